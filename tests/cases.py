@@ -1,4 +1,4 @@
-"""One test for many small cases: what pytest does for a test takes longer than most of them."""
+"""Run many small cases in one test, since pytest's overhead for each test exceeds the run time of most cases."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -12,10 +12,13 @@ Test = Callable[..., None]
 
 
 def each(argument: str, cases: Iterable[Any], group: Callable[[Any], str] | None = None) -> Callable[[Test], Test]:
-    """Run a test on every case, in one test for each group, or in a single one; a failure names its cases.
+    """Run a test on every case: one test for each group, or a single test without `group`.
 
-    argument: of the test, takes a case. group: gives the name of a case's group. Every case starts from the same global
-    seed. A case cannot be skipped: leave it out, with the reason, or return.
+    A failure names the cases that failed. Every case starts from the same global seed. A case cannot call pytest.skip:
+    exclude it from `cases` with a comment, or return early.
+
+    argument: name of the test's argument that receives the case.
+    group: function that returns the name of a case's group.
     """
     groups: dict[str, list[Any]] = {}
     for case in cases:
@@ -39,7 +42,7 @@ def each(argument: str, cases: Iterable[Any], group: Callable[[Any], str] | None
 
 
 def failure(test: Test, case: dict[str, Any], fixtures: dict[str, Any], case_name: str) -> Exception | None:
-    """Return what a case raises, with its name."""
+    """Run the test on a case; return the exception that it raises, with the case's name as a note, or None."""
     torch.manual_seed(0)
     try:
         test(**case, **fixtures)

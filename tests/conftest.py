@@ -1,4 +1,4 @@
-"""Settings that every test runs under."""
+"""Settings and fixtures of all tests."""
 
 import gc
 import os
@@ -18,10 +18,10 @@ from pellucid.errors import PellucidError
 from tests.reports import without_report
 
 torch.set_num_threads(1)
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background, and so in the processes that tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job ignores SIGINT
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# `HYPOTHESIS_PROFILE=thorough` looks where no run has looked before; the default repeats the same examples.
+# `HYPOTHESIS_PROFILE=thorough` draws new examples in each run; the default repeats the same examples.
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
@@ -32,7 +32,7 @@ EXCLUDABLE_MARK = re.compile(r"^pytestmark = \[?[^\]\n]*\s*pytest\.mark\.(real|s
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Look for no garbage while tests are collected, and later among none of what is left of that."""
+    """Disable garbage collection during the collection of tests, and then exclude the remaining objects from it."""
     gc.disable()
     result = yield
     gc.freeze()
@@ -41,7 +41,7 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Pass over a file that nobody named when -m leaves out all of its tests: to import some of them takes seconds."""
+    """Ignore a file, unless named, if -m deselects all of its tests, since some imports take seconds."""
     named_paths = (Path(word.split("::")[0]).resolve() for word in config.args)
     if collection_path.suffix != ".py" or collection_path in named_paths:
         return None
@@ -51,13 +51,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(autouse=True)
 def global_seed() -> None:
-    """Make tests that draw from the global generator independent of the tests before them."""
+    """Seed the global generator, so that no test depends on the draws of earlier tests."""
     torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse the downloads of data sets that a test begins, except from this machine."""
+    """Refuse downloads of data sets, except from this machine."""
 
     def fetch_locally(url: str, *args: Any, **options: Any) -> None:
         if urlsplit(url).hostname != "127.0.0.1":
@@ -69,6 +69,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_report() -> Iterator[None]:
-    """Let trainings by recipes write no report."""
+    """Disable the reports of trainings by recipes."""
     with without_report():
         yield

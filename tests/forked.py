@@ -1,4 +1,4 @@
-"""Processes that are forked from one that has imported everything, since importing takes longer than most tests."""
+"""Run functions in processes forked from a server with preloaded modules, since imports take longer than most tests."""
 
 import multiprocessing
 import os
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOADED_MODULES = [  # which register nothing
+PRELOADED_MODULES = [  # modules that register no classes
     *("tests.training.killed", "tests.own.killed", "tests.own.two_networks"),
     *("tests.training.parts", "tests.training.sharded", "tests.training.sharded_faults", "tests.training.divided"),
 ]
-TIMEOUT_SECONDS = 300  # for which a process is waited for
+TIMEOUT_SECONDS = 300  # for the result and for the end of a process
 
 
 class ProcessResult(NamedTuple):
-    """How a process ended: its exit code, what the function returned, and the traceback of what it raised."""
+    """Exit code of a process, the return value of its function, and the traceback of its exception or ""."""
 
     code: int | None
     result: Any
@@ -24,15 +24,15 @@ class ProcessResult(NamedTuple):
 
 
 def run_forked(function: Callable[..., Any], *arguments: Any) -> tuple[int | None, Any]:
-    """Call a function of a module in a new process; return the exit code and the result, None where there is none."""
+    """Call a function of a module in a new process; return the exit code and the result, None without a result."""
     code, result, _ = _wait(*_start({}, function, arguments))
     return code, result
 
 
 def run_group(count: int, function: Callable[..., Any], *arguments: Any) -> list[ProcessResult]:
-    """Call a function in several processes that are connected as by torchrun; return how each has ended.
+    """Call a function in `count` processes that are connected as by torchrun; return the result of each.
 
-    As by torchrun, all others are killed when the first process has failed.
+    If the process of rank 0 fails, all others are killed, as by torchrun.
     """
     with socket.socket() as result:
         result.bind(("127.0.0.1", 0))
@@ -41,13 +41,13 @@ def run_group(count: int, function: Callable[..., Any], *arguments: Any) -> list
     first_result = _wait(*started[0])
     if first_result.code:
         for process, _ in started[1:]:
-            process.join(1)  # those that say why
+            process.join(1)  # time to send a traceback
             process.kill()
     return [first_result, *(_wait(*one) for one in started[1:])]
 
 
 def _start(environment: dict[str, str], function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Start a process; return it, and the end of the pipe into which it writes."""
+    """Start a process; return it and the receiving end of its pipe."""
     CONTEXT.set_forkserver_preload(PRELOADED_MODULES)
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_run_and_send, args=(sender, environment, function, arguments))
@@ -57,10 +57,10 @@ def _start(environment: dict[str, str], function: Callable[..., Any], arguments:
 
 
 def _wait(process: Any, receiver: Any) -> ProcessResult:
-    """Wait for a process, and return how it has ended."""
+    """Wait for the end of a process and return its result."""
     try:
         result, error = receiver.recv() if receiver.poll(TIMEOUT_SECONDS) else (None, "")
-    except EOFError:  # it was killed
+    except EOFError:  # the process was killed
         result, error = None, ""
     process.join(TIMEOUT_SECONDS)
     return ProcessResult(process.exitcode, result, error)

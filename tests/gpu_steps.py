@@ -1,7 +1,7 @@
-"""Take training steps on an imaginary GPU: run by tests in a process of its own, which has that GPU until its end.
+"""Run training steps on an imaginary GPU; tests run this module in a new process, since the GPU cannot be removed.
 
-PyTorch's fake tensors have a device, a shape and no values. Operations on tensors of two devices raise, and so does
-what needs a value on the host, such as `item`, `nonzero` and a mask as an index.
+PyTorch's fake tensors have a device and a shape but no values. Operations on tensors of two devices raise an error, and
+so do operations that need a value on the host, such as `item`, `nonzero` and indexing by a mask.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,16 +30,16 @@ from tests.generators.small import gan
 from tests.objectives import OBJECTIVES, initial_params, random_batch
 
 DEVICE_NAME = "imaginary"
-N_STEPS = 2  # constants may be copied to the device in the first
-FAKE_MODE = FakeTensorMode()  # one for all, since objectives share constants
+N_STEPS = 2  # in the first step, constants may be copied to the device
+FAKE_MODE = FakeTensorMode()  # shared by all tests, since objectives share constants
 
 
 class HostCopyError(Exception):
-    """A copy from the host to the device."""
+    """Raised for a copy from the host to the device, or a tensor made on the host."""
 
 
 class HostCopyDetector(TorchDispatchMode):
-    """Turns all tensors into fake ones; refuses copies from the host, and tensors that are made there, if `strict`."""
+    """Convert all tensors to fake tensors; if `strict`, raise HostCopyError for copies from and tensors on the host."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class HostCopyDetector(TorchDispatchMode):
         result = func(*args, **kwargs)
         outputs: list[torch.Tensor] = []
         tree_map_only(torch.Tensor, outputs.append, result)
-        # A number on the host is passed to the device with the operation.
+        # A scalar tensor on the host needs no copy: its value is passed to the device with the operation.
         if self.strict and any(tensor.device.type == "cpu" and tensor.dim() for tensor in outputs):
             raise HostCopyError(f"{func} returns a tensor on the host")
         inputs: list[torch.Tensor] = []
@@ -65,12 +65,12 @@ class HostCopyDetector(TorchDispatchMode):
 
 
 def on_gpu(value: Any) -> Any:
-    """Return the same with empty tensors on the device."""
+    """Return the same tree with empty tensors on the device."""
     return tree_map_only(torch.Tensor, lambda one: torch.empty_like(one, device=f"{DEVICE_NAME}:0"), value)
 
 
 def host_wait_reason(objective: Objective) -> str:
-    """Return why steps of an objective wait for the host; "" if they do not."""
+    """Return why training steps of an objective wait for the host, as text; "" if they do not."""
 
     class Generator(torch.Generator):
         device = torch.device(f"{DEVICE_NAME}:0")
@@ -101,7 +101,7 @@ class ReadsLoss(GAN):
 
 @dataclass(frozen=True)
 class DrawsOnHost(GAN):
-    """A GAN that makes noise on the host."""
+    """A GAN that draws noise on the host."""
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         noise = torch.randn(batch.images.shape)
@@ -121,7 +121,7 @@ NOISE = torch.ones(1, 1, 8, 8)
 
 
 def supervised(net: Layer, **options: Any) -> Supervised:
-    """Return a classifier of images of the size of the digits."""
+    """Return the objective of a classifier; options: those of its loss, SoftmaxCrossEntropy."""
     return Supervised(net, SoftmaxCrossEntropy(**options))
 
 
@@ -139,9 +139,9 @@ CLASSIFIERS: dict[str, Callable[[], Objective]] = {
 
 
 def host_wait_reasons() -> dict[str, str]:
-    """Return what `host_wait_reason` does for classifiers and all objectives but detectors, by name."""
+    """Return the result of `host_wait_reason` for classifiers and all objectives except detectors, by name."""
     _setup_privateuseone_for_python_backend(DEVICE_NAME)
-    colour_table()  # which is computed once, with values
+    colour_table()  # cached now, since its computation needs values
     objectives = {name: make() for name, make in {**CLASSIFIERS, **OBJECTIVES}.items()}
     return {
         name: host_wait_reason(objective)
@@ -151,7 +151,7 @@ def host_wait_reasons() -> dict[str, str]:
 
 
 def host_wait_reasons_of_mistakes() -> list[str]:
-    """Return what `host_wait_reason` does for three mistakes."""
+    """Return the results of `host_wait_reason` for three objectives that wait for the host."""
     _setup_privateuseone_for_python_backend(DEVICE_NAME)
     small = gan()
     nets = small.generator, small.latent, small.discriminator

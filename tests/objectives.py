@@ -1,4 +1,4 @@
-"""Small objectives of every family, and random batches for them: for tests, and for `python -m benchmarks.verify`."""
+"""Small objectives of every family and random batches for them, for tests and `python -m benchmarks.verify`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,5 +77,5 @@ def random_batch(objective: Objective, seed: int) -> Batch:
 
 
 def initial_params(objective: Objective, batch: Batch, seed: int) -> Params:
-    """Return parameters drawn for the images of a batch."""
+    """Return initial parameters of the objective for the image size of a batch."""
     return objective.init(tuple(batch.images.shape[1:]), torch.Generator().manual_seed(seed))[0]

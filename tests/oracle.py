@@ -1,4 +1,4 @@
-"""The machinery of the contract suites: how our forward and backward passes are held against independent ones."""
+"""Helpers of the contract tests, which compare forward and backward passes with independent references."""
 
 import copy
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from pellucid.layers import Layer, Mode
 from tests.references import reference_forward
 
 SEED = 11
-FLOOR = 1.0  # what a gradient that is truly zero is compared with: the size of dy
+FLOOR = 1.0  # added to the scale of relative errors, for gradients that are exactly zero
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A layer or network and the inputs to try it on.
+    """A layer or network, with the shape and the kind of its test inputs.
 
-    `shape` is without the batch axis, a tuple of shapes for several inputs. `make` draws x for a shape that has the
-    batch axis where a normal draw will not do. `smooth=False` says that x stands on a kink, where a central
-    difference means nothing and PyTorch's convention decides.
+    shape: without the batch axis; a tuple of shapes for several inputs. train: whether the mode is training.
+    batches: batch sizes to test. make: function that draws x for a shape with the batch axis; by default N(0, 1).
+    smooth: False if x is on a kink, where a central difference is meaningless and PyTorch's convention is expected.
     """
 
     layer: Layer
@@ -43,31 +43,31 @@ class Sample:
         return randomized(params, rng), x
 
     def mode(self) -> Mode:
-        """Return the mode, whose generator draws the same each time."""
+        """Return the mode with a new generator, whose draws are the same for each call."""
         return Mode(train=self.train, rng=torch.Generator().manual_seed(SEED))
 
 
 def with_batch(shape: Any, batch: int) -> Any:
-    """Put the batch axis before a shape or a tuple of shapes."""
+    """Return a shape, or each of a tuple of shapes, with the batch axis prepended."""
     return tuple(with_batch(one, batch) for one in shape) if is_shape_tuple(shape) else (batch, *shape)
 
 
 def is_shape_tuple(shape: Any) -> bool:
-    """Say whether this is a tuple of shapes."""
+    """Return whether `shape` is a tuple of shapes."""
     return len(shape) > 0 and isinstance(shape[0], tuple)
 
 
 def normal(shape: Any, rng: torch.Generator) -> Any:
-    """Draw from N(0, 1) in float64."""
+    """Draw a tensor, or a tuple of tensors, from N(0, 1) in float64."""
     if is_shape_tuple(shape):
         return tuple(normal(one, rng) for one in shape)
     return torch.randn(shape, generator=rng, dtype=torch.float64)
 
 
 def randomized(params: dict[str, Any], rng: torch.Generator) -> dict[str, Any]:
-    """Replace parameters and buffers by random float64 values of the same shapes, variances by positive ones.
+    """Return params with random float64 values of the same shapes, positive for variances.
 
-    Masks and indices stay.
+    Masks and indices are unchanged.
     """
     out: dict[str, Any] = {}
     for name, value in params.items():
@@ -85,7 +85,7 @@ def randomized(params: dict[str, Any], rng: torch.Generator) -> dict[str, Any]:
 
 
 def tree_map(change: Callable[[Tensor], Any], tree: Any) -> Any:
-    """Apply `change` to every tensor of nested dicts, tuples and NamedTuples; None stays None."""
+    """Apply `change` to every tensor of nested dicts, tuples and NamedTuples; None is unchanged."""
     match tree:
         case Tensor():
             return change(tree)
@@ -108,12 +108,12 @@ def leaves(tree: Any, path: str = "") -> dict[str, Tensor]:
 
 
 def cast(tree: Any, dtype: torch.dtype) -> Any:
-    """Convert the floating tensors of a tree."""
+    """Convert the floating-point tensors of a tree to `dtype`."""
     return tree_map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, tree)
 
 
 def learned_params(net: Layer, params: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the parameters that have gradients, by path: all but the buffers."""
+    """Return the parameters that have gradients, by path: all except the buffers."""
     buffers = {f"{path}.{name}".lstrip(".") for path, layer in walk(net) for name in layer.buffers}
     return {path: leaf for path, leaf in leaves(params).items() if path not in buffers}
 
@@ -121,9 +121,9 @@ def learned_params(net: Layer, params: dict[str, Any]) -> dict[str, Tensor]:
 def forward_backward(
     net: Layer, params: dict[str, Any], x: Any, mode: Mode, dy: Any = None
 ) -> tuple[Any, Any, dict[str, Tensor], dict[str, Tensor]]:
-    """Run our forward and backward pass and return (y, dy, dx by path, dparams by path).
+    """Run the network's forward and backward pass and return (y, dy, dx by path, dparams by path).
 
-    `params` stay as they are, running statistics included. Without `dy`, one is drawn.
+    `params` are unchanged, including running statistics. dy: by default random.
     """
     params = copy.deepcopy(params)
     y, cache = net.forward(params, x, replace_rng(mode))
@@ -133,7 +133,7 @@ def forward_backward(
 
 
 def replace_rng(mode: Mode) -> Mode:
-    """Return the mode with a fresh generator of the same seed."""
+    """Return the mode with a new generator of the same seed."""
     return replace(mode, rng=torch.Generator().manual_seed(SEED))
 
 
@@ -173,7 +173,7 @@ def autograd(
 
 
 def difference(actual: Tensor, expected: Tensor) -> float:
-    """Return the largest difference, relative to the largest value and the floor."""
+    """Return the largest absolute difference divided by (the largest expected absolute value + FLOOR)."""
     assert actual.shape == expected.shape, f"shape {tuple(actual.shape)}, should be {tuple(expected.shape)}"
     if not expected.numel():
         return 0.0
@@ -182,7 +182,7 @@ def difference(actual: Tensor, expected: Tensor) -> float:
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
-    """Require two trees of the same paths with tensors that are close; NaN is close to nothing."""
+    """Assert that two trees have equal paths, and tensors with a `difference` of at most `tolerance`; NaN fails."""
     actual_leaves, expected_leaves = leaves(actual), leaves(expected)
     assert actual_leaves.keys() == expected_leaves.keys(), (
         f"{name}: {sorted(actual_leaves)} should be {sorted(expected_leaves)}"
@@ -193,7 +193,7 @@ def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -
 
 
 def directional_slopes(net: Layer, params: dict[str, Any], x: Any, mode: Mode, dy: Any) -> tuple[float, float]:
-    """Return the slope of <dy, y> along a random direction, by our backward pass and by a central difference."""
+    """Return the slope of <dy, y> along a random direction, by the backward pass and by a central difference."""
     rng = torch.Generator().manual_seed(SEED + 2)
     learned = learned_params(net, params)
     param_direction = {path: torch.randn(leaf.shape, generator=rng, dtype=leaf.dtype) for path, leaf in learned.items()}
@@ -218,14 +218,14 @@ def directional_slopes(net: Layer, params: dict[str, Any], x: Any, mode: Mode, d
 
 
 def shift(x: Any, direction: Any, step: float) -> Any:
-    """Return x + step direction; where there is no direction, x."""
+    """Return x + step * direction, or x if the direction is None."""
     if isinstance(x, tuple):
         return tuple(shift(one, part_direction, step) for one, part_direction in zip(x, direction, strict=True))
     return x if direction is None else x + step * direction
 
 
 def strided_copy(x: Tensor) -> Tensor:
-    """Return the same values in every second place of memory."""
+    """Return a copy that is not contiguous: a view of every second element of a larger tensor."""
     buffer = x.new_zeros(*x.shape[:-1], 2 * x.shape[-1])
     buffer[..., ::2] = x
     return buffer[..., ::2]

@@ -1,4 +1,4 @@
-"""Time limits that do not depend on the machine: multiples of what a plain loop takes on it."""
+"""Durations relative to the speed of the machine, for time limits in tests."""
 
 import time
 
@@ -6,10 +6,10 @@ N_LOOPS = 1_000_000
 
 
 def in_loop_durations(seconds: float) -> float:
-    """Return a duration as a multiple of the processor time that a million empty loops take, here and now.
+    """Return a duration as a multiple of the processor time of a million empty loops, measured at the call.
 
-    What allocates much memory takes up to three times as long where the machine must make room for it first, so limits
-    are several times what a calm machine takes.
+    Limits must be several times the usual duration, since code that allocates much memory takes up to three times as
+    long if the machine is short of memory.
     """
     fastest = float("inf")
     for _ in range(3):

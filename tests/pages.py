@@ -1,4 +1,4 @@
-"""What every page may hold: one script, the one of this package, and nothing else that runs."""
+"""A check that HTML pages contain no script other than the one of this package."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ SCRIPT = (Path(pellucid.report.__file__).parent / "templates" / "pointer.js").re
 
 
 def without_script(text: str) -> str:
-    """Return a page without its one script, which must be that of the package to the letter."""
+    """Return a page without its only script, which must equal the script of the package."""
     before, result, after = text.partition(f"<script>\n{SCRIPT}</script>")
     assert result
     assert "<script" not in before + after

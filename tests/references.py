@@ -1,7 +1,7 @@
-"""What each layer and combinator should compute, in PyTorch's own differentiable functions.
+"""Reference implementations of all layers and combinators in PyTorch's differentiable functions.
 
-`reference_forward` runs a network without Pellucid's code, so that its output is an oracle of ours, and PyTorch's
-autograd of it an oracle of our backward passes.
+`reference_forward` runs a network without Pellucid's forward passes: tests compare its output with the forward pass,
+and its gradients by PyTorch's autograd with the backward pass.
 """
 
 import math
@@ -20,7 +20,7 @@ from tests.layers.elementwise import ELEMENTWISE
 
 def conv2d(layer: layers.Conv2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")  # it says: is slow
+        warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")  # only about speed
         return F.conv2d(
             x, params["weight"], params.get("bias"), layer.stride, layer.padding, layer.dilation, layer.groups
         )
@@ -44,7 +44,7 @@ def max_pool2d(layer: layers.MaxPool2d, params: Any, x: Tensor, mode: Mode) -> T
 
 
 def avg_pool2d(layer: layers.AvgPool2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
-    """Take means by PyTorch's pooling, or, where windows have holes, over what is a number in each."""
+    """Return the means of windows by PyTorch's pooling, or, if dilated, by a mean over the window's pixels."""
     if as_pair(layer.dilation) == (1, 1):
         return F.avg_pool2d(x, layer.kernel, layer.stride, layer.padding, layer.ceil_mode, layer.count_include_pad)
     pad_rows, pad_columns = as_pair(layer.padding)
@@ -56,13 +56,13 @@ def avg_pool2d(layer: layers.AvgPool2d, params: Any, x: Tensor, mode: Mode) -> T
 
 
 def lp_pool2d(layer: layers.LpPool2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
-    """Take norms of windows over zeros beyond the input; F.lp_pool2d scales the sums there, and adds signed cubes."""
+    """Return the norms of zero-padded windows; F.lp_pool2d differs at the border and adds signed cubes."""
     output_size = F.max_pool2d(x.detach(), layer.kernel, layer.stride, 0, layer.dilation, layer.ceil_mode).shape[2:]
     return torch.linalg.vector_norm(pooling_windows(layer, x, output_size, 0), layer.p, dim=4)
 
 
 def pooling_windows(layer: layers.AvgPool2d | layers.LpPool2d, x: Tensor, output_size: Any, fill: float) -> Tensor:
-    """Look up the pixels of all windows over x and what lies behind it: (N, C, *outs, pixels)."""
+    """Return the pixels of all windows over x, padded by `fill`: (N, C, *outs, pixels)."""
     kernel, stride = as_pair(layer.kernel), as_pair(layer.stride or layer.kernel)
     extent = [d * (k - 1) + 1 for k, d in zip(kernel, as_pair(layer.dilation), strict=True)]
     padded = F.pad(x, (0, extent[1] + stride[1], 0, extent[0] + stride[0]), value=fill)
@@ -82,7 +82,7 @@ def max_unpool2d(layer: layers.MaxUnpool2d, params: Any, x: tuple[Tensor, Tensor
 
 
 def pad2d(layer: layers.Pad2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
-    """Look every pixel up by its row and column."""
+    """Pad by indexing: look up each output pixel by its row and column in the input."""
     left, right, top, bottom = (layer.padding,) * 4 if isinstance(layer.padding, int) else layer.padding
     height, width = x.shape[2:]
     rows, columns = torch.arange(-top, height + bottom), torch.arange(-left, width + right)
@@ -117,7 +117,7 @@ def upsample(layer: layers.Upsample, params: Any, x: Tensor, mode: Mode) -> Tens
             for axis, length in enumerate(x.shape[2:])
         )
         return rows @ x @ columns.T
-    if layer.kind == "bicubic" and layer.scale and not layer.align_corners:  # autograd may go by another size
+    if layer.kind == "bicubic" and layer.scale and not layer.align_corners:  # autograd may use another size
         rows, columns = (
             keys_weights(length, scale) for length, scale in zip(x.shape[2:], as_pair(layer.scale), strict=True)
         )
@@ -128,10 +128,9 @@ def upsample(layer: layers.Upsample, params: Any, x: Tensor, mode: Mode) -> Tens
 
 
 def antialias_weights(kind: str, length: int, size: int | None, scale: float | None) -> Tensor:
-    """Return what each of `length` rows weighs in each new row, by a kernel that grows as the image shrinks.
+    """Return the weights (size, length) of input rows in output rows, by a kernel widened by the reduction factor.
 
-    Where there are as many new ones, each is the old one, whatever the scale: PyTorch's forward kernel says so, but
-    not its autograd.
+    For equal lengths they are the identity matrix for any scale, as in PyTorch's forward pass but not in its autograd.
     """
     size, scale = size or int(length * (scale or 1)), scale or (size or 1) / length
     if size == length:
@@ -147,7 +146,7 @@ def antialias_weights(kind: str, length: int, size: int | None, scale: float | N
 
 
 def keys_weights(length: int, scale: float) -> Tensor:
-    """Return what each of `length` rows weighs in each new row, by Keys' kernel (equation 4) with a = -3/4."""
+    """Return the weights of `length` input rows in each output row, by Keys' kernel (equation 4) with a = -3/4."""
     weights = torch.zeros(int(length * scale), length, dtype=torch.float64)
     for new_row in range(len(weights)):
         centre = (new_row + 0.5) / scale - 0.5
@@ -157,7 +156,7 @@ def keys_weights(length: int, scale: float) -> Tensor:
                 (1.25 * distance - 2.25) * distance**2 + 1,
                 -0.75 * (((distance - 5) * distance + 8) * distance - 4),
             )
-            edge_row = min(max(row, 0), length - 1)  # beyond stands the last row
+            edge_row = min(max(row, 0), length - 1)  # rows outside repeat the edge
             weights[new_row, edge_row] += near if distance <= 1 else far
     return weights
 
@@ -197,7 +196,7 @@ def local_response_norm(layer: layers.LocalResponseNorm, params: Any, x: Tensor,
 
 
 def local_contrast_norm(layer: layers.LocalContrastNorm, params: Any, x: Tensor, mode: Mode) -> Tensor:
-    """Jarrett et al. 2009, section 2, with the whole window as one convolution kernel over all channels."""
+    """Follow Jarrett et al. 2009, section 2, with the window as one convolution kernel over all channels."""
     half, channels = layer.size // 2, x.shape[1]
     offsets = torch.arange(-half, half + 1).to(x)
     squared = offsets[:, None] ** 2 + offsets[None, :] ** 2
@@ -211,12 +210,12 @@ def local_contrast_norm(layer: layers.LocalContrastNorm, params: Any, x: Tensor,
 
 
 def crop(layer: layers.Crop, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
-    """Cut the first input to the height and width of the second, which gets a gradient of zeros."""
+    """Crop the first input to the height and width of the second, whose gradient is zero."""
     return x[0].narrow(2, 0, x[1].shape[2]).narrow(3, 0, x[1].shape[3]) + 0 * x[1].sum()
 
 
 def roi_align(layer: layers.RoIAlign, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
-    """Interpolate sample after sample."""
+    """Interpolate one sampling point after another, in loops."""
     maps, regions = x[0], x[1].detach()
     rows, columns = as_pair(layer.size)
     out = []
@@ -263,7 +262,7 @@ def bilinear(plane: Tensor, y: float, x: float) -> Tensor:
 
 
 def roi_pool(layer: layers.RoIPool, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
-    """Take the maximum of bin after bin, of equal ones the first."""
+    """Take the maximum of each bin in loops; of equal values, the first one."""
     maps, regions = x[0], x[1].detach()
     (rows, columns), (height, width) = as_pair(layer.size), maps.shape[2:]
     out = []
@@ -285,7 +284,7 @@ def roi_pool(layer: layers.RoIPool, params: Any, x: tuple[Tensor, Tensor], mode:
 
 
 def soft_argmax(layer: layers.SoftArgmax, params: Any, x: Tensor, mode: Mode) -> Tensor:
-    """Weigh the centres of the cells, in a list, by their probabilities."""
+    """Return the mean of the cells' centres, weighted by their probabilities."""
     _, _, height, width = x.shape
     centres = [[(j + 0.5) / width - 0.5, (i + 0.5) / height - 0.5] for i in range(height) for j in range(width)]
     return (F.softmax(x.reshape(*x.shape[:2], -1), 2) @ x.new_tensor(centres)).flatten(1)
@@ -330,7 +329,7 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
 
 
 def reference_forward(net: Layer, params: Any, x: Any, mode: Mode) -> Any:
-    """Run a network by REFERENCES."""
+    """Return the output of a network, computed by REFERENCES."""
     match net:
         case combine.Sequential():
             for name, child in net.children.items():

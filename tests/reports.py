@@ -1,4 +1,4 @@
-"""Trainings by recipes without reports, whose figures take longer than a small training."""
+"""A context without reports of trainings by recipes, since their figures take longer than a small training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import pytest
 
 @contextmanager
 def without_report() -> Iterator[None]:
-    """Let trainings by recipes write no report."""
+    """Disable the reports of trainings by recipes within a `with` block."""
     from pellucid import run_report
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Networks as JSON: the round trip, and everything that must not get through."""
+"""Networks are restored exactly from JSON, and invalid configurations are refused."""
 
 import json
 import random
@@ -42,7 +42,7 @@ def test_random_networks_are_restored_with_their_children_in_order(network):
 
 def test_every_combinator_is_restored_from_json():
     net = Sequential(
-        type=Conv2d(4, 3, padding="same"),  # a child may have the name of our own key
+        type=Conv2d(4, 3, padding="same"),  # a child may have the name of a key of configurations
         block=Parallel({"skip": Identity(), "body": Sequential(Conv2d(4, (3, 3), padding=1), BatchNorm())}, Add()),
         heads=Fork(a=Identity(), b=Identity()),
         shared=Shared(Upsample(2)),

@@ -1,4 +1,4 @@
-"""Nothing is computed on another device than its inputs': on "meta", which has no values, and on each GPU present."""
+"""Everything is computed on the device of its inputs: on "meta", which has no values, and on each available GPU."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def check_device(device, *values):
 
 
 def reads_values(layer):
-    """Whether the shapes inside a forward pass depend on values, which "meta" does not have."""
+    """Return whether shapes in the forward pass depend on values, which tensors on "meta" do not have."""
     return isinstance(layer, RoIPool) or (isinstance(layer, RoIAlign) and not layer.sampling)
 
 
@@ -107,7 +107,7 @@ def conv_net():
 
 
 def small_unet():
-    """A U-Net of one level: logits (N, 3, H, W) for masks (N, H, W)."""
+    """Return a U-Net of one level, which outputs logits (N, 3, H, W)."""
     deeper = Sequential(down=MaxPool2d(2), conv=Conv2d(4, 3, padding=1), act=ReLU(), up=ConvTranspose2d(4, 2, stride=2))
     level = Parallel({"skip": Identity(), "deeper": deeper}, Concat())
     return Sequential(start=Conv2d(4, 3, padding=1), level=level, scores=Conv2d(3, 1))
@@ -147,7 +147,7 @@ def test_a_training_step_computes_on_the_given_device(name, device, monkeypatch)
 @each_device
 @pytest.mark.parametrize("kind", [SoftmaxCrossEntropy, Focal, NegativeLogLikelihood])
 @pytest.mark.parametrize("options", [{"ignore": 2}, {"class_weights": (1.0, 2.0, 0.5)}, {}], ids=str)
-def test_the_weight_of_a_batch_stays_on_the_device_unless_its_shape_says_it(kind, options, device, monkeypatch):
+def test_the_weight_of_a_batch_is_on_the_device_unless_it_depends_only_on_the_shape(kind, options, device, monkeypatch):
     def fail_on_read(*_):
         raise AssertionError("the weight of the batch is read from the device")
 
@@ -185,12 +185,12 @@ def test_a_segmenter_computes_on_the_given_device(device, monkeypatch):
 
 
 @each_device
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "rollout"])  # which needs attention
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "rollout"])  # rollout needs attention
 def test_explanations_compute_on_the_given_device(method, device):
     net, shape = conv_net(), (1, 12, 12)
     params, _ = net.init(shape, torch.Generator().manual_seed(0))
     x = torch.ones(2, *shape, device=device)
-    options = {"composite": "epsilon"} if method == "lrp" else {}  # others need the signs of the input
+    options = {"composite": "epsilon"} if method == "lrp" else {}  # other composites need the signs of the input
     check_device(device, explain(net, on_device(params, device), x, method, "dense[1]", **options))
 
 

@@ -1,4 +1,4 @@
-"""Training of the shipped backbone: its blocks, its loss, and the gradients of a chain of blocks."""
+"""Distillation of the shipped backbone: its blocks, its loss, and the gradients of a chain of blocks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The examples run as they stand."""
+"""The examples run unchanged."""
 
 import runpy
 import sys
@@ -20,10 +20,10 @@ def test_an_example_runs_and_learns(name: str, tmp_path: Path, monkeypatch: pyte
     assert min(percents) > 90
 
 
-def test_one_sweep_draws_a_digit_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_example_one_sweep_draws_a_given_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out = tmp_path / "sweep.png"
     monkeypatch.setattr(sys, "argv", ["one_sweep.py", "-o", str(out)])
     runpy.run_path(str(EXAMPLES / "one_sweep.py"), run_name="__main__")
     with Image.open(out) as picture:
         assert picture.width > 2 * picture.height
-        assert len(set(picture.convert("L").resize((200, 60)).tobytes())) > 50  # a drawing, no blank page
+        assert len(set(picture.convert("L").resize((200, 60)).tobytes())) > 50  # the page is not blank

@@ -1,4 +1,4 @@
-"""Atomic writing: the old file or the new one, and nothing in between."""
+"""Atomic writing: after any failure, a file has either its old or its new content."""
 
 import errno
 import os
@@ -24,10 +24,10 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path, durable):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_a_writer_that_dies_leaves_the_old_file_whole(tmp_path, monkeypatch):
+def test_a_writer_that_dies_leaves_the_old_file_unchanged(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     write_atomically(path, b"old")
-    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(KeyboardInterrupt))  # dies while writing
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(KeyboardInterrupt))  # during writing
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, b"half of the new")
     assert path.read_bytes() == b"old"
@@ -57,7 +57,7 @@ def test_a_missing_folder_is_reported_in_one_line(tmp_path):
 
 @pytest.fixture
 def two_files_folder(tmp_path):
-    """The folder, and a file to keep in place of another."""
+    """A folder with the file `last`, to be copied to the existing file `previous`."""
     (tmp_path / "last").write_bytes(b"new")
     (tmp_path / "previous").write_bytes(b"old")
     return tmp_path
@@ -74,8 +74,8 @@ def raises_os_error(number):
     return fail
 
 
-def test_keep_as_gives_a_file_a_second_name(two_files_folder):
-    for _ in range(2):  # the second time it has that name already
+def test_copy_file_gives_a_file_a_second_name(two_files_folder):
+    for _ in range(2):  # the second time, both names are already the same file
         copy_file(two_files_folder / "last", two_files_folder / "previous")
         assert contents(two_files_folder) == {"last": b"new", "previous": b"new"}
         assert (two_files_folder / "last").samefile(two_files_folder / "previous")
@@ -84,7 +84,7 @@ def test_keep_as_gives_a_file_a_second_name(two_files_folder):
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV])
-def test_a_file_is_moved_where_there_are_no_second_names(two_files_folder, monkeypatch, number):
+def test_a_file_is_moved_if_hard_links_are_not_supported(two_files_folder, monkeypatch, number):
     monkeypatch.setattr(os, "link", raises_os_error(number))
     copy_file(two_files_folder / "last", two_files_folder / "previous")
     assert contents(two_files_folder) == {"previous": b"new"}

@@ -1,4 +1,4 @@
-"""A training is read straight on: from the command to the first convolution, few and short functions follow."""
+"""The call stack from the command `train` to the first convolution has few functions, which are short."""
 
 import ast
 import hashlib
@@ -23,11 +23,11 @@ ROOT = Path(pellucid.__file__).parent
 
 
 def write_mnist(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write 64 blank images of MNIST's shape, and let the catalogue hold the checksums of these files."""
+    """Write 64 blank images of MNIST's shape, and replace the checksums in the catalogue by those of the files."""
     entry, sources = CATALOGUE["mnist"], list[Any]()
     folder = root / entry.path
     folder.mkdir(parents=True)
-    for index, source in enumerate(entry.sources):  # images and labels in turn
+    for index, source in enumerate(entry.sources):  # images and labels alternate
         write_idx(folder / source.file, torch.zeros((64,) if index % 2 else (64, 28, 28), dtype=torch.uint8))
         md5 = hashlib.md5((folder / source.file).read_bytes()).hexdigest()
         sources.append(replace(source, md5=md5, sha256=""))
@@ -47,7 +47,7 @@ def frame_name(frame: FrameType) -> str:
 
 
 def line_count(frame: FrameType) -> int:
-    """The number of lines of a frame's function, by its syntax tree."""
+    """Return the number of lines of a frame's function, from its syntax tree."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(frame.f_code))).body
     assert tree.end_lineno is not None
     return tree.end_lineno - tree.lineno + 1
@@ -75,7 +75,7 @@ def test_few_short_functions_lead_from_the_command_to_the_first_convolutions(
     arguments = ("mnist-lenet", "train.epochs=1", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "runs"))
     assert main(["train", *arguments, "--json"]) == 0
     first_stack = stacks[0]
-    steps = [stack for stack in stacks if not any("on_epoch_end" in one for one in stack)]  # not those of callbacks
+    steps = [stack for stack in stacks if not any("on_epoch_end" in one for one in stack)]  # without those of callbacks
     training = [stack for stack in steps if any("Loop.run" in one for one in stack)]
     step_stack = next(stack for stack in training if any("TrainingStep" in one for one in stack))
     assert first_stack in training

@@ -1,4 +1,4 @@
-"""A small run of `python -m benchmarks.fuzz`, and that it sees what is at fault."""
+"""A small run of `python -m benchmarks.fuzz` finds no violation, and violations are reported."""
 
 import random
 import sys
@@ -26,7 +26,7 @@ KINDS = [*WEIGHTS, *PICTURES]
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_changed_files_are_refused_or_read_in_one_way(kind, tmp_path):
-    """The same cases as the command's first, in this process."""
+    """These are the first cases of the command, here run in this process."""
     original, picture, path = tmp_path / f"whole.{kind}", tmp_path / "whole.png", tmp_path / f"case.{kind}"
     write_picture("png", picture)
     if kind != "png":
@@ -67,7 +67,7 @@ def test_small_zips_of_many_objects_are_refused_or_read(kind, tmp_path, monkeypa
     assert outcomes <= {"refused", "listed", "other"}
 
 
-def test_names_come_back_or_are_refused(tmp_path, monkeypatch):
+def test_names_are_restored_or_refused(tmp_path, monkeypatch):
     image, path = tmp_path / "whole.png", tmp_path / "case.names"
     write_names("names", image)
     outcomes: set[str] = set()

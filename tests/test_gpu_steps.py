@@ -1,7 +1,7 @@
-"""Nothing in a training step waits for the host, or is made there: on an imaginary GPU, whose tensors have no values.
+"""Training steps on an imaginary GPU, whose tensors have no values, neither wait for the host nor copy from it.
 
-Detectors are left out: what their losses compute depends on how many objects, anchors and proposals there are, which
-the host reads from the device.
+Detectors are excluded: their losses depend on the numbers of objects, anchors and proposals, which the host reads from
+the device.
 """
 
 import pytest

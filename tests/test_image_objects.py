@@ -1,4 +1,4 @@
-"""Objects: checked where they are made, taken and put together."""
+"""Objects and Detections: checks, selection and concatenation."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_crowds_are_concatenated_with_their_objects():
     assert concatenate([two_objects(), two_objects()]).crowd is None
 
 
-def test_detections_are_taken_with_their_scores():
+def test_selected_detections_keep_their_scores():
     boxes, labels = torch.tensor([[0.0, 1.0, 2.0, 4.0], [3.0, 3.0, 3.0, 5.0]]), torch.tensor([7, 8])
     detections = Detections(boxes, torch.tensor([0.9, 0.2]), labels, keypoints=torch.ones(2, 3, 3))
     last = detections.take(torch.tensor([1]))

@@ -1,4 +1,4 @@
-"""Nested dicts of parameters as flat lists and dicts."""
+"""Conversion of nested dicts of parameters to flat dicts and lists, and back."""
 
 import torch
 
@@ -20,7 +20,7 @@ def test_flatten_names_leaves_by_path_in_order() -> None:
     assert [leaf.item() for leaf in flat.values()] == [1, 2, 3, 4, 5]
 
 
-def test_flatten_gives_the_tensors_themselves() -> None:
+def test_flatten_returns_the_same_tensor_objects() -> None:
     params = tree()
     flatten(params)["block.conv.weight"].add_(10)
     assert params["block"]["conv"]["weight"].item() == 11
@@ -41,6 +41,6 @@ def test_map_tree_keeps_the_nesting() -> None:
     assert params["scale"].item() == 5
 
 
-def test_leaves_come_in_the_order_of_the_tree() -> None:
+def test_leaves_are_in_the_order_of_the_tree() -> None:
     assert [leaf.item() for leaf in leaves(tree())] == [1, 2, 3, 4, 5]
     assert leaves({"relu": {}}) == []

@@ -15,7 +15,7 @@ def test_every_public_name_exists(name: str):
     assert getattr(pellucid, name) is not None
 
 
-def test_names_that_two_modules_share_are_the_common_ones():
+def test_only_common_names_are_shared_by_two_modules():
     assert pellucid.L1.__module__ == "pellucid.losses.regression"
     assert pellucid.Checkpoint.__module__ == "pellucid.training.callbacks"
 
@@ -69,7 +69,7 @@ def test_submodules_can_still_be_imported_from_the_package():
     assert process.stdout == "pellucid.layers pellucid.nested\n"
 
 
-def test_importing_the_package_imports_nothing_heavy():
+def test_importing_the_package_imports_no_large_module():
     code = "import pellucid, sys; dir(pellucid); print(sys.modules.keys() & {'torch', 'numpy', 'matplotlib'})"
     root = Path(__file__).resolve().parents[1]
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
@@ -79,7 +79,7 @@ def test_importing_the_package_imports_nothing_heavy():
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_train_can_be_called_whichever_import_came_first(tmp_path: Path):
-    import pellucid.training  # a package of a similar name
+    import pellucid.training  # a package with a similar name
     from pellucid import train
 
     assert train is pellucid.train

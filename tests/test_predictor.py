@@ -1,4 +1,4 @@
-"""Model.predict of image files: what a prediction holds for each task, as objects and as rows of a table."""
+"""Model.predict of image files: the contents of predictions for each task, as objects and as rows of a table."""
 
 import csv
 import sys
@@ -25,7 +25,7 @@ def read_csv(file: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def classifier() -> Model:
-    """A classifier of dark and bright pictures."""
+    """A classifier with the classes dark and bright."""
     torch.manual_seed(0)
     x = torch.cat([torch.rand(20, 3, 8, 8) * 0.4, 0.6 + torch.rand(20, 3, 8, 8) * 0.4])
     model = Model(Sequential(Flatten(), Dense(2)), classes=["dark", "bright"], optimizer="adam")
@@ -48,7 +48,7 @@ def test_a_shipped_name_loads_the_shipped_model():
     assert torch.equal(by_name.predict(x), by_file.predict(x))
 
 
-def test_an_unknown_name_is_answered_by_the_nearest():
+def test_an_unknown_model_name_is_refused_with_the_nearest_name():
     with pytest.raises(PellucidError, match=r"no model 'mnist-lennet'; did you mean 'mnist-lenet'\?") as caught:
         Model.load("mnist-lennet")
     assert "\n" not in str(caught.value)
@@ -133,7 +133,7 @@ def test_a_prediction_of_another_task_has_a_row_of_its_numbers_and_texts():
 
 
 @pytest.mark.slow
-def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, cli: Cli):  # noqa: F811
+def test_a_detector_returns_boxes_and_a_row_for_each_object(tmp_path: Path, cli: Cli):  # noqa: F811
     blood_smear(0)[0].save(tmp_path / "cells.png")
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "empty.png")
@@ -153,7 +153,7 @@ def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, cli: C
     assert not list(tmp_path.glob("*detections*"))
 
 
-def test_other_tasks_give_masks_points_and_colours(tmp_path: Path):
+def test_other_tasks_return_masks_points_and_colours(tmp_path: Path):
     street(0, 240, 180)[0].save(tmp_path / "street.png")
     face(0, 112)[0].save(tmp_path / "face.png")
     predictions = Model.load("camvid").predict(tmp_path / "street.png")
@@ -187,7 +187,7 @@ def test_the_command_writes_a_table_of_classes(
     assert "is in a folder that does not exist" in refused.error_line
 
 
-def test_a_table_says_what_a_model_is_unsure_of(folder: Path):
+def test_a_table_marks_unsure_predictions(folder: Path):
     rows = Model.load("signs").predict(folder).rows
     assert {(row["unsure"], row["unfamiliar"]) for row in rows} <= {
         (a, b) for a in (True, False) for b in (True, False)

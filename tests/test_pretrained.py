@@ -1,4 +1,4 @@
-"""What is shipped is small, whole, and as good as its card says."""
+"""The shipped models are small and complete, and have the metrics stated on their cards."""
 
 import re
 import tomllib
@@ -24,7 +24,7 @@ from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
 from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
 
 NAMES = shipped_files.pretrained_names()
-BACKBONE = "backbone"  # features without a head, for start.weights
+BACKBONE = "backbone"  # features without a head, for the setting start.weights
 DATA_FILES = {
     "mnist": "mnist/t10k-images-idx3-ubyte.gz",
     "cifar10": "cifar10/cifar10.zip",
@@ -38,7 +38,7 @@ DETECTORS = [name for name in NAMES if name in ("bccd", "pennfudan")]
 COLORIZERS = [name for name in NAMES if name == "colorize"]
 NETWORKS = [name for name in NAMES if name not in (*DETECTORS, *COLORIZERS, BACKBONE)]
 CLASSIFIERS = [name for name in NETWORKS if name not in ("camvid", "faces")]
-RECIPE_OF_MODEL = {  # of names that are not theirs
+RECIPE_OF_MODEL = {  # for models whose name differs from that of the recipe
     "signs": "signs-best",
     "vit-tiny": "cifar-vit",
     "camvid": "camvid-fcn8",
@@ -72,8 +72,8 @@ def test_the_card_of_each_model_has_its_hash(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_features_of_each_can_be_frozen(name: str) -> None:
-    """The README's `model.freeze("features.*")`: every parameter is in the features or in the head."""
+def test_the_features_of_each_network_can_be_frozen(name: str) -> None:
+    """Every parameter is in `features` or in `head`, as the README's `model.freeze("features.*")` requires."""
     model = Model.load(shipped_files.pretrained_file(name))
     model.freeze("features.*")
     assert model.frozen
@@ -86,9 +86,9 @@ def test_the_features_of_each_can_be_frozen(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "recipe"), [(name, RECIPE_OF_MODEL.get(name, name)) for name in NAMES if name != BACKBONE]
 )
-def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
+def test_each_model_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
     model, kind = Model.load(shipped_files.pretrained_file(name)), "network" if name in NETWORKS else "objective"
-    if name in COLORIZERS:  # its card has the recipe with its changes, and it is shipped without a discriminator
+    if name in COLORIZERS:  # the changed recipe is on the card; the discriminator is not shipped
         recipe_text = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card_text(name), re.DOTALL)
         assert recipe_text is not None
         built = read_recipe(tomllib.loads(recipe_text[1]), name, {}).build(kind)
@@ -98,8 +98,8 @@ def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
         assert (model.net if name in NETWORKS else model.objective) == built
 
 
-def test_a_file_of_the_former_layout_still_loads_and_evaluates(tmp_path: Path) -> None:
-    """It carries its own network: mnist-mlp-100 was flatten, dense1, sigmoid1, dense2 in a row."""
+def test_a_file_of_the_former_layout_can_be_loaded_and_evaluated(tmp_path: Path) -> None:
+    """The file contains its network: mnist-mlp-100 was a sequence of flatten, dense1, sigmoid1 and dense2."""
     shipped = Model.load(shipped_files.pretrained_file("mnist-mlp-100"))
     layers = {"flatten": Flatten(), "dense1": Dense(100), "sigmoid1": Sigmoid(), "dense2": Dense(10)}
     old_model = Model(Sequential(**layers), shipped.loss, input_shape=(1, 28, 28), preprocess={"data": "mnist"})
@@ -114,7 +114,7 @@ def test_a_file_of_the_former_layout_still_loads_and_evaluates(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
+def test_noise_is_out_of_distribution_for_each_classifier(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
     noise = torch.rand((20, *model.input_shape), generator=torch.Generator().manual_seed(0))
     distances = model.distance(noise)
@@ -125,7 +125,7 @@ def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
 
 @pytest.mark.parametrize("composite", ["cp_lrp", "attn_lrp"])
 def test_the_relevance_of_the_vision_transformer_adds_up(composite: str) -> None:
-    """In float64, what reaches the pixels and what the layers absorb is the score."""
+    """In float64, the relevance of the pixels and that absorbed by the layers sum to the score."""
     model = Model.load(shipped_files.pretrained_file("vit-tiny"))
     x = torch.randn((1, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     balance = ledger(model.net, map_tree(torch.Tensor.double, model.params), x, 3, composite=composite)
@@ -144,7 +144,7 @@ def test_tokens_of_the_vision_transformer_are_maps_of_its_image(method: str) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist-lenet", "mnist-mlp-100"])
 def test_pictures_laid_out_as_digits_are_distinguished_from_digits(name: str) -> None:
-    """What the layout leaves of noise and of scattered ink looks like a digit."""
+    """After preprocessing, noise and scattered ink resemble digits."""
     model, rng = Model.load(shipped_files.pretrained_file(name)), torch.Generator().manual_seed(0)
     digits = torch.tensor(load_digits().images[:40, None] / 16).float()
     assert unfamiliar.count_unfamiliar(model, torch.rand((40, 1, 28, 28), generator=rng)) == 40
@@ -174,7 +174,7 @@ def test_predict_warns_of_photographs_and_not_of_digits() -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["mnist-lenet", "signs"])
 def test_other_pictures_and_noise_are_distinguished(name: str) -> None:
-    """AUROC of at least 0.95 against CIFAR-10, noise and, for digits, shuffled ones, by scikit-learn."""
+    """The AUROC against CIFAR-10, noise and, for digits, shuffled pixels is at least 0.95, by scikit-learn."""
     model = Model.load(shipped_files.pretrained_file(name))
     skip_without_data(str(model.preprocess["data"]))
     skip_without_data("cifar10")
@@ -191,7 +191,7 @@ def test_other_pictures_and_noise_are_distinguished(name: str) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_each_is_as_good_as_its_card_says(name: str) -> None:
+def test_the_accuracy_of_each_classifier_is_that_of_its_card(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
     skip_without_data(str(model.preprocess["data"]))
     match = re.search(r"test accuracy \| ([\d.]+)% on ([\d,]+) images", card_text(name))
@@ -199,12 +199,12 @@ def test_each_is_as_good_as_its_card_says(name: str) -> None:
     n = int(match[2].replace(",", ""))
     measured = evaluate(model)
     assert measured["n"] == n
-    # Other processors round otherwise, which may turn an image or two.
+    # Rounding on other processors may change the class of one or two images.
     assert measured["accuracy"] == pytest.approx(float(match[1]) / 100, abs=max(3e-4, 1.5 / n))
 
 
 @pytest.mark.real
-def test_the_masks_of_camvid_are_as_good_as_its_card_says() -> None:
+def test_the_metrics_of_camvid_are_those_of_its_card() -> None:
     skip_without_data("camvid")
     match = re.search(r"mean IoU \| ([\d.]+)% on ([\d,]+) images", card_text("camvid"))
     assert match is not None
@@ -214,7 +214,7 @@ def test_the_masks_of_camvid_are_as_good_as_its_card_says() -> None:
 
 
 @pytest.mark.real
-def test_the_points_of_faces_are_as_good_as_its_card_says() -> None:
+def test_the_metrics_of_faces_are_those_of_its_card() -> None:
     skip_without_data("faces")
     match = re.search(r"normalised mean error \| ([\d.]+)% .* on ([\d,]+) images", card_text("faces"))
     assert match is not None
@@ -225,7 +225,7 @@ def test_the_points_of_faces_are_as_good_as_its_card_says() -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", DETECTORS)
-def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> None:
+def test_the_metrics_of_detectors_are_those_of_their_cards(name: str) -> None:
     skip_without_data(name)
     match = re.search(r"AP50 / AP \| ([\d.]+)% / ([\d.]+)% .* on ([\d,]+) images", card_text(name))
     assert match is not None
@@ -238,7 +238,7 @@ def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> Non
 @pytest.mark.long
 @pytest.mark.real
 @pytest.mark.parametrize("name", COLORIZERS)
-def test_the_colours_of_colorizers_are_as_good_as_their_cards_say(name: str) -> None:
+def test_the_metrics_of_colorizers_are_those_of_their_cards(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
     skip_without_data(str(model.preprocess["data"]))
     match = re.search(r"PSNR in dB, from the pooled error \| ([\d.]+); grey: ([\d.]+)", card_text(name))
@@ -261,6 +261,6 @@ def test_one_epoch_of_mnist_mlp_learns_most_digits(tmp_path: Path) -> None:
 
 
 def skip_without_data(data: str) -> None:
-    """Skip where a data set is absent."""
+    """Skip the test if a data set is not available."""
     if not (data_root() / DATA_FILES[data]).exists():
         pytest.skip(f"{data_root() / DATA_FILES[data]} is absent; `pellucid data get {data}` fetches or explains it")

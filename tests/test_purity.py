@@ -1,4 +1,4 @@
-"""PyTorch's automatic differentiation is named where ours is checked against it, and nowhere else in the product."""
+"""Rules for all files: automatic differentiation only in `verify`, at most 400 lines, no pickle."""
 
 import re
 from pathlib import Path

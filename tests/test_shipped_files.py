@@ -1,4 +1,4 @@
-"""The files that come with Pellucid are found by name."""
+"""Shipped recipes and models are found by name."""
 
 import tomllib
 
@@ -12,7 +12,7 @@ PROMISED_RECIPES = {
 }  # fmt: skip
 
 
-def test_every_promised_recipe_is_there_and_says_what_it_is():
+def test_every_documented_recipe_exists_and_has_a_description():
     abouts = shipped_files.recipe_abouts()
     assert set(abouts) >= PROMISED_RECIPES
     assert all(abouts.values())

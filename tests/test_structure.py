@@ -1,4 +1,4 @@
-"""What the syntax trees of the library say: tasks and objectives are named only where they live."""
+"""Rules for the library's source, checked in syntax trees: names of tasks, imports, and replaced methods."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -10,13 +10,13 @@ import pellucid
 from pellucid.task import tasks
 
 ROOT = Path(pellucid.__file__).parent
-TASK_PACKAGES = ("tasks", "detectors", "generators")  # where tasks and objectives live
-AMBIGUOUS_NAMES = {"keypoints", "l1"}  # also a key of annotations and of a model's preprocessing, and a norm
-LESSONS_PACKAGE = "lessons"  # each shows one named network or objective on purpose
+TASK_PACKAGES = ("tasks", "detectors", "generators")  # these define tasks and objectives
+AMBIGUOUS_NAMES = {"keypoints", "l1"}  # keypoints: also a key of annotations and preprocessing; l1: also a norm
+LESSONS_PACKAGE = "lessons"  # lessons may name networks and objectives
 CLASS_CATALOGUES = {
     "DETECTOR_CLASSES",
     "GENERATOR_CLASSES",
-}  # the classes that a weights file may name, which pellucid.run.described reads
+}  # classes that a weights file may name, read by pellucid.run.described
 
 
 @cache
@@ -31,7 +31,7 @@ def parsed_files() -> Iterator[tuple[Path, ast.Module]]:
 
 
 def task_and_objective_names() -> set[str]:
-    """The names of tasks, of their objectives in recipes, and of the classes in their rooms."""
+    """Return the names of tasks, of their objectives in recipes, and of the classes in TASK_PACKAGES."""
     classes = {
         node.name
         for room in TASK_PACKAGES
@@ -61,7 +61,7 @@ def test_no_file_outside_imports_a_task_or_a_concrete_objective() -> None:
 
 
 def test_no_file_outside_branches_on_the_name_of_a_task_or_an_objective() -> None:
-    """With the test above, also on no class: isinstance, match and hasattr need its name, imported or as text."""
+    """With the test above, no file branches on a class either: isinstance and match need an import of the class."""
     names, result = task_and_objective_names(), list[str]()
     for path, tree in parsed_files():
         for node in ast.walk(tree):
@@ -78,9 +78,7 @@ def test_no_file_outside_branches_on_the_name_of_a_task_or_an_objective() -> Non
     assert result == []
 
 
-TORCH_MODULES_FILE = (
-    "export/torch_code/modules.py"  # modules for PyTorch, called like the layers that they do the work of
-)
+TORCH_MODULES_FILE = "export/torch_code/modules.py"  # PyTorch modules named like the layers that they replace
 DEFINED_TWICE = {
     "ElasticNet": "scikit-learn's estimator, and the regularizer of the same formula",
     "L1": "the loss and the regularizer, both called so in the literature",
@@ -105,7 +103,7 @@ def test_a_public_class_or_alias_is_defined_once() -> None:
 
 
 def import_graph() -> dict[str, set[str]]:
-    """The modules that each module of the library imports, also inside functions and for types alone."""
+    """Return the modules that each module of the library imports, also in functions and for type checking only."""
     names = {".".join(("pellucid", *path.relative_to(ROOT).with_suffix("").parts)): path for path in ROOT.rglob("*.py")}
     modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
     graph: dict[str, set[str]] = {}
@@ -123,8 +121,8 @@ def import_graph() -> dict[str, set[str]]:
     return graph
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    """TopologicalSorter raises CycleError, which names the modules of a circle."""
+def test_no_import_cycle_exists() -> None:
+    """TopologicalSorter raises CycleError, which names the modules of a cycle."""
     graph = import_graph()
     order = list(TopologicalSorter(graph).static_order())
     assert len(order) == len(graph) > 600
@@ -151,7 +149,7 @@ def is_concrete(method: ast.FunctionDef) -> bool:
 
 
 def replaced_methods(trees: Iterable[ast.Module]) -> dict[str, str]:
-    """The concrete methods that a subclass defines again without calling them, with the subclass."""
+    """Return the concrete methods that a subclass replaces without calling them, with the name of the subclass."""
     nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     classes = {node.name: node for node in nodes}
     result: dict[str, str] = {}

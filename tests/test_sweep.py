@@ -1,4 +1,4 @@
-"""The one recursion: what it shows, whose rules it takes, and what it lets go of."""
+"""The forward and backward recursion over layers: observers, custom rules, replaced outputs and freed caches."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def forward_pass() -> tuple[Any, Any, Any, Any, Any]:
     return params, x, y, cache, cotangent(y)
 
 
-def test_the_forward_watch_sees_each_layer_when_it_is_done(forward_pass: Any) -> None:
+def test_the_forward_watch_is_called_after_each_layer(forward_pass: Any) -> None:
     params, x, y, cache, _ = forward_pass
     events: list[tuple[str, Layer, Any, Any, Any]] = []
     watched_y, _ = forward(NET, params, x, Mode(), watch=lambda *event: events.append(event))
@@ -77,7 +77,7 @@ def test_a_replaced_output_is_the_input_of_the_next_layers(forward_pass: Any) ->
         paths.append(path)
         return torch.ones_like(y) if path == "block" else y
 
-    pooled = torch.ones(3, 12, dtype=torch.float64)  # of ones, the largest are ones
+    pooled = torch.ones(3, 12, dtype=torch.float64)  # max pooling of ones
     expected = pooled @ params["out"]["weight"].T + params["out"]["bias"]
     assert_close(run(NET, params, x, Mode(), after=after)[0], expected, 1e-12)
     assert paths[-6:] == ["block.merge", "block", "pool", "flat", "out", ""]
@@ -112,7 +112,7 @@ def test_the_backward_watch_sees_each_layer_when_it_is_done(forward_pass: Any) -
 
 
 def test_a_rule_replaces_the_backward_of_the_layers_it_names(forward_pass: Any) -> None:
-    """Guided backpropagation (Springenberg et al. 2015): a ReLU hands back only what is positive."""
+    """In guided backpropagation (Springenberg et al. 2015), a ReLU passes only positive output gradients."""
     params, x, _, cache, dy = forward_pass
     paths_of_rules: list[str] = []
 

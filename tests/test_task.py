@@ -1,4 +1,4 @@
-"""The registry of tasks: each shipped model belongs to one task, and names and options are unique."""
+"""The registry of tasks: each shipped model belongs to one task, and names and options of tasks are unique."""
 
 from pathlib import Path
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""A way to run command lines inside the test process, and one trained run for all of them."""
+"""Fixtures that run command lines inside the test process, and a trained run that all tests share."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class CliResult:
 
     @property
     def error_line(self) -> str:
-        """The one line that a mistake leaves on stderr."""
+        """The single line on stderr of a command line with an error."""
         assert self.code == 2
         assert self.err.count("\n") == 1, self.err
         assert self.err.startswith("pellucid")
@@ -56,7 +56,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of `digits`, three epochs long."""
+    """The folder of a run of the recipe `digits`, trained for three epochs."""
     out = tmp_path_factory.mktemp("cli") / "runs"
     assert main(["train", "digits", "train.epochs=3", "--out", str(out), "--json"]) == 0
     return out / "digits-1"
@@ -76,6 +76,6 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def empty_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in an empty folder, without any data beyond the bundled."""
+    """Change to an empty working folder, in which only the bundled data are available."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))

@@ -1,6 +1,6 @@
-"""Evaluate shipped models on small folders, and print their results: run by tests, and torchrun.
+"""Evaluate shipped models on small folders and print their results: run by tests, directly and with torchrun.
 
-`torchrun --nproc-per-node N -m tests.cli.evaluated FOLDER`, with the folder that `folders` has filled.
+Usage: `torchrun --nproc-per-node N -m tests.cli.evaluated FOLDER`, with a folder that `write_data` has filled.
 """
 
 import json
@@ -24,7 +24,7 @@ from tests.generators.small import gan
 DATA_BY_MODEL = {
     "mnist-conv": "samples/digits",
     "bccd": "samples/cells",
-    "pennfudan": "people",  # masks
+    "pennfudan": "people",  # with masks
     "faces": "samples/faces",
     "camvid": "samples/street",
     "colorize": "samples/shapes",
@@ -34,7 +34,7 @@ GENERATOR, DIGIT = "gan.safetensors", (1, 28, 28)
 
 
 def write_data(folder: Path) -> None:
-    """Write the pictures of DATA, more than a chunk of each task's, with masks of one class for `pennfudan`."""
+    """Write the data of DATA_BY_MODEL and a generator; every task has more than one chunk of pictures."""
     write_samples(folder / "samples")
     (folder / "people").mkdir()
     document = json.loads((coco(folder / "people", points=False, count=10) / "annotations.json").read_text())
@@ -45,7 +45,7 @@ def write_data(folder: Path) -> None:
 
 
 def evaluate(folder: Path) -> None:
-    """Print a line of JSON for each model and two generators, and write the page of one."""
+    """Print a line of JSON for each model and for two generators, and write the HTML page of `bccd`."""
     page = folder / f"page-of-{processes().count}.html"
     for model, data in DATA_BY_MODEL.items():
         html_options = ["--html", str(page)] if model == "bccd" else []
@@ -54,13 +54,13 @@ def evaluate(folder: Path) -> None:
     rng = torch.Generator().manual_seed(1)
     train, test = (Arrays(torch.rand(n, *DIGIT, generator=rng), torch.zeros(n), None, "") for n in (2100, 700))
     model = Model(GMMN(gmmn_generator(DIGIT, (6,)), 3), input_shape=DIGIT, seed=1)
-    evaluation = evaluate_generator(model, train, test, "mnist", 1100, processes())  # with the shipped classifier
+    evaluation = evaluate_generator(model, train, test, "mnist", 1100, processes())
     if processes().is_first:
         print(json.dumps(evaluation.to_json()))
 
 
 def fail_for_last_part(part: int) -> int:
-    """Raise PellucidError for the last of four parts."""
+    """Return the part, or raise PellucidError for part 3, the last of four."""
     if part == 3:
         raise PellucidError("part 3 is broken")
     return part
@@ -71,4 +71,4 @@ if __name__ == "__main__":
     try:
         list(processes().shared(range(4), fail_for_last_part))
     except PellucidError as error:
-        sys.stdout.write(f"process {processes().rank}: {error}\n")  # one write, since both share the pipe
+        sys.stdout.write(f"process {processes().rank}: {error}\n")  # one write, since both processes share the pipe

@@ -1,4 +1,4 @@
-"""One reading of a folder by every command: broken pictures are named or refused, other files are ignored."""
+"""Every command reads a folder by the same rules: broken pictures are named or refused, other files are ignored."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def write_masks(root: Path, has_broken: bool) -> None:
 
 
 def write_objects(root: Path, has_broken: bool, points: bool = False) -> None:
-    """COCO with two boxes in each picture, or with the three key-points of one object."""
+    """Write a COCO data set with two boxes in each picture, or with three key-points of one object (`points`)."""
     names = write_pictures(root, has_broken)
     images = [{"id": k, "file_name": name, "height": SIZE[0], "width": SIZE[1]} for k, name in enumerate(names)]
     categories: list[Any] = [{"id": k, "name": name} for k, name in enumerate(("RBC", "WBC"))]
@@ -117,7 +117,7 @@ LINT_FOLDERS = ["flat", "classes", "masks", "objects", "points"]
 
 @pytest.fixture(params=[False, True], ids=["whole", "broken"])
 def has_broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bool]:
-    """Write the folders below the working folder, without and with broken pictures."""
+    """Write data folders into the working folder, without and with broken pictures; yield which of both."""
     for name, write in WRITERS.items():
         write(tmp_path / name, request.param)
     return request.param

@@ -1,4 +1,4 @@
-"""`pellucid calc`: the numbers of ../shared/facts/learn.md, and one line for bad input."""
+"""`pellucid calc` prints the numbers of ../shared/facts/learn.md, and one line for invalid input."""
 
 import json
 from pathlib import Path

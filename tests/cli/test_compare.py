@@ -1,4 +1,4 @@
-"""`pellucid compare` prints a table and writes it and a plot."""
+"""`pellucid compare` prints a table, and writes the table and a plot."""
 
 import json
 from importlib import import_module
@@ -37,7 +37,7 @@ def test_notes_refer_to_the_rows_of_the_table() -> None:
     rows = (row("nearest-l1", "L1", 10_000), row("nearest-l2", "L2", 60_000), row("tree", "tree", 60_000))
     comparison = ClassifierComparison("mnist", 60_000, 10_000, 0, (*rows, row("conv", "conv net", 60_000)))
     assert comparison.notes() == [
-        "Hyperparameters chosen on 2,000 training images held out: L1; L2.",  # fewer than a sixth, 10,000
+        "Hyperparameters chosen on 2,000 training images held out: L1; L2.",  # limit: 10,000, a sixth
         "Trained on 10,000 images only: L1.",
         "Hyperparameters chosen on a sixth of the training images: tree.",
         "Hyperparameters not chosen but fixed: conv net.",

@@ -1,4 +1,4 @@
-"""`pellucid compare-runs`: what runs have in common is left out, what differs is shown, names are data."""
+"""`pellucid compare-runs` lists only settings that differ between runs, and escapes the names of runs."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def test_missing_values_of_a_run_are_reported(runs: tuple[Path, Path], cli: Cli,
 
 
 def test_the_row_of_a_run_stopped_by_nan_names_the_step(run_folder: Path, cli: Cli, tmp_path: Path) -> None:
-    """The error of `pellucid train` is what `compare-runs` says: the layer and the step."""
+    """`compare-runs` shows the error message of `pellucid train`, which names the layer and the step."""
     stopped = cli("train", "digits", "train.epochs=2", "optimizer.lr=1e30", "--out", "stopped")
     assert stopped.code != 0
     message = stopped.err.strip().removeprefix("pellucid: ").splitlines()[-1].removeprefix("pellucid: ")
@@ -94,7 +94,7 @@ def test_the_row_of_a_run_stopped_by_nan_names_the_step(run_folder: Path, cli: C
     result = cli(*arguments)
     assert result.code == 0
     row = next(line for line in result.out.splitlines() if line.startswith("stopped"))
-    value = "NaN," if " NaN" in message else "infinity,"  # which of both comes first depends on the processor
+    value = "NaN," if " NaN" in message else "infinity,"  # which value occurs first depends on the processor
     assert row.split() == ["stopped", "-", value, "step", "2"]
     assert f"stopped/digits-1: {message}" in result.out
     output = cli(*arguments, "--json").json["runs"]
@@ -160,11 +160,11 @@ def test_invalid_arguments_are_reported_in_one_line(run_folder: Path, cli: Cli, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["metrics.csv", "layers.csv"])
-def test_a_letter_in_the_history_of_a_run_is_no_fault_when_it_is_resumed(
+def test_a_letter_in_the_history_of_a_finished_run_is_reported_on_resuming(
     name: str, run_folder: Path, cli: Cli, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(run_folder, tmp_path / "odd"))
-    (run / "results.json").unlink()  # as in a run that was killed before its report
+    (run / "results.json").unlink()  # as in a run that was killed before its report was written
     lines = (run / name).read_text().splitlines()
     (run / name).write_text("\n".join([lines[0], lines[1] + "x", *lines[2:]]) + "\n")
     result = cli("train", "--resume", str(run))

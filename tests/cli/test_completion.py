@@ -1,4 +1,4 @@
-"""Completion in shells: what the words of a command line may become, and the script of bash, run by bash."""
+"""Shell completion: the completions of an incomplete command line, and the script for bash, run by bash."""
 
 import os
 import shutil

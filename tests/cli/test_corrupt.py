@@ -1,4 +1,4 @@
-"""A thousand damaged files: every one is refused with one line that names it, and none is taken for whole."""
+"""A thousand damaged files: every one is refused with one line that names it, and none is read as if undamaged."""
 
 import gzip
 import random
@@ -17,12 +17,12 @@ N_WEIGHTS, N_PICTURES, N_IDX = 400, 300, 300
 
 
 def damaged_copies(intact: bytes, count: int) -> Iterator[bytes]:
-    """Yield copies with bits flipped, bytes overwritten, parts cut out or doubled, or the end missing."""
+    """Yield `count` copies with a bit flipped, bytes overwritten, a part removed or duplicated, or the end missing."""
     rng = random.Random(count)
     while count:
         data = bytearray(intact)
         start = rng.randrange(len(data))
-        # the header is a small part of a file, and the part that decides: every other time the damage is there
+        # half of the copies are damaged in the header, which is short but determines how the file is read
         start = min(start, rng.randrange(1, 400)) if rng.random() < 0.5 else start
         length = rng.choice([1, 2, 8, 100])
         kind = rng.randrange(5)
@@ -54,7 +54,7 @@ def test_damaged_pictures_are_refused(cli: Cli, run_folder: Path, seven: Path, t
     intact, n_refused = seven.read_bytes(), 0
     for data in damaged_copies(intact, N_PICTURES):
         file.write_bytes(data)
-        if data.startswith(intact):  # what lies behind a PNG's end is no part of it
+        if data.startswith(intact):  # bytes after the end of a PNG are ignored
             assert cli("predict", str(run_folder), str(file), "--json").code == 0
             continue
         assert file.name in cli("predict", str(run_folder), str(file), "--json").error_line
@@ -69,7 +69,7 @@ def test_damaged_idx_files_are_refused(tmp_path: Path):
     file = tmp_path / "damaged.gz"
     for data in damaged_copies(intact, N_IDX):
         file.write_bytes(data)
-        if decompressed(data) == pixels:  # the name and the date in gzip's own header are nobody's pixels
+        if decompressed(data) == pixels:  # damage in the name or the date of gzip's header
             assert read_idx(file).shape == (20, 28, 28)
             continue
         with pytest.raises(PellucidError, match=r"damaged\.gz") as refused:
@@ -78,7 +78,7 @@ def test_damaged_idx_files_are_refused(tmp_path: Path):
 
 
 def decompressed(data: bytes) -> bytes | None:
-    """Return what gzip, which checks a sum, makes of the bytes; None where it refuses them."""
+    """Return the bytes that gzip decompresses, checksum included; None if gzip raises an error."""
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, ValueError, zlib.error):

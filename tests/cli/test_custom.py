@@ -1,4 +1,4 @@
-"""`--custom FILE.py`: a file of the user's own parts, run before a command opens a model that names them."""
+"""`--custom FILE.py` executes a file that registers user-defined classes before a command loads a model of them."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def parts_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def saved_model(parts_file: Path, cli: Cli, tmp_path: Path) -> str:
-    """A model with a layer that nobody in this process knows any more."""
+    """The file of a model with a layer whose class is no longer registered in this process."""
     assert cli("recipes", "--custom", str(parts_file)).code == 0
     from pellucid import registry
 

@@ -1,4 +1,4 @@
-"""`pellucid data`: lint, show and convert print what they did, as text and as JSON."""
+"""`pellucid data lint`, `show` and `convert` print their results as text and as JSON."""
 
 from io import BytesIO
 from pathlib import Path
@@ -54,8 +54,8 @@ def test_show_writes_a_contact_sheet(cli: Cli, folder: Path, tmp_path: Path):
     assert output["images"] == ["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png"]
     with Image.open(BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
-    assert {(255, 0, 0), (0, 255, 0)} <= colours  # the images to train on
-    assert (213, 94, 0) in colours  # the box of a dog, of the second class
+    assert {(255, 0, 0), (0, 255, 0)} <= colours  # the training images
+    assert (213, 94, 0) in colours  # the box of a dog, in the colour of the second class
 
 
 @pytest.mark.parametrize(

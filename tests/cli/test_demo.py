@@ -1,4 +1,4 @@
-"""`pellucid demo`: the page has five parts, and their numbers are those of the library."""
+"""`pellucid demo` writes a page of five sections, whose numbers equal those computed by the library."""
 
 import html
 import json
@@ -27,14 +27,14 @@ LINE_STARTS = {
 
 
 def table_cells(text: str) -> list[list[str]]:
-    """The cells of the body of a table."""
+    """Return the cells of a table's body, by row."""
     (body,) = re.findall(r"<tbody>(.*?)</tbody>", text, re.DOTALL)
     return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in body.split("</tr>") if "<tr>" in row]
 
 
 @pytest.fixture
 def demo_output(cli: Cli) -> tuple[list[str], dict[str, str]]:
-    """The lines of the command, and the text of each section of the page."""
+    """The output lines of the command, and the text of each section of the page."""
     result = cli("demo")
     assert result.code == 0, result.err
     page = Path("runs/digits-1/demo.html").read_text(encoding="utf-8")

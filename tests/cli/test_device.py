@@ -1,4 +1,4 @@
-"""`--device`: commands that compute with a model refuse a device that this machine lacks."""
+"""Commands that compute with a model refuse a `--device` that this machine lacks."""
 
 from pathlib import Path
 

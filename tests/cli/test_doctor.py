@@ -26,7 +26,7 @@ CHECK_NAMES = {check.name for check in CHECKS}
 
 @pytest.fixture(scope="module")
 def faulty_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run at so high a rate that its units die."""
+    """A run whose learning rate is so high that its ReLU units die."""
     from pellucid.recipe.job import train
 
     out = tmp_path_factory.mktemp("ill")
@@ -36,13 +36,13 @@ def faulty_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def diagnosis(faulty_run: Path) -> Diagnosis:
-    """The diagnosis of that run."""
+    """The diagnosis of `faulty_run`."""
     return diagnose(case_of_run(faulty_run))
 
 
 @pytest.fixture
 def examined(diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the command print that diagnosis, which is made once."""
+    """Make the command print `diagnosis`, which is computed once for all tests."""
     monkeypatch.setattr("pellucid.doctor.diagnose", lambda case, attempts: diagnosis)
 
 
@@ -54,7 +54,7 @@ def test_doctor_reports_the_faults_of_a_run(cli: Cli, faulty_run: Path) -> None:
     assert "dead-units" in result.out
     assert "relu1" in result.out
     assert "  fix    " in result.out
-    assert "  tried  " in result.out  # as a cause is called one only after that
+    assert "  tried  " in result.out  # a finding is called a cause only after its fix was tried
     assert "--try" not in result.out
 
 
@@ -79,7 +79,7 @@ def test_a_foreign_history_is_reported_in_one_line(cli: Cli, faulty_run: Path, t
     run_copy = Path(shutil.copytree(faulty_run, tmp_path / "odd"))
     (run_copy / "metrics.csv").write_text("a,b\n1,2\n")
     assert "metrics.csv: no column 'epoch' among a, b" in cli("doctor", str(run_copy)).error_line
-    (run_copy / "recipe.toml").unlink()  # as `model.fit(run=...)` leaves it
+    (run_copy / "recipe.toml").unlink()  # `model.fit(run=...)` writes no recipe
     assert "metrics.csv: no column 'epoch' among a, b" in cli("doctor", str(run_copy)).error_line
 
 
@@ -129,7 +129,7 @@ def test_a_folder_that_python_trained_into_is_a_model_with_a_history(cli: Cli, t
 def test_the_training_of_a_folder_of_pictures_is_found(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Runs of `pellucid gestures` leave out what cannot be read, which the recipe alone does not do."""
+    """Runs of `pellucid gestures` skip unreadable pictures, which training by the recipe would refuse."""
     quick = [check for check in CHECKS if check.name in ("class-imbalance", "dead-units")]
     monkeypatch.setattr("pellucid.doctor.diagnose", lambda case, attempts: diagnose(case, attempts, quick))
     for c, name in enumerate("ab"):

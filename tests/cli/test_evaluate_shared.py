@@ -1,4 +1,4 @@
-"""`pellucid evaluate` in two processes that torchrun starts: the results of one, printed once."""
+"""`pellucid evaluate` in two processes of torchrun prints the results of a single process, once."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 
 
 class SimulatedProcesses(Processes):
-    """One of several processes, whose parts the test computes one after another."""
+    """One of several simulated processes, whose parts the test computes one after another."""
 
     def from_all(self, value):
         return [[part * part for part in parts] for parts in (range(2), range(2, 5))]
@@ -57,7 +57,7 @@ def test_two_processes_return_the_results_of_one_for_every_task(tmp_path, capsys
     finally:
         torch.set_num_threads(threads)
     expected = capsys.readouterr().out.splitlines()
-    assert len(expected) == len(evaluated.DATA_BY_MODEL) + 2  # and generators
+    assert len(expected) == len(evaluated.DATA_BY_MODEL) + 2  # and two generators
     process = subprocess.run(
         [*LAUNCH, "-m", "tests.cli.evaluated", str(tmp_path)],
         cwd=ROOT,

@@ -9,7 +9,7 @@ from PIL import Image
 from pellucid.explain import METHODS
 from tests.cli.conftest import Cli
 
-APPLICABLE_METHODS = [method for method in METHODS if method != "rollout"]  # on networks without attention
+APPLICABLE_METHODS = [method for method in METHODS if method != "rollout"]  # applicable to networks without attention
 
 
 @pytest.mark.slow
@@ -65,14 +65,14 @@ def test_json_contains_the_checks(cli: Cli, seven: Path, tmp_path: Path) -> None
 
 @pytest.fixture
 def few_orders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare curves with few random orders, where their number does not matter: they take most of the time."""
+    """Compare curves with only two random orders, since the default number takes most of the run time."""
     monkeypatch.setattr("pellucid.explain.examine.ORDERS", 2)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
 def test_pictures_of_equal_names_are_written_to_different_folders(cli: Cli, seven: Path, tmp_path: Path) -> None:
-    """Of equal file names in folders of classes, in parts, and for two targets, each leaves its own numbers."""
+    """Equal file names in different folders, and two targets of one picture, do not overwrite each other's values."""
     files = [Path(name) for name in ("digits/7/0.png", "digits/1/0.png", "test/7/0.png", "0.png")]
     for k, file in enumerate(files):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,6 @@ def test_target_is_a_class_or_a_map(cli: Cli, seven: Path) -> None:
     unit_output = cli("explain", "mnist-lenet", str(seven), "--target", "features.conv2[3]", "--json").json
     assert unit_output["target"] == "features.conv2[3]"
     assert "deconvnet" in unit_output["methods"]
-    # The map with the target is the last but for itself, so that Grad-CAM still has one to weigh.
     assert set(unit_output["methods"]) | set(unit_output["skipped"]) == set(METHODS)
 
 
@@ -165,8 +164,8 @@ def test_zero_epochs_of_retraining_are_refused(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
-def test_the_output_says_how_the_class_was_chosen(cli: Cli, seven: Path, tmp_path: Path) -> None:
-    """The predicted class is explained; where a folder names a class, it says whether that is the same."""
+def test_the_output_names_the_source_of_the_explained_class(cli: Cli, seven: Path, tmp_path: Path) -> None:
+    """The predicted class is explained; if the folder names a class, the output says whether both are equal."""
     for name, words in (("7", "predicted, as its folder says"), ("1", "predicted; its folder says 1")):
         file = tmp_path / name / "a.png"
         file.parent.mkdir()

@@ -1,4 +1,4 @@
-"""`pellucid explain --pixel` on tiny colorizers."""
+"""`pellucid explain --pixel` of tiny colorizers."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.cli.conftest import Cli
 
 @pytest.fixture
 def folder(tmp_path):
-    """Save a picture and two models, and return their folder."""
+    """Save a picture and two models, and return the folder that contains them."""
     pixels = torch.randint(0, 256, (24, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(tmp_path / "one.png")
     small = {"width": 2, "levels": 2}

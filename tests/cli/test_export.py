@@ -1,4 +1,4 @@
-"""`pellucid export` writes what agrees with the model, and nothing else."""
+"""`pellucid export` writes only files whose outputs agree with the model's."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def test_the_onnx_file_is_named_after_the_run_and_its_difference_is_printed(cli:
     assert (tmp_path / "digits-1.onnx").stat().st_size > 1000
 
 
-def test_a_whole_onnx_file_has_a_page_beside_it(cli: Cli, tmp_path: Path) -> None:
+def test_export_with_whole_writes_an_onnx_file_and_a_page(cli: Cli, tmp_path: Path) -> None:
     output = cli("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
     assert output["files"] == ["mnist-lenet.onnx", "mnist-lenet.html"]
     assert {file.name for file in tmp_path.iterdir()} == set(output["files"])
@@ -23,7 +23,7 @@ def test_a_whole_onnx_file_has_a_page_beside_it(cli: Cli, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_torch_is_a_module_with_its_weights_beside_it(cli: Cli, run_folder: Path, tmp_path: Path):
+def test_export_to_torch_writes_a_module_and_a_weights_file(cli: Cli, run_folder: Path, tmp_path: Path):
     lines = cli("export", str(run_folder), "--to", "torch", "--out", "net.py").out.splitlines()
     assert [line.split(" (")[0] for line in lines[:2]] == ["wrote net.py", "wrote net_weights.safetensors"]
     assert lines[2].startswith("largest difference from the model, on 3 random inputs: ")

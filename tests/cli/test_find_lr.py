@@ -1,4 +1,4 @@
-"""`pellucid find-lr`: a learning rate for a recipe."""
+"""`pellucid find-lr` suggests a learning rate for a recipe."""
 
 from pathlib import Path
 

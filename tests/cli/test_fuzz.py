@@ -1,6 +1,6 @@
-"""Command lines that nobody would think of: exit 0 or 2, one line for a mistake, no traceback.
+"""Random command lines: the exit code is 0 or 2, an error is one line, and there is no traceback.
 
-150 of them by default; `PELLUCID_FUZZ=1000` makes as many.
+`PELLUCID_FUZZ` sets the number of command lines, by default 150.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ TYPICAL_LINES = [
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
-    """A sensible line with words put in, taken out and changed; trainings are one epoch long."""
+    """Draw a valid command line with words inserted, removed and replaced; training lasts one epoch."""
     line = list(draw(st.sampled_from(TYPICAL_LINES)))
     if line[0] == "train" and draw(st.booleans()):
         line += draw(st.lists(settings_words, min_size=1, max_size=2))
@@ -68,7 +68,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 
 @pytest.fixture
 def replacements(run_folder: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What the capitals in a command line stand for; reports, which have their own tests, are left out."""
+    """The paths that replace RUN, PICTURE etc. in a command line; writing of reports is disabled."""
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes((run_folder / "weights/last.safetensors").read_bytes()[:-100])
     monkeypatch.setattr(run_report, "write_report", lambda path, data: path / "report.html")

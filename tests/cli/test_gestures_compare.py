@@ -1,4 +1,4 @@
-"""`pellucid gestures compare`: the five recipes that come with Pellucid, on tiny pictures."""
+"""`pellucid gestures compare` trains the five recipes that come with Pellucid, here on tiny pictures."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.cli.conftest import Cli
 
 
 def write_pictures(folder: Path, count: int, seed: int) -> None:
-    """Draw noise in two brightnesses."""
+    """Write pictures of noise in two classes, which differ in brightness."""
     rng = np.random.default_rng(seed)
     for name, brightness in (("dark", 0), ("light", 120)):
         (folder / name).mkdir(parents=True)
@@ -42,11 +42,11 @@ def test_one_command_compares_five_variants(cli: Cli, tmp_path: Path, monkeypatc
     assert n_trainable[0] == n_trainable[4] > n_trainable[3] > n_trainable[1] == n_trainable[2] == 2 * (8 + 1)
 
     monkeypatch.setattr("pellucid.tasks.gestures.compare.write_comparison", lambda folder, result: None)
-    second_result = cli(*words)  # of what is finished, nothing is trained
+    second_result = cli(*words)  # finished runs are not trained once more
     assert second_result.code == 0
     actual = second_result.out.splitlines()
     assert actual[0].endswith("24 images of 2 classes; train 16, test 8 (as in its folders)")
-    assert sum("warning: " in line for line in actual) == 1  # of few pictures
+    assert sum("warning: " in line for line in actual) == 1  # the data have few pictures
     lines = actual[next(k for k, line in enumerate(actual) if line.startswith("1/5")) :]
     assert lines[0].startswith("1/5 From scratch: accuracy ")
     assert lines[6].split() == ["variant", "accuracy", "macro", "F1", "ECE", "per", "image", "training", "trainable"]

@@ -1,4 +1,4 @@
-"""`pellucid gestures predict`: pictures, videos and cameras on the command line."""
+"""`pellucid gestures predict` of pictures, videos and cameras."""
 
 import csv
 import json
@@ -18,14 +18,14 @@ from tests.tasks.gestures.colours import BLUE, GREEN, GREY, PURE, RED, animation
 
 @pytest.fixture
 def confident_model(tmp_path: Path) -> str:
-    """A model that is unsure below 90 %."""
+    """A model that reports predictions with a probability below 90 % as unsure."""
     colour_model().save(tmp_path / "colours.safetensors")
     return "colours.safetensors"
 
 
 @pytest.fixture
 def uncalibrated_model(tmp_path: Path) -> str:
-    """A model without a fitted confidence."""
+    """A model whose probabilities are not calibrated."""
     colour_model(None).save(tmp_path / "plain.safetensors")
     return "plain.safetensors"
 
@@ -64,7 +64,7 @@ def test_predictions_of_pictures_are_printed_as_json(cli: Cli, confident_model: 
     assert sum(grey["probabilities"].values()) == pytest.approx(1)
 
 
-def test_predictions_of_a_model_without_a_fitted_confidence_say_so(cli: Cli, uncalibrated_model: str, tmp_path: Path):
+def test_predictions_of_an_uncalibrated_model_are_marked(cli: Cli, uncalibrated_model: str, tmp_path: Path):
     picture(tmp_path / "grey.png", GREY)
     result = cli("gestures", "predict", uncalibrated_model, "grey.png")
     assert "unsure" not in result.out
@@ -113,7 +113,7 @@ def test_rows_go_into_a_csv_file(cli: Cli, confident_model: str, tmp_path: Path)
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["frame"], row["answer"], row["seconds"]) for row in rows] == [("0", "red", "0.0"), ("1", "", "0.2")]
-    assert float(rows[0]["probability"]) == pytest.approx(PURE, rel=1e-3)  # one white dot is in it
+    assert float(rows[0]["probability"]) == pytest.approx(PURE, rel=1e-3)  # its picture has a white dot
 
 
 def test_rows_go_into_a_jsonl_file(cli: Cli, confident_model: str, tmp_path: Path):

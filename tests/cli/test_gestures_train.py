@@ -1,4 +1,4 @@
-"""`pellucid gestures train`: a folder in, a calibrated run out, and one line for each mistake."""
+"""`pellucid gestures train` trains a calibrated model on a folder, and reports each error in one line."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""`--json` prints one JSON object, whatever the command."""
+"""Every command prints one JSON object with `--json`."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def test_train_prints_the_result_and_the_run_folder(cli: Cli, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_finished_run_resumed_gives_the_same_result(cli: Cli, run_folder: Path):
+def test_resuming_a_finished_run_prints_the_same_result(cli: Cli, run_folder: Path):
     saved_results = json.loads((run_folder / "results.json").read_text())
     result = cli("train", "--resume", str(run_folder), "--json")
     assert result.json["sha256"] == saved_results["sha256"]
@@ -73,7 +73,7 @@ def test_evaluate_measures_the_data_the_model_was_trained_on(cli: Cli, run_folde
     assert weighted == pytest.approx(output["accuracy"])
 
 
-def test_evaluate_takes_a_weights_file_and_a_folder_of_pictures(
+def test_evaluate_accepts_a_weights_file_and_a_folder_of_pictures(
     cli: Cli, run_folder: Path, seven: Path, tmp_path: Path
 ):
     (tmp_path / "pictures/7").mkdir(parents=True)
@@ -82,7 +82,7 @@ def test_evaluate_takes_a_weights_file_and_a_folder_of_pictures(
     assert output["n"] == 1
 
 
-def test_predict_gives_label_and_probabilities(cli: Cli, run_folder: Path, seven: Path):
+def test_predict_prints_label_and_probabilities(cli: Cli, run_folder: Path, seven: Path):
     output = cli("predict", str(run_folder), str(seven), "--json").json
     assert set(output["probabilities"]) == set("0123456789")
     assert sum(output["probabilities"].values()) == pytest.approx(1, abs=1e-5)
@@ -147,13 +147,13 @@ def test_predict_skips_a_blank_picture_and_predicts_the_others(cli: Cli, run_fol
 @pytest.mark.parametrize("model_name", ["digits", "mnist-lenet", "run"])
 def test_summary_counts_parameters(model_name: str, cli: Cli, run_folder: Path):
     output = cli("summary", str(run_folder) if model_name == "run" else model_name, "--json").json
-    expected = {"digits": 4810, "mnist-lenet": 61706, "run": 4810}  # 61,706: LeCun et al. 1998 with full connections
+    expected = {"digits": 4810, "mnist-lenet": 61706, "run": 4810}  # LeNet-5 with fully connected C3
     assert output["parameters"] == expected[model_name]
     assert sum(layer["parameters"] for layer in output["layers"]) == expected[model_name]
 
 
 @pytest.mark.parametrize("model_name", ["xor", "run"])
-def test_verify_finds_every_gradient_right(model_name: str, cli: Cli, run_folder: Path):
+def test_verify_accepts_every_gradient(model_name: str, cli: Cli, run_folder: Path):
     output = cli("verify", str(run_folder) if model_name == "run" else model_name, "--json", "--batch", "3").json
     assert output["ok"]
     assert {row["form"] for row in output["rows"]} == {"written", "training", "predicting"}
@@ -164,7 +164,7 @@ def test_verify_checks_the_network_as_the_recipe_trains_it(cli: Cli, monkeypatch
 
     def delayed_backward(self: FusedDense, params: Any, cache: Any, dy: torch.Tensor) -> Any:
         _, dparams = original(self, params, cache, dy)
-        return dy @ params["weight"], dparams  # wrong where the weight has learned in the sweep
+        return dy @ params["weight"], dparams  # wrong if the optimizer has updated the weight in the backward pass
 
     monkeypatch.setattr(FusedDense, "backward", delayed_backward)
     settings = "network.sizes=[64, 5, 10]", "--json", "--batch", "3"
@@ -181,7 +181,7 @@ def test_verify_refuses_outputs_without_a_loss(cli: Cli, tmp_path: Path):
     assert cli("summary", "two.safetensors", "--json").json["parameters"] == 17 * 5
 
 
-def test_verify_draws_as_many_classes_as_the_model_has_and_a_target_for_each_place(cli: Cli, tmp_path: Path):
+def test_verify_draws_targets_for_the_number_of_classes_and_the_output_positions(cli: Cli, tmp_path: Path):
     for name, net in (("three", Sequential(flatten=Flatten(), out=Dense(3))), ("map", Conv2d(2, 3))):
         Model(net, input_shape=(1, 4, 4)).save(tmp_path / f"{name}.safetensors")
         assert cli("verify", f"{name}.safetensors", "--json").json["ok"]

@@ -1,4 +1,4 @@
-"""A small file with very many pixels: each command predicts in little memory, or refuses it before it is decoded."""
+"""Small files with very many pixels: each command predicts in little memory, or refuses the file undecoded."""
 
 import subprocess
 import sys
@@ -67,7 +67,7 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(
 
 @pytest.mark.slow
 @linux_only
-def test_a_classifier_of_resized_pictures_takes_one_with_very_many_pixels(large_picture: Path, tmp_path: Path) -> None:
+def test_a_classifier_of_resized_pictures_accepts_very_many_pixels(large_picture: Path, tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, "-c", MEASURE_SCRIPT, "predict", "signs", str(large_picture)], capture_output=True, text=True,
         check=False, cwd=tmp_path,
@@ -78,7 +78,7 @@ def test_a_classifier_of_resized_pictures_takes_one_with_very_many_pixels(large_
     assert seconds < 10
 
 
-def test_a_picture_that_would_take_the_network_above_its_memory_is_refused() -> None:
+def test_a_picture_that_needs_more_memory_than_allowed_is_refused() -> None:
     net = Sequential(conv=Conv2d(64, 3, padding=1), relu=ReLU(), scores=Conv2d(4, 1))
     model = Model(net, input_shape=(3, None, None), classes=list("abcd"))
     assert model.outputs_for_picture((3, 1080, 1920)) == (4, 1080, 1920)

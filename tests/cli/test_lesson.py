@@ -50,12 +50,12 @@ def test_a_notebook_is_written(cli: Cli, tmp_path: Path):
     assert json.loads(file.read_text(encoding="utf-8"))["nbformat"] == 4
 
 
-def test_a_script_holds_the_code_of_the_lesson(cli: Cli, tmp_path: Path):
+def test_a_script_contains_the_code_of_the_lesson(cli: Cli, tmp_path: Path):
     file = tmp_path / "lesson.py"
     cli("lesson", "universality", "--small", "--notebook", str(file))
     names = {"__name__": "script"}
     exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
-    assert names["result"].numbers  # of the last step, which the script has run
+    assert names["result"].numbers  # the script ran up to its last step
     text = file.read_text(encoding="utf-8")
     assert text.startswith("# %% [markdown]\n# # ")
     assert text.count("# %%\n") > len(find_lesson("universality").STEPS)

@@ -1,4 +1,4 @@
-"""The contracts of every command: exit codes, one line for a mistake, no traceback unless asked for."""
+"""Every command has the documented exit codes, reports an error in one line, and shows tracebacks only on request."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tests.cli.conftest import Cli
 
 
 def _import_stopped_by(error: BaseException) -> ImportError:
-    """What compiled modules raise in place of what stopped them."""
+    """Return the ImportError that compiled modules raise if `error` stops their import."""
     it = ImportError("initialization failed")
     it.__cause__ = error
     return it
@@ -22,7 +22,7 @@ def _import_stopped_by(error: BaseException) -> ImportError:
 LARGE_MODULES = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "safetensors"}
 
 
-# The help of scorecard is that of the conformance.
+# The help of `scorecard` imports the conformance package and its large dependencies.
 HELP_LINES = [[name, "--help"] for name in main_module.commands() if name != "scorecard"]
 
 

@@ -1,4 +1,4 @@
-"""Many pictures under torchrun, whose processes are killed: nothing lost, nothing doubled, memory flat."""
+"""Prediction of many pictures with torchrun, its processes killed: no row is lost or repeated, memory is constant."""
 
 import io
 import json
@@ -32,7 +32,7 @@ run()
 
 
 def write_shards(folder: Path, count: int) -> Path:
-    """Write pictures of random blocks, no two of which are alike, with a broken one in each shard."""
+    """Write shards of pictures of random blocks, all different, with one broken picture in each shard."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for shard in range(N_SHARDS):
@@ -70,7 +70,7 @@ def start_torchrun(count: int, source: Path, out: Path) -> "subprocess.Popen[str
 
 
 def kill_one_process(process: "subprocess.Popen[str]", parts: Path, rng: random.Random) -> bool:
-    """Kill one process soon after another part is done; return False if all ended before."""
+    """Kill one process soon after a part is finished; return False if all processes ended before that."""
     n_parts_before, n_new_parts = len([*parts.glob("part-*")]), rng.randint(1, 3)
     while process.poll() is None:
         if len([*parts.glob("part-*")]) >= n_parts_before + n_new_parts:
@@ -94,7 +94,7 @@ def test_killed_processes_neither_lose_nor_repeat_rows_and_memory_is_constant(
     few_peak = predict_in_one_process(write_shards(tmp_path / "few", pictures // 10), tmp_path / "few.jsonl")
     many_peak = predict_in_one_process(source, tmp_path / "whole.jsonl")
     print(f"peak memory of {pictures // 10:,} pictures: {few_peak:,} KiB, of {pictures:,}: {many_peak:,} KiB")
-    # The list of names and positions has some 300 bytes for each.
+    # The list of names and positions takes about 300 bytes for each picture.
     assert many_peak - few_peak < 4_000 + pictures // 2
     rng, n_killed, n_launches = random.Random(0), 0, 0
     out = tmp_path / "killed"

@@ -1,4 +1,4 @@
-"""One file of the results of many pictures, from its parts."""
+"""The partial results of many pictures are merged into one file."""
 
 import csv
 import json

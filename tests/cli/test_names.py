@@ -1,4 +1,4 @@
-"""Names are data: whatever classes, files and folders are called, every command works and shows them printably."""
+"""Every command works with any names of classes, files and folders, and escapes unprintable characters."""
 
 import ast
 import os
@@ -34,7 +34,7 @@ TEXT_SUFFIXES = {".html", ".svg", ".json", ".jsonl", ".csv", ".md", ".toml", ".t
 
 
 def check_plain(text: str) -> None:
-    """Nothing but printable characters and line ends."""
+    """Assert that a text has only printable characters and line ends."""
     unprintable = {c for c in text if not c.isprintable()} - set("\n\t\r")
     assert not unprintable, unprintable
 
@@ -46,12 +46,12 @@ def check_result(result: CliResult) -> None:
 
 
 def check_written(folder: Path) -> set[str]:
-    """Every text file below a folder is UTF-8 without what is not printable."""
+    """Assert that all text files below a folder are printable UTF-8; return the suffixes of the files found."""
     files = [file for file in folder.rglob("*") if file.suffix in TEXT_SUFFIXES]
     for file in files:
         text = file.read_bytes().decode("utf-8")
         check_plain(text)
-        is_view = 'type="importmap"' in text  # of the studio, whose files have scripts; tests/studio reads its texts
+        is_view = 'type="importmap"' in text  # a page of the studio has several scripts; see tests/studio
         if file.suffix in (".html", ".svg") and "<script" in text and not is_view:
             without_script(text)
     return {file.suffix for file in files}
@@ -59,7 +59,7 @@ def check_written(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures for each name, in a folder that is called oddly itself."""
+    """A folder of pictures for each odd name, in a parent folder with an odd name."""
     root = tmp_path_factory.mktemp("names") / "$\\alpha \u202e\x1b[31m"
     for k, name in enumerate(ODD_NAMES):
         folder = root / name
@@ -73,7 +73,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A convolutional network of these classes, which names the folder as its data."""
+    """The file of a convolutional network for the classes of `pictures`, which names that folder as its data."""
     net = Sequential(
         conv=Conv2d(2, 3, padding=1), relu=ReLU(), pool=MaxPool2d(8), flatten=Flatten(), dense=Dense(len(ODD_NAMES))
     )
@@ -178,13 +178,13 @@ def test_a_data_folder_that_no_recipe_can_name_is_refused_before_anything_is_wri
     assert os.listdir(tmp_path) == []
 
 
-def test_a_module_is_not_exported_under_a_name_that_no_code_can_hold(model: str, cli: Cli, tmp_path: Path):
+def test_export_to_a_file_name_that_is_not_importable_is_refused(model: str, cli: Cli, tmp_path: Path):
     result = cli("export", model, "--to", "torch", "--out", f"{ODD_NAMES[1]}.py")
     assert "cannot be the name of a Python file" in result.error_line
     assert os.listdir(tmp_path) == []
 
 
-# Two command lines in one process, which takes longer to start than they do: one that succeeds and one that fails.
+# Run a command line that succeeds and one that fails, in one process, since its start takes most of the time.
 RUN_TWICE_SCRIPT = """
 import sys
 from pellucid.cli.main import run
@@ -258,8 +258,8 @@ def test_a_layer_whose_name_is_not_printable_is_refused():
             Sequential(**{name: ReLU()})
 
 
-# Files that write to stdout or stderr without `print_lines` and `note`: those two, lines that are rewritten, and what a
-# user's module itself has written while it was exported.
+# Files that may write to stdout or stderr without `print_lines` and `note`: the definitions of these two, progress
+# lines that are overwritten, and the output of a user's module during its export.
 FILES_THAT_PRINT = {
     "pellucid/command/out.py", "pellucid/text.py", "pellucid/command/progress.py", "pellucid/opening/exported.py",
 }  # fmt: skip
@@ -291,7 +291,7 @@ def test_output_is_printed_only_by_functions_that_escape_it():
 
 PAGE_FILE = "pellucid/report/page.py"
 HTML_TAG = re.compile(r"</[a-z]\w*>|<[a-z]\w* [\w-]+=")
-# What is taken as HTML: the label of a picture, the picture as matplotlib wrote it, and a fragment of ours.
+# Unescaped HTML: the label of a figure, a figure's SVG by matplotlib, and fragments written by this package.
 MARKUP_CALLS = (
     "Markup('<svg role=\"img\" aria-label=\"{}\"')", "Markup(fragment)",
     "Markup(svg(figure, name).removeprefix('<svg'))",
@@ -300,7 +300,7 @@ TEMPLATES = ROOT / "pellucid" / "report" / "templates"
 
 
 @pytest.mark.parametrize("file", sorted(TEMPLATES.iterdir()), ids=lambda file: file.name)
-def test_templates_escape_all_that_they_are_given(file: Path):
+def test_templates_escape_all_values(file: Path):
     text = file.read_text(encoding="utf-8")
     for pattern in (
         r"\|\s*safe\b",

@@ -1,4 +1,4 @@
-"""The command that opens files of other libraries: what it prints, and models that the other commands take."""
+"""`pellucid open` converts files of other libraries: its output, and the use of the models by other commands."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def detector(tmp_path: Path) -> Path:
     return write(tmp_path / "detector.onnx", nodes, ["N", 3, 2, 5], constants)
 
 
-def test_layers_parameters_outputs_and_what_was_left_out_are_printed(detector: Path, cli: Cli) -> None:
+def test_layers_parameters_outputs_and_omitted_nodes_are_printed(detector: Path, cli: Cli) -> None:
     path = detector.with_suffix(".safetensors")
     result = cli("open", str(detector), "--out", str(path))
     assert result.code == 0, result.err
@@ -66,7 +66,7 @@ def test_a_saved_model_loads_in_a_new_process_with_equal_outputs(tmp_path: Path,
     assert np.abs(np.load(tmp_path / "y.npy") - expected).max() <= 1e-5
 
 
-def test_other_commands_take_the_model(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_commands_accept_the_model(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     dynamic_shapes = ({0: torch.export.Dim.AUTO},)

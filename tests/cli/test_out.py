@@ -1,4 +1,4 @@
-"""Hints name the program as it was started, so that they can be copied."""
+"""Printed hints name the program as it was started, so they can be copied into the shell."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.cli.conftest import Cli
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """An installed program."""
+    """The path of an installed program."""
     path = tmp_path / ".venv/bin/pellucid"
     path.parent.mkdir(parents=True)
     path.write_text("#!/bin/sh\n")

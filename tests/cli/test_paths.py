@@ -1,4 +1,4 @@
-"""Two whole paths of a user, by the documentation alone: own boxes to a video, own classes to other programs."""
+"""Two workflows of the documentation: from a user's boxes to a video, and from a user's classes to other programs."""
 
 from contextlib import closing
 from pathlib import Path
@@ -23,8 +23,8 @@ def test_forty_pictures_with_boxes_become_a_detector_for_a_video(cli: Cli, tmp_p
     (tmp_path / "things").mkdir()
     write_labelme(tmp_path / "things", 40)
     result = cli("train", "detect", str(tmp_path / "things"), "data.size=160", "train.epochs=25", "--json")
-    assert result.json["ap50"] > 0.9  # of 8 held-out pictures
-    pictures = [draw_objects(seed) for seed in range(100, 106)]  # not among those of the training
+    assert result.json["ap50"] > 0.9  # on 8 held-out pictures
+    pictures = [draw_objects(seed) for seed in range(100, 106)]  # not in the training data
     frames = [picture for picture, _ in pictures]
     frames[0].save(tmp_path / "video.gif", save_all=True, append_images=frames[1:], duration=200)
     output = cli("detect", result.json["run"], str(tmp_path / "video.gif"), "--out", str(tmp_path / "found"), "--json")

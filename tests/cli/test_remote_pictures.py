@@ -1,4 +1,4 @@
-"""`pellucid predict` on a tar of a bucket: the rows of one on a disk."""
+"""`pellucid predict` on a tar file in a bucket writes the same rows as on a local tar file."""
 
 import tarfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`pellucid samples` lists what it writes, with a command for each."""
+"""`pellucid samples` writes sample data, and prints a command that uses each."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Commands that only list or explain start without PyTorch, NumPy and what else is large."""
+"""Commands that only print lists or help do not import PyTorch, NumPy or other large modules."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ HELP_LINES = [
 
 
 def check_no_large_import(*lines: list[str]) -> None:
-    """Run command lines in one process of their own, which must not import a large module."""
+    """Run command lines in a new process; assert that it imports no large module."""
     code = RUN_LINES_SCRIPT.format(lines=[*lines], large=LARGE_MODULES)
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""`pellucid summary` of a network of the zoo, its drawing, and its mistakes."""
+"""`pellucid summary` of networks of the zoo: its tables, its drawings, and its error messages."""
 
 from pathlib import Path
 
@@ -80,14 +80,14 @@ def test_a_summary_draws_the_network(name: str, file_start: bytes, cli: Cli, tmp
         (["lenet", "--draw", "nowhere/net.png"], "is in a folder that does not exist"),
     ],
 )
-def test_mistakes_are_reported(words: list[str], message: str, cli: Cli):
+def test_invalid_arguments_are_refused(words: list[str], message: str, cli: Cli):
     if words[0] == "free.safetensors":
         any_size_model().save(words[0])
     assert message in cli("summary", *words).error_line
 
 
 def any_size_model() -> Model:
-    """A network of two convolutions for images of any size from 4 x 4 pixels."""
+    """Return a network of two convolutions for images of any size of at least 4 x 4 pixels."""
     net = Sequential(conv=Conv2d(2, 3, padding=1), pool=MaxPool2d(4), scores=Conv2d(5, 1))
     return Model(net, input_shape=(3, None, None))
 

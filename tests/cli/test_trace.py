@@ -62,7 +62,7 @@ def test_invalid_arguments_are_refused(cli: Cli, seven: Path, words: tuple[str, 
 
 
 def test_unwritable_page_path_is_refused_before_any_work(cli: Cli, tmp_path: Path) -> None:
-    """The model and the picture do not exist, and are not asked for."""
+    """The model and the picture do not exist, and neither is opened."""
     (tmp_path / "page").mkdir()
     for command in (("trace", "no-model", "no.png"), ("doctor", "no-model")):
         assert "--html: 'page' is a folder" in cli(*command, "--html", "page").error_line

@@ -1,4 +1,4 @@
-"""`pellucid train TASK DATA`: a user's own data in every format, from a shipped model, without a recipe."""
+"""`pellucid train TASK DATA` fine-tunes a shipped model on a user's data, in every format and without a recipe."""
 
 import base64
 import io
@@ -19,12 +19,12 @@ from pellucid.recipe.recipe import load_recipe
 from tests.cli.conftest import Cli
 from tests.recipe.pictures import write_colour_folder
 
-SIZE = (72, 96)  # pixels
+SIZE = (72, 96)  # (H, W) in pixels
 COLOURS = {"ball": (210, 40, 40), "box": (40, 60, 210)}
 
 
 def draw_objects(seed: int) -> tuple[Image.Image, list[tuple[str, tuple[int, int, int, int]]]]:
-    """Return a picture with a ball and a box, and their places."""
+    """Return a picture with a ball and a box, and the name and the bounding box of each."""
     rng = np.random.default_rng(seed)
     image = Image.fromarray(rng.integers(90, 130, (*SIZE, 3)).astype(np.uint8))
     draw, objects = ImageDraw.Draw(image), []
@@ -71,7 +71,7 @@ def write_yolo(root: Path, count: int = 8) -> Path:
 
 
 def coco(root: Path, points: bool, count: int = 8) -> Path:
-    """COCO with polygons, or with three key-points of the ball of each picture."""
+    """Write a COCO data set with polygons, or with three key-points of the ball of each picture (`points`)."""
     images: list[Any] = []
     annotations: list[Any] = []
     names = ["left_edge", "right_edge", "middle"]
@@ -97,7 +97,7 @@ def coco(root: Path, points: bool, count: int = 8) -> Path:
 
 
 def write_masks(root: Path, count: int = 8, void: int | None = None, names: str = "ground\nball\nbox\n") -> Path:
-    """Index masks of pictures of two sizes; the first row has no class if `void` is given."""
+    """Write index masks for pictures of two sizes; the first row of pixels has the value `void` if it is given."""
     for part in ("train", "trainannot"):
         (root / part).mkdir()
     if names:
@@ -118,7 +118,7 @@ def write_masks(root: Path, count: int = 8, void: int | None = None, names: str 
 
 
 def train_for_one_epoch(cli: Cli, verb: str, data: Path, *settings: str) -> tuple[dict[str, Any], Path]:
-    """Return the tables of the recipe and the run folder of a short training."""
+    """Train for one epoch; return the tables of the recipe and the run folder."""
     result = cli("train", verb, str(data), "train.epochs=1", "recipe.threads=1", "--json", *settings)
     assert result.code == 0, result.err
     run = Path(result.json["run"])
@@ -140,7 +140,7 @@ def test_training_on_a_users_boxes(write_data: Any, cli: Cli, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_detector_starts_from_the_shipped_one_but_for_its_classes(tmp_path: Path) -> None:
+def test_a_detector_starts_from_the_shipped_weights_except_those_of_its_classes(tmp_path: Path) -> None:
     settings = {"data.name": str(write_labelme(tmp_path)), "objective.classes": 2, "data.size": 96}
     recipe = load_recipe("bccd-single", {**settings, "start.weights": "bccd"})
     model, shipped = build_model(recipe, load_data(recipe).train), Model.load(shipped_files.pretrained_file("bccd"))
@@ -186,7 +186,7 @@ def test_training_on_a_users_masks_of_two_sizes(
 @pytest.mark.usefixtures("no_report")
 def test_training_on_a_users_key_points(cli: Cli, tmp_path: Path) -> None:
     tables, _ = train_for_one_epoch(cli, "keypoints", coco(tmp_path, points=True), "data.size=64")
-    assert (tables["network"]["points"], tables["augment"]["flip"]) == (3, True)  # left_edge and right_edge have sides
+    assert (tables["network"]["points"], tables["augment"]["flip"]) == (3, True)  # as left_edge and right_edge exist
     assert tables["start"]["weights"] == "faces"
 
 
@@ -244,7 +244,7 @@ def test_small_data_get_more_epochs() -> None:
 
 
 def write_polygons(root: Path, count: int = 8) -> Path:
-    """The labelme data with a polygon for each rectangle."""
+    """Write the labelme data set with a polygon in place of each rectangle."""
     for file in write_labelme(root, count).glob("*.json"):
         content = json.loads(file.read_text())
         for shape in content["shapes"]:

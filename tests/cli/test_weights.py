@@ -25,7 +25,7 @@ def test_list_shows_known_and_downloaded_weights(cli: Cli, tmp_path):
     folder = tmp_path / "data" / "weights"
     folder.mkdir(parents=True)
     (folder / "resnet18-f37072fd.pth").touch()
-    os.truncate(folder / "resnet18-f37072fd.pth", 46_830_571)  # its published size; takes no room on the disk
+    os.truncate(folder / "resnet18-f37072fd.pth", 46_830_571)  # its published size, as a sparse file
     (folder / "resnet34-b627a593.pth").write_bytes(b"no weights")
     lines = cli("weights", "list").out.splitlines()
     assert lines[0] == f"folder: {folder}"
@@ -41,7 +41,7 @@ def test_list_shows_known_and_downloaded_weights(cli: Cli, tmp_path):
     assert "resnet18 " in next(line for line in lines if " present " in line)
 
 
-def test_get_without_a_network_says_where_to_put_the_file(cli: Cli, monkeypatch, tmp_path):
+def test_get_without_a_network_names_the_path_for_the_file(cli: Cli, monkeypatch, tmp_path):
     entry = replace(catalogue.CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")
     monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", entry)
     complaint = cli("weights", "get", "vgg16", "--data", str(tmp_path / "d")).error_line
@@ -59,7 +59,7 @@ def test_get_reports_a_different_file_at_the_path(cli: Cli, monkeypatch, tmp_pat
     assert path.read_bytes() == b"another"
 
 
-def test_get_keeps_a_file_that_is_right(cli: Cli, monkeypatch, tmp_path):
+def test_get_keeps_a_file_with_the_right_checksum(cli: Cli, monkeypatch, tmp_path):
     path = tmp_path / "data" / "weights" / "vgg16-397923af.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"right")
@@ -104,7 +104,7 @@ def test_a_damaged_file_is_refused_with_one_line(cli: Cli, file):
     assert f"{file} declares 652 bytes, but has 649" in cli("weights", "show", str(file)).error_line
 
 
-def test_show_knows_pretrained_models_by_name(cli: Cli):
+def test_show_accepts_names_of_pretrained_models(cli: Cli):
     output = cli("weights", "show", "mnist-lenet", "--json").json
-    assert output["numbers"] == 61_706  # LeCun et al. 1998, figure 2, with every map of C3 reading all six of S2
+    assert output["numbers"] == 61_706  # LeCun et al. 1998, figure 2, fully connected C3
     assert output["format"] == "safetensors"

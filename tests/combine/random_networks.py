@@ -1,4 +1,4 @@
-"""Random networks out of all layers and combinators, for hypothesis: valid because `init` says so."""
+"""Strategies of hypothesis for random networks of all layers and combinators, valid according to their `init`."""
 
 import math
 from collections.abc import Callable
@@ -89,9 +89,9 @@ MERGE_STRATEGIES: dict[type[Layer], st.SearchStrategy[Layer]] = {
     layers.Crop: st.builds(layers.Crop),
     layers.Multiply: st.builds(layers.Multiply),
 }
-DRAWN_SEPARATELY = {layers.Reshape, layers.MaxUnpool2d}  # the one to a drawn shape, the other where switches are
-REGION_POOLING = {layers.RoIAlign, layers.RoIPool}  # their second input is no image
-# Layers without a strategy of their own are drawn from their samples.
+DRAWN_SEPARATELY = {layers.Reshape, layers.MaxUnpool2d}  # they need a drawn shape, and switches as second input
+REGION_POOLING = {layers.RoIAlign, layers.RoIPool}  # their second input is regions, not an image
+# The other layers are drawn from the layers of their samples.
 LAYER_STRATEGIES |= {
     kind: st.sampled_from([sample.layer for sample in SAMPLES if type(sample.layer) is kind])
     for kind in layers.LAYERS
@@ -100,7 +100,7 @@ LAYER_STRATEGIES |= {
 
 
 def output_shape(layer: Layer, shape: Any) -> Any:
-    """Return the output shape, or None where the layer refuses the input or makes too much of it."""
+    """Return the output shape, or None if the layer refuses the input or its output exceeds MAX_VALUES."""
     try:
         _, out = layer.init(shape, torch.Generator())
     except PellucidError:
@@ -109,7 +109,7 @@ def output_shape(layer: Layer, shape: Any) -> Any:
 
 
 def draw_layer(draw: Draw, shape: Shape) -> tuple[Layer, Shape]:
-    """Draw a layer that takes this shape."""
+    """Draw a layer for inputs of this shape; return it with its output shape."""
     if draw(st.integers(0, 9)) == 0:
         return reshape(draw, shape)
     for _ in range(4):
@@ -121,7 +121,7 @@ def draw_layer(draw: Draw, shape: Shape) -> tuple[Layer, Shape]:
 
 
 def reshape(draw: Draw, shape: Shape) -> tuple[Layer, Shape]:
-    """Draw a Reshape to an image or a row."""
+    """Draw a Reshape to an image (C, H, W) or a vector."""
     total = math.prod(shape)
     channels = draw(st.sampled_from([n for n in range(1, total + 1) if total % n == 0]))
     n_pixels = total // channels
@@ -131,7 +131,7 @@ def reshape(draw: Draw, shape: Shape) -> tuple[Layer, Shape]:
 
 
 def draw_sequential(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
-    """Draw a Sequential of layers and, while `depth` lasts, of combinators."""
+    """Draw a Sequential of layers and, if `depth` is positive, of combinators."""
     children = []
     for _ in range(draw(st.integers(1, 3))):
         is_nested = depth and draw(booleans)
@@ -144,7 +144,7 @@ def draw_sequential(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]
 
 
 def draw_branches(draw: Draw, shape: Shape, depth: int) -> tuple[list[Layer], list[Shape]]:
-    """Draw two or three networks on one input whose outputs have one shape."""
+    """Draw two or three networks for one input, whose outputs have equal shapes."""
     nets = [draw_sequential(draw, shape, depth) for _ in range(draw(st.integers(2, 3)))]
     if draw(booleans):
         nets[0] = layers.Identity(), shape
@@ -154,7 +154,7 @@ def draw_branches(draw: Draw, shape: Shape, depth: int) -> tuple[list[Layer], li
 
 
 def with_output_shape(net: Layer, out: Shape, target: Shape) -> tuple[Layer, Shape]:
-    """Put behind a network what gives it the target's shape."""
+    """Append layers to a network so that its output has the shape `target`."""
     if len(out) == len(target) == 3:
         return Sequential(net, layers.AdaptiveAvgPool2d(target[1:]), layers.Conv2d(target[0], 1)), target
     units = math.prod(target)
@@ -162,21 +162,21 @@ def with_output_shape(net: Layer, out: Shape, target: Shape) -> tuple[Layer, Sha
 
 
 def draw_merge(draw: Draw, shapes: list[Shape]) -> tuple[Layer, Shape]:
-    """Draw a merge that takes these shapes."""
+    """Draw a merge layer for inputs of these shapes."""
     layer = draw(MERGE_STRATEGIES[draw(st.sampled_from(list(MERGE_STRATEGIES)))])
     out = output_shape(layer, tuple(shapes))
     return (layer, out) if out is not None else (layers.Add(), shapes[0])
 
 
 def draw_parallel(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
-    """Draw a Parallel."""
+    """Draw a Parallel of branches with a merge layer."""
     nets, outs = draw_branches(draw, shape, depth)
     merge, out = draw_merge(draw, outs)
     return Parallel(tuple(nets), merge), out
 
 
 def draw_fork(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
-    """Draw a Fork, a Shared layer on its outputs, and a merge."""
+    """Draw a Fork, a Shared layer on its outputs, and a merge layer."""
     nets, outs = draw_branches(draw, shape, depth)
     head, out = draw_layer(draw, outs[0])
     merge, out = draw_merge(draw, [out] * len(outs))
@@ -184,7 +184,7 @@ def draw_fork(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
 
 
 def draw_graph(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
-    """Draw a Graph whose nodes read any earlier value, some of them by an earlier node's layer."""
+    """Draw a Graph whose nodes read any earlier value; some nodes share the layer of an earlier node."""
     shapes: dict[str, Shape] = {"input": shape}
     nodes: dict[str, tuple[Any, ...]] = {}
     for index in range(draw(st.integers(2, 5))):
@@ -213,7 +213,7 @@ def draw_graph(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
 
 
 def draw_unpooling(draw: Draw, shape: Shape) -> tuple[Layer, tuple[Shape, Shape], Shape]:
-    """Draw a Graph that takes (x, switches) of one shape back through MaxUnpool2d, and its output's shape."""
+    """Draw a Graph that applies MaxUnpool2d to (x, switches) of one shape; return it, its input and output shapes."""
     first_layer = layers.Tanh() if draw(booleans) else layers.Conv2d(shape[0], 3, padding=1)
     nodes = {"first": (first_layer, "x"), "up": (layers.MaxUnpool2d(2), "first", "switches")}
     return Graph(nodes, ("up",), ("x", "switches")), (shape, shape), (shape[0], 2 * shape[1], 2 * shape[2])

@@ -1,4 +1,4 @@
-"""Networks that each combinator's contract is tried on."""
+"""Sample networks for the contract tests of each combinator."""
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import (
@@ -22,7 +22,7 @@ from tests.oracle import Sample
 
 
 def residual_block(filters: int) -> Layer:
-    """A residual block of He et al. 2016."""
+    """Return a residual block (He et al. 2016)."""
     body = Sequential(
         conv1=Conv2d(filters, 3, padding=1, bias=False),
         norm1=BatchNorm(),
@@ -34,7 +34,7 @@ def residual_block(filters: int) -> Layer:
 
 
 def u_net(filters: int, depth: int) -> Layer:
-    """The nesting of Ronneberger et al. 2015: each level holds the level below it."""
+    """Return a U-Net (Ronneberger et al. 2015), in which each level contains the level below it."""
     inner = u_net(2 * filters, depth - 1) if depth else Conv2d(2 * filters, 3, padding=1)
     deeper = Sequential(
         down=MaxPool2d(2),

@@ -1,4 +1,4 @@
-"""Sequential.add, as Keras users write it."""
+"""Sequential.add appends layers one by one, as in Keras."""
 
 import pytest
 import torch

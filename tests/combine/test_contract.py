@@ -1,4 +1,4 @@
-"""Every combinator keeps the contract: values, gradients, caches, shapes."""
+"""Every combinator fulfils the contract of layers: outputs, gradients, caches and shapes."""
 
 import copy
 from typing import Any
@@ -31,7 +31,7 @@ networks = pytest.mark.parametrize("sample", [pytest.param(sample, id=name) for 
 
 
 def without_zeros(expected: dict[str, Tensor], actual: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop what no output depends on: our gradients leave it out, autograd's are 0 there."""
+    """Drop expected gradients without a counterpart in `actual`; they must be 0, since no output depends on them."""
     assert all(leaf.abs().max() == 0 for path, leaf in expected.items() if path not in actual)
     return {path: leaf for path, leaf in expected.items() if path in actual}
 
@@ -143,5 +143,5 @@ class OwnBackward(Sequential):
 
 
 @pytest.mark.parametrize(("combinator", "expected"), [(Sequential, True), (OwnForward, False), (OwnBackward, False)])
-def test_a_combinator_with_its_own_backward_pass_is_not_a_plain_container(combinator, expected):
+def test_a_combinator_with_a_custom_pass_is_not_a_plain_container(combinator, expected):
     assert uses_flow(combinator(dense=Dense(2))) is expected

@@ -1,4 +1,4 @@
-"""Children have names, paths are made of them, and a wrong wiring is answered in one line."""
+"""The names of children form the paths of layers, and invalid connections are reported in one line."""
 
 from collections.abc import Callable
 from typing import Any

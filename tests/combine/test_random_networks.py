@@ -1,4 +1,4 @@
-"""Jittered random networks, made by hypothesis from all layers and combinators, against PyTorch's autograd."""
+"""Random networks of all layers and combinators, drawn by hypothesis, agree with PyTorch's autograd."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ from tests.oracle import Sample, autograd, cast, difference, forward_backward, i
 
 
 def inputs(shape: Any, rng: torch.Generator) -> Any:
-    """Draw images or rows, and for a pair of shapes (x, switches) of a pooling by 2."""
+    """Draw images or vectors; for a pair of shapes, draw (x, switches) of a max pooling by 2."""
     if not is_shape_tuple(shape):
         return normal(shape, rng)
     batch, channels, height, width = shape[0]
@@ -25,7 +25,7 @@ def inputs(shape: Any, rng: torch.Generator) -> Any:
 
 
 def tensor_errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> Iterator[float]:
-    """Yield how far each tensor is off; what no output depends on must be absent or 0."""
+    """Yield the error of each tensor; gradients of tensors that no output depends on must be absent or 0."""
     assert actual.keys() <= expected.keys()
     for path, leaf in expected.items():
         yield difference(actual.get(path, torch.zeros_like(leaf)), leaf)
@@ -65,7 +65,7 @@ def test_random_networks_agree_with_autograd(network: tuple[Layer, Any], train: 
     y, dy, dx, dparams = forward_backward(net, params, x, sample.mode())
     expected = autograd_results(net, params, x, sample, dy)
     error = largest_error((leaves(y), dx, dparams), expected)
-    if error > 1e-9:  # on a kink the gradient depends on the last bit: near ties of max pooling are no mistake
+    if error > 1e-9:  # near a tie of max pooling the gradient depends on rounding, which is no error
         jitter_error = largest_error(
             autograd_results(net, with_jitter(params, 1e-9), with_jitter(x, 1e-9), sample, dy), expected
         )
@@ -76,7 +76,7 @@ def test_random_networks_agree_with_autograd(network: tuple[Layer, Any], train: 
     jitter_error = largest_error(
         autograd_results(net, with_jitter(params, 1e-6), with_jitter(x, 1e-6), sample, dy), expected
     )
-    if jitter_error < 1e-4:  # where float64 does not mind a float32's rounding, float32 must agree
+    if jitter_error < 1e-4:  # float32 must agree unless its rounding errors change the result
         float32_inputs = cast(params, torch.float32), cast(x, torch.float32), cast(dy, torch.float32)
         y32, _, dx32, dparams32 = forward_backward(
             net, float32_inputs[0], float32_inputs[1], sample.mode(), float32_inputs[2]

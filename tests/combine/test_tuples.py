@@ -1,4 +1,4 @@
-"""Values that are tuples, read by several layers: their gradients add up part by part."""
+"""Gradients of a tuple that several layers read are summed element by element."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The command around the scorecard."""
+"""`pellucid scorecard`: its output, its exit codes and its error messages."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_invalid_arguments_are_reported_in_one_line(
     assert error.count("\n") == 1
 
 
-def test_without_the_extra_one_line_says_how_to_get_it(
+def test_a_missing_extra_is_reported_in_one_line_with_its_installation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "find_spec", lambda module: None)

@@ -1,4 +1,4 @@
-"""What no suite reaches: every part is reached or has an independent check that exists."""
+"""Every public part is reached by a suite of the conformance or has an existing, independent check."""
 
 import ast
 import inspect
@@ -29,7 +29,7 @@ def make_case(subject: Any, error: float = 0.0, name: str = "one", checked_names
 
 
 @pytest.mark.parametrize("part", INDEPENDENT_CHECKS, ids=lambda part: part.__name__)
-def test_a_check_that_is_named_exists_in_the_tests(part: Any) -> None:
+def test_every_named_check_exists_in_the_tests(part: Any) -> None:
     check = INDEPENDENT_CHECKS[part]
     path = ROOT / check.file
     assert path.is_file()
@@ -98,7 +98,7 @@ def test_a_check_of_a_part_that_a_suite_reaches_is_stale(monkeypatch: pytest.Mon
     assert "Path (no public part of ours" in removed[0].name
 
 
-def test_only_a_case_that_passes_reaches_a_part_and_no_more_are_run_then() -> None:
+def test_a_part_is_reached_by_its_first_passing_case_and_later_ones_are_not_run() -> None:
     def skip() -> float:
         raise SkipCase("option axis")
 

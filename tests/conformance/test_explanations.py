@@ -1,4 +1,4 @@
-"""Captum's and Zennit's explanations beside ours: what passes, what is skipped, and what would be seen."""
+"""The comparisons with Captum and Zennit: their cases are complete, and slightly wrong explanations fail."""
 
 from dataclasses import replace
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ from tests.oracle import assert_close
 pytestmark = pytest.mark.slow
 
 
-def test_the_cases_of_a_row_stand_together_and_have_names_of_their_own() -> None:
+def test_the_cases_of_a_row_are_consecutive_and_have_unique_names() -> None:
     rows: list[tuple[str, Any]] = []
     names: set[tuple[str, Any, str]] = set()
     for case in cases():
@@ -60,7 +60,7 @@ def test_a_slightly_wrong_method_fails() -> None:
     assert captum_side.compare(wrong, VGG, 0) > method.tolerance
 
 
-def test_zennits_rules_are_tried_on_every_kind_of_layer() -> None:
+def test_zennits_rules_are_compared_on_every_kind_of_layer() -> None:
     names = [case.name for case in zennit_rules.cases()]
     for kind in ("Dense", "Conv2d", "ConvTranspose2d", "AvgPool2d", "AdaptiveAvgPool2d"):
         assert any(kind in name for name in names)

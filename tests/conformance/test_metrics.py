@@ -1,4 +1,4 @@
-"""scikit-learn beside ours: metrics on all data sets, and its checks of estimators on stand-ins."""
+"""The comparisons with scikit-learn: wrong metrics and wrong estimators fail."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from pellucid import metrics as ours
 pytestmark = pytest.mark.slow
 
 
-def test_the_data_sets_are_what_their_names_say() -> None:
+def test_the_data_sets_have_the_properties_in_their_names() -> None:
     sets = data_sets()
     assert len(sets["one class only"].target.unique()) == 1
     assert set(sets["classes without examples"].target.tolist()) == {1, 2, 3}
@@ -53,7 +53,7 @@ def test_a_wrong_metric_fails(monkeypatch: pytest.MonkeyPatch, name: str, wrong_
 
 
 class ConstantClassifier(ClassifierMixin, BaseEstimator):
-    """A classifier that takes anything and always predicts 0."""
+    """A classifier that accepts any input and always predicts 0."""
 
     def fit(self, X: Any, y: Any) -> "ConstantClassifier":  # noqa: N803 - scikit-learn's names
         self.classes_ = [0]
@@ -69,7 +69,7 @@ def test_a_good_estimator_passes_all_checks_and_a_careless_one_does_not() -> Non
     assert good.failures == []
     assert good.passed > 40
     assert good.passed + good.skipped == good.cases
-    assert all("not" in reason for reason in good.skips)  # what is not installed or not set
+    assert all("not" in reason for reason in good.skips)  # a package or an environment variable is missing
     assert constant.suite == "sklearn check_estimator ConstantClassifier"
     assert any(failure.startswith("check_estimators_nan_inf:") for failure in constant.failures)
     assert constant.failed >= 10

@@ -1,4 +1,4 @@
-"""PyTorch's samples for its modules: what is converted, what notices a fault, what is skipped."""
+"""PyTorch's samples for its modules: conversion to layers, detection of errors, and skipped samples."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,7 +47,7 @@ def conv1d(module: Any, x: Tensor) -> ConvertedModule:
     return conv(module, x, axes=1)
 
 
-def test_no_layer_of_ours_that_pytorch_has_samples_for_is_left_out() -> None:
+def test_every_layer_that_pytorch_has_samples_for_is_in_the_table() -> None:
     from torch.testing._internal.common_modules import module_db
 
     torch_names, table_names = {info.name for info in module_db}, {module.name for module in MODULES}
@@ -65,14 +65,12 @@ def test_samples_are_drawn_equally_often_in_both_modes() -> None:
 def test_a_changed_weight_is_a_mismatch() -> None:
     trial = module_trial(conv1d, to_float64(nn.Conv1d(4, 5, 3)), random_tensor(2, 4, 7))
     assert run(trial) < 1e-14
-    trial.tensors["weight"][0, 0, 0] += (
-        1e-3  # the reference reads it; our layer has a copy since the module was taken over
-    )
+    trial.tensors["weight"][0, 0, 0] += 1e-3  # changes the reference only: our layer has a copy of the weight
     assert run(trial) > 1e-5
 
 
 def test_the_weight_of_a_convolution_over_one_axis_is_compared_in_its_own_shape() -> None:
-    trial = module_trial(conv1d, to_float64(nn.Conv1d(4, 6, 3, groups=2)), random_tensor(4, 7))  # no batch
+    trial = module_trial(conv1d, to_float64(nn.Conv1d(4, 6, 3, groups=2)), random_tensor(4, 7))  # without batch axis
     gradients = trial.forward().backward(random_tensor(6, 5))
     assert {name: tuple(gradient.shape) for name, gradient in gradients.items()} == {
         "x": (4, 7),
@@ -105,21 +103,21 @@ def test_running_statistics_are_compared_and_reset_for_each_sample() -> None:
     assert run(trial) < 1e-14
 
 
-def test_a_wrong_momentum_shows_in_the_running_statistics() -> None:
+def test_a_wrong_momentum_is_found_in_the_running_statistics() -> None:
     def with_half_momentum(module: Any, x: Tensor) -> ConvertedModule:
         return replace(batch_norm(module, x), layer=BatchNorm(module.momentum / 2, module.eps))
 
     module, x = to_float64(nn.BatchNorm1d(4)), random_tensor(6, 4)
     assert run(module_trial(with_half_momentum, module.train(), x)) > 1e-3
     module = to_float64(nn.BatchNorm1d(4))
-    assert run(module_trial(with_half_momentum, module.train(False), x)) < 1e-14  # read, not moved
+    assert run(module_trial(with_half_momentum, module.train(False), x)) < 1e-14  # evaluation does not update them
 
 
 def test_without_running_statistics_evaluation_normalizes_by_the_batch() -> None:
     module = to_float64(nn.BatchNorm1d(4, affine=False, track_running_stats=False)).train(False)
     trial = module_trial(batch_norm, module, 5 + random_tensor(6, 4))
     assert run(trial) < 1e-12
-    assert trial.tensors.keys() == {"x"}  # a scale and shift that the module has not get no gradient
+    assert trial.tensors.keys() == {"x"}  # no gradients of a scale and shift, which the module lacks
 
 
 def test_the_switches_of_max_pooling_are_compared_too() -> None:
@@ -130,7 +128,7 @@ def test_the_switches_of_max_pooling_are_compared_too() -> None:
     assert run(trial) == 0
 
 
-def test_a_size_of_none_is_the_size_of_the_input() -> None:
+def test_an_output_size_of_none_is_the_input_size() -> None:
     module = nn.AdaptiveAvgPool2d((3, None))
     assert adaptive_avg_pool(module, random_tensor(1, 3, 5, 6), axes=2).layer.size == (3, 6)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -162,7 +160,7 @@ def test_options_of_a_classification_loss_are_passed_on(adapt: Callable[..., Tri
     assert run(adapt(to_float64(module), random_tensor(4, 3), torch.tensor([0, 2, 1, 0]))) < 1e-14
 
 
-def test_an_option_lost_on_the_way_is_a_mismatch() -> None:
+def test_an_option_that_is_not_passed_on_is_a_mismatch() -> None:
     assert (
         run(module_adapter(huber_loss)(nn.HuberLoss(delta=0.3), random_tensor(4, 3), random_tensor(4, 3, seed=1)))
         > 1e-2
@@ -212,7 +210,7 @@ def test_p_norm_pooling_equals_pytorchs_where_both_are_defined() -> None:
 
 
 class TripledGradient(BinaryCrossEntropy):
-    """A loss with a wrong gradient, where it sums over outputs of several weights and takes the mean over the batch."""
+    """A loss whose gradient is wrong for weighted outputs that are summed and averaged over the batch."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         value, dy = super().compute(y, target)

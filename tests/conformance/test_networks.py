@@ -1,4 +1,4 @@
-"""One network of each library, and that a wrong network is found out."""
+"""The comparisons with networks of other libraries: every network has cases, and wrong networks fail."""
 
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ LIBRARIES = pytest.mark.real  # importing them and building their networks takes
 
 @pytest.fixture(scope="module")
 def all_cases() -> list[Case]:
-    """All cases, none of which runs before it is asked."""
+    """All cases; a case runs only when its `check` is called."""
     for package in REQUIRED_PACKAGES:
         if find_spec(package) is None:
             pytest.skip(f"needs {package}")
@@ -44,10 +44,10 @@ def test_every_network_of_the_table_has_cases(all_cases: list[Case]) -> None:
 
 
 @LIBRARIES
-def test_published_numbers_of_parameters(all_cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_of_parameters_equal_the_published_ones(all_cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     count_cases = [case for case in all_cases if case.suite.startswith("torchvision documentation")]
     assert [case.check() for case in count_cases] == [0.0] * 23
-    for count in ("61,100,840", "138,357,544", "25,557,032", "6,624,904", "7,978,856", "3,504,872"):  # oracles.md's
+    for count in ("61,100,840", "138,357,544", "25,557,032", "6,624,904", "7,978,856", "3,504,872"):
         assert sum(f"of {count} parameters" in case.suite for case in count_cases) == 1
     monkeypatch.setitem(MODELS, "resnet18", resnet34)
     with pytest.raises(Mismatch, match="resnet18 has 21,797,672 parameters, not 11,689,512"):
@@ -55,7 +55,7 @@ def test_published_numbers_of_parameters(all_cases: list[Case], monkeypatch: pyt
 
 
 def resnet18_answer(net_bias: float) -> Answer:
-    """Return what a ResNet-18 of Hugging Face answers, its scores' bias being off by `net_bias` afterwards."""
+    """Return the results of a ResNet-18 of Hugging Face, with `net_bias` then added to the bias of its classifier."""
     from conformance.networks import transformers_resnet
 
     answer = transformers_resnet._ask((2, 2, 2, 2), transformers_resnet.BASIC_WIDTHS)
@@ -73,7 +73,7 @@ def test_a_wrong_weight_fails(all_cases: list[Case]) -> None:
 
 
 @LIBRARIES
-def test_another_epsilon_fails(all_cases: list[Case]) -> None:
+def test_a_different_epsilon_fails(all_cases: list[Case]) -> None:
     network = Network("x", "0", resnet18, resnet18(epsilon=1e-3), partial(resnet18_answer, 0.0), trains=True)
     row = Row("x", "0", "x.py", resnet18)
     for case in network.cases():
@@ -81,7 +81,7 @@ def test_another_epsilon_fails(all_cases: list[Case]) -> None:
     assert len(row.failures) == 8
 
 
-def test_a_case_without_the_other_pass_or_tensor_fails() -> None:
+def test_a_network_without_reference_pass_in_training_mode_fails() -> None:
     empty_pass = PassResult(torch.ones(1, 2), torch.ones(1, 3, 2, 2), {}, {})
     answer = Answer({}, torch.ones(1, 3, 2, 2), torch.ones(1, 2), torch.ones(1, 2), empty_pass, None)
     network = Network("x", "0", mobilenet_v2, mobilenet_v2(), lambda: answer, trains=False)

@@ -1,4 +1,4 @@
-"""ONNX's node cases: all of them are there, they pass, and the backend behind them answers as ONNX's rules say."""
+"""ONNX's node cases: every supported case is included, wrong nodes fail, and the backend follows ONNX's definitions."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -113,7 +113,7 @@ def test_every_published_case_of_the_supported_operators_is_included() -> None:
     assert bodies <= names
 
 
-def test_every_operator_but_global_lp_pool_has_a_case() -> None:
+def test_every_operator_except_global_lp_pool_has_a_case() -> None:
     operators = {case.suite.split()[2] for case in all_cases()}
     assert set(OPERATORS) - operators == {"GlobalLpPool"}
 
@@ -124,7 +124,7 @@ def test_the_checked_class_depends_on_the_attributes_of_a_case() -> None:
     assert subjects["test_resize_upsample_sizes_cubic"] is Upsample
     assert subjects["test_momentum"] is Momentum
     assert subjects["test_nesterov_momentum"] is Nesterov
-    assert subjects["test_operator_mm"] is Dense  # a constant, then Gemm
+    assert subjects["test_operator_mm"] is Dense  # its model is a constant followed by Gemm
 
 
 def test_skipped_cases_name_what_is_missing() -> None:
@@ -279,7 +279,7 @@ def test_average_pooling_excludes_padding_unless_it_is_counted() -> None:
 def test_nearest_resizing_rounds_ties_to_the_earlier_pixel() -> None:
     x = np.arange(4, dtype=np.float32).reshape(1, 1, 1, 4)
     empty = np.array([], np.float32)
-    (y,) = run_node("Resize", x, empty, empty, np.array([1, 1, 1, 2]))  # 1/2 and 5/2, right between two pixels
+    (y,) = run_node("Resize", x, empty, empty, np.array([1, 1, 1, 2]))  # reads at 1/2 and 5/2, between two pixels
     assert y.flatten().tolist() == [0.0, 2.0]
     (y,) = run_node("Resize", x, empty, empty, np.array([1, 1, 1, 2]), nearest_mode="round_prefer_ceil")
     assert y.flatten().tolist() == [1.0, 3.0]

@@ -1,4 +1,4 @@
-"""No operator of PyTorch's sample database that resembles one of ours is left out without a reason."""
+"""Every operator of PyTorch's sample database that resembles one of Pellucid is in the table or has a reason."""
 
 import re
 from typing import Any
@@ -73,7 +73,7 @@ def operator_title(entry: Any) -> str:
     return f"{entry.name}.{entry.variant_test_name}".rstrip(".")
 
 
-def test_every_operator_that_resembles_ours_is_in_the_table_or_has_a_reason() -> None:
+def test_every_similar_operator_is_in_the_table_or_has_a_reason() -> None:
     torch_names = set(map(operator_title, op_db))
     table_names = {operator.title for operator in OPERATORS}
     assert table_names <= torch_names
@@ -89,7 +89,7 @@ def test_every_reason_belongs_to_an_existing_operator() -> None:
     assert len({(operator.title, operator.subject) for operator in OPERATORS}) == len(OPERATORS)
 
 
-OPERATORS_WITHOUT_SAMPLES = {  # operators of ours without a sample of PyTorch's
+OPERATORS_WITHOUT_SAMPLES = {  # Pellucid's operators for which PyTorch has no samples
     Fixed: "no input", Learned: "no input", ShiftMask: "no operator of PyTorch", Fold: "no samples of fold",
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""PyTorch's samples reach the spatial layers whole, catch what is wrong, and name what is left out."""
+"""PyTorch's samples of spatial operators: wrong layers fail, and omitted samples are counted by reason."""
 
 from collections import Counter
 from types import ModuleType
@@ -24,7 +24,7 @@ MODULES = (pooling, convolutions, products, padding, resizing, shapes)
 
 
 def rows_of(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str = "", every: int = 1) -> list[Row]:
-    """Run the module's operators, or the one called `name` with its variants, in both dtypes."""
+    """Run the module's operators, or the operator `name` with its variants, in both dtypes; return their rows."""
     selected = tuple(operator for operator in module.OPERATORS if name in ("", operator.name))
     assert selected
     monkeypatch.setattr(opinfo, "OPERATORS", selected)
@@ -71,7 +71,7 @@ def test_a_relative_error_of_1e_9_of_a_gradient_fails_in_float64(monkeypatch: py
 
 
 class WrongSwitches(layers.MaxPool2d):
-    """A pool with the right maxima, and switches that are off by one pixel."""
+    """A max pooling layer whose switches are off by one pixel."""
 
     def forward(self, params: Any, x: Tensor, mode: Any) -> Any:
         y, cache = super().forward(params, x, mode)
@@ -85,7 +85,7 @@ def test_wrong_switches_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class WrongShape(layers.Upsample):
-    """An Upsample that answers in the wrong shape."""
+    """An Upsample whose output has a wrong shape."""
 
     def forward(self, params: Any, x: Tensor, mode: Any) -> Any:
         y, cache = super().forward(params, x, mode)
@@ -130,17 +130,17 @@ def test_a_trial_leaves_its_tensors_unchanged() -> None:
 
 
 class LastRowBiasDense(layers.Dense):
-    """A linear map whose bias gets the gradient of the last row alone."""
+    """A Dense layer whose bias gradient is that of the last row only."""
 
     def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
         dx, dparams = super().backward(params, cache, dy)
         return dx, dparams | ({"bias": dy[-1]} if self.bias else {})
 
 
-def test_a_sum_with_the_same_row_everywhere_goes_through_the_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sum_with_a_broadcast_row_is_checked_as_a_bias(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "Dense", LastRowBiasDense)
     for row in rows_of(monkeypatch, products, "addmm"):
-        assert row.failed == 3  # a row, a number, a row of ten; of a matrix, Add adds it
+        assert row.failed == 3  # a row, a number, a row of ten; a matrix is added by Add
 
 
 def test_the_wrong_pixel_of_pytorchs_backward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

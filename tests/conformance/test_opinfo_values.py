@@ -1,4 +1,4 @@
-"""PyTorch's samples of norms, activations, merges, losses and dropout: they agree, and what is wrong is caught."""
+"""PyTorch's samples of norms, activations, merges, losses and dropout: wrong classes fail, and skips have reasons."""
 
 from types import ModuleType
 from typing import Any
@@ -24,7 +24,7 @@ MODULES = (normalizations, activations, merges, functions, dropout, tensors, mov
 
 
 def rows_of(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str = "") -> list[Row]:
-    """Run the module's operators, or the one called `name` with its variants, in both dtypes."""
+    """Run the module's operators, or the operator `name` with its variants, in both dtypes; return their rows."""
     operators_module = functions if module is losses else module
     selected = tuple(operator for operator in operators_module.OPERATORS if name in ("", operator.name))
     assert selected
@@ -37,7 +37,7 @@ def test_the_operators_are_in_the_table() -> None:
 
 
 class DoubledHuber(Huber):
-    """A Huber loss that forgot a half in its gradient."""
+    """A Huber loss whose gradient lacks the factor 1/2."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         value, dy = super().compute(y, target)
@@ -45,21 +45,21 @@ class DoubledHuber(Huber):
 
 
 class UnweightedBinaryCrossEntropy(BinaryCrossEntropy):
-    """A loss that takes its class_weights and does not use them."""
+    """A loss that ignores its class_weights."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return BinaryCrossEntropy(self.pos_weight, self.reduction).compute(y, target)
 
 
 class ConstantMeanBatchNorm(BatchNorm):
-    """A batch norm whose running mean stays where it was."""
+    """A batch norm that does not update its running mean."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return super().forward({**params, "running_mean": params["running_mean"].clone()}, x, mode)
 
 
 class ConstantStatisticsLayerNorm(LayerNorm):
-    """A layer norm that takes the statistics for constants on the way back."""
+    """A layer norm whose backward pass treats the mean and the variance as constants."""
 
     def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
         _, dparams = super().backward(params, cache, dy)
@@ -67,14 +67,14 @@ class ConstantStatisticsLayerNorm(LayerNorm):
 
 
 class DiagonalSoftmax(Softmax):
-    """A softmax that forgets what an input does to the other outputs."""
+    """A softmax whose backward pass uses only the diagonal of the Jacobian."""
 
     def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
         return dy * cache.y * (1 - cache.y), {}
 
 
 class IdentityGradientMultiply(Multiply):
-    """A product that hands each input dy itself."""
+    """A product whose gradient with respect to each input is dy."""
 
     def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
         return tuple(dy.sum_to_size(x.shape) for x in cache.xs), {}
@@ -95,7 +95,7 @@ def test_a_wrong_gradient_fails(
     passed_before = [row.passed for row in rows_of(monkeypatch, module, operator)]
     monkeypatch.setattr(module, subject, wrong_class)
     for row, passed in zip(rows_of(monkeypatch, module, operator), passed_before, strict=True):
-        assert row.failed > passed / 2  # not of an empty batch, nor of one value
+        assert row.failed > passed / 2  # samples with an empty batch or a single value cannot fail
         assert all(message in failure for failure in row.failures)
 
 
@@ -110,7 +110,7 @@ def test_a_softmax_with_half_a_jacobian_fails() -> None:
 def test_running_statistics_that_are_not_updated_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normalizations, "BatchNorm", ConstantMeanBatchNorm)
     for row in rows_of(monkeypatch, normalizations, "nn.functional.batch_norm"):
-        assert row.failed == 2  # of the samples in training, those whose momentum is above 0
+        assert row.failed == 2  # the training samples with momentum above 0
 
 
 def test_weights_that_are_not_used_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_weights_that_are_not_used_fail(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 class ScaledCrossEntropy(SoftmaxCrossEntropy):
-    """A loss with a wrong gradient, where it takes the weighted mean."""
+    """A loss whose gradient is wrong if it is a weighted mean."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         value, dy = super().compute(y, target)
@@ -129,7 +129,7 @@ class ScaledCrossEntropy(SoftmaxCrossEntropy):
 
 
 class TripledBinaryCrossEntropy(BinaryCrossEntropy):
-    """A loss with a wrong gradient, where it takes a mean over outputs of several weights."""
+    """A loss whose gradient is wrong if it is a mean over weighted outputs."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         value, dy = super().compute(y, target)
@@ -137,7 +137,7 @@ class TripledBinaryCrossEntropy(BinaryCrossEntropy):
 
 
 class UnweightedMeanLoss(NegativeLogLikelihood):
-    """A loss that divides the weighted sum by the number of targets, and not by their weights."""
+    """A loss that divides the weighted sum by the number of targets instead of the sum of their weights."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         if self.reduction != "mean":
@@ -149,7 +149,7 @@ class UnweightedMeanLoss(NegativeLogLikelihood):
 @pytest.mark.parametrize(
     ("module", "wrong_class", "operator", "failed"),
     [
-        (losses, ScaledCrossEntropy, "nn.functional.cross_entropy", 2),  # of classes and of probabilities
+        (losses, ScaledCrossEntropy, "nn.functional.cross_entropy", 2),  # targets: class indices and probabilities
         (functions, ScaledCrossEntropy, "nn.functional.linear_cross_entropy", 10),
         (losses, TripledBinaryCrossEntropy, "nn.functional.binary_cross_entropy_with_logits", 5),
         (losses, TripledBinaryCrossEntropy, "nn.functional.binary_cross_entropy", 1),
@@ -179,14 +179,14 @@ def test_negative_weights_become_absolute_for_both_sides(monkeypatch: pytest.Mon
     assert any(case.name.endswith(" with |weight|") for case in opinfo.cases())
 
 
-def test_losses_that_differ_by_a_factor_are_compared_with_it() -> None:
+def test_a_loss_with_a_different_factor_fails() -> None:
     y, target = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
     assert run(losses.mse_loss(lambda: F.mse_loss(y, target), y, target)) < 1e-14
     assert run(losses.mse_loss(lambda: F.mse_loss(y, target) / 2, y, target)) > 0.99
 
 
 class UnscaledDropout(Dropout):
-    """Dropout that leaves what passes as it is."""
+    """Dropout that does not scale the kept entries."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         y, cache = super().forward(params, x, mode)
@@ -194,49 +194,49 @@ class UnscaledDropout(Dropout):
 
 
 class UnmaskedGradientDropout(Dropout):
-    """Dropout whose gradient passes everywhere."""
+    """Dropout whose backward pass does not apply the mask."""
 
     def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
         return dy * cache.scale, {}
 
 
 class NeverDropout(Dropout):
-    """Dropout that keeps everything."""
+    """Dropout that drops no entry."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return super().forward(params, x, Mode())
 
 
 class PixelwiseDropout(Dropout):
-    """Dropout that draws for every pixel where it should for whole channels."""
+    """Dropout of channels that wrongly draws for each pixel."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return Dropout(self.rate).forward(params, x, mode)
 
 
 class FixedRateDropout(Dropout):
-    """Dropout that keeps nine of ten, whatever the rate."""
+    """Dropout that keeps nine of ten entries for any rate."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return masked_pass(self, x, torch.rand(x.shape, generator=mode.rng) >= 0.1, mode)
 
 
 class InvertedDropout(Dropout):
-    """Dropout that keeps what it should drop."""
+    """Dropout that keeps an entry with the probability of dropping it."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return masked_pass(self, x, torch.rand(x.shape, generator=mode.rng) < self.rate, mode)
 
 
 class AllOrNothingDropout(Dropout):
-    """Dropout that keeps all of a batch or nothing."""
+    """Dropout that keeps all entries of a batch or none."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return masked_pass(self, x, (torch.rand((), generator=mode.rng) >= self.rate).expand(x.shape), mode)
 
 
 class PairedDropout(Dropout):
-    """Dropout that keeps an entry where it drops the one before."""
+    """Dropout that keeps an entry if and only if it drops the previous one."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         draws = torch.rand(x.numel(), generator=mode.rng)
@@ -245,7 +245,7 @@ class PairedDropout(Dropout):
 
 
 class RowwiseDropout(Dropout):
-    """Dropout that draws for whole rows where it should for every entry."""
+    """Dropout that wrongly draws for whole rows instead of for each entry."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return masked_pass(
@@ -254,7 +254,7 @@ class RowwiseDropout(Dropout):
 
 
 class SharedChannelDropout(Dropout):
-    """Dropout of channels that draws once for all examples."""
+    """Dropout of channels that wrongly draws one mask for all examples."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         mask = torch.rand((1, x.shape[1], *(1,) * (x.dim() - 2)), generator=mode.rng) >= self.rate
@@ -262,7 +262,7 @@ class SharedChannelDropout(Dropout):
 
 
 def masked_pass(layer: Dropout, x: Tensor, mask: Tensor, mode: Mode) -> Any:
-    """Return what a training pass of this mask leaves; the wrong ones are right in evaluation."""
+    """Return output and cache of a pass with this mask in training, and those of the correct layer in evaluation."""
     if not mode.train or not layer.rate or x.dim() < 1 + layer.channels:
         return Dropout(layer.rate, layer.channels).forward({}, x, mode)
     scale = x.new_tensor(1 / (1 - layer.rate))
@@ -289,7 +289,7 @@ def test_a_wrong_dropout_fails(
 ) -> None:
     monkeypatch.setattr(dropout, "Dropout", wrong_class)
     for row in rows_of(monkeypatch, dropout, "nn.functional.dropout2d" if channels else "nn.functional.dropout"):
-        assert row.failed >= 2 - (wrong_class is RowwiseDropout)  # of the samples in training, those that drop at all
+        assert row.failed >= 2 - (wrong_class is RowwiseDropout)  # the training samples with a rate above 0
         assert any(message in failure for failure in row.failures)
 
 
@@ -315,7 +315,7 @@ def test_skips_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_supported_options_are_passed_on() -> None:
-    """Were label_smoothing or ignore_index lost on the way, these would differ."""
+    """Without label_smoothing and ignore_index, the losses would differ."""
     rng = torch.Generator().manual_seed(3)
     y, target = torch.randn(6, 4, dtype=torch.float64, generator=rng), torch.tensor([0, 3, 1, 2, 3, 3])
     weight = torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""PyTorch's optimizers, schedules and clipping beside ours: what passes, what is skipped, and what would be seen."""
+"""The comparisons with PyTorch's optimizers, schedules and clipping: wrong updates fail, missing options are named."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from pellucid.optim.schedules import Constant, Cosine, InverseTime, Step
 pytestmark = pytest.mark.slow
 
 
-def test_the_cases_of_a_row_stand_together_and_have_names_of_their_own() -> None:
+def test_the_cases_of_a_row_are_consecutive_and_have_unique_names() -> None:
     seen: list[tuple[str, Any]] = []
     names: set[tuple[str, Any, str]] = set()
     for case in cases():
@@ -32,7 +32,7 @@ def test_the_cases_of_a_row_stand_together_and_have_names_of_their_own() -> None
         assert case.suite.startswith("torch")
 
 
-def test_all_options_that_pytorch_tests_with_are_there() -> None:
+def test_all_options_of_pytorchs_own_tests_are_included() -> None:
     from torch.testing._internal.common_optimizers import optim_db
 
     infos = [info for info in optim_db if info.optim_cls.__name__ in steps.CONVERTERS]
@@ -42,7 +42,7 @@ def test_all_options_that_pytorch_tests_with_are_there() -> None:
     assert len(from_torch) == inputs * (len(PARAM_SHAPES) + 1)
 
 
-def test_options_become_those_of_our_optimizers() -> None:
+def test_options_are_converted_to_those_of_pellucids_optimizers() -> None:
     assert steps.to_pellucid(
         torch.optim.SGD, {"lr": 0.3, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1}
     ) == TrainingUpdate(Nesterov(0.3, 0.5), L2(0.1))
@@ -68,7 +68,7 @@ def test_a_missing_option_is_named(kind: Any, options: dict[str, Any], message: 
 
 @dataclass(frozen=True)
 class LateMomentum(Momentum):
-    """Momentum that takes its step before the gradient has come into the velocity."""
+    """Momentum that updates the parameters with the velocity of the previous step."""
 
     def update(self, params: Any, grads: Any, state: Any, lr: float) -> None:
         before = [velocity.clone() for velocity in state["velocity"]]
@@ -112,7 +112,7 @@ def test_a_changed_learning_rate_is_applied() -> None:
 
 @dataclass(frozen=True)
 class OneStepLate(Cosine):
-    """The rates of the step after."""
+    """A cosine schedule that returns the learning rate of the next step."""
 
     def at(self, now: Any) -> float:
         return super().at(replace(now, step=now.step + 1))

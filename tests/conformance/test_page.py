@@ -1,4 +1,4 @@
-"""The scorecard's page and README line: a hand edit of either is seen, with or without a run."""
+"""The scorecard's page and its line in the README: manual edits of both are found, with or without a run."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,12 +44,12 @@ def replace_in_file(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-def test_what_the_command_wrote_is_not_an_edit(project: Path) -> None:
+def test_an_unchanged_page_is_not_a_manual_edit(project: Path) -> None:
     assert committed.manual_edits(project) == []
     assert committed.differences(ROWS, ENTRIES, project) == []
 
 
-def test_the_page_contains_counts_bounds_reasons_and_what_no_suite_reaches(project: Path) -> None:
+def test_the_page_contains_counts_bounds_reasons_and_independent_checks(project: Path) -> None:
     text = (project / "docs/scorecard.md").read_text(encoding="utf-8")
     assert "| 9 | 8 | 1 | 0 | 1e-12 | pellucid/layers/relu.py | 1 option inplace |" in text
     assert "| Hinge | loss | pellucid/losses/hinge.py | tests/losses: by hand |" in text
@@ -118,16 +118,16 @@ def test_rounding_on_another_processor_is_no_difference(project: Path) -> None:
     changed_rows = tuple(replace(row) for row in ROWS)
     changed_rows[0].worst_error = 4e-14
     assert committed.differences(changed_rows, ENTRIES, project) == []
-    changed_rows[1].worst_error = 1e-7  # 0 on the page, in float32
+    changed_rows[1].worst_error = 1e-7  # a float32 row, whose error on the page is 0
     assert committed.differences(changed_rows, ENTRIES, project) == []
     changed_rows[0].worst_error = 4e-8
     assert committed.differences(changed_rows, ENTRIES, project)
 
 
-def test_a_page_that_is_not_there_is_reported_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_page_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match="run `pellucid scorecard`"):
         committed.manual_edits(tmp_path)
 
 
-def test_what_is_committed_was_written_by_the_command() -> None:
+def test_the_committed_page_was_written_by_the_command() -> None:
     assert committed.manual_edits(ROOT) == []

@@ -1,4 +1,4 @@
-"""The pages for visitors: their code runs, their links lead somewhere, and the site lists every page."""
+"""The documentation: its first examples run, its links lead to existing files, and the site lists every page."""
 
 import re
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_the_layer_of_the_readme_runs():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
-def test_links_between_files_lead_somewhere(page: Path):
+def test_links_between_files_lead_to_existing_files(page: Path):
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text(encoding="utf-8"))
     local = [target for target in targets if not target.startswith(("http:", "https:"))]
     assert [target for target in local if not (page.parent / target).exists()] == []
@@ -56,7 +56,7 @@ COUNTS_IN_PAGES = [
     ("docs/features.md", f"{len({*CHECKS, *OF_GENERATORS})} checks of classifiers, regressions and generators"),
     ("docs/features.md", f"generators and {len(detection.CHECKS)} of detectors"),
     ("docs/features.md", f"{NUMBER_WORDS[len(SCHEDULES)]} schedules"),
-    ("docs/how-to/doctor.md", f"found by {len(CHECKS)} checks"),  # of a classifier
+    ("docs/how-to/doctor.md", f"found by {len(CHECKS)} checks"),  # checks of a classifier
     (
         "pellucid/tasks/gestures/command/compare.py",
         f"in {NUMBER_WORDS[len(VARIANTS)]} ways, from scratch to fine-tuned",
@@ -70,8 +70,8 @@ def test_counts_in_pages_are_those_of_the_code(page: str, text: str) -> None:
     assert text in " ".join((ROOT / page).read_text(encoding="utf-8").split())
 
 
-def test_pages_count_checks_only_where_a_test_does() -> None:
-    """A number of checks in another page would be typed by hand; records of runs and measurements are none."""
+def test_only_pages_with_tested_counts_state_numbers_of_checks() -> None:
+    """Only pages of COUNTS_IN_PAGES may state a number of checks or schedules, since others would become outdated."""
     checked_pages = {page for page, _ in COUNTS_IN_PAGES}
     text_by_page = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
     pages_with_counts = {name for name, text in text_by_page.items() if re.search(r"\b\d+ (checks|schedules)\b", text)}
@@ -85,7 +85,7 @@ def test_the_site_lists_every_page():
 
 
 def test_the_site_needs_no_network():
-    """No fonts, scripts or styles from elsewhere: the theme's own are part of the site."""
+    """Fonts, scripts and styles are part of the site; none is loaded from another server."""
     settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert "font: false" in settings
     assert not re.search(r"https?:", settings)

@@ -1,4 +1,4 @@
-"""What runs a project: the workflow, hooks, templates and packaging name what exists."""
+"""The files of the project agree: workflow, Makefile, hooks, change log, CONTRIBUTING.md and pinned versions."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 JOBS = yaml.safe_load((ROOT / ".github/workflows/checks.yml").read_text(encoding="utf-8"))["jobs"]
 
 
-def test_the_workflow_runs_the_targets_that_contributing_names():
+def test_the_workflow_runs_targets_documented_in_contributing():
     commands = [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
     assert commands == [f"make {target}" for target in ("test", "browser", "check", "coverage", "docs", "release")]
     for command in commands:
@@ -48,14 +48,14 @@ def test_hooks_run_what_make_check_runs_and_download_nothing():
         assert f"$(BIN)/{command}" in MAKEFILE
 
 
-def test_the_changelog_has_the_version_with_its_date_below_what_is_unreleased():
+def test_the_changelog_has_the_version_with_its_date_below_unreleased_changes():
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[0] == "Unreleased"
     assert re.fullmatch(rf"{re.escape(__version__)} - \d{{4}}-\d\d-\d\d", headings[1])
 
 
 def test_every_tool_is_pinned():
-    """Every dependency and extra stands in constraints.txt, except those that the Makefile does not install."""
+    """Every dependency and extra is in constraints.txt, except those that the Makefile does not install."""
     pins = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
     extras = PROJECT["project"]["optional-dependencies"]
     expected = {word for words in (PROJECT["project"]["dependencies"], *extras.values()) for word in words}

@@ -1,4 +1,4 @@
-"""The site in a browser: the search works on pages opened from the disk, without a network."""
+"""The site in a browser: the search works on pages opened from the disk, without network access."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ WORKER = "javascripts/iframe-worker.js"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pages, built with the theme, the search and the settings of mkdocs.yml."""
+    """The folder of a site of two pages, built with the theme, the search and the settings of mkdocs.yml."""
     config = pytest.importorskip("mkdocs.config", reason="the extra docs is not installed")
     build = pytest.importorskip("mkdocs.commands.build")
     docs, site_folder = tmp_path_factory.mktemp("docs"), tmp_path_factory.mktemp("site")

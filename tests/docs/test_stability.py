@@ -1,4 +1,4 @@
-"""The list of public names is complete; `python tests/docs/test_stability.py` writes it again."""
+"""The list of public names is complete; `python tests/docs/test_stability.py` writes the list."""
 
 import inspect
 import re
@@ -13,13 +13,13 @@ NAMES_FILE = DOCS / "public-names.txt"
 
 
 def exported_names(module: ModuleType) -> list[str]:
-    """`__all__` of a module; without it, what the module defines."""
+    """Return `__all__` of a module or, if it has none, the public names that the module defines."""
     defined_names = [name for name, value in vars(module).items() if inspect.getmodule(value) is module]
     return [name for name in getattr(module, "__all__", defined_names) if not name.startswith("_")]
 
 
 def public_names() -> list[str]:
-    """The names of `pellucid`, and those of each module that a page of the API reference shows."""
+    """Return the names of `pellucid` and of each module that a page of the API reference shows, sorted."""
     pages = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
     documented_modules = re.findall(r"^::: (pellucid(?:\.[a-z_]+)+)$", pages, re.MULTILINE)
     modules = [name for name in documented_modules if name.removeprefix("pellucid.") not in pellucid.__all__]

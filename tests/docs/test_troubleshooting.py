@@ -1,4 +1,4 @@
-"""The messages on the page about troubleshooting are those of the code."""
+"""The messages on the troubleshooting page occur in the code."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ MESSAGES = re.findall(r"^- `([^`]+)`", PAGE, re.MULTILINE)
 
 
 def strings_of(tree: ast.AST) -> list[str]:
-    """The strings of a module, with ... for each value in an f-string."""
+    """Return the string literals of a module, with "..." in place of each value in an f-string."""
     result: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
@@ -25,7 +25,7 @@ def strings_of(tree: ast.AST) -> list[str]:
 
 @pytest.mark.slow
 def test_every_message_is_in_the_code():
-    """Piece by piece, since some messages are put together from several strings."""
+    """Messages are compared in pieces, since some are joined from several strings."""
     files = (ROOT / "pellucid").rglob("*.py")
     all_strings = "\n".join(text for file in files for text in strings_of(ast.parse(file.read_text(encoding="utf-8"))))
     pieces = {(message, piece.strip()) for message in MESSAGES for piece in message.split("...")}

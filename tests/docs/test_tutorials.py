@@ -1,4 +1,4 @@
-"""The tutorials run as the notebooks that the site offers, and the notebooks are the pages."""
+"""The tutorials run, as pages and as the notebooks that the site offers."""
 
 import importlib.util
 from pathlib import Path
@@ -14,10 +14,8 @@ from pellucid.lessons.page import FENCE, markdown, notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
-FIRST_TUTORIAL = (
-    "first-network"  # a kernel takes longer to start than most pages to run, and `make docs` runs all of them
-)
-NEEDS_TIMM = "your-model"  # tests/opening/test_stranger.py runs its code and checks what it wrote
+FIRST_TUTORIAL = "first-network"  # by default the only notebook that runs, since starting a kernel takes long
+NEEDS_TIMM = "your-model"  # tests/opening/test_stranger.py runs its code and checks its output files
 NOTEBOOKS = [
     pytest.param(page, id=page.stem, marks=[] if page.stem == FIRST_TUTORIAL else pytest.mark.lessons)
     for page in PAGES
@@ -71,7 +69,7 @@ def test_a_lesson_runs_in_full_as_a_notebook(name: str, monkeypatch: pytest.Monk
     assert any("data:image/png" in one for one in outputs)
 
 
-def test_a_tutorial_whose_package_is_missing_says_so_and_is_not_executed(monkeypatch: pytest.MonkeyPatch):
+def test_a_tutorial_with_a_missing_package_has_a_note_and_is_not_executed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(HOOK, "find_spec", lambda name: None)
     monkeypatch.setattr(HOOK, "execute", lambda text: pytest.fail("a page was executed"))
     built_notebook = HOOK.execute_page("tutorials/your-model.md", "# One\n\n```python\nimport timm\n```\n")
@@ -80,7 +78,7 @@ def test_a_tutorial_whose_package_is_missing_says_so_and_is_not_executed(monkeyp
     )
 
 
-def test_there_are_at_least_four_tutorials():
+def test_at_least_four_tutorials_exist():
     assert len(PAGES) >= 4
 
 

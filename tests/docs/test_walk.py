@@ -1,4 +1,4 @@
-"""The documentation as a newcomer follows it: its commands and its code, from a wheel, without data sets."""
+"""The commands and the code of the documentation run with an installed wheel, without downloaded data sets."""
 
 import importlib.util
 import sys
@@ -25,26 +25,26 @@ def load_walk_tool() -> Any:
 
 WALK = load_walk_tool()
 FIRST_PAGES = WALK.PAGES[:3]
-HOW_TO_PARTS = [WALK.PAGES[3 + part :: 4] for part in range(4)]  # for several processes
+HOW_TO_PARTS = [WALK.PAGES[3 + part :: 4] for part in range(4)]  # four parts, for parallel processes
 
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with the package from a wheel."""
+    """The interpreter of a virtual environment in which the package is installed from a wheel."""
     return WALK.environment(tmp_path_factory.mktemp("wheel"))
 
 
-def test_the_first_pages_run_as_they_stand(python: Path, tmp_path: Path) -> None:
+def test_the_first_pages_run_unchanged(python: Path, tmp_path: Path) -> None:
     assert WALK.walk(FIRST_PAGES, python, tmp_path) == []
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("pages", HOW_TO_PARTS, ids=range(4))
-def test_the_how_tos_run_as_they_stand(pages: tuple[str, ...], python: Path, tmp_path: Path) -> None:
+def test_the_how_tos_run_unchanged(pages: tuple[str, ...], python: Path, tmp_path: Path) -> None:
     assert WALK.walk(pages, python, tmp_path) == []
 
 
-def test_few_commands_need_data_that_cannot_ship() -> None:
+def test_at_most_five_commands_need_downloaded_data() -> None:
     commands = {step.text for page in WALK.PAGES for step in WALK.steps_of(page) if step.kind == "sh"}
     assert len(WALK.NEED_DATA) <= 5
     assert set(WALK.NEED_DATA) <= commands

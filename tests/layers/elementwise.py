@@ -1,6 +1,6 @@
-"""Elementwise layers without parameters: an object for each option, and the same function in PyTorch.
+"""Elementwise layers without parameters: a layer for each option, and the same function in PyTorch.
 
-An activation needs one entry here; its samples, its reference and its place in random networks follow from it.
+A new activation needs one entry, from which its samples, its reference and its use in random networks follow.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from pellucid.layers import (
 
 
 class Elementwise(NamedTuple):
-    """`kinks`: where the slope jumps, so that the samples have inputs on both sides and exactly there."""
+    """A layer and its function in PyTorch. kinks: inputs where the slope jumps; samples include them and both sides."""
 
     options: tuple[Layer, ...]
     reference: Callable[[Any, Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""What the contract suite tries each layer on: every option, odd sizes, ties."""
+"""Samples of each layer for the contract tests: every option, odd sizes, and inputs with ties."""
 
 from typing import Any
 
@@ -42,24 +42,24 @@ from tests.oracle import Sample, normal
 
 
 def whole_numbers(shape: Any, rng: torch.Generator) -> Tensor:
-    """Draw from -1, 0 and 1: ties everywhere, and zeros."""
+    """Draw from -1, 0 and 1, which gives many ties and zeros."""
     return torch.randint(-1, 2, shape, generator=rng).double()
 
 
 def draw_around(kinks: tuple[float, ...]) -> Any:
-    """Return what draws numbers below, between and above the kinks."""
+    """Return a function that draws numbers below, between and above the kinks."""
     low, high = (min(kinks), max(kinks)) if kinks else (0.0, 0.0)
     return lambda shape, rng: (1 + high - low) * normal(shape, rng) + (low + high) / 2
 
 
 def draw_on(kinks: tuple[float, ...]) -> Any:
-    """Return what draws the kinks, and numbers one below and one above them."""
+    """Return a function that draws the kinks, and the kinks plus and minus 1."""
     values = torch.tensor([kink + step for kink in kinks for step in (-1, 0, 1)], dtype=torch.float64)
     return lambda shape, rng: values[torch.randint(len(values), shape, generator=rng)]
 
 
 def draw_pooled(kernel: Any, stride: Any, padding: Any, image_size: tuple[int, int]) -> Any:
-    """Draw (x, switches) as max pooling of images of the size `image_size` leaves them, the values then changed."""
+    """Return a function that draws (x, switches) by max pooling of images of `image_size`, and then shifts x."""
 
     def make(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         image = normal((*shape[0][:2], *image_size), rng)
@@ -71,7 +71,10 @@ def draw_pooled(kernel: Any, stride: Any, padding: Any, image_size: tuple[int, i
 
 
 def draw_regions(stride: float, min_size: float = 1.0, margin: float = 0.0) -> Any:
-    """Draw (maps, regions), as many regions as maps, in and `margin` beyond images of `stride` times the maps' size."""
+    """Return a function that draws (maps, regions), one region for each map.
+
+    Regions are in images of `stride` times the maps' size, and may exceed them by the fraction `margin` of that size.
+    """
 
     def make(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         n, _, height, width = shape[0]
@@ -85,7 +88,7 @@ def draw_regions(stride: float, min_size: float = 1.0, margin: float = 0.0) -> A
 
 
 def draw_whole_regions(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw maps full of ties, and regions of whole corners, one of them far outside."""
+    """Draw maps with many ties, and regions with integer corners, the last of them far outside."""
     _, region_rows = draw_regions(1.0)(shape, rng)
     region_rows[-1, 1:] += 1000.0
     return whole_numbers(shape[0], rng), region_rows.round()
@@ -170,7 +173,7 @@ POOLS = [
     ),
 ]
 
-# Regions have no gradient, so that a central difference along them means nothing.
+# Regions have no gradient, so a central difference along them is meaningless.
 REGIONS = [
     Sample(RoIAlign(3), ((2, 7, 6), (5,)), make=draw_regions(1.0), smooth=False),
     Sample(RoIAlign((2, 3), scale=0.25, sampling=2), ((2, 6, 5), (5,)), make=draw_regions(4.0), smooth=False),

@@ -1,4 +1,4 @@
-"""Antialiased resizing is Pillow's, which torchvision and Keras follow."""
+"""Antialiased resizing equals Pillow's, as in torchvision and Keras."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_an_image_is_resized_as_by_pillow(kind: str, size: tuple[int, int]) -> N
 
 
 def test_every_pixel_contributes_to_an_antialiased_smaller_image() -> None:
-    """Without, a bilinear image of a third the size would read one row of three."""
+    """Without antialiasing, a bilinear image of a third of the size depends on one row of three only."""
     x = torch.zeros(1, 1, 9, 9)
     x[:, :, ::3] = 1
     layer = Upsample(size=3, kind="bilinear", antialias=True)

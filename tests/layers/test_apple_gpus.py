@@ -1,4 +1,4 @@
-"""What runs on Apple GPUs only, tried on a CPU that calls itself one."""
+"""Code that runs on Apple GPUs only, tested with CPU tensors whose device is "mps"."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.layers.samples import whole_numbers
 
 
 class AppleTensor(Tensor):
-    """A tensor on the CPU that says it is on an Apple GPU."""
+    """A tensor on the CPU whose `device` is that of an Apple GPU."""
 
     @property
     def device(self) -> torch.device:
@@ -19,7 +19,7 @@ class AppleTensor(Tensor):
 
 
 def cache_and_dy(layer: Any) -> tuple[Any, Tensor]:
-    """Return a cache of overlapping windows with ties, and a dy for it."""
+    """Return the cache of a pass with ties in overlapping windows, and a random dy."""
     x = whole_numbers((2, 3, 7, 5), torch.Generator().manual_seed(4))
     y, cache = layer.forward({}, x, Mode())
     return cache, torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
@@ -38,7 +38,7 @@ def test_maxpool2d_adds_each_dy_at_its_switch() -> None:
 
 
 class MarkedMaxPool2d(MaxPool2d):
-    """A layer that can be told from the kernel."""
+    """A layer whose backward pass returns a marker instead of dx."""
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Any, Params]:
         return ("by the layer", cache, dy), params

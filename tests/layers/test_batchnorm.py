@@ -1,4 +1,4 @@
-"""Batch normalization keeps its running statistics as PyTorch's own module does."""
+"""Batch normalization updates its running statistics as PyTorch's module does."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def test_running_statistics_follow_torch_over_several_batches(shape: tuple[int, 
     torch.testing.assert_close(layer.forward(params, x, Mode())[0], module(x).detach())
 
 
-def test_first_batch_equals_values_by_hand() -> None:
+def test_output_and_statistics_of_the_first_batch_equal_those_by_hand() -> None:
     layer = BatchNorm(momentum=0.1, epsilon=0.0)
     params, _ = layer.init((1,), torch.Generator())
     y, _ = layer.forward(params, torch.tensor([[1.0], [3.0]]), Mode(train=True))
@@ -46,7 +46,7 @@ def test_statistics_are_updated_in_place_and_in_training_only() -> None:
 
 
 def test_a_bias_before_batch_norm_has_no_gradient() -> None:
-    """dx sums to 0 over the batch, so that nothing arrives at a bias below: a truly zero gradient."""
+    """dx sums to 0 over the batch, so the gradient of a preceding bias is exactly zero."""
     layer = BatchNorm()
     params, _ = layer.init((4, 3, 3), torch.Generator())
     rng = torch.Generator().manual_seed(0)

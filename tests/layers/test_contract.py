@@ -1,4 +1,4 @@
-"""Every layer keeps the contract, on every sample of it."""
+"""Every layer fulfils the contract of layers on each of its samples."""
 
 import copy
 import dataclasses
@@ -52,7 +52,7 @@ every_sample = each_sample(SAMPLES)
 
 
 def first_sample_of_each_layer() -> list[Sample]:
-    """The first sample of each layer."""
+    """Return the first sample of each layer."""
     return list({type(sample.layer): sample for sample in reversed(SAMPLES)}.values())
 
 
@@ -144,7 +144,7 @@ def check_layout(sample: Sample, change_layout: Any) -> None:
 
 @every_sample
 def test_an_expanded_dy_gives_equal_gradients(sample: Sample) -> None:
-    """A mean hands back one number for a whole image, expanded in memory."""
+    """The gradient of a mean is one number for all pixels, an expanded tensor."""
     params, x = sample.inputs()
     y = forward_backward(sample.layer, params, x, sample.mode())[0]
     expanded_dy = tree_map(lambda leaf: torch.full((), 0.7, dtype=leaf.dtype).expand(leaf.shape), y)
@@ -158,7 +158,7 @@ def test_an_expanded_dy_gives_equal_gradients(sample: Sample) -> None:
 
 @each_sample(sample for sample in SAMPLES if not sample.train)
 def test_an_empty_batch_gives_empty_outputs_and_zero_gradients(sample: Sample) -> None:
-    """A detector may find nothing; its second stage then receives no images, and no gradient comes of it."""
+    """The second stage of a detector receives an empty batch if the first stage proposes no regions."""
     params, x = sample.inputs()
     empty_x = tree_map(lambda leaf: leaf[:0], x)
     y, _, dx, dparams = forward_backward(sample.layer, params, empty_x, sample.mode())
@@ -168,8 +168,8 @@ def test_an_empty_batch_gives_empty_outputs_and_zero_gradients(sample: Sample) -
 
 
 @pytest.mark.parametrize("layer_type", CACHES_INPUT, ids=lambda layer_type: layer_type.__name__)
-def test_a_linear_layer_keeps_its_input(layer_type: type[Layer]) -> None:
-    """Layer-wise relevance propagation needs it."""
+def test_the_cache_of_a_linear_layer_contains_its_input(layer_type: type[Layer]) -> None:
+    """Layer-wise relevance propagation reads the input from the cache."""
     sample = next(sample for sample in SAMPLES if type(sample.layer) is layer_type)
     params, x = sample.inputs()
     _, cache = sample.layer.forward(params, x, sample.mode())

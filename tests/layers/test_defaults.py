@@ -1,4 +1,4 @@
-"""What a layer, loss or optimizer does unasked is what PyTorch's does, or what the field has agreed on."""
+"""Defaults of layers, losses and optimizers equal those of PyTorch, or are conventions of the field."""
 
 from typing import Any
 

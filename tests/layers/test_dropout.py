@@ -1,4 +1,4 @@
-"""Dropout draws what it says, and only in training."""
+"""Dropout drops the given fraction of entries or channels, and only in training."""
 
 import torch
 

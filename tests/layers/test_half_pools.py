@@ -1,4 +1,4 @@
-"""Pools of half-precision numbers round once: against plain loops over their windows, in float64."""
+"""Pooling in half precision rounds once, compared with loops over the windows in float64."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def window_pixels(layer: AvgPool2d | LpPool2d, size: tuple[int, ...]) -> list[li
 
 
 def pool_in_plain_python(layer: AvgPool2d | LpPool2d, x: Tensor, dy: Tensor) -> tuple[list[float], list[list[float]]]:
-    """Return the mean of each window, or its norm, and the gradient of an image x (H, W), in plain Python."""
+    """Return the mean or norm of each window of an image x (H, W), and dx for dy, computed by loops."""
     image, ys, dx = x.tolist(), [], torch.zeros_like(x).tolist()
     p = layer.p if isinstance(layer, LpPool2d) else None
     for pixels, output_gradient in zip(window_pixels(layer, x.shape), dy.flatten().tolist(), strict=True):
@@ -39,7 +39,7 @@ def pool_in_plain_python(layer: AvgPool2d | LpPool2d, x: Tensor, dy: Tensor) -> 
 
 
 def assert_within_roundings(actual: Tensor, expected: Tensor, n_roundings: float) -> None:
-    """Require the expected numbers but for so many roundings to the type, of half its epsilon at most."""
+    """Assert that errors are at most `n_roundings` roundings to the dtype, each at most half of its epsilon."""
     float_info = torch.finfo(actual.dtype)
     rtol, atol = 0.502 * n_roundings * float_info.eps, float_info.smallest_normal * float_info.eps
     torch.testing.assert_close(actual.double(), expected, rtol=rtol, atol=atol)
@@ -59,7 +59,7 @@ def test_the_mean_of_the_largest_float16_values_is_finite(dtype: torch.dtype, di
     [
         (AvgPool2d(3, 1, dilation=2), (9, 8)),
         (AvgPool2d(3, 2, dilation=3), (9, 11)),
-        (AvgPool2d(17, 1, dilation=2), (35, 34)),  # 289 pixels, a number that bfloat16 has not
+        (AvgPool2d(17, 1, dilation=2), (35, 34)),  # 289 pixels, a number that bfloat16 cannot represent
         (LpPool2d(3, 3, 1, dilation=2), (9, 8)),
         (LpPool2d(3, 3, 2, dilation=3), (9, 11)),
         (LpPool2d(3, 3, 1), (9, 8)),
@@ -69,14 +69,14 @@ def test_the_mean_of_the_largest_float16_values_is_finite(dtype: torch.dtype, di
 )
 def test_pooling_in_half_precision_rounds_once(layer: Any, size: tuple[int, int], dtype: torch.dtype) -> None:
     rng = torch.Generator().manual_seed(0)
-    x = (300 * torch.randn(size, generator=rng)).to(dtype)  # whose cubes float16 has not
+    x = (300 * torch.randn(size, generator=rng)).to(dtype)  # their cubes exceed the range of float16
     y, cache = layer.forward({}, x[None, None], Mode())
     dy = (torch.rand(y.shape, generator=rng) + 1).to(dtype)
     dx, _ = layer.backward({}, cache, dy)
     ys, dxs = pool_in_plain_python(layer, x.double(), dy.double())
     assert y.dtype is dx.dtype is dtype
     assert_within_roundings(y.flatten(), torch.tensor(ys, dtype=torch.float64), n_roundings=1)
-    # the gradient of a norm reads y, which is rounded, to the power of 1 - p = -2
+    # the gradient of a norm contains the rounded y to the power of 1 - p = -2
     assert_within_roundings(
         dx[0, 0], torch.tensor(dxs, dtype=torch.float64), n_roundings=1 if isinstance(layer, AvgPool2d) else 3
     )

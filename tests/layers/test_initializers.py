@@ -1,4 +1,4 @@
-"""Initial values have the spread that their papers ask for."""
+"""Initial weights have the distribution given in the papers."""
 
 import math
 
@@ -64,7 +64,7 @@ def test_initial_weights_depend_on_the_seed() -> None:
     [(Dense(400), (300,)), (Conv2d(64, 3), (32, 12, 12)), (ConvTranspose2d(32, 4, stride=2), (64, 8, 8))],
 )
 def test_he_initialization_doubles_the_second_moment_of_the_input(layer: Dense, shape: tuple[int, ...]) -> None:
-    """Behind ReLU, which halves it, the signal neither grows nor fades (He et al. 2015, equation 9)."""
+    """A ReLU then halves the second moment, so it stays constant over layers (He et al. 2015, equation 9)."""
     rng = torch.Generator().manual_seed(0)
     params, _ = layer.init(shape, rng)
     x = torch.randn(8, *shape, generator=rng)
@@ -100,7 +100,7 @@ def test_bilinear_kernels_of_even_size_equal_pytorchs_resizing(stride: int, grou
     x = torch.randn(2, 3, 5, 4, generator=rng)
     y = layer.forward(params, x, None)[0]  # pyright: ignore[reportArgumentType]
     expected = torch.nn.functional.interpolate(x, scale_factor=stride, mode="bilinear")
-    interior = (..., slice(stride, -stride), slice(stride, -stride))  # beyond the last pixels' middles one is alone
+    interior = (..., slice(stride, -stride), slice(stride, -stride))  # at the border, only one pixel contributes
     torch.testing.assert_close(y[interior], expected[interior], atol=1e-5, rtol=0)
 
 
@@ -121,6 +121,6 @@ def test_bilinear_kernels_of_odd_size_equal_pytorchs_resizing(stride: int) -> No
     assert out == (3, 5 * stride, 4 * stride)
     x = torch.randn(2, 3, 5, 4, generator=rng)
     y = layer.forward(params, x, None)[0]  # pyright: ignore[reportArgumentType]
-    size = 4 * stride + 1, 3 * stride + 1  # from the first to the last of the pixels that were there before
+    size = 4 * stride + 1, 3 * stride + 1  # from the first to the last original pixel
     expected = torch.nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
     torch.testing.assert_close(y[:, :, : size[0], : size[1]], expected, atol=1e-5, rtol=0)

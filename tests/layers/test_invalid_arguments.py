@@ -1,4 +1,4 @@
-"""What a user gets wrong about a layer is answered in one line that says what, where, and what to do."""
+"""Invalid arguments and inputs of layers raise PellucidError with a message that names the layer and a remedy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -150,7 +150,7 @@ def test_batch_norm_cannot_train_on_one_value_per_channel(shape: tuple[int, ...]
 @pytest.mark.parametrize("channels", [2, 4])
 @pytest.mark.parametrize("train", [False, True])
 def test_batch_norm_refuses_the_channels_of_another_network(channels: int, train: bool) -> None:
-    """PyTorch's kernel itself would read past the end of the parameters."""
+    """PyTorch's kernel does not check this and would read past the end of the parameters."""
     params, _ = layers.BatchNorm().init((3, 4, 4), torch.Generator())
     with pytest.raises(PellucidError, match=r"with parameters for 3 channels received .* \(5, \d, 4, 4\)"):
         layers.BatchNorm().forward(params, torch.zeros(5, channels, 4, 4), Mode(train=train))

@@ -1,4 +1,4 @@
-"""Where a function has a kink, the gradient is decided, not left to chance."""
+"""At the kink of a function, the gradient is the documented one."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_gradient_of_a_zero_factor_is_the_product_of_the_others() -> None:
 
 
 def test_contrast_normalization_of_a_constant_image_is_zero() -> None:
-    """Neither the mean nor the deviation of nothing but one grey leaves anything, up to the very edge."""
+    """The mean is subtracted, and the deviation of 0 causes no division by zero, also at the border."""
     layer = LocalContrastNorm(size=5)
     y, cache = layer.forward({}, torch.full((1, 2, 7, 6), 0.5, dtype=torch.float64), Mode())
     assert y.abs().max() < 1e-9
@@ -49,7 +49,7 @@ def test_contrast_normalization_of_a_constant_image_is_zero() -> None:
 
 
 def test_deviations_equal_to_their_mean_are_divided_by_themselves() -> None:
-    """Two channels apart by the same everywhere: every pixel is ±1 and stays so, whatever becomes of its contrast."""
+    """With a constant difference of two channels, every output is ±1 for any contrast, so dx is 0."""
     layer = LocalContrastNorm(size=1)
     grey = torch.tensor([[1.0, -2.0], [3.0, 0.5]], dtype=torch.float64)
     y, cache = layer.forward({}, torch.stack((grey + 2, grey - 2))[None], Mode())

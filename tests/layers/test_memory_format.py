@@ -1,4 +1,4 @@
-"""Channels-last images stay channels last, so that the next convolution need not copy them."""
+"""Outputs of channels-last images are channels last, so the next convolution does not copy them."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A gate of one number for each channel."""
+"""Multiplication of images by a gate, one number for each channel."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Convolution arithmetic that others have worked out by hand."""
+"""Output shapes of convolutions and pooling equal published ones."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The way back to the input alone is that of the whole backward pass."""
+"""`pull` returns the dx of `backward` without computing gradients of parameters."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""RoIAlign and RoIPool at their edges: no regions at all, and the first pixel of all."""
+"""Edge cases of RoIAlign and RoIPool: no regions, and a maximum in the first pixel."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Max pooling's switches: which of equal values wins, and the way back through unpooling."""
+"""The switches of max pooling: the index of the first of equal maxima, and unpooling by the switches."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_unpooling_writes_every_maximum_to_its_position(size: tuple[int, int]) -
 
 
 def test_unpooling_equals_the_backward_pass_of_pooling() -> None:
-    """Without overlap, max pooling's backward and unpooling by its switches are one map (Zeiler and Fergus)."""
+    """Without overlap, the backward pass of max pooling equals unpooling by its switches (Zeiler and Fergus 2014)."""
     x, dy = torch.randn(2, 3, 6, 6), torch.randn(2, 3, 3, 3)
     _, cache = MaxPool2d(2).forward({}, x, Mode())
     dx, _ = MaxPool2d(2).backward({}, cache, dy)

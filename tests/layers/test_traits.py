@@ -1,4 +1,4 @@
-"""What a layer's traits say is true, on every sample of it."""
+"""Every layer has the properties that its traits declare, on each of its samples."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.oracle import Sample, assert_close, is_shape_tuple, leaves, tree_map
 
 
 def samples_with_trait(trait: Trait) -> Any:
-    """Parametrize a test over the samples of layers with a trait."""
+    """Return a decorator that runs a test on the samples of all layers with a trait."""
     samples = [sample for sample in SAMPLES if trait in sample.layer.traits]
     assert samples
     return each_sample(samples)

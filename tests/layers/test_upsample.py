@@ -1,4 +1,4 @@
-"""Where a scale leaves an axis of an image as long as it was: which row each new row reads."""
+"""Upsampling by a scale, also one that leaves the length of an axis unchanged: the weights of the input rows."""
 
 import math
 
@@ -10,19 +10,19 @@ from torch.nn import functional as F
 from pellucid.layers import Mode, Upsample
 
 KINDS = ("nearest", "nearest-exact", "bilinear", "bicubic")
-# lengths with scales that floor(length x scale) undoes
+# (length, scale) with floor(length x scale) = length
 UNCHANGED_SIZES = [(2, 1.4), (3, 1.25), (3, 1.3), (4, 1.2), (7, 1.1)]
 
 
 def forward_weights(layer: Upsample, length: int) -> Tensor:
-    """Return what each of `length` rows of an image weighs in each row that the layer makes: one image for each."""
+    """Return the weight of each of `length` input rows in each output row, (output rows, length)."""
     images = torch.eye(length, dtype=torch.float64)[:, None, :, None]  # (length, 1, length, 1)
     y, _ = layer.forward({}, images, Mode())
     return y[:, 0, :, 0].T
 
 
 def backward_weights(layer: Upsample, length: int) -> Tensor:
-    """Return the same from the backward pass: one gradient for each new row."""
+    """Return the weights of `forward_weights` as computed by the backward pass."""
     rows = len(forward_weights(layer, length))
     _, cache = layer.forward({}, torch.zeros(rows, 1, length, 1, dtype=torch.float64), Mode())
     dx, _ = layer.backward({}, cache, torch.eye(rows, dtype=torch.float64)[:, None, :, None])
@@ -77,4 +77,4 @@ def test_bicubic_uses_the_given_scale_as_pytorch_does(length: int, scale: float,
     torch.testing.assert_close(
         y, F.interpolate(x, scale_factor=(scale, width_scale), mode="bicubic"), rtol=0, atol=1e-13
     )
-    assert (y[..., 0] - x[..., 0]).abs().max() > 0.01  # it does not copy
+    assert (y[..., 0] - x[..., 0]).abs().max() > 0.01  # the axis is not copied

@@ -1,4 +1,4 @@
-"""Which dilated windows see nothing but padding: the rule beside one that looks at every pixel of every window."""
+"""The check for windows that lie in the padding agrees with a loop over the pixels of every window."""
 
 from itertools import product
 
@@ -11,7 +11,7 @@ from pellucid.layers.checks import check_windows_overlap_input
 
 
 def has_window_in_padding(length: int, kernel: int, stride: int, padding: int, dilation: int) -> bool:
-    """Slide the window over the padded row, and look whether it ever covers padding only."""
+    """Return whether a window that slides over the padded row ever covers padding only."""
     row = [False] * padding + [True] * length + [False] * padding
     extent = dilation * (kernel - 1) + 1
     return any(not any(row[start : start + extent : dilation]) for start in range(0, len(row) - extent + 1, stride))
@@ -22,7 +22,7 @@ def test_pooling_is_refused_only_if_a_window_lies_in_the_padding() -> None:
     for length, kernel, stride, dilation in product(range(1, 7), range(1, 5), range(1, 4), range(1, 7)):
         for padding in range(kernel // 2 + 1):
             if length + 2 * padding < dilation * (kernel - 1) + 1:
-                continue  # no window at all
+                continue  # the padded row is shorter than a window
             window_arguments = ((length, 9), (kernel, 1), (stride, 1), (padding, 0), (dilation, 1))
             if has_window_in_padding(length, kernel, stride, padding, dilation):
                 n_refused += 1

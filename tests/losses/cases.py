@@ -1,4 +1,4 @@
-"""What the loss suite tries each loss on: every option, classes and numbers, pixels, ties, beside PyTorch's own."""
+"""Test cases of the losses: every option, targets of all kinds, ties, and the value of each loss in PyTorch."""
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ def per_channel(weight: Tensor) -> Tensor:
 
 
 def focal(y: Tensor, t: Tensor, gamma: float, weight: Tensor | None = None, ignore: int = -100) -> Tensor:
-    """Sum what each position costs, and divide by the sum of the weights."""
+    """Return the weighted mean of the focal loss over the positions with a target other than `ignore`."""
     is_scored = t != ignore
     p = y.softmax(1).movedim(1, -1)[is_scored]  # (n, C)
     true_class_p = p[range(len(p)), t[is_scored]]
@@ -65,7 +65,7 @@ def focal(y: Tensor, t: Tensor, gamma: float, weight: Tensor | None = None, igno
 
 
 def dice(y: Tensor, t: Tensor, weight: Tensor | None = None, ignore: int = -100) -> Tensor:
-    """Add the classes up one by one."""
+    """Return the Dice loss, the weighted mean over the classes that occur, by a loop over these classes."""
     is_scored = t != ignore
     p, t = y.softmax(1).movedim(1, -1)[is_scored], t[is_scored]
     total, weight_sum = torch.zeros((), dtype=y.dtype), 0.0
@@ -77,7 +77,7 @@ def dice(y: Tensor, t: Tensor, weight: Tensor | None = None, ignore: int = -100)
 
 
 def quality_focal(y: Tensor, t: Tensor, beta: float = 2.0) -> Tensor:
-    """The modulated cross-entropies of all outputs."""
+    """Return the quality focal loss of each output: the cross-entropy times the modulating factor."""
     return (t - y.sigmoid()).abs() ** beta * F.binary_cross_entropy_with_logits(y, t, reduction="none")
 
 
@@ -87,7 +87,7 @@ def boxes(count: int, seed: int) -> Tensor:
 
 
 def giou(y: Tensor, t: Tensor) -> Tensor:
-    """1 - IoU + the empty share of the hull, of each box."""
+    """Return 1 - GIoU of each box: 1 - IoU plus the fraction of the hull outside of both boxes."""
     area = (y[:, 2] - y[:, 0]) * (y[:, 3] - y[:, 1]) + (t[:, 2] - t[:, 0]) * (t[:, 3] - t[:, 1])
     sides = [(torch.minimum(y[:, k + 2], t[:, k + 2]) - torch.maximum(y[:, k], t[:, k])).clamp(min=0) for k in (0, 1)]
     hull = [torch.maximum(y[:, k + 2], t[:, k + 2]) - torch.minimum(y[:, k], t[:, k]) for k in (0, 1)]

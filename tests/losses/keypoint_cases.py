@@ -1,4 +1,4 @@
-"""What the loss suite tries the losses of key-points on, beside loops over points and cells."""
+"""Test cases of the losses for key-points, with reference implementations by loops over points and cells."""
 
 import math
 from collections.abc import Callable
@@ -18,18 +18,18 @@ def outputs(*shape: int, seed: int = 0) -> Tensor:
 
 
 def points(*shape: int, size: tuple[int, int]) -> Tensor:
-    """Return key-points (..., 3) in an image of `size` (H, W), a few of them outside, every third without a label."""
+    """Return key-points (..., 3) in an image of `size` (H, W): a few are outside, every third is not labelled."""
     rng = torch.Generator().manual_seed(6)
     position = (1.4 * torch.rand((*shape, 2), generator=rng, dtype=torch.float64) - 0.2) * torch.tensor(
         [size[1], size[0]]
     )
     point_index = torch.arange(math.prod(shape)).view(*shape, 1)
-    visibility = 1.0 + point_index % 2  # hidden points and visible ones
+    visibility = 1.0 + point_index % 2  # 1: labelled but hidden, 2: visible
     return torch.where(point_index % 3 < 2, torch.cat((position, visibility), -1), 0.0)
 
 
 def heat_maps(y: Tensor, target: Tensor, stride: int, sigma: float, l1: float) -> Tensor:
-    """Go through the points one by one, and add up what their cells cost, with the centre of each in a list."""
+    """Return the loss of heat maps by a loop over the labelled points, with a list of the centres of the cells."""
     height, width = y.shape[2:]
     costs = []
     for n, k in (target[..., 2] > 0).nonzero().tolist():
@@ -51,7 +51,7 @@ def heat_maps(y: Tensor, target: Tensor, stride: int, sigma: float, l1: float) -
 
 
 def coordinates(y: Tensor, target: Tensor, height: float, width: float) -> Tensor:
-    """Compare the labelled points with PyTorch's l1_loss."""
+    """Return the loss of coordinates: PyTorch's l1_loss of the labelled points, as fractions of each side."""
     is_labelled = target[..., 2] > 0
     result = (y.view(len(y), -1, 2)[is_labelled] + 0.5) * torch.tensor([width, height])
     return sum(

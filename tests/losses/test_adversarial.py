@@ -1,4 +1,4 @@
-"""Losses of both sides of a GAN: values by their definitions, gradients by PyTorch's automatic differentiation."""
+"""Losses of generator and discriminator equal their definitions, and gradients PyTorch's automatic differentiation."""
 
 import math
 
@@ -11,7 +11,7 @@ from pellucid.losses.adversarial import ADVERSARIAL
 
 
 def losses_by_definition(name, real, fake):
-    """Return (discriminator's loss, generator's loss) as the papers write them, with D = sigmoid(score)."""
+    """Return (discriminator's loss, generator's loss) by the papers' formulas, with D = sigmoid(score)."""
     if name == "non_saturating":
         dreal, dfake = F.logsigmoid(real), F.logsigmoid(-fake)
         return -dreal.mean() - dfake.mean(), -F.logsigmoid(fake).mean()
@@ -36,7 +36,7 @@ def test_losses_and_gradients_are_those_of_the_papers(name):
     torch.testing.assert_close(dfake, torch.autograd.grad(expected_generator_loss, fake)[0])
 
 
-def test_equal_scores_of_real_and_generated_images_have_the_known_loss():
+def test_losses_of_equal_scores_for_real_and_generated_images_equal_the_formula():
     zero_scores = torch.zeros(2, 1)
     assert ADVERSARIAL["non_saturating"].discriminator(zero_scores, zero_scores).value.item() == pytest.approx(
         2 * math.log(2)

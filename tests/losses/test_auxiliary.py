@@ -1,4 +1,4 @@
-"""The loss of networks with auxiliary classifiers, against PyTorch's autograd, and a training by it."""
+"""The loss of networks with auxiliary classifiers: values, gradients against PyTorch's autograd, and a training."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every loss against PyTorch's own, in value and gradient; what they refuse; what they hold to at the extremes."""
+"""Value and gradient of every loss equal those of PyTorch, and are finite for extreme outputs."""
 
 import math
 from typing import get_args
@@ -167,7 +167,7 @@ def test_values_and_gradients_equal_those_by_hand() -> None:
     value, dy = SoftmaxCrossEntropy()(torch.zeros(1, 4), torch.tensor([2]))  # four outputs of 1/4
     assert value.item() == pytest.approx(math.log(4))
     assert dy.tolist() == [[0.25, 0.25, -0.75, 0.25]]
-    value, dy = Hinge()(torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([0]))  # only class 1 is too near: 1 - 1 + 2
+    value, dy = Hinge()(torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([0]))  # class 1 violates the margin: 1 - 1 + 2
     assert value.item() == pytest.approx(2 / 3)
     assert dy[0].tolist() == pytest.approx([-1 / 3, 1 / 3, 0])
 
@@ -238,14 +238,14 @@ def test_losses_are_registered_by_name() -> None:
 
 @pytest.mark.parametrize(("target_point", "cost"), [((3.0, 4.0), 1.0), ((5.0, 9.0), 2.0)])
 def test_boxes_without_an_area_have_a_finite_giou(target_point: tuple[float, float], cost: float) -> None:
-    """Two points have an IoU of 0; where they are one, the box around both has nothing outside them."""
+    """Two points have an IoU of 0; for equal points, the hull has no area outside of them."""
     value, dy = GIoU()(torch.tensor([[3.0, 4.0, 3.0, 4.0]]), torch.tensor([[*target_point, *target_point]]))
     assert value.item() == pytest.approx(cost)
     assert bool(dy.isfinite().all())
 
 
 def test_giou_of_an_inverted_box_is_that_of_its_sorted_corners() -> None:
-    """A box of 2 x 2 around a target of 1 x 1: I = 1, U = C = 4, and each side adds 2 to the area per unit."""
+    """A box of 2 x 2 around a target of 1 x 1: I = 1, U = C = 4; the area changes by 2 per unit of each side."""
     value, dy = GIoU()(torch.tensor([[1.5, -0.5, -0.5, 1.5]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
     assert value.item() == pytest.approx(1 - 1 / 4)
     assert dy.tolist()[0] == pytest.approx([2 / 16, -2 / 16, -2 / 16, 2 / 16])

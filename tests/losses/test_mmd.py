@@ -1,4 +1,4 @@
-"""The maximum mean discrepancy: double loops, autograd, and Gaussians in closed form."""
+"""The maximum mean discrepancy equals double loops, autograd, and the closed form for Gaussians."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_the_gradient_equals_autograd() -> None:
 
 
 def expected_kernel(distance: float, variance: float, size: int) -> float:
-    """E k(a, b) for a - b ~ N(distance in each coordinate, variance): a Gaussian integral for each coordinate."""
+    """Return E k(a, b) if each coordinate of a - b has the distribution N(distance, variance)."""
     return sum(
         ((s / (s + variance)) ** 0.5 * math.exp(-(distance**2) / (2 * (s + variance)))) ** size for s in BANDWIDTHS
     )
@@ -54,7 +54,7 @@ def expected_kernel(distance: float, variance: float, size: int) -> float:
 
 @pytest.mark.parametrize(("mean", "deviation"), [(1.0, 1.0), (0.0, 2.0), (0.5, 0.7)])
 def test_mmd_of_gaussians_equals_the_closed_form(mean: float, deviation: float) -> None:
-    """The biased estimate's expectation has the terms i = j, whose kernel is 1 for each bandwidth."""
+    """The expectation of the biased estimate includes the terms with i = j, whose kernel is 1 for each bandwidth."""
     n, size = 1500, 2
     value, _ = mmd(sample(n, 0, size=size), sample(n, 1, mean, deviation, size), BANDWIDTHS)
     same, other = expected_kernel(0, 2.0, size), expected_kernel(0, 2 * deviation**2, size)

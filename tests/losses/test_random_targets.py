@@ -6,7 +6,7 @@ import torch
 from pellucid.errors import PellucidError
 from pellucid.losses import AuxiliaryCrossEntropy, Coordinates, HeatMaps, Quadratic, SoftmaxCrossEntropy
 
-CASES = {  # losses, shapes of outputs, and shapes of the targets of an example
+CASES = {  # (loss, shape of the outputs, shape of the target of one example)
     "classes": (SoftmaxCrossEntropy(), (5,), ()),
     "one output": (Quadratic(), (1,), ()),
     "maps": (SoftmaxCrossEntropy(), (5, 4, 6), (4, 6)),

@@ -1,4 +1,4 @@
-"""What the losses refuse: targets that do not fit, classes that do not exist, hyperparameters that mean nothing."""
+"""Losses refuse targets of other shapes, classes that do not exist, empty batches and invalid hyperparameters."""
 
 import dataclasses
 import math

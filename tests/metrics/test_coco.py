@@ -1,4 +1,4 @@
-"""COCO's figures beside pycocotools on drawn sets, of which `conformance.detection` has more, and by hand."""
+"""COCO's figures equal those of pycocotools on random sets (more in `conformance.detection`), and those by hand."""
 
 import math
 from dataclasses import replace
@@ -37,7 +37,7 @@ def evaluate_figures(*images: tuple[Detections, Objects], kind: str = "boxes") -
 
 
 @pytest.mark.parametrize("kind", IOU_TYPES)
-@pytest.mark.parametrize("seed", [6, 9, 18, 20])  # with ties, crowds that match again, and areas at a limit
+@pytest.mark.parametrize("seed", [6, 9, 18, 20])  # with ties, crowds matched repeatedly, and areas at a limit
 def test_figures_are_those_of_pycocotools(kind: str, seed: int) -> None:
     random_set = draw_set(kind, seed)
     actual = [-1.0 if math.isnan(value) else value for value in pellucid_figures(kind, random_set).values()]
@@ -52,7 +52,7 @@ def test_figures_have_the_names_and_the_order_of_pycocotools() -> None:
 
 
 def test_an_object_detected_exactly_has_average_precision_1() -> None:
-    """pycocotools takes a truth with the number 0 for none, so that its average precision is 0 here."""
+    """pycocotools treats an object with the id 0 as no match, so its average precision is 0 in this case."""
     perfect = evaluate_figures((detections_at((0, 0, 40, 40)), objects_at((0, 0, 40, 40))))
     assert perfect["ap"] == perfect["ar1"] == perfect["ap_medium"] == 1.0
     assert math.isnan(perfect["ap_small"])
@@ -62,7 +62,7 @@ def test_an_object_detected_exactly_has_average_precision_1() -> None:
 def test_a_hundred_detections_of_a_class_in_an_image_count(n_false_alarms: int, recall: float) -> None:
     boxes = [(100.0, 100.0, 140.0, 140.0)] * n_false_alarms + [(0.0, 0.0, 40.0, 40.0)]
     detections = detections_at(*boxes, scores=[0.9] * n_false_alarms + [0.1])
-    other_detection = Detections(BOX, torch.tensor([0.5]), torch.tensor([1]))  # of another class and another image
+    other_detection = Detections(BOX, torch.tensor([0.5]), torch.tensor([1]))  # of another class, in another image
     assert evaluate_figures((detections, objects_at((0, 0, 40, 40))))["ar100"] == recall
     assert (
         evaluate_figures((other_detection, objects_at()), (detections, objects_at((0, 0, 40, 40))))["ar100"] == recall
@@ -70,7 +70,7 @@ def test_a_hundred_detections_of_a_class_in_an_image_count(n_false_alarms: int, 
 
 
 def test_average_precision_equals_that_by_hand() -> None:
-    """Hit, false alarm, hit, for two truths: 51 recalls up to 0.5 with precision 1, 50 up to 1 with 2 / 3."""
+    """True, false, true positive, two objects: 51 recalls up to 0.5 have precision 1, the 50 above 0.5 have 2 / 3."""
     detections = detections_at((0, 0, 40, 40), (200, 0, 240, 40), (100, 0, 140, 40))
     objects = objects_at((0, 0, 40, 40), (100, 0, 140, 40))
     assert evaluate_figures((detections, objects))["ap"] == pytest.approx((51 + 50 * 2 / 3) / 101)
@@ -87,7 +87,7 @@ def test_matching_follows_the_scores_and_prefers_objects_that_are_not_ignored() 
     overlaps = torch.tensor([[0.6, 0.9, 0.6], [0.7, 0.9, 0.0], [0.55, 0.55, 0.55]], dtype=torch.float64)
     ignored = torch.tensor([[False, True, False]])
     matched = match_to_truths(overlaps, torch.tensor([0.5, 0.65]), ignored, torch.tensor([False, False, False]))
-    # At 0.5: the first takes truth 2, the later of two equal ones; the second truth 0; the third what is ignored.
+    # At 0.5, detection 0 matches object 2, the later of two equal ones, 1 matches object 0, and 2 the ignored object.
     assert matched[0].tolist() == [[2, 0, 1], [1, 0, -1]]
     all_ignored, crowd = torch.tensor([[True, True, True]]), torch.tensor([False, True, False])
     assert match_to_truths(overlaps, torch.tensor([0.5, 0.65]), all_ignored, crowd)[0].tolist() == [
@@ -96,7 +96,7 @@ def test_matching_follows_the_scores_and_prefers_objects_that_are_not_ignored() 
     ]
 
 
-def test_weights_repeat_and_leave_out_images() -> None:
+def test_weights_of_images_equal_repeated_and_omitted_images() -> None:
     random_set, rng = draw_set("boxes", 9), torch.Generator().manual_seed(0)
     evaluation, repeated = Coco(), Coco()
     repeats = [(2 * k + 1) % 3 for k in range(len(random_set.objects))]

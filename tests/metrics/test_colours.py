@@ -14,13 +14,13 @@ def channels_last(images):
 
 @pytest.fixture
 def images():
-    """Images (8, 3, 6, 7) of moderate colours, so that all a and b near theirs are inside the gamut."""
+    """Images (8, 3, 6, 7) of moderate colours, so colours with similar a and b are inside the gamut."""
     return torch.rand(8, 3, 6, 7, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.3
 
 
 @pytest.fixture
 def ab(images):
-    """Half the true a and b, and a little noise."""
+    """Half of the true a and b with a little noise, (8, 2, 6, 7)."""
     rng = torch.Generator().manual_seed(1)
     true = torch.from_numpy(rgb2lab(channels_last(images))).movedim(-1, 1)[:, 1:].float()
     return true / 2 + torch.randn(true.shape, generator=rng)
@@ -39,14 +39,14 @@ def recolour_by_skimage(images, ab):
 
 
 def hasler_colourfulness(rgb):
-    """M3 of one image (H, W, 3) from 0 to 255, by NumPy."""
+    """Return M3 of one image (H, W, 3) with values in 0..1, which are scaled to 0..255."""
     r, g, b = np.moveaxis(rgb * 255, -1, 0)
     rg, yb = r - g, 0.5 * (r + g) - b
     return np.sqrt(rg.var() + yb.var()) + 0.3 * np.sqrt(rg.mean() ** 2 + yb.mean() ** 2)
 
 
 def ab_fractions(ab):
-    """The histogram of a, b (N, H, W, 2), whose bins are 10 wide, the middle one around 0."""
+    """Return the histogram of a, b (N, H, W, 2), as fractions; bins are 10 wide, with one centred on 0."""
     edges = np.arange(-115, 116, 10)
     flat = ab.reshape(-1, 2)
     return np.histogram2d(flat[:, 0], flat[:, 1], [edges, edges])[0] / len(flat)
@@ -62,7 +62,7 @@ def test_colourfulness_in_rgb_and_lab_equals_its_definition(images):
 
 
 def test_colourfulness_equals_the_closed_form():
-    """Red and green in equal parts: R - G is +255 or -255, (R + G) / 2 - B is 127.5."""
+    """For red and green pixels in equal numbers, R - G is +255 or -255, and (R + G) / 2 - B is 127.5."""
     red_and_green = torch.zeros(1, 3, 2, 2)
     red_and_green[:, 0, 0] = red_and_green[:, 1, 1] = 1
     assert colourfulness_rgb(red_and_green).item() == pytest.approx(255 + 0.3 * 127.5)

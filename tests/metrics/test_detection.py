@@ -1,4 +1,4 @@
-"""Average precision of boxes, beside scikit-learn, loops written after the definition, and a published example."""
+"""Average precision of boxes equals scikit-learn's, loops by the definition, and a published example."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import Box, average_precision, iou_of_areas, mean_average_precision, voc_average_precision
 
-# The toy set of ../shared/facts/detect.md: its 24 detections at IoU 0.3 in the order of their scores, 15 true boxes.
+# The toy set of ../shared/facts/detect.md: 24 detections at IoU 0.3 in the order of their scores, 15 true boxes.
 EXAMPLE_HITS = [k in (0, 2, 9, 11, 12, 13, 22) for k in range(24)]
 
 
 def averages_by_definition(hits: list[bool], truths: int) -> tuple[float, float]:
-    """Return the area and the mean at 11 recalls of the highest precision at each recall or above, in exact steps."""
-    hits_and_precision: list[tuple[int, float]] = []  # hits so far, precision
+    """Return area and 11-point mean of the interpolated precision: the highest precision at a recall or above."""
+    hits_and_precision: list[tuple[int, float]] = []  # number of hits up to a detection, precision
     for n, hit in enumerate(hits, 1):
         hits_and_precision.append(((hits_and_precision[-1][0] if hits_and_precision else 0) + hit, 0.0))
         hits_and_precision[-1] = hits_and_precision[-1][0], hits_and_precision[-1][0] / n
@@ -46,8 +46,8 @@ def test_both_averages_follow_the_definition(seed: int):
     )
 
 
-def test_precision_that_only_falls_is_scikit_learns_average_precision():
-    """scikit-learn sums without the envelope: both agree where precision falls from hit to hit, and all are found."""
+def test_average_precision_of_falling_precision_is_scikit_learns():
+    """scikit-learn does not interpolate; both agree if precision falls from hit to hit and every object is found."""
     hits = [True, True, False, True, False, False, True]
     expected = average_precision_score(hits, np.arange(len(hits))[::-1])
     assert average_precision(torch.tensor(hits), sum(hits))[0] == pytest.approx(expected, rel=1e-12)
@@ -64,7 +64,7 @@ def test_detections_are_matched_in_the_order_of_their_scores():
         Box("a", "cat", (0, 0, 10, 8), 0.6),  # IoU 0.8, but the box below comes first
         Box("a", "cat", (1, 0, 11, 10), 0.9),  # IoU 9 / 11: a hit
         Box("b", "cat", (0, 0, 10, 10), 0.7),  # a hit
-        Box("c", "cat", (0, 0, 10, 10), 0.8),  # of another image
+        Box("c", "cat", (0, 0, 10, 10), 0.8),  # in an image without cats
         Box("b", "dog", (0, 0, 10, 10), 0.5),  # IoU 25 / 175
         Box("b", "owl", (0, 0, 1, 1), 0.5),  # a class without true boxes
     ]
@@ -101,11 +101,11 @@ def test_impossible_boxes_are_refused(predicted: list[Box], true: list[Box], thr
 def voc_recall_and_precision(
     detections: list[Detections], objects: list[Objects], label: int
 ) -> tuple[list[float], list[float]]:
-    """Return recall and precision as VOC's program computes them from inclusive pixel numbers, difficult truths too."""
+    """Return recall and precision as in VOC's devkit: inclusive pixel coordinates, difficult objects ignored."""
     truths, count = {}, 0
     for image, truth in enumerate(objects):
         class_truth = truth.take(truth.labels == label)
-        boxes = class_truth.boxes.numpy() - np.array([0, 0, 1, 1])  # numbers of the last pixels
+        boxes = class_truth.boxes.numpy() - np.array([0, 0, 1, 1])  # coordinates of the last pixels
         truths[image] = boxes, class_truth.crowd.numpy(), np.zeros(len(boxes), bool)
         count += int((~class_truth.crowd).sum())
     scored_boxes = [(float(s), image, box.numpy() - np.array([0, 0, 1, 1])) for image, result in enumerate(detections)
@@ -165,7 +165,7 @@ def test_voc_refuses_different_numbers_of_detections_and_objects():
 
 
 def test_iou_of_areas_equals_published_values():
-    """The numbers of ../shared/facts/learn.md, which are often called mAP."""
+    """The values of ../shared/facts/learn.md, which are often called mAP."""
     result = iou_of_areas((189, 31), (201, 50), (185, 23))
     assert result.tolist() == pytest.approx([0.902, 0.397], abs=5e-4)
     assert round(result.mean().item(), 2) == 0.65

@@ -1,4 +1,4 @@
-"""What errors cost, beside pycocotools on detections that are repaired by hand."""
+"""The gain of repairing each kind of error equals pycocotools' figure after a repair by hand."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from tests.metrics.scene import DETECTIONS, OBJECTS
 
 
 def pycocotools_ap50(actual: Detections, truth: Objects = OBJECTS) -> float:
-    """Return pycocotools' AP50 of one image."""
+    """Return pycocotools' AP50 of the detections in one image."""
     areas = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(1)
     return float(pycocotools_figures("boxes", ImageSet([truth], [areas], [actual]))[1])
 
@@ -45,12 +45,12 @@ def test_gains_are_those_of_pycocotools_after_the_repair() -> None:
     expected_gains = {
         kind: pycocotools_ap50(*repaired) - pycocotools_ap50(DETECTIONS) for kind, repaired in repaired_sets().items()
     }
-    assert sum(gain > 0.01 for gain in expected_gains.values()) == 5  # what is behind all hits costs nothing
+    assert sum(gain > 0.01 for gain in expected_gains.values()) == 5  # errors with scores below all hits have no gain
     assert {kind: kind_gain.gain for kind, kind_gain in gains_by_kind.items()} == pytest.approx(expected_gains)
 
 
 def test_of_several_detections_of_a_missed_object_the_best_is_repaired() -> None:
-    """The second is removed: making both hits would find the object twice."""
+    """The second detection is removed: if both became hits, the object would be found twice."""
     truth = OBJECTS.take(torch.tensor([0]))
     boxes = torch.tensor([[20.0, 0.0, 60.0, 40.0], [-20.0, 0.0, 20.0, 40.0]])
     detections = Detections(boxes, torch.tensor([0.5, 0.9]), torch.tensor([0, 0]))
@@ -68,7 +68,7 @@ def test_average_precision_is_that_of_all_images(seed: int) -> None:
 
 
 def test_confusion_counts_the_background_as_a_class() -> None:
-    """True cells: two found, one missed; plates: one found, one called a cell, two missed. On nothing: 4 and 1."""
+    """Cells: 2 found, 1 missed; plates: 1 found, 1 detected as cell, 2 missed; background: 4 cells and 1 plate."""
     counts = confusion([DETECTIONS], [OBJECTS], 2)
     assert counts.tolist() == [[2, 0, 1], [1, 1, 2], [3, 1, 0]]
     assert confusion([DETECTIONS], [OBJECTS], 2, score=0.0)[2].tolist() == [4, 1, 0]
@@ -80,7 +80,7 @@ def test_recall_by_size_and_crowding_equals_that_by_hand() -> None:
     assert groups["size"] == {"small": (1, 0), "medium": (6, 3), "large": (0, 0)}
     assert groups["crowding"]["apart"] == (7, 3)
     boxes = torch.tensor([[0.0, 0, 40, 40], [32, 0, 72, 40], [0, 60, 40, 100], [10, 60, 50, 100], [0, 200, 100, 300]])
-    truth = Objects(boxes, torch.zeros(5, dtype=torch.long))  # shares 1/5, 1/5, 3/4, 3/4, 0
+    truth = Objects(boxes, torch.zeros(5, dtype=torch.long))  # covered fractions 1/5, 1/5, 3/4, 3/4, 0
     detections = Detections(boxes[[0, 2, 4]], torch.tensor([0.9, 0.8, 0.4]), torch.zeros(3, dtype=torch.long))
     groups = recall_by_group([detections], [truth])
     assert groups["crowding"] == {"apart": (1, 0), "touching": (2, 1), "crowded": (2, 1)}
@@ -89,7 +89,7 @@ def test_recall_by_size_and_crowding_equals_that_by_hand() -> None:
 
 
 def test_bootstrap_interval_equals_the_binomial_one() -> None:
-    """Half of 40 images are found: the recall of a drawn set is a binomial mean, whose deviation is sqrt(1/4 / 40)."""
+    """Objects of 20 in 40 images are found, so the recall of a resampled set has the deviation sqrt(1/4 / 40)."""
     box, label = torch.tensor([[0.0, 0.0, 40.0, 40.0]]), torch.tensor([0])
     truth, hit = Objects(box, label), Detections(box, torch.ones(1), label)
     evaluation = Coco()

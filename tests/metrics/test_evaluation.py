@@ -1,4 +1,4 @@
-"""Metrics as a model measures them: of the examples that its loss counts, and of several labels for each."""
+"""Metrics in Model.evaluate and Model.fit: examples that the loss ignores, and multilabel targets."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ N_CLASSES = 4
 
 
 def n_rows(outputs: torch.Tensor, targets: torch.Tensor) -> int:
-    """Return how many examples a function sees."""
+    """Return the number of examples that a metric function receives."""
     return len(targets)
 
 
@@ -26,7 +26,7 @@ def n_rows(outputs: torch.Tensor, targets: torch.Tensor) -> int:
 def test_examples_that_the_loss_ignores_are_measured_by_no_metric(loss, ignore: int) -> None:
     rng = torch.Generator().manual_seed(1)
     x, y = torch.rand(50, 1, 2, 2, generator=rng), torch.randint(0, N_CLASSES, (50,), generator=rng)
-    y[:23] = ignore  # whole batches of 10 too
+    y[:23] = ignore  # more than two batches of 10
     head = {"log": LogSoftmax()} if loss is NegativeLogLikelihood else {}
     model = Model(
         Sequential(flat=Flatten(), scores=Dense(N_CLASSES), **head),
@@ -36,7 +36,7 @@ def test_examples_that_the_loss_ignores_are_measured_by_no_metric(loss, ignore: 
     )
     evaluation = model.evaluate(x, y, batch_size=10)
     is_scored = y != ignore
-    scores, target = model(x)[is_scored].double().softmax(1), y[is_scored]  # of log-probabilities too
+    scores, target = model(x)[is_scored].double().softmax(1), y[is_scored]  # also correct for log-probabilities
     predicted = scores.argmax(1)
     assert evaluation["accuracy"] == pytest.approx(oracle.accuracy_score(target, predicted))
     for name, score in (
@@ -69,5 +69,5 @@ def test_multilabel_training_reports_the_fraction_of_correct_outputs() -> None:
     assert history.last["val_accuracy"] == pytest.approx(expected)
     weight, bias = model.weights["scores.weight"], model.weights["scores.bias"]
     weight.zero_()
-    bias.fill_(9.0)  # yes to all, and nothing is right
+    bias.fill_(9.0)  # every output is positive, and every target 0
     assert model.evaluate(x, torch.zeros(60, N_CLASSES))["accuracy"] == 0.0

@@ -13,7 +13,7 @@ def random_features(seed, n, d=5):
 
 
 def test_distance_of_gaussians_equals_the_closed_form():
-    """|m1 - m2|^2 + sum (s1 - s2)^2 of the means and standard deviations of each axis."""
+    """The closed form is |m1 - m2|^2 + sum (s1 - s2)^2, of the means m and standard deviations s of each axis."""
     m1, m2 = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.0, 1.0, 0.5])
     s1, s2 = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([3.0, 0.5, 0.7])
     expected = ((m1 - m2) ** 2 + (s1 - s2) ** 2).sum().item()

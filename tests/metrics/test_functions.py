@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn's."""
+"""Metric functions equal those of scikit-learn."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ LABELS = list(range(N_CLASSES))
 
 @pytest.fixture(params=range(5))
 def samples(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
-    """Targets without class 5, and scores that never favour class 4."""
+    """Targets without class 5, and scores of which class 4 is never the largest."""
     rng = torch.Generator().manual_seed(request.param)
     target = torch.randint(0, 5, (40,), generator=rng)
     scores = torch.randn((40, N_CLASSES), generator=rng, dtype=torch.float64)
@@ -67,11 +67,11 @@ def test_precision_recall_and_f1_equal_scikit_learns(samples: tuple[Tensor, Tens
     for metric, expected in zip((precision, recall, f1), expected_values[:3], strict=True):
         np.testing.assert_allclose(metric(confusion).numpy(), expected, rtol=1e-12)
         assert macro(metric(confusion)) == pytest.approx(np.mean(expected))
-    assert precision(confusion)[4] == recall(confusion)[5] == f1(confusion)[4] == 0  # none predicted, none there
+    assert precision(confusion)[4] == recall(confusion)[5] == f1(confusion)[4] == 0  # never predicted, no examples
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"),  # five gestures by five heads on VGG-16: true classes in rows, macro F1 by exact arithmetic
+    ("rows", "expected"),  # confusion matrices of five gestures by five heads on VGG-16, and exact macro F1
     [
         ([[26, 0, 4, 3, 17], [0, 48, 0, 2, 0], [0, 0, 50, 0, 0], [0, 0, 0, 50, 0], [0, 0, 0, 0, 50]], 0.8865),
         ([[35, 0, 4, 4, 7], [0, 48, 0, 2, 0], [0, 0, 50, 0, 0], [0, 0, 0, 50, 0], [0, 0, 0, 2, 48]], 0.9210),
@@ -125,7 +125,7 @@ def test_classes_out_of_range_are_refused(class_index: int) -> None:
 
 
 def error_by_loops(target: Tensor, probabilities: Tensor, bins: int) -> float:
-    """Equation 3 of Guo et al. 2017, example by example."""
+    """Return the expected calibration error (Guo et al. 2017, equation 3) by a loop over the examples."""
     binned: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
     for label, row in zip(target.tolist(), probabilities.double().tolist(), strict=True):
         confidence_of_row = max(row)
@@ -152,7 +152,7 @@ def test_reliability_bins_are_those_of_scikit_learn(samples: tuple[Tensor, Tenso
     confidence, predicted = probabilities.max(1)
     accuracies, confidences = calibration_curve(
         (predicted == target).numpy(), confidence.numpy(), n_bins=15
-    )  # leaves empty out
+    )  # omits empty bins
     bins = reliability(target, probabilities)
     is_filled = bins.count > 0
     np.testing.assert_allclose(bins.accuracy[is_filled].numpy(), accuracies, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Judging samples: entropies by SciPy, Parzen windows by scikit-learn."""
+"""Metrics of generated samples equal entropies by SciPy and Parzen windows by scikit-learn."""
 
 import math
 
@@ -15,7 +15,7 @@ from pellucid.metrics.generation import BANDWIDTHS, log_densities, parzen, varie
 def test_variety_equals_scipys_entropies() -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.full(6, 0.3), 500)
-    p[:, 5] /= 50  # rarely the answer
+    p[:, 5] /= 50  # class 5 is rarely predicted
     p /= p.sum(1, keepdims=True)
     scores = variety(torch.from_numpy(p))
     shares = np.bincount(p.argmax(1), minlength=6) / 500

@@ -1,4 +1,4 @@
-"""Metrics of parts of the data, merged in order, have the state of one metric that saw all batches: bit for bit."""
+"""Metrics of parts of the data, merged in order, equal one metric of all batches."""
 
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ def colour_batch(rng: torch.Generator) -> Batch:
 
 
 def object_batch(rng: torch.Generator) -> Batch:
-    """Some objects of an image, found inexactly; each with a mask and the 17 key-points of a person."""
+    """Return objects of three images, each with a mask and 17 key-points, and detections slightly off."""
     detections, objects = list[Detections](), list[Objects]()
     for n in torch.randint(0, 5, (3,), generator=rng).tolist():
         corner = torch.randint(0, 20, (n, 2), generator=rng).float()
@@ -99,7 +99,7 @@ def test_functions_get_all_outputs_in_order() -> None:
 
 @dataclass
 class MaxOutput(Metric):
-    """The widest output: the state is no sum."""
+    """The largest output, a metric whose state is not a sum."""
 
     largest: float = field(default=0.0, init=False)
 
@@ -115,7 +115,7 @@ def test_a_metric_without_merge_is_not_mergeable() -> None:
     assert is_mergeable(lambda outputs, targets: 0.0)
 
 
-def test_a_merge_leaves_the_other_metric_as_it_was() -> None:
+def test_a_merge_leaves_the_other_metric_unchanged() -> None:
     metric, (outputs, targets) = METRICS["confusion"](), class_batch(torch.Generator().manual_seed(1))
     metric.update(outputs, targets)
     before, total = deepcopy(metric), METRICS["confusion"]()

@@ -1,4 +1,4 @@
-"""Metrics of objects, fed batch by batch, beside pycocotools and loops."""
+"""Metrics of objects, updated batch by batch, equal those of pycocotools and of loops."""
 
 import math
 from typing import Any
@@ -24,7 +24,7 @@ def evaluate_in_batches(metric: Metric, outputs: list | Tensor, targets: list, s
 @pytest.mark.parametrize(("name", "kind"), [("ap", "boxes"), ("mask_ap", "masks"), ("keypoint_ap", "keypoints")])
 @pytest.mark.parametrize("size", [1, 4])
 def test_average_precision_is_that_of_pycocotools(name: str, kind: str, size: int) -> None:
-    random_set = draw_set(kind, 4)  # of an even seed: areas are those of the boxes
+    random_set = draw_set(kind, 4)  # with an even seed, areas are those of the boxes
     metric = METRICS[name]() if name in METRICS else AveragePrecision(kind)
     random_set.areas[:] = [
         areas if truth.masks is None else truth.masks.sum((1, 2)).double()
@@ -51,7 +51,7 @@ def test_classes_without_objects_have_no_average_precision() -> None:
 
 
 def random_faces(n: int, seed: int = 0) -> tuple[Tensor, list[Any]]:
-    """Return outputs (n, 68, 2), and `Objects` with a point in ten not labelled, but both eyes."""
+    """Return outputs (n, 68, 2) and `Objects`; a tenth of the points is not labelled, but both eyes' corners are."""
     rng = torch.Generator().manual_seed(seed)
     points = torch.rand(n, 68, 2, generator=rng) * 200
     visible = torch.where(torch.rand(n, 68, generator=rng) < 0.1, 0.0, 2.0)
@@ -153,4 +153,4 @@ def test_errors_of_points_other_than_a_faces_are_relative_to_their_bounding_box(
     truth = torch.tensor([[[0.0, 0.0, 2.0], [30.0, 0.0, 2.0], [30.0, 40.0, 2.0], [500.0, 500.0, 0.0]]])
     metric = fresh(NME())
     metric.update(truth + torch.tensor([0.0, 5.0, 0.0]), truth)
-    assert metric.compute()["nme"] == pytest.approx(5 / 50)  # the diagonal of 30 x 40; unlabelled points do not count
+    assert metric.compute()["nme"] == pytest.approx(5 / 50)  # diagonal of 30 x 40; unlabelled points are ignored

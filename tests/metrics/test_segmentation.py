@@ -1,4 +1,4 @@
-"""Metrics of masks, beside scikit-learn's functions of all pixels and loops over the pixels."""
+"""Metrics of masks equal scikit-learn's functions of all pixels, and loops over the pixels."""
 
 import math
 
@@ -14,7 +14,7 @@ N_CLASSES, IGNORED = 5, 9
 
 
 def random_masks(*shape: int, seed: int = 0, classes: int = N_CLASSES) -> Tensor:
-    """Draw masks of patches, some pixels of them ignored."""
+    """Draw masks (N, H, W) of patches of 3 x 3 pixels, in which 5 % of the pixels are ignored."""
     rng = torch.Generator().manual_seed(seed)
     n, height, width = shape
     coarse = torch.randint(0, classes, (n, height // 3 + 1, width // 3 + 1), generator=rng)
@@ -28,7 +28,7 @@ def random_outputs(*shape: int, seed: int = 1) -> Tensor:
 
 
 def outputs_near(mask: Tensor, seed: int = 2) -> Tensor:
-    """Return outputs that mostly say what the mask says, one pixel to the right."""
+    """Return noisy outputs (N, C, H, W) that mostly predict the mask shifted to the right by one pixel."""
     shifted = torch.where(mask == IGNORED, 0, mask).roll(1, 2)
     return 2 * torch.nn.functional.one_hot(shifted, N_CLASSES).movedim(3, 1) + random_outputs(
         len(mask), N_CLASSES, *mask.shape[1:]
@@ -41,7 +41,7 @@ def test_metrics_over_batches_equal_scikit_learns(size: int, classes: int) -> No
     true = random_masks(7, 9, 8, classes=classes)
     y = random_outputs(7, N_CLASSES, 9, 8)
     if classes == 3:
-        y[:, 4] = -9.0  # and one of them is never predicted
+        y[:, 4] = -9.0  # one of these is never predicted
     metric = MeanIoU(IGNORED)
     for batch in zip(y.split(size), true.to(torch.uint8).split(size), strict=True):
         metric.update(*batch)
@@ -67,7 +67,7 @@ def test_without_an_ignored_class_every_pixel_counts() -> None:
 
 
 def boundary_f1(predicted: Tensor, true: Tensor, radius: float) -> float:
-    """Compare the outlines of one image by loops; ignored pixels are -1 in both."""
+    """Return the F1 of the outlines of one image, by loops; ignored pixels are -1 in both masks."""
     height, width = true.shape
 
     def outline(mask: Tensor, c: int) -> list[tuple[int, int]]:
@@ -93,7 +93,7 @@ def boundary_f1(predicted: Tensor, true: Tensor, radius: float) -> float:
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.08, 0.15])
-def test_boundary_f1_is_that_of_a_double_loop(tolerance: float) -> None:
+def test_boundary_f1_equals_a_double_loop(tolerance: float) -> None:
     true = random_masks(3, 12, 10)
     y = outputs_near(true)
     metric = BoundaryF1(IGNORED, tolerance)

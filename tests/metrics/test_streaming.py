@@ -1,4 +1,4 @@
-"""Metrics fed batch by batch, beside scikit-learn's functions of all examples at once."""
+"""Metrics updated batch by batch equal scikit-learn's functions of all examples."""
 
 import math
 import warnings
@@ -30,7 +30,7 @@ def ece(target: Tensor, scores: Tensor, bins: int = 15) -> float:
     confidence, predicted = scores.max(1)
     accuracies, confidences = calibration_curve(
         predicted == target, confidence, n_bins=bins
-    )  # of the bins that hold something
+    )  # of the bins that are not empty
     counts = np.histogram(confidence, np.linspace(0, 1, bins + 1))[0]
     return float((np.abs(accuracies - confidences) * counts[counts > 0]).sum() / len(target))
 
@@ -70,7 +70,7 @@ def test_batches_add_up_to_scikit_learn(name: str, seed: int, n: int, size: int,
         targets = torch.randn(n, width, generator=rng, dtype=torch.float64) * 3 + 100
         outputs = targets + torch.randn(n, width, generator=rng, dtype=torch.float64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one class only, and the like
+        warnings.simplefilter("ignore")  # scikit-learn's warnings about missing classes
         expected = {**CLASS_ORACLES, **NUMBER_ORACLES}[name](targets, outputs)
     actual = evaluate_in_batches(METRICS[name](), outputs, targets, size)[name]
     assert actual == (expected if name == "confusion" else pytest.approx(expected, rel=1e-9, abs=1e-12))
@@ -81,7 +81,7 @@ def test_top_k_is_named_by_its_k(k: int) -> None:
     rng = torch.Generator().manual_seed(k)
     targets, outputs = torch.randint(0, 7, (50,), generator=rng), torch.randn(50, 7, generator=rng)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of all 7, all are found
+        warnings.simplefilter("ignore")  # scikit-learn warns of k = 7, which is always 1
         expected = oracle.top_k_accuracy_score(targets, outputs, k=k, labels=range(7))
     assert evaluate_in_batches(TopK(k), outputs, targets, 8) == {f"top{k}": pytest.approx(expected)}
 
@@ -118,7 +118,7 @@ def test_accuracy_accepts_class_indices_and_one_hot_targets() -> None:
 def test_accuracy_of_multilabel_targets_is_that_of_the_outputs(seed: int, n: int, size: int, width: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     outputs, targets = torch.rand(n, width, generator=rng), torch.randint(0, 2, (n, width), generator=rng)
-    targets[0] = 0  # no class; batches of one-hot rows may follow
+    targets[0] = 0  # a row without a class, which only multilabel targets have
     expected = 1 - oracle.hamming_loss(targets, outputs >= 0.5)
     for target_format in (targets, targets.float(), targets.bool()):
         assert evaluate_in_batches(Accuracy(), outputs, target_format, size)["accuracy"] == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""What each detection is, on an image whose overlaps are computed by hand."""
+"""The verdict on each detection of an image whose overlaps are computed by hand."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_every_kind_of_error_is_recognized() -> None:
         assert verdict.object_index == object_index or kind == "background"
     assert image.object_matches == [0, 2, -1, -1, -1, -1, -1, 8]
     assert image.repairs == [-1, -1, 3, 4, -1, -1, -1, -1]
-    assert image.not_found(OBJECTS) == [2, 3, 4, 6]  # the crowd is not among them
+    assert image.not_found(OBJECTS) == [2, 3, 4, 6]  # without the crowd
     assert image.missed(OBJECTS) == [4, 6]
 
 

@@ -1,4 +1,4 @@
-"""ConvNeXt: against functions of PyTorch differentiated by autograd, and the published numbers."""
+"""ConvNeXt equals functions of PyTorch differentiated by autograd, and has the published numbers."""
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ def channel_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.layer_norm(x.permute(0, 2, 3, 1), weight.shape, weight, bias, 1e-6)
 
 
-def test_a_stem_a_block_and_a_halving_equal_functions_of_pytorch() -> None:
+def test_a_stem_a_block_and_a_downsampling_equal_functions_of_pytorch() -> None:
     network = convnext_tiny()
     assert isinstance(network, Sequential)
     feature_layers = network.children["features"].layers

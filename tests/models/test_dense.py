@@ -1,4 +1,4 @@
-"""FCN and U-Net: sizes by hand, any size of images, gradients against autograd, places that stay where they are."""
+"""FCN and U-Net: parameters by hand, any image size, gradients against autograd, and positions of pixels."""
 
 from itertools import pairwise
 
@@ -47,7 +47,7 @@ def test_gradients_equal_autograd_and_those_of_the_fused_form(name: str) -> None
 
 
 def test_the_unet_of_the_paper_has_31_million_parameters() -> None:
-    """Its figure 1, with biases, for RGB and 2 classes."""
+    """The network of figure 1 of the paper, with biases, for RGB images and 2 classes."""
     widths = [64, 128, 256, 512, 1024]
     down = sum(9 * a * b + b + 9 * b * b + b for a, b in zip([3, *widths], widths, strict=False))
     up = sum(4 * a * b + b + 9 * a * b + b + 9 * b * b + b for b, a in pairwise(widths))
@@ -56,7 +56,7 @@ def test_the_unet_of_the_paper_has_31_million_parameters() -> None:
 
 
 def test_fcn8_reads_the_expansions_of_blocks_6_and_13() -> None:
-    """192 and 576 channels at strides of 8 and 16: Keras' block_6_expand and block_13_expand."""
+    """They have 192 and 576 channels at strides 8 and 16, as Keras' block_6_expand and block_13_expand."""
     _, out = init_on_meta(features(fcn8()), (3, 180, 240))
     assert out == ((1280, 6, 8), (576, 12, 15), (192, 23, 30))
     _, out = init_on_meta(features(fcn8(backbone="vgg16")), (3, 180, 240))
@@ -80,7 +80,7 @@ def test_features_of_fcn8_equal_those_of_mobilenet_with_other_paths() -> None:
 
 
 def response_to_pixel(net: Layer, params: Params, size: tuple[int, int], pixel: tuple[int, int]) -> torch.Tensor:
-    """Return the scores (H, W) if the last maps are 1 at one pixel and 0 elsewhere, by the head and the crop alone."""
+    """Return the output (H, W) of the head for maps that are 1 at one pixel of the last maps and 0 elsewhere."""
     maps = features(net).init((3, *size), torch.Generator())[1]
     zeros = [torch.zeros(1, *shape) for shape in maps] if isinstance(maps[0], tuple) else [torch.zeros(1, *maps)]
     zeros[0][0, :, pixel[0], pixel[1]] = 1
@@ -97,7 +97,7 @@ def response_to_pixel(net: Layer, params: Params, size: tuple[int, int], pixel: 
 
 @pytest.mark.parametrize("make", [fcn32, fcn16, fcn8])
 def test_a_pixel_of_the_last_maps_is_upsampled_around_its_position_in_the_image(make: type) -> None:
-    """MobileNetV2 pads a row on each side: its last maps' pixel (i, j) is centred on (32 i, 32 j) of the image."""
+    """MobileNetV2 pads each side by a row, so pixel (i, j) of its last maps is centred on (32 i, 32 j) of the image."""
     net = make(3)
     params, _ = net.init((3, 180, 240), torch.Generator().manual_seed(0))
     response = response_to_pixel(net, params, (180, 240), (2, 3))

@@ -1,4 +1,4 @@
-"""The networks of generators: published numbers of parameters, shapes, sizes that are refused."""
+"""Networks of generative models: published numbers of parameters, output shapes, and invalid image sizes."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_generators_and_discriminators_have_the_requested_sizes(size: int, norm:
 
 
 @pytest.mark.parametrize("size", [0, 1, 4, 7, 27, 30, 36])
-def test_sizes_that_halve_to_no_small_map_are_refused(size: int) -> None:
+def test_image_sizes_that_cannot_be_halved_to_a_small_map_are_refused(size: int) -> None:
     for make in (dcgan_generator, dcgan_discriminator):
         with pytest.raises(PellucidError, match=f"size={size} must be 4, 5, 6 or 7 times a power of 2"):
             make(size)

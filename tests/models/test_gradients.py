@@ -1,4 +1,4 @@
-"""The networks of the zoo, with few filters: against PyTorch's functions and autograd, against central differences."""
+"""Networks of the zoo with few filters agree with PyTorch's functions and autograd, and with central differences."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from pellucid.verify import verify
 from tests.models.zoo import VARIANTS, thin_network
 from tests.oracle import Sample, autograd, difference, forward_backward, leaves
 
-# Sides that leave maps of more than one pixel at the end, so that batch norm has something to average.
+# With these image sides, the last maps have more than one pixel, so batch norm averages over several values.
 SIDES = {
     "alexnet": 63, "zfnet": 63, "vgg11": 64, "vgg16_bn": 64, "googlenet": 64, "inception_v3": 107, "resnet18": 64,
     "resnet34": 64, "resnet50": 64, "resnet20": 16, "densenet121": 64, "mobilenet_v2": 64, "squeezenet1_1": 64,
@@ -28,7 +28,7 @@ CASES = [
 
 
 def small_sample(name: str, side: int, **options: Any) -> Sample:
-    """Return a network of few filters and random weights, running statistics among them."""
+    """Return a sample of the network with few filters; its random parameters include the running statistics."""
     divisor = 4 if name == "resnet20" else 32
     return Sample(thin_network(MODELS[name](**options), divisor), (3, side, side), train=True)
 
@@ -59,7 +59,7 @@ def test_the_fused_form_of_whole_networks_computes_the_same(name: str, options: 
         assert difference({**leaves(fused_y), **fused_dparams}[path], leaf) < 1e-12, path
 
 
-# One network per family: its side, and the blocks of which others are like them and that are left out.
+# One network per family: the side of its images, and blocks that are omitted since other blocks are like them.
 FAMILIES: dict[str, tuple[int, tuple[str, ...]]] = {
     "alexnet": (63, ()),
     "zfnet": (63, ()),
@@ -84,9 +84,9 @@ def test_verify_agrees_on_one_network_of_each_family(name: str) -> None:
     feature_layers = {part: layer for part, layer in features(net).layers.items() if part not in omitted_blocks}
     assert len(feature_layers) == len(features(net).layers) - len(omitted_blocks)
     short_net = thin_network(Sequential(features=Sequential(**feature_layers), head=head(net)), 1, repeats=False)
-    sample = Sample(short_net, (3, side, side), train=True)  # no channel is idle for all images, thanks to the norms
+    sample = Sample(short_net, (3, side, side), train=True)  # because of the norms, no channel is 0 for all images
     params, x = sample.inputs(3)
     verification = verify(short_net, params, x, torch.arange(3), SoftmaxCrossEntropy(), sample.mode(), samples=2)
     assert verification.ok, verification.culprit
     assert all(row.autograd is not None for row in verification.rows)
-    assert verification.rows[0].largest > 0  # something comes through to the image
+    assert verification.rows[0].largest > 0  # the gradient of the image is not zero

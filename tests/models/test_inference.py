@@ -1,4 +1,4 @@
-"""The networks of the zoo, with few filters, made ready for prediction."""
+"""Networks of the zoo with few filters, converted for inference."""
 
 from typing import Any
 
@@ -25,5 +25,5 @@ def test_networks_converted_for_inference_predict_the_same(
 def test_norms_after_convolutions_are_folded(name: str, options: dict[str, Any], side: int) -> None:
     sample = small_sample(name, side, **options)
     n_affine = sum(isinstance(part, Affine) for part in all_parts(inference(sample.layer, sample.inputs(2)[0])))
-    # Those of a DenseNet that read the maps of several layers: 58 in the blocks, 3 in transitions, one at the end.
+    # A DenseNet's norms of concatenated maps are not folded: 58 in the blocks, 3 in transitions, one at the end.
     assert n_affine == (62 if name == "densenet121" else 0)

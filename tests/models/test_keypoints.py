@@ -1,4 +1,4 @@
-"""Heat maps and coordinates on MobileNetV2: sizes, gradients against autograd, and MobileNetV2's own features."""
+"""Networks for key-points on MobileNetV2: output shapes, gradients against autograd, and equal features."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_gradients_equal_autograd_and_those_of_the_fused_form(net: Layer, shape:
 
 
 def test_output_shapes_and_numbers_of_parameters() -> None:
-    """Of 64 channels: 1 x 1 from 320, 3 x 3 from 64 and the skips' 96, 32 and 24, normalizations, and 68 scores."""
+    """Convolutions to 64 channels: 1 x 1 from 320, 3 x 3 from 64 + 96, 64 + 32 and 64 + 24; norms; and 68 scores."""
     params, out = init_on_meta(heat_maps(), (3, 112, 112))
     assert out == (68, 28, 28)
     head = 320 * 64 + sum(9 * (64 + skip) * 64 for skip in (96, 32, 24)) + 4 * 4 * 64 + 64 * 68 + 68
@@ -49,7 +49,7 @@ def test_output_shapes_and_numbers_of_parameters() -> None:
 
 def test_the_features_are_those_of_mobilenet() -> None:
     mobilenet, net = mobilenet_v2(epsilon=1e-3), heat_maps(epsilon=1e-3)
-    assert mobilenet_of(net) == mobilenet_v2(epsilon=1e-3, pad="same")  # as Keras' weights need it
+    assert mobilenet_of(net) == mobilenet_v2(epsilon=1e-3, pad="same")  # the network of Keras' weights
     assert mobilenet_of(coordinates(epsilon=1e-3)) == mobilenet_of(net)
     assert mobilenet_of(heat_maps()) == mobilenet_of(coordinates()) == mobilenet_v2()
     assert mobilenet_of(unet()) is mobilenet_of(mobilenet) is None

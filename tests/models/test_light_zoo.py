@@ -1,8 +1,8 @@
-"""The networks against graphs that others wrote: those of ONNX's light model zoo, which come with the onnx package.
+"""The networks equal independent graphs: those of ONNX's light model zoo, which come with the onnx package.
 
-Their weights are constants that tell nothing, but the graphs say which windows, strides, groups and shapes each
-network has, and in which order its branches are laid behind one another. ZFNet is there with other widths, so that
-it is not compared.
+Their weights are meaningless constants, but the graphs define the windows, strides, groups and shapes of each
+network, and the order in which its branches are concatenated. ZFNet is not compared, since its graph has other
+widths.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ from pellucid.sweep import forward
 from tests.models.zoo import init_on_meta
 
 onnx = pytest.importorskip("onnx")
-# The graph of GoogLeNet rounds the sizes behind its pooling down, Caffe's up: of 222 pixels both leave the same.
+# After pooling, the graph of GoogLeNet rounds sizes down, Caffe rounds up: for 222 pixels, both are the same.
 CASES = [
     ("bvlc_alexnet", "alexnet", {"original": True}, 224),
     ("vgg19", "vgg19", {}, 224),
@@ -42,7 +42,7 @@ CASES = [
 
 
 def describe_layer(layer: Layer, weights: dict[str, Any], x: Any, y: Any) -> tuple[Any, ...] | None:
-    """Return what a graph would say of a layer; None where the two worlds write the same differently."""
+    """Return type, attributes and shapes of a layer as in a graph; None for layers that are not compared."""
     out = tuple(y.shape[1:])
     description: tuple[Any, ...] | None = None
     match layer:
@@ -103,7 +103,7 @@ def node_counts(name: str, side: int) -> Counter[Any]:
 
 
 def describe_node(node: Any, shapes: dict[str, tuple[int, ...]]) -> tuple[Any, ...] | None:
-    """Return what the graph says of a node."""
+    """Return type, attributes and shapes of a node; None for nodes that are not compared."""
     attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     out = shapes.get(node.output[0], ())[1:]
     description: tuple[Any, ...] | None = None
@@ -134,8 +134,8 @@ def describe_node(node: Any, shapes: dict[str, tuple[int, ...]]) -> tuple[Any, .
 @pytest.mark.parametrize(("file", "name", "options", "side"), CASES, ids=[case[0] for case in CASES])
 def test_layers_equal_the_nodes_of_the_onnx_graph(file: str, name: str, options: dict[str, Any], side: int) -> None:
     counts, expected = layer_counts(MODELS[name](**options), side), node_counts(file, side)
-    if name == "densenet121":  # the graph's scores are a convolution
-        scores = ("Conv", (1000, 1024, 1, 1), (1, 1), (0, 0), 1, ())  # whose output has no stated shape
+    if name == "densenet121":  # the graph computes the scores by a convolution
+        scores = ("Conv", (1000, 1024, 1, 1), (1, 1), (0, 0), 1, ())  # the graph states no output shape
         expected = expected - Counter([scores]) + Counter([("Gemm", (1000, 1024))])
     assert counts - expected == Counter()
     assert expected - counts == Counter()

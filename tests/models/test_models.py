@@ -1,4 +1,4 @@
-"""Networks by family: their sizes by hand arithmetic, their shapes, their mistakes."""
+"""Small networks: numbers of parameters by hand, output shapes, and messages about invalid arguments."""
 
 import pytest
 import torch
@@ -79,7 +79,7 @@ def test_an_mlp_ends_in_logits_unless_an_output_activation_is_given():
 
 
 def features_and_head(net):
-    """Return the features and the head."""
+    """Return the features and the head of a network."""
     assert list(net.children) == ["features", "head"]
     return net.children["features"], net.children["head"]
 

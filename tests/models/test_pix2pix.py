@@ -1,4 +1,4 @@
-"""Networks from images to images: sizes as the authors' code prints them, receptive fields, and gradients."""
+"""Networks from images to images: parameters as printed by the authors' code, receptive fields, and gradients."""
 
 from typing import get_args
 
@@ -40,7 +40,7 @@ def test_a_score_depends_on_exactly_its_patch(field: int):
     net = patch_discriminator(field, 1)
     assert isinstance(net, Sequential)
     assert receptive_field(net)[-1].field == (field, field)
-    side = 2 * field + 64  # more than the patch and the padding around it
+    side = 2 * field + 64  # larger than the patch with the padding around it
     rng = torch.Generator().manual_seed(field)
     params, _ = net.init((2, side, side), rng)
     y, cache = net.forward(params, torch.rand(1, 2, side, side, generator=rng), Mode())
@@ -49,7 +49,7 @@ def test_a_score_depends_on_exactly_its_patch(field: int):
     dy[..., centre, centre] = 1
     dx, _ = backward(net, params, cache, dy)
     rows, columns = ((dx[0] != 0).any(0).any(axis).nonzero().flatten() for axis in (1, 0))
-    assert int((dx[0] != 0).any(0).sum()) == field**2  # every pixel, no hole
+    assert int((dx[0] != 0).any(0).sum()) == field**2  # every pixel of the patch
     assert int(rows[-1] - rows[0]) + 1 == int(columns[-1] - columns[0]) + 1 == field
 
 
@@ -86,7 +86,7 @@ def test_norms_and_dropout_are_where_the_paper_has_them():
         ["level8", "deeper"],
     ]
     norm_paths = [path for path, layer_type in layer_types.items() if layer_type is BatchNorm]
-    assert len(norm_paths) == 6 + 7  # encoder without the first and the innermost, decoder without the last
+    assert len(norm_paths) == 6 + 7  # encoder without first and innermost, decoder without last
     resnet = resnet_generator(blocks=2)
     params, _ = resnet.init((3, 8, 8), torch.Generator().manual_seed(0))
     resnet_layer_types: list[type] = []

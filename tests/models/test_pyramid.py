@@ -1,4 +1,4 @@
-"""Feature pyramids: folded backbones equal the networks of the zoo, and FPN equals PyTorch's expressions."""
+"""Feature pyramids: backbones with folded norms equal the networks of the zoo, and FPN equals PyTorch's functions."""
 
 from typing import get_args
 
@@ -16,7 +16,7 @@ from tests.oracle import assert_close, randomized
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "stage"), [("mobilenet_v2", "stage7"), ("resnet18", "stage4"), ("vgg11", "block5")])
-def test_a_pyramid_computes_what_the_network_of_the_zoo_does(name, stage):
+def test_features_of_a_pyramid_equal_those_of_the_network_of_the_zoo(name, stage):
     zoo = features(MODELS[name]())
     rng = torch.Generator().manual_seed(0)
     params = randomized(zoo.init((3, 64, 64), rng)[0], rng)

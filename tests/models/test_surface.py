@@ -1,4 +1,4 @@
-"""Features, head, new classes, and patterns of paths."""
+"""Features and head of a network, heads for new classes, and path patterns."""
 
 import copy
 
@@ -50,7 +50,7 @@ def test_a_new_head_changes_only_the_scores(net: Sequential) -> None:
     assert new_leaves["head.scores.bias"].tolist() == [0.0] * 7
     assert all(
         torch.equal(leaf, flatten(initial_params)[path]) for path, leaf in leaves.items()
-    )  # the old net stays as it was
+    )  # the old network is unchanged
     assert features(new_net) == features(net)
     x = torch.randn(2, 3, 32, 32, generator=rng(2))
     assert new_net.forward(new_params, x, Mode())[0].shape == (2, 7)

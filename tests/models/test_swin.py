@@ -1,4 +1,4 @@
-"""Swin: against a module of PyTorch with cyclic shifts, a table of indices and masks of -100, and published numbers."""
+"""Swin equals a PyTorch module with cyclic shifts, index tables and masks of -100, and has the published numbers."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ SMALL_OPTIONS = {"classes": 5, "side": 32, "window": 2, "width": 8, "depths": (2
 
 
 class WindowAttention(nn.Module):
-    """Attention within windows of `side` x `side` tokens, by the authors' steps: Liu et al. 2021, section 3.2."""
+    """Attention within windows of `side` x `side` tokens, as in the authors' code (Liu et al. 2021, section 3.2)."""
 
     def __init__(self, width: int, heads: int, grid: int, side: int, shift: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ PATH_REPLACEMENTS = {
 
 
 def reference_path(path: str) -> str:
-    """The path of a parameter in ReferenceSwin."""
+    """Return the path of a parameter in ReferenceSwin."""
     for own_part, reference_part in PATH_REPLACEMENTS.items():
         path = path.replace(own_part, reference_part)
     if path.startswith("stage"):  # our blocks are counted from 1
@@ -127,7 +127,7 @@ def reference_path(path: str) -> str:
 
 
 def to_reference_shape(path: str, value: Tensor) -> Tensor:
-    """A table of biases (1, heads, 2w - 1, 2w - 1) with its pairs of tokens in one axis; others as they are."""
+    """Return a bias table (1, heads, 2w - 1, 2w - 1) as ((2w - 1)², heads), and other parameters unchanged."""
     return value[0].flatten(1).t() if path.endswith("distances") else value
 
 

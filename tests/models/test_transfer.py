@@ -1,4 +1,4 @@
-"""A network for other classes on the features of a known one: the heads of VGG-16 that courses compare."""
+"""New heads on the features of a network, such as the heads on VGG-16 that courses compare."""
 
 import itertools
 
@@ -33,7 +33,7 @@ def test_the_head_has_the_requested_layers_and_sizes(units: tuple[int, ...], dro
     assert " ".join(head.layers) == layers
     params, out = init_on_meta(net, (3, 224, 224))
     assert out == (5,)
-    sizes = [512 * 7 * 7, *units, 5]  # of VGG-16's maps of 7 x 7, each unit and class with a bias
+    sizes = [512 * 7 * 7, *units, 5]  # from VGG-16's maps of 7 x 7; units and classes have biases
     n_head_params = sum(leaf.numel() for path, leaf in flatten(params).items() if path.startswith("head."))
     assert n_head_params == sum(n_inputs * n_outputs + n_outputs for n_inputs, n_outputs in itertools.pairwise(sizes))
 

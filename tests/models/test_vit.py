@@ -1,4 +1,4 @@
-"""Vision transformers: against PyTorch's transformer layer, and functions of PyTorch differentiated by autograd."""
+"""Vision transformers equal PyTorch's transformer layer and functions of PyTorch differentiated by autograd."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def reference_block(leaves: dict[str, Tensor], prefix: str) -> nn.TransformerEnc
 
 
 def reference_tokens(leaves: dict[str, Tensor], x: Tensor, stem: str) -> Tensor:
-    """Return the tokens of images before their positions are added, (N, T, 8); batch norm in training mode."""
+    """Return the tokens of images before position embeddings are added, (N, T, 8), with batch norm in training mode."""
     prefix = "features.patches."
     if stem == "patch":
         return F.conv2d(x, leaves[f"{prefix}conv.weight"], leaves[f"{prefix}conv.bias"], 4).flatten(2).mT
@@ -143,7 +143,7 @@ def test_sizes_that_do_not_divide_are_refused(options: dict[str, object], messag
 
 
 def test_gradients_in_bf16_are_those_of_float32_rounded() -> None:
-    """Position embeddings and class tokens, too, are in bfloat16, so that every layer receives its own type."""
+    """Position embeddings and class tokens are in bfloat16, too, so every layer receives inputs of that dtype."""
     if usable_precision("bf16")[0] != "bf16":
         pytest.skip("this processor has no bfloat16 instructions")
     net = vit(**SMALL_OPTIONS)

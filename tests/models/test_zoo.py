@@ -1,6 +1,6 @@
-"""Every network of the zoo against what its authors and torchvision's documentation say about it.
+"""Every network of the zoo has the properties given by its authors and torchvision's documentation.
 
-Most tests look at shapes only, on the device "meta": VGG-16's 138 million numbers need not be drawn for that.
+Most tests compute shapes only, on the device "meta", so that VGG-16's 138 million parameters are not drawn.
 """
 
 import json
@@ -53,7 +53,7 @@ def test_the_zoo_is_complete() -> None:
         "convnext_tiny",
         "swin",
         "vit",
-    }  # each in a file of tests of its own
+    }  # these have their own test files
     tested = {published.name for published in ZOO} | separately_tested
     assert tested | SEGMENTATION_NETWORKS | IMAGE_NETWORKS | {*KEYPOINT_NETWORKS} == set(MODELS)
 
@@ -102,7 +102,7 @@ def test_parameters_of_cifar_resnets_round_to_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), ("resnet32", 5), ("resnet56", 9)])
 def test_multiply_adds_of_cifar_resnets_by_hand(name: str, blocks: int) -> None:
-    net, n_inner = MODELS[name](), 2 * blocks - 1  # convolutions of a stage behind its first
+    net, n_inner = MODELS[name](), 2 * blocks - 1  # convolutions of a stage after its first
     by_hand = 32**2 * 16 * 9 * 3
     by_hand += 32**2 * 16 * 9 * (16 + n_inner * 16)
     by_hand += 16**2 * 32 * 9 * (16 + n_inner * 32)
@@ -160,7 +160,7 @@ def test_paths_are_lowercase_and_a_network_is_restored_from_its_config(published
     assert [path for path, _ in walk(restored)][1:] == paths
 
 
-# Weights files hold these paths: they must not change.
+# Weights files contain these paths, so they must not change.
 PATHS = {
     "alexnet": ("features.conv1.weight", "features.conv5.bias", "head.dense1.weight"),
     "zfnet": ("features.conv1.weight", "features.conv5.bias", "head.dense2.weight"),
@@ -262,7 +262,7 @@ def test_weights_are_drawn_as_he_et_al_draw_them(name: str, side: int) -> None:
     for path, layer in layers.items():
         if isinstance(layer, Conv2d | Dense):
             weight = leaves[f"{path}.weight"]
-            variance = (1 if isinstance(layer, Dense) else 2) / weight[0].numel()  # of scores: no ReLU follows
+            variance = (1 if isinstance(layer, Dense) else 2) / weight[0].numel()  # no ReLU follows the scores
             assert weight.std() / math.sqrt(variance) == pytest.approx(1, abs=4 / math.sqrt(weight.numel()))
             assert not layer.bias or not leaves[f"{path}.bias"].any()
         if isinstance(layer, BatchNorm):

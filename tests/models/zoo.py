@@ -1,4 +1,4 @@
-"""The networks of the zoo with what is published about them, and small forms of them."""
+"""The networks of the zoo with their published figures, and small variants of them for tests."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from pellucid.models import MODELS
 
 
 class PublishedNetwork(NamedTuple):
-    """A network, the side of the images it was published for, and its figures for them.
+    """A network, the side of its published input images, and its published figures.
 
-    `billions` are multiply-adds to three decimals, those that torchvision's documentation gives for its weights (it
-    calls them GFLOPS); None where it has none.
+    `billions` are the multiply-adds in torchvision's documentation of the weights (there called GFLOPS), to three
+    decimals, or None.
     """
 
     name: str
@@ -68,10 +68,10 @@ ZOO = (
     PublishedNetwork("efficientnet_b0", NO_OPTIONS, 224, 5_288_548, (1280, 7, 7), 0.386),
 )
 SEGMENTATION_NETWORKS = {"fcn8", "fcn16", "fcn32", "unet"}  # they output a class for each pixel; see test_dense
-# Of images and of patches: in test_pix2pix.
+# They output images or scores of patches; see test_pix2pix.
 IMAGE_NETWORKS = {"unet_generator", "resnet_generator", "patch_discriminator"}
-KEYPOINT_NETWORKS = ("heat_maps", "coordinates")  # in test_keypoints
-# The same networks as other weights need them: nothing is published that the rows above do not hold.
+KEYPOINT_NETWORKS = ("heat_maps", "coordinates")  # see test_keypoints
+# Variants of these networks for other weights, without published figures of their own.
 VARIANTS = (
     ("googlenet", {"auxiliary": True}, 96),
     ("inception_v3", {"auxiliary": True, "count_include_pad": False}, 299),
@@ -81,15 +81,15 @@ VARIANTS = (
 
 
 def init_on_meta(net: Layer, shape: Any) -> tuple[dict[str, Any], Any]:
-    """Return the parameters as shapes without values, and the output's shape."""
+    """Return the parameters as tensors on "meta", which have no values, and the output shape."""
     with torch.device("meta"):
         return net.init(shape, torch.Generator())
 
 
 def thin_network(layer: Layer, divisor: int, repeats: bool = True) -> Layer:
-    """Return a network with one of `divisor` filters and units, at least four; a layer with 1000 outputs has 5.
+    """Return a network with 1 / `divisor` of the filters and units, at least four; 1000 outputs become 5.
 
-    Without `repeats`, a layer of a Sequential that equals the one before it is left out.
+    Without `repeats`, a layer of a Sequential that equals the previous layer is omitted.
     """
     if isinstance(layer, Sequential):
         names = list(layer.children)
@@ -114,4 +114,4 @@ def thin_network(layer: Layer, divisor: int, repeats: bool = True) -> Layer:
 def _divide_count(count: int, divisor: int) -> int:
     if divisor == 1:
         return count
-    return 5 if count == 1000 else max(4, count // divisor // 2 * 2)  # even, for two groups
+    return 5 if count == 1000 else max(4, count // divisor // 2 * 2)  # even, for convolutions in two groups

@@ -1,4 +1,4 @@
-"""The mutation check finds the code that gradients pass through, and tells who notices a mistake in it."""
+"""The mutation check mutates the code that computes gradients, and reports which mutants tests and scorecard catch."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def doubled(x):
 def unused(x):
     return 3 * x
 """
-# At x = 1 nobody can tell 2 x from 2.
+# At x = 1, the mutant 2 of 2 * x has the same value and survives.
 SQUARE_TEST = """
 from pellucid.layers.square import Square
 
@@ -55,7 +55,7 @@ def test_forward_and_backward_equal_the_reference_and_its_autograd():
 
 
 def write_tree(root: Path) -> Path:
-    """Write a package with one layer, and its test."""
+    """Write a package with one layer and its test into `root`; return `root`."""
     files = {
         "pellucid/__init__.py": "",
         "pellucid/layers/__init__.py": "",
@@ -90,7 +90,7 @@ def test_the_same_tree_has_the_same_mutants_and_python_can_read_each(tmp_path: P
         compile(mutant.text, mutant.file, "exec")
 
 
-def test_every_layer_and_loss_of_ours_has_mutants() -> None:
+def test_every_layer_and_loss_has_mutants() -> None:
     all_mutants = list(mutants(ROOT / "pellucid"))
     owners = {name for mutant in all_mutants for name in mutant.owners}
     assert {kind.__name__ for kind in (*LAYERS, *LOSSES.values())} <= owners
@@ -116,7 +116,7 @@ def test_a_caught_mutant_and_a_survivor_are_distinguished(tmp_path: Path) -> Non
     assert (tmp_path / "pellucid/layers/helpers.py").read_text() == HELPERS.lstrip(), "the tree itself was changed"
 
 
-def test_code_that_fails_its_tests_unbroken_is_refused(tmp_path: Path) -> None:
+def test_code_that_fails_its_tests_without_mutants_is_refused(tmp_path: Path) -> None:
     path = write_tree(tmp_path) / "pellucid/layers/helpers.py"
     path.write_text(path.read_text().replace("2 * x", "4 * x"))
     command = [sys.executable, "-m", "benchmarks.mutants", "--root", tmp_path]
@@ -141,7 +141,7 @@ def test_a_process_that_dies_or_hangs_has_caught_its_mutant(tmp_path: Path, monk
     assert hanging.result() == Verdict("time limit", "Hang")
 
 
-def test_a_fault_of_the_check_itself_catches_nothing(tmp_path: Path) -> None:
+def test_an_error_of_the_check_itself_is_raised(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         verdict_of(trials.start(tmp_path, lambda: 1 // 0))
 
@@ -155,7 +155,7 @@ def make_mutant(number: int, before: str = "a + b", after: str = "a - b") -> Mut
 CAUGHT, SURVIVED, NOT_RUN = Verdict("a test", "AssertionError"), Verdict(), Verdict(none=True)
 
 
-def test_an_explained_survivor_is_equivalent_and_an_explanation_without_one_is_idle() -> None:
+def test_survivors_with_an_entry_are_equivalent_and_entries_without_survivors_are_unused() -> None:
     equivalents = [
         Equivalent("layers/x.py", "a + b", "b is 0", ("a - b", "b + a")),
         Equivalent("layers/x.py", "a * b", "b is 1"),
@@ -166,11 +166,11 @@ def test_an_explained_survivor_is_equivalent_and_an_explanation_without_one_is_i
     assert unused_entries(equivalents, [make_mutant(1)]) == equivalents[1:]
 
 
-def test_the_entries_of_the_file_can_be_read_and_say_why() -> None:
+def test_every_entry_of_equivalent_mutants_has_a_reason() -> None:
     assert all(len(entry.why) > 20 for entry in load())
 
 
-def test_outcomes_are_counted_and_a_mutant_that_cannot_be_imported_is_none() -> None:
+def test_outcomes_are_counted_without_mutants_that_cannot_be_imported() -> None:
     all_trials = [
         trials.Trial(make_mutant(12), CAUGHT, CAUGHT),
         trials.Trial(make_mutant(2), CAUGHT, SURVIVED),
@@ -188,7 +188,7 @@ def test_outcomes_are_counted_and_a_mutant_that_cannot_be_imported_is_none() -> 
     assert textwrap.dedent(text).count("layers/x.py:4 wrong sign #1") == 1
 
 
-def test_a_report_gives_the_trials_of_mutants_that_are_still_the_same(tmp_path: Path) -> None:
+def test_trials_of_unchanged_mutants_are_restored_from_a_report(tmp_path: Path) -> None:
     all_trials = [trials.Trial(make_mutant(1), CAUGHT, NOT_RUN), trials.Trial(make_mutant(2), SURVIVED, SURVIVED)]
     write(outcomes(all_trials, lambda one: ""), tmp_path)
     restored = earlier_trials(tmp_path, [make_mutant(2), make_mutant(1)])

@@ -1,4 +1,4 @@
-"""Each operator makes the mistakes that it is named for, and no others."""
+"""Each mutation operator makes the mutations expected by its name, and no others."""
 
 import ast
 
@@ -87,7 +87,7 @@ EXPECTED: dict[str, list[tuple[str, list[str]]]] = {
 
 
 def mutated_lines(operator: str, line: str) -> list[str]:
-    """Return what an operator makes of a line of a backward pass."""
+    """Return the mutated lines that an operator makes of a line of a backward pass."""
     source = f"def backward(self, params, cache, dy):\n    {line}\n"
     (function,) = ast.parse(source).body
     mutations = [one for node in live_nodes(function) for one in OPERATORS[operator](node, frozenset({"params", "dy"}))]
@@ -99,11 +99,11 @@ def mutated_lines(operator: str, line: str) -> list[str]:
     [(operator, line, expected) for operator, lines in EXPECTED.items() for line, expected in lines],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_operator_makes_its_mistakes(operator: str, line: str, expected: list[str]) -> None:
+def test_an_operator_makes_the_expected_mutations(operator: str, line: str, expected: list[str]) -> None:
     assert sorted(mutated_lines(operator, line)) == sorted(expected)
 
 
-def test_every_operator_is_tried() -> None:
+def test_every_operator_is_tested() -> None:
     assert EXPECTED.keys() == OPERATORS.keys()
 
 

@@ -11,7 +11,7 @@ def random_boxes(count: int, seed: int = 0, size: float = 100.0, largest: float 
 
 
 def iou(a: list[float], b: list[float]) -> float:
-    """The IoU of two boxes with areas, in plain arithmetic."""
+    """Return the IoU of two boxes of positive area, in Python floats."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     common = max(width, 0.0) * max(height, 0.0)
     return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)

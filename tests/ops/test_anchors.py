@@ -1,4 +1,4 @@
-"""Anchors beside the printed ones, priors beside their published number and the formulas of the paper."""
+"""Anchors equal the published ones, and priors have the published number and the sizes of the paper's formulas."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 
 from pellucid.ops.anchors import base_anchors, grid_anchors, ssd_priors
 
-# As printed with the reference code of Faster R-CNN: pixels from 1, the last one included.
+# From the comments in the reference code of Faster R-CNN: pixel coordinates from 1, the last pixel included.
 PUBLISHED_ANCHORS = [
     (-83, -39, 100, 56),
     (-175, -87, 192, 104),
@@ -40,11 +40,11 @@ def test_ssd300_has_8732_priors():
     assert priors.shape == (8732, 4)
     x, y = ((priors[:, :2] + priors[:, 2:]) / 2).T
     sizes = (priors[:, 2:] - priors[:, :2]).tolist()
-    # The last map: one cell in the middle; sides 264 and sqrt(264 * 315), then ratio 2 and its turn.
+    # The last map: one cell in the middle; sides 264 and sqrt(264 * 315), then ratios 2 and 1/2.
     assert x[-4:].tolist() == y[-4:].tolist() == [150.0] * 4
     wide, narrow, mean = 264 * math.sqrt(2), 264 / math.sqrt(2), math.sqrt(264 * 315)
     expected = [[264, 264], [mean, mean], [wide, narrow], [narrow, wide]]
     assert sizes[-4:] == [pytest.approx(size, rel=1e-5) for size in expected]
-    # The first map: centres at (i + 1/2) 8, four priors a cell, x first.
+    # The first map: centres at (i + 1/2) * 8, four priors per cell, x varies first.
     assert x[:8].tolist() == pytest.approx([4.0] * 4 + [12.0] * 4, abs=1e-4)
     assert y[:8].tolist() == pytest.approx([4.0] * 8, abs=1e-4)

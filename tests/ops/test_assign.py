@@ -1,4 +1,4 @@
-"""Assigners beside their definitions, written as loops, and cases worked out by hand."""
+"""Assigners equal their definitions, written as loops, and cases by hand."""
 
 import statistics
 
@@ -153,7 +153,7 @@ def distance(a: list[float], b: list[float]) -> float:
 
 def test_bipartite_pairs_are_those_of_the_greedy_loop():
     anchors, boxes = random_boxes(200, seed=5), random_boxes(15, seed=6)
-    boxes = torch.cat([boxes, boxes[:3] + 0.01])  # rivals for one anchor
+    boxes = torch.cat([boxes, boxes[:3] + 0.01])  # pairs of boxes with the same best anchor
     assignment = assign_bipartite(anchors, boxes, threshold=0.4)
     ious = {(i, k): iou(a, b) for i, a in enumerate(anchors.tolist()) for k, b in enumerate(boxes.tolist())}
     exclusive = {}
@@ -201,8 +201,8 @@ def test_the_best_anchor_is_that_of_the_most_similar_shape():
     predicted = anchors.clone()
     predicted[3] = torch.tensor([0.0, 0.0, 19.0, 8.0])  # IoU 8/9 with the second box
     assignment = assign_best_anchor(anchors, shapes, sizes, strides, boxes, predicted, 0.85)
-    # Box 0: square, cell (2, 1); box 1: wide, cell (0, 0); box 2: the large one, whose map begins at 32, cell (1, 1);
-    # box 3: the anchor of box 0.
+    # Box 0: square, cell (2, 1). Box 1: wide, cell (0, 0). Box 2: large, cell (1, 1) of the second map (from index 32).
+    # Box 3: its best anchor is already assigned to box 0.
     assert {i: k for i, k in enumerate(assignment.matched.tolist()) if k >= 0} == {2 * 9: 0, 1: 1, 35: 2}
     assert reason_names(assignment.reason[[18, 1, 35]]) == ["SHAPE"] * 3
     assert (assignment.reason == Reason.PREDICTED).nonzero()[:, 0].tolist() == [3]

@@ -1,4 +1,4 @@
-"""Overlaps of boxes, beside counted pixels and closed forms."""
+"""Overlaps of boxes equal counts of pixels and closed forms."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from pellucid.ops.boxes import area, box_iou, centres, clip, coverage, paired_di
 
 
 def box_mask(box: torch.Tensor) -> torch.Tensor:
-    """Draw a box of whole coordinates as a mask of pixels."""
+    """Return a box with integer coordinates as a mask of pixels."""
     mask = torch.zeros(12, 12, dtype=torch.bool)
     x0, y0, x1, y1 = box.int().tolist()
     mask[y0:y1, x0:x1] = True

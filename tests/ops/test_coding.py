@@ -1,4 +1,4 @@
-"""Offsets of boxes from anchors: numbers by hand, the way back, the gradient."""
+"""Offsets of boxes from anchors: values by hand, decoding, and its gradient."""
 
 import math
 

@@ -5,13 +5,13 @@ from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 
 from pellucid.ops.colour import delta_e_2000, into_gamut, lab_to_rgb, recolour, rgb_to_lab
 
-# Lindbloom's calculator, sRGB and D65.
+# Values by Lindbloom's calculator, for sRGB and D65.
 LINDBLOOM_COLOURS = {
     (1, 0, 0): (53.2408, 80.0925, 67.2032),
     (0, 0, 1): (32.2970, 79.1875, -107.8602),
     (1, 1, 1): (100, 0, 0),
 }
-# Sharma, Wu and Dalal 2005, table 1: pairs at the discontinuities of hue, with grey, and large ones.
+# Sharma, Wu and Dalal 2005, table 1: pairs at discontinuities of hue, pairs with grey, and large differences.
 SHARMA_PAIRS = (
     ((50.0, 2.6772, -79.7751), (50.0, 0.0, -82.7485), 2.0425),
     ((50.0, -1.3802, -84.2814), (50.0, 0.0, -82.7485), 1.0000),
@@ -51,7 +51,7 @@ def test_primaries_have_the_published_lab(rgb, lab):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_lab_agrees_with_scikit_image(dtype):
-    """Scikit-image rounds its matrix and its white to other digits, which is up to 0.01 in a and b."""
+    """Scikit-image rounds its matrix and its white point differently, which changes a and b by up to 0.01."""
     rgb = rgb_grid(12)
     lab = rgb_to_lab(rgb.to(dtype))
     torch.testing.assert_close(lab.double(), apply_skimage(rgb2lab, rgb), rtol=0, atol=0.01)
@@ -84,7 +84,7 @@ def test_colours_outside_the_gamut_keep_lightness_and_hue():
     assert (in_8_bits[:, 0] - lab[:, 0]).abs().max() <= 0.5
     assert torch.equal(result[:, 0], lab[:, 0])
     cross_product = result[:, 1] * lab[:, 2] - result[:, 2] * lab[:, 1]
-    assert cross_product.abs().max() < 0.05  # of products up to 130 x 130
+    assert cross_product.abs().max() < 0.05  # relative to products up to 130 x 130
     assert ((result[:, 1:] * lab[:, 1:]) >= 0).all()
     was_inside = ((lab_to_rgb(lab) >= 0) & (lab_to_rgb(lab) <= 1)).all(1, keepdim=True).expand_as(lab)
     assert 0 < was_inside.sum() < was_inside.numel()
@@ -92,7 +92,10 @@ def test_colours_outside_the_gamut_keep_lightness_and_hue():
 
 
 def test_the_chroma_is_the_largest_of_the_gamut():
-    """Colours of the cube's faces, with more chroma, come back to the face where the way from grey crosses it once."""
+    """Colours on faces of the RGB cube, with chroma then increased, are mapped back to the face.
+
+    Only colours are tested for which the line from grey crosses the surface of the cube once.
+    """
     rgb = rgb_grid(9)[..., 1:]
     face = rgb_to_lab(rgb[..., ((rgb == 0) | (rgb == 1)).any(1)[0, 0]])
     factors = torch.tensor((0.25, 0.5, 0.75, 0.9, 1.05, 1.2, 1.35, 1.5), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Heat maps against loops over their cells, Gaussians of known centres, and cases worked by hand."""
+"""Heat maps and their decoding: Gaussians of known centres, and cases by hand."""
 
 import math
 
@@ -14,9 +14,9 @@ def test_a_gaussian_is_normalized_cut_at_three_sigma_and_centred_on_its_point() 
     maps = heatmaps.gaussians(points, (16, 18), 1.0)
     assert maps.shape == (1, 2, 16, 18)
     torch.testing.assert_close(maps.sum((2, 3)), torch.ones(1, 2, dtype=torch.float64))
-    torch.testing.assert_close(heatmaps.expectation(maps), points, atol=0.02, rtol=0)  # by where the cut falls
-    assert maps[0, 0, 5, 3] == 0  # its centre is 3.8 cells away
-    ratio = maps[0, 0, 5, 6] / maps[0, 0, 5, 7]  # centres 0.8 and 0.2 cells from 7.3
+    torch.testing.assert_close(heatmaps.expectation(maps), points, atol=0.02, rtol=0)  # the cut is asymmetric
+    assert maps[0, 0, 5, 3] == 0  # the centre of the cell is 3.8 cells away
+    ratio = maps[0, 0, 5, 6] / maps[0, 0, 5, 7]  # the centres of the cells are 0.8 and 0.2 from 7.3
     assert ratio.item() == pytest.approx(math.exp(-(0.8**2 - 0.2**2) / 2))
 
 
@@ -38,8 +38,8 @@ def test_the_expected_position_is_the_mean_of_the_centres() -> None:
 def test_quarter_shifts_by_a_quarter_cell_to_the_higher_neighbour() -> None:
     maps = torch.zeros(4, 5, 6)
     maps[:, 2, 3] = 9.0
-    maps[0, 2, 4] = maps[0, 1, 3] = 1.0  # right and up
-    maps[1, 2, 2] = maps[1, 3, 3] = 1.0  # left and down
+    maps[0, 2, 4] = maps[0, 1, 3] = 1.0  # shift right and up
+    maps[1, 2, 2] = maps[1, 3, 3] = 1.0  # shift left and down
     maps[3, 0, 0] = 10.0  # in the corner, without neighbours on both sides
     assert heatmaps.quarter(maps).tolist() == [[3.75, 2.25], [3.25, 2.75], [3.5, 2.5], [0.5, 0.5]]
 
@@ -50,7 +50,7 @@ def test_the_logarithm_of_a_gaussian_has_its_maximum_exactly_at_its_centre() -> 
     centre = cell + 0.2 + 0.6 * torch.rand(50, 2, generator=rng, dtype=torch.float64)
     rows, columns = torch.meshgrid(torch.arange(12) + 0.5, torch.arange(12) + 0.5, indexing="ij")
     dx, dy = columns - centre[:, 0, None, None], rows - centre[:, 1, None, None]
-    log_gaussian = -(0.3 * dx**2 + 0.2 * dx * dy + 0.4 * dy**2)  # a Gaussian whose axes are not those of the map
+    log_gaussian = -(0.3 * dx**2 + 0.2 * dx * dy + 0.4 * dy**2)  # a Gaussian whose principal axes are rotated
     torch.testing.assert_close(heatmaps.taylor(log_gaussian), centre, atol=1e-9, rtol=0)
 
 
@@ -70,7 +70,7 @@ def test_the_mass_within_a_radius_is_the_sum_of_its_cells() -> None:
 
 @pytest.mark.parametrize("decode", ["expectation", "quarter", "taylor"])
 def test_the_heat_map_of_a_point_is_decoded_to_the_point(decode: str) -> None:
-    """To within what the decoding can tell: an eighth of a cell for a quarter's shift, exactly for the parabola."""
+    """The error is within the resolution of the decoding; a parabola ("taylor") is exact for Gaussians."""
     rng = torch.Generator().manual_seed(1)
     points = 20 + 70 * torch.rand(3, 40, 2, generator=rng, dtype=torch.float64)  # of an image of 112 pixels
     logits = heatmaps.gaussians(points / 4, (28, 28), 1.0).clamp_min(1e-12).log()

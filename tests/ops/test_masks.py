@@ -1,4 +1,4 @@
-"""Run lengths and polygons of masks are those of pycocotools."""
+"""Run lengths and polygons of masks equal those of pycocotools."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def random_masks(count: int) -> list[np.ndarray]:
-    """Return random masks of odd sizes, some empty, some full, some of few long runs."""
+    """Return random masks of various sizes: some are empty, some are full, some have few long runs."""
     rng = np.random.default_rng(0)
     result = [np.zeros((1, 1), bool), np.ones((1, 1), bool), np.ones((1, 7), bool), np.zeros((7, 1), bool)]
     for k in range(count):
@@ -63,7 +63,7 @@ def test_run_lengths_are_column_major_and_begin_with_the_background():
         assert np.array_equal(coco.decode(run_length_object), result)
 
 
-@pytest.mark.parametrize("step", [0, 0.1, 1])  # of the grid of the corners
+@pytest.mark.parametrize("step", [0, 0.1, 1])  # step of the grid of the corners; 0: no grid
 def test_polygons_equal_pycocotools(step):
     rng = np.random.default_rng(1)
     for _ in range(200):
@@ -98,7 +98,7 @@ def test_polygons_of_fewer_points_are_refused(polygon):
         fill_polygons([polygon], (5, 5))
 
 
-@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8, 1.0])  # of the pixels: parts, holes, and parts within holes
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8, 1.0])  # filled pixels: parts, holes, parts in holes
 def test_filled_outlines_equal_the_mask(fraction):
     rng = np.random.default_rng(2)
     for _ in range(60):

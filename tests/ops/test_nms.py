@@ -1,4 +1,4 @@
-"""Non-maximum suppression beside a double loop."""
+"""Non-maximum suppression equals a double loop."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from tests.ops.boxes import iou, random_boxes
 
 
 def greedy_nms(boxes: Any, scores: Any, threshold: float) -> list[int]:
-    """Keep the best, drop what overlaps it, and so on."""
+    """Return the kept indices of greedy NMS: keep the best box, drop the boxes that overlap it, and repeat."""
     rows, values = boxes.tolist(), scores.tolist()
     remaining = sorted(range(len(rows)), key=lambda i: -values[i])
     kept_indices = []
@@ -24,7 +24,7 @@ def greedy_nms(boxes: Any, scores: Any, threshold: float) -> list[int]:
 
 
 def tied_scores(count: int) -> torch.Tensor:
-    """Scores with many ties."""
+    """Return scores with many ties."""
     return torch.randint(0, 40, (count,), generator=torch.Generator().manual_seed(1)).double() / 40
 
 

@@ -1,4 +1,4 @@
-"""Gradient clipping against torch.nn.utils."""
+"""Gradient clipping equals that of torch.nn.utils."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Lists of tensors in parts."""
+"""Lists of tensors are processed in chunks of limited size."""
 
 import torch
 
@@ -16,7 +16,7 @@ def test_chunks_contain_all_values_within_the_size_limit(monkeypatch):
         assert [tensor.shape for tensor in first_chunk] == [tensor.shape for tensor in second_chunk]
         sizes.append([tensor.numel() for tensor in first_chunk])
         foreach.add_(first_chunk, 1.0)
-    assert sizes == [[3, 7], [1, 9], [9], [6, 4], [16], [16], [1, 0, 6]]  # a row of 16 is never cut
+    assert sizes == [[3, 7], [1, 9], [9], [6, 4], [16], [16], [1, 0, 6]]  # a row of 16 values is never divided
     for tensor, expected_tensor in zip(first, expected, strict=True):
         assert torch.equal(tensor, expected_tensor)
     assert list(foreach.chunks([])) == []

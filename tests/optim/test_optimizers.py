@@ -1,4 +1,4 @@
-"""Every optimizer against torch.optim, step by step; its state in a checkpoint; what it refuses."""
+"""Every optimizer equals torch.optim step by step; states are restored exactly; invalid states are refused."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ def initial_params(seed: int = 0) -> list[Tensor]:
 
 
 def bumpy_loss(params: list[Tensor], step: int) -> Tensor:
-    """A bumpy function that changes from step to step, as the cost of a mini-batch does."""
+    """Return a non-convex loss that changes from step to step, as the loss of a mini-batch does."""
     rng = torch.Generator().manual_seed(step)
     terms = []
     for param in params:
@@ -124,7 +124,7 @@ def test_a_hundred_steps_equal_torch(name: str) -> None:
         for param, expected_param in zip(params, expected, strict=True):
             torch.testing.assert_close(param, expected_param, rtol=1e-12, atol=1e-13)
     largest_changes = [(a - b).abs().max().item() for a, b in zip(params, initial_params(), strict=True)]
-    assert min(largest_changes) > 0.05  # a hundred steps that went nowhere would agree, too
+    assert min(largest_changes) > 0.05  # a hundred updates of zero would agree, too
 
 
 def gradients_in_inference_mode(params: list[Tensor], step: int) -> list[Tensor]:
@@ -190,7 +190,7 @@ def test_a_constant_gradient_gives_finite_updates() -> None:
     optimizer = RMSprop(lr=0.1, rho=0.5, epsilon=1.0, centered=True)
     param, grad = torch.zeros(64), torch.rand(64, generator=torch.Generator().manual_seed(0)) + 0.1
     state = optimizer.init([param])
-    for _ in range(200):  # in float32 the variance is soon a rounding error, of either sign
+    for _ in range(200):  # the variance in float32 becomes a rounding error of either sign
         before = param.clone()
         optimizer.update([param], [grad], state, 0.1)
         assert param.isfinite().all()

@@ -1,4 +1,4 @@
-"""Regularizers: each cost's gradient against automatic differentiation, shrinking and limits against PyTorch."""
+"""Regularizers: gradients equal automatic differentiation; decay and max-norm equal PyTorch's."""
 
 from collections.abc import Callable
 

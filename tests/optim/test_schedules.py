@@ -1,4 +1,4 @@
-"""Every schedule against torch.optim.lr_scheduler, step by step."""
+"""Every schedule equals torch.optim.lr_scheduler step by step."""
 
 import json
 import math
@@ -74,7 +74,7 @@ each_pair = pytest.mark.parametrize("name", TORCH_PAIRS)
 
 
 @each_pair
-@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # torch's SequentialLR does that itself
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # raised by torch's SequentialLR
 def test_a_hundred_rates_equal_torch(name: str) -> None:
     schedule, make_scheduler = TORCH_PAIRS[name]
     oracle = torch_optimizer()
@@ -120,7 +120,7 @@ def test_reduce_on_plateau_equals_torch(schedule: ReduceOnPlateau, options: dict
         factor = schedule.factor(Progress(epoch, 100, 1), memory)
         factors.add(factor)
         assert LR * factor == pytest.approx(oracle.param_groups[0]["lr"], rel=1e-11), epoch
-    assert len(factors) > 2  # it did drop
+    assert len(factors) > 2  # the rate was reduced
 
 
 def test_the_state_of_a_plateau_is_plain_numbers_and_resumes_exactly() -> None:
@@ -171,7 +171,7 @@ def test_the_initial_state_is_json(schedule: Schedule) -> None:
     ids=repr,
 )
 def test_the_shortest_runs_have_factors_from_0_to_1(schedule: Schedule, steps: int) -> None:
-    for step in range(steps + 2):  # a run may be taken a little further than planned
+    for step in range(steps + 2):  # a run may exceed the planned steps
         factor = schedule.factor(Progress(step, steps, 1), schedule.begin())
         assert 0 <= factor <= 1
 

@@ -1,4 +1,4 @@
-"""The command line for tests of the user's own parts."""
+"""The fixture `cli` for tests of user-defined classes."""
 
 from tests.cli.conftest import cli
 

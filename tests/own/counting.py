@@ -1,4 +1,4 @@
-"""Count blobs: a task with data, a loss, a metric and a training of its own. `python counting.py RUN` trains it."""
+"""Counting of blobs, a user-defined task with data, loss and metric. `python counting.py RUN` trains a model."""
 
 import sys
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ BLOB_WIDTH = 1.5  # standard deviation of a blob, in pixels
 
 
 def gaussians(centres: torch.Tensor, size: int) -> torch.Tensor:
-    """Return a Gaussian (n, size) around each centre (n,)."""
+    """Return Gaussians (n, size) of one axis around the centres (n,)."""
     return torch.exp(-((torch.arange(size) - centres[:, None]) ** 2) / (2 * BLOB_WIDTH**2))
 
 
@@ -35,7 +35,7 @@ def draw_example(index: int, size: tuple[int, int] = (32, 32), seed: int = 0) ->
 
 @dataclass(frozen=True)
 class Blobs:
-    """A source of `n` examples, drawn on demand; another seed draws others."""
+    """A source of `n` examples, which are drawn on demand and depend on the seed."""
 
     n: int
     seed: int = 0
@@ -56,7 +56,7 @@ class Blobs:
 @pellucid.register
 @dataclass(frozen=True)
 class DensityLoss(Loss):
-    """1/2n Σ (‖scale (a - y)‖² + weight (Σa - Σy)²): the map's pixels, and the count."""
+    """C = 1/2n Σ (‖scale (a - y)‖² + weight (Σa - Σy)²), the squared errors of the map's pixels and of the count."""
 
     weight: float = 0.1
     scale: float = 10.0
@@ -71,7 +71,7 @@ class DensityLoss(Loss):
 @pellucid.register
 @dataclass
 class CountError(Metric):
-    """The mean absolute error of the count, the sum of a map."""
+    """The mean absolute error of the count, which is the sum of a map."""
 
     lower_is_better = True
     total: float = field(default=0.0, init=False)
@@ -98,13 +98,13 @@ def network() -> Sequential:
 
 
 def model(seed: int = 0) -> Model:
-    """Return the model with fresh weights, for images of any size."""
+    """Return a model with initial weights for images of any size."""
     parts = {"loss": DensityLoss(), "optimizer": Adam(0.005), "schedule": Cosine(), "metrics": [CountError()]}
     return Model(network(), **parts, input_shape=(1, None, None), seed=seed)
 
 
 def train(run: str, seed: int = 0, resume: bool = False, epochs: int = 4, verbose: bool = False, **options) -> Model:
-    """Train with a run folder, and return the model."""
+    """Train a model, write the run to the folder `run`, and return the model."""
     counter = model(seed)
     data, held_out = Blobs(192, seed=seed + 1), Blobs(48, seed=1000 + seed)
     options = {"epochs": epochs, "batch_size": 8, "monitor": "val_count_error", "verbose": verbose, **options}

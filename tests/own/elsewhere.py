@@ -1,11 +1,11 @@
-"""Functions for another process, in which the user-defined parts are not registered."""
+"""Functions that tests run in another process, in which user-defined classes are not registered."""
 
 from pathlib import Path
 from typing import Any
 
 
 def load_and_save(path: Path, copy: Path) -> tuple[str, dict[str, Any]]:
-    """Load a model of tests.own.parts, save it, and return its hash and its metrics."""
+    """Load a model of the classes of tests.own.parts, save it to `copy`, and return its hash and its metrics."""
     from pellucid import Model
     from tests.own import parts
     from tests.training.small import digits
@@ -16,7 +16,10 @@ def load_and_save(path: Path, copy: Path) -> tuple[str, dict[str, Any]]:
 
 
 def load_without_and_with_parts(path: Path) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
-    """Return the error for a model of tests.own.counting, and its hash and metrics after its parts are given."""
+    """Return the error of loading a model of tests.own.counting before the module is imported.
+
+    Also return the model's (hash, metrics) when it is loaded after the import, without and with `custom`.
+    """
     from pellucid import Model, PellucidError
 
     refusal = ""

@@ -1,4 +1,4 @@
-"""A training of a user's own parts, to be killed; see tests.training.killed."""
+"""A training with user-defined classes that tests kill; see tests.training.killed."""
 
 import pellucid
 from tests.own import parts

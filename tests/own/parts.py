@@ -1,4 +1,4 @@
-"""Parts as users write them: a layer that learns and draws, a loss, metrics, an optimizer, a schedule, a callback."""
+"""User-defined classes for tests: a layer, a loss, metrics, an optimizer, a schedule, a regularizer, a callback."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
@@ -18,7 +18,7 @@ class ScaleCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Scale(Layer):
-    """A learned factor for each channel, and noise in training."""
+    """Multiply each channel by a learned factor, and add noise in training."""
 
     decayed: ClassVar[tuple[str, ...]] = ("factor",)
 
@@ -43,7 +43,7 @@ class Scale(Layer):
 
 @dataclass(frozen=True)
 class OwnFocal(Loss):
-    """C = -1/n Σ (1 - p)^gamma ln p of the target's probability p. Source: Lin et al. 2017, equation 4."""
+    """C = -1/n Σ (1 - p)^gamma ln p, with the target's probability p. Source: Lin et al. 2017, equation 4."""
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
@@ -59,7 +59,7 @@ class OwnFocal(Loss):
 
 @dataclass
 class Errors(Metric):
-    """The share of wrong answers, by batches."""
+    """The fraction of wrong predictions, updated batch by batch."""
 
     lower_is_better: ClassVar[bool] = True
 
@@ -76,7 +76,7 @@ class Errors(Metric):
 
 
 def output_std(outputs, targets):
-    """Return the deviation of all outputs."""
+    """Return the standard deviation of all outputs."""
     return outputs.std()
 
 
@@ -100,7 +100,7 @@ class Lion(Optimizer):
 
 @dataclass(frozen=True)
 class HalveOnPlateau(Schedule):
-    """Halve the rate after each epoch whose validation loss is no better than the best."""
+    """Halve the learning rate after each epoch whose validation loss is not below the best one."""
 
     def begin(self):
         return {"factor": 1.0, "best": 1e9}
@@ -115,7 +115,7 @@ class HalveOnPlateau(Schedule):
 
 @dataclass(frozen=True)
 class QuarticPenalty(Regularizer):
-    """lam Σ w⁴, as a term of the cost or decoupled."""
+    """The penalty lam Σ w⁴, as a term of the loss or decoupled."""
 
     lam: float = 0.01
 
@@ -132,7 +132,7 @@ class QuarticPenalty(Regularizer):
 
 
 class WeightAverage(Callback):
-    """Ends with the mean of the weights after each epoch."""
+    """Replace the weights at the end by the mean of the weights after each epoch."""
 
     def __init__(self):
         self.epochs, self.sums = 0, {}

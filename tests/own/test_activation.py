@@ -1,4 +1,4 @@
-"""An activation of the user's own: one class, registered by one call, goes through everything that ours go."""
+"""A user-defined activation, one registered class, supports everything that Pellucid's own activations support."""
 
 import math
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def model():
 
 
 def reference_logits(weights, x):
-    """The network in PyTorch's own functions: the logits, and the outputs of the last activation."""
+    """Return the logits and the outputs of the last activation, by PyTorch's functions."""
     maps = F.softplus(F.conv2d(x, weights["conv.weight"], weights["conv.bias"], stride=2), 2.0)
     hidden = F.softplus(F.linear(maps.flatten(1), weights["dense.weight"], weights["dense.bias"]))
     return F.linear(hidden, weights["out.weight"], weights["out.bias"]), hidden
@@ -93,7 +93,7 @@ def test_a_user_defined_activation_trains_saves_loads_and_verifies(model, tmp_pa
     assert model.verify(test.x[:4], test.y[:4]).ok
 
 
-def test_its_fused_form_gives_equal_predictions(model):
+def test_the_fused_form_gives_equal_predictions(model):
     x = digits(300, 310).x
     result = inference(model.net, model.params)(x.clone())
     torch.testing.assert_close(result, reference_logits(model.weights, x)[0], rtol=1e-4, atol=1e-5)
@@ -107,7 +107,7 @@ def test_a_trace_contains_the_derivative_of_the_activation(model):
     (slope,) = torch.autograd.grad(F.cross_entropy(logits, test.y), weights["dense.bias"])
     explanation = trace.explain("dense.bias[3]", expand=2)
     assert explanation.gradient == pytest.approx(slope[3].item(), rel=1e-9)
-    link = trace.explain("dense.y[0, 3]").links[0]  # one output of the activation follows this number
+    link = trace.explain("dense.y[0, 3]").links[0]  # one output of the activation depends on this value
     assert link.where == "act2"
     (term,) = link.terms
     assert term.factors[1].name == "∂y/∂x"
@@ -121,13 +121,13 @@ def test_exported_files_agree_with_pytorch(model, tmp_path):
     to_onnx(model, tmp_path / "own.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), logits)
-    net, params = from_onnx(tmp_path / "own.onnx")  # by layers of Pellucid
+    net, params = from_onnx(tmp_path / "own.onnx")  # converted to layers of Pellucid
     torch.testing.assert_close(net.forward(params, x, Mode(keep=False))[0], logits)
     assert to_torch(model, tmp_path / "own.py").difference < 1e-5
     assert '"act1": nn.Softplus(2.0),' in (tmp_path / "own.py").read_text(encoding="utf-8")
 
 
-def test_a_drawing_puts_it_into_the_box_of_the_layer_before():
+def test_a_drawing_shows_the_activation_in_the_box_of_the_previous_layer():
     figure = draw_network(network(), (1, 8, 8))
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert sum("Softplus(beta=2.0)" in text for text in texts) == 1
@@ -142,7 +142,7 @@ def test_relevance_passes_through_the_activation(model):
     params = {name: {key: value.double() for key, value in part.items()} for name, part in model.params.items()}
     actual = lrp(model.net, params, x, target, composite="epsilon", epsilon=1e-9)
 
-    # by matrices: R_i = x_i Σ_j w_ij R_j / z_j for each layer with weights, and unchanged through activations
+    # matrix form: R_i = x_i Σ_j w_ij R_j / z_j for each layer with weights; activations leave relevance unchanged
     def epsilon_relevance(weight, below, z, relevance):
         return below * ((relevance / z) @ weight)
 

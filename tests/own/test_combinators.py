@@ -1,4 +1,4 @@
-"""A combinator of the user's own, saved, loaded, verified, traced and exported."""
+"""A user-defined combinator is saved, loaded, verified, traced and exported."""
 
 from dataclasses import dataclass, field
 

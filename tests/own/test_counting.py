@@ -1,4 +1,4 @@
-"""A task of a user's own, `counting.py`: what its user relies on."""
+"""The user-defined task of `counting.py`: training, resuming, loading, explanations and commands."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.forked import run_forked
 from tests.own import counting, elsewhere
 
 FILE = str(Path(counting.__file__))
-MAX_COUNT_ERROR = 0.4  # seeds 0, 1 and 2 reach 0.30, 0.32 and 0.28; always answering the median count gives 1.47
+MAX_COUNT_ERROR = 0.4  # seeds 0, 1, 2 reach 0.30, 0.32, 0.28; a constant prediction of the median has 1.47
 HELD_OUT = counting.Blobs(64, seed=99)
 
 
@@ -30,7 +30,7 @@ def trained(run) -> Model:
     return counting.train(str(run))
 
 
-def test_the_map_of_an_example_sums_to_its_count_and_the_index_alone_draws_it():
+def test_the_map_of_an_example_sums_to_its_count_and_depends_only_on_the_index():
     batch = counting.Blobs(40, seed=3).batch(range(40), torch.Generator())
     counts = batch.targets.sum((1, 2, 3))
     assert (counts - counts.round()).abs().max() < 1e-4
@@ -51,7 +51,7 @@ def test_a_user_defined_task_learns_to_count(trained):
 
 
 class KillInThirdEpoch(Callback):
-    """Kills the process at the end of the third epoch."""
+    """Kill the process at the end of the third epoch."""
 
     def on_epoch_end(self, training, row):
         if row["epoch"] == 3:
@@ -70,7 +70,7 @@ def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
 
     resumed = counting.train(str(tmp_path / "run"), resume=True, callbacks=[EpochRecorder()])
     assert resumed.sha256() == trained.sha256()
-    # It went on, and did not begin anew: the first epoch is always saved, the second unless the disk is slow.
+    # The training was resumed and not restarted: the first epoch is always saved, the second unless the disk is slow.
     assert epochs in ([3, 4], [2, 3, 4])
 
 
@@ -92,7 +92,7 @@ def test_images_of_another_size_are_counted(trained, size):
     assert (predicted_maps.sum((1, 2, 3)) - counts).abs().mean() < 2 * MAX_COUNT_ERROR
 
 
-def test_an_explained_count_adds_up_and_points_at_the_blobs(trained):
+def test_the_explanation_of_a_count_is_complete_and_largest_at_the_blobs(trained):
     images, maps = HELD_OUT.batch([1], torch.Generator())
     relevance = trained.explain(images, "integrated_gradients", "density[0, :, :]", steps=64)
     count = trained.predict(images).sum() - trained.predict(torch.zeros_like(images)).sum()
@@ -110,7 +110,7 @@ def test_every_gradient_is_verified_and_traced_to_the_loss(trained):
 
 @pytest.fixture
 def command(trained, run, monkeypatch, capsys):
-    """The exit code, and what a command prints, in a program that knows no part of the task but by `--custom`."""
+    """A function that runs a command with `--custom` and unregistered classes; it returns (code, stdout, stderr)."""
 
     def run_command(name: str, *args: str) -> tuple[int, str, str]:
         remaining_parts = {name: part for name, part in REGISTERED.items() if name not in ("DensityLoss", "CountError")}
@@ -122,7 +122,7 @@ def command(trained, run, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["summary", "verify"])
-def test_a_command_takes_the_file_that_registers_the_parts(command, name):
+def test_a_command_accepts_the_file_that_registers_the_classes(command, name):
     code, out, err = command(name, "--json")
     assert code == 0, err
     assert json.loads(out)
@@ -136,7 +136,7 @@ def test_a_command_takes_the_file_that_registers_the_parts(command, name):
         ("doctor", [], "model.doctor(x, y)"),
     ],
 )
-def test_a_command_for_classifiers_says_what_to_use_instead(command, name, args, hint):
+def test_a_command_for_classifiers_names_the_alternative(command, name, args, hint):
     code, _, err = command(name, *args)
     assert code == 2
     assert hint in err
@@ -148,7 +148,7 @@ def test_a_run_of_fit_is_resumed_from_python(trained, run, capsys):
     assert "resume=True" in capsys.readouterr().err
 
 
-def test_errors_about_sources_and_files_say_what_to_do(trained, run):
+def test_errors_about_sources_and_files_name_a_remedy(trained, run):
     class NoClasses(counting.Blobs):
         classes = ()
 

@@ -1,4 +1,4 @@
-"""Layers of the user's own where training, caching of features, verification and export meet them."""
+"""User-defined layers in training, caching of features, verification and export."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ def make_net(scale, **first):
 
 @dataclass(frozen=True)
 class Noise(Scale):
-    """Draws in training and learns nothing."""
+    """Add random noise in training, without parameters."""
 
     def init(self, shape, rng):
         return {}, shape
@@ -35,7 +35,7 @@ class Noise(Scale):
 def test_random_values_of_a_layer_depend_only_on_seed_and_step():
     first, second, other = (Model(make_net(Noise()), optimizer=SGD(0.1), seed=seed) for seed in (1, 1, 2))
     for one in (first, second, other):
-        torch.randn(3)  # what others draw makes no difference
+        torch.randn(3)  # draws from the global generator make no difference
         one.fit(digits(), epochs=2, batch_size=30, verbose=False)
     assert first.sha256() == second.sha256() != other.sha256()
 
@@ -57,7 +57,7 @@ def test_features_of_a_layer_with_random_values_are_not_cached():
 
 @dataclass(frozen=True)
 class ZeroSchedule(Constant):
-    """A subclass of our schedule that does otherwise."""
+    """A subclass of Constant whose learning rate is 0."""
 
     def at(self, now):
         return 0.0
@@ -100,7 +100,7 @@ WRONG_ONNX_METHODS = {
 
 
 @pytest.mark.parametrize("message", WRONG_ONNX_METHODS)
-def test_a_wrong_form_in_onnx_is_refused_and_names_the_layer(tmp_path, message):
+def test_a_wrong_onnx_method_is_refused_and_its_layer_named(tmp_path, message):
     error, write = WRONG_ONNX_METHODS[message]
     model = Model(make_net(with_onnx_method(write)()), input_shape=(1, 8, 8))
     with pytest.raises(error) as caught:
@@ -110,7 +110,7 @@ def test_a_wrong_form_in_onnx_is_refused_and_names_the_layer(tmp_path, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_several_nodes_of_a_layer_that_no_file_can_name_are_plain_nodes(tmp_path):
+def test_a_layer_without_registered_class_is_exported_as_plain_nodes(tmp_path):
     kind = with_onnx_method(lambda n: n.last("Neg", n.inner("Neg", n.inner("Mul", n.x, n.param("factor")))))
     model = Model(make_net(kind(0.5)), input_shape=(1, 8, 8))
     assert to_onnx(model, tmp_path / "m.onnx").difference < 1e-6
@@ -121,12 +121,12 @@ def test_several_nodes_of_a_layer_that_no_file_can_name_are_plain_nodes(tmp_path
 
 
 class CustomSequential(Sequential):
-    """A combinator of somebody's own."""
+    """A user-defined combinator."""
 
 
 @dataclass(frozen=True)
 class WithoutOnnx(Scale):
-    """Does not say how it is written."""
+    """A layer without a method for ONNX."""
 
     onnx = Layer.onnx
 

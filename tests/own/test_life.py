@@ -1,4 +1,4 @@
-"""A user's layer, loss, metrics, optimizer, schedule, regularizer and callback, through everything that ours go."""
+"""User-defined classes of every kind train, resume, save, load, verify, explain and export as Pellucid's own do."""
 
 import onnxruntime
 import pytest
@@ -22,7 +22,7 @@ def own_registry(monkeypatch):
 
 
 def reference(weights, x):
-    """The network in PyTorch's own functions."""
+    """Return the logits of the network, by PyTorch's functions."""
     y = F.conv2d(x, weights["conv.weight"], weights["conv.bias"], padding=1) * weights["scale.factor"]
     return F.linear(F.max_pool2d(F.relu(y), 2).flatten(1), weights["scores.weight"], weights["scores.bias"])
 
@@ -34,12 +34,12 @@ def focal_loss(y, target):
 
 @pytest.mark.slow
 def test_user_defined_classes_train_save_load_and_resume(tmp_path):
-    # fit, two kill -9, each resumed, against the hash of the training that nobody killed
+    # A training that is killed and resumed twice has the hash of an uninterrupted training.
     expected = killed.train(tmp_path / "whole")
     last = tmp_path / "run/weights/last.safetensors"
     weights_hash, steps = killed_and_resumed(killed.train, tmp_path / "run", kills=2)
     assert weights_hash == expected
-    assert steps == sorted(set(steps))  # each process came further than the one before
+    assert steps == sorted(set(steps))  # each process reached a later step than the previous one
     rows = read_csv(tmp_path / "run/metrics.csv")
     assert {"val_accuracy", "val_errors", "val_output_std", "train_errors"} <= set(rows[0])
     for row in rows:
@@ -51,7 +51,7 @@ def test_user_defined_classes_train_save_load_and_resume(tmp_path):
         1 + val_errors.index(min(val_errors)),
     )
 
-    # load and save in a new process, where nothing is registered
+    # Load and save in a new process, in which no class is registered.
     code, (sha256, actual) = run_forked(elsewhere.load_and_save, last, tmp_path / "again.safetensors")
     assert code == 0
     model = Model.load(tmp_path / "again.safetensors", custom=parts.PARTS)
@@ -63,7 +63,7 @@ def test_user_defined_classes_train_save_load_and_resume(tmp_path):
     assert actual["loss"] == pytest.approx(focal_loss(logits, test.y).item(), rel=1e-5)
     assert actual["output_std"] == pytest.approx(logits.std().item(), rel=1e-5)
 
-    # verify, trace and explain, against PyTorch's autograd
+    # Verify, trace and explain agree with PyTorch's autograd.
     x, y = test.x[:4], test.y[:4]
     assert model.verify(x, y).ok
     weights = {path: weight.double().requires_grad_() for path, weight in model.weights.items()}
@@ -80,7 +80,7 @@ def test_user_defined_classes_train_save_load_and_resume(tmp_path):
     score_gradient = torch.autograd.grad(scores[torch.arange(4), scores.argmax(1)].sum(), image)[0]
     torch.testing.assert_close(model.explain(x, "input_x_gradient"), (score_gradient * x).float(), rtol=1e-4, atol=1e-5)
 
-    # ONNX, by onnxruntime
+    # The exported ONNX file has equal outputs in onnxruntime.
     to_onnx(model, tmp_path / "own.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": test.x.numpy()})[0]), logits)

@@ -1,4 +1,4 @@
-"""A loss of one method, metrics of the user's own, and what is said of their mistakes before the first step."""
+"""User-defined losses of one method and metrics; their errors are reported before the first step."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ def make_model(loss="softmax_cross_entropy", **options):
 def test_the_default_metrics_follow_from_the_loss(name):
     known = {**dict.fromkeys(REGRESSION_LOSSES, ("mae",)), **dict.fromkeys(KEYPOINT_LOSSES, ())}
     assert LOSSES[name].metrics == known.get(name, ("accuracy",))
-    if name not in ("nll", "auxiliary_cross_entropy"):  # which ask for another network
+    if name not in ("nll", "auxiliary_cross_entropy"):  # these need another network
         assert make_model(name).metrics == LOSSES[name].metrics
 
 
@@ -44,7 +44,7 @@ def test_a_regression_has_the_mean_absolute_error_in_its_history():
 
 
 class OneLogit(Loss):
-    """Binary cross-entropy of one logit, without a word on what it means."""
+    """Binary cross-entropy of one logit, without a method `predict`."""
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
 
@@ -59,7 +59,7 @@ class OneProbability(OneLogit):
 
 
 class OneNumber(OneLogit):
-    """Half the squared error of what a sigmoid gives."""
+    """Half the squared error of the output of a sigmoid layer."""
 
     def compute(self, y, target):
         error = y - target.to(y.dtype).view_as(y)
@@ -70,12 +70,12 @@ class OneNumber(OneLogit):
     ("loss", "last_layers"), [(OneLogit(), ()), (OneProbability(), ()), (OneNumber(), (Sigmoid(),))]
 )
 def test_one_output_is_classified_at_logit_0_or_probability_one_half(loss, last_layers):
-    """Logits at 0, probabilities at 1/2: the same weights have the same accuracy, scikit-learn's."""
+    """With threshold 0 for logits and 1/2 for probabilities, equal weights have equal accuracy, as in scikit-learn."""
     x = torch.linspace(-1, 1, 41)[:, None]
     y = (x[:, 0] > 0.3).long()
     model = Model(Sequential([Dense(1), *last_layers]), loss, input_shape=(1,))
     for weight in model.weights.values():
-        weight.fill_(0.4)  # the logit is 0.4 x + 0.4: above 0 for all x but -1, above 1/2 from 0.25
+        weight.fill_(0.4)  # logit 0.4 x + 0.4: above 0 for x > -1, above 1/2 for x > 0.25
     evaluation = model.evaluate(x, y)
     predicted = (0.4 * x[:, 0] + 0.4 >= 0).long()
     assert evaluation["accuracy"] == pytest.approx(oracle.accuracy_score(y, predicted))
@@ -85,7 +85,7 @@ def test_one_output_is_classified_at_logit_0_or_probability_one_half(loss, last_
     )
 
 
-def test_a_loss_of_numbers_on_classes_has_the_accuracy_too():
+def test_a_regression_loss_on_classes_reports_the_accuracy_too():
     model = make_model("quadratic", input_shape=(1, 8, 8))
     history = model.fit(digits(), epochs=1, batch_size=30, validation=digits(300, 350), verbose=False)
     predicted = model.predict(digits(300, 350).x).argmax(1)
@@ -146,7 +146,7 @@ def test_verify_finds_a_wrong_gradient_of_a_loss():
         (torch.tensor([0.0, float("nan"), 1.0]), "targets must be finite"),
     ],
 )
-def test_targets_are_checked_though_the_loss_does_not(y, message):
+def test_invalid_targets_are_refused_without_a_check_of_the_loss(y, message):
     with pytest.raises(PellucidError, match=message):
         make_model(OwnFocal()).fit(torch.rand(3, 1, 8, 8), y, epochs=1, batch_size=3, verbose=False)
 
@@ -174,7 +174,7 @@ WRONG_RESULTS = {
 
 
 @pytest.mark.parametrize("message", WRONG_RESULTS)
-def test_what_compute_must_return_is_reported_before_the_first_step(message):
+def test_wrong_return_values_of_compute_are_reported_before_the_first_step(message):
     with pytest.raises(PellucidError, match=message):
         make_model(loss_returning(WRONG_RESULTS[message])).fit(
             digits(), epochs=1, batch_size=300, callbacks=[FailOnStep()], verbose=False
@@ -226,7 +226,7 @@ def test_a_class_is_refused_as_metric():
         make_model(metrics=[Errors])
 
 
-def test_a_function_sees_all_outputs_at_once_and_numbers_of_any_kind_count():
+def test_a_metric_function_receives_all_outputs_and_may_return_any_number():
     lengths = []
 
     def f_beta(outputs, targets):
@@ -244,9 +244,9 @@ def test_a_function_sees_all_outputs_at_once_and_numbers_of_any_kind_count():
     assert (evaluation["as_tensor"], evaluation["whole"]) == (2.0, 3.0)
 
 
-def test_a_function_gets_lists_where_images_differ_in_size():
+def test_a_metric_function_receives_lists_if_images_differ_in_size():
     class Growing:
-        """Images of 8 x 8 and 10 x 10 pixels, each with its mask."""
+        """A source of images of 8 x 8 and 10 x 10 pixels with masks."""
 
         classes, checksum = None, "growing"
 
@@ -283,12 +283,11 @@ def test_confusion_is_in_evaluations_and_in_no_column():
 
 def test_values_that_are_not_finite_are_missing_in_the_history(tmp_path):
     history = make_model(metrics=[metric_returning({"never": float("nan"), "ever": 1.0})])
-    # not registered, and so in memory only
     rows = history.fit(digits(), epochs=1, batch_size=30, verbose=False).rows
     assert (rows[0]["train_never"], rows[0]["train_ever"]) == (None, 1.0)
 
 
-def test_every_metric_of_ours_is_saved_and_loaded(tmp_path):
+def test_every_metric_of_pellucid_is_saved_and_loaded(tmp_path):
     image_metrics = ("miou", "boundary_f1", "ap", "mask_ap", "keypoint_ap", "nme", "psnr", "ssim", "colours", "delta_e")
     row_metrics = [name for name in METRICS if name not in image_metrics]
     model = make_model(metrics=row_metrics, input_shape=(1, 8, 8))

@@ -1,4 +1,4 @@
-"""Mistakes in a user's own parts are told in one line: the layer, the method, what it returned and what it must."""
+"""Errors in user-defined classes are reported in one line with the class, the method, and the expected result."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,12 +28,12 @@ def fit(layer: Layer, loss: Any = "softmax_cross_entropy", metrics: Any = (), **
 
 
 def scale_with(**methods: Any) -> Layer:
-    """Scale with other methods."""
+    """Return a Scale layer with some methods replaced."""
     return dataclass(frozen=True)(type("Mine", (Scale,), methods))()
 
 
 def backward_with(change: Any) -> Layer:
-    """Scale, its gradients changed."""
+    """Return a Scale layer whose backward pass applies `change` to its results."""
     backward = Scale.backward
     return scale_with(backward=lambda self, params, cache, dy: change(*backward(self, params, cache, dy)))
 
@@ -95,7 +95,7 @@ def test_verify_names_a_forward_pass_in_place() -> None:
         model.verify(data.x, torch.zeros(2, 64))
 
 
-@pytest.mark.parametrize("count", [1, 20])  # few and many inputs run in different forms of the network
+@pytest.mark.parametrize("count", [1, 20])  # few and many inputs use different forms of the network
 def test_errors_of_an_untrained_layer_name_it(count: int) -> None:
     raises = scale_with(forward=lambda self, params, x, mode: (x.scaled(), x))
     net = Sequential(block=Sequential(mine=raises), flat=Flatten(), scores=Dense(10))
@@ -109,7 +109,7 @@ def test_errors_of_an_untrained_layer_name_it(count: int) -> None:
         assert "block.mine (Mine): forward raised AttributeError" in str(caught.value)
 
 
-def test_an_error_of_a_layer_of_ours_is_raised_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_layer_of_pellucid_is_raised_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(Sequential(mine=Scale(), flat=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8))
 
     def fail(self, params, x, mode):
@@ -135,7 +135,7 @@ def test_correct_layers_train_with_shared_layers_and_one_example() -> None:
 
 
 class GradientDroppingResidual(Residual):
-    """A combinator that forgets its body's gradients."""
+    """A combinator that drops the parameter gradients of its body."""
 
     def sweep(self, params, cache, dy, back):
         dx, dparams = super().sweep(params, cache, dy, back)
@@ -155,7 +155,7 @@ class RaisingLoss(Loss):
 
 
 def gradient_of_first(y, target):
-    """Right for one example alone: the gradient of the first, for all."""
+    """Return the mean and a gradient for the first example only, which has a wrong shape for larger batches."""
     value = y.mean()
     return value, torch.full((1, y.shape[1]), 1.0 / y.numel())
 
@@ -180,7 +180,7 @@ def test_errors_of_a_user_defined_loss_name_it() -> None:
 
 @dataclass(frozen=True)
 class AutogradLoss(Loss):
-    """The mean square, its gradient by PyTorch; `compute` is where PyTorch records nothing, unless turned on."""
+    """The mean square with a gradient by PyTorch, whose autograd `compute` must enable."""
 
     with_grad: bool = True
 
@@ -311,7 +311,7 @@ def test_a_callback_with_an_unknown_method_is_refused(hook: str, suggestion: str
 
 
 class Rows:
-    """A source that returns plain tuples."""
+    """A source whose batches are plain tuples."""
 
     classes, checksum = tuple("0123456789"), "1"
 

@@ -1,4 +1,4 @@
-"""Objectives of two networks learn what autograd learns, resume exactly, and say what went wrong where."""
+"""Objectives of two networks train as with autograd, resume exactly, and name the part with an error."""
 
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ def batches(count=3):
     return [Batch(data.x[20 * k : 20 * k + 20].double(), data.y[20 * k : 20 * k + 20]) for k in range(count)]
 
 
-def test_a_weighted_sum_of_losses_over_two_networks_learns_what_autograd_learns():
+def test_training_two_networks_by_a_weighted_sum_of_losses_equals_autograd():
     weights = {"soft": 0.5, "teacher": 2.0}
     objective = distill(weights)
     params = to_float64(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
@@ -93,7 +93,7 @@ def test_a_weighted_sum_of_losses_over_two_networks_learns_what_autograd_learns(
         torch.testing.assert_close(flatten(params)[path].clone(), tensor.detach(), rtol=1e-7, atol=1e-9)
 
 
-def test_networks_in_turns_learn_what_autograd_learns():
+def test_training_two_networks_in_turns_equals_autograd():
     objective = gan()
     params = to_float64(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
     torch_params = leaf_params(params)
@@ -111,7 +111,7 @@ def test_networks_in_turns_learn_what_autograd_learns():
         torch.optim.Adam(param_groups("generator"), 0.01),
         torch.optim.SGD(param_groups("discriminator"), 0.05),
     )
-    torch.set_default_dtype(torch.float64)  # of what the objective draws
+    torch.set_default_dtype(torch.float64)  # for the random values that the objective draws
     try:
         for number, batch in enumerate(batches()):
             with torch.inference_mode():
@@ -166,7 +166,7 @@ def test_each_loss_has_its_columns_and_the_total_is_their_weighted_sum(tmp_path)
     assert history.plot().axes[1].get_ylabel() == "hard_loss"
 
 
-def test_a_frozen_teacher_stays_and_the_student_learns():
+def test_a_frozen_teacher_is_unchanged_and_the_student_learns():
     model = Model(distill(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
     before = {path: tensor.clone() for path, tensor in model.weights.items()}
     model.freeze("teacher.*")
@@ -195,7 +195,7 @@ def test_repeatedly_killed_training_of_two_networks_ends_in_the_same_weights(tmp
 
 
 class SetWeight(pellucid.Callback):
-    """Writes a value into a weight after a step."""
+    """Write a value into a weight after a step."""
 
     def __init__(self, model, path, step, value):
         self.model, self.path, self.step, self.value = model, path, step, value
@@ -265,7 +265,7 @@ class ChangedGradients(Distill):
         (lambda losses, dparams: losses, "must return (losses, dparams)"),
     ],
 )
-def test_what_gradients_must_return_is_checked_before_the_first_step(monkeypatch, change, message):
+def test_wrong_return_values_of_gradients_are_reported_before_the_first_step(monkeypatch, change, message):
     monkeypatch.setattr(ChangedGradients, "change", staticmethod(change))
     model = Model(ChangedGradients(**distill().nets), optimizer=SGD(0.1))
     with pytest.raises(PellucidError) as caught:
@@ -298,7 +298,7 @@ def test_invalid_objectives_are_refused(make, message):
 
 
 class Brightness(Metric):
-    """The mean brightness of the images that the network takes for ones of their class."""
+    """The mean brightness of the images that are classified correctly."""
 
     def __init__(self):
         self.total, self.count = 0.0, 0
@@ -323,7 +323,7 @@ def test_a_metric_may_read_the_images():
 
 
 class Misshapen(Distill):
-    """Its `init` returns the shape of the student's output, its `predict` one number for an image."""
+    """An objective whose `predict` returns one number per image, unlike the shape returned by `init`."""
 
     def predict(self, params, images):
         return super().predict(params, images)[:, :1]
@@ -347,7 +347,7 @@ class InPlace(Distill):
         (InPlace, r"InPlace changes batch\.images"),
     ],
 )
-def test_mistakes_are_named_before_the_first_step(kind, message):
+def test_errors_of_objectives_are_named_before_the_first_step(kind, message):
     objective = distill()
     with pytest.raises(PellucidError, match=message):
         Model(kind(objective.student, objective.teacher)).fit(digits(), epochs=1, verbose=False)
@@ -355,7 +355,7 @@ def test_mistakes_are_named_before_the_first_step(kind, message):
 
 @dataclass(frozen=True)
 class PixelClassifier(Objective):
-    """Classes by pixel."""
+    """Classification of each pixel."""
 
     net: Layer
 
@@ -381,7 +381,7 @@ def test_an_objective_over_images_of_any_size_is_saved_and_loaded(tmp_path):
             assert torch.equal(loaded.predict(images), model.predict(images))
 
 
-def test_a_model_of_an_objective_is_displayed_a_line_for_each_layer():
+def test_a_model_of_an_objective_is_displayed_with_a_line_for_each_layer():
     lines = str(Model(distill(), metrics=(), input_shape=(1, 8, 8))).splitlines()
     assert lines[1].split() == ["path", "layer"]
     assert ["student.scores", "Dense(10)"] in [line.split() for line in lines[2:]]

@@ -1,4 +1,4 @@
-"""The page about the user's own parts: its code runs from top to bottom, and its result is what onnxruntime says."""
+"""The code of docs/your-own-parts.md runs from top to bottom, and its model agrees with onnxruntime."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
 
 
 def check_rules(namespace):
-    """The optimizer's first step is lr along the gradient's signs; the regularizer's gradient is its cost's."""
+    """The optimizer's first update is -lr times the gradient's sign; the regularizer's gradient is that of its cost."""
     rng = torch.Generator().manual_seed(0)
     initial, grad = torch.randn(4, 3, generator=rng), torch.randn(4, 3, generator=rng)
     weight, optimizer = initial.clone(), namespace["SignMomentum"](0.25)

@@ -1,4 +1,4 @@
-"""A task that an installed plugin brings, in one folder: every command takes its models, and no file names it."""
+"""A task of an installed plugin works in every command and in the studio, without changes to Pellucid."""
 
 import csv
 import importlib
@@ -33,7 +33,7 @@ FOLDER = Path(__file__).parent / "upright"
 
 
 def draw_ray(degrees: float, size: int = 32) -> Image.Image:
-    """A bright ray from the middle, at an angle, on a dark ground."""
+    """Return a picture of a bright ray from the centre at an angle, on a dark background."""
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
     along = columns * np.cos(np.deg2rad(degrees)) - rows * np.sin(np.deg2rad(degrees))
     across = columns * np.sin(np.deg2rad(degrees)) + rows * np.cos(np.deg2rad(degrees))
@@ -42,7 +42,7 @@ def draw_ray(degrees: float, size: int = 32) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def plugin_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with data, while the plugin is installed: on the path, with the metadata that an installer writes."""
+    """A folder with data, with the plugin on the module path and the metadata that an installer would write."""
     folder = tmp_path_factory.mktemp("site")
     project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
     metadata_folder = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
@@ -77,7 +77,7 @@ def plugin_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def run(plugin_folder: Path) -> Path:
-    """A run of the plugin's recipe on data in its own format."""
+    """A run of the plugin's recipe on data in the plugin's format."""
     from pellucid.cli.main import main
 
     assert main(["train", "upright", "--out", "runs", "train.epochs=12", "train.keep=[12]"]) == 0
@@ -104,7 +104,7 @@ def test_the_plugin_trains_on_its_data_and_draws_its_figures(plugin_folder: Path
 def test_the_plugin_learns_angles(run: Path, cli: Cli) -> None:
     output = cli("evaluate", str(run), "--worst", "3", "--json").json
     assert output["n"] == 40
-    assert output["angle_error"] < 30  # by chance, 90 degrees
+    assert output["angle_error"] < 30  # 90 degrees for random angles
     assert output["angle_error"] == pytest.approx(json.loads((run / "results.json").read_text())["angle_error"])
     assert len(output["worst"]) == 3
     assert "is not a model of angles; leave --worst out" in cli("evaluate", "signs", "--worst", "3").error_line
@@ -145,7 +145,7 @@ def test_the_plugin_predicts_on_images_folders_and_videos(run: Path, plugin_fold
     assert len(list(Path("out-frames").glob("*-upright.png"))) == 2
 
 
-def test_its_sections_are_in_the_report(run: Path) -> None:
+def test_the_sections_of_the_plugin_are_in_the_report(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Degrees, counted anticlockwise." in page
     assert '<section id="angles"' in page
@@ -157,7 +157,7 @@ def test_the_plugin_explains_a_prediction(run: Path, plugin_folder: Path, cli: C
     assert {Path(file).name for file in output["files"]} == {"saliency.png", "saliency.npz"}
 
 
-def test_the_studio_explains_it(run: Path, plugin_folder: Path) -> None:
+def test_the_studio_explains_a_model_of_the_plugin(run: Path, plugin_folder: Path) -> None:
     tab = Tab(Library((str(run),), Model.load))
     assert tab.ask("explain.open")["task"] == "uprightness"
     sample = tab.ask("explain.picture", sample="hand 0")
@@ -166,13 +166,13 @@ def test_the_studio_explains_it(run: Path, plugin_folder: Path) -> None:
     target = tab.ask("explain.aim", of="1")
     model = Model.load(run / "weights/best.safetensors")
     (cosine, sine), degrees = target["logits"], float(model.predict(picture)[0, 0])
-    assert np.rad2deg(np.arctan2(sine, cosine)) % 360 == pytest.approx(degrees, abs=3)  # the picture has 8 bits
+    assert np.rad2deg(np.arctan2(sine, cosine)) % 360 == pytest.approx(degrees, abs=3)  # the picture has 8-bit values
     answer = tab.ask("explain.run", method="lrp")
     assert answer["expected"] == pytest.approx(sine, rel=1e-5)
     assert answer["tensors"]["map"].shape == picture.shape[2:]
 
 
-def test_the_studio_trains_it(run: Path, plugin_folder: Path) -> None:
+def test_the_studio_trains_a_recipe_of_the_plugin(run: Path, plugin_folder: Path) -> None:
     tab = Tab(Library((str(run),), Model.load, Runs(run.parent)))
     page = tab.ask("train.open")
     assert {"name": "upright", "about": "How far a picture is turned"} in page["recipes"]
@@ -194,13 +194,13 @@ def test_the_studio_trains_it(run: Path, plugin_folder: Path) -> None:
 
 
 @pytest.mark.real
-def test_a_browser_shows_it_in_train_and_explain(
+def test_a_browser_shows_the_plugin_in_train_and_explain(
     run: Path,
     plugin_folder: Path,
     browser: Any,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # of the studio, its trainings and its doctor
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the studio and its child processes
     with studio(str(run)) as served:
         page = TrainPage(browser, served, "recipe=upright")
         assert "How far a picture is turned" in page.tab.inner_text("#train-about")
@@ -208,7 +208,7 @@ def test_a_browser_shows_it_in_train_and_explain(
         page.start(train__epochs="3")
         page.status("finished")
         assert "Angle error" in page.tab.inner_text("#train-curves")
-        # The doctor opens no data that a run's recipe names outside of its folder, such as this task's own format.
+        # The doctor does not open data that a run's recipe names outside of the run's folder.
         until(page.tab, "document.querySelector('#train-findings').textContent.includes('give it with --data')")
         page.tab.goto(f"http://{served.host}/#explain?sample=hand 0")
         until(page.tab, "document.querySelector('#explain-figures')?.textContent.includes('turned by')")
@@ -216,7 +216,7 @@ def test_a_browser_shows_it_in_train_and_explain(
         assert page.faults == []
 
 
-def test_the_doctor_examines_it(run: Path, plugin_folder: Path, cli: Cli) -> None:
+def test_the_doctor_examines_a_run_of_the_plugin(run: Path, plugin_folder: Path, cli: Cli) -> None:
     output = cli("doctor", str(run), "--data", "turned", "--json").json
     assert (output["checks"], output["findings"]) == (["one-sided-angles"], [])
     Path("upwards").mkdir()

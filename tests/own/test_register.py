@@ -1,4 +1,4 @@
-"""Registering the user's own parts, and what is said of those that cannot be saved, before the first step."""
+"""Registration of user-defined classes; classes that cannot be saved are refused before the first step."""
 
 import enum
 import functools
@@ -21,7 +21,7 @@ from tests.training.small import digits, small_mlp
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
-    """A registry of the test's own."""
+    """Replace the registry by an empty one for a test."""
     monkeypatch.setattr("pellucid.registry.REGISTERED", {})
 
 
@@ -30,7 +30,7 @@ def through_json(value):
 
 
 class Plain(Layer):
-    """A layer without a field."""
+    """A layer without fields."""
 
     def init(self, shape, rng):
         return {}, shape
@@ -44,7 +44,7 @@ class Plain(Layer):
 
 @dataclass(frozen=True)
 class NestedLoss(Loss):
-    """A loss in a loss."""
+    """A loss with another loss as field."""
 
     inner: Loss
     weights: tuple[float, ...] = (1.0, 2.0)
@@ -55,7 +55,7 @@ class NestedLoss(Loss):
 
 @dataclass(frozen=True)
 class LayerWithFields(Plain):
-    """A layer with all that a field can hold."""
+    """A layer with a field of every supported kind."""
 
     layer: Layer
     names: tuple[str, ...] = ("a", "b")
@@ -64,7 +64,7 @@ class LayerWithFields(Plain):
 
 
 class Block(Sequential):
-    """A combinator that changes nothing but its name."""
+    """A subclass of Sequential that changes only the name."""
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ class Block(Sequential):
     ],
     ids=str,
 )
-def test_registered_layers_come_back_equal(layer):
+def test_registered_layers_are_restored_equal(layer):
     assert pellucid.register(Plain, Scale, LayerWithFields, Block) is Plain
     restored = from_config(through_json(to_config(layer)))
     assert restored == layer
     assert type(restored) is type(layer)
 
 
-def test_registered_losses_and_metrics_come_back_equal():
+def test_registered_losses_and_metrics_are_restored_equal():
     pellucid.register(NestedLoss)
     pellucid.register(OwnFocal)
     loss = NestedLoss(OwnFocal(1.0), (0.5,))
@@ -104,7 +104,7 @@ def test_register_is_a_decorator():
     assert from_config({"type": "Mine"}) == Mine()
 
 
-def test_a_redefined_class_replaces_the_former_one():
+def test_a_redefined_class_replaces_the_previous_one():
     def cell():
         @pellucid.register
         class Again(Plain):
@@ -129,7 +129,7 @@ def test_two_models_may_each_have_a_class_of_the_same_name(tmp_path):
     for kind in (first, Second):
         loaded = Model.load(tmp_path / "m.safetensors", custom=[kind])
         assert type(loaded.net.children["same"]) is kind
-        loaded.save(tmp_path / "again.safetensors")  # and can be saved by what it was loaded with
+        loaded.save(tmp_path / "again.safetensors")  # saved with the class given to load
 
 
 class HasInit(Plain):
@@ -183,7 +183,7 @@ def test_a_single_class_in_place_of_a_list_is_refused(tmp_path):
 
 def test_a_name_that_another_class_has_is_refused():
     pellucid.register(Scale)
-    pellucid.register(Scale)  # the same again is nothing new
+    pellucid.register(Scale)  # registering the same class twice is allowed
     with pytest.raises(PellucidError, match=r"Scale: tests\.own\.parts\.Scale is already registered by this name"):
         pellucid.register(type("Scale", (Plain,), {}))
     with pytest.raises(PellucidError, match="Scale: two of these have this name"):
@@ -213,14 +213,14 @@ def test_loading_accepts_the_classes_that_register_accepts(tmp_path):
     classes = [Lion, Plain, parts.HalveOnPlateau, parts.QuarticPenalty, parts.WeightAverage]
     loaded = Model.load(file, custom=classes)
     assert (loaded.net, loaded.custom) == (model.net, (Plain,))
-    loaded.save(file)  # by the classes that the file names
+    loaded.save(file)  # with the classes that were given to load
     with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is not a field"):
         Model.load(file, custom=[*classes, Bare])
     with pytest.raises(PellucidError, match="int cannot be registered"):
         Model.load(file, custom=[*classes, int])
 
 
-def test_a_file_that_names_what_nobody_registered_says_what_to_do(tmp_path, capsys):
+def test_a_file_with_unregistered_classes_is_refused_with_a_remedy(tmp_path, capsys):
     from pellucid.cli.main import main
 
     path = tmp_path / "own.safetensors"
@@ -273,7 +273,7 @@ UNSAVABLE_LAYERS = {
 
 
 class FailOnStep(Callback):
-    """Fails where a step is taken."""
+    """Fail the test if a training step is run."""
 
     def on_step(self, training):
         raise AssertionError("a step was taken")
@@ -314,7 +314,7 @@ def test_a_training_without_a_run_folder_accepts_unregistered_classes():
 
 
 class Stray(SGD):
-    """Keeps its velocity where no checkpoint finds it."""
+    """An optimizer that stores its velocity in an attribute, which checkpoints do not contain."""
 
     def __init__(self):
         super().__init__(0.1)
@@ -323,7 +323,7 @@ class Stray(SGD):
 
 @dataclass(frozen=True)
 class Given(Optimizer):
-    """Gives a state that may be wrong."""
+    """An optimizer whose `init` returns `state`, and whose `update` adds the entry `later`."""
 
     lr: float = 0.1
     state: object = None
@@ -358,7 +358,7 @@ UNSAVABLE_STATES = {
 
 
 @pytest.mark.parametrize("message", UNSAVABLE_STATES)
-def test_state_that_no_checkpoint_can_give_back_is_reported_before_the_first_step(tmp_path, message):
+def test_state_that_no_checkpoint_can_restore_is_reported_before_the_first_step(tmp_path, message):
     optimizer, callbacks = UNSAVABLE_STATES[message]
     model = Model(small_mlp().net, optimizer=optimizer)
     with pytest.raises(PellucidError) as caught:

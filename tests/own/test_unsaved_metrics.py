@@ -1,4 +1,4 @@
-"""Metrics that are functions nobody registered: files contain their names, and models do without them."""
+"""Metric functions that are not registered: files contain only their names, and loaded models work without them."""
 
 import pytest
 import torch
@@ -14,18 +14,18 @@ from tests.training.small import digits
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
-    """A registry of the test's own, and messages as in a new process."""
+    """Replace the registry by an empty one, and reset the messages that are shown once per process."""
     monkeypatch.setattr("pellucid.registry.REGISTERED", {})
     note_once.cache_clear()
 
 
 def mean_top(outputs, targets):
-    """A metric of the user's own that nobody registers."""
+    """A user-defined metric that is not registered."""
     return float(outputs.amax(1).mean())
 
 
 def test_a_function_as_metric_does_not_block_save(tmp_path, capsys):
-    """The file names it; inference needs it not; evaluation lacks it; and it comes back by `custom`."""
+    """The file contains its name, inference and evaluation work without it, and `custom` restores it."""
     path = tmp_path / "m.safetensors"
     model = Model(Sequential(Flatten(), d=Dense(10)), metrics=["accuracy", mean_top, lambda outputs, targets: 1.0])
     model.fit(digits(0, 50), epochs=2, verbose=False, run=tmp_path / "run")

@@ -1,4 +1,4 @@
-"""`Model.verify` of an objective compares the gradients within its networks, and those that it computes itself."""
+"""`Model.verify` of an objective compares the gradients within its networks and those computed by the objective."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ def test_verify_compares_the_gradients_within_each_network():
     assert paths.count(("student", "dparams")) == paths.count(("teacher", "dparams")) == 1
     verification = gan_model(input_shape=(1, 8, 8)).verify(
         test.x, test.y
-    )  # the discriminator for true and made images, and for made ones alone
+    )  # the discriminator for real and generated images, and for generated images only
     assert verification.ok
     paths = [(row.path, row.what) for row in verification.rows]
     assert paths.count(("discriminator.hidden", "weight")) == 2
     assert paths.count(("generator.hidden", "weight")) == 1
 
 
-def test_verify_says_which_network_no_gradient_reaches():
+def test_verify_names_the_network_that_receives_no_gradient():
     @dataclass(frozen=True)
     class StudentOnly(Distill):
         def gradients(self, params, batch, mode):

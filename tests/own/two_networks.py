@@ -1,4 +1,4 @@
-"""Objectives of two networks, as a user would write them from docs/your-own-parts.md."""
+"""User-defined objectives of two networks, written as in docs/your-own-parts.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tests.training.small import digits
 
 @dataclass(frozen=True)
 class Distill(Objective):
-    """A student that learns from the classes and from a teacher, which learns too; three losses in one sum."""
+    """Distillation: a student learns from classes and from a teacher, which is trained, too; a sum of three losses."""
 
     student: Layer
     teacher: Layer
@@ -37,7 +37,7 @@ class Distill(Objective):
 
 @dataclass(frozen=True)
 class GAN(Objective):
-    """A generator against a discriminator, which learn in turns."""
+    """A GAN: generator and discriminator are trained in turns."""
 
     generator: Layer
     discriminator: Layer
@@ -57,7 +57,7 @@ class GAN(Objective):
         value, dy = loss(y, truth)
         _, dparams = self.discriminator.backward(params["discriminator"], cache, dy)
         yield {"discriminator": value}, {"discriminator": dparams}
-        y, cache = self.discriminator.forward(params["discriminator"], fakes, mode)  # which has just learned
+        y, cache = self.discriminator.forward(params["discriminator"], fakes, mode)  # after its update
         value, dy = loss(y, truth[:n])
         dfakes, _ = self.discriminator.backward(params["discriminator"], cache, dy)
         yield (
@@ -86,7 +86,7 @@ def gan_model(**options) -> Model:
 
 
 def train(run, extra=()):
-    """Train the GAN in a run folder, from its last checkpoint; return the hash of both networks."""
+    """Train the GAN in a run folder, resuming from its last checkpoint; return the hash of both networks."""
     pellucid.register(GAN)
     model = gan_model()
     model.fit(

@@ -1,4 +1,4 @@
-"""`pellucid serve`: predictions over HTTP, from this machine only, within limits."""
+"""`pellucid serve` answers predictions over HTTP, only to this machine and within limits."""
 
 import contextlib
 import http.client
@@ -50,7 +50,7 @@ def png_with_declared_size(width: int, height: int) -> bytes:
 
 
 class RunningServer:
-    """A server in a thread, and a client of it."""
+    """A server in a thread, with methods that send requests to it."""
 
     def __init__(self, name: str) -> None:
         listening = socket.create_server(("127.0.0.1", 0))

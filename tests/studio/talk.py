@@ -1,4 +1,4 @@
-"""One tab's session of the studio, without a browser: requests and answers by name."""
+"""A client of the studio for tests without a browser: the session of one tab."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ LIBRARY = Library(("mnist-mlp-100", "mnist-lenet"), Model.load)
 
 
 def parsed(message: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the header and the tensors of a message, read as docs/reference/studio.md says."""
+    """Return the header and the tensors of a message, whose format is defined in docs/reference/studio.md."""
     length = int.from_bytes(message[:4], "little")
     header, start = json.loads(message[4 : 4 + length]), 4 + length
     tensors = dict[str, Tensor]()
@@ -30,7 +30,7 @@ def parsed(message: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 class Tab:
-    """A session, and what it answers."""
+    """A session of the studio, with methods that send requests and return the answers."""
 
     def __init__(self, library: Library = LIBRARY) -> None:
         self.session, self.asked = Session(library), 0
@@ -39,7 +39,7 @@ class Tab:
         return parsed(self.session.answer(message))
 
     def ask(self, kind: str, tensors: dict[str, Tensor] | None = None, **fields: Any) -> Any:
-        """Return the fields of an answer, with the tensors; an error has the kind "error"."""
+        """Send a request; return the fields of the answer, with its tensors; an error has the kind "error"."""
         self.asked += 1
         header, result = self.send(pack(kind, self.asked, fields, tensors or {}))
         assert header["v"] == 1

@@ -1,4 +1,4 @@
-"""The view Draw in a browser: what a person does with mouse, finger and keys, and what the page shows then."""
+"""The view Draw in a browser: use by mouse, touch and keyboard, and the numbers that the page shows."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def cookies(served: Started, browser: Any) -> list[Any]:  # noqa: F811
 
 
 def until(tab: Any, condition: str, wait: int = WAIT) -> None:
-    """Wait for a condition; the page's policy forbids Playwright's own, which evaluates text in the page."""
+    """Wait until a JavaScript condition is true; the page's policy forbids Playwright's function for this."""
     end = time.monotonic() + wait / 1000
     while not tab.evaluate(condition):
         assert time.monotonic() < end, f"{condition}: {tab.evaluate('document.body.innerText')[:2000]}"
@@ -55,7 +55,7 @@ def until(tab: Any, condition: str, wait: int = WAIT) -> None:
 
 
 class Page:
-    """A tab of the studio, and what was wrong in it."""
+    """A tab of the studio with its errors and warnings (`faults`) and received messages (`frames`)."""
 
     def __init__(self, browser: Any, served: Started, cookies: list[Any], state: str = "", **options: Any) -> None:  # noqa: F811
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
@@ -73,7 +73,7 @@ class Page:
         self.frames.append(frame)
 
     def settle(self) -> None:
-        """Wait until the derivative and its finite difference are those of the subject."""
+        """Wait until the page shows the finite difference, the last of its updates."""
         until(self.tab, "document.querySelector('.check')?.dataset.numeric")
         self.tab.wait_for_timeout(250)
 
@@ -153,7 +153,7 @@ def test_a_clicked_weight_shows_the_derivative_of_python(model: str, what: str, 
 def test_each_factor_can_be_chosen_and_they_multiply_to_the_derivative(opened: Any) -> None:
     page = opened("model=mnist-mlp-100&sample=3.1&label=5&what=features.dense1.weight[32, 350]")
     factors = page.tab.locator(".fac")
-    assert factors.count() == 3  # the gradient that arrives, the slope, the pixel
+    assert factors.count() == 3  # output gradient, slope, pixel
     values, details = [], set()
     for k in range(3):
         factors.nth(k).click()
@@ -179,11 +179,11 @@ def test_a_neuron_shows_its_weights_and_the_passes_step(opened: Any) -> None:
     page.settle()
     assert "hidden 7" in page.text("#field")
     assert "→ hidden 7" in page.text("#subject")
-    told = set()
+    step_texts = set()
     for number in range(1, 8):
         page.tab.click(f'[data-pass="{number}"]')
-        told.add(page.text("#stepper p"))
-    assert len(told) == 7
+        step_texts.add(page.text("#stepper p"))
+    assert len(step_texts) == 7
     page.tab.click('[data-model="mnist-lenet"]')
     page.tab.wait_for_selector("[data-unit]", timeout=WAIT)
     page.settle()
@@ -263,7 +263,7 @@ def test_drawing_by_touch_and_by_arrow_keys(opened: Any) -> None:
     page.settle()
 
 
-def test_two_tabs_have_weights_of_their_own(opened: Any) -> None:
+def test_two_tabs_do_not_share_weights(opened: Any) -> None:
     one, two = (opened("model=mnist-mlp-100&sample=3.1&label=5") for _ in range(2))
     before = two.cost
     assert one.cost == before
@@ -351,7 +351,7 @@ def test_noise_shows_its_confidence_and_is_misclassified(model: str, opened: Any
     assert again.text("#cost") == page.text("#cost")
 
 
-def test_a_sample_of_the_class_stands_beside_the_own_drawing(opened: Any) -> None:
+def test_a_sample_of_the_class_is_shown_next_to_the_drawing(opened: Any) -> None:
     page = opened()
     page.tab.click("#clear")
     page.draw(THREE)

@@ -24,7 +24,7 @@ websockets = pytest.importorskip("websockets.sync.client", reason="websockets is
 
 
 class Started(NamedTuple):
-    """A server as a process; address: with the token; seconds: until the address was printed."""
+    """A server process, its address with the token, and the seconds until it printed the address."""
 
     process: subprocess.Popen[str]
     address: str
@@ -52,7 +52,7 @@ def studio(*options: str) -> Iterator[Started]:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-    assert process.returncode in {0, 130, -signal.SIGKILL}  # the last: by a test
+    assert process.returncode in {0, 130, -signal.SIGKILL}  # SIGKILL: sent by a test
     assert "Traceback" not in errors, errors
 
 
@@ -61,7 +61,7 @@ Ask = Callable[..., dict[str, Any]]
 
 @contextmanager
 def connected(started: Started) -> Iterator[tuple[Any, Ask]]:
-    """A tab: its socket, and a function that returns the header of the answer to a message."""
+    """Connect a tab; yield its socket, and a function that sends a message and returns the header of the answer."""
     with urllib.request.urlopen(started.address, timeout=30) as opened:
         headers = {"Cookie": opened.headers["Set-Cookie"].split(";")[0]}
     where, origin = f"ws://{started.host}/session", f"http://{started.host}"
@@ -93,10 +93,10 @@ def wait_until(is_done: Callable[[], Any]) -> None:
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Return the commands of the processes that name a folder, or run in it."""
+    """Return the command lines of processes that name a folder or have it as working directory."""
     found: list[str] = []
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             command = (process / "cmdline").read_text().replace("\0", " ")
             if str(folder) in command or (process / "cwd").resolve().is_relative_to(folder):
                 found.append(command)
@@ -118,7 +118,7 @@ def test_ctrl_c_saves_the_training_and_leaves_no_process_of_it_or_of_its_doctor(
 
 
 @pytest.mark.slow
-def test_a_killed_server_leaves_a_training_that_goes_on(tmp_path: Path) -> None:
+def test_a_training_continues_after_its_server_is_killed(tmp_path: Path) -> None:
     with studio(str(tmp_path)) as started, connected(started) as (_, ask):
         run = ask("train.start", recipe="digits", settings=["train.epochs=100000"])["run"]
         wait_until(lambda: ask("train.state", run=run)["rows"])

@@ -1,4 +1,4 @@
-"""The session of the view Draw: its numbers are those of Python's Model.trace."""
+"""The session of the view Draw: its numbers equal those of Model.trace."""
 
 import pytest
 import torch
@@ -134,7 +134,7 @@ def test_noise_has_the_confidence_of_the_network_in_pytorch(name: str, what: str
         h = conv(conv(x, "features.conv1", 2), "features.conv2", 0).flatten(1)
         h = linear(linear(h, "head.dense1").relu(), "head.dense2").relu()
         p = linear(h, "head.scores").softmax(1)[0]
-    else:  # that of a sigmoid for each class
+    else:  # the loss is the cross-entropy of a sigmoid for each class
         p = linear(linear(x.flatten(1), "features.dense1").sigmoid(), "head.scores").sigmoid()[0]
     assert one["read"] == int(p.argmax())
     assert one["confidence"] == pytest.approx(float(p.max()), rel=1e-6)

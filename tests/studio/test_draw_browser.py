@@ -1,4 +1,4 @@
-"""What the view Draw shows beside a click, in a browser: highlighted links, and cards of units under the pointer."""
+"""The view Draw in a browser: highlighted links, and cards of the units under the pointer."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ HIGHLIGHTED = """[...document.querySelectorAll(".tile.lit")].map(one => one.aria
     [
         ("features.conv1.weight[2, 0, 1, 4]", None, {"input", "features.conv1 map 2"}),
         ("features.conv2.weight[3, 2, 1, 4]", None, {"features.pool1 map 2", "features.conv2 map 3"}),
-        ("head.dense1.weight[5, 130]", 2, {"features.pool2 map 5"}),  # 25 inputs are one map
+        ("head.dense1.weight[5, 130]", 2, {"features.pool2 map 5"}),  # the 25 inputs of one map
         ("head.dense2.weight[3, 7]", 0, {"head.dense2 3", *(f"head.scores {unit}" for unit in range(10))}),
         ("head.dense2.weight[3, 7]", 1, {"head.dense2 3"}),
         ("head.dense2.weight[3, 7]", 2, {"head.dense1 7"}),
@@ -48,7 +48,7 @@ def test_the_units_of_a_link_are_highlighted_in_the_network(
 
 
 def terms_of(card: str) -> tuple[float, int, float]:
-    """Return the sum as it is written on a card, evaluated; the number of products in it; and the output."""
+    """Return the evaluated sum of the products shown on a card, the number of all products, and the output."""
     text = re.search(
         r"Σ w·x \+ b = (.*?)(?: \(([\d]+) more\))?((?: [+-] [\de.-]+)?) = ([\de.-]+)", card.replace(MINUS, "-")
     )
@@ -63,14 +63,17 @@ def input_of(page: Page) -> Tensor:
 
 
 def check_card(page: Page, element: str, weight: Tensor, inputs: Tensor, bias: float, activation: str) -> None:
-    """Hover an element, and compare its card with a sum; inputs: those of the unit, in the order of its weights."""
+    """Hover over an element and compare its card with a sum.
+
+    inputs: the inputs of the unit, in the order of its weights.
+    """
     page.tab.hover(element)
     page.tab.wait_for_selector("#card:not([hidden])", timeout=WAIT)
     card = page.text("#card")
     products = weight.double().flatten() * inputs.double().flatten()
     expected = float(products.sum() + bias)
     written, count, output = terms_of(card)
-    assert output == pytest.approx(expected, rel=6e-3, abs=1e-4)  # of three digits
+    assert output == pytest.approx(expected, rel=6e-3, abs=1e-4)  # shown with three digits
     assert written == pytest.approx(
         expected, abs=0.06 * float(products.abs().max()) + 0.06 * abs(expected) + 0.06 * abs(bias)
     )
@@ -90,12 +93,12 @@ def test_the_card_of_a_neuron_shows_its_weights_and_its_sum(opened: Any) -> None
     assert page.tab.is_hidden("#card")
     page.tab.focus(".neuron.on")
     page.tab.keyboard.press("ArrowDown")
-    page.tab.wait_for_selector("#card:not([hidden])", timeout=WAIT)  # also by keys
+    page.tab.wait_for_selector("#card:not([hidden])", timeout=WAIT)  # opened by a key
 
 
 @pytest.fixture(scope="module")
 def unusual(tmp_path_factory: Any) -> Path:
-    """A classifier with convolutions in groups, with oblong kernels, steps, distances and padding of one side."""
+    """A classifier with grouped convolutions, non-square kernels, stride, dilation, and padding of one axis."""
     network = Sequential(
         first=Conv2d(6, (3, 5), stride=(2, 1), padding=(1, 0), dilation=(1, 2)),
         relu1=ReLU(),
@@ -161,7 +164,7 @@ def test_the_card_has_the_weights_after_a_step_and_after_its_undoing(opened: Any
         return page.text("#card")
 
     sums.append(read_card())
-    for rate in ("-1", "0"):  # as powers of ten
+    for rate in ("-1", "0"):  # exponents of 10
         tab.click('[data-scope="all"]')
         tab.locator("#rate").fill(rate)
         tab.click('[data-k="go"]')
@@ -173,7 +176,7 @@ def test_the_card_has_the_weights_after_a_step_and_after_its_undoing(opened: Any
             tab.wait_for_selector("#undo[disabled]", timeout=WAIT)
             page.settle()
             sums.append(read_card())
-    sums.append(read_card())  # as many steps as the second had, but another
+    sums.append(read_card())  # as many steps as at the second reading, at another rate
     assert sums[0] == sums[2]
     assert len({sums[0], sums[1], sums[3]}) == 3
 
@@ -190,7 +193,7 @@ def test_inputs_of_three_dense_layers_are_highlighted_by_channel(tmp_path: Path,
         first = next(path for path in model.weights if path.endswith(".weight"))
         page = Page(browser, started, context.cookies(), f"model={file}&sample=3.1&what={first}[2, 400]")
         tab = page.tab
-        tab.locator(".fac").last.click()  # the pixel
+        tab.locator(".fac").last.click()  # the factor of the pixel
         assert tab.evaluate(HIGHLIGHTED) == ["input"]
         assert page.faults == []
         page.context.close()

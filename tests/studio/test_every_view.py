@@ -1,4 +1,4 @@
-"""Every view of the studio, filled: judged by axe-core on a phone and a screen, light and dark; and reconnected."""
+"""Every view of the studio is accessible and fits phones and screens, light and dark, and reconnects."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.studio.test_browser import SOCKETS, WAIT, press_until, until
 from tests.studio.test_command import Started, studio
 
 pytestmark = pytest.mark.real
-STATES = {  # what the address holds, and what is there when the view is complete
+STATES = {  # (state in the address, selector of an element of the complete view)
     "draw": ("draw?model=mnist-mlp-100&sample=3.1&label=3", ".check:not([data-numeric=''])"),
     "draw, convolutions": ("draw?model=mnist-lenet&sample=3.1&label=5&pass=10", ".check:not([data-numeric=''])"),
     "train, a form": ("train?", "#train-main input"),
@@ -31,7 +31,7 @@ LOOKS = [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, Started]]:
-    """Two studios: over a folder with a finished run, and (True) of a detector."""
+    """Two studios: one of a folder with a finished run (False), and one of a detector (True)."""
     folder = tmp_path_factory.mktemp("runs")
     settings = ["train.epochs=3", "train.keep=[0,1,2,3]", "recipe.threads=1"]
     assert main(["train", "digits", *settings, "--out", str(folder)]) == 0
@@ -66,7 +66,7 @@ def opened(browser: Any, served: dict[bool, Started], cookies: Any) -> Iterator[
         tab.add_init_script(SOCKETS)
         tab.goto(f"http://{served['detector' in name].host}/#{state}")
         tab.wait_for_selector(ready, timeout=WAIT, state="attached")
-        tab.wait_for_timeout(1000)  # for what arrives one by one
+        tab.wait_for_timeout(1000)  # for elements that are added one by one
         return tab
 
     yield new
@@ -75,7 +75,7 @@ def opened(browser: Any, served: dict[bool, Started], cookies: Any) -> Iterator[
     assert faults == []
 
 
-def test_every_view_is_looked_at() -> None:
+def test_every_view_has_a_state() -> None:
     assert {name.partition(",")[0] for name in STATES} == set(VIEWS)
 
 
@@ -96,7 +96,7 @@ def test_a_view_is_accessible_and_fits_its_screen(name: str, width: int, scheme:
         ("inspect", "[data-kind=verify]", "document.querySelector('#inspect-verdict')?.dataset.ok === 'true'"),
     ],
 )
-def test_a_view_goes_on_after_a_dropped_connection(name: str, action: str, after: str, opened: Any) -> None:
+def test_a_view_works_after_a_dropped_connection(name: str, action: str, after: str, opened: Any) -> None:
     tab = opened(name)
     tab.evaluate("sockets.at(-1).close()")
     until(tab, "sockets.length > 1 && sockets.at(-1).readyState === 1")

@@ -1,4 +1,4 @@
-"""The examinations of runs: one at a time, beside a running training with a low priority, and anew after it."""
+"""Examinations of runs: one at a time, with low priority during a training, and repeated after it."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.studio import examinations
 from pellucid.studio.examinations import LOW_PRIORITY, Examinations
 
-# In place of `python -m pellucid doctor RUN --json`: it waits until RUN/end is there, and answers by what that says.
+# Replaces `python -m pellucid doctor RUN --json`: waits until the file RUN/end exists, and prints its content.
 DOCTOR = """#!/bin/sh
 echo $$ >> "$4/pids"
 while [ ! -e "$4/end" ]; do sleep 0.01; done
@@ -23,7 +23,7 @@ grep -q findings "$4/end" || { echo "no such data" >&2; exit 2; }
 
 
 class Asked:
-    """Examinations of two runs, a and b, by that doctor."""
+    """Examinations of two runs, a and b, by the script DOCTOR."""
 
     def __init__(self, folder: Path) -> None:
         self.examinations, self.folder = Examinations(), folder
@@ -35,7 +35,7 @@ class Asked:
         return self.examinations.ask(self.folder / name, epochs, *flags, again)
 
     def pids(self, name: str, count: int) -> list[int]:
-        """Return the processes that were begun for a run, once there are as many."""
+        """Wait until `count` processes have been started for a run; return their ids."""
         file = self.folder / name / "pids"
         until(lambda: file.exists() and file.read_text().count("\n") == count)
         return [int(line) for line in file.read_text().split()]
@@ -44,7 +44,7 @@ class Asked:
         (self.folder / name / "end").write_text(said)
 
     def answer(self, name: str, **given: Any) -> Any:
-        """Let a process end, and return what is answered then."""
+        """End the examination of a run; return the answer to the request that follows."""
         self.end(name)
         until(lambda: not self(name, **given)["working"])
         return self(name, **given)
@@ -104,7 +104,7 @@ def test_when_the_training_pauses_or_ends_the_examination_restarts_at_full_speed
     assert ask.answer("a", epochs=5, status=status)["epochs"] == 5
 
 
-def test_a_training_that_goes_on_slows_its_examination_down(ask: Asked) -> None:
+def test_a_resumed_training_lowers_the_priority_of_its_examination(ask: Asked) -> None:
     ask("a", 1, "paused")
     (pid,) = ask.pids("a", 1)
     ask("a", 1, "running")
@@ -133,7 +133,7 @@ def test_an_examination_without_a_waiting_page_is_stopped_for_another(
     ask.pids("b", 1)
     until(lambda: not is_alive(first))
     assert ask.answer("b")["diagnosis"] == {"findings": []}
-    assert ask("a")["working"]  # it begins anew
+    assert ask("a")["working"]  # the examination restarts
     ask.pids("a", 2)
 
 

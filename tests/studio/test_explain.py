@@ -1,4 +1,4 @@
-"""The session of the view Explain: its maps, sums and curves against autograd, loops and the command's functions."""
+"""The session of the view Explain: maps, sums and curves equal autograd, loops and the functions of the command."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ STREETS = Library(("camvid",), Model.load)
 
 
 def shown(library: Library = LIBRARY, model: str | None = None, name: str | None = None) -> tuple[Tab, Any]:
-    """Return a tab with a picture, and the answer about it."""
+    """Return a tab with a picture, and the answer to the request that opens the picture."""
     tab = Tab(library)
     opened = tab.ask("explain.open", model=model)
     return tab, tab.ask("explain.picture", sample=name or opened["sample"])
@@ -65,7 +65,7 @@ def test_relevance_is_that_of_the_epsilon_rule_computed_by_hand() -> None:
     z1 = weights["features.dense1.weight"] @ x + weights["features.dense1.bias"]
     a1 = z1.sigmoid()
     z2 = weights["head.scores.weight"] @ a1 + weights["head.scores.bias"]
-    hidden = a1 * weights["head.scores.weight"][aimed["chosen"]]  # the score's share of each neuron
+    hidden = a1 * weights["head.scores.weight"][aimed["chosen"]]  # the relevance of each neuron for the score
     into = x * (weights["features.dense1.weight"] * (hidden / z1)[:, None]).sum(0)
     assert answer["score"] == pytest.approx(float(z2[aimed["chosen"]]), rel=1e-4)
     top, bottom = answer["layers"]
@@ -80,7 +80,7 @@ def test_relevance_is_that_of_the_epsilon_rule_computed_by_hand() -> None:
     assert answer["input"] + sum(answer["absorbed"].values()) == pytest.approx(answer["score"], rel=1e-5)
 
 
-def test_a_square_is_hidden_at_every_place_and_pixels_are_deleted() -> None:
+def test_occlusion_at_every_position_and_deletion_curves_equal_loops() -> None:
     tab, _ = shown(model="mnist-lenet", name="digit 2")
     tab.ask("explain.aim", of="2")
     session = tab.session.sessions["explain"]
@@ -93,21 +93,21 @@ def test_a_square_is_hidden_at_every_place_and_pixels_are_deleted() -> None:
     assert answer["done"] == answer["total"] == len(answer["squares"]) == len(answer["tensors"]["scores"])
     grey = 0.5 if model.stats is None else float((0.5 - model.stats.mean.flatten()[0]) / model.stats.std.flatten()[0])
     effect, times = torch.zeros(28, 28), torch.zeros(28, 28)
-    for (top, left, bottom, right), told in zip(answer["squares"], answer["tensors"]["scores"], strict=True):
+    for (top, left, bottom, right), answered_score in zip(answer["squares"], answer["tensors"]["scores"], strict=True):
         hidden = x.clone()
         hidden[..., top:bottom, left:right] = grey
-        assert float(told) == pytest.approx(float(score(hidden)[0, 2]), rel=1e-4, abs=1e-4)
-        effect[top:bottom, left:right] += answer["score"] - told
+        assert float(answered_score) == pytest.approx(float(score(hidden)[0, 2]), rel=1e-4, abs=1e-4)
+        effect[top:bottom, left:right] += answer["score"] - answered_score
         times[top:bottom, left:right] += 1
     torch.testing.assert_close(answer["tensors"]["map"], effect / times, rtol=1e-3, atol=1e-4)
 
     map_ = tab.ask("explain.run", method="lrp")["tensors"]["map"]
     curve = tab.ask("explain.curve", method="lrp")
     order = map_.flatten().argsort(descending=True, stable=True)
-    for part, told in zip(curve["parts"], curve["scores"], strict=True):
+    for part, answered_score in zip(curve["parts"], curve["scores"], strict=True):
         deleted = x.clone().flatten()
         deleted[order[: round(part * 784)]] = 0
-        assert told == pytest.approx(float(score(deleted.view_as(x)).softmax(1)[0, 2]), rel=1e-3, abs=1e-5)
+        assert answered_score == pytest.approx(float(score(deleted.view_as(x)).softmax(1)[0, 2]), rel=1e-3, abs=1e-5)
     random = tab.ask("explain.curve", method="random")
     assert random["orders"] >= 1
     assert curve["area"] < random["area"]
@@ -118,7 +118,7 @@ def test_the_top_patches_are_those_with_the_largest_activations() -> None:
     assert "features.relu2" in [layer["path"] for layer in tab.ask("explain.aim")["layers"]]
     maps = tab.ask("explain.maps", path="features.relu2")
     assert maps["count"] == 16
-    assert maps["largest"] == maps["tensors"]["maps"].flatten(1).amax(1).tolist()  # 10 x 10: sent as they are
+    assert maps["largest"] == maps["tensors"]["maps"].flatten(1).amax(1).tolist()  # small maps are not reduced
     answer = tab.ask("explain.top", path="features.relu2", map=5)
     while answer["looked"] < answer["pictures"]:
         answer = tab.ask("explain.top", path="features.relu2", map=5)
@@ -158,8 +158,8 @@ def test_a_click_on_a_box_explains_its_class() -> None:
     assert aimed["probabilities"][aimed["chosen"]] == pytest.approx(float(scores[3]), rel=1e-5)
     assert aimed["score"] == pytest.approx(result.output(4), rel=1e-5)
     for method in ("gradcam", "saliency"):
-        told = tab.ask("explain.run", method=method)["tensors"]["map"]
-        torch.testing.assert_close(told, result.explain(4, None, method), rtol=1e-4, atol=1e-6)
+        answered_map = tab.ask("explain.run", method=method)["tensors"]["map"]
+        torch.testing.assert_close(answered_map, result.explain(4, None, method), rtol=1e-4, atol=1e-6)
     other = tab.ask("explain.aim", of="WBC", place=aimed["place"])
     assert other["score"] == pytest.approx(result.output(4, "WBC"), rel=1e-5)
     assert (

@@ -1,4 +1,4 @@
-"""The view Explain in a browser: an upload and its sum, a box of a detector, the crosshair, keys, all sizes."""
+"""The view Explain in a browser: an upload and its sum, a detector's box, the crosshair, keys, and screen sizes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -33,7 +33,7 @@ def cookies(served: Started, browser: Any) -> Any:  # noqa: F811
 
 
 class Page:
-    """A tab at the view Explain, the answers that it got, and what was wrong in it."""
+    """A tab at the view Explain with its errors and warnings (`faults`) and received answers (`frames`)."""
 
     def __init__(self, browser: Any, host: str, cookies: Any, state: str, **options: Any) -> None:  # noqa: F811
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
@@ -49,9 +49,9 @@ class Page:
         self.frames.append(frame)
 
     def settle(self) -> None:
-        """Wait until every figure has what it waits for, and every map its deletion curve.
+        """Wait until every figure is complete, and every map has its deletion curve.
 
-        The hundreds of squares of a detector's occlusion take a minute where other tests run at the same time.
+        The hundreds of occluded squares of a detector take a minute while other tests run.
         """
         until(self.tab, "document.querySelectorAll('#explain-figures .sum').length")
         done = "!document.querySelector('#explain-figures').innerText.match(/computing|squares/)"
@@ -59,7 +59,7 @@ class Page:
         self.tab.wait_for_timeout(300)
 
     def last(self, kind: str, **fields: Any) -> Any:
-        """Return the last answer of a kind with these fields."""
+        """Return the last answer of a kind with these values of fields."""
         answers = [header for header, _ in map(parsed, self.frames) if header["kind"] == kind]
         return [answer for answer in answers if fields.items() <= answer.items()][-1]
 
@@ -92,11 +92,11 @@ def test_an_upload_is_explained_and_its_sum_can_be_read(opened: Any) -> None:
     page.settle()
     assert "upload=u" in page.tab.url
     figure = "[data-figure=lrp] .sum"
-    told = page.last("explain.run", method="lrp")
+    answer = page.last("explain.run", method="lrp")
     shown = [number(text) for text in page.tab.locator(f"{figure} b").all_inner_texts()[:2]]
-    assert shown == pytest.approx([told["sum"], told["expected"]], rel=0.01)
-    assert ("adds up" in page.text(figure)) is told["verdict"]["passed"]
-    assert told["expected"] == pytest.approx(page.last("explain.aim")["score"])
+    assert shown == pytest.approx([answer["sum"], answer["expected"]], rel=0.01)
+    assert ("adds up" in page.text(figure)) is answer["verdict"]["passed"]
+    assert answer["expected"] == pytest.approx(page.last("explain.aim")["score"])
     page.tab.reload()
     page.settle()
     assert page.text("#explain-h") == "Why 1?"
@@ -119,8 +119,8 @@ def test_a_click_on_a_box_explains_it(opened: Any) -> None:
     until(page.tab, "document.querySelector('#explain-h').textContent.endsWith('of box 4?')")
     page.settle()
     assert page.tab.locator("[data-figure=picture] rect.box.on").count() == 1
-    told = page.last("explain.run", method="lrp")
-    assert told["expected"] == pytest.approx(page.last("explain.aim")["score"], rel=1e-5)
+    answer = page.last("explain.run", method="lrp")
+    assert answer["expected"] == pytest.approx(page.last("explain.aim")["score"], rel=1e-5)
     until(page.tab, "document.querySelectorAll('#explain-relevance tbody tr').length > 3")
     page.tab.click('[data-of="WBC"]')
     until(page.tab, "document.querySelector('#explain-h').textContent === 'Why WBC of box 4?'")
@@ -189,7 +189,7 @@ def test_the_page_fits_its_screen(model: str, colours: str, opened: Any) -> None
         assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_a_model_that_cannot_be_opened_is_named_beside_the_one_that_is_shown(
+def test_a_model_that_cannot_be_opened_is_named_while_another_is_shown(
     served: Started,
     cookies: Any,
     browser: Any,  # noqa: F811

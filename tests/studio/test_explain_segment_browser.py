@@ -62,7 +62,7 @@ def test_a_pixel_and_a_region_are_explained_and_names_are_text(page: Page, stree
         page.settle()
         return page.last("explain.aim")
 
-    row, column = height - 10, width // 2  # of the road
+    row, column = height - 10, width // 2  # a pixel of the road
     tab.mouse.click(*at(row, column))
     index = int(y[0, :, row, column].argmax())
     aimed = aim(names[index], f"[{row}:{row + 1}, {column}:{column + 1}]")
@@ -74,11 +74,11 @@ def test_a_pixel_and_a_region_are_explained_and_names_are_text(page: Page, stree
     tab.mouse.up()
     region = y[0, :, 5:21, 5:31].mean((1, 2))
     aimed = aim(names[int(region.argmax())], "[5:")
-    assert aimed["score"] == pytest.approx(float(region.max()), rel=0.02, abs=0.05)  # a pixel more or less at its edge
+    assert aimed["score"] == pytest.approx(float(region.max()), rel=0.02, abs=0.05)  # its edge may differ
     tab.click(f"[data-of='{CLASSES['car']!s}']".replace("'taken'", "\\'taken\\'"))
     aimed = aim(HOSTILE, "[5:")
     assert aimed["score"] == pytest.approx(float(region[names.index(HOSTILE)]), rel=0.02, abs=0.05)
-    assert re.search(re.escape(HOSTILE), tab.inner_text("#explain-h"))  # as text
+    assert re.search(re.escape(HOSTILE), tab.inner_text("#explain-h"))  # the name is shown as text
     assert tab.evaluate("document.querySelectorAll('img[src=x], script:not([src]), main b b').length") == 0
     tab.goto(tab.url.replace("#explain", "#inspect"))
     tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)

@@ -1,4 +1,4 @@
-"""The messages of the view Inspect, compared with plain PyTorch and NumPy."""
+"""The messages of the view Inspect equal computations with plain PyTorch and NumPy."""
 
 from io import BytesIO
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_parameters_and_operations_equal_the_formulas(tab: Tab) -> None:
     out, inputs = dense["weight"]
     assert (dense["parameters"], dense["multiply_adds"]) == (out * inputs + out, out * inputs)
     assert sum(row["parameters"] for row in layers) == 61_706  # LeNet-5 with padding, counted by hand
-    assert [row["sources"] for row in layers[1:]] == [[k] for k in range(len(layers) - 1)]  # a chain
+    assert [row["sources"] for row in layers[1:]] == [[k] for k in range(len(layers) - 1)]  # a sequence
 
 
 def test_an_upload_replaces_the_bundled_picture() -> None:
@@ -106,7 +106,7 @@ def test_histograms_equal_numpys(tab: Tab) -> None:
     weight = Model.load("mnist-lenet").params["features"]["conv2"]["weight"].detach().numpy()
     counts, edges = np.histogram(weight, BINS)
     assert int(answer["tensors"]["weight"].sum()) == weight.size
-    assert np.abs(answer["tensors"]["weight"].numpy() - counts).sum() <= 2  # rounding at the edges of float32
+    assert np.abs(answer["tensors"]["weight"].numpy() - counts).sum() <= 2  # float32 rounding at edges of bins
     assert answer["ranges"]["weight"]["low"] == pytest.approx(edges[0])
     assert answer["ranges"]["weight"]["std"] == pytest.approx(float(weight.std()), rel=1e-5)
 
@@ -155,7 +155,7 @@ def test_models_of_every_task_open(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_filters_belong_to_outputs_and_what_only_training_runs_is_named(tmp_path: Path) -> None:
+def test_filters_belong_to_outputs_and_layers_of_training_only_are_named(tmp_path: Path) -> None:
     settings = ["data.name=digits", "objective.size=8", "train.epochs=1", "data.limit=64", "recipe.threads=1"]
     assert main(["train", "mnist-dcgan", *settings, "--out", str(tmp_path)]) == 0
     run = str(tmp_path / "mnist-dcgan-1")
@@ -183,7 +183,7 @@ def test_runs_of_the_folder_open_with_their_latest_weights(tmp_path: Path) -> No
         (tmp_path / name / "recipe.toml").touch()
     file = tmp_path / "own-1/weights/last.safetensors"
     tab = Tab(Library(("mnist-lenet",), Model.load, Runs(tmp_path)))
-    assert tab.ask("inspect.open")["models"] == ["mnist-lenet"]  # none has weights yet
+    assert tab.ask("inspect.open")["models"] == ["mnist-lenet"]  # no run has weights yet
     for seed in (1, 2):
         model = Model(mlp((784, 30, 10), "relu"), input_shape=(1, 28, 28), seed=seed)
         model.save(file)
@@ -211,7 +211,7 @@ def test_runs_of_the_folder_open_with_their_latest_weights(tmp_path: Path) -> No
             assert "\n" not in answer["message"]
 
 
-def test_a_run_that_is_no_classifier_is_not_drawn_for(tmp_path: Path) -> None:
+def test_a_run_that_is_not_a_classifier_is_not_offered_for_drawing(tmp_path: Path) -> None:
     (tmp_path / "own-1" / "weights").mkdir(parents=True)
     (tmp_path / "own-1" / "recipe.toml").touch()
     Model(mlp((64, 2)), loss="quadratic", input_shape=(64,), seed=0).save(tmp_path / "own-1/weights/last.safetensors")

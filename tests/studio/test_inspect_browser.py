@@ -1,4 +1,4 @@
-"""The view Inspect in a browser: a run folder is opened, and its ledger and its layers are read."""
+"""The view Inspect in a browser: opening of run folders, the ledger, the layers and groups, and export to a file."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def test_a_run_folder_is_opened_and_read(browser: Any, tmp_path: Path) -> None: 
         assert tab.inner_text("#inspect-name") == second
         tab.reload()
         tab.wait_for_selector("#inspect-kinds button", timeout=WAIT)
-        assert tab.inner_text("#inspect-name") == second  # the address keeps the view
+        assert tab.inner_text("#inspect-name") == second  # the address restores the view
         tab.close()
     assert not faults
 
@@ -69,7 +69,7 @@ def test_a_run_of_the_folder_is_chosen(browser: Any, tmp_path: Path) -> None:  #
         tab.close()
 
 
-def test_a_detector_runs_on_its_large_picture_and_on_an_own_one(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_detector_runs_on_its_large_picture_and_on_an_upload(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     Image.new("RGB", (60, 40), "white").save(tmp_path / "own.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with studio("bccd") as started:
@@ -91,7 +91,7 @@ def test_a_detector_runs_on_its_large_picture_and_on_an_own_one(browser: Any, tm
         until(tab, "document.querySelector('#inspect-x-cap').textContent.startsWith('It ran on upload 1, as 3\u00d7')")
         assert tab.is_hidden("#inspect-problem")
         tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
-        # All of the picture is white, so a map is constant inside, far from its edges.
+        # The picture is white, so a map is constant except near its borders.
         spread = "(() => { const c = document.querySelector('.loupe canvas'), g = c.getContext('2d').getImageData(c.width >> 1, c.height >> 1, 4, 4).data; return new Set(new Uint32Array(g.buffer)).size; })()"  # noqa: E501
         assert tab.evaluate(spread) == 1
         tab.reload()
@@ -106,7 +106,7 @@ def test_a_detector_runs_on_its_large_picture_and_on_an_own_one(browser: Any, tm
     assert not faults
 
 
-def test_an_address_of_a_model_that_is_gone_opens_the_first_and_says_so(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_an_address_of_a_missing_model_opens_the_first_with_a_note(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     with studio(str(tmp_path)) as started:
         tab = browser.new_page()
         tab.goto(started.address)
@@ -145,7 +145,7 @@ def test_a_model_is_written_into_one_file(browser: Any, tmp_path: Path, capsys: 
     shown = tab.inner_text(".loupe p").replace("\u2212", "-")
     assert f"Largest magnitude {float(weight.abs().max()):.3g}" in shown
     assert f"mean {float(weight.mean()):.3g}" in shown
-    tab.click("[data-layer='head.dense1']")  # its inputs are 16 maps
+    tab.click("[data-layer='head.dense1']")  # reads 16 maps
     tab.click("[data-kind=filters]")
     tab.select_option("#inspect-channel", "15")
     until(tab, "document.querySelectorAll('#inspect-inside [data-tile]').length === 120")
@@ -162,7 +162,7 @@ def test_a_model_is_written_into_one_file(browser: Any, tmp_path: Path, capsys: 
     context.close()
 
 
-def test_groups_fold_and_their_totals_stay(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_groups_fold_and_keep_their_totals(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     with studio("vit-tiny") as started:
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(started.address)

@@ -1,4 +1,4 @@
-"""Many clients of `pellucid studio`, rude and slow ones among them: nothing of them stays in the server."""
+"""Many clients of `pellucid studio`, some dropped and some slow, leave no files, threads or memory in the server."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ DRAWN = pack("draw.run", 2, {"label": 1}, {"picture": PICTURE})
 
 
 class Server:
-    """A started server as its clients and the system see it."""
+    """A started server: connections to it, and its memory, files and threads as given by the system."""
 
     def __init__(self, started: Started) -> None:
         self.process, self.where = Path(f"/proc/{started.process.pid}"), f"ws://{started.host}/session"
@@ -44,7 +44,7 @@ class Server:
 
     @property
     def memory(self) -> float:
-        """Resident memory in MB."""
+        """The resident memory in MB."""
         return int((self.process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     @property
@@ -56,7 +56,7 @@ class Server:
         return len(list((self.process / "task").iterdir()))
 
     def settled(self, is_settled: Callable[[], bool]) -> bool:
-        """Wait until a condition holds; False if it does not within a minute."""
+        """Wait up to a minute until a condition is true; return whether it is."""
         end = time.monotonic() + 60
         while not is_settled() and time.monotonic() < end:
             time.sleep(0.1)
@@ -64,14 +64,14 @@ class Server:
 
 
 async def drop(server: Server, number: int) -> None:
-    """Begin a session and vanish: before a request, before its answer, after it, or in the middle of a message."""
+    """Open a session and drop it: before a request, before or after its answer, or in the middle of a message."""
     tab = await server.connect()
     if number % 4:
         await tab.send(OPEN)
     if number % 4 == 2:
         await tab.recv()
     if number % 4 == 3:
-        tab.transport.write(b"\x82\xfe\xff\xff")  # the head of a message that never comes
+        tab.transport.write(b"\x82\xfe\xff\xff")  # the header of a message that never follows
     tab.transport.abort()
 
 
@@ -81,7 +81,7 @@ async def drop_all(server: Server, count: int) -> None:
 
 
 async def draw(server: Server, times: int) -> list[list[float]]:
-    """Draw, and return the probabilities of each answer."""
+    """Send a drawing `times` times; return the probabilities in each answer."""
     async with server.connect() as tab:
         await tab.send(OPEN)
         await tab.recv()
@@ -91,7 +91,7 @@ async def draw(server: Server, times: int) -> list[list[float]]:
 
 
 async def stall(server: Server, seconds: float) -> None:
-    """Ask for much and read nothing."""
+    """Send many requests and read no answer, for some seconds."""
     tab = await server.connect()
     tab.transport.pause_reading()
     for _ in range(200):
@@ -101,7 +101,7 @@ async def stall(server: Server, seconds: float) -> None:
 
 
 def test_1000_dropped_and_10_slow_clients_leave_no_threads_or_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    # So that memory that Python frees is given back, and the most that was ever used at once does not count.
+    # Return freed memory to the system, so the test does not measure the peak.
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
         monkeypatch.setenv(name, "65536")
@@ -114,7 +114,7 @@ def test_1000_dropped_and_10_slow_clients_leave_no_threads_or_memory(monkeypatch
             return drawings[:50]
 
         files = server.files
-        for _ in range(2):  # until all that is loaded once is loaded
+        for _ in range(2):  # load everything that is loaded only once
             asyncio.run(mixed(100))
         assert server.settled(lambda: server.files <= files + 1)
         before, threads = server.memory, server.threads

@@ -1,4 +1,4 @@
-"""What attackers send: pictures that are bombs or no pictures, and 1,000 malformed messages over one socket."""
+"""Malicious input: decompression bombs, files that are no pictures, and 1,000 malformed messages over one socket."""
 
 import io
 import random
@@ -22,7 +22,7 @@ from tests.studio.talk import parsed
 from tests.studio.test_security import COOKIE, HOST, TOKEN
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PIXELS = zlib.compress(bytes(4 * 13))  # of 4 x 4 pixels in RGB
+PIXELS = zlib.compress(bytes(4 * 13))  # 4 x 4 pixels in RGB
 ZEROS = zlib.compress(bytes(90_000_000), 9)
 
 
@@ -42,7 +42,7 @@ def encoded(form: str) -> bytes:
 
 
 JPEG = encoded("JPEG")
-SIZE = JPEG.index(b"\xff\xc0") + 5  # where its height and width are
+SIZE = JPEG.index(b"\xff\xc0") + 5  # position of height and width
 REFUSED = {
     "more pixels than memory": png(50_000, 50_000, chunk(b"IDAT", PIXELS)),
     "the most pixels": png(2**31 - 1, 2**31 - 1, chunk(b"IDAT", PIXELS)),

@@ -1,4 +1,4 @@
-"""The protocol of the studio: each malformed message is answered by one error, and the session goes on."""
+"""The protocol of the studio: each malformed message is answered by one error, and the session continues."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Views of the studio in notebooks and in files: the numbers are those of the trace, in JupyterLab too."""
+"""Views of the studio in notebooks, in JupyterLab and in files show the numbers of the trace."""
 
 import json
 import os
@@ -90,12 +90,12 @@ def test_each_view_of_a_widget_has_a_session_of_its_own(monkeypatch: pytest.Monk
     ask("a", "draw.step", rate=0.1)
     assert ask("a", "draw.run", label=3) < trace.cost - 0.01
     assert ask("b", "draw.run", label=3) == pytest.approx(trace.cost, abs=1e-12)
-    widget._handle_custom_msg({"view": "a"}, [])  # closed; a view that is opened again begins anew
+    widget._handle_custom_msg({"view": "a"}, [])  # closed; a reopened view starts with the original weights
     assert ask("a", "draw.run", label=3) == pytest.approx(trace.cost, abs=1e-12)
 
 
 @pytest.mark.real
-def test_a_file_shows_what_was_recorded(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_file_shows_the_recorded_answers(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     library = Library(("mnist-lenet",), Model.load)
     session = Session(library, {"draw": DrawSession(library, stroke().double())})
     subject = "features.conv1.weight[0, 0, 2, 2]"
@@ -119,7 +119,7 @@ def test_a_file_shows_what_was_recorded(browser: Any, tmp_path: Path) -> None:  
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[str]:
-    """The address of a JupyterLab whose notebook is CODE, run by this interpreter."""
+    """The address of a JupyterLab with a notebook of CODE, whose kernel is this interpreter."""
     if LAB is None:
         pytest.skip("JupyterLab is not installed; set JUPYTER_LAB to the jupyter-lab of another environment")
     kernel = tmp_path / "kernels" / "own" / "kernel.json"
@@ -154,7 +154,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
 
 
 def started(runtime: Path) -> str:
-    """Wait until a server has said where it is and answers."""
+    """Wait until a server has written its address and answers; return the address."""
     end = time.monotonic() + WAIT / 1000
     while time.monotonic() < end:
         for place in runtime.glob("jpserver-*.json"):
@@ -180,7 +180,7 @@ def test_a_notebook_in_jupyterlab_shows_the_widgets(lab: str, browser: Any) -> N
     view.locator(CHECKED).wait_for(timeout=WAIT)
     assert view.locator("#read").inner_text() == "1"
     cost = Model.load("mnist-mlp-100").trace(stroke(), [1]).cost
-    assert float(view.locator("#cost-value").inner_text()) == pytest.approx(cost, rel=5e-3)  # three digits
+    assert float(view.locator("#cost-value").inner_text()) == pytest.approx(cost, rel=5e-3)  # shown with three digits
     why = page.frame_locator("iframe[title=Explain]")
     why.locator("[data-place] >> nth=3").click(timeout=WAIT)
     why.locator("#explain-h", has_text="of box 4?").wait_for(timeout=WAIT)
@@ -190,7 +190,7 @@ def test_a_notebook_in_jupyterlab_shows_the_widgets(lab: str, browser: Any) -> N
 
 
 def run(page: Any) -> None:
-    """Run the notebook; what is asked of JupyterLab before a kernel is there, it forgets or answers by a dialog."""
+    """Run the notebook once its kernel has started; before, JupyterLab ignores requests or shows a dialog."""
     widget, dialog = page.locator("iframe[title=Draw]"), page.locator(".jp-Dialog .jp-mod-accept")
     end = time.monotonic() + WAIT / 1000
     while not widget.is_visible() and time.monotonic() < end:

@@ -21,7 +21,7 @@ HEADER = {"v", "kind", "id", "tensors"}
 
 
 def names(text: str) -> set[str]:
-    """Return the words in backticks, without their examples such as `"head.weight"`."""
+    """Return the words in backticks, without example values such as `"head.weight"`."""
     return set(re.findall(r"`(\w+)`", text))
 
 
@@ -85,7 +85,7 @@ def test_the_fields_of_the_answers_are_those_of_the_page(answers: dict[str, dict
         own = answer.keys() - HEADER - slots(REQUESTS[kind]).keys()
         assert own <= written, (kind, own - written)
         tensors = {name for name in answer["tensors"] if name.isidentifier() and not re.search(r"\d$", name)}
-        if kind not in ("draw.run", "inspect.histograms"):  # named by layers and parameters
+        if kind not in ("draw.run", "inspect.histograms"):  # their fields are named by layers and parameters
             assert tensors <= written, (kind, tensors - written)
 
 

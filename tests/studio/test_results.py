@@ -1,4 +1,4 @@
-"""What Python returns, as views: predictions and inputs explained, histories, diagnoses, and `explain --html`."""
+"""Views of Python objects: explained predictions and inputs, histories, diagnoses, and `explain --html`."""
 
 import pickle
 from collections.abc import Iterator
@@ -98,9 +98,9 @@ def test_inputs_are_explained_without_preprocessing(ask: Any) -> None:
     assert ask(widget, "explain.open")["sample"] == "input 0"
     ask(widget, "explain.picture", sample="input 1")
     assert ask(widget, "explain.aim", of="3")["label"] == "3"
-    told = ask(widget, "explain.run", method="input_x_gradient")
+    answer = ask(widget, "explain.run", method="input_x_gradient")
     expected = model.explain(x[1:], "input_x_gradient", 3)[0].sum(0)
-    assert torch.allclose(told["tensors"]["map"], expected, atol=1e-6)
+    assert torch.allclose(answer["tensors"]["map"], expected, atol=1e-6)
 
 
 @pytest.mark.real
@@ -111,7 +111,7 @@ def test_a_history_is_scrubbed_without_a_kernel(shown: Any) -> None:
     assert tab.locator("#record-curves h3").all_inner_texts()[0].lower().startswith("loss")
     cell = tab.locator("#record-layers tbody tr >> nth=0").locator("td >> nth=1")
     norms = [row["grad_norm"] for row in history.layers if row["path"] == history.layers[0]["path"]]
-    assert float(cell.inner_text()) == pytest.approx(norms[2], rel=0.05)  # two digits
+    assert float(cell.inner_text()) == pytest.approx(norms[2], rel=0.05)  # shown with two digits
     tab.fill("#record-epoch", "1")
     assert tab.inner_text("#record-at") == "1"
     assert float(cell.inner_text()) == pytest.approx(norms[0], rel=0.05)

@@ -1,4 +1,4 @@
-"""The studio's address, cookie, hosts, origins and files: what is refused, on each route and on the WebSocket."""
+"""Each route and the WebSocket of the studio refuse wrong tokens, cookies, hosts and origins, and paths outside."""
 
 import re
 import socket
@@ -68,7 +68,7 @@ def client_of(library: Library) -> TestClient:
 
 @pytest.fixture
 def fresh(library: Library) -> Iterator[TestClient]:
-    """A browser that has not opened the address yet."""
+    """A client without cookie, which has not opened the address yet."""
     with client_of(library) as client:
         yield client
 
@@ -109,7 +109,7 @@ def test_no_other_token_opens_the_page(token: str, fresh: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_each_file_needs_the_cookie_and_the_own_host(path: str, library: Library) -> None:
+def test_each_file_needs_the_cookie_and_the_host_of_the_studio(path: str, library: Library) -> None:
     with client_of(library) as client:
         for method in METHODS:
             assert client.request(method, path).status_code == 403
@@ -146,7 +146,7 @@ def test_the_socket_needs_the_cookie_the_host_and_the_origin(opened: TestClient)
 
 @pytest.fixture
 def address(library: Library) -> Iterator[tuple[int, str]]:
-    """The port of a studio that listens, and the cookie of a browser that has opened it."""
+    """The port of a listening studio, and the cookie of a client that has opened its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         app = application(library, (f"127.0.0.1:{port}",), TOKEN, COOKIE)
@@ -160,7 +160,7 @@ def address(library: Library) -> Iterator[tuple[int, str]]:
 
 
 def sent(port: int, path: str, cookie: str) -> str:
-    """Return the response to a GET of a path that is sent as it is written, as no library for HTTP would."""
+    """Return the response to a GET of a path that is sent unchanged, unlike by HTTP libraries, which normalize it."""
     lines = (f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Cookie: {cookie}", "Connection: close", "", "")
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall("\r\n".join(lines).encode())

@@ -1,4 +1,4 @@
-"""What a notebook shows where widgets cannot run: predictions and histories as pictures."""
+"""Notebooks without widgets show predictions and histories as pictures."""
 
 import base64
 import io
@@ -51,7 +51,7 @@ def test_predictions_of_every_task_are_drawn_over_their_picture(model: str, name
         assert np.array_equal(same, np.zeros_like(same))
 
 
-def test_the_first_pictures_are_shown_and_moved_files_leave_the_text(tmp_path: Path) -> None:
+def test_the_first_pictures_are_shown_and_only_text_if_files_are_missing(tmp_path: Path) -> None:
     for k in range(MAX_STILLS + 2):
         Image.fromarray(sample(f"digit {k}").permute(1, 2, 0).numpy()).save(tmp_path / f"<b>{k:02}.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
@@ -65,7 +65,7 @@ def test_the_first_pictures_are_shown_and_moved_files_leave_the_text(tmp_path: P
     reversed_page = stills(predictions)
     assert reversed_page is not None
     shown = [np.asarray(one) for one in decoded(reversed_page)]
-    for prediction, still in zip(predictions, shown, strict=False):  # each line is that of its picture
+    for prediction, still in zip(predictions, shown, strict=False):  # the order of pictures is that of the predictions
         assert np.array_equal(still, np.asarray(Image.open(tmp_path / prediction.values["image"]).convert("RGB")))
     (tmp_path / "<b>02.png").unlink()
     assert stills(predictions) is None
@@ -76,14 +76,14 @@ def test_a_history_has_its_curves_above_its_table() -> None:
     _, history, _, _ = trained()
     (picture,) = decoded(history._repr_html_())
     assert picture.width > 400
-    assert len(np.unique(np.asarray(picture.convert("L")))) > 10  # something is drawn
+    assert len(np.unique(np.asarray(picture.convert("L")))) > 10  # the picture is not blank
     assert decoded(History()._repr_html_()) == []
     without_losses = History([{"epoch": 1, "step": 7}])._repr_html_()
     assert decoded(without_losses) == []
-    assert ">7<" in without_losses  # the table alone
+    assert ">7<" in without_losses  # only the table
 
 
-def test_a_notebook_gets_pictures_beside_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_shows_pictures_in_addition_to_text(monkeypatch: pytest.MonkeyPatch) -> None:
     shell = InteractiveShell()
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
     monkeypatch.setattr(display, "find_spec", lambda name: None)  # anywidget is not installed

@@ -1,4 +1,4 @@
-"""`pellucid trace --html`: the view Draw as a file, whose numbers are those of PyTorch's automatic differentiation."""
+"""`pellucid trace --html` writes the view Draw, whose numbers equal those of PyTorch's automatic differentiation."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ SUBJECT = "head.scores.weight[5, 17]"
 
 @pytest.fixture
 def stroke(tmp_path: Path) -> Path:
-    """A picture of a one."""
+    """The file of a picture of the digit 1."""
     pixels = np.full((84, 84), 255, np.uint8)
     pixels[12:72, 38:47] = 20
     Image.fromarray(pixels).save(tmp_path / "stroke.png")
@@ -60,7 +60,7 @@ def test_the_explanations_of_the_page_equal_the_gradients(cli: Cli, stroke: Path
     assert answers[f'draw.explain [["what","{SUBJECT}"]]']["gradient"] == pytest.approx(
         float(last.grad[5, 17]), rel=1e-6
     )
-    for unit in range(100):  # each explains the weight from the input that changes the unit most
+    for unit in range(100):  # explained: the weight of the input that changes the unit most
         best = int((first[unit] * x).abs().argmax())
         explained = answers[f'draw.explain [["what","features.dense1.weight[{unit}, {best}]"]]']
         assert explained["gradient"] == pytest.approx(float(first.grad[unit, best]), rel=1e-6, abs=1e-12)

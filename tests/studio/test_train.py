@@ -1,4 +1,4 @@
-"""The view Train by its messages: a training is started, steered, found again, and looked through."""
+"""The messages of the view Train: trainings are started, controlled and resumed, and their epochs are shown."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ from pellucid.studio.view import Library
 from tests.studio import talk
 from tests.studio.talk import Tab
 
-LONG = ("train.epochs=20000", "optimizer.lr=0.001")  # it lasts longer than the test
+LONG = ("train.epochs=20000", "optimizer.lr=0.001")  # lasts longer than a test
 SHORT = ("train.epochs=6", "optimizer.lr=0.01", "recipe.seed=2")
 
 
@@ -37,7 +37,7 @@ def tab_of(folder: Path) -> Tab:
 
 
 def wait(tab: Tab, run: str, is_done: Callable[[Any], Any], seconds: float = 60) -> Any:
-    """Ask for a run's state until a function of it is true, and return the state."""
+    """Request a run's state until `is_done` of it is true; return the state."""
     end = time.monotonic() + seconds
     while not is_done(state := tab.ask("train.state", run=run)):
         assert time.monotonic() < end, state
@@ -77,7 +77,7 @@ def test_every_value_of_a_form_is_accepted_as_a_setting(recipe: str, tmp_path: P
     tab = tab_of(tmp_path)
     first = tab.ask("train.recipe", recipe=recipe)["fields"]
     text = {True: "true", False: "false"}
-    skipped = [one["key"] for one in first if "/" in str(one["value"])]  # the path of a data set
+    skipped = [one["key"] for one in first if "/" in str(one["value"])]  # fields with the path of a data set
     settings = [f"{one['key']}={text.get(one['value'], one['value']) if isinstance(one['value'], bool) else one['value']}" for one in first if one["key"] not in skipped]  # fmt: skip  # noqa: E501
     assert len(settings) > 30
     again = tab.ask("train.recipe", recipe=recipe, settings=settings[:100])
@@ -201,7 +201,7 @@ def test_the_doctor_and_a_comparison_are_shown(finished: tuple[Tab, str, Path]) 
         time.sleep(0.1)
     assert answer["epochs"] == 6
     result = answer["diagnosis"]
-    assert not tab.ask("train.findings", run=run)["working"]  # nothing has changed since
+    assert not tab.ask("train.findings", run=run)["working"]  # the diagnosis is up to date
     assert len(result["checks"]) > 30
     wait(tab, other, status("finished"))
     compared = tab.ask("train.compare", runs=[run, other])
@@ -209,9 +209,7 @@ def test_the_doctor_and_a_comparison_are_shown(finished: tuple[Tab, str, Path]) 
 
 
 @pytest.mark.slow
-def test_a_broken_run_is_named_beside_the_comparison_of_the_others(
-    finished: tuple[Tab, str, Path], tmp_path: Path
-) -> None:
+def test_a_broken_run_is_named_and_the_others_are_compared(finished: tuple[Tab, str, Path], tmp_path: Path) -> None:
     for name in ("first", "broken", "second"):
         shutil.copytree(finished[2], tmp_path / name)
     (tmp_path / "broken" / "results.json").write_text("{")
@@ -300,7 +298,7 @@ def test_a_training_is_paused_stepped_and_resumed_by_another_server(tmp_path: Pa
     second.ask("train.control", run=run, action="resume")
     going = wait(second, run, lambda state: state["status"] == "running" and len(state["rows"]) > done)
     assert [row["epoch"] for row in going["rows"]] == [*range(1, len(going["rows"]) + 1)]
-    second.session.library.runs.close()  # as Ctrl-C of the server does
+    second.session.library.runs.close()  # as by Ctrl-C in the server
     assert wait(second, run, status("stopped"), 1)["rows"]
     assert process_of(tmp_path / run) is None
 
@@ -315,7 +313,7 @@ def test_a_killed_training_is_shown_as_stopped(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     wait(tab, run, status("stopped", "failed"), 10)
     for name in ("lock", "studio.pid"):
-        (tmp_path / run / name).write_text(f"{os.getpid()}\n")  # the number was given to another process
+        (tmp_path / run / name).write_text(f"{os.getpid()}\n")  # the process id now belongs to another process
     assert process_of(tmp_path / run) is None
     assert tab.ask("train.control", run=run, action="stop")["kind"] == "error"
 
@@ -329,7 +327,7 @@ def test_a_training_that_cannot_start_shows_its_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_doctor_looks_at_a_training_that_is_paused(tmp_path: Path) -> None:
+def test_the_doctor_examines_a_paused_training(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     settings = ["train.epochs=100000", "optimizer.name=sgd", "optimizer.lr=1e-07"]
     run = tab.ask("train.start", recipe="digits", settings=settings)["run"]
@@ -346,7 +344,7 @@ def test_the_doctor_looks_at_a_training_that_is_paused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_studio_ends_its_own_trainings_and_those_of_killed_studios_alone(tmp_path: Path) -> None:
+def test_a_studio_ends_only_its_own_trainings_and_those_of_killed_studios(tmp_path: Path) -> None:
     code = """
 import sys, time
 from pellucid.recipe.recipe import load_recipe

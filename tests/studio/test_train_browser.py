@@ -1,4 +1,4 @@
-"""The view Train in a browser, and its trainings when the server ends in one way or another."""
+"""The view Train in a browser, and its trainings when the server is stopped or killed."""
 
 import signal
 import time
@@ -15,11 +15,11 @@ from tests.studio.test_browser import WAIT, press_until, until
 from tests.studio.test_command import Started, studio
 
 pytestmark = pytest.mark.real
-DOCTOR = 120_000  # milliseconds for an examination, which computes for several seconds
+DOCTOR = 120_000  # milliseconds for an examination, which takes several seconds
 
 
 class TrainPage:
-    """A tab of the studio with the view Train, and what was wrong in it."""
+    """A tab of the studio with the view Train, and its errors and warnings (`faults`)."""
 
     def __init__(self, browser: Any, served: Started, state: str = "", cookies: Any = None, **options: Any) -> None:  # noqa: F811
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
@@ -171,7 +171,7 @@ def test_settings_are_changed_and_the_doctor_runs_during_the_training(
         tab.fill("[name='train.epochs']", "100000")
         tab.select_option("[name='optimizer.name']", "momentum")
         until(tab, "document.querySelector('#train-about').textContent.includes('optimizer momentum')")
-        assert tab.input_value("[name='train.epochs']") == "100000"  # other fields keep what was typed
+        assert tab.input_value("[name='train.epochs']") == "100000"  # other fields keep their input
         assert tab.locator("[name='optimizer.beta1']").count() == 0
         tab.click("#train-rest >> xpath=.. >> summary")
         tab.fill("[name='network.sizes']", "[64, ten]")
@@ -183,7 +183,7 @@ def test_settings_are_changed_and_the_doctor_runs_during_the_training(
         tab.check("[name='data.standardize']")
         tab.select_option("[name='train.monitor']", "val_loss")
         tab.keyboard.press("Tab")
-        tab.reload()  # the address keeps the form
+        tab.reload()  # the address restores the form
         tab.wait_for_selector("[name='optimizer.name']", timeout=WAIT)
         assert tab.input_value("[name='network.sizes']") == "[64, 12, 10]"
         run = page.start()
@@ -220,7 +220,7 @@ def test_an_invalid_setting_is_reported_in_one_line_and_runs_are_compared(folder
             page.tab.select_option("#train-run", run)
             until(page.tab, f"document.querySelector('#train-status').textContent.includes('of {epochs} epochs')")
             until(page.tab, "document.querySelectorAll('#train-curves .chart').length > 0")
-            page.tab.wait_for_timeout(1000)  # longer than between two questions to the doctor about a run
+            page.tab.wait_for_timeout(1000)  # longer than the interval between two requests to the doctor
         page.tab.locator("#train-with summary").click()
         page.tab.check(f"[data-other='{first}']")
         until(page.tab, "document.querySelectorAll('.compared').length === 2")

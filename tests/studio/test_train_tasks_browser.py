@@ -1,4 +1,4 @@
-"""The view Train in a browser for tasks other than classification: what their own parts draw, epoch by epoch."""
+"""The view Train in a browser for tasks other than classification: their pictures of each epoch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ EPOCHS = ["train.epochs=2", "train.keep=[0,1,2]", "recipe.threads=1"]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Started, dict[str, str]]]:
-    """A studio over finished runs, and the run of each task."""
+    """A studio of a folder with finished runs, and the name of the run of each task."""
     root = tmp_path_factory.mktemp("tasks")
     write_samples(root / "try")
     (root / "outlines").mkdir()
@@ -84,9 +84,9 @@ def test_the_pictures_of_a_task_follow_the_epoch(
         until(tab, f"document.querySelector('#train-picture figcaption').textContent.endsWith('epoch {epoch}')")
         until(tab, f"{SHOWN}.complete && {SHOWN}.naturalWidth > 90")
         pictures[epoch] = tab.evaluate(PIXELS)
-    assert pictures["1"] != pictures["2"]  # other weights predict something else
+    assert pictures["1"] != pictures["2"]  # predictions differ between epochs
     until(tab, "document.querySelectorAll('#train-curves .chart').length > 0")
-    assert tab.locator(".conf").count() == 0  # no classes of whole pictures
+    assert tab.locator(".conf").count() == 0  # no confusion matrix without classes of pictures
     assert serious_faults(tab) == []
     until(tab, f"({FIND_FAULTS})().length === 0", wait=20_000)
     assert page.faults == []
@@ -108,7 +108,7 @@ def test_the_samples_of_a_generator_follow_the_epoch(
     tab.locator("#train-epoch").fill("0")
     until(tab, f"{sample} !== '{last[0]}'")
     first = tab.evaluate(read_all)
-    assert len(set(last)) == len(last)  # each from other random numbers
+    assert len(set(last)) == len(last)  # every sample has its own random input
     assert all(one != other for one, other in zip(first, last, strict=True))
     assert page.faults == []
     page.context.close()

@@ -1,4 +1,4 @@
-"""Uploads of the studio: who may send one, which are refused, how many are kept; an upload is explained."""
+"""Uploads of the studio: cookie and origin, refused files, the number of kept uploads, and their explanation."""
 
 import io
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LIBRARY = Library(("mnist-lenet",), Model.load)
 
 
 def encoded(width: int = 120, height: int = 90, form: str = "PNG") -> bytes:
-    """Return a dark stroke on white, as the bytes of a file."""
+    """Return a picture of a dark stroke on white as the bytes of a file."""
     pixels = np.full((height, width, 3), 255, np.uint8)
     pixels[height // 6 : -height // 6, 5 * width // 12 : 7 * width // 12] = 20
     buffer = io.BytesIO()
@@ -35,7 +35,7 @@ def opened() -> Iterator[TestClient]:
         yield client
 
 
-def test_an_upload_is_explained_and_its_sum_is_told(opened: TestClient) -> None:
+def test_an_upload_is_explained_with_its_sum(opened: TestClient) -> None:
     sent = opened.post("/upload", content=encoded(), headers={"Origin": f"http://{HOST}"}).json()
     assert sent["line"] == ""
     tab = Tab(LIBRARY)

@@ -1,4 +1,4 @@
-"""`Model.verify` checks the network that trains and the one that predicts, beside the one that was written."""
+"""`Model.verify` checks the network as written, and its forms for training and for prediction."""
 
 import json
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def network() -> Sequential:
 def make_model(net: Layer | None = None, optimizer: Any = None, **options: Any) -> Model:
     result = Model(net or network(), optimizer=optimizer or Adam(), input_shape=(1, 10, 10), metrics=(), **options)
     rng = torch.Generator().manual_seed(4)
-    for path, value in result.weights.items():  # statistics other than 0 and 1, so that they count
+    for path, value in result.weights.items():  # statistics other than 0 and 1, which have an effect
         if "running" in path:
             value.add_(0.1 * torch.rand(value.shape, generator=rng))
     return result
@@ -98,7 +98,7 @@ def test_verification_leaves_the_network_unchanged() -> None:
 
 
 def scaled_method(factor: float) -> Callable[[Any], Any]:
-    """Return what multiplies the dx, or the output, that a method returns."""
+    """Return a decorator that multiplies the dx, or the output, of a method by `factor`."""
 
     def change(method: Any) -> Any:
         def broken_method(self: Any, *args: Any) -> Any:
@@ -128,7 +128,7 @@ TRAINING_METHODS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [Adam(), SGD()], ids=["after the sweep", "in the sweep"])
 @pytest.mark.parametrize(("form", "method"), TRAINING_METHODS, ids=lambda part: getattr(part, "__name__", part))
-def test_a_mistake_in_the_form_that_trains_is_found_there(
+def test_an_error_in_the_form_for_training_is_found_there(
     form: type, method: str, optimizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(form, method, scaled_method(1.001)(vars(form)[method]))
@@ -142,7 +142,7 @@ def test_a_mistake_in_the_form_that_trains_is_found_there(
 
 
 def wrong_at_zero(original: Any) -> Any:
-    """Return a backward pass that is wrong only where an input is exactly 0, which a nudged input never is."""
+    """Return a backward pass that is wrong only for inputs that are exactly 0, which shifted inputs never are."""
 
     def broken_method(self: FusedDense, params: Params, cache: Any, dy: Tensor) -> Any:
         dx, dparams = original(self, params, cache, dy)
@@ -159,13 +159,13 @@ def tensors_of(cache: Any) -> list[Tensor]:
 
 
 def black_images(net: Layer) -> tuple[Model, Tensor, Tensor]:
-    """Return a model and images half of whose pixels are exactly 0."""
+    """Return a model, images of which half of the pixels are exactly 0, and targets."""
     rng = torch.Generator().manual_seed(1)
     x = torch.rand(6, 1, 10, 10, generator=rng)
     return make_model(net), torch.where(x < 0.5, 0.0, x), torch.randint(0, 3, (6,), generator=rng)
 
 
-def test_a_form_that_is_wrong_at_exact_zeros_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_form_that_is_wrong_only_at_exact_zeros_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     trained_model, x, y = black_images(Sequential(flat=Flatten(), out=Dense(3)))
     assert trained_model.verify(x, y).ok
     monkeypatch.setattr(FusedDense, "backward", wrong_at_zero(FusedDense.backward))
@@ -174,7 +174,7 @@ def test_a_form_that_is_wrong_at_exact_zeros_alone_is_found(monkeypatch: pytest.
     assert all(row.form == "training" for row in table.rows if not row.ok)
 
 
-def test_outputs_and_running_statistics_that_differ_at_exact_zeros_alone_are_found(
+def test_outputs_and_running_statistics_that_differ_only_at_exact_zeros_are_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     original = forms.training_results
@@ -198,7 +198,7 @@ def test_a_fused_form_may_choose_another_maximum_at_a_tie(monkeypatch: pytest.Mo
     original = forms.training_results
 
     def other_side(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
-        """Return the gradient of the shift with 1 for the slope of the ReLU at 0."""
+        """Return the results with a gradient of a.bias for which the slope of the ReLU at 0 is 1."""
         result = original(probe, training)
         a, out = probe.params["a"], probe.params["out"]
         z = functional.linear(probe.xs[0].flatten(1), a["weight"], a["bias"])
@@ -207,7 +207,7 @@ def test_a_fused_form_may_choose_another_maximum_at_a_tie(monkeypatch: pytest.Mo
 
     trained_model, _, y = black_images(Sequential(flat=Flatten(), a=Dense(4), act=ReLU(), out=Dense(3)))
     monkeypatch.setattr(forms, "training_results", other_side)
-    table = trained_model.verify(torch.zeros(6, 1, 10, 10), y)  # biases are 0: each unit is on the kink of its ReLU
+    table = trained_model.verify(torch.zeros(6, 1, 10, 10), y)  # with biases 0, each unit is on the kink of its ReLU
     assert table.ok, str(table)
     assert [row.what for row in rows_of(table, "training") if row.note.startswith("on a kink")] == ["bias"]
 
@@ -218,7 +218,7 @@ def test_a_wrong_update_in_the_backward_pass_is_found(monkeypatch: pytest.Monkey
 
     def delayed_backward(self: FusedDense, params: Params, cache: Any, dy: Tensor) -> Any:
         _, dparams = original(self, params, cache, dy)
-        return dy @ params["weight"], dparams  # the weight has changed by now
+        return dy @ params["weight"], dparams  # the weight is already updated
 
     monkeypatch.setattr(FusedDense, "backward", delayed_backward)
     assert verify_model(make_model()).ok
@@ -232,14 +232,14 @@ def test_running_statistics_that_differ_are_found(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("run", [Convolution, Affine], ids=lambda part: part.__name__)
-def test_a_mistake_in_the_form_that_predicts_is_found_there(run: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_form_for_prediction_is_found_there(run: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "__call__", scaled_method(1.001)(vars(run)["__call__"]))
     table = verify_model(make_model())
     assert {row.form for row in table.rows if not row.ok} == {"predicting"}
     assert table.culprit == "output (y (float32), in the predicting form)"
 
 
-def test_a_mistake_of_float32_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_float32_only_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Convolution.__call__
 
     def scaled_packed(self: Convolution, x: Tensor, other: Tensor | None = None) -> Tensor:
@@ -279,7 +279,7 @@ def test_a_network_without_training_is_verified_for_prediction_only() -> None:
 
 @dataclass(frozen=True)
 class DoubledConv2d(Conv2d):
-    """A convolution that returns twice its output, with the gradients of that."""
+    """A convolution with twice the output, and the correct gradients."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
         y, cache = super().forward(params, x, mode)
@@ -290,7 +290,7 @@ class DoubledConv2d(Conv2d):
 
 
 class DoubledSequential(Sequential):
-    """A row of layers whose output counts twice."""
+    """A Sequential with twice the output, and the correct gradients."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
         y, cache = super().forward(params, x, mode)

@@ -1,4 +1,4 @@
-"""`verify` on kinks: a right gradient never fails there, and a wrong one cannot hide there."""
+"""`verify` on kinks: correct gradients never fail, and wrong gradients are found."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from pellucid.verify.table import GradientRow, GradientTable
 
 
 def sparse_images(seed: int) -> Tensor:
-    """Return images that are black but for a few pixels, so that most windows hold equal values."""
+    """Return images that are black except for a few pixels, so most windows have equal values."""
     rng = torch.Generator().manual_seed(seed)
     x = torch.rand(4, 1, 10, 10, generator=rng)
     return torch.where(torch.rand(x.shape, generator=rng) < 0.85, 0.0, x)
@@ -43,7 +43,7 @@ def find_row(table: GradientTable, path: str, what: str) -> GradientRow:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
-def test_black_backgrounds_put_entries_on_kinks_and_fail_nothing(seed: int) -> None:
+def test_black_backgrounds_put_entries_on_kinks_without_failures(seed: int) -> None:
     for pool in (MaxPool2d(2), MaxPool2d(3, 2), MaxPool2d(3, 1, 1)):
         table = verify_network(pooling_network(pool), sparse_images(seed), seed)
         assert table.ok, str(table)
@@ -53,7 +53,7 @@ def test_black_backgrounds_put_entries_on_kinks_and_fail_nothing(seed: int) -> N
 
 @dataclass(frozen=True)
 class Pool(MaxPool2d):
-    """A MaxPool2d whose gradient is `factor` times the right one; of equal values, `last` lets the last one win."""
+    """A MaxPool2d with `factor` times the correct gradient; with `last`, the last of equal values receives it."""
 
     factor: float = 1.0
 
@@ -63,7 +63,7 @@ class Pool(MaxPool2d):
 
 @dataclass(frozen=True)
 class NumPyPool(Layer):
-    """The maximum over 2 x 2 windows in NumPy, where autograd cannot follow; of equal values the last one wins."""
+    """Max pooling of 2 x 2 in NumPy, which autograd cannot follow; the last of equal values receives dy."""
 
     factor: float = 1.0
 
@@ -100,7 +100,7 @@ def test_a_wrong_gradient_among_kinks_is_named_and_a_right_one_is_not(kind: Any,
 
 @dataclass(frozen=True)
 class TiesPool(Layer):
-    """The maximum over 2 x 2 windows, whose gradient goes to every equal value, whole or divided among them."""
+    """Max pooling of 2 x 2 whose dy goes to every equal value, all of it or divided among them."""
 
     uses_numpy: bool = False  # in NumPy, where autograd cannot follow
     divided: bool = False
@@ -137,7 +137,7 @@ def test_a_pooling_that_gives_all_of_dy_to_every_equal_value_fails(uses_numpy: b
 def test_a_tie_of_the_loss_is_right_only_if_equal_outputs_share_its_gradient() -> None:
     @dataclass(frozen=True)
     class Largest(Loss):
-        """The mean of the largest output of each example; its gradient goes to `share` of each equal one."""
+        """The mean of the largest output of each example; each of equal outputs receives the fraction `share` of dy."""
 
         share: float
 
@@ -154,11 +154,11 @@ def test_a_tie_of_the_loss_is_right_only_if_equal_outputs_share_its_gradient() -
 
 
 @pytest.mark.slow
-def test_where_autograd_is_not_finite_differences_alone_decide() -> None:
+def test_only_differences_are_compared_where_autograd_is_not_finite() -> None:
     for first in ((), (Conv2d(2, 3, padding=1),)):
         for seed in range(2):
             x = sparse_images(seed)
-            x[:, :, :, :6] = 0  # a window without contrast, at which autograd's square root has no finite slope
+            x[:, :, :, :6] = 0  # no contrast: autograd's square root has no finite slope
             net = Sequential(*first, LocalContrastNorm(3), Conv2d(4, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(3))
             table = verify_network(net, x, seed)
             assert table.ok, str(table)
@@ -170,7 +170,7 @@ def test_where_autograd_is_not_finite_differences_alone_decide() -> None:
 def test_a_wrong_gradient_where_autograd_is_not_finite_fails() -> None:
     @dataclass(frozen=True)
     class Root(Layer):
-        """sqrt(x**2), which is |x|, plus x; `factor` times its right gradient."""
+        """sqrt(Σ x⁴) + x, summed over axis 1; where the sum is 0, dx is `factor` times the correct one."""
 
         factor: float = 1.0
 
@@ -186,7 +186,7 @@ def test_a_wrong_gradient_where_autograd_is_not_finite_fails() -> None:
             at_zero = torch.where(norm > 0, 1.0, self.factor)
             return at_zero * (dy + slope * dy.sum(1, keepdim=True)), {}
 
-    for size in (1.0, 0.4, 1e-2):  # outputs so small that their curvature is above the rounding error
+    for size in (1.0, 0.4, 1e-2):  # small sizes: rounding errors are not negligible
         x = size * torch.rand(4, 5, generator=torch.Generator().manual_seed(0))
         x[1:3] = 0
         assert verify_network(Sequential(Root(), Dense(3)), x).ok
@@ -209,7 +209,7 @@ class OtherSide(Layer):
         return torch.where(cache[0] > 0, dy, torch.where(cache[0] == 0, self.at_zero * dy, 0)), {}
 
 
-def test_another_choice_at_a_tie_than_autograds_is_a_kink() -> None:
+def test_a_choice_at_a_tie_that_differs_from_autograd_is_a_kink() -> None:
     x = torch.relu(torch.randn(4, 5, generator=torch.Generator().manual_seed(0)))
     table = verify_network(Sequential(act=OtherSide(), out=Dense(3)), x)
     act = find_row(table, "act", "dx")
@@ -222,7 +222,7 @@ def test_another_choice_at_a_tie_than_autograds_is_a_kink() -> None:
 
 @dataclass(frozen=True)
 class StraightThrough(Layer):
-    """Rounds, and lets gradients through as if it did not: autograd agrees, and no difference does."""
+    """Rounding whose gradient is the identity: autograd agrees, and differences do not."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         return {}, shape
@@ -234,7 +234,7 @@ class StraightThrough(Layer):
         return dy, {}
 
 
-def test_what_autograd_and_the_layer_get_wrong_together_fails() -> None:
+def test_a_gradient_that_is_wrong_in_autograd_and_the_layer_fails() -> None:
     table = verify_network(Sequential(act=StraightThrough(), out=Dense(3)), torch.rand(4, 5) + 0.5)
     assert table.culprit == "act (StraightThrough, dx)"
     assert find_row(table, "act", "dx").autograd == pytest.approx(0, abs=1e-12)
@@ -242,7 +242,7 @@ def test_what_autograd_and_the_layer_get_wrong_together_fails() -> None:
 
 @dataclass(frozen=True)
 class NumPyScale(Layer):
-    """Multiplies by learned numbers in NumPy."""
+    """Multiply by a parameter in NumPy, which autograd cannot follow."""
 
     factor: float = 1.0
 
@@ -267,7 +267,7 @@ def test_learned_values_that_autograd_cannot_follow_are_compared_with_difference
 
 @dataclass(frozen=True)
 class DetachedWeight(Dense):
-    """A Dense whose weight autograd loses; `factor` times its right gradient."""
+    """A Dense layer that detaches its weight from autograd, with `factor` times the correct gradient."""
 
     factor: float = 1.0
 
@@ -296,7 +296,7 @@ def test_an_output_that_is_its_target_is_a_kink_of_the_loss() -> None:
 
 @dataclass(frozen=True)
 class ZeroMask(Layer):
-    """x * scale + shift, whose dx, or whose gradient of the shift, leaves out what is exactly 0."""
+    """x * scale + shift, whose dx, or gradient of the shift, omits entries at which x is exactly 0."""
 
     wrong_gradient: str = ""
     uses_numpy: bool = False  # in NumPy, where autograd cannot follow
@@ -319,7 +319,7 @@ class ZeroMask(Layer):
 
 @pytest.mark.parametrize("uses_numpy", [False, True], ids=["followed", "not followed"])
 @pytest.mark.parametrize("wrong_gradient", ["dx", "shift"])
-def test_a_gradient_that_is_wrong_at_exact_zeros_alone_fails_where_the_loss_is_smooth(
+def test_a_gradient_that_is_wrong_only_at_exact_zeros_fails_where_the_loss_is_smooth(
     wrong_gradient: str, uses_numpy: bool
 ) -> None:
     for seed in range(4):

@@ -1,4 +1,4 @@
-"""`verify`: it believes right gradients, and it names wrong ones."""
+"""`verify` of networks accepts correct gradients and names wrong ones."""
 
 import json
 import math
@@ -78,7 +78,7 @@ def test_every_gradient_of_a_residual_network_agrees_with_both_oracles(mode: Mod
         assert gradient_row.checked + gradient_row.kinks == min(gradient_row.entries, 8)
 
 
-def test_a_bias_before_batch_normalization_has_a_zero_gradient_and_is_not_called_wrong() -> None:
+def test_the_zero_gradient_of_a_bias_before_batch_normalization_passes() -> None:
     table = verify_network(residual_network(), (2, 8, 8), Mode(train=True, rng=torch.Generator().manual_seed(3)))
     bias = find_row(table, "conv1", "bias")
     assert bias.ok
@@ -99,7 +99,7 @@ def test_every_layer_can_be_followed_by_both_oracles(sample: Sample) -> None:
 
 @dataclass(frozen=True)
 class WrongInput(Dense):
-    """A Dense that hands back dx with the wrong sign."""
+    """A Dense layer whose dx has the wrong sign."""
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         dx, dparams = super().backward(params, cache, dy)
@@ -108,7 +108,7 @@ class WrongInput(Dense):
 
 @dataclass(frozen=True)
 class WrongWeight(Dense):
-    """A Dense whose weight gradient is right but for one entry, by a thousandth."""
+    """A Dense layer with one wrong entry in its weight gradient, by a thousandth."""
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         dx, dparams = super().backward(params, cache, dy)
@@ -118,7 +118,7 @@ class WrongWeight(Dense):
 
 @dataclass(frozen=True)
 class MissingBiasGradient(Dense):
-    """A Dense that forgets its bias's gradient."""
+    """A Dense layer that omits the gradient of its bias."""
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         dx, dparams = super().backward(params, cache, dy)
@@ -136,12 +136,12 @@ def test_a_sign_error_fails_in_both_oracles_and_is_named() -> None:
     assert wrong.differences == pytest.approx(2)
     assert find_row(table, "last", "weight").ok
     assert find_row(table, "broken", "weight").ok
-    assert not find_row(table, "first", "weight").ok  # what lies below inherits the error
+    assert not find_row(table, "first", "weight").ok  # layers below receive the wrong gradient
     assert "FAIL" in str(table)
     assert "going backward, the first is at broken (WrongInput, dx)" in str(table)
 
 
-def test_a_sign_error_behind_a_kink_is_still_wrong() -> None:
+def test_a_sign_error_after_a_kink_is_found() -> None:
     net = Sequential(first=Dense(5), act=ReLU(), broken=WrongInput(5), act2=ReLU(), last=Dense(4))
     assert verify_network(net, (3,)).culprit == "broken (WrongInput, dx)"
 
@@ -159,7 +159,7 @@ def test_a_forgotten_gradient_fails() -> None:
 
 @dataclass(frozen=True)
 class NumPySquare(Layer):
-    """Squares in NumPy, where autograd cannot follow; `slope` is 2 where its backward pass is right."""
+    """Squares in NumPy, which autograd cannot follow; the backward pass is correct if `slope` is 2."""
 
     slope: float = 2.0
 
@@ -173,7 +173,7 @@ class NumPySquare(Layer):
         return self.slope * cache[0] * dy, {}
 
 
-def test_a_layer_that_autograd_cannot_follow_is_compared_with_differences_alone_and_says_so() -> None:
+def test_a_layer_that_autograd_cannot_follow_is_compared_with_differences_only_and_noted() -> None:
     net = Sequential(first=Dense(3), square=NumPySquare(), last=Dense(4))
     table = verify_network(net, (3,))
     assert table.ok
@@ -264,7 +264,7 @@ def test_a_loss_that_is_not_finite_is_refused() -> None:
         )
 
 
-def test_a_central_difference_tells_a_wrong_gradient_from_a_corner() -> None:
+def test_central_differences_distinguish_a_wrong_gradient_from_a_corner() -> None:
     x = torch.tensor([2.0, 0.0], dtype=torch.float64)
 
     def cube_and_corner() -> float:

@@ -1,4 +1,4 @@
-"""`Model.verify` of an objective: it accepts correct gradients, and it finds faults outside the networks."""
+"""`Model.verify` of an objective accepts correct gradients, and finds errors outside of the networks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -53,7 +53,7 @@ def check_culprit(objective: Objective, culprit: str) -> None:
 
 
 def with_changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:
-    """A method `losses` of a detector whose gradient is changed, but not its losses."""
+    """Return a method `losses` of a detector that changes the gradients but not the losses."""
 
     def losses_of(self: Any, y: Tensor, anchors: Any, targets: Sequence[Any]) -> Any:
         losses, dy = super(type(self), self).losses(y, anchors, targets)
@@ -133,7 +133,7 @@ def test_rebalancing_weights_missing_in_the_gradient_are_found() -> None:
         losses, _ = Zhang.gradients(self, params, batch, mode)
         mode.rng.set_state(state)
         equal = replace(SMALL_TRANSLATORS["zhang"], generator=self.generator, uniform=1.0)
-        with torch.no_grad(), Constants().in_use():  # so that its declarations are not those of the losses
+        with torch.no_grad(), Constants().in_use():  # its constants are not those of the losses
             _, dparams = equal.gradients(params | {"balance": frequency}, batch, mode)
         return losses, dparams
 

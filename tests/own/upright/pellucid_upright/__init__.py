@@ -1,4 +1,4 @@
-"""A plugin for Pellucid: how far pictures are turned, learned from a folder with angles.csv."""
+"""A plugin for Pellucid that learns the rotation angles of pictures from a folder with angles.csv."""
 
 from pathlib import Path
 

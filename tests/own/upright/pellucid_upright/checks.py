@@ -1,10 +1,10 @@
-"""What the doctor may find in a model of angles."""
+"""A check of the doctor for models of angles."""
 
 from pellucid.doctor import Check, Finding
 
 from .objective import directions
 
-MAX_LENGTH = 0.8  # of the mean direction: 0 for angles all around, 1 for equal angles
+MAX_LENGTH = 0.8  # length of the mean direction: 0 for uniform angles, 1 for equal angles
 
 
 def check_directions(case):

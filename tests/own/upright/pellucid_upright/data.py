@@ -13,7 +13,7 @@ TEST_FRACTION = 0.2
 
 
 def read(folder: Path, size: int, mode: str) -> tuple[Arrays, Arrays]:
-    """Return the training and the test part; PellucidError names the line of what is wrong."""
+    """Return the training and the test part; raise PellucidError, which names the line, for invalid data."""
     images, angles = [], []
     with (folder / ANGLES_FILE).open(encoding="utf-8", newline="") as file:
         for number, line in enumerate(csv.reader(file), 1):

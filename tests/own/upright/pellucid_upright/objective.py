@@ -1,4 +1,4 @@
-"""What is learned: the direction of an angle, as its cosine and sine."""
+"""The objective: predict the direction of an angle, as its cosine and sine."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The task: everything that commands, recipes and reports ask of it."""
+"""The task, with its methods for commands, recipes and reports."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -8,7 +8,7 @@ from pellucid.task import Evaluation, Explained, Merit, Option, OwnRecipe, Repor
 
 
 class Uprightness(Task):
-    """The angle by which each picture is turned."""
+    """Prediction of the angle by which a picture is turned."""
 
     name = "uprightness"
     model = "model of angles"
@@ -99,7 +99,7 @@ class Uprightness(Task):
 
 
 class Angles(Predictor):
-    """Predicts the angle of pictures; with a folder, writes them turned back."""
+    """Predict the angles of pictures; with a folder `out`, also write the pictures turned back."""
 
     def __init__(self, model, out):
         self.model, self.out = model, out

@@ -1,4 +1,4 @@
-"""Baselines that learn nothing, beside which the results of detectors and key-point models are reported."""
+"""Baselines without a network, with which the results of detectors and key-point models are compared."""
 
 from collections.abc import Iterator
 
@@ -15,14 +15,14 @@ from pellucid.metrics.objects import OUTER_EYE_CORNERS, normalised_errors
 from pellucid.tasks.detect.results import Results, measure
 from pellucid.tasks.keypoints.measure import CHUNK_SIZE, read_chunk
 
-THUMBNAIL = 32  # pixels of a side, to which images are resized to compare them
+THUMBNAIL = 32  # side in pixels to which images are resized for a comparison
 
 
 def mean_shape_error(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = OUTER_EYE_CORNERS) -> float:
     """Return the error of a baseline that predicts the mean key-points of the training images for every test image.
 
-    All images have the same size. unit: the two points whose distance is the unit of the error. Points that are not
-    labelled are left out.
+    All images must have the same size. Points without a label are ignored. unit: the indices of the two points whose
+    distance is the unit of the error.
     """
     points = torch.stack([truth for _, batch in _batches(train) for truth in batch])
     labelled = (points[..., 2:] > 0).float()
@@ -36,7 +36,8 @@ def nearest_points_error(
 ) -> float:
     """Return the error of a baseline that copies the key-points of the training image with the nearest pixels.
 
-    All images have the same size. unit: the two points whose distance is the unit of the error.
+    All images must have the same size; other images raise PellucidError. unit: the indices of the two points whose
+    distance is the unit of the error.
     """
     images, points = (torch.cat(parts) for parts in zip(*_stacked_batches(train), strict=True))
     train_images = images.flatten(1).float()
@@ -48,7 +49,7 @@ def nearest_points_error(
 
 
 def _batches(source: KeypointSource) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """Yield the images of a few examples at a time, and their key-points (n, K, 3)."""
+    """Yield batches of at most CHUNK_SIZE examples: images, and key-points (n, K, 3)."""
     return (read_chunk(source, start) for start in range(0, len(source), CHUNK_SIZE))
 
 
@@ -60,10 +61,10 @@ def _stacked_batches(source: KeypointSource) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def evaluate_nearest_objects(train: DetectionFolder, test: DetectionFolder) -> Results:
-    """Evaluate a baseline: the objects of the training image with the nearest pixels as detections, each with score 1.
+    """Evaluate a baseline that detects the objects of the training image with the nearest pixels, each with score 1.
 
-    Images are compared at 32 x 32 pixels; boxes and masks are stretched with the image. A detector that has learned
-    only the layout of the images reaches about this result.
+    Images are compared at 32 x 32 pixels; boxes and masks are rescaled to the size of the test image. A detector that
+    has learned only the layout of the images reaches about this result.
     """
     thumbnails = torch.stack([_thumbnail(train.example(k)[0]) for k in range(len(train))])
     detections, objects = [], []

@@ -1,8 +1,9 @@
-"""Draw good, mediocre and wrong colours: `python -m benchmarks.colour_strip MODEL --data DIR ... --out FILE`.
+"""Draw a strip of photos colorized well and badly: `python -m benchmarks.colour_strip MODEL --data DIR ... --out FILE`.
 
-Photos are drawn evenly from folders, such as those that the model's training never saw. They are ranked by how much
-closer to the true colours than grey the model's are, in the mean CIEDE2000; the strip shows the best, those in the
-middle and the worst, so that nobody chooses. The gain of each photo is printed.
+Photos are taken at even intervals from each folder, for example from folders that the model was not trained on. The
+gain of a photo is the mean CIEDE2000 difference of the grey image from the true colours minus that of the colorized
+image. The strip shows the photos with the largest, the middle and the smallest gains, so no photo is chosen by hand.
+The gain of each photo is printed.
 """
 
 import argparse
@@ -26,7 +27,7 @@ GROUP_TITLES = ("good", "mediocre", "wrong")
 
 
 class Photo(NamedTuple):
-    """A photo in grey, colorized and in true colours, and by how much CIEDE2000 colorizing makes it closer to these."""
+    """A photo: its grey, colorized and true images (3, H, W), and the gain of colorizing in mean CIEDE2000."""
 
     name: str
     pictures: tuple[Tensor, Tensor, Tensor]
@@ -34,7 +35,7 @@ class Photo(NamedTuple):
 
 
 def rank_photos(folders: list[str], colorizer: Colorizer, grey: Colorizer, n: int) -> list[Photo]:
-    """Return n photos, drawn evenly from each folder, the best first."""
+    """Return n photos, taken at even intervals from each folder, sorted by descending gain."""
     photos: list[Photo] = []
     for number, folder in enumerate(folders):
         n_of_folder = n // len(folders) + (number < n % len(folders))
@@ -51,7 +52,7 @@ def rank_photos(folders: list[str], colorizer: Colorizer, grey: Colorizer, n: in
 
 
 def strip_png(ranked: list[Photo], per_group: int) -> bytes:
-    """Return the picture as PNG: `per_group` photos of each group, a column for each photo."""
+    """Return the strip as PNG: `per_group` photos of each group, one column per photo."""
     if len(ranked) < len(GROUP_TITLES) * per_group:
         raise SystemExit(
             f"{len(ranked)} photos are too few for {len(GROUP_TITLES)} groups of {per_group}; give more, or --each"

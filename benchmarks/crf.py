@@ -1,10 +1,9 @@
-"""The fraction of pixels that the dense CRF gives another class than sums over all pairs of pixels do.
+"""Compare the dense CRF with exact sums over all pairs of pixels: `python -m benchmarks.crf`, about two minutes.
 
-Run by `python -m benchmarks.crf`, in about two minutes.
-
-Pictures of CamVid's `val`, reduced so that all pairs fit into memory, with the probabilities of the shipped `camvid`;
-and small drawn pictures of two halves with noise, with random probabilities. Each with the weights 1 and 4 of
-`pellucid segment --crf`, with the authors' 3 and 10, and with the authors' kernels, which are for larger pictures.
+The result is the fraction of pixels to which the two assign different classes. The images are those of CamVid's `val`,
+reduced so that all pairs fit into memory, with the probabilities of the shipped model `camvid`; and small drawn images
+of two halves with noise, with random probabilities. Each image is used with the weights 1 and 4 of
+`pellucid segment --crf`, with the authors' weights 3 and 10, and with the authors' kernels, made for larger images.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,14 +19,14 @@ from pellucid.tasks.segment.crf import ITERATIONS, PUBLISHED_KERNELS, CrfKernels
 from pellucid.tasks.segment.segmenter import Segmenter
 
 Example = tuple[Tensor, Tensor]  # probabilities (C, H, W) and image (3, H, W)
-REDUCTION, N_PICTURES, N_SEEDS = 5, 10, 5  # pictures of 360 x 480 to 72 x 96
+REDUCTION, N_PICTURES, N_SEEDS = 5, 10, 5  # 360 x 480 pixels become 72 x 96
 SIDES = (16, 32)
-NOISE_LEVELS = (4.0, 8.0, 12.0, 20.0)  # standard deviations, in 0 to 255
+NOISE_LEVELS = (4.0, 8.0, 12.0, 20.0)  # standard deviations, of pixel values from 0 to 255
 CLASSES = 4
 
 
 def mean_field(p: Tensor, image: Tensor, kernels: CrfKernels) -> Tensor:
-    """Return the marginals (C, H, W) with both kernels between all pairs of pixels; p: (C, H, W)."""
+    """Return the marginals (C, H, W), with both kernels summed over all pairs of pixels; p: (C, H, W)."""
     height, width = image.shape[1:]
     pixels = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()  # (H W, 2)
     squared_distances = torch.cdist(pixels, pixels, compute_mode="donot_use_mm_for_euclid_dist").square_()
@@ -52,7 +51,7 @@ def mean_field(p: Tensor, image: Tensor, kernels: CrfKernels) -> Tensor:
 
 
 def camvid_examples() -> list[Example]:
-    """Return reduced pictures of CamVid's `val` with the probabilities of the shipped model."""
+    """Return reduced images of CamVid's `val` with the probabilities of the shipped model."""
     segmenter = Segmenter(Model.load(weights_file("camvid")))
     files = sorted((data_root() / "camvid" / "val").glob("*.jpg"))
     examples: list[Example] = []
@@ -66,7 +65,7 @@ def camvid_examples() -> list[Example]:
 
 
 def drawn_examples(side: int, noise: float) -> list[Example]:
-    """Return pictures of two halves of different colours with noise, and random probabilities."""
+    """Return square images of two halves of different colours with noise, and random probabilities."""
     examples: list[Example] = []
     for seed in range(N_SEEDS):
         rng = torch.Generator().manual_seed(seed)
@@ -80,13 +79,13 @@ def drawn_examples(side: int, noise: float) -> list[Example]:
 
 
 def different_fraction(p: Tensor, image: Tensor, kernels: CrfKernels) -> float:
-    """Return the fraction of pixels that the approximation gives another class."""
+    """Return the fraction of pixels to which `dense_crf` assigns another class than `mean_field`."""
     approximate, exact = (marginals(p, image, kernels).argmax(0) for marginals in (dense_crf, mean_field))
     return float((approximate != exact).float().mean())
 
 
 def result_line(name: str, examples: Iterable[Example], kernels: Callable[[Tensor], CrfKernels]) -> str:
-    """Return one line: the mean and the largest fraction of a picture."""
+    """Return one line: the mean and the maximum of the images' `different_fraction`, in percent."""
     fractions = [different_fraction(p, image, kernels(image)) for p, image in examples]
     return f"{name:<50} {100 * sum(fractions) / len(fractions):5.2f} %, at most {100 * max(fractions):5.2f} %"
 
@@ -98,7 +97,7 @@ def published_weights(image: Tensor) -> CrfKernels:
 
 
 def main() -> None:
-    """Print a line for each kind of pictures and kernels."""
+    """Print one line for each kind of images and each choice of kernels."""
     examples_by_kind = {"camvid, 72 x 96": camvid_examples()}
     examples_by_kind |= {
         f"two halves, {side} x {side}, noise {noise:g}": drawn_examples(side, noise)

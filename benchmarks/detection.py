@@ -1,8 +1,8 @@
-"""Time suppression and RoIAlign beside plain PyTorch expressions: `python -m benchmarks.detection`.
+"""Time NMS and RoIAlign against plain PyTorch expressions: `python -m benchmarks.detection`.
 
-RoIAlign's expressions, interpolation by indexing and by `grid_sample`, go forward and back by PyTorch's automatic
-differentiation. All run in turn in one process, on its threads; a ratio is taken within a round, so that the
-machine's drift cancels, and the middle one of all rounds counts.
+RoIAlign is written in PyTorch in two ways, interpolation by indexing and by `grid_sample`, and differentiated by
+autograd. In each round, all implementations run one after the other in one process. The ratio of two times is taken
+within a round, which cancels slow changes of the machine's speed; the median over the rounds is reported.
 """
 
 import argparse
@@ -21,18 +21,19 @@ from pellucid.ops.boxes import box_iou
 from pellucid.ops.nms import nms
 
 OUTPUT_SIZE, BIN_SAMPLES = 7, 2
-# maps (N, C, H, W), their stride, number of regions, their largest side in pixels of the map
+# shape of the maps (N, C, H, W), their stride, number of regions, largest side of a region in pixels of the map
 ROI_JOBS = {
     "bccd": ((4, 96, 30, 40), 8, 256, 12),
     "one map of stride 16": ((2, 256, 38, 50), 16, 256, 25),
     "stride 4 of 800 x 1088": ((1, 256, 200, 272), 4, 512, 28),
 }
-NMS_JOBS = {"crowded": (320, 20, 120), "random": (1000, 10, 100), "sparse": (4000, 10, 60)}  # image, smallest, largest
+# sides in pixels: of the image, of the smallest and of the largest box
+NMS_JOBS = {"crowded": (320, 20, 120), "random": (1000, 10, 100), "sparse": (4000, 10, 60)}
 NMS_BOXES, THRESHOLD = 10_000, 0.5
 
 
 def plain_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Keep the best box, drop what overlaps it, and so on."""
+    """Keep the box with the highest score, drop the boxes that overlap it, and repeat with the rest."""
     order, kept_indices = scores.argsort(descending=True, stable=True), []
     while len(order):
         kept_indices.append(order[0])
@@ -42,7 +43,7 @@ def plain_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
 
 
 def sample_positions(regions: Tensor, scale: float, size: int = OUTPUT_SIZE) -> tuple[Tensor, Tensor]:
-    """Return x and y (M, size * BIN_SAMPLES) of the samples, the centre of the first pixel at 0."""
+    """Return x and y of the samples, each (M, size * BIN_SAMPLES); the centre of the first pixel is at 0."""
     low, high = regions[:, 1:3] * scale, regions[:, 3:] * scale
     fractions = (torch.arange(size * BIN_SAMPLES) + 0.5) / (size * BIN_SAMPLES)
     xy = low[:, None] + fractions[:, None] * (high - low)[:, None] - 0.5
@@ -50,7 +51,7 @@ def sample_positions(regions: Tensor, scale: float, size: int = OUTPUT_SIZE) -> 
 
 
 def roi_align_by_index(maps: Tensor, regions: Tensor, scale: float, size: int = OUTPUT_SIZE) -> Tensor:
-    """Interpolate between four indexed pixels."""
+    """Return RoIAlign (M, C, size, size) by interpolation between four indexed pixels."""
     height, width = maps.shape[2:]
     x, y = sample_positions(regions, scale, size)
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
@@ -64,7 +65,7 @@ def roi_align_by_index(maps: Tensor, regions: Tensor, scale: float, size: int = 
 
 
 def roi_align_by_grid_sample(maps: Tensor, regions: Tensor, scale: float) -> Tensor:
-    """Interpolate by grid_sample, image after image."""
+    """Return RoIAlign (M, C, OUTPUT_SIZE, OUTPUT_SIZE) by `grid_sample`, one image at a time."""
     size = torch.tensor([maps.shape[3], maps.shape[2]])
     pooled = maps.new_empty(len(regions), maps.shape[1], OUTPUT_SIZE, OUTPUT_SIZE)
     for image in range(len(maps)):
@@ -79,14 +80,14 @@ def roi_align_by_grid_sample(maps: Tensor, regions: Tensor, scale: float) -> Ten
 
 
 def time_call(run: Callable[[], Any]) -> float:
-    """Return how long one call takes."""
+    """Return the seconds of one call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def compare(ours: Callable[[], Any], peers: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
-    """Return the median milliseconds of ours, and for each peer theirs over ours."""
+    """Return the median and minimum milliseconds of `ours`, and the median ratio of each peer's time to it."""
     for run in (ours, *peers.values()):
         run()
     rounds_seconds: list[dict[str, float]] = []
@@ -100,7 +101,7 @@ def compare(ours: Callable[[], Any], peers: dict[str, Callable[[], Any]], rounds
 
 
 def nms_job(name: str, rounds: int) -> dict[str, Any]:
-    """Time NMS of NMS_BOXES random boxes."""
+    """Return the timings of NMS of NMS_BOXES random boxes."""
     image, smallest, largest = NMS_JOBS[name]
     rng = torch.Generator().manual_seed(0)
     size = smallest + torch.rand(NMS_BOXES, 2, generator=rng) * (largest - smallest)
@@ -116,7 +117,7 @@ def nms_job(name: str, rounds: int) -> dict[str, Any]:
 
 
 def roi_job(name: str, rounds: int) -> dict[str, Any]:
-    """Time RoIAlign forward and backward."""
+    """Return the timings of RoIAlign, forward and backward."""
     shape, stride, count, largest = ROI_JOBS[name]
     rng = torch.Generator().manual_seed(0)
     maps = torch.randn(shape, generator=rng).contiguous(memory_format=torch.channels_last)
@@ -148,7 +149,7 @@ def roi_job(name: str, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all jobs and print a line, or one JSON object, for them."""
+    """Run the jobs, and print one line for each job or one JSON object for all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="run the jobs whose names contain this")

@@ -1,9 +1,9 @@
 """Train and ship the backbone: `python -m benchmarks.distil blocks chain card`, about 20 minutes on one core.
 
-A MobileNetV2 with random weights learns to compute what Keras' published MobileNetV2 computes, on pictures of small
-data sets. "blocks": each block receives the outputs of the teacher's previous block. "chain": the blocks of the shipped
-file run one after the other, and their errors are reduced together. "card": the file is measured and its card written.
-BCCD and CamVid are not used: they are the downstream benchmarks.
+A MobileNetV2 with random weights is trained to reproduce the outputs of Keras' published MobileNetV2 on images of small
+data sets. "blocks": each block receives the output of the teacher's previous block. "chain": each block receives the
+output of the student's previous block, and the sum of all blocks' errors is minimized. "card": the shipped file is
+evaluated and its model card written. BCCD and CamVid are not used because they are the downstream benchmarks.
 """
 
 import argparse
@@ -41,23 +41,23 @@ from pellucid.training.step import TrainingStep, channels_last
 
 TEACHER = "mobilenet_v2-keras-notop"
 WEIGHTS_FILE = Path(__file__).resolve().parent.parent / "pretrained" / "backbone.safetensors"
-# Pictures of each set: the folders of its training and of its held-out images, and its sampling weight.
+# For each data set: the folder of its training images, that of its held-out images, and its sampling weight.
 IMAGE_SETS = {
     "pennfudan": ("train/", "val/", 0.40),
     "cifar10": ("train/", "test/", 0.30),
     "faces": ("train/", "val/", 0.15),
     "signs": ("train/", "val/", 0.15),
 }
-MOSAIC_GRIDS = (2, 3, 4)  # pictures of CIFAR-10 along each side of a mosaic
+MOSAIC_GRIDS = (2, 3, 4)  # images of CIFAR-10 along each side of a mosaic
 MIN_SIDE_FOR_SMALL_CROPS = 200  # pixels; images whose shorter side is longer are cropped more tightly
 AUGMENTATION = Augment(
     flip=True, vertical_flip=True, mosaic=0.2, brightness=0.4, contrast=0.4, saturation=0.5, hue=0.25, fill="reflect"
 )
-MIX_FRACTION = 0.25  # of the crops, each mixed with another crop
+MIX_FRACTION = 0.25  # fraction of the crops that are mixed with another crop
 MIN_RELATIVE_VARIANCE = 1e-2  # lower bound of a channel's variance, relative to the mean variance of the channels
-CROP_BATCHES = ((128, 16), (160, 10), (192, 7))  # pixels of a side, and number of crops, of a batch
+CROP_BATCHES = ((128, 16), (160, 10), (192, 7))  # side in pixels, and number of crops in a batch
 PHASES = {"blocks": (1_500, 1e-2), "chain": (2_000, 1.5e-3)}  # steps, learning rate
-CARD_ACTION = "card"  # the action besides the phases
+CARD_ACTION = "card"  # the action that is not a phase
 WARMUP = 100  # steps
 N_REFERENCE_CROPS = 128  # crops over which the channels' variances are computed
 HELD_SIDE, HELD_COUNT = 224, 64  # held-out crops
@@ -114,12 +114,12 @@ They are all images in these folders. Digest of their names and contents, SHA-25
 
 @dataclass(frozen=True)
 class RelativeError(Loss):
-    """The squared error of each channel relative to the teacher's variance v: 1/NCHW Σ (y - t)² / v."""
+    """The mean squared error, each channel divided by the variance v of the teacher's: 1/NCHW Σ (y - t)² / v."""
 
     variance: Tensor  # (C,)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (value, dy)."""
+        """Return the loss and its gradient dy with respect to y."""
         error = y - target
         dy = error * (2 / (self.variance.view(1, -1, 1, 1) * y.numel()))
         return (error * dy).sum() / 2, dy
@@ -127,7 +127,7 @@ class RelativeError(Loss):
 
 @dataclass(frozen=True)
 class Blocks(Objective):
-    """The blocks of a student; the targets of a batch are the teacher's outputs of each block.
+    """The objective of a student's blocks; the targets of a batch are the outputs of the teacher's blocks.
 
     chained: whether each block receives the output of the student's previous block, not the teacher's.
     """
@@ -142,11 +142,11 @@ class Blocks(Objective):
         return self.blocks
 
     def with_nets(self, nets: Mapping[str, Layer]) -> "Blocks":
-        """Return the objective of other blocks."""
+        """Return the objective with other blocks."""
         return replace(self, blocks=nets)
 
     def fused(self) -> "Blocks":
-        """Return the objective of the blocks in fused forms."""
+        """Return the objective with the blocks in their fused form."""
         return self.with_nets({name: fuse(block, need_dx=self.chained) for name, block in self.blocks.items()})
 
     def predict(self, params: Params, images: Any) -> Any:
@@ -176,7 +176,7 @@ class Blocks(Objective):
 def blocks_of(net: Layer, params: Params) -> tuple[dict[str, Layer], Params]:
     """Return the blocks of MobileNetV2's features by name, and their parameters.
 
-    The stem belongs to the first block: alone it would be a linear regression of the images.
+    The stem is part of the first block; as a block of its own it would be fitted as a linear regression on the images.
     """
     assert isinstance(net, Sequential)
     first_block = ("stem", "stage1")
@@ -246,7 +246,7 @@ def _index(count: int, rng: torch.Generator) -> int:
 
 
 class PretrainedBlocks:
-    """MobileNetV2 with trained weights, by name as for `start.weights`, in the form of inference."""
+    """The blocks of a MobileNetV2 with trained weights, compiled for inference. name: as in `start.weights`."""
 
     def __init__(self, name: str) -> None:
         net, trained = trained_network(name, "mobilenet_v2")
@@ -256,13 +256,13 @@ class PretrainedBlocks:
         self.mean, self.std = trained.mean, trained.std
 
     def batch(self, images: Tensor) -> Batch:
-        """Return the standardized images (N, 3, H, W), and the outputs of each block."""
+        """Return the standardized images (N, 3, H, W), with the output of each block as the targets."""
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         x = y = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
         return Batch(x, [y := run(y) for run in self.block_functions.values()])
 
     def losses(self, images: Tensor) -> dict[str, Loss]:
-        """Return the loss of each block, by the variances of its channels over images."""
+        """Return the loss of each block, relative to the variances of its channels over the images."""
         losses: dict[str, Loss] = {}
         for name, y in zip(self.block_functions, self.batch(images).targets, strict=True):
             variance = y.var((0, 2, 3))
@@ -273,7 +273,7 @@ class PretrainedBlocks:
 def train(phase: str, teacher: PretrainedBlocks, pictures: Pictures) -> None:
     """Train the features of a MobileNetV2 on the teacher's outputs, and write the file every LOG_INTERVAL steps.
 
-    phase: "blocks" begins with random weights, "chain" with those of the file.
+    phase: "blocks" starts from random weights, "chain" from the weights in the file.
     """
     chained, (steps, lr) = phase != "blocks", PHASES[phase]
     rng = torch.Generator().manual_seed([*PHASES].index(phase))
@@ -294,7 +294,7 @@ def train(phase: str, teacher: PretrainedBlocks, pictures: Pictures) -> None:
 def write_student(params: Params) -> None:
     """Write the shipped file: a model that outputs feature maps."""
     net = Sequential(features=features(mobilenet_v2(epsilon=KERAS_EPSILON, pad="same")), head=Identity())
-    half = [0.5] * 3  # as for the teacher
+    half = [0.5] * 3  # mean and standard deviation of the teacher's preprocessing
     model = Model(net, Quadratic(), input_shape=(3, None, None), preprocess={"mean": half, "std": half})
     for path, tensor in flatten({"features": params}).items():
         model.weights[path].copy_(tensor)
@@ -302,7 +302,7 @@ def write_student(params: Params) -> None:
 
 
 def measure(teacher: PretrainedBlocks, pictures: Pictures) -> list[str]:
-    """Return the lines of the card's table: the errors of each block of the shipped file on held-out images."""
+    """Return the rows of the card's table: the errors of each block of the shipped file on held-out images."""
     images = pictures.crops(HELD_COUNT, HELD_SIDE, torch.Generator().manual_seed(1))
     losses, teacher_outputs = teacher.losses(images), teacher.batch(images).targets
     student_outputs = PretrainedBlocks(WEIGHTS_FILE.stem).batch(images).targets

@@ -1,10 +1,11 @@
-"""Two processes against one, beside PyTorch's DistributedDataParallel.
+"""The efficiency of two processes, of Pellucid and of PyTorch's DistributedDataParallel (DDP).
 
 `python -m benchmarks.distributed [NETWORK ...]`.
 
-The same batch is computed by one process, and half of it by each of two, one thread each. Efficiency is the time of one
-divided by that of both together: by the processor's time, and by the clock. Rounds of all four take turns; the medians
-of the rounds' ratios are shown, and written into docs/scaling.json and docs/scaling.md.
+One process computes a training step on a batch; then each of two processes computes half of the batch, with one thread
+each. Efficiency is the time of the one process divided by the sum of both processes' times, in processor time and in
+wall-clock time. Each round runs all four cases; the medians of the rounds' ratios are printed and written to
+docs/scaling.json and docs/scaling.md.
 """
 
 import os
@@ -39,27 +40,27 @@ ROUNDS = 5
 JOBS = {
     "resnet20": Job("resnet20-16", 128, (3, 32, 32), 10, steps=8),
     "lenet": Job("lenet", 1024, (1, 28, 28), 10, steps=20),
-    "mlp": Job("mlp", 1024, (784,), 10, steps=20),  # of four million parameters
+    "mlp": Job("mlp", 1024, (784,), 10, steps=20),  # four million parameters
 }
 NETWORKS = {"resnet20": lambda: resnet20(16), "lenet": lenet, "mlp": lambda: mlp((784, 1600, 1600, 10))}
 RATIO_COLUMNS = ("ours: processor", "ours: clock", "DDP: processor", "DDP: clock", "DDP's time over ours")
-WORKER = "worker"  # the first argument of a process that torchrun starts
+WORKER = "worker"  # the first argument of the processes that torchrun starts
 Step = Callable[[], object]
 
 
 def random_batch(name: str, batch: int) -> Batch:
-    """Return a random batch for a network, the same in each process."""
+    """Return a random batch for a network, the same one in every process."""
     job, rng = JOBS[name], torch.Generator().manual_seed(0)
     return Batch(torch.rand(batch, *job.shape, generator=rng), torch.randint(0, job.classes, (batch,), generator=rng))
 
 
 def make_model(name: str) -> Model:
-    """Return a model of Pellucid with its initial weights."""
+    """Return a Pellucid model with its initial weights."""
     return Model(NETWORKS[name](), optimizer=SGD(0.01), input_shape=JOBS[name].shape, seed=0)
 
 
 def plain_step(name: str, batch: int, in_sweep: bool = True) -> Step:
-    """Return a training step of Pellucid in one process, as `fit` takes it without shards."""
+    """Return a training step of Pellucid in one process, as in `fit` without shards."""
     data, step = random_batch(name, batch), TrainingStep.of(make_model(name), batch, in_sweep=in_sweep)
     return lambda: step(data, 0.01)
 
@@ -73,7 +74,7 @@ def sharded_step(name: str, batch: int, group: Processes, bucket_mb: float = BUC
 
 
 def torch_step(name: str, batch: int, parallel: bool) -> Step:
-    """Return a training step of PyTorch on `batch` examples in each process; parallel: by DistributedDataParallel."""
+    """Return a training step of PyTorch on `batch` examples per process; parallel: whether DDP wraps the network."""
     job = JOBS[name]
     mlp_layers = nn.Linear(784, 1600), nn.ReLU(), nn.Linear(1600, 1600), nn.ReLU(), nn.Linear(1600, 10)
     net = nn.Sequential(*mlp_layers) if name == "mlp" else torch_peer.network(job, True)
@@ -94,7 +95,7 @@ def torch_step(name: str, batch: int, parallel: bool) -> Step:
 
 
 def step_of(side: str, name: str, count: int) -> Step:
-    """Return the step of one of `count` processes."""
+    """Return the training step of one of `count` processes; side: "ours" or "ddp"."""
     group, batch = processes(), JOBS[name].batch // count
     if side == "ddp":
         return torch_step(name, batch, parallel=count > 1)
@@ -102,7 +103,7 @@ def step_of(side: str, name: str, count: int) -> Step:
 
 
 def run_worker(side: str, name: str) -> None:
-    """Print the processor's seconds and those of the clock for some steps in this process."""
+    """Run the job's steps in this process, and print their processor seconds and wall-clock seconds."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     step, steps = step_of(side, name, count), JOBS[name].steps
     with keeping_freed_memory(), torch.inference_mode(side == "ours"):
@@ -117,7 +118,7 @@ def run_worker(side: str, name: str) -> None:
 
 
 def time_steps(side: str, name: str, count: int) -> tuple[float, float]:
-    """Return the processor's seconds of all processes together, and the clock's."""
+    """Return the processor seconds summed over all processes, and the wall-clock seconds of the slowest."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     completed = subprocess.run(
         [*command, "-m", "benchmarks.distributed", WORKER, side, name],
@@ -132,7 +133,7 @@ def time_steps(side: str, name: str, count: int) -> tuple[float, float]:
 
 
 def measure_ratios(name: str) -> list[list[float]]:
-    """Return the columns of one network, see RATIO_COLUMNS: a value of each round."""
+    """Return one network's columns (RATIO_COLUMNS), each with one value per round."""
     rounds: list[list[float]] = []
     for _ in range(ROUNDS):
         seconds_of = {(side, count): time_steps(side, name, count) for side in ("ours", "ddp") for count in (1, 2)}
@@ -145,7 +146,7 @@ def measure_ratios(name: str) -> list[list[float]]:
 
 
 def main(names: Sequence[str]) -> None:
-    """Measure networks, by default all, print their medians, and write the page."""
+    """Measure the named networks (by default all), print the medians, and write the page."""
     for name in names or JOBS:
         columns = dict(zip(RATIO_COLUMNS, measure_ratios(name), strict=True))
         medians = (f"{column} {statistics.median(values):.2f}" for column, values in columns.items())

@@ -1,7 +1,7 @@
 """Divide CamVid by drive: `python -m benchmarks.drives FOLDER`, then `pellucid train camvid-fcn8 data.name=FOLDER`.
 
-CamVid's own `val` is a stretch of the drive 0016E5, of which `train` has the rest. FOLDER/val holds all images of that
-drive and FOLDER/train those of the other two, as links.
+CamVid's own `val` is a section of the drive 0016E5; the rest of that drive is in `train`. FOLDER/val contains links to
+all images of the drive 0016E5, and FOLDER/train links to the images of the other two drives.
 """
 
 import argparse

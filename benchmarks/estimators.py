@@ -1,8 +1,9 @@
-"""A grid search over a small network, in one process and in joblib's workers: `python -m benchmarks.estimators`.
+"""Time a grid search over a small network in one process and in joblib's workers: `python -m benchmarks.estimators`.
 
-Each search runs in a process of its own, first alone and then beside busy processes; with as many threads as the
-estimator chooses, and with two in each worker. Shown are the seconds of the second search in each process, whose
-workers have imported everything, and their ratio to one process with the estimator's choice.
+Each search runs in its own process, first on an idle machine and then while other processes keep the cores busy; with
+the number of threads that the estimator chooses, and with two threads in each worker. Each process runs the search
+twice. The seconds of the second search, which do not include imports, are printed, with their ratio to those of one
+process with the estimator's choice.
 """
 
 import os
@@ -20,7 +21,7 @@ TIMEOUT = 300
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """Run processes that compute without end, within the context."""
+    """Run `count` processes that compute in an endless loop while the context is open."""
     processes = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP]) for _ in range(count)]
     try:
         yield
@@ -31,7 +32,7 @@ def busy_processes(count: int) -> Iterator[None]:
 
 
 def fit_and_score(threads: str, batch_size: int, x: Any, y: Any, fold: Any) -> float:
-    """Return the score of a small network for a fold; threads: "chosen" by the estimator, or their number."""
+    """Return the test score of a small network on a fold; threads: their number, or "chosen" for the estimator's."""
     import torch
 
     from pellucid.estimators import NetworkClassifier, base
@@ -45,7 +46,7 @@ def fit_and_score(threads: str, batch_size: int, x: Any, y: Any, fold: Any) -> f
 
 
 def time_search(backend: str, jobs: int, threads: str) -> float:
-    """Return the seconds of a search whose workers are started; threads: "chosen", or the number in each worker."""
+    """Return the seconds of the second of two searches; threads: the number in each worker, or "chosen"."""
     import numpy as np
     from joblib import Parallel, delayed, parallel_config
     from sklearn.datasets import load_digits
@@ -54,7 +55,7 @@ def time_search(backend: str, jobs: int, threads: str) -> float:
     x, y = load_digits(return_X_y=True)
     x = (x / 16).astype(np.float32)
     folds = [*StratifiedKFold(3).split(x, y)]
-    tasks = [(size, fold) for size in (50, 100, 200, 400) for fold in folds]  # as GridSearchCV has them
+    tasks = [(size, fold) for size in (50, 100, 200, 400) for fold in folds]  # in the order of GridSearchCV
     seconds = 0.0
     with parallel_config(backend, n_jobs=jobs):
         for _ in range(2):

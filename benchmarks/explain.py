@@ -1,7 +1,7 @@
-"""What explanations cost, in forward passes of the same run: `python -m benchmarks.explain` writes docs/explaining.md.
+"""Measure the cost of explanations in forward passes: `python -m benchmarks.explain` writes docs/explaining.md.
 
-VGG16 with random weights on one image of 224 x 224, float32, one thread, processor time; the two sides take turns, as
-many each, and the fastest of each counts.
+The network is VGG16 with random weights, on one image of 224 x 224, in float32 with one thread, in processor time. A
+forward pass and a method run alternately, equally often, and the minimum time of each is used.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from pellucid.run.folder import processor
 from pellucid.sweep import forward
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explaining.md"
-TURNS, OCCLUSION_TURNS = 7, 3  # of each side; every position on its own takes minutes
+TURNS, OCCLUSION_TURNS = 7, 3  # runs of each side; occlusion by one position at a time takes minutes
 STRIDE, TARGET_CLASS = 8, 3
-MAX_FORWARD_PASSES = 2.2  # forward passes, of what takes one pass forward and one back
+MAX_FORWARD_PASSES = 2.2  # limit for methods that consist of one forward and one backward pass
 METHODS: tuple[tuple[str, dict[str, Any], float | None], ...] = (
     ("saliency", {}, MAX_FORWARD_PASSES),
     ("input_x_gradient", {}, MAX_FORWARD_PASSES),
@@ -86,7 +86,7 @@ def time_call(run: Callable[[], object]) -> float:
 
 
 def alternating(run_first: Callable[[], object], run_second: Callable[[], object], turns: int) -> tuple[float, float]:
-    """Return the fastest of so many turns of each of two sides, in seconds."""
+    """Call two functions alternately, `turns` times each, and return the minimum seconds of each."""
     first_seconds, second_seconds = zip(
         *((time_call(run_first), time_call(run_second)) for _ in range(turns)), strict=True
     )
@@ -94,7 +94,7 @@ def alternating(run_first: Callable[[], object], run_second: Callable[[], object
 
 
 def method_rows(net: Layer, params: Params, x: Tensor, turns: int = TURNS) -> list[str]:
-    """Return a line of the table for each method."""
+    """Return the row of the table for each method, and print it."""
 
     def forward_pass() -> None:
         forward(net, params, x, Mode(keep=False))
@@ -119,7 +119,7 @@ def method_rows(net: Layer, params: Params, x: Tensor, turns: int = TURNS) -> li
 def occlude_one_by_one(
     net: Layer, params: Params, x: Tensor, target: int, square: int, stride: int
 ) -> tuple[Tensor, Tensor]:
-    """Return what `occlude` does of one image, score and best class (h, w), by a pass of the whole net for each."""
+    """Return `occlude` of one image, score and best class (h, w), by one forward pass for each position."""
     tops, lefts = (range(0, stride * math.ceil((size - square) / stride) + 1, stride) for size in x.shape[2:])
     scores: list[Tensor] = []
     for top in tops:
@@ -132,7 +132,7 @@ def occlude_one_by_one(
 
 
 def occlusion_section(net: Layer, params: Params, x: Tensor, stride: int = STRIDE, turns: int = OCCLUSION_TURNS) -> str:
-    """Return what hiding every part of the image costs, both ways, with the default square."""
+    """Return the section on occlusion: the times of `occlude` and of `occlude_one_by_one` with the default square."""
     square = x.shape[2] // 4
     scores: dict[str, Tensor] = {}
 

@@ -1,8 +1,8 @@
-"""Judge trained generators and colorizers and write docs/generated.md: `python -m benchmarks.generated [RUN ...]`.
+"""Evaluate generators and colorizers and write docs/generated.md: `python -m benchmarks.generated [RUN ...]`.
 
-Each RUN, the folder of a `pellucid train`, is measured by `pellucid evaluate RUN --json`. What it found goes to
-docs/generated.json at once, beside what is there of other trainings and seeds, and the page is written anew from that
-file. `--found FILE` takes the object that an earlier `pellucid evaluate RUN --json` of one RUN printed.
+Each RUN, a folder written by `pellucid train`, is evaluated by `pellucid evaluate RUN --json`. Its results are added
+to docs/generated.json as soon as they are known, and the page is rewritten from that file. `--found FILE` uses the
+JSON object that an earlier `pellucid evaluate RUN --json` printed for a single RUN.
 """
 
 import argparse
@@ -22,18 +22,18 @@ IGNORED_SETTINGS = {"recipe.seed", "recipe.threads", "train.keep"}
 HEADING = """# Results of generators and colorizers
 
 Written by `python -m benchmarks.generated RUN ...` from what `pellucid evaluate RUN --json` prints; nothing is typed by
-hand. No figure chose a model. Frechet distances are in the features of a classifier of this project, so they compare
-with each other only, and only for the same number of images.
+hand. No model was selected by these figures. Frechet distances are computed in the features of a classifier of this
+project, so they are comparable only with each other, and only for the same number of images.
 """
 
 
 def with_baseline(scores: Mapping[str, Any], name: str, baseline: str) -> str:
-    """Write a figure, and in brackets that of the baseline."""
+    """Return the text of a score, followed by that of the baseline in brackets."""
     return f"{scores[name]:.3f} ({scores[f'{name}_{baseline}']:.3f})"
 
 
 def likelihood_text(scores: Mapping[str, Any]) -> str:
-    """Write the mean log-likelihood of test images and its standard error."""
+    """Return the text of the mean log-likelihood of test images and its standard error; "-" if it is not finite."""
     parzen = scores["parzen"]
     return f"{parzen['mean']:.1f} ± {parzen['error']:.1f}" if parzen and math.isfinite(parzen["mean"]) else "-"
 
@@ -63,7 +63,7 @@ SECTIONS = {
     "ab_overlap": ("Colours of grey images", COLOUR_FIGURES),
     "psnr_flat": ("Photos of maps of labels", PHOTO_FIGURES),
     "parzen": ("Samples", SAMPLE_FIGURES),
-}  # by a key of what `pellucid evaluate` found
+}  # by a key that is present only in the results of this kind
 
 
 def main() -> None:
@@ -90,11 +90,11 @@ def record(run: Path, scores: dict[str, Any]) -> None:
 
 
 def changed_settings(name: str, run: Path) -> list[str]:
-    """Return the settings in which a run differs from the recipe of its name, as given to `pellucid train`."""
+    """Return the settings in which a run differs from the recipe `name`, as arguments of `pellucid train`."""
     trained = load_recipe(run / "recipe.toml")
     run_settings, recipe_settings = flat_settings(trained.tables()), flat_settings(load_recipe(name).tables())
     model = run_settings["objective.model"]
-    if model != recipe_settings["objective.model"]:  # the arguments in the recipe's file are for another model
+    if model != recipe_settings["objective.model"]:  # the recipe's file has the arguments of another model
         recipe_settings = flat_settings(load_recipe(name, {"objective.model": json.loads(model)}).tables()) | {
             "objective.model": ""
         }

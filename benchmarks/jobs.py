@@ -1,4 +1,4 @@
-"""The work that every peer does on one batch: a training step of plain gradient descent, or a prediction."""
+"""The jobs of the benchmark: a training step of plain gradient descent, or a prediction, on one batch."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ DETECTORS: dict[str, Callable[[], Detector]] = {
 
 @dataclass(frozen=True)
 class Job:
-    """A network, its batch and what stands for one image."""
+    """A network, its batch size, and the shapes of one input and one target."""
 
     network: str
     batch: int
@@ -32,8 +32,8 @@ class Job:
     precision: str = "float32"
     steps: int = 1  # steps in one timed burst
     inference: bool = False
-    target: tuple[int, ...] = ()  # of one image: () for a class, (H, W) for a class of each pixel
-    frozen: bool = False  # batch normalization
+    target: tuple[int, ...] = ()  # shape of the target of one image: () for a class, (H, W) for a class per pixel
+    frozen: bool = False  # whether batch normalization is frozen
 
 
 JOBS: dict[str, Job] = {
@@ -47,20 +47,20 @@ JOBS: dict[str, Job] = {
     "resnet50": Job("resnet50", 8, (3, 224, 224), 1000),
     "densenet121": Job("densenet121", 8, (3, 224, 224), 1000),
     "mobilenet_v2": Job("mobilenet_v2", 8, (3, 224, 224), 1000),
-    "fcn8": Job("fcn8", 8, (3, 180, 240), 11, target=(180, 240), frozen=True),  # as recipes/camvid-fcn8.toml trains
-    "pix2pix": Job("pix2pix", 8, (12, 128, 128), 0),  # both turns, with Adam, as recipes/camvid-photo.toml trains
+    "fcn8": Job("fcn8", 8, (3, 180, 240), 11, target=(180, 240), frozen=True),  # as in recipes/camvid-fcn8.toml
+    "pix2pix": Job("pix2pix", 8, (12, 128, 128), 0),  # both turns, with Adam, as in recipes/camvid-photo.toml
     "resnet20-16-inference": Job("resnet20-16", 128, (3, 32, 32), 10, steps=8, inference=True),
     "vgg16-inference": Job("vgg16", 16, (3, 100, 100), 1000, steps=2, inference=True),
     "resnet50-inference": Job("resnet50", 8, (3, 224, 224), 1000, steps=2, inference=True),
     "densenet121-inference": Job("densenet121", 8, (3, 224, 224), 1000, steps=3, inference=True),
     "mobilenet_v2-inference": Job("mobilenet_v2", 8, (3, 224, 224), 1000, steps=6, inference=True),
-    # Detectors as recipes/bccd-*.toml train them.
+    # Detectors, trained as in recipes/bccd-*.toml.
     **{f"detect-{name}": Job(name, 4, (3, 240, 320), 3) for name in DETECTORS},
     "detect-single_stage-1-inference": Job("single_stage", 1, (3, 240, 320), 3, steps=8, inference=True),
-    # One image at a time, as a camera gives them.
+    # One image at a time, as from a camera.
     "resnet50-1-inference": Job("resnet50", 1, (3, 224, 224), 1000, steps=5, inference=True),
     "mobilenet_v2-1-inference": Job("mobilenet_v2", 1, (3, 224, 224), 1000, steps=20, inference=True),
-    # Networks of other people, opened.
+    # Networks defined in PyTorch, opened by `pellucid.open`.
     **{
         f"opened-{name}{end}": Job(f"opened-{name}", batch, (3, 224, 224), 1000, inference=bool(end))
         for name, batch in (("resnet18", 8), ("convnext_tiny", 4), ("efficientnet_b0", 8), ("vit_b16", 2))
@@ -71,7 +71,7 @@ JOBS: dict[str, Job] = {
 
 
 def scenes(job: Job) -> Batch:
-    """Return images of noise with 15 objects each, rectangles as their masks are."""
+    """Return a batch of noise images with 15 objects each, whose masks are the rectangles of their boxes."""
     rng = torch.Generator().manual_seed(0)
     height, width = job.shape[1:]
     objects = []
@@ -87,7 +87,7 @@ def scenes(job: Job) -> Batch:
 
 
 def targets(job: Job) -> Tensor:
-    """Return the classes of a batch, each in turn, or of pix2pix the images that it makes."""
+    """Return the targets of a batch: the class indices in turn, or for pix2pix random images (N, 3, H, W)."""
     if job.network == "pix2pix":
         return torch.rand(job.batch, 3, *job.shape[1:], generator=torch.Generator().manual_seed(1))
     count = job.batch * math.prod(job.target)

@@ -1,10 +1,10 @@
-"""Kill trainings, conversions and reports again and again, and see that nothing is lost: `python -m benchmarks.kill`.
+"""Kill trainings, conversions and reports repeatedly, and check that nothing is lost: `python -m benchmarks.kill`.
 
-trainings: each job of TRAININGS is ended by SIGKILL at random moments between two checkpoints of the same process, and
-resumed; a run that reaches its end must have the weights of a run that nobody disturbed. The kills are spread over the
-jobs. writing: `pellucid data convert`, `pellucid compare-runs` and the last seconds of a training, in which it
-writes results and report, are killed at random moments; whole files only may remain, and a second call must succeed
-with the same result. The table is printed; the exit status is 1 if anything differs.
+Trainings: each job of TRAININGS is killed by SIGKILL at random times after a checkpoint, and resumed. A run that ends
+must have the same weights as an uninterrupted run. The kills are divided among the jobs. Writing: `pellucid data
+convert`, `pellucid compare-runs` and the last seconds of a training, in which results and report are written, are
+killed at random times. No partly written file may remain, and a second call must succeed with the same result. The
+table is printed; the exit status is 1 if any result differs.
 """
 
 import argparse
@@ -25,19 +25,19 @@ from pellucid import Augment, Conv2d, Dense, Flatten, MaxPool2d, Model, ReLU, Se
 from pellucid.data import ImageFolder, data_root
 
 PELLUCID = [sys.executable, "-m", "pellucid"]
-CHECKPOINT_SECONDS = 0.5  # between two checkpoints
+CHECKPOINT_SECONDS = 0.5  # time between two checkpoints
 COMMON_SETTINGS = ("recipe.threads=1", f"train.checkpoint_seconds={CHECKPOINT_SECONDS}")
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a training begins, and the words that resume it before `--resume RUN`; () if the same command does."""
+    """Commands of a training. resume: the words before `--resume RUN`; () if `command` also resumes a run."""
 
     command: tuple[str, ...]
     resume: tuple[str, ...] = ("train",)
 
     def command_line(self, run: Path) -> list[str]:
-        """Return the command that begins or resumes a run in `run`."""
+        """Return the command that starts or resumes the run in the folder `run`."""
         if not self.resume:
             return [*self.command, str(run)]
         if (run / "recipe.toml").exists():
@@ -63,7 +63,7 @@ TRAININGS = {
 
 
 def train_streamed(run: Path) -> None:
-    """Train or resume a small network on image files decoded on demand, and write its hash as a recipe does."""
+    """Train or resume a small network on image files decoded on demand, and write its hash to results.json."""
     blocks = {f"b{k}": Sequential(conv=Conv2d(8 << k, 3), act=ReLU(), pool=MaxPool2d(2)) for k in range(3)}
     model = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)))
     signs = data_root() / "signs"
@@ -78,21 +78,21 @@ def train_streamed(run: Path) -> None:
 
 
 def result_hash(run: Path) -> str | None:
-    """Return the hash of a finished run."""
+    """Return the hash of the weights of a finished run; None if it is not finished."""
     results = run / "results.json"
     return json.loads(results.read_text(encoding="utf-8"))["sha256"] if results.exists() else None
 
 
 def checkpoint_time(run: Path) -> int:
-    """Return the time of the last checkpoint, 0 without one."""
+    """Return the time of the last checkpoint in nanoseconds; 0 without a checkpoint."""
     last = run / "weights" / "last.safetensors"
     return last.stat().st_mtime_ns if last.exists() else 0
 
 
 def kill_between_checkpoints(command: list[str], find_run: Callable[[], Path], delay: float) -> bool:
-    """Start a training, wait for a checkpoint of this process and then `delay` seconds, and kill it.
+    """Start a training, wait for its first checkpoint and then `delay` seconds, and kill it.
 
-    Return whether it was killed; False if it ended before. Raises RuntimeError if it fails.
+    Return True if it was killed, and False if it ended before. Raises RuntimeError if it fails.
     """
     last_checkpoint = checkpoint_time(find_run())
     with tempfile.TemporaryFile() as errors:
@@ -112,11 +112,11 @@ def kill_between_checkpoints(command: list[str], find_run: Callable[[], Path], d
 
 
 def kill_trainings(name: str, kills: int, rng: random.Random, folder: Path) -> tuple[int, int, bool]:
-    """Return the number of kills of one job, of its runs, and whether all runs ended as the undisturbed one."""
+    """Return the numbers of kills and of runs of one job, and whether all runs had the expected weights."""
     training = TRAININGS[name]
 
     def run_in(out: Path) -> Path:
-        """Return the run folder in `out`, or where it will be."""
+        """Return the run folder in `out`, or its future path."""
         return next(iter(sorted(out.glob("*-1"))), out / "run-1")
 
     undisturbed = folder / name / "calm"
@@ -136,7 +136,7 @@ def kill_trainings(name: str, kills: int, rng: random.Random, folder: Path) -> t
 
 
 def tree_hash(path: Path) -> str:
-    """Return the hash of a file, or of the names and contents of the files in a folder; "" if there is nothing."""
+    """Return the hash of a file, or of the names and contents of the files in a folder; "" if there are no files."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     digest = hashlib.sha256()
     for file in files:
@@ -145,10 +145,10 @@ def tree_hash(path: Path) -> str:
 
 
 def kill_writing(name: str, command: list[str], out: Path, kills: int, rng: random.Random) -> tuple[int, bool, str]:
-    """Kill a command that writes `out`; return the kills, whether all results were whole and equal, and what was not.
+    """Kill a command that writes `out`; return the number of kills, whether all checks passed, and a message if not.
 
-    After each kill, `out` must be whole or absent, the command must succeed when it is called again, and nothing else
-    may remain beside `out`.
+    After each kill, `out` must be complete or absent, no other file may remain in its folder, and the command must
+    succeed when it is called once more.
     """
     start_time = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
@@ -180,7 +180,7 @@ def kill_writing(name: str, command: list[str], out: Path, kills: int, rng: rand
 
 
 def kill_reports(kills: int, rng: random.Random, folder: Path) -> tuple[int, bool, str]:
-    """Kill trainings while they write results and report; return the same as `kill_writing`."""
+    """Kill trainings while they write results and report; return the same values as `kill_writing`."""
     training = recipe_training("mnist-mlp", "train.epochs=1", "data.limit=500")
     undisturbed = folder / "reports" / "calm" / "mnist-mlp-1"
     subprocess.run(training.command_line(undisturbed), check=True, capture_output=True)
@@ -236,7 +236,7 @@ def main() -> int:
 
 
 def _kill_all_writing(kills: int, rng: random.Random, folder: Path) -> bool:
-    """Kill each command that writes files, and print its row."""
+    """Kill each command that writes files, print its row, and return whether all checks passed."""
     out = folder / "converted"
     out.mkdir()
     bccd = [*PELLUCID, "data", "convert", str(data_root() / "bccd"), str(out / "yolo"), "--to", "yolo"]

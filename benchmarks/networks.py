@@ -1,4 +1,4 @@
-"""The networks of the benchmark, as values of Pellucid."""
+"""The networks of the benchmark, built from Pellucid's layers."""
 
 from pellucid.combine import Parallel, Sequential
 from pellucid.combine.base import map_layers
@@ -21,7 +21,7 @@ from pellucid.models import mobilenet_v2 as zoo_mobilenet_v2
 
 
 def mlp() -> Layer:
-    """784-30-10 with sigmoids, as in Nielsen 2015, chapter 1."""
+    """Return a 784-30-10 network with sigmoids, as in Nielsen 2015, chapter 1."""
     return Sequential(
         hidden=Dense(30, init_weight="scaled"),
         act1=Sigmoid(),
@@ -45,7 +45,7 @@ def _block(channels: int, stride: int, same_shape: bool) -> Layer:
 
 
 def resnet20(width: int) -> Layer:
-    """ResNet-20 for 32x32 images (He et al. 2016, section 4.2), with projections where the shape changes."""
+    """Return ResNet-20 for 32x32 images (He et al. 2016, section 4.2), with projections where the shape changes."""
     blocks: dict[str, Layer] = {}
     for stage in range(3):
         for index in range(3):
@@ -68,7 +68,7 @@ VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)
 
 
 def vgg16(classes: int = 1000) -> Layer:
-    """VGG16 without dropout, so that every peer does the same work (Simonyan and Zisserman 2015, column D)."""
+    """Return VGG16 (Simonyan and Zisserman 2015, column D) without dropout, for equal work of all peers."""
     layers: dict[str, Layer] = {}
     for stage, widths in enumerate(VGG16, start=1):
         for index, width in enumerate(widths, start=1):
@@ -87,7 +87,7 @@ def vgg16(classes: int = 1000) -> Layer:
 
 
 def mobilenet_v2(classes: int = 1000) -> Layer:
-    """MobileNetV2 of the zoo without dropout, so that every peer does the same work."""
+    """Return the MobileNetV2 of `pellucid.models` without dropout, for equal work of all peers."""
     net = zoo_mobilenet_v2(classes)
     head = net.children["head"]
     assert isinstance(head, Sequential)
@@ -96,5 +96,5 @@ def mobilenet_v2(classes: int = 1000) -> Layer:
 
 
 def fcn8() -> Layer:
-    """FCN-8s of the zoo without dropout, so that every peer does the same work."""
+    """Return the FCN-8s of `pellucid.models` without dropout, for equal work of all peers."""
     return map_layers(zoo_fcn8(11), lambda layer: Identity() if isinstance(layer, Dropout) else layer)

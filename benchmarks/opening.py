@@ -1,7 +1,8 @@
-"""Time `pellucid.open` beside one `torch.export` of the same network: `python -m benchmarks.opening`.
+"""Time `pellucid.open` against `torch.export` of the same network: `python -m benchmarks.opening`.
 
-Opening exports the network once, and runs it and the layers on two images for a comparison, and on one of another size.
-The table says what each of these takes: least times of several calls, in turns, in seconds.
+`pellucid.open` exports the network once, and compares the network's outputs with those of the layers on two images and
+on one image of another size. The table lists the seconds of the export, of a forward pass and of `pellucid.open`: the
+minimum over ROUNDS rounds, each of which runs all three.
 """
 
 import time

@@ -1,9 +1,10 @@
 """Write the photos that the default colorizer is trained on: `python -m benchmarks.photos FOLDER`.
 
-FOLDER/train holds square crops of the training images of three sets, and FOLDER/test of their validation images: all
-of one size but those of CIFAR-10, which are copied, 2,000 of each class. A crop is anywhere and as wide as a random
-part of the image's shorter side, so that things have many sizes. Photos of `signs`, `bccd` and `pennfudan` are left for
-tests. Then: `pellucid train cifar-colorize data.name=FOLDER data.size=64 ...`.
+FOLDER/train contains photos from the training images of three data sets, and FOLDER/test from their held-out images.
+Photos of CIFAR-10 are copied, 2,000 of each class for training. Photos of the other sets are square crops, resized to
+one size. The position of a crop is random, and its side a random fraction of the image's shorter side, which varies the
+sizes of objects. Photos of `signs`, `bccd` and `pennfudan` are left for tests.
+Then: `pellucid train cifar-colorize data.name=FOLDER data.size=64 ...`.
 """
 
 import argparse
@@ -17,10 +18,10 @@ from PIL import Image
 from pellucid.data import CATALOGUE, data_root
 from pellucid.data.tree import Tree, open_tree
 
-SOURCES = "CIFAR-10, faces and CamVid"  # what the photos are from, for the card of a model
-SIZE = 64  # pixels
+SOURCES = "CIFAR-10, faces and CamVid"  # sources of the photos, for the card of a model
+SIZE = 64  # side of a crop in pixels
 IMAGES_PER_CLASS = {"train": 2_000, "test": 100}  # images of each class of CIFAR-10
-# Images of each set, by the beginning of their names, crops of each, and the least fraction of the shorter side.
+# For each set: its name, the prefix of its images, crops per image, and the smallest fraction of the shorter side.
 CROPPED_SETS = {
     "train": (("faces", "train/", 2, 0.7), ("camvid", "train/", 16, 0.4)),
     "test": (("faces", "val/", 1, 1.0), ("camvid", "val/", 2, 0.5)),
@@ -28,7 +29,7 @@ CROPPED_SETS = {
 
 
 def crops(image: Image.Image, count: int, min_fraction: float, rng: random.Random) -> Iterator[Image.Image]:
-    """Yield square crops of an image."""
+    """Yield `count` random square crops of an image, resized to SIZE x SIZE."""
     width, height = image.size
     for _ in range(count):
         side = round(min(width, height) * rng.uniform(min_fraction, 1))
@@ -37,12 +38,12 @@ def crops(image: Image.Image, count: int, min_fraction: float, rng: random.Rando
 
 
 def photo_names(tree: Tree, part: str) -> list[str]:
-    """Return the photos of a part of a data set."""
+    """Return the names of the photos in a part of a data set."""
     return [name for name in tree.names if f"/{part}" in f"/{name}" and name.lower().endswith((".jpg", ".png"))]
 
 
 def copy_cifar10(folder: Path, part: str, root: Path, rng: random.Random) -> int:
-    """Copy as many images of each class of CIFAR-10."""
+    """Copy IMAGES_PER_CLASS[part] random images of each class of CIFAR-10, and return their number."""
     with open_tree(root / CATALOGUE["cifar10"].path) as tree:
         by_class: dict[str, list[str]] = {}
         for name in photo_names(tree, f"{part}/"):

@@ -1,7 +1,7 @@
 """Ship a trained model and write its card: `python -m benchmarks.pretrained RUN_FOLDER|NAME ...`.
 
-A run folder's recipe names the model. The NAME of a shipped model measures it anew: what its training data look like
-(see pellucid.calibration.familiarity) and all of its card but what only the training knew, which stays as it is.
+A run folder's recipe names the model. The NAME of a shipped model evaluates it once more: its familiarity (see
+pellucid.calibration.familiarity) is fitted, and its card written, with the recipe and training line of the old card.
 The card's figures are those that `pellucid evaluate NAME --json` prints for the shipped file.
 """
 
@@ -44,9 +44,9 @@ from pellucid.tasks.segment.segmenter import is_segmenter
 from pellucid.text import aligned, plural
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_BYTES = 6_000_000  # bytes
+MAX_BYTES = 6_000_000
 MAX_COLORIZER_BYTES = 5_000_000
-MAX_FLOAT32_WEIGHTS = 1_250_000  # weights: more are shipped in float16, which keeps 11 bits of each
+MAX_FLOAT32_WEIGHTS = 1_250_000  # models with more weights are shipped in float16
 
 CARD = """# {name}
 
@@ -85,13 +85,13 @@ SHIPPED_AS = {
     "bccd-single": "bccd", "pennfudan-mask": "pennfudan", "cifar-colorize": "colorize", "faces-colorize": "colorize",
     "camvid-colorize": "colorize",
 }  # fmt: skip
-PHOTOS = "cifar10"  # whose test images measure a colorizer that learned from the training images of several sets
+PHOTOS = "cifar10"  # its test images evaluate colorizers that were trained on more than one data set
 COLOURS_MADE_FOR = """Made for photos like those of {data} (`pellucid colorize {name} PHOTO --out DIR`).
 They are resized to a shorter side of {side} pixels for the network, whose colours are then enlarged: small things share
 the colours around them. What it has not seen, such as pictures of a microscope, it may colour worse than grey.
 Colours are guesses: what has no usual colour, such as clothes and cars, mostly stays near grey, which PSNR, SSIM and
 CIEDE2000 favour."""
-MADE_FOR = {  # by the model's name, or else by that of its data
+MADE_FOR = {  # by the name of the model, or else of its data
     "camvid": "Made for road scenes seen from a car, 240x180 or somewhat larger (`pellucid segment camvid PHOTO --out "
     "DIR`); anything else\ngets these classes too. Those images are one scene of a drive that it has seen other parts "
     "of: expect less of other\ndrives. Poles and signs, a few pixels wide at this size, it mostly misses.",
@@ -145,7 +145,7 @@ def ship(run: Path) -> None:
 
 
 def measure_again(name: str) -> None:
-    """Measure a shipped model anew; what its training took, and its recipe, are those of its card."""
+    """Evaluate a shipped model once more; the recipe and the line on its training are taken from its card."""
     file = shipped_files.pretrained_file(name)
     card = file.with_suffix(".md").read_text(encoding="utf-8")
     recipe = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card, re.DOTALL)
@@ -160,7 +160,7 @@ def measure_again(name: str) -> None:
 
 
 def publish_masks(name: str, model: Model, recipe: str, training: str) -> None:
-    """Write the file and the card of a model of masks."""
+    """Write the file and the card of a segmentation model."""
     target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
     written = write_model(target, model, {})
     model = Model.load(target)
@@ -179,7 +179,7 @@ def publish_masks(name: str, model: Model, recipe: str, training: str) -> None:
 
 
 def publish_keypoints(name: str, model: Model, recipe: str, training: str) -> None:
-    """Write the file and the card of a model of key-points, beside two baselines that learn nothing."""
+    """Write the file and the card of a key-point model, with the errors of two baselines without a network."""
     target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
     written = write_model(target, model, {})
     model = Model.load(target)
@@ -197,7 +197,7 @@ def publish_keypoints(name: str, model: Model, recipe: str, training: str) -> No
 
 
 def publish_objects(name: str, model: Model, recipe: str, training: str) -> None:
-    """Write the file and the card of a detector, beside copying what the nearest training image holds."""
+    """Write the file and the card of a detector, with the results of copying the nearest training image's objects."""
     target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
     written = write_model(target, model, {})
     model = Model.load(target)
@@ -223,7 +223,7 @@ def publish_objects(name: str, model: Model, recipe: str, training: str) -> None
 
 
 def publish_colours(name: str, model: Model, recipe: str, training: str) -> None:
-    """Write the file and the card of a colorizer, beside grey; of pix2pix without its discriminator."""
+    """Write the file and the card of a colorizer, compared with grey; pix2pix is shipped without its discriminator."""
     target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
     written = write_model(target, without_discriminator(model), {})
     if written[1] > MAX_COLORIZER_BYTES:
@@ -256,7 +256,7 @@ def publish_colours(name: str, model: Model, recipe: str, training: str) -> None
 
 
 def without_discriminator(model: Model) -> Model:
-    """Return a colorizer that predicts as the generator of pix2pix does; any other model unchanged."""
+    """Return a colorizer with the predictions of pix2pix's generator; any other model unchanged."""
     objective = model.objective
     if not isinstance(objective, Pix2Pix):
         return model
@@ -272,7 +272,7 @@ def without_discriminator(model: Model) -> Model:
 
 
 def _interval(figures: dict[str, Any], prefix: str) -> str:
-    """Return the 95 % intervals of both figures, where they were measured."""
+    """Return the text of the 95 % intervals of AP50 and AP; "" if they were not computed."""
     if f"{prefix}ap_interval" not in figures:
         return ""
     spans = [" to ".join(f"{end:.2%}" for end in figures[f"{prefix}{name}_interval"]) for name in ("ap50", "ap")]
@@ -291,7 +291,7 @@ def write_card(
     unlike: str = "",
     made_for: str = "",
 ) -> None:
-    """Write the card beside a weights file; written: what `write_model` returned; the others: lines of the card."""
+    """Write the card of a weights file. written: the result of `write_model`. results, classes, unlike: its lines."""
     tables, (half, size) = tomllib.loads(recipe), written
     counts, layers = network_lines(model)
     card = CARD.format(
@@ -316,7 +316,7 @@ def write_card(
 
 
 def network_lines(model: Model) -> tuple[list[str], str]:
-    """Return the lines of a card with a model's sizes, and the list of its layers; of an objective, of its networks."""
+    """Return the card's lines on the sizes of a model, and the table of its layers, or of an objective's networks."""
     if isinstance(model.objective, Supervised):
         layers = summary(model.net, model.params, model.input_shape)
         sizes = {"parameters": layers.parameters, "multiply-adds per image": layers.multiply_adds}
@@ -327,7 +327,7 @@ def network_lines(model: Model) -> tuple[list[str], str]:
 
 
 def write_model(target: Path, model: Model, extra_tensors: dict[str, torch.Tensor]) -> tuple[bool, int]:
-    """Write a weights file; return whether it is in float16, and its size."""
+    """Write a weights file; return whether it is in float16, and its size in bytes."""
     is_half = sum(leaf.numel() for leaf in model.weights.values()) > MAX_FLOAT32_WEIGHTS
     tensors = {path: tensor.half() if is_half else tensor for path, tensor in model.weights.items()}
     write_weights(target, {**tensors, **extra_tensors}, model.about())
@@ -357,11 +357,11 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
     familiarity_images, other_images = (
         splits.test.x[::2],
         splits.test.x[1::2],
-    )  # as in a training without validation data
+    )  # split as in a training without validation data
     familiarity = fit_familiarity(
         model.net, model.params, (splits.train.x, splits.train.y), familiarity_images, model.stats
     )
-    assert familiarity is not None  # all that is shipped are classifiers of images
+    assert familiarity is not None  # all other shipped models are image classifiers
     model.familiarity = familiarity
     written = write_model(target, model, named_tensors(familiarity))
     model = Model.load(target)

@@ -1,4 +1,4 @@
-"""Show where a step's time goes, kernel by kernel: `python -m benchmarks.profile JOB ...` writes docs/profile.md."""
+"""Measure the time of each kernel in a step: `python -m benchmarks.profile JOB ...` writes docs/profile.md."""
 
 import argparse
 import os
@@ -16,13 +16,14 @@ MAX_KERNELS = 10
 HEAD = """# Where the time goes
 
 Written by `python -m benchmarks.profile {jobs}`: PyTorch's profiler over {steps}, {threads} threads,
-channels-last. Microseconds of a step that each kernel takes itself, with the profiler's own cost in them. Both sides
-spend about the same in the same convolution and pooling kernels, which bounds their ratio; the last line gives it.
+channels-last. The table lists the microseconds per step that are spent in each kernel itself, including the overhead of
+the profiler. Pellucid and PyTorch spend about the same time in the same convolution and pooling kernels, which limits
+the ratio of their times; the last line gives the limit.
 """
 
 
 def kernel_times(run: Callable[[int], None], steps: int) -> dict[str, float]:
-    """Return the microseconds that each kernel takes itself in one step."""
+    """Return the microseconds per step that are spent in each kernel itself."""
     run(5)
     with profile() as profiler:
         run(steps)

@@ -1,8 +1,8 @@
 """Train recipes over several seeds and write docs/results.md: `python -m benchmarks.results [RECIPE ...]`.
 
-`--set KEY=VALUE`, once or more, trains them with other settings; such trainings have rows of their own.
-Each training is a `pellucid train` of its own. What it reached goes to docs/results.json at once, beside what is
-there from earlier runs of the same recipe, and the table is written anew from that file.
+`--set KEY=VALUE`, which may be repeated, trains them with other settings; such trainings have separate rows.
+Each training is one call of `pellucid train`. Its results are added to docs/results.json as soon as it ends, and the
+table is rewritten from that file.
 """
 
 import argparse
@@ -39,8 +39,8 @@ MEASURES = {
     "mask_ap": "AP of masks",
     "ap": "AP",
     "accuracy": "accuracy",
-}  # of a result, the first that it has
-OTHER_MEASURES = {"ap50": "AP50", "mask_ap50": "AP50 of masks", "ap": "AP of boxes"}  # of detectors
+}  # a result is measured by the first of these keys that it has
+OTHER_MEASURES = {"ap50": "AP50", "mask_ap50": "AP50 of masks", "ap": "AP of boxes"}  # additional measures of detectors
 OTHER_TARGETS = {
     "bccd-single": {"ap50": 0.88}, "bccd-faster": {"ap50": 0.86}, "bccd-ssd": {"ap50": 0.85},
     "bccd-yolo3": {"ap50": 0.85}, "bccd-yolo1": {"ap50": 0.60},
@@ -48,11 +48,11 @@ OTHER_TARGETS = {
 }  # fmt: skip
 HEADING = """# Results
 
-Single networks on held-out images that chose nothing: the last weights of each training, or those that a validation
-part of the training images chose. Written by `python -m benchmarks.results`; nothing is typed by hand.
-For `xor` the loss is what counts: half the squared error, a mean over its four patterns.
+Results of single networks on test data, with the last weights of each training, or with the weights chosen on a
+validation part of the training images. Written by `python -m benchmarks.results`; nothing is typed by hand.
+For `xor`, the loss is the relevant measure: half the squared error, averaged over its four patterns.
 
-| recipe | command | measure | target | mean | min to max | sd | beside | mean loss | seeds | time per run | measured |
+| recipe | command | measure | target | mean | min to max | sd | others | mean loss | seeds | time per run | measured |
 |---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---|
 """
 
@@ -66,7 +66,7 @@ def main() -> None:
     args = parser.parse_args()
     names = args.recipes or [name for name in shipped_files.recipe_names() if name != "mnist-overfit-cured"]
     for name in names:
-        shipped_files.recipe_file(name)  # a wrong name is said before anything is trained
+        shipped_files.recipe_file(name)  # raises an error for a wrong name before anything is trained
     for name in names:
         for seed in map(int, args.seeds.split(",")):
             for result in train(name, args.set, seed, args.out):
@@ -77,18 +77,18 @@ def main() -> None:
 
 
 def train(name: str, settings: list[str], seed: int, out: str) -> list[dict[str, Any]]:
-    """Train a recipe with one seed; return its result, and that of the recipe that it names for comparison."""
+    """Train a recipe with one seed; return its result, and that of the recipe that its `then` names, if any."""
     start_time = time.perf_counter()
     results_of_command = run_pellucid("train", name, *settings, f"recipe.seed={seed}", "--out", out)
     results = [results_of_command, *([results_of_command.pop("then")] if "then" in results_of_command else [])]
     wall = time.perf_counter() - start_time
-    for result in results:  # of two trainings in one command, each gets its share
+    for result in results:  # the wall time of the command is divided in proportion to the training times
         result["wall"] = wall * result["seconds"] / sum(other["seconds"] for other in results)
     return results
 
 
 def run_pellucid(*words: str) -> dict[str, Any]:
-    """Return the object that `pellucid WORDS --json` prints; exit with its message if it fails."""
+    """Return the JSON object that `pellucid WORDS --json` prints; exit with its error message if it fails."""
     command = [sys.executable, "-m", "pellucid", *words, "--json"]
     completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if completed.returncode:
@@ -97,7 +97,7 @@ def run_pellucid(*words: str) -> dict[str, Any]:
 
 
 def record(name: str, settings: list[str], seed: int, result: dict[str, Any]) -> None:
-    """Add one result to docs/results.json; results of other settings in the recipe give way."""
+    """Add one result to docs/results.json; results of another version of the recipe are removed."""
     key = " ".join([name, *settings])
     recipe = recipe_digest(shipped_files.recipe_file(name))
     kept_keys = [
@@ -126,13 +126,13 @@ def recipe_digest(file: Path) -> str:
 
 
 def measure_key(result: Mapping[str, Any]) -> str:
-    """Return the key of the figure that a result is judged by."""
+    """Return the key of a result's main measure."""
     return next(key for key in MEASURES if key in result)
 
 
 @contextmanager
 def open_results(path: Path = RESULTS) -> Iterator[dict[str, Any]]:
-    """Read a file of results, and write it back; two processes take turns."""
+    """Within the context, yield the results in a file, locked for other processes, and write them back at the end."""
     path.parent.mkdir(exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -145,7 +145,7 @@ def open_results(path: Path = RESULTS) -> Iterator[dict[str, Any]]:
 
 
 def measured_with() -> dict[str, Any]:
-    """Return what the numbers were measured with, and when."""
+    """Return the date, the number of cores, the versions and the processor of a measurement."""
     machine_info = environment()
     return {
         "date": time.strftime("%Y-%m-%d"),
@@ -155,7 +155,7 @@ def measured_with() -> dict[str, Any]:
 
 
 def machine(measured: Mapping[str, Any]) -> str:
-    """Return the cores and the processor that numbers were measured with, as text."""
+    """Return the number of cores and the processor of a measurement, as text."""
     cores = measured["cores"]
     return f"{cores} core{'' if cores == 1 else 's'} of {measured['cpu']}"
 
@@ -200,7 +200,7 @@ def row(training: str, entry: dict[str, Any]) -> str:
 
 
 def other_figure(recipe: str, key: str, runs: list[dict[str, Any]]) -> str:
-    """Return another figure of a detector, such as "AP50 89.52 % (target 85.0 %)"."""
+    """Return the text of an additional measure of a detector, such as "AP50 89.52 % (target 85.0 %)"."""
     target = OTHER_TARGETS.get(recipe, {}).get(key)
     suffix = f" (target {100 * target:.1f} %)" if target is not None else ""
     return f"{OTHER_MEASURES[key]} {100 * statistics.mean(one[key] for one in runs):.2f} %{suffix}"

@@ -1,9 +1,9 @@
-"""Measure training steps and predictions of Pellucid beside its peers, and write docs/benchmarks.md: `make bench`.
+"""Measure training steps and predictions of Pellucid and its peers, and write docs/benchmarks.md: `make bench`.
 
-Every peer has a process of its own. They run in turn, a burst that does not count (while it waited, the machine may
-have put its memory aside) and one that does; each ratio is taken within a round, so that the machine's drift cancels.
-PyTorch gets its best memory format and thread count, found by a short trial; so does Pellucid's thread count. While
-they train, all run with the allocator setting that `fit` uses (pellucid/training/process.py).
+Every peer has its own process. The peers run in turn: first a burst that is not measured, because the memory of the
+waiting process may have been evicted, and then a measured burst. Each ratio is taken within a round, which cancels slow
+changes of the machine's speed. The memory format and thread count of PyTorch, and the thread count of Pellucid, are the
+fastest in a short trial. All training jobs use the allocator setting of `fit` (pellucid/training/process.py).
 """
 
 import argparse
@@ -23,11 +23,11 @@ from pellucid.training.device import usable_precision
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ROUNDS = 9
 ZOO = ("resnet50", "densenet121", "mobilenet_v2")  # large networks, which Keras compiles for minutes
-PAUSE_SECONDS = 0.25  # seconds before a burst, in which the threads of the process before stop waiting for work
+PAUSE_SECONDS = 0.25  # before a burst, until the threads of the previous process stop spinning
 
 
 class Worker:
-    """A peer's process."""
+    """The process of a peer, which runs `benchmarks.worker`."""
 
     def __init__(self, peer: str, job: str, threads: int) -> None:
         self.peer, self.threads = peer, threads
@@ -41,7 +41,7 @@ class Worker:
         )
 
     def burst(self, steps: int) -> float:
-        """Return the seconds of a step, in a burst after one that brings the process back to life."""
+        """Return the seconds per step of a burst, after one burst that is not measured."""
         time.sleep(PAUSE_SECONDS)
         self.ask(str(steps))
         return self.ask(str(steps)) / steps
@@ -64,7 +64,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Figure:
-    """One peer on one job: seconds a step over the rounds, ratios to Pellucid's, bytes of process and of tensors."""
+    """One peer on one job. seconds: per step, by round. ratios: to Pellucid's. memory, tensors: bytes, see worker."""
 
     peer: str
     variant: str
@@ -76,7 +76,7 @@ class Figure:
 
 
 def fastest(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str, int]:
-    """Return the candidate whose middle burst of a short trial is fastest."""
+    """Return the candidate with the smallest median time per step in a short trial."""
     workers = [Worker(peer, name, threads) for peer, threads in candidates]
     times: dict[Worker, list[float]] = {worker: [] for worker in workers}
     for _ in range(9 if job.steps > 20 else 3):
@@ -89,10 +89,10 @@ def fastest(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str
 
 
 def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
-    """Return what is tried for each peer."""
+    """Return the variants to try for each peer: (name of the worker's peer, threads)."""
     images = len(job.shape) == 3
     threads = [1, cores] if job.network in ("mlp", "lenet") else [cores]
-    is_opened = job.network.startswith("opened-")  # written by others, in one form
+    is_opened = job.network.startswith("opened-")  # defined by transformers, so it has no in-place form
     formats = ["torch", "torch-nchw"] if images and job.precision == "float32" else ["torch"]
     if job.network in DETECTORS:
         return {"Pellucid": [("pellucid", cores)]} | ({} if job.inference else {"PyTorch": [("torch", cores)]})
@@ -115,7 +115,7 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
 
 
 def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> list[Figure]:
-    """Run one job over all peers."""
+    """Run one job with all peers, and return their figures. peers: parts of names; all peers if empty."""
     selected = {}
     for peer, variants in candidates(job, cores).items():
         if not peers or peer == "Pellucid" or any(word.lower() in peer.lower() for word in peers):

@@ -1,8 +1,9 @@
 """Train an epoch on a folder of many images: `python -m benchmarks.stream [--images 50000] [--data ROOT]`.
 
-The folder holds copies of the CIFAR-10 training images of the data root. Each training runs in a process of its own:
-once streamed from the files, once with the same images in memory. Printed are the images per second and the most
-resident memory of each, and their ratio; the exit status is 1 above 1.5 GB or below 0.9 times the speed.
+The folder contains copies of the CIFAR-10 training images of the data root. Two trainings run in separate processes:
+one streams the images from the files, the other has the same images in memory. The images per second and the peak
+resident memory of both are printed, and the ratio of the speeds. The exit status is 1 if the streamed training uses
+more than 1.5 GB, or has less than 0.9 times the speed of the other.
 """
 
 import argparse
@@ -17,15 +18,15 @@ from pathlib import Path
 
 from pellucid.data import ImageFolder, data_root, load_folder
 
-MAX_BYTES, MIN_SPEED_RATIO = 1.5e9, 0.9  # bytes of resident memory; of the speed in memory
+MAX_BYTES, MIN_SPEED_RATIO = 1.5e9, 0.9  # limits for the streamed training
 BATCH_SIZE = 128
 
 
 def write_copies(root: Path, out: Path, count: int) -> None:
-    """Write `count` images as CLASS/IMAGE files, each image of the data as often as needed."""
+    """Write `count` images as CLASS/IMAGE files; images are repeated if there are fewer."""
     with zipfile.ZipFile(next((root / "cifar10").glob("*.zip"))) as archive:
         names = [name for name in archive.namelist() if "/train/" in f"/{name}" and name.endswith(".jpg")]
-        names.sort(key=lambda name: Path(name).name)  # the classes in turn, so that any number of images has them all
+        names.sort(key=lambda name: Path(name).name)  # the classes alternate, so any number of images has all of them
         for name in {Path(name).parent.name for name in names}:
             (out / name).mkdir()
         for k in range(count):
@@ -42,7 +43,7 @@ def train(folder: str, streamed: bool, size: int) -> None:
     open_seconds = time.perf_counter() - start
     blocks = {
         f"block{k}": Sequential(conv=Conv2d(width, 3, padding=1), norm=BatchNorm(), act=ReLU(), pool=MaxPool2d(2))
-        for k, width in enumerate((96, 192, 384))  # so wide that decoding is not the limit
+        for k, width in enumerate((96, 192, 384))  # wide enough that decoding is not the bottleneck
     }
     model = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), metrics=())
     history = model.fit(data, epochs=1, batch_size=BATCH_SIZE, augment=mirror, verbose=False)
@@ -53,7 +54,7 @@ def train(folder: str, streamed: bool, size: int) -> None:
     }))  # fmt: skip
 
 
-def mirror(x, rng):  # both trainings prepare their batches in the background
+def mirror(x, rng):  # augmentation makes both trainings prepare batches in the background
     return x.flip(3)
 
 

@@ -1,9 +1,9 @@
-"""How much a training at full speed slows down while a page of the studio watches it: `python -m benchmarks.studio`.
+"""Measure how much the studio's page slows down a training that it shows: `python -m benchmarks.studio`.
 
-Within one training, moments with and without a page take turns, so that other work on the machine disturbs both alike.
-The page lets the doctor examine the training, which is counted: a turn that ends beside it is called examined.
-Compared are the processor's seconds and those of the clock that the training takes for an epoch; the server and
-Chromium, which draws the page, need a second processor that is idle.
+Within one training, turns with and without an open page alternate, so other programs affect both equally. The page lets
+the doctor examine the training, and this cost is included; a turn that ends during an examination is called examined.
+The processor time and the wall-clock time of the training per epoch are compared. The server and Chromium, which draws
+the page, need a second processor that is idle.
 """
 
 import os
@@ -20,12 +20,12 @@ from playwright.sync_api import sync_playwright
 from pellucid.run.history import read_csv
 from tests.report.test_browser import CHROMIUM
 
-TURN_SECONDS, N_TURNS = 6.0, 4  # seconds; of each kind
-SETTLE_SECONDS = 11.0  # seconds of a turn that do not count: the page is loaded, or the training forgets it (WATCHED)
+TURN_SECONDS, N_TURNS = 6.0, 4  # turns of each kind
+SETTLE_SECONDS = 11.0  # start of a turn, not measured: the page is loaded, or the training stops counting as watched
 
 
 def next_epoch(run: Path, delay: float = 0.0) -> int:
-    """Wait for the next epoch's end, at first for some seconds; return the number of finished epochs."""
+    """Wait for `delay` seconds and then for the end of an epoch; return the number of finished epochs."""
     time.sleep(delay)
     n_epochs = len(read_csv(run / "metrics.csv"))
     while (now := len(read_csv(run / "metrics.csv"))) == n_epochs:
@@ -34,13 +34,13 @@ def next_epoch(run: Path, delay: float = 0.0) -> int:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time of a process, of all its threads."""
+    """Return the processor time of all threads of a process, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main(recipe: str, *settings: str) -> None:
-    """Print the seconds of an epoch in each turn, and the ratio of the medians."""
+    """Print the seconds per epoch in each turn, and the ratio of the medians with and without the page."""
     times: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         command = [sys.executable, "-m", "pellucid", "studio", name, "--no-open", "--port", "0"]

@@ -1,7 +1,7 @@
-"""How long a drawing takes to become bars while 50 clients draw twice a second: `python -m benchmarks.studio_clients`.
+"""Measure the studio's response time to drawings of 50 clients, two per second: `python -m benchmarks.studio_clients`.
 
-Printed is the time from a client's message to the server's whole answer, which the clients measure in a process of
-their own on the same machine.
+It is the time from a client's message with a drawing to the server's complete response with the predictions. The
+clients measure it in this process, and the server runs in another process on the same machine.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ N_CLIENTS, PERIOD_SECONDS, SECONDS, WARM_SECONDS = (
     0.5,
     20.0,
     5.0,
-)  # seconds between two drawings; of all; that do not count
+)  # PERIOD_SECONDS: between two drawings of a client; WARM_SECONDS: start of SECONDS, not measured
 PICTURE = torch.randint(256, (28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
 async def draw(server: Server, model: str, number: int) -> list[float]:
-    """Draw until the time is over; return the seconds of each drawing."""
+    """Send drawings for SECONDS; return the response times in seconds. number: the index of the client."""
     first_pause, seconds = random.Random(number).random() * PERIOD_SECONDS, list[float]()
     async with server.connect() as tab:
         await tab.send(pack("draw.open", 1, {"model": model}, {}))
@@ -44,7 +44,7 @@ async def draw(server: Server, model: str, number: int) -> list[float]:
 
 
 async def draw_all(server: Server, model: str, clients: int) -> list[float]:
-    """Return the seconds of the drawings of all clients."""
+    """Return the response times of all clients, which draw simultaneously, in seconds."""
     return [
         seconds
         for client_seconds in await asyncio.gather(*(draw(server, model, k) for k in range(clients)))
@@ -53,7 +53,7 @@ async def draw_all(server: Server, model: str, clients: int) -> list[float]:
 
 
 def main(*models: str) -> None:
-    """Print the median and the 99th percentile for one client and for all."""
+    """Print the median and the 99th percentile of the response times with one client and with N_CLIENTS."""
     for model in models:
         for clients in (1, N_CLIENTS):
             with studio() as started:

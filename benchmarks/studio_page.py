@@ -1,8 +1,8 @@
-"""How soon the studio's page is usable, and the longest tasks of its main thread: `python -m benchmarks.studio_page`.
+"""Measure the loading time of the studio's page and the long tasks of its main thread.
 
-The seconds are those from the server's printed address until headless Chromium, which runs already, shows a network's
-answer. Tasks are counted while a mouse draws, hovers neurons and steps through the passes; the browser reports those
-above 50 ms.
+`python -m benchmarks.studio_page [MODEL ...]`. The loading time is the time from the server's printed address until a
+headless Chromium, already started, shows a network's output. Long tasks are those above 50 ms; they are recorded while
+the page is loaded, and while a mouse draws, hovers over neurons and steps through the forward and backward passes.
 """
 
 import sys
@@ -20,7 +20,7 @@ new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((on
 
 
 def draw(page: Page) -> None:
-    """Draw a 3 with the mouse, move over the network's drawing, and step through the passes, forward and back."""
+    """Draw a 3 with the mouse, move over the drawing of the network, and step through the passes in both orders."""
     box = page.locator("#pad").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + THREE[0][0] * box["width"], box["y"] + THREE[0][1] * box["height"])
@@ -38,7 +38,7 @@ def draw(page: Page) -> None:
 
 
 def main(*models: str) -> None:
-    """Print the seconds until the page answers, and the long tasks of loading and of drawing."""
+    """Print the loading time of the page, and the durations of the long tasks during loading and drawing, by model."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for model in models:

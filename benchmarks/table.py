@@ -1,4 +1,4 @@
-"""The benchmark's page, written from its figures."""
+"""docs/benchmarks.md, written from the figures of the benchmark."""
 
 import importlib.metadata
 import platform
@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.jobs import JOBS
 from benchmarks.results import machine, measured_with
 
-# What issue and design ask for against PyTorch: (speed at least, peak memory at most)
+# Targets against PyTorch: (smallest ratio of times, largest ratio of tensor memory)
 TARGETS: dict[str, tuple[float, float]] = {
     "mlp-10": (3.0, 0.85),
     "lenet-16": (1.3, 0.85),
@@ -20,43 +20,44 @@ TARGETS: dict[str, tuple[float, float]] = {
     "mobilenet_v2": (1.05, 0.85),
     "pix2pix": (0.95, 0.85),
 }
-# What is asked of mixed precision: ratio to PyTorch under autocast, and to PyTorch in float32
+# Targets of mixed precision: ratio of times to PyTorch under autocast, and to PyTorch in float32
 BF16_TARGETS: dict[str, tuple[float, float]] = {"resnet20-64-bf16": (1.0, 2.0)}
 PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn", "onnxruntime")
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; nothing here is typed by hand. Each job tells when and on what it was measured: figures of
-different jobs may be of different machines, those of one job are of one run.
+Written by `make bench`; nothing here is typed by hand. Each job states when and on which machine it was measured. The
+figures of one job are from one run; different jobs may have been measured on different machines.
 
-One training step of plain gradient descent on one batch, float32 unless the name says bf16, or where the name says
-inference the outputs for one batch: `Model.predictor()`, which folds once, beside the reference definition under
-`torch.inference_mode`. Every peer runs in a process of its own with its best memory format and thread count; bursts
-alternate, and a ratio compares two bursts of the same round. **Ratio** is the peer's time over Pellucid's: above 1,
-Pellucid is faster. **Tensors** is the most memory that the tensors of one step take at one time, beyond parameters
-and data, as PyTorch's profiler counts it; **process** is how far the resident memory of the process rose above what
-it was before the first step, with all that allocators, threads and compilers keep. Their ratios are Pellucid's over
+A job is one training step of plain gradient descent on one batch, in float32 unless its name contains bf16. If its name
+contains inference, a job is the computation of the outputs for one batch. There, `Model.predictor()`, which folds
+normalization into convolutions beforehand, is compared with the reference definition under `torch.inference_mode`.
+Every peer runs in its own process with its best memory format and thread count. Bursts of the peers alternate, and a
+ratio compares two bursts of the same round. **Ratio** is the peer's time divided by Pellucid's: above 1, Pellucid is
+faster. **Tensors** is the peak memory of the tensors of one step without parameters and data, measured by PyTorch's
+profiler. **Process** is the increase of the resident memory of the process over its value before the first step,
+including everything that allocators, threads and compilers keep. The ratios of memory are Pellucid's value divided by
 the peer's: below 1, Pellucid needs less.
-"PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it;
-"PyTorch, compiled" is the first of them under `torch.compile`, channels-last; "onnxruntime" runs the ONNX file that
-Pellucid exports. In training every peer has the allocator setting that `fit` uses (pellucid/training/process.py:
-freed memory stays in the process), which any user of PyTorch can have; in inference none has.
-Where a target is missed, docs/profile.md shows the kernels.
+"PyTorch, in place" is the same network with in-place ReLU and residual sums, as in torchvision; "PyTorch, compiled" is
+the network of "PyTorch" under `torch.compile`, channels-last; "onnxruntime" runs the ONNX file that Pellucid exports.
+In training, every peer uses the allocator setting of `fit` (pellucid/training/process.py: freed memory stays in the
+process), which is available to all users of PyTorch; in inference, no peer uses it.
+If a target is missed, docs/profile.md shows the kernels.
 """
-# Said of training jobs without PyTorch compiled, which came to the peers together with the setting.
+# For training jobs without the peer "PyTorch, compiled", which was added together with the allocator setting.
 UNEQUAL_NOTE = (
-    "These figures are of before the peers had the allocator setting, to which most of the advantage on convolutional "
-    "networks is due: expect a lower ratio."
+    "These figures were measured before the peers used the allocator setting, to which most of the advantage on "
+    "convolutional networks is due: expect a lower ratio."
 )
 
 
 def write_table(results: dict[str, dict[str, Any]]) -> str:
-    """Return the page, of the figures of each job and what they were measured with."""
+    """Return the page; results: for each job, its figures and the conditions of the measurement."""
     return "\n".join([HEAD, *(_section(name, **results[name]) for name in JOBS if name in results)])
 
 
 def conditions() -> str:
-    """Say when and on what it is being measured."""
+    """Return the date, the machine and the versions of a measurement, as text."""
     environment = measured_with()
     installed = {one.name for one in importlib.metadata.distributions()}
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if name in installed)
@@ -107,7 +108,7 @@ def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
 def _bytes_text(peer_bytes: float, our_bytes: float, is_ours: bool) -> str:
     if peer_bytes <= 0:
         return "-"
-    if our_bytes > 100 * peer_bytes:  # nothing grew any more after what the peer did to get ready
+    if our_bytes > 100 * peer_bytes:  # the peer had allocated its memory before the first step
         return f"{peer_bytes / 2**20:.1f} MiB"
     return f"{peer_bytes / 2**20:.1f} MiB" + ("" if is_ours else f" ({our_bytes / peer_bytes:.2f})")
 

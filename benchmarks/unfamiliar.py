@@ -1,8 +1,8 @@
-"""How well the shipped models tell what they were not trained on: `python -m benchmarks.unfamiliar` writes
+"""Evaluate the familiarity distance of the shipped classifiers: `python -m benchmarks.unfamiliar` writes
 docs/unfamiliar.md.
 
-Each model's distance (`model.distance`) of its own test images, of those only that its threshold was not fitted on,
-against that of images of something else; the area under the ROC curve is scikit-learn's.
+The distances (`model.distance`) of in-distribution test images, without those that the threshold was fitted on, are
+compared with the distances of other images, by scikit-learn's area under the ROC curve.
 """
 
 import argparse
@@ -29,25 +29,27 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "unfamiliar.md"
 COUNT = 300  # images of each kind
 GREY = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "signs": (3, 64, 64)}
-GRID = 4  # patches a side
+GRID = 4  # patches along each side of an image
 HEAD = """# Unlike anything it was trained on
 
 Written by `python -m benchmarks.unfamiliar` with Pellucid {version}, PyTorch {torch}; nothing is typed by hand.
 
-A classifier gives every picture one of its classes. What the shipped models also say is how far a picture is from their
-training data, in their own features: at up to six depths, each map's mean and deviation (of Dense layers, the inputs),
-modelled by one Gaussian for each class with a shared covariance of low rank (Lee et al. 2018; Tipping and Bishop 1999).
-Each depth's Mahalanobis distance is divided by what 1 % of the training images exceed there, and the largest counts.
-Beyond a threshold, fitted so that at most 1 % of the held-out images exceed it, `predict` says "unlike anything it was
-trained on". Recipes and `gestures train` fit all this at their end, on the training images and the validation part or,
-without one, every second test image. In Python: `model.distance(x)`, `model.familiarity.threshold`.
+A classifier assigns one of its classes to every image. The shipped classifiers also compute the familiarity distance of
+an image: the distance of its features from those of the training data. The features are, at up to six depths, the mean
+and standard deviation of each feature map (the inputs of Dense layers). They are modelled by one Gaussian for each
+class with a shared covariance of low rank (Lee et al. 2018; Tipping and Bishop 1999). The Mahalanobis distance at each
+depth is divided by the value that 1 % of the training images exceed there; the largest quotient is the familiarity
+distance. If it is above a threshold, which at most 1 % of the held-out images exceed, `predict` reports "unlike
+anything it was trained on". Recipes and `gestures train` fit the Gaussians on the training images, and the threshold on
+the validation data or, without validation data, on every second test image. In Python: `model.distance(x)`,
+`model.familiarity.threshold`.
 
 ## Area under the ROC curve
 
-In-distribution test images not used for calibration against {count} others of each kind (0.5: chance; 1: perfect), and
-in brackets the share of the others that is beyond the stored threshold. Pictures of another data set are resized to the
-model's input, in grey where it takes grey. Noise is uniform, or normal around middle grey. Shuffled images are own test
-images with their pixels, or their {grid} x {grid} patches, in random order.
+In-distribution test images not used for calibration are compared with {count} other images of each kind (0.5: chance;
+1: perfect). The fraction of the other images beyond the stored threshold is in brackets. Images of another data set are
+resized to the model's input, and converted to grey if it is grey. Noise is uniform, or normal around middle grey.
+Shuffled images are the model's test images with their pixels, or their {grid} x {grid} patches, in random order.
 
 | model | {kinds} |
 |---|{rules}|
@@ -59,11 +61,11 @@ TAIL = """
 |---|---:|---:|---:|
 {alarms}
 
-## As `predict` reads a picture
+## Images preprocessed by `predict`
 
-Models of digits find the ink in a picture, crop, scale and centre it. What that leaves out (the surroundings, what is
-lighter than the ground beside dark ink, and the picture continued beyond its edges) is laid out a second time, and
-`predict` warns where either is beyond the threshold. Pictures of each kind beyond it, of {count}:
+For models of digits, `predict` finds the ink in an image, crops, scales and centres it. A second input is made of the
+rest: the surroundings, areas that are lighter than the ground around dark ink, and the continuation of the image beyond
+its edges. `predict` warns if either input is beyond the threshold. Images of each kind beyond it, of {count}:
 
 | model | {kinds} |
 |---|{rules}|
@@ -71,14 +73,15 @@ lighter than the ground beside dark ink, and the picture continued beyond its ed
 
 ## What it does not detect
 
-- What is made of the same textures: `cifar` takes hands before a plain ground for photographs like its own (the column
-  signs), and patches of its own photographs in another order for whole ones. Letters and other scripts, which are made
-  of the same strokes as digits, are not measured here; expect the models of digits to take many for familiar.
-- Something dark on plain ground, for models of digits: what is left of the photographs in the table above.
-- A wrong answer to a familiar picture: that is what the probability and "unsure" are for.
-- Pictures made to deceive (adversarial examples). Nothing is promised for these.
-- And a right answer may be called unfamiliar: a digit from another pen, scanner or program is not like MNIST's (the
-  table above), nor is one whose strokes run out of the picture, as scikit-learn's do: leave a margin.
+- Images with the same textures: hands before a plain ground (the column signs) and shuffled patches of its own
+  photographs are familiar to `cifar`. Letters and other scripts, which consist of the same strokes as digits, were not
+  measured; expect many of them to be familiar to the models of digits.
+- Dark shapes on a plain ground, for models of digits: the undetected photographs in the table above.
+- Wrong predictions for familiar images: these are indicated by the probability and "unsure".
+- Adversarial examples: no claim is made for these.
+- Conversely, an image with a right prediction may be called unfamiliar: a digit from another pen, scanner or program
+  differs from MNIST's (the table above), as does a digit that is cut off by the edge of the image, like scikit-learn's:
+  leave a margin.
 """
 PICTURE_KINDS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "CIFAR-10": lambda own, photos, rng: (photos * GREY).sum(1, keepdim=True),
@@ -112,7 +115,7 @@ def photographs(count: int = COUNT) -> Tensor:
 
 
 def other_images(model: Model, name: str) -> Tensor:
-    """Return test images of another data set in the form of the model's inputs."""
+    """Return test images of another data set, with the channels and the size of the model's inputs."""
     x = float_images(evenly_spaced(load_splits(table_for(SHAPES[name], name)).test.x))
     channels, *size = model.input_shape
     if channels == 1 and x.shape[1] == 3:
@@ -122,7 +125,7 @@ def other_images(model: Model, name: str) -> Tensor:
 
 
 def shuffled(x: Tensor, rng: torch.Generator, grid: int = 0) -> Tensor:
-    """Return images whose pixels, or patches of `grid` x `grid`, are in random order, another for each image."""
+    """Return images with their pixels (grid=0), or `grid` x `grid` patches, in a random order that differs by image."""
     if not grid:
         orders = torch.stack([torch.randperm(x[0, 0].numel(), generator=rng) for _ in x])
         return x.flatten(2).gather(2, orders[:, None].expand(-1, x.shape[1], -1)).view(x.shape)
@@ -153,7 +156,7 @@ OWN_DATA = {"MNIST": "mnist", "signs": "signs", "CIFAR-10": "cifar10"}
 
 def distances(model: Model, x: Tensor) -> np.ndarray:
     model_distances = model.distance(x)
-    assert model_distances is not None  # all that is shipped have it
+    assert model_distances is not None  # `main` skips models without familiarity
     return model_distances.numpy()
 
 
@@ -167,7 +170,7 @@ def auroc_cell(model: Model, own: np.ndarray, other: np.ndarray) -> str:
 
 
 def as_file(picture: Tensor) -> bytes:
-    """Return a picture (1 or 3, H, W) 0..1 as the bytes of a PNG file."""
+    """Return an image (1 or 3, H, W) from 0 to 1 as the bytes of a PNG file."""
     array = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
     file = io.BytesIO()
     Image.fromarray(array.squeeze()).save(file, "PNG")
@@ -183,7 +186,7 @@ def _scikit_digits() -> Tensor:
 
 
 def count_unfamiliar(model: Model, pictures: Tensor) -> int:
-    """Return how many pictures `predict` calls unfamiliar."""
+    """Return the number of images that `predict` reports as unfamiliar."""
     scores = [farthest_score(model, read_views(model, as_file(picture), "picture")) for picture in pictures.clamp(0, 1)]
     return sum(score is not None and score.unfamiliar for score in scores)
 
@@ -197,7 +200,7 @@ def main() -> None:
     photos = photographs()
     for name in shipped_files.pretrained_names():
         model, rng = Model.load(shipped_files.pretrained_file(name)), torch.Generator().manual_seed(0)
-        if model.familiarity is None:  # only classifiers have it
+        if model.familiarity is None:  # only classifiers have a familiarity
             continue
         images = own_images(model)
         own = distances(model, evenly_spaced(images, 1000))

@@ -36,10 +36,10 @@ from tests.objectives import OBJECTIVES, random_batch
 
 HEADING = """# Verification of correct networks
 
-Networks trained for one epoch, on 6,000 images of MNIST or on the 8x8 digits, and `Model.verify` on batches of four
-held-out images one after the other: every gradient as written, as trained and as predicted with. The networks are
-right, so no batch may fail; black backgrounds put many entries on kinks (ReLUs at 0, equal maxima). Written by
-`python -m benchmarks.verify`; nothing is typed by hand.
+`Model.verify` on networks that were trained for one epoch, on 6,000 images of MNIST or on the 8x8 digits. Consecutive
+batches of four held-out images are verified: every gradient in the form as written, the form for training and the form
+for inference. The networks are correct, so no batch may fail. Black backgrounds put many entries on kinks (ReLUs at 0,
+equal maxima). Written by `python -m benchmarks.verify`; nothing is typed by hand.
 
 | data | network | batches | rows | entries checked | on a kink | batches that fail | seconds |
 |---|---|---:|---:|---:|---:|---:|---:|
@@ -47,9 +47,9 @@ right, so no batch may fail; black backgrounds put many entries on kinks (ReLUs 
 OBJECTIVES_HEADING = """
 ## Objectives
 
-`Model.verify` of small detectors and generators of every family, and of two objectives that a user might write, each on
-random batches with newly drawn weights (`tests/objectives.py`): the gradients of each network, those that the objective
-passes to its networks, and those that it returns. Twelve faults that it must find are in
+`Model.verify` on small detectors and generators of every family and on two user-defined objectives, each on random
+batches with newly drawn weights (`tests/objectives.py`). It verifies the gradients of each network, the gradients that
+the objective passes to its networks, and the gradients that it returns. Twelve faults that it must find are in
 `tests/verify/test_objective.py`.
 
 | objective | batches | rows | compared with differences | batches that fail | seconds |
@@ -58,7 +58,7 @@ passes to its networks, and those that it returns. Twelve faults that it must fi
 
 
 def convnet() -> Layer:
-    """Return a network whose verification once failed on 14 of its first 20 batches."""
+    """Return a network on which an earlier version of `verify` failed on 14 of the first 20 batches."""
     return Sequential(
         conv1=Conv2d(8, 3, padding=1), norm=BatchNorm(), act1=ReLU(), pool1=MaxPool2d(2),
         conv2=Conv2d(16, 3, padding=1), act2=ReLU(), pool2=MaxPool2d(2), flat=Flatten(), drop=Dropout(0.3),
@@ -95,7 +95,7 @@ def dense_block() -> Layer:
 
 
 def contrast_net() -> Layer:
-    """Return a network whose first layer normalizes contrast, where autograd's square root of 0 has no finite slope."""
+    """Return a network with contrast normalization, where autograd has no finite derivative of the square root at 0."""
     first = {"norm": LocalContrastNorm(9), "conv": Conv2d(4, 3, padding=1), "act": ReLU(), "pool": MaxPool2d(2)}
     return Sequential(**first, norm2=LocalContrastNorm(3), flat=Flatten(), out=Dense(10))
 
@@ -116,7 +116,7 @@ def measure(data: str, name: str, batches: int) -> tuple[str, bool]:
     splits = load(data)
     x, y = splits.train.x[:6000], splits.train.y[:6000]
     net = NETWORKS[name]()
-    if name == "lenet" and data == "digits":  # whose 8x8 images are smaller than its windows
+    if name == "lenet" and data == "digits":  # the 8x8 images are too small for the windows of LeNet
         net = Sequential(conv=Conv2d(6, 3, padding=1), act=ReLU(), pool=MaxPool2d(2), conv2=Conv2d(16, 3), act2=ReLU(),
                          pool2=MaxPool2d(2), flat=Flatten(), a=Dense(32), act3=ReLU(), out=Dense(10))  # fmt: skip
     model = Model(net, classes=10, optimizer="sgd" if name == "mlp" else "adam")

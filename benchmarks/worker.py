@@ -1,8 +1,9 @@
-"""One peer in a process of its own, which waits for orders: `python -m benchmarks.worker PEER JOB THREADS`.
+"""A process that runs one job of one peer: `python -m benchmarks.worker PEER JOB THREADS`.
 
-Each line on standard input is a number of steps to run; each answer is the seconds they took. `memory` answers with
-the peak memory of a few steps above what the process held before its first one, in bytes; `tensors` with the peak of
-what PyTorch's tensors take during a step beyond parameters and data, or 0 where the peer is not built on PyTorch.
+It reads orders from standard input and prints one number for each. A number of steps: runs the steps, and prints their
+seconds. `memory`: prints the peak resident memory of a few steps minus the memory before the first step, in bytes.
+`tensors`: prints the peak memory of PyTorch's tensors during a step without parameters and data, in bytes, or 0 for
+peers that are not built on PyTorch.
 """
 
 import importlib
@@ -26,7 +27,7 @@ VARIANTS = {  # name: (channels-last, in place, compiled)
     "torch-nchw": (False, False, False),
     "torch-inplace": (True, True, False),
     "torch-compile": (True, False, True),
-    "torch-float32": (True, False, False),  # beside a job in bfloat16
+    "torch-float32": (True, False, False),  # in float32, for a job in bfloat16
 }
 
 
@@ -42,7 +43,7 @@ def make(peer: str, job: Job) -> Callable[[int], None]:
 
 
 def status_bytes(field: str) -> int:
-    """Return a field of /proc/self/status in bytes."""
+    """Return a field of /proc/self/status, such as VmRSS, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) * 1024
@@ -50,7 +51,7 @@ def status_bytes(field: str) -> int:
 
 
 def tensor_peak(run: Callable[[int], None]) -> float:
-    """Return the most bytes that tensors made during one step take at one time."""
+    """Return the peak bytes of the tensors that are allocated during one step."""
     from torch.profiler import profile
 
     run(1)
@@ -70,13 +71,13 @@ def main() -> None:
     job = JOBS[name]
     torch.set_num_threads(threads)
     if not job.inference:
-        ALLOCATOR_SETTING.enter_context(keeping_freed_memory())  # the allocator setting of `fit`, for every peer
+        ALLOCATOR_SETTING.enter_context(keeping_freed_memory())  # in training, every peer has this setting of `fit`
     run = make(peer, job)
     resident_before = status_bytes("VmRSS")
     for line in sys.stdin:
         order = line.strip()
         if order == "memory":
-            Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+            Path("/proc/self/clear_refs").write_text("5")  # reset the peak
             run(min(3, job.steps * 3))
             answer = float(status_bytes("VmHWM") - resident_before)
         elif order == "tensors":

@@ -1,1 +1,1 @@
-"""The bench of the doctor: trainings that are broken on purpose, and healthy ones."""
+"""The benchmark of `pellucid doctor`: trainings with one injected fault, and healthy trainings."""

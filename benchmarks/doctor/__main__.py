@@ -1,7 +1,7 @@
-"""Break trainings on purpose, ask the doctor, and report how often it is right: `python -m benchmarks.doctor`.
+"""Inject faults into trainings, run the doctor, and report how often it is right: `python -m benchmarks.doctor`.
 
-Each case is kept in the work folder as soon as it is known; the same command goes on where an interrupted one was, as
-long as the code is the same.
+The result of each case is stored in the work folder when the case ends. The same command resumes an interrupted run, as
+long as the code is unchanged.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: one process runs on each core
 
 from benchmarks.doctor import report
 from benchmarks.doctor.plan import faults, plan_jobs, select_faults, synthetic
@@ -63,7 +63,7 @@ def main() -> int:
         0 if args.only and args.healthy is None else args.healthy,
         args.every,
     )
-    code, known_to_git = fingerprint(), commit()  # before the hours in which either may change
+    code, known_to_git = fingerprint(), commit()  # both may change during the hours of training
     store = Store(args.out, code)
     code_version = f"{code}, commit {known_to_git}" if known_to_git else code
     for record in run_jobs([job for job in jobs if job.key not in store.records], args.jobs, run_job):
@@ -81,7 +81,7 @@ def main() -> int:
 
 
 def run_jobs(jobs: Sequence[Any], workers: int, run_job: Callable[[Any], Record]) -> Iterator[Record]:
-    """Yield the records of the jobs as they finish, and print the progress."""
+    """Yield the record of each job when it finishes, and print the progress on stderr."""
     start_time = time.monotonic()
     with ProcessPoolExecutor(max(workers, 1), get_context("spawn"), prepare) as pool:
         try:
@@ -101,14 +101,14 @@ def run_jobs(jobs: Sequence[Any], workers: int, run_job: Callable[[Any], Record]
 
 
 def command() -> str:
-    """Return the command line, without the folders of this machine."""
+    """Return the command line without --out and --docs, which name folders of this machine."""
     words = iter(sys.argv[1:])
     shown_words = [word for word in words if word not in ("--out", "--docs") or not next(words)]
     return " ".join(["python -m benchmarks.doctor", *shown_words])
 
 
 def machine(jobs: int) -> str:
-    """Return what the numbers were measured with."""
+    """Return the versions of Pellucid and PyTorch, the number of processes and the processor, for the report."""
     import torch
 
     from pellucid import __version__

@@ -9,12 +9,12 @@ from pellucid.doctor import Case
 
 @dataclass(frozen=True, eq=False)
 class Fault:
-    """A fault that is put into a training.
+    """A fault that is injected into a training.
 
-    name: the check that should report the fault; several faults may share one. about: a short description. make: a
-    function that returns the faulty case for a training configuration, which has the seed. settings: the names of the
-    training configurations that the fault can be put into, by default all. exclusion_reason: why it cannot be put into
-    the others. synthetic: whether only the history is faulty, with made-up numbers; such cases are counted separately.
+    name: the check that should report the fault; more than one fault may share a check. about: a short description.
+    make: a function that returns the faulty case for a setting, which has the seed. settings: the names of the settings
+    that the fault can be injected into, by default all. exclusion_reason: why it is not injected into the others.
+    synthetic: whether only the history is faulty, with invented numbers; such cases are counted separately.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Healthy trainings of other kinds, which no fault is put into: of these, too, the doctor should say nothing."""
+"""Healthy trainings of other kinds, without injected faults: the doctor should report nothing on these, either."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ LoadNumbers = Callable[[int], tuple[Arrays, Arrays]]
 
 @dataclass(frozen=True, eq=False)
 class Regression(Setting):
-    """A training whose targets are numbers. flat: of shape (N,) instead of (N, 1)."""
+    """A regression training. flat: whether the targets have the shape (N,) instead of (N, 1)."""
 
     numbers: LoadNumbers = friedman
     flat: bool = False
 
     def train(self) -> Case:
-        """Train, and return what the doctor is to examine."""
+        """Train, and return the case that the doctor examines."""
         pairs = [(part.x, part.y if self.flat else part.y[:, None]) for part in self.numbers(self.seed)]
         shape = tuple(pairs[0][0].shape[1:])
 
@@ -50,10 +50,10 @@ class Regression(Setting):
 
 @dataclass(frozen=True, eq=False)
 class Transferred(Setting):
-    """A new last layer on frozen features of the first five classes; the doctor is not told how it began."""
+    """A new last layer on frozen features trained on the first five classes; the case has no `begin`."""
 
     def train(self) -> Case:
-        """Train, and return what the doctor is to examine."""
+        """Train, and return the case that the doctor examines."""
         train, validation = self.parts()
         source_model = self.build(train)
         first_classes = train.subset((train.y < 5).nonzero().flatten())
@@ -78,7 +78,7 @@ def _residual(classes: int) -> Layer:
 
 
 def _halve_first_classes(data: Dataset, part: str) -> Dataset:
-    """Keep half of the examples of the first five classes."""
+    """Keep every second example of the first five classes, and all examples of the others."""
     index = torch.arange(len(data))
     return data.subset(((data.y >= 5) | (index % 2 == 0)).nonzero().flatten())
 

@@ -13,9 +13,9 @@ from pellucid.training.examples import examples
 def material(name: str, seed: int) -> tuple[Dataset, Dataset]:
     """Return training and validation data.
 
-    digits: 1,297 and 500. mnist: 3,000 and 1,000. signs: four fifths of the training data, sorted by class, and the
-    test data. places: digits in one of the four corners of an empty image, 40 classes of digit and corner. clusters:
-    2,400 and 800 points of 30 random clusters in 16 dimensions.
+    "digits": 1,297 and 500 examples. "mnist": 3,000 and 1,000 examples. "signs": four fifths of the training data,
+    sorted by class, and the test data. "places": digits in one of the four corners of an empty image, in 40 classes,
+    one for each digit and corner. "clusters": 2,400 and 800 points of 30 random clusters in 16 dimensions.
     """
     rng = torch.Generator().manual_seed(seed)
     if name == "clusters":
@@ -34,7 +34,7 @@ def material(name: str, seed: int) -> tuple[Dataset, Dataset]:
 
 @cache
 def load_parts(name: str) -> tuple[Dataset, ...]:
-    """Return a data set's parts: "digits" (one), "mnist" and "signs" (two)."""
+    """Return the parts of a data set: one of "digits", two (training and test data) of "mnist" and "signs"."""
     if name == "digits":
         from sklearn.datasets import load_digits
 
@@ -45,7 +45,7 @@ def load_parts(name: str) -> tuple[Dataset, ...]:
 
 
 def _place_in_corners(data: Dataset, rng: torch.Generator) -> Dataset:
-    """Place each digit in two of the four corners of an image of 16 x 16 pixels."""
+    """Return two images of 16 x 16 pixels for each digit, with the digit in two different corners."""
     x, y = data.x.repeat(2, 1, 1, 1), data.y.repeat(2)
     corner = torch.cat([order := torch.randint(0, 4, (len(data),), generator=rng), (order + 1) % 4])
     placed = torch.zeros(len(x), 1, 16, 16, dtype=x.dtype)
@@ -56,7 +56,7 @@ def _place_in_corners(data: Dataset, rng: torch.Generator) -> Dataset:
 
 
 def _clusters(rng: torch.Generator) -> tuple[Dataset, Dataset]:
-    """Draw points around 30 centres."""
+    """Return 2,400 and 800 points, normally distributed around 30 centres; the centre is the class."""
     centres = 1.5 * torch.randn(30, 16, generator=rng)
     y = torch.randint(0, 30, (3200,), generator=rng)
     x = centres[y] + torch.randn(len(y), 16, generator=rng)
@@ -65,7 +65,7 @@ def _clusters(rng: torch.Generator) -> tuple[Dataset, Dataset]:
 
 
 def friedman(seed: int) -> tuple[Arrays, Arrays]:
-    """Return 2,000 and 600 examples of 10 numbers and a noisy function of 5 of them (Friedman 1991, equation 61)."""
+    """Return 2,000 and 600 examples: 10 numbers, and a noisy function of 5 of them (Friedman 1991, equation 61)."""
     from sklearn.datasets import make_friedman1
 
     x, y = make_friedman1(2600, noise=1.0, random_state=seed)
@@ -74,7 +74,7 @@ def friedman(seed: int) -> tuple[Arrays, Arrays]:
 
 
 def rotated_digits(seed: int) -> tuple[Arrays, Arrays]:
-    """Return 3,000 and 1,000 rotated digits of MNIST; the target is the rotation, from -1 to 1 for 45 degrees."""
+    """Return 3,000 and 1,000 rotated digits of MNIST; the target is the rotation: 1 is 45 degrees, -1 is -45."""
     rng = torch.Generator().manual_seed(seed)
     train, validation = material("mnist", seed)
     return _rotate(train, rng), _rotate(validation, rng)

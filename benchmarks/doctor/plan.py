@@ -1,4 +1,4 @@
-"""The trainings of the benchmark: every fault in its training configurations, and healthy ones."""
+"""The trainings of the benchmark: every fault in its settings, and healthy trainings."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -8,13 +8,13 @@ from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.healthy import HEALTHY
 
 FAULT_MODULES = ("units", "data", "training")
-MIN_CASES_PER_FAULT = 10  # cases of each fault
+MIN_CASES_PER_FAULT = 10
 MIN_HEALTHY = 200
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training. fault: the check that should report it, "" for a healthy one. about: a description of the fault."""
+    """One training. fault: the check that should report it, "" if healthy. about: the description of the fault."""
 
     fault: str
     about: str
@@ -34,18 +34,18 @@ def faults() -> tuple[Fault, ...]:
 
 
 def synthetic() -> set[tuple[str, str]]:
-    """Return (name, about) of the faults that only change the history."""
+    """Return (name, about) of each fault that changes only the history."""
     return {(fault.name, fault.about) for fault in faults() if fault.synthetic}
 
 
 def plan_jobs(
     all_faults: Sequence[Fault], seeds: int, first_seed: int, healthy: int | None = None, every: int = 1
 ) -> list[Job]:
-    """Return the jobs: `seeds` for each setting of each fault, and at least MIN_CASES_PER_FAULT for each fault.
+    """Return the jobs: for each fault, `seeds` jobs per setting and at least MIN_CASES_PER_FAULT in all.
 
     The seeds of a fault's jobs count up from `first_seed`; its settings alternate.
-    healthy: the number of trainings without a fault; None for as many as with one, and at least MIN_HEALTHY. every:
-    keep each `every`-th of the trainings with a fault.
+    healthy: the number of trainings without a fault; None means as many as with a fault, and at least MIN_HEALTHY.
+    every: keep only each `every`-th of the trainings with a fault.
     """
     faulty_jobs = [
         Job(fault.name, fault.about, setting, seed)
@@ -62,7 +62,7 @@ def plan_jobs(
 def _pairs(settings: Sequence[str], count: int, first_seed: int, offset: int = 0) -> list[tuple[str, int]]:
     """Return `count` pairs of setting and seed: the settings alternate, and the seeds count up from `first_seed`.
 
-    offset: the index of the first setting, so that an incomplete last cycle does not always have the same settings.
+    offset: the index of the first setting; different offsets vary the settings of an incomplete last cycle.
     """
     return [(settings[(k + offset) % len(settings)], first_seed + k) for k in range(count)]
 

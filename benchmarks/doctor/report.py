@@ -1,4 +1,4 @@
-"""What the bench found: docs/doctor.md for people, docs/doctor.json for programs."""
+"""The results of the benchmark: docs/doctor.md for people, docs/doctor.json for programs."""
 
 import json
 import time
@@ -16,35 +16,36 @@ from pellucid.command.out import plain
 
 Record = dict[str, Any]
 TOTAL_NAME, SYNTHETIC_NAME = "**all**", "**synthetic history**"
-MAX_OTHER_CHECKS = 4  # of the other checks that a row names
+MAX_OTHER_CHECKS = 4  # other checks listed in a row
 HEADING = """# The doctor, measured
 
-Trainings broken on purpose, and what `pellucid doctor` says of them; and healthy ones, of which it should say nothing.
-A fault is put into the trainings that its row names, which take turns; what is left out has its reason below the table.
-Each case has a seed of its own, of which the data, the first weights and the order follow; none of the doctor's limits
-was chosen on these seeds. Healthy trainings are those that faults are put into, and others of further kinds. *Named*:
-the check for that fault is among what it finds; *as a cause*: as a cause or a likely cause, not as a symptom nor
-as a consequence of something else (a setting that is the cause has a name of its own, beside the symptom that the row
-names); *first*: and is the first thing it says. Which faults there are, how strong each is, and which trainings it is
-put into was settled on seeds 0 to 5, where some that did no harm were left out or made stronger. Intervals are
-Wilson's, 95 %. A *synthetic history* is no training that was broken: made-up numbers, as two rivals might have measured
-them, are written into the history of a healthy training. Such cases stand below the totals and are in none of them.
-Written by `python -m benchmarks.doctor`, except for the figures of further mistakes, which were counted apart.
+The findings of `pellucid doctor` in trainings with one injected fault, and in healthy trainings, where it should find
+nothing. A fault is injected into the trainings that its row names, in turn; the reasons for leaving trainings out are
+listed below the table. Each case has its own seed, which determines the data, the initial weights and the order of the
+examples; none of the doctor's thresholds was chosen on these seeds. The healthy trainings are those that faults are
+injected into, without the fault, and trainings of other kinds. *Named*: the check for the fault has a finding. *As a
+cause*: the finding is a cause or a likely cause, neither a symptom nor a consequence of another finding (if a setting
+is the cause, the check of that setting has a finding in addition to the symptom that the row names). *First*: the
+finding is the first one. The faults, their strengths and their trainings were chosen on seeds 0 to 5, on which harmless
+faults were removed or made stronger. Intervals are Wilson's, 95 %. A *synthetic history* is not a faulty training:
+invented losses of a generator and a discriminator are written into the history of a healthy training. Such cases are
+listed below the totals and are not included in them. Written by `python -m benchmarks.doctor`, except for the figures
+of the additional mistakes, which were counted separately.
 """
 # Counted once, by an audit whose list is not in this repository.
 FURTHER = """\
-Of 29 further mistakes, on a list that was frozen before the checks were read, 28 % were named (Wilson 15 to 46 %): 3 of
-12 of classification and regression, 3 of 8 of detection, 0 of 5 of segmentation, 1 of 3 of GANs.
+A list of 29 additional mistakes was frozen before the checks were read. Of these, 28 % were named (Wilson 15 to 46 %):
+3 of 12 in classification and regression, 3 of 8 in detection, 0 of 5 in segmentation, 1 of 3 in GANs.
 """
 # To be removed when the figures are measured again.
 MEASURED_IN_SECONDS = """\
-The figures on this page were measured when the doctor limited its trainings in seconds; it now limits them in
-multiply-adds, so that its findings do not depend on the speed of the machine.
+The figures on this page were measured when the doctor's trainings were limited in seconds. They are now limited in
+multiply-adds, so the findings do not depend on the speed of the machine.
 """
 
 
 def page(records: Sequence[Record], command: str, machine: str, code: str) -> str:
-    """Return the whole page. code: which code was measured."""
+    """Return the page. code: the version of the measured code."""
     kinds = by_kind(records, synthetic())
     broken, healthy = kinds.broken, kinds.healthy
     parts = [HEADING, _summary(count_faults(broken), count_alarms(healthy)), FURTHER, MEASURED_IN_SECONDS]
@@ -112,7 +113,7 @@ def _setting_names(settings: Sequence[str]) -> str:
 
 
 def seed_range(seeds: Sequence[int]) -> str:
-    """Return numbers as people write them: "100 to 109", or those that there are."""
+    """Return the seeds as a range ("100 to 109") if they are consecutive, and as a list otherwise."""
     low, high = min(seeds), max(seeds)
     if len(seeds) == high - low + 1 > 1:
         return f"{low} to {high}"
@@ -120,7 +121,7 @@ def seed_range(seeds: Sequence[int]) -> str:
 
 
 def _exclusion_reasons(records: Sequence[Record]) -> str:
-    """Say why some faults are not put into all trainings."""
+    """Return a list of the reasons why some faults are not injected into all settings."""
     shown_faults = {(record["fault"], record["about"]) for record in records}
     faults_by_reason: dict[tuple[tuple[str, ...], str], list[Fault]] = {}
     for fault in faults():
@@ -163,12 +164,12 @@ def _time_sentence(records: Sequence[Record]) -> str:
 
 
 def share(part: int, total: int) -> str:
-    """Return a share in percent, "-" of nothing."""
+    """Return part / total in percent; "-" if total is 0."""
     return f"{100 * part / total:.1f} %" if total else "-"
 
 
 def interval(part: int, total: int) -> str:
-    """Return Wilson's interval in percent, "-" of nothing."""
+    """Return Wilson's interval of part / total in percent; "-" if total is 0."""
     low, high = wilson(part, total)
     return f"{100 * low:.1f} to {100 * high:.1f} %" if total else "-"
 
@@ -178,7 +179,7 @@ def _rounded_interval(part: int, total: int) -> list[float]:
 
 
 def to_json(records: Sequence[Record], command: str, machine: str, code: str) -> dict[str, Any]:
-    """Return all of it as values of JSON."""
+    """Return the results as JSON values."""
     kinds = by_kind(records, synthetic())
     alarm_counts = count_alarms(kinds.healthy)
     return {
@@ -210,7 +211,7 @@ def _row_to_json(one: Row) -> dict[str, Any]:
 
 
 def write(records: Sequence[Record], docs: Path, command: str, machine: str, code: str) -> None:
-    """Write both files."""
+    """Write docs/doctor.md and docs/doctor.json, with `docs` as the folder."""
     docs.mkdir(parents=True, exist_ok=True)
     (docs / "doctor.md").write_text(page(records, command, machine, code), "utf-8")
     content = plain(to_json(records, command, machine, code))

@@ -1,4 +1,4 @@
-"""The trainings that faults are put into: three data sets, seven networks, each healthy as it stands."""
+"""The settings: healthy trainings on three data sets, into which the faults are injected."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from pellucid.run.described import scaling_entries
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One healthy training. net: makes the network, of some classes. seed: of weights, order and the data's split."""
+    """One healthy training. net: builds the network for a number of classes. seed: of weights, order and data split."""
 
     name: str
     data: str
@@ -28,9 +28,9 @@ class Setting:
     batch_size: int = 32
     loss: Any = "softmax_cross_entropy"
     seed: int = 0
-    model: dict[str, Any] | None = None  # further arguments of Model
+    model: dict[str, Any] | None = None  # additional arguments of Model
     augment: Augment | None = None
-    change: Callable[[Dataset, str], Dataset] | None = None  # what a fault does to the data: (data, "train")
+    change: Callable[[Dataset, str], Dataset] | None = None  # a fault: (data, "train" or "validation")
 
     def parts(self) -> tuple[Dataset, Dataset]:
         """Return the training and the validation data."""
@@ -48,7 +48,7 @@ class Setting:
         )  # fmt: skip
 
     def train(self) -> Case:
-        """Train, and return what the doctor is to examine."""
+        """Train, and return the case that the doctor examines."""
         train, validation = self.parts()
         model, history, stopped = self.build(train), None, ""
         try:
@@ -64,12 +64,12 @@ class Setting:
         )  # fmt: skip
 
     def replace(self, **changes: Any) -> "Setting":
-        """Return the setting with other values."""
+        """Return the setting with some fields changed."""
         return replace(self, **changes)
 
 
 def mlp(act: type[Layer], *sizes: int, dropout: float = 0.0) -> Callable[[int], Layer]:
-    """Return what makes a network without convolutions."""
+    """Return a function that builds a multilayer perceptron for a number of classes. sizes: units of hidden layers."""
 
     def build(classes: int) -> Layer:
         layers: list[Layer] = [Flatten()]
@@ -81,7 +81,7 @@ def mlp(act: type[Layer], *sizes: int, dropout: float = 0.0) -> Callable[[int], 
 
 
 def conv(*filters: int, norm: bool = True, dropout: float = 0.0) -> Callable[[int], Layer]:
-    """Return what makes a convolutional network, each layer of which halves the picture."""
+    """Return a function that builds a convolutional network for a number of classes; each layer halves the image."""
 
     def build(classes: int) -> Layer:
         layers: list[Layer] = []

@@ -1,4 +1,4 @@
-"""What is known of each case, one JSON object a line, so that an interrupted bench goes on where it was."""
+"""The stored results of the cases, one JSON object per line, from which an interrupted benchmark resumes."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ SOURCES = ("pellucid", "benchmarks/doctor")
 
 
 def fingerprint(root: Path = ROOT, sources: Sequence[str] = SOURCES) -> str:
-    """Return a short hash of all code that a case depends on: other code, other results."""
+    """Return a short hash of all code that a case depends on; results of other code are not reused."""
     digest = hashlib.sha256()
     for folder in sources:
         for path in sorted((root / folder).rglob("*.py")):
@@ -24,7 +24,7 @@ def fingerprint(root: Path = ROOT, sources: Sequence[str] = SOURCES) -> str:
 
 
 def commit(root: Path = ROOT, sources: Sequence[str] = SOURCES) -> str:
-    """Return the commit of that code, and whether the code differs from it; "" where git knows of none."""
+    """Return the commit of that code, with " with changes" if the code differs from it; "" without a repository."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -33,14 +33,14 @@ def commit(root: Path = ROOT, sources: Sequence[str] = SOURCES) -> str:
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return ""  # of a repository around this one
+            return ""  # `root` is not a repository itself, but inside another one
         return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "-s", *sources) else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
 class Store:
-    """The cases of one state of the code, in a file of the work folder."""
+    """The records of one state of the code, in a file of the work folder."""
 
     def __init__(self, folder: Path, code: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,17 +49,17 @@ class Store:
         for line in self.path.read_text("utf-8").splitlines() if self.path.exists() else ():
             try:
                 record = json.loads(line)
-            except ValueError:  # the last line of an interrupted bench
+            except ValueError:  # an incomplete last line, written by an interrupted run
                 continue
-            if "error" not in record:  # those are tried again
+            if "error" not in record:  # cases that failed are run once more
                 self.records[record["key"]] = record
 
     def add(self, record: Record) -> None:
-        """Keep a case, at once on the disk."""
+        """Add a record, and append it to the file immediately."""
         self.records[record["key"]] = record
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(plain(record))}\n")
 
     def records_of(self, keys: Iterable[str]) -> list[Record]:
-        """Return the cases of these keys that are known."""
+        """Return the stored records with these keys, in the order of the keys."""
         return [self.records[key] for key in keys if key in self.records]

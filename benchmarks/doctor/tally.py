@@ -1,4 +1,4 @@
-"""Counts of a bench: how many faults were named, how many healthy trainings were called ill."""
+"""Counts over records: faults that were named, and healthy trainings with a finding."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -7,11 +7,11 @@ from math import sqrt
 from typing import Any
 
 Record = dict[str, Any]
-Z_95 = 1.959963984540054  # of a 95 % interval
+Z_95 = 1.959963984540054  # quantile of the normal distribution for a 95 % interval
 
 
 def wilson(hits: int, cases: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share; (0, 1) of no cases. Wilson 1927, JASA 22."""
+    """Return Wilson's 95 % interval of hits / cases; (0, 1) without cases. Wilson 1927, JASA 22."""
     if not cases:
         return 0.0, 1.0
     share, z2 = hits / cases, Z_95 * Z_95
@@ -22,11 +22,12 @@ def wilson(hits: int, cases: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Row:
-    """Cases of one fault, or of several: `named` at all, as a `cause`, as the `first` thing said.
+    """Counts over the cases of one or more faults.
 
-    settings: where they were made, in the order of the records. seeds: those that were drawn, each once.
-    others: how often each other check said something. errors: cases that could not be made or examined; they count
-    as not named.
+    settings: the settings of the cases, in the order of the records. seeds: the distinct seeds, sorted. named: cases
+    in which the right check has a finding. cause, first: cases in which it is a cause, and the first finding.
+    others: the number of cases in which each other check has a finding. errors: cases that raised an error; they
+    count as not named.
     """
 
     fault: str
@@ -42,7 +43,7 @@ class Row:
 
 
 def count_faults(records: Sequence[Record]) -> Row:
-    """Count cases of faults; the name is that of the first one."""
+    """Return the counts over cases of faults, with the name and description of the first record."""
     examined = [record for record in records if "error" not in record]
     others = Counter(name for record in examined for name in record["names"] if name != record["fault"])
     return Row(
@@ -69,7 +70,7 @@ def by_fault(records: Iterable[Record]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Alarms:
-    """Healthy cases: how many of them any check says something of, how many get a cause, and how many each check."""
+    """Counts over healthy cases: with any finding, with a cause, and for each check with a finding of that check."""
 
     cases: int
     alarmed: int
@@ -79,7 +80,7 @@ class Alarms:
 
 
 def count_alarms(records: Sequence[Record]) -> Alarms:
-    """Count what was said of healthy cases; one that could not be examined is an alarm too."""
+    """Return the counts over healthy cases; a case that raised an error counts as alarmed and caused."""
     errors = sum("error" in record for record in records)
     alarmed = [record for record in records if record.get("names")]
     checks = Counter(name for record in alarmed for name in record["names"])
@@ -89,7 +90,7 @@ def count_alarms(records: Sequence[Record]) -> Alarms:
 
 @dataclass(frozen=True)
 class RecordsByKind:
-    """Cases by what was broken: the training, nothing but the history (`synthetic`), or nothing (`healthy`)."""
+    """Records of faulty trainings (`broken`), of faulty histories only (`synthetic`) and of healthy trainings."""
 
     broken: list[Record]
     synthetic: list[Record]
@@ -97,7 +98,7 @@ class RecordsByKind:
 
 
 def by_kind(records: Iterable[Record], synthetic: Collection[tuple[str, str]]) -> RecordsByKind:
-    """Sort cases; synthetic: check and words of the faults that break the history alone."""
+    """Divide the records by kind; synthetic: (name, about) of each fault that changes only the history."""
     kinds = RecordsByKind([], [], [])
     for record in records:
         is_synthetic = (record["fault"], record["about"]) in synthetic

@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: one process runs on each core
 
 from benchmarks.doctor.healthy import HEALTHY
 from benchmarks.doctor.plan import Job, faults
@@ -13,7 +13,7 @@ Record = dict[str, Any]
 
 
 def prepare() -> None:
-    """Make a worker ready: one thread, and no advice on stderr."""
+    """Initialize a worker process: one thread, and no warnings."""
     import warnings
 
     import torch
@@ -23,7 +23,7 @@ def prepare() -> None:
 
 
 def run_job(job: Job) -> Record:
-    """Return the doctor's findings; a case that raises is recorded with its error, and counts as not named."""
+    """Return a record of the doctor's findings, or of the error if the case raises one."""
     from pellucid.doctor import diagnose
 
     start_time = time.perf_counter()
@@ -36,7 +36,7 @@ def run_job(job: Job) -> Record:
             case = setting.train()
         training_end = time.perf_counter()
         diagnosis = diagnose(case)
-    except Exception as error:  # of whatever kind: the other cases go on
+    except Exception as error:  # any error: the other cases still run
         return {**_key(job), "error": f"{type(error).__name__}: {error}"}
     return {
         **_key(job),

@@ -1,1 +1,1 @@
-"""Damaged and forged weights files and pictures, each through load and predict: `python -m benchmarks.fuzz`."""
+"""Fuzzing of the readers with damaged and forged files: `python -m benchmarks.fuzz`."""

@@ -1,16 +1,16 @@
 """Try damaged and forged files: `python -m benchmarks.fuzz --weights 20000 --pictures 5000 --annotations 2000`.
 
-Each is read, and used to predict, in another process. At fault is: a traceback; a refusal that is not one printable
-line with the file's name; more than 10 s of processor time or 1 GiB of memory; a process that ends or hangs; and a file
-with checksums (ours, PyTorch's zip, PNG) that is accepted and gives another result than the whole one. Files of formats
-without checksums, where damage inside a number can only show as a number, count as accepted when the names, shapes and
-types are those of the network; "forged" are files of ours with other values under a SHA-256 that agrees. Annotations
-and masks are read as training reads them, with the image that they belong to: "listed" is what loads without some
-objects that are listed as faults; at fault is also an object that is neither loaded nor listed. Archives are zips of
-annotations with few bytes and many objects, each through `data lint`, `data show`, `data convert` or reading for
-training. Names are those of classes and images through `data convert`: "same" or refused. Objectives are weights files
-of detectors and generators with other hyperparameters, and runs the CSV files of run folders.
-The table is printed, and the exit status is 1 if anything is at fault.
+Each file is loaded and used for a prediction in another process. A case is a fault if it ends in a traceback; in an
+error message that is not one printable line with the file's name; with more than 10 s of processor time or 1 GiB of
+memory; in a process that ends or hangs; or if a damaged file with checksums (ours, PyTorch's zip, PNG) is accepted and
+gives another result than the original. In a format without checksums, changed numbers cannot be detected: a file is
+accepted if its names, shapes and dtypes are those of the network. "forged" files are files of ours with changed values
+and a matching SHA-256. Annotations and masks are read as in training, together with their image; "listed" means that
+the file is loaded without some objects, which are listed as faults, and an object that is neither loaded nor listed is
+a fault. Archives are zips of annotations with few bytes and many objects; each is read by `data lint`, `data show`,
+`data convert` or for training. Names of classes and images must be unchanged by `data convert` ("same") or refused.
+Objectives are weights files of detectors and generators with changed hyperparameters; runs are the CSV files of run
+folders. The table is printed, and the exit status is 1 if there is any fault.
 """
 
 import argparse
@@ -33,13 +33,13 @@ from benchmarks.fuzz.names import NAME_KINDS, write_names
 from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
 from benchmarks.fuzz.runs import RUNS, write_run
 
-MAX_SECONDS = 10.0  # of processor time, for one file
-MAX_BYTES = 1 << 30  # of memory, for one file
-HANG_SECONDS = 120.0  # seconds without a line, after which a process hangs: machines are shared
+MAX_SECONDS = 10.0  # processor time per file
+MAX_BYTES = 1 << 30  # memory per file
+HANG_SECONDS = 120.0  # time without output after which a process counts as hanging; long, because machines are shared
 GOOD_OUTCOMES = ("refused", "listed", "same", "other")
-CASES_PER_PROCESS = 700  # cases of one process
+CASES_PER_PROCESS = 700
 ARCHIVES_PER_PROCESS = (
-    5  # the same of archives, whose large images leave memory behind that is no memory of the next file
+    5  # for archives, whose large images leave freed memory behind that would count for the next file
 )
 WRITERS: dict[str, Callable[[str, Path], None]] = {
     **dict.fromkeys(WEIGHTS, write_weights), **dict.fromkeys(PICTURES, write_picture),
@@ -51,7 +51,7 @@ WRITERS: dict[str, Callable[[str, Path], None]] = {
 
 @dataclass
 class Result:
-    """What came of the files of one kind."""
+    """The outcomes of the files of one kind; seconds and peak (in bytes): the maxima over the files."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Result:
     peak: int = 0
 
     def add(self, case: dict[str, object]) -> None:
-        """Count one case."""
+        """Add the outcome of one case."""
         outcome, seconds, peak = str(case["outcome"]), float(str(case["seconds"])), int(str(case["peak"]))
         self.seconds, self.peak = max(self.seconds, seconds), max(self.peak, peak)
         self.outcomes[outcome if outcome in GOOD_OUTCOMES else "fault"] += 1
@@ -68,7 +68,7 @@ class Result:
 
 
 def fuzz(counts: dict[str, int], seed: int, processes: int) -> dict[str, Result]:
-    """Try so many files of each kind, and return what came of them."""
+    """Try `counts[kind]` files of each kind, and return the results by kind."""
     results = {kind: Result() for kind in counts}
     with tempfile.TemporaryDirectory() as folder:
         for kind in {*counts, "png"}:
@@ -87,7 +87,7 @@ def fuzz(counts: dict[str, int], seed: int, processes: int) -> dict[str, Result]
 
 
 def _run_cases(folder: str, seed: int, kind: str, first: int, last: int) -> list[dict[str, object]]:
-    """Try some cases, going on in another process behind one that ends or hangs."""
+    """Return the outcomes of the cases; after a process that ends or hangs, start another one for the rest."""
     cases: list[dict[str, object]] = []
     while first + len(cases) < last:
         next_case = first + len(cases)
@@ -112,7 +112,7 @@ def _run_cases(folder: str, seed: int, kind: str, first: int, last: int) -> list
 
 
 def split_count(total: int, kinds: tuple[str, ...]) -> dict[str, int]:
-    """Return how many files of each kind make up a total."""
+    """Return the number of files of each kind, equal up to 1, whose sum is `total`."""
     return {kind: total // len(kinds) + (index < total % len(kinds)) for index, kind in enumerate(kinds)}
 
 

@@ -1,4 +1,4 @@
-"""Damaged annotations and masks: every object of a file is loaded, listed as a fault, or the file is refused."""
+"""Damaged annotations and masks: each object must be loaded or listed as a fault, unless the file is refused."""
 
 import json
 import random
@@ -31,7 +31,7 @@ POLYGON = [4, 6, 20, 6, 20, 18, 4, 18]
 
 
 def write_annotations(kind: str, path: Path) -> None:
-    """Write the whole file of that kind, and beside it a set in which it belongs to an image."""
+    """Write the undamaged file of a kind to `path`, and a data set with its image to the folder set-KIND next to it."""
     image_path = path.parent / f"set-{kind}" / IMAGE_FILES[kind]
     for folder in (image_path.parent, _annotation_file(path, kind).parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def write_annotations(kind: str, path: Path) -> None:
 
 
 def write_annotation_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:
-    """Write one changed copy of a file: of its bytes, or of the values in it."""
+    """Write a copy of a file with changed bytes or changed values."""
     change: Callable[[bytes, random.Random], bytes] = damage
     if rng.random() < 0.6:
         change = {"voc": change_xml, "coco": change_json, "labelme": change_json}.get(kind, damage)
@@ -55,7 +55,7 @@ def write_annotation_case(kind: str, original: Path, path: Path, rng: random.Ran
 
 
 def outcome_of_annotations(kind: str, path: Path) -> str:
-    """Return "refused", "listed", "other" ("same" for a mask), or what is wrong."""
+    """Return "refused", "listed", "other" ("same" for a mask), or a description of the fault."""
     _annotation_file(path, kind).write_bytes(path.read_bytes())
     try:
         return _outcome_of_mask(path) if kind == "mask" else _outcome_of_objects(kind, path)

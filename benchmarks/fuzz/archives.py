@@ -1,4 +1,4 @@
-"""Zips of annotations with few bytes and many objects: each is refused, or read within the limits."""
+"""Zips of annotations with few bytes and many objects: each must be refused or read within the limits."""
 
 import json
 import random
@@ -33,7 +33,7 @@ def write_archives(kind: str, path: Path) -> None:
 
 
 def write_archive_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:
-    """Write one zip of up to about 1 MB of annotations, which take between a thousandth and a third of these bytes."""
+    """Write a zip of up to about 1 MB of annotations, compressed to between a thousandth and a third of their size."""
     side, stated_side = rng.choice(IMAGE_SIDES), rng.choice(IMAGE_SIDES)
     image, body = _IMAGE_PATHS[kind], _MEMBERS[kind](rng, rng.choice((side, stated_side)), int(10 ** rng.uniform(2, 6)))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -45,7 +45,7 @@ def write_archive_case(kind: str, original: Path, path: Path, rng: random.Random
 
 
 def outcome_of_archive(path: Path) -> str:
-    """Return "refused", "listed" or "other", or what is wrong, of one way to read the zip, chosen by its last byte."""
+    """Return "refused", "listed", "other" or a description of the fault; the last byte selects the reader."""
     read = _READERS[path.read_bytes()[-1] % len(_READERS)]
     out = path.with_suffix(".out")
     try:
@@ -98,7 +98,7 @@ def _coco(rng: random.Random, side: int, annotations: list[str], images: int = 1
 
 
 def _annotations(rng: random.Random, side: int, count: int, outline: str) -> list[str]:
-    """Return annotations as text: alike, but for their ids."""
+    """Return annotations as JSON texts, equal except for their ids, of about `count` bytes in total."""
     box = [rng.randrange(side // 2), rng.randrange(side // 2), rng.randrange(1, side), rng.randrange(1, side)]
     fields = f'"image_id":0,"category_id":0,"bbox":{json.dumps(box)},"iscrowd":0,"segmentation":{outline}'
     return [f'{{"id":{k},{fields}}}' for k in range(max(1, count // (len(fields) + 15)))]
@@ -110,7 +110,7 @@ def _masks(rng: random.Random, side: int, count: int) -> list[Member]:
         runs = [side * (side // 4), side * (side // 2), side * side - side * (side // 4) - side * (side // 2)]
     elif kind == 1:  # every second column
         runs = [side] * side
-    elif kind == 2:  # every second pixel of the first ones
+    elif kind == 2:  # every second one of the first pixels
         runs = [1] * min(count // 2, side * side - 1)
         runs.append(side * side - len(runs))
     else:  # holes
@@ -141,12 +141,12 @@ def _shapes(rng: random.Random, side: int, count: int) -> list[Member]:
         k = len(shapes)
         if kind == 0:
             shape = rng.choice(("{}", "[]", "0", '{"label":"a"}'))
-        elif kind == 1:  # a class for each
+        elif kind == 1:  # each shape has its own class
             shape = f'{{"label":"{k}","points":[[1,1],[9,9]],"shape_type":"rectangle"}}'
-        elif kind == 2:  # key-points of many names
+        elif kind == 2:  # key-points with many names
             label, points, shape_type = (k % 1999, [[1, 1]], "point") if k % 2 else ("a", [[1, 1], [9, 9]], "rectangle")
             shape = f'{{"label":"{label}","points":{points},"shape_type":"{shape_type}","group_id":{k // 2}}}'
-        else:  # one polygon of many points
+        else:  # a polygon with many points
             points = "[1,1],[9,9],[1,9]," * (count // 18)
             shape = f'{{"label":"a","points":[{points}[9,1]],"shape_type":"polygon"}}'
         shapes.append(shape)

@@ -1,4 +1,4 @@
-"""The whole files that are damaged: one small network's weights in every format, and one picture in every format."""
+"""The original files to damage: the weights of a small network and an image, each in every format."""
 
 import io
 import zipfile
@@ -26,11 +26,11 @@ CHECKSUMMED = (
     "ours",
     "zip",
     "png",
-)  # what carries checksums over all that is read: a change is refused or changes nothing
+)  # formats whose checksums cover all that is read: a changed file is refused or gives the same result
 
 
 def make_model() -> Model:
-    """Return the network, its weights drawn from a fixed seed, with what it knows about its training data."""
+    """Return a model with weights drawn from a fixed seed, preprocessing and a fitted familiarity."""
     block = Parallel((Identity(), Sequential(Conv2d(4, 3, padding=1), ReLU())), Add())
     net = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), MaxPool2d(2), block, Flatten(), Dense(3))
     model = Model(
@@ -42,7 +42,7 @@ def make_model() -> Model:
 
 
 def write_weights(kind: str, path: Path) -> None:
-    """Write the weights as a file of that kind."""
+    """Write the model's weights as a file of the given kind (WEIGHTS)."""
     model = make_model()
     tensors: dict[str, Tensor] = {name: value.contiguous() for name, value in model.weights.items()}
     if kind in ("ours", "forged"):
@@ -69,7 +69,7 @@ def write_weights(kind: str, path: Path) -> None:
 
 
 def write_picture(kind: str, path: Path) -> None:
-    """Write a picture with gradients and noise as a file of that kind."""
+    """Write an image of gradients and noise as a file of the given kind (PICTURES)."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:40, :50]
     pixels = np.stack([rows * 6, columns * 5, rng.integers(0, 255, (40, 50))], -1).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Changes to a file: of its bytes anywhere, and of the values that a weights file of ours describes its model by."""
+"""Random changes to files: to any bytes, to values in JSON, XML and headers, and to weights files of ours."""
 
 import copy
 import json
@@ -22,9 +22,9 @@ _PREFIX_BYTES = 8
 
 
 def damage(original: bytes, rng: random.Random) -> bytes:
-    """Return a copy with bits flipped, bytes overwritten, parts cut out, doubled or moved, or the end missing.
+    """Return a copy with bits flipped, bytes overwritten, parts removed, duplicated or moved, or the end cut off.
 
-    The first and the last 600 bytes, where headers and directories stand, are hit as often as all the rest.
+    The first and the last 600 bytes, which contain headers and directories, are changed as often as all other bytes.
     """
     data = bytearray(original)
     while bytes(data) == original:
@@ -61,7 +61,7 @@ def damage(original: bytes, rng: random.Random) -> bytes:
 
 
 def change_header(original: bytes, rng: random.Random) -> bytes:
-    """Return a safetensors file with one value of its header changed, its SHA-256 left as it was."""
+    """Return a safetensors file with one value of its header changed, and its SHA-256 unchanged."""
     size = int.from_bytes(original[:_PREFIX_BYTES], "little")
     header = json.loads(original[_PREFIX_BYTES : _PREFIX_BYTES + size])
     _change(header, rng)
@@ -78,7 +78,7 @@ def change_json(original: bytes, rng: random.Random) -> bytes:
 
 
 def change_xml(original: bytes, rng: random.Random) -> bytes:
-    """Return an XML file with one to three elements changed: another text or name, taken out, or doubled."""
+    """Return an XML file with one to three elements given another text or tag, removed or duplicated."""
     root = ElementTree.fromstring(original)
     for _ in range(rng.choice([1, 1, 2, 3])):
         parent = rng.choice([one for one in root.iter() if len(one)] or [root])
@@ -98,13 +98,13 @@ def change_xml(original: bytes, rng: random.Random) -> bytes:
 
 
 def read_in_order(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return the tensors and the description of a file of ours sorted by name: their order in it is random."""
+    """Return the tensors and the description of a file of ours, sorted by name because their order in it is random."""
     tensors, about = read_weights(path)
     return dict(sorted(tensors.items())), dict(sorted(about.items()))
 
 
 def forge(original: Path, path: Path, rng: random.Random) -> None:
-    """Write a file of ours with one to three values or tensors changed, and a SHA-256 that agrees."""
+    """Write a file of ours with one to three values or tensors changed, and a matching SHA-256."""
     tensors, about = read_in_order(original)
     for _ in range(rng.choice([1, 1, 2, 3])):
         if rng.random() < 0.1:
@@ -117,7 +117,7 @@ def forge(original: Path, path: Path, rng: random.Random) -> None:
 
 
 def _change(tree: dict[str, Any], rng: random.Random) -> None:
-    """Change, take out, add or double one value somewhere in values of JSON."""
+    """Change, remove, duplicate or swap one value of nested JSON values, in place."""
     locations = list(_locations(tree))
     parent, key = rng.choice(locations)
     kind = rng.randrange(8)
@@ -139,7 +139,7 @@ def _change(tree: dict[str, Any], rng: random.Random) -> None:
 
 
 def _change_familiarity(tensors: dict[str, torch.Tensor], about: dict[str, Any], rng: random.Random) -> None:
-    """Change the features of one depth in all of its tensors alike, or the layer that they are said to be of."""
+    """Halve or double the features of one depth in all of its tensors, or change the layer path of a depth."""
     familiarity = about.get("familiarity")
     depths = familiarity.get("depths") if isinstance(familiarity, dict) else None
     depths = [one for one in depths if isinstance(one, dict)] if isinstance(depths, list) else []

@@ -1,4 +1,4 @@
-"""Names of classes and images through a conversion: they come back exactly, or are refused."""
+"""Unusual names of classes and images: a conversion must keep them exactly or refuse them."""
 
 import json
 import random
@@ -29,7 +29,7 @@ def write_names(kind: str, path: Path) -> None:
 
 
 def write_names_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:
-    """Write a format, and names of classes and of one image, as JSON."""
+    """Write a case as JSON: a target format, random names of classes and the name of one image."""
 
     def name() -> str:
         return "".join(rng.choice(NAME_PIECES) for _ in range(rng.choice((1, 1, 2, 3, 8))))
@@ -40,7 +40,7 @@ def write_names_case(kind: str, original: Path, path: Path, rng: random.Random) 
 
 
 def outcome_of_names(path: Path, image: Path) -> str:
-    """Return "refused", "same", or what is wrong; image: the file of an image."""
+    """Convert the case, and return "refused", "same" or a description of the fault; image: path of an image file."""
     case = json.loads(path.read_text())
     folder, out = path.with_suffix(".set"), path.with_suffix(".out")
     names, file = case["names"], f"{case['image']}.png"
@@ -48,7 +48,7 @@ def outcome_of_names(path: Path, image: Path) -> str:
         (folder / "train").mkdir(parents=True)
         try:
             shutil.copy(image, folder / "train" / file)
-        except (OSError, ValueError):  # no name of a file: with a slash, a NUL or a surrogate
+        except (OSError, ValueError):  # not a valid file name: it contains a slash, a NUL or a surrogate
             file = "a.png"
             shutil.copy(image, folder / "train" / file)
         entry = {"id": 1, "file_name": file, "height": 40, "width": 50}

@@ -1,7 +1,6 @@
-"""Weights files with an objective, or with a network that takes images of any size: written whole, and used.
+"""Weights files with an objective, or with a network for images of any size.
 
-They are changed under a SHA-256 that agrees: other values in the description, such as a threshold, a stride or a
-padding.
+Values of the description, such as a threshold, a stride or a padding, are changed, with a matching SHA-256.
 """
 
 import random
@@ -31,7 +30,7 @@ OBJECTIVES = ("detector", "two-stage", "segmenter", "gan", "colorizer")
 
 
 def write_objective(kind: str, path: Path) -> None:
-    """Write the weights of a small model of one kind."""
+    """Write the weights file of a small model of the given kind (OBJECTIVES)."""
     if kind == "segmenter":
         net = Sequential(
             conv1=Conv2d(4, 3, stride=2, padding=1), relu=ReLU(), conv2=Conv2d(3, 3, padding=1), up=Upsample(2)
@@ -49,7 +48,7 @@ def write_objective(kind: str, path: Path) -> None:
 
 
 def write_objective_case(original: Path, path: Path, rng: random.Random) -> None:
-    """Write a copy with one to three numbers of the description changed, or, half of the time, changed by `forge`."""
+    """Write a copy changed by `forge`, or with one to three numbers of the description changed, equally often."""
     if rng.random() < 0.5:
         forge(original, path, rng)
         return
@@ -62,7 +61,7 @@ def write_objective_case(original: Path, path: Path, rng: random.Random) -> None
 
 
 def _number_locations(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the container and the key of each number in values of JSON."""
+    """Yield the container and the key of each number in nested JSON values."""
     for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
         if isinstance(value, dict | list):
             yield from _number_locations(value)
@@ -73,7 +72,7 @@ def _number_locations(tree: Any) -> Iterator[tuple[Any, Any]]:
 def use_objective(kind: str, path: Path, picture: Path) -> Tensor:
     """Return a prediction of the model in a file.
 
-    An error about the picture gets the name of the weights file, as an error in loading it has.
+    PellucidError from the prediction is raised with the name of the weights file, like an error in loading.
     """
     model = Model.load(path)
     try:

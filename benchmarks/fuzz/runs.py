@@ -1,4 +1,4 @@
-"""Run folders with a damaged metrics.csv or layers.csv, read as compare-runs, the report and the doctor read them."""
+"""Run folders with a damaged metrics.csv or layers.csv, read by compare-runs, the report and the doctor."""
 
 import csv
 import io
@@ -13,8 +13,8 @@ from pellucid.recipe.job import train
 from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
 
 RUNS = ("metrics", "layers")
-DRAWN_EVERY = 10  # the curves of about every tenth file are drawn, which takes most of the time
-MAX_DRAWN_BYTES = 1 << 20  # bytes of a file whose curves are drawn, in a time in proportion to its lines
+DRAWN_EVERY = 10  # about every tenth file's curves are drawn, because drawing takes most of the time
+MAX_DRAWN_BYTES = 1 << 20  # curves of larger files are not drawn: the time is proportional to the lines
 _FIELD_TEXTS = (
     "", "nan", "inf", "-inf", "-1", "0", "x", "0.x5", "1e400", "1e-400", "1e308", "-0.0", "9007199254740993",
     "18446744073709551616", "9" * 400, "0x10", "1_000", " 1", "\u0663", "1,5", "\0", "\x1b[2J", "True", "None", "1e3",
@@ -22,13 +22,13 @@ _FIELD_TEXTS = (
 
 
 def write_run(kind: str, path: Path) -> None:
-    """Train for two epochs, into a folder beside `path`, and write the run's CSV file of that kind to `path`."""
+    """Train for two epochs, with runs-KIND next to `path` as folder, and copy the run's KIND.csv to `path`."""
     run = train("digits", out=path.parent / f"runs-{kind}", progress=False, **{"train.epochs": 2})
     path.write_bytes((run.path / f"{kind}.csv").read_bytes())
 
 
 def write_run_case(original: Path, path: Path, rng: random.Random) -> None:
-    """Write a copy of a CSV file with damaged bytes, with other fields and lines, or with very many lines."""
+    """Write a copy of a CSV file with damaged bytes, changed fields and lines, or very many lines."""
     share = rng.random()
     if share < 0.4:
         path.write_bytes(damage(original.read_bytes(), rng))
@@ -60,7 +60,7 @@ def _change(rows: list[list[str]], rng: random.Random) -> None:
 
 
 def use_run(kind: str, path: Path) -> None:
-    """Read a run with the file in place of its own; PellucidError, with the name of the file, if it is refused."""
+    """Read a run whose KIND.csv is replaced by the file; raises PellucidError if the file is refused."""
     (original,) = (path.parent / f"runs-{kind}").iterdir()
     run = path.with_name(f"{path.name}.run")
     if not run.exists():

@@ -1,6 +1,6 @@
-"""One process that tries cases in a row: `python -m benchmarks.fuzz.trial FOLDER KIND SEED FIRST LAST`.
+"""Try consecutive cases in one process: `python -m benchmarks.fuzz.trial FOLDER KIND SEED FIRST LAST`.
 
-It prints one line of JSON for each case: what came of it, the seconds of processor time and the peak of memory.
+It prints one line of JSON for each case: the outcome, the processor time in seconds and the peak memory in bytes.
 """
 
 import ctypes
@@ -32,11 +32,11 @@ from pellucid.tasks.classify.predict import predict
 from pellucid.tasks.pictures import read_picture
 from pellucid.weights import open_weights, require_match
 
-MAX_ADDRESS_BYTES = 16 << 30  # bytes of address space: a backstop, what counts is the memory that is touched
+MAX_ADDRESS_BYTES = 16 << 30  # a second limit, of the address space; MAX_BYTES limits the resident memory
 
 
 def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
-    """Try the cases FIRST to LAST of one kind."""
+    """Try the cases from `first` up to, but not including, `last`, and print their outcomes."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_BYTES, MAX_ADDRESS_BYTES))
     torch.set_num_threads(1)
     warnings.simplefilter("error")
@@ -46,8 +46,8 @@ def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
     for case in range(first, last):
         path = folder / f"case-{kind}-{first}.{kind}"
         write_case(kind, original, path, random.Random(f"{seed} {kind} {case}"))
-        ctypes.CDLL(None).malloc_trim(0)  # what the cases before have freed is no memory of this one
-        Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
+        ctypes.CDLL(None).malloc_trim(0)  # memory freed by earlier cases must not count for this one
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak (VmHWM)
         start_seconds = time.process_time()
         outcome = outcome_of(kind, path, picture, expected)
         seconds, peak = time.process_time() - start_seconds, _peak_bytes()
@@ -55,7 +55,7 @@ def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
 
 
 def outcome_of(kind: str, path: Path, picture: Path, expected: Tensor | None) -> str:
-    """Return what came of one file, see `outcome_of_use`."""
+    """Return the outcome of one file: one of GOOD_OUTCOMES or a description of the fault."""
     if kind in ANNOTATIONS:
         return outcome_of_annotations(kind, path)
     if kind in ARCHIVES:
@@ -64,7 +64,7 @@ def outcome_of(kind: str, path: Path, picture: Path, expected: Tensor | None) ->
 
 
 def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:
-    """Write one changed copy of a file."""
+    """Write a changed copy of the original file of a kind."""
     if kind in ANNOTATIONS:
         write_annotation_case(kind, original, path, rng)
     elif kind in ARCHIVES:
@@ -84,9 +84,10 @@ def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> Non
 
 
 def outcome_of_use(kind: str, path: Path, picture: Path, expected: Tensor | None) -> str:
-    """Return "refused", "same", "other", or what is wrong: a traceback, a bad message, or a change that went unseen.
+    """Return "refused", "same", "other", or a description of the fault.
 
-    expected: what the whole file gives, where the format carries checksums, so that nothing else may come out.
+    Faults are a traceback, an unsuitable message, and an undetected change. expected: the result of the original file
+    if its format has checksums, which any accepted file must then give; else None.
     """
     try:
         result = result_of(kind, path, picture)
@@ -105,9 +106,9 @@ def outcome_of_use(kind: str, path: Path, picture: Path, expected: Tensor | None
 
 
 def result_of(kind: str, path: Path, picture: Path) -> Tensor:
-    """Return what a file gives: of weights the prediction for a picture, of a picture its pixels after predicting.
+    """Use a file, and return the result: the outputs of a model from a weights file, or the pixels of an image file.
 
-    A file of a run gives nothing, and is only read.
+    A file of a run is only read, and the result is empty.
     """
     if kind in OBJECTIVES:
         return use_objective(kind, path, picture)
@@ -132,7 +133,7 @@ def result_of(kind: str, path: Path, picture: Path) -> Tensor:
 
 
 def _peak_bytes() -> int:
-    """Return the most bytes of memory that this process held since the peak was begun anew."""
+    """Return the peak resident memory in bytes since the last reset of the peak."""
     return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 
 

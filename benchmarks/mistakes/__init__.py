@@ -1,1 +1,1 @@
-"""The bench of mistakes: what people do wrong in training, collected elsewhere, and what the doctor says of it."""
+"""The benchmark of mistakes: trainings with mistakes from public sources, and the doctor's findings in them."""

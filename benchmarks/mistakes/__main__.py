@@ -1,7 +1,7 @@
-"""Make the listed mistakes and healthy trainings, ask the doctor, and report: `python -m benchmarks.mistakes`.
+"""Run the doctor on trainings with the listed mistakes and on healthy ones: `python -m benchmarks.mistakes`.
 
-Each case is kept in the work folder as soon as it is known; the same command goes on where an interrupted one was, as
-long as the code is the same.
+The result of each case is stored in the work folder when the case ends. The same command resumes an interrupted run, as
+long as the code is unchanged.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: one process runs on each core
 
 from benchmarks.doctor.__main__ import machine, run_jobs
 from benchmarks.doctor.store import ROOT, SOURCES, Store, commit, fingerprint
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def plan_jobs(ids: list[str], seeds: list[int], healthy: int | None, only_some: bool) -> list[Job]:
-    """Return the jobs: each mistake with each seed, and the kinds of healthy trainings in turn."""
+    """Return the jobs: each mistake with each seed, and `healthy` healthy trainings, whose kinds alternate."""
     from benchmarks.mistakes.healthy import HEALTHY
 
     kinds = list(HEALTHY)

@@ -1,4 +1,7 @@
-"""Healthy trainings, of other kinds than those of benchmarks/doctor: of these the doctor should name no cause."""
+"""Healthy trainings of other kinds than those of benchmarks/doctor: the doctor should report no cause in them.
+
+Functions that return a `MakeTraining` return a function that makes the described training from a seed.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -45,7 +48,7 @@ MakeTraining = Callable[[int], Training]
 
 
 def _variant(name: str, **changes: Any) -> MakeTraining:
-    """Return a usual training with other values."""
+    """Return a function that makes `sound_training(name)` with some fields changed."""
     return lambda seed: sound_training(name, seed, **changes)
 
 
@@ -54,7 +57,7 @@ def _net(*layers: Layer, last: Layer | None = None) -> Callable[[int], Layer]:
 
 
 def _first_examples(name: str, count: int, **changes: Any) -> MakeTraining:
-    """Train on the first so many examples."""
+    """Train on the first `count` examples."""
 
     def begin(seed: int) -> Training:
         training = sound_training(name, seed, **changes)
@@ -65,7 +68,7 @@ def _first_examples(name: str, count: int, **changes: Any) -> MakeTraining:
 
 
 def _some_classes(name: str, labels: tuple[int, ...], **changes: Any) -> MakeTraining:
-    """Train on some of the classes."""
+    """Train on the classes with the given labels."""
 
     def begin(seed: int) -> Training:
         training = sound_training(name, seed, **changes)
@@ -83,7 +86,7 @@ def _select_classes(data: Any, labels: tuple[int, ...]) -> Dataset:
 
 
 def _weighted_classes(seed: int) -> Training:
-    """Train on classes of which half have half as many examples, with weights that make up for it."""
+    """Train with half of the examples of five classes removed, and class weights that compensate for it."""
     training = sound_training("mnist-plain", seed)
     data = training.train
     assert isinstance(data, Dataset)
@@ -94,7 +97,7 @@ def _weighted_classes(seed: int) -> Training:
 
 
 def _few_wrong_labels(seed: int) -> Training:
-    """Train with two wrong labels in a hundred."""
+    """Train with 2 % wrong labels."""
     training = sound_training("mnist", seed)
     data, rng = training.train, torch.Generator().manual_seed(seed)
     assert isinstance(data, Dataset)
@@ -105,7 +108,7 @@ def _few_wrong_labels(seed: int) -> Training:
 def _regression(
     loss: Any, net: Callable[[int], Layer], optimizer: Any, epochs: int, pictures: bool = False
 ) -> MakeTraining:
-    """Train on numbers: a function of ten, or the tilt of a digit."""
+    """Train a regression: of a function of ten numbers, or of the rotation of digits if `pictures`."""
 
     def begin(seed: int) -> Training:
         parts = tuple((part.x, part.y) for part in (rotated_digits(seed) if pictures else friedman(seed)))
@@ -115,7 +118,7 @@ def _regression(
 
 
 def _fine_tuned(freeze: bool) -> MakeTraining:
-    """Train on ten digits from features of the first five."""
+    """Train on ten digits, starting from features trained on the first five."""
 
     def begin(seed: int) -> Training:
         copy_features, copy_and_freeze = pretrained_modifiers(seed)

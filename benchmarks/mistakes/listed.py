@@ -1,4 +1,4 @@
-"""The frozen list of mistakes, the doctor's names for their causes, and the verdict on what it says of one."""
+"""The frozen list of mistakes, the doctor's names for their causes, and the verdict on a diagnosis."""
 
 import tomllib
 from collections.abc import Collection, Mapping
@@ -25,7 +25,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class NamedChecks:
-    """What a diagnosis says: the causes that it is sure of, and all else that it saw."""
+    """The checks with findings in a diagnosis: those reported as causes, and all others."""
 
     causes: tuple[str, ...]
     others: tuple[str, ...]
@@ -48,9 +48,9 @@ def right_names(kind: str) -> frozenset[str]:
 
 
 def read_diagnosis(diagnosis: Mapping[str, Any]) -> NamedChecks:
-    """Return what `Diagnosis.to_json()` says.
+    """Return the checks with findings in `Diagnosis.to_json()`.
 
-    A finding is a cause unless it follows from another one or is said to be a symptom whose cause is not established.
+    A finding is a cause unless it follows from another finding, or is a symptom whose cause is not established.
     """
     causes: list[str] = []
     others: list[str] = []
@@ -63,7 +63,7 @@ def read_diagnosis(diagnosis: Mapping[str, Any]) -> NamedChecks:
 
 
 def verdict(mistake: Mistake, causes: Collection[str], others: Collection[str]) -> str:
-    """Return one of VERDICTS for what was said of a mistake; "refused" is not known from that.
+    """Return the verdict on a diagnosis of a mistake: one of VERDICTS, but not "refused".
 
     The right name among the causes is "named"; else any cause that is more than a symptom is a "wrong cause".
     """

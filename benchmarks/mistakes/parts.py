@@ -1,4 +1,4 @@
-"""Layers, losses, optimizers and schedules of users' own, with the mistakes that users make in them."""
+"""User-defined layers, losses, an optimizer and a schedule, with mistakes that users make in them."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -13,20 +13,20 @@ from pellucid.optim.schedules import Plan
 
 
 class TensorCache(NamedTuple):
-    """One tensor."""
+    """A cache of one tensor."""
 
     x: Tensor
 
 
 class PairCache(NamedTuple):
-    """Two tensors."""
+    """A cache of two tensors."""
 
     x: Tensor
     y: Tensor
 
 
 class ShapeKeepingLayer(Layer):
-    """A layer without parameters that keeps the shape."""
+    """A layer without parameters whose output has the shape of its input."""
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         return {}, shape
@@ -62,7 +62,7 @@ class MyLogSoftmax(ShapeKeepingLayer):
 
 @dataclass(frozen=True)
 class MySigmoid(ShapeKeepingLayer):
-    """A sigmoid; `wrong`: its derivative is computed from the input instead of the output."""
+    """A sigmoid. wrong: the derivative is computed from the input instead of the output."""
 
     wrong: bool = False
 
@@ -76,7 +76,7 @@ class MySigmoid(ShapeKeepingLayer):
 
 @dataclass(frozen=True)
 class MyFlatten(Layer):
-    """One row for each picture; `mixed`: by a view of axes in the wrong order, across the batch."""
+    """Flatten to one row per image. mixed: from axes in the wrong order, which mixes images of the batch."""
 
     mixed: bool = False
 
@@ -94,7 +94,7 @@ class MyFlatten(Layer):
 
 @dataclass(frozen=True)
 class MyDropout(ShapeKeepingLayer):
-    """Dropout without any scaling."""
+    """Dropout that scales neither in training nor in evaluation."""
 
     rate: float = 0.5
 
@@ -127,7 +127,7 @@ class MyDense(Layer):
 
 @dataclass(frozen=True)
 class Rounded(ShapeKeepingLayer):
-    """Rounds; the derivative is 0."""
+    """Rounding, with derivative 0."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
         return x.round(), TensorCache(x)
@@ -138,7 +138,7 @@ class Rounded(ShapeKeepingLayer):
 
 @dataclass(frozen=True)
 class Detached(ShapeKeepingLayer):
-    """Hands values on and gives no gradient back."""
+    """The identity, with derivative 0."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
         return x.clone(), TensorCache(x)
@@ -149,7 +149,7 @@ class Detached(ShapeKeepingLayer):
 
 @dataclass(frozen=True)
 class UnitLength(ShapeKeepingLayer):
-    """Divides each pixel's channels by their length."""
+    """Division of each pixel's channels by their norm, without an epsilon."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, PairCache]:
         length = x.square().sum(1, keepdim=True).sqrt()
@@ -161,7 +161,7 @@ class UnitLength(ShapeKeepingLayer):
 
 @dataclass(frozen=True)
 class PickedLoss(Loss):
-    """The mean of minus the output of the target's class: for log-probabilities, and mistaken for probabilities."""
+    """The mean of minus the output of the target's class: right for log-probabilities, wrong for probabilities."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         target_mask = torch.nn.functional.one_hot(target, y.shape[1]).to(y.dtype) / len(y)
@@ -176,7 +176,7 @@ class PickedLoss(Loss):
 
 @dataclass(frozen=True)
 class PairwiseSquares(Loss):
-    """A squared error of y (N, 1) and targets (N,), which broadcasts to (N, N)."""
+    """The squared error of outputs (N, 1) and targets (N,), which broadcasts to (N, N)."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         delta = y - target  # (N, N)
@@ -191,7 +191,7 @@ class PairwiseSquares(Loss):
 
 @dataclass(frozen=True)
 class ClippedCrossEntropy(Loss):
-    """Softmax cross-entropy, each example's cut off at `max_loss`."""
+    """Softmax cross-entropy, with each example's loss clipped at `max_loss`."""
 
     max_loss: float = 1.0
 
@@ -210,7 +210,7 @@ class ClippedCrossEntropy(Loss):
 
 @dataclass(frozen=True)
 class Accumulating(Optimizer):
-    """Gradient descent by the sum of all gradients so far: they are never set to 0."""
+    """Gradient descent with the sum of all gradients so far, which are never reset to 0."""
 
     def init(self, params: list[Tensor]) -> dict[str, Any]:
         return {"grad": [torch.zeros_like(param) for param in params]}
@@ -223,7 +223,7 @@ class Accumulating(Optimizer):
 
 @dataclass(frozen=True)
 class IntegerWarmup(Plan):
-    """step // steps until `steps`, then 1."""
+    """A warmup in integer arithmetic: the factor is step // steps, 0 until `steps` and then 1."""
 
     steps: int
 

@@ -1,4 +1,4 @@
-"""The data of the bench."""
+"""The data of the benchmark of mistakes."""
 
 from functools import cache
 from io import BytesIO
@@ -27,7 +27,7 @@ def parts(name: str, seed: int) -> tuple[Dataset, Dataset]:
 
 
 def generator(seed: int) -> torch.Generator:
-    """Return a generator of this seed."""
+    """Return a random generator with the given seed."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -38,7 +38,7 @@ def digits() -> Dataset:
 
 @cache
 def cifar(n_per_class: int = 900) -> Dataset:
-    """Return so many pictures of each of five classes of CIFAR-10."""
+    """Return the first `n_per_class` training images of each of five classes of CIFAR-10."""
     with ZipFile(data_root() / "cifar10" / "cifar10.zip") as archive:
         x = [
             np.asarray(Image.open(BytesIO(archive.read(f"train/{name}/{number:04d}.jpg"))).convert("RGB"))
@@ -50,7 +50,7 @@ def cifar(n_per_class: int = 900) -> Dataset:
 
 
 def arrows(count: int, seed: int) -> Dataset:
-    """Return noisy pictures, 16 x 16, of arrows that point left, right, up or down, like traffic signs."""
+    """Return `count` noisy images of 16 x 16 pixels: arrows in four classes, left, right, up and down."""
     rng = generator(seed)
     shaft, head = torch.zeros(16, 16), torch.zeros(16, 16)
     shaft[7:9, 3:13] = 1
@@ -67,39 +67,39 @@ def arrows(count: int, seed: int) -> Dataset:
 
 
 def to_dataset(x: Tensor, y: Tensor, classes: tuple[str, ...]) -> Dataset:
-    """Return arrays as data."""
+    """Return a data set of the arrays."""
     return Dataset.from_arrays(x, y, classes=classes)
 
 
 def to_floats(data: Dataset) -> Dataset:
-    """Return the same data in floats from 0 to 1."""
+    """Return the data with images as floats from 0 to 1."""
     return to_dataset(float_images(data.x), data.y, data.classes)
 
 
 def with_pictures(data: Dataset, x: Tensor) -> Dataset:
-    """Return data with other pictures."""
+    """Return the data with the images replaced by x."""
     return to_dataset(x, data.y, data.classes)
 
 
 def with_labels(data: Dataset, y: Tensor) -> Dataset:
-    """Return data with other labels."""
+    """Return the data with the labels replaced by y."""
     return to_dataset(data.x, y, data.classes)
 
 
 def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Return the rest and a share of the data, drawn at random."""
+    """Return the data divided at random into two parts, of which the second has a fraction `share` of the examples."""
     order, count = torch.randperm(len(data), generator=generator(seed)), round(len(data) * share)
     return data.subset(order[count:]), data.subset(order[:count])
 
 
 def augmented_copies(data: Dataset, copies: int, augment: Augment, seed: int) -> Dataset:
-    """Return each picture `copies` times, each time augmented anew; copies of one lie side by side."""
+    """Return `copies` independently augmented copies of each image, with the copies of one image in succession."""
     repeated = to_floats(data).subset(torch.arange(len(data)).repeat_interleave(copies))
     return with_pictures(repeated, augment(repeated.x, generator(seed)))
 
 
 def frames(data: Dataset, count: int, seed: int) -> Dataset:
-    """Return a clip of `count` frames of each picture: it drifts by a pixel now and then, under noise."""
+    """Return `count` frames for each image: a clip in which it drifts by up to one pixel per frame, with noise."""
     rng, clips = generator(seed), []
     for picture in float_images(data.x):
         offset = torch.zeros(2, dtype=torch.int64)

@@ -13,19 +13,18 @@ from benchmarks.mistakes.trial import Record
 from pellucid.command.out import plain
 from pellucid.files import write_atomically
 
-MIN_HARM = 0.02  # difference of the scores without and with a mistake
-MAX_GENERALIZATION_GAP = 0.12  # difference of the scores of a healthy training on training and validation data
+MIN_HARM = 0.02  # score without the mistake minus score with it
+MAX_GENERALIZATION_GAP = 0.12  # score of a healthy training on training data minus that on validation data
 HEADING = """# Mistakes that the doctor was not written for
 
-`benchmarks/mistakes/list.toml` holds mistakes collected from public trackers and teaching material. It was frozen
-before the doctor's checks were read, and is not changed; `names.toml` says which of the doctor's names mean which
-cause. Each mistake is made as a user would make it, in a training that is sound without it, and its harm is measured:
-what the mistaken training reaches, and the same one without the mistake. *Named*: the right name is among the causes.
-*Refused*: the library does not accept it. *Wrong cause*: something else is called a cause, and the right one is not.
-*Symptom only*: what is said is no more than that it learns badly. How strong each mistake is was settled by its
-harm alone, on seeds 0 and 100.
-Healthy trainings are of other kinds than those of [the bench of faults](doctor.md). Intervals are Wilson's, 95 %.
-Written by `python -m benchmarks.mistakes`, except for the figures of further mistakes, which were counted apart.
+`benchmarks/mistakes/list.toml` lists mistakes collected from public trackers and teaching material. The list was frozen
+before the doctor's checks were read, and is not changed; `names.toml` maps each cause to the doctor's names for it.
+Each mistake is made as a user would make it, in a training that is healthy without it. Its harm is measured by the
+scores of the training with and without the mistake. *Named*: the right name is among the causes. *Refused*: the library
+raises an error. *Wrong cause*: another cause is reported, and the right one is not. *Symptom only*: the only finding is
+that the network learns badly. The strength of each mistake was chosen only by its harm, on seeds 0 and 100. The healthy
+trainings are of other kinds than those of [the benchmark of faults](doctor.md). Intervals are Wilson's, 95 %. Written
+by `python -m benchmarks.mistakes`, except for the figures of the additional mistakes, which were counted separately.
 """
 
 
@@ -39,17 +38,17 @@ def verdict_of(record: Record) -> str:
 
 
 def counts(records: Sequence[Record]) -> Counter[str]:
-    """Return how often each verdict was given on mistakes."""
+    """Return the number of mistakes with each verdict."""
     return Counter(verdict_of(record) for record in records if not record["healthy"])
 
 
 def has_false_cause(record: Record) -> bool:
-    """Return whether the doctor gave a cause for a healthy training, or could not examine it."""
+    """Return whether the doctor reported a cause in a healthy training, or the training raised an error."""
     return bool(record.get("causes")) or "error" in record or "refused" in record
 
 
 def has_finding(record: Record) -> bool:
-    """Return whether the doctor reported any finding for a healthy training."""
+    """Return whether the doctor reported any finding in a healthy training, or the training raised an error."""
     return has_false_cause(record) or bool(record.get("others"))
 
 
@@ -78,7 +77,7 @@ def page(records: Sequence[Record], command: str, machine: str, source_version: 
 
 
 def _side_by_side(broken: Sequence[Record], healthy: Sequence[Record], docs: Path) -> str:
-    """Return the table that compares with the benchmark of the faults that the checks were written for."""
+    """Return the table that compares the mistakes with the faults (docs/doctor.md) that the checks were written for."""
     lines = [
         "| bench | cases | named as a cause | 95 % | refused | wrong cause | symptom only | nothing | healthy | with a "
         "cause | with any finding |",
@@ -178,7 +177,7 @@ def to_json(records: Sequence[Record], command: str, machine: str, source_versio
 
 
 def write(records: Sequence[Record], docs: Path, command: str, machine: str, source_version: str) -> None:
-    """Write both files, each atomically."""
+    """Write docs/mistakes.md and docs/mistakes.json atomically, with `docs` as the folder."""
     docs.mkdir(parents=True, exist_ok=True)
     write_atomically(docs / "mistakes.md", page(records, command, machine, source_version, docs).encode())
     content = plain(to_json(records, command, machine, source_version))

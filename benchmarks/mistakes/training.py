@@ -1,4 +1,4 @@
-"""A training as a user writes it, and what a mistake costs."""
+"""Trainings as a user writes them, and the scores with and without a mistake."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,18 +15,18 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode
 from pellucid.run.described import scaling_entries
 
-Part = Dataset | tuple[Tensor, Tensor]  # pictures with classes, or inputs with numbers
+Part = Dataset | tuple[Tensor, Tensor]  # images with labels, or inputs with targets of a regression
 ModifyModel = Callable[[Model], None]
 EVALUATION = Mode(train=False, keep=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """One training: what `Model`, `fit` and the doctor are given.
+    """One training: the arguments of `Model`, of `fit` and of the doctor's case.
 
-    scale: standardise each channel by the training data. options: further arguments of Model. modify: what is done to
-    the model before its first step. rounds: what `fit` is called with, one call after the other, as many times over as
-    there are epochs; by default the whole training data in one call.
+    scale: whether each channel is standardised by the training data. options: additional arguments of Model. modify:
+    changes the model before its first step. rounds: returns the parts of the training data for an epoch, for each of
+    which `fit` is called once; None means one call of `fit` with the training data.
     """
 
     train: Part
@@ -60,7 +60,7 @@ class Training:
         return model
 
     def run(self) -> Case:
-        """Train, and return what the doctor gets."""
+        """Train, and return the case that the doctor examines."""
         model, history, stopped = self.begin(), None, ""
         try:
             if self.rounds is None:
@@ -80,16 +80,16 @@ class Training:
         )  # fmt: skip
 
     def replace(self, **changes: Any) -> "Training":
-        """Return the training with other values."""
+        """Return the training with some fields changed."""
         return replace(self, **changes)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedPair:
-    """A mistaken training, and what the mistake costs.
+    """The case of a training with a mistake, and the scores with and without the mistake.
 
-    harmed: what it reaches; sound: what the same training reaches without the mistake; both in `measure`, of which
-    more is better: usually the accuracy on data that are as the network will meet them.
+    harmed: the score with the mistake. sound: the score of the same training without it. measure: the name of the
+    score; higher is better. It is usually the accuracy on data like those of later use.
     """
 
     case: Case
@@ -109,7 +109,7 @@ def inputs(part: Part) -> Tensor:
 
 
 def accuracy(model: Model, data: Part, batch_size: int = 256) -> float:
-    """Return the share of right answers; 0 of a model that answers with NaN."""
+    """Return the accuracy; 0 for a model whose outputs are NaN."""
     try:
         return float(model.evaluate(*fit_arguments(data), batch_size=batch_size)["accuracy"])
     except PellucidError:
@@ -117,7 +117,7 @@ def accuracy(model: Model, data: Part, batch_size: int = 256) -> float:
 
 
 def explained_variance(model: Model, part: tuple[Tensor, Tensor]) -> float:
-    """Return the share of the targets' variance that the model explains, R²."""
+    """Return the fraction of the targets' variance that the model explains (R²)."""
     x, y = part
     with torch.inference_mode():
         predictions = model.loss.predict(model.net.forward(model.params, scaled(x, model.stats), EVALUATION)[0])
@@ -127,19 +127,19 @@ def explained_variance(model: Model, part: tuple[Tensor, Tensor]) -> float:
 
 
 def score_of(model: Model, part: Part) -> float:
-    """Return the accuracy on pictures with classes, or what is explained of numbers."""
+    """Return the accuracy on a classification data set, or the explained variance of a regression."""
     return accuracy(model, part) if isinstance(part, Dataset) else explained_variance(model, part)
 
 
 def compare(wrong: Training, right: Training, test: Part | None = None, measure: str = "accuracy") -> TrainedPair:
-    """Train with and without a mistake, and measure both on `test`, by default on what `right` is validated on."""
+    """Train with and without a mistake, and score both models on `test` (default: the validation data of `right`)."""
     return compare_on(wrong, right, right.validation if test is None else test, measure)
 
 
 def compare_on(wrong: Training, right: Training, test: Part, measure: str, own_validation: bool = False) -> TrainedPair:
-    """Train with and without a mistake, and measure both on `test`.
+    """Train with and without a mistake, and score both models on `test`.
 
-    own_validation: the wrong one on its own validation data.
+    own_validation: whether the model with the mistake is scored on its own validation data instead.
     """
     case, sound = wrong.run(), right.run().model
     harmed = score_of(case.model, wrong.validation if own_validation else test)

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: one process runs on each core
 
 from benchmarks.mistakes.listed import read_diagnosis
 
@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """One training: a mistake of the list, or with `healthy` a training of healthy.py."""
+    """One training. id: of a mistake of list.toml, or if `healthy`, a name of a training in healthy.py."""
 
     id: str
     seed: int
@@ -27,7 +27,7 @@ class Job:
 
 
 def run_job(job: Job) -> Record:
-    """Return the doctor's findings; a case that raises is recorded with its error."""
+    """Return a record of the doctor's findings, or of the error if the case raises one."""
     from benchmarks.mistakes.cases import CASES
     from benchmarks.mistakes.healthy import HEALTHY
     from benchmarks.mistakes.training import score_of
@@ -52,7 +52,7 @@ def run_job(job: Job) -> Record:
             }
     except PellucidError as error:  # the library itself rejects the mistake
         return {**record, "refused": str(error)}
-    except Exception as error:  # of whatever kind: the other cases go on
+    except Exception as error:  # any error: the other cases still run
         return {**record, "error": f"{type(error).__name__}: {error}"}
     training_end = time.perf_counter()
     try:

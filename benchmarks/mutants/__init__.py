@@ -1,1 +1,1 @@
-"""The mutation check: backward passes broken on purpose, and whether the tests and the scorecard notice."""
+"""The mutation check: do the tests and the scorecard detect mistakes in backward passes?"""

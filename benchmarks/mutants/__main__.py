@@ -1,4 +1,4 @@
-"""Break every backward pass on purpose and report who notices: `python -m benchmarks.mutants`."""
+"""Break every backward pass on purpose and report which checks detect it: `python -m benchmarks.mutants`."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: one process runs on each core
 
 from benchmarks.mutants import equivalents, report, trials
 from benchmarks.mutants.mutant import Mutant, mutants
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def try_mutants(root: Path, selected: list[Mutant], jobs: int) -> list[trials.Trial]:
-    """Try the chosen mutants, and tell how far it has come."""
+    """Return the trials of the selected mutants, and print the progress on stderr."""
     trials.warm_up(root)
     with tempfile.TemporaryDirectory() as folder:
         folders = [Path(folder, f"copy{number}") for number in range(jobs)]

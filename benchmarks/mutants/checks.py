@@ -1,7 +1,7 @@
-"""What a broken copy is put to: the tests of it, and the cases of the scorecard that are about it.
+"""The checks of a mutant: the tests of its file, and the cases of the scorecard for its classes.
 
-Runs in a process of its own, forked from one that has imported PyTorch but nothing of Pellucid, in the folder of the
-copy. So only Pellucid itself is imported anew for each mutant.
+They run in the folder of the mutated copy, in a process forked from one that has imported PyTorch but not Pellucid.
+Only Pellucid is therefore imported for each mutant.
 """
 
 import os
@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# Imported once, before any mutant; the second only for the scorecard.
+# Imported once, before any mutant; SCORECARD_MODULES only if there is a scorecard.
 PRELOADED = ("torch", "numpy", "pytest", "hypothesis")
 SCORECARD_MODULES = (
     "torch.testing._internal.common_methods_invocations",
@@ -29,8 +29,8 @@ ALL_TESTS = (
     "tests/training/test_freeze.py",
     "tests/verify/test_forms.py",
 )
-# What finds most mistakes of a kind of code at once: a file or folder, and one test of it ("" for all). The first place
-# that a mutant's file begins with counts.
+# The tests that find most mistakes in a folder first: a file or folder, and one test of it ("" for all). The first key
+# that is a prefix of a mutant's file is used.
 FIRST_TESTS = {
     "layers": (
         ("tests/layers/test_contract.py", "test_forward_and_backward_equal_the_reference_and_its_autograd"),
@@ -48,27 +48,27 @@ FIRST_TESTS = {
     "fuse": (("tests/fuse/test_forms.py", ""), ("tests/fuse", "")),
     "sweep.py": (("tests/test_sweep.py", ""),),
 }
-SCORED_FOLDERS = ("layers/", "losses/")  # places with outside suites
-# The parts of the scorecard that go forward and back through layers and losses, and their tables by class of ours.
+SCORED_FOLDERS = ("layers/", "losses/")  # folders for which the scorecard has cases
+# The parts of the scorecard with cases for layers and losses, and the names of their tables of classes.
 SCORECARD_PARTS = {"opinfo": "OPERATORS", "moduleinfo": "MODULES", "onnx_nodes": ""}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What noticed the mutant, and how: "" where nothing did. `none` where there was nothing to run."""
+    """The test or case that detected a mutant; "" if nothing did. none: whether there was nothing to run."""
 
     by: str = ""
-    how: str = ""  # the kind of error
+    how: str = ""  # name of the error's class
     none: bool = False
 
     @property
     def caught(self) -> bool:
-        """Whether anything noticed."""
+        """Whether the mutant was detected."""
         return bool(self.by)
 
 
 def import_from(folder: Path, write: bool = False) -> None:
-    """Make `folder` the place that Pellucid and its tests are imported from."""
+    """Import Pellucid and its tests from `folder`. write: whether bytecode is written."""
     os.chdir(folder)
     checkout = Path(__file__).resolve().parents[2]
     sys.path[:] = [
@@ -79,10 +79,10 @@ def import_from(folder: Path, write: bool = False) -> None:
 
 
 class FirstFailure:
-    """A plugin of pytest that remembers the first failure, and has no time for small examples of it.
+    """A pytest plugin that records the first failure, without shrinking of its example by hypothesis.
 
-    With `only`, no other test than that one is collected: making a list of all of them takes longer than most mutants
-    live.
+    only: the name of the one test to collect, because collecting all tests takes longer than most mutants survive; ""
+    for all tests.
     """
 
     def __init__(self, only: str = "") -> None:
@@ -90,33 +90,33 @@ class FirstFailure:
         self.verdict = Verdict()
 
     def pytest_sessionstart(self) -> None:
-        """Make hypothesis stop at the first example that fails."""
+        """Let hypothesis stop at the first example that fails."""
         from hypothesis import Phase, settings
 
         settings.register_profile("mutants", settings(), phases=(Phase.explicit, Phase.generate))
         settings.load_profile("mutants")
 
     def pytest_pycollect_makeitem(self, name: str) -> list[Any] | None:
-        """Pass over the tests that are not wanted."""
+        """Skip all tests but `only`."""
         return [] if self.only and name != self.only else None
 
     def pytest_exception_interact(self, node: Any, call: Any) -> None:
-        """Remember the first test that fails, or the first file whose tests cannot be collected."""
+        """Record the first test that fails, or the first file whose tests cannot be collected."""
         if not self.verdict.caught:
             error = call.excinfo.value
-            if isinstance(error, BaseExceptionGroup):  # of a test for many cases
+            if isinstance(error, BaseExceptionGroup):  # raised by a test of many cases
                 error = error.exceptions[0]
             self.verdict = Verdict(node.nodeid, type(error).__name__)
 
 
 def run_tests(file: str, owners: frozenset[str]) -> Verdict:
-    """Run the tests of the file, those most likely to fail first, and then all others that go through its code.
+    """Run the tests of a file, those most likely to fail first, and then ALL_TESTS, until one fails.
 
-    Stops at the first that fails. The verdict of a file that cannot be imported is `none`.
+    owners: the classes whose tests are run first. The verdict is `none` for a file that cannot be imported.
     """
     try:
         import_module("pellucid." + file.removesuffix(".py").replace("/", "."))
-    except Exception as error:  # whatever it raises, this is no mutant
+    except Exception as error:  # any error: a file that cannot be imported is not a mutant
         return Verdict(how=type(error).__name__, none=True)
     name_filter = ["-k", " or ".join(sorted(owners))] if file.startswith("layers/") else []
     first_tests = next(tests for place, tests in FIRST_TESTS.items() if file.startswith(place))
@@ -127,7 +127,7 @@ def run_tests(file: str, owners: frozenset[str]) -> Verdict:
 
 
 def pytest_until_failure(args: list[str], only: str = "") -> Verdict:
-    """Run pytest in this process, on those of the paths that exist."""
+    """Run pytest in this process until a test fails. args: options, and paths, of which missing ones are skipped."""
     import pytest
 
     plugin = FirstFailure(only)
@@ -141,7 +141,7 @@ def pytest_until_failure(args: list[str], only: str = "") -> Verdict:
 
 
 def run_scorecard(owners: frozenset[str], failing_cases: frozenset[str]) -> Verdict:
-    """Run the cases about the owners until one fails that is not among `failing_cases`, which fail without a mutant."""
+    """Run the cases for `owners` until one fails that is not in `failing_cases`, which fail without a mutant."""
     verdict = Verdict(none=True)
     for verdict in verdicts(owners):
         if verdict.caught and verdict.by not in failing_cases:
@@ -150,7 +150,7 @@ def run_scorecard(owners: frozenset[str], failing_cases: frozenset[str]) -> Verd
 
 
 def verdicts(owners: frozenset[str] | None = None) -> Iterator[Verdict]:
-    """Yield the verdict of each case of the scorecard about one of `owners`, or of all cases."""
+    """Yield the verdict of each case of the scorecard for one of `owners`; None for all cases."""
     for case in cases(owners):
         (row,) = import_module("conformance.tally").run_cases([case])
         if row.failures:
@@ -160,15 +160,15 @@ def verdicts(owners: frozenset[str] | None = None) -> Iterator[Verdict]:
 
 
 def cases(owners: frozenset[str] | None) -> Iterator[Any]:
-    """Yield the cases of the scorecard that are about `owners`."""
+    """Yield the cases of the scorecard for `owners`; None for all cases."""
     for name, table in SCORECARD_PARTS.items():
         if not any(Path("conformance", path).exists() for path in (f"{name}.py", f"{name}/__init__.py")):
             continue
         part = import_module(f"conformance.{name}")
-        if table and owners is not None:  # the entries about other classes would only draw their samples
+        if table and owners is not None:  # the samples of other classes need not be drawn
             setattr(part, table, tuple(entry for entry in getattr(part, table) if entry.subject.__name__ in owners))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the suites try deprecated calls too
+            warnings.simplefilter("ignore")  # the suites also use deprecated functions
             for case in part.cases():
                 if owners is None or getattr(case.subject, "__name__", "") in owners:
                     yield case

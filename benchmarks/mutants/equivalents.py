@@ -1,4 +1,4 @@
-"""Survivors that are no gap in the checks: what they change cannot be noticed, and `equivalents.toml` says why."""
+"""Equivalent mutants: survivors that compute the same as the original, with the reasons in equivalents.toml."""
 
 import tomllib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ FILE = Path(__file__).with_name("equivalents.toml")
 
 @dataclass(frozen=True)
 class Equivalent:
-    """Mutants of one line of a file, and why they compute the same; without `after`, all that survive."""
+    """Equivalent mutants of one line of a file, and the reason. after: the changed lines; () for all that survive."""
 
     file: str
     before: str
@@ -20,23 +20,23 @@ class Equivalent:
     after: tuple[str, ...] = ()
 
     def explains(self, mutant: Mutant) -> bool:
-        """Say whether the mutant is one of these."""
+        """Return whether the mutant is one of these."""
         same_line = (self.file, self.before) == (mutant.file, mutant.before)
         return same_line and (not self.after or mutant.after in self.after)
 
 
 def load(path: Path = FILE) -> list[Equivalent]:
-    """Read the entries."""
+    """Return the entries of a TOML file."""
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["equivalent"]
     return [Equivalent(**entry | {"after": tuple(entry.get("after", ()))}) for entry in entries]
 
 
 def reason(mutant: Mutant, entries: Iterable[Equivalent]) -> str:
-    """Return why the mutant is none; "" where nobody said so."""
+    """Return the reason why a mutant is equivalent; "" without an entry for it."""
     return next((one.why for one in entries if one.explains(mutant)), "")
 
 
 def unused_entries(entries: Iterable[Equivalent], survivors: Iterable[Mutant]) -> list[Equivalent]:
-    """Return the entries that explain no survivor: the code has changed, or the checks notice it by now."""
+    """Return the entries that explain no survivor: their code has changed, or their mutants are now detected."""
     mutants = list(survivors)
     return [one for one in entries if not any(one.explains(mutant) for mutant in mutants)]

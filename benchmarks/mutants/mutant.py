@@ -1,4 +1,4 @@
-"""One broken copy of a file: what was changed in it, and its text."""
+"""Mutants: copies of files with one mistake each."""
 
 import ast
 import textwrap
@@ -27,11 +27,11 @@ UNPARENTHESIZED = (
 class Mutant:
     """A file with one mistake in it.
 
-    `before` and `after` are the lines that differ, `owners` the classes whose gradients pass through them.
+    before, after: the lines that differ. owners: the classes whose gradients pass through them. text: the changed file.
     """
 
     name: str  # layers/conv2d.py:103 missing factor #2
-    file: str  # below the package
+    file: str  # path relative to the package
     operator: str
     function: str
     owners: frozenset[str]
@@ -41,14 +41,14 @@ class Mutant:
 
 
 def mutants(package: Path) -> Iterator[Mutant]:
-    """Yield every mutant of the package, always the same ones in the same order."""
+    """Yield all mutants of the package, in the same order in every run."""
     for site in sites(package):
         source = (package / site.file).read_text(encoding="utf-8")
         yield from mutants_of(site, source)
 
 
 def mutants_of(site: Site, source: str) -> Iterator[Mutant]:
-    """Yield the mutants of one place that Python can read, no two of them the same."""
+    """Yield the distinct mutants of one site that are valid Python."""
     seen_code = {"", parsed_code(site, source, source)}
     counts: Counter[tuple[int, str]] = Counter()
     for node in live_nodes(site.code):
@@ -67,7 +67,7 @@ def mutants_of(site: Site, source: str) -> Iterator[Mutant]:
 
 
 def parsed_code(site: Site, source: str, text: str) -> str:
-    """Return what Python reads in the place after `source` became `text`; "" if it can read nothing."""
+    """Return a dump of the site's syntax tree in `text`, a changed `source`; "" if it is not valid Python."""
     lines, growth = text.splitlines(), text.count("\n") - source.count("\n")
     last = (site.code.end_lineno or site.code.lineno) + growth
     try:
@@ -77,8 +77,8 @@ def parsed_code(site: Site, source: str, text: str) -> str:
 
 
 def rewrite(source: str, mutation: Mutation) -> tuple[str, str, str]:
-    """Return the source after the edits, and the lines that they change, before and after."""
-    source_bytes = source.encode()  # positions in a line count bytes
+    """Return the source after the edits, and the changed lines before and after them."""
+    source_bytes = source.encode()  # column offsets of `ast` count bytes
     line_starts = [0]
     for line in source_bytes.splitlines(keepends=True):
         line_starts.append(line_starts[-1] + len(line))

@@ -1,7 +1,7 @@
-"""Ways to break a backward pass, each a function from a place in the code to what could stand there instead.
+"""Mutation operators: functions that yield wrong replacements for a node of a backward pass.
 
-An operator gets a node and the names of the function's parameters, and yields mutations; a mutation is a tuple of
-edits, and an edit says which node gives way to which.
+An operator receives a node and the names of the function's parameters, and yields mutations. A mutation is a tuple of
+edits, and an edit is a pair: a node, and its replacement.
 """
 
 import ast
@@ -12,7 +12,7 @@ Edit = tuple[ast.AST, ast.AST]
 Mutation = tuple[Edit, ...]
 Operator = Callable[[ast.AST, frozenset[str]], Iterator[Mutation]]
 
-# Where a call has its axes: the position among its arguments. Of a function of torch, x is the argument before.
+# The index of the argument of a method that is an axis. A function of torch has one argument more, x, before it.
 AXES = {
     "sum": 0,
     "mean": 0,
@@ -29,21 +29,21 @@ AXES = {
     "cat": 1,
     "movedim": 0,
 }
-# Calls that change values, on x in x.abs() and torch.exp(x) alike; left out, the code goes on with x.
+# Calls on x, as in x.abs() or torch.exp(x), that can be replaced by x.
 VALUE_CALLS = {
     "abs", "clamp", "clamp_min", "contiguous", "exp", "flatten", "float", "masked_fill", "maximum", "mean", "ndtr",
     "relu_", "reshape", "reversed", "rsqrt", "scatter", "scatter_add", "sigmoid", "sign", "softplus", "sqrt", "sum",
     "t", "tanh", "view",
 }  # fmt: skip
-# The order of the arguments means nothing, or is Python's own business.
+# Calls whose arguments are not swapped: their order has no effect on the result, or a swap only raises an error.
 SYMMETRIC_CALLS = {"maximum", "add_up", "add_up_tree", "promote_types", "isinstance"}
 FLAGS = {"affine", "align_corners", "any", "batch", "bias", "ceil_mode", "count_include_pad", "need_dx", "over_dy"}
-GRADIENT_INPUTS = {"dy", "target", "wanted"}  # what a function gets that returns gradients
-NEUTRAL_OPTIONS = {"padding": 0, "output_padding": 0}  # what an option is when it is left out; 1 for all others
+GRADIENT_INPUTS = {"dy", "target", "wanted"}  # parameters of the functions that return gradients
+NEUTRAL_OPTIONS = {"padding": 0, "output_padding": 0}  # default values of options; 1 for all others
 
 
 def called_name(node: ast.AST) -> str:
-    """Return the name of what a call calls, without what stands before the dot; empty for anything else."""
+    """Return the name of the called function or method, without the object; "" if the node is not a call."""
     match node:
         case ast.Call(func=ast.Attribute(attr=name)) | ast.Call(func=ast.Name(id=name)):
             return name
@@ -51,14 +51,14 @@ def called_name(node: ast.AST) -> str:
 
 
 def number_value(node: ast.AST) -> int | float | None:
-    """Return the number that stands here; a truth value is none."""
+    """Return the value of a numeric constant; None for any other node, including bool."""
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return node.value  # pyright: ignore[reportReturnType]
     return None
 
 
 def parse_expression(text: str) -> ast.expr:
-    """Return `text` as a node."""
+    """Return the syntax tree of an expression."""
     return ast.parse(text, mode="eval").body
 
 
@@ -67,7 +67,7 @@ def negate(node: ast.expr) -> ast.expr:
 
 
 def gradient_nodes(node: ast.AST, names: frozenset[str]) -> list[ast.expr]:
-    """Return the tensors among what a return statement hands back as (dx, dparams) or (value, dy), or as dparams."""
+    """Return the nodes of the gradients in a return statement: of (dx, dparams), (value, dy) or dparams."""
     if not isinstance(node, ast.Return) or node.value is None or not names & GRADIENT_INPUTS:
         return []
     parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
@@ -86,7 +86,7 @@ def is_value(node: ast.AST, values: tuple[object, ...]) -> bool:
 
 
 def wrong_sign(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Turn a sum into a difference and back, drop a minus, return the negative gradient."""
+    """Replace a sum by a difference or the reverse, remove a minus, or return the negative gradient."""
     match node:
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             yield ((node, ast.BinOp(left, ast.Sub(), right)),)
@@ -99,7 +99,7 @@ def wrong_sign(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 
 
 def missing_factor(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Leave out a factor, a divisor or an exponent."""
+    """Remove a factor, a divisor or an exponent."""
     match node:
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             yield ((node, left),)
@@ -109,7 +109,7 @@ def missing_factor(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 
 
 def missing_term(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Leave out a term of a sum or difference."""
+    """Remove a term of a sum or difference."""
     match node:
         case ast.BinOp(left=left, op=ast.Add() | ast.Sub(), right=right):
             yield ((node, left),)
@@ -117,7 +117,7 @@ def missing_term(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 
 
 def missing_call(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Go on with x where x.sum(1), torch.exp(x) or torch.where(condition, x, 0) stands."""
+    """Replace x.sum(1), torch.exp(x) or torch.where(condition, x, 0) by x."""
     match node:
         case ast.Call(func=ast.Name(id="reversed"), args=[x]):
             yield ((node, x),)
@@ -129,7 +129,7 @@ def missing_call(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 
 
 def is_module(node: ast.AST) -> bool:
-    """Say whether this is torch, F, aten or something of theirs."""
+    """Return whether the node is torch, F, aten or math, or an attribute of one of them."""
     match node:
         case ast.Attribute(value=inner):
             return is_module(inner)
@@ -139,7 +139,7 @@ def is_module(node: ast.AST) -> bool:
 
 
 def partial_sum(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Take a mean for a sum and a sum for a mean, or only the first summand."""
+    """Replace a sum by a mean, a mean by a sum, or a sum by its first term."""
     match node:
         case ast.Call(func=ast.Attribute(value=x, attr="sum" | "mean" as name), args=args, keywords=keywords):
             other = ast.Attribute(x, "mean" if name == "sum" else "sum")
@@ -150,7 +150,7 @@ def partial_sum(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 
 
 def wrong_axis(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Name another axis, forget one of several, or take height for width."""
+    """Replace an axis by another one, remove axes from a tuple, or swap height and width."""
     match node:
         case ast.Call(func=ast.Attribute(value=x), args=args) if called_name(node) in AXES:
             position = AXES[called_name(node)] + (is_module(x) and called_name(node) != "cat")
@@ -180,7 +180,7 @@ def can_swap(one: ast.expr, other: ast.expr) -> bool:
 
 
 def off_by_one(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Shift a padding, a stride, a window or the bound of a slice by one, or leave an option out."""
+    """Add one to a padding, a stride, a window or the bound of a slice, or use the default of an option."""
     match node:
         case ast.Call(func=ast.Name(id="pair"), args=[ast.Attribute(attr=option)]):
             yield ((node, parse_expression(f"tuple(n + 1 for n in {ast.unparse(node)})")),)
@@ -195,7 +195,7 @@ def off_by_one(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 
 
 def wrong_comparison(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Include the bound or leave it out; ask for the opposite of an equality."""
+    """Include or exclude the bound of a comparison, or negate an equality."""
     others: dict[type[ast.cmpop], type[ast.cmpop]] = {
         ast.Gt: ast.GtE,
         ast.GtE: ast.Gt,
@@ -214,7 +214,7 @@ def wrong_comparison(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]
 
 
 def wrong_constant(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Write 0 for 1, the next whole number for another one, and twice a fraction."""
+    """Replace 1 by 0, any other integer n by n + 1, and a float by its double."""
     value = number_value(node)
     if isinstance(value, int):
         yield ((node, ast.Constant(0 if value == 1 else value + 1)),)
@@ -223,7 +223,7 @@ def wrong_constant(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 
 
 def wrong_flag(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Turn a yes into a no."""
+    """Negate a boolean constant or flag."""
     match node:
         case ast.Constant(value=bool() as value):
             yield ((node, ast.Constant(not value)),)
@@ -232,7 +232,7 @@ def wrong_flag(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 
 
 def wrong_branch(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Go the other way; a comparison is turned round by `wrong_comparison`."""
+    """Negate a condition that is not a comparison, or change or remove parts of a logical expression."""
     match node:
         case ast.If(test=test) | ast.IfExp(test=test) if not isinstance(test, ast.Compare):
             yield ((test, ast.UnaryOp(ast.Not(), test)),)
@@ -259,7 +259,7 @@ def swapped_arguments(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation
 
 
 def argument_kind(node: ast.expr) -> str:
-    """Guess what an argument is: swapping a tensor and a flag would only raise an error."""
+    """Guess the kind of an argument: swapping a tensor and a flag would only raise an error."""
     match node:
         case ast.Constant(value=bool()):
             return "flag"
@@ -275,7 +275,7 @@ def argument_kind(node: ast.expr) -> str:
 
 
 def swapped_gradients(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Give one parameter's gradient to the other, or unpack a kernel's results in another order."""
+    """Swap the gradients of two parameters, or neighbouring targets of an unpacked result."""
     match node:
         case ast.Dict(values=[one, other]):
             yield (one, other), (other, one)
@@ -290,14 +290,14 @@ def dropped_gradient(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]
 
 
 def unchanged_gradient(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Hand dy on as dx."""
+    """Return dy as dx."""
     match node:
         case ast.Return(value=ast.Tuple(elts=[dx, _])) if "dy" in names and ast.unparse(dx) != "dy":
             yield ((dx, ast.Name("dy")),)
 
 
 def missing_step(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
-    """Leave out a statement that changes a value that exists already."""
+    """Remove a statement that changes an existing value."""
     match node:
         case ast.Assign(targets=[target], value=value):
             written_names = {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}

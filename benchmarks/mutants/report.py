@@ -1,4 +1,4 @@
-"""What became of all mutants: docs/mutants.md for people, docs/mutants.json for programs."""
+"""The outcomes of the mutants: docs/mutants.md for people, docs/mutants.json for programs."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -12,35 +12,35 @@ from benchmarks.mutants.trials import Trial
 
 HEADING = """# Mutation check
 
-Every backward pass broken on purpose, and who notices. Each mutant is one mistake of the kind that people make (a sign,
-a factor, an axis, a sum, a padding off by one, gradients swapped) in one place that gradients pass through: the
-backward passes of all layers, combinators and fused forms, the values and gradients of all losses, and the outputs of
-the form that predicts. It is put into a copy of the library; then its tests are run (`tests/layers`, `tests/losses`,
-`tests/combine`, `tests/fuse`, those of `verify` on the forms that train and predict), and the
-cases of the [scorecard](scorecard.md) that are about its layer or loss. Combinators and fused forms have no outside
-suite. Written by `python -m benchmarks.mutants`; nothing is typed by hand.
+Every backward pass is broken on purpose, to measure whether the tests and the scorecard detect it. Each mutant is one
+typical mistake (a sign, a factor, an axis, a sum, a padding off by one, swapped gradients) in code that gradients pass
+through: the backward passes of all layers, combinators and fused forms, the values and gradients of all losses, and the
+outputs of the form for inference. It is written into a copy of the library. Then its tests are run (`tests/layers`,
+`tests/losses`, `tests/combine`, `tests/fuse`, and those of `verify` on the forms for training and inference), and the
+cases of the [scorecard](scorecard.md) for its layer or loss. The scorecard has no cases for combinators and fused
+forms. Written by `python -m benchmarks.mutants`; nothing is typed by hand.
 """
 WRONG_NUMBER_ERRORS = {
     "AssertionError",
     "Failed",
     "Mismatch",
-}  # how a wrong number shows; everything else is an error on the way
+}  # errors that report a wrong number; all other errors were raised before a comparison
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trial, and why its mutant is equivalent to the code as it is; "" where it is not."""
+    """A trial, and the reason why its mutant is equivalent to the original; "" if it is not."""
 
     trial: Trial
     why: str = ""
 
     @property
     def survived(self) -> bool:
-        """Whether a mistake went unnoticed."""
+        """Whether the mutant is a mistake that was not detected."""
         return not self.trial.caught and not self.why
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the outcome as JSON values."""
         mutant, tests, scorecard = self.trial.mutant, self.trial.tests, self.trial.scorecard
         return {
             "mutant": mutant.name,
@@ -53,7 +53,7 @@ class Outcome:
 
 
 def outcomes(trials: Iterable[Trial], reason: Callable[[Any], str]) -> list[Outcome]:
-    """Return what became of the mutants that count, by file and line."""
+    """Return the outcomes of the trials that count, sorted by file and line."""
     results = [Outcome(trial, "" if trial.caught else reason(trial.mutant)) for trial in trials if trial.counts]
     return sorted(results, key=lambda one: sort_key(one.trial.mutant.name))
 
@@ -65,7 +65,7 @@ def sort_key(name: str) -> tuple[str, int, str]:
 
 
 def counts(results: Iterable[Outcome]) -> dict[str, int]:
-    """Count the outcomes."""
+    """Return the number of mutants and the numbers by outcome."""
     all_outcomes = list(results)
     trials = [one.trial for one in all_outcomes]
     return {
@@ -79,7 +79,7 @@ def counts(results: Iterable[Outcome]) -> dict[str, int]:
 
 
 def summary(results: list[Outcome]) -> str:
-    """Say in a paragraph how it went."""
+    """Return a paragraph with the counts."""
     n = counts(results)
     scored = [one.trial for one in results if not one.trial.scorecard.none]
     n_by_scorecard = sum(trial.scorecard.caught for trial in scored)
@@ -98,12 +98,12 @@ def summary(results: list[Outcome]) -> str:
 
 
 def share(part: int, total: int) -> str:
-    """Return a share in percent, rounded down, so that 100 means all."""
+    """Return part / total in percent, rounded down: 100 % means all."""
     return f"{1000 * part // max(total, 1) / 10:g} %"
 
 
 def counts_table(title: str, results: list[Outcome], key: Callable[[Outcome], str]) -> str:
-    """Return the counts for each value of `key`."""
+    """Return a table of the counts for each value of `key`."""
     names = list(dict.fromkeys(key(one) for one in results))
     lines = [f"| {title} | mutants | caught by tests | by scorecard | by both | equivalent | survived |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|")
@@ -124,7 +124,7 @@ def counts_table(title: str, results: list[Outcome], key: Callable[[Outcome], st
 
 
 def mutant_list(results: list[Outcome]) -> str:
-    """List mutants with the lines that they change."""
+    """Return a list of mutants with the lines that they change, and the reasons why they are equivalent."""
     lines = []
     for one in results:
         mutant = one.trial.mutant
@@ -134,7 +134,7 @@ def mutant_list(results: list[Outcome]) -> str:
 
 
 def page(results: list[Outcome]) -> str:
-    """Return the whole page."""
+    """Return the page."""
     parts = [HEADING, summary(results)]
     parts += ["## By file\n", counts_table("file", results, lambda one: f"`{one.trial.mutant.file}`")]
     order = sorted(results, key=lambda one: one.trial.mutant.operator)
@@ -147,7 +147,7 @@ def page(results: list[Outcome]) -> str:
 
 
 def earlier_trials(docs: Path, mutants: Iterable[Mutant]) -> list[Trial]:
-    """Return what DOCS/mutants.json says of these mutants; SystemExit, naming the files of those it lacks."""
+    """Return the trials of mutants stored in DOCS/mutants.json; raises SystemExit if some are missing there."""
     rows = json.loads((docs / "mutants.json").read_text(encoding="utf-8"))["mutants"]
     rows_by_mutant = {(row["mutant"], row["before"], row["after"]): row for row in rows}
     pairs = [(one, rows_by_mutant.get((one.name, one.before, one.after))) for one in mutants]
@@ -161,7 +161,7 @@ def _verdict(how: str | None) -> Verdict:
 
 
 def write(results: list[Outcome], docs: Path, every: int = 1) -> None:
-    """Write both files. every: only each `every`-th mutant was tried."""
+    """Write mutants.md and mutants.json to `docs`. every: only each `every`-th mutant was tried."""
     docs.mkdir(parents=True, exist_ok=True)
     text = page(results)
     if every > 1:

@@ -1,4 +1,4 @@
-"""The places to break: the code that a gradient passes through, found by following the calls of every backward pass."""
+"""The sites of mutations: code that gradients pass through, found by following the calls of the backward passes."""
 
 import ast
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-# Methods in which gradients are computed, of layers, losses and combinators; what they call is found from there.
+# Methods of layers, losses and combinators that compute gradients, from which the search starts, by folder.
 ROOT_METHODS = {"layers": ("backward",), "losses": ("__call__", "compute"), "combine": ("backward", "sweep")}
 ROOT_METHODS["fuse"] = ROOT_METHODS["combine"]
-ROOT_METHODS["fuse/inference"] = ("__call__",)  # what predicts has no backward pass: its outputs
-# What is no method: the one recursion over a network, and what norms are folded into once.
+ROOT_METHODS["fuse/inference"] = ("__call__",)  # the form for inference has no backward pass; its outputs are checked
+# Functions from which the search starts, too: the sweep over a network, and the folding of normalization.
 ROOT_FUNCTIONS = (
     ("sweep.py", "backward"),
     ("fuse/inference/runs.py", "convolution"),
@@ -23,7 +23,7 @@ Code = ast.FunctionDef | ast.Assign
 class Site:
     """A function that gradients pass through, or a table of such functions.
 
-    `file` is its path below the package, `owners` are the classes whose gradients pass through it.
+    file: its path relative to the package. owners: the classes whose gradients pass through it.
     """
 
     file: str
@@ -40,7 +40,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Module:
-    """A file of the package: what it defines and what it takes from other files of the package."""
+    """A file of the package: its classes and functions, and its imports from other files of the package."""
 
     package: Path
     file: str
@@ -66,7 +66,7 @@ class Module:
 
     @cached_property
     def functions(self) -> dict[str, Code]:
-        """The functions outside classes, and the tables that hold functions without a name."""
+        """The functions outside classes, and the tables that contain lambdas."""
         code_by_name: dict[str, Code] = {}
         for node in self.tree.body:
             match node:
@@ -78,7 +78,7 @@ class Module:
 
     @cached_property
     def imports(self) -> dict[str, str]:
-        """The names that come from other files of the package, and those files."""
+        """The names imported from other files of the package, with the paths of these files."""
         file_by_name = {}
         for node in self.tree.body:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{self.package.name}."):
@@ -92,7 +92,7 @@ def has_lambda(node: ast.AST) -> bool:
 
 
 def live_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a function that take part in the result: no documentation, no types, no refusals."""
+    """Yield the nodes of a function that affect its result, without docstrings, annotations and raised errors."""
     yield node
     parts: list[ast.AST]
     match node:
@@ -112,12 +112,12 @@ def live_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def is_ignored(node: ast.AST) -> bool:
-    """Say whether a statement is a text, or a check that lets everything pass or refuses."""
+    """Return whether a statement is a string, or a check that only raises an error."""
     match node:
         case ast.Expr(value=ast.Constant()):
             return True
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name))):
-            return "check" in name  # functions that only refuse
+            return "check" in name  # functions that only raise errors
         case ast.If(body=[ast.Raise()], orelse=[]):
             return True
         case ast.If(body=[ast.Expr() as one], orelse=[]):
@@ -126,7 +126,7 @@ def is_ignored(node: ast.AST) -> bool:
 
 
 def sites(package: Path) -> list[Site]:
-    """Return every place of the package that gradients pass through, in the order of files and lines."""
+    """Return all sites of the package, in the order of files and lines."""
     search = Search(package)
     for folder, roots in ROOT_METHODS.items():
         for path in sorted((package / folder).glob("*.py")):
@@ -139,7 +139,7 @@ def sites(package: Path) -> list[Site]:
 
 
 class Search:
-    """The search for what the backward passes of a package call."""
+    """The search for the functions that the backward passes of a package call."""
 
     def __init__(self, package: Path) -> None:
         self.package = package
@@ -151,9 +151,10 @@ class Search:
         return self.modules.setdefault(file, Module(self.package, file))
 
     def follow(self, file: str, kind: str, names: list[str], owner: str) -> None:
-        """Find the functions `names` of the class `kind` of a file, "" for none, and all that they call.
+        """Add the functions `names` of a file, and all functions that they call, with `owner` as an owner.
 
-        A method of a class that a layer makes use of counts as called where its name stands behind a dot.
+        kind: the class of the functions; "" if they are not methods. A method of another class counts as called if its
+        class is used and its name is accessed as an attribute.
         """
         pending = [(file, kind, name) for name in names]
         helpers: set[tuple[str, str]] = set()
@@ -192,5 +193,5 @@ class Search:
 
 
 def has_root_method(methods: dict[str, Code]) -> bool:
-    """Say whether a class has gradients of its own, and so is searched by itself."""
+    """Return whether a class computes gradients, so the search starts from it separately."""
     return any(root in methods for roots in ROOT_METHODS.values() for root in roots)

@@ -1,4 +1,4 @@
-"""Mutants tried one by one: each written into a copy of the tree, and checked in processes forked for it."""
+"""Trials of mutants: each is written into a copy of the tree, and checked in forked processes."""
 
 import gc
 import multiprocessing
@@ -21,17 +21,17 @@ from benchmarks.mutants.checks import Verdict
 from benchmarks.mutants.mutant import Mutant
 
 COPIED_PATHS = ("pellucid", "tests", "conformance", "pyproject.toml", "recipes")
-TIME_LIMIT = 400.0  # seconds for one check of one mutant; all tests of one take 90 on a free core
+TIME_LIMIT = 400.0  # seconds for one check of one mutant; all tests take 90 on an idle core
 fork = multiprocessing.get_context("fork")
 
 
-class Unfit(Exception):  # noqa: N818 - said to people
-    """The code fails its tests before anything is broken, so that catching a mutant would mean nothing."""
+class Unfit(Exception):  # noqa: N818 - its message is for people
+    """Raised if the unchanged code fails a test: then no failure could be attributed to a mutant."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one mutant."""
+    """The verdicts of the tests and of the scorecard on one mutant."""
 
     mutant: Mutant
     tests: Verdict
@@ -39,18 +39,18 @@ class Trial:
 
     @property
     def counts(self) -> bool:
-        """Whether it is a mutant at all: one that cannot be imported is none."""
+        """Whether the mutant is counted; a file that cannot be imported is not."""
         return not self.tests.none
 
     @property
     def caught(self) -> bool:
-        """Whether the tests or the scorecard noticed."""
+        """Whether the tests or the scorecard detected the mutant."""
         return self.tests.caught or self.scorecard.caught
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check that runs in a process of its own."""
+    """A check that runs in a forked process, and the connection that receives its result."""
 
     process: Any
     answer: Connection
@@ -58,11 +58,11 @@ class Check:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is an answer, or will not be one."""
+        """Whether the result has arrived, or the time limit has passed."""
         return self.answer.poll() or time.monotonic() - self.start_time > TIME_LIMIT
 
     def result(self) -> Any:
-        """Return what it found; no answer is an answer too: the code hung, or brought the process down."""
+        """Return the result of the check; a check that hangs or ends its process counts as a detected mutant."""
         if not self.answer.poll():
             self.process.kill()
             verdict: Any = Verdict("time limit", "Hang")
@@ -81,7 +81,7 @@ class Check:
 
 
 def start(folder: Path, work: Callable[[], Any], write: bool = False) -> Check:
-    """Run `work` in a fork of this process, with Pellucid imported from `folder`."""
+    """Start `work` in a fork of this process that imports Pellucid from `folder`; return the running check."""
     answer, sender = fork.Pipe(duplex=False)
 
     def child() -> None:
@@ -91,7 +91,7 @@ def start(folder: Path, work: Callable[[], Any], write: bool = False) -> Check:
         try:
             checks.import_from(folder, write)
             sender.send(work())
-        except Exception:  # a fault of the check must not pass for a mutant that was caught
+        except Exception:  # an error of the check must not count as a detected mutant
             sender.send(traceback.format_exc())
 
     process = fork.Process(target=child, daemon=True)
@@ -101,7 +101,7 @@ def start(folder: Path, work: Callable[[], Any], write: bool = False) -> Check:
 
 
 def warm_up(root: Path) -> None:
-    """Import what all checks of the tree share; Pellucid and its tests must not be among it."""
+    """Import the modules that all checks share, without Pellucid and its tests."""
     for name in checks.PRELOADED:
         import_module(name)
     if (root / "conformance").exists():
@@ -111,23 +111,23 @@ def warm_up(root: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    gc.freeze()  # pytest collects garbage at its end, and need not look through all of PyTorch for it
+    gc.freeze()  # keeps the garbage collection at the end of pytest from traversing PyTorch's objects
     assert not any(name.split(".")[0] in ("pellucid", "tests") for name in sys.modules)
 
 
 def collect_nodes() -> None:
-    """Have ONNX make its cases, which takes seconds; it keeps them for whoever asks again."""
+    """Let ONNX create its cases, which takes seconds; it caches them for the checks."""
     import numpy as np
     from onnx.backend.test.case.node import collect_testcases
 
-    np.random.seed(0)  # as the scorecard does
+    np.random.seed(0)  # the seed of the scorecard
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some operators divide by 0 on purpose
         collect_testcases(None)
 
 
 def copy_tree(root: Path, folder: Path) -> None:
-    """Copy what the checks read."""
+    """Copy the files that the checks read."""
     folder.mkdir()
     for name in COPIED_PATHS:
         if (root / name).is_dir():
@@ -137,9 +137,9 @@ def copy_tree(root: Path, folder: Path) -> None:
 
 
 def prepare(root: Path, folders: list[Path]) -> frozenset[str]:
-    """Make the copies, run all checks on the code as it is, and return the cases of the scorecard that fail.
+    """Copy the tree to `folders`, run all checks on the unchanged code, and return the failing cases of the scorecard.
 
-    The compiled files that this leaves in the copies make every later import fast. Raises Unfit where a test fails.
+    The bytecode written into the copies makes all later imports fast. Raises Unfit if a test fails.
     """
     copy_tree(root, folders[0])
     tests = start(folders[0], lambda: checks.pytest_until_failure(list(checks.ALL_TESTS)), write=True)
@@ -157,11 +157,11 @@ def prepare(root: Path, folders: list[Path]) -> frozenset[str]:
 
 
 def attempt(mutant: Mutant, folder: Path, failing_cases: frozenset[str]) -> Generator[Check, Verdict, Trial]:
-    """Break the copy, yield the checks one after the other, and return what became of the mutant."""
+    """Write the mutant into the copy, yield its checks one after the other, restore the copy, and return the trial."""
     path = folder / "pellucid" / mutant.file
     original, stat = path.read_bytes(), path.stat()
     path.write_text(mutant.text, encoding="utf-8")
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns - 10**10))  # else the compiled original would stand for it
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns - 10**10))  # else the original's bytecode would be used
     tests = yield start(folder, lambda: checks.run_tests(mutant.file, mutant.owners))
     scorecard = Verdict(none=True)
     if not tests.none and mutant.file.startswith(checks.SCORED_FOLDERS):
@@ -172,7 +172,7 @@ def attempt(mutant: Mutant, folder: Path, failing_cases: frozenset[str]) -> Gene
 
 
 def run(mutants: Iterable[Mutant], folders: list[Path], failing_cases: frozenset[str]) -> Iterator[Trial]:
-    """Try every mutant, as many at once as there are folders, and yield each as it is done."""
+    """Try the mutants in parallel, one in each folder, and yield each trial when it ends."""
     queue, free_folders = iter(mutants), list(folders)
     running: dict[Path, tuple[Generator[Check, Verdict, Trial], Check]] = {}
     while True:

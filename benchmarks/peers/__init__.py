@@ -1,1 +1,1 @@
-"""One file for each library that does the benchmark's work."""
+"""The jobs of the benchmark in each library; a peer's `make(job)` returns a function that runs a number of steps."""

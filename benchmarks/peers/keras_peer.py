@@ -1,4 +1,4 @@
-"""Keras on JAX: `fit` over as many batches as there are steps, compiled before it is timed."""
+"""Keras on JAX: each step is one batch of `fit`, compiled before it is timed."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""onnxruntime, on the network that Pellucid exports: every peer computes the same function."""
+"""onnxruntime, on the ONNX file that Pellucid exports, which computes the same function."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Networks that somebody else defined, for `pellucid.open`: those of transformers, with random weights."""
+"""Networks of the library transformers with random weights, for `pellucid.open`."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Logits(nn.Module):
-    """A classifier of transformers that returns its logits alone."""
+    """A classifier of transformers that returns only its logits."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pellucid: its layers, its sweep, its optimizer and the step that `fit` takes."""
+"""Pellucid, with the training step of `fit` and the inference of `Model.predictor()`."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def network(name: str) -> Layer:
 
 
 def make_detector(job: Job) -> Callable[[int], None]:
-    """Return training steps of a detector, with the frozen layers of its recipe; or its detections."""
+    """Return a function that runs predictions of a detector, or training steps with its recipe's frozen layers."""
     detector, batch = DETECTORS[job.network](), scenes(job)
     params, _ = detector.init(job.shape, torch.Generator().manual_seed(0))
     rng = torch.Generator().manual_seed(0)
@@ -39,7 +39,7 @@ def make_detector(job: Job) -> Callable[[int], None]:
         @torch.inference_mode()
         def detect(steps: int) -> None:
             for _ in range(steps):
-                detector.predict(params, batch.images)  # as `pellucid detect` does
+                detector.predict(params, batch.images)  # as in `pellucid detect`
 
         return detect
     frozen_prefixes = tuple(f"backbone.{part}." for part in ("stem", "stage1", "stage2"))
@@ -103,7 +103,7 @@ def make_translation(job: Job) -> Callable[[int], None]:
 
 
 def make_predictions(net: Layer, params: Params, x: Tensor) -> Callable[[int], None]:
-    predict = inference(net, params)  # as `Model.predictor()` does, once for all batches
+    predict = inference(net, params)  # as in `Model.predictor()`, once for all batches
 
     @torch.inference_mode()
     def run(steps: int) -> None:

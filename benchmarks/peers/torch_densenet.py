@@ -1,4 +1,4 @@
-"""DenseNet-121 as users of PyTorch write it."""
+"""DenseNet-121 in plain PyTorch."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from pellucid.models.densenet import DEPTHS, GROWTH, STEM
 
 
 class Layer(nn.Module):
-    """A bottleneck and a 3 x 3 convolution that read all maps so far and add more (Huang et al. 2017, section 3)."""
+    """A 1 x 1 and a 3 x 3 convolution of all previous maps, with GROWTH output maps (Huang et al. 2017, section 3)."""
 
     def __init__(self, inputs: int, inplace: bool) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Layer(nn.Module):
 
 
 class Block(nn.Module):
-    """Layers of which each reads the concatenation of the block's input and all that earlier layers put out."""
+    """Layers whose input is the concatenation of the block's input and the outputs of all earlier layers."""
 
     def __init__(self, inputs: int, depth: int, inplace: bool) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Block(nn.Module):
 
 
 def densenet121(classes: int, inplace: bool) -> nn.Module:
-    """Return DenseNet-121; `inplace`: ReLU writes over what it reads."""
+    """Return DenseNet-121. inplace: whether ReLU overwrites its input."""
     relu = nn.ReLU(inplace)
     layers: list[nn.Module] = [
         nn.Conv2d(3, STEM, 7, 2, 3, bias=False),

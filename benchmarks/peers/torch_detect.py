@@ -1,6 +1,6 @@
-"""Detectors in plain PyTorch: modules that Pellucid exports, and losses by automatic differentiation.
+"""Detectors in plain PyTorch: modules that Pellucid exports, and losses differentiated by autograd.
 
-The choice of anchors and regions has no gradient, and is the same code in both.
+The assignment of anchors and regions has no gradient and uses Pellucid's code.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ Targets = Sequence[Objects]
 
 
 def exported_module(net: Any, params: Any, shape: Any) -> nn.Module:
-    """Return a network as the PyTorch module that `pellucid export` writes, with its weights."""
+    """Return a network, with its weights, as the PyTorch module that `pellucid export` writes."""
     text, weights = source("made", net, params, shape, None, None)
     namespace: dict[str, Any] = {"__file__": "made.py"}
     exec(compile(text, "made.py", "exec"), namespace)
@@ -44,7 +44,7 @@ def decode_boxes(offsets: Tensor, anchors: Tensor) -> Tensor:
 
 
 def iou_and_giou(boxes: Tensor, other_boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the IoU and the GIoU of pairs."""
+    """Return the IoU and the GIoU of pairs of boxes, each (n,); boxes and other_boxes: (n, 4)."""
     common = (
         torch.minimum(boxes[:, 2:], other_boxes[:, 2:]) - torch.maximum(boxes[:, :2], other_boxes[:, :2])
     ).clamp_min(0)
@@ -146,7 +146,7 @@ def _matched_anchors(detector: OneStage, y: Tensor, anchors: Anchors, targets: T
 
 
 def mask_loss(detector: MaskRCNN, sampled: Regions, y: Tensor, targets: Targets) -> Tensor:
-    """Return the loss of the masks y (P, C, M, M) of the regions with an object."""
+    """Return the mask loss; y (P, C, M, M): mask logits of the P regions with an object."""
     positive = sampled.positive
     with torch.no_grad():
         target = mask_targets(targets, sampled.objects[positive], sampled.regions[positive], y.shape[2:])
@@ -157,7 +157,7 @@ LOSSES: dict[type, Callable[..., Tensor]] = {SingleStage: single_stage, SSD: ssd
 
 
 def make(job: Job) -> Callable[[int], None]:
-    """Return a function that makes training steps of plain gradient descent."""
+    """Return a function that runs training steps of plain gradient descent."""
     detector, batch = DETECTORS[job.network](), scenes(job)
     params, _ = detector.init(job.shape, torch.Generator().manual_seed(0))
     images = batch.images.contiguous(memory_format=torch.channels_last)
@@ -219,5 +219,5 @@ def make(job: Job) -> Callable[[int], None]:
 
 
 def _shape(x: Any) -> Any:
-    """Return the shape of one example, or of each of several inputs."""
+    """Return the shape of one example; for a tuple of inputs, a tuple of shapes."""
     return tuple(_shape(one) for one in x) if isinstance(x, tuple) else tuple(x.shape[1:])

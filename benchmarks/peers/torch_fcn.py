@@ -1,4 +1,4 @@
-"""FCN-8s on MobileNetV2 as users of PyTorch write it."""
+"""FCN-8s on MobileNetV2 in plain PyTorch."""
 
 from torch import Tensor, nn
 
@@ -6,12 +6,12 @@ from benchmarks.peers.torch_mobilenet import InvertedResidual, features
 
 
 class FCN8(nn.Module):
-    """Scores of three maps, enlarged and added from coarse to fine (Long, Shelhamer and Darrell 2015)."""
+    """Class scores from feature maps of three sizes, upsampled and added (Long, Shelhamer and Darrell 2015)."""
 
     def __init__(self, classes: int, inplace: bool) -> None:
         super().__init__()
         self.features = nn.ModuleList(features(inplace))
-        self.taps = [  # blocks of stride 2 whose expansions, 8 and 16 times smaller than the image, are read
+        self.taps = [  # blocks of stride 2 whose expansions, at 1/8 and 1/16 of the image size, are scored
             index
             for index, block in enumerate(self.features)
             if isinstance(block, InvertedResidual) and block.body[3].stride == (2, 2)
@@ -43,5 +43,5 @@ class FCN8(nn.Module):
 
 
 def fcn8(classes: int, inplace: bool) -> nn.Module:
-    """Return FCN-8s without dropout; `inplace`: ReLU6 and sums of the backbone write over what they read."""
+    """Return FCN-8s without dropout. inplace: whether ReLU6 and sums of the backbone overwrite their inputs."""
     return FCN8(classes, inplace)

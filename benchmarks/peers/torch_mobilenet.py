@@ -1,4 +1,4 @@
-"""MobileNetV2 as users of PyTorch write it."""
+"""MobileNetV2 in plain PyTorch."""
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int, inpl
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project; beside the identity where the shape stays (Sandler et al. 2018)."""
+    """Expansion, depthwise convolution, projection; plus the input if its shape is the same (Sandler et al. 2018)."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, inplace: bool) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class InvertedResidual(nn.Module):
 
 
 def features(inplace: bool) -> list[nn.Module]:
-    """Return the layers before the pooling; `inplace`: ReLU6 and sums write over what they read."""
+    """Return the layers before the pooling. inplace: whether ReLU6 and sums overwrite their inputs."""
     layers = _conv(3, STEM, 3, 2, 1, inplace)
     inputs = STEM
     for expansion, outputs, depth, stride in STAGES:

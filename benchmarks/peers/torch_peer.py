@@ -1,4 +1,4 @@
-"""PyTorch with its own automatic differentiation, as its users write it."""
+"""PyTorch with autograd, in plain modules."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""pix2pix in plain PyTorch: its modules, two optimizers and automatic differentiation."""
+"""pix2pix in plain PyTorch, with two optimizers and autograd."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ SLOPE, MAX_WIDTH_FACTOR, N_DROPOUT_LEVELS = 0.2, 8, 3
 
 
 class Level(nn.Module):
-    """One level of the U-Net, around the next one."""
+    """One level of the U-Net, which contains the next level. noise: a dropout layer, or None."""
 
     def __init__(
         self, channels: int, down: int, up: int, inner: "Level | None", noise: nn.Module | None, inplace: bool
@@ -34,7 +34,7 @@ class Level(nn.Module):
 
 
 class Generator(nn.Module):
-    """The U-Net; `noise` makes its dropout layers."""
+    """The U-Net. noise: returns a new dropout layer."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Generator(nn.Module):
 
 
 def discriminator(channels: int, width: int, halvings: int, inplace: bool = False) -> nn.Sequential:
-    """Return the discriminator of patches: of 34 pixels with 2 halvings, of 70 with 3."""
+    """Return the patch discriminator, whose patches have 34 pixels with 2 halvings and 70 with 3."""
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(SLOPE, inplace)]
     for number in range(1, halvings + 1):
         inputs, filters = (width * min(2**step, MAX_WIDTH_FACTOR) for step in (number - 1, number))
@@ -72,7 +72,7 @@ def discriminator(channels: int, width: int, halvings: int, inplace: bool = Fals
 
 @dataclass
 class Training:
-    """Both networks and their optimizers; `step` makes one step of the paper's training."""
+    """Both networks and their optimizers; `step` is one step of the training in the paper (Isola et al. 2017)."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -88,7 +88,7 @@ class Training:
         self.optimizers = generator_adam, discriminator_adam
 
     def step(self, x: Tensor, real: Tensor) -> tuple[float, float, float]:
-        """Learn from a pair, and return the losses of discriminator and generator, and the absolute error."""
+        """Train on a batch; return the losses of discriminator and generator, and the mean absolute error."""
         generator_optimizer, discriminator_optimizer = self.optimizers
         fake = self.generator(x)
         self.discriminator.requires_grad_(True)

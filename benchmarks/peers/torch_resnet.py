@@ -1,4 +1,4 @@
-"""ResNet-50 as users of PyTorch write it."""
+"""ResNet-50 in plain PyTorch."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ DEPTHS = (3, 4, 6, 3)
 
 
 class Bottleneck(nn.Module):
-    """A 3 x 3 convolution between two of 1 x 1, beside a shortcut (He et al. 2016, figure 5, right)."""
+    """A 3 x 3 convolution between two 1 x 1 convolutions, plus a shortcut (He et al. 2016, figure 5, right)."""
 
     def __init__(self, inputs: int, filters: int, stride: int, inplace: bool) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet50(classes: int, inplace: bool) -> nn.Module:
-    """Return ResNet-50; `inplace`: ReLU and sums write over what they read."""
+    """Return ResNet-50. inplace: whether ReLU and sums overwrite their inputs."""
     layers: list[nn.Module] = [
         nn.Conv2d(3, 64, 7, 2, 3, bias=False),
         nn.BatchNorm2d(64),

@@ -1,1 +1,1 @@
-"""Relevance by Pellucid, Zennit and LXT: `python -m benchmarks.relevance` writes docs/relevance.md."""
+"""Comparison of relevance maps with Zennit, LXT and Captum: `python -m benchmarks.relevance`."""

@@ -1,4 +1,4 @@
-"""Compare maps by Pellucid, Zennit, LXT and Captum on trained networks that `pellucid.open` opened."""
+"""Compare maps by Pellucid, Zennit, LXT and Captum of trained networks, and write docs/relevance.md."""
 
 import argparse
 from importlib.metadata import version
@@ -10,62 +10,64 @@ from benchmarks.relevance.measure import N_CAPTUM, N_CHOOSING, N_MEASURED, N_ORD
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "relevance.md"
 PAGE_PARTS = (
-    """# Relevance beside Zennit, LXT and Captum
+    """# Relevance compared with Zennit, LXT and Captum
 
 Written by `python -m benchmarks.relevance` with Pellucid {pellucid}, PyTorch {torch}, Zennit {zennit}, LXT {lxt}
-and Captum {captum}; nothing in the tables is typed by hand. `pellucid.open` opened trained modules of PyTorch; the
-others run on these.
+and Captum {captum}; nothing in the tables is typed by hand. Pellucid explains trained PyTorch modules opened by
+`pellucid.open`; the other libraries explain the modules themselves.
 
 | network | source | right, of 500 test images |
 |---|---|---:|
 """,
     """
-## Equal where theirs is right
+## Differences from Zennit and LXT
 
 The gap is the largest difference between two maps of {measured} images, in float64, relative to Pellucid's largest
-relevance. The sums are those of the explained scores and of the two maps. What Pellucid's map lacks of the scores is
-absorbed by layers, which its ledger names.
+relevance. The next columns are the sum of the explained scores and the sums of the two maps. Layers absorb the
+difference between the scores and the sum of Pellucid's map; the last column lists the causes in its ledger.
 
 | network | rules | gap | scores | sum of theirs | sum of ours | absorbed |
 |---|---|---:|---:|---:|---:|---|
 """,
     """
-- **ResNet-20 as written.** Zennit attaches rules to modules, and the authors add the shortcut by `out += shortcut`,
-  which is none: both branches receive the whole relevance, nine times one after another. An opened network has a node
-  for each sum. With a module of Zennit for each sum the maps are equal; one module for all sums fails, since its hook
-  keeps one input. The sums of airbench96 are modules of the exported code, for which Zennit has no rule either.
+- **ResNet-20 as written.** Zennit attaches rules to modules. The authors add the shortcut by `out += shortcut`, not by
+  a module, so both branches of each of the nine blocks receive the full relevance. An opened network has a node
+  for each sum. With a Zennit module for each sum, the maps are equal; a single module for all sums fails, because its
+  hook keeps only one input. The sums of airbench96 are modules of the exported code, for which Zennit has no rule.
 - **ResNet-20, its own epsilon.** Zennit's SequentialMergeBatchNorm merges batch normalization into convolutions, but
-  still divides by sqrt(1 + ε). In the other rows, ε was added to the variances first, which changes no output.
-- **ViT, Zennit.** Attention and layer normalization have no rule there; they keep their gradients, and relevance is
-  not conserved.
-- **ViT, LXT.** The maps are equal, up to the 1e-10 that LXT adds to inputs of GELU. LXT does not report what biases,
-  positions and softmax absorb.
-- **With `F.gelu`, LXT.** LXT patches classes of modules. A function in place of the module keeps its gradient, and
-  nothing says so.
+  still divides by sqrt(1 + ε). For the other rows, ε was added to the variances first, which does not change outputs.
+- **ViT, Zennit.** Zennit has no rule for attention and layer normalization; their gradients are not modified, and
+  relevance is not conserved.
+- **ViT, LXT.** The maps are equal, up to the 1e-10 that LXT adds to inputs of GELU. LXT does not report the relevance
+  absorbed by biases, positions and softmax.
+- **With `F.gelu`, LXT.** LXT patches classes of modules. The gradient of a function used instead of the module is not
+  modified, and no warning is issued.
 
 ## Captum
 
-The gap is that between two maps of {few} images, relative to Captum's largest value, in float64; Captum takes the steps
-of integrated gradients in float32. Where one of the two refuses, its message stands there.
+The gap is the largest difference between two maps of {few} images, relative to Captum's largest value, in float64;
+Captum computes the steps of integrated gradients in float32. If one of the libraries raises an error, its message is
+shown.
 
 | network | method | gap |
 |---|---|---:|
 """,
     """
-- **Captum, LRP.** It refuses modules that it has no rule for, `Flatten` among them, and it needs a module for each
-  operation, used once. An opened network has a node for each call.
-- **airbench96, Deconvolution.** Captum rectifies gradients at `ReLU` alone and leaves GELU its derivative; here the
-  rule holds for GELU as well.
+- **Captum, LRP.** Captum raises an error for modules without a rule, such as `Flatten`, and needs a separate module for
+  each operation. An opened network has a node for each call.
+- **airbench96, Deconvolution.** Captum rectifies gradients only at `ReLU` and uses the derivative of GELU; Pellucid
+  applies the rule to GELU as well.
 
 ## Deletion curves
 
-Pixels are replaced by 0 in the order of their relevance: the mean colour, or black for digits. The area is that under
-the curve of the predicted class's probability, a mean over {measured} test images: lower is better. Pellucid's
-composite was chosen by `measure_composites` on {choosing} other images; beside the other rows stands how much they are
-above it, with the standard error over the images. In the last column, for how many images the area is below all
-{orders} random orders. Where random orders are lower than all maps, scattered holes disturb the network more than the
-loss of what any map names; then compare the maps with each other. Curves of the same rules differ by the epsilon alone:
-Pellucid's default is 1e-6, and LXT adds none to the denominators of layers.
+Pixels are replaced by 0 (the mean colour, or black for digits) in descending order of their relevance. The area is the
+mean area under the curve of the predicted class's probability over {measured} test images; lower is better. Pellucid's
+composite was chosen by `measure_composites` on {choosing} other images. The next column shows by how much the area of a
+row is above Pellucid's, with the standard error over the images. The last column shows the number of images whose area
+is below those of all {orders} random orders. If random orders have lower areas than all maps, scattered missing pixels
+disturb the network more than the loss of the pixels that any map ranks first; then only the comparison between maps is
+meaningful. Curves of the same rules differ only by the epsilon: Pellucid's default is 1e-6, and LXT adds none to the
+denominators of layers.
 
 | network | order | area | above Pellucid's | below random orders |
 |---|---|---:|---:|---:|
@@ -74,7 +76,7 @@ Pellucid's default is 1e-6, and LXT adds none to the denominators of layers.
 
 
 def read_rows() -> dict[str, Rows]:
-    """Return the rows of the page, by network."""
+    """Return the rows of the existing page, by network."""
     tables = PAGE.read_text(encoding="utf-8").split("\n|---")[1:]
     lines = [table.splitlines() for table in tables]
     return {

@@ -1,4 +1,4 @@
-"""What is measured of each network: gaps between maps, and deletion curves."""
+"""The measurements for each network: gaps between maps, and deletion curves."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -31,9 +31,9 @@ N_CHOOSING, N_MEASURED, N_ORDERS, N_CURVE_STEPS = (
     96,
     5,
     10,
-)  # images of each kind, random orders, and points of a curve
+)  # images to choose the composite on, measured images, random orders, and points of a curve
 N_CAPTUM = 8  # images for Captum's methods
-MIN_ABSORBED = 0.005  # of the scores: smaller causes are left out
+MIN_ABSORBED = 0.005  # fraction of the scores; causes of smaller amounts are not listed
 OUR_COMPOSITES = {
     "EpsilonPlus": "epsilon_plus",
     "EpsilonPlusFlat": "epsilon_plus_flat",
@@ -63,7 +63,7 @@ class OpenedNetwork:
 
     @property
     def measured(self) -> tuple[Tensor, Tensor]:
-        """The images that are measured, and their classes."""
+        """The measured images and their predicted classes."""
         return self.subject.x[:N_MEASURED], self.target[:N_MEASURED]
 
     @property
@@ -76,11 +76,11 @@ class OpenedNetwork:
         return by_zennit(self.subject.module, *self.measured, name, (self.subject.low, self.subject.high))
 
     def by_lxt(self, name: str) -> Tensor:
-        """Return LXT's map of the measured images by rules that we have too."""
+        """Return LXT's map of the measured images by one of the composites in LXT, which Pellucid has, too."""
         return by_lxt(self.subject.module, *self.measured, name)
 
     def row(self, rules: str, theirs: Tensor, composite: str, **options: Any) -> str:
-        """Return a row of the table of gaps."""
+        """Return the row of the table of gaps that compares `theirs` with Pellucid's map by `composite`."""
         relevance = ledger(self.model.net, self.model.params, *self.measured, composite=composite, **options)
         gap = float((theirs - relevance.map).abs().max() / relevance.map.abs().max())
         absorbed = [
@@ -107,7 +107,7 @@ def convnet_rows(network: OpenedNetwork) -> Iterator[str]:
 
 
 def resnet_rows(network: OpenedNetwork) -> Iterator[str]:
-    """Yield the rows of the ResNet-20: with modules for its sums, and as it is written."""
+    """Yield the rows of the ResNet-20: with modules for its sums, and as its authors write it."""
     sum_modules = resnet20(StackedSum)
     with_modules = replace(network, name=f"{network.name} with modules for sums, its own epsilon", subject=sum_modules)
     yield with_modules.row("Zennit EpsilonPlus", with_modules.by_zennit("EpsilonPlus"), "epsilon_plus")
@@ -119,7 +119,7 @@ def resnet_rows(network: OpenedNetwork) -> Iterator[str]:
 
 
 def vit_rows(network: OpenedNetwork) -> Iterator[str]:
-    """Yield the rows of the transformer: Zennit, LXT, and LXT for functions in place of modules."""
+    """Yield the rows of a transformer: Zennit, LXT, and LXT with `F.gelu` instead of a module."""
     yield network.row("Zennit EpsilonPlus, our cp_lrp", network.by_zennit("EpsilonPlus"), "cp_lrp")
     for name in LXT:
         yield network.row(f"LXT, {name}", network.by_lxt(name), name, epsilon=1e-16)
@@ -129,7 +129,7 @@ def vit_rows(network: OpenedNetwork) -> Iterator[str]:
 
 
 def captum_rows(network: OpenedNetwork) -> Iterator[str]:
-    """Yield a row for each method of Captum's: the gap, or why one of both has no map."""
+    """Yield a row for each method of Captum: the gap, or the error that one of the libraries raised."""
     x, target = network.subject.x[:N_CAPTUM], network.target[:N_CAPTUM]
     for name, (method, options, _) in CAPTUM.items():
         try:
@@ -138,13 +138,13 @@ def captum_rows(network: OpenedNetwork) -> Iterator[str]:
             gap = f"{float((ours - theirs).abs().max() / theirs.abs().max()):.1e}"
         except PellucidError as error:
             gap = f"Pellucid: {error}"
-        except Exception as error:  # of Captum, for modules that it does not know
+        except Exception as error:  # raised by Captum for modules without a rule
             gap = f"Captum: {' '.join(str(error).split())[:100]}"
         yield f"| {network.name} | {name} | {gap} |"
 
 
 def curve_rows(network: OpenedNetwork, theirs: dict[str, Tensor]) -> Iterator[str]:
-    """Yield the rows of deletion curves, the best first; the passes are in float32."""
+    """Yield the rows of deletion curves, the smallest area first; forward passes are in float32."""
     net, params = (
         network.model.net,
         map_tree(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, network.model.params),
@@ -172,13 +172,13 @@ def curve_rows(network: OpenedNetwork, theirs: dict[str, Tensor]) -> Iterator[st
 
 
 def _above(area: Tensor, our_area: Tensor) -> str:
-    """Return by how much areas are above Pellucid's, with the standard error of the mean over images."""
+    """Return the mean difference of areas from Pellucid's, with its standard error over images."""
     gaps = area - our_area
     return f"{float(gaps.mean()):+.4f} ± {float(gaps.std()) / len(gaps) ** 0.5:.4f}"
 
 
 def composite_name(composite: Any) -> str:
-    """Return the name of a composite, without the bounds of pixels."""
+    """Return the name of a composite, without the bounds of pixel values."""
     return composite.name if "low" in composite.options else str(composite)
 
 
@@ -199,7 +199,7 @@ def resnet_zennit_maps(network: OpenedNetwork) -> dict[str, Tensor]:
 
 
 def vit_maps(network: OpenedNetwork) -> dict[str, Tensor]:
-    """Return the maps of both, and ours by the rules of LXT."""
+    """Return the maps by Zennit, by LXT, and by Pellucid with the rules of LXT."""
     x, target = network.measured
     ours = {f"Pellucid, {name}": network.model.explain(x, "lrp", target=target, composite=name) for name in LXT}
     return {
@@ -210,7 +210,7 @@ def vit_maps(network: OpenedNetwork) -> dict[str, Tensor]:
 
 
 class Network(NamedTuple):
-    """How a network is made, and what is measured of it."""
+    """Functions that make a network, yield its rows of gaps, and return the other libraries' maps."""
 
     make: Callable[[], Subject]
     gaps: Callable[[OpenedNetwork], Iterator[str]]
@@ -227,7 +227,7 @@ NETWORKS = {
 
 
 def measure(name: str) -> Rows:
-    """Return the rows of one network, which are printed as they come."""
+    """Return the rows of one network, and print each as soon as it is computed."""
     network_spec = NETWORKS[name]
     network = open_subject(name, network_spec.make())
     accuracy = float((network.target == network.subject.labels).double().mean())

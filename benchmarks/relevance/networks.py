@@ -1,4 +1,4 @@
-"""Trained networks as their authors write them: a ResNet-20 that other people trained, and a small transformer."""
+"""Trained networks in PyTorch: a public ResNet-20, a small transformer, and exported models of Pellucid."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -15,15 +15,15 @@ from pellucid.data.dataset import float_images
 from pellucid.export.torch_file import source as torch_source
 from pellucid.model import Model
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # by which the authors of the ResNet-20 standardize
-TINY_EPSILON = 1e-12  # an epsilon of batch normalization
-N_STEPS, BATCH_SIZE, LEARNING_RATE = 900, 128, 1e-3  # of the transformer's training
-VIT_HEADS = 4  # of `vit-tiny`
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # for the standardization of the ResNet-20's authors
+TINY_EPSILON = 1e-12  # epsilon of batch normalization after `with_epsilon_in_variances`
+N_STEPS, BATCH_SIZE, LEARNING_RATE = 900, 128, 1e-3  # training of the transformer
+VIT_HEADS = 4  # attention heads of `vit-tiny`
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A trained module in float64, 500 standardized test images and their classes, and the bounds of each channel."""
+    """A trained module in float64, 500 standardized test images, their labels, and the bounds of each channel."""
 
     source: str
     module: nn.Module
@@ -47,7 +47,7 @@ def make_add_in_place() -> Add:
 
 
 class Block(nn.Module):
-    """Two convolutions and a shortcut that leaves out every second pixel and adds channels of zeros."""
+    """Two convolutions and a shortcut, which skips every second pixel and adds zero channels if the shape changes."""
 
     def __init__(self, n_in: int, n_out: int, stride: int, add: Add) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Block(nn.Module):
 
 
 class ResNet20(nn.Module):
-    """He et al. 2016, section 4.2, with the keys of the checkpoint; make_add: makes what adds a shortcut."""
+    """ResNet-20 (He et al. 2016, section 4.2) with the checkpoint's keys. make_add: returns the sum of a block."""
 
     def __init__(self, make_add: Callable[[], Add] = make_add_in_place) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def resnet20(make_add: Callable[[], Add] = make_add_in_place) -> Subject:
 
 
 def with_epsilon_in_variances(module: nn.Module) -> nn.Module:
-    """Move almost all of the epsilon of batch normalization into the variances; outputs stay the same."""
+    """Move almost all of batch normalization's epsilon into the variances, in place; outputs are unchanged."""
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             assert part.running_var is not None
@@ -109,9 +109,9 @@ def with_epsilon_in_variances(module: nn.Module) -> nn.Module:
 def shipped_subject(
     name: str, data: str, step: int, rewrite: Callable[[nn.Module], nn.Module] = lambda exported: exported
 ) -> Subject:
-    """Return a model that Pellucid ships as the PyTorch module that it exports, and every `step`-th test image.
+    """Return a shipped model as the exported PyTorch module, with every `step`-th test image.
 
-    rewrite: takes the exported module, and returns one with the same outputs as authors of such networks write it.
+    rewrite: returns a module with the same outputs as the exported one, in other modules.
     """
     model = Model.load(name)
     text, weights = torch_source("exported", model.net, model.params, model.input_shape, None, None)
@@ -133,8 +133,8 @@ def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Attention in heads; `attend` takes the module, queries, keys and values, as functions of attention do in
-    transformers, where LXT puts its own."""
+    """Multi-head attention; LXT wraps `attend`, whose arguments are those of attention functions in transformers:
+    module, queries, keys and values."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class Layer(nn.Module):
 
 
 class ViT(nn.Module):
-    """Dosovitskiy et al. 2021, for digits of 28 x 28: 16 tokens and a class token."""
+    """A vision transformer (Dosovitskiy et al. 2021) for digits of 28 x 28: 16 tokens and a class token."""
 
     def __init__(self, width: int = 64, heads: int = 4, depth: int = 4) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class ViT(nn.Module):
 
 
 class MeanViT(nn.Module):
-    """The exported `vit-tiny` in modules that LXT can patch: a convolutional stem, and scores of the mean token."""
+    """The exported `vit-tiny` in modules that LXT can patch, with a convolutional stem and the mean of the tokens."""
 
     def __init__(self, exported: Any) -> None:
         super().__init__()
@@ -214,7 +214,7 @@ def with_functional_gelu(module: nn.Module) -> nn.Module:
 
 
 def trained_vit() -> Subject:
-    """Return a transformer that is trained here, in PyTorch, and MNIST's test images."""
+    """Train a ViT on MNIST in PyTorch, and return it with test images."""
     torch.manual_seed(0)
     splits, module = load("mnist"), ViT()
     x, labels = float_images(splits.train.x), splits.train.y.long()

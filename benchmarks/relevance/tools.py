@@ -1,4 +1,4 @@
-"""Maps by Zennit, LXT and Captum, which change modules of PyTorch or attach hooks to them."""
+"""Maps by Zennit, LXT and Captum, which patch PyTorch modules or attach hooks to them."""
 
 import sys
 import warnings
@@ -17,9 +17,10 @@ from conformance.explanations.zennit_import import zennit
 
 Bounds = tuple[tuple[float, ...], tuple[float, ...]]
 ZENNIT = ("EpsilonPlus", "EpsilonPlusFlat", "EpsilonAlpha2Beta1", "EpsilonAlpha2Beta1Flat", "EpsilonGammaBox")
-LXT = {"cp_lrp": "cp_wrap_attention_forward", "attn_lrp": "wrap_attention_forward"}  # what changes attention
+LXT = {"cp_lrp": "cp_wrap_attention_forward", "attn_lrp": "wrap_attention_forward"}  # LXT's wrappers of attention
 
-CAPTUM: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # by its class: our method, our options, its options
+# Captum's class: Pellucid's method and options, Captum's options
+CAPTUM: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "Saliency": ("saliency", {}, {}),
     "InputXGradient": ("input_x_gradient", {}, {}),
     "IntegratedGradients": ("integrated_gradients", {"steps": 20}, {"n_steps": 20}),
@@ -30,17 +31,17 @@ CAPTUM: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # by its clas
 
 
 def by_captum(module: nn.Module, x: Tensor, target: Tensor, name: str) -> Tensor:
-    """Return Captum's map by the method with this name; raises what Captum raises."""
+    """Return Captum's map by the method with this name, a key of CAPTUM; errors of Captum are not caught."""
     from captum import attr
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of hooks, and of inputs that need gradients
+        warnings.simplefilter("ignore")  # warnings on hooks, and on inputs that need gradients
         attribution = getattr(attr, name)(module).attribute(x.clone(), target=target, **CAPTUM[name][2])
     return attribution.detach()
 
 
 def by_zennit(module: nn.Module, x: Tensor, target: Tensor, name: str, bounds: Bounds) -> Tensor:
-    """Return Zennit's relevance of the target's score by a composite of its own."""
+    """Return Zennit's relevance of the target's score by one of its composites (ZENNIT)."""
     canonizers = [zennit().canonizers.SequentialMergeBatchNorm()]
     make_composite = getattr(zennit().composites, name)
     if name == "EpsilonGammaBox":
@@ -53,12 +54,12 @@ def by_zennit(module: nn.Module, x: Tensor, target: Tensor, name: str, bounds: B
         return y.detach() * torch.zeros_like(y).scatter_(1, target[:, None], 1.0)
 
     with warnings.catch_warnings(), zennit().attribution.Gradient(module, composite) as attributor:
-        warnings.simplefilter("ignore")  # of backward hooks on inputs without gradients
+        warnings.simplefilter("ignore")  # warnings on backward hooks of inputs without gradients
         return attributor(x.clone(), output_relevance)[1].detach()
 
 
 def by_lxt(module: nn.Module, x: Tensor, target: Tensor, name: str) -> Tensor:
-    """Return LXT's relevance of the target's score: x times the gradient under its patches."""
+    """Return LXT's relevance of the target's score: x times the gradient of the patched module."""
     with patched(module, name):
         x = x.clone().requires_grad_()
         score = module(x).gather(1, target[:, None]).sum()
@@ -68,7 +69,7 @@ def by_lxt(module: nn.Module, x: Tensor, target: Tensor, name: str) -> Tensor:
 
 @contextmanager
 def patched(module: nn.Module, name: str) -> Iterator[None]:
-    """Patch GELU, LayerNorm and attention as LXT does for vision transformers, and take it back at the end."""
+    """Within the context, patch GELU, LayerNorm and attention as LXT does for vision transformers."""
     patches = lxt_patches()
     attentions = [part for part in module.modules() if isinstance(part, SelfAttention)]
     originals: dict[Any, Callable[..., Tensor]] = {kind: kind.forward for kind in (nn.GELU, nn.LayerNorm)}
@@ -89,8 +90,8 @@ def patched(module: nn.Module, name: str) -> Iterator[None]:
 def lxt_patches() -> Any:
     """Return LXT's module of patches.
 
-    Its package imports torchvision and six models of transformers first, which only its maps of patches read; an empty
-    package in its place lets the module be imported without them.
+    The package lxt.efficient imports torchvision and six models of transformers, which only its tables of patches use;
+    it is replaced by an empty package, so the module can be imported without them.
     """
     spec = find_spec("lxt")
     if spec is None:

@@ -1,4 +1,4 @@
-"""Predict the time of training steps, beside what is measured: `python -m benchmarks.scaling [PART ...]`."""
+"""Compare predicted with measured times of training steps: `python -m benchmarks.scaling [PART ...]`."""
 
 import argparse
 import signal
@@ -13,8 +13,8 @@ PARTS = {f"{kind} {name}": (rows, name) for name in BATCHES for kind, rows in
 
 
 def main() -> None:
-    """Measure some parts, by default all, and write the page."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that no namespace is left behind
+    """Measure the given parts (by default all), and write the page."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # then the network namespaces are deleted
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"some of {', '.join(map(repr, PARTS))}; all by default"

@@ -1,6 +1,6 @@
-"""ResNet-50 on up to 512 GPUs by the model: what a step takes, what limits it, and what to buy first.
+"""Predictions for ResNet-50 on up to 512 GPUs: the time of a step, the limiting resource, and gains by purchases.
 
-No GPU was measured: the constants below are assumptions with their sources, and stand on the page.
+No GPU was measured: the constants below are assumptions; the page lists them with their sources.
 """
 
 import math
@@ -13,26 +13,26 @@ from benchmarks.scaling.model import Link, decoding_cores, overlapped, ring_all_
 from pellucid.model import Model
 from pellucid.models import resnet50
 
-HOST_GPUS = 8  # GPUs
-BATCH = 256  # images of a GPU
+HOST_GPUS = 8  # GPUs per host
+BATCH = 256  # images per GPU
 GPU_RATE = 2470.0  # images per second of one GPU, trained in mixed precision
-CORE_RATE = 273.0  # images per second that a core decodes
+CORE_RATE = 273.0  # images per second decoded by one core
 LOCAL_RATE = 300e9  # bytes per second between the GPUs of a host, in each direction
-HOP_SECONDS = 20e-6  # seconds of a message between hosts, with its software
-LOCAL_HOP_SECONDS = 5e-6  # between the GPUs of a host
-BUCKET_BYTES = 25 << 20  # bytes of gradients that are sent together, the default of DistributedDataParallel
-STEP_DEVIATION = 0.01  # standard deviation of a GPU's step, relative to the step
-BACKWARD_FRACTION = 2 / 3  # of a step without communication
+HOP_SECONDS = 20e-6  # latency of a message between hosts, including software
+LOCAL_HOP_SECONDS = 5e-6  # the same between the GPUs of a host
+BUCKET_BYTES = 25 << 20  # gradients sent in one operation; the default of DistributedDataParallel
+STEP_DEVIATION = 0.01  # standard deviation of the time of a GPU's step, relative to its mean
+BACKWARD_FRACTION = 2 / 3  # time of the backward pass relative to a step without communication
 IMAGE_BYTES = 110e3  # bytes of a stored image
-HOST_CORES = 128  # of a host
+HOST_CORES = 128  # cores per host
 GPUS = (1, 8, 16, 32, 64, 128, 256, 512)
-NETWORK_RATES = (10e9, 100e9, 400e9)  # bits per second of a host
+NETWORK_RATES = (10e9, 100e9, 400e9)  # bits per second and host
 IMAGENET_IMAGES, MANY_IMAGES, EPOCHS = 1.28e6, 100e6, 90
 
 SOURCES = (
     (
         f"{GPU_RATE:,.0f} images/s of a GPU",
-        "one A100 of 80 GB, mixed precision, batch 256: table of training performance in "
+        "one A100 with 80 GB, mixed precision, batch 256: table of training performance in "
         "[NVIDIA's examples](https://github.com/NVIDIA/DeepLearningExamples/tree/master/PyTorch/Classification/"
         "ConvNets/resnet50v1.5), which also has 16,621 images/s for eight, input pipeline included",
     ),
@@ -44,8 +44,8 @@ SOURCES = (
     ),
     (f"{STEP_DEVIATION:.0%} standard deviation of a GPU's step", "a guess; the page shows what other values cost"),
     (f"{IMAGE_BYTES / 1e3:.0f} kB of an image", "a guess, about a JPEG file of half a megapixel"),
-    (f"{HOST_CORES} cores of a host", "a guess: two processors of 64; fewer cores stand in a table below"),
-    ("float32 gradients", "of all parameters, in buckets of 25 MiB, while the backward pass goes on"),
+    (f"{HOST_CORES} cores of a host", "a guess: two processors of 64 cores; a table below has fewer cores"),
+    ("float32 gradients", "of all parameters, in buckets of 25 MiB, sent during the backward pass"),
 )
 
 
@@ -53,7 +53,7 @@ SOURCES = (
 def slowest_of_normal(count: int) -> float:
     """Return the expected largest of `count` standard normal draws, by the trapezoidal rule.
 
-    It is the integral of 1 - F(x)^n over x > 0 less that of F(x)^n over x < 0 (David and Nagaraja 2003, 3.1).
+    It is the integral of 1 - F(x)^n over x > 0 minus the integral of F(x)^n over x < 0 (David and Nagaraja 2003, 3.1).
     """
     step, normal = 0.01, NormalDist()
     xs = [step * k for k in range(-1000, 1001)]
@@ -63,7 +63,7 @@ def slowest_of_normal(count: int) -> float:
 
 @cache
 def buckets() -> tuple[tuple[float, float], ...]:
-    """Return (part of the backward pass, bytes of gradients) of each bucket of ResNet-50, from the last layer."""
+    """Return (fraction of the backward pass, bytes of gradients) of ResNet-50's buckets, from the last layer on."""
     rows = Model(resnet50(1000), input_shape=(3, 224, 224)).summary().rows
     work = sum(row.multiply_adds for row in rows)
     full_buckets: list[tuple[float, float]] = []
@@ -78,9 +78,9 @@ def buckets() -> tuple[tuple[float, float], ...]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """GPUs in hosts of eight.
+    """A cluster of GPUs in hosts of eight. Times are in seconds.
 
-    network: bits per second of a host in each direction. cores: of a host. spread: see STEP_DEVIATION.
+    network: bits per second of a host in each direction. cores: number per host. spread: see STEP_DEVIATION.
     """
 
     gpus: int
@@ -94,27 +94,27 @@ class Cluster:
         return -(-self.gpus // HOST_GPUS)
 
     def _all_reduce_time(self, size: float) -> float:
-        """Return the time of a ring all-reduce, which enters and leaves each host once."""
+        """Return the time of a ring all-reduce of `size` bytes; the ring enters and leaves each host once."""
         rate = LOCAL_RATE if self.hosts == 1 else min(LOCAL_RATE, self.network / 8)
         ring = ring_all_reduce(size, self.gpus, Link(rate))
         return ring + 2 * (self.hosts - 1) * HOP_SECONDS + 2 * (self.gpus - self.hosts) * LOCAL_HOP_SECONDS
 
     def computing(self) -> float:
-        """Return the time of a step without communication, of the slowest GPU."""
+        """Return the time of a step without communication on the slowest GPU."""
         return BATCH / GPU_RATE * (1 + self.spread * slowest_of_normal(self.gpus))
 
     def communicating(self) -> float:
-        """Return the time of all gradients' sums, if nothing overlapped."""
+        """Return the time of all all-reduces without overlap."""
         return sum(self._all_reduce_time(size) for _, size in buckets()) if self.gpus > 1 else 0.0
 
     def step(self) -> float:
-        """Return the time of a step whose input is there in time."""
+        """Return the time of a step that never waits for its input."""
         computing = self.computing()
         bucket_times = [(part * computing * BACKWARD_FRACTION, self._all_reduce_time(size)) for part, size in buckets()]
         return overlapped(computing * (1 - BACKWARD_FRACTION), bucket_times) if self.gpus > 1 else computing
 
     def limits(self) -> dict[str, float]:
-        """Return the images per second that each part allows."""
+        """Return the images per second that each resource allows, by name."""
         images = BATCH * self.gpus
         return {
             "computing": images / (BATCH / GPU_RATE),
@@ -128,7 +128,7 @@ class Cluster:
         return min(self.limits().values())
 
     def limit(self) -> str:
-        """Return what limits the rate; "computing" where the rest costs less than 5 per cent."""
+        """Return the limiting resource: a key of `limits`, "computing" if the others cost less than 5 %."""
         limits = self.limits()
         if self.rate() >= 0.95 * limits["computing"]:
             return "computing"
@@ -138,19 +138,19 @@ class Cluster:
         return "waiting for the slowest GPU" if lost[0] > 0.5 * lost[1] else "network"
 
     def hours(self, images: float) -> float:
-        """Return the hours for so many images."""
+        """Return the hours for one pass over `images` images."""
         return images / self.rate() / 3600
 
     def needed_cores(self) -> float:
-        """Return the cores of a host that decode as fast as its GPUs compute."""
+        """Return the number of cores per host that decode as fast as its GPUs compute."""
         return decoding_cores(min(self.gpus, HOST_GPUS) * BATCH / self.step(), CORE_RATE)
 
     def reading(self) -> float:
-        """Return the bits per second that a host reads, from its disk or over a network of storage."""
+        """Return the bits per second of images that a host reads, from its disk or from network storage."""
         return self.rate() / self.hosts * IMAGE_BYTES * 8
 
     def purchases(self) -> dict[str, float]:
-        """Return by how much each of several purchases raises the rate, as factors."""
+        """Return the factor by which each purchase increases the rate."""
         larger_clusters = {
             "twice the network": replace(self, network=2 * self.network),
             "twice the cores": replace(self, cores=2 * self.cores),
@@ -160,7 +160,7 @@ class Cluster:
 
 
 def clusters() -> Iterator[Cluster]:
-    """Yield the clusters of the page."""
+    """Yield the clusters in the page's tables, for each rate of NETWORK_RATES and count of GPUS."""
     for network in NETWORK_RATES:
         for gpus in GPUS:
             yield Cluster(gpus, network)

@@ -1,6 +1,6 @@
-"""The time of a training step on many processes: computing, copies, communication, waiting, and decoding.
+"""A model of the time of a training step on many processes: computing, copies, communication, waiting and decoding.
 
-All times are in seconds, sizes in bytes, rates in bytes per second.
+Times are in seconds, sizes in bytes, and rates in bytes per second.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Link:
-    """A network between processes, in each direction at once.
+    """A network between processes that sends in both directions simultaneously.
 
-    delay: until a byte arrives. software: of one collective operation without any delay. burst: the bytes that a rate
-    limiter lets pass at once after a pause.
+    delay: time until a byte arrives. software: time of a collective operation on a network without delay. burst: bytes
+    that a rate limiter lets pass without limit after a pause.
     """
 
     rate: float
@@ -21,43 +21,43 @@ class Link:
     burst: float = 0.0
 
     def transfer(self, size: float) -> float:
-        """Return the time in which `size` bytes leave a process after a pause."""
+        """Return the time to send `size` bytes after a pause."""
         return max(size - self.burst, 0.0) / self.rate
 
 
 def all_gather(size: float, count: int, link: Link) -> float:
-    """Return the time until each of `count` processes has the `size` bytes of all, sent around a ring.
+    """Return the time of a ring all-gather: each of `count` processes receives the `size` bytes of every other.
 
-    A message leaves when its receiver has said that it is ready: there and back for the first, one way for the others,
-    whose receivers said so before.
+    A message is sent after its receiver has reported that it is ready. The first message therefore takes two delays;
+    the others take one, because their receivers report earlier.
     """
     return _sequence(count - 1, size * (count - 1), link)
 
 
 def all_to_all(size: float, count: int, link: Link) -> float:
-    """Return the time until each of `count` processes has sent an equal part of its `size` bytes to every other."""
+    """Return the time of an all-to-all: each of `count` processes sends `size` / `count` bytes to every other."""
     return _sequence(min(count - 1, 1), size * (count - 1) / count, link)
 
 
 def ring_all_reduce(size: float, count: int, link: Link) -> float:
-    """Return the time until all processes have the sum of `size` bytes: parts are added around a ring, then gathered.
+    """Return the time of a ring all-reduce of `size` bytes: parts are added around a ring and then gathered.
 
-    These are 2 (count - 1) messages of size / count.
+    Each process sends 2 (count - 1) messages of size / count bytes.
     Source: Patarasuk and Yuan 2009, Bandwidth optimal all-reduce algorithms for clusters of workstations.
     """
     return 2 * all_gather(size / count, count, link)
 
 
 def _sequence(messages: int, sent: float, link: Link) -> float:
-    """Return the time of `messages` one after another, in which a process sends `sent` bytes in all."""
+    """Return the time of consecutive `messages`, in which a process sends `sent` bytes in total."""
     return link.software + (messages + 1) * link.delay + link.transfer(sent) if messages else 0.0
 
 
 def median_slowest(samples: Sequence[float], count: int) -> float:
     """Return the median time of the slowest of `count` processes, each of which draws its time from the samples.
 
-    The distribution of the largest of `count` draws is the power `count` of that of one (David and Nagaraja 2003, Order
-    Statistics), so that its median is the quantile 2^(-1 / count) of the samples.
+    The distribution function of the largest of `count` draws is that of one draw to the power `count` (David and
+    Nagaraja 2003, Order Statistics), so its median is the quantile 2^(-1 / count) of the samples.
     """
     ordered = sorted(samples)
     position = (len(ordered) - 1) * 0.5 ** (1 / count)
@@ -67,10 +67,10 @@ def median_slowest(samples: Sequence[float], count: int) -> float:
 
 
 def overlapped(forward: float, buckets: Sequence[tuple[float, float]]) -> float:
-    """Return the time of a step whose gradients are sent in buckets while the backward pass goes on.
+    """Return the time of a step whose gradients are sent in buckets during the backward pass.
 
-    forward: the time before the backward pass. buckets: for each the time of its part of the backward pass, and that of
-    its communication; one bucket is sent after another.
+    forward: the time before the backward pass. buckets: for each bucket, the time of its part of the backward pass and
+    the time of its communication; the buckets are sent one after another.
     """
     computed, sent = forward, 0.0
     for compute, communication in buckets:
@@ -81,9 +81,9 @@ def overlapped(forward: float, buckets: Sequence[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True)
 class Machine:
-    """Measured times of one process: seconds a byte of a scaled copy, a division in place, an addition.
+    """Measured times of one process, in seconds per byte: of a scaled copy, an in-place division and an addition.
 
-    cores: of all processes.
+    cores: the number of cores that all processes share.
     """
 
     scale: float
@@ -92,11 +92,11 @@ class Machine:
     cores: int
 
     def copies(self, size: float, count: int) -> float:
-        """Return the time of the copies around an exchange: scaled into one tensor, added by parts, divided."""
+        """Return the time of the copies around an exchange: a scaled copy, additions of the parts, and a division."""
         return size * (self.scale + self.divide + self.add * (count - 1) / count)
 
     def shared(self, count: int) -> float:
-        """Return by how much `count` processes of one thread slow each other down, as they take turns on the cores."""
+        """Return the factor by which `count` processes with one thread each slow down, because they share the cores."""
         return max(1.0, count / self.cores)
 
 
@@ -105,9 +105,9 @@ def exact_step(
 ) -> float:
     """Return the time of a step of pellucid.training.shards, in which each process computes one shard.
 
-    computing: samples of the time of a shard. size: of the gradients. table: bytes of what a process sends about them.
-    Nothing overlaps: all wait for the slowest shard, exchange parts of their gradients, and gather the sums. Between
-    processes that share cores, an exchange is computing too.
+    computing: samples of the time of a shard. size: bytes of the gradients. table: bytes that a process sends to
+    describe them. Nothing overlaps: all processes wait for the slowest shard, exchange parts of their gradients, and
+    gather the sums. For processes that share cores, an exchange slows down like computing.
     """
     slowdown = machine.shared(count)
     slowed_link = Link(link.rate / slowdown, link.delay, link.software * slowdown, link.burst)
@@ -117,5 +117,5 @@ def exact_step(
 
 
 def decoding_cores(images_per_second: float, rate_of_a_core: float) -> float:
-    """Return the number of cores that decode so many images."""
+    """Return the number of cores that decode `images_per_second`."""
     return images_per_second / rate_of_a_core

@@ -1,7 +1,7 @@
-"""Two network namespaces of Linux with a link between them whose rate and delay can be changed. Needs root.
+"""Two network namespaces of Linux, connected by a link whose rate and delay can be changed. Requires root.
 
-Each namespace has a TAP device. A token bucket of the kernel (`tc qdisc ... tbf`) limits the rate at which it sends; a
-thread here passes the frames on after the delay, because kernels without `netem` cannot delay them.
+Each namespace has a TAP device. A token bucket of the kernel (`tc qdisc ... tbf`) limits its sending rate. A thread of
+this process forwards the frames after the delay, because kernels without `netem` cannot delay them.
 """
 
 import fcntl
@@ -15,16 +15,16 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# numbers of <linux/if_tun.h>
+# constants of <linux/if_tun.h>
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 0x01, 0x02, 0x04
-MAX_FRAME_BYTES = 1 << 17  # bytes, more than any frame has
+MAX_FRAME_BYTES = 1 << 17  # larger than any frame
 MTU = 9000
-SEGMENT_BYTES = 65_536  # bytes, the most that the kernel hands over in one piece
-BURST_BYTES = 131_072  # bytes that the token bucket lets pass at once
-WINDOW_SEGMENTS = 4000  # segments: more than a message has, so that the first ones are not sent in rounds
-TCP_SETTINGS = {  # of TCP: buffers that hold a message, and no slow start after the pause of each step
+SEGMENT_BYTES = 65_536  # largest piece that the kernel passes to a device
+BURST_BYTES = 131_072  # bytes that the token bucket lets pass without limit after a pause
+WINDOW_SEGMENTS = 4000  # more than a message has; avoids slow start at the beginning of a connection
+TCP_SETTINGS = {  # buffers larger than a message, and no slow start after the pause between steps
     "tcp_slow_start_after_idle": "0",
     "tcp_rmem": "4096 33554432 67108864",
     "tcp_wmem": "4096 33554432 67108864",
@@ -32,7 +32,7 @@ TCP_SETTINGS = {  # of TCP: buffers that hold a message, and no slow start after
 
 
 class Wire(threading.Thread):
-    """Passes frames between two TAP devices after `delay` seconds."""
+    """A thread that forwards frames between two TAP devices after `delay` seconds."""
 
     def __init__(self, taps: tuple[int, int]) -> None:
         super().__init__(daemon=True)
@@ -56,12 +56,12 @@ class Wire(threading.Thread):
 
 
 def run(*words: str) -> None:
-    """Run a command; its message is shown where it fails."""
+    """Run a command, which prints its own error message; raises CalledProcessError if it fails."""
     subprocess.run(words, check=True)
 
 
 class Network:
-    """Two namespaces, of which process k uses the one with number k."""
+    """Two namespaces with the indices 0 and 1; process k runs in namespace k."""
 
     def __init__(self) -> None:
         self.names = [f"pellucid{os.getpid()}-{k}" for k in range(2)]
@@ -89,15 +89,15 @@ class Network:
         return tap
 
     def run_inside(self, k: int, *words: str) -> None:
-        """Run a command in a namespace."""
+        """Run a command in namespace k."""
         run(*self.command_prefix(k), *words)
 
     def command_prefix(self, k: int) -> tuple[str, ...]:
-        """Return the words before a command that is to run in a namespace."""
+        """Return the words to put before a command that runs in namespace k."""
         return "ip", "netns", "exec", self.names[k]
 
     def limit(self, rate: float | None, delay: float) -> None:
-        """Set the rate of both directions in bits per second, None for no limit, and the delay one way in seconds."""
+        """Set the rate of each direction in bits per second (None: no limit) and the one-way delay in seconds."""
         for k, device in enumerate(self.devices):
             bucket = ("pfifo",)
             if rate is not None:
@@ -108,7 +108,7 @@ class Network:
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """Within the context, there is a network."""
+    """Within the context, yield a network; its namespaces are deleted at the end. Raises SystemExit without root."""
     if os.geteuid():
         raise SystemExit("benchmarks.scaling: network namespaces need root; run this part as root")
     namespaces = Network()

@@ -1,4 +1,4 @@
-"""The page docs/scaling.md, written from docs/scaling.json and the model."""
+"""docs/scaling.md, written from docs/scaling.json and the model of large.py."""
 
 import json
 import statistics
@@ -28,57 +28,59 @@ HEAD = """# Scaling
 
 Written by `python -m benchmarks.distributed` and `python -m benchmarks.scaling`; nothing here is typed by hand.
 
-First, two processes beside one and beside PyTorch's DistributedDataParallel. Then a model of the time of a step, with
-what it predicts beside what was measured. Last, what the model says of ResNet-50 on up to 512 GPUs. Those figures are
-worth as much as their assumptions, which stand above them.
+The first section compares two processes with one, and with PyTorch's DistributedDataParallel. The next sections
+describe a model of the time of a step, and compare its predictions with measurements. The last section contains the
+model's predictions for ResNet-50 on up to 512 GPUs. They are only as good as the assumptions listed above them.
 """
-EFFICIENCY = """## Two processes beside one
+EFFICIENCY = """## Two processes compared with one
 
-The same batch is computed by one process of one thread, or half of it by each of two. Efficiency is the time of one
-divided by that of both together: **processor**, the seconds of the processor; **clock**, the time that passes, which
-also falls when other programs of the machine need the second core. Medians of the rounds, with the least and the most.
+One process with one thread computes a batch, or each of two processes half of it. Efficiency is the time of the one
+process divided by the sum of both processes' times: **processor** in processor time, **clock** in wall-clock time. The
+latter is also reduced by other programs that use the second core. Medians of the rounds, with minimum and maximum.
 """
 MODEL = """## The model
 
 | part | time |
 |---|---|
-| computing a shard | measured with two processes at work; with more processes than cores, times processes / cores |
+| computing a shard | measured with two running processes; with more processes than cores, times processes / cores |
 | waiting | the median of the slowest of P processes, by the order statistics of the measured times of single steps |
-| copies | bytes of the gradients, times seconds a byte: scaled into one tensor, added by parts, divided |
-| exact sum (Pellucid) | a small table around the ring, parts of the gradients to all, the sums around the ring |
+| copies | bytes of the gradients, times seconds per byte: of a scaled copy, additions of the parts, and a division |
+| exact sum (Pellucid) | all-gather of a small table, all-to-all of parts of the gradients, all-gather of the sums |
 | ring all-reduce (DDP) | 2 (P - 1) messages of 1 / P of a bucket, while the backward pass computes the next bucket |
-| a message | software + delay + bytes / rate; the first of an operation waits once more, until its receiver is ready |
-| the next images | hosts x cores x images a core decodes, at most |
+| a message | software + delay + bytes / rate; the first of an operation adds one delay, until its receiver is ready |
+| the next images | at most hosts x cores x images decoded per core |
 
-Software time and rate of the bare connection are measured by exchanges without any computing, copies by copies, and
-computing, before and after each setting, by steps that exchange nothing. Where processes share cores, an exchange takes
-longer as computing does. How often an operation waits for the delay was
-counted with operations alone, at delays of 10 and 30 ms. Nothing is fitted to the steps below.
+The software time and the rate of the connection are measured by exchanges without computing, the times of copies by
+copies, and the time of computing by steps without exchanges, before and after each setting. If processes share cores,
+an exchange slows down like computing. The number of delays in an operation was counted on separate operations, at
+delays of 10 and 30 ms. No parameter is fitted to the steps below.
 """
-VALIDATION = """## Predicted beside measured
+VALIDATION = """## Predicted and measured times
 
-Two networks: an MLP of four million parameters (16 MB of gradients), and ResNet-20 (1 MB). The network lies between two
-namespaces of Linux; the kernel's token bucket (`tc ... tbf`) limits the rate of each direction, and the delay, one way,
-is added by a program that passes the frames on, because this kernel has no `netem`. Frames have 9,000 bytes, TCP does
-not start slowly after a pause (`tcp_slow_start_after_idle = 0`), and its windows hold a whole message. Four processes
-share two cores. The measuring processes ran with the highest priority (`nice`), since the machine had other work.
+The neural networks are an MLP with four million parameters (16 MB of gradients) and ResNet-20 (1 MB). The computer
+network connects two network namespaces of Linux. The kernel's token bucket (`tc ... tbf`) limits the rate of each
+direction. The one-way delay is added by a program that forwards the frames, because this kernel has no `netem`. Frames
+have 9,000 bytes, TCP has no slow start after a pause (`tcp_slow_start_after_idle = 0`), and its windows are larger than
+a message. Four processes share two cores. The measured processes ran with the highest priority (`nice`), because the
+machine ran other programs as well.
 
-Where the exact sum takes longer than predicted over a slow network, the exchange alone does so too: at 200 Mbit/s and
-without delay, one of 8 MB took 600 ms, where both directions at once would need 335, and the all-reduce took 338. The
-two directions of gloo's all-to-all and all-gather seem to overlap only in part. The model has no term for that.
+If the exact sum takes longer than predicted over a slow network, so does the exchange alone: at 200 Mbit/s without
+delay, an exchange of 8 MB took 600 ms. With both directions in parallel, it would need 335 ms, and an all-reduce took
+338 ms. The two directions of gloo's all-to-all and all-gather seem to overlap only partly; the model has no term for
+this.
 """
 LARGE = """## ResNet-50 on 1 to 512 GPUs
 
 No GPU was measured. The assumptions:
 """
-NOTES = """Hours are those of the computing; that {most:,} images in a batch train as well as 256 is another question.
-NVIDIA measured 16,621 images/s on eight GPUs with its input pipeline, where the model, whose input is always there in
-time, has {eight:,.0f}.
+NOTES = """The hours are computing time only; whether batches of {most:,} images train as well as batches of 256 is
+another question. NVIDIA measured 16,621 images/s on eight GPUs with its input pipeline. The model, which never waits
+for input, predicts {eight:,.0f}.
 
-The tables are those of a ring all-reduce with overlap, which was predicted within 15 % throughout. The exact sum was
-not, so that nothing larger is said of it than this: nothing overlaps, and each GPU sends parts to all others, so that
-a host of eight sends eight times the bytes of a ring in that phase. Adding the shards of a host before they leave it
-keeps the tree, and is what to build before it runs on many hosts.
+The tables are for a ring all-reduce with overlap, whose times were all predicted within 15 %. The times of the exact
+sum were not, so no larger predictions are made for it. Nothing overlaps in it, and each GPU sends parts to all others,
+so a host of eight GPUs sends eight times the bytes of a ring in that phase. Adding the shards of a host before sending
+them keeps the tree, and should be implemented before the exact sum runs on many hosts.
 """
 
 
@@ -98,7 +100,7 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, whose columns other than the first are aligned to the right."""
+    """Return the lines of a Markdown table; all columns except for the first are right-aligned."""
     lines = [header, ("---", *("---:" for _ in header[1:])), *rows]
     return [*("| " + " | ".join(line) + " |" for line in lines), ""]
 
@@ -116,7 +118,7 @@ def _efficiency(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _measured(figures: Mapping[str, Any]) -> str:
-    """Return a sentence on when and on what each figure was measured."""
+    """Return a sentence with the dates and machines of the measurements."""
     places = dict.fromkeys(figure["measured"] for figure in figures.values())
     return f"Measured {'; '.join(places)}.\n"
 
@@ -144,7 +146,7 @@ def _validation(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _summary(errors: Sequence[float]) -> tuple[str, str, str]:
-    """Return how many relative errors are within MAX_ERROR, their median and the largest."""
+    """Return the number of relative errors within MAX_ERROR, the median and the maximum of their sizes, as text."""
     sizes = [*map(abs, errors)]
     within = sum(size <= MAX_ERROR for size in sizes)
     return f"{within} of {len(sizes)}", f"{100 * statistics.median(sizes):.0f} %", f"{100 * max(sizes):.0f} %"
@@ -182,7 +184,7 @@ def _large() -> list[str]:
 
 
 def _decoding() -> list[str]:
-    """Return the section on what a host must decode and read."""
+    """Return the section on decoding and reading of images by a host."""
     network = NETWORK_RATES[1]
     rows = [
         (f"{cores}", f"{Cluster(512, network, cores).rate():,.0f}", Cluster(512, network, cores).limit())
@@ -193,15 +195,15 @@ def _decoding() -> list[str]:
         "### Decoding and reading",
         "",
         f"A host of eight GPUs needs {host.needed_cores():.0f} cores that decode, and reads "
-        f"{host.reading() / 1e9:.0f} Gbit/s of images: more than a network of 10 Gbit/s brings, so that they lie on "
-        f"its own disks, or are stored smaller. 512 GPUs at {network / 1e9:.0f} Gbit/s, by the cores of a host:",
+        f"{host.reading() / 1e9:.0f} Gbit/s of images. This is more than a network of 10 Gbit/s transfers, so the "
+        f"images must be on its own disks, or smaller. 512 GPUs at {network / 1e9:.0f} Gbit/s, by the cores of a host:",
         "",
         *table(("cores", "images/s", "limit"), rows),
     ]
 
 
 def _purchases() -> list[str]:
-    """Return the section on what to buy first."""
+    """Return the section on the gains by purchases."""
     kinds = [*Cluster(8, NETWORK_RATES[0]).purchases()]
     cases = [
         Cluster(gpus, network, cores)
@@ -220,15 +222,15 @@ def _purchases() -> list[str]:
     return [
         "### What to buy first",
         "",
-        "By how much the images per second rise: cores before anything else where a host has fewer than its GPUs need; "
-        "then a network of 100 Gbit/s, beyond which it brings next to nothing; then hosts.",
+        "The factor by which the images per second increase. Buy cores first if a host has fewer than its GPUs need; "
+        "then a network of 100 Gbit/s, since a faster one gains almost nothing; then hosts.",
         "",
         *table(("from", *kinds, "limit"), rows),
     ]
 
 
 def _slowest() -> list[str]:
-    """Return the section on the spread of steps."""
+    """Return the section on the standard deviation of the times of steps."""
     spreads = (0.0, 0.01, 0.03, 0.1)
     rows = [
         (f"{gpus}", *(f"{Cluster(gpus, NETWORK_RATES[1], spread=spread).step() * 1e3:.0f} ms" for spread in spreads))

@@ -1,4 +1,4 @@
-"""Predicted beside measured times of steps: on this machine, and over a network whose rate and delay are limited."""
+"""Predicted and measured times of steps on this machine, and over a network with limited rate and a delay."""
 
 import itertools
 import json
@@ -15,19 +15,19 @@ from typing import Any
 from benchmarks.scaling.model import Link, Machine, exact_step, overlapped, ring_all_reduce
 from benchmarks.scaling.network import BURST_BYTES, Network, network
 
-BATCHES = {"mlp": 256, "resnet20": 64}  # of all processes together
-TABLE_BYTES = 64  # bytes that a process sends about its shard
+BATCHES = {"mlp": 256, "resnet20": 64}  # examples of all processes together
+TABLE_BYTES = 64  # bytes with which a process describes its shard to the others
 RATES = {"mlp": (200e6, 1000e6), "resnet20": (50e6, 200e6, 1000e6)}  # bits per second
 DELAYS = (0.0, 0.005, 0.02)  # seconds, one way
-PAYLOAD_FRACTION = 8948 / 9014  # bytes of data in those of a frame of 9,000 bytes: headers of Ethernet, IPv4 and TCP
+PAYLOAD_FRACTION = 8948 / 9014  # data in a frame of MTU 9,000; the rest is headers of Ethernet, IPv4 and TCP
 N_WARM, N_STEPS = 4, 13
-# The layers of the MLP. The backward pass computes gradients with respect to weights and inputs of the last two, one
-# bucket of DistributedDataParallel, and with respect to the weights alone of the first, which is the other.
+# The layers of the MLP. The last two are one bucket of DistributedDataParallel; for them, the backward pass computes
+# gradients with respect to weights and inputs. The first layer is the other bucket; for it, only those of the weights.
 MLP = (784, 1600, 1600, 10)
 
 
 class Group:
-    """Processes that obey orders."""
+    """Processes that run the orders of `benchmarks.scaling.worker`. on: the network between them; None for none."""
 
     def __init__(self, count: int, on: Network | None = None) -> None:
         with socket.socket() as probe:
@@ -51,7 +51,7 @@ class Group:
         ]
 
     def ask(self, *order: Any, warm: int = N_WARM, repetitions: int = N_STEPS) -> list[Any]:
-        """Return the answers of all processes."""
+        """Return the answers of all processes to an order."""
         for process in self.processes:
             assert process.stdin is not None
             process.stdin.write(json.dumps([*order, warm, repetitions]) + "\n")
@@ -66,7 +66,7 @@ class Group:
         raise SystemExit("benchmarks.scaling: a worker ended early; its message stands above")
 
     def seconds(self, *order: Any, warm: int = N_WARM, repetitions: int = N_STEPS) -> float:
-        """Return the median time of an operation, as its slowest process measured it."""
+        """Return the median seconds of an operation in its slowest process."""
         answers = self.ask(*order, warm=warm, repetitions=repetitions)
         return max(map(statistics.median, answers))
 
@@ -81,7 +81,7 @@ class Group:
 
 @contextmanager
 def group(count: int, on: Network | None = None) -> Iterator[Group]:
-    """Within the context, there are `count` processes."""
+    """Within the context, yield a group of `count` processes."""
     workers = Group(count, on)
     try:
         yield workers
@@ -91,7 +91,7 @@ def group(count: int, on: Network | None = None) -> Iterator[Group]:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What was measured of the parts of a step. size: of the gradients."""
+    """The measured parameters of the model. size: bytes of the gradients."""
 
     size: int
     machine: Machine
@@ -99,7 +99,7 @@ class Parameters:
 
 
 def link_of(workers: Group, size: int) -> Link:
-    """Return rate and software time of the bare link, from exchanges of little and of `size` bytes."""
+    """Return the rate and software time of the link, measured by exchanges of TABLE_BYTES and of `size` bytes."""
     little = workers.seconds("gather", TABLE_BYTES, repetitions=100)
     exchange = workers.seconds("exchange", size)
     count = len(workers.processes)
@@ -108,14 +108,14 @@ def link_of(workers: Group, size: int) -> Link:
 
 
 def copies_of(workers: Group) -> Machine:
-    """Return the rates of the copies around an exchange, with all processes at work."""
+    """Return the measured times of the copies around an exchange, with all processes running."""
     size = 1 << 24
     scale, divide, add = (workers.seconds(kind, size) / size for kind in ("scale", "divide", "add"))
     return Machine(scale, divide, add, len(os.sched_getaffinity(0)))
 
 
 def parameters(workers: Group, name: str) -> Parameters:
-    """Measure the parts of a step other than computing."""
+    """Return the parameters of a network's steps, measured without computing steps."""
     size = int(workers.ask("size", name)[0])
     return Parameters(size, copies_of(workers), link_of(workers, size))
 
@@ -123,7 +123,7 @@ def parameters(workers: Group, name: str) -> Parameters:
 def exact_row(
     workers: Group, name: str, batch: int, measured_parts: Parameters, link: Link, setting: str
 ) -> dict[str, Any]:
-    """Return a row for steps of Pellucid on `batch` examples in each process."""
+    """Return the row for steps of Pellucid on `batch` examples in each process."""
     count = len(workers.processes)
     alone = [value for answer in workers.ask("step", "alone", name, batch) for value in answer]
     measured = workers.seconds("step", "ours", name, batch)
@@ -135,7 +135,7 @@ def exact_row(
 
 
 def ddp_row(workers: Group, name: str, batch: int, link: Link, setting: str) -> dict[str, Any]:
-    """Return a row for steps of DistributedDataParallel: its buckets are sent during the backward pass."""
+    """Return the row for steps of DistributedDataParallel, which sends buckets during the backward pass."""
     alone = workers.seconds("step", "ddp-alone", name, batch)
     measured = workers.seconds("step", "ddp", name, batch)
     alone = (alone + workers.seconds("step", "ddp-alone", name, batch)) / 2
@@ -160,7 +160,7 @@ def processes_rows(name: str) -> list[dict[str, Any]]:
     batch = BATCHES[name]
     with group(1) as one:
         times = {part: one.seconds("step", "alone", name, batch // part) for part in (1, 2, 4)}
-    predicted = (times[1] - times[4]) / 3 + times[4]  # linear in the batch, from a quarter and the whole
+    predicted = (times[1] - times[4]) / 3 + times[4]  # linear in the batch size, from a quarter and all of it
     rows = [row(f"1 process, batch {batch // 2}", predicted, times[2], network=name)]
     with group(2) as two:
         measured_parts = parameters(two, name)
@@ -176,7 +176,7 @@ def processes_rows(name: str) -> list[dict[str, Any]]:
 
 
 def link_rows(name: str) -> list[dict[str, Any]]:
-    """Return rows for two processes with a network between them; nothing is fitted to the settings of the rows."""
+    """Return rows for two processes with a network between them; no parameter is fitted to these rows."""
     rows: list[dict[str, Any]] = []
     batch = BATCHES[name] // 2
     with network() as namespaces:
@@ -189,6 +189,6 @@ def link_rows(name: str) -> list[dict[str, Any]]:
                 link = Link(min(rate / 8 * PAYLOAD_FRACTION, bare_link.rate), delay, bare_link.software, BURST_BYTES)
                 setting = f"{rate / 1e6:,.0f} Mbit/s, {delay * 1e3:.0f} ms"
                 rows.append(exact_row(two, name, batch, measured_parts, link, f"{setting}: exact"))
-                if name == "mlp":  # ResNet-20 would also send the buffers of batch norm, one after another
+                if name == "mlp":  # for ResNet-20, DDP also sends the buffers of batch normalization
                     rows.append(ddp_row(two, name, batch, link, f"{setting}: DDP"))
     return rows

@@ -1,4 +1,4 @@
-"""One of the processes of a measurement: obeys orders, one JSON list a line, and answers with lists of seconds."""
+"""A process of a measurement: it runs the orders on stdin, one JSON list per line, and prints lists of seconds."""
 
 import functools
 import json
@@ -19,22 +19,22 @@ from pellucid.training.process import keeping_freed_memory
 
 
 class Worker:
-    """Runs the orders; `count` processes run the same ones."""
+    """Runs orders; all processes of the group run the same ones simultaneously."""
 
     def __init__(self, group: Processes) -> None:
         self.group = group
         self.step = functools.cache(self._step)
 
     def _step(self, side: str, name: str, batch: int) -> Callable[[], object]:
-        """Return a training step: of "ours" or "ddp", or what a process of these computes "alone" or "ddp-alone"."""
+        """Return a training step. side: "ours" or "ddp"; "alone" or "ddp-alone": without communication."""
         if side.startswith("ddp"):
             return torch_step(name, batch, parallel=side == "ddp")
         if side == "alone":
             return plain_step(name, batch, in_sweep=False)
-        return sharded_step(name, batch, self.group, bucket_mb=math.inf)  # without overlap, as the model describes it
+        return sharded_step(name, batch, self.group, bucket_mb=math.inf)  # without overlap, as in the model of model.py
 
     def operation(self, kind: str, size: int) -> Callable[[], object]:
-        """Return a collective operation on `size` bytes of each process, or a copy of them."""
+        """Return a function that runs a collective operation on, or copies, `size` bytes of each process."""
         values, count = torch.zeros(size // 4 // self.group.count * self.group.count), self.group.count
         output = torch.ones_like(values)
         if kind == "exchange":
@@ -53,7 +53,7 @@ class Worker:
         return sum(4 * tensor.numel() for tensor in flatten(make_model(name).params).values())
 
     def obey(self, order: list[Any]) -> Any:
-        """Return the result of an order: seconds of each repetition, after some that are not measured."""
+        """Return the result of an order: the seconds of each repetition, after `warm` unmeasured ones."""
         kind, *arguments, warm, repetitions = order
         if kind == "size":
             return self.size(*arguments)
@@ -73,7 +73,7 @@ class Worker:
 
 
 def main() -> None:
-    """Obey the orders on stdin."""
+    """Run the orders on stdin, and print the answers."""
     torch.set_num_threads(1)
     group = processes() if int(os.environ["WORLD_SIZE"]) > 1 else Processes()
     worker = Worker(group)

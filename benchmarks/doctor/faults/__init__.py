@@ -1,1 +1,1 @@
-"""What is broken on purpose, by what it is done to."""
+"""The faults of the benchmark, one module for each kind."""

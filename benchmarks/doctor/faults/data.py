@@ -1,4 +1,4 @@
-"""Faults of the data: labels, inputs, copies, and how the parts were prepared and divided."""
+"""Faults of the data: labels, inputs, preprocessing, class frequencies, and leakage between the parts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +27,7 @@ NO_SIGNS = (
 
 
 def _train_on(alter: Alter, *parts: str, **changes: object) -> Make:
-    """Return what trains on data of which some parts are altered."""
+    """Return a function that trains with `alter` applied to some parts of the data, and `changes` to the setting."""
 
     def make(setting: Setting) -> Case:
         def change(data: Dataset, part: str) -> Dataset:
@@ -40,12 +40,12 @@ def _train_on(alter: Alter, *parts: str, **changes: object) -> Make:
 
 
 def _train_on_raw(alter: Alter, *parts: str) -> Make:
-    """The same where the network reads the inputs as they are."""
+    """Return the same as `_train_on`, with a model that does not standardise its inputs."""
     return _train_on(alter, *parts, model={"preprocess": {}})
 
 
 def _inputs(change: Callable[[Tensor], Tensor]) -> Alter:
-    """Return what alters the inputs, as floats."""
+    """Return a function that replaces the inputs by `change` of the inputs as floats."""
     return lambda data, rng: replace(data, x=change(float_images(data.x)).contiguous())
 
 
@@ -180,11 +180,11 @@ INPUTS = (
 )
 
 
-# Preparation
+# Preprocessing
 
 
 def _standardise_apart(change_validation: Callable[[Tensor, FeatureStats], Tensor]) -> Make:
-    """Return what standardises training inputs by hand, and validation inputs otherwise."""
+    """Return a function that trains on standardised inputs, with `change_validation` of the validation inputs."""
 
     def make(setting: Setting) -> Case:
         train_stats: list[FeatureStats] = []
@@ -201,7 +201,7 @@ def _standardise_apart(change_validation: Callable[[Tensor, FeatureStats], Tenso
 
 
 def _train_then_serve(change: Callable[[Case, Tensor], Tensor]) -> Make:
-    """Return what trains as it should and then is given other inputs."""
+    """Return a function that trains without a fault, and changes the inputs of the case afterwards."""
 
     def make(setting: Setting) -> Case:
         case = setting.train()
@@ -249,7 +249,7 @@ MISMATCHES = (
 
 
 def _keep_shares(keep: Callable[[int], float]) -> Alter:
-    """Return what keeps of each class a share."""
+    """Return a function that keeps the fraction `keep(rank)` of each class, with the classes ranked at random."""
 
     def alter(data: Dataset, rng: torch.Generator) -> Dataset:
         order = torch.randperm(10, generator=rng).tolist()
@@ -263,7 +263,7 @@ def _keep_shares(keep: Callable[[int], float]) -> Alter:
 
 
 def _class_after_class(setting: Setting) -> Case:
-    """Train on one class after the other, as when nothing is shuffled."""
+    """Train on one class after the other, as without shuffling."""
     return _fit_in_turn(setting, [partial(_one_class, label) for label in range(10)])
 
 
@@ -272,7 +272,7 @@ def _one_class(label: int, data: Dataset) -> Dataset:
 
 
 def _mostly_zero_labels(setting: Setting) -> Case:
-    """Train while nearly all labels were read as 0; the labels were mended afterwards, the model was not."""
+    """Train with 97 % of the labels replaced by 0, and return a case with the right labels."""
 
     def zero_labels(data: Dataset) -> Dataset:
         rng = torch.Generator().manual_seed(setting.seed)
@@ -296,7 +296,7 @@ def _fit_in_turn(setting: Setting, selections: list[Callable[[Dataset], Dataset]
 
 
 def _zero_last_weight(model: Model) -> None:
-    """Lose the weights of the last layer but for its bias."""
+    """Set the weights of the last layer to 0, and keep its bias."""
     trainable_tensors(model)[-1].zero_()
 
 
@@ -324,11 +324,11 @@ CLASSES = (
 )
 
 
-# Copies across
+# Leakage
 
 
 def _leak(share: float, change: Callable[[Tensor, torch.Generator], Tensor] = lambda x, rng: x) -> Make:
-    """Return what puts training examples, changed a little, in the place of a share of validation examples."""
+    """Return a function that replaces a share of the validation examples by slightly changed training examples."""
 
     def make(setting: Setting) -> Case:
         train_data: list[Dataset] = []

@@ -1,4 +1,4 @@
-"""Layers that draw at random in every mode, as people's own layers do when they forget to ask for the mode."""
+"""Layers that are random in every mode, like user-defined layers that ignore `mode.train`."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,45 +10,45 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 
 
 class DropoutCache(NamedTuple):
-    """What was multiplied."""
+    """The factor of each value, of the shape of x."""
 
     factor: Tensor
 
 
 @dataclass(frozen=True)
 class AlwaysDropout(Layer):
-    """Dropout that is never switched off."""
+    """Dropout in every mode."""
 
     rate: float = 0.5
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the same shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DropoutCache]:
-        """Drop values by PyTorch's own generator, whatever the mode."""
+        """Drop values with PyTorch's global generator, in any mode."""
         factor = (torch.rand_like(x) >= self.rate) / (1 - self.rate)
         return x * factor, DropoutCache(factor)
 
     def backward(self, params: Params, cache: DropoutCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return dy times what x was multiplied by."""
+        """Return dx = dy times the cached factor, and no gradients of parameters."""
         return dy * cache.factor, {}
 
 
 @dataclass(frozen=True)
 class AlwaysNoise(Layer):
-    """Noise of a share of the values' size that is never switched off."""
+    """Gaussian noise in every mode; its standard deviation is `share` times that of the input."""
 
     share: float = 0.1
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the same shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
-        """Add noise by PyTorch's own generator, whatever the mode."""
+        """Add noise from PyTorch's global generator, in any mode."""
         return x + self.share * x.std() * torch.randn_like(x), None
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return dy: the noise is taken as it came."""
+        """Return dx = dy; the noise is treated as a constant."""
         return dy, {}

@@ -1,4 +1,7 @@
-"""What is broken about how a network learns and what it answers."""
+"""Faults of training and of outputs: learning rates, architecture, normalization, dropout, calibration, GANs.
+
+Functions that return a `Make` return a function that trains a setting with the described fault, and returns the case.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -75,7 +78,7 @@ WITHOUT_ADAM = (
 
 
 def layer_rate(index: int, factor: float) -> Make:
-    """Train one layer, by its index among those with weights, at a learning rate times `factor`."""
+    """Multiply the learning rate of one layer by `factor`; index: its index among the trainable layers."""
 
     def alter(model: Model) -> None:
         path, _ = trainable_layers(model)[index]
@@ -85,12 +88,12 @@ def layer_rate(index: int, factor: float) -> Make:
 
 
 def scale_first_layer(model: Model) -> None:
-    """Draw the weights of the first layer too large, which a norm behind it hides."""
+    """Multiply the weights of the first layer by 300, which the normalization after it hides."""
     trainable_tensors(model)[0].mul_(300.0)
 
 
 def append_layers(*layers: Layer, **changes: Any) -> Make:
-    """Put layers behind the last one."""
+    """Append layers after the last one."""
 
     def make(setting: Setting) -> Case:
         return setting.replace(
@@ -101,7 +104,7 @@ def append_layers(*layers: Layer, **changes: Any) -> Make:
 
 
 def regress(last: Layer, scale: Callable[[Tensor], Tensor]) -> Make:
-    """Learn the class as a number, scaled, by a network that ends in `last`."""
+    """Train a regression on the scaled class index, with a network that ends in `last`."""
 
     def make(setting: Setting) -> Case:
         train, validation = setting.parts()
@@ -119,18 +122,18 @@ def regress(last: Layer, scale: Callable[[Tensor], Tensor]) -> Make:
 
 
 def single_softmax(setting: Setting) -> Case:
-    """Tell even from odd numbers by a softmax over one output."""
+    """Train to classify even and odd digits with a softmax over one output."""
     net = Sequential(Flatten(), Dense(32), ReLU(), Dense(1), Softmax())
     return setting.replace(net=lambda classes: net, loss="quadratic", change=parity).train()
 
 
 def parity(data: Dataset, part: str) -> Dataset:
-    """Return the data with two classes."""
+    """Return the data with two classes, even and odd labels."""
     return Dataset.from_arrays(data.x, data.y % 2, classes=("even", "odd"), name=data.name)
 
 
 def few_examples(n_per_class: int, epoch_factor: int) -> Make:
-    """Train on a few examples of each class for more epochs."""
+    """Train on `n_per_class` examples of each class, for `epoch_factor` times as many epochs."""
 
     def change(data: Dataset, part: str) -> Dataset:
         if part == "validation":
@@ -141,17 +144,17 @@ def few_examples(n_per_class: int, epoch_factor: int) -> Make:
 
 
 def narrow_mlp(units: int) -> Callable[[int], Layer]:
-    """Return a network that squeezes all through a few units."""
+    """Return a function that builds a network whose first hidden layer has only `units` units."""
     return lambda classes: Sequential(Flatten(), Dense(units), ReLU(), Dense(16), ReLU(), Dense(classes))
 
 
 def tiny_conv(classes: int) -> Layer:
-    """Return a convolutional network with one filter and a handful of places."""
+    """Return a convolutional network with one filter, pooling over 4 x 4 pixels and two hidden units."""
     return Sequential(Conv2d(1, 3, padding=1), ReLU(), MaxPool2d(4), Flatten(), Dense(2), ReLU(), Dense(classes))
 
 
 def dropout_mlp(scale_rate: float) -> Callable[[int], Layer]:
-    """Return a network with dropout behind each layer."""
+    """Return a function that builds a network with dropout before each dense layer."""
     return lambda classes: Sequential(
         Flatten(),
         Dropout(scale_rate),
@@ -166,12 +169,12 @@ def dropout_mlp(scale_rate: float) -> Callable[[int], Layer]:
 
 
 def normed_mlp(classes: int) -> Layer:
-    """Return a network that normalises features."""
+    """Return a network with batch normalization after each hidden dense layer."""
     return Sequential(Flatten(), Dense(48), BatchNorm(), ReLU(), Dense(48), BatchNorm(), ReLU(), Dense(classes))
 
 
 def norm_momentum(value: float) -> Make:
-    """Give normalisation another momentum."""
+    """Train with the momentum `value` in all batch normalization."""
 
     def change(layer: Layer) -> Layer:
         return replace(layer, momentum=value) if isinstance(layer, BatchNorm) else layer
@@ -180,7 +183,7 @@ def norm_momentum(value: float) -> Make:
 
 
 def frozen_norms(setting: Setting) -> Case:
-    """Fine-tune trained weights with frozen norms on inputs that are no longer scaled as they were."""
+    """Fine-tune trained weights with frozen batch normalization on inputs from 0 to 255, not standardised."""
     trained_weights = {path: value.clone() for path, value in setting.train().model.weights.items()}
 
     def alter(model: Model) -> None:
@@ -192,13 +195,13 @@ def frozen_norms(setting: Setting) -> Case:
 
 
 def raw_pixels(setting: Setting) -> dict[str, list[float]]:
-    """Return scaling that leaves pixels from 0 to 255."""
+    """Return preprocessing that scales pixels to 0 to 255."""
     channels = 3 if setting.data == "signs" else 1
     return {"mean": [0.0] * channels, "std": [1 / 255] * channels}
 
 
 def random_layer(layer: Layer) -> Make:
-    """Put a layer that always draws before the last one."""
+    """Insert a layer that is random in every mode before the last layer."""
 
     def make(setting: Setting) -> Case:
         def net(classes: int) -> Layer:
@@ -211,7 +214,7 @@ def random_layer(layer: Layer) -> Make:
 
 
 def scale_outputs(factor: float) -> Make:
-    """Multiply the outputs after training, as a temperature that was left in does."""
+    """Multiply the outputs by `factor` after training, like a forgotten temperature."""
 
     def modify(model: Model) -> None:
         for name in ("weight", "bias"):
@@ -221,7 +224,7 @@ def scale_outputs(factor: float) -> Make:
 
 
 def gan_history(losses: Callable[[float], Mapping[str, float]]) -> Make:
-    """Write what a generator and its discriminator might have measured into a history of 30 epochs."""
+    """Replace the history by one of 30 epochs with invented, noisy losses of a generator and a discriminator."""
 
     def make(setting: Setting) -> Case:
         case = setting.train()
@@ -241,12 +244,12 @@ def gan_history(losses: Callable[[float], Mapping[str, float]]) -> Make:
 
 
 def early_win(t: float) -> dict[str, float]:
-    """Return losses of a discriminator that is certain after a tenth of the time."""
+    """Return losses of a discriminator that wins after a tenth of the training; t: the time from 0 to 1."""
     return {"train_discriminator_loss": max(1.2 * (1 - 10 * t), 0.02), "train_generator_loss": min(1 + 20 * t, 6.0)}
 
 
 def late_win(t: float) -> dict[str, float]:
-    """Return losses of one that wins half way."""
+    """Return losses of a discriminator that wins half-way through the training; t: the time from 0 to 1."""
     return {
         "train_discriminator_loss": 0.9 if t < 0.5 else 0.05,
         "train_generator_loss": 1.0 if t < 0.5 else 4.5,

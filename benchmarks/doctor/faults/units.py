@@ -1,4 +1,7 @@
-"""Faults of units, weights and gradients."""
+"""Faults of units, initial weights and gradients.
+
+Functions that return a `Make` return a function that trains a setting with the described fault, and returns the case.
+"""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -30,7 +33,7 @@ from pellucid.optim import Momentum
 
 
 def low_biases(amount: float) -> Make:
-    """Begin the biases of hidden layers below 0."""
+    """Start with the biases of hidden layers at -amount."""
 
     def modify(model: Model) -> None:
         for bias in trainable_tensors(model, "bias")[:-1]:
@@ -40,12 +43,12 @@ def low_biases(amount: float) -> Make:
 
 
 def with_act(layer: Layer, act: type[Layer] | None) -> Layer:
-    """Return the layer, or `act` in the place of an activation."""
+    """Return `act()` instead of an activation, if `act` is given, and other layers unchanged."""
     return act() if act is not None and isinstance(layer, ReLU | Sigmoid | Tanh) else layer
 
 
 def normal_weights(act: type[Layer] | None) -> Make:
-    """Draw the layers' weights from N(0, 1), with all activations `act`."""
+    """Draw the weights from N(0, 1); act: replaces all activations, if given."""
 
     def change(layer: Layer) -> Layer:
         return replace(layer, init_weight="normal") if isinstance(layer, Dense | Conv2d) else with_act(layer, act)
@@ -54,7 +57,7 @@ def normal_weights(act: type[Layer] | None) -> Make:
 
 
 def scale_weights(factor: float, act: type[Layer] | None = None) -> Make:
-    """Begin with hidden weights so many times too large, with all activations `act`."""
+    """Start with hidden weights `factor` times too large; act: replaces all activations, if given."""
 
     def modify(model: Model) -> None:
         for weight in trainable_tensors(model)[:-1]:
@@ -64,7 +67,7 @@ def scale_weights(factor: float, act: type[Layer] | None = None) -> Make:
 
 
 def deep_mlp(layers: int, act: type[Layer], init: str, factor: float = 1.0) -> Make:
-    """Train so many hidden layers of 32 units without normalisation."""
+    """Train a network of `layers` hidden layers with 32 units each and initial weights multiplied by `factor`."""
 
     def net(classes: int) -> Layer:
         body = [part for _ in range(layers) for part in (Dense(32, init_weight=init), act())]
@@ -78,7 +81,7 @@ def deep_mlp(layers: int, act: type[Layer], init: str, factor: float = 1.0) -> M
 
 
 def constant_weights(value: float) -> Make:
-    """Begin all weights of layers at one value, over the square root of the number of inputs."""
+    """Start with all weights of a layer at `value` divided by the square root of its number of inputs."""
 
     def modify(model: Model) -> None:
         for weight in trainable_tensors(model):
@@ -88,7 +91,7 @@ def constant_weights(value: float) -> Make:
 
 
 def zero_last_layer(model: Model) -> None:
-    """Begin hidden weights at one small value and the last layer's at 0."""
+    """Start with hidden weights at 0.02 and those of the last layer at 0."""
     *hidden, last = trainable_tensors(model)
     for weight in hidden:
         weight.fill_(0.02)
@@ -96,7 +99,7 @@ def zero_last_layer(model: Model) -> None:
 
 
 def widen_by_copies(noise: float) -> Make:
-    """Let the second half of each hidden layer's units copy the first, with half of what each handed on."""
+    """Start with the second half of each hidden layer's units as copies of the first, and outgoing weights halved."""
 
     def modify(model: Model) -> None:
         rng = torch.Generator().manual_seed(model.seed)
@@ -105,7 +108,7 @@ def widen_by_copies(noise: float) -> Make:
             n_copied = copy_half(weight, bias, noise, rng)
             columns_by_unit = next_weight.view(
                 len(next_weight), len(weight), -1
-            )  # each unit's columns, which Flatten keeps together
+            )  # Flatten keeps the columns of a unit together
             columns_by_unit[:, n_copied : 2 * n_copied] = columns_by_unit[:, :n_copied]
             next_weight.div_(2)
 
@@ -113,7 +116,7 @@ def widen_by_copies(noise: float) -> Make:
 
 
 def copy_after_training(noise: float) -> Make:
-    """After training, let the second half of each hidden layer's units be the first again."""
+    """After training, overwrite the second half of each hidden layer's units with copies of the first."""
 
     def modify(model: Model) -> None:
         rng = torch.Generator().manual_seed(model.seed)
@@ -124,7 +127,7 @@ def copy_after_training(noise: float) -> Make:
 
 
 def copy_half(weight: Tensor, bias: Tensor, noise: float, rng: torch.Generator) -> int:
-    """Make the second half of a layer's units copies of the first; return how many that are."""
+    """Overwrite the second half of a layer's units with noisy copies of the first, and return their number."""
     half = len(weight) // 2
     weight[half : 2 * half] = weight[:half] * (1 + noise * torch.randn(weight[:half].shape, generator=rng))
     bias[half : 2 * half] = bias[:half]
@@ -132,7 +135,7 @@ def copy_half(weight: Tensor, bias: Tensor, noise: float, rng: torch.Generator) 
 
 
 def reset_units(share: float) -> Make:
-    """After training, let the last share of each hidden layer's units be what no file had weights for."""
+    """After training, set the weights of the last `share` of each hidden layer's units to 0, as if never loaded."""
 
     def modify(model: Model) -> None:
         last = trainable_tensors(model, "bias")[-1]
@@ -146,13 +149,13 @@ def reset_units(share: float) -> Make:
 
 
 def gamma_augment(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Shift the brightness and bend it: below 0, a power of 0.7 is NaN."""
+    """Shift the brightness, and apply a gamma of 0.7, which gives NaN for negative values."""
     shift = torch.rand(len(x), 1, 1, 1, generator=rng) * 0.4 - 0.2
     return (x + shift) ** 0.7
 
 
 def standardise_patch(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Cut a random quarter out and standardise it: a quarter without ink has deviation 0."""
+    """Standardise images by a random patch of a quarter of their side; an empty patch has standard deviation 0."""
     side = x.shape[-1] // 4
     top, left = torch.randint(0, x.shape[-1] - side + 1, (2,), generator=rng).tolist()
     part = x[:, :, top : top + side, left : left + side]
@@ -168,7 +171,7 @@ class NormCache(NamedTuple):
 
 @dataclass(frozen=True)
 class ToUnitLength(Layer):
-    """Divide each example by its length, without the small number that an example of zeros would need."""
+    """Divide each example by its norm, without an epsilon for an example of zeros."""
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters."""
@@ -186,7 +189,7 @@ class ToUnitLength(Layer):
 
 
 def divide_by_length(setting: Setting) -> Case:
-    """Put a narrow layer and a division by its length before the last layer: some examples give zeros only."""
+    """Insert a ReLU layer of 4 units and a division by its norm, which is 0 for some examples."""
 
     def net(classes: int) -> Layer:
         *first, last = layers_of(setting.net(classes))
@@ -197,16 +200,16 @@ def divide_by_length(setting: Setting) -> Case:
 
 @dataclass(frozen=True)
 class NaiveCrossEntropy(Loss):
-    """-Σ t ln p + (1 - t) ln(1 - p), written as in a textbook: p = t = 1 gives 0 times infinity."""
+    """-Σ t ln p + (1 - t) ln(1 - p), computed as written: p = t = 1 gives 0 times infinity."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (value, dy)."""
+        """Return the loss and its gradient dy with respect to y."""
         n, p = len(y), torch.sigmoid(y)
         t = torch.nn.functional.one_hot(target.long(), y.shape[1]).to(y.dtype)
         return -(t * p.log() + (1 - t) * (1 - p).log()).sum() / n, (p - t) / n
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Take any classes."""
+        """Accept any targets."""
 
     def predict(self, y: Tensor) -> Tensor:
         """Return probabilities."""
@@ -214,12 +217,12 @@ class NaiveCrossEntropy(Loss):
 
 
 def scale_last_layer(model: Model) -> None:
-    """Begin with a last layer whose scores are rather large."""
+    """Start with the weights of the last layer multiplied by 8, which gives large scores."""
     trainable_tensors(model)[-1].mul_(8.0)
 
 
 def lose_unit(model: Model) -> None:
-    """Lose one unit's weights."""
+    """Set the weights of one unit to NaN."""
     trainable_tensors(model)[-2][7].fill_(float("nan"))
 
 

@@ -1,4 +1,4 @@
-"""How a training is broken: what several faults share."""
+"""Functions that inject faults into trainings, shared by the modules of faults."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from pellucid.model import Model
 Make = Callable[[Setting], Case]
 ModifyModel = Callable[[Model], None]
 
-# Settings that faults are put into, and why not into the others.
+# Settings that faults are injected into, and why they are not injected into the others.
 DENSE_ONLY = (
     ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "signs-norm"),
     "the fault brings a network without convolutions, which would only repeat a case on the same data",
@@ -28,24 +28,24 @@ NORM_ONLY = ("digits-conv", "mnist-norm", "signs-norm"), "the others do not norm
 
 @dataclass(frozen=True, eq=False)
 class ModifiedStart(Setting):
-    """A setting whose model is changed before its first step."""
+    """A setting whose model is changed by `modify` before the first step."""
 
     modify: ModifyModel = lambda model: None
 
     def build(self, train: Dataset) -> Model:
-        """Return the model before its first step."""
+        """Return the changed model before its first step."""
         model = super().build(train)
         self.modify(model)
         return model
 
 
 def modify_start(modify: ModifyModel, **changes: Any) -> Make:
-    """Train a model that is changed before its first step."""
+    """Return a function that trains a model changed by `modify` before its first step."""
     return lambda setting: ModifiedStart(**vars(setting.replace(**changes)), modify=modify).train()
 
 
 def alter_trained(modify: ModifyModel) -> Make:
-    """Train, and change the model afterwards."""
+    """Return a function that trains, and changes the model afterwards."""
 
     def make(setting: Setting) -> Case:
         case = setting.train()
@@ -56,12 +56,12 @@ def alter_trained(modify: ModifyModel) -> Make:
 
 
 def train_with(**changes: Any) -> Make:
-    """Train with other values of the setting."""
+    """Return a function that trains with some fields of the setting changed."""
     return lambda setting: setting.replace(**changes).train()
 
 
 def scale_rate(factor: float) -> Make:
-    """Train at a learning rate times `factor`."""
+    """Return a function that trains with the learning rate multiplied by `factor`."""
 
     def make(setting: Setting) -> Case:
         return setting.replace(optimizer=replace(setting.optimizer, lr=setting.optimizer.lr * factor)).train()
@@ -70,7 +70,7 @@ def scale_rate(factor: float) -> Make:
 
 
 def replace_layers(setting: Setting, change: Callable[[Layer], Layer]) -> Setting:
-    """Return the setting with `change` of each layer of its network."""
+    """Return the setting with each layer of its network replaced by `change(layer)`."""
     return setting.replace(net=lambda classes: map_layers(setting.net(classes), change))
 
 
@@ -81,5 +81,5 @@ def layers_of(net: Layer) -> list[Layer]:
 
 
 def trainable_tensors(model: Model, name: str = "weight") -> list[Tensor]:
-    """Return what the layers that learn hold under a name, from the first to the last."""
+    """Return the parameter `name` of each trainable layer, from the first to the last."""
     return [model.weights[f"{path}.{name}"] for path, _ in trainable_layers(model)]

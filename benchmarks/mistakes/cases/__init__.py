@@ -1,4 +1,4 @@
-"""How each mistake of list.toml is made, by its id."""
+"""The functions that make the mistakes of list.toml, by id."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""Mistakes in pixels, in augmentation and in the order of the examples."""
+"""Mistakes in pixel values, in augmentation and in the order of the examples."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from pellucid.data import Augment, Dataset, float_images
 
 
 def _parts(training: Training) -> tuple[Dataset, Dataset]:
-    """Return both parts of a training on pictures."""
+    """Return the training and validation data of a training on images."""
     assert isinstance(training.train, Dataset)
     assert isinstance(training.validation, Dataset)
     return training.train, training.validation
@@ -21,7 +21,7 @@ def _parts(training: Training) -> tuple[Dataset, Dataset]:
 def _with_changed_pictures(
     training: Training, change_train: Callable[[Tensor], Tensor], change_validation: Callable[[Tensor], Tensor]
 ) -> Training:
-    """Return the training on other pictures, which it does not standardise further."""
+    """Return the training with changed images, without standardisation."""
     first, second = _parts(training)
     return training.replace(
         train=with_pictures(first, change_train(first.x)),
@@ -58,7 +58,7 @@ def pixelwise_deviation(seed: int) -> TrainedPair:
     right = sound_training("mnist", seed, epochs=15)
     right = right.replace(train=_parts(right)[0].subset(range(250)))
     first = float_images(_parts(right)[0].x)
-    mean, deviation = first.mean(0), first.std(0) + 1e-7  # as Keras keeps it above 0
+    mean, deviation = first.mean(0), first.std(0) + 1e-7  # as in Keras, which keeps it above 0
 
     def divided(x: Tensor) -> Tensor:
         return (float_images(x) - mean) / deviation

@@ -1,4 +1,4 @@
-"""Mistakes in labels, in classes and in how data are split."""
+"""Mistakes in labels, in classes and in the split of the data."""
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ def labels_drift(seed: int) -> TrainedPair:
     rng, data = generator(seed), right.train
     assert isinstance(data, Dataset)
     lost_indices = torch.randperm(len(data), generator=rng)[:4]
-    lost_indices = (lost_indices * 0.9 + len(data) // 20).long().unique()  # the first is lost early, but not at once
+    lost_indices = (lost_indices * 0.9 + len(data) // 20).long().unique()  # the first 5 % are kept
     is_kept = torch.ones(len(data), dtype=torch.bool)
     is_kept[lost_indices] = False
     x = data.x[is_kept]
@@ -151,7 +151,7 @@ def frames_split(seed: int) -> TrainedPair:
 def _overestimate(
     wrong: tuple[Dataset, Dataset], right: tuple[Dataset, Dataset], new_data: Dataset, net: str, seed: int
 ) -> TrainedPair:
-    """Measure how much lower the accuracy on new data is than on the validation data."""
+    """Return a pair scored by the accuracy on new data minus that on the validation data."""
     training = Training(*wrong, **{**SOUND_SETTINGS[net], "epochs": 8}, seed=seed)
     case, sound = training.run(), training.replace(train=right[0], validation=right[1]).run()
     scores = [

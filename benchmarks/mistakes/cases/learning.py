@@ -29,7 +29,9 @@ def broadcast_loss(seed: int) -> TrainedPair:
 def unscaled_targets(seed: int) -> TrainedPair:
     (x, y), (new_x, new_y) = [(part.x, part.y) for part in rotated_digits(seed)]
     right = Training((x, y), (new_x, new_y), conv(8, 16), Adam(2e-3), 6, loss="quadratic", seed=seed, scale=False)
-    wrong = right.replace(train=(x, 1000 + 20 * y), validation=(new_x, 1000 + 20 * new_y))  # counts of an encoder
+    wrong = right.replace(
+        train=(x, 1000 + 20 * y), validation=(new_x, 1000 + 20 * new_y)
+    )  # like the counts of an encoder
     return compare_on(wrong, right, (new_x, new_y), "explained variance", own_validation=True)
 
 
@@ -55,7 +57,7 @@ def no_zero_grad(seed: int) -> TrainedPair:
 
 def decay_as_l2(seed: int) -> TrainedPair:
     right = sound_training("mnist-plain", seed, optimizer=Momentum(0.01))
-    n = 3000  # an L2 of this library is divided by the number of examples
+    n = 3000  # `L2` divides by the number of examples
     return compare(
         right.replace(options={"regularizer": L2(0.3 * n)}), right.replace(options={"regularizer": L2(1e-4 * n)})
     )
@@ -89,7 +91,7 @@ def no_patience(seed: int) -> TrainedPair:
 
 
 def pretrained_modifiers(seed: int) -> tuple[ModifyModel, ModifyModel]:
-    """Return what copies features of the first five digits into a model, and what freezes them then, too."""
+    """Return two functions: one copies features trained on digits 0 to 4 into a model, one also freezes them."""
     all_digits = sound_training("mnist", seed + 1_000, net=conv(16, 32), epochs=4)
     assert isinstance(all_digits.train, Dataset)
     first_digits = all_digits.train.subset((all_digits.train.y < 5).nonzero().flatten())
@@ -107,12 +109,12 @@ def pretrained_modifiers(seed: int) -> tuple[ModifyModel, ModifyModel]:
 
 
 def freeze_features(model: Model) -> None:
-    """Freeze all but the last layer."""
+    """Freeze all layers except for the last."""
     model.freeze(*(path for path in _features(model) if "running" not in path))
 
 
 def _features(model: Model) -> list[str]:
-    """Return the paths of all values but those of the last layer."""
+    """Return the paths of all parameters and buffers except for those of the last layer."""
     last = list(model.weights)[-1].rpartition(".")[0] + "."
     return [path for path in model.weights if not path.startswith(last)]
 
@@ -130,7 +132,7 @@ def pretrained_inputs(seed: int) -> TrainedPair:
     train, validation = parts("mnist", seed)
     changed = [
         with_pictures(data, 104.0 - data.x.float()) for data in (train, validation)
-    ]  # dark on light, a mean subtracted
+    ]  # dark digits on a light ground, with a mean of 151 subtracted
     right = sound_training("mnist", seed, net=conv(16, 32), modify=copy_and_freeze)
     wrong = right.replace(train=changed[0], validation=changed[1], scale=False)
     return compare_on(wrong, right, validation, "accuracy", own_validation=True)

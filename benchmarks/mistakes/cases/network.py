@@ -1,4 +1,4 @@
-"""Mistakes in networks and in layers of users' own."""
+"""Mistakes in networks and in user-defined layers."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ Net = Callable[[int], Layer]
 
 
 def _stack_layers(*layers: Layer, last: Layer | None = None) -> Net:
-    """Return what makes a network of these layers, the scores of the classes and `last`."""
+    """Return a function that builds a network: the layers, a dense layer for the class scores, and `last`."""
     return lambda classes: Sequential(*layers, Dense(classes), *([] if last is None else [last]))
 
 
@@ -109,7 +109,7 @@ def norm_momentum(seed: int) -> TrainedPair:
 
     right = sound_training("digits", seed, net=net(0.01), batch_size=8, epochs=5, optimizer=Adam(1e-3))
     assert isinstance(right.train, Dataset)
-    right = right.replace(train=right.train.subset(range(1296)))  # no last batch of one
+    right = right.replace(train=right.train.subset(range(1296)))  # avoids a last batch of one example
     return compare(right.replace(net=net(0.99)), right)
 
 

@@ -1,4 +1,4 @@
-"""The sound trainings that mistakes are made in."""
+"""The sound trainings into which the mistakes are introduced."""
 
 from typing import Any
 
@@ -23,6 +23,6 @@ SOUND_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def sound_training(name: str, seed: int, **changes: Any) -> Training:
-    """Return a training that learns well, with other values where they are given."""
+    """Return a training that learns well, with some fields changed. name: a key of SOUND_SETTINGS."""
     train, validation = parts(name.partition("-")[0], seed)
     return Training(train, validation, **{**SOUND_SETTINGS[name], "seed": seed, **changes})

@@ -1,1 +1,1 @@
-"""The scorecard: outside test suites run against every part of ours, and the table of how it went."""
+"""The scorecard: outside test suites (those of other projects) run against Pellucid, and the table of their results."""

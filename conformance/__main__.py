@@ -1,4 +1,4 @@
-"""`python -m conformance`: outside test suites run against every part of Pellucid, as a table."""
+"""`python -m conformance`: run outside test suites against every part of Pellucid and print a table of the results."""
 
 import argparse
 import sys
@@ -38,7 +38,10 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the table; the exit code is 1 where a case failed, a part is unchecked or the page is not of this run."""
+    """Run the parts and print the table; return 1 if a case failed, a part is unchecked or --check found a difference.
+
+    Raises PellucidError for options that do not fit together and for files that cannot be read or written.
+    """
     from conformance import committed
     from conformance.card import run_parts
     from conformance.page import summary
@@ -50,7 +53,7 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError("--check compares a run of everything; leave PART and --every out")
     check_part_names(args.parts)
     if args.check:
-        committed.manual_edits(root)  # what is not there is said before the run
+        committed.manual_edits(root)  # raises PellucidError for a missing file now, not after the long run
     elif is_complete_run:
         committed.check_writable(root)
     card = run_parts(args.parts, args.every, lambda row: _report_row(row, args.json))

@@ -1,4 +1,4 @@
-"""The whole scorecard: the rows of the parts asked for, and what no part reaches."""
+"""The scorecard as data: the rows of the parts that were run, and our classes and functions that no suite reaches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,22 @@ from conformance.tally import Row, run_cases
 
 @dataclass(frozen=True)
 class Card:
-    """What a run of the scorecard found; `entries` are the parts of ours that no suite reaches."""
+    """The result of a run: `rows` of the suites, `entries` for our classes and functions that no suite reaches."""
 
     rows: tuple[Row, ...]
     entries: tuple[Entry, ...]
 
     @property
     def unchecked_entries(self) -> tuple[Entry, ...]:
-        """The parts of ours that nothing independent checks."""
+        """The entries without an independent check."""
         return tuple(entry for entry in self.entries if not entry.checked_by)
 
 
 def run_parts(names: Sequence[str], every: int, on_row: Callable[[Row], None]) -> Card:
-    """Run the parts `names`, or all of them, calling `on_row` with each row as soon as it is complete."""
+    """Run the parts `names` (all if empty), and call `on_row` with each row as soon as it is complete.
+
+    every: run each `every`-th case of a suite.
+    """
     rows = []
     for row in run_cases(cases(names or tuple(PARTS)), every):
         on_row(row)

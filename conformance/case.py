@@ -1,4 +1,4 @@
-"""One case of an outside suite: what it checks of ours, and how it ends."""
+"""One case of an outside suite, the exceptions that end it, and the relative error that it reports."""
 
 import math
 from collections.abc import Callable
@@ -10,19 +10,21 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-SAMPLES_VERSION = "2.13.0"  # the version of PyTorch whose samples the tables name
-# Of the largest entry of the expected tensor. Our sums may run in another order than the suite's.
+SAMPLES_VERSION = "2.13.0"  # the version of PyTorch whose samples the modules of this package list
+# Relative to the largest entry of the expected tensor. We may add in another order than the suite.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
-ENTRY_TOLERANCE = 1e-3  # of itself and of 1e-3 of the largest entry: how far any entry may be off
-FLOOR = 1e-2  # of the gradient sent in from above: what an expected gradient that is truly zero is compared with
+# Largest error of any entry, relative to its own magnitude plus 1e-3 of the largest entry.
+ENTRY_TOLERANCE = 1e-3
+# Errors of a gradient that is expected to be 0 are divided by this fraction of the output gradient.
+FLOOR = 1e-2
 
 
-class SkipCase(Exception):  # noqa: N818 - no error: the case asks for what we do not have
-    """The case asks for an option that we do not have; the message names it, in a few words."""
+class SkipCase(Exception):  # noqa: N818 - not an error: the case needs an option that we do not have
+    """The case needs an option that we do not have; the message names the option."""
 
 
 class Mismatch(Exception):  # noqa: N818 - caught by the tally, which counts the case as failed
-    """Our answer differs from the suite's in more than rounding; the message says in what."""
+    """Our result differs from the suite's by more than rounding; the message describes the difference."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Case:
     """One case of an outside suite.
 
     `suite` begins with the outside project's name and names the operator and dtype: "torch OpInfo
-    nn.functional.conv2d float64". `subject` is our class or function that it checks. `check` returns the worst
-    relative error, which may be up to `tolerance`; it raises SkipCase or Mismatch.
+    nn.functional.conv2d float64". `version` is that project's version, `name` the name of the case in the suite.
+    `subject` is the class or function of Pellucid that the case checks. `check` returns the worst relative error, or
+    raises SkipCase or Mismatch; the case passes if the error is at most `tolerance`.
     """
 
     suite: str
@@ -43,17 +46,17 @@ class Case:
 
     @property
     def file(self) -> str:
-        """Our file that the case checks, from the root of the repository."""
+        """The file that defines `subject`, relative to the root of the repository."""
         return self.subject.__module__.replace(".", "/") + ".py"
 
 
 def torch_version() -> str:
-    """Return the version of the installed PyTorch, without the tag of its build: 2.13.0 for 2.13.0+cpu."""
+    """Return the version of the installed PyTorch without the build tag: 2.13.0 for 2.13.0+cpu."""
     return torch.__version__.partition("+")[0]
 
 
 def missing_samples_error(kind: str, name: str) -> PellucidError:
-    """Return the error for an operator or a module that the installed PyTorch has no samples of."""
+    """Return the error for an operator or a module of which the installed PyTorch has no samples."""
     return PellucidError(
         f"scorecard: torch {torch_version()} has no samples of the {kind} {name}; "
         f"run: pip install torch=={SAMPLES_VERSION}"
@@ -61,10 +64,10 @@ def missing_samples_error(kind: str, name: str) -> PellucidError:
 
 
 def relative_error(name: str, actual: Tensor, reference: Tensor, floor: float = 0.0) -> float:
-    """Return the largest difference, divided by the largest magnitude of `reference`, or by `floor` if that is larger.
+    """Return the largest difference, divided by the largest magnitude of `reference` or by `floor` if that is larger.
 
-    It is infinite where an entry, however far below the largest, is off by more than ENTRY_TOLERANCE of itself.
-    Raises Mismatch where shapes or dtypes differ, or where not the same entries are NaN or infinite.
+    The result is infinite if an entry, even a small one, differs by more than about ENTRY_TOLERANCE of its magnitude.
+    Raises Mismatch if the shapes, the dtypes, or the NaN and infinite entries of the two tensors differ.
     """
     if actual.shape != reference.shape:
         raise Mismatch(f"{name}: shape {tuple(actual.shape)} instead of {tuple(reference.shape)}")

@@ -1,4 +1,4 @@
-"""The scorecard as it is committed, the page and the README's line: written, and held against a run."""
+"""Writing of the committed scorecard (the page and a line of the README), and its comparison with a run."""
 
 import difflib
 import os
@@ -14,13 +14,14 @@ from pellucid.files import write_atomically
 
 PAGE, README = Path("docs/scorecard.md"), Path("README.md")
 START_MARK, END_MARK = "<!-- scorecard: written by `pellucid scorecard` -->", "<!-- end of scorecard -->"
-MAX_DECADE_DIFFERENCE = 3  # how far a worst error may be from the committed one: other processors add in another order
-_ROUNDING_DECADES = {-16, -7}  # of float64 and float32
+# In powers of ten, between a worst error and the committed one: other processors add in another order.
+MAX_DECADE_DIFFERENCE = 3
+_ROUNDING_DECADES = {-16, -7}  # of one unit in the last place in float64 and float32
 _DIFF_MEANINGS = {"-": "not from this run", "+": "missing"}
 
 
 def check_writable(root: Path) -> None:
-    """Raise PellucidError where the page would take the place of another file, or cannot be written."""
+    """Raise PellucidError if the page would replace another file or cannot be written, or the README lacks a mark."""
     page, readme = root / PAGE, root / README
     if page.exists() and "<!-- sha256" not in _read(page):
         raise PellucidError(f"{page} is there and is not a scorecard's page; run this in another folder")
@@ -36,7 +37,7 @@ def check_writable(root: Path) -> None:
 
 
 def write(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[Path]:
-    """Write the page, and the line of a README that has a place for it; return what was written."""
+    """Write the page, and the line between the marks of the README, if it has them; return the paths written."""
     page, readme = root / PAGE, root / README
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, render(rows, entries).encode())
@@ -49,7 +50,10 @@ def write(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[Pat
 
 
 def differences(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[str]:
-    """Return what the committed page and README say otherwise than this run, errors within MAX_DECADE_DIFFERENCE."""
+    """Return a line for each difference between this run and the committed page and README.
+
+    Worst errors that differ by at most MAX_DECADE_DIFFERENCE powers of ten count as equal.
+    """
     problems = manual_edits(root)
     old, new = (text.splitlines()[:-1] for text in (_read(root / PAGE), render(rows, entries)))
     changes = difflib.ndiff([_without_error(line) for line in old], [_without_error(line) for line in new])
@@ -63,7 +67,10 @@ def differences(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> li
 
 
 def manual_edits(root: Path) -> list[str]:
-    """Return what shows, without a run, that the page or the README's line was not written by the command."""
+    """Return a line for the page and for the README's line if the text is not as the command wrote it.
+
+    Raises PellucidError if one of the two files is missing.
+    """
     page = _read(root / PAGE)
     body, problems = page[: page.rfind("<!-- sha256")], []
     if with_checksum(body) != page:
@@ -83,13 +90,13 @@ def _read(path: Path) -> str:
 
 
 def _summary_line(readme: str) -> str | None:
-    """Return the line between the two marks, None where there are not just these two around one line."""
+    """Return the line between the two marks, or None unless each mark occurs once and they enclose one line."""
     enclosed_lines = re.findall(f"{re.escape(START_MARK)}\n(.*)\n{re.escape(END_MARK)}", readme)
     return enclosed_lines[0] if readme.count(START_MARK) == readme.count(END_MARK) == len(enclosed_lines) == 1 else None
 
 
 def _cells(line: str) -> list[str]:
-    """Return the cells of a row whose worst error is a number, else none."""
+    """Return the cells of a row of the table whose worst error is a number, and [] for any other line."""
     cells = line.split(" | ")
     return cells if len(cells) == 9 and re.fullmatch(r"0|1e-?\d+", cells[6]) else []
 
@@ -100,7 +107,7 @@ def _without_error(line: str) -> str:
 
 
 def _decades(line: str) -> set[int]:
-    """Return the decade of a row's worst error; 0 here may be one unit in the last place on another processor."""
+    """Return the possible decades of a row's worst error; 0 may become a rounding error on another processor."""
     cells = _cells(line)
     if not cells:
         return {0}

@@ -1,4 +1,4 @@
-"""What no outside suite reaches: each such part of ours, and the independent check that it has in its place."""
+"""The public classes and functions that no outside suite reaches, each with the independent check that it has."""
 
 import inspect
 from collections.abc import Collection, Iterable
@@ -33,7 +33,7 @@ from pellucid.rules import gradient
 
 @dataclass(frozen=True)
 class Entry:
-    """A public part of ours that no suite reaches; `checked_by` says what else checks it, "" where nothing does."""
+    """A public class or function that no suite reaches; `checked_by` describes its independent check, "" if none."""
 
     name: str
     kind: str
@@ -41,19 +41,19 @@ class Entry:
     checked_by: str
 
     def to_json(self) -> dict[str, str]:
-        """Return the entry as plain values."""
+        """Return the fields by name."""
         return asdict(self)
 
 
 class Check(NamedTuple):
-    """An independent check: the file of tests/ that it stands in, the function there, and how it goes about it."""
+    """An independent check: its file under tests/, the name of the function in it, and its method in a few words."""
 
     file: str
     name: str
     method: str
 
     def __str__(self) -> str:
-        """Return all three for people."""
+        """Return the three fields as readable text."""
         return f"{self.file} {self.name}: {self.method}"
 
 
@@ -80,7 +80,7 @@ _RELEVANCE = ("tests/explain/test_lrp.py", "test_relevance_is_that_of_explicit_m
 _STREAMING = ("tests/metrics/test_streaming.py", "test_batches_add_up_to_scikit_learn")
 _CALIBRATION = ("tests/metrics/test_functions.py", "test_reliability_bins_are_those_of_scikit_learn")
 
-# Of a layer that computes value by value, which no suite may have.
+# The check of an elementwise layer that no suite reaches.
 VALUE_BY_VALUE = Check(
     "tests/layers/test_contract.py",
     "test_forward_and_backward_equal_the_reference_and_its_autograd",
@@ -210,7 +210,7 @@ INDEPENDENT_CHECKS: dict[Any, Check] = {
 
 
 def public_parts() -> list[tuple[Any, str]]:
-    """Return every public layer, combinator, loss, optimizer, schedule, regularizer, rule and metric, and its kind."""
+    """Return every public layer, combinator, loss, optimizer, schedule, regularizer, rule and metric with its kind."""
     combinators = [
         part for part in _members(combine, combine.__all__) if inspect.isclass(part) and issubclass(part, Combinator)
     ]
@@ -231,7 +231,7 @@ def public_parts() -> list[tuple[Any, str]]:
 
 
 def reached_subjects(cases: Iterable[Case]) -> set[Any]:
-    """Return the parts of ours that pass at least one case, running no more of theirs than it takes."""
+    """Return the subjects that pass at least one case; the remaining cases of such a subject are not run."""
     reached: set[Any] = set()
     for case in cases:
         if case.subject not in reached and Row(case.suite, case.version, case.file, case.subject).add(case):
@@ -240,7 +240,10 @@ def reached_subjects(cases: Iterable[Case]) -> set[Any]:
 
 
 def coverage(reached: Collection[Any]) -> list[Entry]:
-    """Return what is not `reached`, and, as open too, what INDEPENDENT_CHECKS lists though it is reached or gone."""
+    """Return an entry for every public part that is not `reached`, and one for every stale key of INDEPENDENT_CHECKS.
+
+    A key is stale if a suite reaches it or if it is no longer public. Its entry counts as unchecked.
+    """
     parts = public_parts()
     known_parts = [part for part, _ in parts]
     entries = [Entry(part.__name__, kind, _file(part), _check(part)) for part, kind in parts if part not in reached]

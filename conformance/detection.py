@@ -1,4 +1,4 @@
-"""Our average precision and recall beside pycocotools', on drawn sets of boxes, masks and key-points."""
+"""Our average precision and recall compared with pycocotools', on random sets of boxes, masks and key-points."""
 
 import contextlib
 import io
@@ -19,12 +19,12 @@ TOLERANCE = 1e-9
 N_SETS = 200
 IOU_TYPES = {"boxes": "bbox", "masks": "segm", "keypoints": "keypoints"}
 N_KEYPOINTS = 17
-IMAGE_SIDE = 160  # pixels on a side: an object may be small, medium or large
-GRID_STEP = 8  # pixels between the boxes of the sets with equal overlaps
+IMAGE_SIDE = 160  # pixels: enough for objects of COCO's three sizes (small, medium and large)
+GRID_STEP = 8  # spacing in pixels of the grid in the sets with equal overlaps
 
 
 class SetGenerator(np.random.Generator):
-    """NumPy's generator for a set; grid: whether the boxes of the set are on a grid."""
+    """NumPy's random generator for a set; `on_grid` is whether the boxes of the set lie on a grid."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(np.random.PCG64(seed))
@@ -33,7 +33,7 @@ class SetGenerator(np.random.Generator):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with objects and detections; areas: of the objects, not always those of their boxes, as in COCO."""
+    """Objects, their areas and detections by image; as in COCO, an object's area may differ from that of its box."""
 
     objects: list[Objects]
     areas: list[torch.Tensor]
@@ -41,7 +41,7 @@ class ImageSet:
 
 
 def cases() -> Iterator[Case]:
-    """Yield every set, for boxes, for masks and for key-points."""
+    """Yield a case for each of N_SETS sets of boxes, of masks and of key-points."""
     for kind, iou_type in IOU_TYPES.items():
         suite = f"pycocotools COCOeval {iou_type}"
         for seed in range(N_SETS):
@@ -49,7 +49,7 @@ def cases() -> Iterator[Case]:
 
 
 def _compare(kind: str, seed: int) -> float:
-    """Return the largest difference of all figures; those without truths must be missing in both."""
+    """Return the largest relative error of the figures; a figure without true objects must be undefined in both."""
     image_set = draw_set(kind, seed)
     actual = torch.tensor(list(pellucid_figures(kind, image_set).values()), dtype=torch.float64)
     return relative_error(
@@ -58,7 +58,7 @@ def _compare(kind: str, seed: int) -> float:
 
 
 def pellucid_figures(kind: str, image_set: ImageSet) -> dict[str, float]:
-    """Return our figures."""
+    """Return our figures by name; a figure without true objects is NaN."""
     evaluation = Coco(kind)
     for detections, truth, areas in zip(image_set.detections, image_set.objects, image_set.areas, strict=True):
         evaluation.add(detections, truth, areas)
@@ -66,7 +66,7 @@ def pellucid_figures(kind: str, image_set: ImageSet) -> dict[str, float]:
 
 
 def pycocotools_figures(kind: str, image_set: ImageSet) -> np.ndarray:
-    """Return pycocotools' figures: -1 where no object is to be found."""
+    """Return pycocotools' figures, -1 for a figure without true objects."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -81,7 +81,7 @@ def pycocotools_figures(kind: str, image_set: ImageSet) -> np.ndarray:
         truth.createIndex()
         if detected:
             results = truth.loadRes(detected)
-        else:  # which loadRes refuses
+        else:  # loadRes raises an error for an empty list
             results.dataset = {"images": images, "categories": categories, "annotations": []}
             results.createIndex()
         evaluation: Any = cast(Any, COCOeval)(truth, results, IOU_TYPES[kind])
@@ -92,7 +92,7 @@ def pycocotools_figures(kind: str, image_set: ImageSet) -> np.ndarray:
 
 
 def _true_annotations(kind: str, image_set: ImageSet) -> list[dict[str, Any]]:
-    """Return the objects as COCO annotations, numbered from 1: pycocotools takes the number 0 for unmatched."""
+    """Return the objects as COCO annotations, with ids from 1, because pycocotools uses the id 0 for unmatched."""
     entries: list[dict[str, Any]] = []
     for image, (truth, areas) in enumerate(zip(image_set.objects, image_set.areas, strict=True)):
         for k in range(len(truth)):
@@ -115,7 +115,7 @@ def _detection_results(kind: str, image_set: ImageSet) -> list[dict[str, Any]]:
 
 
 def _entry(kind: str, image: int, instances: Objects | Detections, k: int) -> dict[str, Any]:
-    """Return what detections and objects share: with one of box, mask and points, as in files of results."""
+    """Return the keys that annotations and results share: image, category, and one of box, mask and key-points."""
     from pycocotools import mask
 
     entry: dict[str, Any] = {"image_id": image, "category_id": int(instances.labels[k])}
@@ -136,10 +136,10 @@ def _xywh(box: torch.Tensor) -> list[float]:
 
 
 def draw_set(kind: str, seed: int) -> ImageSet:
-    """Return a set in which much is drawn: sizes, crowds, equal scores, empty images, too many detections.
+    """Draw a set that covers many situations: sizes, crowds, equal scores, empty images, too many detections.
 
-    Coordinates are multiples of 1/4, so that equal overlaps are equal in every program. In every third set the boxes
-    are of one size on a grid: many overlaps and areas are at a threshold, and many overlaps are equal.
+    Coordinates are multiples of 1/4, so equal overlaps are computed as equal by both programs. In every third set the
+    boxes are of one size on a grid: many overlaps and areas lie at a threshold, and many overlaps are equal.
     """
     rng = SetGenerator(seed)
     classes, images = int(rng.integers(1, 5)), int(rng.integers(1, 7))
@@ -167,8 +167,8 @@ def _objects(kind: str, rng: SetGenerator, n: int, classes: int, crowd_fraction:
 
 
 def _detections(kind: str, rng: SetGenerator, truth: Objects, classes: int) -> Detections:
-    """Return copies of the truth, shifted by little or not at all, and boxes anywhere."""
-    max_copies = 300 if rng.random() < 0.1 else 4  # more than 100, or than 20 of key-points, do not count
+    """Return detections: copies of true boxes, shifted slightly or not at all, and random boxes."""
+    max_copies = 300 if rng.random() < 0.1 else 4  # only 100 detections of an image count, or 20 with key-points
     copied_indices = torch.from_numpy(
         rng.integers(0, max(len(truth), 1), int(rng.integers(0, max_copies * (len(truth) > 0) + 1)))
     )
@@ -196,7 +196,7 @@ def _detections(kind: str, rng: SetGenerator, truth: Objects, classes: int) -> D
 
 
 def _boxes(rng: SetGenerator, n: int) -> torch.Tensor:
-    """Return boxes of 0 to 130 pixels, one in twenty without width; on the grid, boxes of 32 pixels close together."""
+    """Return boxes with sides of 4 to 128 pixels, one in twenty of width 0; on the grid, boxes of 32 x 32 pixels."""
     if rng.on_grid:
         corners = GRID_STEP * rng.integers(1, 5, (n, 2))
         return torch.from_numpy(np.concatenate([corners, corners + 32], 1).astype(float))
@@ -207,17 +207,17 @@ def _boxes(rng: SetGenerator, n: int) -> torch.Tensor:
 
 
 def _masks(rng: SetGenerator, boxes: torch.Tensor) -> torch.Tensor:
-    """Return ellipses in the boxes, with holes in some."""
+    """Return a mask of an ellipse in each box, some with a hole: (n, IMAGE_SIDE, IMAGE_SIDE)."""
     centres = torch.arange(IMAGE_SIDE) + 0.5
     middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).clamp_min(1e-3) / 2
-    x, y = ((centres - middle[:, k : k + 1]) / half[:, k : k + 1] for k in (0, 1))  # (n, IMAGE)
+    x, y = ((centres - middle[:, k : k + 1]) / half[:, k : k + 1] for k in (0, 1))  # (n, IMAGE_SIDE)
     radius_squared = x[:, None].square() + y[:, :, None].square()
     hole_radius_squared = torch.from_numpy(rng.choice([0.0, 0.3], len(boxes)))[:, None, None]
     return (radius_squared <= 1) & (radius_squared >= hole_radius_squared)
 
 
 def _keypoints(rng: SetGenerator, boxes: torch.Tensor) -> torch.Tensor:
-    """Return points anywhere in each box; on the grid, at the same places of each."""
+    """Return random key-points in each box, at the same relative positions in all boxes of a grid: (n, 17, 3)."""
     fractions = torch.from_numpy(rng.random((1 if rng.on_grid else len(boxes), N_KEYPOINTS, 2)))
     positions = boxes[:, None, :2] + fractions * (boxes[:, 2:] - boxes[:, :2])[:, None]
     return torch.cat([positions, torch.full((len(boxes), N_KEYPOINTS, 1), 2.0, dtype=torch.float64)], 2)

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of estimators, put to ours."""
+"""scikit-learn's checks of estimators (check_estimator), run on our estimators."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -19,8 +19,8 @@ from pellucid.estimators import (
     SoftmaxRegression,
 )
 
-# Each of our estimators, by each solver whose result does not depend on the order of the examples, small enough that
-# some eighty fits take seconds.
+# Each of our estimators with each of its solvers whose result does not depend on the order of the examples. The
+# numbers of iterations are small, because the checks fit each estimator many times.
 ESTIMATORS: tuple[Any, ...] = (
     LinearRegression(),
     LinearRegression("normal"),
@@ -44,7 +44,7 @@ ESTIMATORS: tuple[Any, ...] = (
 
 
 def cases(estimators: Iterable[Any] = ESTIMATORS) -> Iterator[Case]:
-    """Yield every check of `check_estimator` for every estimator; none is expected to fail."""
+    """Yield every check of `check_estimator` for every estimator; no check is marked as expected to fail."""
     import sklearn
     from sklearn.utils.estimator_checks import estimator_checks_generator
 
@@ -57,7 +57,7 @@ def cases(estimators: Iterable[Any] = ESTIMATORS) -> Iterator[Case]:
 
 
 def _check(check: Callable[[Any], None], estimator: Any) -> float:
-    """Return 0 where the check has no objection; what it raises is what it says."""
+    """Run the check and return 0; raise what the check raises, and SkipCase where it is skipped."""
     from unittest import SkipTest
 
     try:
@@ -68,7 +68,7 @@ def _check(check: Callable[[Any], None], estimator: Any) -> float:
 
 
 def _check_name(check: Any) -> str:
-    """Return the check's name with its options: scikit-learn makes partials of partials."""
+    """Return the check's name with its options, which scikit-learn stores in nested partials."""
     options: dict[str, Any] = {}
     while isinstance(check, partial):
         options = {**check.keywords, **options}

@@ -1,6 +1,6 @@
-"""How PyTorch's losses are put to ours, for samples of its functions and of its modules.
+"""Trials of our losses on the samples of PyTorch's loss functions and loss modules.
 
-Theirs may return the losses one by one (reduction "none"); ours are always one number. No weight here is below 0.
+Cases with the reduction "none" are skipped, because our losses return one number. All weights are at least 0.
 """
 
 import math
@@ -21,7 +21,7 @@ from pellucid.losses import (
 )
 from pellucid.losses.base import Reduction
 
-ComputeLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (y, target) to (value, dy), as a loss of ours
+ComputeLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (y, target) to (value, dy), like our losses
 Reference = Callable[[], Tensor]
 
 
@@ -33,7 +33,7 @@ def loss_trial(
     shape: Sequence[int] | None = None,
     factor: float = 1.0,
 ) -> Trial:
-    """Return the trial of `factor` x our loss, which takes y in `shape`, and the target as given."""
+    """Return the trial of `factor` times our loss, which receives y reshaped to `shape` and the target unchanged."""
 
     def forward() -> ForwardPass:
         value, dy = compute(y.reshape(y.shape if shape is None else tuple(shape)), target)
@@ -43,7 +43,7 @@ def loss_trial(
 
 
 def as_reduction(reduction: str) -> Reduction:
-    """Return the reduction as ours are called."""
+    """Return a reduction that our losses have too, unchanged; raise SkipCase for any other."""
     match reduction:
         case "mean" | "sum":
             return reduction
@@ -52,29 +52,29 @@ def as_reduction(reduction: str) -> Reduction:
 
 
 def batched_shape(y: Tensor) -> tuple[int, ...]:
-    """Return y's shape, or that of one example with one output for a number alone."""
+    """Return y's shape, or (1, 1) for a tensor without axes: one example with one output."""
     return tuple(y.shape) or (1, 1)
 
 
 def weight_tuple(weight: Tensor | None) -> tuple[float, ...] | None:
-    """Return weights as ours take them."""
+    """Return weights as a tuple, the form that our losses take."""
     return None if weight is None else tuple(weight.tolist())
 
 
 def mse_loss(reference: Reference, y: Tensor, target: Tensor, reduction: str = "mean") -> Trial:
-    """Put a sample of mse_loss to Quadratic, which is half of it."""
+    """Return the trial of 2 x Quadratic on a sample of mse_loss."""
     shape = batched_shape(y)
     return loss_trial(Quadratic(as_reduction(reduction)), y, target.reshape(shape), reference, shape, 2.0)
 
 
 def l1_loss(reference: Reference, y: Tensor, target: Tensor, reduction: str = "mean") -> Trial:
-    """Put a sample of l1_loss to L1."""
+    """Return the trial of L1 on a sample of l1_loss."""
     shape = batched_shape(y)
     return loss_trial(L1(as_reduction(reduction)), y, target.reshape(shape), reference, shape)
 
 
 def huber_loss(reference: Reference, y: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Trial:
-    """Put a sample of huber_loss to Huber."""
+    """Return the trial of Huber on a sample of huber_loss."""
     shape = batched_shape(y)
     return loss_trial(Huber(delta, as_reduction(reduction)), y, target.reshape(shape), reference, shape)
 
@@ -82,7 +82,7 @@ def huber_loss(reference: Reference, y: Tensor, target: Tensor, reduction: str =
 def smooth_l1_loss(
     reference: Reference, y: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
 ) -> Trial:
-    """Put a sample of smooth_l1_loss to Huber, which is beta times it."""
+    """Return the trial of Huber / beta on a sample of smooth_l1_loss."""
     if not beta:
         raise SkipCase("beta=0, which is L1")
     shape = batched_shape(y)
@@ -98,7 +98,7 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Trial:
-    """Put a sample of cross_entropy to SoftmaxCrossEntropy."""
+    """Return the trial of SoftmaxCrossEntropy on a sample of cross_entropy."""
     ignore = None if ignore_index == -100 else ignore_index
     loss = SoftmaxCrossEntropy(label_smoothing, weight_tuple(weight), ignore, as_reduction(reduction))
     return class_trial(reference, y, target, loss)
@@ -112,7 +112,7 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Trial:
-    """Put a sample of nll_loss to NegativeLogLikelihood."""
+    """Return the trial of NegativeLogLikelihood on a sample of nll_loss."""
     ignore = None if ignore_index == -100 else ignore_index
     return class_trial(
         reference, y, target, NegativeLogLikelihood(weight_tuple(weight), ignore, as_reduction(reduction))
@@ -120,7 +120,7 @@ def nll_loss(
 
 
 def class_trial(reference: Reference, y: Tensor, target: Tensor, loss: ComputeLoss) -> Trial:
-    """Return the trial of a loss with a class for each position, or a distribution over them."""
+    """Return the trial of a loss whose target is a class, or a distribution over the classes, for each position."""
     if y.dim() > 1:
         return loss_trial(loss, y, target, reference)
     return loss_trial(loss, y, target.unsqueeze(0), reference, (1, *y.shape))
@@ -134,7 +134,7 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Trial:
-    """Put a sample of binary_cross_entropy_with_logits to BinaryCrossEntropy."""
+    """Return the trial of BinaryCrossEntropy on a sample of binary_cross_entropy_with_logits."""
     return binary_trial(reference, y, target, weight, as_reduction(reduction), pos_weight)
 
 
@@ -146,10 +146,10 @@ def binary_trial(
     reduction: Reduction,
     pos_weight: Tensor | None = None,
 ) -> Trial:
-    """Return the trial of BinaryCrossEntropy in a reduction of ours; "batch" is divided by the outputs afterwards.
+    """Return the trial of BinaryCrossEntropy; with the reduction "batch", divided by the number of outputs.
 
-    Ours has weights for the outputs, not for every value: where the sample weighs every value, all of them count as
-    the outputs of one example.
+    Our loss has one weight for each output. If the sample has one for each value, all values become the outputs of
+    one example.
     """
     shape = batched_shape(y)
     if weight is not None and (weight.dim() > 1 or len(shape) != 2):
@@ -165,9 +165,9 @@ def binary_trial(
 def binary_cross_entropy(
     reference: Reference, y: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Trial:
-    """Put a sample of binary_cross_entropy to BinaryCrossEntropy, which starts from ln(y / (1 - y)).
+    """Return the trial of BinaryCrossEntropy on a sample of binary_cross_entropy, whose y are probabilities.
 
-    Its gradient is divided by y (1 - y), by the chain rule.
+    Our loss receives the logits ln(y / (1 - y)); its gradient is divided by y (1 - y), by the chain rule.
     """
     logits = binary_cross_entropy_with_logits(reference, y.logit(), target, weight, reduction)
 
@@ -181,7 +181,10 @@ def binary_cross_entropy(
 def multilabel_soft_margin_loss(
     reference: Reference, y: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Trial:
-    """Put a sample of multilabel_soft_margin_loss to BinaryCrossEntropy: the mean over the classes, then the batch."""
+    """Return the trial of BinaryCrossEntropy on a sample of multilabel_soft_margin_loss.
+
+    The loss is the mean over the classes, then over the batch.
+    """
     if reduction != "mean":
         raise SkipCase(f"option reduction='{reduction}'")
     return binary_trial(reference, y, target, weight, "batch")
@@ -196,7 +199,7 @@ def multi_margin_loss(
     weight: Tensor | None = None,
     reduction: str = "mean",
 ) -> Trial:
-    """Put a sample of multi_margin_loss to Hinge; its sum is over the batch, with the mean over the classes."""
+    """Return the trial of Hinge on a sample of multi_margin_loss; the reduction "sum" adds means over the classes."""
     if margin <= 0:
         raise SkipCase("margin below 0")
     loss_reduction = as_reduction(reduction)

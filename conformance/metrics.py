@@ -1,4 +1,4 @@
-"""Our metrics beside scikit-learn's, on drawn data and on data at the edges."""
+"""Our metrics compared with scikit-learn's, on random data and on edge cases."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ TOLERANCE = 1e-12
 
 @dataclass(frozen=True)
 class Data:
-    """Classes (n,), and scores (n, classes) in float64; what is predicted is the first of the best."""
+    """True classes `target` (n,) and `scores` (n, classes) in float64; of equal scores the first class is predicted."""
 
     target: Tensor
     scores: Tensor
 
     @property
     def classes(self) -> int:
-        """How many classes there are, with examples or without."""
+        """The number of classes, including those without examples."""
         return self.scores.shape[1]
 
     @property
     def predicted(self) -> Tensor:
-        """The predicted classes."""
+        """The predicted classes, (n,)."""
         return self.scores.argmax(1)
 
 
@@ -43,12 +43,12 @@ def cases() -> Iterator[Case]:
     yield from _cases_of_all_data_sets("f1_score macro, classes that occur", macro_f1, _macro_f1)
     for name, data in data_sets().items():
         for k in range(1, data.classes + 1):
-            if data.classes > 2:  # scikit-learn takes one score, not two, where there are two classes
+            if data.classes > 2:  # for two classes scikit-learn expects one score for each example
                 yield _case("top_k_accuracy_score", f"{name}, k {k}", top_k, partial(_top_k, k, data))
 
 
 def data_sets() -> dict[str, Data]:
-    """Return targets with scores: many and few examples, classes never met, never predicted, and tied."""
+    """Return data sets by name: many and few examples, classes without examples or predictions, and tied scores."""
     sets = {f"drawn {seed}": _random_data(seed, examples=40 * seed + 3, classes=seed + 2) for seed in range(6)}
     sets["a hundred classes"] = _random_data(6, examples=300, classes=100)
     base = _random_data(7, examples=50, classes=6)
@@ -91,7 +91,7 @@ def _case(name: str, title: str, subject: Any, check: Callable[[], float]) -> Ca
 
 
 def _sklearn_metric(name: str, data: Data, *scores: Any, **options: Any) -> Tensor:
-    """Return what scikit-learn's metric says, in the type that it says it in."""
+    """Return the result of a scikit-learn metric as a tensor of the same dtype."""
     from sklearn import metrics
 
     return torch.as_tensor(getattr(metrics, name)(data.target.numpy(), *scores, **options))
@@ -105,7 +105,7 @@ def _accuracy(data: Data) -> float:
 
 
 def _top_k(k: int, data: Data) -> float:
-    # Of equal scores scikit-learn takes the last class and we the first: it gets the classes in reverse.
+    # scikit-learn ranks the last of equal scores first, we the first: it receives the classes in reverse order.
     mirrored = Data(data.classes - 1 - data.target, data.scores.flip(1))
     expected = _sklearn_metric(
         "top_k_accuracy_score", mirrored, mirrored.scores.numpy(), k=k, labels=range(data.classes)

@@ -1,4 +1,4 @@
-"""The scorecard's page and its line in the README: written from the rows, and held against what is committed."""
+"""The text of the scorecard's page and of its line in the README."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,46 +6,46 @@ from collections.abc import Sequence
 from conformance.coverage import Entry
 from conformance.tally import Row, decade
 
-# Checks that come with parts of ours that do not exist yet.
+# Suites that the table lists as "not yet" run.
 PENDING_SUITES = ("sklearn check_estimator",)
 CHECKSUM_LINE = "<!-- sha256 of all above: {} -->\n"
 ONNX_KINDS = ("onnx node", "onnx simple", "onnx pytorch-")
 LIBRARIES = ("keras.applications", "onnx light", "torch transformers")
-SUMMARY_PREFIX = "Passed: "  # how the summary begins
+SUMMARY_PREFIX = "Passed: "  # the beginning of the summary, by which it is found in the page
 
 INTRODUCTION = """# Scorecard
 
-Other people's test suites, and other people's libraries as references, run against ours. Written by `pellucid
+Test suites of other projects, run against Pellucid, and comparisons with other libraries. Written by `pellucid
 scorecard` (extra `pellucid[scorecard]`); nothing here is typed by hand, and CI compares it with a run.
 
-- **torch OpInfo, ModuleInfo**: the inputs that PyTorch tests its own operators and modules on, all of them, forward and
-  backward, in float64 and float32, modules in training and in evaluation mode. We must give PyTorch's outputs and
-  gradients within 1e-11 in float64 and 1e-5 in float32 of each tensor's largest entry, and each entry within 0.1 %.
-- **onnx**: ONNX's backend cases with the values that ONNX publishes, forward only, within 1e-5; of one case of
+- **torch OpInfo, ModuleInfo**: all inputs on which PyTorch tests these operators and modules, forward and backward, in
+  float64 and float32, modules in training and evaluation mode. Our outputs and gradients must equal PyTorch's within
+  1e-11 in float64 and 1e-5 in float32 of each tensor's largest entry, and each entry within 0.1 %.
+- **onnx**: ONNX's backend cases with the values that ONNX publishes, forward only, within 1e-5. For one case of
   AveragePool it publishes four decimals, which the row shows.
-- **torch.optim and its like**: 100 steps side by side in float64, within 1e-12, with the settings that PyTorch tests
-  its optimizers with and a grid of our own.
-- **sklearn.metrics**: scikit-learn's functions beside ours on data of our own.
-- **pycocotools**: all of COCO's figures of 200 drawn sets of boxes, of masks and of key-points, with crowds, equal
+- **torch.optim and related functions**: 100 steps of both in float64, within 1e-12, with the settings of PyTorch's own
+  tests and with a grid of settings.
+- **sklearn.metrics**: scikit-learn's functions compared with ours on our own data.
+- **pycocotools**: all of COCO's figures for 200 random sets each of boxes, masks and key-points, with crowds, equal
   scores and overlaps, and areas at the limits of the sizes, within 1e-9.
-- **keras.applications, onnx light, torch transformers**: whole networks as Keras Applications, ONNX's light model zoo
-  (run by onnxruntime) and Hugging Face define them, with the same random weights: logits within 1e-4 in float32 and
-  1e-9 in float64, gradients of the images and the weights by automatic differentiation of their code, and batch
+- **keras.applications, onnx light, torch transformers**: the networks of Keras Applications, ONNX's light model zoo
+  (run by onnxruntime) and Hugging Face, with the same random weights as ours: logits within 1e-4 in float32 and 1e-9
+  in float64, gradients of the images and the weights by automatic differentiation of their code, and batch
   normalization in training mode.
-- **torchvision documentation**: the published number of each network's parameters, which must be ours.
+- **torchvision documentation**: the published number of parameters of each network, which must equal ours.
 
-**Worst error** is the power of ten that the largest difference stays below, divided by the expected tensor's largest
-entry (for gradients at least 1 % of the gradient sent in). Where it is 0 against PyTorch, our layer calls the same
-kernel as PyTorch's derivative: such a row checks what the kernel is handed (arguments, shapes, padding, which gradient
-is whose) and not its arithmetic, which ONNX's values and the references and central differences of tests/ check. A case
-is **skipped** where it asks for an option that we do not have, or for an answer in which we differ on purpose.
-That a suite reaches a layer does not say that it tries every option: tests/layers and tests/losses do.
+**Worst error** is the smallest power of ten above the largest difference, divided by the expected tensor's largest
+entry (for gradients, by at least 1 % of the largest entry of the output gradient). If it is 0 compared with PyTorch,
+our layer calls the same kernel as PyTorch's derivative. Such a row checks the arguments of the kernel (shapes, padding,
+which gradient belongs to which tensor) and not its arithmetic, which ONNX's values and the references and central
+differences of tests/ check. A case is **skipped** if it needs an option that we do not have, or a result in which we
+differ on purpose. A suite that reaches a layer does not test all of its options: tests/layers and tests/losses do.
 
 """
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Return the one line that sums the rows up."""
+    """Return one line with the numbers of passed, failed and skipped cases."""
     counts = (
         f"{_passed_cases(rows, 'torch OpInfo', 'torch ModuleInfo')} of PyTorch's own samples in float64 and float32",
         f"{_passed_cases(rows, *ONNX_KINDS)} ONNX backend cases",
@@ -61,7 +61,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def render(rows: Sequence[Row], entries: Sequence[Entry]) -> str:
-    """Return the whole page, sealed by its own checksum."""
+    """Return the page as Markdown, with its checksum."""
     lines = [INTRODUCTION + summary(rows), ""]
     lines += ["| suite | version | cases | passed | skipped | failed | worst error | our file | skips |"]
     lines += ["|---|---|---:|---:|---:|---:|---:|---|---|"]
@@ -77,7 +77,7 @@ def render(rows: Sequence[Row], entries: Sequence[Entry]) -> str:
 
 
 def with_checksum(text: str) -> str:
-    """Return the page with its checksum as the last line."""
+    """Return the text with its SHA-256 checksum as the last line."""
     return text + CHECKSUM_LINE.format(hashlib.sha256(text.encode()).hexdigest())
 
 

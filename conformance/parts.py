@@ -1,4 +1,4 @@
-"""The parts of the scorecard, each a module with its cases."""
+"""The parts of the scorecard: their names, cases and required packages."""
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from pellucid.errors import PellucidError, nearest
 
-if TYPE_CHECKING:  # the list of the parts is shown without PyTorch
+if TYPE_CHECKING:  # the help lists the parts without importing PyTorch
     from conformance.case import Case
 
-# The module conformance.NAME has cases(); what each part is, for people.
+# Descriptions by name; the module conformance.NAME has a function `cases`.
 PARTS = {
     "opinfo": "PyTorch's sample inputs for its operators",
     "moduleinfo": "PyTorch's sample inputs for its modules",
@@ -23,9 +23,9 @@ PARTS = {
     "networks": "Keras', ONNX's and Hugging Face's networks with the same random weights",
 }
 COVERAGE = "coverage"
-# What checks layers, losses ... one by one.
+# The parts that check layers, losses and other classes one by one.
 PARTS_WITHOUT_NETWORKS = tuple(name for name in PARTS if name != "networks")
-# The packages that the parts are made from, beyond what is always there.
+# The packages that a part needs in addition to those that are always installed.
 REQUIRED_PACKAGES = {
     "opinfo": ("expecttest",), "moduleinfo": ("expecttest",), "onnx_nodes": ("onnx",), "optimizers": ("expecttest",),
     "explanations": ("captum", "zennit"), "detection": ("pycocotools",),
@@ -33,14 +33,14 @@ REQUIRED_PACKAGES = {
 
 
 def cases(names: Sequence[str]) -> "Iterator[Case]":
-    """Yield the cases of the parts `names`, in the order of the table."""
+    """Yield the cases of the parts `names`, in the order of PARTS."""
     for name in PARTS:
         if name in names:
             yield from import_module(f"conformance.{name}").cases()
 
 
 def check_part_names(names: Sequence[str]) -> None:
-    """Raise PellucidError unless these are parts, and what they are made from is installed."""
+    """Raise PellucidError unless all names are parts whose required packages are installed; none means all parts."""
     known = (*PARTS, COVERAGE)
     for name in names:
         if name not in known:

@@ -1,4 +1,4 @@
-"""Cases run and counted: one row for each operator of a suite."""
+"""Running and counting of cases: one row of the scorecard for each suite and class of ours."""
 
 import math
 import warnings
@@ -13,9 +13,9 @@ from conformance.case import Case, Mismatch, SkipCase
 
 @dataclass
 class Row:
-    """What became of the cases of one suite that check one class or function of ours.
+    """The results of the cases of one suite that check one class or function of ours.
 
-    `failures` says of each failed case what went wrong.
+    `skips` has the number of skipped cases by reason, `failures` a line for each failed case.
     """
 
     suite: str
@@ -30,16 +30,16 @@ class Row:
 
     @property
     def skipped(self) -> int:
-        """How many cases ask for what we do not have."""
+        """The number of skipped cases."""
         return sum(self.skips.values())
 
     @property
     def failed(self) -> int:
-        """How many cases got a wrong answer or none."""
+        """The number of cases with a wrong result or an unexpected exception."""
         return len(self.failures)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row as plain values."""
+        """Return the names, numbers and reasons of skips as JSON values."""
         return {
             "suite": self.suite,
             "version": self.version,
@@ -65,7 +65,7 @@ class Row:
         except SkipCase as skip:
             self.skips[str(skip)] = self.skips.get(str(skip), 0) + 1
             return False
-        except Exception as failure:  # whatever a case raises is the case's failure, and is reported as such
+        except Exception as failure:  # any exception of a case is reported as its failure
             self.failures.append(f"{case.name}: {type(failure).__name__}: {' '.join(str(failure).split())}")
             return False
         self.passed += 1
@@ -74,9 +74,9 @@ class Row:
 
 
 def run_cases(cases: Iterable[Case], every: int = 1) -> Iterator[Row]:
-    """Run the cases and yield their rows, each when its suite is done; of each suite only every `every`-th case.
+    """Run every `every`-th case of each suite, and yield each row when it is complete.
 
-    The cases of one suite follow one another.
+    The cases of one suite and subject must be consecutive.
     """
     row, index = None, 0
     for case in cases:
@@ -92,7 +92,7 @@ def run_cases(cases: Iterable[Case], every: int = 1) -> Iterator[Row]:
 
 
 def decade(error: float | None) -> str:
-    """Return the power of ten that an error stays below, as people read it."""
+    """Return the smallest power of ten above an error as text: 1e-5; "0" for no error and "-" for None."""
     if error is None:
         return "-"
     return "0" if error == 0 else f"1e{math.floor(math.log10(error)) + 1:d}"

@@ -1,4 +1,4 @@
-"""Every row of the scorecard as a test, and the committed page against all of them: `make scorecard`."""
+"""Tests of each row of the scorecard, and of the committed page against a run of all rows: `make scorecard`."""
 
 import warnings
 from itertools import groupby
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of the cases of a suite that check one class or function of ours."""
+    """Parametrize `group`: the cases of a suite that check one class or function of ours."""
     if "group" not in metafunc.fixturenames:
         return
     with warnings.catch_warnings():
@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    """The rows of the tests so far."""
+    """The rows of the tests that have run."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""A trial: the same computation by PyTorch's function and by our layer or loss, forward and backward."""
+"""A trial: the same forward and backward pass by PyTorch's function and by our layer or loss, and their comparison."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ from pellucid.verify import pull_back
 
 
 class ForwardPass(NamedTuple):
-    """Our forward pass: its outputs, the differentiable one first, and the backward pass that follows it.
+    """The result of our forward pass: `outputs`, the differentiable one first, and the backward pass.
 
-    `backward` takes dy of the first output and returns gradients by the names of the trial's tensors.
+    `backward` takes the gradient with respect to the first output, and returns the gradients of the trial's tensors
+    by name.
     """
 
     outputs: tuple[Tensor, ...]
@@ -24,11 +25,11 @@ class ForwardPass(NamedTuple):
 
 @dataclass(frozen=True)
 class Trial:
-    """One computation, twice.
+    """One computation by PyTorch (`reference`) and by us (`forward`).
 
-    `tensors` are the plain tensors that gradients are compared for, by name; `reference` reads them and returns the
-    outputs (the first one differentiable, further ones such as running statistics only compared); `forward` returns
-    the same outputs and our backward pass. Neither may change what the other reads.
+    `tensors` are the inputs and parameters whose gradients are compared, by name. `reference` uses them and returns
+    PyTorch's outputs; only the first is differentiated, others are, for example, running statistics. `forward` returns
+    our outputs and backward pass. Neither function may change a tensor that the other uses.
     """
 
     tensors: dict[str, Tensor]
@@ -37,7 +38,10 @@ class Trial:
 
 
 def run(trial: Trial, seed: int = 0) -> float:
-    """Return the worst relative error over all outputs and gradients of the trial, for a dy drawn from `seed`."""
+    """Return the worst relative error over all outputs and gradients of the trial, for a dy drawn from `seed`.
+
+    Raises Mismatch if our passes change dy or a tensor of the trial, or return other outputs or gradients.
+    """
     initial_tensors = {name: x.clone() for name, x in trial.tensors.items()}
     with torch.no_grad():
         forward_pass = trial.forward()
@@ -69,15 +73,15 @@ def _equal_with_nan(x: Tensor, y: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class View:
-    """How a suite's tensor becomes an input of ours, and back: `lift` adds the axes that the suite left out."""
+    """A conversion of a suite's tensor to an input of our layers (`lift`, which may add axes) and back (`drop`)."""
 
     lift: Callable[[Tensor], Tensor]
     drop: Callable[[Tensor], Tensor]
 
 
 AS_IS = View(lambda x: x, lambda x: x)
-UNBATCHED = View(lambda x: x.unsqueeze(0), lambda x: x.squeeze(0))  # (C, H, W)
-ONE_ROW = View(lambda x: x.unsqueeze(-2), lambda x: x.squeeze(-2))  # (N, C, L) as images one row high
+UNBATCHED = View(lambda x: x.unsqueeze(0), lambda x: x.squeeze(0))  # one example, for instance (C, H, W)
+ONE_ROW = View(lambda x: x.unsqueeze(-2), lambda x: x.squeeze(-2))  # (N, C, L) as images of one row
 
 
 def compose_views(outer: View, inner: View) -> View:
@@ -93,9 +97,10 @@ def layer_trial(
     mode: Mode | None = None,
     view: View = AS_IS,
 ) -> Trial:
-    """Return the trial of a layer with one input, seen through `view`, and params of flat names: weight, bias ...
+    """Return the trial of a layer with one input, converted by `view`, and with `params` by name (weight, bias).
 
-    Buffers are given no gradient. `reference` reads `x` and the tensors of `params` themselves.
+    Gradients are compared for x and for all parameters that are not buffers. `reference` uses the tensors `x` and
+    `params` of this call, not copies.
     """
     parameters = {name: tensor for name, tensor in params.items() if name not in layer.buffers}
 

@@ -1,6 +1,6 @@
 """Why does the loss change with this weight? `python examples/explain_a_weight.py [PICTURE] [-o weight.html]`.
 
-Without a picture it takes a digit of scikit-learn's, drawn larger. The model is the shipped `mnist-mlp-100`, Nielsen's
+Without PICTURE, the input is an enlarged digit of scikit-learn. The model is the shipped `mnist-mlp-100`, Nielsen's
 network of 784, 100 and 10 sigmoid units.
 """
 
@@ -18,7 +18,7 @@ from pellucid.trace import trace
 
 
 def main() -> None:
-    """Explain the weight of the largest gradient, move it, and take a step."""
+    """Explain the weight with the largest gradient, change it, and apply one optimizer step."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("picture", nargs="?")
     parser.add_argument("-o", "--out", default="weight.html")
@@ -34,7 +34,7 @@ def main() -> None:
 
     passes = trace(model, x, torch.tensor([2]))
     print(passes, end="\n\n")
-    why = passes.explain("features.dense1.weight")  # of the whole matrix, the number that moves the loss most
+    why = passes.explain("features.dense1.weight")  # the entry with the largest gradient
     print(why, end="\n\n")
     product = 1.0
     for factor in why.links[0].terms[0].factors:

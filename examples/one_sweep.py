@@ -1,6 +1,6 @@
 """Draw one forward and one backward pass: `python examples/one_sweep.py [PICTURE] [-o sweep.png]`.
 
-Without a picture it takes a digit of scikit-learn's, drawn larger. The model is the shipped `mnist-lenet`.
+Without PICTURE, the input is an enlarged digit of scikit-learn. The model is the shipped `mnist-lenet`.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SHOWN_PATHS = (
 
 
 def mosaic(maps: Tensor) -> Tensor:
-    """Lay the maps (C, H, W), or a vector, side by side in one picture."""
+    """Return the maps (C, H, W), or a vector, as a grid in one picture (height, width); gaps are NaN."""
     if maps.dim() == 1:
         width = -(-len(maps) // 12)
         return torch.nn.functional.pad(maps, (0, 12 * width - len(maps)), value=torch.nan).view(12, width)
@@ -43,7 +43,7 @@ def mosaic(maps: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Run the network, and draw what went by."""
+    """Run the network forward and backward, and draw the outputs and output gradients of its layers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("picture", nargs="?")
     parser.add_argument("-o", "--out", default="sweep.png")
@@ -61,7 +61,7 @@ def main() -> None:
     output_gradients: dict[str, Tensor] = {}
     y, cache = forward(model.net, model.params, x, Mode(), lambda path, layer, x, y, cache: outputs.update({path: y}))
     label = int(y.argmax())
-    _, dy = model.loss(y, torch.tensor([(label + 1) % 10]))  # what would have to change to make it the next digit
+    _, dy = model.loss(y, torch.tensor([(label + 1) % 10]))  # the next digit is the label
     dx, _ = backward(
         model.net,
         model.params,

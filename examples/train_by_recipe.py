@@ -1,4 +1,4 @@
-"""Train by a recipe, change one thing, and look at what came out."""
+"""Train with the recipe `digits` and two changed settings, and print the accuracy."""
 
 import pellucid
 

@@ -1,4 +1,4 @@
-"""Check the sdist and the wheel in dist/, and the wheel in an empty environment: `make release` runs it."""
+"""Check the sdist and the wheel in dist/, and install the wheel into an empty environment (part of `make release`)."""
 
 import re
 import subprocess
@@ -10,12 +10,12 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ("recipes", "pretrained")  # folders of the checkout that the wheel holds inside the package
+DATA = ("recipes", "pretrained")  # folders of the checkout that the wheel contains as pellucid/NAME
 IN_SDIST = ("CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "docs/index.md", "tests/conftest.py")
 
 
 def released_version() -> str:
-    """Return the version of the package; it must be the newest one in CHANGELOG.md, with its date."""
+    """Return the version of the package; end with a message unless CHANGELOG.md begins with it and a date."""
     (version,) = re.findall(r'^__version__ = "(.+)"$', (ROOT / "pellucid/version.py").read_text("utf-8"), re.MULTILINE)
     newest = re.findall(r"^## (\d.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[:1]
     check(
@@ -26,7 +26,7 @@ def released_version() -> str:
 
 
 def package_files() -> set[str]:
-    """Return the files of the package and of its data, by their names in the wheel."""
+    """Return the names in the wheel of all files of the package and of its data."""
     folders = {"pellucid": "pellucid", **{name: f"pellucid/{name}" for name in DATA}}
     return {
         f"{inside}/{file.relative_to(ROOT / folder).as_posix()}"
@@ -37,7 +37,7 @@ def package_files() -> set[str]:
 
 
 def check_wheel(wheel: Path, version: str) -> None:
-    """The wheel holds the package, its data and its metadata, and nothing else."""
+    """End with a message unless the wheel contains exactly the package, its data and its metadata with a license."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     metadata = {name for name in names if name.startswith(f"pellucid-{version}.dist-info/")}
@@ -46,7 +46,7 @@ def check_wheel(wheel: Path, version: str) -> None:
 
 
 def check_sdist(sdist: Path, version: str) -> None:
-    """The sdist holds the package, its data, and what is needed to test and to build it."""
+    """End with a message unless the sdist contains the package, its data and the files in IN_SDIST."""
     with tarfile.open(sdist) as archive:
         names = {name.removeprefix(f"pellucid-{version}/") for name in archive.getnames()}
     expected = {re.sub(rf"^pellucid/({'|'.join(DATA)})/", r"\1/", name) for name in package_files()}
@@ -55,24 +55,24 @@ def check_sdist(sdist: Path, version: str) -> None:
 
 
 def check_installed(wheel: Path, version: str) -> None:
-    """The wheel installs into an empty environment, where `pellucid --version` and `pellucid demo` run."""
+    """Install the wheel into an empty environment; end with a message unless its version and `pellucid demo` work."""
     with tempfile.TemporaryDirectory() as folder:
         scripts = Path(folder) / "env" / ("Scripts" if sys.platform == "win32" else "bin")
         venv.create(scripts.parent, with_pip=True)
         run(scripts / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel, cwd=folder)
-        answer = run(scripts / "pellucid", "--version", cwd=folder)
-        check(answer == f"pellucid {version}\n", f"`pellucid --version` printed {answer!r}")
+        output = run(scripts / "pellucid", "--version", cwd=folder)
+        check(output == f"pellucid {version}\n", f"`pellucid --version` printed {output!r}")
         print(run(scripts / "pellucid", "demo", cwd=folder))
         check((Path(folder) / "runs/digits-1/report.html").is_file(), "`pellucid demo` wrote no report")
 
 
 def run(*command: str | Path, cwd: str) -> str:
-    """Return what a command prints; it must exit with 0."""
+    """Return the standard output of a command; raise CalledProcessError unless it exits with 0."""
     return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def compare(file: Path, actual: set[str], expected: set[str]) -> None:
-    """End with a message unless both sets of names are equal."""
+    """End with a message about `file` unless both sets of names are equal."""
     missing, surplus = sorted(expected - actual), sorted(actual - expected)
     check(not missing and not surplus, f"{file.name} lacks {missing[:10]} and has {surplus[:10]}, which it should not")
 
@@ -84,7 +84,7 @@ def check(condition: bool, message: str) -> None:
 
 
 def main() -> None:
-    """Check dist/, which must hold one wheel and one sdist of this version."""
+    """Check dist/, which must contain only the wheel and the sdist of this version."""
     version = released_version()
     wheel, sdist = ROOT / f"dist/pellucid-{version}-py3-none-any.whl", ROOT / f"dist/pellucid-{version}.tar.gz"
     compare(ROOT / "dist", {file.name for file in (ROOT / "dist").iterdir()}, {wheel.name, sdist.name})

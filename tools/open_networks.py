@@ -1,12 +1,12 @@
 """Open the networks of a list: `python tools/open_networks.py LIST RESULTS.json [--page PAGE] [--least COUNT]`.
 
 LIST is a JSON file with a key for each network, such as `timm:vision_transformer/vit_tiny_patch16_224`, or a text file
-with a family a line, such as `timm:beit`, of which the network with the fewest parameters counts. Each is built with
-random weights, those of transformers in their default configuration with at most two layers, and opened in a process of
-its own, in float64, for images of the network's size, of 128 pixels where it takes any. Its outputs and its gradients
-for two images are compared with those of PyTorch's automatic differentiation, the sum of its relevance and ledger with
+with one family in each line, such as `timm:beit`, for its network with the fewest parameters. Each network is built
+with random weights and opened in a separate process, in float64. Networks of transformers have their default
+configuration with at most two layers. Images have the network's size, or 128 pixels if it accepts any. The outputs and
+gradients for two images are compared with PyTorch's automatic differentiation, and the sum of relevance and ledger with
 the explained score. Networks above the limit of parameters are opened in float32, and only their outputs are compared.
-RESULTS.json keeps what has been tried, so that another call with the same code continues. The extra `open` is needed.
+RESULTS.json stores the results; a call with the same code skips networks that are in it. The extra `open` is required.
 """
 
 import argparse
@@ -25,16 +25,17 @@ import torch
 
 from pellucid.opening.configured import import_library
 
-MAX_PARAMETERS = 100_000_000  # parameters, in float64 with their gradients, twice
-SIDE = 128  # pixels of images for networks that take any size
+MAX_PARAMETERS = 100_000_000  # both networks and their gradients in float64 must fit in memory
+SIDE = 128  # side in pixels of the images for networks that accept any size
 FIXED_SIZE_WORDS = (
     "vit",
     "eva",
     "deit",
-)  # parts of the names of networks that need the size of their position embedding
-MAX_LAYERS = 2  # of networks of transformers
+)  # parts of the names of networks whose position embedding fixes the size of the images
+MAX_LAYERS = 2  # of networks of the package transformers
 MAX_SECONDS = 300
-# Largest gaps. One unit in the last place of the input moves gradients of visformer_tiny by 5e-11 in PyTorch, too.
+# Largest relative errors. In PyTorch, too, one unit in the last place of the input changes gradients of visformer_tiny
+# by 5e-11.
 MAX_GAPS = {"outputs": 1e-12, "gradients": 1e-9, "ledger": 1e-10}
 CONFIG_NAMES = {
     "vitmae": "vit_mae", "clip_vision": "clip_vision_model", "siglip_vision": "siglip_vision_model",
@@ -63,7 +64,7 @@ or finished.
 
 
 def network_keys(path: Path) -> list[str]:
-    """Return the keys of the networks of a list, those with the fewest parameters first where it has their number."""
+    """Return the keys of the networks of a list, in a JSON list by increasing number of parameters."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
         sizes = {key: result.get("parameters", 0) for key, result in json.loads(text).items()}
@@ -73,7 +74,7 @@ def network_keys(path: Path) -> list[str]:
 
 
 def _smallest_network(family: str) -> str:
-    """Return the network of a family of timm that has the fewest parameters."""
+    """Return the name of the network with the fewest parameters in a family of timm."""
     timm = import_library("timm")
 
     def size(name: str) -> int:
@@ -84,7 +85,7 @@ def _smallest_network(family: str) -> str:
 
 
 def build_network(key: str) -> Any:
-    """Return the network of a key, with random weights."""
+    """Return the network of a key, with random weights; raise ValueError for an unknown kind."""
     kind, _, name = key.partition(":")
     model_name = name.rpartition("/")[2]
     if kind == "timm":
@@ -108,7 +109,7 @@ def build_network(key: str) -> Any:
 
 
 def _build_transformer(config: Any) -> Any:
-    """Return a network of the first task that the configuration has one for."""
+    """Return a network of the first class that supports the configuration; raise ValueError if none does."""
     import transformers
 
     for name in ("AutoModel", "AutoModelForDepthEstimation", "AutoModelForSemanticSegmentation"):
@@ -119,14 +120,17 @@ def _build_transformer(config: Any) -> Any:
 
 
 def try_network(key: str, limit: int) -> dict[str, Any]:
-    """Return what opening a network gave, as JSON values; above `limit` parameters without gradients."""
+    """Return the state and measurements of opening a network, as JSON values.
+
+    limit: the number of parameters above which the network is opened in float32 and only outputs are compared.
+    """
     import pellucid
     from pellucid.verify.table import FLOOR, TOLERANCE
 
     torch.manual_seed(0)
     try:
         network = build_network(key).eval()
-    except Exception as error:  # of other packages
+    except Exception as error:  # any exception of another package
         text = str(error).splitlines()
         return {"state": "not built", "why": f"{type(error).__name__}: {text[0] if text else ''}"}
     large = sum(part.numel() for part in network.parameters()) > limit
@@ -135,7 +139,7 @@ def try_network(key: str, limit: int) -> dict[str, Any]:
     x = torch.randn(2, *_size(key, network), dtype=dtype)
     try:
         operators, export_seconds = _count_operators(network, x)
-    except Exception:  # torch.export's, which opening names
+    except Exception:  # of torch.export; pellucid.open reports it below
         operators, export_seconds = 0, 1.0
     started = time.perf_counter()
     try:
@@ -173,7 +177,10 @@ def try_network(key: str, limit: int) -> dict[str, Any]:
 
 
 def _count_operators(network: Any, x: Any) -> tuple[int, float]:
-    """Return the number of different operators of a network, in-place ones and overloads merged, and the seconds."""
+    """Return the number of different operators of a network, and the seconds of torch.export.
+
+    Overloads and in-place variants of an operator count as one.
+    """
     started = time.perf_counter()
     program = torch.export.export(network, (x,), strict=False)
     seconds = time.perf_counter() - started
@@ -183,14 +190,14 @@ def _count_operators(network: Any, x: Any) -> tuple[int, float]:
 
 
 def _ledger_gap(model: Any, x: Any, axes: int) -> float:
-    """Return what relevance and ledger lack of the score, relative to it; axes: of the first output."""
+    """Return |score - relevance - ledger| relative to the score; axes: the number of axes of the first output."""
     single = axes == 2 and len(model.net.outputs) == 1
     ledger = model.ledger(x, None if single else f"{model.net.outputs[0]}[0]", composite="cp_lrp")
-    return abs(ledger.gap / (ledger.score or 1.0))  # untrained heads may be zeros
+    return abs(ledger.gap / (ledger.score or 1.0))  # the score is 0 if the untrained head is
 
 
 def _size(key: str, network: Any) -> tuple[int, int, int]:
-    """Return the shape of an image: of SIDE pixels for networks that take any size, else the network's."""
+    """Return the shape (C, H, W) of an image: SIDE pixels for networks that accept any size, else the network's."""
     settings = getattr(network, "default_cfg", None) or {}
     if key.startswith("timm:"):
         takes_any_size = not settings.get("fixed_input_size", False) and not any(
@@ -206,7 +213,7 @@ def _gap(actual: Any, expected: Any, floor: float) -> float:
 
 
 def page(results: dict[str, Any], untried: Sequence[str], head: str) -> str:
-    """Return the page with the table; untried: the networks of the list that have not been tried."""
+    """Return the page: head, counts and table. untried: the networks of the list without a result."""
     states = [result["state"] for result in results.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
     rows = [
@@ -229,7 +236,7 @@ def _formatted(result: dict[str, Any], name: str, form: str = ".0e") -> str:
 
 
 def known_results(path: Path) -> dict[str, Any]:
-    """Return what is in a file of results, without failures; nothing if the code has changed since."""
+    """Return the results in a file without failures, or {} if there is no file or the code has changed since."""
     stored = json.loads(path.read_text()) if path.exists() else {}
     if stored.get("code") != code_digest():
         return {}
@@ -239,13 +246,13 @@ def known_results(path: Path) -> dict[str, Any]:
 
 
 def code_digest() -> str:
-    """Return a digest of the library's code."""
+    """Return the SHA-256 digest of the library's code."""
     files = sorted((Path(__file__).resolve().parents[1] / "pellucid").rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try all networks that have not been tried; return 1 if too few open, or if one is open and differs."""
+    """Try all networks without a result; return 1 if too few open, if one differs or if one failed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("list", type=Path)
     parser.add_argument("results", type=Path)
@@ -278,10 +285,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def in_process(key: str, limit: int) -> dict[str, Any]:
-    """Return what a copy of this process found out about a network; the packages are imported only once."""
+    """Return the result of a network from a forked process; the packages are imported once, before the fork."""
     for name in ("timm", "transformers"):
         import_library(name)
-    _count_operators(torch.nn.ReLU(), torch.zeros(1))  # what only the first export imports is no part of a time
+    _count_operators(torch.nn.ReLU(), torch.zeros(1))  # the first export imports modules, which must not count
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_send_result, args=(sender, key, limit))
     process.start()
@@ -300,7 +307,7 @@ def in_process(key: str, limit: int) -> dict[str, Any]:
 def _send_result(sender: Connection, key: str, limit: int) -> None:
     try:
         sender.send(try_network(key, limit))
-    except Exception as error:  # the result says so, and the next network is tried
+    except Exception as error:  # stored as the result; the next network is tried
         sender.send({"state": "failed", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
 
 

@@ -1,6 +1,6 @@
 """Make the pictures of docs/index.md from the sample pictures: `python tools/site_pictures.py`.
 
-Each is what one command of that page writes, reduced to at most 640 pixels.
+Each is written by one command of that page, and reduced to at most 640 pixels.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ from PIL import Image
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 WIDTH = 640  # pixels
-# The picture in docs, the command that writes it, and the file that the command writes.
+# (the picture in docs, the command, the file that the command writes)
 PICTURES = (
     ("sliding.png", "lesson convolution", "lessons/convolution/sliding.png"),
     ("objects.jpg", "detect bccd try/cells.jpg --out found", "found/cells-detections.png"),
@@ -22,7 +22,7 @@ PICTURES = (
 
 
 def main() -> None:
-    """Run the commands in a temporary folder, and write the pictures."""
+    """Run the commands in a temporary folder, and write the reduced pictures to docs/."""
     with tempfile.TemporaryDirectory() as folder:
         for name, command, file in (("", "samples try", ""), *PICTURES):
             subprocess.run([sys.executable, "-m", "pellucid", *command.split()], cwd=folder, check=True)

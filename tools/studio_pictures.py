@@ -1,6 +1,6 @@
 """Make the pictures of the studio in docs/ with the system's Chromium: `python tools/studio_pictures.py [--looks DIR]`.
 
---looks: write each view in light and dark, for a screen and a phone, into this folder instead, to be looked at.
+--looks: for review, write each view in light and dark, for a screen and a phone, to this folder instead.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from playwright.sync_api import ViewportSize, sync_playwright
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SIZE: ViewportSize = {"width": 1280, "height": 860}
-# The picture in docs, what the address holds, and what is there when the view is complete.
+# (the picture in docs, the fragment of the address, the selector of an element that the complete view has)
 PICTURES = (
     ("studio.png", "draw?model=mnist-mlp-100&sample=3.1", ".check:not([data-numeric=''])"),
     ("studio-train.png", "train?run=digits-1", ".conf [data-cell]"),
     ("studio-explain.png", "explain?model=mnist-lenet&sample=digit+3", "#explain-relevance tr, #explain-relevance li"),
     ("studio-inspect.png", "inspect?model=mnist-lenet&layer=features.conv2", "#inspect-inside canvas[data-values]"),
 )
-SETTLE_MS = 6000  # milliseconds for maps that arrive one by one
+SETTLE_MS = 6000  # milliseconds of waiting for maps, which are loaded one by one
 SCHEMES_AND_WIDTHS: list[tuple[Literal["light", "dark"], int]] = [
     ("light", 1280),
     ("light", 390),
@@ -36,7 +36,7 @@ SCHEMES_AND_WIDTHS: list[tuple[Literal["light", "dark"], int]] = [
 
 
 def main() -> None:
-    """Train a run, start the studio, and write a picture of each view."""
+    """Train the recipe `digits`, start the studio, and write a picture of each view."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--looks", metavar="DIR", type=Path)
     looks_folder = parser.parse_args().looks
@@ -50,7 +50,7 @@ def main() -> None:
         address = re.findall(r"http://\S+", server.stdout.readline())[0]
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         context = browser.new_context()
-        context.new_page().goto(address)  # with its cookie, the other pages need no token
+        context.new_page().goto(address)  # sets a cookie that replaces the token
         state = context.storage_state()
         for scheme, width in SCHEMES_AND_WIDTHS if looks_folder else SCHEMES_AND_WIDTHS[:1]:
             size: ViewportSize = {"width": width, "height": SIZE["height"]}

@@ -1,9 +1,9 @@
-"""Run the commands and the code of the documentation as a newcomer would: `python tools/walk_docs.py [PAGE ...]`.
+"""Run the commands and the code of the documentation like a new user: `python tools/walk_docs.py [PAGE ...]`.
 
-Every line of every `sh` block and every `python` block of README.md, docs/index.md, docs/start.md and docs/how-to/*.md
-runs, in order, in an empty folder for each page, with the package from a wheel and without the data sets: trainings are
-shortened. Another block after "Save this as `NAME`" is written. `--install` also installs what the package depends on
-into the environment, instead of using the packages of this one.
+The pages are README.md, docs/index.md, docs/start.md and docs/how-to/*.md. Every line of their `sh` blocks and every
+`python` block runs, in order, in an empty folder for each page, with the package from a wheel. Trainings are shortened,
+and commands that need data sets are omitted. Other blocks after "Save this as `NAME`" are written to files. `--install`
+also installs the dependencies of the package, instead of using the packages of this environment.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PAGES = (
     "docs/start.md",
     *sorted(f"docs/how-to/{page.name}" for page in ROOT.glob("docs/how-to/*.md")),
 )
-# Commands that need data sets which cannot be part of the package; tests/docs/test_walk.py runs them.
+# Commands that need data sets that are not part of the package; tests/docs/test_walk.py runs them.
 NEED_DATA = (
     "pellucid train mnist-lenet",
     "pellucid evaluate mnist-lenet --json",
@@ -43,8 +43,8 @@ SET_UP_COMMANDS = (
     "make test",
     ". .venv/bin/activate",
     "pip install",
-)  # what is done before a page can be read
-# What shortens a training, by the beginning of the command; the first that fits is appended.
+)  # beginnings of commands that set up an environment, which are not run
+# Arguments that shorten a training, by the beginning of the command; those of the first match are appended.
 SHORTENING = (
     ("pellucid train --resume", ""),
     ("pellucid train digits", ""),
@@ -55,7 +55,7 @@ SHORTENING = (
     ("pellucid gestures compare", "train.epochs=1"),
     ("pellucid find-lr", "--steps 20"),
 )
-PACKAGES = {"docs/how-to/open-by-name.md": "timm"}  # of pages that are omitted where it is not installed
+PACKAGES = {"docs/how-to/open-by-name.md": "timm"}  # pages that are omitted unless this package is installed
 EXTRAS = "camera,export,open,parquet,serve,studio,tensorboard,tune,weights"
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>sh|python|toml|csv)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
@@ -65,7 +65,7 @@ MAX_SECONDS = 300  # for one command
 
 
 class Step(NamedTuple):
-    """A command, a block of code or a file of a page. where: the page and the line. kind: sh, python or the name."""
+    """A command, code block or file of a page. where: page and line. kind: "sh", "python" or the file's name."""
 
     where: str
     kind: str
@@ -73,7 +73,7 @@ class Step(NamedTuple):
 
 
 def steps_of(page: str) -> Iterator[Step]:
-    """Yield what a page asks its reader to do, in order."""
+    """Yield the commands, code blocks and files of a page, in order."""
     text = (ROOT / page).read_text(encoding="utf-8")
     for block in BLOCK.finditer(text):
         line = text.count("\n", 0, block.start()) + 2
@@ -89,14 +89,17 @@ def steps_of(page: str) -> Iterator[Step]:
 
 
 def shortened(command: str) -> str:
-    """Return a command with what shortens its training."""
+    """Return a command with the arguments that shorten its training, unless it sets them itself."""
     words = next((words for start, words in SHORTENING if f"{command} ".startswith(start)), "")
     is_set = any(part.startswith(words.partition("=")[0] + "=") for part in command.split()) if "=" in words else False
     return command if is_set else f"{command} {words}".rstrip()
 
 
 def environment(folder: Path, install: bool = False) -> Path:
-    """Make an environment with the package from a new wheel in a folder; return its interpreter."""
+    """Create an environment in a folder, install the package from a new wheel, and return its interpreter.
+
+    install: also install the dependencies, instead of using the packages of this environment.
+    """
     run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
     (wheel,) = folder.glob("pellucid-*.whl")
     venv.create(folder / "env", symlinks=True)
@@ -106,10 +109,10 @@ def environment(folder: Path, install: bool = False) -> Path:
         run([*pip, "--constraint", str(ROOT / "constraints.txt"), f"{wheel}[{EXTRAS}]"])
     else:
         run([*pip, "--no-deps", "--no-index", str(wheel)])
-        # A path in a .pth file adds the other packages, but not the checkout that this environment installs.
+        # A path in a .pth file adds the other packages, but not an editable installation of the checkout.
         (site,) = (folder / "env" / "lib").glob("python*/site-packages")
         (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-        torchrun = python.with_name("torchrun")  # PyTorch's own has the other environment's interpreter
+        torchrun = python.with_name("torchrun")  # PyTorch's script starts this environment's interpreter
         torchrun.write_text(f"#!{python}\nfrom torch.distributed.run import main\n\nmain()\n", encoding="utf-8")
         torchrun.chmod(0o755)
     return python
@@ -122,12 +125,15 @@ def has_package(python: Path, name: str) -> bool:
 
 
 def run(command: Sequence[str]) -> None:
-    """Run a command, which must exit with 0."""
+    """Run a command; raise CalledProcessError unless it exits with 0."""
     subprocess.run(command, check=True)
 
 
 def walk(pages: Sequence[str], python: Path, folder: Path) -> list[str]:
-    """Run pages with an interpreter, each in an empty folder, but for what is omitted; return those that failed."""
+    """Run the steps of pages with an interpreter, each page in an empty folder; return the pages that failed.
+
+    Commands in NEED_DATA and SET_UP_COMMANDS, and pages without their package, are omitted.
+    """
     plan: list[dict[str, object]] = []
     for page in pages:
         if page in PACKAGES and not has_package(python, PACKAGES[page]):
@@ -145,8 +151,8 @@ def walk(pages: Sequence[str], python: Path, folder: Path) -> list[str]:
         **{name: value for name, value in os.environ.items() if not name.startswith(("PELLUCID", "PYTHON"))},
         **{"HOME": str(folder), "XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"},
         **{"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "agg"},
-        **dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9"),  # a network that answers nothing
-        **{"no_proxy": "127.0.0.1,localhost", "BROWSER": "true"},  # a browser that shows nothing
+        **dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9"),  # no network: this port is closed
+        **{"no_proxy": "127.0.0.1,localhost", "BROWSER": "true"},  # opens no browser
     }
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     command = [str(python), str(Path(__file__)), "--plan", str(folder / "plan.json")]
@@ -156,9 +162,9 @@ def walk(pages: Sequence[str], python: Path, folder: Path) -> list[str]:
 
 
 def follow_all(plan: Path) -> int:
-    """Run the pages of a plan, each in a child process with folders of its own; return the exit code.
+    """Run the pages of a plan, each in a forked process with separate folders; return the exit code.
 
-    The children share what is imported here: PyTorch, SciPy and Matplotlib take three seconds for each process.
+    PyTorch, SciPy and Matplotlib are imported before the forks, which saves three seconds for each page.
     """
     import matplotlib.figure  # noqa: PLC0415, F401
     import sklearn.datasets  # noqa: PLC0415, F401
@@ -179,7 +185,7 @@ def follow_all(plan: Path) -> int:
             code = 1
             try:
                 code = follow([Step(*step) for step in entry["steps"]])
-            except BaseException:  # of the code of a page
+            except BaseException:  # raised by code of the page
                 traceback.print_exc()
             sys.stdout.flush()
             os._exit(code)
@@ -190,7 +196,7 @@ def follow_all(plan: Path) -> int:
 
 
 def follow(steps: Sequence[Step]) -> int:
-    """Run steps in this process and folder: commands in a shell, code in one namespace; return the exit code."""
+    """Run steps in this process and its folder, code in one namespace; return 1 if a command failed, else 0."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     servers: list[subprocess.Popen[bytes]] = []
     start = perf_counter()
@@ -214,7 +220,7 @@ def follow(steps: Sequence[Step]) -> int:
 
 
 def command(words: Sequence[str]) -> int:
-    """Run a command and return its exit code; one of the package in this process, which spares a start of seconds."""
+    """Run a command and return its exit code; `pellucid` runs in this process, which saves its start-up time."""
     if words[0] != "pellucid":
         return subprocess.run(words, timeout=MAX_SECONDS, check=False).returncode
     from pellucid.cli.main import main as pellucid  # noqa: PLC0415
@@ -223,7 +229,7 @@ def command(words: Sequence[str]) -> int:
 
 
 def serve(command: str) -> "subprocess.Popen[bytes]":
-    """Start a server, and wait until it says its address."""
+    """Start a server and return its process after it has printed its address."""
     server = subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE)
     assert server.stdout is not None
     line = server.stdout.readline()
@@ -232,7 +238,7 @@ def serve(command: str) -> "subprocess.Popen[bytes]":
 
 
 def main() -> int:
-    """Run pages, by default all; return the exit code."""
+    """Run the pages of the command line, by default PAGES; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pages", nargs="*", default=PAGES)
     parser.add_argument("--install", action="store_true")

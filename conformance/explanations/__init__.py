@@ -1,4 +1,4 @@
-"""Captum's and Zennit's explanations beside ours."""
+"""Our explanations compared with Captum's and Zennit's."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,6 @@ from conformance.explanations import captum_side, reuse, worked, zennit_attribut
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases of every method, rule and composite that Captum or Zennit has too, and Captum's own examples."""
+    """Yield a case for every method, rule and composite that Captum or Zennit also has, and for Captum's examples."""
     for part in (captum_side, worked, zennit_rules, zennit_side, zennit_attributors, reuse):
         yield from part.cases()

@@ -1,4 +1,4 @@
-"""Captum's methods beside ours."""
+"""Captum's methods compared with ours."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -19,10 +19,10 @@ from pellucid.layers import BatchNorm, ReLU
 from pellucid.layers.base import Trait
 from pellucid.rules import Deconv, Epsilon, Gamma, Guided, Norm, Pass, Rules, Table, ZPlus, composite
 
-FLOAT32_TOLERANCE = 1e-5  # Captum takes the steps of its integrals in float32
+FLOAT32_TOLERANCE = 1e-5  # of methods that Captum computes in float32, for example the steps of integrated gradients
 FLOAT64_TOLERANCE = 1e-9
-STABILIZER = 1e-9  # Captum's own
-# Where our path of Grad-CAM's maps is named otherwise than by the last layer with maps
+STABILIZER = 1e-9  # Captum's default
+# Path of the layer whose feature maps Grad-CAM weighs, by family; it is the same in both networks.
 GRADCAM_PATHS = {
     "VGG-like": "relu3",
     "ResNet-like": "relu2",
@@ -34,25 +34,25 @@ GRADCAM_PATHS = {
 
 @dataclass(frozen=True)
 class Method:
-    """One method of Captum, and ours: both take a Pair and return the attribution."""
+    """One method of both: `attribute` (ours) and `reference` (Captum's) return the attribution for a Pair."""
 
     name: str
     subject: Any
     attribute: Callable[[Pair], Tensor]
     reference: Callable[[Pair], Tensor]
     tolerance: float = FLOAT64_TOLERANCE
-    unsupported: Mapping[str, str] = field(default_factory=dict)  # by family, why Captum cannot do it
+    unsupported: Mapping[str, str] = field(default_factory=dict)  # reasons by family name
 
 
 def captum_sum() -> nn.Module:
-    """Return the module that Captum adds by."""
+    """Return Captum's module that adds its two inputs."""
     from captum.attr._utils.custom_modules import Addition_Module
 
     return Addition_Module()
 
 
 def cases() -> Iterator[Case]:
-    """Yield every method on every family of networks, with several weights each."""
+    """Yield every method on every family of networks, with three draws of the weights each."""
     for method in methods():
         for family in (*FAMILIES, *BRANCHED_FAMILIES):
             for seed in range(3):
@@ -62,7 +62,7 @@ def cases() -> Iterator[Case]:
 
 
 def compare(method: Method, family: Family, seed: int) -> float:
-    """Return how far ours is from theirs; raises SkipCase for what Captum cannot do."""
+    """Return the relative error of our attribution; raise SkipCase for a family that Captum does not support."""
     if family.name in method.unsupported:
         raise SkipCase(method.unsupported[family.name])
     pair = draw_pair(family, captum_sum, seed)
@@ -73,7 +73,7 @@ def compare(method: Method, family: Family, seed: int) -> float:
 
 
 def methods() -> list[Method]:
-    """Return the methods that both have."""
+    """Return the methods that both Captum and Pellucid have."""
     from captum import attr
     from captum.attr._utils import lrp_rules
 
@@ -100,7 +100,7 @@ def methods() -> list[Method]:
             by_pellucid(explain.input_x_gradient),
             by_captum(attr.InputXGradient),
         ),
-        # Captum's two know nn.ReLU alone, and leave nn.ReLU6 its gradient
+        # GuidedBackprop and Deconvolution of Captum change the gradient of nn.ReLU, but not that of nn.ReLU6.
         Method("GuidedBackprop", Guided, by_rules(composite((ReLU, Guided()))), by_captum(attr.GuidedBackprop)),
         Method("Deconvolution", Deconv, by_rules(composite((ReLU, Deconv()))), by_captum(attr.Deconvolution)),
     ]
@@ -122,7 +122,7 @@ def methods() -> list[Method]:
                 FLOAT32_TOLERANCE,
             )
         )
-    # Captum's weights of the trapezoid rule add up to (n - 1) / n
+    # Captum's weights of the trapezoid rule add up to (n - 1) / n, so its result is multiplied by n / (n - 1).
     attribute = by_pellucid(explain.integrated_gradients, steps=20, quadrature="trapezoid")
     reference = by_captum(attr.IntegratedGradients, n_steps=20, method="riemann_trapezoid")
     result.append(
@@ -195,7 +195,7 @@ def methods() -> list[Method]:
 
 
 def _occlusion_methods() -> list[Method]:
-    """Return the methods that hide parts of the image, or of what a layer puts out."""
+    """Return the methods that replace parts of the image, or feature maps of a layer, by a constant."""
     from captum import attr
 
     def occlusion_method(side: int, step: int) -> Method:
@@ -204,7 +204,7 @@ def _occlusion_methods() -> list[Method]:
             attribution = attr.Occlusion(pair.module).attribute(
                 pair.x, (channels, side, side), (channels, step, step), baselines=0.3, target=pair.target
             )
-            return attribution[:, :1].double()  # the same for each channel, and in float32
+            return attribution[:, :1].double()  # equal in all channels, and float32
 
         def by_pellucid(pair: Pair) -> Tensor:
             return explain.occlusion(pair.net, pair.params, pair.x, pair.target, side, step, 0.3)
@@ -245,7 +245,7 @@ def _occlusion_methods() -> list[Method]:
 
 
 def epsilon_table(rule: Any = Epsilon(STABILIZER)) -> Table:  # noqa: B008 - a frozen value
-    """Return the table by which Captum goes: `rule` for layers with weights, epsilon for all others that sum."""
+    """Return the table with Captum's assignment: `rule` for layers with weights, epsilon for all others that sum."""
     return composite(
         (Trait.WEIGHTED, rule),
         (BatchNorm, Epsilon(STABILIZER)),
@@ -260,9 +260,9 @@ def _lrp(pair: Pair, make_rule: Callable[[], Any]) -> Tensor:
 
     for module in pair.module.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            module.rule = make_rule()  # pyright: ignore[reportAttributeAccessIssue] - Captum's way of giving rules
+            module.rule = make_rule()  # pyright: ignore[reportAttributeAccessIssue] - Captum reads the rule from this attribute
         elif isinstance(module, nn.Flatten):
-            module.rule = lrp_rules.EpsilonRule(STABILIZER)  # pyright: ignore[reportArgumentType] - it moves values
+            module.rule = lrp_rules.EpsilonRule(STABILIZER)  # pyright: ignore[reportArgumentType] - only moves values
         elif isinstance(module, nn.ReLU6):
             module.rule = lrp_rules.IdentityRule(STABILIZER)  # pyright: ignore[reportArgumentType] - as above
     return LRP(pair.module).attribute(pair.x.clone(), target=pair.target)
@@ -278,7 +278,10 @@ def _smoothgrad(pair: Pair, kind: str) -> Tensor:
 
 
 def _noise_tunnel(pair: Pair, kind: str) -> Tensor:
-    """Return Captum's answer for each image alone: its noise has one deviation for all, ours goes by each image."""
+    """Return Captum's attribution, computed image by image.
+
+    Captum's noise has one standard deviation for a whole batch; ours depends on the range of each image.
+    """
     from captum.attr import NoiseTunnel, Saliency
 
     tunnel = NoiseTunnel(Saliency(pair.module))

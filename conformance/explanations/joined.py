@@ -1,4 +1,4 @@
-"""Two more small families, whose branches are joined along the channels: GoogLeNet's and DenseNet's."""
+"""Two small networks whose branches are joined along the channels, like those of GoogLeNet and DenseNet."""
 
 from typing import Any
 
@@ -22,9 +22,9 @@ from pellucid.layers import (
 
 
 class Branches(nn.Module):
-    """Branches on one input, joined along the channels, under the names that our Parallel gives them.
+    """Branches on one input, joined along the channels, with the names of the branches of our Parallel.
 
-    Without a module a branch is the input itself.
+    A branch that is None is the input itself.
     """
 
     def __init__(self, **branches: nn.Module | None) -> None:

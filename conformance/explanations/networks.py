@@ -1,4 +1,4 @@
-"""Small networks of three families, each as a PyTorch module and as ours, with the same random weights in float64."""
+"""Three small networks, each as a PyTorch module and as a Pellucid network, with equal random weights in float64."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,14 +28,14 @@ from pellucid.layers.base import Params
 from pellucid.nested import map_tree, nest
 
 SHAPE, CLASSES = (3, 16, 16), 5
-EPSILON = 1e-12  # of batch normalization: Zennit's merged one still divides by sqrt(1 + epsilon)
-MakeSum = Callable[[], nn.Module]  # makes the module that adds two tensors: each tool has its own
+EPSILON = 1e-12  # of batch normalization; tiny, because Zennit divides by sqrt(1 + epsilon) even after merging it
+MakeSum = Callable[[], nn.Module]  # makes the module that adds two tensors, which differs between Captum and Zennit
 
 
 class Residual(nn.Module):
-    """Two branches and their sum, under the names that our Parallel gives them.
+    """Two branches and their sum, with the names of the branches of our Parallel.
 
-    Without `shortcut` the first is the input itself: a module that hands its input on would break Captum's hooks.
+    A `shortcut` of None is the input itself: a module that returns its input would break Captum's hooks.
     """
 
     def __init__(self, shortcut: nn.Module | None, body: nn.Module, merge: nn.Module) -> None:
@@ -48,7 +48,7 @@ class Residual(nn.Module):
 
 @dataclass(frozen=True)
 class Family:
-    """One network twice: `make_module` makes the PyTorch module."""
+    """One architecture twice: `net` is our network, `make_module` makes the PyTorch module."""
 
     name: str
     net: Layer
@@ -61,7 +61,7 @@ class Family:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Both networks with the same weights, images from 0 to 1, and a class for each."""
+    """Both networks with the same weights, images `x` with values in [0, 1], and a class `target` for each image."""
 
     family: Family
     params: Params
@@ -80,7 +80,7 @@ class Pair:
 
 
 def draw_pair(family: Family, add: MakeSum, seed: int = 0, examples: int = 3) -> Pair:
-    """Draw weights, running statistics, images and classes from `seed`."""
+    """Return a Pair whose weights, running statistics, images and classes are drawn from `seed`."""
     rng = torch.Generator().manual_seed(seed)
     module = family.make_module(add).double().train(False)
     state = {name: _random_value(name, value, rng) for name, value in module.state_dict().items()}
@@ -91,7 +91,7 @@ def draw_pair(family: Family, add: MakeSum, seed: int = 0, examples: int = 3) ->
 
 
 def _random_value(name: str, value: Tensor, rng: torch.Generator) -> Tensor:
-    """Return values as after some training: no unit is dead, no statistics are those of nothing learned."""
+    """Return random values like those of a trained network, without dead units and with nontrivial statistics."""
     if not value.is_floating_point():
         return value
     noise = torch.randn(value.shape, generator=rng, dtype=value.dtype)
@@ -266,5 +266,5 @@ FAMILIES = (VGG, RESNET, MOBILENET)
 
 
 def torch_sequential(**modules: Any) -> nn.Module:
-    """Return modules one after the other, by name."""
+    """Return an nn.Sequential of the named modules."""
     return nn.Sequential(OrderedDict(modules))

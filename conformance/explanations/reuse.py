@@ -1,7 +1,7 @@
-"""A network that uses its layers twice: ours as it is, beside Captum's and Zennit's answers for an unrolled copy.
+"""Our attribution for a network that uses its layers twice, compared with Captum's and Zennit's for an unrolled copy.
 
-What they answer for the network itself is an error or wrong, as a hook keeps one input for each module: see
-tests/explain/test_reused.py.
+For the network itself the two tools raise an error or return a wrong result, because a hook keeps one input for each
+module: see tests/explain/test_reused.py.
 """
 
 import warnings
@@ -24,11 +24,11 @@ from pellucid.combine import Graph
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU
 from pellucid.rules import epsilon_alpha2_beta1, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat
 
-TOLERANCE = 1e-6  # Captum's relevance goes through stabilizers of its own in pooling and flattening
+TOLERANCE = 1e-6  # Captum adds stabilizers in pooling and flattening too
 
 
 class ReusedLayers(nn.Module):
-    """Run one convolution and one ReLU twice, the second time on what the first made."""
+    """A network that runs one convolution and one ReLU twice, the second time on the output of the first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,12 +59,12 @@ FAMILY = Family(
 
 
 def reused_pair(seed: int = 0) -> Pair:
-    """Return the network twice, both as it is."""
+    """Return our network and the PyTorch module, both with reused layers."""
     return draw_pair(FAMILY, nn.Identity, seed)
 
 
 def unrolled_pair(pair: Pair) -> Pair:
-    """Return the same network, of which the module uses each of its parts once."""
+    """Return the pair with an equivalent PyTorch module that uses each of its submodules once."""
     net = pair.module
     assert isinstance(net, ReusedLayers)
     second_copy = deepcopy(net)
@@ -75,7 +75,7 @@ def unrolled_pair(pair: Pair) -> Pair:
 
 
 def captum_methods() -> dict[str, tuple[Any, Callable[[Pair], Tensor], Callable[[Pair], Tensor]]]:
-    """Return, by method of Captum: our part, our answer and theirs."""
+    """Return (our class or function, our attribution, Captum's attribution) by the name of Captum's method."""
     from captum import attr
 
     def by_captum(kind: Any) -> Callable[[Pair], Tensor]:
@@ -100,18 +100,18 @@ def captum_methods() -> dict[str, tuple[Any, Callable[[Pair], Tensor], Callable[
 
 
 def captum_lrp(pair: Pair) -> Tensor:
-    """Return Captum's relevance by its epsilon rule."""
+    """Return Captum's relevance by its epsilon rule in all layers."""
     from captum.attr import LRP
     from captum.attr._utils.lrp_rules import EpsilonRule
 
     for module in pair.module.modules():
         if isinstance(module, nn.Flatten):
-            module.rule = EpsilonRule(STABILIZER)  # pyright: ignore[reportArgumentType] - Captum's way of giving rules
+            module.rule = EpsilonRule(STABILIZER)  # pyright: ignore[reportArgumentType] - Captum reads the rule from it
     return LRP(pair.module).attribute(pair.x.clone(), target=pair.target)
 
 
 def zennit_methods() -> dict[str, tuple[Any, Callable[[Pair], Tensor], Callable[[Pair], Tensor]]]:
-    """Return, by composite of Zennit: our part, our answer and theirs."""
+    """Return (our function, our attribution, Zennit's attribution) by the name of Zennit's composite."""
     composites = zennit().composites
     composites_by_name = {
         "EpsilonPlus": (epsilon_plus, epsilon_plus(), composites.EpsilonPlus),
@@ -137,7 +137,7 @@ def zennit_methods() -> dict[str, tuple[Any, Callable[[Pair], Tensor], Callable[
 
 
 def cases() -> Iterator[Case]:
-    """Yield every method on the network, theirs on its unrolled copy."""
+    """Yield every method, ours on the network and the other tool's on its unrolled copy."""
     for tool, methods in (("Captum", captum_methods()), ("Zennit", zennit_methods())):
         for name, (subject, attribute, reference) in methods.items():
             for seed in range(3):

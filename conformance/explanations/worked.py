@@ -1,4 +1,4 @@
-"""The examples with numbers that Captum's own tests work out."""
+"""The numerical examples of Captum's tests."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,17 +15,17 @@ from pellucid.layers import Add, Conv2d, Dense, Flatten, Identity, Layer, MaxPoo
 from pellucid.layers.base import Params
 from pellucid.rules import Deconv, Epsilon, Gamma, Guided, Norm, Pass, ZPlus, composite
 
-TOLERANCE = 2e-3  # the tests give some numbers with three digits
+TOLERANCE = 2e-3  # some expected numbers in Captum's tests have three digits
 STABILIZER = 1e-9  # Captum's stabilizer
 IMAGE = torch.arange(16.0).double().view(1, 1, 4, 4)
 VECTOR = torch.tensor([[1.0, 2.0, 3.0]]).double()
 
 Net = tuple[Layer, Params]
-Example = tuple[str, Any, Callable[[], Any], Any]  # what it is of, our part that it checks, our answer, the numbers
+Example = tuple[str, Any, Callable[[], Any], Any]  # name, subject, our computation, expected
 
 
 def cases() -> Iterator[Case]:
-    """Yield every example, those of one part of ours together."""
+    """Yield every example, grouped by the class or function that it checks."""
     examples = [*convolution(), *integrals(), *relevance()]
     for subject in dict.fromkeys(example[1] for example in examples):
         for name, example_subject, compute, expected in examples:
@@ -55,14 +55,14 @@ def _compare(compute: Callable[[], Any], expected: Any) -> float:
 
 
 def dense(rows: Any, bias: Any = None) -> Net:
-    """Return a dense layer with these weights."""
+    """Return a dense layer with these weights (outputs, inputs) and this bias, and its parameters."""
     weight = torch.tensor(rows, dtype=torch.float64)
     params = {"weight": weight} if bias is None else {"weight": weight, "bias": torch.tensor(bias, dtype=torch.float64)}
     return Dense(len(weight), bias=bias is not None), params
 
 
 def sequential(**parts: Layer | Net) -> Net:
-    """Return the parts one after the other."""
+    """Return a Sequential of the named parts, and its parameters."""
     nets = {name: part if isinstance(part, tuple) else (part, {}) for name, part in parts.items()}
     return Sequential(**{name: net for name, (net, _) in nets.items()}), {name: p for name, (_, p) in nets.items()}
 
@@ -117,7 +117,7 @@ def convolution() -> list[Example]:
 
 
 def integrals() -> list[Example]:
-    """Return the examples of integrated gradients and saliency, those of Sundararajan et al. 2017 among them."""
+    """Return the examples of integrated gradients and saliency, including those of Sundararajan et al. 2017."""
     first = sequential(relu=ReLU(), difference=dense([[1.0, -1.0]], [-1.0]), out=ReLU())
     second = sequential(
         ahead=dense([[1.0, 0.0], [0.0, 1.0]], [-1.0, 0.0]), relu=ReLU(), difference=dense([[1.0, -1.0]]), out=ReLU()
@@ -172,7 +172,7 @@ def relevance() -> list[Example]:
          [24, 36, 36]),
         ("skip connection", Norm, lambda: explain.lrp(skip, skip_params, torch.tensor([[2.0, 3.0]]).double(), 1, sums),
          [10, 18]),
-        # Captum's + is no module, and has no rule: both inputs get all of what arrives
+        # Captum has no rule for the operator +, which is not a module: both inputs receive the relevance of the sum.
         ("two inputs", Epsilon, lambda: explain.lrp(*summed, (VECTOR, 3 * VECTOR), 0, composite(epsilon, passing)),
          ([16, 32, 48], [16, 32, 48])),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Zennit's integrated gradients and SmoothGrad beside ours."""
+"""Zennit's integrated gradients and SmoothGrad compared with ours."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,12 +15,12 @@ from conformance.explanations.zennit_import import zennit
 from conformance.explanations.zennit_side import StackedSum
 from pellucid import explain
 
-TOLERANCE = 1e-5  # steps in float32; noise in float32
+TOLERANCE = 1e-5  # Zennit computes the steps and the noise in float32
 N_STEPS = 12
 
 
 def cases() -> Iterator[Case]:
-    """Yield both on every family of networks."""
+    """Yield both methods on every family of networks, with three draws of the weights each."""
     for name, subject, compare in (
         ("IntegratedGradients", explain.integrated_gradients, _compare_integrated_gradients),
         ("SmoothGrad", explain.smoothgrad, _compare_smoothgrad),
@@ -39,7 +39,7 @@ def _compare_integrated_gradients(family: Family, seed: int) -> float:
 
 
 def _compare_smoothgrad(family: Family, seed: int) -> float:
-    """Compare the noisy samples: Zennit's last one is the input itself, which is taken out here."""
+    """Return the relative error over the noisy samples, without Zennit's last sample, which is the input itself."""
     pair = draw_pair(family, StackedSum, seed).as_float32()
     torch.manual_seed(seed)
     reference = _attribution(zennit().attribution.SmoothGrad(pair.module, noise_level=0.15, n_iter=N_STEPS), pair)

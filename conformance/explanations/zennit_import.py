@@ -1,4 +1,4 @@
-"""Zennit, also where torchvision is not installed."""
+"""Import of Zennit that also works without torchvision."""
 
 import sys
 from importlib.util import find_spec
@@ -7,18 +7,19 @@ from typing import Any
 
 
 def zennit() -> Any:
-    """Return the package, with its modules.
+    """Return the package zennit with its submodules.
 
-    It reads two classes of torchvision, to name them; without torchvision, empty ones stand in while it does.
+    Zennit imports two classes of torchvision. If torchvision is not installed, empty classes replace them during the
+    import.
     """
-    stand_ins: dict[str, ModuleType] = {}
+    placeholders: dict[str, ModuleType] = {}
     if "zennit" not in sys.modules and find_spec("torchvision") is None:
-        stand_ins = {
+        placeholders = {
             name: ModuleType(name) for name in ("torchvision", "torchvision.models", "torchvision.models.resnet")
         }
         for name in ("Bottleneck", "BasicBlock"):
-            setattr(stand_ins["torchvision.models.resnet"], name, type(name, (), {}))
-    sys.modules.update(stand_ins)
+            setattr(placeholders["torchvision.models.resnet"], name, type(name, (), {}))
+    sys.modules.update(placeholders)
     try:
         import zennit
         import zennit.attribution
@@ -27,6 +28,6 @@ def zennit() -> Any:
         import zennit.layer
         import zennit.rules
     finally:
-        for name in stand_ins:
+        for name in placeholders:
             del sys.modules[name]
     return zennit

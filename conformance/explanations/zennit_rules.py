@@ -1,4 +1,4 @@
-"""Zennit's rules beside ours, each on single layers of every kind and on inputs of any sign."""
+"""Zennit's rules compared with ours, on single layers, for inputs of any sign and for positive inputs."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from pellucid.rules import AlphaBeta, Deconv, Epsilon, Flat, Gamma, Guided, Norm
 
 TOLERANCE = 1e-10
 IMAGES = (2, 4, 7, 6)
-# Our layer, the module, and the shape that both read
+# (our layer, the PyTorch module, the shape of the input)
 WEIGHTED_LAYERS: tuple[tuple[Layer, nn.Module, tuple[int, ...]], ...] = (
     (Dense(5), nn.Linear(7, 5), (3, 7)),
     (Dense(5, bias=False), nn.Linear(7, 5, bias=False), (3, 7)),
@@ -41,7 +41,7 @@ ACTIVATIONS = ((ReLU(), nn.ReLU(), IMAGES), (Tanh(), nn.Tanh(), IMAGES))
 
 
 def cases() -> Iterator[Case]:
-    """Yield every rule on every layer that it is for."""
+    """Yield every rule on every layer that it supports."""
     hooks = zennit().rules
     weighted = [
         (Epsilon(), hooks.Epsilon()),
@@ -81,7 +81,10 @@ def cases() -> Iterator[Case]:
 
 
 def compare(rule: Any, hook: Any, layer: Layer, module: nn.Module, shape: tuple[int, ...], sign: str) -> float:
-    """Return how far our rule's answer is from what Zennit's hook hands back."""
+    """Return the relative error of our rule's relevance compared with that of Zennit's hook.
+
+    The result is at least 1 if our rule absorbs relevance by other parameters than the bias.
+    """
     rng = torch.Generator().manual_seed(0)
     module = module.double()
     params: Params = {}
@@ -103,7 +106,7 @@ def compare(rule: Any, hook: Any, layer: Layer, module: nn.Module, shape: tuple[
 
 
 def _zennit_relevance(hook: Any, module: nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
-    """Return what the hook hands back, by a composite that gives it to the one module."""
+    """Return the relevance of x that Zennit computes with `hook` on `module`."""
     composite = zennit().composites.LayerMapComposite([(type(module), hook)])
     with warnings.catch_warnings(), zennit().attribution.Gradient(module, composite) as attributor:
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Zennit's composites beside ours, on whole networks."""
+"""Zennit's composites compared with ours, on small networks."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ TOLERANCE = 1e-9
 
 
 class StackedSum(nn.Module):
-    """The sum of two tensors by the module that Zennit has a rule for."""
+    """The sum of two tensors by Zennit's module Sum, for which Zennit has a rule."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,9 +53,10 @@ class StackedSum(nn.Module):
 
 @dataclass(frozen=True)
 class CompositePair:
-    """A composite of Zennit and ours; `starts_from_score` says whether the score itself goes down, else 1.
+    """A composite of Zennit and the same one of ours.
 
-    On MobileNets, ours can be another one: Zennit's rules for nn.ReLU leave nn.ReLU6 its gradient.
+    `starts_from_score` is whether the backward pass starts from the score (else from 1). `on_mobilenets` replaces
+    `pellucid` for MobileNets, because Zennit's rules for nn.ReLU do not change the gradient of nn.ReLU6.
     """
 
     name: str
@@ -67,7 +68,10 @@ class CompositePair:
 
 
 def cases() -> Iterator[Case]:
-    """Yield every composite on every family of networks, batch normalization merged by theirs and by ours."""
+    """Yield every composite on every family of networks, with three draws of the weights each.
+
+    Both merge batch normalization into the weights, except in the DenseNet.
+    """
     for composite_pair in composite_pairs():
         for family in (*FAMILIES, *BRANCHED_FAMILIES):
             for seed in range(3):
@@ -77,7 +81,7 @@ def cases() -> Iterator[Case]:
 
 
 def composite_pairs() -> list[CompositePair]:
-    """Return the composites that both have."""
+    """Return the composites that both Zennit and Pellucid have."""
     composites = zennit().composites
     rules = zennit().rules
     guided, deconv = composite((ReLU, Guided())), composite((ReLU, Deconv()))
@@ -152,9 +156,9 @@ def composite_pairs() -> list[CompositePair]:
 
 
 def compare(composite_pair: CompositePair, family: Family, seed: int) -> float:
-    """Return how far ours is from theirs."""
+    """Return the relative error of our attribution compared with Zennit's."""
     pair = draw_pair(family, StackedSum, seed)
-    # Zennit merges normalization into the layer whose module comes before, even where another branch lies between
+    # Zennit merges a normalization into the module before it, even one of another branch, which is wrong in a DenseNet.
     folded = family is not DENSENET
     canonizers = [zennit().canonizers.SequentialMergeBatchNorm()] if folded else []
     reference = attribution(composite_pair.make_reference(canonizers), pair, composite_pair.starts_from_score)
@@ -174,7 +178,7 @@ def compare(composite_pair: CompositePair, family: Family, seed: int) -> float:
 
 
 def attribution(zennit_composite: Any, pair: Pair, from_score: bool = True) -> Tensor:
-    """Return Zennit's answer for a composite."""
+    """Return Zennit's attribution for a composite; the backward pass starts from the score, or from 1."""
 
     def output_gradient(y: Tensor) -> Tensor:
         mask = torch.zeros_like(y).scatter_(1, pair.target[:, None], 1.0)

@@ -1,9 +1,9 @@
-"""PyTorch's own sample inputs for its modules, put to our layers and losses.
+"""PyTorch's sample inputs for its modules, run on our layers and losses.
 
-PyTorch tests torch.nn on these samples (`torch.testing._internal`): each builds a module and gives it an input. Our
-layer takes over the module's options, parameters and buffers; both run forward and backward, in training and in
-evaluation mode, in float64 and float32. The samples are drawn for each mode anew. Weights of losses that PyTorch
-draws below 0 are taken as |weight| by both.
+PyTorch tests torch.nn on these samples (`torch.testing._internal`): each contains the arguments of a module and an
+input. Our layer has the module's options, parameters and buffers. Both run forward and backward, in training and in
+evaluation mode, in float64 and float32. Each mode has its own samples. Where PyTorch draws weights of losses below 0,
+both receive |weight|.
 """
 
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ MODULES: tuple[Module, ...] = (*WINDOWS, *PADS, *VALUES, *NORMS, *LOSSES)
 
 
 def cases() -> Iterator[Case]:
-    """Yield every sample of every module of the table, in both dtypes and both modes.
+    """Yield every sample of every module in MODULES, in both dtypes and both modes.
 
-    Raises PellucidError where the installed PyTorch has no such module.
+    Raises PellucidError if the installed PyTorch has no samples of a module.
     """
     from torch.testing._internal.common_modules import module_db
 

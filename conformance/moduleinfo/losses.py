@@ -1,4 +1,4 @@
-"""Samples of PyTorch's loss modules: each is a function of `torch.nn.functional` that holds its options."""
+"""Samples of PyTorch's loss modules, each of which has the options of a function of `torch.nn.functional`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,9 @@ from pellucid.losses import L1, BinaryCrossEntropy, Hinge, Huber, NegativeLogLik
 
 
 def module_adapter(adapt: Callable[..., Trial], *options: str) -> Callable[[Any, Tensor, Tensor], Trial]:
-    """Return what puts a loss module as `adapt` puts the function of the same options.
+    """Return the adapter of a loss module; `adapt` is that of the function with the same `options`.
 
-    Ours takes no weight below 0, so that both sides get |weight|.
+    Our losses refuse weights below 0, so both sides receive |weight|.
     """
 
     def adapt_module(module: Any, y: Tensor, target: Tensor) -> Trial:

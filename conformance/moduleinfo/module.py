@@ -1,4 +1,4 @@
-"""One module of PyTorch's ModuleInfo database, and how it becomes a layer or loss of ours."""
+"""One module of PyTorch's ModuleInfo database, and its conversion to a layer or loss of ours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,8 +16,9 @@ from pellucid.layers import Cache, Layer, Mode, Params
 class Module:
     """An entry of `torch.testing._internal.common_modules.module_db`.
 
-    `adapt(module, *inputs)` takes a module that PyTorch built from one sample, and what the sample gives to its
-    forward; it returns the trial, or raises SkipCase with the option's name. `subject` is our class.
+    `adapt(module, *inputs)` takes a module that PyTorch built from one sample, and the sample's arguments of its
+    `forward`. It returns the trial, or raises SkipCase with the name of an option that we do not have. `subject` is
+    our class.
     """
 
     name: str
@@ -26,17 +27,17 @@ class Module:
 
 
 def no_further_outputs(cache: Cache) -> tuple[Tensor, ...]:
-    """Return no further outputs."""
+    """Return (), for modules whose only output is y."""
     return ()
 
 
 @dataclass(frozen=True)
 class ConvertedModule:
-    """A module in our terms.
+    """The layer of ours that is equivalent to a PyTorch module.
 
-    `view` lifts its input, and `kernel` its weight, to our shapes. `constant_params` are params of ours that the module
-    does without, such as a scale of 1: no gradient is compared for them. `mode` is the module's own unless
-    given. `further_outputs` reads from the cache what the module returns beside its output.
+    `view` converts the module's input, and `kernel` its weight, to our shapes. `constant_params` are parameters of our
+    layer that the module does not have, such as a scale of 1; their gradients are not compared. `mode` replaces the
+    module's own mode. `further_outputs` returns, from our cache, the module's outputs after the first.
     """
 
     layer: Layer
@@ -48,14 +49,14 @@ class ConvertedModule:
 
 
 def layer_module(name: str, subject: type[Layer], convert: Callable[[Any, Tensor], ConvertedModule]) -> Module:
-    """Return the entry of a module that is a layer; `convert` takes the module and its input."""
+    """Return the entry of a module that becomes a layer by `convert`, a function of the module and its input."""
     return Module(name, subject, partial(module_trial, convert))
 
 
 def module_trial(convert: Callable[[Any, Tensor], ConvertedModule], module: Any, input: Tensor) -> Trial:
     """Return the trial of a module with one input: its output, its gradients and its running statistics."""
     if any(map(is_lazy, module.parameters())):
-        module(input)  # takes its shape from the first input, and is a plain module from then on
+        module(input)  # the first call creates the parameters, and turns a lazy module into a plain one
     x, converted = input, convert(module, input)
     parameters = unbind(module)
     initial_buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
@@ -93,7 +94,7 @@ def module_trial(convert: Callable[[Any, Tensor], ConvertedModule], module: Any,
 
 
 def unbind(module: nn.Module) -> dict[str, Tensor]:
-    """Make the parameters of a module plain tensors, which the module goes on to read, and return them by name."""
+    """Replace the parameters of a module by plain tensors, which the module then uses, and return them by name."""
     parameters = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     for name, tensor in parameters.items():
         delattr(module, name)

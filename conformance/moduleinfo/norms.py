@@ -1,6 +1,6 @@
 """Samples of PyTorch's normalizations.
 
-Where a module has no scale or no shift, ours is held at 1 or 0 instead, and has no gradient compared.
+If a module has no scale or no shift, that of our layer is 1 or 0, and its gradient is not compared.
 """
 
 from typing import Any
@@ -16,12 +16,12 @@ from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, Loc
 
 
 def batch_norm(module: Any, x: Tensor) -> ConvertedModule:
-    """Turn a BatchNormNd into BatchNorm; without running statistics it is always in training mode."""
+    """Convert a BatchNormNd to BatchNorm, which is always in training mode if the module has no running statistics."""
     if module.training and module.momentum is None:
         raise SkipCase("option momentum=None")
     if module.training and not x.numel():
         raise SkipCase("training on an empty batch")
-    momentum = module.momentum if module.training else 0.1  # plays no part in evaluation
+    momentum = module.momentum if module.training else 0.1  # any value: it is not used in evaluation mode
     statistics = {"running_mean": x.new_zeros(x.shape[1]), "running_var": x.new_ones(x.shape[1])}
     tracks = module.track_running_stats
     constant_params = _missing_affine(module, x, (x.shape[1],)) | ({} if tracks else statistics)
@@ -32,7 +32,7 @@ def batch_norm(module: Any, x: Tensor) -> ConvertedModule:
 
 
 def group_norm(module: Any, x: Tensor) -> ConvertedModule:
-    """Turn a GroupNorm into ours."""
+    """Convert PyTorch's GroupNorm to ours."""
     return ConvertedModule(
         GroupNorm(module.num_groups, module.eps),
         _sequence_view(x),
@@ -41,7 +41,7 @@ def group_norm(module: Any, x: Tensor) -> ConvertedModule:
 
 
 def instance_norm(module: Any, x: Tensor) -> ConvertedModule:
-    """Turn an InstanceNormNd into InstanceNorm2d."""
+    """Convert an InstanceNormNd to InstanceNorm2d."""
     if module.track_running_stats:
         raise SkipCase("option track_running_stats")
     constant_params = _missing_affine(module, x, (module.num_features,)) if module.affine else {}
@@ -52,25 +52,25 @@ def instance_norm(module: Any, x: Tensor) -> ConvertedModule:
 
 
 def layer_norm(module: Any, x: Tensor) -> ConvertedModule:
-    """Turn a LayerNorm into ours."""
+    """Convert PyTorch's LayerNorm to ours."""
     shape = tuple(module.normalized_shape)
     return ConvertedModule(LayerNorm(shape, module.eps), constant_params=_missing_affine(module, x, shape))
 
 
 def local_response_norm(module: Any, x: Tensor) -> ConvertedModule:
-    """Turn a LocalResponseNorm into ours; it looks at one pixel at a time, so that all axes of space may be one."""
+    """Convert PyTorch's LocalResponseNorm to ours, with the spatial axes joined to one: pixels are independent."""
     view = View(lambda x: x.flatten(2).unsqueeze(-2), lambda y: y.reshape(x.shape))
     return ConvertedModule(LocalResponseNorm(module.size, module.alpha, module.beta, module.k), view)
 
 
 def _missing_affine(module: Any, x: Tensor, shape: tuple[int, ...]) -> Params:
-    """Return the scale and shift that the module has not."""
+    """Return ones for a missing `weight` and zeros for a missing `bias` of the module, by name."""
     defaults = {"weight": x.new_ones(shape), "bias": x.new_zeros(shape)}
     return {name: tensor for name, tensor in defaults.items() if getattr(module, name) is None}
 
 
 def _sequence_view(x: Tensor) -> View:
-    """Return how (N, C) or (N, C, L) or (N, C, H, W) becomes what we take."""
+    """Return the view of (N, C, L) as images of one row; (N, C) and (N, C, H, W) stay unchanged."""
     return ONE_ROW if x.dim() == 3 else AS_IS
 
 

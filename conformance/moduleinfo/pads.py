@@ -1,4 +1,4 @@
-"""Samples of PyTorch's padding modules: Pad2d, and PadChannels for a third axis."""
+"""Samples of PyTorch's padding modules, run on Pad2d and, for a third axis, on PadChannels."""
 
 from functools import partial
 from typing import Any
@@ -20,14 +20,14 @@ KINDS = {
 
 
 def pad(module: Any, x: Tensor, axes: int, kind: str) -> ConvertedModule:
-    """Turn a padding module into Pad2d."""
+    """Convert a padding module over one or two `axes` to Pad2d."""
     left, right, top, bottom = (*module.padding, 0, 0)[:4]
     value = module.value if kind == "constant" else 0.0
     return ConvertedModule(Pad2d((left, right, top, bottom), kind, value), spatial_view(x, axes))
 
 
 def zero_pad_volume(module: Any, x: Tensor) -> Trial:
-    """Put ZeroPad3d to PadChannels behind Pad2d: the first of its three axes is our channels."""
+    """Return the trial of Pad2d followed by PadChannels on a ZeroPad3d, whose first spatial axis becomes channels."""
     left, right, top, bottom, before, after = module.padding
     image, channels = Pad2d((left, right, top, bottom)), PadChannels(before, after)
 

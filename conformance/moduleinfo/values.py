@@ -1,4 +1,4 @@
-"""Samples of PyTorch's linear module, activations and softmaxes."""
+"""Samples of PyTorch's Linear, activation and softmax modules."""
 
 from dataclasses import fields
 from functools import partial
@@ -13,31 +13,34 @@ from pellucid.layers import LAYERS, Dense, Layer, LeakyReLU, LogSoftmax, Softmax
 
 
 def linear(module: Any, x: Tensor) -> ConvertedModule:
-    """Turn a Linear into Dense."""
+    """Convert a Linear to Dense."""
     return ConvertedModule(Dense(module.out_features, module.bias is not None), UNBATCHED if x.dim() == 1 else AS_IS)
 
 
 def with_same_options(module: Any, x: Tensor, layer_class: type[Layer]) -> ConvertedModule:
-    """Turn an activation into ours of the same name, whose options are called the same."""
+    """Convert an activation to our layer of the same name, whose options have the same names."""
     return ConvertedModule(layer_class(**{field.name: getattr(module, field.name) for field in fields(layer_class)}))
 
 
 def softmax(
     module: Any, x: Tensor, layer_class: type[Softmax] | type[LogSoftmax], sign: View = AS_IS
 ) -> ConvertedModule:
-    """Turn a softmax over any axis into ours, whose axis 0 is the batch; `sign` is applied first."""
+    """Convert a softmax along any axis to `layer_class`; `sign` is applied to the input first.
+
+    Axis 0 of our layer is the batch, so a batch axis is added for a softmax along axis 0.
+    """
     axis = module.dim % max(x.dim(), 1)
     view = ONE_VALUE if not x.dim() else AS_IS if axis else UNBATCHED
     return ConvertedModule(layer_class(axis or 1), compose_views(view, sign))
 
 
 def softmax2d(module: Any, x: Tensor) -> ConvertedModule:
-    """Turn a Softmax2d, which is over the channels, into Softmax."""
+    """Convert a Softmax2d, the softmax over the channels, to Softmax."""
     return ConvertedModule(Softmax(1), image_view(x))
 
 
 VALUE_BY_VALUE = Trait.ELEMENTWISE | Trait.ACTIVATION
-OTHER_NAMES = (LeakyReLU,)  # layers whose options are called otherwise in PyTorch
+OTHER_NAMES = (LeakyReLU,)  # layers whose options have other names in PyTorch
 MODULES = (
     layer_module("nn.Linear", Dense, linear),
     *(

@@ -1,4 +1,4 @@
-"""The networks of the zoo beside other libraries', with the same random weights: network.py says what is compared."""
+"""The networks of the zoo compared with those of other libraries for the same random weights; see network.py."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,6 @@ from conformance.networks import counts, keras_applications, light_zoo, transfor
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases of Keras Applications, ONNX's light model zoo, Hugging Face's ResNets, and published sizes."""
+    """Yield the cases of Keras Applications, ONNX's light models, Hugging Face's ResNets, and parameter counts."""
     for part in (keras_applications, light_zoo, transformers_resnet, counts):
         yield from part.cases()

@@ -1,4 +1,4 @@
-"""What another library answers for a network with given weights."""
+"""The results of another library for a network: its weights, inputs, logits, gradients and batch statistics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PassResult:
-    """A pass in float64: the logits, and the gradients of the sum of logits x dy by their names of the tensors.
+    """A forward and backward pass in float64: the logits, and the gradients of sum(logits * dy).
 
-    `statistics` are those of the batch that its norms used in training mode, by their names of the running ones.
+    `dweights` has the gradients by the library's names of the weights. `statistics` are the mean and variance of the
+    batch in each norm in training mode, by the library's names of the running statistics.
     """
 
     logits: Tensor  # (N, classes)
@@ -22,10 +23,10 @@ class PassResult:
 
 @dataclass(frozen=True)
 class Answer:
-    """`weights` by the library's names, values of float32 drawn at random, and what it computes with them.
+    """Random `weights` by the library's names, with values of float32, and the library's results for them.
 
-    `float32_logits` are the logits in float32. `training` is None for a network without batch statistics, and where the
-    library only evaluates. `unbiased`: its running variances divide by m - 1 as ours do, not by m.
+    `float32_logits` are the logits in float32. `training` is None for a network without batch statistics and for a
+    library without a training mode. `unbiased`: the running variances divide by m - 1, like ours, not by m.
     """
 
     weights: Mapping[str, Tensor]
@@ -38,9 +39,9 @@ class Answer:
 
 
 def random_weight(shape: tuple[int, ...], name: str, fan_in: int, rng: torch.Generator) -> Tensor:
-    """Return a tensor for the end `name` of a weight's name, so that activations stay of order one; float32.
+    """Return a random weight in float32 for the ending of its `name`, such that activations stay of order 1.
 
-    Variances are above 0, scales near 1, and what has two or more axes is He's normal distribution.
+    Variances are above 0 and scales near 1. Tensors of two or more axes are drawn from He's normal distribution.
     """
     values = torch.randn(shape, generator=rng)
     if name.endswith(("variance", "var", "riv")):
@@ -53,5 +54,5 @@ def random_weight(shape: tuple[int, ...], name: str, fan_in: int, rng: torch.Gen
 
 
 def images(batch: int, side: int, rng: torch.Generator) -> Tensor:
-    """Return random images, values of float32 in float64."""
+    """Return random images (batch, 3, side, side) in float64, whose values float32 represents exactly."""
     return torch.randn(batch, 3, side, side, generator=rng).double()

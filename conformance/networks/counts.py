@@ -1,4 +1,4 @@
-"""How many parameters the networks have, beside what torchvision's documentation publishes of its own."""
+"""The number of parameters of our networks compared with the numbers in torchvision's documentation."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +10,8 @@ from conformance.case import Case, Mismatch
 from pellucid.models import MODELS
 from pellucid.network.summary import summary
 
-# `num_params` of the weights for ImageNet; GoogLeNet's are without its auxiliary heads, Inception-v3's with its one.
+# `num_params` of the weights for ImageNet, and the options of our network. GoogLeNet's number excludes its auxiliary
+# heads; Inception-v3's includes its auxiliary head.
 PUBLISHED_COUNTS: dict[str, tuple[int, dict[str, Any]]] = {
     "alexnet": (61_100_840, {}),
     "vgg11": (132_863_336, {}),
@@ -39,7 +40,7 @@ PUBLISHED_COUNTS: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 def cases() -> Iterator[Case]:
-    """Yield a case, and so a row, for each network."""
+    """Yield a case for each network, in a suite (a row of the scorecard) of its own."""
     for name, (published, options) in PUBLISHED_COUNTS.items():
         check = partial(_check, name, published, options)
         suite = f"torchvision documentation {name} of {published:,} parameters"
@@ -47,7 +48,7 @@ def cases() -> Iterator[Case]:
 
 
 def _check(name: str, published: int, options: dict[str, Any]) -> float:
-    """Return 0; Mismatch for another number."""
+    """Return 0; raise Mismatch if the number of parameters is not the published one."""
     net, side = MODELS[name](**options), 299 if name == "inception_v3" else 224
     with torch.device("meta"):  # shapes only
         params, _ = net.init((3, side, side), torch.Generator())

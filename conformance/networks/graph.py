@@ -1,7 +1,6 @@
-"""An ONNX graph run node by node with PyTorch's functions, which PyTorch can differentiate.
+"""Execution of an ONNX graph node by node with PyTorch's functions, which PyTorch can differentiate.
 
-It is ONNX's own graph, but these are not ONNX's kernels: onnxruntime, which has no derivatives and no convolutions in
-float64, says beside it what the graph means.
+onnxruntime computes no derivatives, and no convolutions in float64. It only checks the logits in float32.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +16,9 @@ Attributes = Mapping[str, Any]
 
 
 def run(model: ModelProto, values: Mapping[str, Tensor]) -> Tensor:
-    """Return the first output for inputs and weights by name.
+    """Return the graph's first output; `values` are its inputs and weights by name.
 
-    Raises KeyError for an operator that these graphs do not have.
+    Raises KeyError for an operator that is not in _OPERATORS.
     """
     tensors = {entry.name: torch.tensor(onnx.numpy_helper.to_array(entry)) for entry in model.graph.initializer}
     tensors.update(values)
@@ -43,7 +42,7 @@ def _max_pool(x: Sequence[Tensor], attributes: Attributes) -> Tensor:
 
 
 def _average_pool(x: Sequence[Tensor], attributes: Attributes) -> Tensor:
-    """Average what lies in the image: zeros around it do not count."""
+    """Average over the part of each window that lies in the image: the padding does not count."""
 
     def sums(one: Tensor) -> Tensor:
         padded = _padded(one, attributes, 0.0)

@@ -1,4 +1,4 @@
-"""Keras Applications' networks beside ours."""
+"""Keras Applications' networks compared with ours."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ from pellucid.models.parts import dense_head
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases of the six networks, each on the smallest images that reach every layer."""
+    """Yield the cases of the six networks, each on images that are small but leave no layer without input."""
     keras = version("keras")
     mobilenet, resnet = {"epsilon": 1e-3, "pad": "same"}, {"epsilon": 1.001e-5, "stride_first": True}
     networks = (
@@ -41,7 +41,7 @@ def cases() -> Iterator[Case]:
 
 
 def _vgg_for_64_pixels(net: Sequential) -> Sequential:
-    """Return a VGG with a head for images of 64 pixels, of which its features leave 2 x 2."""
+    """Return a VGG with a head for images of 64 x 64 pixels, whose last feature maps are 2 x 2."""
     return Sequential(features=net.layers["features"], head=Sequential(**dense_head(1000, 2)))
 
 
@@ -60,19 +60,19 @@ def _ask(name: str, side: int, trains: bool) -> Answer:
 
 
 class _Process:
-    """Keras in a process of its own, from the first question to the end of this one."""
+    """A process that runs Keras, from the first request until this process ends."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "conformance.networks.keras_side"]
         environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": os.pathsep.join(sys.path)}
-        self.stderr_file = TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
+        self.stderr_file = TemporaryFile("w+")  # noqa: SIM115 - stays open until _end
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr_file, text=True, env=environment
         )
         weakref.finalize(self, _end, self.process, self.stderr_file)
 
     def ask(self, name: str, side: int) -> dict[str, Tensor]:
-        """Return the tensors that keras_side writes for a network."""
+        """Return the tensors that keras_side writes for a network, by name; raise PellucidError if it ended."""
         stdin, stdout = _pipes(self.process)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "answer.safetensors"

@@ -1,8 +1,8 @@
-"""Keras Applications' networks with random weights, answering in a process of their own.
+"""Keras Applications' networks with random weights, run in a separate process that answers requests.
 
-Keras chooses its backend when it is imported: PyTorch here, so that PyTorch differentiates Keras' own functions; the
-process that asks is left without Keras. Run as a module with requests on standard input, a line each: a network's
-name, its images' side, and the file to write the answer to.
+Keras chooses its backend when it is imported. Here it is PyTorch, which differentiates Keras' functions. The process
+that sends the requests does not import Keras. Run as a module, it reads one request in each line of standard input,
+separated by tabs: the name of a network, the side of its images in pixels, and the file to write.
 """
 
 import sys
@@ -19,19 +19,22 @@ BATCH = 2
 
 
 def answer(name: str, side: int, file: str) -> None:
-    """Write the tensors of one network's answer, each under the part that it belongs to: "weights conv1/kernel"."""
+    """Write weights, inputs, logits and gradients of a network to a safetensors file.
+
+    The names begin with the kind of tensor: "weights conv1/kernel".
+    """
     import keras
     from keras import applications
     from keras.src.backend.common import dtypes
 
-    # With TensorFlow Keras computes in float64; with others it makes float32 of it by this entry, and could as well.
+    # Unless this entry is changed, Keras computes in float32 instead of float64 with backends other than TensorFlow.
     dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
     rng = torch.Generator().manual_seed(0)
     make_model: Any = getattr(applications, name)
     models: dict[str, Any] = {}
     for dtype in ("float64", "float32"):
         keras.config.set_floatx(dtype)
-        keras.backend.clear_session()  # so that both have the same names
+        keras.backend.clear_session()  # without it, the variables of the second model have other names
         models[dtype] = make_model(weights=None, input_shape=(side, side, 3), classifier_activation=None)
     model, float32_model = models["float64"], models["float32"]
     weights = {variable.path: random_weight(*_shape_name_fan_in(variable), rng) for variable in model.variables}
@@ -46,7 +49,7 @@ def answer(name: str, side: int, file: str) -> None:
     result = {f"weights {_file_name(model, path)}": value for path, value in weights.items()}
     with torch.no_grad():
         result |= {"x": x, "dy": dy, "single": float32_model(_channels_last(x.float()), training=False)}
-    for train in (False, True) if model.non_trainable_variables else (False,):  # statistics
+    for train in (False, True) if model.non_trainable_variables else (False,):  # non-trainable: running statistics
         for part, tensors in _pass_tensors(model, x, dy, train).items():
             for inner, value in tensors.items():
                 result[f"{'training' if train else 'evaluation'} {part} {inner}"] = value
@@ -56,7 +59,7 @@ def answer(name: str, side: int, file: str) -> None:
 
 
 def _pass_tensors(model: Any, x: Tensor, dy: Tensor, train: bool) -> dict[str, dict[str, Tensor]]:
-    """Return the logits and the gradients of one pass."""
+    """Return the logits and the gradients of one pass: by kind of tensor, then by name."""
     logits: list[Tensor] = []
 
     def run() -> Tensor:
@@ -72,7 +75,7 @@ def _pass_tensors(model: Any, x: Tensor, dy: Tensor, train: bool) -> dict[str, d
 
 
 def _shape_name_fan_in(variable: Any) -> tuple[tuple[int, ...], str, int]:
-    """Return a variable's shape, its name, and how many inputs each of its outputs has."""
+    """Return a variable's shape, its path, and the number of inputs of each of its outputs."""
     shape = tuple(variable.shape)
     depthwise = "depthwise" in variable.path
     inputs = shape[:2] if depthwise else shape[:-1]
@@ -80,7 +83,7 @@ def _shape_name_fan_in(variable: Any) -> tuple[tuple[int, ...], str, int]:
 
 
 def _file_name(model: Any, path: str) -> str:
-    """Return the name that a variable has in Keras' HDF5 file: its layer's, and its own."""
+    """Return the name of a variable in Keras' HDF5 files: the layer's name, then the variable's path."""
     return f"{path.rpartition('/')[0]}/{path}"
 
 

@@ -1,4 +1,4 @@
-"""The graphs of ONNX's light model zoo with random weights in the place of its constants, beside our networks."""
+"""ONNX's light models, whose weights are constants, compared with our networks for the same random weights."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -23,10 +23,10 @@ BATCH = 2
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases of four networks; the heads of the graphs fix the size of the images.
+    """Yield the cases of four networks, on images of a size that the head of the graph accepts.
 
-    Where the graph of GoogLeNet rounds sizes down behind its pooling, Caffe rounds up: of 222 pixels both leave the
-    same.
+    In pooling, the graph of GoogLeNet rounds sizes down, while Caffe and our network round up. For images of 222
+    pixels the sizes are equal.
     """
     for name, file, subject, original, side in (
         ("AlexNet", "bvlc_alexnet", models.alexnet, True, 224),
@@ -68,7 +68,7 @@ def _ask(file: str, side: int) -> Answer:
 
 
 def _random_model(file: str, side: int, rng: torch.Generator) -> tuple[ModelProto, dict[str, Tensor]]:
-    """Return the graph for our batch and images, up to its logits, and its weights, drawn at random."""
+    """Return the graph for images (BATCH, 3, side, side), up to its logits, and its random weights by name."""
     path = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / f"light_{file}.onnx"
     if not path.is_file():
         raise PellucidError(f"scorecard: the installed onnx has no {path.name}; run: pip install 'pellucid[scorecard]'")
@@ -105,5 +105,5 @@ def _random_value(name: str, shape: tuple[int, ...], rng: torch.Generator) -> Te
 
 
 def _batch_shape(size: Any) -> Any:
-    """Return a shape to which one image's numbers are brought as one for a batch: 0 keeps an axis."""
+    """Return the shape of a Reshape for one image as that for a batch: 0 means that the axis keeps its size."""
     return np.concatenate([np.zeros_like(size[:1]), size[1:]]) if size[0] == 1 else size

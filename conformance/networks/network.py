@@ -1,4 +1,4 @@
-"""A network of ours beside another library's: the same weights, logits, gradients and batch statistics."""
+"""Comparison of our network with another library's: logits, gradients and batch statistics for the same weights."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,18 +20,18 @@ from pellucid.weights.names import source_of
 from pellucid.weights.names.loading import WeightsOrigin
 from pellucid.weights.names.naming import fit_architecture, translate
 
-FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = 1e-4, 1e-9  # of the largest entry, after a hundred layers
-# Of the largest gradient of all weights. What is smaller is a zero that was rounded, such as that of a shift before a
-# norm in training mode, and is compared with that largest one.
+FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = 1e-4, 1e-9  # relative to the largest entry, for networks of a hundred layers
+# Relative to the largest gradient of all weights. A smaller gradient is a rounded zero, for example that of a bias
+# before a norm in training mode; its error is divided by the largest gradient.
 ZERO_GRADIENT = 1e-10
 
 
-@dataclass(frozen=True, eq=False)  # each is itself, so that its passes can be kept
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity, as a key of lru_cache
 class Network:
-    """One network of another library.
+    """One network of another library, and ours.
 
-    `subject` is our function and `net` what it returns for these weights; `ask` runs the library's; `trains` tells
-    whether it has batch statistics.
+    `subject` is our function that builds the network, `net` its result for the library's variant. `ask` runs the
+    library's network. `trains` is whether passes in training mode are compared too.
     """
 
     suite: str
@@ -42,7 +42,7 @@ class Network:
     trains: bool
 
     def cases(self) -> Iterator[Case]:
-        """Yield the row's cases."""
+        """Yield a case for each quantity, dtype and mode; `self.suite` and the dtype form the name of the suite."""
         checks: list[tuple[str, Callable[[], float], float]] = [
             ("logits float32", self.float32_logits, FLOAT32_TOLERANCE),
             *(
@@ -60,7 +60,7 @@ class Network:
             yield Case(suite, self.version, name, self.subject, check, tolerance)
 
     def float32_logits(self) -> float:
-        """Compare the logits in float32."""
+        """Return the relative error of the logits in float32."""
         answer = self.ask()
         params = pellucid_params(self.net, self.suite, answer, torch.float32)
         with torch.no_grad():
@@ -68,15 +68,15 @@ class Network:
         return relative_error("logits", logits, answer.float32_logits)
 
     def logits(self, train: bool) -> float:
-        """Compare the logits."""
+        """Return the relative error of the logits in float64."""
         return relative_error("logits", pellucid_pass(self, train).logits, self.reference_pass(train).logits)
 
     def input_gradient(self, train: bool) -> float:
-        """Compare the gradient of the images."""
+        """Return the relative error of the gradient with respect to the images."""
         return relative_error("dx", pellucid_pass(self, train).dx, self.reference_pass(train).dx)
 
     def weight_gradients(self, train: bool) -> float:
-        """Compare the gradients of all weights, each to its own largest entry; return the worst."""
+        """Return the worst relative error of the gradients, each relative to its own largest entry."""
         answer = self.ask()
         source = source_of(self.net, answer.weights, self.suite)
         actual = pellucid_pass(self, train).dweights
@@ -92,7 +92,7 @@ class Network:
         return max(errors)
 
     def statistics(self, train: bool) -> float:
-        """Compare each norm's mean and variance of the batch."""
+        """Return the worst relative error of the batch's mean and variance in all norms."""
         answer = self.ask()
         source = source_of(self.net, answer.weights, self.suite)
         tensors = flatten(pellucid_params(self.net, self.suite, answer, torch.float64))
@@ -104,7 +104,7 @@ class Network:
         return max(relative_error(path, value, expected[path]) for path, value in actual.items())
 
     def reference_pass(self, train: bool) -> PassResult:
-        """Return the library's pass."""
+        """Return the library's pass in training or evaluation mode; raise Mismatch if it has no training mode."""
         answer = self.ask()
         result = answer.training if train else answer.evaluation
         if result is None:
@@ -121,10 +121,10 @@ _CHECKS: dict[str, Callable[[Network, bool], float]] = {
 
 @lru_cache(maxsize=1)  # the cases of one network and mode follow one another
 def pellucid_pass(network: Network, train: bool) -> PassResult:
-    """Return our own pass over the answer's weights and images, by our paths."""
+    """Return our pass for the library's weights and images; gradients and statistics are by our paths."""
     answer, net = network.ask(), map_layers(network.net, without_dropout)
     params = pellucid_params(network.net, network.suite, answer, torch.float64)
-    n_values: dict[str, int] = {}  # values per channel that a norm has seen
+    n_values: dict[str, int] = {}  # values per channel in the input of each norm
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
         if isinstance(layer, BatchNorm):
@@ -142,14 +142,17 @@ def pellucid_pass(network: Network, train: bool) -> PassResult:
 
 
 def without_dropout(layer: Layer) -> Layer:
-    """Return a layer as it is without dropout, a norm's running statistics being those of the last batch."""
+    """Return Identity for Dropout, a BatchNorm with momentum 1, or any other layer unchanged.
+
+    With momentum 1, the running statistics are those of the last batch.
+    """
     if isinstance(layer, Dropout):
         return Identity()
     return replace(layer, momentum=1.0) if isinstance(layer, BatchNorm) else layer
 
 
 def pellucid_params(net: Layer, suite: str, answer: Answer, dtype: torch.dtype) -> Params:
-    """Return the answer's weights as the network's parameters; raises Mismatch where they are not the same tensors."""
+    """Return the library's weights as our network's parameters; raise Mismatch unless names and shapes fit."""
     with torch.device("meta"):
         meta, _ = net.init(tuple(answer.x.shape[1:]), torch.Generator())
     expected = flatten(map_tree(lambda leaf: leaf.to(dtype), meta))
@@ -158,13 +161,13 @@ def pellucid_params(net: Layer, suite: str, answer: Answer, dtype: torch.dtype) 
     differences = match(expected, actual)
     if differences:
         raise Mismatch("; ".join(map(str, differences[:3])))
-    return nest(meta, {path: value.clone() for path, value in actual.items()})  # norms write into theirs
+    return nest(meta, {path: value.clone() for path, value in actual.items()})  # norms write into buffers
 
 
 def to_pellucid_weights(
     source: WeightsOrigin, expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return all of a library's tensors by our paths; Mismatch for one that has no place in the network."""
+    """Return all of a library's tensors by our paths; raise Mismatch for a tensor that our network does not have."""
     known, unknown = translate(source.naming, source.model, weights)
     if unknown:
         raise Mismatch(f"no place for {sorted(unknown)[:3]}")
@@ -172,7 +175,10 @@ def to_pellucid_weights(
 
 
 def relative_error(name: str, actual: Tensor, expected: Tensor, scale: float = 0.0) -> float:
-    """Return the largest difference, divided by the largest entry of `expected`, or by `scale` where that is larger."""
+    """Return the largest difference, divided by the largest magnitude of `expected`, or by `scale` if that is larger.
+
+    Raises Mismatch if shapes or dtypes differ, or if the result is not finite.
+    """
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         raise Mismatch(f"{name}: {actual.dtype} {tuple(actual.shape)}, not {expected.dtype} {tuple(expected.shape)}")
     largest, error = max(float(expected.abs().max()), scale), float((actual - expected).abs().max())

@@ -1,4 +1,4 @@
-"""Hugging Face's residual networks, whose definitions are PyTorch modules, beside ours in torchvision's form."""
+"""Hugging Face's residual networks, which are PyTorch modules, compared with ours, built like torchvision's."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -19,7 +19,7 @@ BASIC_WIDTHS, BOTTLENECK_WIDTHS = (64, 128, 256, 512), (256, 512, 1024, 2048)
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases of the three networks; nothing is downloaded, a configuration makes each."""
+    """Yield the cases of the three networks, each built from a configuration without a download."""
     for name, subject, depths, widths in (
         ("ResNet-18", models.resnet18, (2, 2, 2, 2), BASIC_WIDTHS),
         ("ResNet-34", models.resnet34, (3, 4, 6, 3), BASIC_WIDTHS),

@@ -1,7 +1,7 @@
-"""ONNX's backend node cases, put to our layers, losses and optimizers.
+"""ONNX's backend node cases, run on our layers, losses and optimizers.
 
-Every ONNX backend is tested by them: models of one node, with inputs and expected outputs; those of kind "node" ONNX
-computes by NumPy, the others PyTorch computed when it exported the model.
+Every ONNX backend is tested by these cases: models of one node, with inputs and expected outputs. For the kind "node"
+ONNX computes the outputs with NumPy; for the other kinds PyTorch computed them when it exported the model.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from conformance.case import TOLERANCE, Case, Mismatch, SkipCase, relative_error
 from conformance.onnx_nodes.backend import PellucidBackend, subject_of, tensor
 from conformance.onnx_nodes.published import Published, published
 
-# Published with four decimals: inputs and outputs of about 0.3, and outputs alone.
+# Cases that ONNX publishes with four decimals: of inputs and outputs of about 0.3, or of outputs only.
 ROUNDED_TOLERANCES = {
     "test_averagepool_2d_ceil_last_window_starts_on_pad": 3e-4,
     "test_roialign_aligned_false": 1e-4,
@@ -25,9 +25,10 @@ ROUNDED_TOLERANCES = {
 
 
 def cases() -> Iterator[Case]:
-    """Yield every case of every operator of the table, those of one suite and one class of ours together.
+    """Yield every case of every operator in OPERATORS, grouped by suite and by our class.
 
-    A model of several nodes belongs here if all of them do, or if it writes out an operator that does.
+    A model of several nodes is included if we have the operators of all nodes, or if it is the function body of an
+    operator that we have.
     """
     cases_by_row: dict[tuple[str, Any], list[Case]] = defaultdict(list)
     all_published = list(published())
@@ -55,13 +56,16 @@ def cases() -> Iterator[Case]:
 
 
 def tolerance_of(case: Published) -> float:
-    """Return the tolerance for the case's type of numbers."""
+    """Return the tolerance for the dtype of the case's outputs, or that of a case with rounded values."""
     is_float64 = any(output.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE for output in case.model.graph.output)
     return ROUNDED_TOLERANCES.get(case.name, TOLERANCE[torch.float64 if is_float64 else torch.float32])
 
 
 def check(case: Published) -> float:
-    """Run all data sets of one of ONNX's cases and return the worst relative error."""
+    """Run all data sets of a case and return the worst relative error.
+
+    Raises SkipCase for what we do not have, and Mismatch for another number of outputs.
+    """
     if not PellucidBackend.is_compatible(case.model):
         raise SkipCase("function body in primitive operators")
     model, errors = PellucidBackend.prepare(case.model), []

@@ -12,22 +12,22 @@ from pellucid.layers import ELU, GELU, Identity, Layer, LeakyReLU, LogSoftmax, R
 
 
 def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Outputs:
-    """Put a node of LeakyRelu to LeakyReLU."""
+    """Return the outputs of a LeakyRelu node, computed by LeakyReLU."""
     return elementwise(LeakyReLU(alpha), x)
 
 
 def elu(x: Tensor, *, alpha: float = 1.0) -> Outputs:
-    """Put a node of Elu to ELU."""
+    """Return the outputs of an Elu node, computed by ELU."""
     return elementwise(ELU(alpha), x)
 
 
 def gelu(x: Tensor, *, approximate: str = "none") -> Outputs:
-    """Put a node of Gelu to GELU."""
+    """Return the outputs of a Gelu node, computed by GELU."""
     return elementwise(GELU(approximate), x)
 
 
 def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Outputs:
-    """Put a node of Clip to ReLU6, whose limits are 0 and 6."""
+    """Return the outputs of a Clip node with the limits 0 and 6, computed by ReLU6."""
     limits = [None if limit is None else float(limit) for limit in (low, high)]
     if limits != [0.0, 6.0]:
         raise SkipCase("limits other than 0 and 6")
@@ -35,24 +35,27 @@ def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Ou
 
 
 def clip_by_attributes(x: Tensor, *, min: float = -math.inf, max: float = math.inf) -> Outputs:
-    """Put a node of Clip from before version 11."""
+    """Return the outputs of a Clip node of a version before 11, whose limits are attributes."""
     return clip(x, torch.tensor(min), torch.tensor(max))
 
 
 def flattened_softmax(layer: Layer, x: Tensor, *, axis: int = 1) -> Outputs:
-    """Put a node of Softmax or LogSoftmax from before version 13: all axes from `axis` on are one."""
+    """Return the outputs of a Softmax or LogSoftmax node of a version before 13, computed by `layer`.
+
+    In these versions the softmax is taken over all axes from `axis` on.
+    """
     rows = x.reshape(math.prod(x.shape[: axis % x.dim()]), -1)
     return (forward(layer, rows)[0].reshape(x.shape),)
 
 
 def softmax(x: Tensor, *, axis: int = -1) -> Outputs:
-    """Put a node of Softmax to Softmax; for axis 0, x gets a batch axis before it."""
+    """Return the outputs of a Softmax node, computed by Softmax; for axis 0, x gets an additional batch axis."""
     softmax_axis, view = batched_axis(axis, x.dim())
     return (view.drop(forward(Softmax(softmax_axis), view.lift(x))[0]),)
 
 
 def log_softmax(x: Tensor, *, axis: int = -1) -> Outputs:
-    """Put a node of LogSoftmax to LogSoftmax; for axis 0, x gets a batch axis before it."""
+    """Return the outputs of a LogSoftmax node, computed by LogSoftmax; for axis 0, x gets an additional batch axis."""
     softmax_axis, view = batched_axis(axis, x.dim())
     return (view.drop(forward(LogSoftmax(softmax_axis), view.lift(x))[0]),)
 

@@ -1,4 +1,4 @@
-"""Resizing to a smaller image of which every pixel shows, where ONNX and Upsample part at the image's edge."""
+"""Antialiased resizing by Upsample that treats the edge of the image as ONNX does."""
 
 import math
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from pellucid.layers import Pad2d, Upsample
 
 
 def resize_edge_padded(image: Tensor, size: Sequence[int], scales: Sequence[float], kind: str) -> Tensor:
-    """Resize by Upsample with the rows and columns at the edge repeated beyond it, put there by Pad2d.
+    """Return the image (N, C, H, W) resized by Upsample after Pad2d has repeated its outer rows and columns.
 
-    As many are put as the kernel reaches, 2 / s, and no part of a new row, so that the middle of the result is the
-    image's.
+    The padding is at least the reach of the kernel, 2 / s pixels for a scale s < 1. It becomes a whole number of rows
+    and columns of the result, which are then cropped.
     """
     padding, cropped = zip(*(_edge_sizes(scale) for scale in scales), strict=True)
     padded, _ = forward(Pad2d((padding[1], padding[1], padding[0], padding[0]), "replicate"), image)
@@ -23,7 +23,7 @@ def resize_edge_padded(image: Tensor, size: Sequence[int], scales: Sequence[floa
 
 
 def _edge_sizes(scale: float) -> tuple[int, int]:
-    """Return how many rows to put on one side, and how many new ones they become."""
-    ratio = Fraction(scale).limit_denominator(1000)  # 3/5 for the 0.6 that float32 holds
+    """Return the number of rows to add on each side, and the number of output rows that they become."""
+    ratio = Fraction(scale).limit_denominator(1000)  # 3/5 for 0.6 in float32
     n_periods = math.ceil(2 / min(scale, 1) / ratio.denominator)
     return n_periods * ratio.denominator, n_periods * ratio.numerator

@@ -1,4 +1,4 @@
-"""An ONNX backend whose operators are our layers, losses and optimizers."""
+"""An ONNX backend that computes operators with our layers, losses and optimizers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,14 +36,14 @@ OPERATORS: dict[str, Operator] = {
     **losses.OPERATORS,
     **training.OPERATORS,
 }
-CONSTANT = "Constant"  # the one operator that no layer answers: it only holds a value
-# Of the integers that float64 holds.
+CONSTANT = "Constant"  # the only operator that is not computed by a layer: its output is an attribute
+# The integers that float64 represents exactly.
 INTEGER_DTYPES = (torch.int8, torch.int16, torch.int32, torch.uint8, torch.uint16, torch.uint32)
 KNOWN_DTYPES = (*INTEGER_DTYPES, torch.int64, torch.uint64, torch.bool, torch.float32, torch.float64)
 
 
 class PellucidRep(BackendRep):
-    """A model ready to run: its nodes in their order, on the CPU."""
+    """A model that runs its nodes in order, on the CPU."""
 
     def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
@@ -52,7 +52,7 @@ class PellucidRep(BackendRep):
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Return the model's outputs as NumPy arrays; `inputs` are arrays in the order of the model's inputs.
 
-        Raises SkipCase, with the name of what we do not have.
+        Raises SkipCase with the name of the operator, attribute, dtype or output that we do not have.
         """
         values: dict[str, Tensor | None] = {"": None}
         for initializer in self.graph.initializer:
@@ -66,17 +66,17 @@ class PellucidRep(BackendRep):
 
 
 class PellucidBackend(Backend):
-    """Runs ONNX models and nodes by the operators of `OPERATORS`."""
+    """The backend: runs ONNX models and nodes with the operators in `OPERATORS`."""
 
     @classmethod
     def is_compatible(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
-        """Tell whether every node of the model is of an operator that we have."""
+        """Return whether we have the operators of all nodes of the model."""
         nodes = [node for node in model.graph.node if node.op_type != CONSTANT]
         return cls.supports_device(device) and bool(nodes) and all(operator_of(node) is not None for node in nodes)
 
     @classmethod
     def prepare(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> PellucidRep:
-        """Return the model ready to run; raises onnx.checker.ValidationError for one that is none."""
+        """Return the model ready to run; raise onnx.checker.ValidationError for an invalid model."""
         super().prepare(model, device, **kwargs)
         return PellucidRep(model)
 
@@ -84,7 +84,7 @@ class PellucidBackend(Backend):
     def run_node(
         cls, node: NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None, **kwargs: Any
     ) -> tuple[Any, ...]:
-        """Run one node on NumPy arrays, by the operator set `opset_version`, or the latest one."""
+        """Return the outputs of one node for NumPy arrays, in the operator set `opset_version` or the latest one."""
         super().run_node(node, inputs, device, outputs_info, **kwargs)
         remaining_inputs = iter(inputs)
         values = [tensor(next(remaining_inputs)) if name else None for name in node.input]
@@ -93,18 +93,21 @@ class PellucidBackend(Backend):
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """Tell whether this is the CPU."""
+        """Return whether the device is the CPU."""
         return device == "CPU"
 
 
 def operator_of(node: NodeProto) -> Operator | None:
-    """Return the operator that answers the node, or None."""
+    """Return the operator that computes the node, or None if we do not have it."""
     operator = OPERATORS.get(node.op_type)
     return operator if operator is not None and operator.domain == node.domain else None
 
 
 def subject_of(model: ModelProto) -> tuple[str, Any]:
-    """Return the first operator of a compatible model, and our class that the node checks."""
+    """Return the first operator type of a compatible model, and our class that the node checks.
+
+    Raises PellucidError for a model without an operator that we have.
+    """
     for node in model.graph.node:
         operator = operator_of(node)
         if operator is not None:
@@ -113,13 +116,13 @@ def subject_of(model: ModelProto) -> tuple[str, Any]:
 
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:
-    """Return the node's attributes by name, words as str."""
+    """Return the node's attributes by name, with bytes decoded to str."""
     values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
 
 def run_node(node: NodeProto, inputs: Sequence[Tensor | None], version: int) -> tuple[Tensor | None, ...]:
-    """Return the node's outputs, as many as it names; raises SkipCase for what we do not have."""
+    """Return the outputs that the node names; raise SkipCase for an operator, dtype or output that we do not have."""
     if node.op_type == CONSTANT:
         return (tensor(numpy_helper.to_array(attributes_of(node)["value"])),)
     operator = operator_of(node)
@@ -138,7 +141,7 @@ def run_node(node: NodeProto, inputs: Sequence[Tensor | None], version: int) -> 
 
 
 def tensor(value: Any) -> Tensor:
-    """Return a copy of a NumPy array as a tensor; raises SkipCase for what is no array of a known type."""
+    """Return a copy of a NumPy array as a tensor; raise SkipCase for other types and for unknown dtypes."""
     if not isinstance(value, np.ndarray | np.generic):
         raise SkipCase(f"type {'sequence' if isinstance(value, list) else type(value).__name__}")
     known_names = {str(dtype).removeprefix("torch.") for dtype in KNOWN_DTYPES}

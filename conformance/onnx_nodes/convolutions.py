@@ -19,7 +19,7 @@ def conv(
     kernel_shape: Sequence[int] | None = None,
     **attributes: Unpack[WindowAttributes],
 ) -> Outputs:
-    """Put a node of Conv to Conv2d; padding that is not the same before and behind goes through Pad2d."""
+    """Return the outputs of a Conv node, computed by Conv2d, after Pad2d if the padding is asymmetric."""
     view = image_view(x)
     window = parse_window(view.lift(x).shape[2:], kernel_shape or weight.shape[2:], **attributes)
     padding, image = (window.padding, view.lift(x)) if window.is_symmetric else (0, window.pad(view.lift(x)))
@@ -49,10 +49,10 @@ def conv_transpose(
     pads: Sequence[int] = (0, 0),
     strides: Sequence[int] = (1, 1),
 ) -> Outputs:
-    """Put a node of ConvTranspose to ConvTranspose2d.
+    """Return the outputs of a ConvTranspose node, computed by ConvTranspose2d and, if necessary, Pad2d.
 
-    Ours takes as much off behind as before, less `output_padding`; what ONNX takes off behind beyond that, and what
-    it adds before, Pad2d does. H' = s (H - 1) + d (k - 1) + 1 + o - begin - end.
+    ConvTranspose2d crops the same number of rows at both ends, then adds `output_padding` at the end. Pad2d crops the
+    rest at the end, and adds rows for a negative begin. H' = s (H - 1) + d (k - 1) + 1 + o - begin - end.
     """
     view = image_view(x)
     image = view.lift(x)
@@ -64,23 +64,24 @@ def conv_transpose(
     if output_shape is None and auto_pad.startswith("SAME"):
         output_shape = [length * s for length, s in zip(image.shape[2:], window.stride, strict=True)]
     if output_shape is not None:
-        wanted_size = height_width(output_shape[-2:])
-        edges = same_edges([length - out for length, out in zip(full_size, wanted_size, strict=True)], auto_pad)
+        output_size = height_width(output_shape[-2:])
+        edges = same_edges([length - out for length, out in zip(full_size, output_size, strict=True)], auto_pad)
     left, right, top, bottom = edges
     padding = max(top, 0), max(left, 0)
-    behind = padding[0] - bottom + extra[0], padding[1] - right + extra[1]  # rows and columns wanted behind
+    # Rows and columns to add at the end; negative numbers are cropped.
+    end_sizes = padding[0] - bottom + extra[0], padding[1] - right + extra[1]
     layer = ConvTranspose2d(
         weight.shape[1] * group,
         window.kernel,
         stride=window.stride,
         padding=padding,
-        output_padding=(max(behind[0], 0), max(behind[1], 0)),
+        output_padding=(max(end_sizes[0], 0), max(end_sizes[1], 0)),
         dilation=window.dilation,
         groups=group,
         bias=bias is not None,
     )
     y, _ = forward(layer, image, without_none(weight=view.lift(weight), bias=bias))
-    edge_padding = max(-left, 0), min(behind[1], 0), max(-top, 0), min(behind[0], 0)
+    edge_padding = max(-left, 0), min(end_sizes[1], 0), max(-top, 0), min(end_sizes[0], 0)
     return (view.drop(forward(Pad2d(edge_padding), y)[0] if any(edge_padding) else y),)
 
 

@@ -24,7 +24,7 @@ def loss_of_classes(
     ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """Return the value of the loss that `build` makes of weights, the class to ignore and the reduction."""
+    """Return the value of the loss that `build` makes from the class weights, the ignored class and the reduction."""
     if reduction not in REDUCTIONS:
         raise SkipCase(f"option reduction={reduction!r}")
     weights = None if weight is None else tuple(weight.tolist())
@@ -32,12 +32,12 @@ def loss_of_classes(
 
 
 def negative_log_likelihood(*inputs: Tensor, **attributes: Any) -> Outputs:
-    """Put a node of NegativeLogLikelihoodLoss to NegativeLogLikelihood."""
+    """Return the outputs of a NegativeLogLikelihoodLoss node, computed by NegativeLogLikelihood."""
     return (loss_of_classes(NegativeLogLikelihood, *inputs, **attributes),)
 
 
 def softmax_cross_entropy(y: Tensor, *inputs: Tensor, **attributes: Any) -> Outputs:
-    """Put a node of SoftmaxCrossEntropyLoss to SoftmaxCrossEntropy; its second output is that of LogSoftmax."""
+    """Return the outputs of a SoftmaxCrossEntropyLoss node, computed by SoftmaxCrossEntropy and LogSoftmax."""
     value = loss_of_classes(partial(SoftmaxCrossEntropy, 0.0), y, *inputs, **attributes)
     return value, forward(LogSoftmax(), y)[0]
 

@@ -1,4 +1,4 @@
-"""Nodes of ONNX's normalizations, and of Dropout."""
+"""Nodes of ONNX's normalizations and of Dropout."""
 
 import torch
 from torch import Tensor
@@ -28,10 +28,10 @@ def batch_normalization(
     momentum: float = 0.9,
     training_mode: int = 0,
 ) -> Outputs:
-    """Put a node of BatchNormalization to BatchNorm.
+    """Return the outputs of a BatchNormalization node, computed by BatchNorm.
 
-    ONNX's `momentum` is the part of the running statistics that stays, ours the part that goes. Its running variance
-    moves towards that of the batch as it is, ours towards the unbiased form: the steps are n / (n - 1) apart.
+    ONNX's `momentum` is the weight of the old running statistics, ours that of the batch's. ONNX's running
+    variance uses the biased variance of the batch, ours the unbiased one, which is n / (n - 1) times as large.
     """
     view = AS_IS if x.dim() == 2 else image_view(x)
     params = {"weight": scale, "bias": bias, "running_mean": mean.clone(), "running_var": var.clone()}
@@ -47,7 +47,7 @@ def batch_normalization(
 def batch_normalization_before_7(
     *tensors: Tensor, is_test: int = 0, spatial: int = 1, **further_attributes: float
 ) -> Outputs:
-    """Put a node of BatchNormalization from before version 7, which `is_test` sets to evaluation."""
+    """Return the outputs of a BatchNormalization node of a version before 7, in evaluation mode (`is_test`)."""
     if not is_test:
         raise SkipCase("attribute is_test=0")
     if not spatial:
@@ -56,7 +56,7 @@ def batch_normalization_before_7(
 
 
 def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Outputs:
-    """Put a node of InstanceNormalization to InstanceNorm2d."""
+    """Return the outputs of an InstanceNormalization node, computed by InstanceNorm2d."""
     view = image_view(x)
     layer = InstanceNorm2d(epsilon, affine=True)
     return (view.drop(forward(layer, view.lift(x), {"weight": scale, "bias": bias})[0]),)
@@ -65,7 +65,10 @@ def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: f
 def group_normalization(
     x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Outputs:
-    """Put a node of GroupNormalization to GroupNorm; `stash_type` is float32, in which ours computes from 32 bits."""
+    """Return the outputs of a GroupNormalization node, computed by GroupNorm.
+
+    `stash_type` 1 means float32 inside the node; for inputs of float32 our layer also computes in float32.
+    """
     view = AS_IS if x.dim() == 2 else image_view(x)
     layer = GroupNorm(num_groups, epsilon)
     return (view.drop(forward(layer, view.lift(x), {"weight": scale, "bias": bias})[0]),)
@@ -80,7 +83,10 @@ def layer_normalization(
     epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> Outputs:
-    """Put a node of LayerNormalization to LayerNorm; for axis 0, x gets a batch axis before it."""
+    """Return the outputs of a LayerNormalization node, computed by LayerNorm.
+
+    For axis 0, x gets an additional batch axis.
+    """
     axis = axis % x.dim()
     normalized_shape = tuple(x.shape[axis:])
     view = AS_IS if axis else UNBATCHED
@@ -93,8 +99,8 @@ def layer_normalization(
 def local_response_normalization(
     x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
 ) -> Outputs:
-    """Put a node of LRN to LocalResponseNorm."""
-    if size % 2 == 0:  # ONNX looks further ahead then, ours further back
+    """Return the outputs of an LRN node, computed by LocalResponseNorm."""
+    if size % 2 == 0:  # then ONNX's window has one more channel after the centre, ours one more before it
         raise SkipCase("attribute size, even")
     view = image_view(x)
     return (view.drop(forward(LocalResponseNorm(size, alpha, beta, bias), view.lift(x))[0]),)
@@ -103,7 +109,7 @@ def local_response_normalization(
 def dropout(
     x: Tensor, rate: Tensor | None = None, training: Tensor | None = None, *, ratio: float = 0.5, seed: int = 0
 ) -> Outputs:
-    """Put a node of Dropout to Dropout; the rate was an attribute up to version 11."""
+    """Return the outputs of a Dropout node, computed by Dropout; up to version 11, the rate is an attribute."""
     drop_rate = ratio if rate is None else float(rate)
     train = training is not None and bool(training)
     if train and drop_rate > 0:

@@ -1,4 +1,4 @@
-"""One operator of ONNX, and how a node of it is put to a layer, loss or optimizer of ours."""
+"""One operator of ONNX, and helpers that compute its nodes with our layers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ Outputs = tuple[Tensor | None, ...]
 class Operator:
     """An operator of ONNX, from version `since` of its domain's operator set on.
 
-    `adapt(*inputs, **attributes)` takes a node's inputs (None where left out) and its attributes, whose defaults are
-    those of ONNX; it returns as many of the outputs as we have, or raises SkipCase with the name of what we have not.
-    `older` answers for earlier versions. `subject` is our class, or another one where an attribute has the value of
-    `variants`. An operator that `moves` values without computing takes whole numbers too, as float64, which holds
-    them exactly.
+    `adapt(*inputs, **attributes)` takes a node's inputs (None for an omitted one) and its attributes, with ONNX's
+    defaults. It returns the outputs that we have, or raises SkipCase with the name of an option that we do not have.
+    `older` is the operator in earlier versions. `subject` is our class; `variants` has another class for some values
+    of attributes. An operator that only `moves` values also accepts integers, as float64, which represents them
+    exactly.
     """
 
     subject: Any
@@ -34,7 +34,7 @@ class Operator:
     older: "Operator | None" = None
 
     def at_version(self, version: int) -> "Operator":
-        """Return the operator as it is in `version` of the operator set, which the latest older form answers."""
+        """Return the operator in `version` of the operator set; raise SkipCase if we do not have it."""
         if version >= self.since:
             return self
         if self.older is None:
@@ -42,16 +42,16 @@ class Operator:
         return self.older.at_version(version)
 
     def subject_of(self, attributes: Mapping[str, Any]) -> Any:
-        """Return our class that a node of these attributes checks."""
+        """Return our class that a node with these attributes checks."""
         subjects = (kind for (name, value), kind in self.variants.items() if attributes.get(name) == value)
         return next(subjects, self.subject)
 
 
 def forward(layer: Layer, x: Any, params: Params | None = None, mode: Mode | None = None) -> tuple[Any, Cache]:
-    """Return (y, cache) of the layer, after checking what its `init` says of params and shapes.
+    """Return (y, cache) of the layer, and check its `init`.
 
-    Raises Mismatch where `params` are not of the names and shapes that `init` gives, or where y is of another shape
-    than `init` announces.
+    Raises Mismatch if the names or shapes of `params` differ from those that `init` returns, or if the shape of y
+    differs from the output shape that `init` returns.
     """
     params = params or {}
     is_tuple = isinstance(x, tuple)
@@ -70,24 +70,24 @@ def forward(layer: Layer, x: Any, params: Params | None = None, mode: Mode | Non
 
 
 def without_none(**tensors: Tensor | None) -> Params:
-    """Return params without the entries that are None."""
+    """Return the tensors by name, without those that are None."""
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def image_view(x: Tensor) -> View:
-    """Return how x (N, C, ...) becomes images: rows are images one row high."""
+    """Return the view of x as images; (N, C, L) become images of one row. Raises SkipCase unless x has 3 or 4 axes."""
     if x.dim() not in (3, 4):
         raise SkipCase(f"{x.dim() - 2}-D image")
     return ONE_ROW if x.dim() == 3 else AS_IS
 
 
 def batched_axis(axis: int, rank: int) -> tuple[int, View]:
-    """Return the axis counted from 0, and how a tensor gets a batch axis before it: axis 0 becomes axis 1."""
+    """Return a non-negative axis and a view of the tensor; axis 0 becomes axis 1 of a view with a batch axis."""
     axis = axis % rank if rank else 0
     return (1, UNBATCHED) if axis == 0 else (axis, AS_IS)
 
 
 def elementwise(layer: Layer, x: Tensor) -> Outputs:
-    """Return the output of a layer that takes any shape; a single number gets a batch axis."""
+    """Return the output of a layer that accepts any shape; a tensor without axes gets a batch axis."""
     view = AS_IS if x.dim() else UNBATCHED
     return (view.drop(forward(layer, view.lift(x))[0]),)

@@ -20,7 +20,10 @@ def max_pool(
     storage_order: int = 0,
     **attributes: Unpack[WindowAttributes],
 ) -> Outputs:
-    """Put a node of MaxPool to MaxPool2d; padding that the layer does not take is put by Pad2d, and never wins."""
+    """Return the outputs of a MaxPool node, computed by MaxPool2d.
+
+    Padding that the layer does not support is added by Pad2d, with the smallest number of the dtype.
+    """
     view = image_view(x)
     image = view.lift(x)
     height, width = image.shape[2:]
@@ -44,10 +47,10 @@ def average_pool(
     count_include_pad: int = 0,
     **attributes: Unpack[WindowAttributes],
 ) -> Outputs:
-    """Put a node of AveragePool to AvgPool2d.
+    """Return the outputs of an AveragePool node, computed by AvgPool2d.
 
-    Padding that the layer does not take is put by Pad2d. Where it does not count, the mean over zeros too is divided
-    by the share of each window that is image, which is the mean of an image of ones, padded likewise.
+    Padding that the layer does not support is added by Pad2d, as zeros. Unless `count_include_pad`, the mean is then
+    divided by the fraction of each window inside the image, which is the pooled mean of a padded image of ones.
     """
     view = image_view(x)
     image = view.lift(x)
@@ -72,7 +75,7 @@ def lp_pool(
     p: int = 2,
     **attributes: Unpack[WindowAttributes],
 ) -> Outputs:
-    """Put a node of LpPool to LpPool2d, the padding to Pad2d: zeros add nothing to a norm."""
+    """Return the outputs of an LpPool node, computed by Pad2d and LpPool2d: zeros do not change a norm."""
     view = image_view(x)
     window = parse_window(view.lift(x).shape[2:], kernel_shape, **attributes)
     layer = LpPool2d(window.kernel, float(p), window.stride, bool(ceil_mode), window.dilation)
@@ -80,20 +83,20 @@ def lp_pool(
 
 
 def global_average_pool(x: Tensor) -> Outputs:
-    """Put a node of GlobalAveragePool to AdaptiveAvgPool2d."""
+    """Return the outputs of a GlobalAveragePool node, computed by AdaptiveAvgPool2d."""
     view = image_view(x)
     return (view.drop(forward(AdaptiveAvgPool2d(1), view.lift(x))[0]),)
 
 
 def global_max_pool(x: Tensor) -> Outputs:
-    """Put a node of GlobalMaxPool to MaxPool2d, with a window as large as the image."""
+    """Return the outputs of a GlobalMaxPool node, computed by MaxPool2d with a window as large as the image."""
     view = image_view(x)
     height, width = view.lift(x).shape[2:]
     return (view.drop(forward(MaxPool2d((height, width)), view.lift(x))[0]),)
 
 
 def global_lp_pool(x: Tensor, *, p: int = 2) -> Outputs:
-    """Put a node of GlobalLpPool to LpPool2d, with a window as large as the image."""
+    """Return the outputs of a GlobalLpPool node, computed by LpPool2d with a window as large as the image."""
     view = image_view(x)
     height, width = view.lift(x).shape[2:]
     return (view.drop(forward(LpPool2d((height, width), float(p)), view.lift(x))[0]),)
@@ -108,9 +111,10 @@ def max_unpool(
     pads: Sequence[int] = (),
     strides: Sequence[int] = (),
 ) -> Outputs:
-    """Put a node of MaxUnpool to MaxUnpool2d.
+    """Return the outputs of a MaxUnpool node, computed by MaxUnpool2d.
 
-    ONNX numbers the places through all images and channels, ours anew in each; `output_shape` adds zeros behind.
+    ONNX's indices count through all images and channels, ours through one channel of one image. For an
+    `output_shape`, zeros are added at the right and the bottom.
     """
     view = image_view(x)
     values = view.lift(x)
@@ -128,7 +132,7 @@ def max_unpool(
 
 
 def _plane_indices(shape: Sequence[int]) -> Tensor:
-    """Return the number of each plane, through all images and channels: (N, C, 1, 1)."""
+    """Return the index n C + c of each channel of each image: (N, C, 1, 1)."""
     return torch.arange(shape[0] * shape[1]).view(shape[0], shape[1], 1, 1)
 
 

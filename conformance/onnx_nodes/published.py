@@ -1,4 +1,4 @@
-"""The cases that the onnx package brings along for the tests of every backend."""
+"""The test cases for backends that the onnx package contains."""
 
 import re
 import warnings
@@ -12,19 +12,16 @@ import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper
 
-# Of the name of a case whose operator is written out as its function body.
+# Ending of the name of a case whose model is the function body of an operator.
 FUNCTION_BODY_SUFFIX = re.compile(r"_expanded(_ver\d+)?$")
 STORED_KINDS = ("simple", "pytorch-converted", "pytorch-operator")
 
-DataSets = Sequence[tuple[Sequence[Any], Sequence[Any]]]  # data sets of inputs and expected outputs, NumPy arrays
+DataSets = Sequence[tuple[Sequence[Any], Sequence[Any]]]  # (inputs, expected outputs), NumPy arrays
 
 
 @dataclass(frozen=True)
 class Published:
-    """One case: its model, and its data sets, read when they are needed.
-
-    `origin` is the name of the case whose operator this one writes out, or its own.
-    """
+    """One case: its kind, name and model, and a function `data_sets` that reads its data."""
 
     kind: str
     name: str
@@ -33,12 +30,12 @@ class Published:
 
     @property
     def origin(self) -> str:
-        """The name of the case of the operator itself."""
+        """The name of the case without the ending of a function body, or its name."""
         return FUNCTION_BODY_SUFFIX.sub("", self.name) if self.kind == "node" else self.name
 
 
 def published() -> Iterator[Published]:
-    """Yield all cases of one kind after the other."""
+    """Yield all cases, kind after kind."""
     for case in _node_cases():
         yield Published("node", case.name, case.model, partial(getattr, case, "data_sets"))
     from onnx.backend.test.loader import load_model_tests
@@ -50,7 +47,10 @@ def published() -> Iterator[Published]:
 
 
 def _node_cases() -> list[Any]:
-    """Return ONNX's node cases; it draws their inputs by NumPy's global generator, which is left as it was."""
+    """Return ONNX's node cases.
+
+    ONNX draws inputs from NumPy's global generator, which is seeded with 0 for the call and then restored.
+    """
     from onnx.backend.test.case.node import collect_testcases
 
     state = np.random.get_state()

@@ -1,4 +1,4 @@
-"""Nodes of ONNX's operators on boxes: suppression, and regions of feature maps."""
+"""Nodes of ONNX's operators on boxes: RoiAlign and NonMaxSuppression."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ def roi_align(
     sampling_ratio: int = 0,
     spatial_scale: float = 1.0,
 ) -> Outputs:
-    """Put a node of RoiAlign to RoIAlign; of the two modes it has the mean."""
+    """Return the outputs of a RoiAlign node, computed by RoIAlign, which has the mode "avg" only."""
     if mode != "avg":
         raise SkipCase(f"option mode={mode!r}")
     aligned = coordinate_transformation_mode == "half_pixel"
@@ -39,9 +39,10 @@ def non_max_suppression(
     *,
     center_point_box: int = 0,
 ) -> Outputs:
-    """Put a node of NonMaxSuppression to nms, class after class.
+    """Return the outputs of a NonMaxSuppression node, computed by nms for each class of each image.
 
-    Its boxes are y, x of any two opposite corners, or x, y of the centre and the size.
+    The node's boxes are (y, x) of two opposite corners, or, with `center_point_box`, (x, y) of the centre and the
+    size. The output is (n, 3): the indices of image, class and box.
     """
     count, threshold = (int(_scalar(max_output_boxes_per_class, 0)), _scalar(iou_threshold, 0.0))
     first, second = boxes[..., :2], boxes[..., 2:]

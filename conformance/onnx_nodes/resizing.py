@@ -17,7 +17,7 @@ HALF_PIXEL = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
 
 @dataclass(frozen=True)
 class ResizeGeometry:
-    """The rows and columns before and after, and the scales that say where an output pixel stands in the input."""
+    """The sizes (height, width) `before` and `after` resizing, and the scales that map output to input pixels."""
 
     before: tuple[int, int]
     after: tuple[int, int]
@@ -25,11 +25,11 @@ class ResizeGeometry:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the sizes after are the scales' multiples of those before, not rounded."""
+        """Whether scale times size is the new size without rounding, along both axes."""
         return all(scale * old == new for old, new, scale in zip(self.before, self.after, self.scales, strict=True))
 
     def layer(self, kind: str, align_corners: bool = False, antialias: bool = False) -> Upsample:
-        """Return the layer that makes these sizes."""
+        """Return the layer for this geometry: by size if it is exact, else by scales."""
         scale, size = (None, self.after) if self.is_exact else (self.scales, None)
         return Upsample(scale, size, kind, align_corners, antialias)
 
@@ -50,7 +50,10 @@ def resize(
     mode: str = "nearest",
     nearest_mode: str = "round_prefer_floor",
 ) -> Outputs:
-    """Put a node of Resize to Upsample; `roi` and `extrapolation_value` are for tf_crop_and_resize alone."""
+    """Return the outputs of a Resize node, computed by Upsample; raise SkipCase for options that we do not have.
+
+    `roi` and `extrapolation_value` are used by tf_crop_and_resize only, which we do not have.
+    """
     view = image_view(x)
     geometry = _geometry(x, scales, sizes, axes, keep_aspect_ratio_policy)
     if mode == "nearest":
@@ -75,16 +78,16 @@ def resize(
 
 
 def upsample(x: Tensor, scales: Tensor, *, mode: str = "nearest") -> Outputs:
-    """Put a node of Upsample, which Resize replaced, to Upsample."""
+    """Return the outputs of an Upsample node (an older operator than Resize), computed by Upsample."""
     if mode != "nearest":
         raise SkipCase("coordinate_transformation_mode asymmetric")
     return resize(x, None, scales, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
 
 
 def _check_kernel(geometry: ResizeGeometry, align: bool, mode: str, antialias: bool, cubic_coeff_a: float) -> None:
-    """Raise SkipCase unless the kernel of Upsample with antialias weighs the rows of the image as the node does.
+    """Raise SkipCase unless the kernel of Upsample with antialias is that of the node.
 
-    It grows where the image shrinks; elsewhere it is the kernel that exclude_outside=1 asks for.
+    The kernel is wider for a smaller output. For a larger output it is the kernel of exclude_outside=1.
     """
     option = "antialias=1" if antialias else "exclude_outside=1"
     if align:
@@ -96,10 +99,10 @@ def _check_kernel(geometry: ResizeGeometry, align: bool, mode: str, antialias: b
 
 
 def _resize_nearest(image: Tensor, geometry: ResizeGeometry, coordinates: str, rounding: str) -> Tensor:
-    """Resize to the nearest pixel.
+    """Return the image resized to nearest pixels; raise SkipCase for a rounding that we do not have.
 
-    "nearest-exact" reads pixel floor((i + 1/2) / s), which rounds (i + 1/2) / s - 1/2 half up. round_prefer_floor is
-    half down: the same from the other end, so that the image is turned round before and after.
+    "nearest-exact" reads pixel floor((i + 1/2) / s), which rounds (i + 1/2) / s - 1/2 with halves up.
+    round_prefer_floor rounds halves down, which is the same for the flipped image: it is flipped before and after.
     """
     if coordinates == "asymmetric" and rounding == "floor":
         return forward(geometry.layer("nearest"), image)[0]
@@ -120,10 +123,13 @@ def _resize_nearest(image: Tensor, geometry: ResizeGeometry, coordinates: str, r
 def _geometry(
     x: Tensor, scales: Tensor | None, sizes: Tensor | None, axes: Sequence[int] | None, policy: str
 ) -> ResizeGeometry:
-    """Return the sizes that a node asks for, in the order (height, width); rows are one pixel high."""
+    """Return the geometry (height, width) for the attributes of a node; (N, C, L) are images of one row.
+
+    Raises SkipCase if the number of images or channels changes.
+    """
     node_axes = [axis % x.dim() for axis in (range(x.dim()) if axes is None else axes)]
     factors, after = [1.0] * x.dim(), list(x.shape)
-    if scales is not None and scales.numel():  # left empty in old models
+    if scales is not None and scales.numel():  # empty in old models that have sizes
         for axis, factor in zip(node_axes, scales.tolist(), strict=True):
             factors[axis], after[axis] = factor, math.floor(x.shape[axis] * factor)
     elif sizes is not None:

@@ -1,4 +1,4 @@
-"""Nodes of ONNX's products and sums, and of what only moves values."""
+"""Nodes of ONNX's products and sums, and of operators that only move values."""
 
 import math
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ def gemm(
     transA: int = 0,  # noqa: N803 - ONNX's name
     transB: int = 0,  # noqa: N803
 ) -> Outputs:
-    """Put a node of Gemm, y = alpha A B + beta C, to Dense with the weight alpha Bᵀ.
+    """Return the outputs of a Gemm node, y = alpha A B + beta C, computed by Dense with the weight alpha Bᵀ.
 
-    C is the bias where it is the same in all rows; else Add adds it.
+    beta C is the bias if all its rows are equal; otherwise Add adds it.
     """
     x, weight = a.t() if transA else a, alpha * (b if transB else b.t())
     units = len(weight)
@@ -41,35 +41,38 @@ def gemm(
 
 
 def gemm_before_7(a: Tensor, b: Tensor, c: Tensor, *, broadcast: int = 0, **further_attributes: Any) -> Outputs:
-    """Put a node of Gemm from before version 7, where C repeated only if told."""
+    """Return the outputs of a Gemm node of a version before 7, in which C is broadcast only if `broadcast` is 1."""
     return gemm(a, b, c, **further_attributes)
 
 
 def matmul(a: Tensor, b: Tensor) -> Outputs:
-    """Put a node of MatMul to Dense: B is its weight, transposed, or a single row."""
+    """Return the outputs of a MatMul node, computed by Dense with the weight Bᵀ (one row for a vector B)."""
     if b.dim() > 2:
         raise SkipCase("a batch of right-hand matrices")
     weight = b.unsqueeze(0) if b.dim() == 1 else b.t()
-    rows = a.reshape(-1, a.shape[-1])  # images are no input of Dense
+    rows = a.reshape(-1, a.shape[-1])  # Dense accepts vectors only
     y = forward(Dense(len(weight), bias=False), rows, {"weight": weight})[0].reshape(*a.shape[:-1], len(weight))
     return (y.squeeze(-1) if b.dim() == 1 else y,)
 
 
 def merge(layer: Layer, *xs: Tensor) -> Outputs:
-    """Put a node of several inputs to a layer that takes them in one shape: smaller ones are repeated first."""
+    """Return the outputs of a node with several inputs, which are broadcast to one shape for `layer`."""
     if len(xs) < 2:
         raise SkipCase("a single input")
     return (forward(layer, tuple(torch.broadcast_tensors(*xs)))[0],)
 
 
 def merge_before_7(layer: Layer, a: Tensor, b: Tensor, *, broadcast: int = 0, axis: int | None = None) -> Outputs:
-    """Put a node from before version 7: b repeats only if told, and then from `axis` of a on, or at its end."""
+    """Return the outputs of a node of a version before 7, in which b is broadcast along a.
+
+    The first axis of b is `axis` of a; without `axis`, the last axes of both are aligned.
+    """
     n_trailing_axes = 0 if axis is None else a.dim() - axis % max(a.dim(), 1) - b.dim()
     return merge(layer, a, b.reshape((*b.shape, *(1,) * n_trailing_axes)))
 
 
 def concat(*xs: Tensor, axis: int) -> Outputs:
-    """Put a node of Concat to Concat; for axis 0, the inputs get a batch axis before it."""
+    """Return the outputs of a Concat node, computed by Concat; for axis 0, the inputs get an additional batch axis."""
     if len(xs) < 2:
         raise SkipCase("a single input")
     merge_axis, view = batched_axis(axis, xs[0].dim())
@@ -77,15 +80,15 @@ def concat(*xs: Tensor, axis: int) -> Outputs:
 
 
 def flatten(x: Tensor, *, axis: int = 1) -> Outputs:
-    """Put a node of Flatten to Flatten: the axes before `axis` are the batch."""
+    """Return the outputs of a Flatten node, computed by Flatten; the axes before `axis` are the batch."""
     axis = axis + x.dim() if axis < 0 else axis
     return (forward(Flatten(), x.reshape(math.prod(x.shape[:axis]), *x.shape[axis:]))[0],)
 
 
 def reshape(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Outputs:
-    """Put a node of Reshape to Reshape: x gets a batch axis, so that all of its own may change.
+    """Return the outputs of a Reshape node, computed by Reshape on x with an additional batch axis.
 
-    -1 stands for what is left, 0 for the size that x has there, unless `allowzero`.
+    In `shape`, -1 is the inferred size, and 0 the size of x along this axis unless `allowzero`.
     """
     sizes = [int(size) for size in shape]
     if allowzero and 0 in sizes:
@@ -99,7 +102,7 @@ def reshape(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Outputs:
 def pad(
     x: Tensor, pads: Tensor, value: Tensor | None = None, axes: Tensor | None = None, *, mode: str = "constant"
 ) -> Outputs:
-    """Put a node of Pad to Pad2d."""
+    """Return the outputs of a Pad node, computed by Pad2d."""
     rank = x.dim()
     named_axes = range(rank) if axes is None else [int(axis) % rank for axis in axes]
     pad_values = pads.tolist()
@@ -115,7 +118,7 @@ def pad(
 
 
 def pad_by_attributes(x: Tensor, *, pads: Sequence[int], mode: str = "constant", value: float = 0.0) -> Outputs:
-    """Put a node of Pad from before version 11."""
+    """Return the outputs of a Pad node of a version before 11, whose padding is an attribute."""
     return pad(x, torch.tensor(pads), torch.tensor(value), mode=mode)
 
 

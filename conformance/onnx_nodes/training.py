@@ -1,4 +1,4 @@
-"""Nodes of ONNX's optimizers: one step, from a state that the node is given."""
+"""Nodes of ONNX's optimizers: one step from a given state."""
 
 import math
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ def adam(
     norm_coefficient: float = 0.0,
     norm_coefficient_post: float = 0.0,
 ) -> Outputs:
-    """Put a node of Adam to Adam: alpha is beta1, beta is beta2.
+    """Return the outputs of an Adam node, computed by Adam: alpha is beta1, beta is beta2.
 
-    ONNX adds epsilon before it undoes the start at 0, ours after, so that ours is epsilon / √(1 - beta^T). Step 0,
-    where ONNX undoes nothing, is our step 1 with a learning rate that does it again.
+    ONNX adds epsilon before the bias correction, we after it, so our epsilon is epsilon / √(1 - beta^T). At step 0
+    ONNX corrects no bias; this is our step 1 with a learning rate that cancels the correction.
     """
     params, grads, means, squares = _split_tensors(tensors, 4, norm_coefficient)
     count = int(step)
@@ -46,7 +46,7 @@ def adagrad(
     epsilon: float = 0.0,
     norm_coefficient: float = 0.0,
 ) -> Outputs:
-    """Put a node of Adagrad to Adagrad, with the learning rate rate / (1 + T decay_factor)."""
+    """Return the outputs of an Adagrad node, computed by Adagrad; the learning rate is rate / (1 + T decay_factor)."""
     params, grads, squares = _split_tensors(tensors, 3, norm_coefficient)
     lr = float(rate) / (1 + int(step) * decay_factor)
     Adagrad(lr, epsilon).update(params, grads, {"square_sum": squares}, lr)
@@ -56,9 +56,9 @@ def adagrad(
 def momentum(
     rate: Tensor, step: Tensor, *tensors: Tensor, alpha: float, beta: float, mode: str, norm_coefficient: float
 ) -> Outputs:
-    """Put a node of Momentum to Momentum, or to Nesterov in the mode of that name; alpha is the momentum.
+    """Return the outputs of a Momentum node, computed by Momentum, or by Nesterov in the mode "nesterov".
 
-    From step 1 on, beta weakens the gradient, which ours does not do.
+    alpha is the momentum. From step 1 on, ONNX multiplies the gradient by beta, which must be 1 for our optimizers.
     """
     params, grads, velocity = _split_tensors(tensors, 3, norm_coefficient)
     if int(step) > 0 and beta != 1:
@@ -69,7 +69,10 @@ def momentum(
 
 
 def _split_tensors(tensors: Sequence[Tensor], kinds: int, norm_coefficient: float) -> list[list[Tensor]]:
-    """Return copies of all parameters, all gradients, then all of each further kind; L2 adds to the gradients."""
+    """Return copies of the tensors as `kinds` lists: parameters, gradients, then each kind of state.
+
+    The gradients include that of the L2 penalty `norm_coefficient`.
+    """
     n = len(tensors) // kinds
     groups = [[tensor.clone() for tensor in tensors[k * n : (k + 1) * n]] for k in range(kinds)]
     L2(norm_coefficient).add_gradient(groups[0], groups[1], 1)

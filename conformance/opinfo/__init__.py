@@ -1,8 +1,8 @@
-"""PyTorch's own sample inputs for its operators, put to our layers and losses.
+"""PyTorch's sample inputs for its operators, run on our layers and losses.
 
-PyTorch tests its operators on these samples (`torch.testing._internal`); nobody here chose them. Each is run forward
-and backward, in float64 and float32, by PyTorch under its automatic differentiation and by us. Weights of losses that
-PyTorch draws below 0 are taken as |weight| by both.
+PyTorch tests its operators on these samples (`torch.testing._internal`). Each is run forward and backward, in float64
+and float32, by PyTorch with automatic differentiation and by us. Where PyTorch draws weights of losses below 0, both
+receive |weight|.
 """
 
 from collections.abc import Iterator
@@ -48,9 +48,9 @@ OPERATORS: tuple[Operator, ...] = (
 
 
 def cases() -> Iterator[Case]:
-    """Yield every sample of every operator of the table, in both dtypes.
+    """Yield every sample of every operator in OPERATORS, in both dtypes.
 
-    Raises PellucidError where the installed PyTorch has no such operator.
+    Raises PellucidError if the installed PyTorch has no samples of an operator.
     """
     from torch.testing._internal.common_methods_invocations import op_db
 

@@ -29,46 +29,46 @@ from pellucid.layers.softmax import SoftmaxCache
 
 
 def adapter_of(layer: Layer) -> Callable[[Callable[[], Tensor], Tensor], Trial]:
-    """Return what puts a sample without options to `layer`, which takes any shape."""
+    """Return the adapter of an operator without options; `layer` accepts any shape."""
     return lambda reference, x: layer_trial(layer, {}, x, reference)
 
 
 def leaky_relu(reference: Callable[[], Tensor], x: Tensor, negative_slope: float = 0.01) -> Trial:
-    """Put a sample of leaky_relu to LeakyReLU."""
+    """Return the trial of LeakyReLU on a sample of leaky_relu."""
     return layer_trial(LeakyReLU(negative_slope), {}, x, reference)
 
 
 def rrelu(
     reference: Callable[[], Tensor], x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
 ) -> Trial:
-    """Put a sample of rrelu in evaluation, which is leaky_relu with the mean of its slopes, to LeakyReLU."""
+    """Return the trial of LeakyReLU on a sample of rrelu in evaluation mode, whose slope is (lower + upper) / 2."""
     if training:
         raise SkipCase("slopes drawn in training")
     return leaky_relu(reference, x, (lower + upper) / 2)
 
 
 def celu(reference: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
-    """Put a sample of celu, α (exp(x / α) - 1) below 0, which is elu for α = 1, to ELU."""
+    """Return the trial of ELU on a sample of celu, α (exp(x / α) - 1) below 0, which equals elu for α = 1."""
     if alpha != 1:
         raise SkipCase("option alpha")
     return elu(reference, x)
 
 
 def elu(reference: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
-    """Put a sample of elu to ELU."""
+    """Return the trial of ELU on a sample of elu."""
     return layer_trial(ELU(alpha), {}, x, reference)
 
 
 def gelu(reference: Callable[[], Tensor], x: Tensor, approximate: str = "none") -> Trial:
-    """Put a sample of gelu to GELU."""
+    """Return the trial of GELU on a sample of gelu."""
     return layer_trial(GELU(approximate), {}, x, reference)
 
 
 def softmax_along(kind: type[Softmax] | type[LogSoftmax], sign: View = AS_IS) -> Callable[..., Trial]:
-    """Return what puts a sample of softmax, log_softmax or softmin to a layer of ours, `sign` applied first.
+    """Return the adapter of softmax, log_softmax or softmin; `sign` is applied to the input first.
 
-    Our axis 0 is the batch: where theirs is the one, a batch axis comes before it. With a `dtype`, both compute in
-    that one, and the gradient is that of x in its own.
+    Axis 0 of our layer is the batch, so a batch axis is added for a sample along axis 0. With a `dtype`, both compute
+    in it, and dx has the dtype of x.
     """
 
     def adapt(reference: Callable[[], Tensor], x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Trial:
@@ -87,7 +87,7 @@ def softmax_along(kind: type[Softmax] | type[LogSoftmax], sign: View = AS_IS) ->
 
 
 def safe_softmax(reference: Callable[[], Tensor], x: Tensor, dim: int) -> Trial:
-    """Put a sample of _safe_softmax, which is softmax save for rows of nothing but -infinity, to Softmax."""
+    """Return the trial of Softmax on a sample of _safe_softmax, which differs in rows of -infinity only."""
     if bool((x == -torch.inf).all(dim).any()):
         raise SkipCase("zeros for a row of -infinity")
     return softmax_along(Softmax)(reference, x, dim)
@@ -96,9 +96,9 @@ def safe_softmax(reference: Callable[[], Tensor], x: Tensor, dim: int) -> Trial:
 def softmax_backward(
     reference: Callable[[], Tensor], dy: Tensor, y: Tensor, dim: int, input_dtype: torch.dtype
 ) -> Trial:
-    """Put a sample of softmax's own backward pass to that of Softmax.
+    """Return the trial of Softmax.backward on a sample of _softmax_backward_data.
 
-    It is linear in dy and its matrix diag(y) - y yᵀ symmetric, so its gradient is the same function again.
+    The function is linear in dy with the symmetric matrix diag(y) - y yᵀ, so its gradient is the same function.
     """
     axis = dim % dy.dim()
     view = UNBATCHED if axis == 0 else AS_IS

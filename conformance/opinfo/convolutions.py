@@ -1,4 +1,4 @@
-"""Samples of PyTorch's convolutions; those over one axis run on images of one row."""
+"""Samples of PyTorch's convolutions; 1-D convolutions run on images of one row."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +24,7 @@ def conv(
     *,
     axes: int,
 ) -> Trial:
-    """Put a sample of a convolution over one or two `axes` to Conv2d."""
+    """Return the trial of Conv2d on a sample of a convolution over one or two `axes`."""
     layer = Conv2d(
         len(weight),
         image_option(tuple(weight.shape[2:]), axes, 1),
@@ -50,7 +50,7 @@ def conv_transpose(
     *,
     axes: int,
 ) -> Trial:
-    """Put a sample of a transposed convolution over one or two `axes` to ConvTranspose2d."""
+    """Return the trial of ConvTranspose2d on a sample of a transposed convolution over one or two `axes`."""
     layer = ConvTranspose2d(
         groups * weight.shape[1],
         image_option(tuple(weight.shape[2:]), axes, 1),
@@ -67,7 +67,7 @@ def conv_transpose(
 def conv_trial(
     reference: Callable[[], Tensor], layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int
 ) -> Trial:
-    """Return the trial of a convolution whose input and weight are over `axes`."""
+    """Return the trial of `layer` for an input and a weight with one or two spatial `axes`."""
     view, kernel = spatial_view(x, axes), ONE_ROW if axes == 1 else AS_IS
     parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
 

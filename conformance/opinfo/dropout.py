@@ -1,4 +1,4 @@
-"""Samples of PyTorch's dropout, which draws from numbers of its own."""
+"""Samples of PyTorch's dropout, whose masks differ from ours."""
 
 import math
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from conformance.trial import ForwardPass, Trial, layer_trial
 from pellucid.layers import Dropout, Mode
 from pellucid.layers.dropout import DropoutCache
 
-N_DRAWS = 200  # so that at a rate of 1/2 no entry fails to be kept, and to be dropped, at some time
-MAX_SHARE_DEVIATIONS = 5  # standard deviations that the share kept over all draws may be off
+N_DRAWS = 200  # enough for every entry to be both kept and dropped in some draw at a rate of 1/2
+MAX_SHARE_DEVIATIONS = 5  # largest error of the fraction of kept entries, in standard deviations
 MAX_COVARIANCE_DEVIATIONS = (
-    6  # standard deviations that the covariance of two entries may be off 0; there are many pairs
+    6  # largest covariance of two entries, in standard deviations; more than 5, for there are many pairs
 )
 
 
 def dropout_adapter(channels: bool) -> Callable[..., Trial]:
-    """Return what puts a sample of dropout, or of dropout2d or dropout3d, to Dropout."""
+    """Return the adapter of dropout, or with `channels` that of dropout2d and dropout3d."""
 
     def adapt(reference: Callable[[], Tensor], x: Tensor, p: float = 0.5, training: bool = True) -> Trial:
         if p == 1:
@@ -35,12 +35,12 @@ def dropout_adapter(channels: bool) -> Callable[..., Trial]:
 
 
 def matching_pass(layer: Dropout, x: Tensor, reference: Tensor) -> ForwardPass:
-    """Return our training pass, put together from the draws in which an entry fared as in `reference`.
+    """Return a training pass of ours with the mask of `reference`, PyTorch's output.
 
-    The two draw differently, so ours is repeated: each entry of y, and of dx, is that of the first draw which kept
-    the entry if theirs is not 0 there, or dropped it if theirs is 0. Raises Mismatch where no draw did, where an
-    entry of x is itself 0 and does not show what became of it, and where what is kept is not as `check_draws` asks.
-    PyTorch's samples drop at a rate of 1/2, where a mask looks like its inverse, so half the rate is drawn too.
+    The masks differ, so our pass is repeated. Each entry of y and dx is taken from the first draw that keeps or drops
+    this entry as `reference` does (a dropped entry is 0). Raises Mismatch if there is no such draw, if an entry of x
+    is 0, or if `check_draws` raises it. PyTorch's samples have a rate of 1/2, at which an inverted mask would not be
+    noticed, so the draws are also checked at half the rate.
     """
     if not bool((x != 0).all()):
         raise Mismatch("an entry of x is 0 and cannot show whether it was dropped")
@@ -60,21 +60,21 @@ def matching_pass(layer: Dropout, x: Tensor, reference: Tensor) -> ForwardPass:
 
 
 def training_passes(layer: Dropout, x: Tensor) -> list[tuple[Tensor, DropoutCache]]:
-    """Return DRAWS training passes of the layer."""
+    """Return (y, cache) of N_DRAWS training passes of the layer."""
     mode = Mode(train=True, rng=torch.Generator().manual_seed(0))
     return [layer.forward({}, x, mode) for _ in range(N_DRAWS)]
 
 
 def check_draws(layer: Dropout, passes: list[tuple[Tensor, DropoutCache]]) -> Tensor:
-    """Return which entries each pass kept, (DRAWS, ...), of an x without zeros.
+    """Return the masks of the entries that each pass kept, (N_DRAWS, ...), for an x without zeros.
 
-    Raises Mismatch unless a channel passes whole or not at all, where the layer drops channels; unless the share
-    kept over all draws is 1 - rate; and unless each entry, or channel, is drawn apart from every other.
+    Raises Mismatch if a layer that drops channels keeps a part of one, if the fraction kept over all draws is not
+    1 - rate, or if entries (or channels) are not drawn independently.
     """
     kept_masks = torch.stack([y != 0 for y, _ in passes])
-    kept_units = kept_masks.reshape(N_DRAWS, -1).double()  # (DRAWS, entries)
+    kept_units = kept_masks.reshape(N_DRAWS, -1).double()  # (N_DRAWS, entries)
     if layer.channels:
-        channels = kept_masks.flatten(3)  # (DRAWS, N, C, pixels)
+        channels = kept_masks.flatten(3)  # (N_DRAWS, N, C, pixels)
         if bool((channels.any(3) != channels.all(3)).any()):
             raise Mismatch("a channel passes in part")
         kept_units = channels.any(3).flatten(1).double()
@@ -90,7 +90,7 @@ def check_draws(layer: Dropout, passes: list[tuple[Tensor, DropoutCache]]) -> Te
 
 
 def dropout_backward(reference: Callable[[], Tensor], dy: Tensor, mask: Tensor, scale: float) -> Trial:
-    """Put a sample of dropout's own backward pass, linear in dy, to that of Dropout."""
+    """Return the trial of Dropout.backward, which is linear in dy, on a sample of native_dropout_backward."""
     cache = DropoutCache(mask, dy.new_tensor(scale))
 
     def dropout_dx(dy: Tensor) -> Tensor:

@@ -46,9 +46,9 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     options: Any = None,
 ) -> Trial:
-    """Put a sample of linear_cross_entropy to SoftmaxCrossEntropy of what Dense puts out.
+    """Return the trial of Dense followed by SoftmaxCrossEntropy on a sample of linear_cross_entropy.
 
-    The linear weight is (C, ..., features), so that y is (N, C, ...); `options` say by what parts theirs computes.
+    The linear weight is (C, ..., features), so y is (N, C, ...). `options` are PyTorch's chunks, which we ignore.
     """
     view = AS_IS if x.dim() > 1 else UNBATCHED
     parameters = {"weight": linear_weight} | ({} if linear_bias is None else {"bias": linear_bias})

@@ -1,4 +1,4 @@
-"""Samples of PyTorch's operators that make one tensor of several."""
+"""Samples of PyTorch's operators that combine several tensors into one."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,9 +14,9 @@ from pellucid.layers import Add, Concat, Layer, Mode, Multiply
 def merge_trial(
     layer: Layer, xs: Sequence[Tensor], reference: Callable[[], Tensor], lifts: Sequence[Callable[[Tensor], Tensor]]
 ) -> Trial:
-    """Return the trial of a merge of `xs`, each lifted by its own of `lifts`: new axes of size 1, repeated or not.
+    """Return the trial of a merge of `xs`; each of `lifts` adds axes to its input and may expand them.
 
-    What comes back for an input is summed over the repeated axes. The result has the shape of theirs.
+    The gradient of an input is summed over its expanded axes. Our output is reshaped to the shape of PyTorch's.
     """
 
     def forward() -> ForwardPass:
@@ -34,14 +34,14 @@ def merge_trial(
 
 
 def sum_repeated(dx: Tensor, x: Tensor) -> Tensor:
-    """Undo the repetition of x in the gradient: sum over it. New axes of size 1 may stand anywhere."""
+    """Return dx summed over the axes along which x was expanded, in x's shape; axes of size 1 may be anywhere."""
     if dx.numel() == x.numel():
         return dx.reshape(x.shape)
     return dx.sum_to_size((1,) * (dx.dim() - x.dim()) + x.shape).reshape(x.shape)
 
 
 def add(reference: Callable[[], Tensor], x: Tensor, other: Tensor, alpha: float = 1) -> Trial:
-    """Put a sample of add to Add, which takes one shape: a smaller input is repeated first."""
+    """Return the trial of Add on a sample of add; the inputs are broadcast to one shape before the layer."""
     if alpha != 1:
         raise SkipCase("option alpha")
     shape = (1, *torch.broadcast_shapes(x.shape, other.shape))
@@ -49,13 +49,13 @@ def add(reference: Callable[[], Tensor], x: Tensor, other: Tensor, alpha: float 
 
 
 def mul(reference: Callable[[], Tensor], x: Tensor, other: Tensor) -> Trial:
-    """Put a sample of mul to Multiply, which repeats axes of size 1 itself."""
+    """Return the trial of Multiply, which broadcasts axes of size 1, on a sample of mul."""
     axes = max(x.dim(), other.dim()) + 1
     return merge_trial(Multiply(), (x, other), reference, (lambda x: x[(None,) * (axes - x.dim())],) * 2)
 
 
 def cat(reference: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> Trial:
-    """Put a sample of cat to Concat, whose axis 0 is the batch: where theirs is the one, another comes before it."""
+    """Return the trial of Concat on a sample of cat; for axis 0, the inputs get an additional batch axis."""
     if len({x.dim() for x in xs}) > 1:
         raise SkipCase("an empty tensor of another number of axes")
     return concat_trial(reference, xs, lambda x: x, dim)
@@ -64,34 +64,34 @@ def cat(reference: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> 
 def concat_trial(
     reference: Callable[[], Tensor], xs: Sequence[Tensor], lift: Callable[[Tensor], Tensor], dim: int = 0
 ) -> Trial:
-    """Put `xs`, each with the axes that `lift` adds, to Concat along axis `dim` of what it returns."""
+    """Return the trial of Concat on `lift(x)` for x in `xs`, along axis `dim` of these tensors."""
     axis = dim % lift(xs[0]).dim()
     batched = lift if axis else (lambda x: lift(x).unsqueeze(0))
     return merge_trial(Concat(axis or 1), tuple(xs), reference, (batched,) * len(xs))
 
 
 def stack(reference: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> Trial:
-    """Put a sample of stack to Concat, along the new axis."""
+    """Return the trial of Concat on a sample of stack, along a new axis."""
     return concat_trial(reference, xs, lambda x: x.unsqueeze(dim), dim)
 
 
 def hstack(reference: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
-    """Put a sample of hstack, which is along axis 1, or 0 for rows, to Concat."""
+    """Return the trial of Concat on a sample of hstack, along axis 1, or axis 0 for vectors."""
     return concat_trial(reference, xs, torch.atleast_1d, min(xs[0].dim() - 1, 1))
 
 
 def vstack(reference: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
-    """Put a sample of vstack to Concat."""
+    """Return the trial of Concat on a sample of vstack."""
     return concat_trial(reference, xs, torch.atleast_2d, 0)
 
 
 def dstack(reference: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
-    """Put a sample of dstack to Concat."""
+    """Return the trial of Concat on a sample of dstack."""
     return concat_trial(reference, xs, torch.atleast_3d, 2)
 
 
 def column_stack(reference: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
-    """Put a sample of column_stack, for which a row is a column, to Concat."""
+    """Return the trial of Concat on a sample of column_stack, for which a vector is a column."""
     return concat_trial(reference, xs, lambda x: x if x.dim() > 1 else x.reshape(-1, 1), 1)
 
 

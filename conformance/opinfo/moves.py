@@ -14,12 +14,12 @@ from pellucid.layers import Layer
 
 
 def permute(reference: Callable[[], Tensor], x: Tensor, dims: Sequence[int]) -> Trial:
-    """Put a sample of permute to Permute."""
+    """Return the trial of Permute on a sample of permute."""
     return operator_trial(operators.Permute(tuple(axis % x.dim() for axis in dims)), (x,), reference)
 
 
 def axis_adapter(make: Callable[..., Layer]) -> Callable[..., Trial]:
-    """Return the adapter of an operator along one axis, with further hyperparameters."""
+    """Return the adapter of an operator along one axis; `make` takes the axis and the sample's other arguments."""
 
     def adapt(reference: Callable[[], Tensor], x: Tensor, dim: int, *options: Any, dtype: Any = None) -> Trial:
         if not x.dim() or dtype is not None:
@@ -30,25 +30,25 @@ def axis_adapter(make: Callable[..., Layer]) -> Callable[..., Trial]:
 
 
 def index_select(reference: Callable[[], Tensor], x: Tensor, dim: int, indices: Tensor) -> Trial:
-    """Put a sample of index_select to Index."""
+    """Return the trial of Index on a sample of index_select."""
     if not x.dim() or not indices.dim():
         raise SkipCase("a tensor without axes")
     return operator_trial(operators.Index(dim % x.dim()), (x, indices), reference)
 
 
 def repeat(reference: Callable[[], Tensor], x: Tensor, counts: Sequence[int]) -> Trial:
-    """Put a sample of repeat or tile to Repeat."""
+    """Return the trial of Repeat on a sample of repeat or tile."""
     counts = (1,) * (x.dim() - len(counts)) + tuple(counts)
     return operator_trial(operators.Repeat(counts), (x,), reference)
 
 
 def flip(reference: Callable[[], Tensor], x: Tensor, dims: Any) -> Trial:
-    """Put a sample of flip to Reverse."""
+    """Return the trial of Reverse on a sample of flip."""
     return operator_trial(operators.Reverse(axes_of(x, dims) if dims else ()), (x,), reference)
 
 
 def roll(reference: Callable[[], Tensor], x: Tensor, shifts: Any, dims: Any = None) -> Trial:
-    """Put a sample of roll to Roll."""
+    """Return the trial of Roll on a sample of roll."""
     if dims is None:
         raise SkipCase("a roll of the flattened tensor")
     shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
@@ -56,12 +56,12 @@ def roll(reference: Callable[[], Tensor], x: Tensor, shifts: Any, dims: Any = No
 
 
 def to_shape(reference: Callable[[], Tensor], x: Tensor, shape: Sequence[int]) -> Trial:
-    """Put a sample of reshape to ToShape."""
+    """Return the trial of ToShape on a sample of reshape."""
     return operator_trial(operators.ToShape(tuple(shape)), (x,), reference)
 
 
 def expand(reference: Callable[[], Tensor], x: Tensor, *sizes: Any) -> Trial:
-    """Put a sample of expand to Expand."""
+    """Return the trial of Expand on a sample of expand."""
     shape = tuple(sizes[0] if isinstance(sizes[0], Sequence) else sizes)
     if 0 in shape:
         raise SkipCase("an axis of size 0, which means the number of examples")
@@ -71,12 +71,12 @@ def expand(reference: Callable[[], Tensor], x: Tensor, *sizes: Any) -> Trial:
 def pad(
     reference: Callable[[], Tensor], x: Tensor, padding: Sequence[int], mode: str = "constant", value: Any = 0.0
 ) -> Trial:
-    """Put a sample of pad with a constant to Pad."""
+    """Return the trial of Pad on a sample of pad in the mode "constant"."""
     return operator_trial(operators.Pad(tuple(padding), value or 0.0), (x,), reference)
 
 
 def join_adapter(make: Callable[[int], Layer], n_new_axes: int) -> Callable[..., Trial]:
-    """Return the adapter of an operator that joins tensors along an axis; the result has `n_new_axes` more axes."""
+    """Return the adapter of an operator that joins tensors along an axis and adds `n_new_axes` axes."""
 
     def adapt(reference: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> Trial:
         if len({x.dim() for x in xs}) > 1:
@@ -89,12 +89,12 @@ def join_adapter(make: Callable[[int], Layer], n_new_axes: int) -> Callable[...,
 def slice_scatter(
     reference: Callable[[], Tensor], x: Tensor, replacement: Tensor, dim: int, *slice_arguments: int
 ) -> Trial:
-    """Put a sample of slice_scatter to ReplaceSlice."""
+    """Return the trial of ReplaceSlice on a sample of slice_scatter."""
     return operator_trial(operators.ReplaceSlice(dim % x.dim(), *slice_arguments), (x, replacement), reference)
 
 
 def select_scatter(reference: Callable[[], Tensor], x: Tensor, replacement: Tensor, dim: int, index: int) -> Trial:
-    """Put a sample of select_scatter to ReplaceSelected."""
+    """Return the trial of ReplaceSelected on a sample of select_scatter."""
     return operator_trial(operators.ReplaceSelected(dim % x.dim(), index), (x, replacement), reference)
 
 

@@ -13,7 +13,7 @@ from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, Loc
 
 
 def with_constants(trial: Trial, names: Sequence[str]) -> Trial:
-    """Return the trial with the named tensors as constants, for which no gradients are compared."""
+    """Return the trial without comparison of the gradients of the tensors `names`."""
 
     def forward() -> ForwardPass:
         outputs, backward = trial.forward()
@@ -31,7 +31,7 @@ def norm_trial(
     reference: Callable[[], Tensor],
     view: View = AS_IS,
 ) -> Trial:
-    """Return the trial of a norm; a `weight` or `bias` that the sample has not is ones or zeros of `shape`."""
+    """Return the trial of a norm; a missing `weight` is ones and a missing `bias` zeros of `shape`."""
     sample_params = {"weight": weight, "bias": bias}
     params = {
         "weight": x.new_ones(tuple(shape)) if weight is None else weight,
@@ -42,7 +42,7 @@ def norm_trial(
 
 
 def skip_negative(**values: float) -> None:
-    """Skip the case if a value is negative: our layers refuse those."""
+    """Raise SkipCase if a value is negative, which our layers refuse."""
     for name, value in values.items():
         if value < 0:
             raise SkipCase(f"{name} below 0")
@@ -59,9 +59,9 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Trial:
-    """Put a sample of batch_norm to BatchNorm; in training the running statistics are further outputs.
+    """Return the trial of BatchNorm on a sample of batch_norm; running statistics are compared as outputs too.
 
-    PyTorch writes into the sample's own, which are put back before each call.
+    PyTorch updates the sample's running statistics in place, so they are restored before each call.
     """
     skip_negative(eps=eps)
     if training:
@@ -80,12 +80,12 @@ def batch_norm(
         "bias": x.new_zeros(channels) if bias is None else bias,
     }
     sample_params = {"weight": weight, "bias": bias}
-    layer = BatchNorm(momentum if training else 0.1, eps)  # in evaluation the momentum plays no part
+    layer = BatchNorm(momentum if training else 0.1, eps)  # not used in evaluation mode
 
     def reference_outputs() -> tuple[Tensor, ...]:
         for tensor, value in zip(
             running_statistics, initial_statistics, strict=False
-        ):  # nothing is held where PyTorch keeps no statistics
+        ):  # not strict: `running_statistics` is empty if the sample has none
             tensor.copy_(value)
         return (reference(), *(tensor.clone() for tensor in running_statistics))
 
@@ -115,19 +115,19 @@ def native_batch_norm(
     running_var: Tensor | None,
     *options: Any,
 ) -> Trial:
-    """Put a sample of native_batch_norm, which also returns the batch's own statistics, to BatchNorm."""
+    """Return the trial of BatchNorm on a sample of native_batch_norm, of which only the first output is compared."""
     return batch_norm(lambda: reference()[0], x, running_mean, running_var, weight, bias, *options)
 
 
 def batch_norm_with_update(reference: Callable[[], tuple[Tensor, ...]], x: Tensor, *arguments: Any) -> Trial:
-    """Put a sample of _batch_norm_with_update, which is always in training, to BatchNorm."""
+    """Return the trial of BatchNorm on a sample of _batch_norm_with_update, which is always in training mode."""
     *tensors, momentum, eps = arguments
     weight, bias, running_mean, running_var = tensors
     return native_batch_norm(reference, x, weight, bias, running_mean, running_var, True, momentum, eps)
 
 
 def native_batch_norm_legit(reference: Callable[[], tuple[Tensor, ...]], x: Tensor, *arguments: Any) -> Trial:
-    """Put a sample of _native_batch_norm_legit, which leaves out statistics that it does not keep, to BatchNorm."""
+    """Return the trial of BatchNorm on a sample of _native_batch_norm_legit, in which statistics may be omitted."""
     weight, bias, *statistics, training, momentum, eps = arguments
     mean, var = statistics or (None, None)
     return native_batch_norm(reference, x, weight, bias, mean, var, training, momentum, eps)
@@ -141,7 +141,7 @@ def group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Trial:
-    """Put a sample of group_norm to GroupNorm."""
+    """Return the trial of GroupNorm on a sample of group_norm."""
     skip_negative(eps=eps)
     return norm_trial(GroupNorm(num_groups, eps), x.shape[1:2], x, weight, bias, reference)
 
@@ -157,7 +157,7 @@ def native_group_norm(
     groups: int,
     eps: float,
 ) -> Trial:
-    """Put a sample of native_group_norm to GroupNorm."""
+    """Return the trial of GroupNorm on a sample of native_group_norm."""
     return group_norm(lambda: reference()[0], x, groups, weight, bias, eps)
 
 
@@ -172,9 +172,9 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Trial:
-    """Put a sample of instance_norm to InstanceNorm2d.
+    """Return the trial of InstanceNorm2d, which has no running statistics, on a sample of instance_norm.
 
-    We keep no running statistics; with the input's own, the result does not depend on them or the momentum.
+    With `use_input_stats`, the output depends neither on running statistics nor on the momentum.
     """
     skip_negative(eps=eps)
     if not use_input_stats:
@@ -191,7 +191,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Trial:
-    """Put a sample of layer_norm to LayerNorm."""
+    """Return the trial of LayerNorm on a sample of layer_norm."""
     skip_negative(eps=eps)
     view = AS_IS if x.dim() > len(normalized_shape) else UNBATCHED
     layer = LayerNorm(tuple(normalized_shape), eps)
@@ -199,14 +199,14 @@ def layer_norm(
 
 
 def native_layer_norm(reference: Callable[[], tuple[Tensor, ...]], x: Tensor, *args: Any) -> Trial:
-    """Put a sample of native_layer_norm to LayerNorm."""
+    """Return the trial of LayerNorm on a sample of native_layer_norm."""
     return layer_norm(lambda: reference()[0], x, *args)
 
 
 def local_response_norm(
     reference: Callable[[], Tensor], x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Trial:
-    """Put a sample of local_response_norm to LocalResponseNorm."""
+    """Return the trial of LocalResponseNorm on a sample of local_response_norm."""
     view = AS_IS if x.dim() == 4 else ONE_ROW
     return layer_trial(LocalResponseNorm(size, alpha, beta, k), {}, x, reference, view=view)
 

@@ -1,4 +1,4 @@
-"""One operator of PyTorch's OpInfo database, and how its sample inputs are put to a layer or loss of ours."""
+"""One operator of PyTorch's OpInfo database, and its adapter to a layer or loss of ours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from conformance.trial import Trial
 class Operator:
     """An entry of `torch.testing._internal.common_methods_invocations.op_db`.
 
-    `adapt(reference, input, *args, **kwargs)` takes one sample as the operator itself would, and `reference`, which
-    runs the operator on it and returns its result; it returns the trial, or raises SkipCase with the option's name.
-    `subject` is our class. An operator that `weighs` is a loss whose option `weight` PyTorch's samples draw from
-    both sides of 0, where a weighted mean means nothing and ours takes no weight below 0: both sides get |weight|.
+    `adapt(reference, input, *args, **kwargs)` takes the arguments of one sample, and `reference`, a function that runs
+    the operator on them. It returns the trial, or raises SkipCase with the name of an option that we do not have.
+    `subject` is our class. `weighs`: the operator is a loss for which PyTorch also draws weights below 0. Our losses
+    refuse them, because a weighted mean needs weights of one sign, so both sides receive |weight|.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Operator:
         return f"{self.name}.{self.variant}" if self.variant else self.name
 
     def options(self, sample_options: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        """Return the options of a sample as both sides get them, and what of them is not as PyTorch drew it."""
+        """Return the options of a sample for both sides, and an ending of the case's name if they were changed."""
         weight = sample_options.get("weight")
         if not (self.weighs and isinstance(weight, Tensor) and bool((weight < 0).any())):
             return sample_options, ""

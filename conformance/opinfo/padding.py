@@ -14,7 +14,7 @@ from pellucid.layers import Pad2d
 def pad(
     reference: Callable[[], Tensor], x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Trial:
-    """Put a sample of pad to Pad2d: the last two axes are the image, whatever stands before them."""
+    """Return the trial of Pad2d on a sample of pad; the last two axes are the image, for any number of axes."""
     if len(pad) > 4:
         raise SkipCase("padding of three axes")
     left, right, top, bottom = (*pad, 0, 0)[:4]
@@ -28,7 +28,7 @@ def pad(
 
 
 def constant_pad_nd(reference: Callable[[], Tensor], x: Tensor, padding: Sequence[int], value: float = 0.0) -> Trial:
-    """Put a sample of constant_pad_nd to Pad2d."""
+    """Return the trial of Pad2d on a sample of constant_pad_nd."""
     return pad(reference, x, padding, "constant", value)
 
 

@@ -1,4 +1,4 @@
-"""Samples of PyTorch's pooling operators; those over one axis run on images of one row."""
+"""Samples of PyTorch's pooling operators; 1-D operators run on images of one row."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +17,7 @@ from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, MaxUnpool2d
 def max_pool(
     reference: Callable[[], Any], x: Tensor, *sizes: Any, return_indices: bool = False, axes: int, **options: Any
 ) -> Trial:
-    """Put a sample of max_pool to MaxPool2d; its switches must equal the indices where the sample asks for them."""
+    """Return the trial of MaxPool2d on a sample of max_pool; with `return_indices`, our switches are compared too."""
     layer, view = max_pool_layer(*sizes, axes=axes, **options), spatial_view(x, axes)
     if not return_indices:
         return layer_trial(layer, {}, x, reference, view=view)
@@ -33,7 +33,7 @@ def max_pool(
 def max_pool_layer(
     kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, *, axes: int
 ) -> MaxPool2d:
-    """Return the layer of PyTorch's options."""
+    """Return the MaxPool2d with PyTorch's options."""
     return MaxPool2d(
         image_option(kernel_size, axes, 1),
         image_option(stride or kernel_size, axes, 1),
@@ -46,9 +46,9 @@ def max_pool_layer(
 def max_pool_backward(
     reference: Callable[[], Tensor], x: Tensor, *sizes: Any, return_indices: bool = False, **options: Any
 ) -> Trial:
-    """Put a sample of max_pool2d's own backward pass, of a dy of ones, to that of MaxPool2d.
+    """Return the trial of MaxPool2d.backward on a sample of max_pool2d_with_indices_backward, with a dy of ones.
 
-    The result depends on x by the places of the maxima alone, so that its own gradient is 0.
+    The result depends on x only by the positions of the maxima, so its gradient with respect to x is 0.
     """
     layer, view = max_pool_layer(*sizes, axes=2, **options), image_view(x)
 
@@ -71,7 +71,7 @@ def max_unpool(
     *,
     axes: int,
 ) -> Trial:
-    """Put a sample of max_unpool over one or two `axes` to MaxUnpool2d."""
+    """Return the trial of MaxUnpool2d on a sample of max_unpool over one or two `axes`."""
     layer = MaxUnpool2d(
         image_option(kernel_size, axes, 1),
         image_option(stride or kernel_size, axes, 1),
@@ -99,7 +99,7 @@ def avg_pool(
     *,
     axes: int,
 ) -> Trial:
-    """Put a sample of avg_pool over one or two `axes` to AvgPool2d."""
+    """Return the trial of AvgPool2d on a sample of avg_pool over one or two `axes`."""
     if divisor_override is not None:
         raise SkipCase("option divisor_override")
     layer = AvgPool2d(
@@ -113,13 +113,13 @@ def avg_pool(
 
 
 def adaptive_avg_pool(reference: Callable[[], Tensor], x: Tensor, output_size: Any, axes: int) -> Trial:
-    """Put a sample of adaptive_avg_pool over one or two `axes` to AdaptiveAvgPool2d."""
+    """Return the trial of AdaptiveAvgPool2d on a sample of adaptive_avg_pool over one or two `axes`."""
     layer = AdaptiveAvgPool2d(image_size(x, output_size, axes))
     return layer_trial(layer, {}, x, reference, view=spatial_view(x, axes))
 
 
 def _operators_over_axes(name: str, subject: Any, adapt: Callable[..., Trial], *variants: str) -> tuple[Operator, ...]:
-    """Return the entries over one axis and over two, with their variants."""
+    """Return the entries of the 1-D and the 2-D operator, with their variants."""
     return tuple(
         Operator(f"nn.functional.{name}{axes}d", subject, partial(adapt, axes=axes), variant)
         for axes in (1, 2)

@@ -1,4 +1,4 @@
-"""Samples of PyTorch's linear map and of its products of matrices, whose right-hand one is a weight of Dense."""
+"""Samples of PyTorch's linear map and matrix products; the right-hand matrix becomes the weight of Dense."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,17 @@ from pellucid.layers import Add, Dense, Mode
 
 
 def linear(reference: Callable[[], Tensor], x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Trial:
-    """Put a sample of linear to Dense."""
+    """Return the trial of Dense on a sample of linear."""
     params = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     layer = Dense(len(weight), bias is not None)
     return layer_trial(layer, params, x, reference, view=AS_IS if x.dim() > 1 else UNBATCHED)
 
 
 def matmul(reference: Callable[[], Tensor], x: Tensor, matrix: Tensor, alpha: float = 1.0) -> Trial:
-    """Put a sample of alpha x @ matrix to Dense with the weight alpha matrixᵀ, or one row if `matrix` is a vector."""
+    """Return the trial of Dense with the weight alpha matrixᵀ on a sample of alpha x @ matrix.
+
+    The weight is one row if `matrix` is a vector.
+    """
     if matrix.dim() > 2:
         raise SkipCase("a batch of right-hand matrices")
     view, is_vector = AS_IS if x.dim() > 1 else UNBATCHED, matrix.dim() == 1
@@ -40,14 +43,14 @@ def matmul(reference: Callable[[], Tensor], x: Tensor, matrix: Tensor, alpha: fl
 
 
 def matmul_from_right(reference: Callable[[], Tensor], matrix: Tensor, x: Tensor) -> Trial:
-    """Put a sample of __rmatmul__, which is x @ matrix, to Dense."""
+    """Return the trial of Dense on a sample of __rmatmul__, whose result is x @ matrix."""
     return matmul(reference, x, matrix)
 
 
 def addmm(
     reference: Callable[[], Tensor], shift: Tensor, x: Tensor, matrix: Tensor, beta: float = 1.0, alpha: float = 1.0
 ) -> Trial:
-    """Put a sample of addmm or addmv, beta shift + alpha x @ matrix, to Dense, and the sum to Add."""
+    """Return the trial of Dense and Add on a sample of addmm or addmv, beta shift + alpha x @ matrix."""
     product = matmul(reference, x, matrix, alpha)
 
     def forward() -> ForwardPass:
@@ -66,7 +69,7 @@ def addmm(
 def addmm_of_rows(
     reference: Callable[[], Tensor], shift: Tensor, x: Tensor, matrix: Tensor, beta: float = 1.0, alpha: float = 1.0
 ) -> Trial:
-    """Put a sample of addmm whose `shift` is the same for all rows to Dense with that for a bias, else as `addmm`."""
+    """Return the trial of Dense with the bias beta shift on a sample of addmm; for a 2-D `shift`, that of `addmm`."""
     if shift.dim() > 1:
         return addmm(reference, shift, x, matrix, beta, alpha)
     params = {"weight": alpha * matrix.t(), "bias": (beta * shift).expand(matrix.shape[1])}

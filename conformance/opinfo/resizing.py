@@ -23,7 +23,7 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Trial:
-    """Put a sample of interpolate to Upsample, or, where it takes means of areas, to AdaptiveAvgPool2d."""
+    """Return the trial of Upsample, or of AdaptiveAvgPool2d in the mode "area", on a sample of interpolate."""
     if x.dim() > 4:
         raise SkipCase("3-D input")
     if antialias and align_corners:
@@ -33,7 +33,7 @@ def interpolate(
     if scale is not None and (recompute_scale_factor or mode == "area"):
         lengths = (1, *x.shape[2:])[-2:]
         high, wide = (math.floor(length * factor) for length, factor in zip(lengths, scale, strict=True))
-        scale, output_size = None, (high, wide)  # PyTorch then forgets the scale, and goes by the sizes
+        scale, output_size = None, (high, wide)  # PyTorch then ignores the scale and uses the sizes
     layer: Layer
     if mode == "area":
         layer = AdaptiveAvgPool2d(output_size or 1)
@@ -43,12 +43,12 @@ def interpolate(
 
 
 def upsample_nearest(reference: Callable[[], Tensor], x: Tensor, size: Any = None, scale_factor: Any = None) -> Trial:
-    """Put a sample of upsample_nearest to Upsample."""
+    """Return the trial of Upsample on a sample of upsample_nearest."""
     return interpolate(reference, x, size, scale_factor)
 
 
 def upsample_bilinear(reference: Callable[[], Tensor], x: Tensor, size: Any = None, scale_factor: Any = None) -> Trial:
-    """Put a sample of upsample_bilinear, in which corners meet corners, to Upsample."""
+    """Return the trial of Upsample on a sample of upsample_bilinear, which aligns the corners."""
     return interpolate(reference, x, size, scale_factor, "bilinear", True)
 
 
@@ -61,14 +61,17 @@ def upsample_bilinear_antialiased(
     scales_h: float | None = None,
     scales_w: float | None = None,
 ) -> Trial:
-    """Put a sample of the kernel itself to Upsample; it takes a size and scales that do not lead to that size."""
+    """Return the trial of Upsample on a sample of _upsample_bilinear2d_aa.
+
+    Raises SkipCase for scales given in addition to a size, which may contradict it.
+    """
     if scales_h is not None or scales_w is not None:
         raise SkipCase("output_size and scales that contradict it")
     return interpolate(reference, x, output_size, scale_factors, "bilinear", align_corners, antialias=True)
 
 
 def _height_width(x: Tensor, value: Any) -> tuple[Any, Any]:
-    """Return a number, or one for each axis of x, as (height, width)."""
+    """Return a number, or one for each spatial axis of x, as (height, width); the height of (N, C, L) is 1."""
     axes = x.dim() - 2
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
     high, wide = values if axes == 2 else (1, *values)

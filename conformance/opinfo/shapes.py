@@ -1,4 +1,4 @@
-"""Samples of PyTorch's changes of shape."""
+"""Samples of PyTorch's operators that change the shape."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from pellucid.layers import Flatten, Reshape
 
 
 def flatten(reference: Callable[[], Tensor], x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Trial:
-    """Put a sample of flatten to Flatten; from axis 0 on, all of x is one of a batch."""
+    """Return the trial of Flatten on a sample of flatten; for `start_dim` 0, x is one example of a batch."""
     if end_dim not in (-1, x.dim() - 1):
         raise SkipCase("option end_dim")
     if start_dim not in (0, 1):
@@ -20,17 +20,17 @@ def flatten(reference: Callable[[], Tensor], x: Tensor, start_dim: int = 0, end_
 
 
 def reshape(reference: Callable[[], Tensor], x: Tensor, shape: Sequence[int]) -> Trial:
-    """Put a sample of reshape to Reshape: all of x is one of a batch, for the sample changes every axis."""
+    """Return the trial of Reshape on a sample of reshape, which may change every axis: x is one example of a batch."""
     return layer_trial(Reshape(tuple(shape)), {}, x, reference, view=UNBATCHED)
 
 
 def reshape_as(reference: Callable[[], Tensor], x: Tensor, other: Tensor) -> Trial:
-    """Put a sample of reshape_as to Reshape."""
+    """Return the trial of Reshape on a sample of reshape_as."""
     return reshape(reference, x, other.shape)
 
 
 def unflatten(reference: Callable[[], Tensor], x: Tensor, dim: int, sizes: Sequence[int]) -> Trial:
-    """Put a sample of unflatten, which splits one axis into several, to Reshape."""
+    """Return the trial of Reshape on a sample of unflatten, which splits one axis into several."""
     if 0 in (*x.shape, *sizes):
         raise SkipCase("an axis of size 0")
     axis = dim % x.dim()
@@ -38,7 +38,7 @@ def unflatten(reference: Callable[[], Tensor], x: Tensor, dim: int, sizes: Seque
 
 
 def unit_axes(reference: Callable[[], Tensor], x: Tensor, *dims: int | Sequence[int]) -> Trial:
-    """Put a sample of squeeze or unsqueeze, which take off or add axes of size 1, to Reshape."""
+    """Return the trial of Reshape on a sample of squeeze or unsqueeze, which remove or add axes of size 1."""
     if not x.numel():
         raise SkipCase("an axis of size 0")
     return reshape(reference, x, reference().shape)

@@ -1,4 +1,4 @@
-"""Samples of PyTorch's operators that our operators for opened networks compute, on whole tensors."""
+"""Samples of PyTorch's operators, run on our operators for opened networks."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ from pellucid.layers import Layer, Mode, Trait
 
 
 def operator_trial(layer: Layer, xs: Sequence[Any], reference: Callable[[], Tensor]) -> Trial:
-    """Return the trial of an operator on the tensors, of which those of integers and booleans have no gradient."""
+    """Return the trial of an operator on `xs`; tensors of integers and booleans have no gradient."""
     differentiable = {f"x{i}": x for i, x in enumerate(xs) if x.is_floating_point()}
 
     def forward() -> ForwardPass:
@@ -34,7 +34,7 @@ def operator_trial(layer: Layer, xs: Sequence[Any], reference: Callable[[], Tens
 
 
 def tensor_adapter(make: Callable[[], Layer]) -> Callable[..., Trial]:
-    """Return the adapter of an operator of tensors only."""
+    """Return the adapter of an operator whose arguments are all tensors."""
 
     def adapt(reference: Callable[[], Tensor], *xs: Any, **options: Any) -> Trial:
         if any(options.values()):
@@ -47,7 +47,7 @@ def tensor_adapter(make: Callable[[], Layer]) -> Callable[..., Trial]:
 
 
 def axes_of(x: Tensor, dim: Any) -> tuple[int, ...]:
-    """Return axes counted from the first one; all axes for None."""
+    """Return the axes of PyTorch's `dim` as non-negative numbers, all axes for None; raise SkipCase without axes."""
     axes = (dim,) if isinstance(dim, int) else tuple(dim or range(x.dim()))
     if not x.dim():
         raise SkipCase("a tensor without axes")
@@ -55,7 +55,7 @@ def axes_of(x: Tensor, dim: Any) -> tuple[int, ...]:
 
 
 def reduction_adapter(make: Callable[[tuple[int, ...], bool], Layer]) -> Callable[..., Trial]:
-    """Return the adapter of a reduction of axes."""
+    """Return the adapter of a reduction; `make` takes the axes and whether they are kept with size 1."""
 
     def adapt(
         reference: Callable[[], Tensor], x: Tensor, dim: Any = None, keepdim: bool = False, **options: Any
@@ -70,7 +70,7 @@ def reduction_adapter(make: Callable[[tuple[int, ...], bool], Layer]) -> Callabl
 def variance(
     reference: Callable[[], Tensor], x: Tensor, dim: Any = None, *further_arguments: Any, **options: Any
 ) -> Trial:
-    """Put a sample of var to Variance."""
+    """Return the trial of Variance on a sample of var."""
     if further_arguments or isinstance(dim, bool) or options.keys() - {"correction", "keepdim"}:
         raise SkipCase("option unbiased")
     correction = options.get("correction")
@@ -79,47 +79,47 @@ def variance(
 
 
 def largest_one(reference: Callable[[], Any], x: Tensor, dim: int, keepdim: bool = False) -> Trial:
-    """Put a sample of max to LargestOne; the positions are not compared."""
+    """Return the trial of LargestOne on a sample of max along an axis; the indices are not compared."""
     (axis,) = axes_of(x, dim)
     return operator_trial(operators.LargestOne(axis, keepdim), (x,), lambda: reference().values)
 
 
 def length(reference: Callable[[], Tensor], x: Tensor, ord: Any = 2, dim: Any = None, **options: Any) -> Trial:
-    """Put a sample of vector_norm to Length."""
+    """Return the trial of Length on a sample of vector_norm."""
     if ord != 2 or options.get("dtype") is not None:
         raise SkipCase("another norm, or another dtype")
     return operator_trial(operators.Length(axes_of(x, dim), options.get("keepdim", False)), (x,), reference)
 
 
 def hardtanh(reference: Callable[[], Tensor], x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Trial:
-    """Put a sample of hardtanh to Clip."""
+    """Return the trial of Clip on a sample of hardtanh."""
     return operator_trial(operators.Clip(min_val, max_val), (x,), reference)
 
 
 def prelu(reference: Callable[[], Tensor], x: Tensor, weight: Tensor) -> Trial:
-    """Put a sample of prelu to ParametricReLU."""
+    """Return the trial of ParametricReLU on a sample of prelu."""
     return operator_trial(operators.ParametricReLU(), (x, weight), reference)
 
 
 def masked_fill(reference: Callable[[], Tensor], x: Tensor, mask: Tensor, value: Any) -> Trial:
-    """Put a sample of masked_fill to MaskedFill."""
+    """Return the trial of MaskedFill on a sample of masked_fill."""
     if isinstance(value, Tensor):
         raise SkipCase("a tensor as the value")
     return operator_trial(operators.MaskedFill(float(value)), (x, mask), reference)
 
 
 def where(reference: Callable[[], Tensor], x: Tensor, mask: Tensor, other: Any) -> Trial:
-    """Put a sample of where, whose first argument PyTorch's samples move to the second place, to Where."""
+    """Return the trial of Where on a sample of where, in which PyTorch has swapped the first two arguments."""
     return operator_trial(operators.Where(), (mask, x, other), reference)
 
 
 def softplus(reference: Callable[[], Tensor], x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Trial:
-    """Put a sample of softplus to SoftPlus."""
+    """Return the trial of SoftPlus on a sample of softplus."""
     return operator_trial(operators.SoftPlus(float(beta), float(threshold)), (x,), reference)
 
 
 def einsum(reference: Callable[[], Tensor], xs: Sequence[Tensor], equation: str) -> Trial:
-    """Put a sample of einsum to Einsum."""
+    """Return the trial of Einsum on a sample of einsum."""
     try:
         layer = operators.Einsum(equation.replace(" ", ""))
     except PellucidError as error:
@@ -128,21 +128,21 @@ def einsum(reference: Callable[[], Tensor], xs: Sequence[Tensor], equation: str)
 
 
 def as_pair(value: Any) -> tuple[int, int]:
-    """Return one number for both axes as two."""
+    """Return one number for both axes, or one for each, as a pair."""
     return (value, value) if isinstance(value, int) else tuple(value) * (2 if len(value) == 1 else 1)
 
 
 def unfold(
     reference: Callable[[], Tensor], x: Tensor, kernel: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Trial:
-    """Put a sample of unfold to Unfold."""
+    """Return the trial of Unfold on a sample of unfold."""
     return operator_trial(operators.Unfold(*map(as_pair, (kernel, stride, padding, dilation))), (x,), reference)
 
 
 def attention(
     reference: Callable[[], Tensor], q: Tensor, k: Tensor, v: Tensor, mask: Any = None, **options: Any
 ) -> Trial:
-    """Put a sample of scaled_dot_product_attention to Attention."""
+    """Return the trial of Attention on a sample of scaled_dot_product_attention."""
     mask, scale = options.get("attn_mask", mask), options.get("scale")
     if options.get("dropout_p") or options.get("enable_gqa"):
         raise SkipCase("option dropout_p or enable_gqa")

@@ -1,4 +1,4 @@
-"""Samples of PyTorch's linear map, convolution and norms, whose weights are inputs of our operators."""
+"""Samples of PyTorch's linear map, convolutions and norms, run on our operators whose weights are inputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from pellucid.operators import Convolve, LinearMap, NormalizeChannels, Normalize
 
 
 def linear_map(reference: Callable[[], Tensor], x: Tensor, *weight_and_bias: Tensor) -> Trial:
-    """Put a sample of linear to LinearMap."""
+    """Return the trial of LinearMap on a sample of linear."""
     if x.dim() < 2 or weight_and_bias[0].dim() < 2:
         raise SkipCase("a vector")
     return operator_trial(LinearMap(), (x, *weight_and_bias), reference)
@@ -42,20 +42,20 @@ def convolution_adapter(count: int, transposed: bool = False) -> Callable[..., T
 
 
 def per_axis(value: Any, count: int) -> tuple[int, ...]:
-    """Return one number for all axes, or one for each, as one for each."""
+    """Return a number for each of `count` axes, from one for all axes or one for each."""
     values = (value,) if isinstance(value, int) else tuple(value)
     return values * (count if len(values) == 1 else 1)
 
 
 def present_inputs(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, ...]:
-    """Return the inputs of a normalization whose weight and bias are inputs too."""
+    """Return x, weight and bias without those that are None; raise SkipCase for a bias without a weight."""
     if weight is None and bias is not None:
         raise SkipCase("a bias without a weight")
     return tuple(tensor for tensor in (x, weight, bias) if tensor is not None)
 
 
 def normalization_adapter(make: Callable[[Any, float], Layer]) -> Callable[..., Trial]:
-    """Return the adapter of a normalization with one setting and an epsilon: its shape, or its number of groups."""
+    """Return the adapter of a normalization; `make` takes its shape or number of groups, and epsilon."""
 
     def adapt(
         reference: Callable[[], Tensor],
@@ -80,7 +80,10 @@ def normalize_channels(
     bias: Any = None,
     **options: Any,
 ) -> Trial:
-    """Put a sample of batch_norm in training, whose output is without running statistics, to NormalizeChannels."""
+    """Return the trial of NormalizeChannels on a sample of batch_norm in training mode.
+
+    The output does not depend on the running statistics. Raises SkipCase in evaluation mode.
+    """
     eps = options.get("eps", 1e-5)
     skip_negative(eps=eps)
     if not options.get("training") or not x.numel():

@@ -1,4 +1,4 @@
-"""Gradient clipping beside torch.nn.utils."""
+"""Our gradient clipping compared with torch.nn.utils."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +14,7 @@ EUCLIDEAN = 2.0
 
 
 def cases() -> Iterator[Case]:
-    """Yield the gradients and limits of PyTorch's own test of clipping, and gradients of every tree of parameters."""
+    """Yield the gradients and limits of PyTorch's test of clipping, and random gradients of all PARAM_SHAPES."""
     ramp, flat = torch.arange(1.0, 101).double().view(10, 10), torch.ones(10).double()
     torch_gradients = {"large": [ramp, flat / 1000], "small": [ramp / 1e6, flat / 500]}
     random_gradients = {tree: gradients(initial_params(tree), 0) for tree in PARAM_SHAPES}

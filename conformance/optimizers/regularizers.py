@@ -1,4 +1,4 @@
-"""Weight decay, penalties and limits beside those of torch.optim and torch.nn.functional."""
+"""Our weight decay, penalties and norm limits compared with torch.optim and torch.nn.functional."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,7 +21,7 @@ Cost = Callable[[Tensor], Tensor]
 
 
 def cases() -> Iterator[Case]:
-    """Yield weight decay in an optimizer, then each regularizer's cost, gradient and shrinking."""
+    """Yield cases of weight decay, of each penalty's cost and gradient, of decoupled shrinking and of MaxNorm."""
     for amount in (1e-4, 0.1, 0.5):
         for tree in PARAM_SHAPES:
             check = partial(_compare_weight_decay, amount, tree)
@@ -120,7 +120,7 @@ def _compare_elastic_net(l1: float, l2: float, tree: str) -> float:
 
 
 def _compare_max_norm(limit: float, tree: str) -> float:
-    """F.normalize rather than renorm, which adds 1e-7 to each length."""
+    """Return the worst relative error of MaxNorm against F.normalize, because renorm adds 1e-7 to each norm."""
     weights = [weight for weight in initial_params(tree) if weight.dim() > 1]
     weights[0][0] = 0.0
     errors = []

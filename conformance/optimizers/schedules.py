@@ -1,4 +1,4 @@
-"""The schedules of torch.optim.lr_scheduler that we have too: those that PyTorch tests optimizers with, and ours."""
+"""The schedules of torch.optim.lr_scheduler that we also have, with PyTorch's test options and with our own."""
 
 import inspect
 import math
@@ -25,9 +25,9 @@ from pellucid.optim.schedules import (
 )
 
 LR = 0.3
-STEPS_PER_EPOCH = 7  # steps
+STEPS_PER_EPOCH = 7
 
-MakeScheduler = Callable[[torch.optim.Optimizer], Any]  # returns a scheduler of PyTorch
+MakeScheduler = Callable[[torch.optim.Optimizer], Any]  # returns PyTorch's scheduler
 
 CHAINED = "ChainedScheduler"
 
@@ -94,7 +94,7 @@ SCHEDULE_PAIRS: list[tuple[str, Schedule, MakeScheduler]] = [
     ),
 ]
 
-# Our class that has the part of a PyTorch scheduler; Schedule itself where none has.
+# Our class that is equivalent to a PyTorch scheduler; for all others the subject is Schedule.
 SUBJECTS: dict[str, type[Schedule]] = {
     "ConstantLR": Constant,
     "StepLR": Step,
@@ -110,7 +110,7 @@ SUBJECTS: dict[str, type[Schedule]] = {
 
 
 def cases() -> Iterator[Case]:
-    """Yield every pair of schedules, by PyTorch's names."""
+    """Yield a case for every pair of schedules, grouped by PyTorch's names."""
     checks = [
         (name, repr(schedule), partial(compare, schedule, make_scheduler))
         for name, schedule, make_scheduler in SCHEDULE_PAIRS
@@ -123,7 +123,10 @@ def cases() -> Iterator[Case]:
 
 
 def compare(schedule: Schedule, make_scheduler: MakeScheduler) -> float:
-    """Return the worst relative error of a hundred learning rates; below a hundredth of the base rate, of that."""
+    """Return the worst relative error of N_STEPS learning rates; errors are divided by at least FLOOR * LR.
+
+    Raises Mismatch for a learning rate that is not finite.
+    """
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=LR)
     scheduler = make_scheduler(optimizer)
     memory, max_error = schedule.begin(), 0.0
@@ -143,7 +146,7 @@ def compare(schedule: Schedule, make_scheduler: MakeScheduler) -> float:
 
 
 def to_pellucid(scheduler: Any) -> Schedule:
-    """Return our schedule for one that PyTorch tests its optimizers with; SkipCase where we have none."""
+    """Return our schedule for a scheduler of PyTorch; raise SkipCase if we have none."""
     match scheduler:
         case lr_scheduler.StepLR():
             return Step(scheduler.gamma, every=scheduler.step_size, unit="steps")
@@ -169,7 +172,7 @@ def to_pellucid(scheduler: Any) -> Schedule:
 
 
 def _tested_with_optimizers() -> Iterator[tuple[str, str, Callable[[], float]]]:
-    """Yield (PyTorch's name, description, check) of the schedulers that PyTorch's optimizer tests make, each once."""
+    """Yield (PyTorch's name, description, check) of each different scheduler in PyTorch's optimizer tests."""
     from torch.testing._internal.common_optimizers import optim_db
 
     seen: set[str] = set()
@@ -200,5 +203,5 @@ def _describe(scheduler: Any) -> str:
 
 
 def _validation_loss(epoch: int) -> float:
-    """Return a validation loss that falls, stands, and is once not a number."""
+    """Return a noisy validation loss that falls every 8 epochs, and is NaN at epoch 60."""
     return math.nan if epoch == 60 else 1 / (1 + epoch // 8) + 0.02 * random.Random(epoch).random()

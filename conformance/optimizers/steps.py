@@ -1,4 +1,4 @@
-"""Every optimizer of torch.optim that we have too: on the options that PyTorch tests it with, and on a grid of ours."""
+"""The optimizers of torch.optim that we also have, with PyTorch's test options and with a grid of options."""
 
 import inspect
 import math
@@ -14,12 +14,12 @@ from pellucid.optim import SGD, Adagrad, Adam, AdamW, Momentum, Nesterov, Optimi
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Constant, InverseTime
 
-Options = Mapping[str, Any]  # as torch.optim takes them
+Options = Mapping[str, Any]  # arguments of a class of torch.optim
 
-# How PyTorch computes, not what.
+# Options that select an implementation, without effect on the result.
 IMPLEMENTATION_OPTIONS = ("params", "foreach", "fused", "capturable", "differentiable")
 
-# Beside the options that PyTorch's own tests set.
+# Options in addition to those of PyTorch's tests.
 OPTION_GRID: dict[str, list[Options]] = {
     "SGD": [
         {"lr": 0.1},
@@ -65,7 +65,7 @@ OPTION_GRID: dict[str, list[Options]] = {
 
 
 def cases() -> Iterator[Case]:
-    """Yield every set of options on every tree of parameters, and once with a rate that changes in each step."""
+    """Yield every set of options for all PARAM_SHAPES, and once with a learning rate that changes in each step."""
     for subject, kind, name, options in sorted(_option_sets(), key=lambda setting: _ORDER.index(setting[0])):
         suite = f"torch.optim {kind.__name__}"
         for tree in PARAM_SHAPES:
@@ -76,9 +76,9 @@ def cases() -> Iterator[Case]:
 
 
 def to_pellucid(kind: type[torch.optim.Optimizer], options: Options) -> TrainingUpdate:
-    """Return our optimizer, with what stands beside it, for options of a PyTorch optimizer; defaults are PyTorch's.
+    """Return our optimizer, regularizer and schedule for the options of a PyTorch optimizer.
 
-    Raises SkipCase for options that we do not have.
+    Missing options have PyTorch's defaults. Raises SkipCase for options that we do not have.
     """
     defaults = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
     all_options = {**defaults, **options}
@@ -90,7 +90,7 @@ def to_pellucid(kind: type[torch.optim.Optimizer], options: Options) -> Training
 
 
 def subject_of(kind: type[torch.optim.Optimizer], options: Options) -> type[Optimizer]:
-    """Return our class that has the part of a PyTorch optimizer with these options."""
+    """Return our class that is equivalent to a PyTorch optimizer with these options."""
     if kind is torch.optim.SGD:
         return Nesterov if options.get("nesterov") else Momentum if options.get("momentum") else SGD
     return {"Adagrad": Adagrad, "RMSprop": RMSprop, "Adam": Adam, "AdamW": AdamW}[kind.__name__]
@@ -158,7 +158,7 @@ def _adamw(options: Options, lr: float) -> TrainingUpdate:
 
 
 class Converter(NamedTuple):
-    """What makes ours from all options and the rate of an optimizer of PyTorch, and the options that it reads."""
+    """`build` makes our update from the options and learning rate of PyTorch's; `reads` has the options it uses."""
 
     build: Callable[[Options, float], TrainingUpdate]
     reads: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""One walk through weight space, taken by an optimizer of ours and by PyTorch's."""
+"""Comparison of N_STEPS updates of our optimizer with those of PyTorch's, for the same gradients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from pellucid.optim.regularizers import add_penalties, shrink_weights
 from pellucid.optim.schedules import Constant
 
 N_STEPS = 100
-TOLERANCE = 1e-12  # of each parameter's largest entry, after every step
+TOLERANCE = 1e-12  # relative to each parameter's largest entry, after every step
 
-# The shapes of a network's parameters; "layouts" are those that memory does not hold row by row.
+# Shapes of sets of parameters; those of "layouts" are not contiguous in memory.
 PARAM_SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "dense": ((3, 4), (3,)),
     "conv": ((4, 3, 3, 3), (4,), (4,), (2, 36), (2,)),
@@ -26,14 +26,14 @@ PARAM_SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
 
 @dataclass(frozen=True)
 class TrainingUpdate:
-    """An optimizer of ours with all that a training step does beside it; n, the number of examples, is 1."""
+    """An optimizer of ours with the regularizer and the schedule of a training step for one example."""
 
     optimizer: Optimizer
     regularizer: Regularizer | None = None
     schedule: Schedule = field(default_factory=Constant)
 
     def step(self, params: list[Tensor], grads: list[Tensor], state: State, rate: float) -> None:
-        """Take one step; every parameter counts as a weight, as it does to PyTorch's optimizers."""
+        """Update `params` and `state` in place; all parameters are regularized, as by PyTorch's optimizers."""
         if self.regularizer is not None:
             add_penalties([self.regularizer], params, grads, 1)
             shrink_weights([self.regularizer], params, rate)
@@ -49,7 +49,7 @@ def compare_updates(
 ) -> float:
     """Return the worst relative error of any parameter after any step, on the same gradients.
 
-    `rates`, if given, is a factor by step on PyTorch's learning rate, and on ours.
+    rates: returns, for the index of a step, a factor of both learning rates. tree: a key of PARAM_SHAPES.
     """
     params, reference_params = initial_params(tree), initial_params(tree)
     reference_optimizer = make_reference(reference_params)
@@ -73,7 +73,7 @@ def compare_updates(
 
 
 def initial_params(tree: str) -> list[Tensor]:
-    """Return the parameters of a tree before the first step: around 1 in size, some of them 0."""
+    """Return the parameters before the first step: entries of order 1, of which about one in ten is 0."""
     rng = torch.Generator().manual_seed(0)
     params = [torch.randn(shape, generator=rng, dtype=torch.float64) for shape in PARAM_SHAPES[tree]]
     for param in params:
@@ -84,7 +84,10 @@ def initial_params(tree: str) -> list[Tensor]:
 
 
 def gradients(params: list[Tensor], step: int) -> list[Tensor]:
-    """Return the gradients of a step: of sizes from a thousandth to ten, with zeros, some in every step."""
+    """Return the gradients of a step, of order 0.001 to 10.
+
+    One in five entries is 0, and always the first entry of a matrix.
+    """
     rng = torch.Generator().manual_seed(step)
     grads = []
     for param in params:

@@ -58,7 +58,7 @@ def case_of(
     """
     integer(epochs, "epochs", 0)
     integer(batch_size, "batch_size", 1)
-    train = _as_arrays(x, y, "x", model.classes, model.seed)
+    train = arrays_of(x, y, "x", model.classes, model.seed)
     held_out = (
         None if validation is None else _validation_arrays(validation, model.classes or train.classes, model.seed)
     )
@@ -97,7 +97,7 @@ def examined(
     return with_causes(diagnosis, task, case, show)
 
 
-def _as_arrays(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed: int) -> Arrays:
+def arrays_of(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed: int) -> Arrays:
     """Return data as arrays, with at most about MAX_EXAMPLES_READ examples if x is a source or a stream."""
     if not is_batchwise(x):
         return examples(x, y, argument, classes)
@@ -130,4 +130,4 @@ def _validation_arrays(validation: Any, classes: Sequence[str] | None, seed: int
     if len(pair) != 2:
         raise PellucidError(f"validation has {plural(len(pair), 'element')}; give a Dataset or a pair (x, y)")
     x, y = pair
-    return _as_arrays(x, y, "validation", classes, seed)
+    return arrays_of(x, y, "validation", classes, seed)

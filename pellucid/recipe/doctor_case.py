@@ -6,13 +6,14 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from pellucid.data import Augment, Dataset, Splits
+from pellucid.data import Splits
+from pellucid.doctor import arrays_of
 from pellucid.doctor.case import Case
 from pellucid.doctor.rehearsal import reinitialized, with_copied_weights
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.nested import flatten
-from pellucid.recipe.job import build_model, data_in_task_format
+from pellucid.recipe.job import augmentation, build_model, data_in_task_format, load_data
 from pellucid.recipe.material import (
     SHAPES,
     Material,
@@ -20,6 +21,7 @@ from pellucid.recipe.material import (
     check_data_in_run_folder,
     data_and_root,
     data_for_model,
+    is_annotated,
     is_data_root,
     load_arrays,
     load_splits,
@@ -38,7 +40,7 @@ from pellucid.training.model import BaseModel
 def case_of_run(
     path: str | os.PathLike[str],
     data: str | None = None,
-    material: Material[Dataset] | None = None,
+    material: Material[Any] | None = None,
     resume: str = "pellucid train --resume",
 ) -> Case:
     """Return the case of a run folder that `pellucid train` wrote, finished or not.
@@ -63,23 +65,26 @@ def case_of_run(
     if material is None:
         if data is None:
             check_data_in_run_folder(recipe.data.name, folder.recipe)
-        material = _load_material(recipe, None if data == recipe.data.name else data, loaded)
+        is_own_data = data is not None and Path(data).resolve() == Path(recipe.data.name).resolve()
+        material = _load_material(recipe, None if is_own_data else data, loaded)
     initial_model = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
     model = with_copied_weights(initial_model)
     if loaded is not None:
         _copy_weights(model, loaded, f"{weights} does not match the network of {folder.recipe}")
+    train = arrays_of(material.train, None, "x", model.classes, model.seed)
+    validation = arrays_of(material.validation or material.test, None, "validation", model.classes, model.seed)
     history = read_history(folder.path)
     command = _resume_command(folder, history, recipe.train.epochs, resume)
     return Case(
         model,
-        model.fitting(examples(material.train)),
-        model.fitting(examples(material.validation or material.test), "validation"),
+        model.fitting(train),
+        model.fitting(validation, "validation"),
         lambda: with_copied_weights(initial_model),
-        min(recipe.train.batch_size, len(material.train)),
+        min(recipe.train.batch_size, len(train)),
         recipe.train.epochs,
         history,
         StoppedError.read(folder.error) or "",
-        None if recipe.augment == Augment() else recipe.augment,
+        augmentation(recipe, material),
         notes=_interruption_notes(folder, history, recipe.train.epochs, command),
         steps=_steps_before_checkpoint(folder) if history is None else 0,
         resume_command=command,
@@ -160,15 +165,14 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     return Splits(*(data_for_model(shape, model.classes, part) for part in (splits.train, splits.test)))
 
 
-def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
+def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Any]:
     """Load the recipe's data, or another data set with the network's input shape and class indices."""
-    named_recipe = recipe if data is None else replace(recipe, data=replace(recipe.data, name=data))
-    own_material: Any = data_in_task_format(named_recipe)
-    if own_material is not None:
-        return own_material
     ignored = recipe.loss.arguments.get("ignore")
     if data is None or is_data_root(recipe.data.name, data):
-        return load_arrays(recipe.data, recipe.recipe.seed, data, ignored)
+        return load_data(recipe, data)
+    named_recipe = replace(recipe, data=replace(recipe.data, name=data))
+    if recipe.data.stream or is_annotated(data) or data_in_task_format(named_recipe) is not None:
+        return load_data(named_recipe)
     check_data_exists(data)
     table = recipe.data
     shape = SHAPES.get(table.name, (1 if table.mode == "L" else 3, table.size, table.size))

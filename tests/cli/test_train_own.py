@@ -267,3 +267,19 @@ def test_training_on_a_users_polygons_gives_a_segmentation_model(write_data: Any
     assert [row["class"] for row in output["classes"]] == ["background", "ball", "box"]
     assert output["n"] == 8
     assert "has no class 'background'" in cli("evaluate", "camvid", "--data", str(data)).error_line
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize(
+    ("task", "write_data"),
+    [("segment", write_masks), ("keypoints", lambda root: coco(root, points=True)), ("classify", write_colour_folder)],
+    ids=["masks", "key-points", "classes"],
+)
+def test_a_training_on_a_users_data_is_diagnosed(task: str, write_data: Any, cli: Cli, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    write_data(data)
+    _, run = train_for_one_epoch(cli, task, data)
+    result = cli("doctor", str(run), "--data", str(data), "--json").json
+    assert "constant-inputs" in result["checks"]

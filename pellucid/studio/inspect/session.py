@@ -63,7 +63,7 @@ class ReadHistograms:
 
 @dataclass(frozen=True)
 class VerifyLayer:
-    """inspect.verify: compare the gradients of the layer at `path` with autograd and with central differences."""
+    """inspect.verify: compare the layer's gradients with automatic differentiation and with central differences."""
 
     path: str
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from pellucid.training.distributed import ALONE, Processes
 from tests.cli import evaluated
@@ -72,3 +73,17 @@ def test_two_processes_return_the_results_of_one_for_every_task(tmp_path, capsys
     assert sorted(lines[-2:]) == [f"process {rank}: part 3 is broken" for rank in range(2)]
     pages = [(tmp_path / f"page-of-{count}.html").read_bytes() for count in (1, 2)]
     assert pages[0] == pages[1]
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_diagnosed_traced_and_verified_as_any_other(tmp_path, cli):
+    command = [*LAUNCH, "-m", "pellucid", "train", "digits", "train.epochs=2", "--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    run = str(tmp_path / "digits-1")
+    assert cli("train", "digits", "train.epochs=2", "train.accumulate=2", "recipe.threads=1").code == 0
+    Image.linear_gradient("L").save("digit.png")
+    for command, *words in (["doctor"], ["verify"], ["evaluate"], ["trace", "digit.png"]):
+        of_two_processes, of_one = cli(command, run, *words, "--json"), cli(command, "runs/digits-1", *words, "--json")
+        assert of_one.code == 0
+        assert of_two_processes.out.replace(run, "runs/digits-1") == of_one.out

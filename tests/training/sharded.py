@@ -135,6 +135,11 @@ def weights_of_few_cases(shards: int) -> dict[str, str]:
     return {name: train_case(name, shards=shards).sha256() for name in ("mlp", "lenet", "optimizer adam")}
 
 
+def weights_by_accumulation(accumulate: int) -> dict[str, str]:
+    """Return the hash of the weights of some cases, whose batches each process computes in so many parts."""
+    return {name: train_case(name, accumulate=accumulate).sha256() for name in ("mlp", "lenet", "shared layers")}
+
+
 def weights_on_gpu(shards: int) -> dict[str, str]:
     """Return the hash of the weights of each case on the GPU of this process; of the optimizers, Adam's alone."""
     names = [name for name in CASES if not name.startswith("optimizer") or name == "optimizer adam"]

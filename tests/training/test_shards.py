@@ -25,12 +25,13 @@ from pellucid.training.reducer import PartialSum, append_partial_sum, total_sum
 from pellucid.training.shard_loaders import shards_of_process
 from tests.forked import run_forked, run_group
 from tests.generators.small import wgan_gp
-from tests.training import sharded_faults
+from tests.training import restarted, sharded_faults
 from tests.training.sharded import (
     histories,
     objective_case,
     train_case,
     weights,
+    weights_by_accumulation,
     weights_by_bucket,
     weights_of_few_cases,
 )
@@ -169,6 +170,23 @@ def test_several_processes_give_the_metrics_of_one_process(one_thread, count):
 
 def test_accumulated_shards_equal_shards_of_processes(one_thread):
     assert train_case("lenet", accumulate=4).sha256() == train_case("lenet", shards=4).sha256()
+
+
+def test_accumulated_parts_in_two_processes_equal_those_in_one(one_thread):
+    expected = weights_by_accumulation(4)
+    for code, result, error in run_group(2, weights_by_accumulation, 2):
+        assert code == 0, error
+        assert result == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["raised", "hung", "SIGKILL"])
+def test_a_training_that_torchrun_restarts_has_the_weights_of_an_undisturbed_one(fault, one_thread, tmp_path):
+    launcher = torchrun(2, "tests.training.restarted", str(tmp_path / "run"), fault, restarts=1)
+    output, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, errors
+    assert ("no such augmentation" if fault == "raised" else "process 1 on") in errors
+    assert restarted.train(tmp_path / "undisturbed", accumulate=2) == output.strip()
 
 
 class InterruptAt(Callback):

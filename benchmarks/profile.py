@@ -18,7 +18,7 @@ HEAD = """# Where the time goes
 Written by `python -m benchmarks.profile {jobs}`: PyTorch's profiler over {steps}, {threads} threads,
 channels-last. The table lists the microseconds per step that are spent in each kernel itself, including the overhead of
 the profiler. Pellucid and PyTorch spend about the same time in the same convolution and pooling kernels, which limits
-the ratio of their times; the last line gives the limit.
+how many times faster than PyTorch Pellucid can be; the last line gives this limit.
 """
 
 
@@ -43,8 +43,8 @@ def section(name: str, job: Job) -> str:
         f"| convolutions and pooling | {our_shared:,.0f} | {their_shared:,.0f} |",
         f"| all | {sum(ours.values()):,.0f} | {sum(theirs.values()):,.0f} |",
         "",
-        "If Pellucid computed only convolutions and pooling, the ratio would be "
-        f"{sum(theirs.values()) / our_shared:.2f}.",
+        "If Pellucid computed only convolutions and pooling, PyTorch's time would be "
+        f"{sum(theirs.values()) / our_shared:.2f} times Pellucid's.",
     ]
     return "\n".join(lines) + "\n"
 

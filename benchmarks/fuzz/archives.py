@@ -1,4 +1,4 @@
-"""Zips of annotations with few bytes and many objects: each must be refused or read within the limits."""
+"""Zips of annotations with few bytes and many objects, each to be refused or read within limits of time and memory."""
 
 import json
 import random
@@ -45,7 +45,10 @@ def write_archive_case(kind: str, original: Path, path: Path, rng: random.Random
 
 
 def outcome_of_archive(path: Path) -> str:
-    """Return "refused", "listed", "other" or a description of the fault; the last byte selects the reader."""
+    """Return what a reader does with a zip, or a description of its fault; the last byte selects the reader.
+
+    "refused": one line that names the file. "listed": faults of the annotations. "other": it was read.
+    """
     read = _READERS[path.read_bytes()[-1] % len(_READERS)]
     out = path.with_suffix(".out")
     try:

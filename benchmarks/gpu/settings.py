@@ -15,11 +15,13 @@ MIN_STEPS = 5
 
 @dataclass(frozen=True)
 class Settings:
-    """The sizes of all parts.
+    """The sizes of the parts of the benchmark.
 
-    deadline: seconds of time.monotonic after which nothing more is begun. side: pixels of the images. batch: of timed
-    steps; batches: of the steps whose memory is measured. seconds: of one measurement. compiler: of torch.compile.
-    backend: of torch.distributed. values: that are exchanged and copied at once. pictures: that are decoded.
+    deadline: seconds of time.monotonic after which no measurement begins. side: height and width of the images. batch:
+    the batch size of timed steps. batches: the batch sizes of the steps whose memory is measured. seconds: the length
+    of one measurement. compiler: the backend of torch.compile. backend: that of torch.distributed. values: the number
+    of float32 values in an exchange between processes, and in a copy to or from the device. pictures: the number of
+    images that a thread decodes.
     """
 
     device: torch.device
@@ -71,7 +73,7 @@ class Settings:
         return torch.cuda.max_memory_allocated(self.device)
 
     def try_measure(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return what is measured, or why it is not: an error costs no other figure."""
+        """Return the figures, or the error, after which other measurements continue."""
         if self.is_late:
             return {"error": "no time left"}
         try:

@@ -16,7 +16,11 @@ CIFAR_CLASSES = ("airplane", "automobile", "frog", "horse", "ship")
 
 
 def parts(name: str, seed: int) -> tuple[Dataset, Dataset]:
-    """Return training and validation data: "digits", "mnist", "signs" (32 x 32), "places", "cifar" or "arrows"."""
+    """Return training and validation data.
+
+    name: "digits", "mnist", "signs" (sign language, 32 x 32), "places" (digits in one of four corners, 40 classes),
+    "cifar" or "arrows".
+    """
     if name == "arrows":
         return arrows(1200, seed), arrows(600, seed + 10_000)
     if name == "cifar":

@@ -32,10 +32,10 @@ def check_source(args: argparse.Namespace) -> None:
 def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | None], Predictor], **about: Any) -> int:
     """Predict on all pictures that can be read, print each result, and return the exit code.
 
-    Collections of many pictures are predicted in parts, see `is_in_parts`. make_predictor: a function of a folder, or
-    None, that returns a predictor which writes its files into the folder. about: additional values of the printed JSON.
-    Why pictures were skipped is printed on stderr, each message once. Raises PellucidError unless exactly one source is
-    given.
+    Many pictures are predicted part by part, into files that a later run continues, see `is_in_parts`. make_predictor:
+    a function of a folder, or None, that returns a predictor which writes its files into the folder. about: additional
+    values of the printed JSON. Why pictures were skipped is printed on stderr, each message once. Raises PellucidError
+    unless exactly one source is given.
     """
     from pellucid.command.many import is_in_parts, predict_in_parts
 

@@ -29,10 +29,11 @@ def lrp(
     """Return the relevance of each input value for the target's score, in x's shape.
 
     The relevance adds up to the score, except for the part that biases and stabilizers absorb. composite: a name in
-    COMPOSITES, with its `options` (`epsilon`, `gamma`, `low`, `high` ...); a table of rules made by `composite`; or a
-    function of an Entrance that returns rules. folded: fold batch normalization into the layers before it. target: see
-    `aim`. watch: a function that is called for each layer, from the last to the first, with its path, the layer, and
-    the relevance of its output, its input and its bias (a dict, empty without a bias).
+    COMPOSITES, with its `options` (`epsilon`, `gamma`, `low`, `high` ...); a table of rules, from
+    `pellucid.rules.composite`; or a function that returns rules, given the Entrance: which layers with weights receive
+    the input. folded: fold batch normalization into the layers before it. target: see `pellucid.explain.aim`. watch: a
+    function that is called for each layer, from the last to the first, with its path, the layer, and the relevance of
+    its output, its input and its bias (a dict, empty without a bias).
     Raises PellucidError for unknown composites and options, and for layers for which the composite has no rule.
     Source: Bach et al. 2015, section 2.3; composites: Montavon et al. 2019, section 10.3.
     """

@@ -41,9 +41,9 @@ class HeatMaps(KeypointLoss):
     labelled points. Points outside the maps are moved to the border.
 
     sigma: the standard deviation, in cells, of the Gaussian t, truncated at 3 sigma; 0 for one-hot targets. l1: the
-    weight of the second term. decode: how `predict` locates a point, by the function of this name in
-    `pellucid.ops.heatmaps`. Source: He et al. 2017, section 5 (softmax over the cells); Sun et al. 2018, equation 2
-    (expected position).
+    weight of the second term. decode: how `predict` locates a point between cells: "quarter", a quarter of a cell
+    towards the larger neighbour, or another function of `pellucid.ops.heatmaps`. Source: He et al. 2017, section 5
+    (softmax over the cells); Sun et al. 2018, equation 2 (expected position).
     """
 
     metrics: ClassVar[tuple[str, ...]] = ()

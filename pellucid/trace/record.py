@@ -37,9 +37,9 @@ class Named:
 class GradientTarget:
     """A tensor for which a gradient of the loss can be explained.
 
-    It is a value between layers (`value`), or an argument of one call (`call`; `argument` is the input "x.0" or a
-    parameter of the layer), or else the parameter at the path `argument`. gradient: None if the loss does not depend on
-    the tensor.
+    `value` names a value between layers. Otherwise `argument` names an argument of one `call` of a layer, which is its
+    input "x.0" or a parameter, or without a call the parameter at this path, for all calls. gradient: None if the loss
+    does not depend on the tensor.
     """
 
     name: str

@@ -93,13 +93,13 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def reference() -> float | None:
-    """Return the score of the small network on the digits, which does not depend on settings of the training."""
+    """Return the score on the digits of the small network that the doctor trains for comparison."""
     return trials._reference_score(trained_case(epochs=1))
 
 
 @pytest.fixture
 def known_reference(reference: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the training of the small network by its score, which is computed once for all tests."""
+    """Replace the training of the small network for comparison by its score, which is computed once for all tests."""
     monkeypatch.setattr(trials, "_reference_score", lambda case: reference)
 
 
@@ -111,7 +111,7 @@ def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict
     assert diagnosis.causes == (name,)
     assert diagnosis.findings[0].proven == (0 in diagnosis.attempts)
     check_by_name = {check.name: check for check in CHECKS}
-    for index in diagnosis.gone:  # the change removes them
+    for index in diagnosis.gone:  # the findings that the trial without the cause removes
         assert diagnosis.attempts[0].mended_case is not None
         assert not check_by_name[diagnosis.findings[index].check].look(diagnosis.attempts[0].mended_case)
     if 0 in diagnosis.attempts:  # a preprocessing mismatch may be found without a trial
@@ -140,7 +140,7 @@ def test_examples_sorted_by_class_are_the_cause() -> None:
     assert diagnosis.causes == ("examples-in-order",)
     assert diagnosis.kind(0) == "likely cause"  # shuffling helps; the order itself is not measured
     assert diagnosis.symptoms == frozenset()
-    assert "collapsed-predictions" in {diagnosis.findings[place].check for place in diagnosis.follows}
+    assert "collapsed-predictions" in {diagnosis.findings[index].check for index in diagnosis.follows}
 
 
 @pytest.mark.usefixtures("known_reference")
@@ -158,7 +158,7 @@ def test_examples_of_one_class_after_the_other_are_the_cause() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("known_reference")
 def test_an_augmentation_with_little_harm_is_found() -> None:
-    """Mirroring costs a few percent, too little for the comparison with the small network."""
+    """Mirroring costs a few percent, too little to show beside the small network that the doctor trains."""
     diagnosis = diagnose(trained_case(make_net(64), augment=Augment(flip=True, vertical_flip=True), epochs=12))
     assert diagnosis.causes == ("augmentation-destroys",)
     assert diagnosis.findings[0].evidence["vertical_flip"]
@@ -169,9 +169,9 @@ def test_a_finding_that_no_trial_explains_is_a_symptom() -> None:
     case = trained_case()
     for path, value in case.model.weights.items():
         if path.startswith("scores"):
-            value.copy_(value[[3, 1, 4, 0, 5, 9, 2, 6, 8, 7]])  # as if a file had been read in another order
+            value.copy_(value[[3, 1, 4, 0, 5, 9, 2, 6, 8, 7]])  # as if the classes of a file had another order
     diagnosis = diagnose(case)
-    assert "underfitting" in {diagnosis.findings[place].check for place in diagnosis.symptoms}
+    assert "underfitting" in {diagnosis.findings[index].check for index in diagnosis.symptoms}
     assert diagnosis.causes == ()
     findings = json.loads(json.dumps(diagnosis.to_json()))["findings"]
     assert {finding["kind"] for finding in findings} == {"symptom"}
@@ -180,7 +180,7 @@ def test_a_finding_that_no_trial_explains_is_a_symptom() -> None:
     assert "cause not established" in diagnosis._repr_html_()
 
 
-def test_without_a_known_training_there_are_symptoms_only() -> None:
+def test_without_settings_of_the_training_there_are_symptoms_only() -> None:
     diagnosis = diagnose(replace(trained_case(regularizer=L2(4e4)), trainable=False))
     assert diagnosis.causes == ()
     assert "underfitting" in diagnosis.names
@@ -188,7 +188,7 @@ def test_without_a_known_training_there_are_symptoms_only() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("known_reference")
-def test_a_second_cause_is_found_without_the_first() -> None:
+def test_with_three_mistakes_no_other_cause_is_found() -> None:
     options = {"regularizer": L2(4e4), "clip": 1e-5, "optimizer": SGD(0.5)}
     diagnosis = diagnose(trained_case(**options))
     assert len(diagnosis.causes) <= 2

@@ -53,7 +53,7 @@ def test_black_backgrounds_put_entries_on_kinks_without_failures(seed: int) -> N
 
 @dataclass(frozen=True)
 class Pool(MaxPool2d):
-    """A MaxPool2d with `factor` times the correct gradient; with `last`, the last of equal values receives it."""
+    """A MaxPool2d with `factor` times the correct gradient."""
 
     factor: float = 1.0
 
@@ -222,7 +222,7 @@ def test_a_choice_at_a_tie_that_differs_from_autograd_is_a_kink() -> None:
 
 @dataclass(frozen=True)
 class StraightThrough(Layer):
-    """Rounding whose gradient is the identity: autograd agrees, and differences do not."""
+    """A sine whose gradient is that of the identity: autograd agrees, and differences do not."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         return {}, shape

@@ -58,7 +58,7 @@ def pixelwise_deviation(seed: int) -> TrainedPair:
     right = sound_training("mnist", seed, epochs=15)
     right = right.replace(train=_parts(right)[0].subset(range(250)))
     first = float_images(_parts(right)[0].x)
-    mean, deviation = first.mean(0), first.std(0) + 1e-7  # as in Keras, which keeps it above 0
+    mean, deviation = first.mean(0), first.std(0) + 1e-7  # above 0, as Keras's ImageDataGenerator keeps it
 
     def divided(x: Tensor) -> Tensor:
         return (float_images(x) - mean) / deviation

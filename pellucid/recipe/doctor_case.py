@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from pellucid.data import Splits
+from pellucid.data.catalogue import CATALOGUE
 from pellucid.doctor import arrays_of
 from pellucid.doctor.case import Case
 from pellucid.doctor.rehearsal import reinitialized, with_copied_weights
@@ -65,20 +66,23 @@ def case_of_run(
     if material is None:
         if data is None:
             check_data_in_run_folder(recipe.data.name, folder.recipe)
-        is_own_data = data is not None and Path(data).resolve() == Path(recipe.data.name).resolve()
-        material = _load_material(recipe, None if is_own_data else data, loaded)
+        material = _load_material(recipe, None if _names_same_data(data, recipe.data.name) else data, loaded)
     initial_model = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
     model = with_copied_weights(initial_model)
     if loaded is not None:
         _copy_weights(model, loaded, f"{weights} does not match the network of {folder.recipe}")
-    train = arrays_of(material.train, None, "x", model.classes, model.seed)
-    validation = arrays_of(material.validation or material.test, None, "validation", model.classes, model.seed)
+    held_out = material.validation or material.test
+    try:
+        train = model.fitting(arrays_of(material.train, None, "x", model.classes, model.seed))
+        validation = model.fitting(arrays_of(held_out, None, "validation", model.classes, model.seed), "validation")
+    except PellucidError as error:
+        raise PellucidError(f"{data or recipe.data.name} does not fit the model of {folder.path}: {error}") from error
     history = read_history(folder.path)
     command = _resume_command(folder, history, recipe.train.epochs, resume)
     return Case(
         model,
-        model.fitting(train),
-        model.fitting(validation, "validation"),
+        train,
+        validation,
         lambda: with_copied_weights(initial_model),
         min(recipe.train.batch_size, len(train)),
         recipe.train.epochs,
@@ -165,14 +169,26 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     return Splits(*(data_for_model(shape, model.classes, part) for part in (splits.train, splits.test)))
 
 
+def _names_same_data(data: str | None, name: str) -> bool:
+    """Return whether a user's argument names the data of a recipe: a data set, or a folder by any path."""
+    if data is None or name in CATALOGUE:
+        return data == name
+    return Path(data).resolve() == Path(name).resolve()
+
+
 def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Any]:
     """Load the recipe's data, or another data set with the network's input shape and class indices."""
     ignored = recipe.loss.arguments.get("ignore")
     if data is None or is_data_root(recipe.data.name, data):
         return load_data(recipe, data)
     named_recipe = replace(recipe, data=replace(recipe.data, name=data))
-    if recipe.data.stream or is_annotated(data) or data_in_task_format(named_recipe) is not None:
+    if is_annotated(data) or data_in_task_format(named_recipe) is not None:
         return load_data(named_recipe)
+    if recipe.data.stream:
+        material = load_data(named_recipe)
+        if loaded is not None and loaded.classes and material.train.classes not in (None, loaded.classes):
+            raise PellucidError(f"{data} has other classes than the model; give data with its classes, in its order")
+        return material
     check_data_exists(data)
     table = recipe.data
     shape = SHAPES.get(table.name, (1 if table.mode == "L" else 3, table.size, table.size))

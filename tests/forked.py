@@ -37,7 +37,8 @@ def run_group(count: int, function: Callable[..., Any], *arguments: Any) -> list
     with socket.socket() as result:
         result.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(result.getsockname()[1]), "WORLD_SIZE": str(count)}
-    started = [_start({**address, "RANK": str(rank)}, function, arguments) for rank in range(count)]
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    started = [_start({**address, **rank}, function, arguments) for rank in ranks]
     first_result = _wait(*started[0])
     if first_result.code:
         for process, _ in started[1:]:

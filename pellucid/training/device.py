@@ -39,9 +39,11 @@ def usable_device(requested: str | torch.device) -> torch.device:
         raise PellucidError(
             f"device: this machine has {count or 'no'} {device_type} devices that PyTorch can use; choose cpu or auto"
         )
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for repeatable results; read at the first product
     if name == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % count)
-        torch.cuda.set_device(device)  # otherwise each process takes memory on the first GPU, too
+        rank = os.environ.get("LOCAL_RANK", "")
+        return torch.device("cuda", int(rank) % count if rank.isdecimal() else 0)
     return device
 
 

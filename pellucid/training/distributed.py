@@ -1,4 +1,4 @@
-"""The processes of one training, which torchrun starts, and what they tell each other."""
+"""The processes of one training, which torchrun starts, and the values that they exchange."""
 
 import atexit
 import functools
@@ -144,11 +144,11 @@ class Processes:
         return self._begin(values, lambda: _group.all_reduce(values, group=group, async_op=True))
 
     def _group_of(self, tensor: Tensor) -> Any:
-        """Return the process group that exchanges a tensor; None for the one of all processes, which is gloo's."""
+        """Return the process group that exchanges a tensor; None for the default one, for tensors on the CPU."""
         if tensor.device.type != "cuda":
             return None
         with self._naming_lost_processes():
-            return _gpu_group(self, tensor.device)
+            return _gpu_group(self, _group.group.WORLD)
 
     def _begin(self, result: Tensor, start_exchange: Callable[[], Any]) -> Awaited:
         """Begin an operation of all processes; return the function that waits for its end and returns its result."""
@@ -170,7 +170,7 @@ class Processes:
             if different_names:
                 raise PellucidError(
                     f"process {rank} on {peer['host']} differs from process 0 in: {', '.join(different_names)}; give "
-                    "all processes the same recipe, data, versions and number of threads"
+                    "all processes the same recipe, data, versions, device and number of threads"
                 )
 
     @contextmanager
@@ -224,17 +224,17 @@ def processes() -> Processes:
         return Processes()
     if not dist.is_initialized():
         _connect()
-    if not _has_cpu_backend():
+    if dist.get_world_size() > 1 and not _has_cpu_backend():
         raise PellucidError(
             f"this process group ({dist.get_backend()}) exchanges no tensors on the CPU; leave out init_process_group, "
             'or call init_process_group("cpu:gloo,cuda:nccl")'
         )
-    _store_host()
+    _store_host(_group.group.WORLD)
     return Processes(dist.get_rank(), dist.get_world_size())
 
 
 def _connect() -> None:
-    """Connect the processes; those of an earlier attempt, whose addresses torchrun's store still has, are not asked."""
+    """Connect the processes; those of an earlier attempt, whose addresses torchrun's store still has, are not used."""
     try:
         store, rank, count = next(_group.rendezvous("env://"))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -260,15 +260,18 @@ def _disconnect() -> None:
 
 
 @functools.cache
-def _gpu_group(group_processes: Processes, device: torch.device) -> Any:
-    """Return the process group for tensors on GPUs: NCCL's if each process has a GPU of its own, otherwise None."""
-    gpus = group_processes.from_all(str(cast(Any, torch.cuda).get_device_properties(device).uuid))
-    return _group.new_group(backend="nccl") if dist.is_nccl_available() and len({*gpus}) == len(gpus) else None
+def _gpu_group(group_processes: Processes, default_group: Any) -> Any:
+    """Return the process group for tensors on GPUs: NCCL's if each process has a GPU of its own, otherwise gloo's."""
+    own_gpu = cast(Any, torch.cuda).get_device_properties(torch.cuda.current_device())
+    gpus = group_processes.from_all(str(own_gpu.uuid))
+    has_own_gpus = dist.is_nccl_available() and len({*gpus}) == len(gpus)
+    timeout = default_group._get_backend(torch.device("cpu")).options._timeout
+    return _group.new_group(backend="nccl" if has_own_gpus else "gloo", timeout=timeout)
 
 
 @functools.cache
-def _store_host() -> None:
-    """Tell the other processes once on which machine this one runs, for messages about it."""
+def _store_host(default_group: Any) -> None:
+    """Store once for the other processes on which machine this one runs, for messages about it."""
     store = _group.distributed_c10d._get_default_store()
     store.set(f"pellucid/host/{dist.get_rank()}", socket.gethostname())
 
@@ -286,6 +289,7 @@ def versions(device: torch.device) -> dict[str, str]:
         "Pellucid": __version__,
         "NumPy": np.__version__,
         "Pillow": PIL.__version__,
+        "cuDNN": torch.backends.cudnn.version() if device.type == "cuda" else None,
     }
     library_versions = {f"version of {name}": str(version) for name, version in libraries.items()}
     return {**library_versions, "device": device_name(device), "number of threads": str(torch.get_num_threads())}

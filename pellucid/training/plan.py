@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from pellucid.data.source import Source
 from pellucid.errors import PellucidError
 from pellucid.optim import Schedule
@@ -130,6 +132,8 @@ class FitArguments:
         process_group = processes()
         if process_group.count > 1 and model.device.type not in ("cpu", "cuda"):
             raise PellucidError(f"fit: many processes train on CPUs or on cuda devices, not on {model.device}")
+        if process_group.count > 1 and model.device.type == "cuda":
+            torch.cuda.set_device(model.device)  # otherwise each process takes memory on the first GPU, too
         if process_group.count > 1:
             check_mergeable(model.metrics)
         run = None if self.run is None else RunFolder(self.run)

@@ -1,7 +1,6 @@
 """The process during a training: signal handlers, the memory allocator, and errors for a lack of memory."""
 
 import ctypes
-import os
 import platform
 import signal
 import threading
@@ -117,14 +116,16 @@ def repeatable_kernels() -> Generator[None, None, None]:
 
     PyTorch warns of each operation that has none.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS reads when it is first used
     enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     memory = cast(Any, torch.utils.deterministic)  # which has no type annotations
     fills = memory.fill_uninitialized_memory
+    benchmark = torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False  # which chooses algorithms by their times
     memory.fill_uninitialized_memory = False  # every value is written before it is read
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
         memory.fill_uninitialized_memory = fills
+        torch.backends.cudnn.benchmark = benchmark

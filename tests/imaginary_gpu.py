@@ -178,6 +178,7 @@ def trainings(names: list[str]) -> dict[str, str]:
         for device in ("cpu", DEVICE):
             model, x, y = CASES[name]()
             model = model_on(model, torch.device(device))
+            assert {str(tensor.device) for tensor in model.weights.values()} == {device}
             history = model.fit(x, y, validation=x if y is None else (x, y), epochs=1, batch_size=12, verbose=False)
             losses.append(next(value for column, value in history.rows[0].items() if column.startswith("train_")))
         torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-4, atol=1e-6)

@@ -24,7 +24,8 @@ Forward pass, backward pass and an update by SGD with momentum for 64 images of 
 already, channels-last; the median of the steps of two seconds. Convolutions in float32 use TF32, which is PyTorch's
 default. "pytorch" is the same network with in-place ReLU and residual sums under autograd, in bf16 under autocast;
 "repeatable" are kernels that give the same bits in each run, which trainings in shards use. **Ratio** is the time
-divided by Pellucid's without a graph or compiler, for the same network and precision.
+divided by Pellucid's without a graph or compiler, for the same network and precision. Keras's ResNet-50 differs in the
+biases of its convolutions and in the layers that have strides, and its step includes reading the loss.
 """
 MEMORY = """## Memory of a step
 
@@ -32,7 +33,8 @@ The most memory that a step of ResNet-50 in float32 takes on the GPU, including 
 """
 TRANSFER = """## Exchanges, copies and decoding
 
-NCCL with one process, copies of 100 MB, and JPEG images of 500 x 375 pixels that are decoded and resized to 224.
+NCCL with one process, which copies within the GPU and sends nothing, copies of 100 MB, and JPEG images of 500 x 375
+pixels that are decoded and resized to 224.
 """
 
 

@@ -71,7 +71,7 @@ this.
 """
 LARGE = """## ResNet-50 on 1 to 512 GPUs
 
-No GPU was measured. The assumptions:
+No GPU was measured for this page. The assumptions:
 """
 NOTES = """The hours are computing time only; whether batches of {most:,} images train as well as batches of 256 is
 another question. NVIDIA measured 16,621 images/s on eight GPUs with its input pipeline. The model, which never waits

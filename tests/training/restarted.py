@@ -6,11 +6,13 @@
 import os
 import sys
 
+from pellucid.training import fit
 from pellucid.training.distributed import processes
 from tests.training.sharded_faults import TIMEOUT_SECONDS, FaultyAugmentation
 from tests.training.small import digits, small_conv
 
-FAULT = FaultyAugmentation("")
+STEPS = 30
+FAULT = FaultyAugmentation("", 20)  # after checkpoints, although batches are prepared in advance
 
 
 def augment(images, rng):
@@ -27,9 +29,10 @@ def train(run, **options):
 
 
 if __name__ == "__main__":
+    fit.TICK = 0.0  # save a checkpoint after every step
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         FAULT.fault = sys.argv[2]
     with processes().answering_within(TIMEOUT_SECONDS):
         weights_hash = train(sys.argv[1])
     if processes().is_first:
-        print(weights_hash)
+        print(weights_hash, FAULT.calls)

@@ -26,12 +26,12 @@ def is_faulty_process():
 class FaultyAugmentation:
     """An augmentation that makes a mistake in a step."""
 
-    def __init__(self, fault):
-        self.fault, self.calls = fault, 0
+    def __init__(self, fault, step=FAULT_STEP):
+        self.fault, self.step, self.calls = fault, step, 0
 
     def __call__(self, images, rng):
         self.calls += 1
-        if not is_faulty_process() or self.calls != FAULT_STEP:
+        if not is_faulty_process() or self.calls != self.step:
             return images
         if self.fault in ("SIGKILL", "SIGTERM", "SIGINT"):
             os.kill(os.getpid(), getattr(signal, self.fault))

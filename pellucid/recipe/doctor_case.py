@@ -182,7 +182,10 @@ def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Ma
     if data is None or is_data_root(recipe.data.name, data):
         return load_data(recipe, data)
     named_recipe = replace(recipe, data=replace(recipe.data, name=data))
-    if is_annotated(data) or data_in_task_format(named_recipe) is not None:
+    own_material = data_in_task_format(named_recipe)
+    if own_material is not None:
+        return own_material
+    if is_annotated(data):
         return load_data(named_recipe)
     if recipe.data.stream:
         material = load_data(named_recipe)

@@ -89,9 +89,9 @@ class SyncedNorm(FusedForm):
         x, mean, var, count = cache
         weight = params["weight"]
         if dy.numel():
-            no_statistics = mean.new_empty(0)  # the kernels of GPUs take no None
+            empty = mean.new_empty(0)  # the kernels of GPUs take no None
             dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-                dy, x, weight, mean, var, no_statistics, no_statistics, False, self.layer.epsilon, (True, True, True)
+                dy, x, weight, mean, var, empty, empty, False, self.layer.epsilon, (True, True, True)
             )
         else:
             dx, dweight, dbias = dy, torch.zeros_like(weight), torch.zeros_like(weight)

@@ -130,11 +130,11 @@ class FitArguments:
         """Yield the plan; within the context, the run folder is locked, if there is one."""
         epochs, batch_size, callbacks = self.epochs, self.batch_size, [*self.callbacks]
         process_group = processes()
-        if process_group.count > 1 and model.device.type not in ("cpu", "cuda"):
-            raise PellucidError(f"fit: many processes train on CPUs or on cuda devices, not on {model.device}")
-        if process_group.count > 1 and model.device.type == "cuda":
-            torch.cuda.set_device(model.device)  # otherwise each process takes memory on the first GPU, too
         if process_group.count > 1:
+            if model.device.type not in ("cpu", "cuda"):
+                raise PellucidError(f"fit: many processes train on CPUs or on cuda devices, not on {model.device}")
+            if model.device.type == "cuda":
+                torch.cuda.set_device(model.device)  # otherwise each process takes memory on the first GPU, too
             check_mergeable(model.metrics)
         run = None if self.run is None else RunFolder(self.run)
         shards = process_group.count

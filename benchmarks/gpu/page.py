@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from textwrap import shorten
 from typing import Any
 
+from benchmarks.scaling.page import table
+
 MIB, GB = 1 << 20, 1e9
 MAX_MESSAGE = 100  # characters
 STEP_PARTS = "training", "keras", "compiled"
@@ -45,7 +47,8 @@ def page(results: Mapping[str, Any]) -> str:
     if "correctness" in figures:
         columns = "network or objective", "error of the GPU", "error of the CPU", "accepted"
         sections.append(CORRECTNESS + _table(columns, _correctness_rows(figures["correctness"])))
-    steps = {key: one for name in STEP_PARTS for key, one in figures.get(name, {}).items()}
+    # A part without any figure has its message as the only entry, "error".
+    steps = {name if key == "error" else key: one for name in STEP_PARTS for key, one in figures.get(name, {}).items()}
     if steps:
         columns = "network", "precision", "form", "time a step", "images/s", "ratio", "memory"
         sections.append(STEPS + _table(columns, _step_rows(steps)))
@@ -74,10 +77,10 @@ def _correctness_rows(figures: Mapping[str, Any]) -> list[Sequence[str]]:
 def _step_rows(steps: Mapping[str, Any]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = []
     for key, one in steps.items():
-        network, precision, form = key.split(", ", 2)
         if message := _error_of(one):
-            rows.append((network, precision, form, message, "", "", ""))
+            rows.append((*[*key.split(", ", 2), "", ""][:3], message, "", "", ""))
             continue
+        network, precision, form = key.split(", ", 2)
         own_seconds = steps.get(f"{network}, {precision}, pellucid", {}).get("seconds")
         ratio = f"{one['seconds'] / own_seconds:.2f}" if own_seconds else ""
         has_memory = one.get("bytes") and not form.endswith("CUDA graph")  # whose replay allocates nothing
@@ -100,5 +103,4 @@ def _error_of(one: Mapping[str, Any]) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "\n" + "\n".join(table(columns, rows))

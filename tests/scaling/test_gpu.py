@@ -130,6 +130,7 @@ def test_the_page_shows_figures_and_errors():
         "correctness": {"mlp": {"error": 1e-7, "error_of_cpu": 2e-7, "is_right": True}, "vit": {"error": "a|b"}},
         "training": {"resnet50, bf16, pellucid": step, "resnet50, bf16, pytorch, CUDA graph": {"error": "no memory"}},
         "keras": {"resnet50, bf16, keras on jax": {"seconds": 0.02, "images_per_second": 3200.0}},
+        "compiled": {"error": "no time left"},
         "copies": {"to the device": {"bytes_per_second": 5e9, "is_right": False}},
         "decoding": {"error": "no time left"},
     }
@@ -142,6 +143,7 @@ def test_the_page_shows_figures_and_errors():
         "| resnet50 | bf16 | pytorch, CUDA graph | no memory |  |  |  |",
         "| resnet50 | bf16 | keras on jax | 20.00 ms | 3,200 | 2.00 |  |",
         "| copies | to the device | 5.0 GB/s, **wrong values** |",
+        "| compiled |  |  | no time left |  |  |  |",
         "| decoding | error | no time left |",
     ]:
         assert line in text.splitlines()

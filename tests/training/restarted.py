@@ -8,7 +8,7 @@ import sys
 
 from pellucid.training import fit
 from pellucid.training.distributed import processes
-from tests.training.sharded_faults import TIMEOUT_SECONDS, FaultyAugmentation
+from tests.training.sharded_faults import FaultyAugmentation, timeout_seconds
 from tests.training.small import digits, small_conv
 
 STEPS = 30
@@ -32,7 +32,7 @@ if __name__ == "__main__":
     fit.TICK = 0.0  # save a checkpoint after every step
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         FAULT.fault = sys.argv[2]
-    with processes().answering_within(TIMEOUT_SECONDS):
+    with processes().answering_within(timeout_seconds(FAULT.fault)):
         weights_hash = train(sys.argv[1])
     if processes().is_first:
         print(weights_hash, FAULT.calls)

@@ -144,6 +144,11 @@ def diagnose(
     # returns the losses after its backward passes, and a loss that is not finite is the cause.
     faulty_dys: list[NotFinite] = []
 
+    def check_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        fault = _output_fault(path, layer, y)
+        has_examples = isinstance(y, Tensor) and y.dim() > 1 and len(y) == len(batch.images)
+        _raise_fault(_naming_example(fault, y, example_numbers) if fault and has_examples else fault)
+
     def check_backward(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         layer_type = type(layer).__name__
         fault = NotFinite.of(dy, "gradient", "the gradient dy of its output", path, layer_type)
@@ -156,7 +161,7 @@ def diagnose(
         _raise_fault(NotFinite.of(dx, "gradient", "the gradient dx", path, layer_type))
 
     try:
-        turns = objective.watched(_check_forward, check_backward).gradients(params, batch, mode)
+        turns = objective.watched(check_forward, check_backward).gradients(params, batch, mode)
         for losses, _ in (turns,) if isinstance(turns, tuple) else turns:
             for name, value in losses.items():
                 _raise_fault(loss_fault(name, value))
@@ -181,8 +186,12 @@ def diagnose_output(net: Layer, params: Params, x: Any) -> NotFinite | None:
 
 
 def _check_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-    if not uses_flow(layer):
-        _raise_fault(NotFinite.of(y, "output", "the output y", path, type(layer).__name__))
+    _raise_fault(_output_fault(path, layer, y))
+
+
+def _output_fault(path: str, layer: Layer, y: Any) -> NotFinite | None:
+    """Return the fault of a layer's output that is not finite, or None; a combinator's is that of a layer in it."""
+    return None if uses_flow(layer) else NotFinite.of(y, "output", "the output y", path, type(layer).__name__)
 
 
 def loss_fault(name: str, value: Any) -> NotFinite | None:
@@ -196,12 +205,16 @@ def input_fault(x: Any, example_numbers: Sequence[int] | None = None) -> NotFini
     example_numbers: the number of each example, by default 0, 1, ...
     """
     fault = NotFinite.of(x, "input", "the input x")
-    index = first_not_finite(x) if fault and isinstance(x, Tensor) else None
-    if fault is None or index is None:
+    return fault and _naming_example(fault, x, example_numbers)
+
+
+def _naming_example(fault: NotFinite, values: Any, example_numbers: Sequence[int] | None) -> NotFinite:
+    """Return a fault in values (N, ...) with a note on the first example that is not finite."""
+    index = first_not_finite(values) if isinstance(values, Tensor) else None
+    if index is None:
         return fault
-    return replace(
-        fault, note=f"first in example {index if example_numbers is None else example_numbers[index]} of the batch"
-    )
+    number = index if example_numbers is None else example_numbers[index]
+    return replace(fault, note=f"first in example {number} of the batch")
 
 
 def weights_fault(weights: Mapping[str, Tensor]) -> NotFinite | None:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pellucid.combine.nets import named_layers
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.fuse import BatchParts
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
@@ -46,12 +45,7 @@ from pellucid.training.reading import batch_loader, sample_indices
 from pellucid.training.shard_loaders import loader_of_shards
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
-from pellucid.training.user_defined import (
-    callback_state,
-    check_json,
-    check_optimizer,
-    try_parts,
-)
+from pellucid.training.user_defined import callback_state, check_json, check_optimizer, try_parts
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
 CHECK_FRACTION = 0.02  # fraction of the time for checks of the parameters; 0.03 with the cache misses they cause
@@ -335,33 +329,38 @@ class Loop:
         steps = math.ceil(self.check_cost / (CHECK_FRACTION * max(per_step, 1e-9)))
         return max(1, min(steps, 4 * self.check_every))
 
-    def _not_finite_error(self, device_batch: Any, step: int, error: NotFiniteError) -> PellucidError:
-        """Return the error for a loss that is not finite; it names the first tensor that is not finite in the step."""
+    def _not_finite_error(self, device_batch: Any, step: int, error: NotFiniteError) -> StoppedError:
+        """Return the error for a loss that is not finite, the same in all processes; that of the loss diagnoses it."""
+        is_here = self.sharded is None or error.shard in self.sharded.own_shards
+        found = self.processes.from_all(self._find_fault(device_batch, step, error) if is_here else None)
+        rank, (fault, remedy) = next((rank, result) for rank, result in enumerate(found) if result is not None)
+        return self._stopped_error(fault, step + 1, remedy, f" in process {rank}" if self.processes.count > 1 else "")
+
+    def _find_fault(self, device_batch: Any, step: int, error: NotFiniteError) -> tuple[NotFinite, str]:
+        """Return the first tensor that is not finite in a step whose loss is not, and the advice."""
         batch: Batch = device_batch
         example_numbers: range | None = None
         if self.sharded is not None:
-            if error.shard not in self.sharded.own_shards:
-                return PellucidError(f"training stopped in step {step + 1}: {self.sharded.other_process_text(error)}")
             batch = device_batch[error.shard - self.sharded.own_shards.start]
             example_numbers = range(error.shard, len(batch.images) * self.plan.shards, self.plan.shards)
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(step), example_numbers)
         if fault and fault.kind == "input":
             note = f"{fault.note}, caused by the augmentation or the preprocessing of finite data".lstrip(", ")
-            return self._stopped_error(replace(fault, note=note), step + 1, "check what these return")
+            return replace(fault, note=note), "check what these return"
         if fault and fault == weights_fault(weights):
             fault = replace(fault, note=update_note(self.last_finite_step, step))
         fault = fault or loss_fault(error.name, torch.tensor(error.value))
         assert fault is not None  # the loss ended the step because it is not finite
-        return self._stopped_error(fault, step + 1, lr_advice(self.training.lr))
+        return fault, lr_advice(self.training.lr)
 
-    def _stopped_error(self, fault: NotFinite, step: int, remedy: str) -> StoppedError:
+    def _stopped_error(self, fault: NotFinite, step: int, remedy: str, place: str = "") -> StoppedError:
         """Return the error that ends the training, after writing it to the run folder, if there is one."""
         epoch, batch = divmod(step - 1, self.training.batches)
         checkpoint_note = ""
         if self.plan.folder is not None and self.saved_step >= 0:
             checkpoint_note = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
-        text = f"training stopped in step {step} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}"
+        text = f"training stopped in step {step} (epoch {epoch + 1}, batch {batch + 1}){place}: {fault}; {remedy}"
         error = StoppedError(text + checkpoint_note, step, fault)
         if self.plan.folder is not None:
             error.write(self.plan.folder.error)

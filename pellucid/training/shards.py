@@ -120,12 +120,6 @@ class ShardedStep:
         slowest = min(range(len(wait_times)), key=wait_times.__getitem__)
         return {"slowest_process": slowest, "wait_seconds": round(max(wait_times) - wait_times[slowest], 3)}
 
-    def other_process_text(self, error: NotFiniteError) -> str:
-        """Return the message for a loss that is not finite in another process."""
-        count = self.processes.count
-        rank = next(rank for rank in range(count) if error.shard in assigned_range(rank, count, self.shards))
-        return f"{error.name} is {error.value} in process {rank}; see its message"
-
     def _gradient_factor(self, weight: float) -> float:
         """Return the factor of a shard's gradients in the sum of all, for the shard's weight in a mean."""
         return 1.0 if self.is_sum else weight or 1.0  # the loss of a shard without weight has no gradients

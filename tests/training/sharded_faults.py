@@ -11,6 +11,9 @@ import torch
 
 from pellucid.cli.main import main
 from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.models import mlp
+from pellucid.optim import SGD
 from pellucid.training import distributed
 from pellucid.training.distributed import processes
 from tests.training.small import digits, small_conv, small_mlp
@@ -43,13 +46,14 @@ class FaultyAugmentation:
             time.sleep(60 if self.fault == "hung" else 0.5)
         if self.fault == "raised":
             raise PellucidError("no such augmentation")
-        return images * float("nan") if self.fault == "nan" else images
+        values = {"nan": float("nan"), "overflow": 3e38}  # the latter are finite, and sums of them are not
+        return torch.full_like(images, values[self.fault]) if self.fault in values else images
 
 
 def train(fault):
     """Train with a mistake, and return the first row of the history."""
     with processes().answering_within(timeout_seconds(fault)):
-        model, augment = small_mlp(), FaultyAugmentation(fault)
+        model, augment = Model(mlp((64, 16, 10), "relu"), optimizer=SGD(0.01)), FaultyAugmentation(fault)
         return model.fit(digits(), epochs=3, batch_size=30, augment=augment, verbose=False).rows[0]
 
 

@@ -26,12 +26,19 @@ def test_a_lost_process_is_named_with_its_host_and_the_step(fault, reason):
     assert fault != "raised" or "PellucidError: no such augmentation" in second.error
 
 
-def test_nan_in_one_process_stops_all_in_the_same_step():
-    first, second = run_group(2, sharded_faults.train, "nan")
-    assert "training stopped in step 3: loss is nan in process 1; see its message" in first.error
-    # The second process has every second example, beginning with example 1.
-    assert "training stopped in step 3 (epoch 1, batch 3): the input x contains NaN" in second.error
-    assert "first in example 1 of the batch" in second.error
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        # The second process has every second example, beginning with example 1.
+        ("nan", "the input x contains NaN .* first in example 1 of the batch"),
+        ("overflow", r"features.dense1 \(Dense\): the output y contains infinity .* first in example 1 of the batch"),
+    ],
+)
+def test_nan_in_one_process_stops_all_with_the_same_message(fault, message):
+    first, second = run_group(2, sharded_faults.train, fault)
+    pattern = rf"training stopped in step 3 \(epoch 1, batch 3\) in process 1: {message}"
+    assert re.search(pattern, first.error), first.error
+    assert first.error.splitlines()[-1] == second.error.splitlines()[-1]
 
 
 LIBRARIES = ["PyTorch", "Pellucid", "NumPy", "Pillow"]

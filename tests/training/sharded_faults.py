@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.optim import SGD
-from pellucid.training import distributed
+from pellucid.training import distributed, fit
 from pellucid.training.distributed import processes
 from tests.training.small import digits, small_conv, small_mlp
 
@@ -75,7 +75,9 @@ def train_interrupted(run, fault):
 
     fault: "" or the signal that the second process gets.
     """
-    model, options = small_conv(), {"run": run, "resume": True, "shards": 2, "verbose": False}
+    fit.TICK = 0.0  # save a checkpoint after every step
+    options = {"run": run, "resume": True, "checkpoint_seconds": 0.0, "shards": 2, "verbose": False}
+    model = small_conv()
     try:
         model.fit(digits(0, 150), epochs=3, batch_size=30, augment=FaultyAugmentation(fault), **options)
     except KeyboardInterrupt as stop:

@@ -69,6 +69,15 @@ def test_a_signal_to_one_process_stops_all_with_one_checkpoint(tmp_path, fault):
     assert run_forked(sharded_faults.train_interrupted, tmp_path / "run", "") == (0, expected)  # resumed by one process
 
 
+def test_processes_resume_from_the_checkpoint_before_a_half_written_one(tmp_path):
+    _, expected = run_forked(sharded_faults.train_interrupted, tmp_path / "whole", "")
+    run_group(2, sharded_faults.train_interrupted, tmp_path / "run", "SIGTERM")
+    last = tmp_path / "run" / "weights" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    for code, result, error in run_group(2, sharded_faults.train_interrupted, tmp_path / "run", ""):
+        assert (code, result) == (0, expected), error
+
+
 def test_only_the_first_process_writes_to_the_disk(tmp_path):
     (code, first, error), (other, second, _) = run_group(2, sharded_faults.changed_files, tmp_path / "runs")
     assert (code, other) == (0, 0), error

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -69,17 +70,35 @@ def start_torchrun(count: int, source: Path, out: Path) -> "subprocess.Popen[str
     )
 
 
+def child_pids(process: "subprocess.Popen[str]") -> list[int]:
+    """Return the processes that torchrun has started and that run."""
+    result = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+    return [int(word) for word in result.stdout.split()]
+
+
+def record_peak_memory(process: "subprocess.Popen[str]", peaks: dict[int, int]) -> None:
+    """Record the peak memory in KiB of each process that torchrun starts, until torchrun ends."""
+    while process.poll() is None:
+        for pid in child_pids(process):
+            try:
+                status = Path(f"/proc/{pid}/status").read_text()
+            except OSError:  # it ended
+                continue
+            if "VmHWM:" in status:  # not a process that ended and was not waited for
+                peaks[pid] = int(status.partition("VmHWM:")[2].split()[0])
+        time.sleep(0.1)
+
+
 def kill_one_process(process: "subprocess.Popen[str]", parts: Path, rng: random.Random) -> bool:
     """Kill one process soon after a part is finished; return False if all processes ended before that."""
     n_parts_before, n_new_parts = len([*parts.glob("part-*")]), rng.randint(1, 3)
     while process.poll() is None:
         if len([*parts.glob("part-*")]) >= n_parts_before + n_new_parts:
             time.sleep(rng.random() * 0.3)
-            result = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
-            ranks = [int(word) for word in result.stdout.split()]
-            if not ranks:
+            pids = child_pids(process)
+            if not pids:
                 return False
-            os.kill(rng.choice(ranks), signal.SIGKILL)
+            os.kill(rng.choice(pids), signal.SIGKILL)
             return True
         time.sleep(0.02)
     return False
@@ -96,11 +115,12 @@ def test_killed_processes_neither_lose_nor_repeat_rows_and_memory_is_constant(
     print(f"peak memory of {pictures // 10:,} pictures: {few_peak:,} KiB, of {pictures:,}: {many_peak:,} KiB")
     # The list of names and positions takes about 300 bytes for each picture.
     assert many_peak - few_peak < 4_000 + pictures // 2
-    rng, n_killed, n_launches = random.Random(0), 0, 0
+    rng, n_killed, n_launches, peaks = random.Random(0), 0, 0, dict[int, int]()
     out = tmp_path / "killed"
     while True:
         n_launches += 1
         process = start_torchrun(rng.choice((1, 2, 3)), source, out)
+        threading.Thread(target=record_peak_memory, args=(process, peaks), daemon=True).start()
         if n_killed < kills:
             n_killed += kill_one_process(process, out / "parts", rng)
         _, stderr = process.communicate(timeout=300)
@@ -109,6 +129,8 @@ def test_killed_processes_neither_lose_nor_repeat_rows_and_memory_is_constant(
         assert n_launches <= kills, stderr
     print(f"{n_killed} kills in {n_launches} launches")
     assert n_killed == kills
+    print(f"peak memory of {len(peaks)} processes: {max(peaks.values()):,} KiB")
+    assert max(peaks.values()) - few_peak < 4_000 + pictures // 2
     lines = (out / "results.jsonl").read_bytes()
     assert lines == (tmp_path / "whole.jsonl").read_bytes()
     names = [json.loads(line)["image"] for line in lines.splitlines()]

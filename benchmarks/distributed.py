@@ -4,7 +4,7 @@
 
 One process computes a training step on a batch; then each of two processes computes half of the batch, with one thread
 each. Efficiency is the time of the one process divided by the sum of both processes' times, in processor time and in
-wall-clock time. Each round runs all four cases; the medians of the rounds' ratios are printed and written to
+wall-clock time. Each round runs all cases; the medians of the rounds' ratios are printed and written to
 docs/scaling.json and docs/scaling.md.
 """
 
@@ -43,7 +43,11 @@ JOBS = {
     "mlp": Job("mlp", 1024, (784,), 10, steps=20),  # four million parameters
 }
 NETWORKS = {"resnet20": lambda: resnet20(16), "lenet": lenet, "mlp": lambda: mlp((784, 1600, 1600, 10))}
-RATIO_COLUMNS = ("ours: processor", "ours: clock", "DDP: processor", "DDP: clock", "DDP's time over ours")
+CASES = (("ours", 1), ("ours", 2), ("inexact", 2), ("separate", 2), ("ddp", 1), ("ddp", 2))  # sides and processes
+RATIO_COLUMNS = (
+    "ours: processor", "ours: clock", "no exchange: processor", "DDP: processor", "DDP: clock", "DDP's time over ours",
+    "time of exact=false over ours",
+)  # fmt: skip
 WORKER = "worker"  # the first argument of the processes that torchrun starts
 Step = Callable[[], object]
 
@@ -65,11 +69,11 @@ def plain_step(name: str, batch: int, in_sweep: bool = True) -> Step:
     return lambda: step(data, 0.01)
 
 
-def sharded_step(name: str, batch: int, group: Processes, bucket_mb: float = BUCKET_MB) -> Step:
+def sharded_step(name: str, batch: int, group: Processes, bucket_mb: float = BUCKET_MB, exact: bool = True) -> Step:
     """Return a training step of Pellucid, in which each process computes one shard of `batch` examples."""
     model, data = make_model(name), random_batch(name, batch)
     step = TrainingStep.of(model, batch * group.count, in_sweep=False)
-    sharded = ShardedStep(model, step, group, group.count, bucket_mb=bucket_mb)
+    sharded = ShardedStep(model, step, group, group.count, exact, bucket_mb)
     return lambda: sharded([data], 0.01, 0)
 
 
@@ -95,18 +99,23 @@ def torch_step(name: str, batch: int, parallel: bool) -> Step:
 
 
 def step_of(side: str, name: str, count: int) -> Step:
-    """Return the training step of one of `count` processes; side: "ours" or "ddp"."""
+    """Return the training step of one of `count` processes.
+
+    side: "ours"; "inexact", with exact=False; "separate", without an exchange between the processes; or "ddp".
+    """
     group, batch = processes(), JOBS[name].batch // count
     if side == "ddp":
         return torch_step(name, batch, parallel=count > 1)
-    return plain_step(name, batch) if count == 1 else sharded_step(name, batch, group)
+    if count == 1 or side == "separate":
+        return plain_step(name, batch)
+    return sharded_step(name, batch, group, exact=side == "ours")
 
 
 def run_worker(side: str, name: str) -> None:
     """Run the job's steps in this process, and print their processor seconds and wall-clock seconds."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     step, steps = step_of(side, name, count), JOBS[name].steps
-    with keeping_freed_memory(), torch.inference_mode(side == "ours"):
+    with keeping_freed_memory(), torch.inference_mode(side != "ddp"):
         for _ in range(3):
             step()
         if count > 1:
@@ -117,7 +126,7 @@ def run_worker(side: str, name: str) -> None:
         print(f"\nseconds {time.process_time() - busy} {time.perf_counter() - wall}", flush=True)
 
 
-def time_steps(side: str, name: str, count: int) -> tuple[float, float]:
+def time_steps(side: str, count: int, name: str) -> tuple[float, float]:
     """Return the processor seconds summed over all processes, and the wall-clock seconds of the slowest."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     completed = subprocess.run(
@@ -136,12 +145,19 @@ def measure_ratios(name: str) -> list[list[float]]:
     """Return one network's columns (RATIO_COLUMNS), each with one value per round."""
     rounds: list[list[float]] = []
     for _ in range(ROUNDS):
-        seconds_of = {(side, count): time_steps(side, name, count) for side in ("ours", "ddp") for count in (1, 2)}
-        row: list[float] = []
-        for side in ("ours", "ddp"):
-            (busy1, wall1), (busy2, wall2) = seconds_of[side, 1], seconds_of[side, 2]
-            row += [busy1 / busy2, wall1 / (2 * wall2)]
-        rounds.append([*row, seconds_of["ddp", 2][1] / seconds_of["ours", 2][1]])
+        seconds_of = {case: time_steps(*case, name) for case in CASES}
+        (ours_busy, ours_wall), (ddp_busy, ddp_wall) = seconds_of["ours", 2], seconds_of["ddp", 2]
+        rounds.append(
+            [
+                seconds_of["ours", 1][0] / ours_busy,
+                seconds_of["ours", 1][1] / (2 * ours_wall),
+                seconds_of["ours", 1][0] / seconds_of["separate", 2][0],
+                seconds_of["ddp", 1][0] / ddp_busy,
+                seconds_of["ddp", 1][1] / (2 * ddp_wall),
+                ddp_wall / ours_wall,
+                seconds_of["inexact", 2][1] / ours_wall,
+            ]
+        )
     return [[*column] for column in zip(*rounds, strict=True)]
 
 

@@ -107,12 +107,16 @@ def exact_step(
 
     computing: samples of the time of a shard. size: bytes of the gradients. table: bytes that a process sends to
     describe them. Nothing overlaps: all processes wait for the slowest shard, exchange parts of their gradients, and
-    gather the sums. For processes that share cores, an exchange slows down like computing.
+    gather the sums. Two processes use an all-reduce, since the sum of two numbers does not depend on their order. For
+    processes that share cores, an exchange slows down like computing.
     """
     slowdown = machine.shared(count)
     slowed_link = Link(link.rate / slowdown, link.delay, link.software * slowdown, link.burst)
     table_time = all_gather(table, count, slowed_link)
-    exchange_time = all_to_all(size, count, slowed_link) + all_gather(size / count, count, slowed_link)
+    if count == 2:
+        exchange_time = ring_all_reduce(size, count, slowed_link)
+    else:
+        exchange_time = all_to_all(size, count, slowed_link) + all_gather(size / count, count, slowed_link)
     return slowdown * (median_slowest(computing, count) + machine.copies(size, count)) + table_time + exchange_time
 
 

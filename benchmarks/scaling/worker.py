@@ -37,12 +37,16 @@ class Worker:
         """Return a function that runs a collective operation on, or copies, `size` bytes of each process."""
         values, count = torch.zeros(size // 4 // self.group.count * self.group.count), self.group.count
         output = torch.ones_like(values)
-        if kind == "exchange":
-            chunks = values.view(1, count, -1)
-            return lambda: self.group.gather(self.group.begin_all_to_all(chunks, [1] * count)()[0])
+
+        def exchange() -> None:
+            if count == 2:
+                self.group.begin_all_reduce(values)()
+            else:
+                self.group.gather(self.group.begin_all_to_all(values.view(1, count, -1), [1] * count)()[0])
+
         return {
             "gather": lambda: self.group.gather(values),
-            "reduce": lambda: dist.all_reduce(values),
+            "exchange": exchange,
             "scale": lambda: torch.mul(values, 2.0, out=output),
             "divide": lambda: values.div_(2.0),
             "add": lambda: values.add_(output),

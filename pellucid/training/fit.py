@@ -129,7 +129,7 @@ class Loop:
             self._save(done=True)
             self._repair_best()
             if self.signals.stop_requested:  # in the last steps; the caller may have to start another training
-                raise stop_exception(plan.folder, f"after the last step, {training.step}")
+                raise stop_exception(plan.folder, f"after the last step, {training.step}", self.processes.count)
         return training
 
     def _make_step(self) -> None:
@@ -369,7 +369,8 @@ class Loop:
     def _stop(self) -> None:
         """Save, and raise KeyboardInterrupt with a message on how to resume."""
         self._save()
-        raise stop_exception(self.plan.folder, f"in epoch {self.training.epoch + 1} after step {self.training.step}")
+        position = f"in epoch {self.training.epoch + 1} after step {self.training.step}"
+        raise stop_exception(self.plan.folder, position, self.processes.count)
 
     def _repair_best(self) -> None:
         """Repair the best weights of a resumed run, which an interrupted process may have left damaged."""

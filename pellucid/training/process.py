@@ -53,11 +53,13 @@ class StopSignals:
         self.stop_requested = True
 
 
-def stop_exception(folder: RunFolder | None, position: str) -> KeyboardInterrupt:
+def stop_exception(folder: RunFolder | None, position: str, process_count: int) -> KeyboardInterrupt:
     """Return the exception that ends a training on Ctrl-C, after everything is saved, and says how to resume."""
     if folder is None:  # with many processes only
         return KeyboardInterrupt(f"stopped {position}")
-    command = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
+    launcher = "torchrun ... -m " if process_count > 1 else ""
+    resume_command = f"{launcher}pellucid train --resume {folder.path}"
+    command = resume_command if folder.recipe.exists() else "the same fit with resume=True"
     return KeyboardInterrupt(f"stopped {position}; saved in {folder.path}; resume with {command}")
 
 

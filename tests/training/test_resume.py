@@ -20,6 +20,7 @@ from pellucid.run.folder import RunFolder
 from pellucid.run.history import read_csv
 from pellucid.training import checkpoint, device, fit
 from pellucid.training.callbacks import Callback, EarlyStopping
+from pellucid.training.process import stop_exception
 from tests.training import killed
 from tests.training.small import StopAt, Stopped, digits, flip, small_conv, small_mlp
 
@@ -246,6 +247,8 @@ def test_ctrl_c_in_a_recipe_run_names_the_command_to_resume(tmp_path):
     (tmp_path / "recipe.toml").write_text("")
     with pytest.raises(KeyboardInterrupt, match=f"resume with pellucid train --resume {tmp_path}$"):
         train(small_mlp(), tmp_path, callbacks=[SendSignal(3, signal.SIGINT)])
+    message = str(stop_exception(RunFolder(tmp_path), "after step 3", process_count=2))
+    assert message.endswith(f"resume with torchrun ... -m pellucid train --resume {tmp_path}")
 
 
 def test_a_second_ctrl_c_stops_immediately(tmp_path):

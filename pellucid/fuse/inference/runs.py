@@ -211,7 +211,7 @@ class Residual:
 
     other_branch: RunFunction
     body: RunFunction
-    last_convolution: Convolution  # its act is the activation after the sum
+    last_convolution: Callable[..., Tensor]  # a Convolution; its act is the activation after the sum
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the block's output."""

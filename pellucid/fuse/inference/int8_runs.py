@@ -1,0 +1,278 @@
+"""Functions that compute on uint8 codes with oneDNN's int8 kernels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.fuse.inference.quantization import Quantization, quantize_weight
+from pellucid.fuse.inference.runs import INPLACE_KERNELS, AsWritten, Convolution, Pair, RunFunction
+from pellucid.layers import GELU
+from pellucid.layers.base import Params, Trait, declares, pair
+from pellucid.layers.checks import window_outputs
+from pellucid.layers.dense import Dense
+from pellucid.layers.maxpool2d import MaxPool2d
+from pellucid.layers.pad2d import Pad2d
+from pellucid.layers.relu import ReLU
+
+onednn = torch.ops.onednn
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Convert float32 values to codes."""
+
+    quantization: Quantization
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the codes."""
+        return self.quantization.quantize(x)
+
+
+@dataclass(frozen=True)
+class Dequantize:
+    """Convert codes to float32 values."""
+
+    quantization: Quantization
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """Return the values."""
+        return self.quantization.dequantize(codes)
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """The codes of a weight, and the scale and the zero point (0) of each output, as the kernels expect them.
+
+    packed: the codes in oneDNN's memory layout, packed for the shape of the first inputs.
+    """
+
+    codes: Tensor  # int8
+    scale: Tensor  # (outputs,)
+    zero_point: Tensor  # (outputs,) int64
+    packed: list[Tensor] = field(default_factory=list, compare=False, repr=False)
+
+
+def quantized_weight(weight: Tensor) -> QuantizedWeight:
+    """Return the quantized weight."""
+    codes, scale = quantize_weight(weight)
+    return QuantizedWeight(codes, scale, torch.zeros(len(scale), dtype=torch.int64))
+
+
+@dataclass(frozen=True)
+class QuantizedConvolution:
+    """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other), for codes x.
+
+    output: quantization of y, or None for y in float32. `other` is in float32 or codes like y; it is overwritten.
+    """
+
+    convolution: Convolution
+    weight: QuantizedWeight
+    input: Quantization
+    output: Quantization | None
+
+    @cached_property
+    def geometry(self) -> tuple[Pair, Pair, Pair, int]:
+        """Stride, padding, dilation and groups."""
+        padding, stride, _, groups = self.convolution.geometry
+        return stride, padding, pair(self.convolution.layer.dilation), groups
+
+    @cached_property
+    def onednn_activation(self) -> tuple[str, list[int], str] | None:
+        """The activation as arguments of the kernel, or None if the kernel does not support it."""
+        return None if type(self.convolution.act) is GELU else self.convolution.onednn_activation
+
+    def __call__(
+        self, x: Tensor, other: Tensor | None = None, other_quantization: Quantization | None = None
+    ) -> Tensor:
+        """Return y."""
+        if self.convolution.extra_padding is not None:
+            x = F.pad(x, self.convolution.extra_padding, value=self.input.zero_point)
+        activation = self.onednn_activation
+        if activation is None:
+            y = self._convolve(x, None, ("none", [], ""))
+            y = INPLACE_KERNELS[GELU](self.convolution.act, y)
+            return y if self.output is None else self.output.quantize(y)
+        if other is None:
+            return self._convolve(x, self.output, activation)
+        return onednn.qconv2d_pointwise.binary(
+            *self._operands(x),
+            other.contiguous(memory_format=torch.channels_last),
+            self.convolution.bias,
+            *self.geometry,
+            *_output_arguments(self.output),
+            *_scale_and_zero_point(other_quantization),
+            "sum",
+            1.0,
+            *activation,
+        )
+
+    def _convolve(self, x: Tensor, output: Quantization | None, activation: tuple[str, list[int], str]) -> Tensor:
+        arguments = (self.convolution.bias, *self.geometry, *_output_arguments(output), *activation)
+        return onednn.qconv2d_pointwise(*self._operands(x), *arguments)
+
+    def _operands(self, x: Tensor) -> tuple[Any, ...]:
+        """Return the kernel's arguments for x and the weight."""
+        weight = self.weight
+        if not weight.packed:
+            arguments = (*_scale_and_zero_point(self.input), *self.geometry, list(x.shape))
+            weight.packed.append(onednn.qconv_prepack(weight.codes, weight.scale, *arguments))
+        return (x, *_scale_and_zero_point(self.input), weight.packed[0], weight.scale, weight.zero_point)
+
+
+@dataclass(frozen=True)
+class DenseRun:
+    """Compute y = act(x Wᵀ + b)."""
+
+    layer: Dense
+    params: Params
+    act: ReLU | None
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight, (units, n_in)."""
+        return self.params["weight"]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return y."""
+        y = F.linear(x, self.weight, self.params.get("bias"))
+        return y if self.act is None else y.relu_()
+
+
+@dataclass(frozen=True)
+class QuantizedDense:
+    """Compute y = act(x Wᵀ + b) for codes x; output: quantization of y, or None for y in float32."""
+
+    dense: DenseRun
+    weight: QuantizedWeight
+    input: Quantization
+    output: Quantization | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return y."""
+        weight = self.weight
+        if not weight.packed:
+            weight.packed.append(onednn.qlinear_prepack(weight.codes, list(x.shape)))
+        return onednn.qlinear_pointwise(
+            x,
+            *_scale_and_zero_point(self.input),
+            weight.packed[0],
+            weight.scale,
+            weight.zero_point,
+            self.dense.params.get("bias"),
+            *_output_arguments(self.output),
+            "none" if self.dense.act is None else "relu",
+            [],
+            "",
+        )
+
+
+def _scale_and_zero_point(quantization: Quantization | None) -> tuple[float, int]:
+    return (1.0, 0) if quantization is None else (quantization.scale, quantization.zero_point)
+
+
+def _output_arguments(output: Quantization | None) -> tuple[float, int, torch.dtype]:
+    return (*_scale_and_zero_point(output), torch.float32 if output is None else torch.uint8)
+
+
+@dataclass(frozen=True)
+class QuantizedResidual:
+    """Run two branches and compute act(their sum); the last convolution of one branch adds the other's output.
+
+    The sum is written into the other's output, which must be new memory.
+    """
+
+    other_branch: RunFunction
+    other_quantization: Quantization | None  # None for float32
+    body: RunFunction
+    last_convolution: QuantizedConvolution
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the block's output."""
+        other = self.other_branch(x)
+        return self.last_convolution(self.body(x), other, self.other_quantization)
+
+
+@dataclass(frozen=True)
+class QuantizedPad:
+    """Pad codes with the code of 0; negative padding crops."""
+
+    layer: Pad2d
+    input: Quantization
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the padded codes."""
+        return F.pad(x, self.layer.edges(), value=self.input.zero_point)
+
+
+@dataclass(frozen=True)
+class QuantizedMaxPool:
+    """Compute the maximum of each window of codes, first down the columns, then along the rows.
+
+    PyTorch's kernel is limited to images of 255 pixels if they are uint8.
+    """
+
+    layer: MaxPool2d
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the codes of the maxima."""
+        layer, sizes = self.layer, (x.shape[2], x.shape[3])
+        kernel, step, padding, dilation = map(pair, (layer.kernel, layer.step, layer.padding, layer.dilation))
+        outputs = window_outputs(layer, sizes, kernel, step, padding, dilation, layer.ceil_mode)
+        # The pixels that the windows cover; with ceil_mode, they may end beyond the padding.
+        spans = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(outputs, step, dilation, kernel, strict=True)]
+        (top, left), (bottom, right) = (
+            padding,
+            (max(span - size - p, 0) for span, size, p in zip(spans, sizes, padding, strict=True)),
+        )
+        if top or left or bottom or right:
+            x = F.pad(x, (left, right, top, bottom))  # code 0 is never larger than another code
+        for axis in range(2):
+            starts = range(0, dilation[axis] * kernel[axis], dilation[axis])
+            length = (outputs[axis] - 1) * step[axis] + 1
+            x = _maximum([_strided(x, axis + 2, start, length, step[axis]) for start in starts])
+        return x
+
+
+def _strided(x: Tensor, axis: int, start: int, length: int, step: int) -> Tensor:
+    return x.narrow(axis, start, length)[(slice(None),) * axis + (slice(None, None, step),)]
+
+
+def _maximum(parts: Sequence[Tensor]) -> Tensor:
+    first, *others = parts
+    y = first
+    for part in others:
+        y = torch.maximum(y, part)
+    return y
+
+
+def keeps_codes(run: RunFunction) -> bool:
+    """Return whether a function only returns values of its input, and zeros, so that it can be applied to codes."""
+    if not isinstance(run, AsWritten):
+        return False
+    layer = run.layer
+    is_zero_pad = type(layer) is Pad2d and layer.kind == "zero"
+    return is_zero_pad or type(layer) is MaxPool2d or declares(layer, Trait.RESHAPE)
+
+
+def on_codes(run: RunFunction, input: Quantization) -> RunFunction:
+    """Return a function for which `keeps_codes` is true as a function from codes to codes."""
+    match run:
+        case AsWritten(layer=MaxPool2d() as layer):
+            return QuantizedMaxPool(layer)
+        case AsWritten(layer=Pad2d() as layer):
+            return QuantizedPad(layer, input)
+        case _:
+            return run
+
+
+def quantized(run: Convolution | DenseRun, input: Quantization, output: Quantization | None) -> RunFunction:
+    """Return the quantized form of a convolution or a dense layer."""
+    weight = quantized_weight(run.weight)
+    if isinstance(run, Convolution):
+        return QuantizedConvolution(run, weight, input, output)
+    return QuantizedDense(run, weight, input, output)

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.fuse.inference import inference
+from pellucid.fuse.inference import inference, int8_inference
 from pellucid.fuse.inference.runs import RunFunction
 from pellucid.settings.checks import check
 from pellucid.text import note
+from pellucid.training.examples import as_inputs, first_not_finite
 from pellucid.user_defined import naming_layers
 
 ENGINES = ("pellucid", "onnxruntime", "auto")
+MIN_CALIBRATION_IMAGES = 32
+CALIBRATION_BATCH_SIZE = 32
 TIMING_ROUNDS = 5  # passes of each engine that "auto" times
 _ONNXRUNTIME = "pellucid.export.engine"  # imported when it is needed, since pellucid.export depends on this package
 
@@ -25,15 +28,30 @@ class EnginePredictor:
     """A function that predicts like a model, with a network that is converted once; see `Model.predictor`.
 
     engine: the name of the engine that computed the last predictions; "" before them. check_inputs: a
-    function that raises PellucidError for inputs (N, ...) that the model does not accept.
+    function that raises PellucidError for inputs (N, ...) that the model does not accept, with their name.
     """
 
-    def __init__(self, model: Any, engine: str, check_inputs: Callable[[Tensor], object]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        engine: str,
+        precision: str | None,
+        calibration: Any,
+        check_inputs: Callable[[Tensor, str], object],
+    ) -> None:
         check(engine in ENGINES, "engine", f"one of {', '.join(ENGINES)}", engine)
+        check(precision in (None, "int8"), "precision", "'int8', or None for the model's own", precision)
+        if precision is None and calibration is not None:
+            raise PellucidError("calibration: images are only used with precision='int8'; leave them out")
+        if precision == "int8" and engine != "pellucid":
+            raise PellucidError(f"precision='int8' is computed by engine='pellucid' only, not {engine!r}")
         self._model, self._check_inputs, self.engine = model, check_inputs, ""
         self._run_functions: dict[str, RunFunction] = {}
         self._pending_notes: list[str] = []  # printed after the first predictions, whose errors are more useful
-        if engine != "onnxruntime":
+        self._checks_finite = precision == "int8"  # float32 propagates NaN to the predictions, which are checked
+        if precision == "int8":
+            self._run_functions["pellucid"] = _int8_function(model, calibration, check_inputs)
+        elif engine != "onnxruntime":
             self._run_functions["pellucid"] = inference(model.net, model.params)
         if engine == "onnxruntime":
             self._run_functions["onnxruntime"] = _onnxruntime_engine(model)
@@ -47,7 +65,9 @@ class EnginePredictor:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the predictions for inputs (N, ...)."""
         model = self._model
-        self._check_inputs(x)
+        self._check_inputs(x, "x")
+        if self._checks_finite and (index := first_not_finite(x)) is not None:
+            raise PellucidError(f"x: example {index} contains NaN or infinity; the inputs must be finite")
         with torch.inference_mode():
             batch = model.scaled(x)
             with naming_layers(model.net, model.params, batch):
@@ -78,6 +98,19 @@ class EnginePredictor:
                 if k:
                     times[name] = min(times[name], time.perf_counter() - start)
         return times
+
+
+def _int8_function(model: Any, calibration: Any, check_inputs: Callable[[Tensor, str], object]) -> RunFunction:
+    """Return the network in int8, with the ranges of its activations for the calibration images (N, ...)."""
+    if calibration is None:
+        raise PellucidError("precision='int8' needs calibration=images, inputs (N, ...) like those to predict")
+    images = as_inputs(calibration, "calibration", model.dtype)
+    check_inputs(images, "calibration")
+    if len(images) < MIN_CALIBRATION_IMAGES:
+        raise PellucidError(f"calibration: {len(images)} images; give at least {MIN_CALIBRATION_IMAGES}")
+    with torch.inference_mode():
+        batches = (model.scaled(batch) for batch in torch.split(images, CALIBRATION_BATCH_SIZE))
+        return int8_inference(model.net, model.params, batches)
 
 
 def _is_computable(model: Any) -> bool:

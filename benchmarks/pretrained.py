@@ -17,6 +17,7 @@ import torch
 
 from benchmarks import photos
 from benchmarks.baselines import evaluate_nearest_objects, mean_shape_error, nearest_points_error
+from benchmarks.int8 import write_accuracy
 from benchmarks.made_for import COLOURS_MADE_FOR, MADE_FOR
 from benchmarks.results import run_pellucid
 from pellucid import __version__, shipped_files
@@ -281,6 +282,7 @@ def write_card(
         recipe=recipe.strip(),
     )
     target.with_suffix(".md").write_text(card, encoding="utf-8")
+    write_accuracy(target.stem)  # adds the line on int8
 
 
 def network_lines(model: Model) -> tuple[list[str], str]:

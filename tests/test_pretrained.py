@@ -16,6 +16,7 @@ from pellucid.data import data_root
 from pellucid.explain import ledger
 from pellucid.model import Model
 from pellucid.nested import map_tree
+from pellucid.recipe.material import load_splits, table_for
 from pellucid.recipe.recipe import read_recipe
 from pellucid.tasks.classify.predict import evaluate
 from pellucid.tasks.colorize.measure import evaluate as evaluate_colours
@@ -201,6 +202,24 @@ def test_the_accuracy_of_each_classifier_is_that_of_its_card(name: str) -> None:
     assert measured["n"] == n
     # Rounding on other processors may change the class of one or two images.
     assert measured["accuracy"] == pytest.approx(float(match[1]) / 100, abs=max(3e-4, 1.5 / n))
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="the processor has no VNNI instructions")
+@pytest.mark.parametrize("name", ["mnist-lenet", "mnist-conv", "cifar", "signs", "vit-tiny"])
+def test_the_accuracy_of_each_classifier_in_int8_is_that_of_its_card(name: str) -> None:
+    model = Model.load(shipped_files.pretrained_file(name))
+    skip_without_data(str(model.preprocess["data"]))
+    match = re.search(r"test accuracy in int8 \| ([\d.]+)% \([+-][\d.]+ points\) on ([\d,]+) images", card_text(name))
+    assert match is not None
+    splits = load_splits(table_for(model.nominal_shape, str(model.preprocess["data"])))
+    images, labels = splits.test.x, splits.test.y
+    assert len(images) == int(match[2].replace(",", ""))
+    step = len(splits.train) // 128
+    predict = model.predictor(precision="int8", calibration=splits.train.x[::step])
+    labels_in_int8 = torch.cat([predict(batch).argmax(1) for batch in images.split(256)])
+    accuracy = float((labels_in_int8 == labels).double().mean())
+    assert accuracy == pytest.approx(float(match[1]) / 100, abs=2e-3)  # the ranges are those of other images
 
 
 @pytest.mark.real

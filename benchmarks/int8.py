@@ -1,0 +1,232 @@
+"""Measure predictions in int8: `python -m benchmarks.int8 accuracy [NAME ...]` and `python -m benchmarks.int8 speed`.
+
+accuracy evaluates shipped models in int8, with ranges from training images, and writes the result into their cards.
+speed times `Model.predictor` in float32 and in int8 in turn, in one process, and writes docs/int8.md.
+"""
+
+import argparse
+import re
+import statistics
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.peers.pellucid_peer import network
+from benchmarks.results import machine, measured_with
+from pellucid import __version__, shipped_files
+from pellucid.errors import PellucidError
+from pellucid.fuse.inference import int8_inference
+from pellucid.fuse.inference.runs import RunFunction
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.model import Model
+from pellucid.objective import Supervised
+from pellucid.recipe.job import load_data
+from pellucid.recipe.material import load_splits, table_for
+from pellucid.recipe.recipe import read_recipe
+from pellucid.tasks.classify.predict import evaluate
+from pellucid.tasks.keypoints.finder import is_keypoint_model
+from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
+from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
+from pellucid.tasks.segment.segmenter import is_segmenter
+from pellucid.training.examples import generator
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "int8.md"
+CALIBRATION_IMAGES = 128
+ROUNDS = 15
+BATCH_SIZES = (1, 32)
+SIDE = 224  # of images for networks that accept any size
+NETWORKS = {  # further networks, with newly drawn weights, and the shape of their inputs
+    "resnet20-16": (3, 32, 32),
+    "resnet50": (3, 224, 224),
+    "mobilenet_v2": (3, 224, 224),
+}
+HEAD = """# Predictions in int8
+
+Written by `python -m benchmarks.int8 speed`; nothing is typed by hand.
+[Deploy a model](how-to/deploy.md#int8) shows the usage.
+
+**Ratio** is the time of `model.predictor()`, in float32, divided by the time of `model.predictor(precision="int8",
+calibration=images)` for the same inputs in the same process: above 1, int8 is faster. The two are timed in turn,
+{rounds} times; the ratio is the median of the ratios of each turn, with the least and the most in brackets. Times are
+medians.
+
+{measured}.
+
+## Speed
+
+| network | input | {batches} |
+|---|---|{rules}|
+"""
+ACCURACY = """
+## Accuracy of the shipped models
+
+The lines of their cards, written by `python -m benchmarks.int8 accuracy`.
+
+| model | metric | in int8 |
+|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Int8Network(Layer):
+    """A network that computes its outputs in int8; it cannot be trained."""
+
+    net: Layer
+    run: RunFunction
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        return self.net.init(shape, rng)
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
+        return self.run(x), None
+
+    def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
+        raise NotImplementedError
+
+
+def score(model: Model) -> tuple[str, float, int]:
+    """Return the metric of a model's task, its value on the test images, and the number of test images."""
+    if is_segmenter(model):
+        results = evaluate_masks(model)
+        return "mean IoU", results["miou"], results["n"]
+    if is_keypoint_model(model):
+        results = evaluate_keypoints(model)
+        return "normalised mean error", results["nme"], results["n"]
+    results = evaluate(model)
+    return "test accuracy", results["accuracy"], results["n"]
+
+
+def training_images(name: str, model: Model, recipe: str) -> Tensor:
+    """Return training images of a shipped model, evenly spaced in the data. recipe: that of its card, in TOML."""
+    if is_segmenter(model) or is_keypoint_model(model):
+        source = load_data(read_recipe(tomllib.loads(recipe), name, {})).train
+    else:
+        source = load_splits(table_for(model.nominal_shape, str(model.preprocess["data"]))).train
+    indices = torch.linspace(0, len(source) - 1, min(CALIBRATION_IMAGES, len(source))).long().tolist()
+    images = source.batch(indices, generator(0)).images
+    return images if isinstance(images, Tensor) else torch.stack(images)
+
+
+def card_lines(name: str, model: Model, recipe: str) -> list[str]:
+    """Return the line of the card of a model on its accuracy in int8; none for a model that `predictor` refuses."""
+    if not isinstance(model.objective, Supervised):
+        return []
+    images = training_images(name, model, recipe)
+    try:
+        with torch.inference_mode():
+            run = int8_inference(model.net, model.params, [model.scaled(images)])
+    except PellucidError as error:
+        print(f"{name}: {error}", flush=True)
+        return []
+    metric, value, n = score(model)
+    float_objective = model.objective
+    model.objective = Supervised(Int8Network(model.net, run), model.loss)
+    int8_value = score(model)[1]
+    model.objective = float_objective
+    command = f"`python -m benchmarks.int8 accuracy {name}`"
+    return [
+        f"| {metric} in int8 | {int8_value:.2%} ({100 * (int8_value - value):+.2f} points) on {n:,} images, ranges of "
+        f"{len(images)} training images ({command}) |"
+    ]
+
+
+def write_accuracy(name: str) -> None:
+    """Write the line on int8 into the card of a shipped model, after the line of the metric, and print it."""
+    path = shipped_files.pretrained_file(name).with_suffix(".md")
+    card = path.read_text(encoding="utf-8")
+    recipe = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card, re.DOTALL)
+    if recipe is None:
+        print(f"{name}: the card has no recipe, which names the training images", flush=True)
+        return
+    for line in card_lines(name, Model.load(name), recipe[1]):
+        lines = [other for other in card.split("\n") if " in int8 | " not in other]
+        metric = line.split(" in int8")[0]
+        index = next(k for k, other in enumerate(lines) if other.startswith(f"{metric} |"))
+        path.write_text("\n".join([*lines[: index + 1], line, *lines[index + 1 :]]), encoding="utf-8")
+        print(f"{name}: {line}", flush=True)
+
+
+def subjects() -> Iterator[tuple[str, Model]]:
+    """Yield the models to time, by name: shipped models of one network with convolutions, and further networks."""
+    for name in shipped_files.pretrained_names():
+        model = Model.load(name)
+        if isinstance(model.objective, Supervised) and any(type(layer).__name__ == "Conv2d" for layer in layers(model)):
+            yield f"`{name}`", model
+    for name, shape in NETWORKS.items():
+        yield name, Model(network(name), input_shape=shape, seed=0)
+
+
+def layers(model: Model) -> list[Layer]:
+    return [view.layer for view in model.layers]
+
+
+def times(predict: Callable[[Tensor], Any], other: Callable[[Tensor], Any], x: Tensor) -> list[tuple[float, float]]:
+    """Return the seconds of both functions in each round, after one round that is not timed."""
+    rounds: list[tuple[float, float]] = []
+    for _ in range(ROUNDS + 1):
+        start = time.perf_counter()
+        predict(x)
+        middle = time.perf_counter()
+        other(x)
+        rounds.append((middle - start, time.perf_counter() - middle))
+    return rounds[1:]
+
+
+def write_speed() -> None:
+    """Time all models in float32 and int8, and write the page."""
+    rows: list[str] = []
+    for name, model in subjects():
+        shape = tuple(SIDE if size is None else size for size in model.input_shape)
+        images = torch.rand(max(32, *BATCH_SIZES), *shape, generator=torch.Generator().manual_seed(0))
+        functions = model.predictor(), model.predictor(precision="int8", calibration=images)
+        cells = [speed_text(times(*functions, images[:count])) for count in BATCH_SIZES]
+        rows.append(f"| {name} | {'x'.join(map(str, shape))} | {' | '.join(cells)} |")
+        print(rows[-1], flush=True)
+    environment = measured_with()
+    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+    measured = f"Measured {environment['date']} with {threads} on {machine(environment)}"
+    head = HEAD.format(
+        rounds=ROUNDS,
+        measured=f"{measured}, Pellucid {__version__}, PyTorch {torch.__version__}",
+        batches=" | ".join(f"batch {count}: float32, int8, ratio" for count in BATCH_SIZES),
+        rules="|".join("---:" for _ in BATCH_SIZES),
+    )
+    PAGE.write_text(head + "\n".join(rows) + "\n" + ACCURACY + "\n".join(accuracy_rows()) + "\n", encoding="utf-8")
+
+
+def speed_text(rounds: list[tuple[float, float]]) -> str:
+    ours, theirs = (statistics.median(seconds) * 1e3 for seconds in zip(*rounds, strict=True))
+    ratios = [first / second for first, second in rounds]
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
+    return f"{ours:.2f} ms, {theirs:.2f} ms, {ratio}"
+
+
+def accuracy_rows() -> Iterator[str]:
+    for name in shipped_files.pretrained_names():
+        card = shipped_files.pretrained_file(name).with_suffix(".md").read_text(encoding="utf-8")
+        if line := re.search(r"^\| (.*) in int8 \| (.*) \(`python.*$", card, re.MULTILINE):
+            value = re.search(rf"^\| {line[1]} \| ([\d.]+%)", card, re.MULTILINE)
+            assert value is not None
+            yield f"| `{name}` | {line[1]} {value[1]} | {line[2]} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["accuracy", "speed"])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="shipped models; all of them unless given")
+    options = parser.parse_args()
+    if options.what == "speed":
+        write_speed()
+        return
+    for name in options.names or shipped_files.pretrained_names():
+        write_accuracy(name)
+
+
+if __name__ == "__main__":
+    main()

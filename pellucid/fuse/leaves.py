@@ -13,12 +13,9 @@ from pellucid.layers.base import Mode, Params, expanded_zeros, memory_format, pa
 from pellucid.layers.concat import Concat, ConcatCache
 from pellucid.layers.conv2d import Conv2d, Conv2dCache
 from pellucid.layers.dense import Dense, DenseCache, flatten_rows
-from pellucid.layers.maxpool2d import MaxPool2d, MaxPool2dCache
 from pellucid.layers.padchannels import PadChannels
 
 _conv2d_backward = torch.ops.aten.convolution_backward.default
-_max_pool2d = torch.ops.aten.max_pool2d_with_indices.default
-_max_pool2d_backward = torch.ops.aten.max_pool2d_with_indices_backward.default
 
 # For wide inputs and narrow outputs, oneMKL computes W xᵀ up to 1.7 times as fast as x Wᵀ (measured for 784 to 30).
 MAX_UNITS, MIN_INPUTS, MIN_ROWS = 64, 256, 16
@@ -132,32 +129,6 @@ def fast_dilation(layer: Conv2d) -> tuple[int, int]:
     that is three times slower if a thread processes fewer than 16 images.
     """
     return (2, 2) if pair(layer.kernel) == pair(layer.stride) == (1, 1) else pair(layer.dilation)
-
-
-@dataclass(frozen=True)
-class FusedMaxPool2d(FusedForm):
-    """Replace a MaxPool2d without dilation."""
-
-    layer: MaxPool2d
-
-    @cached_property
-    def _window(self) -> tuple[Any, ...]:
-        layer = self.layer
-        return pair(layer.kernel), pair(layer.step), pair(layer.padding), pair(layer.dilation), layer.ceil_mode
-
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaxPool2dCache]:
-        """Compute the maximum over each window."""
-        y, switches = _max_pool2d(x, *self._window)
-        return y, MaxPool2dCache(switches, expanded_zeros(x))
-
-    def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Add each element of dy to dx at the position of its maximum."""
-        if dy.device.type == "mps":  # the MPS kernel does not use the switches; the layer's own backward does
-            return self.layer.backward(params, cache, dy)
-        switches, x = cache
-        layout = memory_format(switches)
-        x_placeholder = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=layout)
-        return _max_pool2d_backward(dy, x_placeholder, *self._window, switches), {}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from pellucid.fuse.inference.runs import (
     Convolution,
     DenseBlockRun,
     InPlaceActivation,
+    MaxPoolRun,
     Residual,
     RunFunction,
     RunSequence,
@@ -34,7 +35,6 @@ from pellucid.fuse.inference.runs import (
 )
 from pellucid.layers.base import Layer, Params
 from pellucid.layers.dense import Dense
-from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.relu import ReLU
 
 # Functions whose output is new memory that no other function reads, so that the kernel may write a sum into it.
@@ -130,7 +130,7 @@ def _move_activations(runs: Sequence[RunFunction]) -> list[RunFunction]:
     moved: list[RunFunction] = []
     for run in runs:
         index = len(moved) - 1
-        while index >= 0 and _is_max_pool(moved[index]):
+        while index >= 0 and isinstance(moved[index], MaxPoolRun):
             index -= 1
         source = moved[index] if index >= 0 else None
         if isinstance(run, InPlaceActivation) and type(run.layer) is ReLU and _without_activation(source):
@@ -147,10 +147,6 @@ def _without_activation(run: RunFunction | None) -> bool:
 
 def _with_relu(run: Any) -> RunFunction:
     return replace(run, act=ReLU()) if isinstance(run, Convolution) else DenseRun(run.layer, run.params, ReLU())
-
-
-def _is_max_pool(run: RunFunction) -> bool:
-    return isinstance(run, AsWritten) and type(run.layer) is MaxPool2d
 
 
 def _with_parts(run: RunFunction, change: Callable[[Any], Any]) -> RunFunction:

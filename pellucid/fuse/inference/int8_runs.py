@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.fuse.inference.quantization import Quantization, quantize_weight
-from pellucid.fuse.inference.runs import INPLACE_KERNELS, AsWritten, Convolution, Pair, RunFunction
+from pellucid.fuse.inference.runs import INPLACE_KERNELS, AsWritten, Convolution, MaxPoolRun, Pair, RunFunction
 from pellucid.layers import GELU
 from pellucid.layers.base import Params, Trait, declares, pair
 from pellucid.layers.checks import window_outputs
@@ -253,16 +253,15 @@ def _maximum(parts: Sequence[Tensor]) -> Tensor:
 def keeps_codes(run: RunFunction) -> bool:
     """Return whether a function only returns values of its input, and zeros, so that it can be applied to codes."""
     if not isinstance(run, AsWritten):
-        return False
-    layer = run.layer
-    is_zero_pad = type(layer) is Pad2d and layer.kind == "zero"
-    return is_zero_pad or type(layer) is MaxPool2d or declares(layer, Trait.RESHAPE)
+        return isinstance(run, MaxPoolRun)
+    is_zero_pad = type(run.layer) is Pad2d and run.layer.kind == "zero"
+    return is_zero_pad or declares(run.layer, Trait.RESHAPE)
 
 
 def on_codes(run: RunFunction, input: Quantization) -> RunFunction:
     """Return a function for which `keeps_codes` is true as a function from codes to codes."""
     match run:
-        case AsWritten(layer=MaxPool2d() as layer):
+        case MaxPoolRun(layer):
             return QuantizedMaxPool(layer)
         case AsWritten(layer=Pad2d() as layer):
             return QuantizedPad(layer, input)

@@ -23,6 +23,7 @@ from pellucid.fuse.inference.runs import (
     DenseBlockLayer,
     DenseBlockRun,
     InPlaceActivation,
+    MaxPoolRun,
     Residual,
     RunFunction,
     RunSequence,
@@ -37,6 +38,7 @@ from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dropout import Dropout
 from pellucid.layers.identity import Identity
+from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.relu import ReLU
 
 # Operations whose output is new memory that no other layer reads.
@@ -126,6 +128,8 @@ def _convert_layer(layer: Layer, params: Params, owns_memory: bool) -> RunFuncti
         return ConvertedCombinator(
             layer, params, {name: _convert(child, params[name]) for name, child in layer.layers.items()}
         )
+    if type(layer) is MaxPool2d:
+        return MaxPoolRun(layer)
     return InPlaceActivation(layer) if type(layer) in INPLACE_KERNELS and owns_memory else AsWritten(layer, params)
 
 

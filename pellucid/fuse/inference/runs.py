@@ -1,5 +1,6 @@
 """Functions that compute a network's outputs without a backward pass."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +13,12 @@ from torch.nn import functional as F
 from pellucid.combine.base import Combinator
 from pellucid.fuse.activations import KERNELS
 from pellucid.fuse.leaves import fast_dilation
+from pellucid.fuse.max_pool import is_faster_in_pairs, pool_pairs
 from pellucid.layers import ELU, GELU, HardSwish, LeakyReLU, ReLU, ReLU6, SiLU
 from pellucid.layers.base import Layer, Mode, Params, memory_format, pair
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.maxpool2d import MaxPool2d
 
 aten = torch.ops.aten
 mkldnn = torch.ops.mkldnn
@@ -24,6 +27,8 @@ RunFunction = Callable[[Any], Any]  # inputs -> outputs
 Kernel = Callable[[Any, Tensor], Tensor]  # (layer, x) -> y
 Pair = tuple[int, int]
 EVALUATION = Mode(keep=False)
+# oneDNN takes about 50 us to start a convolution. Up to so many multiplications, PyTorch's own kernel is faster.
+MAX_SMALL_PRODUCTS = 1_500_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,17 @@ class AsWritten:
     def __call__(self, x: Any) -> Any:
         """Return the layer's output."""
         return self.layer.forward(self.params, x, EVALUATION)[0]
+
+
+@dataclass(frozen=True)
+class MaxPoolRun:
+    """Compute the maximum of each window."""
+
+    layer: MaxPool2d
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return y."""
+        return pool_pairs(x) if is_faster_in_pairs(self.layer, x) else self.layer.forward({}, x, EVALUATION)[0]
 
 
 def _ignoring_layer(kernel: Callable[[Tensor], Tensor]) -> Kernel:
@@ -142,7 +158,8 @@ class Convolution:
 
     packable: whether oneDNN computes y, with the sum and the activation in the same pass. The weight is then packed
     once, in oneDNN's layout for the size of the first images, instead of once for each batch. Images of other sizes use
-    the unpacked weight. (Without a size, oneDNN may choose a layout that is ten times slower.)
+    the unpacked weight. (Without a size, oneDNN may choose a layout that is ten times slower.) Small convolutions are
+    computed by PyTorch's own kernel.
     """
 
     layer: Conv2d
@@ -165,6 +182,19 @@ class Convolution:
         return (top, left), pair(self.layer.stride), fast_dilation(self.layer), self.layer.groups
 
     @cached_property
+    def plain_arguments(self) -> tuple[Any, ...]:
+        """Weight, kernel size, bias, stride and padding, as arguments of PyTorch's own kernel."""
+        padding, stride, _, _ = self.geometry
+        return _in_plain_format(self.weight), pair(self.layer.kernel), self.bias, stride, padding
+
+    @cached_property
+    def max_small_positions(self) -> int:
+        """The largest number of positions in the batch for which PyTorch's own kernel is faster; 0 if it cannot be."""
+        if self.layer.groups > 1 or pair(self.layer.dilation) != (1, 1):
+            return 0
+        return MAX_SMALL_PRODUCTS * math.prod(pair(self.layer.stride)) // self.weight.numel()
+
+    @cached_property
     def onednn_activation(self) -> tuple[str, list[int], str]:
         """The activation's name, scalars and algorithm, as arguments of oneDNN's convolution."""
         return ("none", [], "") if self.act is None else ONEDNN_ACTIVATIONS[type(self.act)](self.act)
@@ -174,7 +204,10 @@ class Convolution:
         if self.extra_padding is not None:
             x = F.pad(x, self.extra_padding)
         geometry = self.geometry
-        if self.packable:
+        if self.packable and len(x) * x.shape[2] * x.shape[3] <= self.max_small_positions:
+            y = aten._slow_conv2d_forward(_in_plain_format(x), *self.plain_arguments)
+        elif self.packable:
+            x = x.contiguous(memory_format=torch.channels_last)  # after a small convolution
             name, scalars, algorithm = self.onednn_activation
             if not self.packed_weights:
                 self.packed_weights[x.shape[1:]] = mkldnn._reorder_convolution_weight(self.weight, *geometry, x.shape)
@@ -183,11 +216,21 @@ class Convolution:
                 return mkldnn._convolution_pointwise(x, weight, self.bias, *geometry, name, scalars, algorithm)
             unary = None if self.act is None else name
             return mkldnn._convolution_pointwise(x, other, weight, self.bias, *geometry, "add", 1.0, unary, scalars, "")
-        padding, stride, dilation, groups = geometry
-        y = torch.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+        else:
+            padding, stride, dilation, groups = geometry
+            y = torch.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         if other is not None:
             y += other
         return y if self.act is None else INPLACE_KERNELS[type(self.act)](self.act, y)
+
+
+def _in_plain_format(x: Tensor) -> Tensor:
+    """Return x (N, C, H, W) in the contiguous memory format.
+
+    Tensors with a single channel are contiguous in both formats, and their strides decide which one PyTorch uses.
+    """
+    x = x.contiguous()
+    return x.flatten().view(x.shape) if x.shape[1] == 1 else x
 
 
 def convolution(

@@ -1,0 +1,84 @@
+"""Max pooling by comparisons of neighbours, where these are faster than PyTorch's kernel."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.fuse.context import FusedForm
+from pellucid.layers.base import Mode, Params, expanded_zeros, memory_format, pair
+from pellucid.layers.maxpool2d import MaxPool2d, MaxPool2dCache
+
+_max_pool2d = torch.ops.aten.max_pool2d_with_indices.default
+_max_pool2d_backward = torch.ops.aten.max_pool2d_with_indices_backward.default
+
+# PyTorch's kernel for channels-last images computes so many channels at once. For fewer channels, and for other memory
+# formats, it branches at each value.
+MIN_CHANNELS = 16
+
+
+class PairsCache(NamedTuple):
+    """Where the maximum of each 2 x 2 window is: in the right one of two columns, and in the lower one of two rows."""
+
+    is_right: Tensor  # (N, C, H, W / 2) bool
+    is_lower: Tensor  # (N, C, H / 2, W / 2) bool
+
+
+def is_faster_in_pairs(layer: MaxPool2d, x: Tensor) -> bool:
+    """Return whether `pool_pairs` computes the layer's output, faster than PyTorch's kernel."""
+    has_pairs = pair(layer.kernel) == pair(layer.step) == (2, 2) and pair(layer.padding) == (0, 0)
+    if not has_pairs or x.device.type != "cpu" or x.shape[2] % 2 or x.shape[3] % 2 or pair(layer.dilation) != (1, 1):
+        return False
+    return x.shape[1] < MIN_CHANNELS or memory_format(x) is torch.contiguous_format
+
+
+def pool_pairs(x: Tensor) -> Tensor:
+    """Return the maximum of each 2 x 2 window of x (N, C, H, W), whose height and width are even."""
+    rows = torch.maximum(x[..., ::2], x[..., 1::2])
+    return torch.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+
+
+@dataclass(frozen=True)
+class FusedMaxPool2d(FusedForm):
+    """Replace a MaxPool2d without dilation."""
+
+    layer: MaxPool2d
+
+    @cached_property
+    def _window(self) -> tuple[Any, ...]:
+        layer = self.layer
+        return pair(layer.kernel), pair(layer.step), pair(layer.padding), pair(layer.dilation), layer.ceil_mode
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaxPool2dCache | PairsCache]:
+        """Compute the maximum over each window."""
+        if is_faster_in_pairs(self.layer, x):
+            rows = torch.maximum(x[..., ::2], x[..., 1::2])
+            cache = PairsCache(x[..., 1::2] > x[..., ::2], rows[:, :, 1::2] > rows[:, :, ::2])
+            return torch.maximum(rows[:, :, ::2], rows[:, :, 1::2]), cache
+        y, switches = _max_pool2d(x, *self._window)
+        return y, MaxPool2dCache(switches, expanded_zeros(x))
+
+    def backward(self, params: Params, cache: MaxPool2dCache | PairsCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Add each element of dy to dx at the position of its maximum."""
+        if isinstance(cache, PairsCache):
+            is_right, is_lower = cache
+            return _to_pairs(_to_pairs(dy, is_lower, 2), is_right, 3), {}
+        if dy.device.type == "mps":  # the MPS kernel does not use the switches; the layer's own backward does
+            return self.layer.backward(params, cache, dy)
+        switches, x = cache
+        layout = memory_format(switches)
+        x_placeholder = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=layout)
+        return _max_pool2d_backward(dy, x_placeholder, *self._window, switches), {}
+
+
+def _to_pairs(dy: Tensor, is_second: Tensor, axis: int) -> Tensor:
+    """Return the gradients of pairs along an axis: dy for the first or the second of each pair, and 0 for the other."""
+    shape = [*dy.shape]
+    shape[axis] *= 2
+    dx = torch.empty(shape, dtype=dy.dtype, memory_format=memory_format(is_second))
+    first, second = (dx[:, :, k::2] if axis == 2 else dx[..., k::2] for k in (0, 1))
+    torch.mul(dy, is_second, out=second)
+    torch.sub(dy, second, out=first)
+    return dx

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.mutants import trials
 from benchmarks.mutants.checks import Verdict
 from benchmarks.mutants.equivalents import Equivalent, load, reason, unused_entries
-from benchmarks.mutants.mutant import Mutant, mutants
+from benchmarks.mutants.mutant import Mutant, mutants, mutants_of
 from benchmarks.mutants.report import Outcome, counts, earlier_trials, outcomes, page, write
 from benchmarks.mutants.sites import sites
 from pellucid.layers import LAYERS
@@ -168,6 +168,18 @@ def test_survivors_with_an_entry_are_equivalent_and_entries_without_survivors_ar
 
 def test_every_entry_of_equivalent_mutants_has_a_reason() -> None:
     assert all(len(entry.why) > 20 for entry in load())
+
+
+def test_every_entry_of_equivalent_mutants_names_an_existing_mutant() -> None:
+    package, entries = ROOT / "pellucid", load()
+    files = {entry.file for entry in entries}
+    existing = [
+        mutant
+        for site in sites(package)
+        if site.file in files
+        for mutant in mutants_of(site, (package / site.file).read_text(encoding="utf-8"))
+    ]
+    assert unused_entries(entries, existing) == []
 
 
 def test_outcomes_are_counted_without_mutants_that_cannot_be_imported() -> None:

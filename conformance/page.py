@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from conformance.coverage import Entry
 from conformance.tally import Row, decade
 
-# Suites that the table lists as "not yet" run.
-PENDING_SUITES = ("sklearn check_estimator",)
 CHECKSUM_LINE = "<!-- sha256 of all above: {} -->\n"
 ONNX_KINDS = ("onnx node", "onnx simple", "onnx pytorch-")
 LIBRARIES = ("keras.applications", "onnx light", "torch transformers")
@@ -66,7 +64,6 @@ def render(rows: Sequence[Row], entries: Sequence[Entry]) -> str:
     lines += ["| suite | version | cases | passed | skipped | failed | worst error | our file | skips |"]
     lines += ["|---|---|---:|---:|---:|---:|---:|---|---|"]
     lines += [_row_line(row) for row in rows]
-    lines += [f"| {name} | - | not yet | - | - | - | - | - | - |" for name in PENDING_SUITES]
     lines += ["", "## What no outside suite reaches", ""]
     if entries:
         lines += ["| what | kind | our file | checked by |", "|---|---|---|---|"]

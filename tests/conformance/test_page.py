@@ -56,6 +56,12 @@ def test_the_page_contains_counts_bounds_reasons_and_independent_checks(project:
     assert "Passed: 8 of PyTorch's own samples in float64 and float32, 2 ONNX backend cases" in text
 
 
+def test_the_table_has_a_row_for_each_suite_that_ran_and_no_other(project: Path) -> None:
+    table = (project / "docs/scorecard.md").read_text(encoding="utf-8").partition("## What no outside")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]  # without the heading
+    assert [line.split(" | ")[0].removeprefix("| ") for line in rows] == [row.suite for row in ROWS]
+
+
 def test_only_the_marked_line_of_the_readme_is_replaced(project: Path) -> None:
     text = (project / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# Title\n\n<!-- scorecard")

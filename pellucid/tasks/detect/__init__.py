@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
     from pellucid.objective import Objective
 
-MIN_SCORE = 0.5  # default minimum score of detections
+MIN_SCORE = 0.5  # minimum score of detections in results, reports, pages and sentences, and by default in files
 
 
 class Detection(Task):

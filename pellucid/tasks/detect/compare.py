@@ -171,7 +171,6 @@ def compare_detectors(
     material = load_data(base_recipe, root)
     if not isinstance(material.train, DetectionFolder):
         raise PellucidError(f"{name} has no annotated objects; give data with boxes, such as bccd")
-    candidates = MASK_CANDIDATES if material.train.has_masks else CANDIDATES
     unknown_detector = f"there is no detector {{!r}} for {name}"
     candidates = select(MASK_CANDIDATES if material.train.has_masks else CANDIDATES, only, unknown_detector)
     settings = {"data.name": name, "objective.classes": len(material.train.classes or ()), "recipe.seed": seed}

@@ -15,9 +15,9 @@ from pellucid.model import Model
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.sections import FigurePart, Section
 from pellucid.task import Reported
+from pellucid.tasks.detect import MIN_SCORE
 
 MAX_IMAGES = 8  # number of images in a report
-MIN_SCORE = 0.3  # detections with lower scores are not drawn
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def report(model: Model, test: Source) -> Reported:
     )
     caption = (
         f"The {len(results.ap)} test images with the lowest average precision (at an IoU of 0.5), which is written "
-        "above each. Dashed: annotated boxes; solid: detected ones, with their scores."
+        "above each. Dashed: annotated boxes; solid: detected ones with scores of at least "
+        f"{MIN_SCORE:g}."
     )
     alt, otherwise = "The images with the lowest average precision", "No test image has objects."
     figure = FigurePart("objects", plot, alt, caption, otherwise)

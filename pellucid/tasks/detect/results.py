@@ -11,9 +11,9 @@ from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.error_split import ErrorGain, RecallCounts, confusion, error_split, recall_by_group
 from pellucid.metrics.overlaps import PERSON_SIGMAS
+from pellucid.tasks.detect import MIN_SCORE
 
 INTERVAL_METRICS = ("ap", "ap50")
-MIN_SCORE = 0.5  # minimum score of detections in the confusion matrix, the recall of groups and the sentences
 RESAMPLES = 500  # resamples of the images for the bootstrap intervals
 
 

@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
     def device_option(self) -> "Parser":
         """Add `--device`."""
-        help_text = "where to compute: cpu (default), cuda, mps, or auto for the fastest"
+        help_text = "where to compute: cpu (default), cuda, cuda:N, mps, or auto for the fastest"
         self.add_argument("--device", metavar="NAME", help=help_text)
         return self
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pellucid.settings.checks import check, check_known
+from pellucid.training.device import check_device
 from pellucid.training.plan import BATCH_NORMS
 from pellucid.training.trackers import TRACKERS
 
@@ -17,20 +18,21 @@ class About:
 
     about: a description in one line. name: the name of run folders, "" for the file's name. seed: the seed of all
     random draws. threads: the number of PyTorch's CPU threads, 0 for all cores; tiny networks are fastest with 1.
-    device: "auto" is the fastest available. then: a recipe to train afterwards, for comparison, with the same
-    overrides.
+    device: "cpu", "cuda", "cuda:1", "mps" or "auto" for the fastest available. then: a recipe to train afterwards, for
+    comparison, with the same overrides.
     """
 
     about: str = ""
     name: str = ""
     seed: int = 0
     threads: int = 0
-    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
+    device: str = "cpu"
     then: str = ""
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
         check(0 <= self.seed < 2**63, "recipe.seed", "a whole number from 0", self.seed)
+        check_device(self.device)
         check(0 <= self.threads <= MAX_THREADS, "recipe.threads", f"from 0 (all) to {MAX_THREADS}", self.threads)
         is_plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
         check(

@@ -19,25 +19,38 @@ CPU = torch.device("cpu")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+def check_device(name: str) -> None:
+    """Raise PellucidError unless the name is that of a device, even one that this machine lacks.
+
+    Names are "auto", and those of PyTorch for its kinds of devices in DEVICES, such as "cpu", "cuda" and "cuda:1".
+    """
+    if name == "auto":
+        return
+    kind = name.partition(":")[0]
+    if kind not in DEVICES or kind == "auto":
+        raise PellucidError(f"device must be one of {', '.join(DEVICES)}, not {name!r}{nearest(kind, DEVICES)}")
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise PellucidError(f"device: {name!r} is not a device; write {kind} or {kind}:0") from error
+
+
 def usable_device(requested: str | torch.device) -> torch.device:
     """Return the device of a name such as "cpu", "cuda", "cuda:1" or "mps"; "auto" is the fastest available.
 
     "cuda" is the first GPU; in the processes that torchrun starts on a machine, its GPUs in turn.
     Raises PellucidError for an unknown name, and for a device that this machine lacks.
     """
-    name, device_type = str(requested), str(requested).partition(":")[0]
+    name = str(requested)
     if name == "auto":
-        name = device_type = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
-    if device_type not in (*DEVICES, "meta"):
-        raise PellucidError(f"device must be one of {', '.join(DEVICES)}, not {name!r}{nearest(device_type, DEVICES)}")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise PellucidError(f"device: {name!r} is not a device; write {device_type} or {device_type}:0") from error
-    count = {"cuda": torch.cuda.device_count(), "mps": int(_has_mps())}.get(device_type, 1)
+        name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+    if name != "meta":
+        check_device(name)
+    device = torch.device(name)
+    count = {"cuda": torch.cuda.device_count(), "mps": int(_has_mps())}.get(device.type, 1)
     if (device.index or 0) >= count:
         raise PellucidError(
-            f"device: this machine has {count or 'no'} {device_type} devices that PyTorch can use; choose cpu or auto"
+            f"device: this machine has {count or 'no'} {device.type} devices that PyTorch can use; choose cpu or auto"
         )
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for repeatable results; read at the first product

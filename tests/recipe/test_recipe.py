@@ -225,6 +225,17 @@ def test_settings_of_a_command_line_are_parsed():
     }
 
 
+@pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:1", "mps"])
+def test_a_recipe_may_name_any_device(name: str):
+    assert load_recipe("digits", {"recipe.device": name}).recipe.device == name
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "auto:1", "meta"])
+def test_an_unknown_device_in_a_recipe_is_refused(name: str):
+    with pytest.raises(PellucidError, match=r"^digits: device.* (must be one of|is not a device)"):
+        load_recipe("digits", {"recipe.device": name})
+
+
 @pytest.mark.parametrize("settings", [["optimizer.lr"], ["=3"], ["a.b=1", "a.b=2"]])
 def test_invalid_settings_of_a_command_line_are_refused(settings: list[str]):
     with pytest.raises(PellucidError):

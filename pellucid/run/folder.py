@@ -105,12 +105,19 @@ class RunFolder:
         """Write manifest.json: versions, machine, seed and checksums, which together with the recipe determine results.
 
         data: the SHA-256 of each part of the data, by its name. extra: additional entries. The values of an existing
-        manifest are kept, and the machine and versions of each resumption are added under "resumed".
+        manifest are kept, and the machine and versions of each resumption are added under "resumed". Without a
+        checkpoint, other data replace those of an existing manifest, and a note on stderr says so.
         """
         environment_entry = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **environment()}
         manifest = {**environment_entry, "seed": seed, "data": dict(data), **recipe_hash(self.recipe), **extra}
         if self.manifest.exists():
             earlier = self.read_manifest()
+            if not self.has_checkpoint and earlier.get("data") != manifest["data"]:
+                note(
+                    f"the data differ from those with which {self.path} was begun, which has no checkpoint; it is "
+                    "trained on the data as they are now"
+                )
+                earlier["data"] = manifest["data"]
             manifest = {**manifest, **earlier, "resumed": [*earlier.get("resumed", []), environment_entry]}
         write_atomically(self.manifest, (json.dumps(manifest, indent=2) + "\n").encode())
 

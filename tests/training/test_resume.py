@@ -121,6 +121,23 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_restarts(tmp_path, un
     assert resumed.sha256() == uninterrupted(small_mlp)[1]
 
 
+def test_a_run_without_a_checkpoint_restarts_with_other_data_and_notes_it(tmp_path, capsys):
+    with pytest.raises(Stopped):
+        train(small_mlp(), tmp_path, callbacks=[StopAt(3)])
+    first_data = RunFolder(tmp_path).read_manifest()["data"]
+    with pytest.raises(Stopped):
+        train(small_mlp(), tmp_path, resume=True, callbacks=[StopAt(3)])
+    assert "the data differ" not in capsys.readouterr().err
+    other = digits(0, 200)
+    train(small_mlp(), tmp_path, resume=True, data=other)
+    note, *_ = capsys.readouterr().err.splitlines()
+    assert note == (
+        f"pellucid: the data differ from those with which {tmp_path} was begun, which has no checkpoint; it is trained "
+        "on the data as they are now"
+    )
+    assert RunFolder(tmp_path).read_manifest()["data"] == {**first_data, "train": other.checksum}
+
+
 def test_a_folder_that_contains_a_training_is_not_overwritten(uninterrupted):
     with pytest.raises(PellucidError, match="has a training already; resume it, or choose another run folder"):
         train(small_mlp(), uninterrupted(small_mlp)[0])

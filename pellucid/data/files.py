@@ -5,6 +5,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -229,6 +230,13 @@ class MaskFolder(ImageFiles):
             ignored=ignored,
         )
         self.longest = max(check_format(size, mode) or (0,)) if isinstance(size, int) else None
+
+    def subset(self, indices: Sequence[int] | Tensor) -> "MaskFolder":
+        """Return a source of the images at `indices`, in that order."""
+        part, selected = copy(self), torch.as_tensor(indices).tolist()
+        part.names, part.others = (tuple(files[k] for k in selected) for files in (self.names, self.others))
+        part._checksum = ""
+        return part
 
     def example(self, k: int) -> tuple[Tensor, Tensor]:
         """Return image k and its mask (H, W) of classes, int64."""

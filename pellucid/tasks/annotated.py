@@ -2,18 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from pellucid.data import CATALOGUE, data_root
+from pellucid.data import CATALOGUE, DetectionFolder, MaskFolder, data_root
 from pellucid.data.annotations.layout import find_format, parts_in_order
 from pellucid.data.colour_modes import ColourMode
+from pellucid.data.dataset import split_images
+from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.tree import HELD_OUT_PARTS, open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe.material import data_and_root
+from pellucid.recipe.material import data_and_root, data_name
 from pellucid.text import note, plural
+
+Folder = TypeVar("Folder", MaskFolder, DetectionFolder)
 
 
 def mode_of(model: Model) -> ColourMode:
@@ -45,10 +50,11 @@ def data_path(model: Model, data: str | None) -> Path:
     return path
 
 
-def held_out(model: Model, data: str | None) -> tuple[Path, str]:
-    """Return the folder or zip with annotations, and the name of its held-out part, "" if it has no parts.
+def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> tuple[DetectionFolder, str]:
+    """Return the annotated images of the held-out part of a folder or zip, and its name, "" if it has no parts.
 
-    data: see `data_path`. Raises PellucidError if it does not exist.
+    Of the folder of the model's training, only the images that training held out are returned. data: see `data_path`.
+    classes: see `DetectionFolder`. Raises PellucidError if the folder does not exist, and for unreadable images.
     """
     path = data_path(model, data)
     with open_tree(path) as tree:
@@ -60,7 +66,19 @@ def held_out(model: Model, data: str | None) -> tuple[Path, str]:
             f"{path}: only the {n_measured} files of the part {part!r} are measured, not the {n_unassigned} "
             "without a part"
         )
-    return path, part
+    training_part = next(iter(parts_in_order(parts)), "")
+    source = DetectionFolder(path, part, mode=mode_of(model), classes=classes)
+    source = images_held_out(model, source) if part == training_part else source
+    source.refuse_unreadable()
+    return source, part
+
+
+def images_held_out(model: Model, source: Folder) -> Folder:
+    """Return the images of a training part that training held out, for want of another part; all for other folders."""
+    name, path = data_name(model), source.tree.path
+    if not name or name in CATALOGUE or Path(name).resolve() != Path(path).resolve():
+        return source
+    return source.subset(split_images(len(source), TEST_FRACTION, 0, str(path))[1])
 
 
 def evaluation_part(parts: Mapping[str, Sequence[str]]) -> str:

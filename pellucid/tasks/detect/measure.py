@@ -65,9 +65,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     the model does not have.
     """
     finder = ObjectFinder(model)
-    path, part = held_out(model, data)
-    source = DetectionFolder(path, part, classes=finder.classes)
-    source.refuse_unreadable()
+    source, part = held_out(model, data, finder.classes)
     detections: list[Detections] = []
     objects: list[Objects] = []
     areas: list[Tensor] = []
@@ -87,7 +85,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
         for values, chunk_values in zip((detections, objects, areas), chunk, strict=True):
             cast(list[Any], values).extend(chunk_values)
     results = measure(detections, objects, finder.classes, areas)
-    return DetectionEvaluation(model, results, str(path), part, source, detections, objects)
+    return DetectionEvaluation(model, results, str(source.tree.path), part, source, detections, objects)
 
 
 def _object_areas(annotated_areas: Sequence[float | None], objects: Objects) -> Tensor:

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data import DetectionFolder
 from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
 from pellucid.metrics.objects import normalised_errors, unit_points
@@ -49,10 +48,7 @@ def keypoint_source(model: Model, data: str | None) -> KeypointSource:
     data: the name of a data set, a folder with annotations in COCO's format, or the root of the model's own data set;
     None for the model's own data set. Raises PellucidError if the data do not exist.
     """
-    path, part = held_out(model, data)
-    source = DetectionFolder(path, part, mode=KeypointFinder(model).mode)
-    source.refuse_unreadable()
-    return KeypointSource(source)
+    return KeypointSource(held_out(model, data, None)[0])
 
 
 def bootstrap_interval(values: Tensor) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pellucid.data import DetectionFolder, MaskFolder
+from pellucid.data import MaskFolder
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import has_objects
 from pellucid.data.files import MASK_SUFFIX, mask_parts, resized_size
@@ -24,7 +24,7 @@ from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.tasks.annotated import check_image, data_path, held_out, mode_of
+from pellucid.tasks.annotated import check_image, data_path, held_out, images_held_out, mode_of
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
@@ -194,17 +194,16 @@ def _mask_source(model: Model, data: str | None, ignored: int | None) -> MaskFol
         raise PellucidError(
             f"the model has no class {BACKGROUND!r} for pixels without an object; give masks of classes"
         )
-    source = DetectionFolder(*held_out(model, data), mode=mode_of(model), classes=model.classes)
-    source.refuse_unreadable()
-    return ObjectMasks(source, ignored)
+    return ObjectMasks(held_out(model, data, model.classes)[0], ignored)
 
 
 def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFolder:
     """Return the pictures in NAME/ with the masks in NAMEannot/ of a folder or zip.
 
-    If there are several such pairs, NAME is test, otherwise val, otherwise the first name other than train. data: the
-    folder or zip, or the root of the model's own data set; None for the model's own data set. ignored: the label that
-    the loss ignores, or None. Raises PellucidError if there is no such pair.
+    If there are several such pairs, NAME is test, otherwise val, otherwise the first name other than train. Of the
+    folder of the model's training, only the images that training held out are returned. data: the folder or zip, or
+    the root of the model's own data set; None for the model's own data set. ignored: the label that the loss ignores,
+    or None. Raises PellucidError if there is no such pair.
     """
     path = data_path(model, data)
     parts = mask_parts(path)
@@ -214,5 +213,6 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
         iter([*(part for part in HELD_OUT_PARTS if part in parts), *(part for part in parts if part != TRAIN), TRAIN])
     )
     source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
+    source = images_held_out(model, source) if part == TRAIN else source
     source.refuse_unreadable()
     return source

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.baselines import evaluate_nearest_objects
 from pellucid.cli.main import main
-from pellucid.data import DetectionFolder
+from pellucid.data import DetectionFolder, load
 from pellucid.data.annotations.convert import convert
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
@@ -72,6 +72,13 @@ def test_boxes_are_compared_in_pixels_of_the_files(model: Model, folder: Path) -
         assert detections.boxes.tolist() == boxes
     results = evaluation.results.to_json()
     assert (results["n"], results["objects"], results["ap"], results["ap50"]) == (8, 18, 1.0, 1.0)
+
+
+def test_images_of_the_training_folder_are_evaluated_only_if_training_held_them_out(model: Model, folder: Path) -> None:
+    held_out_names = load(str(folder)).test.names
+    model.preprocess["data"] = str(folder)
+    assert evaluate(model).source.names == held_out_names
+    assert 0 < len(held_out_names) < 8
 
 
 def test_command_prints_metrics_and_writes_the_page(

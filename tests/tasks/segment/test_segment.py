@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
 from pellucid.data import Augment, load_masks
+from pellucid.data.folder import MaskDataset
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Mode
 from pellucid.losses import SoftmaxCrossEntropy
@@ -20,8 +21,10 @@ from pellucid.metrics import MeanIoU
 from pellucid.model import Model
 from pellucid.models import fcn8, unet
 from pellucid.optim import Adam
+from pellucid.recipe.material import load_arrays
+from pellucid.recipe.tables import Data
 from pellucid.tasks.segment.report import confusion_and_worst_images
-from pellucid.tasks.segment.segmenter import Segmenter, evaluate
+from pellucid.tasks.segment.segmenter import Segmenter, evaluate, mask_folder
 from tests.references import reference_forward
 
 CLASSES, IGNORED = ("ground", "box", "disc"), 3
@@ -228,6 +231,22 @@ def test_command_evaluates_any_folder_of_pairs(model: Model, folder: Path, tmp_p
     assert {"miou", "pixel_accuracy", "n"} <= output.keys()
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder)]) == 0
     assert "mean IoU" in capsys.readouterr().out
+
+
+def test_images_of_a_training_folder_without_parts_are_evaluated_only_if_training_held_them_out(
+    model: Model, folder: Path, tmp_path: Path
+) -> None:
+    for name in ("train", "trainannot"):
+        shutil.copytree(folder / name, tmp_path / "own" / name)
+    material = load_arrays(Data(str(tmp_path / "own")), seed=3)
+    assert isinstance(material.test, MaskDataset)
+    assert len(mask_folder(model, str(tmp_path / "own"), IGNORED)) == 24  # a folder that the model does not name
+    model.save(tmp_path / "m.safetensors")
+    trained = Model.load(tmp_path / "m.safetensors")
+    trained.preprocess["data"] = str(tmp_path / "own")
+    source = mask_folder(trained, str(tmp_path / "own/../own"), IGNORED)
+    assert [Path(name).name for name in source.names] == [Path(name).name for name in material.test.files]
+    assert torch.equal(torch.stack([source.example(k)[1] for k in range(len(source))]), material.test.y)
 
 
 def test_mask_with_only_ignored_pixels_does_not_count(model: Model, folder: Path, tmp_path: Path, capsys) -> None:

@@ -184,6 +184,16 @@ def test_training_on_a_users_masks_of_two_sizes(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
+def test_training_and_evaluation_name_the_size_at_which_masks_are_measured(cli: Cli, tmp_path: Path) -> None:
+    data = str(write_masks(tmp_path))
+    trained = cli("train", "segment", data, "train.epochs=1", "data.size=48", "augment.crop_size=[36,48]")
+    assert "on 2 test examples with a longest side of 48 pixels\n" in trained.out
+    run = next(Path("runs").iterdir())
+    assert f"on 2 images of {data}, in the size of the files\n" in cli("evaluate", str(run), "--data", data).out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
 def test_training_on_a_users_key_points(cli: Cli, tmp_path: Path) -> None:
     tables, _ = train_for_one_epoch(cli, "keypoints", coco(tmp_path, points=True), "data.size=64")
     assert (tables["network"]["points"], tables["augment"]["flip"]) == (3, True)  # as left_edge and right_edge exist

@@ -122,9 +122,11 @@ class Segmentation(Task):
         from pellucid.training.distributed import processes
 
         evaluation = evaluate(model, data, bool(options.get("crf")), processes())
+        size_text = ", in the size of the files" if isinstance(model.preprocess.get("size"), int) else ""
         rows = [(row["class"], "-" if row["iou"] is None else percent(row["iou"])) for row in evaluation["classes"]]
         return Evaluation(evaluation, [
             f"mean IoU {percent(evaluation['miou'])}  pixel accuracy {percent(evaluation['pixel_accuracy'])}  "
-            f"boundary F1 {percent(evaluation['boundary_f1'])}  on {evaluation['n']:,} images of {evaluation['data']}",
+            f"boundary F1 {percent(evaluation['boundary_f1'])}  on {evaluation['n']:,} images of {evaluation['data']}"
+            f"{size_text}",
             *table([("class", "IoU"), *rows], right=(1,)),
         ])  # fmt: skip

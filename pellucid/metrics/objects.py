@@ -81,24 +81,28 @@ class NME(Metric):
     `Objects`, or key-points (N, K, 3) if the outputs are a tensor.
     The mean is over the labelled points of an object, then over the objects, except crowds. normalise: the indices of
     the two true points whose distance is the divisor. By default, these are the outer eye corners for the 68 points of
-    a face; for other numbers of points, the divisor is the diagonal of the box around the true points.
+    a face; for other numbers of points, the divisor is the diagonal of the box around the true points. Objects whose
+    divisor is 0 or unknown, such as those with one labelled point, are left out and counted.
     Source: Sagonas et al. 2013, "300 Faces in-the-Wild Challenge".
     """
 
     lower_is_better: ClassVar[bool] = True
-    sums: ClassVar[tuple[str, ...]] = ("images", "total", "count", "missed")
+    sums: ClassVar[tuple[str, ...]] = ("images", "total", "count", "missed", "left_out")
 
     normalise: tuple[int, int] | None = None
     images: int = field(default=0, init=False)
     total: float = field(default=0.0, init=False)
     count: int = field(default=0, init=False)
     missed: int = field(default=0, init=False)
+    left_out: int = field(default=0, init=False)
 
     def update(self, outputs: Tensor | Sequence[Detections], targets: Tensor | Sequence[Objects]) -> None:
         """Add the objects of a batch."""
         self.images += len(targets)
         if isinstance(targets, Tensor) and isinstance(outputs, Tensor) and outputs.dim() == targets.dim() == 3:
-            self._add([normalised_errors(outputs, targets, self.normalise)])
+            check_points(outputs, targets, self.normalise)
+            can_measure = self._measurable(targets)
+            self._add([normalised_errors(outputs[can_measure], targets[can_measure], self.normalise)])
             return
         errors: list[Tensor] = []
         for predicted, objects in _pairs_by_image(self, outputs, targets):
@@ -108,11 +112,21 @@ class NME(Metric):
             if truth.keypoints is None:
                 raise PellucidError("NME: the objects of an image have no key-points; give them")
             points, is_matched = _matched_points(predicted, truth)
-            self.missed += int((~is_matched).sum())
-            if not bool(is_matched.any()):
+            if points.dim() == 3:
+                check_points(points, truth.keypoints, self.normalise)
+            can_measure = self._measurable(truth.keypoints)
+            self.missed += int((can_measure & ~is_matched).sum())
+            can_measure &= is_matched
+            if not bool(can_measure.any()):
                 continue
-            errors.append(normalised_errors(points[is_matched], truth.keypoints[is_matched], self.normalise))
+            errors.append(normalised_errors(points[can_measure], truth.keypoints[can_measure], self.normalise))
         self._add(errors)
+
+    def _measurable(self, truth: Tensor) -> Tensor:
+        """Return which objects can be measured, (n,), and count the others."""
+        can_measure = measurable(truth, self.normalise)
+        self.left_out += int((~can_measure).sum())
+        return can_measure
 
     def _add(self, errors: Sequence[Tensor]) -> None:
         """Add the errors of a batch, summed first, so that rounding is the same as after `merge`."""
@@ -120,12 +134,18 @@ class NME(Metric):
         self.count += sum(map(len, errors))
 
     def compute(self) -> dict[str, Any]:
-        """Return "nme", NaN without objects, and "nme_missed", the fraction of objects without a detection."""
+        """Return "nme", NaN without objects, "nme_missed", the fraction of objects without a detection, "nme_left_out".
+
+        The last is the number of objects that cannot be measured. Raises PellucidError if there are only such objects.
+        """
         check_measured(self.images, self)
         objects = self.count + self.missed
+        if self.left_out:
+            check_measurable(objects, self.left_out, self.normalise)
         return {
             "nme": self.total / self.count if self.count else math.nan,
             "nme_missed": self.missed / objects if objects else math.nan,
+            "nme_left_out": self.left_out,
         }
 
 
@@ -136,36 +156,65 @@ def unit_points(metrics: Iterable[Any]) -> tuple[int, int] | None:
 
 
 def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] | None = None) -> Tensor:
-    """Return the normalized mean error of each object, (n,), see `NME`.
+    """Return the normalized mean error of each object, (n,), see `NME`; all of them must be `measurable`.
 
     points: (n, K, 2) or more columns. truth: (n, K, 3) with visibility. normalise: see `NME`. Raises PellucidError if
-    the numbers of points differ, and for objects whose points for the divisor are not labelled or coincide.
+    the numbers of points differ.
     """
-    if normalise is None and truth.shape[1] == N_FACE_POINTS:
-        normalise = OUTER_EYE_CORNERS
+    check_points(points, truth, normalise)
+    true_points, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
+    distances = (points[:, :, :2].double() - true_points).norm(dim=2) * labelled
+    return distances.sum(1) / labelled.sum(1) / _divisors(truth, normalise)
+
+
+def measurable(truth: Tensor, normalise: tuple[int, int] | None = None) -> Tensor:
+    """Return whether the error of each object (n, K, 3) has a divisor above 0, (n,); normalise: see `NME`."""
+    return _divisors(truth, normalise) > 0
+
+
+def check_measurable(count: int, left_out: int, normalise: tuple[int, int] | None = None) -> None:
+    """Raise PellucidError if no object is measured; count, left_out: the numbers of objects."""
+    if not count:
+        face = " (of a face, the outer eye corners)" if normalise is None else ""
+        raise PellucidError(
+            f"NME: no object can be measured, since none of the {left_out:,} has {required_points(normalise)}{face}; "
+            "label these points, or give NME(normalise=(i, j)) for two other ones"
+        )
+
+
+def required_points(normalise: tuple[int, int] | None) -> str:
+    """Return in words which points an object needs to be `measurable`."""
+    if normalise is None:
+        return "two labelled key-points at different positions"
+    return f"labelled key-points {normalise[0]} and {normalise[1]} at different positions"
+
+
+def default_unit(points: int) -> tuple[int, int] | None:
+    """Return `NME.normalise` for a number of points where it is None: the outer eye corners of a face, or None."""
+    return OUTER_EYE_CORNERS if points == N_FACE_POINTS else None
+
+
+def check_points(points: Tensor, truth: Tensor, normalise: tuple[int, int] | None) -> None:
+    """Raise PellucidError unless outputs and objects have equally many points, among them those of `normalise`."""
+    normalise = default_unit(truth.shape[1]) if normalise is None else normalise
     if points.shape[:2] != truth.shape[:2] or (normalise is not None and max(normalise) >= truth.shape[1]):
         normalization = "" if normalise is None else f", normalized by the points {normalise[0]} and {normalise[1]}"
         raise PellucidError(
             f"NME: outputs have {points.shape[1]} key-points and objects {truth.shape[1]}{normalization}; "
             "give equal numbers, or NME(normalise=(i, j)) for other points"
         )
-    true_points, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
-    unit, is_measurable = _units(true_points, labelled, normalise)
-    if not bool((is_measurable & (unit > 0)).all()):
-        unit_names = "points" if normalise is None else f"points {normalise[0]} and {normalise[1]}"
-        raise PellucidError(f"NME: an object's {unit_names} are not labelled or coincide")
-    distances = (points[:, :, :2].double() - true_points).norm(dim=2) * labelled
-    return distances.sum(1) / labelled.sum(1) / unit
 
 
-def _units(points: Tensor, labelled: Tensor, normalise: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """Return the divisor of each object's NME, and whether the points that define it are labelled, (n,) each."""
+def _divisors(truth: Tensor, normalise: tuple[int, int] | None) -> Tensor:
+    """Return the divisor of each object's NME, (n,), 0 where the points that define it are not labelled."""
+    points, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
+    normalise = default_unit(truth.shape[1]) if normalise is None else normalise
     if normalise is not None:
         first, second = normalise
-        return (points[:, first] - points[:, second]).norm(dim=1), labelled[:, first] & labelled[:, second]
+        return (points[:, first] - points[:, second]).norm(dim=1) * (labelled[:, first] & labelled[:, second])
     unlabelled = ~labelled[:, :, None]
     extent = points.masked_fill(unlabelled, -math.inf).amax(1) - points.masked_fill(unlabelled, math.inf).amin(1)
-    return extent.norm(dim=1), labelled.any(1)
+    return extent.norm(dim=1).where(labelled.any(1), 0.0)
 
 
 def _pairs_by_image(metric: Metric, outputs: Any, targets: Any) -> list[tuple[Any, Objects]]:

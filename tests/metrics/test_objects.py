@@ -72,9 +72,10 @@ def normalised_error(points: Tensor, truth: Tensor, first: int = 36, second: int
 def test_the_normalised_error_is_a_loop(size: int) -> None:
     outputs, objects = random_faces(5)
     expected_nme = sum(normalised_error(p, truth.keypoints[0]) for p, truth in zip(outputs, objects, strict=True)) / 5
-    assert evaluate_in_batches(NME(), outputs, objects, size) == pytest.approx({"nme": expected_nme, "nme_missed": 0.0})
+    expected = {"nme": expected_nme, "nme_missed": 0.0, "nme_left_out": 0}
+    assert evaluate_in_batches(NME(), outputs, objects, size) == pytest.approx(expected)
     points = torch.cat([truth.keypoints for truth in objects])
-    assert evaluate_in_batches(NME(), outputs, points, size) == pytest.approx({"nme": expected_nme, "nme_missed": 0.0})
+    assert evaluate_in_batches(NME(), outputs, points, size) == pytest.approx(expected)
     scored_points = torch.cat([outputs, torch.rand(5, 68, 1)], 2)
     pairs = zip(objects, scored_points, strict=True)
     actual = [Detections(truth.boxes + 3, torch.ones(1), truth.labels, None, points[None]) for truth, points in pairs]
@@ -108,7 +109,7 @@ def test_each_object_gets_the_detection_that_covers_it_best() -> None:
     )  # fmt: skip
     expected_nme = sum(normalised_error(p, face.keypoints[0]) for p, face in zip(outputs, objects, strict=True)) / 2
     assert evaluate_in_batches(NME(), [detections], [truth], 1) == pytest.approx(
-        {"nme": expected_nme, "nme_missed": 1 / 3}
+        {"nme": expected_nme, "nme_missed": 1 / 3, "nme_left_out": 0}
     )
     no_detections = detections.take(torch.zeros(2, dtype=torch.bool))
     results = evaluate_in_batches(NME(), [no_detections], [truth], 1)
@@ -129,7 +130,6 @@ BOX = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]))
         (NME(), torch.zeros(1, 68, 2), [BOX], "objects of an image have no key-points"),
         (NME(), torch.zeros(1, 9, 2), random_faces(1)[1], "outputs have 9 key-points and objects 68"),
         (NME((1, 80)), torch.zeros(1, 68, 2), random_faces(1)[1], "points 1 and 80"),
-        (NME((3, 3)), torch.zeros(1, 68, 2), random_faces(1)[1], "points 3 and 3 are not labelled or coincide"),
     ],
 )
 def test_outputs_and_targets_that_do_not_fit_are_refused(
@@ -154,3 +154,47 @@ def test_errors_of_points_other_than_a_faces_are_relative_to_their_bounding_box(
     metric = fresh(NME())
     metric.update(truth + torch.tensor([0.0, 5.0, 0.0]), truth)
     assert metric.compute()["nme"] == pytest.approx(5 / 50)  # diagonal of 30 x 40; unlabelled points are ignored
+
+
+def objects_with_one_point_and_with_equal_points() -> Tensor:
+    """Return three objects (3, 4, 3): one with a box of 30 x 40, one with a single labelled point, one at one point."""
+    complete = torch.tensor([[0.0, 0.0, 2.0], [30.0, 0.0, 2.0], [30.0, 40.0, 1.0], [500.0, 500.0, 0.0]])
+    one_point = complete * torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    equal = torch.tensor([[7.0, 7.0, 2.0], [7.0, 7.0, 1.0], [0.0, 0.0, 0.0], [7.0, 7.0, 2.0]])
+    return torch.stack([complete, one_point, equal])
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("as_objects", [False, True])
+def test_objects_without_two_labelled_points_at_different_positions_are_left_out_and_counted(
+    size: int, as_objects: bool
+) -> None:
+    truth = objects_with_one_point_and_with_equal_points()
+    outputs = truth[:, :, :2] + torch.tensor([0.0, 5.0])
+    boxes = torch.tensor([[0.0, 0.0, 30.0, 40.0]])
+    targets: Any = [Objects(boxes, torch.tensor([0]), keypoints=points[None]) for points in truth]
+    results = evaluate_in_batches(NME(), outputs, targets if as_objects else truth, size)
+    assert results == pytest.approx({"nme": 5 / 50, "nme_missed": 0.0, "nme_left_out": 2})
+
+
+def test_objects_that_cannot_be_measured_are_not_missed() -> None:
+    truth = objects_with_one_point_and_with_equal_points()
+    boxes = torch.tensor([[0.0, 0.0, 30.0, 40.0]]).repeat(3, 1)
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    objects = Objects(boxes, torch.zeros(3, dtype=torch.int64), keypoints=truth)
+    results = evaluate_in_batches(NME(), [nothing], [objects], 1)
+    assert (results["nme_missed"], results["nme_left_out"]) == (1.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("normalise", "message"),
+    [
+        (None, "none of the 2 has two labelled key-points at different positions"),
+        ((1, 3), "none of the 2 has labelled key-points 1 and 3 at different positions"),
+    ],
+)
+def test_only_objects_that_cannot_be_measured_are_an_error(normalise: tuple[int, int] | None, message: str) -> None:
+    truth = objects_with_one_point_and_with_equal_points()[1:].clone()
+    truth[:, 3, 2] = 0.0
+    with pytest.raises(PellucidError, match=message):
+        evaluate_in_batches(NME(normalise), truth[:, :, :2], truth, 1)

@@ -76,6 +76,10 @@ class Instance:
     line: int | None = None
     area: float | None = None
 
+    def keypoints(self, count: int) -> Tensor:
+        """Return the key-points (count, 3); without any, all of them are not labelled."""
+        return torch.tensor(self.points).reshape(count, 3) if self.points else torch.zeros(count, 3)
+
 
 @dataclass(frozen=True)
 class ImageRecord:
@@ -101,8 +105,7 @@ class ImageRecord:
         if keypoints:
             points = torch.zeros(len(instances), keypoints, 3)
             for k, instance in enumerate(instances):
-                if instance.points:
-                    points[k] = torch.tensor(instance.points).reshape(keypoints, 3)
+                points[k] = instance.keypoints(keypoints)
         return Objects(
             torch.tensor([instance.box for instance in instances], dtype=torch.float32).reshape(-1, 4),
             torch.tensor([instance.label for instance in instances], dtype=torch.int64),

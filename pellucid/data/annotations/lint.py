@@ -25,6 +25,7 @@ from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
 from pellucid.data.tree import TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError
+from pellucid.metrics.objects import default_unit, measurable, required_points
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.masks import span_box
 from pellucid.text import plural
@@ -78,6 +79,7 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
             faults.extend(annotations_by_part[part].faults)
             for record in annotations_by_part[part].records:
                 faults.extend(_record_faults(record))
+            faults.extend(_unmeasurable(annotations_by_part[part]))
         faults.extend(_image_faults(tree, annotations_by_part, progress))
     counts = {
         part: PartCounts(
@@ -139,7 +141,7 @@ def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Lin
 
 def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:
     """Yield the faults of the loaded objects of one image."""
-    instances, where = record.instances, f"{record.file} ({PurePosixPath(record.image).name})"
+    instances, where = record.instances, _where(record)
     if not instances:
         yield AnnotationFault(where, None, "image has no objects", "listed")
         return
@@ -165,6 +167,24 @@ def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:
             )
         if instance.outline is not None:
             yield from _mask_faults(record, instance, where)
+
+
+def _unmeasurable(annotations: Annotations) -> Iterator[AnnotationFault]:
+    """Yield the objects of classes with key-points that have no normalised mean error."""
+    count = len(annotations.keypoints)
+    if count < 2:
+        return
+    labels = {instance.label for record in annotations.records for instance in record.instances if instance.points}
+    reason = f"has no {required_points(default_unit(count))}; the normalised mean error leaves it out"
+    for record in annotations.records:
+        for instance in record.instances:
+            has_points = instance.label in labels and not instance.crowd
+            if has_points and not measurable(instance.keypoints(count)[None]):
+                yield AnnotationFault(_where(record), instance.line, f"{_box_text(instance)} {reason}", "listed")
+
+
+def _where(record: ImageRecord) -> str:
+    return f"{record.file} ({PurePosixPath(record.image).name})"
 
 
 def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Instance, str]]:

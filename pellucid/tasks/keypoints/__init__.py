@@ -8,7 +8,7 @@ from pellucid.asked import Area, Asked, resized_to
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, HeldOutScores, Merit, OwnRecipe, Reported, TargetChange, Task
-from pellucid.text import percent
+from pellucid.text import percent, plural
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +102,9 @@ class Keypoints(Task):
 
         evaluation = evaluate(model, data, processes())
         low, high = map(percent, evaluation["nme_interval"])
+        left_out = evaluation["left_out"]
+        left_out_text = f"; {plural(left_out, 'image')} without the points that it is divided by" if left_out else ""
         return Evaluation(evaluation, [
             f"normalised mean error {percent(evaluation['nme'])} (95 % interval {low} to {high}) "
-            f"on {evaluation['n']:,} images of {evaluation['data']}"
+            f"on {evaluation['n']:,} images of {evaluation['data']}{left_out_text}"
         ])  # fmt: skip

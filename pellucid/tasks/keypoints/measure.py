@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
-from pellucid.metrics.objects import normalised_errors, unit_points
+from pellucid.metrics.objects import check_measurable, check_points, measurable, normalised_errors, unit_points
 from pellucid.model import Model
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.keypoints.finder import KeypointFinder
@@ -23,21 +23,28 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
 
     Returns nme, the mean distance of the predicted points from the true points, divided by the distance between two of
     the true points (those of the model's NME metric, or the outer eye corners of faces) and averaged over the pictures;
-    nme_interval, its 95 % interval from a bootstrap over the pictures; n, the number of pictures; and data, the path of
-    the data. processes: each evaluates a part of the pictures.
+    nme_interval, its 95 % interval from a bootstrap over the pictures; n, the number of pictures; data, the path of
+    the data. left_out: the number of pictures without the points that define the divisor, which are not in n.
+    processes: each evaluates a part of the pictures. Raises PellucidError if all pictures are left out.
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
     unit = unit_points(model.metrics)
 
     def chunk_errors(start: int) -> Tensor:
         images, true_points = read_chunk(source, start)
-        return normalised_errors(finder(images), true_points, unit)
+        points = finder(images)
+        check_points(points, true_points, unit)
+        can_measure = measurable(true_points, unit)
+        return normalised_errors(points[can_measure], true_points[can_measure], unit)
 
     all_errors = torch.cat([*processes.shared(range(0, len(source), CHUNK_SIZE), chunk_errors)])
+    left_out = len(source) - len(all_errors)
+    check_measurable(len(all_errors), left_out, unit)
     return {
         "nme": float(all_errors.mean()),
         "nme_interval": bootstrap_interval(all_errors),
         "n": len(all_errors),
+        "left_out": left_out,
         "data": str(source.source.tree.path),
     }
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.data import Loader, float_images
 from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
-from pellucid.metrics.objects import normalised_errors, unit_points
+from pellucid.metrics.objects import check_points, measurable, normalised_errors, unit_points
 from pellucid.model import Model
 from pellucid.report.figures.pictures import worst_keypoints
 from pellucid.report.sections import FigurePart, Missing, Section
@@ -50,7 +50,10 @@ def report(model: Model, test: KeypointSource) -> Reported:
 
 
 def find_worst_images(model: Model, test: KeypointSource, max_images: int = MAX_IMAGES) -> WorstKeypoints | None:
-    """Return the images with the largest normalized mean error; None if NME is not a metric of the model."""
+    """Return the images with the largest normalized mean error; None if NME is not a metric of the model.
+
+    Images whose error has no divisor are left out, see `NME`.
+    """
     unit = unit_points(model.metrics)
     if unit is None:
         return None
@@ -59,12 +62,15 @@ def find_worst_images(model: Model, test: KeypointSource, max_images: int = MAX_
         predictions.append(model.predict(batch.images))
         targets.append(batch.targets)
     predicted, true = torch.cat(predictions), torch.cat(targets)
-    errors = normalised_errors(predicted, true, unit)
-    order = errors.argsort(descending=True)[:max_images]
+    check_points(predicted, true, unit)
+    indices = measurable(true, unit).nonzero()[:, 0]
+    errors = normalised_errors(predicted[indices], true[indices], unit)
+    worst = errors.argsort(descending=True)[:max_images]
+    order = indices[worst]
     images = (float_images(test.batch(order.tolist(), generator(0)).images) * 255).round().to(torch.uint8)
     return WorstKeypoints(
         images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy(),
         true[order].numpy(),
         predicted[order].numpy(),
-        errors[order].tolist(),
+        errors[worst].tolist(),
     )

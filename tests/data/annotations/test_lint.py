@@ -94,6 +94,22 @@ def test_masks_and_key_points_outside_their_boxes_are_listed(write_tree):
     ]
 
 
+def test_objects_without_a_normalised_error_are_listed(write_tree):
+    items = [
+        annotation(id=1, bbox=[2, 4, 10, 10], keypoints=[3, 5, 2, 9, 5, 1]),
+        annotation(id=2, bbox=[3, 4, 20, 10], keypoints=[3, 5, 2, 9, 5, 0]),
+        annotation(id=3, bbox=[4, 4, 10, 14], keypoints=[9, 5, 2, 9, 5, 1]),
+        annotation(id=4, bbox=[5, 4, 24, 15]),
+        annotation(id=5, bbox=[6, 2, 3, 3], iscrowd=1, segmentation={"size": [20, 30], "counts": [122, 60, 418]}),
+        annotation(id=6, category_id=3, bbox=[7, 4, 9, 9]),
+    ]
+    dog = {"id": 7, "name": "dog", "keypoints": ["nose", "tail"]}
+    files = coco_set(*items, categories=[dog, {"id": 3, "name": "cat"}])
+    listed = [reason for *_, reason in listed_faults(write_tree("set", files)) if "normalised" in reason]
+    ending = "has no two labelled key-points at different positions; the normalised mean error leaves it out"
+    assert listed == [f"(3, 4, 23, 14) {ending}", f"(4, 4, 14, 18) {ending}", f"(5, 4, 29, 19) {ending}"]
+
+
 def test_files_after_an_unreadable_file_are_checked(write_tree):
     files = coco_set(annotation()) | {"val.json": coco([IMAGE], [annotation(bbox=[])])[:-5]}
     listed = listed_faults(write_tree("set", files))

@@ -5,8 +5,10 @@ from torch import Tensor
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
-from pellucid.doctor.passes import trainable_layers
+from pellucid.doctor.passes import leaves, trainable_layers
 from pellucid.doctor.remedies import DRAWN_AS_HE
+from pellucid.layers import Conv2d, ConvTranspose2d
+from pellucid.layers.base import Layer
 from pellucid.nested import flatten
 
 # Fraction of a layer's units that have a twin, a unit with equal initial weights. At this fraction, at most three
@@ -21,10 +23,13 @@ def look(case: Case) -> list[Finding]:
 
     Equal initial weights need not be a fault: an output layer, or the last layer of a residual branch, may be
     initialized to 0, because its units receive different gradients. So units are compared after the training or, if
-    there was none, after a rehearsal. The output layer is skipped: the targets make its units different.
+    there was none, after a rehearsal. The output layer is skipped: the targets make its units different. Units that
+    read other inputs, such as interpolation kernels for one map each, are no copies.
     """
-    initial = flatten(case.initial.params)
-    twins_by_path = {path: _twins(initial[weight]) for path, weight in trainable_layers(case.initial)[:-1]}
+    initial, layers = flatten(case.initial.params), dict(leaves(case.initial.net))
+    twins_by_path = {
+        path: _twins(*_units(layers[path], initial[weight])) for path, weight in trainable_layers(case.initial)[:-1]
+    }
     twins_by_path = {
         path: (first_unit, has_twin)
         for path, (first_unit, has_twin) in twins_by_path.items()
@@ -35,9 +40,10 @@ def look(case: Case) -> list[Finding]:
     current = flatten((case.model if case.trained else case.rehearsal.model).params)
     findings: list[Finding] = []
     for path, (first_unit, has_twin) in twins_by_path.items():
-        old, new = initial[f"{path}.weight"].flatten(1), current[f"{path}.weight"].flatten(1)
+        old, new = (_units(layers[path], params[f"{path}.weight"])[0] for params in (initial, current))
         if not bool(torch.isfinite(new).all()):  # training diverged; compare the first gradients instead
-            old, new = torch.zeros_like(old), case.initial_gradients.weights[f"{path}.weight"].flatten(1)
+            new, _ = _units(layers[path], case.initial_gradients.weights[f"{path}.weight"])
+            old = torch.zeros_like(old)
         distance_moved = (new - old).norm(dim=1)
         distance = (new - new[first_unit]).norm(dim=1)
         later_twins = has_twin & (first_unit != torch.arange(len(first_unit)))  # units with an earlier twin
@@ -58,12 +64,21 @@ def look(case: Case) -> list[Finding]:
     return findings
 
 
-def _twins(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each unit the index of the first unit with equal weights, and whether it has a twin, (U,) each."""
-    _, group, counts = torch.unique(weight.flatten(1), dim=0, return_inverse=True, return_counts=True)
-    indices = torch.arange(len(group))
-    first_unit = torch.full((len(counts),), len(group)).scatter_reduce(0, group, indices, "amin")
-    return first_unit[group], counts[group] > 1
+def _units(layer: Layer, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weights of each unit, (U, n), and the index of the group of inputs that it reads, (U,)."""
+    groups = layer.groups if isinstance(layer, Conv2d | ConvTranspose2d) else 1
+    if isinstance(layer, ConvTranspose2d):  # (C, F / groups, kH, kW)
+        weight = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)  # (F, C / groups, kH, kW)
+    return weight.flatten(1), torch.arange(len(weight)) * groups // len(weight)
+
+
+def _twins(weights: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for each unit the first unit of its group with equal weights, and whether it has a twin, (U,) each."""
+    rows = torch.cat([weights, groups[:, None].to(weights)], 1)
+    _, twin_set, counts = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
+    indices = torch.arange(len(twin_set))
+    first_unit = torch.full((len(counts),), len(twin_set)).scatter_reduce(0, twin_set, indices, "amin")
+    return first_unit[twin_set], counts[twin_set] > 1
 
 
 NAME = "symmetric-init"

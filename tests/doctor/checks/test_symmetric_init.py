@@ -8,7 +8,7 @@ import torch
 from pellucid.combine import Parallel, Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.symmetric_init import CHECK
-from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU, Tanh
+from pellucid.layers import Add, BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, ReLU, Tanh
 from pellucid.layers.base import Layer
 from pellucid.model import Model
 from pellucid.optim import SGD
@@ -105,6 +105,33 @@ def test_residual_branches_of_0_and_identity_convolutions_have_no_finding() -> N
             weights[path].zero_()
 
         assert not CHECK.look(case_with_initial_weights(net, set_zero, IMAGES))
+
+
+def upsampling_net(layer: Layer) -> Layer:
+    return Sequential(Conv2d(4, 3, padding=1, stride=2), Tanh(), layer, Conv2d(4, 3, padding=1), Flatten(), Dense(2))
+
+
+def test_interpolation_kernels_that_each_read_another_map_have_no_finding() -> None:
+    def set_similar(weights: dict[str, torch.Tensor]) -> None:
+        """Make the maps similar but not equal, so that the kernels receive similar gradients."""
+        weights["conv2d1.weight"].mul_(0.01).add_(100 * weights["conv2d1.weight"][:1])
+        weights["conv2d2.weight"].copy_(weights["conv2d2.weight"][:, :1])
+
+    net = upsampling_net(ConvTranspose2d(4, 4, stride=2, padding=1, groups=4, bias=False, init_weight="bilinear"))
+    assert not CHECK.look(case_with_initial_weights(net, set_similar, IMAGES))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_equal_kernels_of_a_transposed_convolution_that_read_the_same_maps_make_copies(groups: int) -> None:
+    def set_equal(weights: dict[str, torch.Tensor]) -> None:
+        weights["convtranspose2d1.weight"].copy_(weights["convtranspose2d1.weight"][:, :1])
+        weights["conv2d2.weight"].copy_(weights["conv2d2.weight"][:, :1])  # so that the gradients are equal, too
+
+    net = upsampling_net(ConvTranspose2d(4, 4, stride=2, padding=1, groups=groups))
+    findings = CHECK.look(case_with_initial_weights(net, set_equal, IMAGES))
+    assert [finding.path for finding in findings] == ["convtranspose2d1.weight"]
+    assert findings[0].evidence["units"] == 4
+    assert findings[0].evidence["copies_of_an_earlier_unit"] == 4 - groups
 
 
 def test_regressions_of_few_examples_and_one_layer_have_no_finding() -> None:

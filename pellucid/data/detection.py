@@ -108,6 +108,20 @@ class DetectionFolder(ImageFiles):
         part._checksum = ""
         return part
 
+    def with_classes(self, classes: Sequence[str]) -> "DetectionFolder":
+        """Return the same images with labels that are indices into `classes`, which contain all of their classes."""
+        labels = [classes.index(name) for name in self.classes or ()]
+        part = self.subset(range(len(self)))
+        part.classes = tuple(classes)
+        part.records = tuple(
+            replace(
+                record,
+                instances=tuple(replace(instance, label=labels[instance.label]) for instance in record.instances),
+            )
+            for record in self.records
+        )
+        return part
+
     def size_of(self, k: int) -> tuple[int, int]:
         """Return the size (H, W) of image k after resizing, as `example` returns it."""
         return resized_size(self.records[k].size, self.size if self.longest is None else self.longest)

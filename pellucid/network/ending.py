@@ -1,6 +1,7 @@
 """Checks of a network's last layers against its loss and the classes of its data."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
@@ -116,8 +117,29 @@ def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", 
             f"{where}the data have an empty tuple of classes; for targets that are not classes give None"
         )
     if outputs[0] != count and (outputs[0], count) != (1, 2):
-        names = ", ".join(f"{name:.40}" for name in classes[:MAX_LISTED]) + (", ..." if count > MAX_LISTED else "")
         raise PellucidError(
-            f"{where}the network outputs {outputs[0]} values, but the data have {count} classes ({names}); "
+            f"{where}the network outputs {outputs[0]} values, but the data have {count} classes ({_listed(classes)}); "
             f"{remedy or f'end the network with {count} outputs, such as Dense({count})'}"
         )
+
+
+def check_same_names(kind: str, names: Sequence[str], model_names: Sequence[str], data: str) -> None:
+    """Raise PellucidError, with both lists, unless data have the names of a model, in its order.
+
+    Of long lists, the names from the first difference on are listed. kind: "classes" or "key-points". data: the name of
+    the data.
+    """
+    if tuple(names) == tuple(model_names):
+        return
+    same_names = takewhile(lambda pair: pair[0] == pair[1], zip(names, model_names, strict=False))
+    start = len([*same_names]) if max(len(names), len(model_names)) > MAX_LISTED else 0
+    raise PellucidError(
+        f"{data} has the {kind} {_listed(names, start)}, but the model has {_listed(model_names, start)}; give data "
+        f"with the {kind} of the model, in its order, or train a new model on these data"
+    )
+
+
+def _listed(names: Sequence[str], start: int = 0) -> str:
+    """Return at most MAX_LISTED names, from the index `start` on, separated by commas, for a message."""
+    shown = [f"{name:.40}" for name in names[start : start + MAX_LISTED]]
+    return ", ".join(["..."] * (start > 0) + shown + ["..."] * (len(names) > start + MAX_LISTED))

@@ -32,6 +32,7 @@ from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, check_columns
 from pellucid.run.weights import read_weights
+from pellucid.task import task_of
 from pellucid.training.callbacks import snapshot_files
 from pellucid.training.diagnose import StoppedError
 from pellucid.training.examples import examples
@@ -67,6 +68,8 @@ def case_of_run(
         if data is None:
             check_data_in_run_folder(recipe.data.name, folder.recipe)
         material = _load_material(recipe, None if _names_same_data(data, recipe.data.name) else data, loaded)
+    if loaded is not None:
+        task_of(loaded).check_data(loaded, material.train, recipe.data.name if root or data is None else data)
     initial_model = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
     model = with_copied_weights(initial_model)
     if loaded is not None:
@@ -185,13 +188,13 @@ def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Ma
     own_material = data_in_task_format(named_recipe)
     if own_material is not None:
         return own_material
-    if is_annotated(data):
+    if is_annotated(data) and loaded is not None and len(loaded.output_shape) == 1:
+        raise PellucidError(
+            f"{data} has annotated objects, but the model outputs {loaded.output_shape[0]} values for an image; give "
+            "images in one folder for each of its classes"
+        )
+    if is_annotated(data) or recipe.data.stream:
         return load_data(named_recipe)
-    if recipe.data.stream:
-        material = load_data(named_recipe)
-        if loaded is not None and loaded.classes and material.train.classes not in (None, loaded.classes):
-            raise PellucidError(f"{data} has other classes than the model; give data with its classes, in its order")
-        return material
     check_data_exists(data)
     table = recipe.data
     shape = SHAPES.get(table.name, (1 if table.mode == "L" else 3, table.size, table.size))
@@ -201,12 +204,14 @@ def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Ma
     )
     if loaded is None:
         return arrays
+    task, objective = task_of(loaded), loaded.objective
     validation = None if arrays.validation is None else data_for_model(shape, loaded.classes, arrays.validation)
-    return Material(
+    material = Material(
         data_for_model(shape, loaded.classes, arrays.train),
         validation,
         data_for_model(shape, loaded.classes, arrays.test),
     )
+    return material.map(lambda part: task.examples(objective, part, data))
 
 
 def _copy_weights(model: BaseModel, loaded: Model, message: str) -> None:

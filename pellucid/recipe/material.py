@@ -358,7 +358,9 @@ def with_model_classes(classes: Sequence[str] | None, data: Dataset) -> Dataset:
         return replace(data, classes=names)
     for name in data.classes:
         if name not in names:
-            hint = nearest(name, names) or f"; it has {', '.join(names):.80}; give data of these classes"
-            raise PellucidError(f"{data.name} has the class {name!r}, which the model lacks{hint}")
+            raise PellucidError(
+                f"{data.name} has the class {name!r}, which the model lacks{nearest(name, names)}; it has "
+                f"{', '.join(names):.80}; give data with these classes, or train a new model on these data"
+            )
     order = torch.tensor([names.index(name) for name in data.classes])
     return replace(Dataset.from_arrays(data.x, order[data.y], names, data.name), skipped=data.skipped)

@@ -91,6 +91,18 @@ class Task(ABC):
         """
         return source
 
+    def check_data(self, model: Any, source: Any, name: str) -> None:
+        """Raise PellucidError, with both lists, for data of other classes or key-points than those of a model.
+
+        source: a part of the data. name: of the data. By default, the classes of data are compared, by names and order,
+        with those of a model of one network and one loss, if both have names.
+        """
+        from pellucid.network.ending import check_same_names
+        from pellucid.objective import Supervised
+
+        if isinstance(model.objective, Supervised) and model.classes and source.classes:
+            check_same_names("classes", source.classes, model.classes, name)
+
     def metrics(self, objective: Any) -> "Sequence[MetricLike] | None":
         """Return the metrics for recipes that name none; None, the default, for the metrics of the loss."""
         return None

@@ -293,3 +293,8 @@ def test_a_training_on_a_users_data_is_diagnosed(task: str, write_data: Any, cli
     _, run = train_for_one_epoch(cli, task, data)
     result = cli("doctor", str(run), "--data", str(data), "--json").json
     assert "constant-inputs" in result["checks"]
+    if task == "keypoints":
+        file = data / "annotations.json"
+        file.write_text(file.read_text().replace('"left_edge", "right_edge"', '"right_edge", "left_edge"'))
+        error_line = cli("doctor", str(run), "--data", str(data)).error_line
+        assert "has the key-points right_edge, left_edge, middle, but the model has left_edge, right_edge" in error_line

@@ -18,6 +18,7 @@ from pellucid.recipe.doctor_case import case_of_model, case_of_run, splits_for
 from pellucid.recipe.job import train
 from pellucid.recipe.resume import resume
 from pellucid.training.diagnose import StoppedError
+from tests.doctor.detection.test_objects import write_voc
 from tests.reports import without_report
 
 SHORT_SETTINGS = {"train.epochs": 2, "data.limit": 400}
@@ -189,6 +190,29 @@ def test_a_case_of_a_run_can_have_other_data(run: Path, pictures: Path) -> None:
     assert set(case.train.y.tolist()) == {3, 8}
     with pytest.raises(PellucidError, match="did you mean 'digits'"):
         case_of_run(run, "digts")
+
+
+def test_annotated_objects_are_refused_for_a_classifier(run: Path, tmp_path: Path) -> None:
+    path = write_voc(tmp_path / "objects", lambda *box: box)
+    with pytest.raises(PellucidError) as error:
+        case_of_run(run, str(path))
+    assert "has annotated objects, but the model outputs 10 values for an image; give images in" in str(error.value)
+    assert "pellucid train" not in str(error.value)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_folder_whose_classes_changed_after_training_is_refused_with_both_lists(
+    pictures: Path, tmp_path: Path
+) -> None:
+    settings = {"data.name": str(pictures), "data.size": 8, "data.mode": "L", "train.epochs": 1}
+    run = train("digits", out=tmp_path / "runs", progress=False, **settings, **{"network.sizes": [64, 2]}).path
+    shutil.copytree(pictures / "8", pictures / "9")
+    with pytest.raises(PellucidError) as error:
+        case_of_run(run, str(pictures))
+    assert str(error.value) == (
+        f"{pictures} has the classes 3, 8, 9, but the model has 3, 8; give data with the classes of the model, in its "
+        "order, or train a new model on these data"
+    )
 
 
 def test_a_folder_that_is_not_a_run_is_refused(run: Path, tmp_path: Path) -> None:

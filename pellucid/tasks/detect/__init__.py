@@ -136,6 +136,13 @@ class Detection(Task):
 
         return detection_case(model, x, **options)
 
+    def check_data(self, model: "Model", source: Any, name: str) -> None:
+        """Raise PellucidError for data with a class that the model does not have."""
+        from pellucid.network.ending import check_same_names
+
+        if model.classes and not {*source.classes} <= {*model.classes}:
+            check_same_names("classes", source.classes, model.classes, name)
+
     def case_of_run(self, run: Path, data: str | None) -> Any:
         """Return the case of a detector's run folder with its data."""
         from pellucid.tasks.detect.doctor.cases import case_of_detector

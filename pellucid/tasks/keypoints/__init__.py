@@ -46,9 +46,15 @@ class Keypoints(Task):
 
         if not isinstance(source, DetectionFolder):
             raise PellucidError(
-                f"[loss] is for key-points, and {name} has none; give images with key-points in COCO's format"
+                f"{name} has no key-points, which the loss needs; give images with key-points in COCO's format"
             )
         return KeypointSource(source)
+
+    def check_data(self, model: "Model", source: Any, name: str) -> None:
+        """Raise PellucidError for data whose key-points have other names, or another order, than those of the model."""
+        from pellucid.tasks.keypoints.measure import check_names
+
+        check_names(model, source, name)
 
     def recipe_for(self, data: str, root: Any) -> OwnRecipe:
         """Return a recipe for heat maps of the key-points; see `pellucid.tasks.keypoints.own.recipe_for`."""

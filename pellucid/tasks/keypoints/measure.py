@@ -1,5 +1,7 @@
 """Evaluation of a key-point model on annotated images."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
 from pellucid.metrics.objects import check_measurable, check_points, measurable, normalised_errors, unit_points
 from pellucid.model import Model
+from pellucid.network.ending import check_same_names
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.keypoints.finder import KeypointFinder
 from pellucid.training.distributed import ALONE, Processes
@@ -55,7 +58,31 @@ def keypoint_source(model: Model, data: str | None) -> KeypointSource:
     data: the name of a data set, a folder with annotations in COCO's format, or the root of the model's own data set;
     None for the model's own data set. Raises PellucidError if the data do not exist.
     """
-    return KeypointSource(held_out(model, data, None)[0])
+    source = KeypointSource(held_out(model, data, None)[0])
+    check_names(model, source, str(source.source.tree.path))
+    return source
+
+
+def check_names(model: Model, source: KeypointSource, name: str) -> None:
+    """Raise PellucidError for key-points with other names, or in another order, than those of a model's training data.
+
+    Names that only number the points, such as p0, p1, ..., are compared by their numbers, and only with such names.
+    name: of the data.
+    """
+    trained_names: Sequence[str] = model.preprocess.get("keypoints", {}).get("names", ())
+    own_numbers, trained_numbers = _numbers(source.names), _numbers(trained_names)
+    are_comparable = bool(trained_names) and bool(own_numbers) == bool(trained_numbers)
+    if are_comparable and (own_numbers != trained_numbers or not own_numbers):
+        check_same_names("key-points", source.names, trained_names, name)
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    """Return the numbers at the end of names with one beginning, counted from the smallest; [] for other names."""
+    matches = [re.fullmatch(r"(.*?)([0-9]{1,9})", name) for name in names]
+    if len({None if match is None else match[1] for match in matches}) != 1 or matches[0] is None:
+        return []
+    numbers = [int(match[2]) for match in matches if match is not None]
+    return [number - min(numbers) for number in numbers]
 
 
 def bootstrap_interval(values: Tensor) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from pellucid.metrics import NME
 from pellucid.model import Model
 from pellucid.optim import Adam
 from pellucid.report.figures.pictures import worst_keypoints
+from pellucid.tasks.keypoints import Keypoints
 from pellucid.tasks.keypoints.finder import KeypointFinder, explain_point, pad_and_resize
 from pellucid.tasks.keypoints.measure import evaluate
 from pellucid.tasks.keypoints.report import find_worst_images
@@ -276,6 +277,42 @@ def test_images_of_which_none_can_be_measured_are_refused_in_one_line(tmp_path: 
         evaluate(model, str(tmp_path))
 
 
+def rename_points(folder: Path, names: tuple[str, ...]) -> None:
+    for file in folder.glob("*.json"):
+        content = json.loads(file.read_text())
+        content["categories"][0]["keypoints"] = list(names)
+        file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("trained_names", "names", "is_refused"),
+    [
+        (POINT_NAMES, POINT_NAMES, False),
+        (POINT_NAMES, ("green", "red", "blue"), True),
+        (POINT_NAMES, ("nose", "chin", "ear"), True),
+        (("p0", "p1", "p2"), ("point_1", "point_2", "point_3"), False),
+        (("p0", "p1", "p2"), ("p2", "p1", "p0"), True),
+        (("p0", "p1", "p2"), POINT_NAMES, False),
+    ],
+)
+def test_key_points_of_other_names_are_refused_with_both_lists(
+    trained_names: tuple[str, ...], names: tuple[str, ...], is_refused: bool, model: Model, tmp_path: Path
+) -> None:
+    write(tmp_path / "named", "val", 3, 100)
+    rename_points(tmp_path / "named", names)
+    model.save(tmp_path / "m.safetensors")
+    renamed = Model.load(tmp_path / "m.safetensors")
+    renamed.preprocess["keypoints"] = {"of": "triangle", "names": list(trained_names)}
+    if not is_refused:
+        assert evaluate(renamed, str(tmp_path / "named"))["n"] == 3
+        return
+    message = f"has the key-points {', '.join(names)}, but the model has {', '.join(trained_names)}; give data with"
+    with pytest.raises(PellucidError, match=message):
+        evaluate(renamed, str(tmp_path / "named"))
+    with pytest.raises(PellucidError, match=message):
+        Keypoints().check_data(renamed, source(tmp_path / "named", "val"), "named")
+
+
 def test_baselines_equal_loops(folder: Path) -> None:
     train, test = ([draw(first + k) for k in range(count)] for first, count in ((0, 32), (100, 6)))
     mean = np.mean([points for _, points in train], 0)
@@ -366,5 +403,5 @@ def test_recipe_trains_on_a_folder_of_coco_and_reports_the_worst_pictures(
     figure = worst_keypoints(worst.images, worst.true, worst.predicted, worst.errors)
     assert figure is not None
     assert [plot.get_title() for plot in figure.axes[:2]] == [f"{100 * error:.1f} %" for error in worst.errors]
-    with pytest.raises(PellucidError, match=r"\[loss\] is for key-points, and digits has none"):
+    with pytest.raises(PellucidError, match="digits has no key-points, which the loss needs"):
         pellucid.train("faces-heatmap", out=tmp_path, progress=False, **settings | {"data.name": "digits"})

@@ -12,6 +12,7 @@ from pellucid.doctor.rehearsal import Rehearsal, RehearsalSettings, example_work
 MAX_STEPS = 600  # of the trial without a remedy, which never has more steps than the training either
 MAX_BASELINE_WORK = 3.2e11  # multiply-adds, for the trial without a remedy
 MIN_EXAMPLES = 20  # for which the score is computed; with fewer, no remedy is tried
+MIN_STEPS = 10  # of a training with a remedy; the first steps of a training differ by chance and by warmup
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ class Attempts:
         """The number of steps of the trial without a remedy."""
         return len(self._baseline.losses) if self._baseline.shortened else self.steps
 
+    def too_few_steps(self, step_factor: float = 1.0) -> str:
+        """Return why a remedy cannot be tried for `step_factor` times the steps of the trial; "" if it can."""
+        return too_few_steps(round(self.steps_made * step_factor))
+
     def __call__(self, remedy: Remedy, step_factor: float = 1.0) -> Attempt:
         """Try a remedy for `step_factor` times the steps of the trial without it, and return the comparison."""
         case, steps_made = self.case, self.steps_made
@@ -114,6 +119,11 @@ class Attempts:
             remedy.does, steps_made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned,
             step_factor, scores, trained_case,
         )  # fmt: skip
+
+
+def too_few_steps(steps: int) -> str:
+    """Return why a training of this number of steps proves nothing; "" if it may."""
+    return "" if steps >= MIN_STEPS else f"could not be tried: too few steps ({steps}, at least {MIN_STEPS} are needed)"
 
 
 def case_score(case: Case) -> float:

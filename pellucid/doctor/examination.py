@@ -34,7 +34,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     is_broken = any(finding.direct and finding.check in MEASURED_FAILURES for finding in findings)
     is_explained = bool(set(cause_by_check) & FAILURE_SIGNS)
     verdict = TrialsVerdict(False) if is_broken else establish(case, unproven, tries, is_explained)
-    skip_reasons |= dict.fromkeys(verdict.untried, "not tried: the trials before it used up their multiply-adds")
+    skip_reasons |= verdict.untried
     findings = _with_established_causes(findings, made_checks, verdict)
     consequences = _consequences(findings, made_checks, verdict)
     cause_by_check = _causes_by_check(made_checks, findings) | {

@@ -315,7 +315,7 @@ class Experiments:
             change = Intervention(
                 finding.check, finding.path, part.remedy.does, finding.cause, finding.fix, part.apply, min_gain
             )
-            if not trainings.spend(change, 1, steps):
+            if not trainings.spend(base, change, 1, steps):
                 continue
             try:
                 trained = trainings.train(change.apply(base), 0, steps)

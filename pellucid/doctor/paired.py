@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from pellucid.doctor.attempts import too_few_steps
 from pellucid.doctor.finding import Evidence, Finding
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import MAX_PAIRS, Intervention, MeasuredEffect, effect_of
@@ -24,6 +25,7 @@ from pellucid.training.model import BaseModel
 SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within the limits below
 MIN_STEPS, MAX_STEPS = 100, 400
 MAX_COST = 6.0  # multiply-adds of all trainings together divided by those of the case's training
+MIN_HELD_OUT = 8  # held-out examples; with fewer, a gain is chance
 SPENT_REASON = "the trainings before it used up their multiply-adds"
 
 
@@ -89,8 +91,16 @@ class PairedTrainings:
         training_work = self._step_work * self.case.steps_planned
         return min(MAX_COST * training_work, MAX_TOTAL_WORK) if training_work else MAX_TOTAL_WORK
 
-    def spend(self, change: Intervention, trainings: int, steps: int) -> bool:
-        """Add the multiply-adds of some trainings to the total, and return whether it is within the limit."""
+    def spend(self, base: Any, change: Intervention, trainings: int, steps: int) -> bool:
+        """Add the multiply-adds of some trainings to the total, and return whether it is within the limit.
+
+        Trainings with too few steps or held-out examples prove nothing and are not made either. base: see `measure`.
+        """
+        examples = len(base.validation)
+        too_few = f"could not be tried: too few held-out examples ({examples}, at least {MIN_HELD_OUT} are needed)"
+        if reason := too_few_steps(steps) or (too_few if examples < MIN_HELD_OUT else ""):
+            self.untried[change.does] = reason
+            return False
         self._spent += trainings * steps * self._step_work
         if self._spent > self._limit:
             self.untried[change.does] = SPENT_REASON
@@ -114,7 +124,7 @@ class PairedTrainings:
         changed_case, pairs, mended_case = change.apply(base), list[tuple[Tensor, Tensor]](), None
         effect: MeasuredEffect | None = None
         for k in range(MAX_PAIRS):
-            if not self.spend(change, (k not in base_scores) + (k > 0 or first_trained is None), steps):
+            if not self.spend(base, change, (k not in base_scores) + (k > 0 or first_trained is None), steps):
                 break
             if k not in base_scores:
                 base_scores[k] = self.train(base, k, steps).scores

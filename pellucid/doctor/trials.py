@@ -3,8 +3,8 @@
 A suspect is a cause if the same short training has a clearly higher score without it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 import torch
@@ -32,6 +32,7 @@ GOOD_SCORE = 0.97  # from this score on, no trials are made
 
 MAX_SMALL_STEPS, MAX_SMALL_WORK = 400, 3.2e11  # for the small reference network
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds, for all trials of a case together
+NO_WORK_LEFT = "not tried: the trials before it used up their multiply-adds"
 MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
 MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the order of the examples is not the cause
 
@@ -55,14 +56,14 @@ class TrialsVerdict:
     failed: whether the training fails, or is slightly worse because of an established cause. causes: the causes that
     trials established. other_finding: the finding for a training that does not fail when it is rehearsed with the same
     settings, so its settings are not the cause. baseline_case: the case with the model of that rehearsal. untried: the
-    names of suspects that were not tried because of MAX_TOTAL_WORK.
+    reasons why suspects were not tried, by their names.
     """
 
     failed: bool
     causes: tuple[Cause, ...] = ()
     other_finding: Finding | None = None
     baseline_case: Case | None = None
-    untried: tuple[str, ...] = ()
+    untried: Mapping[str, str] = field(default_factory=dict)
 
 
 def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_explained: bool = False) -> TrialsVerdict:
@@ -99,13 +100,18 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
         other_finding = _finding_of_other_weights(case, attempts, current_score) if is_trained else None
         return TrialsVerdict(is_trained, other_finding=other_finding, baseline_case=attempts.baseline_case)
     causes: list[Cause] = []
-    untried: list[str] = []
+    untried: dict[str, str] = {}
     trial, remaining, work = attempts, suspects(case, findings), MAX_TOTAL_WORK
     for _ in range(2):
+        too_few = {suspect.finding.check: trial.too_few_steps(suspect.step_factor) for suspect in remaining}
+        untried |= {name: reason for name, reason in too_few.items() if reason}
+        remaining = [suspect for suspect in remaining if not too_few[suspect.finding.check]]
         suspect_trials = _try_suspects(trial, remaining, reference, work)
         work -= trial.work
         if work < 0:
-            untried += [suspect.finding.check for suspect in remaining[len(suspect_trials) :]]
+            untried |= dict.fromkeys(
+                (suspect.finding.check for suspect in remaining[len(suspect_trials) :]), NO_WORK_LEFT
+            )
         best_trial = _best_trial(
             [pair for pair in suspect_trials if pair is not None], trial.score, reference, len(part)
         )
@@ -118,7 +124,7 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
             break
         remaining = [other for other in remaining if other is not suspect and not other.general]
         trial = Attempts(suspect.apply(case))
-    return TrialsVerdict(True, tuple(causes), None, attempts.baseline_case, tuple(dict.fromkeys(untried)))
+    return TrialsVerdict(True, tuple(causes), None, attempts.baseline_case, untried)
 
 
 def has_score(case: Case) -> bool:
@@ -130,13 +136,14 @@ def has_score(case: Case) -> bool:
 def _try_unusual_suspects(case: Case, findings: Sequence[Finding], reference: float) -> TrialsVerdict:
     """Try unusual suspects, each with N_ORDERS orders of the examples to rule out chance; return the best one."""
     causes: list[tuple[float, Cause]] = []
-    untried: list[str] = []
+    untried: dict[str, str] = {}
     orders = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(N_ORDERS)]
     for suspect in suspects(case, findings):
         if not suspect.unusual:
             continue
-        if sum(attempts.work for attempts in orders) > MAX_TOTAL_WORK:
-            untried.append(suspect.finding.check)
+        is_spent = sum(attempts.work for attempts in orders) > MAX_TOTAL_WORK
+        if reason := NO_WORK_LEFT if is_spent else orders[0].too_few_steps(suspect.step_factor):
+            untried[suspect.finding.check] = reason
             continue
         gains: list[float] = []
         attempt: Attempt | None = None
@@ -153,11 +160,10 @@ def _try_unusual_suspects(case: Case, findings: Sequence[Finding], reference: fl
             causes.append(
                 (fmean(gains), Cause(replace(suspect.finding, evidence=evidence, proven=True), attempt, True))
             )
-    untried_names = tuple(dict.fromkeys(untried))
     if not causes:
-        return TrialsVerdict(False, untried=untried_names)
+        return TrialsVerdict(False, untried=untried)
     _, best_cause = max(causes, key=lambda pair: pair[0])
-    return TrialsVerdict(True, (best_cause,), None, orders[0].baseline_case, untried_names)
+    return TrialsVerdict(True, (best_cause,), None, orders[0].baseline_case, untried)
 
 
 def _min_gain(gains: Sequence[float]) -> float:

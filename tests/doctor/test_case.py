@@ -181,7 +181,15 @@ def test_unusual_suspects_beyond_the_work_are_named(monkeypatch: pytest.MonkeyPa
     unusual = Suspect(Finding("momentum", "training", {}, "", "", remedy=nothing), unusual=True)
     monkeypatch.setattr("pellucid.doctor.trials.suspects", lambda case, more: [unusual])
     monkeypatch.setattr("pellucid.doctor.trials.MAX_TOTAL_WORK", -1.0)
-    assert establish(case, [], Attempts(case), is_explained=True).untried == ("momentum",)
+    assert [*establish(case, [], Attempts(case), is_explained=True).untried] == ["momentum"]
+
+
+def test_trainings_of_too_few_steps_prove_no_cause() -> None:
+    diagnosis = diagnose(make_case(epochs=2, batch_size=32, optimizer=SGD(100.0)))
+    assert diagnosis.causes == ()
+    assert "learning-rate-too-high" in diagnosis.names  # a symptom
+    reason = "could not be tried: too few steps (4, at least 10 are needed)"
+    assert diagnosis.left_out["learning-rate-too-high"] == reason
 
 
 def test_frozen_pretrained_weights_are_kept_as_initial_weights() -> None:

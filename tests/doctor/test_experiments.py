@@ -11,6 +11,8 @@ from pellucid.combine import Sequential
 from pellucid.data import Batch
 from pellucid.doctor import Diagnosis, case_of
 from pellucid.doctor.experiments import with_causes
+from pellucid.doctor.intervention import Intervention
+from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.prepared import input_changes
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
@@ -20,7 +22,7 @@ from pellucid.model import Model
 from pellucid.objective import Objective
 from pellucid.optim import Adam
 from pellucid.sweep import backward
-from pellucid.task import Evaluation, Task
+from pellucid.task import Evaluation, Task, task_of
 from tests.detectors.drawn import Rectangles
 
 Data = tuple[torch.Tensor, torch.Tensor]
@@ -197,3 +199,19 @@ class AngleTask(Task):
 
     def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:
         return Evaluation({})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "held_out", "reason"),
+    [
+        (1, 40, "could not be tried: too few steps (3, at least 10 are needed)"),
+        (10, 7, "could not be tried: too few held-out examples (7, at least 8 are needed)"),
+    ],
+)
+def test_trainings_of_too_few_steps_or_held_out_examples_are_not_made(epochs: int, held_out: int, reason: str) -> None:
+    model = Model(Sequential(flatten=Flatten(), out=Dense(4)), input_shape=(1, 16, 16))
+    case = case_of(model, *band_images(160, 0), validation=band_images(held_out, 1), epochs=epochs, batch_size=64)
+    trainings = PairedTrainings(task_of(model), case, lambda line: None)
+    change = Intervention("momentum", "training", "without momentum", "", "", lambda case: case)
+    assert trainings.measure(case, change, {}) is None
+    assert (trainings.effects, trainings.untried) == ([], {"without momentum": reason})

@@ -21,6 +21,7 @@ from pellucid.task import (
     Task,
     Traced,
 )
+from pellucid.tasks.detect.thresholds import MIN_SCORE
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from pellucid.export import Parity
     from pellucid.model import Model
     from pellucid.objective import Objective
-
-MIN_SCORE = 0.5  # minimum score of detections in results, reports, pages and sentences, and by default in files
 
 
 class Detection(Task):

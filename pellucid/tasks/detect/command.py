@@ -5,7 +5,7 @@ import argparse
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.pictures import add_source, predict_pictures
-from pellucid.tasks.detect import MIN_SCORE
+from pellucid.tasks.detect.thresholds import MIN_SCORE
 
 
 def parser() -> Parser:

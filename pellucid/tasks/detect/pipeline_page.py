@@ -13,8 +13,8 @@ from pellucid.explain.methods import MAGNITUDES
 from pellucid.ops.boxes import box_iou
 from pellucid.report.figures.detections import Cell, attribution, draw_box_groups, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
-from pellucid.tasks.detect import MIN_SCORE
 from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedCandidate
+from pellucid.tasks.detect.thresholds import MIN_SCORE
 from pellucid.text import plural
 
 MAX_ROWS = 12  # in the table of candidates

@@ -11,9 +11,9 @@ from pellucid.image_objects import Objects
 from pellucid.metrics.verdicts import ERRORS, MIN_HIT_IOU, MISSED
 from pellucid.ops.assign import REASONS, Assignment, assign_by_iou
 from pellucid.ops.boxes import box_iou
-from pellucid.tasks.detect import MIN_SCORE
 from pellucid.tasks.detect.findings import DetectionFinding, format_below
 from pellucid.tasks.detect.pipeline import Pipeline
+from pellucid.tasks.detect.thresholds import MIN_SCORE
 from pellucid.text import plural
 
 

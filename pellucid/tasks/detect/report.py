@@ -15,7 +15,7 @@ from pellucid.model import Model
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.sections import FigurePart, Section
 from pellucid.task import Reported
-from pellucid.tasks.detect import MIN_SCORE
+from pellucid.tasks.detect.thresholds import MIN_SCORE
 
 MAX_IMAGES = 8  # number of images in a report
 

@@ -11,7 +11,7 @@ from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.error_split import ErrorGain, RecallCounts, confusion, error_split, recall_by_group
 from pellucid.metrics.overlaps import PERSON_SIGMAS
-from pellucid.tasks.detect import MIN_SCORE
+from pellucid.tasks.detect.thresholds import MIN_SCORE
 
 INTERVAL_METRICS = ("ap", "ap50")
 RESAMPLES = 500  # resamples of the images for the bootstrap intervals

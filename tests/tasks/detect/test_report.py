@@ -7,8 +7,8 @@ import torch
 
 from pellucid.data.source import Batch
 from pellucid.image_objects import Detections, Objects
-from pellucid.tasks.detect import MIN_SCORE
 from pellucid.tasks.detect.report import find_worst_images
+from pellucid.tasks.detect.thresholds import MIN_SCORE
 
 BOX = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
 IMAGE = torch.zeros(1, 3, 8, 8)

@@ -14,6 +14,7 @@ from typing import Any
 from pellucid.text import note, printable
 
 PROGRAM = "pellucid"  # the name of the program
+ENGINE = "pellucid"  # the engine of predictions, in JSON: of all commands except `gestures predict` for frames
 
 
 def print_json(value: Mapping[str, Any]) -> None:

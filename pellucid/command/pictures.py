@@ -9,7 +9,7 @@ from typing import Any
 
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
-from pellucid.command.out import note_skipped, print_json, print_lines
+from pellucid.command.out import ENGINE, note_skipped, print_json, print_lines
 from pellucid.errors import PellucidError
 from pellucid.predictor import SOURCE_HELP, Predictor, camera_pictures, pictures, predicted, write_csv
 
@@ -76,7 +76,7 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
             write_csv(csv_path, csv_rows)
             values, file = {**values, "table": str(csv_path)}, csv_path
         if args.json:
-            print_json({"model": args.model, **about, **values, "skipped": skipped_values})
+            print_json({"model": args.model, "engine": ENGINE, **about, **values, "skipped": skipped_values})
         elif file is not None:
             print_lines(f"wrote {file}")
     return 2 if skipped_reasons else 0

@@ -49,6 +49,7 @@ def test_files_that_cannot_be_read_are_left_out_with_the_reason(cli: Cli, confid
     output = cli("gestures", "predict", confident_model, "zero.jpg", "red.png", "--json").json
     assert [prediction["image"] for prediction in output["predictions"]] == ["red.png"]
     assert [skipped["image"] for skipped in output["skipped"]] == ["zero.jpg"]
+    assert output["engine"] == "pellucid"
     assert "zero.jpg is empty" in cli("gestures", "predict", confident_model, "zero.jpg", "Thumbs.db").error_line
 
 
@@ -90,6 +91,7 @@ def test_a_video_as_json_on_one_line(cli: Cli, confident_model: str, tmp_path: P
     assert output["answers"] == {"red": 2, "blue": 1}
     assert [(change["frame"], change["answer"]) for change in output["changes"]] == [(0, "red"), (4, None), (6, "blue")]
     assert output["source"] == "a.gif"
+    assert output["engine"] in ("pellucid", "onnxruntime")  # the faster one
 
 
 def test_predictions_of_a_folder_of_frames_have_no_times(cli: Cli, confident_model: str, tmp_path: Path):

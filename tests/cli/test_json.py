@@ -66,7 +66,7 @@ def test_demo_reaches_its_accuracy_on_bundled_data(cli: Cli, tmp_path: Path):
 def test_evaluate_measures_the_data_the_model_was_trained_on(cli: Cli, run_folder: Path):
     output = cli("evaluate", str(run_folder), "--json").json
     trained = json.loads((run_folder / "results.json").read_text())
-    assert (output["n"], output["data"]) == (359, "digits")
+    assert (output["n"], output["data"], output["engine"]) == (359, "digits", "pellucid")
     assert output["accuracy"] == pytest.approx(trained["accuracy"])
     assert sum(entry["n"] for entry in output["classes"]) == 359
     weighted = sum(entry["n"] * entry["accuracy"] for entry in output["classes"]) / 359
@@ -127,7 +127,7 @@ def test_training_ends_with_familiarity_fitted(run_folder: Path):
 def test_predict_lists_several_pictures(cli: Cli, run_folder: Path, seven: Path):
     output = cli("predict", str(run_folder), str(seven), str(seven), "--json").json
     assert [prediction["image"] for prediction in output["predictions"]] == [str(seven)] * 2
-    assert output["skipped"] == []
+    assert (output["skipped"], output["engine"]) == ([], "pellucid")
 
 
 def test_predict_skips_a_blank_picture_and_predicts_the_others(cli: Cli, run_folder: Path, seven: Path):

@@ -128,7 +128,7 @@ def test_rows_are_the_predictions_of_the_pictures(tmp_path: Path, cli: Cli) -> N
     words, draw = TASKS["classes"]
     source = write_folder(draw, tmp_path / "in")
     assert cli(*words, str(source), "--out", str(tmp_path / "found.jsonl"), "--json").json == {
-        **{"model": "signs", "results": str(tmp_path / "found.jsonl")},
+        **{"model": "signs", "engine": "pellucid", "results": str(tmp_path / "found.jsonl")},
         **{"pictures": N_PICTURES, "errors": 1},
     }
     model = Model.load("signs")

@@ -92,7 +92,7 @@ class SmoothedPrediction:
     answer: a class, None while unsure. label: the class with the highest mean probability. probability: the mean
     probability of the answer, or of `label` while unsure. changed: whether the answer differs from the answer at the
     previous frame. number, seconds, dropped: see `VideoFrame`. probabilities: of each class, smoothed. familiarity: of
-    this frame only.
+    this frame only. engine: the engine that computed the network for this frame.
     """
 
     number: int
@@ -104,6 +104,7 @@ class SmoothedPrediction:
     changed: bool
     probabilities: dict[str, float]
     familiarity: FamiliarityScore | None = None
+    engine: str = ""
 
 
 def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing) -> Iterator[SmoothedPrediction]:
@@ -129,6 +130,7 @@ def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing
             changed=previous is None or previous.current_class != state.current_class,
             probabilities=dict(zip(classes, values, strict=True)),
             familiarity=familiarity_scores(model, x[None])[0],
+            engine=predict.engine,
         )
 
 
@@ -136,13 +138,15 @@ def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing
 class FrameCounts:
     """Counts of predictions over frames; `clock` returns the time in seconds.
 
-    dropped: the number of frames without a prediction. unsure: the number of frames without an answer. answers: the
+    dropped: the number of frames without a prediction. engine: the engine of the last prediction, "" before the first.
+    unsure: the number of frames without an answer. answers: the
     number of frames with each class as the answer. changes: a row for each change of the answer.
     """
 
     clock: Callable[[], float] = time.monotonic
     frames: int = 0
     dropped: int = 0
+    engine: str = ""
     unsure: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     changes: list[dict[str, Any]] = field(default_factory=list)
@@ -156,6 +160,7 @@ class FrameCounts:
             self.first_time = self.last_time
         self.frames += 1
         self.dropped += prediction.dropped
+        self.engine = prediction.engine
         if prediction.answer is None:
             self.unsure += 1
         else:

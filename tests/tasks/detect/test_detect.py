@@ -63,6 +63,7 @@ def test_folder_is_detected_without_its_damaged_file(model_file: str, tmp_path: 
     assert captured.err.count("\n") == 1
     output = json.loads(captured.out)
     assert [picture["image"] for picture in output["skipped"]] == ["c.png"]
+    assert output["engine"] == "pellucid"
     assert [(picture["image"], picture["width"], picture["height"]) for picture in output["pictures"]] == [
         ("a.jpg", 40, 60), ("b.png", 1, 1), ("d.png", 1200, 300),
     ]  # fmt: skip

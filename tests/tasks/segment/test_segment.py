@@ -217,6 +217,7 @@ def test_command_continues_after_unreadable_pictures(model: Model, tmp_path: Pat
     output = json.loads(capsys.readouterr().out)
     assert [row["image"] for row in output["pictures"]] == ["a.png", "d.png"]
     assert [row["image"] for row in output["skipped"]] == ["b.png", "c.png"]
+    assert output["engine"] == "pellucid"
 
 
 def test_command_evaluates_any_folder_of_pairs(model: Model, folder: Path, tmp_path: Path, capsys) -> None:

@@ -4,7 +4,7 @@ import argparse
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.out import print_json, print_lines
+from pellucid.command.out import ENGINE, print_json, print_lines
 from pellucid.errors import PellucidError
 from pellucid.text import note, percent
 
@@ -75,7 +75,8 @@ def _classify_pictures(args: argparse.Namespace) -> int:
         ]
         confidence = None if model.confidence is None else model.confidence.to_json()
         skipped = [{"image": name, "reason": str(error)} for name, error in faults.items()]
-        print_json({"model": args.model, "confidence": confidence, "predictions": rows, "skipped": skipped})
+        header = {"model": args.model, "engine": ENGINE, "confidence": confidence}
+        print_json({**header, "predictions": rows, "skipped": skipped})
         return 0
     for prediction in predictions:
         top_text = ", ".join(f"{label} {percent(p)}" for label, p in prediction.top_classes(MAX_CLASSES))

@@ -1,9 +1,10 @@
 """Predictions by a chosen engine: this library, onnxruntime, or the faster of the two."""
 
-import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from pellucid.fuse.inference.runs import RunFunction
 from pellucid.settings.checks import check
 from pellucid.text import note
 from pellucid.training.examples import as_inputs, first_not_finite
+from pellucid.training.process import kernel_threads
+from pellucid.training.threads import ThreadChoice, Threads, check_on_cpu, check_threads, fastest_threads
 from pellucid.user_defined import naming_layers
 
 ENGINES = ("pellucid", "onnxruntime", "auto")
@@ -27,8 +30,9 @@ _ONNXRUNTIME = "pellucid.export.engine"  # imported when it is needed, since pel
 class EnginePredictor:
     """A function that predicts like a model, with a network that is converted once; see `Model.predictor`.
 
-    engine: the name of the engine that computed the last predictions; "" before them. check_inputs: a
-    function that raises PellucidError for inputs (N, ...) that the model does not accept, with their name.
+    engine: the name of the engine that computed the last predictions; "" before them. threads: the number of CPU
+    threads that computed them, if it was measured; otherwise 0. check_inputs: a function that raises PellucidError for
+    inputs (N, ...) that the model does not accept, with their name.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class EnginePredictor:
         engine: str,
         precision: str | None,
         calibration: Any,
+        threads: Threads,
         check_inputs: Callable[[Tensor, str], object],
     ) -> None:
         check(engine in ENGINES, "engine", f"one of {', '.join(ENGINES)}", engine)
@@ -45,7 +50,11 @@ class EnginePredictor:
             raise PellucidError("calibration: images are only used with precision='int8'; leave them out")
         if precision == "int8" and engine != "pellucid":
             raise PellucidError(f"precision='int8' is computed by engine='pellucid' only, not {engine!r}")
+        _check_predictor_threads(model, engine, threads)
         self._model, self._check_inputs, self.engine = model, check_inputs, ""
+        self._given_threads: Threads = threads
+        self.threads = 0
+        self._thread_choices: dict[tuple[int, ...], ThreadChoice] = {}  # by the shape of the inputs
         self._run_functions: dict[str, RunFunction] = {}
         self._pending_notes: list[str] = []  # printed after the first predictions, whose errors are more useful
         self._checks_finite = precision == "int8"  # float32 propagates NaN to the predictions, which are checked
@@ -72,11 +81,31 @@ class EnginePredictor:
             batch = model.scaled(x)
             with naming_layers(model.net, model.params, batch):
                 self.engine = self._choose_engine(batch)
-                y = self._run_functions[self.engine](batch)
+                y = self._run(self._run_functions[self.engine], batch)
             predictions = model.interpret(batch, y).cpu().clone()
         while self._pending_notes:
             note(self._pending_notes.pop())
         return predictions
+
+    def _run(self, run: RunFunction, batch: Tensor) -> Any:
+        """Return the outputs for a batch, computed with the given number of threads, or with the measured one."""
+        if self._given_threads == 0:
+            return run(batch)
+        if self._given_threads != "auto":
+            with kernel_threads(self._given_threads):
+                return run(batch)
+        shape, measure = tuple(batch.shape), partial(fastest_threads, partial(run, batch))
+        if shape not in self._thread_choices:
+            self._thread_choices[shape] = ThreadChoice(measure())
+        choice = self._thread_choices[shape]
+        if choice.is_due:
+            choice.measure(measure)
+        self.threads = choice.count
+        with kernel_threads(choice.count):
+            start = perf_counter()
+            y = run(batch)
+            choice.add(1, perf_counter() - start)
+        return y
 
     def _choose_engine(self, batch: Tensor) -> str:
         """Return the name of the engine for this batch: the faster one, timed with the first batch of this shape."""
@@ -93,10 +122,10 @@ class EnginePredictor:
         times = dict.fromkeys(self._run_functions, float("inf"))
         for k in range(TIMING_ROUNDS + 1):
             for name, run in self._run_functions.items():
-                start = time.perf_counter()
+                start = perf_counter()
                 run(batch)
                 if k:
-                    times[name] = min(times[name], time.perf_counter() - start)
+                    times[name] = min(times[name], perf_counter() - start)
         return times
 
 
@@ -111,6 +140,18 @@ def _int8_function(model: Any, calibration: Any, check_inputs: Callable[[Tensor,
     with torch.inference_mode():
         batches = (model.scaled(batch) for batch in torch.split(images, CALIBRATION_BATCH_SIZE))
         return int8_inference(model.net, model.params, batches)
+
+
+def _check_predictor_threads(model: Any, engine: str, threads: Threads) -> None:
+    """Raise PellucidError for an invalid number of threads, and for one that the engine cannot use."""
+    check_threads("predictor: threads", threads)
+    if threads == "auto":
+        check_on_cpu("predictor: threads", model.device)
+    if threads and engine != "pellucid":
+        raise PellucidError(
+            f'predictor: threads needs engine="pellucid", not {engine!r}: onnxruntime takes PyTorch\'s number of '
+            "threads when the function is created"
+        )
 
 
 def _is_computable(model: Any) -> bool:

@@ -20,6 +20,7 @@ from pellucid.training.engines import EnginePredictor
 from pellucid.training.evaluate import output_batches
 from pellucid.training.examples import as_inputs
 from pellucid.training.reading import read_images
+from pellucid.training.threads import Threads
 from pellucid.training.viewed import ModelDisplay
 from pellucid.user_defined import naming_layers
 
@@ -78,7 +79,7 @@ class Predicting(ModelDisplay):
         return None if familiarity is None else familiarity.distance(self.net, self.params, inputs, self.stats)
 
     def predictor(
-        self, engine: str = "pellucid", precision: str | None = None, calibration: Any = None
+        self, engine: str = "pellucid", precision: str | None = None, calibration: Any = None, threads: Threads = 0
     ) -> EnginePredictor:
         """Return a function with the same results as `predict`, faster for many calls with few inputs (N, ...).
 
@@ -90,8 +91,12 @@ class Predicting(ModelDisplay):
         precision: None for the model's own, or "int8" for convolutions and fully connected layers in int8, on
         processors with VNNI instructions. calibration: with "int8", at least 32 inputs (N, ...) like those to predict,
         for which the ranges of the activations are computed; values outside these ranges saturate.
-        Raises PellucidError for a model without weights, for "onnxruntime" if it cannot compute the network, and for
-        "int8" if the processor, PyTorch or the network does not support it.
+        threads: the number of CPU threads, 0 for PyTorch's; or "auto", the fastest number for the shape of the inputs,
+        which is measured with the first batch, and again when predictions become slower, so that results may change by
+        rounding errors; the attribute `threads` is then this number.
+        Raises PellucidError for a model without weights, for "onnxruntime" if it cannot compute the network, for "int8"
+        if the processor, PyTorch or the network does not support it, and for `threads` with another engine than
+        "pellucid".
         """
         self._check_has_weights()
-        return EnginePredictor(self, engine, precision, calibration, self._check_input)
+        return EnginePredictor(self, engine, precision, calibration, threads, self._check_input)

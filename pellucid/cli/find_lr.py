@@ -35,7 +35,7 @@ def handle(args: argparse.Namespace) -> int:
     recipe, _ = recipe_of_words(args.recipe, args.settings, args.device, args.data)
     material = load_data(recipe, args.data)
     model = build_model(recipe, material.train, args.data)
-    with kernel_threads(recipe.recipe.threads):
+    with kernel_threads(recipe.recipe.fixed_threads):
         rates = model.find_lr(
             material.train,
             batch_size=min(recipe.train.batch_size, len(material.train)),

@@ -29,6 +29,7 @@ from pellucid.recipe.material import (
     table_for,
 )
 from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.threads import recorded_threads
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, check_columns
 from pellucid.run.weights import read_weights
@@ -58,7 +59,9 @@ def case_of_run(
     if not folder.recipe.is_file():
         raise PellucidError(f"{folder.path} contains no recipe.toml; give a run folder that `pellucid train` began")
     recipe = load_recipe(folder.recipe)
-    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))  # this machine may lack the run's device
+    threads = recorded_threads(folder) if recipe.recipe.threads == "auto" else recipe.recipe.threads
+    # This machine may lack the run's device.
+    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu", threads=threads))
     root = data if data is None or is_data_root(recipe.data.name, data) else None
     epoch_weights = snapshot_files(folder.weights)  # in ascending order
     files = (folder.best, folder.last, *reversed(epoch_weights.values()))

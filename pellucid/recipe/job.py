@@ -20,6 +20,7 @@ from pellucid.recipe.material import Material, divide_data, fetch_missing, load_
 from pellucid.recipe.previews import Previews
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
+from pellucid.recipe.threads import auto_threads, check_auto_threads
 from pellucid.recipe.watched import TrainingControl
 from pellucid.run.described import scaling_entries, with_stored_names
 from pellucid.run.folder import RunFolder, next_run
@@ -63,28 +64,25 @@ class Job:
     def train(self) -> Run:
         """Train in the run folder, or resume its training."""
         recipe, material, settings = self.recipe, self.material, self.recipe.train
-        augment = augmentation(recipe, material)
-        previews = Previews(RunFolder(self.path), self.model, material.validation or material.test)
-        callbacks: list[Callback] = [previews, TrainingControl(self.path), *self.callbacks]
-        if settings.early_stopping:
-            callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
-        if settings.keep:
-            callbacks.append(Snapshots(RunFolder(self.path).weights, settings.keep))
-        callbacks += trackers(settings.log, self.path, recipe.name, recipe.tables())
+        augment, threads = augmentation(recipe, material), recipe.recipe.threads
+        model, chosen = self.model, list[Callback]()
+        if threads == "auto":
+            chosen = [measured := auto_threads(recipe, model, material, RunFolder(self.path), augment)]
+            threads, model = measured.threads, self._model_with_threads(measured.threads)
         manifest = {
             "recipe": recipe.name,
             "data_set": recipe.data.name,
             "data": material.checksums,
             "start": source_checksum(recipe.start.weights, self.root),
         }
-        with kernel_threads(recipe.recipe.threads), processes().answering_within(recipe.distributed.timeout):
-            history = self.model.fit(
+        with kernel_threads(threads), processes().answering_within(recipe.distributed.timeout):
+            history = model.fit(
                 material.train,
                 epochs=settings.epochs,
                 batch_size=min(settings.batch_size, len(material.train)),
                 validation=material.validation or material.test,
                 augment=augment,
-                callbacks=callbacks,
+                callbacks=[*self._callbacks(model), *chosen],
                 run=self.path,
                 resume=True,
                 monitor="" if material.validation is None else settings.monitor,  # test images must not choose weights
@@ -94,10 +92,26 @@ class Job:
                 accumulate=settings.accumulate,
                 **recipe.distributed.arguments(),
             )
-        with kernel_threads(recipe.recipe.threads):
+        with kernel_threads(threads):
             run = self._evaluate_and_report(history) if processes().is_first else None
             results = processes().from_first(lambda: None if run is None else run.metrics)
-            return run or Run(self.path, self.path / "report.html", results or {}, self.model, recipe)
+            return run or Run(self.path, self.path / "report.html", results or {}, model, recipe)
+
+    def _callbacks(self, model: Model) -> list[Callback]:
+        """Return the callbacks of the training of a model."""
+        folder, material, settings = RunFolder(self.path), self.material, self.recipe.train
+        previews = Previews(folder, model, material.validation or material.test)
+        callbacks: list[Callback] = [previews, TrainingControl(self.path), *self.callbacks]
+        if settings.early_stopping:
+            callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
+        if settings.keep:
+            callbacks.append(Snapshots(folder.weights, settings.keep))
+        return callbacks + trackers(settings.log, self.path, self.recipe.name, self.recipe.tables())
+
+    def _model_with_threads(self, threads: int) -> Model:
+        """Return the model with the initial weights of a recipe with this number of threads."""
+        recipe = replace(self.recipe, recipe=replace(self.recipe.recipe, threads=threads))
+        return build_model(recipe, self.material.train, self.root, self.model.preprocess, RunFolder(self.path))
 
     def _evaluate_and_report(self, history: History) -> Run:
         """Evaluate the model on the test images, and write results.json and the report."""
@@ -302,8 +316,9 @@ def build_model(
         device=recipe.recipe.device,
         **({} if objective is not None else {"loss": recipe.build("loss")}),
     )
+    check_auto_threads(recipe, model.device)
     model.objective.check(model.outputs_for(shape), train.y if isinstance(train, Arrays) else first_examples.targets)
-    with kernel_threads(recipe.recipe.threads):  # the number of threads affects rounding
+    with kernel_threads(recipe.recipe.fixed_threads):  # the number of threads affects rounding
         if trained is not None and trained.is_model:
             for path, tensor in trained.params.items():
                 model.weights[path].copy_(tensor)

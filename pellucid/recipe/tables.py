@@ -7,9 +7,8 @@ from typing import Any, Literal
 from pellucid.settings.checks import check, check_known
 from pellucid.training.device import check_device
 from pellucid.training.plan import BATCH_NORMS
+from pellucid.training.threads import Threads, check_threads
 from pellucid.training.trackers import TRACKERS
-
-MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,9 @@ class About:
     """[recipe]: name, seed and device.
 
     about: a description in one line. name: the name of run folders, "" for the file's name. seed: the seed of all
-    random draws. threads: the number of PyTorch's CPU threads, 0 for all cores; tiny networks are fastest with 1.
+    random draws. threads: the number of PyTorch's CPU threads, 0 for all cores; tiny networks are fastest with 1. With
+    "auto", the fastest number for training steps is measured before the first step and written into manifest.json; a
+    resumed training uses it again. With distributed.exact = false, it is measured again when the throughput drops.
     device: "cpu", "cuda", "cuda:1", "mps" or "auto" for the fastest available. then: a recipe to train afterwards, for
     comparison, with the same overrides.
     """
@@ -25,7 +26,7 @@ class About:
     about: str = ""
     name: str = ""
     seed: int = 0
-    threads: int = 0
+    threads: Threads = 0
     device: str = "cpu"
     then: str = ""
 
@@ -33,11 +34,16 @@ class About:
         """Raise PellucidError for invalid values."""
         check(0 <= self.seed < 2**63, "recipe.seed", "a whole number from 0", self.seed)
         check_device(self.device)
-        check(0 <= self.threads <= MAX_THREADS, "recipe.threads", f"from 0 (all) to {MAX_THREADS}", self.threads)
+        check_threads("recipe.threads", self.threads)
         is_plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
         check(
             is_plain and len(self.name) <= 100, "recipe.name", "letters, digits, '-' and '_' (100 at most)", self.name
         )
+
+    @property
+    def fixed_threads(self) -> int:
+        """The number of threads outside of trainings, for which nothing is measured: 0, all cores, for "auto"."""
+        return 0 if self.threads == "auto" else self.threads
 
 
 @dataclass(frozen=True)

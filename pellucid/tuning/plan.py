@@ -150,6 +150,11 @@ def make_plan(
     plan = replace(plan, space=space, trials=trials or _grid_size(space))
     for settings in _sample_settings(space):
         trial_recipe = plan.recipe(settings)
+        if trial_recipe.recipe.threads == "auto":
+            raise PellucidError(
+                f'{plan.name}: recipe.threads: "auto" is for a single training, and the runs of a sweep need the same '
+                "number; give one, or leave it out"
+            )
         if not trial_recipe.data.validation:
             raise PellucidError(
                 f"{plan.name}: a sweep compares runs on validation images, and the recipe holds none out; add "

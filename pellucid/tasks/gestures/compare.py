@@ -241,7 +241,7 @@ def has_same_pictures(recipe: Recipe, base_recipe: Recipe) -> bool:
 
 def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
     """Evaluate a finished training on the test part; repeats: see `measure`."""
-    with kernel_threads(run.recipe.recipe.threads):
+    with kernel_threads(run.recipe.recipe.fixed_threads):
         evaluation = measure(run.model, material.test, repeats)
     n_parameters, n_trained = count_parameters(run.model, run.recipe.train.frozen)
     return Trial(

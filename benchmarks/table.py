@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.jobs import JOBS
 from benchmarks.results import machine, measured_with
+from pellucid.text import plural
 
 # Targets against PyTorch: (smallest ratio of times, largest ratio of tensor memory)
 TARGETS: dict[str, tuple[float, float]] = {
@@ -22,6 +23,8 @@ TARGETS: dict[str, tuple[float, float]] = {
 }
 # Targets of mixed precision: ratio of times to PyTorch under autocast, and to PyTorch in float32
 BF16_TARGETS: dict[str, tuple[float, float]] = {"resnet20-64-bf16": (1.0, 2.0)}
+# Targets of threads = "auto": the speed relative to the best number of threads, by the load of the machine
+THREADS_TARGETS = {"idle": 0.97, "busy": 0.8, "busy later": 0.8}
 PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn", "onnxruntime")
 
 HEAD = """# Benchmarks
@@ -44,6 +47,14 @@ In training, every peer uses the allocator setting of `fit` (pellucid/training/p
 process), which is available to all users of PyTorch; in inference, no peer uses it.
 If a target is missed, docs/profile.md shows the kernels.
 """
+THREADS_HEAD = """## threads: the number of CPU threads, fixed and "auto"
+
+Images per second with each number of threads, and with the number that `recipe.threads` or the `threads` of
+`Model.predictor`, both "auto", chose: the median of bursts that alternate. **Idle**: no other process runs. **Busy**:
+as many other processes as cores compute all the time. **Busy later**: they begin after "auto" has chosen its number,
+and the bursts begin after it has noticed; trainings have `distributed.exact = false`. Written by
+`python -m benchmarks.threads`.
+"""
 # For training jobs without the peer "PyTorch, compiled", which was added together with the allocator setting.
 UNEQUAL_NOTE = (
     "These figures were measured before the peers used the allocator setting, to which most of the advantage on "
@@ -53,7 +64,9 @@ UNEQUAL_NOTE = (
 
 def write_table(results: dict[str, dict[str, Any]]) -> str:
     """Return the page; results: for each job, its figures and the conditions of the measurement."""
-    return "\n".join([HEAD, *(_section(name, **results[name]) for name in JOBS if name in results)])
+    sections = [_section(name, **results[name]) for name in JOBS if name in results]
+    sections += [_threads_section(**results["threads"])] if "threads" in results else []
+    return "\n".join([HEAD, *sections])
 
 
 def conditions() -> str:
@@ -103,6 +116,25 @@ def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
         half, full = BF16_TARGETS[name]
         lines += ["", f"Target: ratio at least {half:g} to PyTorch under autocast, {full:g} to PyTorch in float32."]
     return "\n".join(lines) + "\n"
+
+
+def _threads_section(rows: list[dict[str, Any]], measured: str) -> str:
+    counts = [threads for threads in rows[0]["rates"] if threads != "auto"]
+    lines = [
+        THREADS_HEAD,
+        f"| work | load | {' | '.join(plural(int(count), 'thread') for count in counts)} "
+        "| auto | chosen | auto / best | target |",
+        f"|---|---|{'---:|' * (len(counts) + 4)}",
+    ]
+    for row in rows:
+        rates = row["rates"]
+        ratio = rates["auto"] / max(rates[count] for count in counts)
+        cells = [f"{rates[count]:,.0f}" for count in (*counts, "auto")]
+        lines.append(
+            f"| {row['work']} | {row['load']} | {' | '.join(cells)} | {row['chosen']} | {ratio:.2f} "
+            f"| {THREADS_TARGETS[row['load']]:g} |"
+        )
+    return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
 
 
 def _bytes_text(peer_bytes: float, our_bytes: float, is_ours: bool) -> str:

@@ -27,7 +27,7 @@ from pellucid.models import lenet
 from pellucid.optim import SGD
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.process import keeping_freed_memory
-from pellucid.training.threads import AutoThreads, fastest_training_threads, thread_counts
+from pellucid.training.threads import AutoThreads, FastestThreads, fastest_training_threads, thread_counts
 
 # By name: the network, the shape of an image, the batch size, and the batches of an epoch, 0 for predictions
 WORKS: dict[str, tuple[Callable[[], Layer], tuple[int, ...], int, int]] = {
@@ -58,7 +58,7 @@ def trained_rate(name: str, threads: str) -> Callable[[float], tuple[float, int]
     data = Arrays(torch.rand(count, *shape), torch.arange(count) % 10)
     model = Model(make(), optimizer=SGD(0.01), metrics=(), input_shape=shape)
 
-    def measure() -> int:
+    def measure() -> FastestThreads:
         return fastest_training_threads(model, data, batch_size, None)
 
     callbacks: list[Callback] = []
@@ -145,7 +145,10 @@ def busy_processes(count: int) -> Iterator[None]:
 
 
 def measure_work(name: str, load: str) -> dict[str, Any]:
-    """Return the median images per second with each number of threads and with "auto", and the number that it chose."""
+    """Return the median images per second with each number of threads and with "auto", and the number that it chose.
+
+    The ratio of "auto" to the best number is the median of those within a round, which cancels changes of the load.
+    """
     settings = [*map(str, thread_counts()), "auto"]
     processors = thread_counts()[-1]
     with busy_processes(processors if load == "busy" else 0):
@@ -153,13 +156,17 @@ def measure_work(name: str, load: str) -> dict[str, Any]:
         with busy_processes(processors if load == "busy later" else 0):
             if load == "busy later":
                 workers["auto"].burst(SETTLE_SECONDS)
-            rounds = [
-                {threads: worker.burst(BURST_SECONDS) for threads, worker in workers.items()} for _ in range(ROUNDS)
-            ]
+            rounds: list[dict[str, tuple[float, int]]] = []
+            for k in range(ROUNDS):
+                order = [*settings[k % len(settings) :], *settings[: k % len(settings)]]
+                rounds.append({threads: workers[threads].burst(BURST_SECONDS) for threads in order})
         for worker in workers.values():
             worker.close()
     rates = {threads: statistics.median(row[threads][0] for row in rounds) for threads in settings}
-    return {"work": name, "load": load, "rates": rates, "chosen": statistics.mode(row["auto"][1] for row in rounds)}
+    best = max(settings[:-1], key=lambda threads: rates[threads])
+    ratio = statistics.median(row["auto"][0] / row[best][0] for row in rounds)
+    chosen = statistics.mode(row["auto"][1] for row in rounds)
+    return {"work": name, "load": load, "rates": rates, "ratio": ratio, "chosen": chosen}
 
 
 def main() -> int:
@@ -187,12 +194,7 @@ def main() -> int:
         results["threads"] = {"measured": conditions(), "rows": earlier + rows}
         path.write_text(json.dumps(results, indent=1) + "\n")
         (DOCS / "benchmarks.md").write_text(write_table(results))
-    return int(any(ratio(row) < THREADS_TARGETS[row["load"]] for row in rows))
-
-
-def ratio(row: dict[str, Any]) -> float:
-    """Return the speed of "auto" divided by that of the best number of threads."""
-    return row["rates"]["auto"] / max(rate for threads, rate in row["rates"].items() if threads != "auto")
+    return int(any(row["ratio"] < THREADS_TARGETS[row["load"]] for row in rows))
 
 
 if __name__ == "__main__":

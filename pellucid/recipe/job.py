@@ -68,7 +68,8 @@ class Job:
         model, chosen = self.model, list[Callback]()
         if threads == "auto":
             chosen = [measured := auto_threads(recipe, model, material, RunFolder(self.path), augment)]
-            threads, model = measured.threads, self._model_with_threads(measured.threads)
+            threads = measured.fastest.threads
+            model = self._model_with_threads(threads)
         manifest = {
             "recipe": recipe.name,
             "data_set": recipe.data.name,

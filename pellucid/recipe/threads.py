@@ -13,7 +13,7 @@ from pellucid.settings.checks import integer
 from pellucid.training.distributed import processes
 from pellucid.training.process import keeping_freed_memory, naming_batch_size
 from pellucid.training.reading import Augmentation
-from pellucid.training.threads import AutoThreads, check_on_cpu, fastest_training_threads
+from pellucid.training.threads import AutoThreads, FastestThreads, check_on_cpu, fastest_training_threads
 
 
 def check_auto_threads(recipe: Recipe, device: torch.device) -> None:
@@ -45,11 +45,11 @@ def auto_threads(
     division = recipe.distributed.shards or recipe.train.accumulate
     batch_size = -(-min(recipe.train.batch_size, len(material.train)) // division)
 
-    def measure() -> int:
+    def measure() -> FastestThreads:
         return fastest_training_threads(model, material.train, batch_size, augment)
 
-    threads = recorded_threads(run)
-    if not threads:
+    fastest = FastestThreads(recorded_threads(run))
+    if not fastest.threads:
         with keeping_freed_memory(), naming_batch_size(batch_size):
-            threads = measure()
-    return AutoThreads(threads, None if recipe.distributed.exact else measure)
+            fastest = measure()
+    return AutoThreads(fastest, None if recipe.distributed.exact else measure)

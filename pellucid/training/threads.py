@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from copy import copy
 from time import perf_counter
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 
@@ -39,6 +39,13 @@ DROP = 0.7  # fraction of the highest throughput below which the threads are mea
 MEASURING_FRACTION = 0.05  # maximum fraction of the time for measurements after the first
 
 
+class FastestThreads(NamedTuple):
+    """The fastest number of threads for a work, and its seconds per call with it; 0 if they are unknown."""
+
+    threads: int
+    seconds: float = 0.0
+
+
 def check_threads(subject: str, threads: object) -> None:
     """Raise PellucidError unless `threads` is a number of threads, 0 for PyTorch's number, or "auto"."""
     if threads != "auto" and not (type(threads) is int and 0 <= threads <= MAX_THREADS):
@@ -60,7 +67,7 @@ def thread_counts() -> list[int]:
     return sorted({processors, *(2**k for k in range(processors.bit_length()))})
 
 
-def fastest_threads(work: Callable[[], object]) -> int:
+def fastest_threads(work: Callable[[], object]) -> FastestThreads:
     """Return the number of threads with which `work` takes the shortest median time; the process keeps its number.
 
     The numbers take turns in ROUNDS rounds, so that changes of the machine's load affect all of them.
@@ -76,7 +83,8 @@ def fastest_threads(work: Callable[[], object]) -> int:
                 if k == 0:
                     work()  # which also starts threads and prepares kernels
                 times[count].append(_seconds_per_call(work))
-    return min(times, key=lambda count: _median(times[count]))
+    fastest = min(times, key=lambda count: _median(times[count]))
+    return FastestThreads(fastest, _median(times[fastest]))
 
 
 def _median(times: Sequence[float]) -> float:
@@ -93,7 +101,9 @@ def _seconds_per_call(work: Callable[[], object]) -> float:
             return seconds / calls
 
 
-def fastest_training_threads(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> int:
+def fastest_training_threads(
+    model: Learner, data: Source, batch_size: int, augment: Augmentation | None
+) -> FastestThreads:
     """Return the number of threads with which training steps of a model on a batch of the data are fastest.
 
     batch_size: the number of examples that are computed at once. The steps change a copy of the weights only, by a
@@ -117,7 +127,7 @@ def fastest_training_threads(model: Learner, data: Source, batch_size: int, augm
         with torch.inference_mode():
             return fastest_threads(train)
     except NotFiniteError:  # the first step of the training reports it, with its cause
-        return torch.get_num_threads()
+        return FastestThreads(torch.get_num_threads())
 
 
 class ThreadChoice:
@@ -128,47 +138,51 @@ class ThreadChoice:
     measure again.
     """
 
-    def __init__(self, count: int, first: int = 0) -> None:
-        self.count, self.first = count, first or count
+    def __init__(self, fastest: FastestThreads, first: int = 0) -> None:
+        self.count, self.first = fastest.threads, first or fastest.threads
         self.is_due = False
         self._next_time = 0.0  # of the clock, before which nothing is measured
-        self._restart()
+        self._restart(fastest.seconds)
 
-    def _restart(self) -> None:
-        self._best_rate, self._units, self._seconds = 0.0, 0.0, 0.0
+    def _restart(self, seconds: float) -> None:
+        self._best_rate = 1 / seconds if seconds else 0.0
+        self._calls, self._seconds = 0, 0.0
 
-    def add(self, units: float, seconds: float) -> None:
-        """Add an amount of work, such as a number of images, that took some seconds."""
-        self._units += units
+    def add(self, calls: int, seconds: float) -> None:
+        """Add calls of the work, and the seconds that they took."""
+        self._calls += calls
         self._seconds += seconds
         if self._seconds < WINDOW_SECONDS:
             return
-        rate = self._units / self._seconds
-        self._units, self._seconds = 0.0, 0.0
+        rate = self._calls / self._seconds
+        self._calls, self._seconds = 0, 0.0
         self._best_rate = max(self._best_rate, rate)
         has_changed = rate < DROP * self._best_rate or self.count != self.first
         self.is_due = has_changed and perf_counter() >= self._next_time
 
-    def measure(self, fastest: Callable[[], int]) -> None:
-        """Set the number of threads to the result of `fastest`."""
-        start = perf_counter()
-        self.count = fastest()
+    def measure(self, measure: Callable[[], FastestThreads]) -> None:
+        """Set the number of threads to the result of `measure`."""
+        start, before = perf_counter(), self.count
+        self.count, seconds = measure()
         self._next_time = perf_counter() + (perf_counter() - start) / MEASURING_FRACTION
         self.is_due = False
-        self._restart()
+        # With the same number, the drop has another cause, such as slow reading of the data: only a further one counts.
+        self._restart(0.0 if self.count == before else seconds)
 
 
 class AutoThreads(Callback):
     """Train with a measured number of threads, which checkpoints contain, so that a resumed training uses it again.
 
-    threads: the number. measure: a function that returns the number to use after a drop of the throughput; None for a
+    fastest: the number. measure: a function that returns the number to use after a drop of the throughput; None for a
     training that must not depend on measured times, which then has the same number from its first step to its last.
     """
 
-    def __init__(self, threads: int, measure: Callable[[], int] | None) -> None:
-        self.threads, self.measure = threads, measure
-        self._choice = ThreadChoice(threads)
-        self._last: tuple[float, float] | None = None  # examples and seconds of the epoch that are already added
+    def __init__(self, fastest: FastestThreads, measure: Callable[[], FastestThreads] | None) -> None:
+        self.fastest, self.measure = fastest, measure
+        self._choice = ThreadChoice(fastest)
+        self._last: tuple[int, float] | None = (
+            None  # the last step that is added, and the seconds of the epoch until then
+        )
 
     def on_start(self, training: Training) -> None:
         """Set the number of threads; `kernel_threads` around the training restores the earlier number."""
@@ -177,7 +191,7 @@ class AutoThreads(Callback):
 
     def on_tick(self, training: Training) -> None:
         """Measure again if the throughput has dropped."""
-        self._add(training.seen, training.seconds)
+        self._add(training.step, training.seconds)
         if self._choice.is_due and self.measure is not None:
             before = self._choice.count
             self._choice.measure(self.measure)
@@ -188,13 +202,13 @@ class AutoThreads(Callback):
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Add the end of the epoch."""
-        self._add(row["images_per_second"] * row["seconds"], row["seconds"])
-        self._last = 0.0, 0.0
+        self._add(training.step, row["seconds"])
+        self._last = training.step, 0.0
 
-    def _add(self, examples: float, seconds: float) -> None:
+    def _add(self, step: int, seconds: float) -> None:
         if self._last is not None:
-            self._choice.add(examples - self._last[0], seconds - self._last[1])
-        self._last = examples, seconds
+            self._choice.add(step - self._last[0], seconds - self._last[1])
+        self._last = step, seconds
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of threads, and the first one."""
@@ -202,5 +216,7 @@ class AutoThreads(Callback):
 
     def load_state_dict(self, state: Any) -> None:
         """Restore the numbers of threads."""
-        numbers = [integer(state.get(name), f"checkpoint: {name} of AutoThreads", 1) for name in ("threads", "first")]
-        self._choice = ThreadChoice(*numbers)
+        count, first = (
+            integer(state.get(name), f"checkpoint: {name} of AutoThreads", 1) for name in ("threads", "first")
+        )
+        self._choice = ThreadChoice(FastestThreads(count), first)

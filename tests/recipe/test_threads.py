@@ -19,6 +19,7 @@ from pellucid.recipe.start import whiten
 from pellucid.run.folder import RunFolder
 from pellucid.training.checkpoint import SavedState
 from pellucid.training.distributed import Processes
+from pellucid.training.threads import FastestThreads
 from pellucid.tuning.plan import make_plan
 from tests.training.small import StopAt, Stopped
 
@@ -41,9 +42,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Make two threads the measured number; return the list of the batch sizes with which it was measured."""
     batch_sizes: list[int] = []
 
-    def fastest(model: Model, data: Any, batch_size: int, augment: Any) -> int:
+    def fastest(model: Model, data: Any, batch_size: int, augment: Any) -> FastestThreads:
         batch_sizes.append(batch_size)
-        return 2
+        return FastestThreads(2)
 
     monkeypatch.setattr(threads, "fastest_training_threads", fastest)
     return batch_sizes
@@ -114,7 +115,7 @@ def test_a_resumed_run_takes_the_recorded_number_and_ends_with_the_same_bits(
 def test_only_a_training_without_exactness_is_measured_again(tmp_path: Path, measured: list[int], exact: bool) -> None:
     begun = job(tmp_path, **{"distributed.exact": exact})
     callback = threads.auto_threads(begun.recipe, begun.model, begun.material, RunFolder(begun.path), None)
-    assert callback.threads == 2
+    assert callback.fastest.threads == 2
     assert (callback.measure is None) == exact
 
 

@@ -11,7 +11,13 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.training import engines, threads
 from pellucid.training.callbacks import Callback, Training
-from pellucid.training.threads import AutoThreads, ThreadChoice, fastest_threads, fastest_training_threads
+from pellucid.training.threads import (
+    AutoThreads,
+    FastestThreads,
+    ThreadChoice,
+    fastest_threads,
+    fastest_training_threads,
+)
 from tests.training.small import StopAt, Stopped, digits, small_conv, small_mlp
 
 
@@ -70,8 +76,8 @@ def test_powers_of_two_and_all_processors_are_measured(
 @pytest.mark.parametrize("fastest", [1, 2, 4, 6])
 def test_the_number_with_the_shortest_time_is_the_fastest(clock: Clock, fastest: int) -> None:
     torch.set_num_threads(3)
-    clock.seconds[fastest] = 0.9
-    assert fastest_threads(clock.work) == fastest
+    clock.seconds[fastest] = 0.75
+    assert fastest_threads(clock.work) == (fastest, 0.75)
     assert torch.get_num_threads() == 3
 
 
@@ -83,36 +89,50 @@ def test_the_load_of_one_round_does_not_change_the_number(clock: Clock) -> None:
         if clock.calls.count(2) == 3:  # one slow call with the fastest number
             clock.now += 100.0
 
-    assert fastest_threads(work) == 2
+    assert fastest_threads(work).threads == 2
 
 
 def test_numbers_that_take_twice_the_time_are_measured_in_the_first_round_only(clock: Clock) -> None:
     clock.seconds = {1: 0.06, 2: 0.07, 4: 0.11, 6: 0.13}
-    assert fastest_threads(clock.work) == 1
+    assert fastest_threads(clock.work).threads == 1
     # One unmeasured call and a burst of one call in the first round, then one call in each round.
     assert [clock.calls.count(count) for count in (1, 2, 4, 6)] == [6, 6, 6, 2]
 
 
 def test_slow_steps_are_measured_in_three_rounds(clock: Clock) -> None:
-    assert fastest_threads(clock.work) == 1  # the first of equal ones
+    assert fastest_threads(clock.work).threads == 1  # the first of equal ones
     assert [clock.calls.count(count) for count in (1, 2, 4, 6)] == [4, 4, 4, 4]
 
 
 def test_a_drop_of_the_throughput_makes_a_measurement_due(clock: Clock) -> None:
-    choice = ThreadChoice(4)
+    choice = ThreadChoice(FastestThreads(4))
     for images in (100, 120, 90, 85):  # 85 / 120 = 0.708
         choice.add(images, 1.0)
         assert not choice.is_due
     choice.add(83, 1.0)  # 83 / 120 = 0.692
     assert choice.is_due
-    choice.measure(lambda: 4)
+    choice.measure(lambda: FastestThreads(4, 0.001))
     assert not choice.is_due
     choice.add(30, 1.0)  # the throughput after a measurement is the new reference
     assert not choice.is_due
 
 
+def test_a_load_that_begins_right_after_a_measurement_is_noticed(clock: Clock) -> None:
+    choice = ThreadChoice(FastestThreads(4, 0.01))
+    choice.add(69, 1.0)  # of 100 calls a second
+    assert choice.is_due
+    choice.measure(lambda: FastestThreads(1, 0.02))
+    choice.add(36, 1.0)  # of 50
+    assert choice.is_due  # since the first number may be the fastest again
+    choice.measure(lambda: FastestThreads(4, 0.01))
+    choice.add(71, 1.0)
+    assert not choice.is_due
+    choice.add(69, 1.0)
+    assert choice.is_due
+
+
 def test_short_work_is_averaged_over_a_second(clock: Clock) -> None:
-    choice = ThreadChoice(4)
+    choice = ThreadChoice(FastestThreads(4))
     choice.add(100, 1.0)
     for _ in range(9):
         choice.add(1, 0.1)
@@ -122,14 +142,14 @@ def test_short_work_is_averaged_over_a_second(clock: Clock) -> None:
 
 
 def test_after_a_drop_the_threads_are_measured_until_the_first_number_is_fastest_again(clock: Clock) -> None:
-    def measure(count: int) -> Callable[[], int]:
-        def fastest() -> int:
+    def measure(count: int) -> Callable[[], FastestThreads]:
+        def fastest() -> FastestThreads:
             clock.now += 2.0  # so that 40 seconds must pass before the next measurement
-            return count
+            return FastestThreads(count)
 
         return fastest
 
-    choice = ThreadChoice(4)
+    choice = ThreadChoice(FastestThreads(4))
     choice.add(100, 1.0)
     choice.add(10, 1.0)
     choice.measure(measure(1))
@@ -154,7 +174,7 @@ def test_a_measurement_changes_no_bit_of_the_training(make: Callable[..., Model]
         random_state = torch.get_rng_state()
         before = model.sha256()
         if is_measured:
-            assert fastest_training_threads(model, digits(), 30, None) in threads.thread_counts()
+            assert fastest_training_threads(model, digits(), 30, None).threads in threads.thread_counts()
         assert model.sha256() == before
         assert torch.equal(torch.get_rng_state(), random_state)
         model.fit(digits(), epochs=2, batch_size=30, verbose=False)
@@ -165,30 +185,30 @@ def test_a_measurement_changes_no_bit_of_the_training(make: Callable[..., Model]
 def test_a_loss_that_is_nan_is_reported_by_the_training_not_by_the_measurement() -> None:
     data = digits()
     data.x[:] = float("nan")
-    assert fastest_training_threads(small_mlp(input_shape=(1, 8, 8)), data, 30, None) == torch.get_num_threads()
+    assert fastest_training_threads(small_mlp(input_shape=(1, 8, 8)), data, 30, None) == (torch.get_num_threads(), 0.0)
 
 
 def test_a_resumed_training_takes_the_number_of_its_checkpoint(tmp_path: Path) -> None:
     options: dict[str, Any] = {"epochs": 2, "batch_size": 30, "run": tmp_path, "verbose": False}
     with pytest.raises(Stopped):
-        small_conv().fit(digits(), callbacks=[AutoThreads(2, None), StopAt(15)], **options)
+        small_conv().fit(digits(), callbacks=[AutoThreads(FastestThreads(2), None), StopAt(15)], **options)
     steps = ThreadsOfSteps()
-    small_conv().fit(digits(), callbacks=[AutoThreads(3, None), steps], resume=True, **options)
+    small_conv().fit(digits(), callbacks=[AutoThreads(FastestThreads(3), None), steps], resume=True, **options)
     assert {*steps.numbers} == {2}
 
 
 def test_a_drop_changes_the_threads_of_a_training_with_measure_only(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for measure, expected in ((None, 4), (lambda: 1, 1)):
-        callback = AutoThreads(4, measure)
+    for measure, expected in ((None, 4), (lambda: FastestThreads(1), 1)):
+        callback = AutoThreads(FastestThreads(4), measure)
         training = Training(small_mlp(), epochs=2, batches=100, batch_size=10)
         callback.on_start(training)
-        for images in (100, 100, 10, 10):
-            training.seen, training.seconds, training.step = training.seen + images, training.seconds + 1, 9
+        for steps in (100, 100, 10, 10):
+            training.step, training.seconds = training.step + steps, training.seconds + 1
             callback.on_tick(training)
         assert torch.get_num_threads() == expected
-    assert capsys.readouterr().err == "pellucid: 1 thread instead of 4 from step 10\n"
+    assert capsys.readouterr().err == "pellucid: 1 thread instead of 4 from step 211\n"
     assert callback.state_dict() == {"threads": 1, "first": 4}
     assert torch.get_num_threads() == 1
 
@@ -197,16 +217,16 @@ def test_a_drop_changes_the_threads_of_a_training_with_measure_only(
 def test_the_throughput_is_that_of_all_epochs_without_their_evaluation(
     clock: Clock, slow_epoch: int, expected: int
 ) -> None:
-    callback = AutoThreads(4, lambda: 1)
+    callback = AutoThreads(FastestThreads(4), lambda: FastestThreads(1))
     training = Training(small_mlp(), epochs=9, batches=10, batch_size=10)
     callback.on_start(training)
     for epoch in range(9):
         clock.now += 100.0  # of an evaluation
         seconds = 2.0 if epoch == slow_epoch else 0.6
-        training.seen, training.seconds = 40, 0.4 * seconds
+        training.step, training.seconds = 10 * epoch + 4, 0.4 * seconds
         callback.on_tick(training)
-        training.epoch, training.seen, training.seconds = epoch + 1, 0, 0.0
-        callback.on_epoch_end(training, {"images_per_second": 100 / seconds, "seconds": seconds})
+        training.epoch, training.step, training.seconds = epoch + 1, 10 * epoch + 10, 0.0
+        callback.on_epoch_end(training, {"seconds": seconds})
     assert torch.get_num_threads() == expected
 
 

@@ -50,10 +50,10 @@ If a target is missed, docs/profile.md shows the kernels.
 THREADS_HEAD = """## threads: the number of CPU threads, fixed and "auto"
 
 Images per second with each number of threads, and with the number that `recipe.threads` or the `threads` of
-`Model.predictor`, both "auto", chose: the median of bursts that alternate. **Idle**: no other process runs. **Busy**:
-as many other processes as cores compute all the time. **Busy later**: they begin after "auto" has chosen its number,
-and the bursts begin after it has noticed; trainings have `distributed.exact = false`. Written by
-`python -m benchmarks.threads`.
+`Model.predictor`, both "auto", chose: the median of bursts in turn; the ratio is taken within a round. **Idle**: no
+other process runs. **Busy**: as many other processes as cores compute all the time. **Busy later**: they begin after
+"auto" has chosen its number, and the bursts begin after it has noticed; trainings have `distributed.exact = false`.
+Written by `python -m benchmarks.threads`.
 """
 # For training jobs without the peer "PyTorch, compiled", which was added together with the allocator setting.
 UNEQUAL_NOTE = (
@@ -128,10 +128,9 @@ def _threads_section(rows: list[dict[str, Any]], measured: str) -> str:
     ]
     for row in rows:
         rates = row["rates"]
-        ratio = rates["auto"] / max(rates[count] for count in counts)
         cells = [f"{rates[count]:,.0f}" for count in (*counts, "auto")]
         lines.append(
-            f"| {row['work']} | {row['load']} | {' | '.join(cells)} | {row['chosen']} | {ratio:.2f} "
+            f"| {row['work']} | {row['load']} | {' | '.join(cells)} | {row['chosen']} | {row['ratio']:.2f} "
             f"| {THREADS_TARGETS[row['load']]:g} |"
         )
     return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"

@@ -107,7 +107,7 @@ def step_of(side: str, name: str, count: int) -> Step:
     if side == "ddp":
         return torch_step(name, batch, parallel=count > 1)
     if count == 1 or side == "separate":
-        return plain_step(name, batch)
+        return plain_step(name, batch, in_sweep=count == 1)
     return sharded_step(name, batch, group, exact=side == "ours")
 
 

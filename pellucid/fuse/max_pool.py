@@ -29,7 +29,9 @@ class PairsCache(NamedTuple):
 def is_faster_in_pairs(layer: MaxPool2d, x: Tensor) -> bool:
     """Return whether `pool_pairs` computes the layer's output, faster than PyTorch's kernel."""
     has_pairs = pair(layer.kernel) == pair(layer.step) == (2, 2) and pair(layer.padding) == (0, 0)
-    if not has_pairs or x.device.type != "cpu" or x.shape[2] % 2 or x.shape[3] % 2 or pair(layer.dilation) != (1, 1):
+    if not has_pairs or pair(layer.dilation) != (1, 1) or x.device.type != "cpu" or x.dim() != 4:
+        return False
+    if x.shape[2] % 2 or x.shape[3] % 2:
         return False
     return x.shape[1] < MIN_CHANNELS or memory_format(x) is torch.contiguous_format
 
@@ -74,7 +76,10 @@ class FusedMaxPool2d(FusedForm):
 
 
 def _to_pairs(dy: Tensor, is_second: Tensor, axis: int) -> Tensor:
-    """Return the gradients of pairs along an axis: dy for the first or the second of each pair, and 0 for the other."""
+    """Return the gradients of pairs along an axis: dy for the first or the second of each pair, and 0 for the other.
+
+    The gradients must be finite, as a training checks: for infinity, both would be NaN.
+    """
     shape = [*dy.shape]
     shape[axis] *= 2
     dx = torch.empty(shape, dtype=dy.dtype, memory_format=memory_format(is_second))

@@ -20,7 +20,8 @@ from pellucid.nested import flatten
 from pellucid.objective import Objective, Supervised
 from pellucid.sweep import forward
 from pellucid.training.examples import first_not_finite
-from pellucid.training.step import TrainingStep
+from pellucid.training.learner import Learner
+from pellucid.training.step import NotFiniteError, TrainingStep
 
 FaultKind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
 
@@ -173,6 +174,29 @@ def diagnose(
     return None
 
 
+def step_fault(
+    model: Learner,
+    step: TrainingStep,
+    batch: Batch,
+    mode: Mode,
+    loss: NotFiniteError,
+    example_numbers: Sequence[int] | None = None,
+) -> NotFinite:
+    """Return the first tensor that is not finite in a step with such a loss; see `diagnose` for `example_numbers`."""
+    fault = diagnose(model.objective, model.params, weights_of(step), batch, mode, example_numbers)
+    fault = fault or loss_fault(loss.name, torch.tensor(loss.value))
+    assert fault is not None  # the value of the loss is not finite
+    if fault.kind != "input":
+        return fault
+    note = f"{fault.note}, caused by the augmentation or the preprocessing of finite data".lstrip(", ")
+    return replace(fault, note=note)
+
+
+def weights_of(step: TrainingStep) -> dict[str, Tensor]:
+    """Return the learned tensors of a step by path."""
+    return dict(zip(step.paths, step.weights, strict=True))
+
+
 def diagnose_output(net: Layer, params: Params, x: Any) -> NotFinite | None:
     """Return the first tensor that is not finite in a forward pass in evaluation mode, or None."""
     fault = input_fault(x) or weights_fault(flatten(params))
@@ -235,7 +259,7 @@ def learned_fault(step: TrainingStep) -> NotFinite | None:
 
     The state is checked too, because a weight stays finite when its mean square overflows: its updates are then 0.
     """
-    fault = weights_fault(dict(zip(step.paths, step.weights, strict=True)))
+    fault = weights_fault(weights_of(step))
     if fault:
         return fault
     for kind, path, tensor in reversed(step.state_tensors()):
@@ -274,6 +298,8 @@ def _raise_fault(fault: NotFinite | None) -> None:
         raise _FaultFoundError(fault)
 
 
-def lr_advice(lr: float) -> str:
-    """Return the advice to lower the learning rate, for messages about NaN and infinity."""
+def fault_advice(fault: NotFinite, lr: float) -> str:
+    """Return what to do about a fault in a training with a learning rate."""
+    if fault.kind == "input":
+        return "check what these return"
     return f"lower the learning rate ({lr:g}) or look for very large values in the data"

@@ -27,13 +27,13 @@ from pellucid.training.device import on_device
 from pellucid.training.diagnose import (
     NotFinite,
     StoppedError,
-    diagnose,
+    fault_advice,
     learned_fault,
     learned_is_finite,
-    loss_fault,
-    lr_advice,
+    step_fault,
     update_note,
     weights_fault,
+    weights_of,
 )
 from pellucid.training.distributed import ALONE, processes, versions
 from pellucid.training.evaluate import batch_within_memory, epoch_columns, loss_columns, try_metrics
@@ -319,7 +319,7 @@ class Loop:
             fault = learned_fault(self.step)
             assert fault is not None
             fault = replace(fault, note=update_note(self.last_finite_step, number))
-            raise self._stopped_error(fault, max(number, 1), lr_advice(self.training.lr))
+            raise self._stopped_error(fault, max(number, 1))
         self.last_finite_step = number
 
     def _next_check(self, per_step: float) -> int:
@@ -330,38 +330,28 @@ class Loop:
         return max(1, min(steps, 4 * self.check_every))
 
     def _not_finite_error(self, device_batch: Any, step: int, error: NotFiniteError) -> StoppedError:
-        """Return the error for a loss that is not finite, the same in all processes; that of the loss diagnoses it."""
-        is_here = self.sharded is None or error.shard in self.sharded.own_shards
-        found = self.processes.from_all(self._find_fault(device_batch, step, error) if is_here else None)
-        rank, (fault, remedy) = next((rank, result) for rank, result in enumerate(found) if result is not None)
-        return self._stopped_error(fault, step + 1, remedy, f" in process {rank}" if self.processes.count > 1 else "")
-
-    def _find_fault(self, device_batch: Any, step: int, error: NotFiniteError) -> tuple[NotFinite, str]:
-        """Return the first tensor that is not finite in a step whose loss is not, and the advice."""
-        batch: Batch = device_batch
-        example_numbers: range | None = None
-        if self.sharded is not None:
-            batch = device_batch[error.shard - self.sharded.own_shards.start]
-            example_numbers = range(error.shard, len(batch.images) * self.plan.shards, self.plan.shards)
-        weights = dict(zip(self.step.paths, self.step.weights, strict=True))
-        fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(step), example_numbers)
-        if fault and fault.kind == "input":
-            note = f"{fault.note}, caused by the augmentation or the preprocessing of finite data".lstrip(", ")
-            return replace(fault, note=note), "check what these return"
-        if fault and fault == weights_fault(weights):
+        """Return the error for a loss that is not finite; the process with the loss finds the fault for all."""
+        fault: NotFinite | None = None
+        if self.sharded is None:
+            fault = step_fault(self.model, self.step, device_batch, self._mode(step), error)
+        elif error.shard in self.sharded.own_shards:
+            batch, mode, example_numbers = self.sharded.repeated_part(device_batch, error.shard, step)
+            fault = step_fault(self.model, self.step, batch, mode, error, example_numbers)
+        faults = self.processes.from_all(fault)
+        rank, fault = next((rank, fault) for rank, fault in enumerate(faults) if fault is not None)
+        if fault == weights_fault(weights_of(self.step)):
             fault = replace(fault, note=update_note(self.last_finite_step, step))
-        fault = fault or loss_fault(error.name, torch.tensor(error.value))
-        assert fault is not None  # the loss ended the step because it is not finite
-        return fault, lr_advice(self.training.lr)
+        return self._stopped_error(fault, step + 1, f" in process {rank}" if self.processes.count > 1 else "")
 
-    def _stopped_error(self, fault: NotFinite, step: int, remedy: str, place: str = "") -> StoppedError:
+    def _stopped_error(self, fault: NotFinite, step: int, place: str = "") -> StoppedError:
         """Return the error that ends the training, after writing it to the run folder, if there is one."""
         epoch, batch = divmod(step - 1, self.training.batches)
         checkpoint_note = ""
         if self.plan.folder is not None and self.saved_step >= 0:
             checkpoint_note = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
-        text = f"training stopped in step {step} (epoch {epoch + 1}, batch {batch + 1}){place}: {fault}; {remedy}"
-        error = StoppedError(text + checkpoint_note, step, fault)
+        position = f"step {step} (epoch {epoch + 1}, batch {batch + 1}){place}"
+        text = f"training stopped in {position}: {fault}; {fault_advice(fault, self.training.lr)}{checkpoint_note}"
+        error = StoppedError(text, step, fault)
         if self.plan.folder is not None:
             error.write(self.plan.folder.error)
         return error
@@ -385,7 +375,7 @@ class Loop:
         start_time = time.perf_counter()
         fault = weights_fault(flatten(self.full_model.params))
         if fault:
-            raise self._stopped_error(fault, self.training.step, lr_advice(self.training.lr))
+            raise self._stopped_error(fault, self.training.step)
         save_checkpoint(
             self.plan.folder,
             self.full_model.about(),

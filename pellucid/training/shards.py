@@ -18,7 +18,7 @@ from pellucid.combine.nets import all_buffers
 from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Cache, Layer, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import flatten, nest
 from pellucid.objective import Gradients, Objective, Supervised, mean_losses, seeded
 from pellucid.run.history import Row
@@ -119,6 +119,12 @@ class ShardedStep:
         self.wait_seconds = 0.0
         slowest = min(range(len(wait_times)), key=wait_times.__getitem__)
         return {"slowest_process": slowest, "wait_seconds": round(max(wait_times) - wait_times[slowest], 3)}
+
+    def repeated_part(self, parts: Sequence[Batch], shard: int, number: int) -> tuple[Batch, Mode, range]:
+        """Return the batch of a shard of this process, its mode in a step, and the numbers of its examples."""
+        self._seed(number)
+        k = shard - self.own_shards.start
+        return parts[k], Mode(True, self.rngs[k]), range(shard, len(parts[k].images) * self.shards, self.shards)
 
     def _gradient_factor(self, weight: float) -> float:
         """Return the factor of a shard's gradients in the sum of all, for the shard's weight in a mean."""

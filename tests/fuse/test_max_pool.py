@@ -1,9 +1,11 @@
-"""Max pooling by comparisons has the values and the gradients of PyTorch's kernel, bit by bit."""
+"""Max pooling by comparisons has the values and the gradients of PyTorch's kernel, for finite values bit by bit."""
 
 import pytest
 import torch
 from torch import Tensor
 
+from pellucid.combine import Sequential
+from pellucid.fuse.inference import inference
 from pellucid.fuse.max_pool import FusedMaxPool2d, PairsCache, is_faster_in_pairs, pool_pairs
 from pellucid.layers import MaxPool2d, Mode
 
@@ -53,3 +55,8 @@ def test_values_and_gradients_are_those_of_the_kernel(
 )
 def test_other_windows_and_odd_sizes_have_no_pairs(layer: MaxPool2d, size: tuple[int, int]) -> None:
     assert not is_faster_in_pairs(layer, torch.zeros(1, 3, *size))
+
+
+def test_an_image_without_a_batch_axis_has_no_pairs() -> None:
+    x = torch.rand(3, 4, 4)
+    assert torch.equal(inference(Sequential(MaxPool2d(2)), {"maxpool2d1": {}})(x), aten.max_pool2d(x, 2))

@@ -50,11 +50,11 @@ class FaultyAugmentation:
         return torch.full_like(images, values[self.fault]) if self.fault in values else images
 
 
-def train(fault):
+def train(fault, run=None):
     """Train with a mistake, and return the first row of the history."""
     with processes().answering_within(timeout_seconds(fault)):
         model, augment = Model(mlp((64, 16, 10), "relu"), optimizer=SGD(0.01)), FaultyAugmentation(fault)
-        return model.fit(digits(), epochs=3, batch_size=30, augment=augment, verbose=False).rows[0]
+        return model.fit(digits(), epochs=3, batch_size=30, augment=augment, run=run, verbose=False).rows[0]
 
 
 def train_otherwise(difference):

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from pellucid.run.folder import RunFolder
+from pellucid.training.diagnose import StoppedError
 from tests.forked import run_forked, run_group
 from tests.training import sharded_faults
 
@@ -34,11 +36,14 @@ def test_a_lost_process_is_named_with_its_host_and_the_step(fault, reason):
         ("overflow", r"features.dense1 \(Dense\): the output y contains infinity .* first in example 1 of the batch"),
     ],
 )
-def test_nan_in_one_process_stops_all_with_the_same_message(fault, message):
-    first, second = run_group(2, sharded_faults.train, fault)
+def test_nan_in_one_process_stops_all_with_the_same_message(fault, message, tmp_path):
+    first, second = run_group(2, sharded_faults.train, fault, tmp_path)
     pattern = rf"training stopped in step 3 \(epoch 1, batch 3\) in process 1: {message}"
     assert re.search(pattern, first.error), first.error
-    assert first.error.splitlines()[-1] == second.error.splitlines()[-1]
+    text = second.error.splitlines()[-1].partition(": ")[2]
+    stopped = StoppedError.read(RunFolder(tmp_path).error)
+    assert str(stopped).startswith(text)  # the first process adds the last checkpoint, if there is one
+    assert f"{stopped.fault}" in text
 
 
 LIBRARIES = ["PyTorch", "Pellucid", "NumPy", "Pillow"]

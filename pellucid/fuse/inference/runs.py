@@ -225,12 +225,11 @@ class Convolution:
 
 
 def _in_plain_format(x: Tensor) -> Tensor:
-    """Return x (N, C, H, W) in the contiguous memory format.
+    """Return x (N, C, H, W) in the contiguous memory format, also by its strides.
 
-    Tensors with a single channel are contiguous in both formats, and their strides decide which one PyTorch uses.
+    With a single channel or pixel, a tensor is contiguous in both formats, and its strides decide which one is used.
     """
-    x = x.contiguous()
-    return x.flatten().view(x.shape) if x.shape[1] == 1 else x
+    return x.contiguous().flatten().view(x.shape)
 
 
 def convolution(

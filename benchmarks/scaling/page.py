@@ -37,7 +37,7 @@ EFFICIENCY = """## Two processes compared with one
 One process with one thread computes a batch, or each of two processes half of it. Efficiency is the time of the one
 process divided by the sum of both processes' times: **processor** in processor time, **clock** in wall-clock time. The
 latter is also reduced by other programs that use the second core. **No exchange** is the efficiency of two processes
-that compute their halves without exchanging gradients: the most that any exchange can reach on this machine, whose cores
+that compute their halves without exchanging gradients: the most that an exchange can reach on this machine, whose cores
 share caches and memory. `exact=false` adds gradients in any order; two processes use the same all-reduce for both.
 Medians of the rounds, with minimum and maximum.
 """
@@ -48,7 +48,7 @@ MODEL = """## The model
 | computing a shard | measured with two running processes; with more processes than cores, times processes / cores |
 | waiting | the median of the slowest of P processes, by the order statistics of the measured times of single steps |
 | copies | bytes of the gradients, times seconds per byte: of a scaled copy, additions of the parts, and a division |
-| exact sum (Pellucid) | all-gather of a small table; then, of two processes, a ring all-reduce, and of more, an all-to-all of parts of the gradients and an all-gather of the sums |
+| exact sum (Pellucid) | all-gather of a table; two processes: ring all-reduce; more: all-to-all and all-gather |
 | ring all-reduce (DDP) | 2 (P - 1) messages of 1 / P of a bucket, while the backward pass computes the next bucket |
 | a message | software + delay + bytes / rate; the first of an operation adds one delay, until its receiver is ready |
 | the next images | at most hosts x cores x images decoded per core |

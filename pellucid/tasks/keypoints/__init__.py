@@ -108,8 +108,9 @@ class Keypoints(Task):
 
         evaluation = evaluate(model, data, processes())
         low, high = map(percent, evaluation["nme_interval"])
-        left_out = evaluation["left_out"]
-        left_out_text = f"; {plural(left_out, 'image')} without the points that it is divided by" if left_out else ""
+        left_out = evaluation["nme_left_out"]
+        reason = "since their normalising points are not labelled or coincide"
+        left_out_text = f"; {plural(left_out, 'image')} left out, {reason}" if left_out else ""
         return Evaluation(evaluation, [
             f"normalised mean error {percent(evaluation['nme'])} (95 % interval {low} to {high}) "
             f"on {evaluation['n']:,} images of {evaluation['data']}{left_out_text}"

@@ -27,7 +27,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     Returns nme, the mean distance of the predicted points from the true points, divided by the distance between two of
     the true points (those of the model's NME metric, or the outer eye corners of faces) and averaged over the pictures;
     nme_interval, its 95 % interval from a bootstrap over the pictures; n, the number of pictures; data, the path of
-    the data. left_out: the number of pictures without the points that define the divisor, which are not in n.
+    the data. nme_left_out: the number of pictures without the points that define the divisor, which are not in n.
     processes: each evaluates a part of the pictures. Raises PellucidError if all pictures are left out.
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
@@ -47,7 +47,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
         "nme": float(all_errors.mean()),
         "nme_interval": bootstrap_interval(all_errors),
         "n": len(all_errors),
-        "left_out": left_out,
+        "nme_left_out": left_out,
         "data": str(source.source.tree.path),
     }
 

@@ -222,7 +222,7 @@ def test_command_evaluates_a_folder_of_coco(
     model.save(tmp_path / "m.safetensors")
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder), "--json"]) == 0
     output = json.loads(capsys.readouterr().out)
-    assert {"nme", "nme_interval", "n", "left_out", "data", "model"} == output.keys()
+    assert {"nme", "nme_interval", "n", "nme_left_out", "data", "model", "engine"} == output.keys()
     assert output["nme"] == pytest.approx(evaluate(model)["nme"])
     single_part = tmp_path / "alone"
     write(single_part, "all", 3, 100)

@@ -1,12 +1,13 @@
 """The examination of a case by every check, with trials of the suspects if the training fails."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from pellucid.doctor.attempts import Attempt, Attempts
+from pellucid.doctor.attempts import Attempt, Attempts, too_few_steps
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
+from pellucid.doctor.checks.learning_rate_too_high import trial_steps
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
@@ -35,7 +36,11 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     is_explained = bool(set(cause_by_check) & FAILURE_SIGNS)
     verdict = TrialsVerdict(False) if is_broken else establish(case, unproven, tries, is_explained)
     skip_reasons |= verdict.untried
-    findings = _with_established_causes(findings, made_checks, verdict)
+    own_trial_checks = set() if verdict.failed else {check.name for check in made_checks if check.own_trial}
+    if reason := too_few_steps(trial_steps(case)):
+        skip_reasons |= {finding.check: reason for finding in findings if finding.check in own_trial_checks}
+        own_trial_checks = set()
+    findings = _with_established_causes(findings, own_trial_checks, verdict)
     consequences = _consequences(findings, made_checks, verdict)
     cause_by_check = _causes_by_check(made_checks, findings) | {
         name: cause for name, (cause, _) in consequences.items()
@@ -50,7 +55,9 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     }
     if attempts:
         untried = {k: finding for k, finding in enumerate(ordered) if k not in follows and k not in tried}
-        tried |= _try_remedies(tries, untried)
+        results, unproven_reasons = _try_remedies(tries, untried)
+        tried |= results
+        skip_reasons |= unproven_reasons
     notes = case.notes if case.trained else (UNTRAINED_NOTE, *case.notes)
     check_names = tuple(check.name for check in made_checks)
     return Diagnosis(tuple(ordered), check_names, follows, tried, skip_reasons, notes, case.trained, symptoms, gone)
@@ -103,14 +110,13 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
 
 
 def _with_established_causes(
-    findings: Sequence[Finding], checks: Sequence[Check], verdict: TrialsVerdict
+    findings: Sequence[Finding], own_trial_checks: Set[str], verdict: TrialsVerdict
 ) -> list[Finding]:
     """Return the causes that trials established, followed by the other findings.
 
-    A cause replaces the findings of the check with its name. If the training does not fail, no trials of suspects are
-    made, and the findings of checks that make their own trial count as causes.
+    A cause replaces the findings of the check with its name. own_trial_checks: the names of the checks whose own trial
+    proves their findings.
     """
-    own_trial_checks = set() if verdict.failed else {check.name for check in checks if check.own_trial}
     causes = [cause.finding for cause in verdict.causes]
     cause_names = {cause.check for cause in causes}
     other_findings = [finding for finding in findings if finding.check not in cause_names]
@@ -196,12 +202,18 @@ def _causes_by_check(made_checks: Sequence[Check], findings: Sequence[Finding]) 
     return cause_by_check
 
 
-def _try_remedies(attempts: Attempts, causes: Mapping[int, Finding]) -> dict[int, Attempt]:
-    """Try the remedies of the causes, and return the results by index; a remedy that findings share is tried once."""
+def _try_remedies(attempts: Attempts, causes: Mapping[int, Finding]) -> tuple[dict[int, Attempt], dict[str, str]]:
+    """Try the remedies of the causes; a remedy that findings share is tried once.
+
+    Returns the results by index and, if the trials have too few steps, the reason by the name of each check.
+    """
+    names = [finding.check for finding in causes.values() if finding.remedy is not None]
+    if names and (reason := attempts.too_few_steps()):
+        return {}, dict.fromkeys(names, reason)
     attempt_by_remedy: dict[tuple[str, str], Attempt] = {}
     attempt_by_index: dict[int, Attempt] = {}
     for index, finding in causes.items():
         if finding.remedy is not None:
             key = (finding.check, finding.remedy.does)
             attempt_by_index[index] = attempt_by_remedy[key] = attempt_by_remedy.get(key) or attempts(finding.remedy)
-    return attempt_by_index
+    return attempt_by_index, {}

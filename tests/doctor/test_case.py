@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.doctor import case_of, diagnose
 from pellucid.doctor.attempts import Attempts
 from pellucid.doctor.case import MAX_SAMPLE, RANGE_TEST_STEPS, RATE_FACTORS, REHEARSAL_STEPS
-from pellucid.doctor.finding import Finding, Remedy, Suspect
+from pellucid.doctor.finding import Check, Finding, Remedy, Suspect
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.rehearsal import Rehearsal
@@ -190,6 +190,27 @@ def test_trainings_of_too_few_steps_prove_no_cause() -> None:
     assert "learning-rate-too-high" in diagnosis.names  # a symptom
     reason = "could not be tried: too few steps (4, at least 10 are needed)"
     assert diagnosis.left_out["learning-rate-too-high"] == reason
+
+
+@pytest.mark.parametrize(("attempts", "steps"), [(False, 5), (True, 8)])
+def test_short_trainings_that_do_not_fail_prove_no_cause(attempts: bool, steps: int) -> None:
+    """With 12 validation examples no training counts as failed, so only the check's own trial could be a proof."""
+    case = make_case(epochs=2, optimizer=SGD(0.003))  # 8 steps; the check's own trial has 5
+    x, y = corners(12, seed=1)
+    diagnosis = diagnose(replace(case, validation=examples(x, y)), attempts)
+    assert (diagnosis.causes, diagnosis.attempts) == ((), {})
+    reason = f"could not be tried: too few steps ({steps}, at least 10 are needed)"
+    assert "learning-rate-too-low" in diagnosis.names
+    assert diagnosis.left_out["learning-rate-too-low"] == reason
+
+
+def test_remedies_are_not_tried_for_too_few_steps() -> None:
+    applied: list[str] = []
+    remedy = Remedy("slower", lambda case: applied.append("slower") or case)
+    check = Check("fault", lambda case: [Finding("fault", "train", {}, "a", "b", remedy)], direct=True)
+    diagnosis = diagnose(make_case(epochs=2), attempts=True, checks=[check])
+    assert (applied, diagnosis.attempts) == ([], {})
+    assert diagnosis.left_out["fault"] == "could not be tried: too few steps (8, at least 10 are needed)"
 
 
 def test_frozen_pretrained_weights_are_kept_as_initial_weights() -> None:

@@ -11,8 +11,8 @@ from pellucid.doctor.rehearsal import Rehearsal, RehearsalSettings, example_work
 
 MAX_STEPS = 600  # of the trial without a remedy, which never has more steps than the training either
 MAX_BASELINE_WORK = 3.2e11  # multiply-adds, for the trial without a remedy
-MIN_EXAMPLES = 20  # for which the score is computed; with fewer, no remedy is tried
-MIN_STEPS = 10  # of a training with a remedy; the first steps of a training differ by chance and by warmup
+MIN_SCORED_EXAMPLES = 20  # for which the score is computed; with fewer, no remedy is tried
+MIN_PROOF_STEPS = 10  # of a training with a remedy; the first steps of a training differ by chance and by warmup
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ class Attempts:
 
 def too_few_steps(steps: int) -> str:
     """Return why a training of this number of steps proves nothing; "" if it may."""
-    return "" if steps >= MIN_STEPS else f"could not be tried: too few steps ({steps}, at least {MIN_STEPS} are needed)"
+    reason = f"could not be tried: too few steps ({steps}, at least {MIN_PROOF_STEPS} are needed)"
+    return "" if steps >= MIN_PROOF_STEPS else reason
 
 
 def case_score(case: Case) -> float:

@@ -38,7 +38,7 @@ MIN_PART_GAIN, MIN_RATE_GAIN = 0.07, 0.15  # of the score, by replacing a part o
 # For a model that was trained on validation data: its score on training data divided by its score on validation data,
 # both minus the score by chance. Up to this ratio, the training targets are unrelated to their images.
 MAX_UNPAIRED_SCORE = 0.12
-MIN_EXAMPLES = 20  # in each half of the validation data
+MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only scored, see `_validation_halves`
 N_EXAMINED = 48  # examples for which the task proposes other targets
 N_COMPARED = 400  # training images with which the preprocessing of validation images is compared
 HELD_OUT_FRACTION = 0.25  # fraction of the training data that is held out if there are no validation data
@@ -147,7 +147,7 @@ class Experiments:
 
         Changes are chosen on one half of the data and measured on the other. Returns the cause with the highest score.
         """
-        if self._score_gap < MIN_GAP or len(self.case.validation) < 2 * MIN_EXAMPLES:
+        if self._score_gap < MIN_GAP or len(self.case.validation) < 2 * MIN_HALF_EXAMPLES:
             return None
         choice_half, score_half = self._validation_halves
         base = replace(self.case, validation=score_half)
@@ -226,8 +226,8 @@ class Experiments:
         if self._score_gap < MIN_GAP and self._training_score >= MIN_TRAINING_SCORE:
             return None
         first_half, second_half = self._validation_halves
-        if len(first_half) < MIN_EXAMPLES:
-            self.untried[CROSS_FIT] = f"needs {2 * MIN_EXAMPLES} validation examples"
+        if len(first_half) < MIN_HALF_EXAMPLES:
+            self.untried[CROSS_FIT] = f"needs {2 * MIN_HALF_EXAMPLES} validation examples"
             return None
         if _have_near_copies(first_half, second_half, self.case.model.seed):
             self.untried[CROSS_FIT] = (

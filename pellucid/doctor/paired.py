@@ -23,9 +23,9 @@ from pellucid.training.examples import first_batch
 from pellucid.training.model import BaseModel
 
 SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within the limits below
-MIN_STEPS, MAX_STEPS = 100, 400
+MIN_SHORT_STEPS, MAX_STEPS = 100, 400
 MAX_COST = 6.0  # multiply-adds of all trainings together divided by those of the case's training
-MIN_HELD_OUT = 8  # held-out examples; with fewer, a gain is chance
+MIN_HELD_OUT = 8  # held-out examples on which a pair of trainings is scored; with fewer, a gain is chance
 SPENT_REASON = "the trainings before it used up their multiply-adds"
 
 
@@ -76,7 +76,7 @@ class PairedTrainings:
         self.effects: list[MeasuredEffect] = []
         self.untried: dict[str, str] = {}
         self.max_steps = min(case.steps_planned or MAX_STEPS, MAX_STEPS)
-        self.steps = min(self.max_steps, max(case.steps_planned // SHORT_DIVISOR, MIN_STEPS))
+        self.steps = min(self.max_steps, max(case.steps_planned // SHORT_DIVISOR, MIN_SHORT_STEPS))
         self._spent = 0.0  # multiply-adds
 
     @cached_property

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 import torch
 
-from pellucid.doctor.attempts import MIN_EXAMPLES, Attempt, Attempts, case_score
+from pellucid.doctor.attempts import MIN_SCORED_EXAMPLES, Attempt, Attempts, case_score
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError, predictions, standard_error
@@ -79,7 +79,7 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
     tried once more without it.
     """
     part = case.validation_sample or case.sample
-    if len(part) < MIN_EXAMPLES or not case.trainable or not has_score(case):
+    if len(part) < MIN_SCORED_EXAMPLES or not case.trainable or not has_score(case):
         return TrialsVerdict(False)
     is_trained = case.trained and not case.stopped
     current_score = case_score(case) if is_trained else 0.0

@@ -23,7 +23,7 @@ from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.ops.masks import nearest_pixels
-from pellucid.text import note
+from pellucid.text import note_once
 
 ObjectsType = TypeVar("ObjectsType", Objects, Detections)
 _SIDE_NAMES = (("left", "right"), ("Left", "Right"))
@@ -73,7 +73,7 @@ class DetectionFolder(ImageFiles):
         self.numbers = annotations.category_ids  # COCO's category id of each class
         self.swaps = swaps if swaps is not None else mirrored_pairs(annotations.keypoints)
         if text := fault_summary(annotations.faults):
-            note(f"{path}: {text}")
+            note_once(f"{path}: {text}")
 
     @property
     def preprocess(self) -> dict[str, Any]:

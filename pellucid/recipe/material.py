@@ -278,7 +278,7 @@ def check_data_in_run_folder(name: str, file: Path | None) -> None:
     """
     if file is None or not name or name in CATALOGUE or name in SHAPES:
         return
-    run = _run_folder(file.resolve())
+    run = run_folder_of(file.resolve())
     if run is None or not Path(name).resolve().is_relative_to(run):
         raise PellucidError(
             f"{file} names {name!r:.200} as its training data, a path outside its run folder, which is not opened; if "
@@ -286,7 +286,7 @@ def check_data_in_run_folder(name: str, file: Path | None) -> None:
         )
 
 
-def _run_folder(file: Path) -> Path | None:
+def run_folder_of(file: Path) -> Path | None:
     """Return the run folder of a weights file or a recipe; None if the file is not in one."""
     if file.name == "recipe.toml":
         return file.parent

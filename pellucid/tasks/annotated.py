@@ -15,7 +15,10 @@ from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.tree import HELD_OUT_PARTS, open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe.material import data_and_root, data_name
+from pellucid.recipe.material import data_and_root, data_name, load_material, run_folder_of
+from pellucid.recipe.recipe import load_recipe
+from pellucid.run.folder import RunFolder
+from pellucid.task import task_of
 from pellucid.text import note, plural
 
 Folder = TypeVar("Folder", MaskFolder, DetectionFolder)
@@ -74,11 +77,44 @@ def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> t
 
 
 def images_held_out(model: Model, source: Folder) -> Folder:
-    """Return the images of a training part that training held out, for want of another part; all for other folders."""
-    name, path = data_name(model), source.tree.path
+    """Return the images of a training part that training held out, for want of another part; all for other folders.
+
+    A note on stderr says which images are measured, and whether the folder has changed since the training.
+    """
+    name, path, total = data_name(model), source.tree.path, plural(len(source), "image")
     if not name or name in CATALOGUE or Path(name).resolve() != Path(path).resolve():
+        note(f"{path}: all {total} are measured: the folder is not that of the training ({name or 'which is unknown'})")
         return source
-    return source.subset(split_images(len(source), TEST_FRACTION, 0, str(path))[1])
+    part = source.subset(split_images(len(source), TEST_FRACTION, 0, str(path))[1])
+    has_changed = _has_changed(model)
+    if has_changed:
+        note(
+            f"{path}: the folder has changed since the training, so the model may have been trained on some of the "
+            f"measured images, {len(part):,} of {total}"
+        )
+    else:
+        condition = ", provided that the folder is unchanged" if has_changed is None else ""
+        note(f"{path}: only the fifth that training held out is measured, {len(part):,} of {total}{condition}")
+    return part
+
+
+def _has_changed(model: Model) -> bool | None:
+    """Return whether the images that training held out have changed since; None if there is no run folder to tell.
+
+    The checksum of the held-out part, computed again, is compared with that in the manifest of the model's run.
+    """
+    run = None if model.source is None else run_folder_of(model.source.resolve())
+    if run is None or not (run / "recipe.toml").is_file():
+        return None
+    recipe, checksums = load_recipe(run / "recipe.toml"), RunFolder(run).read_manifest().get("data")
+    expected = checksums.get("test") if isinstance(checksums, dict) else None
+    if expected is None or recipe.data.name != data_name(model):
+        return None
+    try:
+        test = load_material(recipe.data, recipe.recipe.seed, None, recipe.loss.arguments.get("ignore")).test
+        return task_of(model).examples(model.objective, test, recipe.data.name).checksum != expected
+    except PellucidError:  # such as fewer images than data.limit
+        return True
 
 
 def evaluation_part(parts: Mapping[str, Sequence[str]]) -> str:

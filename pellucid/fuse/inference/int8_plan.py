@@ -56,6 +56,29 @@ class Observed:
         self.output.update(y)
         return y
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all values were finite."""
+        return self.input.is_finite and self.output.is_finite
+
+
+@dataclass(frozen=True)
+class ObservedResidual:
+    """Run a residual block, and record the range of its input, which both branches read."""
+
+    residual: Residual
+    input: Range = field(default_factory=Range)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the block's output."""
+        self.input.update(x)
+        return self.residual(x)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all values of the input were finite."""
+        return self.input.is_finite
+
 
 def int8_inference(net: Layer, params: Params, batches: Iterable[Tensor]) -> ChannelsLast:
     """Return a function from inputs to outputs close to those of `inference`, computed by oneDNN's int8 kernels.
@@ -70,13 +93,14 @@ def int8_inference(net: Layer, params: Params, batches: Iterable[Tensor]) -> Cha
     check_kernels()
     observed = _observe(inference(net, params).run)
     parts = _observed_parts(observed)
-    if not any(isinstance(part.run, Convolution) for part in parts):
+    weighted = [part.run for part in parts if isinstance(part, Observed)]
+    if not any(isinstance(run, Convolution) for run in weighted):
         raise PellucidError("precision='int8': the network contains no Conv2d to quantize; use precision=None")
-    if any(part.run.weight.dtype is not torch.float32 or part.run.weight.device.type != "cpu" for part in parts):
+    if any(run.weight.dtype is not torch.float32 or run.weight.device.type != "cpu" for run in weighted):
         raise PellucidError("precision='int8' needs weights in float32 on the CPU; use precision=None")
     for batch in batches:
         ChannelsLast(observed)(batch)
-    if not all(part.input.is_finite and part.output.is_finite for part in parts):
+    if not all(part.is_finite for part in parts):
         raise PellucidError(
             "calibration: outputs of layers are NaN or infinite for these images; check the images and the weights"
         )
@@ -118,6 +142,8 @@ def _observe(run: RunFunction) -> RunFunction:
             return RunSequence(tuple(_observe(one) for one in _move_activations(runs)))
         case DenseRun():
             return Observed(run)
+        case Residual(other_branch, body, last_convolution):
+            return ObservedResidual(Residual(_observe(other_branch), _observe(body), _observe(last_convolution)))
         case _:
             return _with_parts(run, _observe)
 
@@ -154,8 +180,8 @@ def _with_parts(run: RunFunction, change: Callable[[Any], Any]) -> RunFunction:
     match run:
         case RunSequence(runs):
             return RunSequence(tuple(change(one) for one in runs))
-        case Residual(other_branch, body, last_convolution):
-            return Residual(change(other_branch), change(body), change(last_convolution))
+        case ObservedResidual(Residual(other_branch, body, last_convolution), input):
+            return ObservedResidual(Residual(change(other_branch), change(body), change(last_convolution)), input)
         case RunSum(first_branch, other_branches, act):
             return RunSum(change(first_branch), tuple(change(one) for one in other_branches), act)
         case ConvertedCombinator(layer, params, children):
@@ -166,12 +192,12 @@ def _with_parts(run: RunFunction, change: Callable[[Any], Any]) -> RunFunction:
             return run
 
 
-def _observed_parts(run: RunFunction) -> list[Observed]:
-    """Return the observed functions in a function, in the order of their use."""
-    found: list[Observed] = []
+def _observed_parts(run: RunFunction) -> list[Observed | ObservedResidual]:
+    """Return the observed functions in a function."""
+    found: list[Observed | ObservedResidual] = []
 
     def collect(part: RunFunction) -> RunFunction:
-        if isinstance(part, Observed):
+        if isinstance(part, Observed | ObservedResidual):
             found.append(part)
         return _with_parts(part, collect)
 
@@ -207,7 +233,7 @@ def _convert(
         before, x_quantization = _to_codes(run, x_quantization)
         output = run.output.quantization() if output_codes else None
         return [*before, quantized(run.run, x_quantization, output)], output
-    if isinstance(run, Residual):
+    if isinstance(run, ObservedResidual):
         return _convert_residual(run, x_quantization, output_codes)
     if x_quantization is not None and keeps_codes(run):
         return [on_codes(run, x_quantization)], x_quantization
@@ -221,16 +247,17 @@ def _convert_from_floats(run: RunFunction) -> RunFunction:
 
 
 def _convert_residual(
-    run: Residual, x_quantization: Quantization | None, output_codes: bool
+    run: ObservedResidual, x_quantization: Quantization | None, output_codes: bool
 ) -> tuple[list[RunFunction], Quantization | None]:
-    last = run.last_convolution
+    residual = run.residual
+    last = residual.last_convolution
     assert isinstance(last, Observed)
     before: list[RunFunction] = []
-    body_runs = (*_parts(run.body), last)
+    body_runs = (*_parts(residual.body), last)
     if _takes_codes(body_runs, False):
-        before, x_quantization = _to_codes(_observed_parts(RunSequence(body_runs))[0], x_quantization)
+        before, x_quantization = _to_codes(run, x_quantization)
     body, body_output = _convert_all(body_runs[:-1], x_quantization, True)
-    other_branch, other_output = _convert_all(_parts(run.other_branch), x_quantization, output_codes)
+    other_branch, other_output = _convert_all(_parts(residual.other_branch), x_quantization, output_codes)
     between, body_output = _to_codes(last, body_output)
     if other_output is not None and not output_codes:  # the kernel adds tensors of the output's dtype
         other_branch.append(Dequantize(other_output))
@@ -244,7 +271,9 @@ def _convert_residual(
     return [*before, QuantizedResidual(*branches, last_convolution)], output
 
 
-def _to_codes(run: Observed, x_quantization: Quantization | None) -> tuple[list[RunFunction], Quantization]:
+def _to_codes(
+    run: Observed | ObservedResidual, x_quantization: Quantization | None
+) -> tuple[list[RunFunction], Quantization]:
     """Return the function that quantizes the input of `run`, if it is not codes yet, and its quantization."""
     if x_quantization is not None:
         return [], x_quantization
@@ -257,8 +286,8 @@ def _takes_codes(runs: Sequence[RunFunction], output_codes: bool) -> bool:
     for run in runs:
         if isinstance(run, Observed):
             return True
-        if isinstance(run, Residual):
-            return _takes_codes((*_parts(run.body), run.last_convolution), False)
+        if isinstance(run, ObservedResidual):
+            return _takes_codes((*_parts(run.residual.body), run.residual.last_convolution), False)
         if not keeps_codes(run):
             return False
     return output_codes

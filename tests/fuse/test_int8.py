@@ -1,5 +1,6 @@
 """Functions of uint8 codes are equal to float64 on the values of the codes, to half a step of the output."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from pellucid.fuse.inference.int8_runs import (
     QuantizedMaxPool,
     QuantizedPad,
     QuantizedResidual,
-    quantized_weight,
+    quantized,
 )
 from pellucid.fuse.inference.quantization import Quantization, Range, quantize_weight
 from pellucid.fuse.inference.runs import RunSequence, convolution
@@ -54,11 +55,11 @@ def assert_output(y: Tensor, expected: Tensor, output: Quantization | None) -> N
 def test_values_have_the_nearest_of_256_codes_and_saturate_outside_the_range() -> None:
     """PyTorch's fake quantization is the same in one step, from values to values."""
     x = torch.linspace(-4.0, 6.0, 997)  # no value is halfway between two codes
-    quantized = INPUT.quantize(x)
+    x_codes = INPUT.quantize(x)
     expected = torch.fake_quantize_per_tensor_affine(x, INPUT.scale, INPUT.zero_point, 0, 255)
-    torch.testing.assert_close(INPUT.dequantize(quantized), expected, rtol=0, atol=INPUT.scale / 1e4)
-    assert quantized[0] == 0
-    assert quantized[-1] == 255
+    torch.testing.assert_close(INPUT.dequantize(x_codes), expected, rtol=0, atol=INPUT.scale / 1e4)
+    assert x_codes[0] == 0
+    assert x_codes[-1] == 255
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.5, 3.0), (-3.0, -1.0), (0.0, 0.0), (-1e-30, 1e30)])
@@ -88,11 +89,11 @@ def test_each_filter_has_its_own_scale() -> None:
     """A small filter beside a large one loses no more of its precision; a filter of zeros stays zero."""
     weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
     weight *= torch.tensor([1e-3, 1.0, 50.0, 0.0]).view(4, 1, 1, 1)
-    quantized, scale = quantize_weight(weight)
+    weight_codes, scale = quantize_weight(weight)
     zeros = torch.zeros(4, dtype=torch.int32)
     expected = torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -127, 127)
-    torch.testing.assert_close(quantized * scale.view(4, 1, 1, 1), expected)
-    assert quantized.abs().flatten(1).amax(1).tolist() == [127, 127, 127, 0]
+    torch.testing.assert_close(weight_codes * scale.view(4, 1, 1, 1), expected)
+    assert weight_codes.abs().flatten(1).amax(1).tolist() == [127, 127, 127, 0]
     assert torch.isfinite(scale).all()
 
 
@@ -123,8 +124,8 @@ def draw(layer: Conv2d) -> tuple[dict[str, Tensor], Tensor]:
     params, _ = layer.init((4, 7, 6), rng)
     params = {name: 0.4 * torch.randn(tensor.shape, generator=rng) for name, tensor in params.items()}
     params["weight"][0] *= 10  # another scale than the other filters
-    quantized, scale = quantize_weight(params["weight"])
-    return params, quantized.double() * scale.double().view(-1, 1, 1, 1)
+    weight_codes, scale = quantize_weight(params["weight"])
+    return params, weight_codes.double() * scale.double().view(-1, 1, 1, 1)
 
 
 def convolved(layer: Conv2d, params: dict[str, Tensor], weight: Tensor, x: Tensor) -> Tensor:
@@ -142,9 +143,7 @@ def convolved(layer: Conv2d, params: dict[str, Tensor], weight: Tensor, x: Tenso
 def test_a_convolution_of_codes(layer: Conv2d, act: Layer | None, output: Quantization | None) -> None:
     """For any size of the images, though the weight is packed for the first one."""
     params, weight = draw(layer)
-    convolve = QuantizedConvolution(
-        convolution(layer, params, None, None, act), quantized_weight(params["weight"]), INPUT, output
-    )
+    convolve = quantized(convolution(layer, params, None, None, act), INPUT, output)
     for shape in ((2, 4, 7, 6), (1, 4, 12, 9), (3, 4, 7, 6)):
         x = codes(*shape)
         expected = ACTIVATIONS[act](convolved(layer, params, weight, values(x, INPUT)))
@@ -154,8 +153,7 @@ def test_a_convolution_of_codes(layer: Conv2d, act: Layer | None, output: Quanti
 @needs_vnni
 def test_a_filter_of_zeros_outputs_its_bias() -> None:
     params = {"weight": torch.zeros(2, 4, 1, 1), "bias": torch.tensor([0.5, -0.25])}
-    float_run = convolution(Conv2d(2, 1), params, None, None, None)
-    convolve = QuantizedConvolution(float_run, quantized_weight(params["weight"]), INPUT, None)
+    convolve = quantized(convolution(Conv2d(2, 1), params, None, None, None), INPUT, None)
     expected = params["bias"].double().view(1, 2, 1, 1).expand(1, 2, 3, 3)
     assert_output(convolve(codes(1, 4, 3, 3)), expected, None)
 
@@ -167,9 +165,8 @@ def test_a_residual_sum_of_codes(act: Layer | None, output: Quantization | None)
     """The kernel adds codes to codes with their own scale, and float32 to float32."""
     layer = Conv2d(4, 3, padding=1)
     params, weight = draw(layer)
-    convolve = QuantizedConvolution(
-        convolution(layer, params, None, None, act), quantized_weight(params["weight"]), INPUT, output
-    )
+    convolve = quantized(convolution(layer, params, None, None, act), INPUT, output)
+    assert isinstance(convolve, QuantizedConvolution)
     x = codes(2, 4, 6, 5)
     before = x.clone()
 
@@ -195,13 +192,32 @@ def test_a_dense_layer_of_codes(
     params: dict[str, Tensor] = {"weight": torch.randn(7, 12, generator=rng)}
     if bias:
         params["bias"] = torch.randn(7, generator=rng)
-    dense = DenseRun(Dense(7, bias=bias), params, act)
-    run = QuantizedDense(dense, quantized_weight(params["weight"]), INPUT, output)
-    quantized, scale = quantize_weight(params["weight"])
+    run = quantized(DenseRun(Dense(7, bias=bias), params, act), INPUT, output)
+    weight_codes, scale = quantize_weight(params["weight"])
     exact_bias = params["bias"].double() if bias else None
     for x in (codes(*shape), codes(9, *shape[1:])):
-        expected = F.linear(values(x, INPUT), quantized.double() * scale.double()[:, None], exact_bias)
+        expected = F.linear(values(x, INPUT), weight_codes.double() * scale.double()[:, None], exact_bias)
         assert_output(run(x), ACTIVATIONS[act](expected), output)
+
+
+@needs_vnni
+def test_only_the_packed_weight_is_kept() -> None:
+    """In turn, the float32 weight, its packed forms and the int8 codes are dropped."""
+    params = {"weight": torch.randn(4, 4, 3, 3)}
+    float_run = convolution(Conv2d(4, 3, bias=False), params, None, None, None)
+    float_run(torch.rand(64, 4, 64, 64).contiguous(memory_format=torch.channels_last))
+    assert float_run.packed_weights
+    dense_run = DenseRun(Dense(7, bias=False), {"weight": torch.randn(7, 12)}, None)
+    float_weights = [weakref.ref(t) for t in (float_run.weight, *float_run.packed_weights.values(), dense_run.weight)]
+    convolve, dense = quantized(float_run, INPUT, None), quantized(dense_run, INPUT, None)
+    del float_run, dense_run
+    assert [weight() for weight in float_weights] == [None] * 3
+    assert isinstance(convolve, QuantizedConvolution)
+    assert isinstance(dense, QuantizedDense)
+    int8_codes = [weakref.ref(run.weight.codes) for run in (convolve, dense)]
+    convolve(codes(1, 4, 6, 6))
+    dense(codes(2, 12))
+    assert [weight() for weight in int8_codes] == [None] * 2
 
 
 @pytest.mark.parametrize(

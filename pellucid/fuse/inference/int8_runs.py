@@ -1,7 +1,7 @@
 """Functions that compute on uint8 codes with oneDNN's int8 kernels."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -10,10 +10,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.fuse.inference.quantization import Quantization, quantize_weight
-from pellucid.fuse.inference.runs import INPLACE_KERNELS, AsWritten, Convolution, MaxPoolRun, Pair, RunFunction
+from pellucid.fuse.inference.runs import (
+    INPLACE_KERNELS,
+    AsWritten,
+    Convolution,
+    MaxPoolRun,
+    Pair,
+    RunFunction,
+    extra_padding,
+    onednn_activation,
+)
 from pellucid.layers import GELU
-from pellucid.layers.base import Params, Trait, declares, pair
+from pellucid.layers.base import Layer, Params, Trait, declares, pair
 from pellucid.layers.checks import window_outputs
+from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.pad2d import Pad2d
@@ -44,17 +54,27 @@ class Dequantize:
         return self.quantization.dequantize(codes)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class QuantizedWeight:
     """The codes of a weight, and the scale and the zero point (0) of each output, as the kernels expect them.
 
-    packed: the codes in oneDNN's memory layout, packed for the shape of the first inputs.
+    packed: the codes in oneDNN's memory layout for the shape of the first inputs, which replace `codes` and also serve
+    inputs of other shapes.
     """
 
-    codes: Tensor  # int8
+    codes: Tensor | None  # int8
     scale: Tensor  # (outputs,)
     zero_point: Tensor  # (outputs,) int64
-    packed: list[Tensor] = field(default_factory=list, compare=False, repr=False)
+    packed: Tensor | None = None
+
+    def pack(self, prepack: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the packed codes; prepack: the function from codes to packed codes."""
+        codes = self.codes  # read once, since another thread may pack them now
+        if codes is not None:
+            self.packed = prepack(codes)
+            self.codes = None
+        assert self.packed is not None
+        return self.packed
 
 
 def quantized_weight(weight: Tensor) -> QuantizedWeight:
@@ -70,40 +90,47 @@ class QuantizedConvolution:
     output: quantization of y, or None for y in float32. `other` is in float32 or codes like y; it is overwritten.
     """
 
-    convolution: Convolution
+    layer: Conv2d
     weight: QuantizedWeight
+    bias: Tensor | None
+    act: Layer | None
     input: Quantization
     output: Quantization | None
 
     @cached_property
-    def geometry(self) -> tuple[Pair, Pair, Pair, int]:
-        """Stride, padding, dilation and groups."""
-        padding, stride, _, groups = self.convolution.geometry
-        return stride, padding, pair(self.convolution.layer.dilation), groups
+    def extra_padding(self) -> tuple[int, int, int, int] | None:
+        """The additional padding on the right and bottom."""
+        return extra_padding(self.layer)
+
+    @cached_property
+    def kernel_arguments(self) -> tuple[Pair, Pair, Pair, int]:
+        """Stride, padding, dilation and groups, in the order of the int8 kernels."""
+        left, _, top, _ = self.layer.edges()
+        return pair(self.layer.stride), (top, left), pair(self.layer.dilation), self.layer.groups
 
     @cached_property
     def onednn_activation(self) -> tuple[str, list[int], str] | None:
         """The activation as arguments of the kernel, or None if the kernel does not support it."""
-        return None if type(self.convolution.act) is GELU else self.convolution.onednn_activation
+        return None if type(self.act) is GELU else onednn_activation(self.act)
 
     def __call__(
         self, x: Tensor, other: Tensor | None = None, other_quantization: Quantization | None = None
     ) -> Tensor:
         """Return y."""
-        if self.convolution.extra_padding is not None:
-            x = F.pad(x, self.convolution.extra_padding, value=self.input.zero_point)
+        if self.extra_padding is not None:
+            x = F.pad(x, self.extra_padding, value=self.input.zero_point)
         activation = self.onednn_activation
         if activation is None:
             y = self._convolve(x, None, ("none", [], ""))
-            y = INPLACE_KERNELS[GELU](self.convolution.act, y)
+            y = INPLACE_KERNELS[GELU](self.act, y)
             return y if self.output is None else self.output.quantize(y)
         if other is None:
             return self._convolve(x, self.output, activation)
         return onednn.qconv2d_pointwise.binary(
             *self._operands(x),
             other.contiguous(memory_format=torch.channels_last),
-            self.convolution.bias,
-            *self.geometry,
+            self.bias,
+            *self.kernel_arguments,
             *_output_arguments(self.output),
             *_scale_and_zero_point(other_quantization),
             "sum",
@@ -112,16 +139,17 @@ class QuantizedConvolution:
         )
 
     def _convolve(self, x: Tensor, output: Quantization | None, activation: tuple[str, list[int], str]) -> Tensor:
-        arguments = (self.convolution.bias, *self.geometry, *_output_arguments(output), *activation)
+        arguments = (self.bias, *self.kernel_arguments, *_output_arguments(output), *activation)
         return onednn.qconv2d_pointwise(*self._operands(x), *arguments)
 
     def _operands(self, x: Tensor) -> tuple[Any, ...]:
         """Return the kernel's arguments for x and the weight."""
-        weight = self.weight
-        if not weight.packed:
-            arguments = (*_scale_and_zero_point(self.input), *self.geometry, list(x.shape))
-            weight.packed.append(onednn.qconv_prepack(weight.codes, weight.scale, *arguments))
-        return (x, *_scale_and_zero_point(self.input), weight.packed[0], weight.scale, weight.zero_point)
+        weight, x_arguments = self.weight, _scale_and_zero_point(self.input)
+
+        def prepack(codes: Tensor) -> Tensor:
+            return onednn.qconv_prepack(codes, weight.scale, *x_arguments, *self.kernel_arguments, list(x.shape))
+
+        return (x, *x_arguments, weight.pack(prepack), weight.scale, weight.zero_point)
 
 
 @dataclass(frozen=True)
@@ -147,25 +175,24 @@ class DenseRun:
 class QuantizedDense:
     """Compute y = act(x Wᵀ + b) for codes x; output: quantization of y, or None for y in float32."""
 
-    dense: DenseRun
     weight: QuantizedWeight
+    bias: Tensor | None
+    act: ReLU | None
     input: Quantization
     output: Quantization | None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return y."""
         weight = self.weight
-        if not weight.packed:
-            weight.packed.append(onednn.qlinear_prepack(weight.codes, list(x.shape)))
         return onednn.qlinear_pointwise(
             x,
             *_scale_and_zero_point(self.input),
-            weight.packed[0],
+            weight.pack(lambda codes: onednn.qlinear_prepack(codes, list(x.shape))),
             weight.scale,
             weight.zero_point,
-            self.dense.params.get("bias"),
+            self.bias,
             *_output_arguments(self.output),
-            "none" if self.dense.act is None else "relu",
+            "none" if self.act is None else "relu",
             [],
             "",
         )
@@ -270,8 +297,8 @@ def on_codes(run: RunFunction, input: Quantization) -> RunFunction:
 
 
 def quantized(run: Convolution | DenseRun, input: Quantization, output: Quantization | None) -> RunFunction:
-    """Return the quantized form of a convolution or a dense layer."""
+    """Return the quantized form of a convolution or a dense layer, without its float32 weight."""
     weight = quantized_weight(run.weight)
     if isinstance(run, Convolution):
-        return QuantizedConvolution(run, weight, input, output)
-    return QuantizedDense(run, weight, input, output)
+        return QuantizedConvolution(run.layer, weight, run.bias, run.act, input, output)
+    return QuantizedDense(weight, run.params.get("bias"), run.act, input, output)

@@ -152,6 +152,17 @@ ONEDNN_ACTIVATIONS: dict[type[Layer], Callable[[Any], tuple[str, list[int], str]
 }
 
 
+def onednn_activation(act: Layer | None) -> tuple[str, list[int], str]:
+    """Return an activation's name, scalars and algorithm, as arguments of oneDNN's convolution."""
+    return ("none", [], "") if act is None else ONEDNN_ACTIVATIONS[type(act)](act)
+
+
+def extra_padding(layer: Conv2d) -> tuple[int, int, int, int] | None:
+    """Return the argument of `F.pad` for the additional zeros of "same" padding on the right and bottom, if any."""
+    left, right, top, bottom = layer.edges()
+    return None if (left, top) == (right, bottom) else (0, right - left, 0, bottom - top)
+
+
 @dataclass(frozen=True)
 class Convolution:
     """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other).
@@ -171,9 +182,8 @@ class Convolution:
 
     @cached_property
     def extra_padding(self) -> tuple[int, int, int, int] | None:
-        """The argument of `F.pad` for the additional zeros of "same" padding on the right and bottom; None for none."""
-        left, right, top, bottom = self.layer.edges()
-        return None if (left, top) == (right, bottom) else (0, right - left, 0, bottom - top)
+        """The additional padding on the right and bottom."""
+        return extra_padding(self.layer)
 
     @cached_property
     def geometry(self) -> tuple[Pair, Pair, Pair, int]:
@@ -197,7 +207,7 @@ class Convolution:
     @cached_property
     def onednn_activation(self) -> tuple[str, list[int], str]:
         """The activation's name, scalars and algorithm, as arguments of oneDNN's convolution."""
-        return ("none", [], "") if self.act is None else ONEDNN_ACTIVATIONS[type(self.act)](self.act)
+        return onednn_activation(self.act)
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return y."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.fuse.inference import inference, int8_inference
+from pellucid.fuse.inference import check_kernels, inference, int8_inference
 from pellucid.fuse.inference.runs import RunFunction
 from pellucid.settings.checks import check
 from pellucid.text import note
@@ -133,13 +133,17 @@ def _int8_function(model: Any, calibration: Any, check_inputs: Callable[[Tensor,
     """Return the network in int8, with the ranges of its activations for the calibration images (N, ...)."""
     if calibration is None:
         raise PellucidError("precision='int8' needs calibration=images, inputs (N, ...) like those to predict")
+    check_kernels()
     images = as_inputs(calibration, "calibration", model.dtype)
     check_inputs(images, "calibration")
     if len(images) < MIN_CALIBRATION_IMAGES:
         raise PellucidError(f"calibration: {len(images)} images; give at least {MIN_CALIBRATION_IMAGES}")
+    low, high = (value.item() for value in torch.aminmax(images))
+    if low == high:
+        raise PellucidError(f"calibration: all values of all images are {low:g}; give images like those to predict")
     with torch.inference_mode():
         batches = (model.scaled(batch) for batch in torch.split(images, CALIBRATION_BATCH_SIZE))
-        return int8_inference(model.net, model.params, batches)
+        return int8_inference(model.net, model.params, batches, partial(naming_layers, model.net, model.params))
 
 
 def _check_predictor_threads(model: Any, engine: str, threads: Threads) -> None:

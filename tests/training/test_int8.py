@@ -1,15 +1,19 @@
 """Predictions in int8: accuracy, the values that are accepted, and the messages for those that are not."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
-from pellucid.layers import Conv2d, Dense, Flatten
+from pellucid.layers import Conv2d, Dense, Flatten, Layer, Mode
+from pellucid.layers.base import Params, Shape
 from pellucid.model import Model
+from pellucid.training import engines
 from tests.training.small import digits, small_conv
 
 needs_vnni = pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="the processor has no VNNI instructions")
@@ -66,6 +70,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "calibration contains inputs of shape (1, 8, 7)",
     ),
     ({"precision": "int8", "calibration": X / 0}, "calibration: example 0 contains"),
+    (
+        {"precision": "int8", "calibration": torch.full_like(X, 0.5)},
+        "calibration: all values of all images are 0.5; give images like those to predict",
+    ),
     ({"precision": "int8", "calibration": "images"}, "calibration is the path 'images'"),
     *(
         ({"precision": "int8", "calibration": X, "engine": engine}, "is computed by engine='pellucid' only")
@@ -75,7 +83,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[message for _, message in REFUSED])
-def test_wrong_arguments_are_refused(model: Model, arguments: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_refused(
+    model: Model, arguments: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "check_kernels", lambda: None)  # on machines without VNNI too
     with pytest.raises(PellucidError, match=re.escape(message)) as refused:
         model.predictor(**arguments)
     assert "\n" not in str(refused.value)
@@ -92,7 +103,31 @@ def test_networks_without_convolutions_and_float64_are_refused() -> None:
         model.predictor(precision="int8", calibration=X)
 
 
-def test_processors_without_vnni_are_refused(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass(frozen=True)
+class BatchesOf32(Layer):
+    """A user-defined layer that fails for other batches, such as a last one with fewer images."""
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, None]:
+        return x.view(32, *x.shape[1:]), None
+
+    def backward(self, params: Params, cache: None, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy, {}
+
+
+@needs_vnni
+def test_a_user_defined_layer_that_fails_is_named() -> None:
+    net = Sequential(conv=Conv2d(4, 3), mine=BatchesOf32(), flatten=Flatten(), dense=Dense(3))
+    model = Model(net, input_shape=(1, 8, 8), seed=0)
+    with pytest.raises(PellucidError, match=r"^mine \(BatchesOf32\): forward raised RuntimeError"):
+        model.predictor(precision="int8", calibration=torch.cat([X, X[:5]]))
+
+
+def test_processors_without_vnni_are_refused_before_images_are_read(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
     with pytest.raises(PellucidError, match="this processor has no AVX-512 VNNI instructions"):
-        model.predictor(precision="int8", calibration=X)
+        model.predictor(precision="int8", calibration="images")

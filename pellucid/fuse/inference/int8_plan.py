@@ -1,6 +1,7 @@
 """Conversion of a network and its parameters to a function that computes in int8."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,6 +38,7 @@ from pellucid.layers.base import Layer, Params
 from pellucid.layers.dense import Dense
 from pellucid.layers.relu import ReLU
 
+KNOWN_PYTORCH = "2.13 for x86"  # with which int8 was tested
 # Functions whose output is new memory that no other function reads, so that the kernel may write a sum into it.
 NEW_OUTPUT_RUNS = (QuantizedConvolution, QuantizedResidual, Dequantize)
 
@@ -80,14 +82,20 @@ class ObservedResidual:
         return self.input.is_finite
 
 
-def int8_inference(net: Layer, params: Params, batches: Iterable[Tensor]) -> ChannelsLast:
+def int8_inference(
+    net: Layer,
+    params: Params,
+    batches: Iterable[Tensor],
+    within: Callable[[Tensor], AbstractContextManager[object]] = nullcontext,
+) -> ChannelsLast:
     """Return a function from inputs to outputs close to those of `inference`, computed by oneDNN's int8 kernels.
 
     Convolutions, fully connected layers, residual sums and max pooling between them compute on uint8 codes, all other
     layers in float32. Weights have one scale for each output channel; activations have one scale and zero point for
     each tensor, from the smallest and largest values that `inference` computes for the batches (N, ...). Later values
-    outside these ranges saturate. Raises PellucidError if the processor has no VNNI instructions, PyTorch lacks the
-    kernels, the network contains no convolution, its weights are not float32 on the CPU, or values are not finite.
+    outside these ranges saturate. within: returns the context in which `inference` computes a batch.
+    Raises PellucidError if the processor has no VNNI instructions, PyTorch lacks the kernels, the network contains no
+    convolution, its weights are not float32 on the CPU, or values are not finite.
     Source: Jacob et al. 2018, sections 2.1 to 2.4.
     """
     check_kernels()
@@ -99,7 +107,8 @@ def int8_inference(net: Layer, params: Params, batches: Iterable[Tensor]) -> Cha
     if any(run.weight.dtype is not torch.float32 or run.weight.device.type != "cpu" for run in weighted):
         raise PellucidError("precision='int8' needs weights in float32 on the CPU; use precision=None")
     for batch in batches:
-        ChannelsLast(observed)(batch)
+        with within(batch):
+            ChannelsLast(observed)(batch)
     if not all(part.is_finite for part in parts):
         raise PellucidError(
             "calibration: outputs of layers are NaN or infinite for these images; check the images and the weights"
@@ -117,8 +126,8 @@ def check_kernels() -> None:
         )
     if not torch.backends.mkldnn.is_available() or not _has_operators():
         raise PellucidError(
-            f"precision='int8': PyTorch {torch.__version__} has no int8 kernels of oneDNN; install a build with "
-            "oneDNN, or use precision=None"
+            f"precision='int8': PyTorch {torch.__version__} has no int8 kernels of oneDNN that Pellucid can call; "
+            f"install PyTorch {KNOWN_PYTORCH}, which has them, or use precision=None"
         )
 
 

@@ -1,6 +1,7 @@
 """Measure predictions in int8: `python -m benchmarks.int8 accuracy [NAME ...]` and `python -m benchmarks.int8 speed`.
 
-accuracy evaluates shipped models in int8, with ranges from training images, and writes the result into their cards.
+accuracy evaluates shipped models in int8, with ranges from training images, and writes the result into their cards; on
+a machine that cannot compute in int8 it stops with an error before it changes a card.
 speed times `Model.predictor` in float32 and in int8 in turn, in one process, and writes docs/int8.md.
 """
 
@@ -20,10 +21,10 @@ from torch import Tensor
 from benchmarks.peers.pellucid_peer import network
 from benchmarks.results import machine, measured_with
 from pellucid import __version__, shipped_files
-from pellucid.errors import PellucidError
-from pellucid.fuse.inference import int8_inference
+from pellucid.fuse.inference import check_kernels, int8_inference
 from pellucid.fuse.inference.runs import RunFunction
 from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.conv2d import Conv2d
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.recipe.job import load_data
@@ -90,6 +91,11 @@ class Int8Network(Layer):
         raise NotImplementedError
 
 
+def has_int8(model: Model) -> bool:
+    """Return whether `predictor` computes a model in int8: a single network that contains a convolution."""
+    return isinstance(model.objective, Supervised) and any(type(view.layer) is Conv2d for view in model.layers)
+
+
 def score(model: Model) -> tuple[str, float, int]:
     """Return the metric of a model's task, its value on the test images, and the number of test images."""
     if is_segmenter(model):
@@ -114,21 +120,23 @@ def training_images(name: str, model: Model, recipe: str) -> Tensor:
 
 
 def card_lines(name: str, model: Model, recipe: str) -> list[str]:
-    """Return the line of the card of a model on its accuracy in int8; none for a model that `predictor` refuses."""
-    if not isinstance(model.objective, Supervised):
+    """Return the line of the card of a model on its accuracy in int8; none for a model that `predictor` refuses.
+
+    Raises PellucidError if this machine cannot compute in int8.
+    """
+    if not has_int8(model):
         return []
+    check_kernels()
     images = training_images(name, model, recipe)
-    try:
-        with torch.inference_mode():
-            run = int8_inference(model.net, model.params, [model.scaled(images)])
-    except PellucidError as error:
-        print(f"{name}: {error}", flush=True)
-        return []
+    with torch.inference_mode():
+        run = int8_inference(model.net, model.params, [model.scaled(images)])
     metric, value, n = score(model)
     float_objective = model.objective
     model.objective = Supervised(Int8Network(model.net, run), model.loss)
-    int8_value = score(model)[1]
-    model.objective = float_objective
+    try:
+        int8_value = score(model)[1]
+    finally:
+        model.objective = float_objective
     command = f"`python -m benchmarks.int8 accuracy {name}`"
     return [
         f"| {metric} in int8 | {int8_value:.2%} ({100 * (int8_value - value):+.2f} points) on {n:,} images, ranges of "
@@ -156,14 +164,10 @@ def subjects() -> Iterator[tuple[str, Model]]:
     """Yield the models to time, by name: shipped models of one network with convolutions, and further networks."""
     for name in shipped_files.pretrained_names():
         model = Model.load(name)
-        if isinstance(model.objective, Supervised) and any(type(layer).__name__ == "Conv2d" for layer in layers(model)):
+        if has_int8(model):
             yield f"`{name}`", model
     for name, shape in NETWORKS.items():
         yield name, Model(network(name), input_shape=shape, seed=0)
-
-
-def layers(model: Model) -> list[Layer]:
-    return [view.layer for view in model.layers]
 
 
 def times(predict: Callable[[Tensor], Any], other: Callable[[Tensor], Any], x: Tensor) -> list[tuple[float, float]]:

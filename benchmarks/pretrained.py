@@ -17,11 +17,12 @@ import torch
 
 from benchmarks import photos
 from benchmarks.baselines import evaluate_nearest_objects, mean_shape_error, nearest_points_error
-from benchmarks.int8 import write_accuracy
+from benchmarks.int8 import has_int8, write_accuracy
 from benchmarks.made_for import COLOURS_MADE_FOR, MADE_FOR
 from benchmarks.results import run_pellucid
 from pellucid import __version__, shipped_files
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
+from pellucid.fuse.inference import check_kernels
 from pellucid.generators import Pix2Pix, Regression
 from pellucid.losses import L1
 from pellucid.model import Model
@@ -308,7 +309,9 @@ def write_model(target: Path, model: Model, extra_tensors: dict[str, torch.Tenso
 
 
 def publish(name: str, model: Model, recipe: str, training: str) -> None:
-    """Write the file and its card."""
+    """Write the file and its card; raises PellucidError if a card with the accuracy in int8 cannot be written here."""
+    if has_int8(model):
+        check_kernels()  # before files are changed
     if is_colorizer(model):
         publish_colours(name, model, recipe, training)
         return

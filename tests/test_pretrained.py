@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from torch.nn import functional as F
 
 import pellucid
 from benchmarks import unfamiliar
+from benchmarks.int8 import write_accuracy
+from benchmarks.pretrained import measure_again
 from pellucid import Dense, Flatten, Sequential, Sigmoid, shipped_files
 from pellucid.data import data_root
+from pellucid.errors import PellucidError
 from pellucid.explain import ledger
 from pellucid.model import Model
 from pellucid.nested import map_tree
@@ -220,6 +224,17 @@ def test_the_accuracy_of_each_classifier_in_int8_is_that_of_its_card(name: str) 
     labels_in_int8 = torch.cat([predict(batch).argmax(1) for batch in images.split(256)])
     accuracy = float((labels_in_int8 == labels).double().mean())
     assert accuracy == pytest.approx(float(match[1]) / 100, abs=2e-3)  # the ranges are those of other images
+
+
+@pytest.mark.parametrize("write", [write_accuracy, measure_again])
+def test_cards_are_not_rewritten_on_machines_that_cannot_compute_in_int8(
+    write: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = card_text("mnist-lenet")
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    with pytest.raises(PellucidError, match="this processor has no AVX-512 VNNI instructions"):
+        write("mnist-lenet")
+    assert card_text("mnist-lenet") == before
 
 
 @pytest.mark.real

@@ -288,7 +288,7 @@ def test_invalid_numbers_of_threads_are_refused(number: Any) -> None:
 def test_threads_of_another_engine_are_refused(engine: str, number: Any) -> None:
     model = small_mlp(input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match='predictor: threads needs engine="pellucid"'):
-        model.predictor(engine, number)
+        model.predictor(engine, threads=number)
 
 
 def test_measured_threads_on_a_gpu_are_refused() -> None:

@@ -162,12 +162,12 @@ INDEPENDENT_CHECKS: dict[Any, Check] = {
     ),
     rules.Zero: Check(*_DENSE, "every layer as an explicit matrix in float64, every rule as loops over it"),
     rules.Share: Check(
-        "tests/rules/test_simple_rules.py",
+        "tests/rules/test_without_weights.py",
         "test_a_product_shares_evenly_and_a_gate_takes_the_sum_over_what_it_scaled",
         "two products whose relevance is divided by hand",
     ),
     rules.own: Check(
-        "tests/rules/test_simple_rules.py",
+        "tests/rules/test_without_weights.py",
         "test_own_is_the_gradient_without_the_parameters",
         "dx of the layer's own backward pass, which other suites check",
     ),

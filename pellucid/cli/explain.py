@@ -143,8 +143,8 @@ def _write_view(args: argparse.Namespace, model: "Model", options: Mapping[str, 
 
 def _write_network_page(args: argparse.Namespace) -> int:
     """Write the page that analyses the whole network, and print its results."""
-    from pellucid.explain.look import page_contents
-    from pellucid.explain.look_page import write_page
+    from pellucid.explain.page import write_page
+    from pellucid.explain.page_contents import page_contents
     from pellucid.explain.top_patches import epoch_weights
     from pellucid.task import task_of
 

@@ -22,7 +22,7 @@ from pellucid.doctor.rehearsal import (
     reinitialized,
     step_work,
 )
-from pellucid.doctor.simple import KernelClassifier, fit_simple_classifier
+from pellucid.doctor.simple_classifier import KernelClassifier, fit_simple_classifier
 from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
@@ -220,7 +220,7 @@ class Case:
         return (train, validation) if train.y.dim() == 2 else None
 
     @cached_property
-    def simple(self) -> KernelClassifier | None:
+    def simple_classifier(self) -> KernelClassifier | None:
         """A simple classifier fitted to training examples; None unless the targets are classes."""
         return fit_simple_classifier(self.train, self.model.seed) if self.classifies else None
 

@@ -22,7 +22,7 @@ from pellucid.doctor.held_out import outputs_for, read_examples
 from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
 from pellucid.doctor.intervention import MIN_GAIN, Intervention, effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
-from pellucid.doctor.prepared import input_changes
+from pellucid.doctor.preprocessing import input_changes
 from pellucid.doctor.suspects import replaced_parts
 from pellucid.doctor.trials import has_score
 from pellucid.errors import PellucidError

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.near import IncrementalNetwork
+from pellucid.explain.incremental import IncrementalNetwork
 from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params

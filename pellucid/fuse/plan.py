@@ -20,10 +20,10 @@ from pellucid.fuse.combinators import FusedResidual, FusedSequential
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, as_dense_layer
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
-from pellucid.fuse.leaves import FusedConcat, FusedConv2d, FusedDense, FusedPadChannels
 from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.memory import has_new_dx, has_new_output, owns_parameters, reorder_layers
 from pellucid.fuse.recompute import NormActConv
+from pellucid.fuse.single_layers import FusedConcat, FusedConv2d, FusedDense, FusedPadChannels
 from pellucid.fuse.start import EntranceLayer, FrozenEntrance
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d

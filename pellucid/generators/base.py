@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import leaves
 from pellucid.objective import BatchEvaluation, Objective, merge_turns, seeded
-from pellucid.rules.simple import own
+from pellucid.rules.without_weights import own
 from pellucid.settings.checks import check_choice, check_whole
 from pellucid.sweep import backward
 

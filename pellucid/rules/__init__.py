@@ -22,8 +22,8 @@ from pellucid.rules.operators import AsWeighted, Attend, FixedScale, Product, Sh
 from pellucid.rules.origins import Origin, Origins, Use, UseRule
 from pellucid.rules.outputs import OutputRule, Outputs
 from pellucid.rules.relevance import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, Zero, ZPlus
-from pellucid.rules.simple import Deconv, First, Guided, Norm, Pass, own
 from pellucid.rules.table import Table, composite
+from pellucid.rules.without_weights import Deconv, First, Guided, Norm, Pass, own
 from pellucid.sweep import Rule, Rules, gradient
 
 __all__ = [

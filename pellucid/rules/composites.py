@@ -23,8 +23,8 @@ from pellucid.operators import (
 from pellucid.rules.entrance import Entrance, at_entrance
 from pellucid.rules.operators import AsWeighted, Attend, FixedScale, Product, Share, Taylor
 from pellucid.rules.relevance import AlphaBeta, Bound, Epsilon, Flat, Gamma, ZBox, ZPlus
-from pellucid.rules.simple import Deconv, First, Guided, Norm, Pass
 from pellucid.rules.table import Table, TableRow, composite
+from pellucid.rules.without_weights import Deconv, First, Guided, Norm, Pass
 from pellucid.sweep import Rule, Rules
 
 NORM_OPERATORS = (NormalizeChannels, NormalizeGroups, NormalizeLast)  # norms whose scale and shift are inputs

@@ -8,7 +8,7 @@ from typing import Any, cast
 from pellucid.combine.base import walk
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Trait
-from pellucid.rules.simple import own
+from pellucid.rules.without_weights import own
 from pellucid.sweep import Rule
 
 # The layers that a row matches: a type, a trait, a pattern of paths ("features.*.conv1"), a predicate, or a tuple of

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pellucid.combine import Fork, Sequential
 from pellucid.command.out import plain
-from pellucid.fuse.leaves import FusedDense
+from pellucid.fuse.single_layers import FusedDense
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.model import Model
 from pellucid.shipped_files import pretrained_file

@@ -13,7 +13,7 @@ from pellucid.doctor import Diagnosis, case_of
 from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.intervention import Intervention
 from pellucid.doctor.paired import PairedTrainings
-from pellucid.doctor.prepared import input_changes
+from pellucid.doctor.preprocessing import input_changes
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Mode

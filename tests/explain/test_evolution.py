@@ -7,7 +7,7 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
-from pellucid.explain.look_page import evolution_figure, means_figure
+from pellucid.explain.page import evolution_figure, means_figure
 from pellucid.explain.top_patches import epoch_weights, evolution
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, ReLU
 from pellucid.model import Model

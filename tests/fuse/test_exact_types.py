@@ -12,8 +12,8 @@ from torch import Tensor
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.combine.base import Combinator, map_layers
 from pellucid.errors import PellucidError
+from pellucid.explain.incremental import IncrementalNetwork
 from pellucid.explain.lrp import lrp
-from pellucid.explain.near import IncrementalNetwork
 from pellucid.explain.receptive_field import marking_rules
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.inference import inference

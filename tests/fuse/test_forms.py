@@ -7,9 +7,9 @@ from torch import Tensor
 from pellucid.combine import Combinator, Sequential
 from pellucid.fuse.activations import FusedActivation, FusedSmoothActivation
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
-from pellucid.fuse.leaves import FusedConv2d, FusedDense, FusedPadChannels
 from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.plan import fuse
+from pellucid.fuse.single_layers import FusedConv2d, FusedDense, FusedPadChannels
 from pellucid.layers import (
     GELU,
     Conv2d,

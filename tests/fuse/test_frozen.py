@@ -10,7 +10,7 @@ from pellucid.fuse import freeze, fuse
 from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
 from pellucid.fuse.inference import inference
-from pellucid.fuse.leaves import FusedConv2d
+from pellucid.fuse.single_layers import FusedConv2d
 from pellucid.fuse.start import EntranceLayer, FrozenEntrance
 from pellucid.layers import (
     Add,

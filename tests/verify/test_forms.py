@@ -17,9 +17,9 @@ from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.combinators import FusedResidual
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
 from pellucid.fuse.inference.runs import Affine, Convolution
-from pellucid.fuse.leaves import FusedConv2d, FusedDense
 from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.recompute import NormActConv
+from pellucid.fuse.single_layers import FusedConv2d, FusedDense
 from pellucid.layers import (
     Add,
     BatchNorm,

@@ -5,7 +5,7 @@ import torch
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.simple import fit_simple_classifier
+from pellucid.doctor.simple_classifier import fit_simple_classifier
 from pellucid.metrics.functions import confusion_matrix
 
 MIN_EXAMPLES = 200  # in the training data, and in the validation data
@@ -26,7 +26,7 @@ def look(case: Case) -> list[Finding]:
     Similar classes are confused in both data sets (Northcutt, Jiang and Chuang 2021), wrongly labelled classes only in
     the training data. Unlike in the paper, the validation labels are trusted.
     """
-    train = case.simple
+    train = case.simple_classifier
     if train is None or case.validation is None:
         return []
     classifier = fit_simple_classifier(case.validation, case.model.seed, train.classes)

@@ -38,11 +38,11 @@ def look(case: Case) -> list[Finding]:
     """Compare labels with the most confident predictions of classifiers that were not trained on them.
 
     A classifier's own errors mostly have a low confidence, so labels that differ from confident predictions are wrong
-    (Northcutt, Jiang and Chuang 2021, "Confident learning"). The first classifier is `Case.simple`. If its predictions
-    differ from too many labels, the second is a small network that is trained on the other half of the examples. Each
-    fraction of differing labels is an upper bound of the noise, so the lower one is reported.
+    (Northcutt, Jiang and Chuang 2021, "Confident learning"). The first classifier is `Case.simple_classifier`. If
+    its predictions differ from too many labels, the second is a small network that is trained on the other half of the
+    examples. Each fraction of differing labels is an upper bound of the noise, so the lower one is reported.
     """
-    simple = case.simple
+    simple = case.simple_classifier
     if simple is None or len(simple.y) < MIN_EXAMPLES:
         return []
     disagreements = [_disagreements(simple.indices, simple.leave_one_out_scores, simple.y)]

@@ -14,7 +14,7 @@ from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import SCALE_CHANGES, subsample, traits, undoing_changes
 from pellucid.doctor.passes import activity, normalized_moments
 from pellucid.doctor.predictions import significantly_better
-from pellucid.doctor.simple import count_correct
+from pellucid.doctor.simple_classifier import count_correct
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
 from pellucid.metrics import classes_of
@@ -181,7 +181,7 @@ def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]]
     """Return the name and the predict function of the classifier to use; None if none is accurate enough.
 
     The classifier is the trained model if it classifies training examples correctly or `path` is "train"; otherwise it
-    is `Case.simple`.
+    is `Case.simple_classifier`.
     """
     if not case.classifies:
         return None
@@ -190,7 +190,7 @@ def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]]
         counts = count_correct(predictions.classes, predictions.part.y)
         if path == "train" or counts.accuracy > counts.chance + MIN_ABOVE_CHANCE:
             return "the model", lambda x: _predicted_classes(case, x)
-    simple = case.simple
+    simple = case.simple_classifier
     if (
         path == "train"
         or simple is None

@@ -10,7 +10,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.predictions import Predictions
 from pellucid.doctor.remedies import with_validation
-from pellucid.doctor.simple import balanced_indices, count_correct
+from pellucid.doctor.simple_classifier import balanced_indices, count_correct
 from pellucid.metrics.functions import confusion_matrix
 
 MIN_SHIFTED_FRACTION = 0.5  # fraction of a class's validation examples that are predicted as one other class
@@ -81,7 +81,7 @@ def _both_confusions(case: Case) -> Iterator[_Confusions]:
     train, validation = case.class_predictions or (None, None)
     if train is not None and validation is not None:
         yield _confusions("the model", (train.part.y, train.classes), (validation.part.y, validation.classes))
-    classifier, validation_part = case.simple, case.validation
+    classifier, validation_part = case.simple_classifier, case.validation
     if classifier is not None and len(
         indices := balanced_indices(validation_part.y, case.model.seed, classifier.classes)
     ):

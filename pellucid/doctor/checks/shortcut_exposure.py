@@ -9,7 +9,7 @@ from pellucid.data.dataset import float_images
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import traits
-from pellucid.doctor.simple import fit_simple_classifier
+from pellucid.doctor.simple_classifier import fit_simple_classifier
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 

@@ -6,7 +6,7 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.remedies import with_validation
-from pellucid.doctor.simple import CorrectCount, KernelClassifier, count_correct, fit_simple_classifier
+from pellucid.doctor.simple_classifier import CorrectCount, KernelClassifier, count_correct, fit_simple_classifier
 
 MAX_CHANCE = 3.0  # standard deviations above chance; on random labels, 999 of 1000 accuracies are lower
 MIN_CERTAIN = 5.0  # standard deviations above chance; a higher accuracy is certainly not due to chance
@@ -22,7 +22,7 @@ def look(case: Case) -> list[Finding]:
 
     One classifier is fitted to training data, one to validation data.
     """
-    train_classifier = _large_enough(case.simple)
+    train_classifier = _large_enough(case.simple_classifier)
     if train_classifier is None:
         return []
     # The second classifier is fitted to the same classes, because other classes may be easier to distinguish.

@@ -46,7 +46,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _class_evidence(case: Case) -> Evidence | None:
-    classifier = case.simple
+    classifier = case.simple_classifier
     if (
         classifier is None
         or len(classifier.y) < MIN_EXAMPLES

@@ -130,11 +130,12 @@ def augment_suspects(case: Case) -> Iterator[Suspect]:
 
 def _mirrored_images_differ(case: Case, augmentation: Augment) -> bool:
     """Return whether a simple classifier fitted to unchanged images has a low accuracy on mirrored images."""
-    if case.simple is None or case.train.x.dim() != 4:
+    classifier = case.simple_classifier
+    if classifier is None or case.train.x.dim() != 4:
         return False
-    plain_count, x, y = case.simple.leave_one_out, case.train.x[case.simple.indices], case.simple.y
+    plain_count, x, y = classifier.leave_one_out, case.train.x[classifier.indices], classifier.y
     axes = [axis for axis, is_mirrored in ((3, augmentation.flip), (2, augmentation.vertical_flip)) if is_mirrored]
-    mirrored_accuracy = min(float((case.simple.predict(x.flip(axis)) == y).float().mean()) for axis in axes)
+    mirrored_accuracy = min(float((classifier.predict(x.flip(axis)) == y).float().mean()) for axis in axes)
     limit = plain_count.chance + MAX_MIRRORED * (plain_count.accuracy - plain_count.chance)
     return plain_count.accuracy > plain_count.chance + MIN_ABOVE_CHANCE and mirrored_accuracy < limit
 

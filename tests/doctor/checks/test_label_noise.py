@@ -41,6 +41,6 @@ def test_labels_of_overlapping_classes_have_no_finding() -> None:
     y = torch.arange(1000) % 2
     x = torch.randn(1000, 3, generator=rng) + 0.5 * (2.0 * y[:, None] - 1) * torch.tensor([1.0, 0.0, 0.0])
     case = case_of(Model(mlp(sizes=(3, 2)), input_shape=(3,)), x, y)
-    assert case.simple is not None
-    assert case.simple.leave_one_out.accuracy < 0.75
+    assert case.simple_classifier is not None
+    assert case.simple_classifier.leave_one_out.accuracy < 0.75
     assert not CHECK.look(case)

@@ -9,7 +9,7 @@ from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.shuffled_labels import CHECK
-from pellucid.doctor.simple import count_correct, fit_simple_classifier
+from pellucid.doctor.simple_classifier import count_correct, fit_simple_classifier
 from pellucid.layers import Dense
 from tests.doctor.small_cases import corners, make_model
 
@@ -134,8 +134,8 @@ def test_few_examples_of_other_classes_have_no_finding() -> None:
     y = with_shuffled_labels(y)
     indices = torch.cat([(y == 0).nonzero()[:140, 0], (y != 0).nonzero()[:20, 0]])
     case = case_of(make_model(), x[indices], y[indices], validation=shuffled_corners(200, seed=1))
-    assert case.simple is not None
-    assert case.simple.leave_one_out.deviations_above_chance < 3
+    assert case.simple_classifier is not None
+    assert case.simple_classifier.leave_one_out.deviations_above_chance < 3
     assert CHECK.look(case) == []
 
 
@@ -147,8 +147,8 @@ def test_an_offset_of_labels_in_an_ordered_list_is_found() -> None:
     order[shuffled_indices] = shuffled_indices[torch.randperm(300, generator=rng)]
     x, y = x[order], y[order]
     case = case_of(make_model(), x, y.roll(1), validation=(x[:200], y[:200].roll(1)))
-    assert case.simple is not None
-    assert case.simple.leave_one_out.deviations_above_chance > 3
+    assert case.simple_classifier is not None
+    assert case.simple_classifier.leave_one_out.deviations_above_chance > 3
     findings = CHECK.look(case)
     assert [finding.path for finding in findings] == ["train", "validation"]
     assert {finding.evidence["labels_moved_by"] for finding in findings} == {-1}

@@ -65,9 +65,9 @@ def case_of_many_classes(n_classes: int = 100, n_each: int = 30) -> Case:
 
 def test_network_and_simple_classifier_are_compared_on_the_same_classes() -> None:
     case = case_of_many_classes()
-    assert case.simple is not None
+    assert case.simple_classifier is not None
     accuracy = case.model.evaluate(case.train.x, case.train.y)["accuracy"]
-    assert case.simple.leave_one_out.accuracy > accuracy + 0.1  # `simple` distinguishes 20 classes, not 100
+    assert case.simple_classifier.leave_one_out.accuracy > accuracy + 0.1  # it distinguishes 20 classes
     assert not CHECK.look(case)
     assert "underfitting" not in diagnose(case).names
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
-from pellucid.explain.near import IncrementalNetwork
+from pellucid.explain.incremental import IncrementalNetwork
 from pellucid.layers import (
     GELU,
     AvgPool2d,

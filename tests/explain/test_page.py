@@ -12,8 +12,8 @@ from pellucid.combine import Graph, Sequential
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.explain import TopPatches
-from pellucid.explain.look import activation_path, page_contents
-from pellucid.explain.look_page import patch_sheet, patch_tiles, write_page
+from pellucid.explain.page import patch_sheet, patch_tiles, write_page
+from pellucid.explain.page_contents import activation_path, page_contents
 from pellucid.explain.retrained import retrain_variants
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model

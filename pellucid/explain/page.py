@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from pellucid.explain.ablation import AblationRow
-from pellucid.explain.look import LayerContents, OccludedImage, PageContents
+from pellucid.explain.page_contents import LayerContents, OccludedImage, PageContents
 from pellucid.explain.retrained import RetrainingRow
 from pellucid.explain.top_patches import Evolution, TopPatches
 from pellucid.files import make_folder, write_atomically

@@ -15,7 +15,7 @@ from pellucid.doctor.trials import TrialsVerdict, establish
 from pellucid.training.viewed import OtherObjectiveError
 
 FAILURE_SIGNS = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
-MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are direct, no trials are made
+MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are faults, no trials are made
 UNTRAINED_NOTE = "the weights are those before the first step, so the model is examined as not trained yet"
 
 
@@ -32,11 +32,11 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     tries = Attempts(case)
     symptoms_found = [finding for finding in findings if not finding.is_cause and finding.check not in cause_by_check]
     unproven = [finding for finding in symptoms_found if finding.remedy is not None]
-    is_broken = any(finding.direct and finding.check in MEASURED_FAILURES for finding in findings)
+    is_broken = any(finding.is_fault and finding.check in MEASURED_FAILURES for finding in findings)
     is_explained = bool(set(cause_by_check) & FAILURE_SIGNS)
     verdict = TrialsVerdict(False) if is_broken else establish(case, unproven, tries, is_explained)
     skip_reasons |= verdict.untried
-    own_trial_checks = set() if verdict.failed else {check.name for check in made_checks if check.own_trial}
+    own_trial_checks = set() if verdict.failed else {check.name for check in made_checks if check.runs_trial}
     if reason := too_few_steps(trial_steps(case)):
         skip_reasons |= {finding.check: reason for finding in findings if finding.check in own_trial_checks}
         own_trial_checks = set()
@@ -94,11 +94,13 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
     made_checks: list[Check[C]] = []
     skip_reasons: dict[str, str] = {}
     for check in checks:
-        if reason := check.cannot_ask(case):
+        if reason := check.skip_reason(case):
             skip_reasons[check.name] = reason
             continue
         try:
-            findings += (replace(finding, direct=finding.direct or check.direct) for finding in check.look(case))
+            findings += (
+                replace(finding, is_fault=finding.is_fault or check.finds_faults) for finding in check.find(case)
+            )
         except UnansweredError as error:
             skip_reasons[check.name] = str(error)
             continue
@@ -121,7 +123,7 @@ def _with_established_causes(
     cause_names = {cause.check for cause in causes}
     other_findings = [finding for finding in findings if finding.check not in cause_names]
     checked_findings = [
-        replace(finding, proven=finding.proven or finding.check in own_trial_checks) for finding in other_findings
+        replace(finding, proven=finding.proven or finding.check in trial_checks) for finding in other_findings
     ]
     return [*causes, *([] if verdict.other_finding is None else [verdict.other_finding]), *checked_findings]
 
@@ -138,19 +140,19 @@ def _consequences(
     the training succeed, the learning rate is not at fault.
     """
     other_finding = (
-        verdict.other_finding if verdict.other_finding is not None and verdict.other_finding.direct else None
+        verdict.other_finding if verdict.other_finding is not None and verdict.other_finding.is_fault else None
     )
     if verdict.baseline_case is None or not (other_finding or verdict.causes):
         return {}
     symptoms = _symptoms(findings, checks)
     is_found_at_baseline = {
-        check.name: _finds(check, verdict.baseline_case) for check in symptoms if not check.own_trial
+        check.name: _finds(check, verdict.baseline_case) for check in symptoms if not check.runs_trial
     }
     if other_finding is not None:
         return {
-            check.name: (other_finding.check, not check.own_trial)
+            check.name: (other_finding.check, not check.runs_trial)
             for check in symptoms
-            if check.own_trial or is_found_at_baseline[check.name] is False
+            if check.runs_trial or is_found_at_baseline[check.name] is False
         }
     consequences: dict[str, tuple[str, bool]] = {}
     for cause in verdict.causes:
@@ -158,9 +160,9 @@ def _consequences(
         if mended_case is None:
             continue
         for check in symptoms:
-            is_found_without_cause = None if check.own_trial else _finds(check, mended_case)
+            is_found_without_cause = None if check.runs_trial else _finds(check, mended_case)
             is_measured = is_found_without_cause is False and bool(is_found_at_baseline[check.name])
-            is_likely = cause.mends if check.own_trial else is_complete and not is_found_without_cause
+            is_likely = cause.mends if check.runs_trial else is_complete and not is_found_without_cause
             _, is_known = consequences.get(check.name, ("", False))
             if (is_measured and not is_known) or (is_likely and check.name not in consequences):
                 consequences[check.name] = (cause.finding.check, is_measured)
@@ -176,7 +178,7 @@ def _symptoms(findings: Sequence[Finding], checks: Sequence[Check]) -> list[Chec
 def _finds(check: Check, case: Case) -> bool | None:
     """Return whether a check has findings for a case; None if the check cannot be made."""
     try:
-        return None if check.cannot_ask(case) else bool(check.look(case))
+        return None if check.skip_reason(case) else bool(check.find(case))
     except UnansweredError:
         return None
 

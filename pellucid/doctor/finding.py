@@ -30,7 +30,7 @@ class Finding:
     check: the name of the check, or of the suspect that a trial has established. path: the layer or tensor
     (`features.conv2`, `conv1.weight`), or "train", "validation" or "training" if no layer is meant. evidence: the
     measurements, by name. cause: the cause, "" for symptoms. fix: what the user should do, in the imperative, "" for
-    symptoms. remedy: the fix as a change that can be tried. direct: whether the measurement is itself a fault, and
+    symptoms. remedy: the fix as a change that can be tried. is_fault: whether the measurement is itself a fault, and
     therefore a likely cause; otherwise it is a symptom until a trial establishes it as a cause. proven: whether a trial
     in this examination has established it as a cause.
     """
@@ -41,13 +41,13 @@ class Finding:
     cause: str = ""
     fix: str = ""
     remedy: Remedy | None = field(default=None, repr=False)
-    direct: bool = False
+    is_fault: bool = False
     proven: bool = False
 
     @property
     def is_cause(self) -> bool:
         """Whether it is a cause or a likely cause."""
-        return self.direct or self.proven
+        return self.is_fault or self.proven
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as JSON values."""
@@ -66,22 +66,22 @@ class Finding:
 class Check(Generic[C]):
     """One check of a case.
 
-    name: its name in reports, such as `dead-units`. look: returns its findings for a case. explains: the names of
+    name: its name in reports, such as `dead-units`. find: returns its findings for a case. explains: the names of
     checks whose findings may follow from this check's causes. examples, validation_examples: the minimum numbers of
-    training and validation examples. trained: whether it needs a trained model. direct: whether the measurements of
-    all of its findings are themselves faults, see `Finding`. own_trial: whether the check makes its own trial.
+    training and validation examples. trained: whether it needs a trained model. finds_faults: whether all of its
+    findings are faults, see `Finding.is_fault`. runs_trial: whether the check makes its own trial.
     """
 
     name: str
-    look: Callable[[C], Sequence[Finding]]
+    find: Callable[[C], Sequence[Finding]]
     explains: tuple[str, ...] = ()
     examples: int = 0
     validation_examples: int = 0
     trained: bool = False
-    direct: bool = False
-    own_trial: bool = False
+    finds_faults: bool = False
+    runs_trial: bool = False
 
-    def cannot_ask(self, case: Any) -> str:
+    def skip_reason(self, case: Any) -> str:
         """Return why the check cannot be made for a case, such as too few examples; "" if it can."""
         validation = 0 if case.validation is None else len(case.validation)
         if len(case.train) < self.examples:

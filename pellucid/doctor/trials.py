@@ -69,8 +69,8 @@ class TrialsVerdict:
 def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_explained: bool = False) -> TrialsVerdict:
     """Try the suspects of a case if its training fails, and return the causes.
 
-    findings: findings whose remedies are tried too. attempts: runs the trials. is_explained: whether a direct finding
-    may already explain the failure.
+    findings: findings whose remedies are tried too. attempts: runs the trials. is_explained: whether a fault that
+    was measured may already explain the failure.
 
     A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
     does not fail, or if the failure is explained, only unusual suspects are tried. The cause is the suspect whose
@@ -244,7 +244,7 @@ def _finding_of_other_weights(case: Case, attempts: Attempts, current_score: flo
             "in random order the same training does well, and the model prefers some classes, as it does if examples "
             "come class after class",
             "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
-            direct=True,
+            is_fault=True,
         )  # fmt: skip
     if not attempts.is_complete:
         return None  # the fault may occur after the rehearsed steps

@@ -31,13 +31,13 @@ def validation_digits() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_class_partly_labelled_as_another_is_found() -> None:
-    (finding,) = confused_labels.CHECK.look(case_of_confused_labels(torch.tensor([0, 1, 2, 3, 9, 5, 6, 7, 8, 9])))
+    (finding,) = confused_labels.CHECK.find(case_of_confused_labels(torch.tensor([0, 1, 2, 3, 9, 5, 6, 7, 8, 9])))
     assert finding.evidence["which"] == "4 labelled 9"
-    assert not confused_labels.CHECK.look(case_of_confused_labels(torch.arange(10)))
+    assert not confused_labels.CHECK.find(case_of_confused_labels(torch.arange(10)))
 
 
 def test_merged_data_with_other_class_indices_are_found() -> None:
-    (finding,) = confused_labels.CHECK.look(case_of_confused_labels(torch.arange(10).roll(1)))
+    (finding,) = confused_labels.CHECK.find(case_of_confused_labels(torch.arange(10).roll(1)))
     assert finding.evidence["classes_with_another_one's_examples"] == 10
     assert "merged" in finding.cause
 
@@ -47,7 +47,7 @@ def test_wrong_labels_at_random_are_not_confused_classes() -> None:
     y = DATA.train.y[:900]
     y = torch.where(torch.rand(900, generator=rng) < 0.2, torch.randint(0, 10, (900,), generator=rng), y)
     case = case_of(Model(make_net(), input_shape=(1, 8, 8)), DATA.train.x[:900], y, validation=validation_digits())
-    assert not confused_labels.CHECK.look(case)
+    assert not confused_labels.CHECK.find(case)
 
 
 def with_brightness(x: torch.Tensor, brightness: torch.Tensor) -> torch.Tensor:
@@ -68,9 +68,9 @@ def case_of_brightness(by_class: bool) -> Case:
 
 
 def test_brightness_that_depends_on_the_class_is_found() -> None:
-    (finding,) = shortcut_exposure.CHECK.look(case_of_brightness(by_class=True))
+    (finding,) = shortcut_exposure.CHECK.find(case_of_brightness(by_class=True))
     assert float(finding.evidence["answers_that_follow_another_picture's_exposure"]) > 0.5
-    assert not shortcut_exposure.CHECK.look(case_of_brightness(by_class=False))
+    assert not shortcut_exposure.CHECK.find(case_of_brightness(by_class=False))
 
 
 def case_of_standardised_pixels(min_std: float) -> Case:
@@ -87,10 +87,10 @@ def case_of_standardised_pixels(min_std: float) -> Case:
 
 @pytest.mark.slow
 def test_pixels_divided_by_a_tiny_deviation_are_found() -> None:
-    (finding,) = tiny_deviation.CHECK.look(case_of_standardised_pixels(1e-7))
+    (finding,) = tiny_deviation.CHECK.find(case_of_standardised_pixels(1e-7))
     assert float(finding.evidence["validation_examples_with_such_values"]) >= 5
     assert "preprocessing-mismatch" not in diagnose(case_of_standardised_pixels(1e-7)).causes
-    assert not tiny_deviation.CHECK.look(case_of_standardised_pixels(0.05))
+    assert not tiny_deviation.CHECK.find(case_of_standardised_pixels(0.05))
 
 
 def case_of_scenes(split: bool) -> Case:
@@ -106,9 +106,9 @@ def case_of_scenes(split: bool) -> Case:
 
 
 def test_views_of_one_scene_in_both_parts_are_found() -> None:
-    (finding,) = leakage.CHECK.look(case_of_scenes(split=False))
+    (finding,) = leakage.CHECK.find(case_of_scenes(split=False))
     assert float(finding.evidence["share_that_is_far_nearer_to_one_than_to_most"]) > 0.9
-    assert not leakage.CHECK.look(case_of_scenes(split=True))
+    assert not leakage.CHECK.find(case_of_scenes(split=True))
 
 
 def test_mirroring_is_unusual_if_mirrored_images_are_not_recognized() -> None:

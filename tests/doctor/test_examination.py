@@ -21,11 +21,11 @@ from tests.doctor.small_cases import conv_net, corners, make_case, make_model
 
 
 def check_that_finds(
-    name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None, direct: bool = False
+    name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None, finds_faults: bool = False
 ) -> Check:
-    """Return a check with the same findings for every case; it is direct if `direct`, or if it explains others."""
+    """Return a check with the same findings for every case; faults if `finds_faults`, or if it explains others."""
     findings = [Finding(name, path, {"number": 0.5}, f"{name} is so", f"mend {name}", remedy) for path in paths]
-    return Check(name, lambda case: findings, tuple(explains), direct=direct or bool(explains))
+    return Check(name, lambda case: findings, tuple(explains), finds_faults=finds_faults or bool(explains))
 
 
 def test_diagnosis_without_findings_is_healthy() -> None:
@@ -103,7 +103,7 @@ def test_only_remedies_of_causes_are_tried_and_shared_ones_once() -> None:
     fake_checks = [
         check_that_finds("cause", "relu1", "relu2", explains=("symptom",), remedy=remedy("slower")),
         check_that_finds("symptom", "dense", remedy=remedy("never")),
-        check_that_finds("helpless", "train", direct=True),
+        check_that_finds("helpless", "train", finds_faults=True),
     ]
     assert diagnose(make_case(), checks=fake_checks).attempts == {}
     diagnosis = diagnose(make_case(), attempts=True, checks=fake_checks)

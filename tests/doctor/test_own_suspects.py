@@ -37,21 +37,21 @@ def regression_case(loss: Any, epochs: int = 10, shift: float = 0.0, scale: floa
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_layer_that_mixes_examples_is_found(axis: int) -> None:
     case = trained_case(net_with_layers(SoftmaxOver(axis)), epochs=1)
-    findings = mixed_examples.CHECK.look(case)
+    findings = mixed_examples.CHECK.find(case)
     assert [finding.evidence["layer"] for finding in findings] == ["SoftmaxOver"] * (axis == 0)
 
 
 @pytest.mark.parametrize("straight", [False, True])
 def test_a_layer_with_a_gradient_of_0_is_found(straight: bool) -> None:
     case = trained_case(net_with_layers(Rounded(straight)), epochs=1)
-    findings = cut_gradient.CHECK.look(case)
+    findings = cut_gradient.CHECK.find(case)
     if straight:
         assert findings == []
         return
     (finding,) = findings
     assert finding.evidence["layers_that_never_learn"] == 1
     assert finding.remedy is not None
-    assert not cut_gradient.CHECK.look(finding.remedy.apply(case))
+    assert not cut_gradient.CHECK.find(finding.remedy.apply(case))
 
 
 def test_dead_units_do_not_cut_a_gradient() -> None:
@@ -61,7 +61,7 @@ def test_dead_units_do_not_cut_a_gradient() -> None:
         return model
 
     x, y, _ = split_digits()
-    assert not cut_gradient.CHECK.look(case_of(begin(), x, y, begin=begin))
+    assert not cut_gradient.CHECK.find(case_of(begin(), x, y, begin=begin))
 
 
 @pytest.mark.parametrize("scaled", [False, True])

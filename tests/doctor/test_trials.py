@@ -113,7 +113,7 @@ def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict
     check_by_name = {check.name: check for check in CHECKS}
     for index in diagnosis.gone:  # the findings that the trial without the cause removes
         assert diagnosis.attempts[0].mended_case is not None
-        assert not check_by_name[diagnosis.findings[index].check].look(diagnosis.attempts[0].mended_case)
+        assert not check_by_name[diagnosis.findings[index].check].find(diagnosis.attempts[0].mended_case)
     if 0 in diagnosis.attempts:  # a preprocessing mismatch may be found without a trial
         before, after = diagnosis.attempts[0].score
         assert diagnosis.findings[0].evidence["score_as_set"] == before

@@ -35,7 +35,7 @@ HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch has at least the we
 MIN_LOSS_DIFFERENCE = 0.05  # of these two losses, needed because the ratio of losses near 0 is unreliable
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Count the values per channel in a batch, and compare the moments of normalized outputs with 0 and 1."""
     norms = {path: layer for path, layer in walk(case.model.net) if isinstance(layer, BatchNorm)}
     norms = {path: layer for path, layer in norms.items() if path in case.activity}
@@ -153,7 +153,7 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
     else:
         cause = "the running statistics do not match the data: the momentum is too small or too large"
         fix = "use a momentum of 0.1 and larger batches, or a lower learning rate at the end of a longer training"
-    return [Finding(NAME, path, evidence, cause, fix, remedy, direct=last_batch_only)]
+    return [Finding(NAME, path, evidence, cause, fix, remedy, is_fault=last_batch_only)]
 
 
 def _shift_and_spread(model: BaseModel, outputs: Activity) -> tuple[float, float]:
@@ -187,4 +187,4 @@ def _with_unfrozen_norms(case: Case) -> Case:
 
 
 NAME = "batch-norm"
-CHECK = Check(NAME, look, explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions"))
+CHECK = Check(NAME, find, explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions"))

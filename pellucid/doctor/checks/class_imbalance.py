@@ -12,7 +12,7 @@ MIN_RATIO = 10.0  # of class sizes; from this ratio on, accuracies are lower (Bu
 MAX_PROBABILITY = 1e-3  # that a class is missing or as small as measured by chance
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Count the labels of each class in the training and validation data."""
     y = case.train.y
     if not case.classifies or int(y.min()) < 0:
@@ -115,4 +115,4 @@ def _first_class_name(case: Case, mask: Tensor) -> str:
 
 
 NAME = "class-imbalance"
-CHECK = Check(NAME, look, explains=("collapsed-predictions", "overfitting", "miscalibration"), direct=True)
+CHECK = Check(NAME, find, explains=("collapsed-predictions", "overfitting", "miscalibration"), finds_faults=True)

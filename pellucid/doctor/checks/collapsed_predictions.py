@@ -13,7 +13,7 @@ MAX_RATIO = 1 / 3  # number of predicted classes divided by the number of classe
 MIN_EXAMPLES = 20
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the numbers of classes among predictions and labels, in samples of the training and validation data."""
     for path, predictions in zip(("train", "validation"), case.class_predictions or (), strict=False):
         if predictions is not None and (finding := _collapse_finding(case, path, predictions)) is not None:
@@ -44,7 +44,7 @@ def _collapse_finding(case: Case, path: str, predictions: Predictions) -> Findin
         return Finding(NAME, path, evidence)
     cause = f"the weight of {zero_layer} is 0, so its outputs are the same for every input"
     fix = f"load or reinitialize the weight of {zero_layer}, and find out what set it to 0"
-    return Finding(NAME, path, evidence, cause, fix, direct=True)
+    return Finding(NAME, path, evidence, cause, fix, is_fault=True)
 
 
 def _n_covering_classes(y: Tensor) -> int:
@@ -55,6 +55,6 @@ def _n_covering_classes(y: Tensor) -> int:
 
 NAME = "collapsed-predictions"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, trained=True,
+    NAME, find, examples=MIN_EXAMPLES, trained=True,
     explains=("underfitting", "miscalibration", "useless-maps"),
 )  # fmt: skip

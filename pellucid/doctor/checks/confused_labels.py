@@ -20,7 +20,7 @@ MAX_OTHER_EXCESS = 0.1
 MAX_SHOWN = 6  # pairs
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Fit a simple classifier to the validation data, and compare its confusion matrices on both data sets.
 
     Similar classes are confused in both data sets (Northcutt, Jiang and Chuang 2021), wrongly labelled classes only in
@@ -70,6 +70,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "confused-labels"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, direct=True,
+    NAME, find, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, finds_faults=True,
     explains=("label-noise", "miscalibration"),
 )  # fmt: skip

@@ -16,7 +16,7 @@ MIN_EXAMPLES = 100  # for the check of constant features
 MIN_VALUES = 8  # features of an input; with fewer, equal inputs are frequent in correct data too
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Measure the range of each feature and of each example, over all training and validation examples."""
     parts = [("train", case.train), *([] if case.validation is None else [("validation", case.validation)])]
     findings = [
@@ -59,7 +59,7 @@ def _constant_finding(path: str, x: Tensor) -> Finding | None:
 
 NAME = "constant-inputs"
 CHECK = Check(
-    NAME, look, examples=2, direct=True,
+    NAME, find, examples=2, finds_faults=True,
     explains=("duplicated-inputs", "shuffled-labels", "label-noise", "shortcut-pixels", "preprocessing-mismatch",
               "unnormalised-inputs", "leakage", "collapsed-predictions", "underfitting", "shifted-labels",
               "vanishing-gradients", "dead-units", "useless-maps", "duplicate-maps", "update-ratio",

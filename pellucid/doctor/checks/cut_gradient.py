@@ -33,7 +33,7 @@ class StraightThrough(Layer):
         return dy, {}
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Run a batch forward and backward before the first step, and look for layers with dx = 0 although dy is not 0."""
     net, model = case.model.net, case.initial
     user_layers = {path: layer for path, layer in leaves(net) if is_user_defined(layer)}
@@ -81,7 +81,7 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "cut-gradient"
 CHECK = Check(
-    NAME, look, direct=True,
+    NAME, find, finds_faults=True,
     explains=("vanishing-gradients", "update-ratio", "learning-rate-too-low", "learning-rate-too-high",
               "dead-units", "useless-maps", "collapsed-predictions", "underfitting", "overfitting",
               "miscalibration"),

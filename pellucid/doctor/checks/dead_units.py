@@ -12,7 +12,7 @@ MAX_DEAD = 0.4
 UPPER_LIMIT = 6.0  # of ReLU6; the gradient is 0 above it too
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Count dead units of ReLU and ReLU6 layers over a sample.
 
     LeakyReLU, ELU and GELU units cannot die, because their gradient is not 0 for negative inputs.
@@ -44,4 +44,4 @@ def _count_dead(outputs: Activity) -> int:
 
 
 NAME = "dead-units"
-CHECK = Check(NAME, look)
+CHECK = Check(NAME, find)

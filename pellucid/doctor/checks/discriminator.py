@@ -20,7 +20,7 @@ MIN_LOSS_RATIO = 0.75
 LOSS_COLUMNS = ("train_discriminator_loss", "train_generator_loss")
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Examine the losses of a generator and its discriminator over the epochs."""
     loss = getattr(case.model.objective, "loss", "")  # the name of a GAN's loss
     if isinstance(loss, str) and loss not in ("", "non_saturating"):
@@ -67,4 +67,4 @@ def dominance_evidence(discriminator_losses: Sequence[float], generator_losses: 
 
 
 NAME = "discriminator"
-CHECK = Check(NAME, look, direct=True, explains=("vanishing-generator", "collapsed-samples", "checkerboard"))
+CHECK = Check(NAME, find, finds_faults=True, explains=("vanishing-generator", "collapsed-samples", "checkerboard"))

@@ -14,7 +14,7 @@ MAX_ROUNDING_ERROR = 1e-4  # relative to the outputs; a different order of summa
 
 
 @torch.random.fork_rng(devices=[])  # these draws must not change later ones
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Run a batch twice, and find the first layer whose outputs differ although its inputs are equal."""
     images = case.sample.x[:MAX_INPUTS]
     inputs = case.model.scaled(images)
@@ -47,4 +47,4 @@ def look(case: Case) -> list[Finding]:
 
 
 NAME = "dropout-at-inference"
-CHECK = Check(NAME, look, explains=("miscalibration", "overfitting", "underfitting"), direct=True)
+CHECK = Check(NAME, find, explains=("miscalibration", "overfitting", "underfitting"), finds_faults=True)

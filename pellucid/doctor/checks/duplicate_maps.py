@@ -10,7 +10,7 @@ MAX_COPIES = 0.25  # of a layer's units; single pairs occur by chance
 MIN_UNITS = 4  # smaller layers are skipped
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compute the correlations between the units of each layer that has weights, before its activation.
 
     The output layers are skipped, since the outputs of similar classes are correlated.
@@ -42,4 +42,4 @@ def look(case: Case) -> list[Finding]:
 
 
 NAME = "duplicate-maps"
-CHECK = Check(NAME, look)
+CHECK = Check(NAME, find)

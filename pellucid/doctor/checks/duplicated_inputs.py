@@ -15,7 +15,7 @@ MAX_CONTRADICTIONS = 0.01  # fraction of the examples that are copies with diffe
 MIN_VALUES = 16  # features of an input; with fewer, equal inputs are frequent in correct data too
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare all training examples bit by bit."""
     part = case.train
     n = len(part)
@@ -46,6 +46,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "duplicated-inputs"
 CHECK = Check(
-    NAME, look, examples=2, direct=True,
+    NAME, find, examples=2, finds_faults=True,
     explains=("shuffled-labels", "label-noise", "overfitting", "underfitting", "miscalibration"),
 )  # fmt: skip

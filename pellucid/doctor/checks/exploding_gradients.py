@@ -19,7 +19,7 @@ TRIAL_RATE_FACTOR = 1 / 100  # factor of the learning rate in the trial
 MAX_RISE = 10.0  # largest loss divided by the loss of the first step
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare early with late layers before the first step, then run some steps at TRIAL_RATE_FACTOR times the rate."""
     decay = gradient_decay(case.initial, case.initial_gradients, case.initial_activity)
     gains = _gains(case, case.inputs(case.probe))
@@ -86,4 +86,4 @@ def _lower_rate_works(case: Case) -> bool:
 
 
 NAME = "exploding-gradients"
-CHECK = Check(NAME, look)
+CHECK = Check(NAME, find)

@@ -34,7 +34,7 @@ MAX_STEPS, MAX_WORK = 300, 2e11  # multiply-adds, for the small network on each 
 MAX_SHOWN = 5  # examples
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare labels with the most confident predictions of classifiers that were not trained on them.
 
     A classifier's own errors mostly have a low confidence, so labels that differ from confident predictions are wrong
@@ -124,4 +124,4 @@ def _network_disagreements(case: Case) -> _Disagreements:
 
 
 NAME = "label-noise"
-CHECK = Check(NAME, look, explains=("overfitting", "miscalibration"), examples=MIN_EXAMPLES, direct=True)
+CHECK = Check(NAME, find, explains=("overfitting", "miscalibration"), examples=MIN_EXAMPLES, finds_faults=True)

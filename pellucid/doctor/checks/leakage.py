@@ -29,7 +29,7 @@ MIN_VALUES = 16  # features of an input; with fewer, equal inputs are frequent i
 MIN_SIDE = 8  # pixels
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Look for exact copies of all training examples in the validation data, then for near copies in a sample."""
     validation = case.validation
     if validation is None or prod(case.train.x.shape[1:]) < MIN_VALUES:
@@ -108,4 +108,4 @@ def _indices_of_common_classes(case: Case, validation: Arrays) -> tuple[Tensor, 
 
 
 NAME = "leakage"
-CHECK = Check(NAME, look, explains=("confused-labels",), validation_examples=1, direct=True)
+CHECK = Check(NAME, find, explains=("confused-labels",), validation_examples=1, finds_faults=True)

@@ -14,7 +14,7 @@ MIN_RANGE_TEST_RATIO = 1.2  # at the end of the range test, which is too short f
 MIN_FALL = 0.05  # smallest difference of the losses, relative to the fall of the loss since the first step
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the loss of the training, or of a trial, with the range test at lower rates."""
     losses = case.lower_range_losses
     best_factor = min((factor for factor in losses if factor < 1), key=lambda factor: losses[factor])
@@ -32,7 +32,7 @@ def look(case: Case) -> list[Finding]:
     if case.model.regularizers and rebuilt(case, regularizer=None).loss_at(1.0, steps) <= MIN_LOSS_RATIO * better_loss:
         return []  # without the regularizer, the rate is not too high
     normalized_cases = (
-        finding.remedy.apply(case) for finding in unnormalised_inputs.CHECK.look(case) if finding.remedy is not None
+        finding.remedy.apply(case) for finding in unnormalised_inputs.CHECK.find(case) if finding.remedy is not None
     )
     if any(normalized_case.loss_at(1.0, steps) <= MIN_LOSS_RATIO * better_loss for normalized_case in normalized_cases):
         return []  # for normalized inputs, the rate is not too high
@@ -92,7 +92,7 @@ def clearly_better_rate(case: Case, loss: float, factor: float, range_test_loss:
 
 NAME = "learning-rate-too-high"
 CHECK = Check(
-    NAME, look, own_trial=True,
+    NAME, find, runs_trial=True,
     explains=("nan-origin", "dead-units", "saturated-units", "vanishing-gradients", "update-ratio",
               "collapsed-predictions", "underfitting", "batch-norm", "miscalibration", "useless-maps"),
 )  # fmt: skip

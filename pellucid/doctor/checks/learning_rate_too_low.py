@@ -18,7 +18,7 @@ MAX_EVALUATIONS = 10_000  # of the schedule; in a longer training, it is evaluat
 MIN_RATE = 0.25  # relative to the optimizer's default rate; for Adam (0.001), 0.0003 is common too
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the loss of the training, or an extrapolation of its first steps, with losses at higher rates."""
     losses = case.range_losses
     best_factor = min((factor for factor in losses if factor > 1), key=lambda factor: losses[factor])
@@ -97,6 +97,6 @@ def _schedule_factors(case: Case) -> tuple[list[float], list[float]]:
 
 NAME = "learning-rate-too-low"
 CHECK = Check(
-    NAME, look, own_trial=True,
+    NAME, find, runs_trial=True,
     explains=("update-ratio", "underfitting", "miscalibration", "collapsed-predictions"),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from pellucid.doctor.predictions import UnansweredError
 MIN_FRACTION = 1e-3  # of the labelled pixels; even a good model may never predict a rarer class
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Count the pixels of each class in the masks, and in a sample of the model's predictions."""
     outputs, y = case.model.output_shape, case.train.y
     if y.dim() != 3 or y.is_floating_point() or len(outputs) != 3 or outputs[0] < 2:
@@ -26,7 +26,9 @@ def look(case: Case) -> list[Finding]:
         fix = (
             "check how the masks are read: shifted class indices, a class read as the ignored index, or missing images"
         )
-        findings.append(Finding(NAME, "train", _missing_evidence(case, is_absent, n_classes), cause, fix, direct=True))
+        findings.append(
+            Finding(NAME, "train", _missing_evidence(case, is_absent, n_classes), cause, fix, is_fault=True)
+        )
     if not case.trained:
         return findings
     try:
@@ -62,4 +64,4 @@ def _missing_evidence(case: Case, is_missing: Tensor, n_classes: int) -> Evidenc
 
 
 NAME = "mask-classes"
-CHECK = Check(NAME, look)
+CHECK = Check(NAME, find)

@@ -19,7 +19,7 @@ MAX_LOSS_RATIO = 1.5
 MIN_LABEL_GAP = 0.05  # validation accuracy minus training accuracy that wrong training labels can explain
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the predicted probabilities with the fraction of correct predictions, on validation examples."""
     part = case.validation_sample
     if not case.trained or part is None or len(part) < MIN_EXAMPLES or not case.classifies:
@@ -104,4 +104,4 @@ def _underconfidence(case: Case) -> tuple[str, str]:
 
 
 NAME = "miscalibration"
-CHECK = Check(NAME, look, validation_examples=MIN_EXAMPLES, trained=True)
+CHECK = Check(NAME, find, validation_examples=MIN_EXAMPLES, trained=True)

@@ -15,7 +15,7 @@ BATCH_SIZE = 8  # examples
 MAX_ROUNDING_ERROR = 1e-3  # relative to the outputs; the order of summation depends on the batch size
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Run a batch and its first half in evaluation mode, and find the first layer with different outputs."""
     x = case.inputs(subsample(case.train, BATCH_SIZE, case.model.seed))
     half_size = len(x) // 2
@@ -56,7 +56,7 @@ def _layer_outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
 
 NAME = "mixed-examples"
 CHECK = Check(
-    NAME, look, direct=True,
+    NAME, find, finds_faults=True,
     explains=("batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
               "learning-rate-too-high", "learning-rate-too-low", "dead-units", "useless-maps", "update-ratio",
               "vanishing-gradients", "exploding-gradients"),

@@ -21,7 +21,7 @@ from pellucid.training.reading import batch_loader
 MAX_TARGET = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Examine the initial weights, the step in which the training or a rehearsal stopped, and the model's outputs."""
     fault = weights_fault(flatten(case.initial.params))
     if fault:
@@ -82,20 +82,20 @@ def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:
     if fault.kind == "input":
         cause = "the augmentation or the preprocessing turns finite data into NaN or infinity"
         fix = "check the values that these return"
-        return Finding(NAME, "train", evidence, cause, fix, direct=True)
+        return Finding(NAME, "train", evidence, cause, fix, is_fault=True)
     if fault.kind == "weight":
         path = join(path, fault.tensor)
         if not step:
             cause = "the weights contain NaN or infinity before the first step"
             fix = "check how they are initialized, or the file that they were read from"
-            return Finding(NAME, path, evidence, cause, fix, direct=True)
+            return Finding(NAME, path, evidence, cause, fix, is_fault=True)
     if fault.kind == "loss":
         return _loss_finding(case, evidence)
     if step is not None and step > 1:
         return Finding(NAME, path or "training", evidence)  # updates or values grew until they overflowed
     cause = "this layer divides by 0, takes the logarithm or root of an invalid value, or overflows"
     fix = "check the inputs of this layer, and add a small constant where it divides or takes a logarithm"
-    return Finding(NAME, path or "training", evidence, cause, fix, direct=True)
+    return Finding(NAME, path or "training", evidence, cause, fix, is_fault=True)
 
 
 def _loss_finding(case: Case, evidence: Evidence) -> Finding:
@@ -103,13 +103,13 @@ def _loss_finding(case: Case, evidence: Evidence) -> Finding:
     if not case.compares:
         cause = "the loss takes a logarithm of 0, or its inputs are too large"
         fix = "use a loss that contains the softmax or sigmoid, or add a small constant in the logarithm"
-        return Finding(NAME, "loss", evidence, cause, fix, direct=is_user_defined(case.model.loss))
+        return Finding(NAME, "loss", evidence, cause, fix, is_fault=is_user_defined(case.model.loss))
     if float(case.train.y.double().abs().max()) > MAX_TARGET:
         cause = "the targets are very large"
         fix = "standardise them: subtract their mean and divide by their standard deviation"
-        return Finding(NAME, "loss", evidence, cause, fix, direct=True)
+        return Finding(NAME, "loss", evidence, cause, fix, is_fault=True)
     return Finding(NAME, "loss", evidence)
 
 
 NAME = "nan-origin"
-CHECK = Check(NAME, look)
+CHECK = Check(NAME, find)

@@ -20,7 +20,7 @@ MIN_EXAMPLES = 16  # for a trial with a quarter of them
 MIN_LOSS_RATIO = 3.0  # validation loss divided by training loss, for a regression
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the model's losses and accuracies on training and validation data, and the losses over the epochs."""
     if not case.trained or case.loss == float("inf"):
         return []
@@ -59,7 +59,7 @@ def look(case: Case) -> list[Finding]:
         "the examples are too few: with a quarter of them the same training does worse, so with more it would do better"
     )
     fix = "get more examples or augment them, add weight decay or dropout, or stop at the lowest validation loss"
-    return [Finding(NAME, "validation", evidence, cause, fix, direct=True)]
+    return [Finding(NAME, "validation", evidence, cause, fix, is_fault=True)]
 
 
 def _scores_by_size(case: Case, n_scored: int) -> tuple[float, float] | None:
@@ -92,4 +92,4 @@ def _variance(fraction: float, n: int) -> float:
 
 
 NAME = "overfitting"
-CHECK = Check(NAME, look, validation_examples=1, trained=True)
+CHECK = Check(NAME, find, validation_examples=1, trained=True)

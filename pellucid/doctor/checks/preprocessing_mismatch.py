@@ -41,7 +41,7 @@ MAX_MEAN, MAX_STD = 1.0, 3.0
 MAX_FITTING_MEAN, MAX_FITTING_STD = 0.3, 1.6
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare validation inputs with training inputs, and both with the inputs that the model was trained on."""
     held_out = case.validation_sample
     if held_out is not None and len(held_out) < MIN_EXAMPLES:
@@ -253,7 +253,7 @@ def _finding(path: str, evidence: Evidence, change: str) -> Finding:
 
 NAME = "preprocessing-mismatch"
 CHECK = Check(
-    NAME, look, direct=True,
+    NAME, find, finds_faults=True,
     explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "miscalibration",
               "collapsed-predictions", "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps"),
 )  # fmt: skip

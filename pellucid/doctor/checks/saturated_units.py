@@ -17,7 +17,7 @@ MIN_STUCK_FRACTION = 0.95  # a unit is nearly constant if more than this fractio
 MAX_STUCK = 0.4  # of a layer's units, as in the check of dead units
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Count outputs at a limit in sigmoid and tanh layers over a sample; the network's output layers are skipped."""
     findings: list[Finding] = []
     activities = case.units_of((Sigmoid, Tanh), 2)
@@ -64,4 +64,4 @@ def _stuck_units(outputs: Activity) -> Tensor:
 
 
 NAME = "saturated-units"
-CHECK = Check(NAME, look)
+CHECK = Check(NAME, find)

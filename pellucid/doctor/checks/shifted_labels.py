@@ -33,7 +33,7 @@ class _Confusions:
     validation: Tensor
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the confusion matrices on training and validation data, of the model and of a simple classifier.
 
     If they agree, compare the labels with the model's predictions, because its class indices may be shifted relative to
@@ -166,6 +166,6 @@ def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str
 
 NAME = "shifted-labels"
 CHECK = Check(
-    NAME, look, examples=MIN_MEMBERS, direct=True,
+    NAME, find, examples=MIN_MEMBERS, finds_faults=True,
     explains=("confused-labels", "overfitting", "underfitting", "miscalibration", "class-imbalance"),
 )  # fmt: skip

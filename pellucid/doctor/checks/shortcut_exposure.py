@@ -19,7 +19,7 @@ MIN_FOLLOWING = 0.5  # fraction of predictions that become the class of the imag
 MIN_SIDE = 8  # pixels
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Predict labels from the exposure, each channel's mean and standard deviation; then exchange exposures.
 
     There is a finding if the model then predicts the class of the image from which an image received its exposure.
@@ -70,6 +70,6 @@ def _with_exposure_of(x: Tensor, like: Tensor) -> Tensor:
 
 NAME = "shortcut-exposure"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, trained=True, direct=True,
+    NAME, find, examples=MIN_EXAMPLES, trained=True, finds_faults=True,
     explains=("overfitting", "miscalibration", "preprocessing-mismatch"),
 )  # fmt: skip

@@ -22,7 +22,7 @@ BINS = 16  # of the histogram of a pixel's values
 MAX_CANDIDATES = 128  # pixels for the greedy selection
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Predict the labels of half of a sample from a few pixels, by naive Bayes fitted to the other half."""
     part = case.sample
     if not case.classifies or part.x.dim() != 4 or len(part) < MIN_EXAMPLES or int(part.y.min()) < 0:
@@ -118,6 +118,6 @@ def _accuracy_without(case: Case, pixels: list[int]) -> Evidence:
 
 NAME = "shortcut-pixels"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, direct=True,
+    NAME, find, examples=MIN_EXAMPLES, finds_faults=True,
     explains=("overfitting", "miscalibration", "shuffled-labels"),
 )  # fmt: skip

@@ -17,7 +17,7 @@ MAX_RANDOM = 0.3  # fraction of random labels; a lower fraction may be the label
 MAX_ROLL = 32  # largest offset between the lists of labels and inputs
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Predict labels by simple classifiers, each evaluated on its own data by leave-one-out and on the other data.
 
     One classifier is fitted to training data, one to validation data.
@@ -169,7 +169,7 @@ def _findings_of_random_fraction(path: str, same_data: CorrectCount, other_data:
 
 NAME = "shuffled-labels"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, direct=True,
+    NAME, find, examples=MIN_EXAMPLES, finds_faults=True,
     explains=("confused-labels", "label-noise", "overfitting", "underfitting", "miscalibration",
               "collapsed-predictions", "learning-rate-too-low", "update-ratio", "useless-maps"),
 )  # fmt: skip

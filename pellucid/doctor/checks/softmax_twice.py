@@ -10,7 +10,7 @@ MAX_SUM_ERROR = 1e-3  # difference between 1 and the sum of an example's probabi
 MAX_LOSS_CHANGE = 1e-4  # relative; a softmax is invariant to a constant that is added to all outputs of an example
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the loss before and after a constant is added to the outputs, which works for any layer and loss."""
     model, part = case.model, case.probe
     if not case.classifies or len(model.output_shape) != 1 or model.output_shape[0] < 2:
@@ -40,7 +40,7 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "softmax-twice"
 CHECK = Check(
-    NAME, look, direct=True,
+    NAME, find, finds_faults=True,
     explains=("vanishing-gradients", "learning-rate-too-low", "underfitting", "miscalibration", "collapsed-predictions",
               "update-ratio"),
 )  # fmt: skip

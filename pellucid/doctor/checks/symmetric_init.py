@@ -18,7 +18,7 @@ MIN_TWINS = 0.5
 MAX_DISTANCE = 0.5
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Find units with equal initial weights that training does not make different.
 
     Equal initial weights need not be a fault: an output layer, or the last layer of a residual branch, may be
@@ -83,7 +83,7 @@ def _twins(weights: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
 
 NAME = "symmetric-init"
 CHECK = Check(
-    NAME, look, direct=True,
+    NAME, find, finds_faults=True,
     explains=("duplicate-maps", "useless-maps", "dead-units", "vanishing-gradients", "collapsed-predictions",
               "underfitting"),
 )  # fmt: skip

@@ -15,7 +15,7 @@ MAX_VARYING = 0.02  # fraction of training examples in which such a feature diff
 MIN_EXAMPLES = 50  # in the training data, and in the validation data
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Look for features that are nearly constant in the training data, but have huge values in some examples."""
     held_out = case.validation_sample
     if held_out is None or not case.train.x.is_floating_point():
@@ -53,6 +53,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "tiny-deviation"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, direct=True,
+    NAME, find, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, finds_faults=True,
     explains=("preprocessing-mismatch", "unnormalised-inputs", "overfitting", "miscalibration", "underfitting"),
 )  # fmt: skip

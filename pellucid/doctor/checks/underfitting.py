@@ -19,7 +19,7 @@ MAX_RESIDUAL = 0.5  # error of linear regression relative to the targets' varian
 MIN_EXAMPLES = 50
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the trained model with a kernel classifier or, for a regression, with linear regression."""
     if not case.trained or case.loss == float("inf"):
         return []
@@ -41,7 +41,7 @@ def look(case: Case) -> list[Finding]:
         evidence["weights_over_first_weights"] = case.weight_growth
     if is_interrupted:
         cause, fix = "the training was interrupted in its first epoch", f"resume with `{case.resume_command}`"
-        return [Finding(NAME, "train", evidence, cause, fix, direct=True)]
+        return [Finding(NAME, "train", evidence, cause, fix, is_fault=True)]
     return [Finding(NAME, "train", evidence)]
 
 
@@ -100,4 +100,4 @@ def _regression_evidence(case: Case) -> Evidence | None:
 
 
 NAME = "underfitting"
-CHECK = Check(NAME, look, examples=MIN_EXAMPLES, trained=True)
+CHECK = Check(NAME, find, examples=MIN_EXAMPLES, trained=True)

@@ -23,7 +23,7 @@ MAX_TARGET_RATIO = 100.0
 CHUNK_SIZE = 64  # examples measured at a time
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Measure a sample of the inputs after preprocessing, then the targets of a regression."""
     return _input_findings(case) or _target_findings(case)
 
@@ -98,7 +98,7 @@ def _with_standardised_inputs(case: Case) -> Case:
 
 NAME = "unnormalised-inputs"
 CHECK = Check(
-    NAME, look,
+    NAME, find,
     explains=("saturated-units", "dead-units", "vanishing-gradients", "exploding-gradients", "update-ratio",
               "learning-rate-too-high", "learning-rate-too-low", "nan-origin", "underfitting", "collapsed-predictions",
               "useless-maps", "duplicate-maps", "overfitting", "miscalibration"),

@@ -20,7 +20,7 @@ MIN_OTHERS_FACTOR = 100.0
 MIN_INITIAL_RMS = 0.1
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare updates with weights in the first steps and over the epochs; biases and scales are skipped.
 
     The first steps are those of a rehearsal, a short training of a copy of the model from its initial weights.
@@ -68,4 +68,4 @@ def _is_explained(case: Case, path: str, inputs: int) -> bool:
 
 
 NAME = "update-ratio"
-CHECK = Check(NAME, look)
+CHECK = Check(NAME, find)

@@ -14,7 +14,7 @@ MIN_UNITS = 4  # smaller layers are skipped
 TOLERANCE = 0.01  # largest relative change of the outputs of a regression that counts as no change
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Count units with nearly constant outputs, and check that replacing these by their means changes no prediction."""
     findings: list[Finding] = []
     x = case.inputs(case.watched)
@@ -64,4 +64,4 @@ def _changed_fraction(case: Case, x: Tensor, outputs: Activity, units: Tensor) -
 
 
 NAME = "useless-maps"
-CHECK = Check(NAME, look)
+CHECK = Check(NAME, find)

@@ -13,7 +13,7 @@ from pellucid.layers.base import Layer
 MIN_RATIO = 1 / 100
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the gradient norms of early and late layers, for the present and for the initial weights.
 
     A last layer that is initialized to 0 blocks gradients only in the first step, which is harmless. So small gradients
@@ -59,4 +59,4 @@ def _with_relu(case: Case) -> Case:
 
 
 NAME = "vanishing-gradients"
-CHECK = Check(NAME, look)
+CHECK = Check(NAME, find)

@@ -13,7 +13,7 @@ from pellucid.verify import verify
 BATCH_SIZE = 8  # examples
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Verify the gradients of user-defined layers and losses on a small batch, before the first step."""
     parts = [*(layer for _, layer in leaves(case.model.net)), case.model.loss]
     type_names = {type(part).__name__ for part in parts if is_user_defined(part)}
@@ -40,7 +40,7 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "wrong-gradient"
 CHECK = Check(
-    NAME, look, direct=True,
+    NAME, find, finds_faults=True,
     explains=("cut-gradient", "exploding-gradients", "learning-rate-too-high", "learning-rate-too-low", "nan-origin",
               "saturated-units", "dead-units", "vanishing-gradients", "update-ratio", "collapsed-predictions",
               "useless-maps", "underfitting", "miscalibration"),

@@ -35,7 +35,7 @@ MAX_OUTSIDE = 0.01  # fraction of the targets outside of the output range; up to
 RANGE_TOLERANCE = 1e-3  # relative to the targets' standard deviation
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the last layers with the loss and the targets; layer types that are not in OUTPUT_RANGES are skipped."""
     net, findings = case.model.net, list[Finding]()
     for path, last_layer in last_layers(net, _is_identity).items():
@@ -131,7 +131,7 @@ def _removal(net: Layer, path: str) -> Remedy | None:
 
 NAME = "wrong-output"
 CHECK = Check(
-    NAME, look, direct=True,
+    NAME, find, finds_faults=True,
     explains=("underfitting", "dead-units", "saturated-units", "vanishing-gradients", "collapsed-predictions",
               "learning-rate-too-low", "learning-rate-too-high", "miscalibration", "update-ratio"),
 )  # fmt: skip

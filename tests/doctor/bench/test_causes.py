@@ -92,7 +92,7 @@ def test_an_interrupted_case_resumes_unless_the_code_has_changed(tmp_path: Path)
 
 def test_the_first_finding_of_a_diagnosis_is_its_verdict() -> None:
     unproven = Finding("lost-classes", "train", {})
-    proven = Finding("label-noise", "train", {}, "labels are wrong", "mend them", direct=True, proven=True)
+    proven = Finding("label-noise", "train", {}, "labels are wrong", "mend them", is_fault=True, proven=True)
     assert diagnosis_summary(Diagnosis((), (), {}, {})) == {"verdict": "silent", "first": ""}
     assert diagnosis_summary(Diagnosis((proven, unproven), (), {}, {})) == {
         "verdict": "cause", "first": "label-noise (train): labels are wrong",

@@ -27,18 +27,18 @@ def trained_case(net: Sequential, epochs: int = 10, batch_size: int = 16, offset
 
 @pytest.mark.parametrize("batch_size", [2, 4])
 def test_few_values_per_channel_are_found(batch_size: int) -> None:
-    (finding,) = CHECK.look(replace(trained_case(net_with_norm()), batch_size=batch_size))
+    (finding,) = CHECK.find(replace(trained_case(net_with_norm()), batch_size=batch_size))
     assert (finding.check, finding.path) == ("batch-norm", "norm")
     assert finding.evidence["values_per_channel"] == batch_size
     assert finding.remedy is not None
-    assert not CHECK.look(finding.remedy.apply(trained_case(net_with_norm())))
+    assert not CHECK.find(finding.remedy.apply(trained_case(net_with_norm())))
 
 
 def test_a_last_batch_of_one_example_is_found() -> None:
     model = Model(net_with_norm(), input_shape=(1, 4, 4))
-    (finding,) = CHECK.look(case_of(model, *corners(33), batch_size=16))
+    (finding,) = CHECK.find(case_of(model, *corners(33), batch_size=16))
     assert finding.evidence["values_in_the_last_batch"] == 1
-    assert not CHECK.look(case_of(model, *corners(34), batch_size=16))
+    assert not CHECK.find(case_of(model, *corners(34), batch_size=16))
 
 
 @pytest.mark.parametrize(
@@ -46,27 +46,27 @@ def test_a_last_batch_of_one_example_is_found() -> None:
 )
 def test_the_remedy_leaves_no_batch_of_one_example(n: int, batch_size: int, remedy_size: int) -> None:
     case = case_of(Model(net_with_norm(), input_shape=(1, 4, 4)), *corners(n), batch_size=batch_size)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert finding.remedy is not None
     assert finding.remedy.apply(case).batch_size == remedy_size
-    assert not CHECK.look(finding.remedy.apply(case))
+    assert not CHECK.find(finding.remedy.apply(case))
 
 
 def test_few_examples_have_no_remedy() -> None:
-    (finding,) = CHECK.look(case_of(Model(net_with_norm(), input_shape=(1, 4, 4)), *corners(4)))
+    (finding,) = CHECK.find(case_of(Model(net_with_norm(), input_shape=(1, 4, 4)), *corners(4)))
     assert finding.remedy is None
 
 
 def test_values_per_channel_include_positions() -> None:
     net = Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), relu=ReLU(), flatten=Flatten(), scores=Dense(4))
     model = Model(net, input_shape=(1, 4, 4))
-    assert not CHECK.look(case_of(model, *corners(), batch_size=2))  # 2 x 2 x 2 values
-    assert CHECK.look(case_of(model, *corners(), batch_size=1))
+    assert not CHECK.find(case_of(model, *corners(), batch_size=2))  # 2 x 2 x 2 values
+    assert CHECK.find(case_of(model, *corners(), batch_size=1))
 
 
 def test_statistics_that_are_never_updated_are_found() -> None:
     case = trained_case(net_with_norm(0.0), offset=50.0)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert finding.path == "norm"
     assert "never" in finding.cause
     y = case.inputs(case.train).flatten(1) @ case.model.weights["dense.weight"].T + case.model.weights["dense.bias"]
@@ -91,16 +91,16 @@ def test_frozen_statistics_of_other_inputs_are_found() -> None:
     model = begin()
     model.fit(100 * x, y, epochs=1, batch_size=16, verbose=False)
     case = case_of(model, 100 * x, y, batch_size=16, begin=begin)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert "frozen" in finding.cause
     assert finding.remedy is not None
     assert finding.remedy.apply(case).model.frozen == set()
 
 
 def test_fitting_statistics_have_no_finding() -> None:
-    assert not CHECK.look(trained_case(net_with_norm()))
-    assert not CHECK.look(case_of(Model(net_with_norm(0.0), input_shape=(1, 4, 4)), *corners()))  # not trained yet
-    assert not CHECK.look(trained_case(Sequential(flatten=Flatten(), scores=Dense(4))))
+    assert not CHECK.find(trained_case(net_with_norm()))
+    assert not CHECK.find(case_of(Model(net_with_norm(0.0), input_shape=(1, 4, 4)), *corners()))  # not trained yet
+    assert not CHECK.find(trained_case(Sequential(flatten=Flatten(), scores=Dense(4))))
 
 
 def case_with_offset(momentum: float, epochs: int) -> Case:
@@ -109,7 +109,7 @@ def case_with_offset(momentum: float, epochs: int) -> Case:
 
 
 def test_few_steps_are_the_cause_instead_of_the_momentum() -> None:
-    (finding,) = CHECK.look(case_with_offset(0.1, epochs=1))
+    (finding,) = CHECK.find(case_with_offset(0.1, epochs=1))
     assert "so few steps" in finding.cause
     assert (finding.evidence["steps"], finding.fix) == (4, "train for longer: they need 29 steps or more")
     assert finding.evidence["share_of_the_first_values_left"] == pytest.approx(0.9**4)
@@ -117,14 +117,14 @@ def test_few_steps_are_the_cause_instead_of_the_momentum() -> None:
 
 
 def test_a_momentum_that_is_too_small_is_named_after_many_steps() -> None:
-    (finding,) = CHECK.look(case_with_offset(0.001, epochs=10))
+    (finding,) = CHECK.find(case_with_offset(0.001, epochs=10))
     assert "momentum is too small" in finding.cause
     assert finding.remedy is not None
 
 
 def test_the_usual_momentum_has_no_remedy() -> None:
     case = case_with_offset(0.1, epochs=1)
-    (finding,) = CHECK.look(replace(case, history=None))  # the number of steps is unknown
+    (finding,) = CHECK.find(replace(case, history=None))  # the number of steps is unknown
     assert "momentum of 0.1" not in finding.fix
     assert finding.remedy is None
 
@@ -142,5 +142,5 @@ def test_statistics_of_only_the_last_batch_are_a_cause(momentum: float) -> None:
     case = case_of(
         model, x, y, validation=(data.test.x, data.test.y), history=history, batch_size=4, epochs=3
     )  # fmt: skip
-    direct_paths = [finding.path for finding in CHECK.look(case) if finding.direct]
+    direct_paths = [finding.path for finding in CHECK.find(case) if finding.is_fault]
     assert direct_paths == ["norm"] * (momentum == 1.0)

@@ -18,21 +18,21 @@ def make_case(y: torch.Tensor, held_out: torch.Tensor | None = None, has_names: 
 
 
 def test_classes_of_about_one_size_have_no_finding() -> None:
-    assert CHECK.look(make_case(labels(50, 60, 40, 30), labels(12, 9, 11, 8))) == []
+    assert CHECK.find(make_case(labels(50, 60, 40, 30), labels(12, 9, 11, 8))) == []
 
 
 def test_a_class_with_a_tenth_of_the_examples_is_found() -> None:
-    (finding,) = CHECK.look(make_case(labels(100, 100, 10, 90)))
+    (finding,) = CHECK.find(make_case(labels(100, 100, 10, 90)))
     assert (finding.path, finding.evidence["ratio"], finding.evidence["the_smallest_class"]) == ("train", 10, "c")
     assert (finding.evidence["of_the_largest_class"], finding.evidence["of_the_smallest_class"]) == (100, 10)
 
 
 def test_imbalance_of_few_examples_is_chance() -> None:
-    assert CHECK.look(make_case(labels(10, 1, 1, 8))) == []
+    assert CHECK.find(make_case(labels(10, 1, 1, 8))) == []
 
 
 def test_a_validation_class_that_is_missing_from_training_is_found() -> None:
-    (finding,) = CHECK.look(make_case(labels(100, 100, 0, 100), labels(20, 20, 20, 20)))
+    (finding,) = CHECK.find(make_case(labels(100, 100, 0, 100), labels(20, 20, 20, 20)))
     assert (finding.path, finding.evidence["classes_missing"], finding.evidence["the_first_of_them"]) == (
         "train",
         1,
@@ -42,38 +42,38 @@ def test_a_validation_class_that_is_missing_from_training_is_found() -> None:
 
 
 def test_classes_that_validation_lacks_are_found_unless_it_is_small() -> None:
-    (finding,) = CHECK.look(make_case(labels(50, 50, 50, 50), labels(0, 20, 20, 0)))
+    (finding,) = CHECK.find(make_case(labels(50, 50, 50, 50), labels(0, 20, 20, 0)))
     assert (finding.path, finding.evidence["classes_missing"], finding.evidence["expected_here"]) == (
         "validation",
         2,
         20,
     )
-    assert CHECK.look(make_case(labels(50, 50, 50, 50), labels(0, 2, 3, 2))) == []
+    assert CHECK.find(make_case(labels(50, 50, 50, 50), labels(0, 2, 3, 2))) == []
 
 
 def test_a_named_class_without_examples_is_found() -> None:
-    (finding,) = CHECK.look(make_case(labels(100, 100, 100), labels(20, 20, 20)))
+    (finding,) = CHECK.find(make_case(labels(100, 100, 100), labels(20, 20, 20)))
     assert (finding.path, finding.evidence["without_examples"], finding.evidence["the_first_of_them"]) == (
         "train",
         1,
         "d",
     )
-    assert CHECK.look(make_case(labels(100, 100, 100), has_names=False)) == []
+    assert CHECK.find(make_case(labels(100, 100, 100), has_names=False)) == []
 
 
 def test_few_examples_and_regression_targets_are_skipped() -> None:
-    assert CHECK.look(make_case(labels(5))) == []
+    assert CHECK.find(make_case(labels(5))) == []
     x, y = corners(40)
-    assert CHECK.look(case_of(make_model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
-    assert CHECK.look(case_of(make_model(), x[:10], y[:10], validation=(x[:3], y[:3]))) == []
+    assert CHECK.find(case_of(make_model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
+    assert CHECK.find(case_of(make_model(), x[:10], y[:10], validation=(x[:3], y[:3]))) == []
 
 
 def test_labels_of_a_single_class_are_reported_with_the_number_of_classes() -> None:
-    (finding,) = CHECK.look(make_case(labels(40), labels(20), has_names=False))
+    (finding,) = CHECK.find(make_case(labels(40), labels(20), has_names=False))
     assert (finding.path, finding.evidence["the_only_label"]) == ("train", "0")
     assert finding.evidence["classes_of_the_network"] == 4
     assert finding.cause == "all labels are 0; the other 3 classes are missing"
-    (named_finding,) = CHECK.look(make_case(labels(0, 40)))
+    (named_finding,) = CHECK.find(make_case(labels(0, 40)))
     assert named_finding.evidence["the_only_label"] == "b"
-    (validation_finding,) = CHECK.look(make_case(labels(40), labels(20, 20), has_names=False))
+    (validation_finding,) = CHECK.find(make_case(labels(40), labels(20, 20), has_names=False))
     assert validation_finding.evidence["classes_missing"] == 1  # the validation data have a second class

@@ -17,17 +17,17 @@ def case_with_bias(bias: list[float]) -> Case:
 
 
 def test_a_model_that_has_learned_has_no_finding() -> None:
-    assert CHECK.look(make_case(epochs=5)) == []
+    assert CHECK.find(make_case(epochs=5)) == []
 
 
 def test_a_model_before_its_first_step_is_skipped() -> None:
     case = make_case()
     assert case.train_predictions.accuracy < 0.9
-    assert CHECK.look(case) == []
+    assert CHECK.find(case) == []
 
 
 def test_one_predicted_class_is_found_once() -> None:
-    (finding,) = CHECK.look(case_with_bias([0.0, 3.0, 0.0, 0.0]))
+    (finding,) = CHECK.find(case_with_bias([0.0, 3.0, 0.0, 0.0]))
     assert (finding.path, finding.evidence["commonest_answer"], finding.evidence["examples"]) == ("train", "1", 64)
     assert finding.evidence["classes_that_95_percent_of_labels_have"] == 4
     assert finding.evidence["classes_that_95_percent_of_answers_have"] == 1
@@ -40,26 +40,26 @@ def test_one_predicted_class_for_data_of_one_class_has_no_finding() -> None:
     model = make_model()
     x, y = corners(60, classes=1)
     model.fit(x, y, epochs=3, batch_size=16, verbose=False)
-    assert CHECK.look(case_of(model, x, y)) == []
+    assert CHECK.find(case_of(model, x, y)) == []
 
 
 def test_nan_outputs_have_no_finding() -> None:
-    assert CHECK.look(case_with_bias([float("nan")] * 4)) == []
+    assert CHECK.find(case_with_bias([float("nan")] * 4)) == []
 
 
 def test_regression_and_few_examples_are_skipped() -> None:
     x, _ = corners(40)
     model = make_model(loss="quadratic", metrics=())
     model.fit(x, torch.rand(40, 4), epochs=1, batch_size=16, verbose=False)
-    assert CHECK.look(case_of(model, x, torch.rand(40, 4))) == []
+    assert CHECK.find(case_of(model, x, torch.rand(40, 4))) == []
     small_model = make_model()
     small_model.fit(*corners(10), epochs=1, batch_size=16, verbose=False)
-    assert CHECK.look(case_of(small_model, *corners(10))) == []
+    assert CHECK.find(case_of(small_model, *corners(10))) == []
 
 
 @pytest.mark.parametrize("path", ["dense1", "dense2"])
 def test_a_weight_of_0_is_named_as_the_cause(path: str) -> None:
     case = make_case(epochs=5)
     case.model.weights[f"{path}.weight"].zero_()
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert finding.cause == f"the weight of {path} is 0, so its outputs are the same for every input"

@@ -20,11 +20,11 @@ def noise(n: int = 120, channels: int = 1) -> torch.Tensor:
 
 
 def test_noise_has_no_finding() -> None:
-    assert CHECK.look(make_case(noise(), noise(30))) == []
+    assert CHECK.find(make_case(noise(), noise(30))) == []
 
 
 def test_black_images_have_one_finding_for_each_part() -> None:
-    train_finding, validation_finding = CHECK.look(make_case(torch.zeros(20, 1, 10, 10), torch.zeros(5, 1, 10, 10)))
+    train_finding, validation_finding = CHECK.find(make_case(torch.zeros(20, 1, 10, 10), torch.zeros(5, 1, 10, 10)))
     assert (train_finding.path, validation_finding.path) == ("train", "validation")
     assert (train_finding.evidence["values_of_an_input"], train_finding.evidence["that_never_vary"]) == (100, 100)
 
@@ -33,7 +33,7 @@ def test_blank_images_are_counted_and_removed_by_the_remedy() -> None:
     x = noise()
     x[10:22] = torch.linspace(0, 1, 12)[:, None, None, None]  # each image has one grey
     case = make_case(x)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert (finding.path, finding.evidence["blank_examples"], finding.evidence["share"]) == ("train", 12, 0.1)
     assert finding.remedy is not None
     assert torch.equal(finding.remedy.apply(case).train.x, torch.cat([x[:10], x[22:]]))
@@ -42,13 +42,13 @@ def test_blank_images_are_counted_and_removed_by_the_remedy() -> None:
 def test_a_few_blank_images_have_no_finding() -> None:
     x = noise()
     x[:3] = 0
-    assert CHECK.look(make_case(x)) == []
+    assert CHECK.find(make_case(x)) == []
 
 
 def test_a_lost_channel_is_found() -> None:
     x = noise(channels=3)
     x[:, 1] = 0.5
-    (finding,) = CHECK.look(make_case(x))
+    (finding,) = CHECK.find(make_case(x))
     assert (finding.evidence["channels"], finding.evidence["that_never_vary"]) == (3, 1)
 
 
@@ -56,12 +56,12 @@ def test_a_masked_half_is_found_and_a_border_is_not() -> None:
     masked, bordered = noise(), noise()
     masked[..., 5:] = 0
     bordered[..., :1], bordered[..., -1:], bordered[..., :1, :], bordered[..., -1:, :] = 0, 0, 0, 0
-    (finding,) = CHECK.look(make_case(masked))
+    (finding,) = CHECK.find(make_case(masked))
     assert (finding.evidence["that_never_vary"], finding.evidence["share"]) == (50, 0.5)
-    assert CHECK.look(make_case(bordered)) == []  # 36 of 100 pixels
+    assert CHECK.find(make_case(bordered)) == []  # 36 of 100 pixels
 
 
 def test_vectors_bytes_and_single_examples_have_no_finding() -> None:
-    assert CHECK.look(make_case(torch.rand(50, 20, generator=torch.Generator().manual_seed(0))[:, :, None, None])) == []
-    assert CHECK.look(make_case((noise() * 255).byte())) == []
-    assert CHECK.look(make_case(noise(1))) == []
+    assert CHECK.find(make_case(torch.rand(50, 20, generator=torch.Generator().manual_seed(0))[:, :, None, None])) == []
+    assert CHECK.find(make_case((noise() * 255).byte())) == []
+    assert CHECK.find(make_case(noise(1))) == []

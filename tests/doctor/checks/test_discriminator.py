@@ -19,7 +19,7 @@ def history(discriminator: list[float], generator: list[float]) -> History:
 
 def test_dominance_after_five_epochs_is_found() -> None:
     losses = [1.2] * 5 + [0.03] * 25, [1.0] * 5 + [5.0] * 25
-    (finding,) = CHECK.look(replace(make_case(), history=history(*losses)))
+    (finding,) = CHECK.find(replace(make_case(), history=history(*losses)))
     assert (finding.check, finding.path) == ("discriminator", "training")
     assert finding.evidence["certain_since_epoch"] == 6
     assert finding.evidence["discriminator_loss"] == 0.03
@@ -37,9 +37,9 @@ def test_dominance_after_five_epochs_is_found() -> None:
 )
 def test_usual_losses_have_no_finding(discriminator: list[float], generator: list[float]) -> None:
     assert dominance_evidence(discriminator, generator) is None
-    assert not CHECK.look(replace(make_case(), history=history(discriminator, generator)))
+    assert not CHECK.find(replace(make_case(), history=history(discriminator, generator)))
 
 
 def test_histories_without_a_discriminator_have_no_finding() -> None:
-    assert not CHECK.look(make_case(epochs=2))
-    assert not CHECK.look(make_case())
+    assert not CHECK.find(make_case(epochs=2))
+    assert not CHECK.find(make_case())

@@ -16,7 +16,7 @@ def test_the_layer_that_draws_is_named(layer: Layer) -> None:
     body = Sequential(dense=Dense(16), odd=layer, relu=ReLU())
     net = Sequential(flatten=Flatten(), block=Parallel((Identity(), body), Add()), odd=layer, scores=Dense(4))
     case = make_case(net)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert finding.check == "dropout-at-inference"
     assert finding.path.endswith(".odd")  # the first of the two, inside the block
     assert finding.evidence["layer"] == type(layer).__name__
@@ -25,7 +25,7 @@ def test_the_layer_that_draws_is_named(layer: Layer) -> None:
 
 def test_the_difference_is_that_of_two_noise_draws() -> None:
     net = Sequential(flatten=Flatten(), noise=AlwaysNoise(0.1), scores=Dense(4))
-    (finding,) = CHECK.look(make_case(net))
+    (finding,) = CHECK.find(make_case(net))
     x = make_case(net).sample.x[:32].flatten(1)
     expected = 0.1 * float(x.std()) * 2**0.5 / float(x.square().mean().sqrt())
     assert finding.evidence["difference_of_two_calls_of_the_layer"] == pytest.approx(expected, rel=0.2)
@@ -34,10 +34,10 @@ def test_the_difference_is_that_of_two_noise_draws() -> None:
 def test_the_global_random_state_is_unchanged() -> None:
     case = make_case(Sequential(flatten=Flatten(), odd=AlwaysDropout(), scores=Dense(4)))
     rng_state = torch.get_rng_state()
-    assert CHECK.look(case)
+    assert CHECK.find(case)
     assert torch.equal(rng_state, torch.get_rng_state())
 
 
 def test_dropout_of_the_library_and_normalization_give_no_finding() -> None:
-    assert not CHECK.look(make_case(conv_net(), epochs=2))
-    assert not CHECK.look(make_case(Sequential(flatten=Flatten(), dropout=Dropout(0.9), scores=Dense(4))))
+    assert not CHECK.find(make_case(conv_net(), epochs=2))
+    assert not CHECK.find(make_case(Sequential(flatten=Flatten(), dropout=Dropout(0.9), scores=Dense(4))))

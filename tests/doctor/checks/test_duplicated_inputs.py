@@ -15,16 +15,16 @@ def make_case(indices: list[int], label_shift: int = 0) -> Case:
 
 
 def test_examples_that_all_differ_have_no_finding() -> None:
-    assert CHECK.look(make_case([])) == []
+    assert CHECK.find(make_case([])) == []
 
 
 def test_a_few_copies_have_no_finding() -> None:
-    assert CHECK.look(make_case([1, 2, 3])) == []
+    assert CHECK.find(make_case([1, 2, 3])) == []
 
 
 def test_many_copies_are_counted_and_removed_by_the_remedy() -> None:
     case = make_case([5] * 10 + list(range(20, 35)))
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert (finding.path, finding.evidence["copies"], finding.evidence["different_inputs"]) == ("train", 25, 100)
     assert finding.evidence["copies_of_the_commonest"] == 10
     assert finding.evidence["share"] == 25 / 125
@@ -33,20 +33,20 @@ def test_many_copies_are_counted_and_removed_by_the_remedy() -> None:
 
 
 def test_few_copies_with_another_label_are_found() -> None:
-    (finding,) = CHECK.look(make_case([1, 2, 3, 4], label_shift=1))
+    (finding,) = CHECK.find(make_case([1, 2, 3, 4], label_shift=1))
     assert finding.evidence["copies_with_another_label"] == 4
     assert "different ways" in finding.cause
 
 
 def test_regression_targets_and_few_features_have_no_finding() -> None:
     x, _ = corners(40)
-    assert CHECK.look(case_of(make_model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
+    assert CHECK.find(case_of(make_model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
     xor = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]).repeat(10, 1)[:, :, None, None]
-    assert CHECK.look(case_of(make_model(input_shape=(2, 1, 1)), xor, torch.arange(40) % 2)) == []
+    assert CHECK.find(case_of(make_model(input_shape=(2, 1, 1)), xor, torch.arange(40) % 2)) == []
 
 
 def test_many_copies_with_other_labels_are_one_finding() -> None:
-    (finding,) = CHECK.look(make_case(list(range(100)), label_shift=1))
+    (finding,) = CHECK.find(make_case(list(range(100)), label_shift=1))
     assert (finding.evidence["copies"], finding.evidence["copies_with_another_label"]) == (100, 100)
     assert finding.evidence["different_inputs"] == 100
     assert "different ways" in finding.cause

@@ -27,7 +27,7 @@ def make_model(layers: int, init: str, norm: bool = False) -> Model:
 
 def test_standard_normal_weights_make_sums_grow() -> None:
     model = make_model(3, "normal")
-    findings = CHECK.look(case_of(model, X, Y))
+    findings = CHECK.find(case_of(model, X, Y))
     h = X.double()
     sizes = [h.square().mean().sqrt()]
     for k in range(1, 5):
@@ -42,11 +42,11 @@ def test_standard_normal_weights_make_sums_grow() -> None:
 
 @pytest.mark.parametrize("layers", [1, 3, 8])
 def test_he_weights_have_no_finding(layers: int) -> None:
-    assert not CHECK.look(case_of(make_model(layers, "he"), X, Y))
+    assert not CHECK.find(case_of(make_model(layers, "he"), X, Y))
 
 
 def test_normalised_sums_do_not_grow() -> None:
-    assert not CHECK.look(case_of(make_model(3, "normal", norm=True), X, Y))
+    assert not CHECK.find(case_of(make_model(3, "normal", norm=True), X, Y))
 
 
 def test_a_high_learning_rate_has_no_finding() -> None:
@@ -54,23 +54,23 @@ def test_a_high_learning_rate_has_no_finding() -> None:
     model.optimizer = SGD(lr=30.0)
     case = case_of(model, X, Y)
     assert case.rehearsal.has_failed or max(case.rehearsal.losses) > 10 * case.rehearsal.losses[0]
-    assert not CHECK.look(case)
+    assert not CHECK.find(case)
 
 
 def test_one_huge_target_is_found_at_any_rate() -> None:
     target = X[:, :1].clone()
     target[5] = 1e9
     model = Model(Sequential(Dense(8), ReLU(), Dense(1)), "quadratic", SGD(lr=0.1), (), input_shape=(16,))
-    findings = CHECK.look(case_of(model, X, target, batch_size=8))
+    findings = CHECK.find(case_of(model, X, target, batch_size=8))
     assert [finding.path for finding in findings] == ["training"]
     assert findings[0].remedy is not None
 
 
 def test_the_remedy_draws_he_weights() -> None:
     case = case_of(make_model(3, "normal"), X, Y)
-    remedy = CHECK.look(case)[0].remedy
+    remedy = CHECK.find(case)[0].remedy
     assert remedy is not None
-    assert not CHECK.look(remedy.apply(case))
+    assert not CHECK.find(remedy.apply(case))
 
 
 @pytest.mark.parametrize("rate", [1e3, 1e30])
@@ -78,7 +78,7 @@ def test_a_burst_that_a_lower_rate_ends_is_caused_by_the_rate(rate: float) -> No
     x, y = corners(400)
     case = case_of(examined_model(optimizer=SGD(rate)), x, y, batch_size=16, epochs=3)
     assert case.rehearsal.has_failed or max(case.rehearsal.losses) > 10 * case.rehearsal.losses[0]
-    assert not CHECK.look(case)
+    assert not CHECK.find(case)
     diagnosis = diagnose(case)
     assert diagnosis.names[0] == "learning-rate-too-high"
     assert {finding.check for index, finding in enumerate(diagnosis.findings) if index not in diagnosis.follows} == {

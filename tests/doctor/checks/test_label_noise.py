@@ -25,14 +25,14 @@ def noisy_digits(fraction: float) -> tuple[Case, set[int]]:
 @pytest.mark.parametrize("share", [0.1, 0.2])
 def test_the_fraction_of_wrong_labels_is_found(share: float) -> None:
     case, wrong_indices = noisy_digits(share)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert abs(finding.evidence["share"] - share) < 0.06  # three standard deviations of a share of 400
     named_indices = {int(place) for place in str(finding.evidence["for_example"]).split(", ")}
     assert len(named_indices & wrong_indices) >= 4
 
 
 def test_correct_labels_have_no_finding() -> None:
-    assert not CHECK.look(noisy_digits(0.0)[0])
+    assert not CHECK.find(noisy_digits(0.0)[0])
 
 
 def test_labels_of_overlapping_classes_have_no_finding() -> None:
@@ -43,4 +43,4 @@ def test_labels_of_overlapping_classes_have_no_finding() -> None:
     case = case_of(Model(mlp(sizes=(3, 2)), input_shape=(3,)), x, y)
     assert case.simple_classifier is not None
     assert case.simple_classifier.leave_one_out.accuracy < 0.75
-    assert not CHECK.look(case)
+    assert not CHECK.find(case)

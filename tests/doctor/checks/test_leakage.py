@@ -25,12 +25,12 @@ TRAIN, VALIDATION = random_images(300, 0), random_images(150, 1)
 
 
 def test_parts_that_have_nothing_in_common_have_no_finding() -> None:
-    assert CHECK.look(make_case(TRAIN, VALIDATION)) == []
+    assert CHECK.find(make_case(TRAIN, VALIDATION)) == []
 
 
 def test_copies_are_counted_and_removed_by_the_remedy() -> None:
     case = make_case(TRAIN, torch.cat([VALIDATION, TRAIN[40:50]]))
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert (finding.path, finding.evidence["that_are_training_examples"]) == ("validation", 10)
     assert finding.evidence["share"] == 10 / 160
     assert finding.remedy is not None
@@ -41,12 +41,12 @@ def test_copies_are_counted_and_removed_by_the_remedy() -> None:
 
 def test_bytes_and_floats_of_one_image_are_copies() -> None:
     train = (TRAIN * 255).byte()
-    (finding,) = CHECK.look(make_case(train, torch.cat([VALIDATION, train[:20].float() / 255])))
+    (finding,) = CHECK.find(make_case(train, torch.cat([VALIDATION, train[:20].float() / 255])))
     assert finding.evidence["that_are_training_examples"] == 20
 
 
 def test_two_copies_have_no_finding() -> None:
-    assert CHECK.look(make_case(TRAIN, torch.cat([VALIDATION, TRAIN[:2]]))) == []
+    assert CHECK.find(make_case(TRAIN, torch.cat([VALIDATION, TRAIN[:2]]))) == []
 
 
 @pytest.mark.parametrize("kind", ["darker", "noisy", "moved"])
@@ -54,17 +54,17 @@ def test_changed_copies_are_found(kind: str) -> None:
     noise = 0.02 * torch.randn(50, 1, 16, 16, generator=torch.Generator().manual_seed(2))
     source = TRAIN[100:150]
     copies = {"darker": source * 0.7 + 0.1, "noisy": source + noise, "moved": source.roll(1, 3)}[kind]
-    (finding,) = CHECK.look(make_case(TRAIN, torch.cat([copies, VALIDATION])))
+    (finding,) = CHECK.find(make_case(TRAIN, torch.cat([copies, VALIDATION])))
     assert int(finding.evidence["nearly_training_examples"]) == pytest.approx(50, abs=6)
     validation_index, train_index = int(finding.evidence["for_example_validation"]), int(finding.evidence["and_train"])
     assert train_index == 100 + validation_index
 
 
 def test_no_validation_few_images_and_few_features_are_skipped() -> None:
-    assert CHECK.look(case_of(make_case(TRAIN, VALIDATION).model, TRAIN, torch.arange(300) % 2)) == []
-    assert CHECK.look(make_case(TRAIN[:10], TRAIN[:2] * 0.9)) == []
+    assert CHECK.find(case_of(make_case(TRAIN, VALIDATION).model, TRAIN, torch.arange(300) % 2)) == []
+    assert CHECK.find(make_case(TRAIN[:10], TRAIN[:2] * 0.9)) == []
     bits = torch.randint(0, 2, (100, 4, 1, 1), generator=torch.Generator().manual_seed(0)).float()
-    assert CHECK.look(make_case(bits[:60], bits[60:])) == []
+    assert CHECK.find(make_case(bits[:60], bits[60:])) == []
 
 
 def test_similar_examples_of_rare_classes_are_no_copies() -> None:
@@ -74,4 +74,4 @@ def test_similar_examples_of_rare_classes_are_no_copies() -> None:
     train = torch.cat([random_images(280, 5), class_means[y[280:]] + 0.05 * torch.rand(18, 1, 16, 16, generator=rng)])
     held_out = class_means[held_out_y] + 0.05 * torch.rand(150, 1, 16, 16, generator=rng)
     model = make_model(Sequential(Flatten(), Dense(10)), input_shape=(1, 16, 16))
-    assert CHECK.look(case_of(model, train, y, validation=(held_out, held_out_y))) == []
+    assert CHECK.find(case_of(model, train, y, validation=(held_out, held_out_y))) == []

@@ -33,28 +33,28 @@ def test_masks_of_all_classes_and_a_model_that_predicts_them_have_no_finding() -
     x, y = images_and_masks()
     model = trained_model(x, y)
     assert set(model.predict(x).argmax(1).unique().tolist()) == {0, 1, 2}
-    assert CHECK.look(case_of(model, x, y)) == []
+    assert CHECK.find(case_of(model, x, y)) == []
 
 
 def test_a_class_missing_from_the_masks_is_named() -> None:
     x, y = images_and_masks(2)
-    (finding,) = CHECK.look(case_of(trained_model(x, y), x, y))
+    (finding,) = CHECK.find(case_of(trained_model(x, y), x, y))
     assert finding.path == "train"
-    assert finding.direct
+    assert finding.is_fault
     assert finding.evidence == {"classes": 3, "missing": 1, "the_first_of_them": "water"}
 
 
 def test_an_ignored_class_is_not_missing() -> None:
     x, y = images_and_masks()
     y[y == 9] = 0
-    assert CHECK.look(case_of(trained_model(x, y, ignore=0), x, y)) == []
+    assert CHECK.find(case_of(trained_model(x, y, ignore=0), x, y)) == []
 
 
 def test_a_class_that_is_predicted_nowhere_is_named() -> None:
     x, y = images_and_masks()
     model = trained_model(x, y)
     model.weights["bias"][1] -= 100
-    (finding,) = CHECK.look(case_of(model, x, y))
+    (finding,) = CHECK.find(case_of(model, x, y))
     assert (finding.path, finding.evidence["the_first_of_them"], finding.evidence["missing"]) == ("training", "sand", 1)
     is_labelled = y != 9
     assert (
@@ -65,4 +65,4 @@ def test_a_class_that_is_predicted_nowhere_is_named() -> None:
 
 def test_image_labels_have_no_finding() -> None:
     model = make_model()
-    assert CHECK.look(case_of(model, *corners(64))) == []
+    assert CHECK.find(case_of(model, *corners(64))) == []

@@ -30,7 +30,7 @@ def case_of_true_logits(factor: float, n: int = 1_000) -> Case:
 @pytest.mark.parametrize("factor", [4.0, 0.2])
 def test_overconfidence_and_underconfidence_are_found(factor: float) -> None:
     case = case_of_true_logits(factor)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert (finding.check, finding.path) == ("miscalibration", "validation")
     assert finding.evidence["best_temperature"] == pytest.approx(factor, rel=0.15)
     p = (factor * case.train.x).softmax(1).max(1)
@@ -41,26 +41,26 @@ def test_overconfidence_and_underconfidence_are_found(factor: float) -> None:
 
 
 def test_true_probabilities_have_no_finding() -> None:
-    assert not CHECK.look(case_of_true_logits(1.0))
-    assert not CHECK.look(case_of_true_logits(1.5))  # slightly miscalibrated
+    assert not CHECK.find(case_of_true_logits(1.0))
+    assert not CHECK.find(case_of_true_logits(1.5))  # slightly miscalibrated
 
 
 def test_a_calibrated_model_has_no_finding() -> None:
     case = case_of_true_logits(4.0)
     case.model.confidence = Confidence(4.0, 0.0)
-    assert not CHECK.look(case)
+    assert not CHECK.find(case)
 
 
 def test_too_few_examples_have_no_finding() -> None:
-    assert not CHECK.look(case_of_true_logits(4.0, n=100))
-    assert not CHECK.look(replace(case_of_true_logits(4.0), validation=None))
+    assert not CHECK.find(case_of_true_logits(4.0, n=100))
+    assert not CHECK.find(replace(case_of_true_logits(4.0), validation=None))
 
 
 def test_scores_that_are_no_probabilities_have_no_finding() -> None:
     case = case_of_true_logits(4.0)
     sigmoid_model = Model(Sequential(dense=Dense(5), sigmoid=Sigmoid()), "quadratic", input_shape=(5,))
     sigmoid_model.weights["dense.weight"].copy_(4 * torch.eye(5))
-    assert not CHECK.look(case_of(sigmoid_model, case.train.x, case.train.y, validation=(case.train.x, case.train.y)))
+    assert not CHECK.find(case_of(sigmoid_model, case.train.x, case.train.y, validation=(case.train.x, case.train.y)))
 
 
 def with_losses(case: Case, *losses: float) -> Case:
@@ -70,13 +70,13 @@ def with_losses(case: Case, *losses: float) -> Case:
 def test_a_short_training_has_no_finding() -> None:
     case = case_of_true_logits(0.2)
     loss = case.train_predictions.loss
-    assert not CHECK.look(with_losses(case, 3 * loss, 2 * loss, 1.1 * loss))
-    assert CHECK.look(with_losses(case, 1.1 * loss, 1.1 * loss, 1.1 * loss))
+    assert not CHECK.find(with_losses(case, 3 * loss, 2 * loss, 1.1 * loss))
+    assert CHECK.find(with_losses(case, 1.1 * loss, 1.1 * loss, 1.1 * loss))
 
 
 def test_a_model_that_changed_after_training_is_named() -> None:
     case = case_of_true_logits(0.2)
-    (finding,) = CHECK.look(with_losses(case, case.train_predictions.loss, case.train_predictions.loss / 2))
+    (finding,) = CHECK.find(with_losses(case, case.train_predictions.loss, case.train_predictions.loss / 2))
     assert "after that" in finding.cause
 
 
@@ -93,7 +93,7 @@ def test_only_the_cause_of_underconfidence_is_named(options: dict[str, Any], cau
     case = case_of_true_logits(0.2)
     model = Model(**{"net": Sequential(dense=Dense(5)), "input_shape": (5,), **options})
     model.weights["dense.weight"].copy_(0.2 * torch.eye(5))
-    (finding,) = CHECK.look(case_of(model, case.train.x, case.train.y, validation=(case.train.x, case.train.y)))
+    (finding,) = CHECK.find(case_of(model, case.train.x, case.train.y, validation=(case.train.x, case.train.y)))
     named_causes = [word for word in ("smoothing", "regularizer", "dropout") if word in finding.cause + finding.fix]
     assert cause in finding.cause
     assert len(named_causes) <= 1
@@ -103,7 +103,7 @@ def test_wrong_training_labels_are_a_cause_of_underconfidence() -> None:
     case = case_of_true_logits(0.2)
     y = case.train.y.clone()
     y[::4] = (y[::4] + 1) % 5
-    (finding,) = CHECK.look(case_of(case.model, case.train.x, y, validation=(case.train.x, case.train.y)))
+    (finding,) = CHECK.find(case_of(case.model, case.train.x, y, validation=(case.train.x, case.train.y)))
     assert "labels are wrong in the training data" in finding.cause
 
 
@@ -111,5 +111,5 @@ def test_the_fix_divides_the_scores_before_a_softmax() -> None:
     case = case_of_true_logits(4.0)
     softmax_model = Model(Sequential(dense=Dense(5), soft=Softmax()), "quadratic", input_shape=(5,))
     softmax_model.weights["dense.weight"].copy_(4 * torch.eye(5))
-    (finding,) = CHECK.look(case_of(softmax_model, case.train.x, case.train.y, validation=(case.train.x, case.train.y)))
+    (finding,) = CHECK.find(case_of(softmax_model, case.train.x, case.train.y, validation=(case.train.x, case.train.y)))
     assert finding.fix.startswith("divide the scores before soft by a temperature of 4")

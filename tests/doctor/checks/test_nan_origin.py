@@ -56,13 +56,13 @@ class LogLoss(Loss):
 
 
 def test_a_healthy_training_has_no_finding() -> None:
-    assert not CHECK.look(case_of(make_model(), X, Y))
+    assert not CHECK.find(case_of(make_model(), X, Y))
 
 
 def test_a_nan_weight_after_training_is_found() -> None:
     broken = make_model()
     broken.weights["dense2.weight"][1, 3] = NAN
-    findings = CHECK.look(case_of(broken, X, Y))
+    findings = CHECK.find(case_of(broken, X, Y))
     assert [finding.path for finding in findings] == ["dense2.weight"]
     assert "1 of 16" in str(findings[0].evidence["found"])
 
@@ -73,24 +73,24 @@ def test_an_infinite_initial_weight_is_found_before_the_first_step() -> None:
         broken.weights["dense1.bias"][0] = float("inf")
         return broken
 
-    finding = CHECK.look(case_of(begin(), X, Y, begin=begin))[0]
+    finding = CHECK.find(case_of(begin(), X, Y, begin=begin))[0]
     assert (finding.path, finding.evidence["step"]) == ("dense1.bias", 0)
 
 
 def test_a_layer_with_a_logarithm_of_0_is_named() -> None:
-    finding = CHECK.look(case_of(make_model(Log()), X, Y))[0]
+    finding = CHECK.find(case_of(make_model(Log()), X, Y))[0]
     assert (finding.path, finding.evidence["step"]) == ("log1", 1)
     assert "output y" in str(finding.evidence["found"])
 
 
 def test_a_loss_with_a_logarithm_of_a_negative_output_is_named() -> None:
-    finding = CHECK.look(case_of(make_model(loss=LogLoss(), metrics=()), X, Y))[0]
+    finding = CHECK.find(case_of(make_model(loss=LogLoss(), metrics=()), X, Y))[0]
     assert (finding.path, finding.evidence["step"]) == ("loss", 1)
 
 
 def test_a_regression_loss_is_infinite_for_large_targets() -> None:
     model = Model(Sequential(Dense(1)), "quadratic", metrics=(), input_shape=(6,))
-    finding = CHECK.look(case_of(model, X, 1e25 * X[:, :1]))[0]
+    finding = CHECK.find(case_of(model, X, 1e25 * X[:, :1]))[0]
     assert finding.path == "loss"
     assert finding.cause == "the targets are very large"
     assert "standardise" in finding.fix
@@ -101,24 +101,24 @@ def test_an_augmentation_that_returns_nan_is_named() -> None:
         return x * NAN if bool((x[:, 0] == X[:, 0].max()).any()) else x  # the batch with this example
 
     case = case_of(make_model(), X, Y, batch_size=16, augment=augment)
-    finding = CHECK.look(case)[0]
+    finding = CHECK.find(case)[0]
     assert finding.path == "train"
     assert finding.evidence["step"] == len(case.rehearsal.losses) + 1
-    assert finding.direct
+    assert finding.is_fault
 
 
 def test_the_step_is_read_from_the_error_that_stopped_the_training() -> None:
     case = diverged_case()
-    finding = CHECK.look(case)[0]
+    finding = CHECK.find(case)[0]
     assert isinstance(case.stopped, StoppedError)
     assert finding.evidence["step"] == case.stopped.step > 1
     assert finding.path.split(".")[0] in {"dense1", "dense2", "relu1", "loss"}
-    assert not finding.direct  # only a trial establishes why the values grew
+    assert not finding.is_fault  # only a trial establishes why the values grew
 
 
 def test_without_the_error_the_first_steps_are_rehearsed() -> None:
     case = replace(diverged_case(), stopped="")
-    finding = CHECK.look(case)[0]
+    finding = CHECK.find(case)[0]
     assert 1 < int(finding.evidence["step"]) <= len(case.rehearsal.losses) + 1
 
 

@@ -28,7 +28,7 @@ def memorizing_case(epochs: int = 60) -> Case:
 
 def test_a_gap_is_found_and_measured() -> None:
     case = memorizing_case()
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert (finding.check, finding.path) == ("overfitting", "validation")
     assert case.history is not None
     assert case.validation is not None
@@ -45,22 +45,22 @@ def test_few_examples_are_the_cause_if_fewer_do_worse() -> None:
     x, y, validation = data.train.x[:40], data.train.y[:40], (data.test.x, data.test.y)
     model = Model(mlp(sizes=(64, 32, 10)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
     history = model.fit(x, y, epochs=40, batch_size=8, validation=validation, verbose=False)
-    (finding,) = CHECK.look(case_of(model, x, y, validation=validation, history=history, epochs=40, batch_size=8))
-    assert finding.direct
+    (finding,) = CHECK.find(case_of(model, x, y, validation=validation, history=history, epochs=40, batch_size=8))
+    assert finding.is_fault
     assert "too few" in finding.cause
-    (memorizing_finding,) = CHECK.look(memorizing_case())
-    assert not memorizing_finding.direct  # with random labels, fewer examples do not do worse
+    (memorizing_finding,) = CHECK.find(memorizing_case())
+    assert not memorizing_finding.is_fault  # with random labels, fewer examples do not do worse
 
 
 def test_a_gap_is_found_without_a_history() -> None:
-    assert CHECK.look(replace(memorizing_case(), history=None))
+    assert CHECK.find(replace(memorizing_case(), history=None))
 
 
 def test_a_gap_that_may_be_chance_has_no_finding() -> None:
     case = memorizing_case()
     assert case.validation is not None
     five_examples = replace(case.validation, x=case.validation.x[:5], y=case.validation.y[:5])
-    assert not CHECK.look(replace(case, validation=five_examples))
+    assert not CHECK.find(replace(case, validation=five_examples))
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_regressions_are_compared_by_their_loss(shape: tuple[int, ...]) -> None:
     validation = (x[40:], y[40:])
     model.fit(x[:40], y[:40], epochs=80, batch_size=10, verbose=False)
     case = case_of(model, x[:40], y[:40], validation=validation)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert "gap" not in finding.evidence
     mean = float((y[40:] - y[:40].mean()).square().mean()) / 2
     assert finding.evidence["validation_loss_of_the_mean"] == pytest.approx(mean, rel=1e-5)
@@ -80,13 +80,13 @@ def test_regressions_are_compared_by_their_loss(shape: tuple[int, ...]) -> None:
 
 
 def test_a_model_that_generalises_has_no_finding() -> None:
-    assert not CHECK.look(make_case(epochs=20))
+    assert not CHECK.find(make_case(epochs=20))
 
 
 def test_without_training_or_validation_there_is_no_finding() -> None:
-    assert not CHECK.look(make_case())
-    assert not CHECK.look(replace(memorizing_case(), validation=None))
-    assert not CHECK.look(case_of(make_case().model, *corners(10)))
+    assert not CHECK.find(make_case())
+    assert not CHECK.find(replace(memorizing_case(), validation=None))
+    assert not CHECK.find(case_of(make_case().model, *corners(10)))
 
 
 def test_a_low_training_accuracy_has_no_finding() -> None:
@@ -98,4 +98,4 @@ def test_a_low_training_accuracy_has_no_finding() -> None:
     assert poor_case.train_predictions.accuracy == pytest.approx(15 / 40)
     assert poor_case.validation_predictions is not None
     assert poor_case.validation_predictions.accuracy == 0
-    assert not CHECK.look(poor_case)
+    assert not CHECK.find(poor_case)

@@ -23,7 +23,7 @@ def make_case(change: Callable[[Tensor], Tensor], epochs: int = 0, change_train:
 
 @pytest.mark.parametrize("epochs", [0, 5])
 def test_parts_prepared_alike_have_no_finding(epochs: int) -> None:
-    assert CHECK.look(make_case(lambda x: x, epochs)) == []
+    assert CHECK.find(make_case(lambda x: x, epochs)) == []
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_parts_prepared_alike_have_no_finding(epochs: int) -> None:
     [(lambda x: x * 255, "not divided by 255"), (lambda x: x / 255, "divided by 255 once more")],
 )
 def test_another_scale_is_recognized_by_its_moments(change: Callable[[Tensor], Tensor], name: str) -> None:
-    (finding,) = CHECK.look(make_case(change))
+    (finding,) = CHECK.find(make_case(change))
     assert finding.path == "validation"
     assert f"are {name}," in finding.cause
     held_out = corners(80, seed=1)[0]
@@ -40,13 +40,13 @@ def test_another_scale_is_recognized_by_its_moments(change: Callable[[Tensor], T
 
 
 def test_another_mean_is_found() -> None:
-    (finding,) = CHECK.look(make_case(lambda x: (x - 0.5) / 0.25))
+    (finding,) = CHECK.find(make_case(lambda x: (x - 0.5) / 0.25))
     assert float(finding.evidence["distance_of_means_in_standard_deviations"]) > 3
 
 
 @pytest.mark.parametrize("epochs", [0, 5])
 def test_mirrored_images_are_recognized_when_mirrored_back(epochs: int) -> None:
-    (finding,) = CHECK.look(make_case(lambda x: x.flip(3), epochs))
+    (finding,) = CHECK.find(make_case(lambda x: x.flip(3), epochs))
     assert "mirrored" in finding.cause
     assert finding.evidence["judged_by"] == ("the model" if epochs else "a simple classifier")
     assert (finding.evidence["share_recognised"], finding.evidence["share_recognised_if_undone"]) == (0, 1)
@@ -56,13 +56,13 @@ def test_channels_in_another_order_are_found() -> None:
     x, y = corners(200)
     colour_x = torch.cat([x + 0.3, x, x * 0.5], 1)
     model = make_model(input_shape=(3, 4, 4))
-    assert CHECK.look(case_of(model, colour_x[:120], y[:120], validation=(colour_x[120:], y[120:]))) == []
-    (finding,) = CHECK.look(case_of(model, colour_x[:120], y[:120], validation=(colour_x[120:].flip(1), y[120:])))
+    assert CHECK.find(case_of(model, colour_x[:120], y[:120], validation=(colour_x[120:], y[120:]))) == []
+    (finding,) = CHECK.find(case_of(model, colour_x[:120], y[:120], validation=(colour_x[120:].flip(1), y[120:])))
     assert "BGR" in finding.cause
 
 
 def test_inverted_training_inputs_of_a_trained_model_are_found() -> None:
-    (finding,) = CHECK.look(make_case(lambda x: 1 - x, 5, change_train=True))
+    (finding,) = CHECK.find(make_case(lambda x: 1 - x, 5, change_train=True))
     assert finding.path == "train"
     assert "inverted" in finding.cause
 
@@ -70,8 +70,8 @@ def test_inverted_training_inputs_of_a_trained_model_are_found() -> None:
 def test_inputs_standardised_twice_are_recognized_by_their_range() -> None:
     x, y = corners(200)
     model = make_model(preprocess={"mean": [0.3], "std": [0.2]})
-    assert CHECK.look(case_of(model, x, y)) == []
-    (finding,) = CHECK.look(case_of(model, (x - 0.3) / 0.2, y))
+    assert CHECK.find(case_of(model, x, y)) == []
+    (finding,) = CHECK.find(case_of(model, (x - 0.3) / 0.2, y))
     assert "standardised twice" in finding.cause
     assert finding.evidence["largest_if_undone"] == pytest.approx(float(x.max()), abs=1e-5)
 
@@ -80,9 +80,9 @@ def test_another_scale_is_recognized_by_running_statistics() -> None:
     x, y = corners(200)
     model = make_model(conv_net())
     model.fit(x, y, epochs=8, batch_size=16, verbose=False)
-    assert CHECK.look(case_of(model, x, y)) == []
+    assert CHECK.find(case_of(model, x, y)) == []
     equal_labels = torch.zeros_like(y)  # so only running statistics can be compared
-    (finding,) = CHECK.look(case_of(model, x * 255, equal_labels))
+    (finding,) = CHECK.find(case_of(model, x * 255, equal_labels))
     assert finding.path == "norm"
     assert "not divided by 255" in finding.cause
     assert float(finding.evidence["standard_deviation_over_the_remembered_one"]) == pytest.approx(255, rel=0.2)
@@ -92,16 +92,16 @@ def test_classes_that_are_rarer_in_validation_are_no_mismatch() -> None:
     x, y = corners(200)
     x = x * (1 + y[:, None, None, None])  # each class is brighter than the one before
     is_last_class = y[:160] == 3
-    assert CHECK.look(case_of(make_model(), x, y, validation=(x[:160][is_last_class], y[:160][is_last_class]))) == []
+    assert CHECK.find(case_of(make_model(), x, y, validation=(x[:160][is_last_class], y[:160][is_last_class]))) == []
 
 
 def test_regression_few_examples_and_vectors_are_examined() -> None:
     x, _ = corners(40)
     model = make_model(loss="quadratic", metrics=())
-    assert CHECK.look(case_of(model, x, torch.rand(40, 4), validation=(x, torch.rand(40, 4)))) == []
-    (finding,) = CHECK.look(case_of(model, x, torch.rand(40, 4), validation=(x * 255, torch.rand(40, 4))))
+    assert CHECK.find(case_of(model, x, torch.rand(40, 4), validation=(x, torch.rand(40, 4)))) == []
+    (finding,) = CHECK.find(case_of(model, x, torch.rand(40, 4), validation=(x * 255, torch.rand(40, 4))))
     assert finding.path == "validation"
-    assert CHECK.look(case_of(make_model(), *corners(10), validation=corners(5))) == []
+    assert CHECK.find(case_of(make_model(), *corners(10), validation=corners(5))) == []
     rows = torch.rand(100, 7, 1, 1)
     vectors = case_of(
         make_model(input_shape=(7, 1, 1)),
@@ -109,7 +109,7 @@ def test_regression_few_examples_and_vectors_are_examined() -> None:
         torch.zeros(60).long(),
         validation=(rows[60:], torch.zeros(40).long()),
     )
-    assert CHECK.look(vectors) == []
+    assert CHECK.find(vectors) == []
 
 
 def test_inputs_divided_by_255_twice_are_recognized_by_their_scale() -> None:
@@ -117,7 +117,7 @@ def test_inputs_divided_by_255_twice_are_recognized_by_their_scale() -> None:
     model = make_model(preprocess={"mean": [float(x.mean())], "std": [float(x.std())]})
     with pytest.raises(PellucidError, match="x / 255"):
         case_of(model, x * 255, y)
-    (finding,) = CHECK.look(case_of(model, x / 255, y))
+    (finding,) = CHECK.find(case_of(model, x / 255, y))
     assert "divided by 255 once more" in finding.cause
     assert finding.evidence["mean_if_undone"] == pytest.approx(0, abs=1e-4)
     assert finding.evidence["standard_deviation_if_undone"] == pytest.approx(1, abs=1e-4)
@@ -129,4 +129,4 @@ def test_rare_training_classes_are_not_compared() -> None:
     train_indices = torch.cat([(y == label).nonzero().flatten()[: 30 if label == 0 else 1] for label in range(4)])
     dark_x = x.clone()
     dark_x[train_indices[30:]] *= 0.2
-    assert CHECK.look(case_of(make_model(), dark_x[train_indices], y[train_indices], validation=(x[80:], y[80:]))) == []
+    assert CHECK.find(case_of(make_model(), dark_x[train_indices], y[train_indices], validation=(x[80:], y[80:]))) == []

@@ -23,7 +23,7 @@ def make_model(act: Layer, factor: float, bias: float = 0.0, stuck: int = 0) -> 
 
 @pytest.mark.parametrize("act", [Sigmoid(), Tanh()])
 def test_large_initial_weights_saturate_outputs(act: Layer) -> None:
-    findings = CHECK.look(case_of(make_model(act, 30.0), X, Y, begin=lambda: make_model(act, 30.0)))
+    findings = CHECK.find(case_of(make_model(act, 30.0), X, Y, begin=lambda: make_model(act, 30.0)))
     assert [finding.path for finding in findings] == [("sigmoid1" if isinstance(act, Sigmoid) else "tanh1")]
     sums = (X @ make_model(act, 30.0).weights["dense1.weight"].T).double()
     slopes = 1 / torch.cosh(sums / 2) ** 2 if isinstance(act, Sigmoid) else 1 / torch.cosh(sums) ** 2
@@ -35,17 +35,17 @@ def test_large_initial_weights_saturate_outputs(act: Layer) -> None:
 
 @pytest.mark.parametrize("act", [Sigmoid(), Tanh()])
 def test_units_in_their_linear_range_have_no_finding(act: Layer) -> None:
-    assert not CHECK.look(case_of(make_model(act, 1.0), X, Y))
+    assert not CHECK.find(case_of(make_model(act, 1.0), X, Y))
 
 
 def test_stuck_units_are_found_among_healthy_ones() -> None:
-    findings = CHECK.look(case_of(make_model(Sigmoid(), 1.0, -50.0, 5), X, Y))
+    findings = CHECK.find(case_of(make_model(Sigmoid(), 1.0, -50.0, 5), X, Y))
     assert findings[0].evidence["stuck_units"] == 5
-    assert not CHECK.look(case_of(make_model(Sigmoid(), 1.0, -50.0, 4), X, Y))
+    assert not CHECK.find(case_of(make_model(Sigmoid(), 1.0, -50.0, 4), X, Y))
 
 
 def test_saturated_output_units_have_no_finding() -> None:
     net = Sequential(Dense(10), ReLU(), Dense(2), Sigmoid())
     model = Model(net, "quadratic", metrics=(), input_shape=(20,))
     model.weights["dense2.weight"].mul_(1000.0)
-    assert not CHECK.look(case_of(model, X[:10], torch.zeros(10, 2)))
+    assert not CHECK.find(case_of(model, X[:10], torch.zeros(10, 2)))

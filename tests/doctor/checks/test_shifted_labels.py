@@ -21,13 +21,13 @@ def renumbered_case(new_labels: list[int], epochs: int = 0, change_train: bool =
 
 @pytest.mark.parametrize("epochs", [0, 4])
 def test_parts_that_agree_have_no_finding(epochs: int) -> None:
-    assert CHECK.look(renumbered_case([0, 1, 2, 3], epochs)) == []
+    assert CHECK.find(renumbered_case([0, 1, 2, 3], epochs)) == []
 
 
 @pytest.mark.parametrize(("epochs", "judge"), [(0, "a simple classifier"), (4, "the model")])
 def test_validation_labels_that_begin_at_1_are_off_by_one(epochs: int, judge: str) -> None:
     case = renumbered_case([1, 2, 3, 0], epochs)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert (finding.path, finding.evidence["labels_are"], finding.evidence["judged_by"]) == (
         "validation",
         "off by 1",
@@ -43,35 +43,35 @@ def test_validation_labels_that_begin_at_1_are_off_by_one(epochs: int, judge: st
 
 
 def test_training_labels_one_less_are_off_by_one() -> None:
-    (finding,) = CHECK.look(renumbered_case([3, 0, 1, 2], change_train=True))
+    (finding,) = CHECK.find(renumbered_case([3, 0, 1, 2], change_train=True))
     assert finding.evidence["labels_are"] == "off by 1"
 
 
 def test_clamped_shifted_labels_are_off_by_minus_one() -> None:
-    (finding,) = CHECK.look(renumbered_case([0, 0, 1, 2]))
+    (finding,) = CHECK.find(renumbered_case([0, 0, 1, 2]))
     assert finding.evidence["labels_are"] == "off by -1"
     assert finding.evidence["which"] == "1 -> 2, 2 -> 3"
 
 
 def test_two_swapped_classes_are_found() -> None:
-    (finding,) = CHECK.look(renumbered_case([0, 2, 1, 3]))
+    (finding,) = CHECK.find(renumbered_case([0, 2, 1, 3]))
     assert (finding.evidence["labels_are"], finding.evidence["which"]) == ("swapped", "1 -> 2, 2 -> 1")
     assert finding.evidence["right_on_validation"] == 0.5
 
 
 def test_three_classes_exchanged_in_a_cycle_are_permuted() -> None:
-    (finding,) = CHECK.look(renumbered_case([0, 2, 3, 1]))
+    (finding,) = CHECK.find(renumbered_case([0, 2, 3, 1]))
     assert finding.evidence["labels_are"] == "permuted"
 
 
 def test_two_merged_classes_have_no_finding() -> None:
-    assert CHECK.look(renumbered_case([0, 1, 2, 2])) == []
+    assert CHECK.find(renumbered_case([0, 1, 2, 2])) == []
 
 
 def test_no_validation_and_few_examples_are_skipped() -> None:
     x, y = corners(200)
-    assert CHECK.look(case_of(make_model(), x, y)) == []
-    assert CHECK.look(case_of(make_model(), *corners(10), validation=corners(4))) == []
+    assert CHECK.find(case_of(make_model(), x, y)) == []
+    assert CHECK.find(case_of(make_model(), *corners(10), validation=corners(4))) == []
 
 
 @pytest.mark.parametrize(("shift", "has_validation"), [(1, True), (-1, True), (1, False)])
@@ -85,7 +85,7 @@ def test_labels_off_by_one_in_all_data_are_found_by_the_model(shift: int, has_va
         (trained_case.train.y + shift) % 4,
         validation=validation if has_validation else None,
     )
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert (finding.path, finding.evidence["labels_are"]) == ("train", f"off by {shift}")
     assert finding.evidence["right_on_train"] == 0
     assert finding.evidence["right_if_they_are_moved_back"] == 1
@@ -100,4 +100,4 @@ def test_one_predicted_class_is_no_shift() -> None:
     case.model.weights["dense2.weight"].zero_()
     case.model.weights["dense2.bias"].copy_(torch.tensor([9.0, 0, 0, 0]))
     assert case.trained
-    assert CHECK.look(case) == []  # labels minus 1 are right for three quarters: chance
+    assert CHECK.find(case) == []  # labels minus 1 are right for three quarters: chance

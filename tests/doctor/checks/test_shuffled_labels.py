@@ -37,11 +37,11 @@ def with_shuffled_labels(y: torch.Tensor, fraction: float = 1.0) -> torch.Tensor
 
 
 def test_labels_that_belong_to_their_inputs_have_no_finding() -> None:
-    assert CHECK.look(make_case()) == []
+    assert CHECK.find(make_case()) == []
 
 
 def test_shuffled_training_labels_are_at_chance() -> None:
-    (finding,) = CHECK.look(make_case(with_shuffled_labels(shuffled_corners(600)[1])))
+    (finding,) = CHECK.find(make_case(with_shuffled_labels(shuffled_corners(600)[1])))
     assert (finding.path, finding.evidence["examples"]) == ("train", 600)
     assert finding.evidence["right_by_chance"] == pytest.approx(0.25, abs=0.01)
     assert float(finding.evidence["right_by_a_simple_classifier"]) == pytest.approx(0.25, abs=0.08)
@@ -49,14 +49,14 @@ def test_shuffled_training_labels_are_at_chance() -> None:
 
 
 def test_shuffled_validation_labels_are_distinguished_from_training_labels() -> None:
-    (finding,) = CHECK.look(make_case(held_out_y=with_shuffled_labels(shuffled_corners(200, seed=1)[1])))
+    (finding,) = CHECK.find(make_case(held_out_y=with_shuffled_labels(shuffled_corners(200, seed=1)[1])))
     assert (finding.path, finding.evidence["examples"]) == ("validation", 200)
 
 
 def test_labels_with_an_offset_are_moved_back_by_the_remedy() -> None:
     y = shuffled_corners(600)[1]
     case = make_case(y.roll(3))
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert finding.evidence["labels_moved_by"] == -3
     assert "3 before" in finding.cause
     assert finding.remedy is not None
@@ -64,7 +64,7 @@ def test_labels_with_an_offset_are_moved_back_by_the_remedy() -> None:
 
 
 def test_the_share_of_shuffled_labels_is_measured_by_the_other_part() -> None:
-    (finding,) = CHECK.look(make_case(with_shuffled_labels(shuffled_corners(600)[1], 0.5)))
+    (finding,) = CHECK.find(make_case(with_shuffled_labels(shuffled_corners(600)[1], 0.5)))
     assert finding.path == "train"
     assert float(finding.evidence["share_of_labels_without_sense"]) == pytest.approx(0.5, abs=0.1)
 
@@ -84,11 +84,11 @@ def test_both_parts_are_compared_on_the_same_classes() -> None:
     x, y = imbalanced_clusters(2_000, slice(20, 40), 0)
     held_out = imbalanced_clusters(2_000, slice(0, 20), 1)  # its rare classes are common in training
     model = make_model(Sequential(Dense(40)), input_shape=(12,))
-    assert CHECK.look(case_of(model, x, y, validation=held_out)) == []
-    (finding,) = CHECK.look(case_of(model, x, with_shuffled_labels(y, 0.5), validation=held_out))
+    assert CHECK.find(case_of(model, x, y, validation=held_out)) == []
+    (finding,) = CHECK.find(case_of(model, x, with_shuffled_labels(y, 0.5), validation=held_out))
     assert finding.path == "train"
     assert float(finding.evidence["share_of_labels_without_sense"]) == pytest.approx(0.5, abs=0.1)
-    (finding,) = CHECK.look(case_of(model, x, y, validation=(held_out[0], with_shuffled_labels(held_out[1]))))
+    (finding,) = CHECK.find(case_of(model, x, y, validation=(held_out[0], with_shuffled_labels(held_out[1]))))
     assert finding.path == "validation"
     assert "shuffled-labels" in diagnose(case_of(model, x, with_shuffled_labels(y, 0.5), validation=held_out)).names
 
@@ -96,15 +96,15 @@ def test_both_parts_are_compared_on_the_same_classes() -> None:
 def test_a_model_with_correct_validation_predictions_has_no_finding() -> None:
     case = make_case(with_shuffled_labels(shuffled_corners(600)[1]))
     case.model.fit(*shuffled_corners(600), epochs=3, batch_size=16, verbose=False)
-    assert CHECK.look(case) == []
+    assert CHECK.find(case) == []
 
 
 def test_few_examples_and_regression_targets_are_skipped() -> None:
-    assert CHECK.look(case_of(make_model(), *corners(10), validation=corners(8))) == []
+    assert CHECK.find(case_of(make_model(), *corners(10), validation=corners(8))) == []
     x, y = shuffled_corners(600)
     case = make_case(with_shuffled_labels(y))
     numbers = replace(case, train=Arrays(x, y.float(), None, ""))
-    assert CHECK.look(numbers) == []
+    assert CHECK.find(numbers) == []
 
 
 def test_leave_one_out_predictions_are_those_of_a_fit_without_the_example() -> None:
@@ -136,7 +136,7 @@ def test_few_examples_of_other_classes_have_no_finding() -> None:
     case = case_of(make_model(), x[indices], y[indices], validation=shuffled_corners(200, seed=1))
     assert case.simple_classifier is not None
     assert case.simple_classifier.leave_one_out.deviations_above_chance < 3
-    assert CHECK.look(case) == []
+    assert CHECK.find(case) == []
 
 
 def test_an_offset_of_labels_in_an_ordered_list_is_found() -> None:
@@ -149,6 +149,6 @@ def test_an_offset_of_labels_in_an_ordered_list_is_found() -> None:
     case = case_of(make_model(), x, y.roll(1), validation=(x[:200], y[:200].roll(1)))
     assert case.simple_classifier is not None
     assert case.simple_classifier.leave_one_out.deviations_above_chance > 3
-    findings = CHECK.look(case)
+    findings = CHECK.find(case)
     assert [finding.path for finding in findings] == ["train", "validation"]
     assert {finding.evidence["labels_moved_by"] for finding in findings} == {-1}

@@ -35,7 +35,7 @@ def make_case(*last_layers: Layer, **options: Any) -> Case:
 
 
 def test_a_user_defined_softmax_before_one_in_the_loss_is_found() -> None:
-    (finding,) = CHECK.look(make_case(OwnSoftmax()))
+    (finding,) = CHECK.find(make_case(OwnSoftmax()))
     assert finding.check == "softmax-twice"
     others_probability = 3 / (3 + torch.e)  # the sum of the last three of softmax(1, 0, 0, 0)
     assert (
@@ -45,8 +45,8 @@ def test_a_user_defined_softmax_before_one_in_the_loss_is_found() -> None:
 
 
 def test_logits_have_no_finding() -> None:
-    assert not CHECK.look(make_case())
+    assert not CHECK.find(make_case())
 
 
 def test_probabilities_before_a_loss_without_a_softmax_have_no_finding() -> None:
-    assert not CHECK.look(make_case(Softmax(), loss="quadratic"))
+    assert not CHECK.find(make_case(Softmax(), loss="quadratic"))

@@ -41,7 +41,7 @@ def test_equal_initial_weights_make_copies() -> None:
         weights["dense1.weight"].fill_(0.1)
         weights["dense2.weight"].fill_(0.1)
 
-    findings = CHECK.look(case_with_initial_weights(small_net(), set_equal))
+    findings = CHECK.find(case_with_initial_weights(small_net(), set_equal))
     assert [finding.path for finding in findings] == ["dense1.weight"]
     assert findings[0].evidence["units_with_a_twin"] == 8
     assert findings[0].evidence["copies_of_an_earlier_unit"] == 7
@@ -53,7 +53,7 @@ def test_weights_of_0_never_change() -> None:
         weights["dense1.weight"].zero_()
         weights["dense2.weight"].zero_()
 
-    findings = CHECK.look(case_with_initial_weights(small_net(), set_zero))
+    findings = CHECK.find(case_with_initial_weights(small_net(), set_zero))
     assert findings[0].evidence["mean_distance_moved"] == 0
     assert "are 0" in findings[0].cause
 
@@ -67,7 +67,7 @@ def test_the_twins_of_a_trained_model_are_compared_after_training() -> None:
     case.model.fit(X, Y, epochs=2, batch_size=16, verbose=False)
     weight = case.model.weights["dense1.weight"]
     assert float((weight - weight[:1]).abs().max()) < 1e-5
-    assert CHECK.look(case)
+    assert CHECK.find(case)
 
 
 def test_two_pairs_of_twins_among_eight_units_have_no_finding() -> None:
@@ -76,7 +76,7 @@ def test_two_pairs_of_twins_among_eight_units_have_no_finding() -> None:
             weights[name][4:6] = weights[name][:2]
         weights["dense2.weight"][:, 4:6] = weights["dense2.weight"][:, :2]
 
-    assert not CHECK.look(case_with_initial_weights(small_net(), copy_two_units))
+    assert not CHECK.find(case_with_initial_weights(small_net(), copy_two_units))
 
 
 def test_equal_weights_with_different_gradients_have_no_finding() -> None:
@@ -86,8 +86,8 @@ def test_equal_weights_with_different_gradients_have_no_finding() -> None:
     def zero_last(weights: dict[str, torch.Tensor]) -> None:
         weights["dense2.weight"].zero_()  # the targets of the classes make the gradients differ
 
-    assert not CHECK.look(case_with_initial_weights(small_net(), zero_first))
-    assert not CHECK.look(case_with_initial_weights(small_net(), zero_last))
+    assert not CHECK.find(case_with_initial_weights(small_net(), zero_first))
+    assert not CHECK.find(case_with_initial_weights(small_net(), zero_last))
 
 
 def test_residual_branches_of_0_and_identity_convolutions_have_no_finding() -> None:
@@ -98,13 +98,13 @@ def test_residual_branches_of_0_and_identity_convolutions_have_no_finding() -> N
     weights = Model(net, classes=2, input_shape=(3, 6, 6)).weights
     scale_path = next(path for path in weights if path.endswith("batchnorm2.weight"))
     last_path = next(path for path in weights if path.endswith("conv2d2.weight"))
-    assert not CHECK.look(case_with_initial_weights(net, lambda weights: None, IMAGES))
+    assert not CHECK.find(case_with_initial_weights(net, lambda weights: None, IMAGES))
     for path in (scale_path, last_path):
 
         def set_zero(weights: dict[str, torch.Tensor], path: str = path) -> None:
             weights[path].zero_()
 
-        assert not CHECK.look(case_with_initial_weights(net, set_zero, IMAGES))
+        assert not CHECK.find(case_with_initial_weights(net, set_zero, IMAGES))
 
 
 def upsampling_net(layer: Layer) -> Layer:
@@ -118,7 +118,7 @@ def test_interpolation_kernels_that_each_read_another_map_have_no_finding() -> N
         weights["conv2d2.weight"].copy_(weights["conv2d2.weight"][:, :1])
 
     net = upsampling_net(ConvTranspose2d(4, 4, stride=2, padding=1, groups=4, bias=False, init_weight="bilinear"))
-    assert not CHECK.look(case_with_initial_weights(net, set_similar, IMAGES))
+    assert not CHECK.find(case_with_initial_weights(net, set_similar, IMAGES))
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -128,7 +128,7 @@ def test_equal_kernels_of_a_transposed_convolution_that_read_the_same_maps_make_
         weights["conv2d2.weight"].copy_(weights["conv2d2.weight"][:, :1])  # so that the gradients are equal, too
 
     net = upsampling_net(ConvTranspose2d(4, 4, stride=2, padding=1, groups=groups))
-    findings = CHECK.look(case_with_initial_weights(net, set_equal, IMAGES))
+    findings = CHECK.find(case_with_initial_weights(net, set_equal, IMAGES))
     assert [finding.path for finding in findings] == ["convtranspose2d1.weight"]
     assert findings[0].evidence["units"] == 4
     assert findings[0].evidence["copies_of_an_earlier_unit"] == 4 - groups
@@ -138,7 +138,7 @@ def test_regressions_of_few_examples_and_one_layer_have_no_finding() -> None:
     deep = Model(Sequential(Dense(4), ReLU(), Dense(1)), "quadratic", metrics=(), input_shape=(6,))
     linear = Model(Sequential(Dense(1)), "quadratic", metrics=(), input_shape=(6,))
     for model in (deep, linear):
-        assert not CHECK.look(case_of(model, X[:10], X[:10, :1]))
+        assert not CHECK.find(case_of(model, X[:10], X[:10, :1]))
 
 
 def test_the_remedy_draws_the_weights() -> None:
@@ -147,6 +147,6 @@ def test_the_remedy_draws_the_weights() -> None:
         weights["dense2.weight"].fill_(0.1)
 
     case = case_with_initial_weights(small_net(), set_equal)
-    remedy = CHECK.look(case)[0].remedy
+    remedy = CHECK.find(case)[0].remedy
     assert remedy is not None
-    assert not CHECK.look(remedy.apply(case))
+    assert not CHECK.find(remedy.apply(case))

@@ -24,7 +24,7 @@ def trained_case(*layers: Layer, epochs: int = 10, n: int = 400, **options: obje
 
 def test_a_bottleneck_is_found() -> None:
     case = trained_case(Dense(1), ReLU(), Dense(4), epochs=4)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert (finding.check, finding.path) == ("underfitting", "train")
     assert finding.evidence["units_of_the_narrowest_layer"] == 1
     accuracy = case.model.evaluate(case.train.x, case.train.y)["accuracy"]
@@ -38,7 +38,7 @@ def test_regressions_are_compared_with_linear_regression() -> None:
     y = x @ torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0, 1.0])[:, None]
     model = Model(Sequential(Dense(1)), "quadratic", Adam(1e-5), metrics=(), input_shape=(6,))
     history = model.fit(x, y, epochs=2, batch_size=16, verbose=False)
-    (finding,) = CHECK.look(case_of(model, x, y, history=history))
+    (finding,) = CHECK.find(case_of(model, x, y, history=history))
     error = float((model.predict(x) - y).square().mean())
     assert abs(finding.evidence["train_squared_error"] - error) < 1e-3 * error
     assert finding.evidence["error_of_linear_regression_on_new_examples"] < 0.2 * error
@@ -49,7 +49,7 @@ def test_random_labels_have_no_finding() -> None:
     y = torch.randint(4, (400,), generator=torch.Generator().manual_seed(5))
     model = Model(Sequential(Flatten(), Dense(2), ReLU(), Dense(4)), optimizer=Adam(0.02), input_shape=(1, 4, 4))
     model.fit(x, y, epochs=2, batch_size=16, verbose=False)
-    assert not CHECK.look(case_of(model, x, y))
+    assert not CHECK.find(case_of(model, x, y))
 
 
 def case_of_many_classes(n_classes: int = 100, n_each: int = 30) -> Case:
@@ -68,20 +68,20 @@ def test_network_and_simple_classifier_are_compared_on_the_same_classes() -> Non
     assert case.simple_classifier is not None
     accuracy = case.model.evaluate(case.train.x, case.train.y)["accuracy"]
     assert case.simple_classifier.leave_one_out.accuracy > accuracy + 0.1  # it distinguishes 20 classes
-    assert not CHECK.look(case)
+    assert not CHECK.find(case)
     assert "underfitting" not in diagnose(case).names
 
 
 def test_a_poor_network_for_many_classes_is_found() -> None:
     case = case_of_many_classes()
     case.model.weights["scores.weight"][:, 3:] = 0
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert finding.evidence["examples"] == 20 * 30
 
 
 def test_a_network_that_learns_has_no_finding() -> None:
-    assert not CHECK.look(trained_case(Dense(12), ReLU(), Dense(4)))
-    assert not CHECK.look(trained_case(Dense(12), ReLU(), Dense(4), n=10))
+    assert not CHECK.find(trained_case(Dense(12), ReLU(), Dense(4)))
+    assert not CHECK.find(trained_case(Dense(12), ReLU(), Dense(4), n=10))
 
 
 def linear_data(n: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,24 +100,24 @@ def test_an_error_far_below_the_variance_has_no_finding() -> None:
     case = regression(*linear_data(), epochs=40)
     error, variance = case.train_predictions.loss, float(case.train.y.var())
     assert 100 * linear_error(case.train.x, case.train.y) < error < 0.01 * variance
-    assert CHECK.look(case) == []
+    assert CHECK.find(case) == []
 
 
 def test_the_output_layer_of_a_regression_is_not_the_narrowest_layer() -> None:
-    (finding,) = CHECK.look(regression(*linear_data(), epochs=1))
+    (finding,) = CHECK.find(regression(*linear_data(), epochs=1))
     assert finding.evidence["units_of_the_narrowest_layer"] == 16
 
 
 def test_constant_targets_have_no_finding() -> None:
     x, _ = linear_data()
-    assert CHECK.look(regression(x, torch.full((200, 1), 3.0), epochs=1)) == []
+    assert CHECK.find(regression(x, torch.full((200, 1), 3.0), epochs=1)) == []
 
 
 def test_the_fix_of_an_interrupted_training_is_to_resume_it() -> None:
     case = regression(*linear_data(), epochs=1)
     case = replace(case, history=None, epochs=3, steps=7, resume_command="pellucid train --resume runs/a-1")
-    (finding,) = CHECK.look(case)
-    assert finding.direct
+    (finding,) = CHECK.find(case)
+    assert finding.is_fault
     assert "interrupted" in finding.cause
     assert finding.fix == "resume with `pellucid train --resume runs/a-1`"
     assert (finding.evidence["epochs"], finding.evidence["steps"], finding.evidence["steps_of_the_training"]) == (

@@ -24,17 +24,17 @@ def uniform_images(low: float = 0.0, high: float = 1.0, channels: int = 1) -> to
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (-2.0, 2.0), (0, 0.2), (0.7, 1.0)])
 def test_usual_ranges_have_no_finding(low: float, high: float) -> None:
-    assert CHECK.look(make_case(uniform_images(low, high))) == []
+    assert CHECK.find(make_case(uniform_images(low, high))) == []
 
 
 def test_bytes_are_read_from_0_to_1() -> None:
-    assert CHECK.look(make_case((uniform_images() * 255).byte())) == []
+    assert CHECK.find(make_case((uniform_images() * 255).byte())) == []
 
 
 @pytest.mark.parametrize("high", [255.0, 16.0, 1 / 255])
 def test_other_scales_are_found_with_their_moments(high: float) -> None:
     x = uniform_images(0, high)
-    (finding,) = CHECK.look(make_case(x))
+    (finding,) = CHECK.find(make_case(x))
     assert finding.path == "train"
     assert finding.evidence["mean"] == pytest.approx(float(x.mean()), rel=1e-5)
     assert finding.evidence["root_mean_square"] == pytest.approx(float(x.square().mean().sqrt()), rel=1e-5)
@@ -43,7 +43,7 @@ def test_other_scales_are_found_with_their_moments(high: float) -> None:
 
 def test_the_remedy_standardises() -> None:
     case = make_case(uniform_images(0, 255))
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert finding.remedy is not None
     mended_case = finding.remedy.apply(case)
     inputs = mended_case.inputs(mended_case.train)
@@ -52,14 +52,14 @@ def test_the_remedy_standardises() -> None:
 
 
 def test_an_offset_is_found() -> None:
-    (finding,) = CHECK.look(make_case(uniform_images(2.0, 2.1)))
+    (finding,) = CHECK.find(make_case(uniform_images(2.0, 2.1)))
     assert "far from 0" in finding.cause
 
 
 def test_channels_of_different_size_are_found() -> None:
     x = uniform_images(channels=3)
     x[:, 1] /= 30
-    (finding,) = CHECK.look(make_case(x))
+    (finding,) = CHECK.find(make_case(x))
     assert finding.evidence["smallest_channel"] == pytest.approx(float(x[:, 1].square().mean().sqrt()), rel=1e-5)
 
 
@@ -67,9 +67,9 @@ def test_features_of_different_size_are_found() -> None:
     x = torch.rand(60, 8, 1, 1, generator=torch.Generator().manual_seed(0))
     x[:, 0] = 0  # a constant feature has no scale
     x[:, 3] *= 5
-    assert CHECK.look(make_case(x)) == []
+    assert CHECK.find(make_case(x)) == []
     x[:, 3] *= 12
-    (finding,) = CHECK.look(make_case(x * 0.05))
+    (finding,) = CHECK.find(make_case(x * 0.05))
     assert finding.evidence["largest_feature"] == pytest.approx(
         float((x[:, 3] * 0.05).square().mean().sqrt()), rel=1e-5
     )
@@ -77,9 +77,9 @@ def test_features_of_different_size_are_found() -> None:
 
 def test_inputs_that_the_model_standardises_have_no_finding() -> None:
     x = uniform_images(0, 255)
-    assert CHECK.look(make_case(x, preprocess={"mean": [127.0], "std": [73.0]})) == []
+    assert CHECK.find(make_case(x, preprocess={"mean": [127.0], "std": [73.0]})) == []
     net = Sequential(norm=BatchNorm(), conv=Conv2d(2, 3), flatten=Flatten(), out=Dense(4))
-    assert CHECK.look(case_of(make_model(net, input_shape=(1, 6, 6)), x, torch.arange(60) % 4)) == []
+    assert CHECK.find(case_of(make_model(net, input_shape=(1, 6, 6)), x, torch.arange(60) % 4)) == []
 
 
 def test_inputs_are_converted_to_float64_in_chunks() -> None:
@@ -95,7 +95,7 @@ def test_inputs_are_converted_to_float64_in_chunks() -> None:
     case = make_case(torch.rand(900, 3, 12, 12, generator=torch.Generator().manual_seed(0)))
     assert case.activity
     with LargestTensor() as largest:
-        assert CHECK.look(case) == []
+        assert CHECK.find(case) == []
     assert largest.bytes < 8 * case.train.x.numel() / 10  # 8 bytes each: all inputs in float64
 
 
@@ -104,9 +104,9 @@ def test_targets_far_larger_than_the_first_outputs_are_found(scale: float) -> No
     x = uniform_images()
     y = scale * torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
     model = make_model(Sequential(flatten=Flatten(), out=Dense(1)), loss="quadratic", metrics=(), input_shape=(1, 6, 6))
-    (finding,) = CHECK.look(case_of(model, x, y))
+    (finding,) = CHECK.find(case_of(model, x, y))
     assert finding.evidence["standard_deviation_of_the_targets"] == pytest.approx(float(y.std(correction=0)), rel=1e-5)
     assert "targets" in finding.fix
-    assert CHECK.look(case_of(model, x, y / scale)) == []
+    assert CHECK.find(case_of(model, x, y / scale)) == []
     model.weights["out.bias"].fill_(1.0)
-    assert CHECK.look(case_of(model, x, y)) == []  # a trained model may have learned the scale
+    assert CHECK.find(case_of(model, x, y)) == []  # a trained model may have learned the scale

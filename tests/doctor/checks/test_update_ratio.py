@@ -27,7 +27,7 @@ def case_with_layer_rate(factor: float, layer: str = "dense1", epochs: int = 3) 
 
 def test_only_the_layer_that_hardly_learns_is_found() -> None:
     case = case_with_layer_rate(1e-5)
-    (finding,) = CHECK.look(case)
+    (finding,) = CHECK.find(case)
     assert (finding.check, finding.path) == ("update-ratio", "dense1.weight")
     usual_ratio = case_with_layer_rate(1.0).rehearsal.ratios["dense1.weight"]
     assert usual_ratio is not None
@@ -42,7 +42,7 @@ def test_huge_weights_before_a_norm_are_found() -> None:
         model.weights["dense1.weight"].mul_(1000)
         return model
 
-    (finding,) = CHECK.look(case_of(begin(), *corners(), batch_size=16, begin=begin))
+    (finding,) = CHECK.find(case_of(begin(), *corners(), batch_size=16, begin=begin))
     assert finding.path == "dense1.weight"
     assert finding.evidence["update_over_weight_in_the_first_steps"] < 1e-5
 
@@ -51,7 +51,7 @@ def test_updates_as_large_as_the_weights_are_found() -> None:
     model = Model(Sequential(flatten=Flatten(), dense=Dense(4)), optimizer=SGD(30.0), input_shape=(1, 4, 4))
     x, y = corners()
     shuffled_y = y[torch.randperm(64, generator=torch.Generator().manual_seed(0))]  # so the gradients do not vanish
-    (finding,) = CHECK.look(case_of(model, x, shuffled_y))
+    (finding,) = CHECK.find(case_of(model, x, shuffled_y))
     assert finding.evidence["update_over_weight_in_the_first_steps"] > 0.1
 
 
@@ -61,16 +61,16 @@ def test_initial_weights_of_0_have_no_finding() -> None:
         model.weights["dense2.weight"].zero_()
         return model
 
-    assert not CHECK.look(case_of(begin(), *corners(), begin=begin))
+    assert not CHECK.find(case_of(begin(), *corners(), begin=begin))
 
 
 def test_updates_by_a_regularizer_have_no_finding() -> None:
     model = Model(dense_net(), optimizer=SGD(0.1), input_shape=(1, 4, 4), regularizer=L2(200.0))
-    assert not CHECK.look(case_of(model, *corners(), batch_size=16))
+    assert not CHECK.find(case_of(model, *corners(), batch_size=16))
 
 
 def test_a_working_training_has_no_finding() -> None:
-    assert not CHECK.look(case_with_layer_rate(1.0))
+    assert not CHECK.find(case_with_layer_rate(1.0))
 
 
 def test_a_slow_transposed_convolution_is_found() -> None:
@@ -82,5 +82,5 @@ def test_a_slow_transposed_convolution_is_found() -> None:
         return model
 
     x, _ = corners()
-    (finding,) = CHECK.look(case_of(begin(), x, x, batch_size=16, begin=begin))
+    (finding,) = CHECK.find(case_of(begin(), x, x, batch_size=16, begin=begin))
     assert finding.path == "up.weight"

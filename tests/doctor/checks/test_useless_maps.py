@@ -23,7 +23,7 @@ def make_model(n_constant: int, act: Layer | None = None, factor: float = 0.0, *
 
 @pytest.mark.parametrize("act", [ReLU(), Tanh()])
 def test_constant_units_are_counted(act: Layer) -> None:
-    findings = CHECK.look(case_of(make_model(5, act), X, Y))
+    findings = CHECK.find(case_of(make_model(5, act), X, Y))
     assert [finding.path for finding in findings] == [type(act).__name__.lower() + "1"]
     assert (findings[0].evidence["useless"], findings[0].evidence["units"]) == (5, 10)
     assert findings[0].evidence["answers_changed_without_them"] == 0
@@ -32,21 +32,21 @@ def test_constant_units_are_counted(act: Layer) -> None:
 
 
 def test_few_or_no_constant_units_have_no_finding() -> None:
-    assert not CHECK.look(case_of(make_model(4), X, Y))
-    assert not CHECK.look(case_of(make_model(0), X, Y))
+    assert not CHECK.find(case_of(make_model(4), X, Y))
+    assert not CHECK.find(case_of(make_model(0), X, Y))
 
 
 def test_small_units_with_large_weights_behind_them_have_no_finding() -> None:
     model = make_model(5, factor=0.002)
-    assert CHECK.look(case_of(model, X, Y))
+    assert CHECK.find(case_of(model, X, Y))
     model.weights["dense2.weight"][:, :5] *= 1000.0
     model.weights["dense2.bias"].sub_(0.5 * model.weights["dense2.weight"][:, :5].sum(1))  # their constant part
-    assert not CHECK.look(case_of(model, X, Y))
+    assert not CHECK.find(case_of(model, X, Y))
 
 
 def test_constant_units_of_a_regression_are_counted() -> None:
     model = Model(Sequential(Dense(8), ReLU(), Dense(1)), "quadratic", metrics=(), input_shape=(12,))
-    assert not CHECK.look(case_of(model, X[:10], X[:10, :1]))
+    assert not CHECK.find(case_of(model, X[:10], X[:10, :1]))
     model.weights["dense1.weight"][:4] = 0.0
     model.weights["dense1.bias"][:4] = 1.0
-    assert CHECK.look(case_of(model, X[:10], X[:10, :1]))[0].evidence["useless"] == 4
+    assert CHECK.find(case_of(model, X[:10], X[:10, :1]))[0].evidence["useless"] == 4

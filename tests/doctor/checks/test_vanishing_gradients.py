@@ -22,7 +22,7 @@ def deep_model(layers: int, act: Layer, init: str = "he", rate: float = 0.1) -> 
 
 def test_six_layers_of_sigmoids_are_found() -> None:
     model = deep_model(6, Sigmoid(), "xavier")
-    findings = CHECK.look(case_of(model, X, Y))
+    findings = CHECK.find(case_of(model, X, Y))
     assert [finding.path for finding in findings] == ["dense1"]
     assert findings[0].evidence["late_layer"] == "dense7"
     # a sigmoid's slope is at most 1/4, and the largest singular value of square Xavier weights is about 2
@@ -36,7 +36,7 @@ def test_the_ratio_is_that_of_two_gradient_norms() -> None:
         return model
 
     model = begin()
-    findings = CHECK.look(case_of(model, X, Y, begin=begin))
+    findings = CHECK.find(case_of(model, X, Y, begin=begin))
     ratio = findings[0].evidence["early_over_late_before_the_first_step"]
     w1, w2, w3 = (model.weights[f"dense{k}.weight"].double() for k in (1, 2, 3))
     h1 = X.double() @ w1.T
@@ -48,7 +48,7 @@ def test_the_ratio_is_that_of_two_gradient_norms() -> None:
 
 @pytest.mark.parametrize("layers", [1, 6])
 def test_relu_layers_with_he_weights_have_no_finding(layers: int) -> None:
-    assert not CHECK.look(case_of(deep_model(layers, ReLU()), X, Y))
+    assert not CHECK.find(case_of(deep_model(layers, ReLU()), X, Y))
 
 
 def test_a_last_layer_of_zeros_has_no_finding() -> None:
@@ -57,16 +57,16 @@ def test_a_last_layer_of_zeros_has_no_finding() -> None:
         model.weights["dense3.weight"].zero_()
         return model
 
-    assert not CHECK.look(case_of(begin(), X, Y, begin=begin))
+    assert not CHECK.find(case_of(begin(), X, Y, begin=begin))
 
 
 def test_one_layer_has_no_gradient_decay() -> None:
     model = Model(Sequential(Dense(1)), "quadratic", metrics=(), input_shape=(16,))
-    assert not CHECK.look(case_of(model, X[:10], X[:10, :1]))
+    assert not CHECK.find(case_of(model, X[:10], X[:10, :1]))
 
 
 def test_the_remedy_ends_the_finding() -> None:
     case = case_of(deep_model(6, Sigmoid(), "xavier"), X, Y)
-    remedy = CHECK.look(case)[0].remedy
+    remedy = CHECK.find(case)[0].remedy
     assert remedy is not None
-    assert not CHECK.look(remedy.apply(case))
+    assert not CHECK.find(remedy.apply(case))

@@ -44,11 +44,11 @@ def test_checks_of_classes_find_nothing_for_integer_targets(
 ) -> None:
     case = make_case(make_data)
     for check in (class_imbalance, shuffled_labels, shifted_labels):
-        assert check.CHECK.look(case) == []
+        assert check.CHECK.find(case) == []
     assert not CLASS_CHECKS & set(diagnose(case).names)
 
 
 def test_integer_targets_are_examined_as_a_regression() -> None:
-    (finding,) = underfitting.CHECK.look(make_case(price_data))
+    (finding,) = underfitting.CHECK.find(make_case(price_data))
     assert finding.evidence["train_squared_error"] > finding.evidence["error_of_linear_regression_on_new_examples"]
-    assert overfitting.CHECK.look(make_case(price_data)) == []
+    assert overfitting.CHECK.find(make_case(price_data)) == []

@@ -47,13 +47,13 @@ def make_case(slope: float, **options: Any) -> Case:
 
 
 def test_a_wrong_slope_is_named_with_its_layer() -> None:
-    (finding,) = CHECK.look(make_case(1.0))
+    (finding,) = CHECK.find(make_case(1.0))
     assert (finding.check, finding.path, finding.evidence["layer"]) == ("wrong-gradient", "square", "Square")
     assert abs(finding.evidence["off_from_autograd"] - 0.5) < 1e-9  # the slope is half of the correct one
 
 
 def test_a_correct_gradient_has_no_finding() -> None:
-    assert not CHECK.look(make_case(2.0))
+    assert not CHECK.find(make_case(2.0))
 
 
 def test_a_layer_that_is_random_in_evaluation_has_no_finding() -> None:
@@ -67,9 +67,9 @@ def test_a_layer_that_is_random_in_evaluation_has_no_finding() -> None:
             return dy * cache, {}
 
     net = Sequential(flatten=Flatten(), dense1=Dense(6), noisy=Noisy(), dense2=Dense(4))
-    assert not CHECK.look(case_of(Model(net, input_shape=(1, 4, 4)), *corners()))
+    assert not CHECK.find(case_of(Model(net, input_shape=(1, 4, 4)), *corners()))
 
 
 def test_a_wrong_loss_is_named() -> None:
-    (finding,) = CHECK.look(make_case(2.0, loss=NegatedGradient()))
+    (finding,) = CHECK.find(make_case(2.0, loss=NegatedGradient()))
     assert finding.evidence["layer"] == "NegatedGradient"

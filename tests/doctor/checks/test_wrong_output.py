@@ -20,16 +20,16 @@ def net_ending_in(*last_layers: Layer, units: int = 4) -> Sequential:
 
 @pytest.mark.parametrize("layer", [ReLU(), Sigmoid(), Tanh(), LeakyReLU()])
 def test_an_activation_before_the_softmax_of_the_loss_is_found(layer: Layer) -> None:
-    (finding,) = CHECK.look(make_case(net_ending_in(layer)))
+    (finding,) = CHECK.find(make_case(net_ending_in(layer)))
     assert (finding.check, finding.path) == ("wrong-output", "last0")
     assert finding.evidence["last_layer"] == type(layer).__name__
     assert finding.remedy is not None
-    assert not CHECK.look(finding.remedy.apply(make_case(net_ending_in(layer))))
+    assert not CHECK.find(finding.remedy.apply(make_case(net_ending_in(layer))))
 
 
 def test_an_activation_inside_nested_sequentials_has_its_whole_path() -> None:
     net = Sequential(flatten=Flatten(), head=Sequential(dense=Dense(4), relu=ReLU(), shape=Flatten()))
-    assert [finding.path for finding in CHECK.look(make_case(net))] == ["head.relu"]
+    assert [finding.path for finding in CHECK.find(make_case(net))] == ["head.relu"]
 
 
 def make_graph(*outputs: str, **nodes: tuple[object, ...]) -> Graph:
@@ -54,17 +54,17 @@ def make_graph(*outputs: str, **nodes: tuple[object, ...]) -> Graph:
     ],
 )
 def test_the_last_activation_of_any_wiring_is_found(net: Layer, path: str) -> None:
-    (finding,) = CHECK.look(make_case(net))
+    (finding,) = CHECK.find(make_case(net))
     assert finding.path == path
     assert finding.remedy is not None
-    assert not CHECK.look(finding.remedy.apply(make_case(net)))
+    assert not CHECK.find(finding.remedy.apply(make_case(net)))
 
 
 @pytest.mark.parametrize(
     "net", [make_graph("dense"), make_graph("sum", act=(ReLU(), "dense"), sum=(Add(), "act", "dense"))]
 )
 def test_graphs_without_a_last_activation_have_no_finding(net: Layer) -> None:
-    assert not CHECK.look(make_case(net))
+    assert not CHECK.find(make_case(net))
 
 
 def test_every_output_is_examined() -> None:
@@ -78,44 +78,44 @@ def test_every_output_is_examined() -> None:
         (Sequential(flatten=Flatten(), heads=linear_heads), []),
     ):
         model = Model(net, AuxiliaryCrossEntropy(), input_shape=(1, 4, 4))
-        assert [finding.path for finding in CHECK.look(case_of(model, x, y))] == paths
+        assert [finding.path for finding in CHECK.find(case_of(model, x, y))] == paths
 
 
 def test_a_layer_that_a_graph_uses_twice_has_no_remedy() -> None:
     net = make_graph("end", act=(ReLU(), "dense"), top=(Dense(4), "act"), end=("act", "top"))
-    (finding,) = CHECK.look(make_case(net))
+    (finding,) = CHECK.find(make_case(net))
     assert (finding.path, finding.remedy) == ("act", None)
 
 
 def test_log_softmax_before_binary_cross_entropy_is_found() -> None:
-    (finding,) = CHECK.look(make_case(net_ending_in(LogSoftmax()), loss=BinaryCrossEntropy()))
+    (finding,) = CHECK.find(make_case(net_ending_in(LogSoftmax()), loss=BinaryCrossEntropy()))
     assert (finding.path, finding.evidence["highest_output"]) == ("last0", 0)
 
 
 def test_dropout_behind_the_last_layer_is_found() -> None:
-    (finding,) = CHECK.look(make_case(net_ending_in(Dropout(0.5))))
+    (finding,) = CHECK.find(make_case(net_ending_in(Dropout(0.5))))
     assert finding.path == "last0"
-    assert not CHECK.look(make_case(net_ending_in(Dropout(0.0))))
+    assert not CHECK.find(make_case(net_ending_in(Dropout(0.0))))
 
 
 def test_targets_that_a_sigmoid_cannot_reach_are_counted() -> None:
     x, _ = corners()
     y = torch.linspace(0, 2, 64)[:, None]  # half of them above 1
     model = Model(net_ending_in(Sigmoid(), units=1), Quadratic(), metrics=(), input_shape=(1, 4, 4))
-    (finding,) = CHECK.look(case_of(model, x, y))
+    (finding,) = CHECK.find(case_of(model, x, y))
     assert finding.path == "last0"
     assert finding.evidence["share_of_targets_outside"] == 0.5
     assert finding.evidence["highest_target"] == 2
 
 
 def test_log_softmax_before_a_quadratic_loss_is_found() -> None:
-    assert CHECK.look(make_case(net_ending_in(LogSoftmax()), loss=Quadratic()))
+    assert CHECK.find(make_case(net_ending_in(LogSoftmax()), loss=Quadratic()))
 
 
 def test_a_softmax_over_one_output_is_found() -> None:
     x, y = corners(classes=2)
     model = Model(net_ending_in(Softmax(), units=1), Quadratic(), input_shape=(1, 4, 4))
-    (finding,) = CHECK.look(case_of(model, x, y))
+    (finding,) = CHECK.find(case_of(model, x, y))
     assert finding.evidence["outputs"] == 1
     assert set(model.predict(x).flatten().tolist()) == {1.0}
 
@@ -134,10 +134,10 @@ def test_a_softmax_over_one_output_is_found() -> None:
     ],
 )
 def test_usual_last_layers_have_no_finding(last_layers: tuple[Layer, ...], loss: Loss) -> None:
-    assert not CHECK.look(make_case(net_ending_in(*last_layers), loss=loss))
+    assert not CHECK.find(make_case(net_ending_in(*last_layers), loss=loss))
 
 
 def test_targets_in_the_range_of_tanh_have_no_finding() -> None:
     x, y = corners()
     model = Model(net_ending_in(Tanh(), units=1), Quadratic(), metrics=(), input_shape=(1, 4, 4))
-    assert not CHECK.look(case_of(model, x, y.float()[:, None] / 4 - 0.4))
+    assert not CHECK.find(case_of(model, x, y.float()[:, None] / 4 - 0.4))

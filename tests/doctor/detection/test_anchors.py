@@ -14,8 +14,8 @@ from tests.doctor.detection.small_cases import enlarged_source, make_case, with_
 @pytest.mark.parametrize("make", [small_single_stage, small_ssd, small_yolo3, small_yolo1, small_fast, small_faster])
 def test_fitting_anchors_have_no_finding(make):
     case = make_case(detector=make())
-    assert unfitting_anchors.look(case) == []
-    assert no_positives.look(case) == []
+    assert unfitting_anchors.find(case) == []
+    assert no_positives.find(case) == []
 
 
 def overlap(a, b):
@@ -26,7 +26,7 @@ def overlap(a, b):
 
 def test_objects_six_times_as_large_as_their_anchors_are_found():
     case = make_case(enlarged_source(6))
-    (finding,) = unfitting_anchors.look(case)
+    (finding,) = unfitting_anchors.find(case)
     best_overlaps = []
     for image, truth in case.sample:
         anchors = [
@@ -51,13 +51,13 @@ def test_anchors_that_miss_a_minority_are_a_symptom_only():
             torch.cat([truth.boxes, torch.cat([low, low + 1], 1)]), torch.cat([truth.labels, truth.labels[:1]])
         )
 
-    (few_finding,) = unfitting_anchors.look(make_case(with_changed_objects(with_specks)))
+    (few_finding,) = unfitting_anchors.find(make_case(with_changed_objects(with_specks)))
     assert 0.1 < few_finding.evidence["fit_by_no_anchor"] / few_finding.evidence["objects"] < 0.5
-    assert not few_finding.direct
-    assert not any(found.direct for found in no_positives.look(make_case(with_changed_objects(with_specks))))
+    assert not few_finding.is_fault
+    assert not any(found.is_fault for found in no_positives.find(make_case(with_changed_objects(with_specks))))
     for check in (unfitting_anchors, no_positives):
-        (finding_of_all,) = check.look(make_case(with_changed_objects(corner_pixels)))
-        assert finding_of_all.direct
+        (finding_of_all,) = check.find(make_case(with_changed_objects(corner_pixels)))
+        assert finding_of_all.is_fault
 
 
 def corner_pixels(truth):
@@ -68,7 +68,7 @@ def corner_pixels(truth):
 
 def test_objects_without_the_centre_of_an_anchor_are_found():
     case = make_case(with_changed_objects(corner_pixels))
-    (finding,) = no_positives.look(case)
+    (finding,) = no_positives.find(case)
     assert finding.evidence["objects"] == finding.evidence["learned_by_no_anchor"] == 27
     assert finding.evidence["images_without_a_positive_anchor"] == 9
     assert finding.evidence["median_side_of_these_objects"] == 1
@@ -78,7 +78,7 @@ def test_objects_that_share_a_cell_are_found_except_for_one():
     def doubled(truth):
         return Objects(truth.boxes.repeat(2, 1), truth.labels.repeat(2))
 
-    (finding,) = no_positives.look(make_case(with_changed_objects(doubled), small_yolo1()))
+    (finding,) = no_positives.find(make_case(with_changed_objects(doubled), small_yolo1()))
     assert finding.evidence["learned_by_no_anchor"] == 27
     assert finding.evidence["images_without_a_positive_anchor"] == 0
 

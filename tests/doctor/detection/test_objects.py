@@ -11,15 +11,15 @@ from tests.doctor.detection.small_cases import ListSource, make_case, with_chang
 
 
 def test_a_class_without_objects_is_named():
-    assert absent_class.look(make_case()) == []
+    assert absent_class.find(make_case()) == []
 
     def without_green(truth):
         return Objects(truth.boxes, torch.zeros_like(truth.labels), crowd=truth.labels == 1)
 
-    (finding,) = absent_class.look(make_case(with_changed_objects(without_green)))
+    (finding,) = absent_class.find(make_case(with_changed_objects(without_green)))
     count = sum(int((truth.labels == 0).sum()) for _, truth in (Rectangles().example(k) for k in range(12)))
     assert finding.evidence == {"classes": 2, "without_objects": 1, "the_first_of_them": "green", "objects": count}
-    (finding,) = absent_class.look(make_case(detector=small_single_stage(classes=3)))
+    (finding,) = absent_class.find(make_case(detector=small_single_stage(classes=3)))
     assert finding.evidence["the_first_of_them"] == "2"  # the data have no name for class 2
 
 
@@ -55,7 +55,7 @@ def write_voc(folder, box_format):
 @pytest.mark.parametrize("name", BOX_FORMATS)
 def test_boxes_in_another_order_are_named(name, tmp_path):
     source = DetectionFolder(write_voc(tmp_path, BOX_FORMATS[name]))
-    (finding,) = box_format.look(make_case(source))
+    (finding,) = box_format.find(make_case(source))
     assert finding.evidence["they_look_like"] == name
     assert finding.evidence["boxes"] == finding.evidence["possible_if_read_so"] == 27
 
@@ -72,10 +72,10 @@ def test_boxes_as_fractions_of_the_image_are_named(tmp_path):
     def fractions(x0, y0, x1, y1):
         return x0 / 64, y0 / 48, x1 / 64, y1 / 48
 
-    (finding,) = box_format.look(make_case(DetectionFolder(write_voc(tmp_path / "shares", fractions))))
+    (finding,) = box_format.find(make_case(DetectionFolder(write_voc(tmp_path / "shares", fractions))))
     assert finding.evidence == {"boxes": 27, "between_zero_and_one": 27}
-    assert box_format.look(make_case(DetectionFolder(write_voc(tmp_path / "right", lambda *box: box)))) == []
-    assert box_format.look(make_case()) == []
+    assert box_format.find(make_case(DetectionFolder(write_voc(tmp_path / "right", lambda *box: box)))) == []
+    assert box_format.find(make_case()) == []
 
 
 def discs(right=0, down=0, count=12):
@@ -96,7 +96,7 @@ def discs(right=0, down=0, count=12):
 
 @pytest.mark.parametrize("shift", [(0, 0), (1, -1), (6, 0), (-4, 9)])
 def test_shifted_masks_are_found_with_their_shift(shift):
-    findings = shifted_masks.look(make_case(discs(*shift), small_single_stage(classes=1)))
+    findings = shifted_masks.find(make_case(discs(*shift), small_single_stage(classes=1)))
     if max(map(abs, shift)) < 3:
         assert findings == []
         return
@@ -120,8 +120,8 @@ def faces(flipped=(), count=20):
 
 def test_exchanged_key_points_are_counted():
     one_class = small_single_stage(classes=1)
-    assert flipped_points.look(make_case(faces(), one_class)) == []
-    (finding,) = flipped_points.look(make_case(faces({4, 11, 12}), one_class))
+    assert flipped_points.find(make_case(faces(), one_class)) == []
+    (finding,) = flipped_points.find(make_case(faces({4, 11, 12}), one_class))
     assert finding.evidence == {
         "objects": 20,
         "with_left_and_right_exchanged": 3,
@@ -129,5 +129,5 @@ def test_exchanged_key_points_are_counted():
         "pairs_of_key_points": 2,
     }
     assert (
-        flipped_points.look(make_case(ListSource(faces({1, 2}).examples, ("face",)), one_class)) == []
+        flipped_points.find(make_case(ListSource(faces({1, 2}).examples, ("face",)), one_class)) == []
     )  # no left-right pairs

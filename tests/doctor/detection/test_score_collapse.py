@@ -31,10 +31,10 @@ def test_equal_and_low_scores_are_a_symptom(trained_detector):
     case = make_case(trained=True)
     for path, value in model.weights.items():
         case.model.weights[path].copy_(value)
-    assert score_collapse.look(case) == []
+    assert score_collapse.find(case) == []
     case_of_low_scores = make_case(trained=True)
     case_of_low_scores.model.weights["head.layer.out.bias"][:2] -= 20  # scores of sigmoid(-24)
-    (finding,) = score_collapse.look(case_of_low_scores)
+    (finding,) = score_collapse.find(case_of_low_scores)
     assert finding.evidence["without_a_detection"] == finding.evidence["images_with_objects"] == 9
     assert finding.evidence["highest_score"] < 1e-6
     diagnosis = diagnose_detector(case_of_low_scores)

@@ -4,7 +4,7 @@ from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
 
-def look(case: DetectionCase) -> list[Finding]:
+def find(case: DetectionCase) -> list[Finding]:
     """Count the objects of each class in the training data; crowds are excluded, since training ignores them."""
     counts = [0] * case.detector.classes
     for objects in case.objects:
@@ -30,4 +30,4 @@ def look(case: DetectionCase) -> list[Finding]:
 
 
 NAME = "absent-class"
-CHECK = Check(NAME, look, explains=("score-collapse",), direct=True)
+CHECK = Check(NAME, find, explains=("score-collapse",), finds_faults=True)

@@ -22,7 +22,7 @@ CONVERSIONS: dict[str, Callable[[BoxCorners, ImageSize], BoxCorners]] = {
 }  # fmt: skip
 
 
-def look(case: DetectionCase) -> list[Finding]:
+def find(case: DetectionCase) -> list[Finding]:
     """Count the boxes that are valid in their images, as they were read and converted from other formats."""
     boxes = case.raw_boxes
     if len(boxes) < MIN_BOXES:
@@ -62,4 +62,4 @@ def _is_valid(box: BoxCorners, size: ImageSize) -> bool:
 
 
 NAME = "box-format"
-CHECK = Check(NAME, look, explains=("unfitting-anchors", "no-positives", "score-collapse"), direct=True)
+CHECK = Check(NAME, find, explains=("unfitting-anchors", "no-positives", "score-collapse"), finds_faults=True)

@@ -10,7 +10,7 @@ MIN_FLIPPED, MIN_OBJECTS = 2, 10
 MIN_REVERSED = 0.9  # fraction of a flipped object's pairs whose order is opposite to that in most objects
 
 
-def look(case: DetectionCase) -> list[Finding]:
+def find(case: DetectionCase) -> list[Finding]:
     """Compare the order in x of each object's left and right key-points with the order in most objects."""
     pairs = case.swaps
     if not pairs:
@@ -48,4 +48,4 @@ def look(case: DetectionCase) -> list[Finding]:
 
 
 NAME = "flipped-points"
-CHECK = Check(NAME, look, direct=True)
+CHECK = Check(NAME, find, finds_faults=True)

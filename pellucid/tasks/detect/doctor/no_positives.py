@@ -9,10 +9,10 @@ from pellucid.tasks.detect.doctor.case import DetectionCase
 MAX_UNASSIGNED = 0.1  # fraction of unassigned objects up to which there is no finding
 # Fraction of unassigned objects above which they are a proven cause of a failure: with fewer, the detector learns the
 # other objects, and misses only these.
-MIN_DIRECT_FRACTION = 0.5
+MIN_FAULT_FRACTION = 0.5
 
 
-def look(case: DetectionCase) -> list[Finding]:
+def find(case: DetectionCase) -> list[Finding]:
     """Count the objects of the sample that the detector assigns to no anchor."""
     unassigned_sides, n_objects, n_images = [], 0, 0
     for (_, objects), assignment in zip(case.sample, case.assignments, strict=True):
@@ -37,8 +37,8 @@ def look(case: DetectionCase) -> list[Finding]:
         "their centres in the same cell, or no anchor overlaps them enough"
     )
     fix = "resize the images by data.size, or use a backbone with smaller strides or anchors of the objects' sizes"
-    return [Finding(NAME, "train", evidence, cause, fix, direct=len(sides) > MIN_DIRECT_FRACTION * n_objects)]
+    return [Finding(NAME, "train", evidence, cause, fix, is_fault=len(sides) > MIN_FAULT_FRACTION * n_objects)]
 
 
 NAME = "no-positives"
-CHECK = Check(NAME, look, explains=("score-collapse",))
+CHECK = Check(NAME, find, explains=("score-collapse",))

@@ -9,7 +9,7 @@ MIN_EMPTY_FRACTION = 0.9  # fraction of the images with objects in which nothing
 MIN_SPREAD = 1e-3  # highest minus lowest score in an image
 
 
-def look(case: DetectionCase) -> list[Finding]:
+def find(case: DetectionCase) -> list[Finding]:
     """Examine the scores of a trained detector in the images of the sample that have objects."""
     examples = zip(case.sample, case.scores, case.detections, strict=True)
     scores_and_counts = [
@@ -32,4 +32,4 @@ def look(case: DetectionCase) -> list[Finding]:
 
 
 NAME = "score-collapse"
-CHECK = Check(NAME, look, trained=True)
+CHECK = Check(NAME, find, trained=True)

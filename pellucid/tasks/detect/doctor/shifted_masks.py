@@ -13,7 +13,7 @@ MIN_RATIO = 1.15  # strength of the edges at the shifted outlines, divided by th
 MIN_OBJECTS = 8
 
 
-def look(case: DetectionCase) -> list[Finding]:
+def find(case: DetectionCase) -> list[Finding]:
     """Measure the strength of the images' edges at the outlines of the masks, for each shift of the masks."""
     strength, n_masks = torch.zeros(2 * MAX_SHIFT + 1, 2 * MAX_SHIFT + 1), 0
     for image, objects in case.sample:
@@ -46,4 +46,4 @@ def _outline(mask: Tensor) -> Tensor:
 
 
 NAME = "shifted-masks"
-CHECK = Check(NAME, look, direct=True)
+CHECK = Check(NAME, find, finds_faults=True)

@@ -9,12 +9,12 @@ from pellucid.tasks.detect.doctor.case import DetectionCase
 
 MIN_IOU = 0.2  # with the best anchor; an IoU below 0.3 counts as background (Ren et al. 2015)
 MAX_UNFIT = 0.1  # fraction of objects without a fitting anchor up to which there is no finding
-MIN_DIRECT_FRACTION = (
+MIN_FAULT_FRACTION = (
     0.5  # fraction of such objects above which the anchors are a proven cause; with fewer, only these are missed
 )
 
 
-def look(case: DetectionCase) -> list[Finding]:
+def find(case: DetectionCase) -> list[Finding]:
     """Compute the highest IoU of each object in the sample with the anchors of its image."""
     if isinstance(case.detector, YOLO1):  # its cells have no anchor boxes
         return []
@@ -47,8 +47,8 @@ def look(case: DetectionCase) -> list[Finding]:
     }
     cause = "the anchors have other sizes or shapes than these objects, so that no anchor learns them well"
     fix = "give the detector anchors of the objects' sizes (scale, sides or shapes), or resize the images by data.size"
-    return [Finding(NAME, "train", evidence, cause, fix, direct=unfit_fraction > MIN_DIRECT_FRACTION)]
+    return [Finding(NAME, "train", evidence, cause, fix, is_fault=unfit_fraction > MIN_FAULT_FRACTION)]
 
 
 NAME = "unfitting-anchors"
-CHECK = Check(NAME, look, explains=("no-positives", "score-collapse"))
+CHECK = Check(NAME, find, explains=("no-positives", "score-collapse"))

@@ -15,7 +15,7 @@ MIN_OVER_DATA = 3.0  # this ratio for samples, divided by the ratio for training
 MIN_SIDE = 8  # pixels
 
 
-def look(case: GeneratorCase) -> list[Finding]:
+def find(case: GeneratorCase) -> list[Finding]:
     """Compare the power of patterns with a period of two pixels with the power at nearby frequencies."""
     if min(case.samples.shape[2:]) < MIN_SIDE:
         return []
@@ -60,4 +60,4 @@ def peak_ratio(images: Tensor) -> float:
 
 
 NAME = "checkerboard"
-CHECK = Check(NAME, look, direct=True, trained=True)
+CHECK = Check(NAME, find, finds_faults=True, trained=True)

@@ -12,7 +12,7 @@ MIN_SPREAD = 0.5  # mean distance of two samples, relative to two training image
 MIN_NEAREST = 0.2  # median distance to the nearest other sample, relative to that of training images
 
 
-def look(case: GeneratorCase) -> list[Finding]:
+def find(case: GeneratorCase) -> list[Finding]:
     """Compare the distances between samples with the distances between training images."""
     if 0 < case.steps_made < MIN_STEPS:
         raise UnansweredError(f"needs {MIN_STEPS} steps, before which samples are alike; {case.steps_made} were made")
@@ -48,4 +48,4 @@ def sample_distances(images: Tensor) -> tuple[float, float]:
 
 
 NAME = "collapsed-samples"
-CHECK = Check(NAME, look, direct=True, trained=True, explains=("checkerboard",))
+CHECK = Check(NAME, find, finds_faults=True, trained=True, explains=("checkerboard",))

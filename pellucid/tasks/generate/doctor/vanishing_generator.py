@@ -10,7 +10,7 @@ MIN_EPOCHS = 3
 MIN_NORM_RATIO = 1e-3  # median gradient norm in the last third of the epochs, divided by the largest of all epochs
 
 
-def look(case: Case) -> list[Finding]:
+def find(case: Case) -> list[Finding]:
     """Compare the norm of the generator's gradient in the last third of the epochs with its largest norm."""
     norms = epoch_norms(case)
     if len(norms) < MIN_EPOCHS:
@@ -39,4 +39,4 @@ def epoch_norms(case: Case) -> list[float]:
 
 
 NAME = "vanishing-generator"
-CHECK = Check(NAME, look, direct=True, explains=("collapsed-samples", "checkerboard"))
+CHECK = Check(NAME, find, finds_faults=True, explains=("collapsed-samples", "checkerboard"))

@@ -16,4 +16,4 @@ def check_directions(case):
     return [Finding("one-sided-angles", "train", {"length_of_mean_direction": length}, cause, fix)]
 
 
-CHECKS = (Check("one-sided-angles", check_directions, examples=10, direct=True),)
+CHECKS = (Check("one-sided-angles", check_directions, examples=10, finds_faults=True),)

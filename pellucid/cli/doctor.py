@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +47,12 @@ def handle(args: argparse.Namespace) -> int:
     if args.attempts and not getattr(case, "trainable", True):
         raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
     examination = examined(task, case, args.attempts, device, note)
-    if examination.effects and (recipe := Path(args.model) / "recipe.toml").is_file():
-        text = json.dumps([asdict(effect) for effect in examination.effects], indent=1)
+    if examination.intervention_effects and (recipe := Path(args.model) / "recipe.toml").is_file():
+        text = json.dumps([effect.to_json() for effect in examination.intervention_effects], indent=1)
         write_atomically(recipe.with_name("experiments.json"), text.encode())
     if html_path is not None:
         write_html(html_path, examination._repr_html_(), args.model)
-    explained_or_tried = {*examination.follows, *examination.symptoms, *examination.attempts}
+    explained_or_tried = {*examination.cause_by_consequence, *examination.symptoms, *examination.attempts}
     has_untried_fix = any(
         finding.remedy is not None
         for index, finding in enumerate(examination.findings)

@@ -19,14 +19,14 @@ MIN_PROOF_STEPS = 10  # of a training with a remedy; the first steps of a traini
 class Attempt:
     """The loss and the accuracy on the same examples after the same number of steps, without and with a remedy.
 
-    does: the description of the remedy. loss, accuracy: without and with the remedy; None for a training that stopped
-    with NaN or an error; accuracy is also None for a regression. measured_on: "train" or "validation". steps_planned:
+    description: of the remedy. loss, accuracy: without and with the remedy; None for a training that stopped with NaN
+    or an error; accuracy is also None for a regression. measured_on: "train" or "validation". steps_planned:
     the number of steps of the whole training, 0 if unknown. step_factor: the number of steps with the remedy divided
     by the number without it. score: `predictions.score` without and with the remedy. mended_case: the case to which
     the remedy was applied, with its trained model.
     """
 
-    does: str
+    description: str
     steps: int
     loss: tuple[float | None, float | None]
     accuracy: tuple[float | None, float | None]
@@ -39,7 +39,7 @@ class Attempt:
     def to_json(self) -> dict[str, Any]:
         """Return the attempt as JSON values."""
         return {
-            "remedy": self.does,
+            "remedy": self.description,
             "steps": self.steps,
             "steps_with_the_remedy": round(self.steps * self.step_factor),
             "steps_of_the_training": self.steps_planned or None,
@@ -116,7 +116,7 @@ class Attempts:
         scores = self.score, 0.0 if rehearsal.has_failed else case_score(trained_case)
         measured_on = "train" if case.validation is None else "validation"
         return Attempt(
-            remedy.does, steps_made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned,
+            remedy.description, steps_made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned,
             step_factor, scores, trained_case,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ Findings of one check are shown together, consequences below their cause.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
@@ -26,23 +26,23 @@ class Diagnosis:
 
     A finding is a cause if a trial without it had a clearly better result, and a likely cause if the measurement is a
     fault but no trial measured its effect. symptoms: the indices of the findings whose cause is not established.
-    follows: the name of the cause of each consequence, by the index of the consequence. gone: the indices of the
-    consequences that were not found after a trial without the cause. attempts: the results of the remedies that were
-    tried, by the index of the finding. left_out: the reason why a check was skipped, by its name. notes: sentences to
-    print before the findings. trained: whether the weights differ from those before the first step. effects: the
-    effects of all interventions.
+    cause_by_consequence: the name of the cause of each consequence, by the index of the consequence. resolved: the
+    indices of the consequences that were not found after a trial without the cause. attempts: the results of the
+    remedies that were tried, by the index of the finding. left_out: the reason why a check was skipped, by its name.
+    notes: sentences to print before the findings. trained: whether the weights differ from those before the first step.
+    intervention_effects: the effects of all interventions.
     """
 
     findings: tuple[Finding, ...]
     checks: tuple[str, ...]
-    follows: dict[int, str]
+    cause_by_consequence: dict[int, str]
     attempts: dict[int, Attempt]
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     trained: bool = True
     symptoms: frozenset[int] = frozenset()
-    gone: frozenset[int] = frozenset()
-    effects: tuple[MeasuredEffect, ...] = ()
+    resolved: frozenset[int] = frozenset()
+    intervention_effects: tuple[MeasuredEffect, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -65,8 +65,8 @@ class Diagnosis:
 
     def kind(self, index: int) -> str:
         """Return the kind of a finding: "cause", "likely cause", "symptom" (no cause is known) or "consequence"."""
-        if index in self.follows or index in self.symptoms:
-            return "consequence" if index in self.follows else "symptom"
+        if index in self.cause_by_consequence or index in self.symptoms:
+            return "consequence" if index in self.cause_by_consequence else "symptom"
         return "cause" if self.findings[index].proven else "likely cause"
 
     def to_json(self) -> dict[str, Any]:
@@ -82,15 +82,15 @@ class Diagnosis:
                     **finding.to_json(),
                     "kind": self.kind(index),
                     **({} if self.kind(index) in CAUSE_KINDS else hidden),
-                    "follows_from": self.follows.get(index),
-                    "goes_away": index in self.gone,
+                    "follows_from": self.cause_by_consequence.get(index),
+                    "goes_away": index in self.resolved,
                     "tried": self.attempts[index].to_json() if index in self.attempts else None,
                 }
                 for index, finding in enumerate(self.findings)
             ],
             "checks": list(self.checks),
             "left_out": dict(self.left_out),
-            "effects": [asdict(effect) for effect in self.effects],
+            "effects": [effect.to_json() for effect in self.intervention_effects],
         }
 
     def __str__(self) -> str:
@@ -121,15 +121,15 @@ class Diagnosis:
 class Group:
     """Findings of one check that differ only in path and measurements, and the consequences of that check.
 
-    attempts: the results of their remedies, each once. kind: the kind of the findings, see `Diagnosis.kind`. gone:
-    whether all of them are consequences in `Diagnosis.gone`.
+    attempts: the results of their remedies, each once. kind: the kind of the findings, see `Diagnosis.kind`.
+    resolved: whether all of them are consequences in `Diagnosis.resolved`.
     """
 
     findings: Sequence[Finding]
     attempts: Sequence[Attempt]
     consequences: "Sequence[Group]"
     kind: str = "cause"
-    gone: bool = False
+    resolved: bool = False
 
     @property
     def is_cause(self) -> bool:
@@ -138,7 +138,7 @@ class Group:
 
     def relation(self, cause: str) -> str:
         """Return as text how the findings, which are consequences, are related to a cause of this name."""
-        return f"goes away with {cause}" if self.gone else f"may follow from {cause}"
+        return f"goes away with {cause}" if self.resolved else f"may follow from {cause}"
 
     @property
     def first(self) -> Finding:
@@ -170,7 +170,7 @@ def group_findings(diagnosis: Diagnosis) -> list[Group]:
     def below(cause: str | None) -> list[Group]:
         indices_by_key: dict[tuple[object, ...], list[int]] = {}
         for index, finding in enumerate(diagnosis.findings):
-            if diagnosis.follows.get(index) == cause:
+            if diagnosis.cause_by_consequence.get(index) == cause:
                 kind = diagnosis.kind(index)
                 texts = (finding.cause, finding.fix) if kind in CAUSE_KINDS else ()  # not shown for other kinds
                 indices_by_key.setdefault((finding.check, kind, *texts, *finding.evidence), []).append(index)
@@ -182,8 +182,8 @@ def group_findings(diagnosis: Diagnosis) -> list[Group]:
             attempts = dict.fromkeys(diagnosis.attempts[index] for index in indices if index in diagnosis.attempts)
             check = findings[0].check
             consequences = below(check) if last_key_by_check[check] == key else []
-            gone = all(index in diagnosis.gone for index in indices)
-            groups.append(Group(findings, list(attempts), consequences, diagnosis.kind(indices[0]), gone))
+            resolved = all(index in diagnosis.resolved for index in indices)
+            groups.append(Group(findings, list(attempts), consequences, diagnosis.kind(indices[0]), resolved))
         return groups
 
     return below(None)
@@ -206,7 +206,9 @@ def summary(diagnosis: Diagnosis) -> str:
     if first is None or not first.proven:
         return ""
     measurements = [
-        str(effect) for effect in diagnosis.effects if effect.verdict == "cause" and effect.name == first.check
+        str(effect)
+        for effect in diagnosis.intervention_effects
+        if effect.verdict == "cause" and effect.name == first.check
     ]
     measurements += [outcome_line(diagnosis.attempts[0])] if 0 in diagnosis.attempts else []
     return f"{first.fix[:1].upper()}{first.fix[1:]}. Measured: {measurements[0]}" if measurements else ""
@@ -214,7 +216,7 @@ def summary(diagnosis: Diagnosis) -> str:
 
 def ineffective_changes(diagnosis: Diagnosis) -> str:
     """Return as text the interventions that were tried and removed no cause; "" if there were none."""
-    effects = [effect for effect in diagnosis.effects if effect.verdict != "cause"]
+    effects = [effect for effect in diagnosis.intervention_effects if effect.verdict != "cause"]
     return "; ".join(f"tried, {effect.verdict}: {effect}" for effect in effects)
 
 
@@ -234,7 +236,7 @@ def outcome_line(attempt: Attempt) -> str:
         percent = (None if value is None else f"{100 * value:.1f} %" for value in attempt.accuracy)
         accuracy = ", " + _change_text("accuracy", *percent)
     part = "validation data" if attempt.measured_on == "validation" else "training data"
-    return f"{attempt.does}: {loss}{accuracy} ({part}, after {_steps_text(attempt)})"
+    return f"{attempt.description}: {loss}{accuracy} ({part}, after {_steps_text(attempt)})"
 
 
 def format_value(value: EvidenceValue) -> str:

@@ -45,8 +45,8 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     cause_by_check = _causes_by_check(made_checks, findings) | {
         name: cause for name, (cause, _) in consequences.items()
     }
-    ordered, follows, symptoms = _order_findings(findings, cause_by_check)
-    gone = frozenset(index for index in follows if consequences.get(ordered[index].check, ("", False))[1])
+    ordered, cause_by_index, symptoms = _order_findings(findings, cause_by_check)
+    resolved = frozenset(index for index in cause_by_index if consequences.get(ordered[index].check, ("", False))[1])
     attempt_by_finding = {id(cause.finding): cause.attempt for cause in verdict.causes}
     tried = {
         index: attempt_by_finding[id(finding)]
@@ -54,21 +54,23 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
         if id(finding) in attempt_by_finding
     }
     if attempts:
-        untried = {k: finding for k, finding in enumerate(ordered) if k not in follows and k not in tried}
+        untried = {k: finding for k, finding in enumerate(ordered) if k not in cause_by_index and k not in tried}
         results, unproven_reasons = _try_remedies(tries, untried)
         tried |= results
         skip_reasons |= unproven_reasons
     notes = case.notes if case.trained else (UNTRAINED_NOTE, *case.notes)
     check_names = tuple(check.name for check in made_checks)
-    return Diagnosis(tuple(ordered), check_names, follows, tried, skip_reasons, notes, case.trained, symptoms, gone)
+    return Diagnosis(
+        tuple(ordered), check_names, cause_by_index, tried, skip_reasons, notes, case.trained, symptoms, resolved
+    )
 
 
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
     """Run every check on a case of any class with `notes` and `trained`, without trials, so no cause is proven."""
     findings, made_checks, skip_reasons = _run_checks(case, checks)
-    ordered, follows, symptoms = _order_findings(findings, _causes_by_check(made_checks, findings))
+    ordered, cause_by_index, symptoms = _order_findings(findings, _causes_by_check(made_checks, findings))
     check_names = tuple(check.name for check in made_checks)
-    return Diagnosis(tuple(ordered), check_names, follows, {}, skip_reasons, case.notes, case.trained, symptoms)
+    return Diagnosis(tuple(ordered), check_names, cause_by_index, {}, skip_reasons, case.notes, case.trained, symptoms)
 
 
 def _order_findings(
@@ -79,13 +81,13 @@ def _order_findings(
     cause_by_check: the name of the cause by the name of the check whose findings are its consequences.
     """
     ordered = sorted(findings, key=lambda finding: (finding.check in cause_by_check, not finding.is_cause))  # stable
-    follows = {
+    cause_by_index = {
         index: cause_by_check[finding.check] for index, finding in enumerate(ordered) if finding.check in cause_by_check
     }
     symptoms = frozenset(
-        index for index, finding in enumerate(ordered) if index not in follows and not finding.is_cause
+        index for index, finding in enumerate(ordered) if index not in cause_by_index and not finding.is_cause
     )
-    return ordered, follows, symptoms
+    return ordered, cause_by_index, symptoms
 
 
 def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:
@@ -216,6 +218,6 @@ def _try_remedies(attempts: Attempts, causes: Mapping[int, Finding]) -> tuple[di
     attempt_by_index: dict[int, Attempt] = {}
     for index, finding in causes.items():
         if finding.remedy is not None:
-            key = (finding.check, finding.remedy.does)
+            key = (finding.check, finding.remedy.description)
             attempt_by_index[index] = attempt_by_remedy[key] = attempt_by_remedy.get(key) or attempts(finding.remedy)
     return attempt_by_index, {}

@@ -61,8 +61,13 @@ def with_causes(diagnosis: Diagnosis, task: Task, case: Any, show: Callable[[str
     proven_cause, effects = experiments.run(), experiments.trainings.effects
     if proven_cause is not None:
         diagnosis = _with_cause_first(diagnosis, proven_cause, task)
-        effects = [proven_cause.effect, *(effect for effect in effects if effect.does != proven_cause.effect.does)]
-    return replace(diagnosis, effects=tuple(effects), left_out={**diagnosis.left_out, **experiments.untried})
+        effects = [
+            proven_cause.effect,
+            *(effect for effect in effects if effect.description != proven_cause.effect.description),
+        ]
+    return replace(
+        diagnosis, intervention_effects=tuple(effects), left_out={**diagnosis.left_out, **experiments.untried}
+    )
 
 
 def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Task) -> Diagnosis:
@@ -70,23 +75,23 @@ def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Tas
     name = proven_cause.change.name
     kept_indices = [k for k, finding in enumerate(diagnosis.findings) if finding.check != name]
     new_index_by_old = {old: new for new, old in enumerate(kept_indices, 1)}
-    gone = set[int]()
+    resolved = set[int]()
     if kept_indices:
         mended_diagnosis = task.diagnose(proven_cause.mended_case, False, CPU) or examine(
             proven_cause.mended_case, CHECKS
         )
         absent_checks = {*mended_diagnosis.checks} - {*mended_diagnosis.names}
-        gone = {new_index_by_old[k] for k in kept_indices if diagnosis.findings[k].check in absent_checks}
-    follows = {
-        new_index_by_old[k]: cause for k, cause in diagnosis.follows.items() if k in new_index_by_old
-    } | dict.fromkeys(gone, name)
+        resolved = {new_index_by_old[k] for k in kept_indices if diagnosis.findings[k].check in absent_checks}
+    cause_by_consequence = {
+        new_index_by_old[k]: cause for k, cause in diagnosis.cause_by_consequence.items() if k in new_index_by_old
+    } | dict.fromkeys(resolved, name)
     return replace(
         diagnosis,
         findings=(proven_cause.finding, *(diagnosis.findings[k] for k in kept_indices)),
-        follows=follows,
+        cause_by_consequence=cause_by_consequence,
         attempts={new_index_by_old[k]: attempt for k, attempt in diagnosis.attempts.items() if k in new_index_by_old},
-        symptoms=frozenset({new_index_by_old[k] for k in diagnosis.symptoms if k in new_index_by_old} - gone),
-        gone=frozenset(gone | {new_index_by_old[k] for k in diagnosis.gone if k in new_index_by_old}),
+        symptoms=frozenset({new_index_by_old[k] for k in diagnosis.symptoms if k in new_index_by_old} - resolved),
+        resolved=frozenset(resolved | {new_index_by_old[k] for k in diagnosis.resolved if k in new_index_by_old}),
     )
 
 
@@ -205,15 +210,19 @@ class Experiments:
             base = replace(base, train=train, validation=validation)
         suggested = self._other_targets(base.train, None)
         validation_suggestions = (
-            {target_change.does for target_change in self._other_targets(base.validation, None)} if suggested else set()
+            {target_change.description for target_change in self._other_targets(base.validation, None)}
+            if suggested
+            else set()
         )
         for target_change in suggested:
-            parts = ("train", "validation") if target_change.does in validation_suggestions else ("train",)
+            parts = ("train", "validation") if target_change.description in validation_suggestions else ("train",)
             cause, apply = (
                 f"the targets {target_change.cause}",
                 partial(_with_targets, parts=parts, apply=target_change.apply),
             )
-            change = Intervention(target_change.name, "train", target_change.does, cause, target_change.fix, apply)
+            change = Intervention(
+                target_change.name, "train", target_change.description, cause, target_change.fix, apply
+            )
             if (proven_cause := self.trainings.measure(base, change, base_scores)) is not None:
                 return proven_cause
         return None
@@ -313,19 +322,21 @@ class Experiments:
             finding, min_gain = part.finding, MIN_RATE_GAIN if part.general else MIN_PART_GAIN
             steps = trainings.steps if part.general else trainings.max_steps
             change = Intervention(
-                finding.check, finding.path, part.remedy.does, finding.cause, finding.fix, part.apply, min_gain
+                finding.check, finding.path, part.remedy.description, finding.cause, finding.fix, part.apply, min_gain
             )
             if not trainings.spend(base, change, 1, steps):
                 continue
             try:
                 trained = trainings.train(change.apply(base), 0, steps)
             except PellucidError as error:  # the change does not fit the networks
-                self.untried[change.does] = str(error)
+                self.untried[change.description] = str(error)
                 continue
             first_effect = effect_of(change, self.score.name, [(current_scores, trained.scores)], 0)
             if first_effect.verdict != "cause":
                 trainings.record(
-                    replace(first_effect, does=f"{change.does}, {steps} steps instead of the whole training")
+                    replace(
+                        first_effect, description=f"{change.description}, {steps} steps instead of the whole training"
+                    )
                 )
             elif (
                 proven_cause := trainings.measure(base, change, base_scores_by_steps[steps], steps, trained)
@@ -350,11 +361,11 @@ def _have_near_copies(first: Source, second: Source, seed: int) -> bool:
 
 def _changed_targets(part: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Intervention:
     """Return an intervention that changes the targets of `part`, "train" or "validation"."""
-    does = f"{'training' if part == 'train' else part} with {target_change.does}"
+    description = f"{'training' if part == 'train' else part} with {target_change.description}"
     cause = f"the training or the validation data {target_change.cause}"
     fix = f"{target_change.fix}, in whichever of the training and validation data they do not fit the images"
     apply = partial(_with_targets, parts=(part,), apply=target_change.apply)
-    return Intervention(target_change.name, part, does, cause, fix, apply, min_gain)
+    return Intervention(target_change.name, part, description, cause, fix, apply, min_gain)
 
 
 def _with_targets(case: Any, parts: Sequence[str], apply: Any) -> Any:

@@ -19,7 +19,7 @@ Evidence = dict[str, EvidenceValue]
 class Remedy:
     """A remedy: its description, and a function that returns the case without the fault."""
 
-    does: str
+    description: str
     apply: Callable[[Case], Case]
 
 
@@ -57,7 +57,7 @@ class Finding:
             "evidence": dict(self.evidence),
             "cause": self.cause,
             "fix": self.fix,
-            "can_try": None if self.remedy is None else self.remedy.does,
+            "can_try": None if self.remedy is None else self.remedy.description,
             "proven": self.proven,
         }
 
@@ -119,15 +119,15 @@ class Suspect:
 
 
 def suspect(
-    name: str, cause: str, fix: str, does: str, apply: Callable[[Case], Case], step_factor: float = 1.0,
+    name: str, cause: str, fix: str, description: str, apply: Callable[[Case], Case], step_factor: float = 1.0,
     path: str = "training", unusual: bool = False, **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
     name: the name of the fault, used as `Finding.check`. cause: a sentence. fix: what the user should do, in the
-    imperative. does: the description of the remedy that a trial applies. apply: returns the case with the remedy.
+    imperative. description: of the remedy that a trial applies. apply: returns the case with the remedy.
     step_factor, unusual: see `Suspect`. path, evidence: see `Finding`.
     """
     return Suspect(
-        Finding(name, path, evidence, cause, fix, Remedy(does, apply)), step_factor=step_factor, unusual=unusual
+        Finding(name, path, evidence, cause, fix, Remedy(description, apply)), step_factor=step_factor, unusual=unusual
     )

@@ -1,7 +1,7 @@
 """Interventions: changes of a case whose effect on the held-out score decides whether they remove a cause."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import sqrt
 from statistics import fmean, variance
 from typing import Any
@@ -27,13 +27,13 @@ STUDENT_T = {2: 8.86, 3: 5.39, 4: 4.31, 5: 3.81, 6: 3.52, 7: 3.34, 8: 3.21, 9: 3
 class Intervention:
     """A change of a case, such as other targets; its effect is the gain of the held-out score.
 
-    name: the name of the fault that it removes, as in `Finding.check`. path, cause, fix: see `Finding`. does: the
-    description of the change. apply: returns the changed case. min_gain: the gain below which the fault is no cause.
+    name: the name of the fault that it removes, as in `Finding.check`. path, cause, fix: see `Finding`. description: of
+    the change. apply: returns the changed case. min_gain: the gain below which the fault is no cause.
     """
 
     name: str
     path: str
-    does: str
+    description: str
     cause: str
     fix: str
     apply: Callable[[Any], Any]
@@ -44,15 +44,15 @@ class Intervention:
 class MeasuredEffect:
     """The mean held-out scores without and with an intervention, for each pair of trainings or evaluations.
 
-    name, does: see `Intervention`. score: the name of the score, which is from 0 to 1. before, after: the mean scores
-    without and with the intervention. low, high: the interval of the mean gain. verdict: "cause" if the interval is
-    above 0 and the mean gain is at least `min_gain`; "no effect" if the gain is certainly below `min_gain`; otherwise
-    "unclear". examples: the number of held-out examples. steps: the number of steps of each training, 0 if the present
-    model is evaluated.
+    name, description: see `Intervention`. score: the name of the score, which is from 0 to 1. before, after: the mean
+    scores without and with the intervention. low, high: the interval of the mean gain. verdict: "cause" if the interval
+    is above 0 and the mean gain is at least `min_gain`; "no effect" if the gain is certainly below `min_gain`;
+    otherwise "unclear". examples: the number of held-out examples. steps: the number of steps of each training, 0 if
+    the present model is evaluated.
     """
 
     name: str
-    does: str
+    description: str
     score: str
     before: tuple[float, ...]
     after: tuple[float, ...]
@@ -67,12 +67,16 @@ class MeasuredEffect:
         """The gain of each pair."""
         return tuple(after - before for before, after in zip(self.before, self.after, strict=True))
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the effect as JSON values; the key of the description is "does"."""
+        return {"does" if key == "description" else key: value for key, value in asdict(self).items()}
+
     def __str__(self) -> str:
         """Return the effect in one line."""
         pairs = f", {plural(len(self.after), 'pair')} of trainings of {self.steps} steps" if self.steps else ""
         return (
-            f"{self.does}: {self.score} {fmean(self.before):.2f} → {fmean(self.after):.2f} (gain {self.low:.2f} to "
-            f"{self.high:.2f}, {plural(self.examples, 'held-out example')}{pairs})"
+            f"{self.description}: {self.score} {fmean(self.before):.2f} → {fmean(self.after):.2f} "
+            f"(gain {self.low:.2f} to {self.high:.2f}, {plural(self.examples, 'held-out example')}{pairs})"
         )
 
 
@@ -108,5 +112,5 @@ def effect_of(
         verdict = "no effect"
     before, after = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
     return MeasuredEffect(
-        change.name, change.does, score, before, after, mean - margin, mean + margin, verdict, count, steps
+        change.name, change.description, score, before, after, mean - margin, mean + margin, verdict, count, steps
     )

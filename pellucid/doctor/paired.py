@@ -99,11 +99,11 @@ class PairedTrainings:
         examples = len(base.validation)
         too_few = f"could not be tried: too few held-out examples ({examples}, at least {MIN_HELD_OUT} are needed)"
         if reason := too_few_steps(steps) or (too_few if examples < MIN_HELD_OUT else ""):
-            self.untried[change.does] = reason
+            self.untried[change.description] = reason
             return False
         self._spent += trainings * steps * self._step_work
         if self._spent > self._limit:
-            self.untried[change.does] = SPENT_REASON
+            self.untried[change.description] = SPENT_REASON
         return self._spent <= self._limit
 
     def measure(
@@ -138,7 +138,7 @@ class PairedTrainings:
                 break
         if effect is None:
             return None
-        self.untried.pop(change.does, None)
+        self.untried.pop(change.description, None)
         self.record(effect)
         return ProvenCause(change, effect, mended_case) if effect.verdict == "cause" else None
 

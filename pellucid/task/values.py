@@ -117,14 +117,15 @@ class HeldOutScores(NamedTuple):
 class TargetChange(NamedTuple):
     """Other targets, such as boxes in another unit, which the doctor tries.
 
-    name: of the fault that the change undoes. does: a noun phrase for the changed targets. cause: a predicate of the
-    targets, such as "are written in another unit". fix: in the imperative. apply: a function of one target and the size
-    (H, W) of its image, () for other inputs, that returns the changed target; None if no change undoes the fault.
-    unproven: whether a model's outputs show the fault, but no training with changed targets can prove it.
+    name: of the fault that the change undoes. description: a noun phrase for the changed targets. cause: a
+    predicate of the targets, such as "are written in another unit". fix: in the imperative. apply: a function of one
+    target and the size (H, W) of its image, () for other inputs, that returns the changed target; None if no change
+    undoes the fault. unproven: whether a model's outputs show the fault, but no training with changed targets can prove
+    it.
     """
 
     name: str
-    does: str
+    description: str
     cause: str
     fix: str
     apply: Callable[[Any, tuple[int, ...]], Any] | None

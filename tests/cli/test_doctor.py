@@ -176,7 +176,7 @@ def test_effects_are_shown_and_written_into_the_run_folder(
 
     def examined(task: Any, case: Any, attempts: bool, device: Any, show: Callable[[str], object]) -> Diagnosis:
         show(f"cause: {effect}")
-        return replace(example_diagnoses.diagnosis_with_findings(), effects=(effect,))
+        return replace(example_diagnoses.diagnosis_with_findings(), intervention_effects=(effect,))
 
     monkeypatch.setattr("pellucid.doctor.examined", examined)
     result = cli("doctor", str(folder))

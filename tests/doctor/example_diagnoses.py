@@ -17,8 +17,8 @@ def diagnosis_with_findings() -> Diagnosis:
         Finding("useless-maps", "conv", {"maps": 2}, "their units died", "see above"),
     )
     attempt = Attempt("a tenth of the learning rate", 150, (None, 0.25), (None, 0.875), "validation")
-    follows = {2: "learning-rate", 3: "learning-rate", 4: "dead-units"}
-    return Diagnosis(findings, ("a",) * 12, follows, {0: attempt}, gone=frozenset({2, 3}))
+    cause_by_consequence = {2: "learning-rate", 3: "learning-rate", 4: "dead-units"}
+    return Diagnosis(findings, ("a",) * 12, cause_by_consequence, {0: attempt}, resolved=frozenset({2, 3}))
 
 
 def healthy_diagnosis() -> Diagnosis:

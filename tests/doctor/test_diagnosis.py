@@ -34,11 +34,11 @@ def test_findings_are_grouped_below_their_causes() -> None:
 def test_other_causes_or_evidence_make_another_group() -> None:
     diagnosis = diagnosis_with_findings()
     other_cause = replace(diagnosis.findings[0], cause="another one")
-    findings, follows = (
+    findings, causes = (
         (diagnosis.findings[0], other_cause, *diagnosis.findings[1:]),
-        {k + 1: name for k, name in diagnosis.follows.items()},
+        {k + 1: name for k, name in diagnosis.cause_by_consequence.items()},
     )
-    (first_group, second_group, _) = group_findings(replace(diagnosis, findings=findings, follows=follows))
+    (first_group, second_group, _) = group_findings(replace(diagnosis, findings=findings, cause_by_consequence=causes))
     assert (len(first_group.consequences), len(second_group.consequences)) == (0, 1)
     other_evidence = replace(diagnosis.findings[3], evidence={"dead": 3})
     (rate, _) = group_findings(
@@ -136,9 +136,15 @@ def effect_of_lower_rate() -> MeasuredEffect:
 
 def test_the_first_sentence_names_the_change_and_its_gain() -> None:
     effect_of_clipping = replace(
-        effect_of_lower_rate(), name="x", does="no clipping", after=(0.25,), low=-0.01, high=0.01, verdict="no effect"
+        effect_of_lower_rate(),
+        name="x",
+        description="no clipping",
+        after=(0.25,),
+        low=-0.01,
+        high=0.01,
+        verdict="no effect",
     )
-    diagnosis = replace(diagnosis_with_findings(), effects=(effect_of_clipping, effect_of_lower_rate()))
+    diagnosis = replace(diagnosis_with_findings(), intervention_effects=(effect_of_clipping, effect_of_lower_rate()))
     assert summary(diagnosis) == (
         "Go slower & start lower. Measured: a lower rate: recall 0.25 → 0.75 (gain 0.40 to 0.60, 40 held-out examples)"
     )

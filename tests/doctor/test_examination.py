@@ -42,7 +42,7 @@ def test_causes_come_before_their_consequences() -> None:
     ]
     diagnosis = diagnose(make_case(), checks=checks)
     assert diagnosis.names == ("cause", "other", "symptom")
-    assert (diagnosis.causes, diagnosis.symptoms, diagnosis.follows) == (("cause",), {1}, {2: "cause"})
+    assert (diagnosis.causes, diagnosis.symptoms, diagnosis.cause_by_consequence) == (("cause",), {1}, {2: "cause"})
 
 
 def test_without_an_experiment_nothing_is_proven_and_nothing_goes_away() -> None:
@@ -71,7 +71,7 @@ def test_a_check_that_finds_nothing_explains_nothing() -> None:
     diagnosis = diagnose(
         make_case(), checks=[check_that_finds("cause", explains=("symptom",)), check_that_finds("symptom", "relu")]
     )
-    assert (diagnosis.names, diagnosis.follows) == (("symptom",), {})
+    assert (diagnosis.names, diagnosis.cause_by_consequence) == (("symptom",), {})
 
 
 def test_a_consequence_of_two_causes_names_the_first_check() -> None:
@@ -80,7 +80,7 @@ def test_a_consequence_of_two_causes_names_the_first_check() -> None:
         check_that_finds("b", "train", explains=("c",)),
         check_that_finds("c", "relu"),
     ]
-    assert diagnose(make_case(), checks=fake_checks).follows == {2: "a"}
+    assert diagnose(make_case(), checks=fake_checks).cause_by_consequence == {2: "a"}
 
 
 def test_checks_that_explain_each_other_leave_one_cause() -> None:
@@ -91,7 +91,7 @@ def test_checks_that_explain_each_other_leave_one_cause() -> None:
     ]
     diagnosis = diagnose(make_case(), checks=fake_checks)
     assert diagnosis.names == ("a", "b", "c")
-    assert diagnosis.follows == {1: "a", 2: "b"}
+    assert diagnosis.cause_by_consequence == {1: "a", 2: "b"}
 
 
 def test_only_remedies_of_causes_are_tried_and_shared_ones_once() -> None:

@@ -54,7 +54,7 @@ def test_letterboxed_validation_images_are_the_cause() -> None:
     assert diagnosis.causes[0] == "preprocessing-mismatch"
     assert diagnosis.kind(0) == "cause"
     assert "letterboxed" in diagnosis.findings[0].cause
-    effect = next(one for one in diagnosis.effects if one.verdict == "cause")
+    effect = next(one for one in diagnosis.intervention_effects if one.verdict == "cause")
     assert effect.after[0] > effect.before[0] + 0.2
 
 
@@ -62,7 +62,7 @@ def test_classes_counted_from_one_in_the_validation_data_are_the_cause() -> None
     x, y = band_images(120, 1)
     diagnosis = diagnosis_after_training(band_images(160, 0), (x, (y + 1) % 4))
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("shifted-labels", "cause")
-    effect = next(one for one in diagnosis.effects if one.verdict == "cause")
+    effect = next(one for one in diagnosis.intervention_effects if one.verdict == "cause")
     assert effect.before[0] < 0.2
     assert effect.after[0] > 0.9
     assert diagnosis.names.count("shifted-labels") == 1
@@ -70,7 +70,7 @@ def test_classes_counted_from_one_in_the_validation_data_are_the_cause() -> None
 
 def test_a_sound_training_has_no_cause_and_needs_no_short_training() -> None:
     diagnosis = diagnosis_after_training(band_images(160, 0), band_images(120, 1))
-    assert (diagnosis.causes, diagnosis.effects) == ((), ())
+    assert (diagnosis.causes, diagnosis.intervention_effects) == ((), ())
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_validation_values_in_another_unit_are_the_cause() -> None:
     options: dict[str, Any] = {"epochs": 12, "batch_size": 16}
     diagnosis = model.doctor(*train, validation=(x, 100 * y), **options)
     assert diagnosis.causes[0] == "other-values"
-    assert "multiplied by 0.0" in diagnosis.effects[0].does
+    assert "multiplied by 0.0" in diagnosis.intervention_effects[0].description
     assert model.doctor(*train, validation=(x, y), **options).causes == ()
 
 
@@ -172,7 +172,7 @@ def test_a_plugins_task_is_scored_by_its_loss() -> None:
     case = case_of(model, x, targets[0], validation=(held_out, targets[1]), epochs=10, batch_size=16)
     diagnosis = with_causes(Diagnosis((), (), {}, {}), AngleTask(), case)
     assert (diagnosis.causes, diagnosis.kind(0)) == (("splits-differ",), "cause")
-    assert diagnosis.effects[0].score == "share of the first loss removed"
+    assert diagnosis.intervention_effects[0].score == "share of the first loss removed"
     correct_case = replace(case, validation=replace(case.train, x=held_out, y=targets[1] - 2.0))
     assert with_causes(Diagnosis((), (), {}, {}), AngleTask(), correct_case).causes == ()
 

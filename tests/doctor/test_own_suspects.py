@@ -145,7 +145,7 @@ def test_the_input_scale_of_pretrained_weights_is_a_suspect() -> None:
 
     large_x = 255 * float_images(x)
     case = case_of(begin(), large_x, y, validation=held_out, begin=begin)
-    names = [suspect.remedy.does for suspect in parts.pretrained_scale_suspects(case)]
+    names = [suspect.remedy.description for suspect in parts.pretrained_scale_suspects(case)]
     assert names == ["inputs standardised", "inputs divided by 255"]
     new_model = Model(net_with_layers(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
     assert list(parts.pretrained_scale_suspects(case_of(new_model, large_x, y))) == []

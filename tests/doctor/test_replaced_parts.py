@@ -33,7 +33,7 @@ def make_gan(kind: type[GAN], **options: Any) -> GAN:
 def suspects_by_change(model: Model, y: torch.Tensor, **options: Any) -> dict[str, Any]:
     x = torch.rand(len(y), *model.input_shape, generator=torch.Generator().manual_seed(0))
     return {
-        suspect.remedy.does: suspect
+        suspect.remedy.description: suspect
         for suspect in replaced_parts(case_of(model, x, y, epochs=3, batch_size=4, **options))
     }
 
@@ -42,7 +42,7 @@ def test_a_detector_has_parts_that_are_replaced() -> None:
     case = detection_case()
     case.model.freeze("backbone.*")
     case.model.clip = 0.1
-    suspects = {one.remedy.does: one for one in replaced_parts(case)}
+    suspects = {one.remedy.description: one for one in replaced_parts(case)}
     assert {"no frozen parameters", "no clipping", "0.1 times the learning rate"} <= {*suspects}
     unfrozen = suspects["no frozen parameters"].apply(case)
     assert (unfrozen.begin().frozen, unfrozen.begin().clip) == (set(), 0.1)
@@ -82,7 +82,7 @@ def test_parts_of_generators_are_replaced_by_those_of_their_base() -> None:
         "own-objective", "wrong-output", "wrong-output", "norm-before-output",
     ]  # fmt: skip
     case = case_of(model, torch.rand(8, 1, 4, 4), torch.zeros(8), epochs=3)
-    initial_models = {does: one.apply(case).begin() for does, one in suspects.items()}
+    initial_models = {description: one.apply(case).begin() for description, one in suspects.items()}
     assert type(initial_models["the objective GAN"].objective) is GAN
     assert initial_models["all losses with the weight 1"].objective.weights == {}
     assert initial_models["the learning rate 0.001 for the discriminator"].optimizers["discriminator"].lr == 1e-3
@@ -104,7 +104,7 @@ def test_losses_are_tried_with_their_defaults_and_with_all_classes() -> None:
     suspects = suspects_by_change(model, targets)
     changed = suspects["sigma = 1.0 in the loss"].apply(case_of(model, torch.rand(6, 1, 4, 4), targets, epochs=1))
     assert (changed.model.loss.sigma, changed.model.loss.stride) == (1.0, 1)
-    assert not any("stride" in does for does in suspects)
+    assert not any("stride" in description for description in suspects)
 
 
 def test_images_beyond_0_to_1_are_scaled_for_networks_that_make_images() -> None:

@@ -111,7 +111,7 @@ def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict
     assert diagnosis.causes == (name,)
     assert diagnosis.findings[0].proven == (0 in diagnosis.attempts)
     check_by_name = {check.name: check for check in CHECKS}
-    for index in diagnosis.gone:  # the findings that the trial without the cause removes
+    for index in diagnosis.resolved:  # the findings that the trial without the cause removes
         assert diagnosis.attempts[0].mended_case is not None
         assert not check_by_name[diagnosis.findings[index].check].find(diagnosis.attempts[0].mended_case)
     if 0 in diagnosis.attempts:  # a preprocessing mismatch may be found without a trial
@@ -140,7 +140,7 @@ def test_examples_sorted_by_class_are_the_cause() -> None:
     assert diagnosis.causes == ("examples-in-order",)
     assert diagnosis.kind(0) == "likely cause"  # shuffling helps; the order itself is not measured
     assert diagnosis.symptoms == frozenset()
-    assert "collapsed-predictions" in {diagnosis.findings[index].check for index in diagnosis.follows}
+    assert "collapsed-predictions" in {diagnosis.findings[index].check for index in diagnosis.cause_by_consequence}
 
 
 @pytest.mark.usefixtures("known_reference")
@@ -201,7 +201,7 @@ TENFOLD = Remedy("ten times the learning rate", lambda case: with_rate(case, 10)
 def test_losses_of_attempts_are_those_of_trainings() -> None:
     case = make_case(optimizer=SGD(0.01))
     attempt = Attempts(case, 12)(TENFOLD)
-    assert (attempt.does, attempt.steps, attempt.measured_on) == (TENFOLD.does, 12, "validation")
+    assert (attempt.description, attempt.steps, attempt.measured_on) == (TENFOLD.description, 12, "validation")
     for index, lr in enumerate((0.01, 0.1)):
         x, y = corners()
         trained = make_model(optimizer=SGD(lr))

@@ -34,11 +34,11 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
         layer_by_change = {f"the network without {join(name, path)}": Identity()}
         if len(nets) > 1 and not isinstance(last_layer, Tanh):
             layer_by_change = {"a generator that ends in a tanh": Tanh(), **layer_by_change}
-        for does, layer in layer_by_change.items():
+        for description, layer in layer_by_change.items():
             yield suspect(
                 "wrong-output",
                 f"{type(last_layer).__name__} limits the outputs to another range than that of the targets",
-                "end the network without an activation, or with one that has the range of the targets", does,
+                "end the network without an activation, or with one that has the range of the targets", description,
                 _with_layer(nets, name, path, layer), path=join(name, path), last_layer=type(last_layer).__name__,
             )  # fmt: skip
     for path, last_layer in last_layers(nets[name], _is_activation).items():

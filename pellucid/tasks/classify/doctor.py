@@ -66,12 +66,12 @@ def class_changes(matrix: Tensor, name: str) -> list[TargetChange]:
     if not changed_classes or len(set(new_classes.values())) < len(new_classes):
         return []
     offsets = {other - label for label, other in changed_classes.items()}
-    does = ", ".join(f"class {label} as {other}" for label, other in list(changed_classes.items())[:4])
+    description = ", ".join(f"class {label} as {other}" for label, other in list(changed_classes.items())[:4])
     if len(offsets) == 1:
-        does = f"class numbers {'raised' if min(offsets) > 0 else 'lowered'} by {abs(min(offsets))}"
+        description = f"class numbers {'raised' if min(offsets) > 0 else 'lowered'} by {abs(min(offsets))}"
     return [
         TargetChange(
-            name, does, "count or order their classes in another way than the other",
+            name, description, "count or order their classes in another way than the other",
             "list the classes once, in the same order, for training and validation", class_replacer(new_classes),
         )
     ]  # fmt: skip
@@ -92,8 +92,8 @@ def class_replacer(classes: Mapping[int, int]) -> Callable[[Tensor, tuple[int, .
 def _suggest_value_changes(predicted: Tensor, y: Tensor) -> list[TargetChange]:
     changes: list[TargetChange] = []
 
-    def add(does: str, cause: str, fix: str, change: Callable[[Tensor], Tensor]) -> None:
-        changes.append(TargetChange("other-values", does, cause, fix, lambda target, size: change(target)))
+    def add(description: str, cause: str, fix: str, change: Callable[[Tensor], Tensor]) -> None:
+        changes.append(TargetChange("other-values", description, cause, fix, lambda target, size: change(target)))
 
     factor = float((predicted * y).sum() / y.square().sum().clamp_min(1e-12))
     if factor < 0 or abs(log(max(factor, 1e-12))) > log(MIN_FACTOR):

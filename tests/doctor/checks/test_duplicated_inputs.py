@@ -59,6 +59,6 @@ def test_shuffled_labels_follow_from_copies_with_other_labels() -> None:
     diagnosis = diagnose(
         case_of(make_model(), torch.cat([x, x]), torch.cat([y, (y + 1) % 4]), validation=corners(200, seed=1))
     )
-    follows = {diagnosis.findings[index].check: cause for index, cause in diagnosis.follows.items()}
+    cause_by_check = {diagnosis.findings[index].check: cause for index, cause in diagnosis.cause_by_consequence.items()}
     assert diagnosis.names[0] == "duplicated-inputs"
-    assert follows["shuffled-labels"] == "duplicated-inputs"
+    assert cause_by_check["shuffled-labels"] == "duplicated-inputs"

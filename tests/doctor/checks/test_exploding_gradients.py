@@ -81,6 +81,6 @@ def test_a_burst_that_a_lower_rate_ends_is_caused_by_the_rate(rate: float) -> No
     assert not CHECK.find(case)
     diagnosis = diagnose(case)
     assert diagnosis.names[0] == "learning-rate-too-high"
-    assert {finding.check for index, finding in enumerate(diagnosis.findings) if index not in diagnosis.follows} == {
-        diagnosis.names[0]
-    }
+    assert {
+        finding.check for index, finding in enumerate(diagnosis.findings) if index not in diagnosis.cause_by_consequence
+    } == {diagnosis.names[0]}

@@ -90,7 +90,9 @@ def test_labels_off_by_one_in_all_data_are_found_by_the_model(shift: int, has_va
     assert finding.evidence["right_on_train"] == 0
     assert finding.evidence["right_if_they_are_moved_back"] == 1
     diagnosis = diagnose(case)
-    assert [one.check for k, one in enumerate(diagnosis.findings) if k not in diagnosis.follows] == ["shifted-labels"]
+    assert [one.check for k, one in enumerate(diagnosis.findings) if k not in diagnosis.cause_by_consequence] == [
+        "shifted-labels"
+    ]
 
 
 def test_one_predicted_class_is_no_shift() -> None:

@@ -69,5 +69,5 @@ def test_dead_units_follow_from_low_initial_biases() -> None:
     diagnosis = diagnose(case_of_dead_units())
     assert {"dead-units", "underfitting", "collapsed-predictions"} <= set(diagnosis.names)
     assert diagnosis.causes == ("bad-initialization",)
-    follows = {diagnosis.findings[index].check: cause for index, cause in diagnosis.follows.items()}
-    assert follows["dead-units"] == follows["collapsed-predictions"] == "bad-initialization"
+    cause_by_check = {diagnosis.findings[index].check: cause for index, cause in diagnosis.cause_by_consequence.items()}
+    assert cause_by_check["dead-units"] == cause_by_check["collapsed-predictions"] == "bad-initialization"

@@ -41,12 +41,12 @@ def diagnosis_after_training(train: ListSource, validation: ListSource) -> Diagn
 def test_boxes_of_images_of_another_size_are_the_cause_and_not_the_anchors() -> None:
     diagnosis = diagnosis_after_training(rectangles(0, 32, enlarged), rectangles(500, 24, enlarged))
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("box-scale", "cause")
-    assert diagnosis.effects[0].does == "boxes multiplied by 0.5"
+    assert diagnosis.intervention_effects[0].description == "boxes multiplied by 0.5"
     assert diagnosis.findings[0].evidence["lowest_gain"] > 0
     anchors = [
         k for k, finding in enumerate(diagnosis.findings) if finding.check in ("unfitting-anchors", "no-positives")
     ]
-    assert all(diagnosis.follows[k] == "box-scale" for k in anchors)
+    assert all(diagnosis.cause_by_consequence[k] == "box-scale" for k in anchors)
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_detections_show_the_shift_of_boxes(right: float, down: float) -> None:
     ]
     (change,) = target_changes(images, targets, detections)
     assert change.name == "shifted-boxes"
-    assert change.does == f"boxes moved by {right:.0f} pixels to the right and {down:.0f} down"
+    assert change.description == f"boxes moved by {right:.0f} pixels to the right and {down:.0f} down"
 
 
 def test_detections_without_a_box_show_overlooked_objects() -> None:
@@ -95,7 +95,7 @@ def test_detections_without_a_box_show_overlooked_objects() -> None:
 def test_correct_boxes_have_no_cause() -> None:
     diagnosis = diagnosis_after_training(rectangles(0, 32), rectangles(500, 48))
     assert "cause" not in {diagnosis.kind(k) for k in range(len(diagnosis.findings))}
-    assert all(effect.verdict != "cause" for effect in diagnosis.effects)
+    assert all(effect.verdict != "cause" for effect in diagnosis.intervention_effects)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
@@ -103,7 +103,7 @@ def test_edges_show_the_scale_of_boxes(factor: float) -> None:
     images, targets = zip(*(Rectangles().example(k) for k in range(12)), strict=True)
     scaled_targets = [replace(objects, boxes=objects.boxes * factor) for objects in targets]
     (change,) = target_changes(images, scaled_targets, None)
-    assert change.does == f"boxes multiplied by {1 / factor:.3g}"
+    assert change.description == f"boxes multiplied by {1 / factor:.3g}"
     assert target_changes(images, targets, None) == []
     torch.testing.assert_close(change.apply(scaled_targets[0], (48, 64)).boxes, targets[0].boxes)
 

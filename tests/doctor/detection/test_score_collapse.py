@@ -47,8 +47,8 @@ def test_score_collapse_follows_from_unfitting_anchors():
     case.model.weights["head.layer.out.bias"][:2] -= 20
     diagnosis = diagnose_detector(case)
     assert diagnosis.causes == ("unfitting-anchors",)
-    follows = {diagnosis.findings[index].check: cause for index, cause in diagnosis.follows.items()}
-    assert follows == {"no-positives": "unfitting-anchors", "score-collapse": "unfitting-anchors"}
+    cause_by_check = {diagnosis.findings[index].check: cause for index, cause in diagnosis.cause_by_consequence.items()}
+    assert cause_by_check == {"no-positives": "unfitting-anchors", "score-collapse": "unfitting-anchors"}
 
 
 def test_data_without_objects_are_refused(trained_detector):
@@ -60,4 +60,4 @@ def test_an_error_that_ended_the_training_is_a_note_and_nothing_is_tried() -> No
     model = Model(small_single_stage(), input_shape=(3, None, None), metrics=())
     diagnosis = model.doctor(Rectangles(12), validation=Rectangles(8), epochs=2, stopped="step 3: dy is NaN")
     assert diagnosis.notes == ("The training ended early: step 3: dy is NaN",)
-    assert diagnosis.effects == ()
+    assert diagnosis.intervention_effects == ()

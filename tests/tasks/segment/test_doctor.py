@@ -43,7 +43,7 @@ def shift_masks(data: Any, down: int, right: int) -> Any:
 def test_masks_shifted_by_eight_pixels_in_all_images_are_the_cause() -> None:
     diagnosis = train_and_diagnose(shift_masks(examples(40, 0), 0, 8), shift_masks(examples(20, 500), 0, 8))
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("shifted-masks", "cause")
-    assert diagnosis.effects[0].does == "masks shifted by -8 pixels to the right and 0 down"
+    assert diagnosis.intervention_effects[0].description == "masks shifted by -8 pixels to the right and 0 down"
     assert diagnosis.findings[0].evidence["lowest_gain"] > 0
 
 
@@ -89,7 +89,7 @@ def test_unannotated_objects_are_a_mixed_class() -> None:
 def test_correct_masks_have_no_cause() -> None:
     diagnosis = train_and_diagnose(examples(40, 0), examples(20, 500))
     assert diagnosis.causes == ()
-    assert all(effect.verdict == "no effect" for effect in diagnosis.effects)
+    assert all(effect.verdict == "no effect" for effect in diagnosis.intervention_effects)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_outputs_in_another_orientation_suggest_turned_masks(
         masks[k, 3 : 8 + k, 12:20] = 1
     outputs = [torch.nn.functional.one_hot(turn(mask), 2).movedim(2, 0).float() for mask in masks]
     changes_by_name = {
-        change.does: change for change in target_changes([torch.zeros(3, 24, 24)] * 6, [*masks], outputs, None)
+        change.description: change for change in target_changes([torch.zeros(3, 24, 24)] * 6, [*masks], outputs, None)
     }
     torch.testing.assert_close(changes_by_name[f"masks {name}"].apply(masks[0], (24, 24)), turn(masks[0]))
 

@@ -249,7 +249,7 @@ def epsilon_table(rule: Any = Epsilon(STABILIZER)) -> Table:  # noqa: B008 - a f
     return composite(
         (Trait.WEIGHTED, rule),
         (BatchNorm, Epsilon(STABILIZER)),
-        (Trait.SUM, Norm(STABILIZER)),
+        (Trait.ADDITIVE, Norm(STABILIZER)),
         (Trait.ACTIVATION, Pass()),
     )
 

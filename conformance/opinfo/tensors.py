@@ -20,7 +20,7 @@ def operator_trial(layer: Layer, xs: Sequence[Any], reference: Callable[[], Tens
     differentiable = {f"x{i}": x for i, x in enumerate(xs) if x.is_floating_point()}
 
     def forward() -> ForwardPass:
-        is_one = len(xs) == 1 and Trait.MERGE not in layer.traits
+        is_one = len(xs) == 1 and Trait.MULTIPLE_INPUTS not in layer.traits
         y, cache = layer.forward({}, xs[0] if is_one else tuple(xs), Mode())
 
         def backward(dy: Tensor) -> dict[str, Tensor]:

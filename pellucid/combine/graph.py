@@ -44,7 +44,7 @@ class Graph(Combinator):
                         f"Graph: node {name!r} has the input {source!r}, which is neither a graph input nor an earlier "
                         f"node{hint}"
                     )
-            if not sources and not (isinstance(layer, Layer) and Trait.WHOLE in layer.traits):
+            if not sources and not (isinstance(layer, Layer) and Trait.ANY_AXES in layer.traits):
                 raise PellucidError(f"Graph: node {name!r} has no input; write (layer, input name, ...)")
             known.add(name)
             if not isinstance(layer, str):
@@ -71,7 +71,7 @@ class Graph(Combinator):
 
         If any layer acts on whole tensors, the shapes are found by running one example in evaluation mode.
         """
-        if any(Trait.WHOLE in layer.traits for layer in self.layers.values()):
+        if any(Trait.ANY_AXES in layer.traits for layer in self.layers.values()):
             return self._init_by_run(shape, rng)
         shapes: dict[str, Any] = dict(zip(self.inputs, self._as_tuple(shape), strict=True))
         params: Params = {}

@@ -85,7 +85,7 @@ def _token_candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -
         path: token_outputs[1:]
         for path, token_outputs in tokens.outputs.items()
         if token_outputs is not None
-        and (path == layer or (layer is None and token_outputs[0].traits & (Trait.NORM | Trait.SUM)))
+        and (path == layer or (layer is None and token_outputs[0].traits & (Trait.NORM | Trait.ADDITIVE)))
     }
 
 

@@ -24,8 +24,8 @@ def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
     missing = {
         path: type(layer).__name__
         for path, layer in walk(net)
-        if Trait.WHOLE in layer.traits
-        and not layer.traits & (Trait.MOVES | Trait.SUM)
+        if Trait.ANY_AXES in layer.traits
+        and not layer.traits & (Trait.COPIES_VALUES | Trait.ADDITIVE)
         and not isinstance(layer, Learned | Fixed)
         and rules(path, layer) is own
     }
@@ -49,7 +49,7 @@ class ImageOutputs:
 
     def __init__(self, net: Layer, x: Any) -> None:
         self.mixing_path = ""
-        self.uses_whole_tensors = any(Trait.WHOLE in layer.traits for _, layer in walk(net))
+        self.uses_whole_tensors = any(Trait.ANY_AXES in layer.traits for _, layer in walk(net))
         self._images = [x]
 
     def includes(self, y: Any) -> bool:
@@ -62,9 +62,9 @@ class ImageOutputs:
             return False
         if not self.uses_whole_tensors:
             return y.dim() == 4
-        if Trait.WHOLE in layer.traits:
+        if Trait.ANY_AXES in layer.traits:
             self.mixing_path = (
-                path if Trait.MERGE in layer.traits and Trait.LINEAR not in layer.traits else self.mixing_path
+                path if Trait.MULTIPLE_INPUTS in layer.traits and Trait.LINEAR not in layer.traits else self.mixing_path
             )
             return False
         parts = x if isinstance(x, tuple) else (x,)

@@ -132,7 +132,7 @@ def _cause(layer: Layer, dx: Any) -> str:
         return CONSTANT
     if isinstance(layer, Softmax) or (isinstance(layer, Attention) and dx[0] is not None):
         return SOFTMAX
-    divides = layer.traits & (Trait.WEIGHTED | Trait.SUM | Trait.NORM | Trait.MERGE)
+    divides = layer.traits & (Trait.WEIGHTED | Trait.ADDITIVE | Trait.NORM | Trait.MULTIPLE_INPUTS)
     return STABILIZER if divides or isinstance(layer, Length | Variance) else RULE
 
 

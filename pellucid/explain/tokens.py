@@ -88,7 +88,7 @@ class Tokens:
             ),
             size,
         )
-        if layer.traits & (Trait.MOVES | Trait.RESHAPE) or type(layer).__name__ == "Concat":
+        if layer.traits & (Trait.COPIES_VALUES | Trait.RESHAPE) or type(layer).__name__ == "Concat":
             return _moved_labels(layer, x, input_labels, size)
         if isinstance(layer, Attention):
             input_labels = input_labels[:1]

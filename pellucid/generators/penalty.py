@@ -15,7 +15,7 @@ from pellucid.objective import without_wrappers
 Penalty = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 # Traits of the linear layers that add no constant other than a bias; padding with a constant is not among them.
-HOMOGENEOUS = Trait.WEIGHTED | Trait.RESHAPE | Trait.SUM | Trait.MERGE
+HOMOGENEOUS = Trait.WEIGHTED | Trait.RESHAPE | Trait.ADDITIVE | Trait.MULTIPLE_INPUTS
 
 
 class PenaltyResult(NamedTuple):

@@ -27,7 +27,7 @@ class AdaptiveAvgPool2d(Layer):
     2013, section 3.2).
     """
 
-    traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE | Trait.NEW_OUTPUT
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.ADDITIVE | Trait.RESAMPLE | Trait.NEW_OUTPUT
 
     size: int | tuple[int, int] = 1
 

@@ -23,7 +23,7 @@ class Add(Layer):
     Source: He et al. 2016, equation 1.
     """
 
-    traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.ADDITIVE | Trait.MULTIPLE_INPUTS
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the inputs' common shape."""

@@ -29,7 +29,7 @@ class AvgPool2d(Layer):
     LeCun et al. 1989; dilation: Yu and Koltun 2016, equation 2.
     """
 
-    traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE | Trait.NEW_OUTPUT | Trait.NEW_DX
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.ADDITIVE | Trait.RESAMPLE | Trait.NEW_OUTPUT | Trait.NEW_DX
 
     kernel: int | tuple[int, int]
     stride: int | tuple[int, int] | None = None

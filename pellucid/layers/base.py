@@ -44,18 +44,18 @@ class Trait(Flag):
     LINEAR = auto()  # each output is a weighted sum of inputs, plus a constant
     WEIGHTED = auto()  # has the learned parameter `weight`, and optionally `bias`
     CONVOLUTION = auto()  # applies the same weights at each position of an image
-    SUM = auto()  # each output is a sum of contributions of the inputs
+    ADDITIVE = auto()  # each output is a sum of contributions of the inputs
     RESHAPE = auto()  # the values of each example are returned unchanged, in the same order
     RESAMPLE = auto()  # changes the size of an image without learned parameters: pooling and resizing
-    MERGE = auto()  # the input is a tuple of tensors
+    MULTIPLE_INPUTS = auto()  # the input is a tuple of tensors
     NORM = auto()  # subtracts a mean or divides by a standard deviation or norm
     CONTRAST_NORM = auto()  # normalizes across channels around each pixel, without learned parameters
     LEARNS = auto()  # has learned parameters
     NEW_OUTPUT = auto()  # the output is newly allocated, and the cache does not contain it
     NEW_DX = auto()  # dx is newly allocated, and not an expanded tensor
     VIEW = auto()  # the output is a view of the input, and dx is a view of dy
-    WHOLE = auto()  # acts on tensors with any axes, whose first axis need not be the batch axis
-    MOVES = auto()  # each output value is a copy of an input value, or a constant
+    ANY_AXES = auto()  # acts on tensors with any axes, whose first axis need not be the batch axis
+    COPIES_VALUES = auto()  # each output value is a copy of an input value, or a constant
 
 
 @dataclass(frozen=True)

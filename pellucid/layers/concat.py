@@ -28,7 +28,7 @@ class Concat(Layer):
     Source: Szegedy et al. 2015, figure 2.
     """
 
-    traits: ClassVar[Trait] = Trait.LINEAR | Trait.MERGE | Trait.NEW_OUTPUT
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.MULTIPLE_INPUTS | Trait.NEW_OUTPUT
 
     axis: int = 1
 

@@ -28,7 +28,7 @@ class Crop(Layer):
     Source: Long, Shelhamer and Darrell 2015, section 4.1 (the crop layers of their public networks).
     """
 
-    traits: ClassVar[Trait] = Trait.LINEAR | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.MULTIPLE_INPUTS
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the cropped shape."""

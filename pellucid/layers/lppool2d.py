@@ -30,7 +30,7 @@ class LpPool2d(Layer):
     Chintala and LeCun 2012, section 2.2; dilation: Yu and Koltun 2016, equation 2.
     """
 
-    traits: ClassVar[Trait] = Trait.SUM | Trait.RESAMPLE
+    traits: ClassVar[Trait] = Trait.ADDITIVE | Trait.RESAMPLE
 
     kernel: int | tuple[int, int]
     p: float = 2.0

@@ -28,7 +28,7 @@ class Multiply(Layer):
     Source: the gates of Hochreiter and Schmidhuber 1997, section 4; channel gates: Hu, Shen and Sun 2018, equation 4.
     """
 
-    traits: ClassVar[Trait] = Trait.MERGE
+    traits: ClassVar[Trait] = Trait.MULTIPLE_INPUTS
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the broadcast shape of the inputs."""

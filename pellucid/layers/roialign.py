@@ -47,7 +47,7 @@ class RoIAlign(Layer):
     `aligned`: Wu et al. 2019 (Detectron2).
     """
 
-    traits: ClassVar[Trait] = Trait.SUM | Trait.RESAMPLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ADDITIVE | Trait.RESAMPLE | Trait.MULTIPLE_INPUTS
     constants: ClassVar[tuple[int, ...]] = (1,)
 
     size: int | tuple[int, int]

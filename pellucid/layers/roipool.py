@@ -32,7 +32,7 @@ class RoIPool(Layer):
     of its reference code.
     """
 
-    traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.MULTIPLE_INPUTS
     constants: ClassVar[tuple[int, ...]] = (1,)
 
     size: int | tuple[int, int]

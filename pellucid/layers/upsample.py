@@ -51,7 +51,7 @@ class Upsample(Layer):
     Gems III, 1992.
     """
 
-    traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.ADDITIVE | Trait.RESAMPLE
 
     scale: float | tuple[float, float] | None = None
     size: int | tuple[int, int] | None = None

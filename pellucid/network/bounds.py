@@ -109,7 +109,7 @@ def _run_children(tally: "_Tally", parent_path: str) -> LayerRun:
             tally.check()
             if uses_flow(layer):
                 return layer.flow(_LazyParams(layer, shape_of(x)), x, mode, _run_children(tally, path))[0], None
-            if Trait.WHOLE in layer.traits and not layer.buffers and Trait.LEARNS not in layer.traits:
+            if Trait.ANY_AXES in layer.traits and not layer.buffers and Trait.LEARNS not in layer.traits:
                 own_params, out = {}, None  # the output shape follows from the run
             else:
                 own_params, out = layer.init(shape_of(x), torch.Generator())

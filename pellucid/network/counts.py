@@ -15,7 +15,7 @@ from pellucid.nested import flatten
 from pellucid.network.summary import shape_text, summary
 from pellucid.text import aligned, shown
 
-SINGLE_INPUT_LAYERS = {layer.__name__: layer for layer in LAYERS if Trait.MERGE not in layer.traits}
+SINGLE_INPUT_LAYERS = {layer.__name__: layer for layer in LAYERS if Trait.MULTIPLE_INPUTS not in layer.traits}
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:

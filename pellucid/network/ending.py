@@ -29,7 +29,7 @@ def check_ending(net: Layer, loss: Loss) -> None:
         where, kind, name = path or "the network", type(last).__name__, type(loss).__name__
         if isinstance(last, CONTAINED_ACTIVATIONS.get(type(loss), ())):
             raise PellucidError(f"{where}: {kind} is followed by {name}, which contains it; remove that layer")
-        is_merge = Trait.MERGE in last.traits
+        is_merge = Trait.MULTIPLE_INPUTS in last.traits
         if isinstance(loss, NegativeLogLikelihood) and not is_merge and not isinstance(last, LogSoftmax | Combinator):
             raise PellucidError(
                 f"{where}: {kind} is followed by {name}, which takes log-probabilities; end the net with LogSoftmax "

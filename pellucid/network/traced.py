@@ -102,7 +102,7 @@ def output_of(layer: Layer, params: Params, inputs: Sequence[_MetaPair], as_tupl
 
     as_tuple: whether the layer receives a tuple of inputs. Raises PellucidError for inputs of an unexpected shape.
     """
-    if Trait.WHOLE in layer.traits:
+    if Trait.ANY_AXES in layer.traits:
         params = map_tree(lambda leaf: leaf.to("meta"), params)
         first, second = (
             _run_on_meta(layer, params, [pair[run] for pair in inputs], as_tuple) for run in range(len(BATCHES))

@@ -22,7 +22,7 @@ class ExponentialCache(NamedTuple):
 class Plus(TensorLayer):
     """Add two tensors, broadcast to a common shape: y = a + b. Add is for tensors of equal shapes."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ADDITIVE | Trait.MULTIPLE_INPUTS
 
     def forward(self, params: Params, x: _Pair, mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y = a + b."""
@@ -38,7 +38,7 @@ class Plus(TensorLayer):
 class Minus(TensorLayer):
     """Subtract two tensors, broadcast to a common shape: y = a - b."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ADDITIVE | Trait.MULTIPLE_INPUTS
 
     def forward(self, params: Params, x: _Pair, mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y = a - b."""
@@ -54,7 +54,7 @@ class Minus(TensorLayer):
 class Times(TensorLayer):
     """Multiply two tensors, broadcast to a common shape: y = a b; for example a scale (C,) and tokens (N, T, C)."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
 
     def forward(self, params: Params, x: _Pair, mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y = a b."""
@@ -70,7 +70,7 @@ class Times(TensorLayer):
 class Over(TensorLayer):
     """Divide two tensors, broadcast to a common shape: y = a / b."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
 
     def forward(self, params: Params, x: _Pair, mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y = a / b."""
@@ -86,7 +86,7 @@ class Over(TensorLayer):
 class AffineMap(TensorLayer):
     """Multiply by a number and add a number: y = factor x + shift."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ELEMENTWISE
 
     factor: float = 1.0
     shift: float = 0.0
@@ -104,7 +104,7 @@ class AffineMap(TensorLayer):
 class Power(TensorLayer):
     """Raise to a power: y = x ** exponent."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     exponent: float
 
@@ -121,7 +121,7 @@ class Power(TensorLayer):
 class Exponential(TensorLayer):
     """Compute y = exp(x)."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ExponentialCache]:
         """Compute y = exp(x)."""
@@ -137,7 +137,7 @@ class Exponential(TensorLayer):
 class Clip(TensorLayer):
     """Limit values to at least `low` and at most `high`; None means no limit. Where x equals a limit, dx = dy."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     low: float | None = None
     high: float | None = None

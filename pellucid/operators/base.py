@@ -20,7 +20,7 @@ class TensorLayer(Layer):
     contain the windows of all images, the positions of a sequence, or an axis of a parameter.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE
+    traits: ClassVar[Trait] = Trait.ANY_AXES
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Return no parameters and the output shape for inputs whose first axis is the batch axis.

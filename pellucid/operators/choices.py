@@ -15,7 +15,7 @@ from pellucid.operators.moves import InputsCache
 class MaskedFill(TensorLayer):
     """Replace values with the number `value` where a second input, a mask of booleans, is True."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
     constants: ClassVar[tuple[int, ...]] = (1,)
 
     value: float
@@ -34,7 +34,7 @@ class MaskedFill(TensorLayer):
 class Where(TensorLayer):
     """Return the second input's values where the first input, a mask of booleans, is True, else the third input's."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.MULTIPLE_INPUTS
     constants: ClassVar[tuple[int, ...]] = (0,)
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
@@ -61,7 +61,7 @@ class LargestOne(TensorLayer):
     One of equal maxima receives the gradient, as in torch.max; Largest divides the gradient among them.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
 
     axis: int
     keep: bool = False

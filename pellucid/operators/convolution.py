@@ -22,7 +22,7 @@ class Convolve(TensorLayer):
     Source: Dumoulin and Visin 2016, relationships 6 and 14.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]

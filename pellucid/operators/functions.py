@@ -17,7 +17,7 @@ from pellucid.operators.moves import InputCache, InputsCache
 class Logarithm(TensorLayer):
     """Compute y = log(x)."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Compute y = log(x)."""
@@ -32,7 +32,7 @@ class Logarithm(TensorLayer):
 class Absolute(TensorLayer):
     """Compute y = |x|; the gradient at 0 is 0."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Compute y = |x|."""
@@ -47,7 +47,7 @@ class Absolute(TensorLayer):
 class SineFunction(TensorLayer):
     """Compute y = sin(x)."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Compute y = sin(x)."""
@@ -62,7 +62,7 @@ class SineFunction(TensorLayer):
 class CosineFunction(TensorLayer):
     """Compute y = cos(x)."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Compute y = cos(x)."""
@@ -77,7 +77,7 @@ class CosineFunction(TensorLayer):
 class ErrorFunction(TensorLayer):
     """Compute y = erf(x) = 2 / sqrt(π) ∫ exp(-t²) dt from 0 to x."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Compute y = erf(x)."""
@@ -92,7 +92,7 @@ class ErrorFunction(TensorLayer):
 class SoftPlus(TensorLayer):
     """Compute y = log(1 + exp(β x)) / β, or y = x where β x is above `threshold`. Source: Dugas et al. 2001."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     beta: float = 1.0
     threshold: float = 20.0
@@ -114,7 +114,7 @@ class ParametricReLU(TensorLayer):
     Source: He et al. 2015, equation 1 (PReLU).
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE
+    traits: ClassVar[Trait] = Trait.ANY_AXES
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y = max(x, 0) + a min(x, 0)."""

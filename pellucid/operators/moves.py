@@ -30,7 +30,7 @@ class ToShape(TensorLayer):
     between them; one size may be -1, inferred from the others.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR
 
     sizes: tuple[int, ...]
     before: int = 0
@@ -49,7 +49,7 @@ class ToShape(TensorLayer):
 class Permute(TensorLayer):
     """Reorder the axes: axis i of y is axis `axes[i]` of x."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR
 
     axes: tuple[int, ...]
 
@@ -67,7 +67,7 @@ class Permute(TensorLayer):
 class Slice(TensorLayer):
     """Return x[start:stop:step] along an axis; stop: None for the end of the axis."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR
 
     axis: int
     start: int
@@ -89,7 +89,7 @@ class Slice(TensorLayer):
 class Select(TensorLayer):
     """Return the values at one index of an axis, without the axis."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR
 
     axis: int
     index: int
@@ -109,7 +109,7 @@ class Select(TensorLayer):
 class ReplaceSlice(TensorLayer):
     """Replace the slice [start:stop:step] of the first input along an axis with the second input."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR | Trait.MULTIPLE_INPUTS
 
     axis: int
     start: int
@@ -136,7 +136,7 @@ class ReplaceSlice(TensorLayer):
 class ReplaceSelected(TensorLayer):
     """Replace the values of the first input at one index of an axis with the second input."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR | Trait.MULTIPLE_INPUTS
 
     axis: int
     index: int
@@ -162,7 +162,7 @@ class Expand(TensorLayer):
     second input, whose values are not read.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
     constants: ClassVar[tuple[int, ...]] = (1,)
 
     sizes: tuple[int, ...]
@@ -182,7 +182,7 @@ class Expand(TensorLayer):
 class Roll(TensorLayer):
     """Shift the values cyclically along axes, like torch.roll. Source: Liu et al. 2021, figure 4."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR
 
     shifts: tuple[int, ...]
     axes: tuple[int, ...]
@@ -203,7 +203,7 @@ class Pad(TensorLayer):
     padding: (before, after) for the last axis, then for the second to last axis, and so on, as in PyTorch.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR
 
     padding: tuple[int, ...]
     value: float = 0.0
@@ -221,7 +221,7 @@ class Pad(TensorLayer):
 class Stack(TensorLayer):
     """Join inputs of the same shape along a new axis."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR | Trait.MULTIPLE_INPUTS
 
     axis: int
 
@@ -238,7 +238,7 @@ class Stack(TensorLayer):
 class Join(TensorLayer):
     """Concatenate inputs along any axis; Concat is for axes after the batch axis."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR | Trait.MULTIPLE_INPUTS
 
     axis: int
 
@@ -258,7 +258,7 @@ class Index(TensorLayer):
     The relative position bias of Liu et al. 2021, equation 4, is `Index(0)` of (table, indices).
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
     constants: ClassVar[tuple[int, ...]] = (1,)
 
     axis: int = 0

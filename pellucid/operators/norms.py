@@ -27,7 +27,7 @@ class NormalizeLast(TensorLayer):
     Source: Ba, Kiros and Hinton 2016, equation 3.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.NORM
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.NORM
 
     shape: tuple[int, ...]
     epsilon: float = 1e-5
@@ -55,7 +55,7 @@ class NormalizeGroups(TensorLayer):
     and Lempitsky 2016). GroupNorm has its own weight and bias. Source: Wu and He 2018, equations 1 to 3 and 7.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.NORM
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.NORM
 
     groups: int
     epsilon: float = 1e-5
@@ -83,7 +83,7 @@ class NormalizeChannels(TensorLayer):
     example, weights (1, filters, values) are standardized before a convolution (Qiao et al. 2019, equation 7).
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.NORM
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.NORM
 
     epsilon: float = 1e-5
 

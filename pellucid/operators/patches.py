@@ -17,7 +17,7 @@ _Pair = tuple[int, int]
 class Unfold(TensorLayer):
     """Return all windows of images (N, C, H, W) as columns: y is (N, C kH kW, windows). Padded values are 0."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR
 
     kernel: _Pair
     stride: _Pair
@@ -38,7 +38,7 @@ class Unfold(TensorLayer):
 class Fold(TensorLayer):
     """Sum columns (N, C kH kW, windows) to images (N, C, *size), at the positions of the windows in Unfold."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ADDITIVE
 
     size: _Pair
     kernel: _Pair
@@ -59,7 +59,7 @@ class Fold(TensorLayer):
 class Repeat(TensorLayer):
     """Repeat the tensor along each axis, and along new axes before the first one, like Tensor.repeat."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR
 
     counts: tuple[int, ...]
 
@@ -79,7 +79,7 @@ class Repeat(TensorLayer):
 class Reverse(TensorLayer):
     """Reverse the order of the values along axes."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES | Trait.LINEAR
 
     axes: tuple[int, ...]
 
@@ -96,7 +96,7 @@ class Reverse(TensorLayer):
 class RunningSum(TensorLayer):
     """Sum along an axis up to each position: y_i = x_0 + ... + x_i."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ADDITIVE
 
     axis: int
 

@@ -18,7 +18,7 @@ from pellucid.operators.moves import InputsCache
 class MatMul(TensorLayer):
     """Multiply matrices, the last two axes of each input: y = a b; axes before them are broadcast."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y = a b."""
@@ -38,7 +38,7 @@ class LinearMap(TensorLayer):
     computed, used several times, or not called "weight", as in nn.MultiheadAttention.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y = x Wᵀ + b."""
@@ -69,7 +69,7 @@ class Attention(TensorLayer):
     Source: Vaswani et al. 2017, equation 1.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
 
     causal: bool = False
     scale: float | None = None
@@ -112,7 +112,7 @@ class Einsum(TensorLayer):
     Each index is a letter, which occurs at most once in each input and in y.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
 
     equation: str
 

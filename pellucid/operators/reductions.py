@@ -23,7 +23,7 @@ def _unsqueeze_reduced(dy: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 class Mean(TensorLayer):
     """Average over axes, which have size 1 in y with `keep`, and are dropped otherwise."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ADDITIVE
 
     axes: tuple[int, ...]
     keep: bool = False
@@ -43,7 +43,7 @@ class Mean(TensorLayer):
 class Sum(TensorLayer):
     """Sum over axes, which have size 1 in y with `keep`, and are dropped otherwise."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ADDITIVE
 
     axes: tuple[int, ...]
     keep: bool = False
@@ -71,7 +71,7 @@ class Largest(TensorLayer):
     Equal maxima receive equal parts of the gradient, as in torch.amax.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
 
     axes: tuple[int, ...]
     keep: bool = False
@@ -94,7 +94,7 @@ class Length(TensorLayer):
     The gradient of a vector of zeros is 0.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE
+    traits: ClassVar[Trait] = Trait.ANY_AXES
 
     axes: tuple[int, ...]
     keep: bool = False
@@ -117,7 +117,7 @@ class Variance(TensorLayer):
     The divisor of the sum of squared deviations is the number of values minus `correction`.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE
+    traits: ClassVar[Trait] = Trait.ANY_AXES
 
     axes: tuple[int, ...]
     keep: bool = False

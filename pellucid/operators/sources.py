@@ -26,7 +26,7 @@ class Learned(Layer):
     standard deviation `std`.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LEARNS
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LEARNS
 
     shape: tuple[int, ...]
     mean: float = 0.0
@@ -60,7 +60,7 @@ class Fixed(Layer):
     precision of the network.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE
+    traits: ClassVar[Trait] = Trait.ANY_AXES
     buffers: ClassVar[tuple[str, ...]] = ("",)
 
     shape: tuple[int, ...]
@@ -94,7 +94,7 @@ class ShiftMask(Layer):
     Source: Liu et al. 2021, section 3.2 and figure 4.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.COPIES_VALUES
     buffers: ClassVar[tuple[str, ...]] = ("",)
 
     side: int

@@ -45,7 +45,7 @@ def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table
         ((Trait.ACTIVATION, Trait.NORM), Pass()),
         ((Multiply, Times), Share()),
         *_operator_rows(convolution, dense, stabilizer, constant_weights=True),
-        (Trait.SUM, Norm(stabilizer)),
+        (Trait.ADDITIVE, Norm(stabilizer)),
         (Trait.CONVOLUTION, convolution),
         (Dense, dense),
     )
@@ -142,7 +142,7 @@ def _transformer_table(epsilon: float, gamma: float, constant_weights: bool) -> 
         ((Trait.ACTIVATION, Trait.NORM), Pass()),
         ((Multiply, Times), Share(constant_weights)),
         *_operator_rows(weighted_rule, weighted_rule, epsilon, constant_weights),
-        (Trait.SUM, Norm(epsilon)),
+        (Trait.ADDITIVE, Norm(epsilon)),
         ((Trait.CONVOLUTION, Dense), weighted_rule),
     )
 
@@ -153,7 +153,7 @@ def excitation_backprop(stabilizer: float = 1e-6) -> Composite:
     As in Zennit, the denominators contain positive biases, which absorb some of the relevance; in the paper, they
     contain only the inputs' contributions. Source: Zhang et al. 2016.
     """
-    return lambda entrance: composite((Trait.SUM, Norm(stabilizer)), (Trait.WEIGHTED, ZPlus(stabilizer)))
+    return lambda entrance: composite((Trait.ADDITIVE, Norm(stabilizer)), (Trait.WEIGHTED, ZPlus(stabilizer)))
 
 
 def guided_backprop() -> Composite:

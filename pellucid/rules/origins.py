@@ -67,7 +67,7 @@ class Origins:
             return
         inputs = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
         origins = tuple(self._origin_of(part) for part in inputs)
-        if isinstance(layer, Softmax | Multiply) or Trait.WHOLE | Trait.MERGE in layer.traits:
+        if isinstance(layer, Softmax | Multiply) or Trait.ANY_AXES | Trait.MULTIPLE_INPUTS in layer.traits:
             self._uses[id(cache)] = cache, Use(x, origins)
         origin = max(
             (input_origin for index, input_origin in enumerate(origins) if index not in layer.constants),

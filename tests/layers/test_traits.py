@@ -111,7 +111,7 @@ def test_merge_layers_are_those_with_several_inputs() -> None:
         for sample in SAMPLES
         if is_shape_tuple(sample.shape) and len(leaves(floating_inputs(sample))) > 1
     }
-    assert merge_types == {type(sample.layer) for sample in SAMPLES if Trait.MERGE in sample.layer.traits}
+    assert merge_types == {type(sample.layer) for sample in SAMPLES if Trait.MULTIPLE_INPUTS in sample.layer.traits}
 
 
 def floating_inputs(sample: Sample) -> Any:

@@ -69,8 +69,8 @@ def layer_of(
 
 
 def _parameter_names(layer: Layer, inputs: Sequence[Value]) -> list[str]:
-    """Return the names of a layer's parameters; layers with Trait.WHOLE have none."""
-    if Trait.WHOLE in layer.traits:
+    """Return the names of a layer's parameters; layers with Trait.ANY_AXES have none."""
+    if Trait.ANY_AXES in layer.traits:
         return []
     shapes: Any = tuple(value.sizes[0][1:] for value in inputs)
     with torch.device("meta"):

@@ -228,7 +228,7 @@ def _output_sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Te
     Raises Unreadable for parameters of unexpected shapes, and for inputs with different batch sizes.
     """
     with torch.device("meta"):
-        if Trait.WHOLE in layer.traits:
+        if Trait.ANY_AXES in layer.traits:
             first, second = (tuple(_meta_output(layer, inputs, batch).shape) for batch in (0, 1))
             return first, second
         output_sizes: list[Sizes] = []

@@ -23,13 +23,13 @@ def flatten(params: Params) -> dict[str, Tensor]:
     return flat
 
 
-def nest(like: Params, flat: Mapping[str, Tensor], prefix: str = "") -> Params:
-    """Return the tensors of `flat`, by dotted path, as dicts nested like `like`, including its empty dicts."""
+def nest(template: Params, flat: Mapping[str, Tensor], prefix: str = "") -> Params:
+    """Return the tensors of `flat`, by dotted path, as dicts nested like `template`, including its empty dicts."""
     return {
         name: nest(value, flat, f"{prefix}{name}.")
         if isinstance(value, dict)
         else flat[f"{prefix}{name}" if name else prefix.removesuffix(".")]
-        for name, value in like.items()
+        for name, value in template.items()
     }
 
 

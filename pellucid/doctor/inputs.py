@@ -128,11 +128,11 @@ def traits(x: Tensor) -> Tensor:
     return x if x.shape[1] <= 64 else torch.stack([x.mean(1), x.std(1, correction=0)], 1)
 
 
-def undoing_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
-    """Return functions that may make inputs x similar to `like`; the key names the fault of x that a function undoes.
+def undoing_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
+    """Return functions that may make x similar to `reference`; the key names the fault of x that a function undoes.
 
-    x, like: (N, ...), floats. stats: the standardization in the model. For inputs that are not images, only two changes
-    of scale are returned.
+    x, reference: inputs (N, ...), floats. stats: the standardization in the model. For inputs that are not images, only
+    two changes of scale are returned.
     """
     changes: dict[str, InputChange] = {
         "not divided by 255": lambda x: x / 255,
@@ -141,12 +141,12 @@ def undoing_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict
     if x.dim() != 4:
         return changes
     channels, height, width = x.shape[1:]
-    low, high = like.amin(), like.amax()
+    low, high = reference.amin(), reference.amax()
     mean, std = _moments(x)
-    like_mean, like_std = _moments(like)
+    reference_mean, reference_std = _moments(reference)
     changes |= {
         "inverted": lambda x: low + high - x,
-        "standardised otherwise": lambda x: (x - mean) / std * like_std + like_mean,
+        "standardised otherwise": lambda x: (x - mean) / std * reference_std + reference_mean,
     }
     if stats is not None:
         changes["standardised twice"] = lambda x: x * stats.std + stats.mean

@@ -16,18 +16,18 @@ MIN_BORDERED = 0.95  # fraction of the images that must have a border
 MAX_VARIATION = 2 / 255  # difference between the largest and the smallest pixel in a row of a border
 
 
-def input_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
-    """Return functions that may make the preprocessing of images x equal to that of `like`; both are (N, C, H, W).
+def input_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
+    """Return functions that may make the preprocessing of images x equal to that of `reference`; both are (N, C, H, W).
 
     The key describes what the function undoes. stats: the standardization in the model.
     """
-    x, like = float_images(x), float_images(like)
-    max_distance = _moment_distance(x, like) + MAX_FARTHER
+    x, reference = float_images(x), float_images(reference)
+    max_distance = _moment_distance(x, reference) + MAX_FARTHER
     changes = {
-        name: change for name, change in undoing_changes(x, like, stats).items()
-        if name in VALUE_CHANGES and _moment_distance(change(x), like) <= max_distance
+        name: change for name, change in undoing_changes(x, reference, stats).items()
+        if name in VALUE_CHANGES and _moment_distance(change(x), reference) <= max_distance
     }  # fmt: skip
-    excess = [a - b for a, b in zip(_border_sizes(x), _border_sizes(like), strict=True)]
+    excess = [a - b for a, b in zip(_border_sizes(x), _border_sizes(reference), strict=True)]
     if max(excess) > 0 and min(excess) >= 0:
         (top, bottom, left, right), (height, width) = excess, x.shape[2:]
         changes["padded to their size with a border (letterboxed)"] = lambda x: F.interpolate(
@@ -38,17 +38,17 @@ def input_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[s
         inner_size = x.shape[2] - top - bottom, x.shape[3] - left - right
         row = 0 if top else -1 if bottom else slice(None)
         column = 0 if left else -1 if right else slice(None)
-        value = float(like[:, :, row, slice(None) if top or bottom else column].mean())
+        value = float(reference[:, :, row, slice(None) if top or bottom else column].mean())
         changes["not padded with a border, as the training images are"] = lambda x: F.pad(
             F.interpolate(x, inner_size, mode="bilinear", antialias=True), (left, right, top, bottom), value=value
         )
     return changes
 
 
-def _moment_distance(x: Tensor, like: Tensor) -> float:
-    """Return the distance between the channels' means and standard deviations, in standard deviations of `like`."""
+def _moment_distance(x: Tensor, reference: Tensor) -> float:
+    """Return the distance of the channels' means and standard deviations, in standard deviations of `reference`."""
     (mean, std), (other_mean, other_std) = (
-        (part.mean((0, 2, 3)), part.std((0, 2, 3), correction=0)) for part in (x, like)
+        (part.mean((0, 2, 3)), part.std((0, 2, 3), correction=0)) for part in (x, reference)
     )
     scale = other_std.clamp_min(1e-6)
     return float((((mean - other_mean) / scale).abs() + ((std - other_std) / scale).abs()).mean())

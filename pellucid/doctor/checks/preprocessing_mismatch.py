@@ -64,12 +64,12 @@ def _finding_by_traits(case: Case, held_out: Arrays) -> Finding | None:
     if comparison is None:
         return None
     indices, distance = comparison
-    x, like = float_images(held_out.x)[indices], float_images(case.sample.x)
+    x, reference = float_images(held_out.x)[indices], float_images(case.sample.x)
     current_distance = distance(x)
     limit = MAX_DISTANCE + MIN_DEVIATIONS / sqrt(len(x))
     if current_distance <= limit:
         return None
-    distances = {name: distance(change(x)) for name, change in undoing_changes(x, like, case.model.stats).items()}
+    distances = {name: distance(change(x)) for name, change in undoing_changes(x, reference, case.model.stats).items()}
     distances[""] = min(current_distance / 2, MAX_DISTANCE)  # undoing a change must reduce the distance to less
     # Used only if no other change explains the distance, since it corrects any scale and mean.
     restandardised_distance = distances.pop("standardised otherwise", current_distance)
@@ -80,9 +80,9 @@ def _finding_by_traits(case: Case, held_out: Arrays) -> Finding | None:
     evidence: Evidence = {
         "distance_of_means_in_standard_deviations": current_distance,
         "largest_usual_distance": limit,
-        "mean_train": float(like.mean()),
+        "mean_train": float(reference.mean()),
         "mean_validation": float(x.mean()),
-        "standard_deviation_train": float(like.std()),
+        "standard_deviation_train": float(reference.std()),
         "standard_deviation_validation": float(x.std()),
     }
     if name:

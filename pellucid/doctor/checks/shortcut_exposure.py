@@ -60,12 +60,12 @@ def find(case: Case) -> list[Finding]:
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
-def _with_exposure_of(x: Tensor, like: Tensor) -> Tensor:
-    """Return the images x with each channel's mean and standard deviation set to those of `like`; all (N, C, H, W)."""
-    (mean, std), (like_mean, like_std) = (
-        (part.mean((2, 3), keepdim=True), part.std((2, 3), keepdim=True)) for part in (x, like)
+def _with_exposure_of(x: Tensor, reference: Tensor) -> Tensor:
+    """Return images x with the channels' means and standard deviations of `reference`, both (N, C, H, W)."""
+    (mean, std), (reference_mean, reference_std) = (
+        (part.mean((2, 3), keepdim=True), part.std((2, 3), keepdim=True)) for part in (x, reference)
     )
-    return (x - mean) / std.clamp_min(1e-6) * like_std + like_mean
+    return (x - mean) / std.clamp_min(1e-6) * reference_std + reference_mean
 
 
 NAME = "shortcut-exposure"

@@ -201,14 +201,14 @@ class OneStage(Detector):
         """Return the losses by name, and the gradient of their weighted sum with respect to y (N, A, D)."""
 
     @abstractmethod
-    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+    def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return boxes (n, 4) and scores (n, C) decoded from the outputs y (A, D) for one image.
 
         n is A, or a multiple of A if each anchor has two or more boxes, as in YOLO v1.
         """
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Add ONNX nodes that compute `read` for a batch; return the names of the boxes (N, n, 4) and scores (N, n, C).
+        """Add ONNX nodes that compute `decode` for a batch; return the names of boxes (N, n, 4) and scores (N, n, C).
 
         nodes: a pellucid.export.Nodes. y: the name of the value (N, A, D). For the library's detectors, which do not
         override this method, `pellucid.tasks.detect.onnx_nodes` adds the nodes. Raises PellucidError unless overridden.
@@ -320,7 +320,7 @@ class OneStage(Detector):
         anchors = self.anchors_at(maps, images)
         candidates: list[Candidates] = []
         for y in join_maps(maps, self.outputs_per_anchor):
-            boxes, scores = self.read(y, anchors)
+            boxes, scores = self.decode(y, anchors)
             indices = torch.arange(len(boxes), device=boxes.device) // (len(boxes) // len(anchors.boxes))
             candidates.append(Candidates(clip(boxes, anchors.image), scores, indices, anchors.image))
         return candidates

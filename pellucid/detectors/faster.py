@@ -181,7 +181,7 @@ class ProposalDetector(TwoStage):
 
     def propose(self, outputs: Tensor, proposer: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
         """Return the proposals of each image, and the indices of their anchors."""
-        pairs = (proposer.read(output, anchors) for output in outputs)
+        pairs = (proposer.decode(output, anchors) for output in outputs)
         return [propose(boxes, scores[:, 0], anchors.image, self.proposals) for boxes, scores in pairs]
 
     def _candidates(self, params: Params, maps: tuple[Tensor, ...], images: Tensor) -> list[Candidates]:

@@ -41,8 +41,8 @@ class RCNN:
 
     net, params: the network that computes the features of warped proposals (n, 3, side, side), for example a trained
     classifier without its last layer. side: in pixels. The caller passes the proposals, for example from `search` or
-    `read_proposals` in `pellucid.detectors.search`. `fit` sets scale, the factor of the features, and machines and
-    moves, the SVM and the box regression of each class.
+    `read_proposals` in `pellucid.detectors.search`. `fit` sets scale, the factor of the features, and svms and
+    box_regressions, the SVM and the box regression of each class.
     Source: Girshick et al. 2014, without the fine-tuning of the network.
     """
 
@@ -51,8 +51,8 @@ class RCNN:
     classes: int
     side: int = 96
     scale: float = field(default=1.0, init=False)
-    machines: list[LinearSVC | None] = field(default_factory=list, init=False)
-    moves: list[Ridge | None] = field(default_factory=list, init=False)
+    svms: list[LinearSVC | None] = field(default_factory=list, init=False)
+    box_regressions: list[Ridge | None] = field(default_factory=list, init=False)
     run: Callable[[Tensor], Tensor] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,8 +82,8 @@ class RCNN:
         for features in image_features:
             np.multiply(features, self.scale, out=features)
         examples = list(zip(image_features, regions, objects, strict=True))
-        self.machines = [self._fit_svm(label, examples) for label in range(self.classes)]
-        self.moves = [self._fit_regression(label, examples) for label in range(self.classes)]
+        self.svms = [self._fit_svm(label, examples) for label in range(self.classes)]
+        self.box_regressions = [self._fit_regression(label, examples) for label in range(self.classes)]
         return self
 
     def predict(self, image: Tensor, proposals: Tensor, threshold: float = 0.0, move: bool = True) -> Detections:
@@ -105,7 +105,7 @@ class RCNN:
         """
         self._check_fitted()
         boxes, margins, labels = [proposals[:0]], [proposals[:0, 0]], [torch.zeros(0, dtype=torch.int64)]
-        for label, (svm, regression) in enumerate(zip(self.machines, self.moves, strict=True)):
+        for label, (svm, regression) in enumerate(zip(self.svms, self.box_regressions, strict=True)):
             if svm is None or not len(proposals):
                 continue
             margin = torch.from_numpy(svm.decision_function(x)).to(proposals)
@@ -125,7 +125,7 @@ class RCNN:
         return Detections(all_boxes[selected], scores[selected].sigmoid(), classes[selected])
 
     def _check_fitted(self) -> None:
-        if not self.machines:
+        if not self.svms:
             raise PellucidError("RCNN is not fitted; call fit(images, targets, proposals) first")
 
     def _fit_svm(self, label: int, examples: list[tuple[FloatArray, Tensor, Objects]]) -> LinearSVC | None:

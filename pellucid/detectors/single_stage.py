@@ -101,7 +101,7 @@ class SingleStage(OneStage):
         dy[..., self.classes :][index] = doffsets * (self.weight("box") / count)
         return {"score": score_loss / count, "box": box_loss / count}, dy
 
-    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+    def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes and the scores."""
         return decode(y[:, self.classes :], anchors.boxes), y[:, : self.classes].sigmoid()
 

@@ -102,7 +102,7 @@ class SSD(OneStage):
         dy[..., self.classes + 1 :][index] = doffsets * (self.weight("box") / count)
         return {"class": class_loss / count, "box": box_loss / count}, dy
 
-    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+    def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes, and the probabilities of the classes without background."""
         scores = y[:, : self.classes + 1].softmax(1)[:, 1:]
         return decode(y[:, self.classes + 1 :], anchors.boxes, DEVIATIONS), scores

@@ -113,7 +113,7 @@ class YOLO1(OneStage):
         errors = {"box": box_error, "object": object_error, "background": background_error, "class": class_error}
         return {name: (error**2).sum() / count for name, error in errors.items()}, dy
 
-    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+    def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the B boxes of each cell, and their scores: confidence times class score, both limited to 0 to 1."""
         box_outputs = y[:, : 5 * self.boxes].unflatten(1, (self.boxes, 5))  # (A, B, 5)
         boxes = self._decode_boxes(box_outputs, anchors.boxes, anchors.image)

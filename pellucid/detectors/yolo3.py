@@ -132,7 +132,7 @@ class YOLO3(OneStage):
         dy[..., 4][scored_mask] = dobjects * (self.weight("object") / count)
         return {"box": box_loss / count, "object": object_loss / count, "class": class_loss / count}, dy
 
-    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+    def decode(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes, and the probability of an object times the probability of each class."""
         return self._decode_boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
 

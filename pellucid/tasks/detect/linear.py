@@ -64,8 +64,8 @@ class LinearDetector:
     @property
     def parameters(self) -> int:
         """The number of parameters of the network, the SVMs and the regressions."""
-        svms = [np.size(svm.coef_) + 1 for svm in self.rcnn.machines if svm is not None]
-        regressions = [np.size(move.coef_) + 4 for move in self.rcnn.moves if move is not None]
+        svms = [np.size(svm.coef_) + 1 for svm in self.rcnn.svms if svm is not None]
+        regressions = [np.size(move.coef_) + 4 for move in self.rcnn.box_regressions if move is not None]
         return parameter_counts({"": self.rcnn.net}, self.rcnn.params).parameters + sum(svms) + sum(regressions)
 
     def fit(self, source: DetectionFolder, seed: int) -> "LinearDetector":

@@ -69,7 +69,7 @@ DECODERS: dict[type[OneStage], Callable[[Any, Nodes, str, Anchors], tuple[str, s
 
 
 def write_candidates(detector: OneStage, n: Nodes, y: str, anchors: Anchors) -> tuple[str, str]:
-    """Write `OneStage.read` for the outputs y (N, A, D); return the names of boxes (N, n, 4) and scores (N, n, C).
+    """Write `OneStage.decode` for the outputs y (N, A, D); return the names of boxes (N, n, 4) and scores (N, n, C).
 
     The nodes are written by the function in DECODERS for the detector's class, or by its own method `onnx`. Raises
     PellucidError for a detector with neither.

@@ -72,7 +72,7 @@ def walk(detector: Detector, params: Params, image: Tensor) -> Walk:
 def _(detector: OneStage, params: Params, image: Tensor) -> Walk:
     maps, _ = detector.forward(params, image, Mode(keep=False))
     anchors = detector.anchors_at(maps, image)
-    _, scores = detector.read(join_maps(maps, detector.outputs_per_anchor)[0], anchors)
+    _, scores = detector.decode(join_maps(maps, detector.outputs_per_anchor)[0], anchors)
     (candidates,) = detector.candidates_of(maps, image)
     return Walk(maps, anchors, detector.outputs_per_anchor, scores, None, None, candidates)
 
@@ -88,7 +88,7 @@ def _(detector: ProposalDetector, params: Params, image: Tensor) -> Walk:
     maps, _ = detector.features(params, image, Mode(keep=False))
     y = detector.rpn.forward(params["rpn"], maps, Mode(keep=False))[0]
     first_stage, anchors, outputs = detector.first_stage(y, image)
-    _, scores = first_stage.read(outputs[0], anchors)
+    _, scores = first_stage.decode(outputs[0], anchors)
     ((proposals, indices),) = detector.propose(outputs, first_stage, anchors)
     head = detector.outputs(params, "", maps[0], indexed_regions([proposals]))
     (candidates,) = refined_candidates(head, [proposals], [indices], anchors.image)

@@ -116,7 +116,7 @@ def test_candidates_have_the_anchors_of_their_proposals() -> None:
     assert steps.proposals is not None
     proposer = detector.proposer
     assert steps.anchors is not None
-    boxes, scores = proposer.read(join_maps(steps.maps, 5)[0], steps.anchors)
+    boxes, scores = proposer.decode(join_maps(steps.maps, 5)[0], steps.anchors)
     anchor_indices = steps.candidates.anchors
     torch.testing.assert_close(
         boxes[anchor_indices].clamp_min(0).minimum(torch.tensor([46, 33, 46, 33])), steps.proposals

@@ -153,13 +153,13 @@ def write_csv(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 class Predictor(ABC):
     """Base class of predictors: one model's predictions for pictures, also as files in an output folder.
 
-    mode: the mode in which pictures are read, "L" for a network with one input channel. only_files: the reason why
-    `pellucid predict` needs an output folder, for predictions that text does not describe; "" for others. writes_files:
-    whether the predictor writes files if it has an output folder.
+    mode: the mode in which pictures are read, "L" for a network with one input channel. folder_required_reason: the
+    reason why `pellucid predict` needs an output folder, for predictions that text does not describe; "" for others.
+    writes_files: whether the predictor writes files if it has an output folder.
     """
 
     mode: Literal["L", "RGB"] = "RGB"
-    only_files: str = ""
+    folder_required_reason: str = ""
     writes_files: bool = True
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:

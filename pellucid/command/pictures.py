@@ -46,8 +46,8 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
         check_output_path(args.out, "--out") if args.out is not None and args.out.lower().endswith(".csv") else None
     )
     predictor = make_predictor(None if args.out is None or csv_path is not None else Path(args.out))
-    if args.out is None and predictor.only_files:
-        raise PellucidError(predictor.only_files)
+    if args.out is None and predictor.folder_required_reason:
+        raise PellucidError(predictor.folder_required_reason)
     if csv_path is None and args.out is not None and not predictor.writes_files:
         raise PellucidError(f"{args.model} writes no files into {args.out}, only a table; give --out FILE.csv")
     rows: list[Mapping[str, Any]] = []

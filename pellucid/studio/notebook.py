@@ -111,7 +111,9 @@ def of_predictions(predictions: PredictionList) -> StudioWidget:
     task = task_of(predictions.model)
     with closing(given_pictures(predictions.given, task.predictor(predictions.model))) as pictures_:
         read_pictures = (picture for picture in pictures_ if picture.file not in predictions.skipped)
-        pictures = {one.file: task.seen(predictions.model, one.read()) for one in islice(read_pictures, MAX_PICTURES)}
+        pictures = {
+            one.file: task.resize_to_input(predictions.model, one.read()) for one in islice(read_pictures, MAX_PICTURES)
+        }
     return _explained(predictions.model, pictures)
 
 

@@ -169,20 +169,20 @@ class Task(ABC):
         """
         raise self.refusal(model)
 
-    def seen(self, model: Any, image: "Tensor") -> "Tensor":
+    def resize_to_input(self, model: Any, image: "Tensor") -> "Tensor":
         """Return an image resized to the network's input: (C, H, W), 0 to 1.
 
         image: as `Predictor.read` returns it. By default, it is resized to the input shape, if that is fixed.
         """
         return resized_to(model.input_shape[1:], image)
 
-    def ask(self, model: Any, x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(self, model: Any, x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the score of an image x that a user asks about; see `Asked`.
 
-        x: as `seen` returns it. of: one of the `choices` of the result, or a unit such as "features.conv2[3]"; by
-        default the largest score. area: where the user pointed. The default implementation is for one network with
-        scores (N, K), which have no area. Raises PellucidError for other models and names, and for an area without a
-        score.
+        x: as `resize_to_input` returns it. of: one of the `choices` of the result, or a unit such as
+        "features.conv2[3]"; by default the largest score. area: where the user pointed. The default implementation is
+        for one network with scores (N, K), which have no area. Raises PellucidError for other models and names, and for
+        an area without a score.
         """
         if (score := ask_scores(model, x, of)) is None:
             raise self.refusal(model)

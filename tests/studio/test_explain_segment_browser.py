@@ -46,7 +46,7 @@ def page(street: Model, tmp_path: Path, browser: Any) -> Iterator[Page]:  # noqa
 
 def test_a_pixel_and_a_region_are_explained_and_names_are_text(page: Page, street: Model) -> None:
     task = task_of(street)
-    picture = task.seen(street, task.predictor(street).frame(sample("street 0")))
+    picture = task.resize_to_input(street, task.predictor(street).frame(sample("street 0")))
     y, _ = street.net.forward(street.params, street.scaled(picture[None]), Mode(keep=False))
     names, (_, height, width) = list(street.classes or ()), picture.shape
     tab, shot = page.tab, page.tab.locator("[data-figure=picture] [data-shot]")

@@ -84,7 +84,7 @@ def test_predictions_are_explained(ask: Any) -> None:
     assert torch.allclose(picture["tensors"]["scores"], predictions[1].scores.cpu(), atol=1e-5)
     aimed = ask(widget, "explain.aim")
     task = task_of(model)
-    asked = task.ask(model, task.seen(model, task.predictor(model).frame(sample("cells 1"))))
+    asked = task.score_to_explain(model, task.resize_to_input(model, task.predictor(model).frame(sample("cells 1"))))
     assert aimed["score"] == pytest.approx(float(scores(asked.net, asked.params, asked.x, asked.target)), rel=1e-6)
     assert "no picture 'cells 1'" in ask(widget, "explain.picture", sample="cells 1")["message"]
     with pytest.raises(PellucidError):

@@ -22,7 +22,7 @@ def explained_file(model: Model, name: str, image: str | Path, of: str | None = 
     """
     task, file = task_of(model), Path(image)
     library = Library((name,), lambda _: model)
-    seen = task.seen(model, task.predictor(model).read(file))
+    seen = task.resize_to_input(model, task.predictor(model).read(file))
     session = ExplainSession(library, {file.name: seen}, is_recorded=True)
     session.open(OpenExplain())
     session.picture(ShowPicture(file.name))

@@ -52,9 +52,9 @@ GIVEN_PICTURES = "given"  # the kind of pictures that the caller gave
 class ExplainSession:
     """One tab's model, picture, explained score and maps.
 
-    pictures: (C, H, W), 0 to 1, as returned by the task's `seen`, by name; they replace the bundled ones. is_recorded:
-    whether the answers are for a file: then the numbers of passes do not depend on the machine, and only the maps of
-    activations are offered.
+    pictures: (C, H, W), 0 to 1, as returned by the task's `resize_to_input`, by name; they replace the bundled ones.
+    is_recorded: whether the answers are for a file: then the numbers of passes do not depend on the machine, and only
+    the maps of activations are offered.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class ExplainSession:
             check_known("no picture", name, self.pictures)
             return self.pictures[name]
         raw = sample(name) if is_sample else self.library.uploads[name]
-        return self.task.seen(self.model, self.predictor.frame(raw))
+        return self.task.resize_to_input(self.model, self.predictor.frame(raw))
 
     def aim(self, request: AimAt) -> Reply:
         """Choose the score of the picture that is explained; return it with the other scores to choose from."""
@@ -141,7 +141,7 @@ class ExplainSession:
                 raise PellucidError(f"place must be top, left, bottom and right in a picture of {height}x{width}")
             place = (place[0], place[1], place[2], place[3])
         with torch.no_grad():
-            question = self.task.ask(self.model, self.x, request.of, place)
+            question = self.task.score_to_explain(self.model, self.x, request.of, place)
             layers = maps_of(question)
             if self.is_recorded:
                 layers = [layer for layer in layers if layer["activation"]] or layers[-1:]
@@ -326,7 +326,7 @@ class ExplainSession:
         try:
             x = self._seen(name, is_sample)
             with torch.no_grad():
-                return x, self.task.ask(self.model, x).x
+                return x, self.task.score_to_explain(self.model, x).x
         except PellucidError:
             return torch.zeros(3, 1, 1), torch.zeros(0)
 

@@ -165,9 +165,9 @@ class InspectSession:
             return None, torch.zeros(1, *model.nominal_shape)
         if upload is not None:
             raw = self.library.uploads[upload]
-            return upload, model.scaled(task.seen(model, predictor.frame(raw))[None])
+            return upload, model.scaled(task.resize_to_input(model, predictor.frame(raw))[None])
         picture = f"{family_for(name, model.nominal_shape[0])} 0"
-        return picture, model.scaled(task.seen(model, predictor.frame(sample(picture)))[None])
+        return picture, model.scaled(task.resize_to_input(model, predictor.frame(sample(picture)))[None])
 
     def _row(self, path: str) -> LedgerRow:
         if not self.rows:

@@ -86,13 +86,13 @@ class Colorization(Task):
             raise PellucidError("--target does not apply to --pixel; leave it out")
         return explain_file(model, request, options["pixel"])
 
-    def seen(self, model: "Model", image: "Tensor") -> "Tensor":
+    def resize_to_input(self, model: "Model", image: "Tensor") -> "Tensor":
         """Return a picture resized to the network's input."""
         from pellucid.tasks.colorize.colorizer import Colorizer
 
         return Colorizer(model).as_input(image[:3])
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the score "a" or "b" (a colour channel) of the pixel at the centre of an area, or of the picture."""
         from pellucid.tasks.colorize.why import ask_pixel
 

@@ -26,7 +26,9 @@ class ColorPredictor(Predictor):
     strength: see Colorizer. hints: given colours by file name. title: of the page.
     """
 
-    only_files = "colorized pictures are files; give their folder with --out DIR, or use `pellucid colorize`"
+    folder_required_reason = (
+        "colorized pictures are files; give their folder with --out DIR, or use `pellucid colorize`"
+    )
 
     def __init__(
         self, model: Model, out: Path | None, strength: float, hints: Mapping[str, tuple[Hint, ...]], title: str

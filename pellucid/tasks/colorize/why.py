@@ -70,7 +70,10 @@ def explain_pixel(
 
 
 def ask_pixel(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
-    """Return the output that `explain_pixel` explains, for the pixel at the centre of an area; see `Task.ask`."""
+    """Return the output that `explain_pixel` explains, for the pixel at the centre of an area.
+
+    See `Task.score_to_explain`.
+    """
     top, left, bottom, right = area or (0, 0, *x.shape[1:])
     row, column, channels = (top + bottom) // 2, (left + right) // 2, get_args(Channel)
     axis = 0 if of is None else index_of(of, channels)

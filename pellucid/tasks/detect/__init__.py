@@ -99,13 +99,13 @@ class Detection(Task):
             )
         return explain_box(model, request, options["box"])
 
-    def seen(self, model: "Model", image: "Tensor") -> "Tensor":
+    def resize_to_input(self, model: "Model", image: "Tensor") -> "Tensor":
         """Return a picture resized as in training."""
         from pellucid.tasks.detect.finder import ObjectFinder
 
         return resized_to(ObjectFinder(model).input_size(image), image)
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the logit of a class, or a coordinate, of the box in an area, by default of the highest score."""
         from pellucid.tasks.detect.explained import ask_box
 

@@ -47,10 +47,11 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
 
 
 def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: float) -> Asked:
-    """Return the logit of a class for one box, by default of its own class, or a coordinate of it; see `Task.ask`.
+    """Return the logit of a class for one box, by default of its own class, or a coordinate of it.
 
-    x: the resized picture (C, h, w), 0 to 1. area: selects the box with the highest IoU with it; by default the box
-    with the highest score is used. score: the minimum score of a box. Raises PellucidError if there is no such box.
+    See `Task.score_to_explain`. x: the resized picture (C, h, w), 0 to 1. area: selects the box with the highest IoU
+    with it; by default the box with the highest score is used. score: the minimum score of a box. Raises PellucidError
+    if there is no such box.
     """
     box_pipeline = pipeline(model, (x * 255).round().to(torch.uint8))
     boxes = box_pipeline.decision.detections.boxes[

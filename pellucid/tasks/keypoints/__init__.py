@@ -68,14 +68,14 @@ class Keypoints(Task):
 
         return KeypointPredictor(model, out)
 
-    def seen(self, model: "Model", image: "Tensor") -> "Tensor":
+    def resize_to_input(self, model: "Model", image: "Tensor") -> "Tensor":
         """Return a picture padded to the proportions of the network's input, and resized to it."""
         from pellucid.tasks.keypoints.finder import pad_and_resize
 
         _, height, width = model.nominal_shape
         return resized_to((height, width), pad_and_resize(image, (height, width))[0])
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the x or the y coordinate of the key-point nearest to an area, by default of the first key-point."""
         from pellucid.tasks.keypoints.finder import ask_point
 

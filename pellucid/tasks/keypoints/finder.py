@@ -122,7 +122,10 @@ def explain_point(
 
 
 def ask_point(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
-    """Return a coordinate of the key-point nearest to the centre of an area, by default the first; see `Task.ask`."""
+    """Return a coordinate of the key-point nearest to the centre of an area, by default the first.
+
+    See `Task.score_to_explain`.
+    """
     (net, params), inputs, axes = _coordinate_network(model), model.scaled(x[None]), get_args(Axis)
     with torch.no_grad():
         y = net.forward(params, inputs, Mode(keep=False))[0][0].cpu()

@@ -75,7 +75,7 @@ class Segmentation(Task):
         target = named_region(model, x, request.target) or request.target
         return explain_scores(model, request, x, target, classes_of(model))
 
-    def seen(self, model: "Model", image: "Tensor") -> "Tensor":
+    def resize_to_input(self, model: "Model", image: "Tensor") -> "Tensor":
         """Return a picture resized to the input shape, or, if that is not fixed, to the size used for segmentation."""
         from pellucid.tasks.segment.segmenter import Segmenter
 
@@ -83,7 +83,7 @@ class Segmentation(Task):
         size = Segmenter(model).input_size((image.shape[1], image.shape[2])) if is_size_free else model.input_shape[1:]
         return resized_to(size, image)
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+    def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the mean score of a class over pixels, by default of the most frequent class where it is predicted."""
         from pellucid.tasks.segment.explained import ask_pixels
 

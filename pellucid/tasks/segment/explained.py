@@ -91,7 +91,7 @@ def restrict_loss(model: Model, x: Tensor, target: Region | None) -> tuple[Model
 
 
 def ask_pixels(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
-    """Return the mean score of a class over the pixels of an area; see `Task.ask`.
+    """Return the mean score of a class over the pixels of an area; see `Task.score_to_explain`.
 
     of: the name of the class, by default the class that is predicted at the most of these pixels. Without an area, the
     pixels are those where the class is predicted.

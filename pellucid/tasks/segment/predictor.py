@@ -17,7 +17,7 @@ MAX_CLASSES = 4  # number of classes in the text for a picture, those with the l
 class SegmentationPredictor(Predictor):
     """Classifies each pixel; writes the files of `write_segmentation` into `out` unless None. crf: see Segmenter."""
 
-    only_files = "segmentation writes masks; give their folder with --out DIR, or use `pellucid segment`"
+    folder_required_reason = "segmentation writes masks; give their folder with --out DIR, or use `pellucid segment`"
 
     def __init__(self, model: Model, out: Path | None, crf: bool = False) -> None:
         self.segmenter, self.out = Segmenter(model, crf), out

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
+from pellucid.deprecated import renamed_fields
 from pellucid.doctor.attempts import Attempt
 from pellucid.doctor.finding import EvidenceValue, Finding
 from pellucid.doctor.intervention import MeasuredEffect
@@ -20,6 +21,7 @@ WIDTH = 100  # maximum number of characters in a line of text or of a table
 INDENT = "    "  # of a consequence below its cause
 
 
+@renamed_fields("0.4", follows="cause_by_consequence", gone="resolved", effects="intervention_effects")
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """The findings (first causes, then symptoms, then consequences) and the names of the checks that were made.

@@ -125,7 +125,7 @@ def _with_established_causes(
     cause_names = {cause.check for cause in causes}
     other_findings = [finding for finding in findings if finding.check not in cause_names]
     checked_findings = [
-        replace(finding, proven=finding.proven or finding.check in trial_checks) for finding in other_findings
+        replace(finding, proven=finding.proven or finding.check in own_trial_checks) for finding in other_findings
     ]
     return [*causes, *([] if verdict.other_finding is None else [verdict.other_finding]), *checked_findings]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from pellucid.deprecated import renamed_fields
 from pellucid.doctor.case import Case
 
 C = TypeVar("C")  # the type of the case: of a network, or of a detector
@@ -15,6 +16,7 @@ EvidenceValue = float | int | str
 Evidence = dict[str, EvidenceValue]
 
 
+@renamed_fields("0.4", does="description")
 @dataclass(frozen=True, eq=False)
 class Remedy:
     """A remedy: its description, and a function that returns the case without the fault."""
@@ -23,6 +25,7 @@ class Remedy:
     apply: Callable[[Case], Case]
 
 
+@renamed_fields("0.4", direct="is_fault")
 @dataclass(frozen=True, eq=False)
 class Finding:
     """One fault or symptom.
@@ -62,6 +65,7 @@ class Finding:
         }
 
 
+@renamed_fields("0.4", look="find", direct="finds_faults", own_trial="runs_trial", cannot_ask="skip_reason")
 @dataclass(frozen=True, eq=False)
 class Check(Generic[C]):
     """One check of a case.

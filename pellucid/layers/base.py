@@ -56,6 +56,9 @@ class Trait(Flag):
     VIEW = auto()  # the output is a view of the input, and dx is a view of dy
     ANY_AXES = auto()  # acts on tensors with any axes, whose first axis need not be the batch axis
     COPIES_VALUES = auto()  # each output value is a copy of an input value, or a constant
+    # names of release 0.2, until 0.4
+    SUM = ADDITIVE
+    MERGE = MULTIPLE_INPUTS
 
 
 @dataclass(frozen=True)

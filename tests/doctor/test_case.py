@@ -207,7 +207,7 @@ def test_short_trainings_that_do_not_fail_prove_no_cause(attempts: bool, steps: 
 def test_remedies_are_not_tried_for_too_few_steps() -> None:
     applied: list[str] = []
     remedy = Remedy("slower", lambda case: applied.append("slower") or case)
-    check = Check("fault", lambda case: [Finding("fault", "train", {}, "a", "b", remedy)], direct=True)
+    check = Check("fault", lambda case: [Finding("fault", "train", {}, "a", "b", remedy)], finds_faults=True)
     diagnosis = diagnose(make_case(epochs=2), attempts=True, checks=[check])
     assert (applied, diagnosis.attempts) == ([], {})
     assert diagnosis.left_out["fault"] == "could not be tried: too few steps (8, at least 10 are needed)"

@@ -1,0 +1,54 @@
+"""Names of earlier releases work as before, and warn."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pellucid.doctor import Check, Diagnosis, Finding, Remedy
+from pellucid.layers import Trait
+
+
+def find_nothing(case: Any) -> list[Finding]:
+    return []
+
+
+@pytest.mark.parametrize(
+    ("make", "old", "new"),
+    [
+        (lambda **values: Check("mine", **values), {"look": find_nothing}, "find"),
+        (lambda **values: Check("mine", find_nothing, **values), {"direct": True}, "finds_faults"),
+        (lambda **values: Check("mine", find_nothing, **values), {"own_trial": True}, "runs_trial"),
+        (lambda **values: Finding("mine", "train", {}, **values), {"direct": True}, "is_fault"),
+        (lambda **values: Remedy(apply=find_nothing, **values), {"does": "change it"}, "description"),
+    ],
+)
+def test_an_old_argument_and_attribute_work_and_warn(make: Any, old: dict[str, Any], new: str) -> None:
+    ((old_name, value),) = old.items()
+    with pytest.warns(DeprecationWarning, match=rf": {old_name} is named {new}; the old name will be removed in 0\.4"):
+        built = make(**old)
+    assert getattr(built, new) == value
+    with pytest.warns(DeprecationWarning, match=f"{old_name} is named {new}"):
+        assert getattr(built, old_name) == value
+
+
+def test_an_old_method_works_and_warns() -> None:
+    check = Check("mine", find_nothing, trained=True)
+    with pytest.warns(DeprecationWarning, match="cannot_ask is named skip_reason"):
+        assert callable(check.cannot_ask)
+
+
+def test_new_names_do_not_warn(recwarn: pytest.WarningsRecorder) -> None:
+    assert replace(Check("mine", find_nothing), runs_trial=True).runs_trial
+    assert not recwarn.list
+
+
+def test_old_attributes_of_a_diagnosis_work_and_warn() -> None:
+    diagnosis = Diagnosis((), (), {}, {}, {}, (), True)
+    for old, new in (("follows", "cause_by_consequence"), ("gone", "resolved"), ("effects", "intervention_effects")):
+        with pytest.warns(DeprecationWarning, match=f"{old} is named {new}"):
+            assert getattr(diagnosis, old) == getattr(diagnosis, new)
+
+
+def test_old_traits_are_the_new_ones() -> None:
+    assert (Trait.SUM, Trait.MERGE) == (Trait.ADDITIVE, Trait.MULTIPLE_INPUTS)

@@ -30,6 +30,7 @@ from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.training.distributed import launch_name, processes
 from pellucid.training.examples import first_batch
 from pellucid.training.process import kernel_threads
+from pellucid.training.shard_loaders import shards_of_process
 from pellucid.training.trackers import check_trackers, trackers
 
 
@@ -196,9 +197,23 @@ def new_jobs(
     models = [
         build_model(job_recipe, material.train, data) for job_recipe, material in zip(recipes, materials, strict=True)
     ]
-    paths = processes().from_first(lambda: _new_folders(recipes, out))
+    paths = _make_folders(recipes, out)
     job_arguments = zip(recipes, models, materials, paths, strict=True)
     return [Job(*part, data, progress) for part in job_arguments]
+
+
+def _make_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list[Path]:
+    """Make a run folder for each recipe in the first process, and return the folders in all.
+
+    Raises PellucidError, before any folder is made, for recipes that differ between the processes and too few shards.
+    """
+    group = processes()
+    for recipe in recipes:
+        settings = {f"{table}.{key}": value for table, keys in recipe.tables().items() for key, value in keys.items()}
+        group.check_equal({name: repr(value) for name, value in settings.items()})
+        if recipe.distributed.shards:
+            shards_of_process(group, recipe.distributed.shards)
+    return group.from_first(lambda: _new_folders(recipes, out))
 
 
 def _new_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list[Path]:
@@ -222,7 +237,7 @@ def begin_run(
 ) -> tuple[Path, Model]:
     """Make the run folder and the model of a training on `material`; an error in the recipe leaves no folder behind."""
     model = build_model(recipe, material.train, data, preprocess)
-    return processes().from_first(lambda: _new_folders([recipe], out))[0], model
+    return _make_folders([recipe], out)[0], model
 
 
 def train_in(

@@ -9,6 +9,7 @@ import numpy as np
 import PIL
 import torch
 
+import pellucid
 from pellucid.cli.main import main
 from pellucid.errors import PellucidError
 from pellucid.model import Model
@@ -101,6 +102,12 @@ def changed_files(folder):
     sys.addaudithook(record_write)
     assert main(["train", "digits", "train.epochs=2", "--out", str(folder)]) == 0
     return changes
+
+
+def train_recipe(folder, shards, faulty_rate):
+    """Train a recipe in a folder, with another learning rate in the second process."""
+    overrides = {"optimizer.lr": faulty_rate if is_faulty_process() else 0.1, "distributed.shards": shards}
+    pellucid.train("digits", out=folder, progress=False, **overrides)
 
 
 def train_on_streams():

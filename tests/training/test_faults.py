@@ -59,6 +59,19 @@ def test_processes_with_different_settings_are_refused_and_named(difference):
         assert re.search(rf"process 1 on \S+ differs from process 0 in: {difference}; give all processes", error), error
 
 
+@pytest.mark.parametrize(
+    ("shards", "faulty_rate", "message"),
+    [
+        (2, 0.2, r"process 1 on \S+ differs from process 0 in: optimizer\.lr; give all"),
+        (1, 0.1, "2 processes share 1 shard; start at most as many processes"),
+    ],
+)
+def test_processes_with_different_recipes_leave_no_run_folder(tmp_path, shards, faulty_rate, message):
+    for _, _, error in run_group(2, sharded_faults.train_recipe, tmp_path / "runs", shards, faulty_rate):
+        assert re.search(message, error), error
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_history_has_the_slowest_process_and_the_waiting_time():
     (_, row, error), _ = run_group(2, sharded_faults.train, "slow")
     assert row["slowest_process"] == 1, error

@@ -4,6 +4,7 @@ import atexit
 import functools
 import gc
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -199,10 +200,10 @@ class Processes:
             except RuntimeError:  # the store is gone with its process, which is the first one or torchrun
                 lost_names = []
             peers = f"process {', '.join(lost_names)}" if lost_names else "another process"
-            reason = str(error).partition("\n")[0]
+            reason = re.sub(r"^\[.*?\] ", "", str(error).partition("\n")[0])  # without a line of PyTorch's sources
             raise LostProcessError(
-                f"{peers} ended or does not answer ({reason}); its own message says why, and the run folder resumes "
-                "from its last checkpoint"
+                f"{peers} ended or does not answer ({reason}); its own message, which may stand above, says why, "
+                "and the run folder resumes from its last checkpoint"
             ) from error
 
 

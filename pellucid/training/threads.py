@@ -180,9 +180,7 @@ class AutoThreads(Callback):
     def __init__(self, fastest: FastestThreads, measure: Callable[[], FastestThreads] | None) -> None:
         self.fastest, self.measure = fastest, measure
         self._choice = ThreadChoice(fastest)
-        self._last: tuple[int, float] | None = (
-            None  # the last step that is added, and the seconds of the epoch until then
-        )
+        self._last: tuple[int, float] | None = None  # the last step that was added, and its second of the epoch
 
     def on_start(self, training: Training) -> None:
         """Set the number of threads; `kernel_threads` around the training restores the earlier number."""

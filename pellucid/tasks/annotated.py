@@ -79,11 +79,14 @@ def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> t
 def images_held_out(model: Model, source: Folder) -> Folder:
     """Return the images of a training part that training held out, for want of another part; all for other folders.
 
-    A note on stderr says which images are measured, and whether the folder has changed since the training.
+    For a model that was trained on a user's folder, a note on stderr says which images are measured, and whether the
+    folder has changed since the training.
     """
     name, path, total = data_name(model), source.tree.path, plural(len(source), "image")
-    if not name or name in CATALOGUE or Path(name).resolve() != Path(path).resolve():
-        note(f"{path}: all {total} are measured: the folder is not that of the training ({name or 'which is unknown'})")
+    if not name or name in CATALOGUE:
+        return source
+    if Path(name).resolve() != Path(path).resolve():
+        note(f"{path}: all {total} are measured: the folder is not that of the training ({name})")
         return source
     part = source.subset(split_images(len(source), TEST_FRACTION, 0, str(path))[1])
     has_changed = _has_changed(model)

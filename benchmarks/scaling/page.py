@@ -111,13 +111,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def _efficiency(figures: Mapping[str, Any]) -> list[str]:
     if not figures:
         return ["Not measured yet.", ""]
-    columns = [*next(iter(figures.values()))["columns"]]
-    rows = [
-        (name, *(f"{statistics.median(figure['columns'][column]):.2f} ({min(figure['columns'][column]):.2f} to "
-                 f"{max(figure['columns'][column]):.2f})" for column in columns))
-        for name, figure in figures.items()
-    ]  # fmt: skip
+    columns = list(dict.fromkeys(column for figure in figures.values() for column in figure["columns"]))
+    rows = [(name, *(_spread(figure["columns"].get(column)) for column in columns)) for name, figure in figures.items()]
     return [*table(("network", *columns), rows), _measured(figures)]
+
+
+def _spread(values: Sequence[float] | None) -> str:
+    """Return the median of the values, with minimum and maximum; "-" for a column that was not measured."""
+    return "-" if values is None else f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def _measured(figures: Mapping[str, Any]) -> str:

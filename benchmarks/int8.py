@@ -11,7 +11,6 @@ import statistics
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,9 @@ from benchmarks.peers.pellucid_peer import network
 from benchmarks.results import machine, measured_with
 from pellucid import __version__, shipped_files
 from pellucid.fuse.inference import check_kernels, int8_inference
-from pellucid.fuse.inference.runs import RunFunction
-from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.model import Model
-from pellucid.objective import Supervised
+from pellucid.objective import InferenceNetwork, Supervised
 from pellucid.recipe.job import load_data
 from pellucid.recipe.material import load_splits, table_for
 from pellucid.recipe.recipe import read_recipe
@@ -74,23 +71,6 @@ The lines of their cards, written by `python -m benchmarks.int8 accuracy`.
 """
 
 
-@dataclass(frozen=True)
-class Int8Network(Layer):
-    """A network that computes its outputs in int8; it cannot be trained."""
-
-    net: Layer
-    run: RunFunction
-
-    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        return self.net.init(shape, rng)
-
-    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
-        return self.run(x), None
-
-    def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
-        raise NotImplementedError
-
-
 def has_int8(model: Model) -> bool:
     """Return whether `predictor` computes a model in int8: a single network that contains a convolution."""
     return isinstance(model.objective, Supervised) and any(type(view.layer) is Conv2d for view in model.layers)
@@ -132,7 +112,7 @@ def card_lines(name: str, model: Model, recipe: str) -> list[str]:
         run = int8_inference(model.net, model.params, [model.scaled(images)])
     metric, value, n = score(model)
     float_objective = model.objective
-    model.objective = Supervised(Int8Network(model.net, run), model.loss)
+    model.objective = Supervised(InferenceNetwork(model.net, run), model.loss)
     try:
         int8_value = score(model)[1]
     finally:

@@ -11,13 +11,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from benchmarks import networks
+from benchmarks.estimators import busy_processes
 from benchmarks.run import DOCS, PAUSE_SECONDS
 from benchmarks.table import THREADS_TARGETS, conditions, write_table
 from pellucid.data import Arrays
@@ -130,18 +130,6 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
-
-
-@contextmanager
-def busy_processes(count: int) -> Iterator[None]:
-    """Within the context, `count` other processes are busy."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def measure_work(name: str, load: str) -> dict[str, Any]:

@@ -38,8 +38,12 @@ def is_faster_in_pairs(layer: MaxPool2d, x: Tensor) -> bool:
 
 def pool_pairs(x: Tensor) -> Tensor:
     """Return the maximum of each 2 x 2 window of x (N, C, H, W), whose height and width are even."""
-    rows = torch.maximum(x[..., ::2], x[..., 1::2])
-    return torch.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+    return torch.maximum(*_pairs(torch.maximum(*_pairs(x, 3)), 2))
+
+
+def _pairs(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Return views of the even and of the odd rows (axis 2) or columns (axis 3) of images (N, C, H, W)."""
+    return (x[:, :, ::2], x[:, :, 1::2]) if axis == 2 else (x[..., ::2], x[..., 1::2])
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,9 @@ class FusedMaxPool2d(FusedForm):
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaxPool2dCache | PairsCache]:
         """Compute the maximum over each window."""
         if is_faster_in_pairs(self.layer, x):
-            rows = torch.maximum(x[..., ::2], x[..., 1::2])
-            cache = PairsCache(x[..., 1::2] > x[..., ::2], rows[:, :, 1::2] > rows[:, :, ::2])
-            return torch.maximum(rows[:, :, ::2], rows[:, :, 1::2]), cache
+            left, right = _pairs(x, 3)
+            upper, lower = _pairs(torch.maximum(left, right), 2)
+            return torch.maximum(upper, lower), PairsCache(right > left, lower > upper)
         y, switches = _max_pool2d(x, *self._window)
         return y, MaxPool2dCache(switches, expanded_zeros(x))
 
@@ -83,7 +87,7 @@ def _to_pairs(dy: Tensor, is_second: Tensor, axis: int) -> Tensor:
     shape = [*dy.shape]
     shape[axis] *= 2
     dx = torch.empty(shape, dtype=dy.dtype, memory_format=memory_format(is_second))
-    first, second = (dx[:, :, k::2] if axis == 2 else dx[..., k::2] for k in (0, 1))
+    first, second = _pairs(dx, axis)
     torch.mul(dy, is_second, out=second)
     torch.sub(dy, second, out=first)
     return dx

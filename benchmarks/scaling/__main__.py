@@ -3,13 +3,15 @@
 import argparse
 import signal
 import sys
+from functools import partial
 
 from benchmarks.scaling.page import record
-from benchmarks.scaling.validate import BATCHES, link_rows, processes_rows
+from benchmarks.scaling.validate import BATCHES, exchange_rows, link_rows, processes_rows
 from benchmarks.table import conditions
 
-PARTS = {f"{kind} {name}": (rows, name) for name in BATCHES for kind, rows in
-         (("processes", processes_rows), ("links", link_rows))}  # fmt: skip
+VALIDATION_PARTS = {f"{kind} {name}": partial(rows, name) for name in BATCHES for kind, rows in
+                    (("processes", processes_rows), ("links", link_rows))}  # fmt: skip
+PARTS = {**VALIDATION_PARTS, "exchanges": exchange_rows}
 
 
 def main() -> None:
@@ -22,8 +24,8 @@ def main() -> None:
     for part in parser.parse_args().parts or PARTS:
         if part not in PARTS:
             parser.error(f"no part {part!r}; parts: {', '.join(map(repr, PARTS))}")
-        rows, name = PARTS[part]
-        record("validation", {part: {"measured": conditions(), "rows": rows(name)}})
+        section = "validation" if part in VALIDATION_PARTS else "exchanges"
+        record(section, {part: {"measured": conditions(), "rows": PARTS[part]()}})
 
 
 if __name__ == "__main__":

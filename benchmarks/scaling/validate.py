@@ -19,8 +19,11 @@ BATCHES = {"mlp": 256, "resnet20": 64}  # examples of all processes together
 TABLE_BYTES = 64  # bytes with which a process describes its shard to the others
 RATES = {"mlp": (200e6, 1000e6), "resnet20": (50e6, 200e6, 1000e6)}  # bits per second
 DELAYS = (0.0, 0.005, 0.02)  # seconds, one way
+EXCHANGE_BYTES = (500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000, 16_000_000)
+EXCHANGE_RATES = (200e6, 1000e6)  # bits per second
 PAYLOAD_FRACTION = 8948 / 9014  # data in a frame of MTU 9,000; the rest is headers of Ethernet, IPv4 and TCP
-N_WARM, N_STEPS = 4, 13
+N_TURNS = 9  # in which orders alternate, because the speed of a machine changes within seconds
+N_WARM, N_STEPS = 1, 3  # steps of an order in a turn: before the measured ones, and measured
 # The layers of the MLP. The last two are one bucket of DistributedDataParallel; for them, the backward pass computes
 # gradients with respect to weights and inputs. The first layer is the other bucket; for it, only those of the weights.
 MLP = (784, 1600, 1600, 10)
@@ -65,11 +68,6 @@ class Group:
                 return json.loads(line.removeprefix("answer "))
         raise SystemExit("benchmarks.scaling: a worker ended early; its message stands above")
 
-    def seconds(self, *order: Any, warm: int = N_WARM, repetitions: int = N_STEPS) -> float:
-        """Return the median seconds of an operation in its slowest process."""
-        answers = self.ask(*order, warm=warm, repetitions=repetitions)
-        return max(map(statistics.median, answers))
-
     def close(self) -> None:
         """End the processes."""
         for process in self.processes:
@@ -89,6 +87,22 @@ def group(count: int, on: Network | None = None) -> Iterator[Group]:
         workers.close()
 
 
+def alternate(*orders: tuple[Group, Any], repetitions: int = N_STEPS) -> list[list[list[float]]]:
+    """Return the seconds of every repetition of each order, for each process; the orders are run in turns."""
+    seconds = [[[] for _ in workers.processes] for workers, _ in orders]
+    for turn in range(-1, N_TURNS):  # turn -1 builds the networks, and is not counted
+        for (workers, order), own_seconds in zip(orders, seconds, strict=True):
+            answers = workers.ask(*order, repetitions=repetitions)
+            for process_seconds, answer in zip(own_seconds, answers, strict=True):
+                process_seconds.extend(answer if turn >= 0 else ())
+    return seconds
+
+
+def of_slowest(seconds: list[list[float]]) -> float:
+    """Return the median seconds of the slowest process."""
+    return max(map(statistics.median, seconds))
+
+
 @dataclass(frozen=True)
 class Parameters:
     """The measured parameters of the model. size: bytes of the gradients."""
@@ -100,17 +114,23 @@ class Parameters:
 
 def link_of(workers: Group, size: int) -> Link:
     """Return the rate and software time of the link, measured by exchanges of TABLE_BYTES and of `size` bytes."""
-    little = workers.seconds("gather", TABLE_BYTES, repetitions=100)
-    exchange = workers.seconds("exchange", size)
+    orders = (workers, ("gather", TABLE_BYTES)), (workers, ("exchange", size))
+    little, exchange = map(of_slowest, alternate(*orders, repetitions=9))
     count = len(workers.processes)
     sent = 2 * size * (count - 1) / count
     return Link(sent / max(exchange - 2 * little, 1e-9), 0.0, little)
 
 
+def limited(bare_link: Link, rate: float, delay: float) -> Link:
+    """Return the link with a limited rate, in bits per second, and a one-way delay."""
+    return Link(min(rate / 8 * PAYLOAD_FRACTION, bare_link.rate), delay, bare_link.software, BURST_BYTES)
+
+
 def copies_of(workers: Group) -> Machine:
     """Return the measured times of the copies around an exchange, with all processes running."""
     size = 1 << 24
-    scale, divide, add = (workers.seconds(kind, size) / size for kind in ("scale", "divide", "add"))
+    times = alternate(*((workers, (kind, size)) for kind in ("scale", "divide", "add")))
+    scale, divide, add = (of_slowest(seconds) / size for seconds in times)
     return Machine(scale, divide, add, len(os.sched_getaffinity(0)))
 
 
@@ -125,20 +145,25 @@ def exact_row(
 ) -> dict[str, Any]:
     """Return the row for steps of Pellucid on `batch` examples in each process."""
     count = len(workers.processes)
-    alone = [value for answer in workers.ask("step", "alone", name, batch) for value in answer]
-    measured = workers.seconds("step", "ours", name, batch)
-    alone += [value for answer in workers.ask("step", "alone", name, batch) for value in answer]
+    orders = ((workers, ("step", side, name, batch)) for side in ("alone", "ours"))
+    alone_by_process, measured = alternate(*orders)
+    alone = [*itertools.chain(*alone_by_process)]
     predicted = exact_step(alone, measured_parts.size, TABLE_BYTES, count, measured_parts.machine, link)
     return row(
-        setting, predicted, measured, network=name, computing=alone, parts=asdict(measured_parts), link=asdict(link)
+        setting,
+        predicted,
+        of_slowest(measured),
+        network=name,
+        computing=alone,
+        parts=asdict(measured_parts),
+        link=asdict(link),
     )
 
 
 def ddp_row(workers: Group, name: str, batch: int, link: Link, setting: str) -> dict[str, Any]:
     """Return the row for steps of DistributedDataParallel, which sends buckets during the backward pass."""
-    alone = workers.seconds("step", "ddp-alone", name, batch)
-    measured = workers.seconds("step", "ddp", name, batch)
-    alone = (alone + workers.seconds("step", "ddp-alone", name, batch)) / 2
+    orders = ((workers, ("step", side, name, batch)) for side in ("ddp-alone", "ddp"))
+    alone, measured = map(of_slowest, alternate(*orders))
     first, middle, last = (a * b for a, b in itertools.pairwise(MLP))
     unit = alone / (3 * (first + middle + last) - first)
     buckets = [
@@ -159,20 +184,25 @@ def processes_rows(name: str) -> list[dict[str, Any]]:
     """Return rows for one, two and four processes of this machine, without a network between them."""
     batch = BATCHES[name]
     with group(1) as one:
-        times = {part: one.seconds("step", "alone", name, batch // part) for part in (1, 2, 4)}
-    predicted = (times[1] - times[4]) / 3 + times[4]  # linear in the batch size, from a quarter and all of it
-    rows = [row(f"1 process, batch {batch // 2}", predicted, times[2], network=name)]
-    with group(2) as two:
+        parts = (1, 2, 4)
+        times = alternate(*((one, ("step", "alone", name, batch // part)) for part in parts))
+        whole, half, quarter = map(of_slowest, times)
+    predicted = (whole - quarter) / 3 + quarter  # linear in the batch size, from a quarter and all of it
+    rows = [row(f"1 process, batch {batch // 2}", predicted, half, network=name)]
+    with group(2) as two, group(4) as four:
         measured_parts = parameters(two, name)
         rows.append(
             exact_row(two, name, batch // 2, measured_parts, measured_parts.link, f"2 processes, batch {batch}")
         )
-        alone = [value for answer in two.ask("step", "alone", name, batch // 4) for value in answer]
-    with group(4) as four:
-        measured = four.seconds("step", "ours", name, batch // 4)
+        orders = (two, ("step", "alone", name, batch // 4)), (four, ("step", "ours", name, batch // 4))
+        alone_by_process, measured = alternate(*orders)
+    alone = [*itertools.chain(*alone_by_process)]
     predicted = exact_step(alone, measured_parts.size, TABLE_BYTES, 4, measured_parts.machine, measured_parts.link)
     further_columns = {"computing": alone, "parts": asdict(measured_parts), "link": asdict(measured_parts.link)}
-    return [*rows, row(f"4 processes, batch {batch}", predicted, measured, network=name, **further_columns)]
+    return [
+        *rows,
+        row(f"4 processes, batch {batch}", predicted, of_slowest(measured), network=name, **further_columns),
+    ]
 
 
 def link_rows(name: str) -> list[dict[str, Any]]:
@@ -186,9 +216,29 @@ def link_rows(name: str) -> list[dict[str, Any]]:
             bare_link = measured_parts.link
             for rate, delay in itertools.product(RATES[name], DELAYS):
                 namespaces.limit(rate, delay)
-                link = Link(min(rate / 8 * PAYLOAD_FRACTION, bare_link.rate), delay, bare_link.software, BURST_BYTES)
+                link = limited(bare_link, rate, delay)
                 setting = f"{rate / 1e6:,.0f} Mbit/s, {delay * 1e3:.0f} ms"
                 rows.append(exact_row(two, name, batch, measured_parts, link, f"{setting}: exact"))
                 if name == "mlp":  # for ResNet-20, DDP also sends the buffers of batch normalization
                     rows.append(ddp_row(two, name, batch, link, f"{setting}: DDP"))
+    return rows
+
+
+def exchange_rows() -> list[dict[str, Any]]:
+    """Return rows for all-reduces of several sizes alone, between two processes with a network between them."""
+    rows: list[dict[str, Any]] = []
+    with network() as namespaces:
+        namespaces.limit(None, 0.0)
+        with group(2, namespaces) as two:
+            bare_link = link_of(two, EXCHANGE_BYTES[-1])
+            for rate, delay in itertools.product(EXCHANGE_RATES, DELAYS):
+                namespaces.limit(rate, delay)
+                link = limited(bare_link, rate, delay)
+                for size, seconds in zip(
+                    EXCHANGE_BYTES, alternate(*((two, ("exchange", size)) for size in EXCHANGE_BYTES)), strict=True
+                ):
+                    setting = f"{rate / 1e6:,.0f} Mbit/s, {delay * 1e3:.0f} ms"
+                    rows.append(
+                        row(setting, ring_all_reduce(size, 2, link), of_slowest(seconds), network=f"{size / 1e6:g} MB")
+                    )
     return rows

@@ -12,10 +12,11 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 
-from benchmarks.distributed import make_model, plain_step, sharded_step, torch_step
+from benchmarks.scaling.steps import make_model, plain_step, sharded_step, torch_step
 from pellucid.nested import flatten
 from pellucid.training.distributed import Processes, processes
 from pellucid.training.process import keeping_freed_memory
+from pellucid.training.reducer import BUCKET_MB
 
 
 class Worker:
@@ -26,12 +27,17 @@ class Worker:
         self.step = functools.cache(self._step)
 
     def _step(self, side: str, name: str, batch: int) -> Callable[[], object]:
-        """Return a training step. side: "ours" or "ddp"; "alone" or "ddp-alone": without communication."""
+        """Return a training step on `batch` examples in each process.
+
+        side: "exact" or "inexact"; "ours", exact and without overlap, as in model.py; "ddp"; without communication:
+        "alone", "fit", which updates during the backward pass, as `fit` does in one process, or "ddp-alone".
+        """
         if side.startswith("ddp"):
             return torch_step(name, batch, parallel=side == "ddp")
-        if side == "alone":
-            return plain_step(name, batch, in_sweep=False)
-        return sharded_step(name, batch, self.group, bucket_mb=math.inf)  # without overlap, as in the model of model.py
+        if side in ("alone", "fit"):
+            return plain_step(name, batch, in_sweep=side == "fit")
+        bucket_mb = math.inf if side == "ours" else BUCKET_MB
+        return sharded_step(name, batch, self.group, bucket_mb, exact=side != "inexact")
 
     def operation(self, kind: str, size: int) -> Callable[[], object]:
         """Return a function that runs a collective operation on, or copies, `size` bytes of each process."""
@@ -57,23 +63,28 @@ class Worker:
         return sum(4 * tensor.numel() for tensor in flatten(make_model(name).params).values())
 
     def obey(self, order: list[Any]) -> Any:
-        """Return the result of an order: the seconds of each repetition, after `warm` unmeasured ones."""
+        """Return the result of an order: the seconds of each repetition, after `warm` unmeasured ones.
+
+        Of "burst", a "step" as well, the processor seconds and the wall-clock seconds of all repetitions.
+        """
         kind, *arguments, warm, repetitions = order
         if kind == "size":
             return self.size(*arguments)
-        run = self.step(*arguments) if kind == "step" else self.operation(kind, *arguments)
-        ours = kind != "step" or not arguments[0].startswith("ddp")
-        with torch.inference_mode(ours):
+        is_step = kind in ("step", "burst")
+        run = self.step(*arguments) if is_step else self.operation(kind, *arguments)
+        with torch.inference_mode(not (is_step and arguments[0].startswith("ddp"))):
             for _ in range(warm):
                 run()
             if self.group.count > 1:
                 dist.barrier()
             seconds: list[float] = []
+            busy = time.process_time()
             for _ in range(repetitions):
                 start = time.perf_counter()
                 run()
                 seconds.append(time.perf_counter() - start)
-        return seconds
+            busy = time.process_time() - busy
+        return [busy, sum(seconds)] if kind == "burst" else seconds
 
 
 def main() -> None:

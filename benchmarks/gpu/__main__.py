@@ -4,7 +4,8 @@
 that nothing is lost if the machine is taken away. Parts: correctness (gradients beside those of the CPU in float64),
 collectives (NCCL with one rank), copies, memory, decoding, training (steps of ResNet-18 and ResNet-50, as they are and
 in a CUDA graph, compared with PyTorch's), keras (steps of ResNet-50 by Keras on JAX, if installed), compiled (those of
-training by torch.compile). A page of Markdown with the figures is written next to the file.
+training by torch.compile, for which a call of all parts may lack the time: it takes six minutes). A page of Markdown
+with the figures is written next to the file.
 """
 
 import argparse

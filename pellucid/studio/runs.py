@@ -171,11 +171,11 @@ class Runs:
         return history
 
     def examine(self, path: Path, again: bool) -> dict[str, Any]:
-        """Return the latest diagnosis of a run, and start another if it is due; see `Examinations.ask`."""
-        is_trained = process_of(path) is not None
-        is_running = is_trained and not read_object(live_file(path)).get("paused")
-        state = (len(self.history(path)), is_trained, is_running)
-        return self._examinations.ask(path, *state, again, self.data_of(path))
+        """Return the latest diagnosis of a run, and start another if it is due; see `Examinations.request`."""
+        is_training = process_of(path) is not None
+        is_running = is_training and not read_object(live_file(path)).get("paused")
+        state = (len(self.history(path)), is_training, is_running)
+        return self._examinations.request(path, *state, again, self.data_of(path))
 
 
 def has_weights(path: Path) -> bool:

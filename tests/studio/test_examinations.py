@@ -22,7 +22,7 @@ grep -q findings "$4/end" || { echo "no such data" >&2; exit 2; }
 """
 
 
-class Asked:
+class DoctorRequests:
     """Examinations of two runs, a and b, by the script DOCTOR."""
 
     def __init__(self, folder: Path) -> None:
@@ -32,7 +32,7 @@ class Asked:
 
     def __call__(self, name: str, epochs: int = 1, status: str = "finished", again: bool = False) -> Any:
         flags = {"finished": (False, False), "running": (True, True), "paused": (True, False)}[status]
-        return self.examinations.ask(self.folder / name, epochs, *flags, again)
+        return self.examinations.request(self.folder / name, epochs, *flags, again)
 
     def pids(self, name: str, count: int) -> list[int]:
         """Wait until `count` processes have been started for a run; return their ids."""
@@ -40,14 +40,14 @@ class Asked:
         until(lambda: file.exists() and file.read_text().count("\n") == count)
         return [int(line) for line in file.read_text().split()]
 
-    def end(self, name: str, said: str = '{"findings": []}') -> None:
-        (self.folder / name / "end").write_text(said)
+    def end(self, name: str, output: str = '{"findings": []}') -> None:
+        (self.folder / name / "end").write_text(output)
 
-    def answer(self, name: str, **given: Any) -> Any:
-        """End the examination of a run; return the answer to the request that follows."""
+    def end_and_request(self, name: str, **arguments: Any) -> Any:
+        """End the examination of a run; return the result of the request that follows."""
         self.end(name)
-        until(lambda: not self(name, **given)["working"])
-        return self(name, **given)
+        until(lambda: not self(name, **arguments)["working"])
+        return self(name, **arguments)
 
 
 def until(condition: Any) -> None:
@@ -62,91 +62,95 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.fixture
-def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
+def examine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DoctorRequests]:
     script = tmp_path / "doctor"
     script.write_text(DOCTOR)
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    asked = Asked(tmp_path)
-    yield asked
-    asked.examinations.close()
+    requests = DoctorRequests(tmp_path)
+    yield requests
+    requests.examinations.close()
 
 
-def test_a_finished_run_is_examined_once_until_requested_again(ask: Asked) -> None:
-    assert ask("a", 5) == {"diagnosis": None, "epochs": 0, "working": True}
-    assert os.getpriority(os.PRIO_PROCESS, ask.pids("a", 1)[0]) == os.getpriority(os.PRIO_PROCESS, 0)
-    assert ask.answer("a", epochs=5) == {"diagnosis": {"findings": []}, "epochs": 5, "working": False}
-    ask.pids("a", 1)
-    known = ask("a", 5, again=True)
-    assert known == {"diagnosis": {"findings": []}, "epochs": 5, "working": True}
-    ask.pids("a", 2)
+def test_a_finished_run_is_examined_once_until_requested_again(examine: DoctorRequests) -> None:
+    assert examine("a", 5) == {"diagnosis": None, "epochs": 0, "working": True}
+    assert os.getpriority(os.PRIO_PROCESS, examine.pids("a", 1)[0]) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert examine.end_and_request("a", epochs=5) == {"diagnosis": {"findings": []}, "epochs": 5, "working": False}
+    examine.pids("a", 1)
+    result = examine("a", 5, again=True)
+    assert result == {"diagnosis": {"findings": []}, "epochs": 5, "working": True}
+    examine.pids("a", 2)
 
 
-def test_during_a_training_the_doctor_runs_slowly_and_again_after_twice_the_epochs(ask: Asked) -> None:
-    ask("a", 3, "running")
-    (pid,) = ask.pids("a", 1)
+def test_during_a_training_the_doctor_has_low_priority_and_runs_again_after_twice_the_epochs(
+    examine: DoctorRequests,
+) -> None:
+    examine("a", 3, "running")
+    (pid,) = examine.pids("a", 1)
     assert os.getpriority(os.PRIO_PROCESS, pid) == LOW_PRIORITY
-    assert ask.answer("a", epochs=5, status="running")["epochs"] == 3
-    assert not ask("a", 5, "running")["working"]
-    assert ask("a", 6, "running") == {"diagnosis": {"findings": []}, "epochs": 3, "working": True}
-    ask.pids("a", 2)
+    assert examine.end_and_request("a", epochs=5, status="running")["epochs"] == 3
+    assert not examine("a", 5, "running")["working"]
+    assert examine("a", 6, "running") == {"diagnosis": {"findings": []}, "epochs": 3, "working": True}
+    examine.pids("a", 2)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("status", ["paused", "finished"])
-def test_when_the_training_pauses_or_ends_the_examination_restarts_at_full_speed(status: str, ask: Asked) -> None:
-    ask("a", 1, "running")
-    (first,) = ask.pids("a", 1)
-    assert ask("a", 5, status)["working"]
-    _, second = ask.pids("a", 2)
+def test_when_the_training_pauses_or_ends_the_examination_restarts_at_normal_priority(
+    status: str, examine: DoctorRequests
+) -> None:
+    examine("a", 1, "running")
+    (first,) = examine.pids("a", 1)
+    assert examine("a", 5, status)["working"]
+    _, second = examine.pids("a", 2)
     until(lambda: not is_alive(first))
     assert os.getpriority(os.PRIO_PROCESS, second) == os.getpriority(os.PRIO_PROCESS, 0)
-    assert ask.answer("a", epochs=5, status=status)["epochs"] == 5
+    assert examine.end_and_request("a", epochs=5, status=status)["epochs"] == 5
 
 
-def test_a_resumed_training_lowers_the_priority_of_its_examination(ask: Asked) -> None:
-    ask("a", 1, "paused")
-    (pid,) = ask.pids("a", 1)
-    ask("a", 1, "running")
+def test_a_resumed_training_lowers_the_priority_of_its_examination(examine: DoctorRequests) -> None:
+    examine("a", 1, "paused")
+    (pid,) = examine.pids("a", 1)
+    examine("a", 1, "running")
     assert os.getpriority(os.PRIO_PROCESS, pid) == LOW_PRIORITY
-    assert ask.pids("a", 1) == [pid]
+    assert examine.pids("a", 1) == [pid]
 
 
-def test_a_second_run_waits_for_the_first(ask: Asked) -> None:
-    ask("a")
-    ask.pids("a", 1)
-    assert ask("b") == {"diagnosis": None, "epochs": 0, "working": True}
-    assert not (ask.folder / "b" / "pids").exists()
-    ask.answer("a")
-    ask("b")
-    ask.pids("b", 1)
+def test_a_second_run_waits_for_the_first(examine: DoctorRequests) -> None:
+    examine("a")
+    examine.pids("a", 1)
+    assert examine("b") == {"diagnosis": None, "epochs": 0, "working": True}
+    assert not (examine.folder / "b" / "pids").exists()
+    examine.end_and_request("a")
+    examine("b")
+    examine.pids("b", 1)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
 def test_an_examination_without_a_waiting_page_is_stopped_for_another(
-    ask: Asked, monkeypatch: pytest.MonkeyPatch
+    examine: DoctorRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask("a")
-    (first,) = ask.pids("a", 1)
+    examine("a")
+    (first,) = examine.pids("a", 1)
     monkeypatch.setattr(examinations, "MAX_SILENCE", 0.0)
-    ask("b")
-    ask.pids("b", 1)
+    examine("b")
+    examine.pids("b", 1)
     until(lambda: not is_alive(first))
-    assert ask.answer("b")["diagnosis"] == {"findings": []}
-    assert ask("a")["working"]  # the examination restarts
-    ask.pids("a", 2)
+    assert examine.end_and_request("b")["diagnosis"] == {"findings": []}
+    assert examine("a")["working"]  # the examination restarts
+    examine.pids("a", 2)
 
 
-def test_the_last_line_of_a_doctor_that_fails_is_raised(ask: Asked) -> None:
-    ask("a")
-    ask.end("a", "")
+def test_the_last_line_of_a_doctor_that_fails_is_raised(examine: DoctorRequests) -> None:
+    examine("a")
+    examine.end("a", "")
     with pytest.raises(PellucidError, match=r"^no such data$"):
-        until(lambda: not ask("a")["working"])
+        until(lambda: not examine("a")["working"])
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
-def test_closing_ends_the_process_of_an_examination(ask: Asked) -> None:
-    ask("a")
-    (pid,) = ask.pids("a", 1)
-    ask.examinations.close()
+def test_closing_ends_the_process_of_an_examination(examine: DoctorRequests) -> None:
+    examine("a")
+    (pid,) = examine.pids("a", 1)
+    examine.examinations.close()
     until(lambda: not is_alive(pid))

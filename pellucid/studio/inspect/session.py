@@ -1,4 +1,4 @@
-"""The requests of the view Inspect, and its state for one tab: a model and the values of its run on a picture."""
+"""The requests of the view Inspect, and its state for one tab: a model and its forward pass for a picture."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -26,7 +26,7 @@ from pellucid.verify.table import TOLERANCE
 
 MAX_TILES = 256  # tiles of a contact sheet
 MAX_VALUES = 250_000  # values of all its tiles
-SILENT = 0.01  # a filter is silent if its norm is below this fraction of the median norm
+MAX_SILENT_NORM = 0.01  # as a fraction of the median norm of a layer's filters; see InspectSession.tiles
 BINS = 41
 MAX_VERIFIED = 2_000_000  # entries of a layer's input, output and parameters
 CORNER = 32  # side in pixels of the part of larger feature maps that is verified
@@ -38,7 +38,7 @@ NO_MODEL = "no model is open; send inspect.open first"
 class OpenGraph:
     """inspect.open: model: one of the names that the server offers, which include runs; None for the first.
 
-    upload: the picture to run the model on, by its id; None for a bundled one.
+    upload: the id of the picture that enters the model; None for a bundled one.
     """
 
     model: str | None = None
@@ -69,8 +69,12 @@ class VerifyLayer:
 
 
 @dataclass
-class LedgerRow:
-    """A layer in the run of a model: its first input and output, and the indices of the rows of its inputs."""
+class LayerRow:
+    """A layer in the forward pass of a model.
+
+    x, y: its input and output at its first use. params: its parameters and buffers by name. multiply_adds: the number
+    of all uses. sources: the indices of the rows whose outputs it receives.
+    """
 
     path: str
     layer: Layer
@@ -83,11 +87,11 @@ class LedgerRow:
 
     @property
     def out(self) -> Tensor:
-        """The first output."""
+        """The output, or the first tensor of a tuple."""
         return tensors(self.y)[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row as JSON values."""
+        """Return the row as JSON values; maps: whether the output has feature maps (N, C, H, W)."""
         buffers = self.layer.buffers
         weight = self.params.get("weight") if Trait.WEIGHTED in self.layer.traits else None
         return {
@@ -105,14 +109,14 @@ class LedgerRow:
 
 
 class InspectSession:
-    """One tab's model, and the rows of its run on a picture."""
+    """One tab's model, and the rows of its forward pass for a picture."""
 
     def __init__(self, library: Library) -> None:
         self.library = library
-        self.rows: dict[str, LedgerRow] = {}
+        self.rows: dict[str, LayerRow] = {}
 
     def open(self, request: OpenGraph) -> Reply:
-        """Run a model on a picture; return a row for each layer, in forward order."""
+        """Compute a model's forward pass for a picture; return a row for each layer, in forward order."""
         name = self.library.names[0] if request.model is None else request.model
         model = self.library.open(name)
         picture, x = self._input(name, model, request.upload)
@@ -127,7 +131,7 @@ class InspectSession:
             layer_params = {key[len(start) :]: param for key, param in params.items() if key.startswith(start)}
             if path in params:  # a layer that is one parameter
                 layer_params[""] = params[path]
-            row = self.rows.setdefault(path, LedgerRow(path, layer, x, y, layer_params))
+            row = self.rows.setdefault(path, LayerRow(path, layer, x, y, layer_params))
             index = [*self.rows].index(path) if row.uses else len(self.rows) - 1
             row.sources |= {producers[id(tensor)] for tensor in tensors(x) if id(tensor) in producers} - {index}
             row.multiply_adds += multiply_adds(layer, layer_params, x, y)
@@ -144,15 +148,15 @@ class InspectSession:
             "upload": request.upload,
         }
         fields |= {"input": list(x.shape[1:]), "layers": [row.to_json() for row in self.rows.values()]}
-        run_nets = {path.partition(".")[0] for path in self.rows}
+        used_nets = {path.partition(".")[0] for path in self.rows}
         # Networks that run only in training, such as the discriminator of a GAN, and their numbers of parameters.
         fields["idle"] = {
             name: sum(param.numel() for path, param in params.items() if path.startswith(f"{name}."))
             for name in model.objective.nets
-            if name and name not in run_nets
+            if name and name not in used_nets
         }
-        seen = x[0] if x.dim() == 4 else x.flatten()[None, None]
-        return Reply(fields, {"x": seen})
+        input_image = x[0] if x.dim() == 4 else x.flatten()[None, None]  # (C, H, W)
+        return Reply(fields, {"x": input_image})
 
     def _input(self, name: str, model: Any, upload: str | None) -> tuple[str | None, Tensor]:
         """Return a picture's name and the model's input for it; None and zeros for a task without pictures."""
@@ -166,17 +170,22 @@ class InspectSession:
         if upload is not None:
             raw = self.library.uploads[upload]
             return upload, model.scaled(task.resize_to_input(model, predictor.frame(raw))[None])
+        # Samples are named by kind and index, such as "digit 0".
         picture = f"{family_for(name, model.nominal_shape[0])} 0"
         return picture, model.scaled(task.resize_to_input(model, predictor.frame(sample(picture)))[None])
 
-    def _row(self, path: str) -> LedgerRow:
+    def _row(self, path: str) -> LayerRow:
         if not self.rows:
             raise PellucidError(NO_MODEL)
         check_known("no layer", path, [*self.rows])
         return self.rows[path]
 
     def tiles(self, request: ReadTiles) -> Reply:
-        """Return the filters or the feature maps of a layer as tiles (n, h, w), and the indices of silent ones."""
+        """Return the filters or the feature maps of a layer as tiles (n, h, w), and the indices of silent ones.
+
+        A filter is silent if its norm, over all input channels, is at most MAX_SILENT_NORM times the median norm of the
+        layer's filters. A feature map is silent if none of its values is positive.
+        """
         row = self._row(request.path)
         check_known("no kind of tiles", request.show, ["filters", "maps"])
         channels = 1
@@ -191,7 +200,7 @@ class InspectSession:
                 raise PellucidError(f"{request.path} has no filters")
             weight = weight.detach()
             norms = weight.flatten(1).norm(dim=1)
-            silent = (norms <= SILENT * norms.median()).nonzero().flatten()
+            silent = (norms <= MAX_SILENT_NORM * norms.median()).nonzero().flatten()
             weight = weight if weight.dim() == 4 else self._as_pictures(row, weight)
             channels = weight.shape[1]
             check(0 <= request.channel < channels, "channel", f"from 0 to {channels - 1}", request.channel)
@@ -200,7 +209,7 @@ class InspectSession:
         fields = {"path": request.path, "show": request.show, "count": len(planes), "channels": channels}
         return Reply({**fields, "silent": silent.tolist()}, {"tiles": planes[:count]})
 
-    def _as_pictures(self, row: LedgerRow, weight: Tensor) -> Tensor:
+    def _as_pictures(self, row: LayerRow, weight: Tensor) -> Tensor:
         """Return a weight (units, D) as (units, C, H, W), the shape of the maps before Flatten, else with C = H = 1."""
         rows = [*self.rows.values()]
         shapes = [rows[k].x.shape[1:] for k in row.sources if isinstance(rows[k].layer, Flatten)]
@@ -254,7 +263,7 @@ class InspectSession:
         return Reply({"path": request.path, **bounds, "corner": corner, "rows": rows}, {})
 
 
-def _size(row: LedgerRow, x: Any, y: Tensor) -> int:
+def _size(row: LayerRow, x: Any, y: Tensor) -> int:
     """Return the number of values in the input, the output and the parameters of a layer."""
     return sum(tensor.numel() for tensor in (*tensors(x), y, *row.params.values()))
 

@@ -58,6 +58,17 @@ def test_curves_of_test_images_have_no_ring_at_the_best_value() -> None:
     assert set(texts(metric_curves(HISTORY, val_data="test"))) == {"training 90 %", "test 70 %"}
 
 
+@pytest.mark.parametrize("unit", ["", "%"])
+def test_negative_values_of_a_metric_are_visible(unit: str) -> None:
+    figure = metric_curves([{"epoch": 1, "val_r2": -2.0}, {"epoch": 2, "val_r2": -0.5}], metric="r2", unit=unit)
+    assert figure is not None
+    plot = figure.axes[0]
+    values = np.asarray(plot.lines[0].get_ydata(), dtype=float)
+    bottom, top = plot.get_ylim()
+    assert bottom < values.min()
+    assert values.max() < top
+
+
 def test_missing_values_are_gaps_and_missing_columns_are_omitted() -> None:
     rows = [{"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": None}, {"epoch": 3, "train_loss": math.inf},
             {"epoch": 4, "train_loss": 0.5, "val_loss": ""}]  # fmt: skip

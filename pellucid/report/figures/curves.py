@@ -77,7 +77,8 @@ def metric_curves(
     values = _finite_values(scaled, (train, val))
     low, high = float(values.min()), float(values.max())
     margin = max((high - low) * 0.08, 0.05)
-    plot.set_ylim(max(low - margin, 0), min(high + margin, 100.2) if unit == "%" else high + margin)
+    bottom = max(low - margin, 0) if low >= 0 else low - margin  # negative values, such as of r2, remain visible
+    plot.set_ylim(bottom, min(high + margin, 100.2) if unit == "%" else high + margin)
     label_ends(plot, ends)
     return figure
 

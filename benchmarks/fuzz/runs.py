@@ -10,7 +10,13 @@ from benchmarks.fuzz.mutations import damage
 from pellucid.recipe.compare import compare_runs, comparison_page
 from pellucid.recipe.doctor_case import read_history
 from pellucid.recipe.job import train
-from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
+from pellucid.report.figures.curves import (
+    gradient_norm_curves,
+    learning_rate_curve,
+    loss_curves,
+    metric_curves,
+    update_ratio_curves,
+)
 
 RUNS = ("metrics", "layers")
 DRAWN_EVERY = 10  # about every tenth file's curves are drawn, because drawing takes most of the time
@@ -73,7 +79,7 @@ def use_run(kind: str, path: Path) -> None:
     if len(data) % DRAWN_EVERY == 0 and len(data) < MAX_DRAWN_BYTES:
         comparison_page(comparison, "pellucid compare-runs")
         if history is not None:
-            for curves in (loss_curves, metric_curves, learning_rate):
+            for curves in (loss_curves, metric_curves, learning_rate_curve):
                 curves(history.rows)
-            for curves in (gradient_norms, update_ratios):
+            for curves in (gradient_norm_curves, update_ratio_curves):
                 curves(history.layers)

@@ -9,7 +9,13 @@ from typing import Any
 
 from pellucid.files import write_atomically
 from pellucid.metrics import METRICS
-from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
+from pellucid.report.figures.curves import (
+    gradient_norm_curves,
+    learning_rate_curve,
+    loss_curves,
+    metric_curves,
+    update_ratio_curves,
+)
 from pellucid.report.figures.pictures import first_weights
 from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Missing, Page, Section, SectionPart, TablePart
 from pellucid.run_report.data import ReportData
@@ -42,19 +48,21 @@ def page(data: ReportData) -> Page:
         _weights_section(data),
         Section("learning-rate", "Learning rate", [
             FigurePart(
-                "learning_rate", learning_rate(data.history), "Learning rate by epoch", "",
+                "learning_rate", learning_rate_curve(data.history), "Learning rate by epoch", "",
                 "No learning rate was recorded.",
             ),
         ]),
         Section("gradients", "Gradients, layer by layer", [
             FigurePart(
-                "gradients", gradient_norms(data.layers), "Gradient norm of each layer by epoch", GRADIENTS_CAPTION,
+                "gradients", gradient_norm_curves(data.layers), "Gradient norm of each layer by epoch",
+                GRADIENTS_CAPTION,
                 "No finite gradient was recorded.",
             ),
         ]),
         Section("updates", "Updates against weights", [
             FigurePart(
-                "updates", update_ratios(data.layers), "Update to weight ratio of each layer by epoch", UPDATES_CAPTION,
+                "updates", update_ratio_curves(data.layers), "Update to weight ratio of each layer by epoch",
+                UPDATES_CAPTION,
                 "No finite update was recorded.",
             ),
         ]),

@@ -12,7 +12,13 @@ from PIL import Image
 from pellucid.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import run_curves
-from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
+from pellucid.report.figures.curves import (
+    gradient_norm_curves,
+    learning_rate_curve,
+    loss_curves,
+    metric_curves,
+    update_ratio_curves,
+)
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
 from pellucid.report.figures.style import BLUE, CurveEnd, curve_axes, label_ends, panels, png, separate_labels, svg
 
@@ -80,7 +86,7 @@ def test_missing_values_are_gaps_and_missing_columns_are_omitted() -> None:
     assert texts(figure) == ["training 0.5"]
 
 
-@pytest.mark.parametrize("draw", [loss_curves, metric_curves, learning_rate])
+@pytest.mark.parametrize("draw", [loss_curves, metric_curves, learning_rate_curve])
 def test_no_figure_without_records(draw: object) -> None:
     assert callable(draw)
     assert draw([]) is None
@@ -89,7 +95,7 @@ def test_no_figure_without_records(draw: object) -> None:
 
 def test_axes_are_logarithmic_where_values_span_decades() -> None:
     steep = [{"epoch": k, "train_loss": 10.0**-k, "lr": 10.0**-k} for k in range(6)]
-    for figure in (loss_curves(steep), learning_rate(steep)):
+    for figure in (loss_curves(steep), learning_rate_curve(steep)):
         assert figure is not None
         assert figure.axes[0].get_yscale() == "log"
     flat = loss_curves(HISTORY)
@@ -108,7 +114,7 @@ def layer_rows(n_layers: int) -> list[dict[str, object]]:
 
 
 def test_each_weight_has_a_curve_and_biases_have_none() -> None:
-    figure = gradient_norms(layer_rows(5))
+    figure = gradient_norm_curves(layer_rows(5))
     assert set(texts(figure)) == {f"dense{k}" for k in range(1, 6)}
     assert figure is not None
     assert figure.axes[0].get_yscale() == "log"
@@ -116,22 +122,22 @@ def test_each_weight_has_a_curve_and_biases_have_none() -> None:
 
 
 def test_update_ratios_have_a_guide_line_at_one_thousandth() -> None:
-    figure = update_ratios(layer_rows(3))
+    figure = update_ratio_curves(layer_rows(3))
     assert "1e-3, a common guide" in texts(figure)
     assert figure is not None
     assert any(set(np.asarray(line.get_ydata(), dtype=float)) == {1e-3} for line in figure.axes[0].lines)
 
 
 def test_at_most_12_of_60_layers_have_labels_including_first_and_last() -> None:
-    labels = texts(gradient_norms(layer_rows(60)))
+    labels = texts(gradient_norm_curves(layer_rows(60)))
     assert len(labels) <= 12
     assert {"dense1", "dense60"} <= set(labels)
 
 
 def test_layers_without_finite_values_have_no_figure() -> None:
-    assert gradient_norms([]) is None
-    assert gradient_norms([{"epoch": 1, "path": "a.weight", "grad_norm": None}]) is None
-    assert update_ratios([{"epoch": 1, "path": "a.weight", "update_ratio": 0.0}]) is None
+    assert gradient_norm_curves([]) is None
+    assert gradient_norm_curves([{"epoch": 1, "path": "a.weight", "grad_norm": None}]) is None
+    assert update_ratio_curves([{"epoch": 1, "path": "a.weight", "update_ratio": 0.0}]) is None
 
 
 def test_separated_labels_never_overlap_and_stay_inside() -> None:

@@ -83,7 +83,7 @@ def metric_curves(
     return figure
 
 
-def learning_rate(history: Rows) -> Figure | None:
+def learning_rate_curve(history: Rows) -> Figure | None:
     """Draw lr by epoch, on a logarithmic axis if most rates are far below the highest."""
     figure, plot = curve_axes("epoch", "learning rate")
     ends = draw_column(figure, history, "lr", "lr", GREEN)
@@ -116,14 +116,19 @@ def history_curves(history: Rows) -> Figure:
     return figure
 
 
-def range_test_curve(rates: Sequence[float], losses: Sequence[float], suggestion: float, lowest: float) -> Figure:
-    """Draw the loss of a range test by learning rate, with marks at the suggested rate and at the lowest loss."""
+def range_test_curve(
+    rates: Sequence[float], losses: Sequence[float], suggested_rate: float, rate_of_lowest_loss: float
+) -> Figure:
+    """Draw the loss of a range test by learning rate, with marks at the suggested rate and at the lowest loss.
+
+    Both are among `rates`.
+    """
     figure, plot = curve_axes("learning rate", "loss")
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
     plot.plot(rates, losses, color=BLUE, linewidth=1.7)
     labels: list[CurveEnd] = []
-    for rate, text, colour in ((suggestion, "falls fastest", GREEN), (lowest, "lowest", ORANGE)):
+    for rate, text, colour in ((suggested_rate, "falls fastest", GREEN), (rate_of_lowest_loss, "lowest", ORANGE)):
         loss = losses[list(rates).index(rate)]
         plot.plot([rate], [loss], marker="o", markersize=6, color=colour)
         labels.append(CurveEnd(rate, loss, f"{text}: {rate:.2g}", colour))
@@ -144,7 +149,10 @@ def draw_column(
     unit: str = "",
     dashed: bool = False,
 ) -> list[CurveEnd]:
-    """Draw one column by epoch, with a ring at its best value, and return its end for the label; [] without values."""
+    """Draw one column by epoch, and return its end for the label; [] without values.
+
+    choose_best: min or max, which chooses the value with a ring; None for no ring.
+    """
     plot = figure.axes[0]
     epochs = [finite_or_nan(row.get("epoch")) for row in rows]
     values = [finite_or_nan(row.get(key)) for row in rows]
@@ -177,23 +185,31 @@ def _finite_values(rows: Rows, keys: Sequence[str]) -> "np.ndarray[Any, np.dtype
     return values[np.isfinite(values)]
 
 
-def gradient_norms(layers: Rows) -> Figure | None:
-    """Draw grad_norm of every weight by epoch, coloured from the first layer to the last."""
-    return _curves_by_path(layers, "grad_norm", "gradient norm")
+def gradient_norm_curves(layer_rows: Rows) -> Figure | None:
+    """Draw grad_norm of every weight by epoch, coloured from the first layer to the last.
+
+    layer_rows: the rows of layers.csv, one for each trained tensor and epoch; see `pellucid.run.history.History`.
+    """
+    return _curves_by_path(layer_rows, "grad_norm", "gradient norm")
 
 
-def update_ratios(layers: Rows) -> Figure | None:
-    """Draw update_ratio of every weight by epoch, with a guide at one thousandth."""
-    return _curves_by_path(layers, "update_ratio", "update / weight (rms)", UPDATE_RATIO_GUIDE)
+def update_ratio_curves(layer_rows: Rows) -> Figure | None:
+    """Draw update_ratio of every weight by epoch, with a guide at one thousandth.
+
+    layer_rows: see `gradient_norm_curves`.
+    """
+    return _curves_by_path(layer_rows, "update_ratio", "update / weight (rms)", UPDATE_RATIO_GUIDE)
 
 
-def _curves_by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) -> Figure | None:
+def _curves_by_path(layer_rows: Rows, key: str, ylabel: str, guide: float | None = None) -> Figure | None:
     """Draw a column by epoch, with a curve for each weight and a line at `guide`; None without positive values."""
-    paths = list(dict.fromkeys(str(row["path"]) for row in layers))
+    paths = list(dict.fromkeys(str(row["path"]) for row in layer_rows))
     weights = [path for path in paths if path.rsplit(".", 1)[-1] == "weight"]
     paths = weights or paths  # without biases, unless there are no weights
     series = {
-        path: [(finite_or_nan(row.get("epoch")), finite_or_nan(row.get(key))) for row in layers if row["path"] == path]
+        path: [
+            (finite_or_nan(row.get("epoch")), finite_or_nan(row.get(key))) for row in layer_rows if row["path"] == path
+        ]
         for path in paths
     }
     series = {path: points for path, points in series.items() if any(y > 0 for _, y in points)}

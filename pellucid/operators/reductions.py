@@ -1,4 +1,8 @@
-"""Reductions over axes: mean, sum, maximum, Euclidean norm and variance."""
+"""Reductions over axes: mean, sum, maximum, Euclidean norm and variance.
+
+axes: the indices of the reduced axes, counted from 0; negative ones are not supported. keep: PyTorch's `keepdim`,
+whether the reduced axes remain in y, with size 1.
+"""
 
 import math
 from dataclasses import dataclass
@@ -35,8 +39,8 @@ class Mean(TensorLayer):
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy / (number of averaged values)."""
         x = cache.x
-        count = math.prod(x.shape[axis] for axis in self.axes)
-        return (_unsqueeze_reduced(dy, self.axes, self.keep) / count).expand(x.shape), {}
+        divisor = math.prod(x.shape[axis] for axis in self.axes)
+        return (_unsqueeze_reduced(dy, self.axes, self.keep) / divisor).expand(x.shape), {}
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Largest(TensorLayer):
 class Length(TensorLayer):
     """Compute the Euclidean norm over axes, which have size 1 in y with `keep`, and are dropped otherwise.
 
-    The gradient of a vector of zeros is 0.
+    The gradient of a vector of zeros is 0, as in torch.linalg.vector_norm.
     """
 
     traits: ClassVar[Trait] = Trait.ANY_AXES
@@ -130,5 +134,6 @@ class Variance(TensorLayer):
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = 2 (x - μ) dy / (n - correction)."""
         x = cache.x
-        count = math.prod(x.shape[axis] for axis in self.axes) - self.correction
-        return (x - x.mean(self.axes, keepdim=True)) * (_unsqueeze_reduced(dy, self.axes, self.keep) * (2 / count)), {}
+        divisor = math.prod(x.shape[axis] for axis in self.axes) - self.correction
+        scaled_dy = _unsqueeze_reduced(dy, self.axes, self.keep) * (2 / divisor)
+        return (x - x.mean(self.axes, keepdim=True)) * scaled_dy, {}

@@ -51,12 +51,12 @@ class Generator(Objective):
         return torch.randn(size, generator=rng, device=device, dtype=like.dtype)
 
     @abstractmethod
-    def draw(self, params: Params, z: Tensor) -> Tensor:
+    def generate(self, params: Params, z: Tensor) -> Tensor:
         """Generate images (N, C, H, W), with values in 0 to 1, from latent vectors (N, latent) in evaluation mode."""
 
     def sample(self, params: Params, count: int, rng: torch.Generator) -> Tensor:
         """Generate images (count, C, H, W), with values in 0 to 1, from latent vectors drawn from `rng`."""
-        return self.draw(params, self.latents(count, rng, leaves(params)[0]))
+        return self.generate(params, self.latents(count, rng, leaves(params)[0]))
 
     def predict(self, params: Params, images: Any) -> Tensor:
         """Return samples drawn with a fixed seed, as many as there are images."""

@@ -35,8 +35,8 @@ class AdversarialGenerator(Generator):
         discriminator, _ = init_child("discriminator", self.discriminator, shape, rng)
         return {"generator": generator, "discriminator": discriminator}, shape
 
-    def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the generator's outputs, scaled from -1 to 1 to 0 to 1."""
+    def generate(self, params: Params, z: Tensor) -> Tensor:
+        """Return the generator's outputs, mapped from [-1, 1] to [0, 1]."""
         return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
 
     def discriminator_turn(
@@ -82,7 +82,7 @@ class GAN(AdversarialGenerator):
     The discriminator runs on real and on generated images in separate batches. loss: the name of the loss of both
     networks, see pellucid.losses.adversarial. spectral: whether the discriminator's weights are divided by their
     largest singular values, see `normalized_weights`.
-    Losses: "discriminator", "generator".
+    Names of its losses, the keys of `weights`: "discriminator", "generator".
     Source: Goodfellow et al. 2014, algorithm 1; Radford, Metz and Chintala 2016.
     """
 
@@ -91,7 +91,7 @@ class GAN(AdversarialGenerator):
     spectral: bool = False
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for an unknown loss."""
+        """Raise PellucidError for an unknown loss, and unless `spectral` is a boolean."""
         super().__post_init__()
         check_choice(self, get_args(GANLoss), loss=self.loss)
         check_flag(self, spectral=self.spectral)

@@ -71,7 +71,7 @@ class GMMN(MomentMatching):
         _, dparams = backward(self.generator, params["generator"], generator_cache, dgenerated)
         return {"mmd": value}, {"generator": dparams}
 
-    def draw(self, params: Params, z: Tensor) -> Tensor:
+    def generate(self, params: Params, z: Tensor) -> Tensor:
         """Return the generator's outputs, images with values in 0 to 1."""
         return self.generator.forward(params["generator"], z, Mode(keep=False))[0]
 
@@ -129,7 +129,7 @@ class CodeGMMN(MomentMatching):
         _, dgenerator = backward(self.generator, params["generator"], generator_cache, dgenerated, consume=True)
         yield {"mmd": with_gradient_of(value, self.scale * value)}, {"generator": dgenerator}
 
-    def draw(self, params: Params, z: Tensor) -> Tensor:
+    def generate(self, params: Params, z: Tensor) -> Tensor:
         """Return the images that the decoder outputs for generated codes."""
         codes, _ = self.generator.forward(params["generator"], z, Mode(keep=False))
         return self.decoder.forward(params["decoder"], codes, Mode(keep=False))[0].sigmoid()

@@ -61,7 +61,7 @@ class VAE(Generator):
         _, dencoder = backward(self.encoder, params["encoder"], encoder_cache, dy, consume=True)
         return {"reconstruction": reconstruction, "kl": kl}, {"generator": dgenerator, "encoder": dencoder}
 
-    def draw(self, params: Params, z: Tensor) -> Tensor:
+    def generate(self, params: Params, z: Tensor) -> Tensor:
         """Return the sigmoid of the decoder's outputs: images with values in 0 to 1."""
         return self.generator.forward(params["generator"], z, Mode(keep=False))[0].sigmoid()
 

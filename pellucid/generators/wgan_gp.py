@@ -51,8 +51,8 @@ class WGANGP(Generator):
         critic, _ = init_child("critic", self.critic, shape, rng)
         return {"generator": generator, "critic": critic}, shape
 
-    def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the generator's outputs, scaled from -1 to 1 to 0 to 1."""
+    def generate(self, params: Params, z: Tensor) -> Tensor:
+        """Return the generator's outputs, mapped from [-1, 1] to [0, 1]."""
         return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:

@@ -164,9 +164,9 @@ def learned(setting: Setting) -> Result:
     objective = GMMN(net, 1, bandwidths=(0.02, 0.1, 0.5, 2.0), scale=1.0)
     model = Model(objective, optimizer=Adam(0.005), input_shape=(1,), seed=setting.seed)
     u = torch.rand(10_000, generator=rng)
-    x_before = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]  # its latent inputs are from -1 to 1
+    x_before = objective.generate(model.params, 2 * u[:, None] - 1)[:, 0]  # its latent inputs are from -1 to 1
     history = model.fit(examples, torch.zeros(count), epochs=epochs, batch_size=250, verbose=False)
-    x = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]
+    x = objective.generate(model.params, 2 * u[:, None] - 1)[:, 0]
     numbers = {
         "discrepancy, first epoch": history["train_loss"][0],
         "discrepancy, last epoch": history["train_loss"][-1],

@@ -27,7 +27,7 @@ class CopyingGenerator(Generator):
     def init(self, shape, rng):
         return {"generator": {"images": torch.zeros(40, *shape)}}, shape
 
-    def draw(self, params, z: Tensor) -> Tensor:
+    def generate(self, params, z: Tensor) -> Tensor:
         images = params["generator"]["images"]
         return images[(z[:, 0].sigmoid() * len(images)).long()]
 
@@ -73,7 +73,7 @@ def test_the_nearest_image_is_found_across_batches(monkeypatch: pytest.MonkeyPat
 def test_a_walk_begins_and_ends_at_the_latent_vectors(family: str) -> None:
     model = Model(FAMILIES[family](), input_shape=SHAPE)
     rng = torch.Generator().manual_seed(4 + 1)
-    end_images = model.objective.draw(model.params, model.objective.latents(2, rng, torch.zeros(())))
+    end_images = model.objective.generate(model.params, model.objective.latents(2, rng, torch.zeros(())))
     images = latent_walk(model, seed=4, steps=5)
     assert images.shape == (5, *SHAPE)
     torch.testing.assert_close(images[[0, -1]], end_images, rtol=1e-4, atol=1e-5)

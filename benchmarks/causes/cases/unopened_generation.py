@@ -26,7 +26,7 @@ class SampledUniformly(GAN):
     def sample(self, params: Params, count: int, rng: torch.Generator) -> Tensor:
         """Draw images."""
         like = leaves(params)[0]
-        return self.draw(params, torch.rand(count, self.latent, generator=rng, dtype=like.dtype))
+        return self.generate(params, torch.rand(count, self.latent, generator=rng, dtype=like.dtype))
 
 
 def critic_batch_norm(seed: int) -> Pair:

@@ -106,7 +106,7 @@ def latent_walk(model: Model, seed: int = LATENT_SEED, steps: int = WALK_STEPS) 
         else:
             angle = torch.acos(torch.cosine_similarity(start_latent, end_latent, 0).clamp(-0.9999, 0.9999))
             z = (((1 - t) * angle).sin() * start_latent + (t * angle).sin() * end_latent) / angle.sin()
-        return objective.draw(model.params, z).float().cpu()
+        return objective.generate(model.params, z).float().cpu()
 
 
 def nearest_images(samples: Tensor, train: Source, processes: Processes = ALONE) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pellucid.models.densenet import DEPTHS, GROWTH, STEM
+from pellucid.models.densenet import GROWTH, LAYERS_PER_BLOCK, STEM
 
 
 class Layer(nn.Module):
@@ -25,9 +25,9 @@ class Layer(nn.Module):
 class Block(nn.Module):
     """Layers whose input is the concatenation of the block's input and the outputs of all earlier layers."""
 
-    def __init__(self, inputs: int, depth: int, inplace: bool) -> None:
+    def __init__(self, inputs: int, n_layers: int, inplace: bool) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(inputs + index * GROWTH, inplace) for index in range(depth))
+        self.layers = nn.ModuleList(Layer(inputs + index * GROWTH, inplace) for index in range(n_layers))
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [x]
@@ -46,10 +46,10 @@ def densenet121(classes: int, inplace: bool) -> nn.Module:
         nn.MaxPool2d(3, 2, 1),
     ]
     channels = STEM
-    for index, depth in enumerate(DEPTHS, start=1):
-        layers.append(Block(channels, depth, inplace))
-        channels += depth * GROWTH
-        if index < len(DEPTHS):
+    for index, n_layers in enumerate(LAYERS_PER_BLOCK, start=1):
+        layers.append(Block(channels, n_layers, inplace))
+        channels += n_layers * GROWTH
+        if index < len(LAYERS_PER_BLOCK):
             half = channels // 2
             layers += [nn.BatchNorm2d(channels), relu, nn.Conv2d(channels, half, 1, bias=False), nn.AvgPool2d(2)]
             channels = half

@@ -11,7 +11,8 @@ from pellucid.settings.arguments import checked
 def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
     """Return AlexNet as in torchvision; it outputs logits.
 
-    For 224 x 224 images: 61,100,840 parameters with three channels and 1000 classes, features of 256 x 6 x 6.
+    For 224 x 224 images: 61,100,840 parameters with three channels and 1000 classes; the child `features`
+    outputs (256, 6, 6).
     original: whether to return the network of 2012 as in Caffe and the ONNX model zoo, with two groups of filters and
     local response normalization, for 227 x 227 images: 60,965,224 parameters.
     Source: Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks, section 5;
@@ -29,8 +30,8 @@ def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> S
 
     width: the filters of the first of five convolutions, 64 in AlexNet; as in AlexNet, the others have 3, 6, 4 and 4
     times as many. The first convolution has a kernel of 5 x 5 and a stride of 1; the hidden dense layers have 256
-    units. dropout: the probability before each dense layer. Features of 28 x 28 images: 96 x 2 x 2; 511,826 parameters
-    with one channel.
+    units. dropout: the probability before each dense layer. For 28 x 28 images with one channel: 511,826 parameters;
+    the child `features` outputs (96, 2, 2).
     Source: adapted from Krizhevsky 2014, section 5.
     """
     return network(_features(Conv2d(width, 5, padding=2), width), units_head(classes, (256, 256), dropout))

@@ -6,7 +6,7 @@ from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm_relu, network
 from pellucid.settings.arguments import checked
 
-DEPTHS = (6, 12, 24, 16)  # layers of the four blocks
+LAYERS_PER_BLOCK = (6, 12, 24, 16)
 GROWTH = 32  # maps that each layer adds
 STEM = 64  # maps before the first block
 
@@ -15,7 +15,8 @@ STEM = 64  # maps before the first block
 def densenet121(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return DenseNet-121 for 224 x 224 images, 7,978,856 parameters for 1000 classes; it outputs logits.
 
-    epsilon: of the batch normalization, 1.001e-5 in Keras' weights. Features: 1024 x 7 x 7.
+    epsilon: of the batch normalization, 1e-5 in torchvision's weights and 1.001e-5 in Keras'. The child `features`
+    outputs (1024, 7, 7).
     Source: Huang, Liu, van der Maaten and Weinberger 2017, table 1, with bottlenecks and compression 0.5.
     """
     stem = Sequential(
@@ -23,10 +24,10 @@ def densenet121(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     )
     features: dict[str, Layer] = {"stem": stem}
     channels = STEM
-    for index, depth in enumerate(DEPTHS, start=1):
-        features[f"block{index}"] = dense_block(depth, GROWTH, epsilon)
-        channels += depth * GROWTH
-        if index < len(DEPTHS):
+    for index, n_layers in enumerate(LAYERS_PER_BLOCK, start=1):
+        features[f"block{index}"] = dense_block(n_layers, GROWTH, epsilon)
+        channels += n_layers * GROWTH
+        if index < len(LAYERS_PER_BLOCK):
             channels //= 2
             features[f"transition{index}"] = _transition(channels, epsilon)
     features["norm"] = BatchNorm(epsilon=epsilon)
@@ -34,12 +35,12 @@ def densenet121(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     return network(features, average_head(classes))
 
 
-def dense_block(depth: int, growth: int, epsilon: float = 1e-5) -> Sequential:
-    """Return `depth` layers, each of which receives all earlier maps of the block and appends `growth` maps.
+def dense_block(n_layers: int, growth: int, epsilon: float = 1e-5) -> Sequential:
+    """Return `n_layers` layers, each of which receives all earlier maps of the block and appends `growth` maps.
 
-    Each concatenation is a new tensor, so the memory for the backward pass grows with the square of the depth.
+    Each concatenation is a new tensor, so the memory for the backward pass grows with the square of `n_layers`.
     """
-    layers = {f"layer{number}": _dense_layer(growth, epsilon) for number in range(1, depth + 1)}
+    layers = {f"layer{number}": _dense_layer(growth, epsilon) for number in range(1, n_layers + 1)}
     return Sequential(**layers)
 
 

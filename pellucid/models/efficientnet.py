@@ -19,19 +19,19 @@ SQUEEZE_FACTOR = 4  # a block's input channels for each unit of its gate
 def efficientnet_b0(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return EfficientNet-B0 for 224 x 224 images, 5,288,548 parameters for 1000 classes; it outputs logits.
 
-    epsilon: of the batch normalization, 1e-3 in Keras' weights. Features: 1280 x 7 x 7.
+    epsilon: of the batch normalization, 1e-3 in Keras' weights. The child `features` outputs (1280, 7, 7).
     Source: Tan and Le 2019, table 1; its gates: Hu, Shen and Sun 2018, equations 2 to 4.
     """
     features: dict[str, Layer] = {"stem": Sequential(**_conv("conv", STEM, 3, 2, epsilon=epsilon))}
     channels = STEM
-    for index, (expansion, kernel, stride, outputs, depth) in enumerate(STAGES, start=1):
+    for index, (expansion, kernel, stride, out_channels, n_blocks) in enumerate(STAGES, start=1):
         blocks: dict[str, Layer] = {}
-        for number in range(1, depth + 1):
+        for number in range(1, n_blocks + 1):
             block_stride = stride if number == 1 else 1
-            body = _inverted_residual(channels, outputs, expansion, kernel, block_stride, epsilon)
-            has_shortcut = block_stride == 1 and channels == outputs
+            body = _inverted_residual(channels, out_channels, expansion, kernel, block_stride, epsilon)
+            has_shortcut = block_stride == 1 and channels == out_channels
             blocks[f"block{number}"] = residual(body) if has_shortcut else Sequential(body=body)
-            channels = outputs
+            channels = out_channels
         features[f"stage{index}"] = Sequential(**blocks)
     features["last"] = Sequential(**_conv("conv", LAST, 1, epsilon=epsilon))
     return network(features, average_head(classes, dropout=0.2))
@@ -50,15 +50,15 @@ def channel_gate(channels: int, units: int) -> Parallel:
 
 
 def _inverted_residual(
-    inputs: int, outputs: int, expansion: int, kernel: int, stride: int, epsilon: float
+    in_channels: int, out_channels: int, expansion: int, kernel: int, stride: int, epsilon: float
 ) -> Sequential:
     """Return an inverted residual: 1 x 1 expansion, depthwise convolution, channel gate, 1 x 1 projection."""
-    inner_channels = inputs * expansion
+    inner_channels = in_channels * expansion
     return Sequential(
         **(_conv("expand", inner_channels, 1, epsilon=epsilon) if expansion > 1 else {}),
         **_conv("depthwise", inner_channels, kernel, stride, inner_channels, epsilon),
-        scale=channel_gate(inner_channels, inputs // SQUEEZE_FACTOR),
-        **conv_norm("project", outputs, 1, epsilon=epsilon),
+        scale=channel_gate(inner_channels, in_channels // SQUEEZE_FACTOR),
+        **conv_norm("project", out_channels, 1, epsilon=epsilon),
     )
 
 

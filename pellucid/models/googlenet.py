@@ -37,8 +37,9 @@ BLOCK_FILTERS = {
 def googlenet(classes: int = 1000, auxiliary: bool = False, original: bool = False) -> Sequential:
     """Return GoogLeNet as in torchvision, with batch normalization; it outputs logits.
 
-    For 224 x 224 images: 6,624,904 parameters with three channels and 1000 classes, features of 1024 x 7 x 7. The
-    branches 5x5 have kernels of 3 x 3, as in the TensorFlow network that torchvision's weights were converted from.
+    For 224 x 224 images: 6,624,904 parameters with three channels and 1000 classes; the child `features`
+    outputs (1024, 7, 7). The branches 5x5 have kernels of 3 x 3, as in the TensorFlow network that torchvision's
+    weights were converted from.
     auxiliary: whether to add auxiliary classifiers after inception4a and inception4d; the output is then the tuple
     (logits, logits of auxiliary1, logits of auxiliary2), the paths of the parameters are unchanged, and there are
     13,004,888 parameters.

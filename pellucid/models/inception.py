@@ -24,7 +24,8 @@ class Conv(NamedTuple):
 def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad: bool = True) -> Sequential:
     """Return Inception-v3 as in torchvision; it outputs logits.
 
-    For 299 x 299 images: 23,834,568 parameters with three channels and 1000 classes, features of 2048 x 8 x 8.
+    For 299 x 299 images: 23,834,568 parameters with three channels and 1000 classes; the child `features`
+    outputs (2048, 8, 8).
     auxiliary: whether to add an auxiliary classifier after mixed6e; the output is then the tuple (logits, auxiliary
     logits), the paths of the parameters are unchanged, and there are 27,161,264 parameters. count_include_pad: whether
     the average pooling of the blocks counts zero padding, as torchvision's weights need; use False for Keras' weights.

@@ -23,8 +23,8 @@ def mobilenet_v2(
     width: the factor by which the numbers of channels are multiplied before they are rounded to multiples of 8; the
     last 1280 are only multiplied if it is above 1. epsilon: of the batch normalization, 1e-3 in Keras' weights. pad:
     where convolutions with stride 2 pad a row and a column: on every side for "both", as torchvision's weights need; at
-    the bottom and on the right for "same", as Keras' weights need for images whose sides are multiples of 32. Features:
-    1280 x 7 x 7.
+    the bottom and on the right for "same", as Keras' weights need for images whose sides are multiples of 32. For a
+    width of 1, the child `features` outputs (1280, 7, 7).
     Source: Sandler, Howard, Zhu, Zhmoginov and Chen 2018, tables 1 and 2; width is their section 6.1.
     Raises PellucidError for another `pad` and for a width outside 0 to 100.
     """
@@ -33,15 +33,15 @@ def mobilenet_v2(
     same_padding = pad == "same"
     channels = round_to_eight(STEM * width)
     features: dict[str, Layer] = {"stem": Sequential(**_padded_conv("conv", channels, 2, 1, epsilon, same_padding))}
-    for index, (expansion, base_channels, depth, stride) in enumerate(STAGES, start=1):
+    for index, (expansion, base_channels, n_blocks, stride) in enumerate(STAGES, start=1):
         blocks: dict[str, Layer] = {}
-        outputs = round_to_eight(base_channels * width)
-        for number in range(1, depth + 1):
+        out_channels = round_to_eight(base_channels * width)
+        for number in range(1, n_blocks + 1):
             block_stride = stride if number == 1 else 1
-            body = _inverted_residual(channels, outputs, expansion, block_stride, epsilon, same_padding)
-            has_shortcut = block_stride == 1 and channels == outputs
+            body = _inverted_residual(channels, out_channels, expansion, block_stride, epsilon, same_padding)
+            has_shortcut = block_stride == 1 and channels == out_channels
             blocks[f"block{number}"] = residual(body) if has_shortcut else Sequential(body=body)
-            channels = outputs
+            channels = out_channels
         features[f"stage{index}"] = Sequential(**blocks)
     features["last"] = Sequential(**_conv("conv", round_to_eight(LAST * max(width, 1.0)), epsilon))
     return network(features, average_head(classes, dropout=0.2))
@@ -54,14 +54,14 @@ def round_to_eight(channels: float) -> int:
 
 
 def _inverted_residual(
-    inputs: int, outputs: int, expansion: int, stride: int, epsilon: float, same_padding: bool
+    in_channels: int, out_channels: int, expansion: int, stride: int, epsilon: float, same_padding: bool
 ) -> Sequential:
     """Return an inverted residual: 1 x 1 expansion, depthwise 3 x 3 convolution, 1 x 1 projection."""
-    inner_channels = inputs * expansion
+    inner_channels = in_channels * expansion
     return Sequential(
         **(_conv("expand", inner_channels, epsilon) if expansion > 1 else {}),
         **_padded_conv("depthwise", inner_channels, stride, inner_channels, epsilon, same_padding),
-        **conv_norm("project", outputs, 1, epsilon=epsilon),  # without ReLU6: linear bottlenecks, section 3.2
+        **conv_norm("project", out_channels, 1, epsilon=epsilon),  # without ReLU6: linear bottlenecks, section 3.2
     )
 
 

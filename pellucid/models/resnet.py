@@ -13,7 +13,7 @@ WIDTHS = (64, 128, 256, 512)  # filters of the 3 x 3 convolutions in the four st
 def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return ResNet-18 for 224 x 224 images, 11,689,512 parameters for 1000 classes; it outputs logits.
 
-    epsilon: of the batch normalization, as in the published weights. Features: 512 x 7 x 7.
+    epsilon: of the batch normalization, 1e-5 in torchvision's weights. The child `features` outputs (512, 7, 7).
     Source: He, Zhang, Ren and Sun 2016, table 1, with projections if the shape changes (option B).
     """
     return _resnet((2, 2, 2, 2), classes, epsilon)
@@ -23,7 +23,7 @@ def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return ResNet-34 for 224 x 224 images, 21,797,672 parameters for 1000 classes; it outputs logits.
 
-    epsilon: of the batch normalization, as in the published weights. Features: 512 x 7 x 7.
+    epsilon: of the batch normalization, 1e-5 in torchvision's weights. The child `features` outputs (512, 7, 7).
     Source: He, Zhang, Ren and Sun 2016, table 1, with projections if the shape changes (option B).
     """
     return _resnet((3, 4, 6, 3), classes, epsilon)
@@ -33,9 +33,10 @@ def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 def resnet50(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
     """Return ResNet-50 for 224 x 224 images, 25,557,032 parameters for 1000 classes; it outputs logits.
 
-    epsilon: of the batch normalization, 1.001e-5 in Keras' weights. stride_first: whether the stride of blocks that
-    halve the maps is in their first convolution, as in the paper and in Keras' weights; by default it is in the second
-    (3 x 3) convolution, as in torchvision's weights. Features: 2048 x 7 x 7.
+    epsilon: of the batch normalization, 1e-5 in torchvision's weights and 1.001e-5 in Keras'. stride_first: whether the
+    stride of blocks that halve the maps is in their first convolution, as in the paper and in Keras' weights; by
+    default it is in the second (3 x 3) convolution, as in torchvision's weights. The child `features` outputs
+    (2048, 7, 7).
     Source: He, Zhang, Ren and Sun 2016, table 1 and figure 5.
     """
     return _resnet((3, 4, 6, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
@@ -45,7 +46,7 @@ def resnet50(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = Fa
 def resnet101(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
     """Return ResNet-101 for 224 x 224 images, 44,549,160 parameters for 1000 classes; it outputs logits.
 
-    epsilon and stride_first: see resnet50. Features: 2048 x 7 x 7.
+    epsilon and stride_first: see resnet50. The child `features` outputs (2048, 7, 7).
     Source: He, Zhang, Ren and Sun 2016, table 1 and figure 5.
     """
     return _resnet((3, 4, 23, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
@@ -55,7 +56,7 @@ def resnet101(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = F
 def resnet152(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
     """Return ResNet-152 for 224 x 224 images, 60,192,808 parameters for 1000 classes; it outputs logits.
 
-    epsilon and stride_first: see resnet50. Features: 2048 x 7 x 7.
+    epsilon and stride_first: see resnet50. The child `features` outputs (2048, 7, 7).
     Source: He, Zhang, Ren and Sun 2016, table 1 and figure 5.
     """
     return _resnet((3, 8, 36, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
@@ -85,28 +86,32 @@ def bottleneck_body(filters: int, stride: int, epsilon: float, stride_first: boo
 
 
 def _resnet(
-    depths: tuple[int, ...], classes: int, epsilon: float, bottleneck: bool = False, stride_first: bool = False
+    blocks_per_stage: tuple[int, ...],
+    classes: int,
+    epsilon: float,
+    bottleneck: bool = False,
+    stride_first: bool = False,
 ) -> Sequential:
     stem = Sequential(
         **conv_norm_relu("conv", 64, 7, stride=2, padding=3, epsilon=epsilon), pool=MaxPool2d(3, 2, padding=1)
     )
     features: dict[str, Layer] = {"stem": stem}
     channels = 64
-    for index, (depth, filters) in enumerate(zip(depths, WIDTHS, strict=True), start=1):
+    for index, (n_blocks, filters) in enumerate(zip(blocks_per_stage, WIDTHS, strict=True), start=1):
         blocks: dict[str, Layer] = {}
-        outputs = 4 * filters if bottleneck else filters
-        for number in range(1, depth + 1):
+        out_channels = 4 * filters if bottleneck else filters
+        for number in range(1, n_blocks + 1):
             stride = 2 if number == 1 and index > 1 else 1
             if bottleneck:
                 body = bottleneck_body(filters, stride, epsilon, stride_first)
             else:
                 body = basic_body(filters, stride, epsilon)
-            is_identity = stride == 1 and channels == outputs
+            is_identity = stride == 1 and channels == out_channels
             shortcut = (
-                Identity() if is_identity else Sequential(**conv_norm("conv", outputs, 1, stride, epsilon=epsilon))
+                Identity() if is_identity else Sequential(**conv_norm("conv", out_channels, 1, stride, epsilon=epsilon))
             )
             blocks[f"block{number}"] = residual(shortcut, body)
-            channels = outputs
+            channels = out_channels
         features[f"stage{index}"] = Sequential(**blocks)
     return network(features, average_head(classes))
 
@@ -138,11 +143,11 @@ def resnet56(classes: int = 10, width: int = 16) -> Sequential:
     return _cifar_resnet(9, classes, width)
 
 
-def _cifar_resnet(depth: int, classes: int, width: int) -> Sequential:
+def _cifar_resnet(blocks_per_stage: int, classes: int, width: int) -> Sequential:
     features: dict[str, Layer] = {"stem": Sequential(**conv_norm_relu("conv", width, 3, padding=1))}
     for index in (1, 2, 3):
         blocks: dict[str, Layer] = {}
-        for number in range(1, depth + 1):
+        for number in range(1, blocks_per_stage + 1):
             downsamples = number == 1 and index > 1
             filters = width * 2 ** (index - 1)
             shortcut = _halving_shortcut(filters // 2) if downsamples else Identity()

@@ -23,7 +23,8 @@ FIRE_FILTERS = {
 def squeezenet1_1(classes: int = 1000) -> Sequential:
     """Return SqueezeNet 1.1 for 224 x 224 images, 1,235,496 parameters for 1000 classes; it outputs logits.
 
-    Its `scores` layer is a 1 x 1 convolution, followed by ReLU and global average pooling. Features: 512 x 13 x 13.
+    Its `scores` layer is a 1 x 1 convolution, followed by ReLU and global average pooling. The child `features`
+    outputs (512, 13, 13).
     Source: Iandola, Han, Moskewicz, Ashraf, Dally and Keutzer 2016, figure 2; version 1.1 is the authors' later
     release, which has fewer operations in its first layers.
     """

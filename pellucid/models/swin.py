@@ -28,8 +28,9 @@ def swin(
     side: of the images, in pixels. window: side in tokens of the square windows within which attention is computed.
     width, heads: length of a token and number of attention heads in the first stage; both double from stage to stage.
     depths: number of blocks of each stage; every second block shifts the windows. Stochastic depth is left out.
-    Features of Swin-T: 768 x 7 x 7. Raises PellucidError unless `side` is a multiple of the windows of each stage, and
-    `width` of `heads`. Source: Liu et al. 2021, section 3.
+    The child `features` of Swin-T outputs (768, 7, 7). Raises PellucidError unless `side` is a multiple of the windows
+    of each stage, and `width` of `heads`.
+    Source: Liu et al. 2021, section 3.
     """
     side_divisor = PATCH * 2 ** (len(depths) - 1) * window
     check(side % side_divisor == 0, "swin: side", f"a multiple of {side_divisor}, for windows in each stage", side)

@@ -5,8 +5,9 @@ from pellucid.layers import MaxPool2d
 from pellucid.models.parts import convolutions, dense_head, network, units_head
 from pellucid.settings.arguments import checked
 
-# Number of 3 x 3 convolutions in each of the five blocks: Simonyan and Zisserman 2015, table 1, columns A, B, D and E.
-DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+# By the number of layers with weights, the number of 3 x 3 convolutions in each of the five blocks: Simonyan and
+# Zisserman 2015, table 1, columns A, B, D and E.
+CONVOLUTIONS_PER_BLOCK = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 FILTERS = (64, 128, 256, 512, 512)
 
 
@@ -87,20 +88,20 @@ def vgg_small(classes: int = 10, width: int = 32, dropout: float = 0.5) -> Seque
 
     Each block has two 3 x 3 convolutions and halves height and width. width: the filters of the first block; the second
     has twice and the third four times as many. The hidden dense layers have 256 units. dropout: the probability before
-    each dense layer. Features of 28 x 28 images: 128 x 3 x 3; 649,962 parameters with one channel.
+    each dense layer. For 28 x 28 images with one channel: 649,962 parameters; the child `features` outputs (128, 3, 3).
     Source: adapted from Simonyan and Zisserman 2015, table 1, column B.
     """
     blocks = {f"block{index}": _block(2, width * 2 ** (index - 1), norm=False) for index in (1, 2, 3)}
     return network(blocks, units_head(classes, (256, 256), dropout))
 
 
-def _vgg(depth: int, classes: int, norm: bool = False) -> Sequential:
-    blocks = zip(DEPTHS[depth], FILTERS, strict=True)
+def _vgg(n_layers: int, classes: int, norm: bool = False) -> Sequential:
+    blocks = zip(CONVOLUTIONS_PER_BLOCK[n_layers], FILTERS, strict=True)
     features = {f"block{index}": _block(*block, norm) for index, block in enumerate(blocks, start=1)}
     return network(features, dense_head(classes, 7))
 
 
 def _block(count: int, filters: int, norm: bool) -> Sequential:
-    # A bias has no effect before batch normalization, but the published weights have one.
+    # A bias has no effect before batch normalization, but torchvision's weights have one.
     layers = convolutions(count, filters, norm, bias=True)
     return Sequential(**layers, pool=MaxPool2d(2))

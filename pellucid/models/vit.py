@@ -32,8 +32,8 @@ def vit(
     "token" or the "mean" of all tokens. stem: how tokens are computed. With "patch", each is a linear map of its patch.
     With "conv", each is a pixel of the output of convolutions: two 3 x 3 convolutions for each halving of the image,
     whose filters double up to `width`, and a 1 x 1 convolution; this is trained faster, and with fewer images.
-    Features: tokens x width. Raises PellucidError unless `side` is a multiple of `patch` and `width` of `heads`, and
-    for "conv" with a patch that is no power of 2.
+    The child `features` outputs (tokens, width). Raises PellucidError unless `side` is a multiple of `patch` and
+    `width` of `heads`, and for "conv" with a patch that is no power of 2.
     Source: Dosovitskiy et al. 2021, section 3.1 and table 1; the mean of tokens: Beyer, Zhai and Kolesnikov 2022; the
     convolutional stem: Xiao et al. 2021, Early convolutions help transformers see better, section 4, with two
     convolutions for each size of maps, as in its larger networks.

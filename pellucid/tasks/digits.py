@@ -9,18 +9,19 @@ from pellucid.errors import PellucidError
 
 MIN_CONTRAST = 0.04  # fraction of the range from black to white, below which the picture is blank
 MIN_INK = 0.2  # fraction of the strongest ink; weaker pixels (paper, noise) do not extend the bounding box
-MAX_NOISE = 0.2  # fraction of the strongest ink up to which deviations at the border are subtracted as noise
+MAX_NOISE = 0.2  # fraction of the strongest ink; at most this much is subtracted from all deviations as noise
 
 
 @dataclass(frozen=True)
 class DigitLayout:
-    """The layout of digits in a data set: a square of `side` pixels, where the longer side of the ink has `box` pixels.
+    """The layout of digits in a data set: a square of `side` pixels with the ink of one digit.
 
-    by_mass: whether the ink's centre of mass is at the centre of the square; otherwise, its bounding box is centred.
+    ink_side: the longer side of the ink, in pixels. by_mass: whether the ink's centre of mass is at the centre of the
+    square; otherwise, its bounding box is centred.
     """
 
     side: int
-    box: int
+    ink_side: int
     by_mass: bool
 
 
@@ -52,7 +53,7 @@ def lay_out_with_surroundings(picture: Tensor, layout: DigitLayout, name: str = 
     columns = torch.nonzero((ink_everywhere >= MIN_INK).any(0)).flatten()
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     ink = ink_everywhere[box]
-    scale = layout.box / max(ink.shape)
+    scale = layout.ink_side / max(ink.shape)
     size = tuple(max(1, round(length * scale)) for length in ink.shape)
     max_ink = ink.new_ones(())
     if size != ink.shape:
@@ -63,15 +64,17 @@ def lay_out_with_surroundings(picture: Tensor, layout: DigitLayout, name: str = 
     target = tuple(slice(edge, edge + length) for edge, length in zip(corner, size, strict=True))
     square = torch.zeros(layout.side, layout.side)
     square[target] = ink
-    deviations = deviation.abs().clamp_(max=1)
-    deviations[deviations < MIN_INK] = 0
-    starts = (round(edges.start - offset / scale) for edges, offset in zip(box, corner, strict=True))
-    rows, columns = (
+    magnitude = deviation.abs().clamp_(max=1)
+    magnitude[magnitude < MIN_INK] = 0
+    # The window of the picture that is resized to the square. It may extend beyond the picture, whose border pixels are
+    # then repeated: their indices are those of the nearest pixel.
+    window_starts = (round(edges.start - offset / scale) for edges, offset in zip(box, corner, strict=True))
+    window_rows, window_columns = (
         torch.arange(start, start + round(layout.side / scale)).clamp_(0, length - 1)
-        for start, length in zip(starts, deviations.shape, strict=True)
+        for start, length in zip(window_starts, magnitude.shape, strict=True)
     )
-    surroundings = _resize(deviations[rows][:, columns], (layout.side, layout.side))
-    surroundings[target] = (_resize(deviations[box], size) / max_ink).clamp_(max=1)
+    surroundings = _resize(magnitude[window_rows][:, window_columns], (layout.side, layout.side))
+    surroundings[target] = (_resize(magnitude[box], size) / max_ink).clamp_(max=1)
     return square[None], surroundings[None]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.text import plural
 
-MIN_GAIN = 0.05  # of the held-out score, from 0 to 1; a change with a smaller gain removes no cause
+MIN_GAIN = 0.05  # of the mean held-out score, 1 for perfect outputs; a change with a smaller gain removes no cause
 MAX_PAIRS = 5
 STANDARD_ERRORS = 3.0  # half the width of a gain's interval, in standard errors of the mean over examples
 # The standard deviation of a gain over pairs of trainings is pooled with TYPICAL_DEVIATION, which has the weight of
@@ -44,7 +44,7 @@ class Intervention:
 class MeasuredEffect:
     """The mean held-out scores without and with an intervention, for each pair of trainings or evaluations.
 
-    name, description: see `Intervention`. score: the name of the score, which is from 0 to 1. before, after: the mean
+    name, description: see `Intervention`. score: the name of the score, see `HeldOutScores`. before, after: the mean
     scores without and with the intervention. low, high: the interval of the mean gain. verdict: "cause" if the interval
     is above 0 and the mean gain is at least `min_gain`; "no effect" if the gain is certainly below `min_gain`;
     otherwise "unclear". examples: the number of held-out examples. steps: the number of steps of each training, 0 if

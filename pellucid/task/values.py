@@ -108,7 +108,11 @@ class Merit(NamedTuple):
 
 
 class HeldOutScores(NamedTuple):
-    """The score of each of N examples, (N,), from 0 to 1, higher is better. name: what the score measures, in words."""
+    """The score of each of N examples, higher is better.
+
+    values: (N,). Their mean is 1, or expected to be 1, for perfect outputs, and about 0 for useless ones; single scores
+    may be below 0 or above 1. name: what the score measures, in words.
+    """
 
     name: str
     values: "Tensor"

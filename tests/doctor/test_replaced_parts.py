@@ -10,6 +10,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of
 from pellucid.doctor.suspects import parts, replaced_parts
+from pellucid.errors import PellucidError
 from pellucid.generators import GAN
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU, Reshape, Sigmoid, Tanh
 from pellucid.losses import Coordinates, HeatMaps, SoftmaxCrossEntropy
@@ -150,6 +151,9 @@ def test_scores_of_samples_are_computed_from_the_energy_distance() -> None:
     likeness = scores([torch.from_numpy(one) for one in generated], [torch.from_numpy(one) for one in real])
     assert float(likeness.values.mean()) == pytest.approx(1 - distance(g) / distance(blank), rel=1e-3)
     assert float(scores(*[[torch.from_numpy(one) for one in real]] * 2).values.mean()) > 0.8
+    single = [torch.from_numpy(real[0])]
+    with pytest.raises(PellucidError, match="the likeness of samples needs at least 2 images, not 1"):
+        scores(single, single)
 
 
 @pytest.mark.slow

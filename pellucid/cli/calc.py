@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Action, Actions, Parser
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.errors import PellucidError
 from pellucid.text import shown, table
 
@@ -67,7 +67,8 @@ def conv(args: argparse.Namespace) -> int:
         ("parameters", "weights and biases", f"{parameters:,}"),
         ("multiply-adds", f"{out} x {out} x {row.weights:,}", f"{row.multiply_adds:,}"),
     ]
-    answer(args, {**numbers, "parameters": parameters, "multiply_adds": row.multiply_adds}, *table(rows, right={2}))
+    values = {**numbers, "parameters": parameters, "multiply_adds": row.multiply_adds}
+    print_result(args, values, *table(rows, right={2}))
     return 0
 
 
@@ -89,7 +90,7 @@ def params(args: argparse.Namespace) -> int:
 
     shape = _parse_shape(args.input)
     network_counts = counts(read_layers(", ".join(args.layers)), shape)
-    answer(
+    print_result(
         args,
         {"input_shape": shape, **network_counts.to_json()},
         *str(network_counts).split("\n"),
@@ -129,7 +130,7 @@ def receptive_fields(args: argparse.Namespace) -> int:
     rows = list(zip(layers, field, strict=True))
     layer_values = [{"layer": layer, **reach._asdict()} for layer, reach in rows]
     cells = [(layer, shape_text(reach.field), shape_text(reach.step)) for layer, reach in rows]
-    answer(
+    print_result(
         args,
         {"receptive_field": field[-1].field, "step": field[-1].step, "layers": layer_values},
         *table([("layer", "receptive field", "step"), *cells], right={1, 2}),
@@ -157,7 +158,7 @@ def iou(args: argparse.Namespace) -> int:
         for text, (p, t, c), iou in zip(args.areas, areas, ious.tolist(), strict=True)
     ]
     lines = table([*rows, ("mean IoU", "", f"{mean:.4f}")], right={2})
-    answer(args, {"iou": ious.tolist(), "mean_iou": mean, "note": IOU_NOTE}, *lines, IOU_NOTE)
+    print_result(args, {"iou": ious.tolist(), "mean_iou": mean, "note": IOU_NOTE}, *lines, IOU_NOTE)
     return 0
 
 
@@ -214,7 +215,7 @@ def mean_ap(args: argparse.Namespace) -> int:
         for name, scores in precision.classes.items()
     ]
     mean_row = ("mAP", "", "", "", _ap_text(precision.area), _ap_text(precision.eleven))
-    answer(
+    print_result(
         args,
         {"iou": args.iou, "map": {"area": precision.area, "eleven": precision.eleven}, "classes": classes},
         *table([header, *rows, mean_row], right=range(1, 6)),

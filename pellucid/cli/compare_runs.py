@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
-from pellucid.command.out import answer, repeat_command
+from pellucid.command.out import print_result, repeat_command
 from pellucid.files import write_atomically
 from pellucid.text import table
 
@@ -41,5 +41,5 @@ def handle(args: argparse.Namespace) -> int:
     for title, rows in (("recipes differ in", comparison.recipes), ("manifests differ in", comparison.manifests)):
         if rows:
             lines += ["", title, *table(rows)]
-    answer(args, {"page": args.out, **comparison.to_json()}, *lines, "", f"page  {Path(args.out)}")
+    print_result(args, {"page": args.out, **comparison.to_json()}, *lines, "", f"page  {Path(args.out)}")
     return 0

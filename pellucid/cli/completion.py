@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pellucid import shipped_files
 from pellucid.command.args import Actions, Parser
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 
 BASH = """\
 _pellucid() {
@@ -41,9 +41,9 @@ def handle(args: argparse.Namespace) -> int:
     """Print the script for a shell, or the completions of the last word."""
     if args.shell == "words":
         completions = completions_of(args.line.split("\n")[1:] or [""])
-        answer(args, {"words": completions}, *completions)
+        print_result(args, {"words": completions}, *completions)
     else:
-        answer(args, {"script": SCRIPTS[args.shell]}, *SCRIPTS[args.shell].split("\n"))
+        print_result(args, {"script": SCRIPTS[args.shell]}, *SCRIPTS[args.shell].split("\n"))
     return 0
 
 

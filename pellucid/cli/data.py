@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_output_path
-from pellucid.command.out import answer, print_json, print_lines
+from pellucid.command.out import print_json, print_lines, print_result
 from pellucid.command.progress import CountProgress, DownloadProgress
 from pellucid.data.formats import ANNOTATION_FORMATS, FORMAT_NAMES
 from pellucid.errors import PellucidError
@@ -42,7 +42,7 @@ def list_data(args: argparse.Namespace) -> int:
     ]
     states = ("present" if row["present"] else "downloadable" if row["download"] else "manual" for row in rows)
     cells = [(row["name"], state, f"{row['title']}: {row['about']}") for row, state in zip(rows, states, strict=True)]
-    answer(args, {"root": str(root), "data": rows}, f"data root: {root}", *table(cells))
+    print_result(args, {"root": str(root), "data": rows}, f"data root: {root}", *table(cells))
     return 0
 
 
@@ -63,7 +63,7 @@ def get_data(args: argparse.Namespace) -> int:
     finally:
         progress.end()
     rows = [{"path": path, "status": status} for path, status in files]
-    answer(args, {"name": args.name, "files": rows}, *(f"{status}: {path}" for path, status in files))
+    print_result(args, {"name": args.name, "files": rows}, *(f"{status}: {path}" for path, status in files))
     return 0
 
 
@@ -83,7 +83,7 @@ def check_data(args: argparse.Namespace) -> int:
     rows = [{"name": name, "path": path, "status": status} for name in names for path, status in check(name, args.data)]
     accepted_statuses = ("ok",) if args.name is not None else ("ok", "missing")
     damaged_files = [row for row in rows if not row["status"].startswith(accepted_statuses)]
-    answer(
+    print_result(
         args,
         {"ok": not damaged_files, "files": rows},
         *(f"{row['name']}: {row['status']}: {row['path']}" for row in rows),
@@ -122,7 +122,7 @@ def show_data(args: argparse.Namespace) -> int:
     figure, n_shown = contact_sheet(parts)
     count = sum(map(len, parts))
     write_atomically(out_path, png(figure))
-    answer(
+    print_result(
         args,
         {"file": str(out_path), "images": n_shown, "of": count, "classes": first.classes},
         f"{out_path}: {len(n_shown)} of {plural(count, 'image')}",
@@ -171,7 +171,7 @@ def lint_data(args: argparse.Namespace) -> int:
         lines.append(f"{name or 'all'}: {plural(part.images, 'image')}{empty}, {plural(part.objects, 'object')}")
     effects = ", ".join(f"{count:,} {effect}" for effect, count in sorted(counts.items()))
     lines.append(f"{faults_found.format_name}: {plural(counts.total(), 'fault')}{f': {effects}' if effects else ''}")
-    answer(args, {"format": faults_found.format_name, "parts": parts, "counts": counts, "faults": rows}, *lines)
+    print_result(args, {"format": faults_found.format_name, "parts": parts, "counts": counts, "faults": rows}, *lines)
     return 2 if counts["refused"] else 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.command.args import Parser
 from pellucid.command.files import html_output_path, write_html
 from pellucid.command.models import open_model
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.text import note, printable
@@ -59,7 +59,7 @@ def handle(args: argparse.Namespace) -> int:
         if index not in explained_or_tried
     )
     hint = ["", "use --try to test each fix in a short training"]
-    answer(
+    print_result(
         args,
         {"model": args.model, **examination.to_json()},
         *f"{printable(args.model)}: {examination}".split("\n"),

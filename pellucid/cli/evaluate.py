@@ -5,7 +5,7 @@ import argparse
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.options import add_options, given_options
-from pellucid.command.out import ENGINE, answer
+from pellucid.command.out import ENGINE, print_result
 from pellucid.data.formats import ANNOTATION_FORMATS
 
 
@@ -38,5 +38,5 @@ def handle(args: argparse.Namespace) -> int:
     task = task_of(model)
     evaluation = task.evaluate(model, args.model, args.data, **given_options(args, "evaluate", task))
     if processes().is_first:
-        answer(args, {"model": args.model, "engine": ENGINE, **evaluation.values}, *evaluation.lines)
+        print_result(args, {"model": args.model, "engine": ENGINE, **evaluation.values}, *evaluation.lines)
     return 0

@@ -10,7 +10,7 @@ from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.models import open_model
 from pellucid.command.options import add_options, given_options, options_of
-from pellucid.command.out import answer, answer_files
+from pellucid.command.out import print_result, print_result_with_files
 from pellucid.command.pictures import MANY_HELP
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -118,7 +118,7 @@ def handle(args: argparse.Namespace) -> int:
     parent = image.parent.name and image.parent.resolve().name
     default_folder = Path(DEFAULT_FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
     request = Request(args.model, args.image, args.target, method, args.out, default_folder)
-    answer_files(args, *task.explain(model, request, **options))
+    print_result_with_files(args, *task.explain(model, request, **options))
     return 0
 
 
@@ -137,7 +137,7 @@ def _write_view(args: argparse.Namespace, model: "Model", options: Mapping[str, 
         )
     page_path = check_output_path(args.html, "--html")
     write_atomically(page_path, explained_file(model, args.model, args.image, args.target).encode())
-    answer(args, {"model": args.model, "image": args.image, "page": str(page_path)}, f"wrote {page_path}")
+    print_result(args, {"model": args.model, "image": args.image, "page": str(page_path)}, f"wrote {page_path}")
     return 0
 
 
@@ -169,7 +169,7 @@ def _write_network_page(args: argparse.Namespace) -> int:
         for layer in page.layers
     ]
     about = {"model": args.model, "page": str(index_path), "data": page.data, "n": len(page.images)}
-    answer(
+    print_result(
         args,
         {**about, "accuracy": page.accuracy, "layers": layers, "ablations": rows},
         *(f"without {row['removed']}: {percent(row['accuracy'])}" for row in rows),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pellucid.command.args import Parser, parse_sizes
 from pellucid.command.files import check_output_path
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import note
 
@@ -72,7 +72,7 @@ def handle(args: argparse.Namespace) -> int:
         note(str(error))
         return 1
     comparison = {"difference": parity.difference, "tolerance": TOLERANCE, "images": parity.images}
-    answer(
+    print_result(
         args,
         {"model": args.model, "format": args.to, "files": [str(file) for file in files], **comparison},
         *(f"wrote {file} ({file.stat().st_size:,} bytes)" for file in files),

@@ -4,7 +4,7 @@ import argparse
 
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.files import write_atomically
 
 PLOT_SUFFIXES = (".png", ".svg")
@@ -46,7 +46,7 @@ def handle(args: argparse.Namespace) -> int:
         from pellucid.report.figures.style import figure_file
 
         write_atomically(path, figure_file(rates.plot(), path.suffix), durable=False)
-    answer(
+    print_result(
         args,
         {"recipe": recipe.name, "lr": model.optimizer.lr, **rates.to_json(), "plot": args.out},
         f"{recipe.name}: {rates}",

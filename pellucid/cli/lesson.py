@@ -7,7 +7,7 @@ from textwrap import indent
 
 from pellucid.command.args import Parser
 from pellucid.command.files import check_folder, check_output_path
-from pellucid.command.out import answer, print_json, print_lines, print_text
+from pellucid.command.out import print_json, print_lines, print_result, print_text
 from pellucid.files import make_folder, write_atomically
 from pellucid.text import table
 
@@ -33,7 +33,7 @@ def handle(args: argparse.Namespace) -> int:
 
     if args.name is None:
         rows = [{"name": name, "about": about} for name, about in LESSONS.items()]
-        answer(args, {"lessons": rows}, *table([*LESSONS.items()]))
+        print_result(args, {"lessons": rows}, *table([*LESSONS.items()]))
         return 0
     module = find_lesson(args.name)
     if args.notebook is not None:
@@ -66,5 +66,5 @@ def _write_notebook(args: argparse.Namespace) -> int:
     text = markdown(args.name, args.small)
     content = script(text) if path.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
     write_atomically(path, content.encode(), durable=False)
-    answer(args, {"lesson": args.name, "notebook": str(path)}, f"wrote {path}")
+    print_result(args, {"lesson": args.name, "notebook": str(path)}, f"wrote {path}")
     return 0

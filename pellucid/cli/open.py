@@ -6,7 +6,7 @@ from typing import Any
 
 from pellucid.command.args import Parser, parse_sizes
 from pellucid.command.files import check_output_path
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.errors import PellucidError
 
 MODEL_SUFFIX = ".safetensors"
@@ -59,7 +59,7 @@ def handle(args: argparse.Namespace) -> int:
     table = summary(model.net, model.params, shape)
     cut = list(model.cut)
     free_text = ", of which height and width may be any" if None in model.input_shape else ""
-    answer(
+    print_result(
         args,
         {
             "file": args.file, "model": str(out), "input_shape": model.input_shape,

@@ -6,7 +6,7 @@ import tomllib
 
 from pellucid import shipped_files
 from pellucid.command.args import Parser
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.errors import PellucidError
 from pellucid.text import table
 
@@ -28,7 +28,7 @@ def handle(args: argparse.Namespace) -> int:
         if args.name is not None or args.keys:
             raise PellucidError("--schema describes every recipe; leave out its name and --keys")
         schema = recipe_schema()
-        answer(args, schema, *json.dumps(schema, indent=2).split("\n"))
+        print_result(args, schema, *json.dumps(schema, indent=2).split("\n"))
     elif args.keys:
         from pellucid.recipe.keys import recipe_keys
 
@@ -36,12 +36,12 @@ def handle(args: argparse.Namespace) -> int:
             raise PellucidError(f"--keys explains the keys of every recipe; leave out {args.name!r}")
         keys = recipe_keys()
         text = "\n\n".join(map(str, keys))
-        answer(args, {"tables": [section.to_json() for section in keys]}, *text.split("\n"))
+        print_result(args, {"tables": [section.to_json() for section in keys]}, *text.split("\n"))
     elif args.name is not None:
         text = shipped_files.recipe_file(args.name).read_text(encoding="utf-8")
-        answer(args, {"name": args.name, "recipe": tomllib.loads(text)}, *text.rstrip().split("\n"))
+        print_result(args, {"name": args.name, "recipe": tomllib.loads(text)}, *text.rstrip().split("\n"))
     else:
         abouts = shipped_files.recipe_abouts()
         rows = [{"name": name, "about": about} for name, about in abouts.items()]
-        answer(args, {"recipes": rows}, *table([*abouts.items()]))
+        print_result(args, {"recipes": rows}, *table([*abouts.items()]))
     return 0

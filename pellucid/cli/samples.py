@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pellucid.command.args import Parser
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.text import plural
 
 
@@ -35,5 +35,6 @@ def handle(args: argparse.Namespace) -> int:
         for sample in samples
     ]
     lines = [line for row in rows for line in (f"{row['path']}: {row['about']}", f"  {row['command']}")]
-    answer(args, {"folder": str(folder), "samples": rows}, *lines, f"wrote {plural(len(rows), 'sample')} into {folder}")
+    last_line = f"wrote {plural(len(rows), 'sample')} into {folder}"
+    print_result(args, {"folder": str(folder), "samples": rows}, *lines, last_line)
     return 0

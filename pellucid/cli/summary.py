@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path, html_output_path
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.shipped_files import MODEL_HELP
@@ -62,7 +62,7 @@ def handle(args: argparse.Namespace) -> int:
             durable=False,
         )
     free_text = ", which may have any size (--input chooses it)" if None in network.accepted_shape else ""
-    answer(
+    print_result(
         args,
         {
             "what": args.what,

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.command.progress import StatusLine
 from pellucid.errors import PellucidError
 
@@ -105,7 +105,7 @@ def _print_results(args: argparse.Namespace, results: "TuningResult", submitted:
     lines += [f"folder  {results.folder.path}", f"page    {results.page}"]
     if submitted:
         lines.append(f"the jobs are submitted; their logs are in {results.folder.path / 'slurm'}")
-    answer(args, results.to_json(), *lines)
+    print_result(args, results.to_json(), *lines)
 
 
 def _parse_ranges(words: list[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.command.args import Parser
 from pellucid.command.files import html_output_path, write_html
 from pellucid.command.models import open_model
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def handle(args: argparse.Namespace) -> int:
     if html_path is not None:
         _write_page(html_path, args, model, x, target, views, about)
     hint = "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names"
-    answer(
+    print_result(
         args,
         {
             "model": args.model,

@@ -3,7 +3,7 @@
 import argparse
 
 from pellucid.command.args import Parser
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.errors import PellucidError
 from pellucid.shipped_files import MODEL_HELP
 
@@ -58,5 +58,5 @@ def handle(args: argparse.Namespace) -> int:
             target = torch.rand(args.batch, *outputs, generator=rng)
     params, x, target = on_device((network.params, x, target), device)
     table = verify(network.net, params, x, target, network.loss, samples=args.samples, training=network.training)
-    answer(args, {"what": args.what, **table.to_json()}, *str(table).split("\n"))
+    print_result(args, {"what": args.what, **table.to_json()}, *str(table).split("\n"))
     return 0 if table.ok else 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pellucid import shipped_files
 from pellucid.command.args import Parser, check_action
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.command.progress import DownloadProgress
 from pellucid.errors import PellucidError
 from pellucid.text import plural, table
@@ -67,7 +67,7 @@ def _list_weights(args: argparse.Namespace) -> int:
     cells = [
         (row["name"], state, f"{row['megabytes']} MB", row["title"]) for row, state in zip(rows, states, strict=True)
     ]
-    answer(args, {"folder": str(folder), "weights": rows}, f"folder: {folder}", *table(cells, right={2}))
+    print_result(args, {"folder": str(folder), "weights": rows}, f"folder: {folder}", *table(cells, right={2}))
     return 0
 
 
@@ -86,7 +86,7 @@ def _download(args: argparse.Namespace) -> int:
         path, status = get(args.name, data_root(args.data) / "weights", report)
     finally:
         progress.end()
-    answer(args, {"name": args.name, "path": str(path), "status": status}, f"{status}: {path}")
+    print_result(args, {"name": args.name, "path": str(path), "status": status}, f"{status}: {path}")
     return 0
 
 
@@ -105,7 +105,7 @@ def _show_tensors(args: argparse.Namespace) -> int:
         {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
         for name, tensor in tensors.items()
     ]
-    answer(
+    print_result(
         args,
         {"file": args.name, "format": file_format, "numbers": count, "tensors": rows},
         *table([(quoted(name, 200), *dtype_and_shape(tensor).split(" ", 1)) for name, tensor in tensors.items()]),

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from pellucid.command.merge_results import SUFFIXES, check_installed, merge
-from pellucid.command.out import ENGINE, answer, plain
+from pellucid.command.out import ENGINE, plain, print_result
 from pellucid.command.parts import MANIFEST, Parts
 from pellucid.command.progress import CountProgress
 from pellucid.data.picture_list import PictureList, is_collection, picture_list
@@ -76,7 +76,7 @@ def predict_in_parts(
             values = {"model": args.model, "engine": ENGINE, **about, "results": str(result)}
             values |= {"pictures": len(pictures), "errors": errors}
             error_text = f", of which {errors:,} have an error in their row" if errors else ""
-            answer(args, values, f"wrote {result}: {plural(len(pictures), 'picture')}{error_text}")
+            print_result(args, values, f"wrote {result}: {plural(len(pictures), 'picture')}{error_text}")
     return 0
 
 

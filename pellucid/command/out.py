@@ -14,7 +14,9 @@ from typing import Any
 from pellucid.text import note, printable
 
 PROGRAM = "pellucid"  # the name of the program
-ENGINE = "pellucid"  # the engine of predictions, in JSON: of all commands except `gestures predict` for frames
+# What computed the predictions: the value of the key "engine" of `--json`. Only `gestures predict` of frames chooses
+# the faster engine, and may print "onnxruntime".
+ENGINE = "pellucid"
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -22,7 +24,7 @@ def print_json(value: Mapping[str, Any]) -> None:
     print_lines(json.dumps(plain(value), allow_nan=False))
 
 
-def answer(args: argparse.Namespace, value: Mapping[str, Any], *lines: str) -> None:
+def print_result(args: argparse.Namespace, value: Mapping[str, Any], *lines: str) -> None:
     """Print `value` as one JSON object if `--json` is given, otherwise print the lines."""
     if args.json:
         print_json(value)
@@ -43,11 +45,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def answer_files(
+def print_result_with_files(
     args: argparse.Namespace, value: Mapping[str, Any], lines: Sequence[str], folder: Path, files: Sequence[Path]
 ) -> None:
     """Print `value` with the model, the image and the files if `--json` is given, otherwise lines and file names."""
-    answer(
+    print_result(
         args,
         {"model": args.model, "image": args.image, **value, "files": [str(file) for file in files]},
         *lines,
@@ -90,7 +92,11 @@ def silence_stdout() -> None:
 
 
 def repeat_command(words: Sequence[str], options: Mapping[str, Any], settings: Sequence[str]) -> str:
-    """Return the command line that repeats this call; options that are None or "" are left out."""
+    """Return the command line that repeats this call.
+
+    words: the command and its positional arguments. options: the values of options by their names, such as "--out";
+    None and "" are left out. settings: values of the recipe, such as "train.epochs=3".
+    """
     flags = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
     return shlex.join([PROGRAM, *words, *flags, *settings])
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.models import open_model
-from pellucid.command.out import answer, repeat_command
+from pellucid.command.out import print_result, repeat_command
 from pellucid.command.pictures import add_source, predict_pictures
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
@@ -136,7 +136,7 @@ def compare(args: argparse.Namespace) -> int:
         path, comparison_page(measurements, models, f"Colours on {measurements.data}", command).html().encode()
     )
     about = {"n": measurements.n, "n_judged": measurements.judged_images, "data": measurements.data, "skipped": {}}
-    answer(
+    print_result(
         args,
         {"page": args.out, "rows": measurements.rows, "true": measurements.true, **about},
         f"{measurements.n:,} images of {measurements.data}; answers and frechet are over "
@@ -175,7 +175,7 @@ def real(args: argparse.Namespace) -> int:
     path = check_output_path(args.out, "--out", (".html",))
     survey = questions(open_model(args.model, args.device), args.data, args.n, args.seed)
     write_atomically(path, real_page(survey, "Which one is real?").encode())
-    answer(
+    print_result(
         args,
         {"page": args.out, "n": len(survey), "real": ["right" if question.real else "left" for question in survey]},
         f"wrote {path} with {plural(len(survey), 'question')}",

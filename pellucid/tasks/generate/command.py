@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 from pellucid.errors import PellucidError
 from pellucid.settings.checks import check
 from pellucid.text import plural
@@ -35,7 +35,7 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"{args.model} is not a generator; give a model trained with a recipe such as mnist-dcgan")
     images = sample(model, args.n, args.seed)
     path = write_samples(Path(args.out), images)
-    answer(
+    print_result(
         args,
         {"model": args.model, "n": args.n, "seed": args.seed, "shape": list(images.shape[1:]), "file": str(path)},
         f"wrote {plural(args.n, 'image')} to {path}",

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pellucid.command.args import Parser
-from pellucid.command.out import answer, print_lines, repeat_command
+from pellucid.command.out import print_lines, print_result, repeat_command
 from pellucid.command.progress import CountProgress
 
 BACKBONE = "cifar"
@@ -78,7 +78,7 @@ def handle(args: argparse.Namespace) -> int:
         reading_progress=reading_progress,
     )
     page = str(out / PAGE_FILE)
-    answer(args, {"page": page, **to_json(result)}, "", *str(table(result)).split("\n"), "", f"page  {page}")
+    print_result(args, {"page": page, **to_json(result)}, "", *str(table(result)).split("\n"), "", f"page  {page}")
     return 0
 
 

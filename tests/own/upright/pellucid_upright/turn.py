@@ -1,7 +1,7 @@
 """`pellucid turn`: turn a picture by an angle."""
 
 from pellucid.command.args import Parser
-from pellucid.command.out import answer
+from pellucid.command.out import print_result
 
 
 def parser():
@@ -17,5 +17,5 @@ def handle(args):
 
     with Image.open(args.image) as image:
         image.rotate(args.degrees).save(args.out)
-    answer(args, {"file": args.out, "degrees": args.degrees}, f"wrote {args.out}")
+    print_result(args, {"file": args.out, "degrees": args.degrees}, f"wrote {args.out}")
     return 0

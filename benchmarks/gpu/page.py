@@ -25,7 +25,7 @@ STEPS = """## Training steps
 Forward pass, backward pass and an update by SGD with momentum for 64 images of 224 x 224 pixels that are on the GPU
 already, channels-last; the median of the steps of two seconds. Convolutions in float32 use TF32, which is PyTorch's
 default. "pytorch" is the same network with in-place ReLU and residual sums under autograd, in bf16 under autocast;
-"repeatable" are kernels that give the same bits in each run, which trainings in shards use. **Ratio** is the time
+"repeatable" are deterministic kernels, with the same bits in each run, as in trainings in shards. **Ratio** is the time
 divided by Pellucid's without a graph or compiler, for the same network and precision. Keras's ResNet-50 differs in the
 biases of its convolutions and in the layers that have strides, and its step includes reading the loss.
 """

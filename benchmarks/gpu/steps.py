@@ -17,7 +17,7 @@ from pellucid.models import resnet18, resnet50
 from pellucid.objective import Supervised
 from pellucid.optim import Momentum
 from pellucid.training.device import on_device
-from pellucid.training.process import repeatable_kernels
+from pellucid.training.process import deterministic_kernels
 from pellucid.training.step import TrainingStep
 
 CLASSES, LEARNING_RATE = 1000, 0.01
@@ -108,11 +108,11 @@ def in_cuda_graph(make: MakeStep) -> MakeStep:
 
 
 def repeatable_step(settings: Settings, name: str, batch: int, precision: str) -> Step:
-    """Return a step of Pellucid with kernels that give the same bits each time, as those of trainings in shards."""
+    """Return a step of Pellucid with deterministic kernels, as those of trainings in shards."""
     step = pellucid_step(settings, name, batch, precision)
 
     def run() -> object:
-        with repeatable_kernels():
+        with deterministic_kernels():
             return step()
 
     return run

@@ -28,14 +28,14 @@ def handle(args: argparse.Namespace) -> int:
     """Print the losses by learning rate with a suggestion, and write the plot."""
     from pellucid.recipe.job import augmentation, build_model, load_data
     from pellucid.recipe.own import recipe_of_words
-    from pellucid.training.process import kernel_threads
+    from pellucid.training.process import torch_threads
     from pellucid.training.range_test import DEFAULT_STEPS
 
     path = None if args.out is None else check_output_path(args.out, "--out", PLOT_SUFFIXES)
     recipe, _ = recipe_of_words(args.recipe, args.settings, args.device, args.data)
     material = load_data(recipe, args.data)
     model = build_model(recipe, material.train, args.data)
-    with kernel_threads(recipe.recipe.fixed_threads):
+    with torch_threads(recipe.recipe.fixed_threads):
         rates = model.find_lr(
             material.train,
             batch_size=min(recipe.train.batch_size, len(material.train)),

@@ -30,7 +30,7 @@ from pellucid.run.history import History
 from pellucid.training.callbacks import Callback
 from pellucid.training.evaluate import batch_within_memory
 from pellucid.training.measures import boundary
-from pellucid.training.process import kernel_threads
+from pellucid.training.process import torch_threads
 
 Array = NDArray[Any]
 # Number of multiply-adds in a batch's forward pass up to which training uses one thread. More threads are not faster
@@ -204,7 +204,7 @@ def train(
             y = with_weights(y, torch.from_numpy(weights / weights.mean()))
         fit = partial(model.fit, epochs=epochs, callbacks=callbacks, verbose=False)
         batch_size = len(x) if steps is not None else min(batch_size, len(x))
-        with kernel_threads(_n_threads(model, batch_size)):
+        with torch_threads(_n_threads(model, batch_size)):
             if steps is not None:
                 return fit(lambda: repeat((x, y), steps), steps_per_epoch=steps)
             return fit(Arrays(x, y, model.classes), batch_size=batch_size, validation=validation)

@@ -29,7 +29,7 @@ from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.training.distributed import launch_name, processes
 from pellucid.training.examples import first_batch
-from pellucid.training.process import kernel_threads
+from pellucid.training.process import torch_threads
 from pellucid.training.shard_loaders import shards_of_process
 from pellucid.training.trackers import check_trackers, trackers
 
@@ -77,7 +77,7 @@ class Job:
             "data": material.checksums,
             "start": source_checksum(recipe.start.weights, self.root),
         }
-        with kernel_threads(threads), processes().answering_within(recipe.distributed.timeout):
+        with torch_threads(threads), processes().answering_within(recipe.distributed.timeout):
             history = model.fit(
                 material.train,
                 epochs=settings.epochs,
@@ -94,7 +94,7 @@ class Job:
                 accumulate=settings.accumulate,
                 **recipe.distributed.arguments(),
             )
-        with kernel_threads(threads):
+        with torch_threads(threads):
             run = self._evaluate_and_report(history) if processes().is_first else None
             results = processes().from_first(lambda: None if run is None else run.metrics)
             return run or Run(self.path, self.path / "report.html", results or {}, model, recipe)
@@ -334,7 +334,7 @@ def build_model(
     )
     check_auto_threads(recipe, model.device)
     model.objective.check(model.outputs_for(shape), train.y if isinstance(train, Arrays) else first_examples.targets)
-    with kernel_threads(recipe.recipe.fixed_threads):  # the number of threads affects rounding
+    with torch_threads(recipe.recipe.fixed_threads):  # the number of threads affects rounding
         if trained is not None and trained.is_model:
             for path, tensor in trained.params.items():
                 model.weights[path].copy_(tensor)

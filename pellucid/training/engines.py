@@ -16,7 +16,7 @@ from pellucid.fuse.inference.runs import RunFunction
 from pellucid.settings.checks import check
 from pellucid.text import note
 from pellucid.training.examples import as_inputs, first_not_finite
-from pellucid.training.process import kernel_threads
+from pellucid.training.process import torch_threads
 from pellucid.training.threads import ThreadChoice, Threads, check_on_cpu, check_threads, fastest_threads
 from pellucid.user_defined import naming_layers
 
@@ -92,7 +92,7 @@ class EnginePredictor:
         if self._given_threads == 0:
             return run(batch)
         if self._given_threads != "auto":
-            with kernel_threads(self._given_threads):
+            with torch_threads(self._given_threads):
                 return run(batch)
         shape, measure = tuple(batch.shape), partial(fastest_threads, partial(run, batch))
         if shape not in self._thread_choices:
@@ -101,7 +101,7 @@ class EnginePredictor:
         if choice.is_due:
             choice.measure(measure)
         self.threads = choice.count
-        with kernel_threads(choice.count):
+        with torch_threads(choice.count):
             start = perf_counter()
             y = run(batch)
             choice.add(1, perf_counter() - start)

@@ -21,7 +21,7 @@ from pellucid.training.distributed import processes
 from pellucid.training.examples import note_resume
 from pellucid.training.learner import Learner
 from pellucid.training.measures import check_mergeable
-from pellucid.training.process import repeatable_kernels
+from pellucid.training.process import deterministic_kernels
 from pellucid.training.progress import ProgressLine
 from pellucid.training.reading import Augmentation
 from pellucid.training.reducer import BUCKET_MB
@@ -153,7 +153,7 @@ class FitArguments:
         progress = [ProgressLine()] if boolean(self.verbose, "fit: verbose") and process_group.is_first else []
         with ExitStack() as stack:
             if self.exact and shards > 1 and model.device.type == "cuda":
-                stack.enter_context(repeatable_kernels())
+                stack.enter_context(deterministic_kernels())
             if folder is not None:
                 self._begin_run(stack.enter_context(folder), model, data, held_out, shards)
                 best_checkpoint = Checkpoint(

@@ -17,7 +17,7 @@ from pellucid.run.folder import RunFolder
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # numbers of mallopt's parameters, and values for them, from glibc's malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-NEVER_TRIM = -1  # value of TRIM_THRESHOLD: freed memory is not returned to the kernel
+NEVER_TRIM = -1  # value of TRIM_THRESHOLD: freed memory is not returned to the operating system
 DEFAULT_MMAP_MAX = 65_536
 MAX_THRESHOLD = 32 << 20  # bytes: the largest MMAP_THRESHOLD that glibc chooses by itself
 
@@ -54,8 +54,12 @@ class StopSignals:
 
 
 def stop_exception(folder: RunFolder | None, position: str, process_count: int) -> KeyboardInterrupt:
-    """Return the exception that ends a training on Ctrl-C, after everything is saved, and says how to resume."""
-    if folder is None:  # with many processes only
+    """Return the exception that ends a training on Ctrl-C, after everything is saved, with the command to resume it.
+
+    folder: None in processes that save nothing: all but the first of a training, and all of one without a run folder.
+    position: where the training stopped, in words, such as "in epoch 3 after step 120".
+    """
+    if folder is None:
         return KeyboardInterrupt(f"stopped {position}")
     launcher = "torchrun ... -m " if process_count > 1 else ""
     resume_command = f"{launcher}pellucid train --resume {folder.path}"
@@ -79,9 +83,9 @@ def naming_batch_size(size: int) -> Generator[None, None, None]:
 
 @contextmanager
 def keeping_freed_memory() -> Generator[None, None, None]:
-    """Within the context, keep freed memory in the process; afterwards return it to the kernel.
+    """Within the context, keep freed memory in the process; afterwards return it to the operating system.
 
-    By default glibc returns large blocks to the kernel when they are freed, and the kernel clears each page when it is
+    By default glibc returns large blocks to the operating system when they are freed, which clears each page when it is
     allocated again: for activations of tens of MB, this can take longer than the arithmetic on them. Without effect for
     other C libraries.
     """
@@ -94,6 +98,8 @@ def keeping_freed_memory() -> Generator[None, None, None]:
     try:
         yield
     finally:
+        # The calls above have ended glibc's adaptation of both thresholds to the sizes of freed blocks. It cannot be
+        # started again, so the thresholds become the largest that it would have chosen.
         libc.mallopt(MMAP_MAX, DEFAULT_MMAP_MAX)
         libc.mallopt(MMAP_THRESHOLD, MAX_THRESHOLD)
         libc.mallopt(TRIM_THRESHOLD, 2 * MAX_THRESHOLD)
@@ -101,7 +107,7 @@ def keeping_freed_memory() -> Generator[None, None, None]:
 
 
 @contextmanager
-def kernel_threads(count: int) -> Generator[None, None, None]:
+def torch_threads(count: int) -> Generator[None, None, None]:
     """Set the number of PyTorch's CPU threads within the context; 0 leaves it unchanged."""
     before = torch.get_num_threads()
     if count:
@@ -113,21 +119,21 @@ def kernel_threads(count: int) -> Generator[None, None, None]:
 
 
 @contextmanager
-def repeatable_kernels() -> Generator[None, None, None]:
-    """Within the context, GPUs use kernels that give the same bits each time, wherever PyTorch has such kernels.
+def deterministic_kernels() -> Generator[None, None, None]:
+    """Within the context, operations on GPUs and CPUs give the same bits each time, wherever PyTorch has such kernels.
 
     PyTorch warns of each operation that has none.
     """
     enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    memory = cast(Any, torch.utils.deterministic)  # which has no type annotations
-    fills = memory.fill_uninitialized_memory
-    benchmark = torch.backends.cudnn.benchmark
+    settings = cast(Any, torch.utils.deterministic)  # which has no type annotations
+    fills_memory = settings.fill_uninitialized_memory
+    chooses_by_time = torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False  # which chooses algorithms by their times
-    memory.fill_uninitialized_memory = False  # every value is written before it is read
+    torch.backends.cudnn.benchmark = False  # algorithms that are chosen by their times differ between runs
+    settings.fill_uninitialized_memory = False  # every value is written before it is read
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
-        memory.fill_uninitialized_memory = fills
-        torch.backends.cudnn.benchmark = benchmark
+        settings.fill_uninitialized_memory = fills_memory
+        torch.backends.cudnn.benchmark = chooses_by_time

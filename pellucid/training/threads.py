@@ -24,7 +24,7 @@ from pellucid.training.cached import without_frozen_front
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.layers import seed_step
 from pellucid.training.learner import Learner
-from pellucid.training.process import kernel_threads
+from pellucid.training.process import torch_threads
 from pellucid.training.reading import Augmentation, batch_loader
 from pellucid.training.step import NotFiniteError, TrainingStep
 
@@ -79,7 +79,7 @@ def fastest_threads(work: Callable[[], object]) -> FastestThreads:
             break
         shortest = min(map(_median, times.values()))
         for count in [count for count in times if _median(times[count]) <= MAX_RATIO * shortest]:
-            with kernel_threads(count):
+            with torch_threads(count):
                 if k == 0:
                     work()  # which also starts threads and prepares kernels
                 times[count].append(_seconds_per_call(work))
@@ -183,7 +183,7 @@ class AutoThreads(Callback):
         self._last: tuple[int, float] | None = None  # the last step that was added, and its second of the epoch
 
     def on_start(self, training: Training) -> None:
-        """Set the number of threads; `kernel_threads` around the training restores the earlier number."""
+        """Set the number of threads; `torch_threads` around the training restores the earlier number."""
         torch.set_num_threads(self._choice.count)
         self._last = None
 

@@ -36,7 +36,7 @@ from pellucid.tasks.gestures.measure import N_REPEATS, measure
 from pellucid.tasks.gestures.reading import ReadingProgress
 from pellucid.tasks.gestures.report import write_comparison
 from pellucid.text import plural
-from pellucid.training.process import kernel_threads
+from pellucid.training.process import torch_threads
 
 BACKBONE = "cifar"  # start.weights in the built-in recipes
 ReportLine = Callable[[str], None]
@@ -241,7 +241,7 @@ def has_same_pictures(recipe: Recipe, base_recipe: Recipe) -> bool:
 
 def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
     """Evaluate a finished training on the test part; repeats: see `measure`."""
-    with kernel_threads(run.recipe.recipe.fixed_threads):
+    with torch_threads(run.recipe.recipe.fixed_threads):
         evaluation = measure(run.model, material.test, repeats)
     n_parameters, n_trained = count_parameters(run.model, run.recipe.train.frozen)
     return Trial(

@@ -22,8 +22,8 @@ class PadChannelsCache(NamedTuple):
 class PadChannels(Layer):
     """Add channels of zeros before and after the channels of an image.
 
-    It is a residual shortcut to more channels without parameters. x is (N, C, H, W), y is (N, before + C + after, H,
-    W).
+    x is (N, C, H, W), y is (N, before + C + after, H, W). As the shortcut of a residual block whose body outputs more
+    channels than its input has, it needs no parameters, unlike a projection.
     Source: He, Zhang, Ren and Sun 2016, section 3.3, option A.
     """
 
@@ -47,7 +47,8 @@ class PadChannels(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, PadChannelsCache]:
         """Compute y = x with the channels of zeros added."""
-        return F.pad(x, (0, 0, 0, 0, self.before, self.after)), PadChannelsCache(x)
+        y = F.pad(x, (0, 0, 0, 0, self.before, self.after))
+        return y, PadChannelsCache(x)  # relevance rules need x, backward does not
 
     def backward(self, params: Params, cache: PadChannelsCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the part of dy for the channels of x."""

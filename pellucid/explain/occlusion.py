@@ -17,12 +17,13 @@ from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 from pellucid.training.process import keeping_freed_memory
 
-VECTOR_BATCHES = 32  # number of batches of squares in one call of the last layers, which are small, for class targets
+# For class targets, the last layers, whose inputs are vectors, run once for this many batches of squares: they need
+# little memory, and a call with few vectors is inefficient.
+VECTOR_BATCHES = 32
 GREY = 0.5  # middle of the range from black, 0, to white, 1
 FillValue = float | Tensor
-OutputFunction = Callable[
-    [Tensor], Tensor
-]  # maps the network's output (N, K) to the measured values, such as probabilities
+# Maps the network's output (N, K) to the measured values, such as probabilities.
+OutputFunction = Callable[[Tensor], Tensor]
 
 
 class Occluded(NamedTuple):
@@ -85,8 +86,9 @@ def occlude(
     default a quarter of the square's side. Squares cover all pixels; the last ones are clipped at the image's edges.
     fill: the square's values, a number or a tensor that broadcasts to x; 0 is the mean grey of standardised images.
     batch: the number of squares per forward pass; the first layers of a Sequential are only recomputed around the
-    square (see `IncrementalNetwork`). read: a function applied to the network's outputs, such as a softmax. target: see
-    `aim`; None is the predicted class of the unhidden x, "features.conv5[12, :, :]" the total activation of a map.
+    square (see `IncrementalNetwork`). read: a function applied to the network's outputs, such as a softmax; ignored for
+    targets inside the network, which are units by path. target: see `aim`; None is the predicted class of the unhidden
+    x, "features.conv5[12, :, :]" the total activation of a map.
     Raises PellucidError for a square larger than the image, and for inputs other than images.
     Source: Zeiler and Fergus 2014, section 4.2 and figure 7.
     """

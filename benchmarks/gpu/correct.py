@@ -19,23 +19,22 @@ from pellucid.training.device import CPU, on_device
 from pellucid.training.step import channels_last, training_form
 from tests.objectives import OBJECTIVES, initial_params, random_batch
 
-CLASSES, IMAGES, SEEDS = 10, 8, 5
-# Networks of Pellucid for images of a size, and objectives that draw no random numbers.
+N_CLASSES, N_IMAGES, N_SEEDS = 10, 8, 5
+# By name, the function that returns a network, and the shape (C, H, W) of its images.
 NETWORKS: dict[str, tuple[Callable[[], Layer], tuple[int, int, int]]] = {
-    "mlp": (lambda: mlp((784, 30, CLASSES)), (1, 28, 28)),
+    "mlp": (lambda: mlp((784, 30, N_CLASSES)), (1, 28, 28)),
     "lenet": (lenet, (1, 28, 28)),
     "resnet20": (lambda: resnet20(16), (3, 32, 32)),
-    "resnet18": (lambda: resnet18(CLASSES), (3, 64, 64)),
-    "mobilenet_v2": (lambda: mobilenet_v2(CLASSES), (3, 64, 64)),
-    "densenet121": (lambda: densenet121(CLASSES), (3, 64, 64)),
-    "convnext_tiny": (lambda: convnext_tiny(CLASSES), (3, 64, 64)),
-    "vit": (lambda: vit(CLASSES, 64, width=192, depth=4, heads=3), (3, 64, 64)),
+    "resnet18": (lambda: resnet18(N_CLASSES), (3, 64, 64)),
+    "mobilenet_v2": (lambda: mobilenet_v2(N_CLASSES), (3, 64, 64)),
+    "densenet121": (lambda: densenet121(N_CLASSES), (3, 64, 64)),
+    "convnext_tiny": (lambda: convnext_tiny(N_CLASSES), (3, 64, 64)),
+    "vit": (lambda: vit(N_CLASSES, 64, width=192, depth=4, heads=3), (3, 64, 64)),
 }
-FIXED_OBJECTIVES = ("single_stage", "ssd", "yolo3", "yolo1", "l1", "mse", "zhang")
-MAX_CPU_RATIO, MIN_ALLOWED_ERROR = (
-    10.0,
-    1e-5,
-)  # an error this many times that of the CPU in float32, or this large, is allowed
+# Objectives of tests.objectives whose training steps draw no random numbers.
+DETERMINISTIC_OBJECTIVES = ("single_stage", "ssd", "yolo3", "yolo1", "l1", "mse", "zhang")
+MAX_CPU_RATIO = 10.0  # an error of the device is accepted up to this multiple of that of the CPU in float32
+MIN_TOLERANCE = 1e-5  # an error up to this is always accepted
 
 
 class Case(NamedTuple):
@@ -55,12 +54,15 @@ def make_case(name: str, seed: int) -> Case:
     make, shape = NETWORKS[name]
     net, rng = make(), torch.Generator().manual_seed(seed)
     params, _ = net.init(shape, rng)
-    batch = Batch(torch.rand(IMAGES, *shape, generator=rng), torch.arange(IMAGES) % CLASSES)
+    batch = Batch(torch.rand(N_IMAGES, *shape, generator=rng), torch.arange(N_IMAGES) % N_CLASSES)
     return Case(Supervised(net, SoftmaxCrossEntropy()), params, batch)
 
 
 def gradients(case: Case, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return all gradients of a training step in one row, float64 on the CPU."""
+    """Return the gradients of all parameters in a training step, concatenated to a vector of float64 on the CPU.
+
+    device, dtype: of the training step.
+    """
     params = on_device(map_tree(lambda one: one.clone().to(dtype), case.params), device)
     images, targets = on_device((case.batch.images.to(dtype), case.batch.targets), device)
     channels_last(params)
@@ -68,17 +70,16 @@ def gradients(case: Case, device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode():
         result = form.gradients(params, Batch(images, targets), Mode(True, torch.Generator(device)))
         dparams = [result[1]] if isinstance(result, tuple) else [part for _, part in result]
-    rows = [grad.double().cpu().flatten() for part in dparams for grad in flatten(part).values()]
-    return torch.cat(rows)
+    return torch.cat([grad.double().cpu().flatten() for part in dparams for grad in flatten(part).values()])
 
 
 def error(actual: Tensor, expected: Tensor) -> float:
-    """Return the distance of two rows, relative to the length of the second."""
+    """Return the Euclidean distance of two vectors, relative to the norm of `expected`."""
     return float(torch.linalg.vector_norm(actual - expected) / torch.linalg.vector_norm(expected))
 
 
-def correctness(settings: Settings, names: tuple[str, ...] = (*NETWORKS, *FIXED_OBJECTIVES)) -> dict[str, Any]:
-    """Return for each case the errors in float32 of the device and of the CPU, and whether the first is small.
+def correctness(settings: Settings, names: tuple[str, ...] = (*NETWORKS, *DETERMINISTIC_OBJECTIVES)) -> dict[str, Any]:
+    """Return for each case the errors in float32 of the device and of the CPU, and whether the first is accepted.
 
     The errors are medians over some seeds: where rounding changes the sign of the input of a ReLU, which happens on
     either device, the error of that batch is thousands of times larger.
@@ -87,14 +88,15 @@ def correctness(settings: Settings, names: tuple[str, ...] = (*NETWORKS, *FIXED_
 
     def measure(name: str) -> dict[str, Any]:
         errors: list[tuple[float, ...]] = []
-        for seed in range(SEEDS):
+        for seed in range(N_SEEDS):
             case = make_case(name, seed)
             exact = gradients(case, CPU, torch.float64)
             errors.append(
                 tuple(error(gradients(case, device, torch.float32), exact) for device in (settings.device, CPU))
             )
-        ours, cpu = map(statistics.median, zip(*errors, strict=True))
-        return {"error": ours, "error_of_cpu": cpu, "is_right": ours <= max(MAX_CPU_RATIO * cpu, MIN_ALLOWED_ERROR)}
+        device_error, cpu_error = map(statistics.median, zip(*errors, strict=True))
+        tolerance = max(MAX_CPU_RATIO * cpu_error, MIN_TOLERANCE)
+        return {"error": device_error, "error_of_cpu": cpu_error, "is_right": device_error <= tolerance}
 
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         return {name: settings.try_measure(lambda name=name: measure(name)) for name in names}

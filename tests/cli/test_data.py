@@ -41,7 +41,7 @@ def test_lint_of_files_that_training_refuses_is_exit_2(cli: Cli, folder: Path):
     assert "b.xml:1: is not XML" in result.out
 
 
-def test_convert_reports_what_the_format_cannot_store(cli: Cli, folder: Path, tmp_path: Path):
+def test_convert_reports_objects_that_are_left_out(cli: Cli, folder: Path, tmp_path: Path):
     result = cli("data", "convert", str(folder), str(tmp_path / "out"), "--to", "coco")
     assert result.out.splitlines()[0] == "train: 2 images, 1 object"
     assert "1 object left out" in result.err
@@ -59,7 +59,7 @@ def test_show_writes_a_contact_sheet(cli: Cli, folder: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"),
+    ("words", "message"),
     [
         (["lint", "mnist"], "has no annotated objects"),
         (["lint", "nothing"], "unknown data set 'nothing'"),
@@ -68,5 +68,5 @@ def test_show_writes_a_contact_sheet(cli: Cli, folder: Path, tmp_path: Path):
         (["convert", "a", "b", "--to", "coco"], "a is missing"),
     ],
 )
-def test_invalid_arguments_are_refused(cli: Cli, words: list[str], hint: str):
-    assert hint in cli("data", *words).error_line
+def test_invalid_arguments_are_refused(cli: Cli, words: list[str], message: str):
+    assert message in cli("data", *words).error_line

@@ -1,4 +1,4 @@
-"""Drawings of networks: every layer is drawn once, boxes do not overlap, and files are PNG images."""
+"""Drawings of networks: disjoint or nested boxes, the labels of layers, branches and equal blocks, and PNG files."""
 
 from typing import Any
 
@@ -12,6 +12,8 @@ from pellucid.models import googlenet, lenet, mobilenet_v2, resnet18, resnet20, 
 from pellucid.network.drawing import draw_network
 from pellucid.report.figures.style import png
 
+OUTLINE_WIDTH = 0.7  # of the outlines of boxes, in points
+
 
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].texts]
@@ -19,12 +21,10 @@ def texts(figure: Figure) -> list[str]:
 
 def boxes(figure: Figure) -> list[tuple[float, float, float, float]]:
     """Return (left, top, right, bottom) of each box with an outline."""
-    patches = [
-        patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch) and patch.get_linewidth() == 0.7
-    ]
     return [
         (patch.get_x(), patch.get_y(), patch.get_x() + patch.get_width(), patch.get_y() + patch.get_height())
-        for patch in patches
+        for patch in figure.axes[0].patches
+        if isinstance(patch, FancyBboxPatch) and patch.get_linewidth() == OUTLINE_WIDTH
     ]
 
 
@@ -69,7 +69,7 @@ def test_boxes_are_disjoint_or_nested_and_inside_the_picture(name: str) -> None:
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_drawn_residual_blocks_are_described() -> None:
+def test_labels_describe_residual_blocks() -> None:
     labels = texts(draw_network(resnet18(), (3, 224, 224)))
     for label in ("stem", "stage4", "conv  7 x 7 / 2, 64", "block1 to block2, 2 times", "+", "scores  1000"):
         assert label in labels
@@ -101,15 +101,15 @@ def test_labels_name_zero_channels_of_shortcuts_and_groups_of_depthwise_convolut
 def test_columns_of_a_small_network_have_similar_heights() -> None:
     figure = draw_network(lenet(), (1, 28, 28))
     middle = figure.get_size_inches()[0] * 72 / 2
-    bottom_by_column = {left > middle: bottom for left, _, _, bottom in sorted(boxes(figure), key=lambda box: box[3])}
-    bottoms = [bottom_by_column[False], bottom_by_column[True]]  # of the columns of the features and of the head
-    assert abs(bottoms[0] - bottoms[1]) < 0.2 * max(bottoms)
+    features_bottom = max(bottom for left, _, _, bottom in boxes(figure) if left <= middle)
+    head_bottom = max(bottom for left, _, _, bottom in boxes(figure) if left > middle)
+    assert abs(features_bottom - head_bottom) < 0.2 * max(features_bottom, head_bottom)
 
 
 def test_layers_without_weights_join_the_box_before_them() -> None:
     net = Sequential(conv=Conv2d(4, 3), relu=ReLU(), pool=MaxPool2d(2), flatten=Flatten(), dense=Dense(2))
     figure = draw_network(net, (1, 8, 8))
-    assert len(boxes(figure)) == 1 + 3
+    assert len(boxes(figure)) == 1 + 3  # the input; conv with ReLU, pool with Flatten, dense
     assert texts(figure) == [
         "input  1 x 8 x 8", "conv  3 x 3, 4", "ReLU", "4 x 6 x 6", "pool  max 2 x 2 / 2", "Flatten", "36",
         "dense  2", "2",

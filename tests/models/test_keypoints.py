@@ -34,15 +34,19 @@ def test_gradients_equal_autograd_and_those_of_the_fused_form(net: Layer, shape:
 
 
 def test_output_shapes_and_numbers_of_parameters() -> None:
-    """Convolutions to 64 channels: 1 x 1 from 320, 3 x 3 from 64 + 96, 64 + 32 and 64 + 24; norms; and 68 scores."""
+    """The heads reduce MobileNetV2's last 320 maps to 64; the buffers of batch normalizations are counted too."""
+    narrow = 320 * 64  # a 1 x 1 convolution without bias
+    norm = 4 * 64  # scale, shift, and running mean and variance
     params, out = init_on_meta(heat_maps(), (3, 112, 112))
     assert out == (68, 28, 28)
-    head = 320 * 64 + sum(9 * (64 + skip) * 64 for skip in (96, 32, 24)) + 4 * 4 * 64 + 64 * 68 + 68
-    assert sum(leaf.numel() for leaf in flatten(params["head"]).values()) == head
+    merges = sum(3 * 3 * (64 + channels) * 64 for channels in (96, 32, 24))  # 3 x 3 convolutions after concatenations
+    scores = 64 * 68 + 68
+    assert sum(leaf.numel() for leaf in flatten(params["head"]).values()) == narrow + merges + 4 * norm + scores
     params, out = init_on_meta(coordinates(), (3, 112, 112))
     assert out == (136,)
-    head = 320 * 64 + 2 * 2 * 64 + 4 * 4 * 64 * 256 + 256 + 256 * 136 + 136
-    assert sum(leaf.numel() for leaf in flatten(params["head"]).values()) == head
+    dense = 4 * 4 * 64 * 256 + 256  # over 64 maps of 4 x 4
+    scores = 256 * 136 + 136
+    assert sum(leaf.numel() for leaf in flatten(params["head"]).values()) == narrow + norm + dense + scores
     _, maps = init_on_meta(features(heat_maps()), (3, 112, 112))
     assert maps == ((320, 4, 4), (96, 7, 7), (32, 14, 14), (24, 28, 28))
 

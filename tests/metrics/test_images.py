@@ -1,3 +1,5 @@
+"""PSNR and SSIM, compared with scikit-image."""
+
 import math
 
 import numpy as np
@@ -12,32 +14,34 @@ from pellucid.metrics import PSNR, SSIM, fresh, ssim
 @pytest.fixture
 def images():
     rng = torch.Generator().manual_seed(0)
-    first = torch.rand(6, 3, 20, 26, generator=rng)
-    smooth = torch.nn.functional.avg_pool2d(first, 5, 1, 2, count_include_pad=False)
-    return smooth, (smooth + 0.1 * torch.randn(first.shape, generator=rng)).clamp(0, 1)
+    random = torch.rand(6, 3, 20, 26, generator=rng)
+    smooth = torch.nn.functional.avg_pool2d(random, 5, 1, 2, count_include_pad=False)
+    noise = 0.1 * torch.randn(smooth.shape, generator=rng)
+    return smooth, (smooth + noise).clamp(0, 1)
 
 
-def evaluate_in_batches(metric, outputs, targets, size):
-    for batch in zip(outputs.split(size), targets.split(size), strict=True):
+def evaluate_in_batches(metric, outputs, targets, batch_size):
+    for batch in zip(outputs.split(batch_size), targets.split(batch_size), strict=True):
         metric.update(*batch)
     return metric.compute()
 
 
-@pytest.mark.parametrize("size", [1, 4])
-def test_psnr_is_that_of_the_pooled_error(images, size):
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_psnr_is_that_of_the_pooled_error(images, batch_size):
     first, second = images
     second[0] = 1 - second[0]  # an image with a far larger error than the others
     expected = peak_signal_noise_ratio(first.double().numpy(), second.double().numpy(), data_range=1)
-    assert evaluate_in_batches(PSNR(), first, second, size)["psnr"] == pytest.approx(expected, rel=1e-9)
-    assert evaluate_in_batches(PSNR(255), first * 255, second * 255, size)["psnr"] == pytest.approx(expected, rel=1e-6)
+    assert evaluate_in_batches(PSNR(), first, second, batch_size)["psnr"] == pytest.approx(expected, rel=1e-9)
+    scaled = evaluate_in_batches(PSNR(255), first * 255, second * 255, batch_size)
+    assert scaled["psnr"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_psnr_of_equal_images_is_infinite(images):
     assert evaluate_in_batches(PSNR(), images[0], images[0], 6)["psnr"] == math.inf
 
 
-@pytest.mark.parametrize("size", [1, 4])
-def test_ssim_agrees_with_scikit_image(images, size):
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_ssim_agrees_with_scikit_image(images, batch_size):
     first, second = images
     expected = [
         structural_similarity(
@@ -47,7 +51,7 @@ def test_ssim_agrees_with_scikit_image(images, size):
         for x, y in zip(first, second, strict=True)
     ]  # fmt: skip
     torch.testing.assert_close(ssim(first, second), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-7)
-    assert evaluate_in_batches(SSIM(), first, second, size)["ssim"] == pytest.approx(np.mean(expected), abs=1e-7)
+    assert evaluate_in_batches(SSIM(), first, second, batch_size)["ssim"] == pytest.approx(np.mean(expected), abs=1e-7)
 
 
 def test_images_smaller_than_the_window_have_no_ssim(images):

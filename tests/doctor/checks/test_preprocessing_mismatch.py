@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor import Case, case_of
-from pellucid.doctor.checks.preprocessing_mismatch import CHECK
+from pellucid.doctor.checks.preprocessing_mismatch import CHECK, MAX_DISTANCE
 from pellucid.errors import PellucidError
 from tests.doctor.small_cases import conv_net, corners, make_model
 
 
 def make_case(change: Callable[[Tensor], Tensor], epochs: int = 0, change_train: bool = False) -> Case:
-    """Return a case with changed validation inputs, and with `change_train` training inputs changed after training."""
+    """Return the case of a model whose validation inputs are changed by a function.
+
+    epochs: of training, on inputs without the change. change_train: whether the case's training inputs are changed too.
+    """
     (x, y), (held_out, held_out_y) = corners(200), corners(80, seed=1)
     model = make_model()
     if epochs:
@@ -22,7 +25,7 @@ def make_case(change: Callable[[Tensor], Tensor], epochs: int = 0, change_train:
 
 
 @pytest.mark.parametrize("epochs", [0, 5])
-def test_parts_prepared_alike_have_no_finding(epochs: int) -> None:
+def test_equally_preprocessed_inputs_have_no_finding(epochs: int) -> None:
     assert CHECK.find(make_case(lambda x: x, epochs)) == []
 
 
@@ -36,7 +39,8 @@ def test_another_scale_is_recognized_by_its_moments(change: Callable[[Tensor], T
     assert f"are {name}," in finding.cause
     held_out = corners(80, seed=1)[0]
     assert finding.evidence["mean_validation"] == pytest.approx(float(change(held_out).mean()))
-    assert float(finding.evidence["distance_if_undone"]) < 0.6
+    # Without the change, only random differences of the two samples remain, clearly less than MAX_DISTANCE.
+    assert float(finding.evidence["distance_if_undone"]) < 0.6 * MAX_DISTANCE
 
 
 def test_another_mean_is_found() -> None:
@@ -95,13 +99,19 @@ def test_classes_that_are_rarer_in_validation_are_no_mismatch() -> None:
     assert CHECK.find(case_of(make_model(), x, y, validation=(x[:160][is_last_class], y[:160][is_last_class]))) == []
 
 
-def test_regression_few_examples_and_vectors_are_examined() -> None:
+def test_another_scale_is_found_for_regression() -> None:
     x, _ = corners(40)
     model = make_model(loss="quadratic", metrics=())
     assert CHECK.find(case_of(model, x, torch.rand(40, 4), validation=(x, torch.rand(40, 4)))) == []
     (finding,) = CHECK.find(case_of(model, x, torch.rand(40, 4), validation=(x * 255, torch.rand(40, 4))))
     assert finding.path == "validation"
+
+
+def test_few_examples_have_no_finding() -> None:
     assert CHECK.find(case_of(make_model(), *corners(10), validation=corners(5))) == []
+
+
+def test_vectors_of_equal_distribution_have_no_finding() -> None:
     rows = torch.rand(100, 7, 1, 1)
     vectors = case_of(
         make_model(input_shape=(7, 1, 1)),
@@ -126,6 +136,7 @@ def test_inputs_divided_by_255_twice_are_recognized_by_their_scale() -> None:
 def test_rare_training_classes_are_not_compared() -> None:
     x, y = corners(200)
     x = x * (1 + y[:, None, None, None])
+    # 30 training examples of the first class, and one of each other class, which is darker than in validation.
     train_indices = torch.cat([(y == label).nonzero().flatten()[: 30 if label == 0 else 1] for label in range(4)])
     dark_x = x.clone()
     dark_x[train_indices[30:]] *= 0.2

@@ -72,7 +72,7 @@ def open(
     if isinstance(network, (str, os.PathLike)):
         return _open_named(str(network), example, weights, options)
     if weights is not None:
-        raise PellucidError("open: weights are for a name of timm, such as timm:resnet18; others have theirs")
+        raise _weights_error("a module or an exported program")
     if isinstance(network, ExportedProgram):
         return open_program(network, example, options)
     if not isinstance(network, nn.Module):
@@ -159,6 +159,13 @@ def _checked_graph(
     raise first_error
 
 
+def _weights_error(source: str) -> PellucidError:
+    return PellucidError(
+        "open: the argument weights is accepted only for a source of the form timm:NAME; leave it out for "
+        f"{source}, which contains its weights"
+    )
+
+
 def _open_named(
     source: str,
     example: Tensor | tuple[Tensor, ...] | None,
@@ -168,7 +175,7 @@ def _open_named(
     """Return the model of a file, a folder, or a timm network's name."""
     is_name = source.startswith(PREFIX)
     if weights is not None and not is_name:
-        raise PellucidError(f"open: weights are for a name of timm, such as timm:resnet18; {source} has its own")
+        raise _weights_error(source)
     if not is_name and not Path(source).is_dir():
         return _open_file(Path(source), example, options)
     if is_name:

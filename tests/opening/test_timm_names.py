@@ -103,7 +103,7 @@ def test_unknown_names_are_refused_in_one_line(name: str, message: str) -> None:
 
 def test_weights_for_a_source_that_is_no_timm_name_are_refused() -> None:
     for source in (torch.nn.Flatten(), "net.onnx", "."):
-        with pytest.raises(PellucidError, match="weights are for a name of timm"):
+        with pytest.raises(PellucidError, match="weights is accepted only for a source of the form timm:NAME"):
             pellucid.open(source, torch.rand(1, 3, 8, 8), weights="weights.pth")
 
 

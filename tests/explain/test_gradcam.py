@@ -14,8 +14,9 @@ from pellucid.layers import Dense, Flatten, Layer, Mode, ReLU, ReLU6
 from tests.explain.networks import CLASSES, SHAPE, network_and_batch
 from tests.oracle import assert_close, normal, randomized
 from tests.references import reference_forward
-from tests.rules import dense
+from tests.rules.dense import relevance_of
 
+# The name of the network, the argument `layer` (None: the default, the last feature maps), and the path of that layer.
 LAYERS = [("vgg", "relu2", "relu2"), ("resnet", None, "block2.relu"), ("inception", "mixed", "mixed")]
 
 
@@ -27,6 +28,10 @@ def layers_after(net: Any, path: str) -> tuple[list[str], Any]:
 
 
 def maps_and_scores(name: str, path: str, classes: Tensor) -> tuple[Any, Any, Tensor, Tensor, Tensor]:
+    """Return a network, its parameters, a batch x, the feature maps of the layer at `path`, and the scores (N,).
+
+    The scores are those of `classes`, computed from the maps, with respect to which they can be differentiated.
+    """
     net, params, x = network_and_batch(name)
     a = reference_forward(upto(net, path), params, x, Mode()).requires_grad_()
     y = reference_forward(layers_after(net, path)[1], params, a, Mode())
@@ -45,7 +50,7 @@ def test_maps_are_weighed_by_their_mean_gradients(name: str, layer: str | None, 
     rectified = F.interpolate(torch.relu(expected), SHAPE[1:], mode="bilinear")
     assert_close(gradcam(net, params, x, classes, layer), rectified, 1e-11)
     score_gradient = F.one_hot(classes, CLASSES).double()
-    guided_map = dense.relevance_of(net, params, x, score_gradient, guided_backprop_leaf) * rectified
+    guided_map = relevance_of(net, params, x, score_gradient, guided_backprop_leaf) * rectified
     assert_close(guided_gradcam(net, params, x, classes, layer), guided_map, 1e-11)
 
 
@@ -70,8 +75,8 @@ def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
     net, params, x, a, score = maps_and_scores(name, path, classes)
     actual = gradcam_plus_plus(net, params, x, classes, layer, upsample=False)
     for n in range(2):
-        factor = torch.exp(score[n])
-        (first,) = torch.autograd.grad(factor, a, create_graph=True)
+        exp_score = torch.exp(score[n])
+        (first,) = torch.autograd.grad(exp_score, a, create_graph=True)
         total = a.detach()[n].sum((1, 2))  # (C,)
         weights = torch.zeros(a.shape[1]).double()
         for k, i, j in torch.cartesian_prod(*map(torch.arange, a.shape[1:])).tolist():
@@ -81,7 +86,7 @@ def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
             denominator = 2 * d2 + float(total[k]) * d3
             alpha = d2 / denominator if denominator else 0.0
             weights[k] += alpha * max(float(first[n, k, i, j].detach()), 0.0)
-        expected = torch.relu(torch.einsum("c,chw->hw", weights, a.detach()[n])) / factor.detach()
+        expected = torch.relu(torch.einsum("c,chw->hw", weights, a.detach()[n])) / exp_score.detach()
         assert_close(actual[n, 0], expected, 1e-9)
 
 

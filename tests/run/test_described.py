@@ -23,13 +23,13 @@ def replace_network(patch, net):
     patch.setattr(Recipe, "build", lambda self, table: net if table == "network" else build(self, table))
 
 
-def train_with_old_names(out, units=64, steps=None, net=None):
-    """Train `digits` on the network with its earlier layer names; raise Stopped in step `steps`, None for never."""
+def train_with_old_names(out, units=64, stop_step=None, net=None):
+    """Train `digits` on the network with its earlier layer names; raise Stopped in step `stop_step`, None for never."""
     original_step, steps_taken = TrainingStep.__call__, []
 
     def count_step(self, *args):
         steps_taken.append(1)
-        if len(steps_taken) == steps:
+        if len(steps_taken) == stop_step:
             raise Stopped
         return original_step(self, *args)
 
@@ -45,10 +45,10 @@ def train_with_old_names(out, units=64, steps=None, net=None):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_an_interrupted_run_with_other_layer_names_is_resumed_exactly(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "TICK", 0.0)
+    monkeypatch.setattr(fit, "TICK", 0.0)  # a checkpoint is written at each check of the parameters
     uninterrupted = train_with_old_names(tmp_path / "whole")
     with pytest.raises(Stopped):
-        train_with_old_names(tmp_path / "broken", steps=60)
+        train_with_old_names(tmp_path / "broken", stop_step=60)
     run = resume(tmp_path / "broken/digits-1", progress=False)
     assert run.metrics["sha256"] == uninterrupted.metrics["sha256"]
     assert "dense1.weight" in run.model.weights
@@ -81,10 +81,10 @@ def test_layer_names_inside_combinators_are_ignored_and_other_differences_are_re
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_run_with_renamed_layers_in_parallel_and_graph_is_resumed_exactly(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "TICK", 0.0)
+    monkeypatch.setattr(fit, "TICK", 0.0)  # a checkpoint is written at each check of the parameters
     uninterrupted = train_with_old_names(tmp_path / "whole", net=all_combinators())
     with pytest.raises(Stopped):
-        train_with_old_names(tmp_path / "broken", steps=60, net=all_combinators())
+        train_with_old_names(tmp_path / "broken", stop_step=60, net=all_combinators())
     replace_network(monkeypatch, all_combinators("short", "long", "c", "d", ("x", "y")))
     run = resume(tmp_path / "broken/digits-1", progress=False)
     assert run.metrics["sha256"] == uninterrupted.metrics["sha256"]

@@ -34,6 +34,7 @@ def check_commands(lines: list[str], samples: Path, folder: Path) -> None:
     assert len(failures) == len(lines)
 
 
+@pytest.mark.slow
 def test_trainings_compute_on_the_device() -> None:
     check_trainings(FEW_CASES)
 

@@ -70,7 +70,7 @@ def test_no_file_outside_branches_on_the_name_of_a_task_or_an_objective() -> Non
                 compared_nodes = [node.left, *node.comparators]
             elif isinstance(node, ast.Match):
                 compared_nodes = [case.pattern for case in node.cases]
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("hasattr", "getattr"):
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("hasattr", "getattr"):
                 compared_nodes = node.args[1:2]
             texts = {one.value for part in compared_nodes for one in ast.walk(part) if isinstance(one, ast.Constant)}
             if texts & names:

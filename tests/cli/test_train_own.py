@@ -139,6 +139,7 @@ def test_training_on_a_users_boxes(write_data: Any, cli: Cli, tmp_path: Path) ->
     assert Model.load(run / "weights" / "best.safetensors").classes == ("ball", "box")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_detector_starts_from_the_shipped_weights_except_those_of_its_classes(tmp_path: Path) -> None:
     settings = {"data.name": str(write_labelme(tmp_path)), "objective.classes": 2, "data.size": 96}

@@ -59,6 +59,7 @@ def test_learned_proposals_lie_on_the_objects():
     assert min(values["IoU of each object with its best proposal"]) > 0.5
 
 
+@pytest.mark.slow
 def test_the_cell_of_an_object_contains_its_centre():
     values = numbers("grid")
     centres = ((TRUE_OBJECTS.boxes[:, :2] + TRUE_OBJECTS.boxes[:, 2:]) / 2).tolist()
@@ -66,5 +67,6 @@ def test_the_cell_of_an_object_contains_its_centre():
     assert min(values["IoU of each object with its best detection"]) > 0.4
 
 
+@pytest.mark.slow
 def test_every_step_has_a_figure():
     assert all(isinstance(result.figure, Plot) and png(result.figure) for result in lesson_results().values())

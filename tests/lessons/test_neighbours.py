@@ -49,6 +49,7 @@ def test_distances_of_two_images_are_those_by_hand():
     }
 
 
+@pytest.mark.slow
 def test_boundaries_are_those_of_scikit_learn():
     x, y = make_blobs(1150, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], random_state=0)[:2]
     expected = {}

@@ -27,6 +27,7 @@ def test_components_are_eigenvectors_of_the_covariance():
     assert numbers["variances"] == pytest.approx([2 + 13**0.5 / 2, 2 - 13**0.5 / 2], rel=0.2)  # [[3, 1.5], [1.5, 1]]
 
 
+@pytest.mark.slow
 def test_the_retained_variance_is_the_sum_of_eigenvalues():
     x = load_digits().data
     sigma = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2

@@ -70,6 +70,7 @@ def test_polynomials_under_and_overfit_as_scikit_learns():
     assert min(new_errors[0], new_errors[3]) > 1.5
 
 
+@pytest.mark.slow
 def test_learning_curves_are_scikit_learns():
     values = numbers("learning_curves")
     for degree in (1, 2):

@@ -30,6 +30,7 @@ def test_the_margin_is_the_widest():
         assert abs(numbers[name]) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_smaller_c_widens_the_margin():
     rows = [results()["soft"].numbers[f"C = {c}"] for c in ("0.01", "1", "100")]
     assert [row["width"] for row in rows] == sorted((row["width"] for row in rows), reverse=True)

@@ -36,6 +36,7 @@ def test_the_first_split_has_the_lowest_impurity_of_all():
     assert numbers["training accuracy"] > 0.95
 
 
+@pytest.mark.slow
 def test_deep_trees_overfit():
     _, best, last = results()["depth"].numbers["training: depth 1, best, depth 12"]
     first, highest, deepest = results()["depth"].numbers["test: depth 1, best, depth 12"]

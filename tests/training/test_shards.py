@@ -61,6 +61,7 @@ def test_shards_of_a_stream_give_the_weights_of_its_batches(shards):
     assert sharded_losses == pytest.approx(losses, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_processes_that_read_different_streams_are_reported():
     errors = [process.error for process in run_group(2, sharded_faults.train_on_streams)]
     assert "the stream of process 1 differs from that of process 0 in batch 2; every process must" in errors[0]

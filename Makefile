@@ -82,7 +82,7 @@ clean:
 	rm -rf $(VENV)
 
 $(VENV)/.library: pyproject.toml constraints.txt
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(call install,Pellucid,--editable .)
 	touch $@
 

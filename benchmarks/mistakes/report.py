@@ -18,13 +18,15 @@ MAX_GENERALIZATION_GAP = 0.12  # score of a healthy training on training data mi
 HEADING = """# Mistakes that the doctor was not written for
 
 `benchmarks/mistakes/list.toml` lists mistakes collected from public trackers and teaching material. The list was frozen
-before the doctor's checks were read, and is not changed; `names.toml` maps each cause to the doctor's names for it.
-Each mistake is made as a user would make it, in a training that is healthy without it. Its harm is measured by the
+before its author read the doctor's checks, and is not changed; `names.toml` maps each cause to the doctor's names for
+it. Each mistake is made as a user would make it, in a training that is healthy without it. Its harm is measured by the
 scores of the training with and without the mistake. *Named*: the right name is among the causes. *Refused*: the library
-raises an error. *Wrong cause*: another cause is reported, and the right one is not. *Symptom only*: the only finding is
-that the network learns badly. The strength of each mistake was chosen only by its harm, on seeds 0 and 100. The healthy
-trainings are of other kinds than those of [the benchmark of faults](doctor.md). Intervals are Wilson's, 95 %. Written
-by `python -m benchmarks.mistakes`, except for the figures of the additional mistakes, which were counted separately.
+raises an error before the training begins. *Wrong cause*: another cause is reported, and the right one is not. *Symptom
+only*: there are findings, but none of them is a cause other than a symptom, such as underfitting. *Nothing or error*:
+there is no finding, or the case raised an unexpected error. The strength of each mistake was chosen only by its harm,
+on seeds 0 and 100. The healthy trainings are of other kinds than those of [the benchmark of faults](doctor.md).
+Intervals are Wilson's, 95 %. Written by `python -m benchmarks.mistakes`, except for the figures of the additional
+mistakes, which were counted separately.
 """
 
 
@@ -79,8 +81,8 @@ def page(records: Sequence[Record], command: str, machine: str, source_version: 
 def _side_by_side(broken: Sequence[Record], healthy: Sequence[Record], docs: Path) -> str:
     """Return the table that compares the mistakes with the faults (docs/doctor.md) that the checks were written for."""
     lines = [
-        "| bench | cases | named as a cause | 95 % | refused | wrong cause | symptom only | nothing | healthy | with a "
-        "cause | with any finding |",
+        "| bench | cases | named as a cause | 95 % | refused | wrong cause | symptom only | nothing or error | healthy "
+        "| with a cause | with any finding |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     n_mistakes, n_healthy, count_of = len(broken), len(healthy), counts(broken)
@@ -141,7 +143,7 @@ def _harms(record: Record) -> bool:
 def _healthy(records: Sequence[Record]) -> str:
     with_findings = [record for record in records if has_finding(record)]
     kinds = len({record["id"] for record in records})
-    head = f"{len(records)} trainings of {kinds} kinds; something was said of {len(with_findings)}.\n"
+    head = f"{len(records)} trainings of {kinds} kinds; with findings: {len(with_findings)}.\n"
     lines = [
         f"- {record['id']} (seed {record['seed']}): {', '.join(record.get('causes', [])) or 'no cause'}"
         + (f"; also {', '.join(record['others'])}" if record.get("others") else "")

@@ -4,7 +4,8 @@ import math
 import random
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pellucid.recipe.toml import toml_value
@@ -127,9 +128,15 @@ def _from_optuna(values: Values, parameter: Any) -> Any:
     return values.round_value(parameter)
 
 
-def _without_optuna_logs() -> warnings.catch_warnings:
-    """Silence Optuna's log of each trial, and its warnings about experimental features, within a context."""
+@contextmanager
+def _without_optuna_logs() -> Iterator[None]:
+    """Silence Optuna's log of each trial, and its warnings about experimental features; restore both at the end."""
     import optuna
 
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
+    try:
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

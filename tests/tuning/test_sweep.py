@@ -97,7 +97,7 @@ def test_a_search_draws_within_its_ranges_and_can_be_extended(cli: Cli, tmp_path
 
 
 def test_optuna_searches_and_prunes(tmp_path: Path):
-    pytest.importorskip("optuna", reason="the extra tune is not installed")
+    optuna = pytest.importorskip("optuna", reason="the extra tune is not installed")
     over = {"optimizer.lr": "1e-6..1e-1:log", "optimizer.name": ["sgd", "adam"]}
     overrides = {**BASE, "train.epochs": 8}
     sweep = pellucid.tune(
@@ -110,8 +110,10 @@ def test_optuna_searches_and_prunes(tmp_path: Path):
         assert epochs == 8 if trial.state == "complete" else 1 <= epochs < 8
     rates = [math.log10(trial.settings["optimizer.lr"]) for trial in sweep.trials]
     assert statistics.mean(rates[12:]) > statistics.mean(rates[:10]) + 0.5  # small rates learn nothing in 8 epochs
+    verbosity = optuna.logging.get_verbosity()
     study = optuna_study(sweep)
     assert study.best_value == sweep.ranked[0].value
+    assert optuna.logging.get_verbosity() == verbosity
 
 
 @pytest.mark.long

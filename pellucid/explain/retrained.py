@@ -45,7 +45,10 @@ class RetrainingRow:
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """The rows, the first for the unchanged network; weights: its weights by epoch, the initial ones at epoch 0."""
+    """The rows, the first for the unchanged network.
+
+    images: the number of training images. weights: of the unchanged network by epoch, the initial ones at epoch 0.
+    """
 
     rows: list[RetrainingRow]
     epochs: int
@@ -54,7 +57,7 @@ class Retraining:
 
 
 class _KeepWeights(Callback):
-    """Keep the weights after each epoch."""
+    """Keep the initial weights and those after each epoch."""
 
     def __init__(self) -> None:
         self.params_by_epoch: dict[int, Params] = {}
@@ -81,7 +84,7 @@ def retrain_variants(
     not with the model. A removed layer becomes an Identity; if the next layer does not fit, the row gives the reason.
     Raises PellucidError for unknown paths. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
     """
-    integer(epochs, "retrained: epochs", 1)
+    integer(epochs, "retrain_variants: epochs", 1)
     weights_callback, rows = _KeepWeights(), list[RetrainingRow]()
     for variant in (NetworkVariant("nothing"), *(default_variants(model.net) if variants is None else variants)):
         net = changed_net(model.net, variant)
@@ -104,7 +107,7 @@ def retrain_variants(
 
 
 def default_variants(net: Layer) -> list[NetworkVariant]:
-    """Return the default variants: the removals of `default_rows`, and half and twice as many maps or units.
+    """Return the default variants: the removals of `default_rows`, and half and twice as many filters or units.
 
     The last layer with weights keeps its size, the number of classes.
     """
@@ -112,7 +115,7 @@ def default_variants(net: Layer) -> list[NetworkVariant]:
     removals = [tuple(removal.path for removal in row) for row in default_rows(net)]
     variants = [NetworkVariant(", ".join(paths), paths, 0.0) for paths in removals]
     single_paths = [paths[0] for paths in removals if len(paths) == 1]
-    for kind, name in ((Conv2d, "convolutions"), (Dense, "dense layers")):
+    for kind, name in ((Conv2d, "filters of the convolutions"), (Dense, "units of the dense layers")):
         paths = tuple(path for path in single_paths if isinstance(layers[path], kind))
         if paths:
             variants += [

@@ -31,10 +31,10 @@ def test_variants_have_the_parameter_counts_computed_by_hand() -> None:
         "conv1": (9 + 1) * 6 + (36 * 6 + 1) * 8 + 90,
         "block.conv2": 40 + (64 * 4 + 1) * 8 + 90,
         "hidden": 40 + 222 + (216 + 1) * 10,
-        "half of the convolutions": expected_count(2, 3, 8),
-        "twice the convolutions": expected_count(8, 12, 8),
-        "half of the dense layers": expected_count(4, 6, 4),
-        "twice the dense layers": expected_count(4, 6, 16),
+        "half of the filters of the convolutions": expected_count(2, 3, 8),
+        "twice the filters of the convolutions": expected_count(8, 12, 8),
+        "half of the units of the dense layers": expected_count(4, 6, 4),
+        "twice the units of the dense layers": expected_count(4, 6, 16),
     }
 
 

@@ -144,7 +144,7 @@ def _load_network(transformers: Any, folder: Path, config: dict[str, Any], tenso
         ignore_mismatched_sizes=True,
     )  # fmt: skip
     shape_mismatches = [
-        Mismatch(key, str(tuple(ours)), str(tuple(theirs))) for key, theirs, ours in info["mismatched_keys"]
+        Mismatch(key, str(tuple(expected)), str(tuple(found))) for key, found, expected in info["mismatched_keys"]
     ]
     missing = (Mismatch(key, "", None) for key in sorted(info["missing_keys"]))
     mismatches = [*missing, *sorted(shape_mismatches, key=str)]
@@ -194,8 +194,8 @@ def _preprocessing(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int
     size = input_size or config_size or (DEFAULT_SIDE, DEFAULT_SIDE)
     if input_size and config_size and input_size != config_size:
         note(
-            f"open: {path} makes images of {size[0]}x{size[1]}, "
-            f"which {CONFIG} says are {config_size[0]}x{config_size[1]}"
+            f"open: {path} resizes images to {size[0]}x{size[1]}, "
+            f"but {CONFIG} has an image_size of {config_size[0]}x{config_size[1]}"
         )
     if size[0] * size[1] > scaled_limit(MAX_SIZE):
         raise PellucidError(f"{folder}: images of {size[0]}x{size[1]} pixels are too large; {LIMITS_HINT}")
@@ -204,7 +204,7 @@ def _preprocessing(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int
         return {}, size
     if settings.get("do_flip_channel_order"):
         note(f"open: {folder} takes images with the channels blue, green, red; exchange them before")
-    with file_errors(path, "preparation of images", (KeyError, TypeError, ValueError, ArithmeticError)):
+    with file_errors(path, "configuration of the preprocessing", (KeyError, TypeError, ValueError, ArithmeticError)):
         is_normalized = settings.get("do_normalize", True)
         mean, std = (settings["image_mean"], settings["image_std"]) if is_normalized else ([0.0], [1.0])
         factor = 255 * float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 255.0

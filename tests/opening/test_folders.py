@@ -102,7 +102,7 @@ def test_semantic_segmentation_has_a_map_for_each_class(
     x = images(2)
     assert model.classes == ("road", "sky")
     assert model.preprocess["size"] == [32, 32]
-    assert "makes images of 32x32, which config.json says are 64x64" in capsys.readouterr().err
+    assert "resizes images to 32x32, but config.json has an image_size of 64x64" in capsys.readouterr().err
     torch.testing.assert_close(model(x), network(standardized(x)).logits.detach(), rtol=1e-4, atol=1e-6)
 
 
@@ -210,8 +210,16 @@ def test_attention_code_named_in_a_file_is_not_used(transformers: Any, entry: st
         ("config.json", b"[]", "config.json is not a JSON object"),
         ("model.safetensors", None, r"has no model\.safetensors; save the network again"),
         ("model.safetensors", b"\x80\x02}q\x00.", "model.safetensors has a header of"),
-        ("preprocessor_config.json", b'{"do_normalize": true}', "preprocessor_config.json is a damaged preparation"),
-        ("preprocessor_config.json", b'{"rescale_factor": "x"}', "preprocessor_config.json is a damaged preparation"),
+        (
+            "preprocessor_config.json",
+            b'{"do_normalize": true}',
+            "preprocessor_config.json is a damaged configuration of the preprocessing",
+        ),
+        (
+            "preprocessor_config.json",
+            b'{"rescale_factor": "x"}',
+            "preprocessor_config.json is a damaged configuration of the preprocessing",
+        ),
         ("preprocessor_config.json", b'{"image_mean": [0.5], "image_std": [0]}', "std above 0"),
     ],
 )

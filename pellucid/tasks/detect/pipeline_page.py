@@ -84,7 +84,7 @@ class BoxPage:
         sizes = [f"{map_.shape[2]} x {map_.shape[3]}" for map_ in walk.maps]
         is_two_stage = walk.proposals is not None
         outputs = (
-            "one score each, whether there is an object"
+            "one objectness score for each"
             if is_two_stage
             else f"a score for each of {plural(walk.scores.shape[1], 'class', 'classes')}"
         )
@@ -187,7 +187,10 @@ class BoxPage:
             )
             for candidate, label in near_pairs[:MAX_ROWS].tolist()
         ]
-        caption = f"The best of the {len(near_pairs):,} candidates with an IoU of at least {MIN_IOU:g} with {self.name}"
+        caption = (
+            f"The best of the {len(near_pairs):,} pairs of candidate and class with a score of at least "
+            f"{threshold:g} and an IoU of at least {MIN_IOU:g} with {self.name}"
+        )
         columns = ["class", "score", "IoU", "outcome"]
         return _step(
             "candidates", "Candidates", [sentence, fate_table, TablePart(caption, columns, candidate_rows, (1, 2))]
@@ -260,12 +263,16 @@ class BoxPage:
             f"contribute {output:+.1f}."
         ]
         if pipeline.walk.proposals is not None:
-            sentences.append("The proposal is held constant: the maps show how the second stage reads its region.")
+            sentences.append(
+                "The proposal is held constant: the maps show the pixels that the second stage reads in its region."
+            )
         figures: list[tuple[str, Figure, str]] = []
         for method in self.methods:
             map_ = self.maps[method] = pipeline.explain(self.box, self.explained_output, method)
             inside, area = _fraction_inside(map_, self.boxes[self.detection_index])
-            text = f"{method}: {inside:.0%} of its magnitude lies in the box, which covers {area:.0%} of the input"
+            text = (
+                f"{method}: {inside:.0%} of the map's magnitude lies in the box, which covers {area:.0%} of the input"
+            )
             if method == "lrp":
                 total = (
                     output

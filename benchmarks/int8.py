@@ -185,10 +185,10 @@ def write_speed() -> None:
 
 
 def speed_text(rounds: list[tuple[float, float]]) -> str:
-    ours, theirs = (statistics.median(seconds) * 1e3 for seconds in zip(*rounds, strict=True))
+    float32_ms, int8_ms = (statistics.median(seconds) * 1e3 for seconds in zip(*rounds, strict=True))
     ratios = [first / second for first, second in rounds]
     ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
-    return f"{ours:.2f} ms, {theirs:.2f} ms, {ratio}"
+    return f"{float32_ms:.2f} ms, {int8_ms:.2f} ms, {ratio}"
 
 
 def accuracy_rows() -> Iterator[str]:

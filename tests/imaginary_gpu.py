@@ -189,7 +189,7 @@ def trainings(names: list[str]) -> dict[str, str]:
 
 
 def commands(lines: list[list[str]]) -> dict[str, str]:
-    """Return what commands on the device print to stderr if they fail; "" for those that do not."""
+    """Return each command's stderr if it fails, "nothing on the device" if it computes only on the host, else ""."""
     install()
     results: dict[str, str] = {}
     for words in lines:

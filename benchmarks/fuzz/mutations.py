@@ -22,7 +22,7 @@ _PREFIX_BYTES = 8
 
 
 def damage(original: bytes, rng: random.Random) -> bytes:
-    """Return a copy with bits flipped, bytes overwritten, parts removed, duplicated or moved, or the end cut off.
+    """Return a copy with bits flipped, bytes overwritten, parts removed or copied elsewhere, or the end cut off.
 
     The first and the last 600 bytes, which contain headers and directories, are changed as often as all other bytes.
     """
@@ -61,7 +61,7 @@ def damage(original: bytes, rng: random.Random) -> bytes:
 
 
 def change_header(original: bytes, rng: random.Random) -> bytes:
-    """Return a safetensors file with one value of its header changed, and its SHA-256 unchanged."""
+    """Return a safetensors file with one value of its header changed, without updating its SHA-256."""
     size = int.from_bytes(original[:_PREFIX_BYTES], "little")
     header = json.loads(original[_PREFIX_BYTES : _PREFIX_BYTES + size])
     _change(header, rng)

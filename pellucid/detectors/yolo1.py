@@ -36,10 +36,10 @@ class YOLO1(OneStage):
     x and y are the position of a box's centre in the cell, 0 to 1; w and h are the square roots of its width and height
     as fractions of the image's. An object is assigned to the cell that contains its centre, and to the box of this cell
     that has the highest IoU with it. The losses are squared errors: "box" (weight 5 in `yolo1`); "object", the error of
-    the confidences of the assigned boxes, whose targets are these IoUs; "background" (weight 1/2), the error of all
-    other confidences, whose targets are 0; and "class", the error of the class scores of the cells with objects. Each
-    is a sum divided by the number of images. Source: Redmon, Divvala, Girshick and Farhadi 2016, section 2.2,
-    equation 3.
+    the confidences of the assigned boxes, whose targets are these IoUs; "background" (weight 1/2 in `yolo1`), the
+    error of all other confidences outside crowds, whose targets are 0; and "class", the error of the class scores of
+    the cells with objects. Each is a sum divided by the number of images. Source: Redmon, Divvala, Girshick and Farhadi
+    2016, section 2.2, equation 3.
     """
 
     backbone: Layer
@@ -74,7 +74,7 @@ class YOLO1(OneStage):
         return grid_anchors([torch.tensor([[0.0, 0.0, side, side]])], sizes, [side])
 
     def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
-        """Assign each object to the cell that contains its centre."""
+        """Assign to each cell the first object whose centre it contains."""
         return assign_grid(anchors.sizes[0], self.stride, objects.boxes.to(anchors.boxes), objects.crowd)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
@@ -94,11 +94,11 @@ class YOLO1(OneStage):
         expected = torch.cat([((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / image_size).sqrt()], 1)
         box_error = assigned_outputs[:, :4] - expected
         object_error = assigned_outputs[:, 4] - iou
-        scored_mask = matches.negative.clone()
-        scored_mask[index] = True
+        is_counted = matches.negative.clone()  # (N, A), cells that are not ignored
+        is_counted[index] = True
         background_error = box_outputs[..., 4].clone()  # (N, A, B), the confidences that should be 0
         background_error[(*index, best_box)] = 0
-        background_error[~scored_mask] = 0
+        background_error[~is_counted] = 0
         class_error = y[..., 5 * self.boxes :][index] - F.one_hot(matches.label, self.classes).to(y)
 
         dbox_outputs = torch.zeros_like(box_outputs)

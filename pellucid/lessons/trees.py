@@ -98,9 +98,8 @@ def bagging(setting: Setting) -> Result:
 def forest(setting: Setting) -> Result:
     """A forest compared with logistic regression.
 
-    Two thirds of the 1,797 digits are training data. The fractions of the forest's votes serve as probabilities. The
-    figure shows the importance of each pixel: how much the questions about it lower the impurity on average over all
-    trees, scaled to the sum 1.
+    Two thirds of the 1,797 digits are training data. The figure shows the importance of each pixel: how much the
+    questions about it lower the impurity on average over all trees, scaled to the sum 1.
     """
     x, y = load_digits(return_X_y=True)
     x, x_test, y, y_test = train_test_split(x / 16, y, test_size=1 / 3, random_state=setting.seed, stratify=y)

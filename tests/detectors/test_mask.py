@@ -114,7 +114,7 @@ def test_objects_without_masks_are_refused_in_one_line():
         detector.gradients(random_params(detector), batch, training_mode())
 
 
-def test_a_batch_without_objects_has_a_loss_of_zero():
+def test_a_batch_without_objects_has_a_mask_loss_of_zero():
     detector = small_mask()
     losses, dparams = detector.gradients(
         random_params(detector), Batch(random_batch(2).images, [NO_OBJECTS] * 2), training_mode()

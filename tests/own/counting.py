@@ -56,7 +56,7 @@ class Blobs:
 @pellucid.register
 @dataclass(frozen=True)
 class DensityLoss(Loss):
-    """C = 1/2n Σ (‖scale (a - y)‖² + weight (Σa - Σy)²), the squared errors of the map's pixels and of the count."""
+    """C = 1/2n Σ (‖scale (y - target)‖² + weight (Σy - Σtarget)²), squared errors of the pixels and of the count."""
 
     weight: float = 0.1
     scale: float = 10.0

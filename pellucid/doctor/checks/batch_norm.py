@@ -31,8 +31,8 @@ MAX_FROZEN_SHIFT = 1.0
 MAX_FROZEN_SPREAD = log(4.0)
 MIN_STD = 1e-3  # after normalization; channels with a smaller one are constant, such as at an empty border, and skipped
 MIN_LOSS_RATIO = 1.5  # the loss with running statistics divided by the loss with batch statistics
-HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch has at least the weight of all others together
 MIN_LOSS_DIFFERENCE = 0.05  # of these two losses, needed because the ratio of losses near 0 is unreliable
+HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch has at least the weight of all others together
 
 
 def find(case: Case) -> list[Finding]:
@@ -166,7 +166,7 @@ def _shift_and_spread(model: BaseModel, outputs: Activity) -> tuple[float, float
 
 
 def _is_better_by_batch(case: Case) -> bool:
-    """Return whether batch statistics give significantly more correct predictions than running statistics."""
+    """Return whether batch statistics give significantly more correct predictions; False unless the case classifies."""
     part, loss = case.validation_sample or case.sample, case.model.loss
     if not case.classifies:
         return False

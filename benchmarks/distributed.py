@@ -19,8 +19,6 @@ from benchmarks.scaling.validate import Group, group
 from benchmarks.table import conditions
 
 ROUNDS = 21
-SIDES_OF_ONE = ("fit", "ddp-alone")
-SIDES_OF_TWO = ("exact", "inexact", "alone", "ddp")
 RATIO_COLUMNS = (
     "ours: processor", "ours: clock", "no exchange: processor", "DDP: processor", "DDP: clock", "DDP's time over ours",
     "time of exact=false over ours",
@@ -38,9 +36,7 @@ def measure_ratios(name: str) -> list[list[float]]:
     """Return one network's columns (RATIO_COLUMNS), each with one value per round."""
     rounds: list[list[float]] = []
     with group(1) as one, group(2) as two:
-        for workers, side in (*((one, side) for side in SIDES_OF_ONE), *((two, side) for side in SIDES_OF_TWO)):
-            burst(workers, side, name)  # not counted: the first has to build the network
-        for _ in range(ROUNDS):
+        for _ in range(1 + ROUNDS):
             busy_fit, wall_fit = burst(one, "fit", name)
             busy_exact, wall_exact = burst(two, "exact", name)
             _, wall_inexact = burst(two, "inexact", name)
@@ -58,7 +54,7 @@ def measure_ratios(name: str) -> list[list[float]]:
                     wall_inexact / wall_exact,
                 ]
             )
-    return [[*column] for column in zip(*rounds, strict=True)]
+    return [[*column] for column in zip(*rounds[1:], strict=True)]  # the first bursts have to build the networks
 
 
 def main(names: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ T = TypeVar("T")
 Part = TypeVar("Part")
 Awaited = Callable[[], Tensor]  # waits for the result of an operation that all processes have begun
 TIMEOUT = timedelta(minutes=30)  # until a process that does not answer counts as lost, outside of trainings
+MAX_SHOWN = 40  # characters of a value that an error shows
 FAILURE_WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
 
 
@@ -167,10 +168,14 @@ class Processes:
         """Raise PellucidError unless `values` are the same in all processes; it names the first that differs."""
         all_values = self.from_all({"host": socket.gethostname(), **values})
         for rank, peer in enumerate(all_values):
-            different_names = [name for name in values if peer.get(name) != all_values[0].get(name)]
-            if different_names:
+            differences = [
+                _difference(name, peer.get(name), all_values[0].get(name))
+                for name in values
+                if peer.get(name) != all_values[0].get(name)
+            ]
+            if differences:
                 raise PellucidError(
-                    f"process {rank} on {peer['host']} differs from process 0 in: {', '.join(different_names)}; give "
+                    f"process {rank} on {peer['host']} differs from process 0 in: {', '.join(differences)}; give "
                     "all processes the same recipe, data, versions, device and number of threads"
                 )
 
@@ -205,6 +210,13 @@ class Processes:
                 f"{peers} ended or does not answer ({reason}); its own message, which may stand above, says why, "
                 "and the run folder resumes from its last checkpoint"
             ) from error
+
+
+def _difference(name: str, value: str | None, first_value: str | None) -> str:
+    """Return the name of a value that differs from that of the first process, with both if they are short."""
+    if any(text is None or len(text) > MAX_SHOWN for text in (value, first_value)):  # such as checksums
+        return name
+    return f"{name} ({value} instead of {first_value})"
 
 
 ALONE = Processes()

@@ -280,7 +280,7 @@ def test_training_on_a_users_polygons_gives_a_segmentation_model(write_data: Any
     assert "has no class 'background'" in cli("evaluate", "camvid", "--data", str(data)).error_line
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     ("task", "write_data"),

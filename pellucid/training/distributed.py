@@ -214,7 +214,7 @@ class Processes:
 
 def _difference(name: str, value: str | None, first_value: str | None) -> str:
     """Return the name of a value that differs from that of the first process, with both if they are short."""
-    if any(text is None or len(text) > MAX_SHOWN for text in (value, first_value)):  # such as checksums
+    if any(text is None or len(text) > MAX_SHOWN for text in (value, first_value)):
         return name
     return f"{name} ({value} instead of {first_value})"
 

@@ -57,7 +57,7 @@ LIBRARIES = ["PyTorch", "Pellucid", "NumPy", "Pillow"]
 def test_processes_with_different_settings_are_refused_and_named(difference):
     for _, _, error in run_group(2, sharded_faults.train_otherwise, difference):
         pattern = (
-            rf"process 1 on \S+ differs from process 0 in: {difference}( \(\S+ instead of \S+\))?; give all processes"
+            rf"process 1 on \S+ differs from process 0 in: {difference} \(\S+ instead of \S+\); give all processes"
         )
         assert re.search(pattern, error), error
 

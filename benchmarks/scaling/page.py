@@ -64,7 +64,7 @@ The neural networks are an MLP with four million parameters (16 MB of gradients)
 network connects two network namespaces of Linux. The kernel's token bucket (`tc ... tbf`) limits the rate of each
 direction. The one-way delay is added by a program that forwards the frames, because this kernel has no `netem`. Frames
 have 9,000 bytes, TCP has no slow start after a pause (`tcp_slow_start_after_idle = 0`), and its windows are larger than
-a message. Four processes share two cores. The measured processes ran with the highest priority (`nice`), because the
+a message. Four processes share two cores. The measured processes ran with a raised priority (`nice`), because the
 machine ran other programs as well.
 
 The exact sum of two processes is one all-reduce of all gradients here, so that nothing overlaps; trainings send it in
@@ -160,14 +160,14 @@ def _exchanges(figures: Mapping[str, Any]) -> list[str]:
     return [*_comparison("size", [row for part in figures.values() for row in part["rows"]]), _measured(figures)]
 
 
-def _comparison(first: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a table of predicted and measured times; first: the heading of the column of `network`."""
+def _comparison(key: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a table of predicted and measured times; key: that of the first column."""
     cells = [
-        (row["network"], row["setting"], *(f"{row[kind] * 1e3:,.1f} ms" for kind in ("predicted", "measured")),
+        (row[key], row["setting"], *(f"{row[kind] * 1e3:,.1f} ms" for kind in ("predicted", "measured")),
          f"{100 * (row['predicted'] / row['measured'] - 1):+.0f} %")
         for row in rows
     ]  # fmt: skip
-    return table((first, "setting", "predicted", "measured", "error"), cells)
+    return table((key, "setting", "predicted", "measured", "error"), cells)
 
 
 def _summary(errors: Sequence[float]) -> tuple[str, str, str]:

@@ -24,7 +24,8 @@ JOBS = {
     "lenet": Job("lenet", 1024, (1, 28, 28), 10, steps=10),
     "mlp": Job("mlp", 1024, (784,), 10, steps=10),  # four million parameters
 }
-NETWORKS = {"resnet20": lambda: resnet20(16), "lenet": lenet, "mlp": lambda: mlp((784, 1600, 1600, 10))}
+MLP = (784, 1600, 1600, 10)
+NETWORKS = {"resnet20": lambda: resnet20(16), "lenet": lenet, "mlp": lambda: mlp(MLP)}
 Step = Callable[[], object]
 
 
@@ -56,7 +57,8 @@ def sharded_step(name: str, batch: int, group: Processes, bucket_mb: float = BUC
 def torch_step(name: str, batch: int, parallel: bool) -> Step:
     """Return a training step of PyTorch on `batch` examples per process; parallel: whether DDP wraps the network."""
     job = JOBS[name]
-    mlp_layers = nn.Linear(784, 1600), nn.ReLU(), nn.Linear(1600, 1600), nn.ReLU(), nn.Linear(1600, 10)
+    a, b, c, d = MLP
+    mlp_layers = nn.Linear(a, b), nn.ReLU(), nn.Linear(b, c), nn.ReLU(), nn.Linear(c, d)
     net = nn.Sequential(*mlp_layers) if name == "mlp" else torch_peer.network(job, True)
     net = cast(Any, net).to(memory_format=torch.channels_last).train()
     x, y = random_batch(name, batch)

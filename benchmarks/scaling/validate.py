@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.scaling.model import Link, Machine, exact_step, overlapped, ring_all_reduce
 from benchmarks.scaling.network import BURST_BYTES, Network, network
+from benchmarks.scaling.steps import MLP
 
 BATCHES = {"mlp": 256, "resnet20": 64}  # examples of all processes together
 TABLE_BYTES = 64  # bytes with which a process describes its shard to the others
@@ -24,9 +25,6 @@ EXCHANGE_RATES = (200e6, 1000e6)  # bits per second
 PAYLOAD_FRACTION = 8948 / 9014  # data in a frame of MTU 9,000; the rest is headers of Ethernet, IPv4 and TCP
 N_TURNS = 9  # in which orders alternate, because the speed of a machine changes within seconds
 N_WARM, N_STEPS = 1, 3  # steps of an order in a turn: before the measured ones, and measured
-# The layers of the MLP. The last two are one bucket of DistributedDataParallel; for them, the backward pass computes
-# gradients with respect to weights and inputs. The first layer is the other bucket; for it, only those of the weights.
-MLP = (784, 1600, 1600, 10)
 
 
 class Group:
@@ -126,6 +124,11 @@ def limited(bare_link: Link, rate: float, delay: float) -> Link:
     return Link(min(rate / 8 * PAYLOAD_FRACTION, bare_link.rate), delay, bare_link.software, BURST_BYTES)
 
 
+def setting_text(rate: float, delay: float) -> str:
+    """Return a rate, in bits per second, and a one-way delay as text."""
+    return f"{rate / 1e6:,.0f} Mbit/s, {delay * 1e3:.0f} ms"
+
+
 def copies_of(workers: Group) -> Machine:
     """Return the measured times of the copies around an exchange, with all processes running."""
     size = 1 << 24
@@ -164,6 +167,8 @@ def ddp_row(workers: Group, name: str, batch: int, link: Link, setting: str) -> 
     """Return the row for steps of DistributedDataParallel, which sends buckets during the backward pass."""
     orders = ((workers, ("step", side, name, batch)) for side in ("ddp-alone", "ddp"))
     alone, measured = map(of_slowest, alternate(*orders))
+    # The last two layers are one bucket; for them, the backward pass computes gradients with respect to weights and
+    # inputs. The first layer is the other bucket; for it, only those with respect to the weights.
     first, middle, last = (a * b for a, b in itertools.pairwise(MLP))
     unit = alone / (3 * (first + middle + last) - first)
     buckets = [
@@ -217,7 +222,7 @@ def link_rows(name: str) -> list[dict[str, Any]]:
             for rate, delay in itertools.product(RATES[name], DELAYS):
                 namespaces.limit(rate, delay)
                 link = limited(bare_link, rate, delay)
-                setting = f"{rate / 1e6:,.0f} Mbit/s, {delay * 1e3:.0f} ms"
+                setting = setting_text(rate, delay)
                 rows.append(exact_row(two, name, batch, measured_parts, link, f"{setting}: exact"))
                 if name == "mlp":  # for ResNet-20, DDP also sends the buffers of batch normalization
                     rows.append(ddp_row(two, name, batch, link, f"{setting}: DDP"))
@@ -233,12 +238,9 @@ def exchange_rows() -> list[dict[str, Any]]:
             bare_link = link_of(two, EXCHANGE_BYTES[-1])
             for rate, delay in itertools.product(EXCHANGE_RATES, DELAYS):
                 namespaces.limit(rate, delay)
-                link = limited(bare_link, rate, delay)
-                for size, seconds in zip(
-                    EXCHANGE_BYTES, alternate(*((two, ("exchange", size)) for size in EXCHANGE_BYTES)), strict=True
-                ):
-                    setting = f"{rate / 1e6:,.0f} Mbit/s, {delay * 1e3:.0f} ms"
-                    rows.append(
-                        row(setting, ring_all_reduce(size, 2, link), of_slowest(seconds), network=f"{size / 1e6:g} MB")
-                    )
+                link, setting = limited(bare_link, rate, delay), setting_text(rate, delay)
+                times = alternate(*((two, ("exchange", size)) for size in EXCHANGE_BYTES))
+                for size, seconds in zip(EXCHANGE_BYTES, times, strict=True):
+                    predicted = ring_all_reduce(size, 2, link)
+                    rows.append(row(setting, predicted, of_slowest(seconds), size=f"{size / 1e6:g} MB"))
     return rows

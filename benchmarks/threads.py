@@ -20,13 +20,13 @@ from benchmarks import networks
 from benchmarks.estimators import busy_processes
 from benchmarks.run import DOCS, PAUSE_SECONDS
 from benchmarks.table import THREADS_TARGETS, conditions, write_table
+from pellucid.allocator import keeping_freed_memory
 from pellucid.data import Arrays
 from pellucid.layers.base import Layer
 from pellucid.model import Model
 from pellucid.models import lenet
 from pellucid.optim import SGD
 from pellucid.training.callbacks import Callback, Training
-from pellucid.training.process import keeping_freed_memory
 from pellucid.training.threads import AutoThreads, FastestThreads, fastest_training_threads, thread_counts
 
 # By name: the network, the shape of an image, the batch size, and the batches of an epoch, 0 for predictions

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.jobs import JOBS, Job
-from pellucid.training.process import keeping_freed_memory
+from pellucid.allocator import keeping_freed_memory
 
 ALLOCATOR_SETTING = ExitStack()
 
@@ -70,8 +70,7 @@ def main() -> None:
     peer, name, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
     job = JOBS[name]
     torch.set_num_threads(threads)
-    if not job.inference:
-        ALLOCATOR_SETTING.enter_context(keeping_freed_memory())  # in training, every peer has this setting of `fit`
+    ALLOCATOR_SETTING.enter_context(keeping_freed_memory())  # every peer has the setting of `fit` and `inference`
     run = make(peer, job)
     resident_before = status_bytes("VmRSS")
     for line in sys.stdin:

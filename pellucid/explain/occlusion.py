@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.allocator import keeping_freed_memory
 from pellucid.errors import PellucidError
 from pellucid.explain.incremental import IncrementalNetwork
 from pellucid.explain.sweeps import fix_target
@@ -15,7 +16,6 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.settings.checks import integer
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
-from pellucid.training.process import keeping_freed_memory
 
 # For class targets, the last layers, whose inputs are vectors, run once for this many batches of squares: they need
 # little memory, and a call with few vectors is inefficient.

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from pellucid.allocator import keeping_freed_memory
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe.material import Material
@@ -11,7 +12,7 @@ from pellucid.recipe.recipe import Recipe
 from pellucid.run.folder import RunFolder
 from pellucid.settings.checks import integer
 from pellucid.training.distributed import processes
-from pellucid.training.process import keeping_freed_memory, naming_batch_size
+from pellucid.training.process import naming_batch_size
 from pellucid.training.reading import Augmentation
 from pellucid.training.threads import AutoThreads, FastestThreads, check_on_cpu, fastest_training_threads
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.allocator import keeping_freed_memory
 from pellucid.combine.nets import named_layers
 from pellucid.data.source import Batch
 from pellucid.fuse import BatchParts
@@ -40,7 +41,7 @@ from pellucid.training.evaluate import batch_within_memory, epoch_columns, loss_
 from pellucid.training.layers import layer_rows, may_draw, seed_step
 from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
-from pellucid.training.process import StopSignals, keeping_freed_memory, naming_batch_size, stop_exception
+from pellucid.training.process import StopSignals, naming_batch_size, stop_exception
 from pellucid.training.reading import batch_loader, sample_indices
 from pellucid.training.shard_loaders import loader_of_shards
 from pellucid.training.shards import ShardedStep

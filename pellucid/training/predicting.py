@@ -83,7 +83,8 @@ class Predicting(ModelDisplay):
     ) -> EnginePredictor:
         """Return a function with the same results as `predict`, faster for many calls with few inputs (N, ...).
 
-        The network is fused and its weights are converted once, so the weights must not change between the calls.
+        The network is fused and its weights are converted once, so the weights must not change between the calls. Until
+        the function is deleted, memory that a call has freed stays in the process for the next call.
         engine: "pellucid"; "onnxruntime", which needs pellucid[export], and whose outputs are compared with those of
         the network when the function is created; or "auto", the faster one for the shape of the inputs, timed with the
         first batch of that shape. The function's attribute `engine` is the name of the engine used. Results of the two

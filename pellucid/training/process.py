@@ -1,7 +1,5 @@
-"""The process during a training: signal handlers, the memory allocator, and errors for a lack of memory."""
+"""The process during a training: signal handlers, threads, kernels, and errors for a lack of memory."""
 
-import ctypes
-import platform
 import signal
 import threading
 from collections.abc import Generator
@@ -15,11 +13,6 @@ from pellucid.errors import PellucidError, is_out_of_memory
 from pellucid.run.folder import RunFolder
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# numbers of mallopt's parameters, and values for them, from glibc's malloc.h
-TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-NEVER_TRIM = -1  # value of TRIM_THRESHOLD: freed memory is not returned to the operating system
-DEFAULT_MMAP_MAX = 65_536
-MAX_THRESHOLD = 32 << 20  # bytes: the largest MMAP_THRESHOLD that glibc chooses by itself
 
 
 class StopSignals:
@@ -79,31 +72,6 @@ def naming_batch_size(size: int) -> Generator[None, None, None]:
             f"not enough memory to train with batch_size {size}; lower it (train.batch_size of a recipe), or make the "
             "network or the images smaller"
         ) from error
-
-
-@contextmanager
-def keeping_freed_memory() -> Generator[None, None, None]:
-    """Within the context, keep freed memory in the process; afterwards return it to the operating system.
-
-    By default glibc returns large blocks to the operating system when they are freed, which clears each page when it is
-    allocated again: for activations of tens of MB, this can take longer than the arithmetic on them. Without effect for
-    other C libraries.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    libc = ctypes.CDLL(None)
-    libc.mallopt(MMAP_MAX, 0)
-    libc.mallopt(TRIM_THRESHOLD, NEVER_TRIM)
-    try:
-        yield
-    finally:
-        # The calls above have ended glibc's adaptation of both thresholds to the sizes of freed blocks. It cannot be
-        # started again, so the thresholds become the largest that it would have chosen.
-        libc.mallopt(MMAP_MAX, DEFAULT_MMAP_MAX)
-        libc.mallopt(MMAP_THRESHOLD, MAX_THRESHOLD)
-        libc.mallopt(TRIM_THRESHOLD, 2 * MAX_THRESHOLD)
-        libc.malloc_trim(0)
 
 
 @contextmanager

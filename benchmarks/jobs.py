@@ -34,7 +34,10 @@ class Job:
     inference: bool = False
     target: tuple[int, ...] = ()  # shape of the target of one image: () for a class, (H, W) for a class per pixel
     frozen: bool = False  # whether batch normalization is frozen
+    objects: int = 15  # in each image, for detectors
 
+
+GENERATORS = ("pix2pix", "dcgan")
 
 JOBS: dict[str, Job] = {
     "mlp-10": Job("mlp", 10, (784,), 10, steps=1000),
@@ -49,6 +52,8 @@ JOBS: dict[str, Job] = {
     "mobilenet_v2": Job("mobilenet_v2", 8, (3, 224, 224), 1000),
     "fcn8": Job("fcn8", 8, (3, 180, 240), 11, target=(180, 240), frozen=True),  # as in recipes/camvid-fcn8.toml
     "pix2pix": Job("pix2pix", 8, (12, 128, 128), 0),  # both turns, with Adam, as in recipes/camvid-photo.toml
+    "dcgan": Job("dcgan", 64, (1, 28, 28), 0, steps=4),  # both turns, with Adam, as in recipes/mnist-dcgan.toml
+    "lenet-256-inference": Job("lenet", 256, (1, 28, 28), 10, steps=40, inference=True),
     "resnet20-16-inference": Job("resnet20-16", 128, (3, 32, 32), 10, steps=8, inference=True),
     "vgg16-inference": Job("vgg16", 16, (3, 100, 100), 1000, steps=2, inference=True),
     "resnet50-inference": Job("resnet50", 8, (3, 224, 224), 1000, steps=2, inference=True),
@@ -58,6 +63,7 @@ JOBS: dict[str, Job] = {
     **{f"detect-{name}": Job(name, 4, (3, 240, 320), 3) for name in DETECTORS},
     "detect-single_stage-1-inference": Job("single_stage", 1, (3, 240, 320), 3, steps=8, inference=True),
     # One image at a time, as from a camera.
+    "lenet-1-inference": Job("lenet", 1, (1, 28, 28), 10, steps=400, inference=True),
     "resnet50-1-inference": Job("resnet50", 1, (3, 224, 224), 1000, steps=5, inference=True),
     "mobilenet_v2-1-inference": Job("mobilenet_v2", 1, (3, 224, 224), 1000, steps=20, inference=True),
     # Networks defined in PyTorch, opened by `pellucid.open`.
@@ -71,18 +77,18 @@ JOBS: dict[str, Job] = {
 
 
 def scenes(job: Job) -> Batch:
-    """Return a batch of noise images with 15 objects each, whose masks are the rectangles of their boxes."""
+    """Return a batch of noise images with `job.objects` objects each, whose masks are the rectangles of their boxes."""
     rng = torch.Generator().manual_seed(0)
     height, width = job.shape[1:]
     objects = []
     for _ in range(job.batch):
-        size = 16 + 64 * torch.rand(15, 2, generator=rng)
-        corner = torch.rand(15, 2, generator=rng) * (torch.tensor([width, height]) - size)
+        size = 16 + 64 * torch.rand(job.objects, 2, generator=rng)
+        corner = torch.rand(job.objects, 2, generator=rng) * (torch.tensor([width, height]) - size)
         boxes = torch.cat([corner, corner + size], 1)
         x0, y0, x1, y1 = boxes[:, :, None, None].unbind(1)
         rows, columns = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
         masks = (columns >= x0) & (columns < x1) & (rows >= y0) & (rows < y1)
-        objects.append(Objects(boxes, torch.arange(15) % job.classes, masks))
+        objects.append(Objects(boxes, torch.arange(job.objects) % job.classes, masks))
     return Batch(torch.rand(job.batch, *job.shape, generator=rng), objects)
 
 

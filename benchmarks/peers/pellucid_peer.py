@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 import pellucid
 from benchmarks import networks
-from benchmarks.jobs import DETECTORS, Job, scenes, targets
+from benchmarks.jobs import DETECTORS, GENERATORS, Job, scenes, targets
 from pellucid.data.source import Batch
 from pellucid.fuse.inference import inference
-from pellucid.generators import pix2pix
+from pellucid.generators import dcgan, pix2pix
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.models import densenet121, lenet, resnet50
@@ -55,8 +55,8 @@ def make_detector(job: Job) -> Callable[[int], None]:
 
 
 def make(job: Job) -> Callable[[int], None]:
-    if job.network == "pix2pix":
-        return make_translation(job)
+    if job.network in GENERATORS:
+        return make_generator(job)
     if job.network in DETECTORS:
         return make_detector(job)
     x = torch.rand(job.batch, *job.shape)
@@ -88,11 +88,12 @@ def make(job: Job) -> Callable[[int], None]:
     return run
 
 
-def make_translation(job: Job) -> Callable[[int], None]:
-    objective = pix2pix("image", levels=5)
+def make_generator(job: Job) -> Callable[[int], None]:
+    objective = pix2pix("image", levels=5) if job.network == "pix2pix" else dcgan()
     params, _ = objective.init(job.shape, torch.Generator().manual_seed(0))
     train = TrainingStep(objective, params, Adam(2e-4, 0.5), examples=job.batch)
-    batch, rng = Batch(torch.rand(job.batch, *job.shape), targets(job)), torch.Generator().manual_seed(0)
+    target = targets(job) if job.network == "pix2pix" else None
+    batch, rng = Batch(torch.rand(job.batch, *job.shape), target), torch.Generator().manual_seed(0)
 
     @torch.inference_mode()
     def run(steps: int) -> None:

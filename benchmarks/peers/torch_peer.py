@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.jobs import DETECTORS, Job, targets
+from benchmarks.jobs import DETECTORS, GENERATORS, Job, targets
 from benchmarks.networks import VGG16
+from benchmarks.peers import torch_dcgan, torch_pix2pix
 from benchmarks.peers.torch_densenet import densenet121
 from benchmarks.peers.torch_fcn import fcn8
 from benchmarks.peers.torch_mobilenet import mobilenet_v2
-from benchmarks.peers.torch_pix2pix import Generator, Training, discriminator
 from benchmarks.peers.torch_resnet import resnet50
 
 ZOO = {"resnet50": resnet50, "densenet121": densenet121, "mobilenet_v2": mobilenet_v2, "fcn8": fcn8}
@@ -79,8 +79,8 @@ def network(job: Job, inplace: bool) -> nn.Module:
 
 def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
     torch.manual_seed(0)
-    if job.network == "pix2pix":
-        return make_translation(job, channels_last, inplace, compiled)
+    if job.network in GENERATORS:
+        return make_generator(job, channels_last, inplace, compiled)
     if job.network in DETECTORS:
         from benchmarks.peers import torch_detect
 
@@ -96,8 +96,12 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
     if job.inference:
         return make_predictions(net.eval(), x)
     if job.frozen:
-        for norm in (one for one in net.modules() if isinstance(one, nn.BatchNorm2d)):
-            norm.eval().requires_grad_(False)
+        for layer in net.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval().requires_grad_(False)
+            elif isinstance(layer, nn.Conv2d):
+                # With PyTorch's initial weights and frozen norms, maps shrink to denormal numbers, which are slow.
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     optimizer = torch.optim.SGD([one for one in net.parameters() if one.requires_grad], lr=0.01)
 
     def loss() -> Tensor:
@@ -121,10 +125,21 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
     return run
 
 
-def make_translation(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
+def make_generator(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
+    training: torch_pix2pix.Training | torch_dcgan.Training
     channels = job.shape[0]
-    nets = Generator(channels, 3, 32, 5, inplace=inplace), discriminator(channels + 3, 32, 3, inplace)
-    x, real = torch.rand(job.batch, *job.shape), 2 * targets(job) - 1
+    if job.network == "pix2pix":
+        x, real = torch.rand(job.batch, *job.shape), 2 * targets(job) - 1
+        training = torch_pix2pix.Training(
+            torch_pix2pix.Generator(channels, 3, 32, 5, inplace=inplace),
+            torch_pix2pix.discriminator(channels + 3, 32, 3, inplace),
+            (2e-4, 2e-4),
+            100.0,
+        )
+    else:
+        x, real = torch.randn(job.batch, 100, 1, 1), 2 * torch.rand(job.batch, *job.shape) - 1
+        training = torch_dcgan.Training(torch_dcgan.generator(inplace), torch_dcgan.discriminator(inplace), 2e-4)
+    nets = training.generator, training.discriminator
     if channels_last:
         for net in nets:
             net.to(memory_format=torch.channels_last)
@@ -132,7 +147,6 @@ def make_translation(job: Job, channels_last: bool, inplace: bool, compiled: boo
     if compiled:
         for net in nets:
             net.compile()
-    training = Training(*nets, (2e-4, 2e-4), 100.0)
 
     def run(steps: int) -> None:
         for _ in range(steps):

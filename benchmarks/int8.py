@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.jobs import JOBS
 from benchmarks.peers.pellucid_peer import network
 from benchmarks.results import machine, measured_with
 from pellucid import __version__, shipped_files
@@ -147,7 +148,7 @@ def subjects() -> Iterator[tuple[str, Model]]:
         if has_int8(model):
             yield f"`{name}`", model
     for name, shape in NETWORKS.items():
-        yield name, Model(network(name), input_shape=shape, seed=0)
+        yield name, Model(network(JOBS[name]), input_shape=shape, seed=0)
 
 
 def times(predict: Callable[[Tensor], Any], other: Callable[[Tensor], Any], x: Tensor) -> list[tuple[float, float]]:

@@ -1,8 +1,9 @@
 """The jobs of the benchmark: a training step of plain gradient descent, or a prediction, on one batch."""
 
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ class Job:
     objects: int = 15  # in each image, for detectors
 
 
+# The network "resnet20-16" is ResNet-20 whose first stage has 16 maps; "resnet56-16" has 56 layers.
+RESNET = re.compile(r"resnet(\d+)-(\d+)")
 GENERATORS = ("pix2pix", "dcgan")
 
 JOBS: dict[str, Job] = {
@@ -74,6 +77,29 @@ JOBS: dict[str, Job] = {
     },
     "resnet20-64-bf16": Job("resnet20-64", 128, (3, 32, 32), 10, precision="bf16"),
 }
+# Jobs that differ from each other in one number, by series and number: `python -m benchmarks.growth`
+_SMALL = Job("resnet20-16", 32, (3, 32, 32), 10)
+GROWTH: dict[str, dict[int, Job]] = {
+    "batch": {n: replace(_SMALL, batch=n) for n in (1, 2, 4, 8, 16, 32, 64, 128, 256)},
+    "image size": {n: replace(_SMALL, batch=8, shape=(3, n, n)) for n in (16, 32, 64, 96, 128, 192, 256)},
+    "width": {n: replace(_SMALL, network=f"resnet20-{n}") for n in (4, 8, 16, 32, 64)},
+    "depth": {n: replace(_SMALL, network=f"resnet{n}-16") for n in (8, 14, 20, 32, 56, 110)},
+    "classes": {n: replace(_SMALL, classes=n) for n in (10, 100, 1_000, 10_000, 100_000)},
+    "boxes": {n: Job("single_stage", 4, (3, 240, 320), 3, objects=n) for n in (1, 4, 16, 64, 256)},
+}
+
+
+def find(name: str) -> Job:
+    """Return the job of a name: a key of JOBS, or a series of GROWTH, a colon and a number."""
+    series, _, number = name.partition(":")
+    return GROWTH[series][int(number)] if number else JOBS[name]
+
+
+def resnet_size(network: str) -> tuple[int, int]:
+    """Return the blocks per stage and the maps of the first stage of a network that RESNET matches."""
+    found = RESNET.fullmatch(network)
+    assert found is not None
+    return (int(found[1]) - 2) // 6, int(found[2])
 
 
 def scenes(job: Job) -> Batch:

@@ -44,15 +44,16 @@ def _block(channels: int, stride: int, same_shape: bool) -> Layer:
     return Sequential(sum=Parallel({"skip": skip, "body": body}, Add()), act=ReLU())
 
 
-def resnet20(width: int) -> Layer:
-    """Return ResNet-20 for 32x32 images (He et al. 2016, section 4.2), with projections where the shape changes."""
+def resnet20(width: int, blocks_per_stage: int = 3, classes: int = 10) -> Layer:
+    """Return ResNet-20 for 32x32 images (He et al. 2016, section 4.2), with projections where the shape changes.
+
+    With another number of blocks per stage, n, it is the paper's network with 6 n + 2 layers.
+    """
     blocks: dict[str, Layer] = {}
     for stage in range(3):
-        for index in range(3):
+        for index in range(blocks_per_stage):
             halves_size = index == 0 and stage > 0
-            blocks[f"block{stage + 1}{'abc'[index]}"] = _block(
-                width * 2**stage, 2 if halves_size else 1, not halves_size
-            )
+            blocks[f"block{stage + 1}_{index + 1}"] = _block(width * 2**stage, 2 if halves_size else 1, not halves_size)
     return Sequential(
         conv=Conv2d(width, 3, stride=1, padding=1, bias=False),
         norm=BatchNorm(),
@@ -60,7 +61,7 @@ def resnet20(width: int) -> Layer:
         **blocks,
         pool=AdaptiveAvgPool2d(1),
         flatten=Flatten(),
-        dense=Dense(10),
+        dense=Dense(classes),
     )
 
 

@@ -16,13 +16,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.jobs import DETECTORS, JOBS, Job
+from benchmarks.jobs import DETECTORS, GENERATORS, JOBS, Job
 from benchmarks.table import conditions, write_table
 from pellucid.training.device import usable_precision
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ROUNDS = 9
-ZOO = ("resnet50", "densenet121", "mobilenet_v2")  # large networks, which Keras compiles for minutes
+# Networks that Keras compiles for minutes, and ResNet-20 with many maps, which takes it eight times as long
+SLOW_IN_KERAS = ("resnet50", "densenet121", "mobilenet_v2", "fcn8", "resnet20-64")
 PAUSE_SECONDS = 0.25  # before a burst, until the threads of the previous process stop spinning
 
 
@@ -107,7 +108,7 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
         variants["onnxruntime"] = [("onnxruntime", cores)]
     if job.precision == "bf16":
         variants["PyTorch, float32"] = [("torch-float32", n) for n in threads]
-    if job.network not in (*ZOO, "pix2pix") and not job.inference and not is_opened:
+    if job.network not in (*SLOW_IN_KERAS, *GENERATORS) and not job.inference and not is_opened:
         variants["Keras on JAX"] = [("keras", cores)]
     if job.network == "mlp":
         variants["scikit-learn"] = [("sklearn", n) for n in threads]

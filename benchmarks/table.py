@@ -3,24 +3,33 @@
 import importlib.metadata
 import platform
 import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.jobs import JOBS
-from benchmarks.results import machine, measured_with
+from benchmarks.jobs import DETECTORS, JOBS
+from benchmarks.results import ROOT, machine, measured_with
 from pellucid.text import plural
 
-# Targets against PyTorch: (smallest ratio of times, largest ratio of tensor memory)
-TARGETS: dict[str, tuple[float, float]] = {
-    "mlp-10": (3.0, 0.85),
-    "lenet-16": (1.3, 0.85),
-    "lenet-64": (1.12, 0.85),
-    "resnet20-16": (1.10, 0.85),
-    "vgg16": (1.05, 0.85),
-    "resnet50": (1.05, 0.85),
-    "densenet121": (1.05, 0.85),
-    "mobilenet_v2": (1.05, 0.85),
-    "pix2pix": (0.95, 0.85),
+# Targets of training: the smallest ratio of times to PyTorch's fastest form
+TARGETS: dict[str, float] = {
+    "mlp-10": 3.0,
+    "lenet-64": 1.15,
+    "resnet20-16": 1.12,
+    "resnet20-64": 1.05,
+    "vgg16": 1.03,
+    "resnet50": 1.05,
+    "densenet121": 1.15,
+    "mobilenet_v2": 1.2,
+    "fcn8": 1.1,
+    "pix2pix": 1.1,
+    "dcgan": 1.1,
+    **{f"detect-{name}": 1.1 for name in DETECTORS},
 }
+MAX_TENSORS = 0.8  # target of training: tensor memory as a fraction of PyTorch's
+# Targets of inference: the smallest ratio of times to eager PyTorch, and to onnxruntime for one image and for more
+MIN_EAGER, MIN_ONNXRUNTIME_SINGLE, MIN_ONNXRUNTIME = 1.3, 0.9, 1.0
+EAGER, COMPILED, ONNXRUNTIME = ("PyTorch", "PyTorch, in place"), "PyTorch, compiled", "onnxruntime"
 # Targets of mixed precision: ratio of times to PyTorch under autocast, and to PyTorch in float32
 BF16_TARGETS: dict[str, tuple[float, float]] = {"resnet20-64-bf16": (1.0, 2.0)}
 # Targets of threads = "auto": the speed relative to the best number of threads, by the load of the machine
@@ -29,8 +38,8 @@ PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn", "onnxruntime")
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; nothing here is typed by hand. Each job states when and on which machine it was measured. The
-figures of one job are from one run; different jobs may have been measured on different machines.
+Written by `make bench`; nothing here is typed by hand. Each job states when, on which machine and at which commit it
+was measured.
 
 A job is one training step of plain gradient descent on one batch, in float32 unless its name contains bf16. If its name
 contains inference, a job is the computation of the outputs for one batch. There, `Model.predictor()`, which folds
@@ -43,9 +52,31 @@ including everything that allocators, threads and compilers keep. The ratios of 
 the peer's: below 1, Pellucid needs less.
 "PyTorch, in place" is the same network with in-place ReLU and residual sums, as in torchvision; "PyTorch, compiled" is
 the network of "PyTorch" under `torch.compile`, channels-last; "onnxruntime" runs the ONNX file that Pellucid exports.
-In training, every peer uses the allocator setting of `fit` (pellucid/training/process.py: freed memory stays in the
-process), which is available to all users of PyTorch; in inference, no peer uses it.
-If a target is missed, docs/profile.md shows the kernels.
+Every peer uses the allocator setting of `fit` and of predictors (pellucid/allocator.py: freed memory stays in the
+process), which is available to all users of PyTorch; onnxruntime keeps its memory by itself.
+If a target is missed, docs/profile.md compares the kernels with what the machine can reach.
+"""
+TRAINING_HEAD = """## Training: overview
+
+The ratio to the fastest of PyTorch's forms in this job, the fraction of its tensor memory, and the targets.
+
+| job | fastest form | ratio | target | tensors | target |
+|---|---|---:|---:|---:|---:|
+"""
+INFERENCE_HEAD = """## Inference: overview
+
+The ratios to the faster of PyTorch's eager forms, to its compiled form, and to onnxruntime, and the targets.
+
+| job | eager | target | compiled | onnxruntime | target |
+|---|---:|---:|---:|---:|---:|
+"""
+STREAM_HEAD = """## streaming: training on a folder of images
+
+One epoch on a folder of image files of 32 x 32 pixels, streamed from the files or read into memory before. Memory is
+the peak resident memory of the process. Written by `python -m benchmarks.stream`.
+
+| images | streamed, images/s | in memory, images/s | ratio | streamed, memory | in memory, memory |
+|---:|---:|---:|---:|---:|---:|
 """
 THREADS_HEAD = """## threads: the number of CPU threads, fixed and "auto"
 
@@ -55,26 +86,65 @@ other process runs. **Busy**: as many other processes as cores compute all the t
 "auto" has chosen its number, and the bursts begin after it has noticed; trainings have `distributed.exact = false`.
 Written by `python -m benchmarks.threads`.
 """
-# For training jobs without the peer "PyTorch, compiled", which was added together with the allocator setting.
-UNEQUAL_NOTE = (
-    "These figures were measured before the peers used the allocator setting, to which most of the advantage on "
-    "convolutional networks is due: expect a lower ratio."
-)
 
 
 def write_table(results: dict[str, dict[str, Any]]) -> str:
     """Return the page; results: for each job, its figures and the conditions of the measurement."""
-    sections = [_section(name, **results[name]) for name in JOBS if name in results]
+    measured = {name: results[name] for name in JOBS if name in results}
+    training_rows = [_training_row(name, job["figures"]) for name, job in measured.items() if _is_training(name)]
+    inference_rows = [_inference_row(name, job["figures"]) for name, job in measured.items() if JOBS[name].inference]
+    sections = [TRAINING_HEAD + "".join(training_rows), INFERENCE_HEAD + "".join(inference_rows)]
+    sections += [_section(name, **job) for name, job in measured.items()]
     sections += [_threads_section(**results["threads"])] if "threads" in results else []
+    sections += [_stream_section(**results["stream"])] if "stream" in results else []
     return "\n".join([HEAD, *sections])
 
 
+def _is_training(name: str) -> bool:
+    return not JOBS[name].inference and JOBS[name].precision == "float32"
+
+
+def _training_row(name: str, figures: Sequence[Mapping[str, Any]]) -> str:
+    """Return the row of the overview for a training job: its ratio to PyTorch's fastest form."""
+    ours = _figures_of(figures, ("Pellucid",))[0]
+    fastest = min(_figures_of(figures, (*EAGER, COMPILED)), key=lambda figure: statistics.median(figure["ratios"]))
+    speed = _with_target(statistics.median(fastest["ratios"]), TARGETS.get(name))
+    fraction = ours["tensors"] / fastest["tensors"]
+    memory = f"{fraction:.2f}{'' if fraction <= MAX_TENSORS else ' (missed)'}"
+    return f"| {name} | {fastest['peer']} | {' | '.join(speed)} | {memory} | {MAX_TENSORS:g} |\n"
+
+
+def _inference_row(name: str, figures: Sequence[Mapping[str, Any]]) -> str:
+    """Return the row of the overview for an inference job: its ratios to PyTorch and to onnxruntime."""
+    smallest_onnxruntime = MIN_ONNXRUNTIME_SINGLE if JOBS[name].batch == 1 else MIN_ONNXRUNTIME
+    cells: list[str] = []
+    for peers, target in ((EAGER, MIN_EAGER), ((COMPILED,), None), ((ONNXRUNTIME,), smallest_onnxruntime)):
+        ratios = [statistics.median(figure["ratios"]) for figure in _figures_of(figures, peers)]
+        cell, target_cell = _with_target(min(ratios), target) if ratios else ("-", "-")
+        cells += [cell] if peers == (COMPILED,) else [cell, target_cell]
+    return f"| {name} | {' | '.join(cells)} |\n"
+
+
+def _figures_of(figures: Sequence[Mapping[str, Any]], peers: Sequence[str]) -> list[Mapping[str, Any]]:
+    return [figure for figure in figures if figure["peer"] in peers]
+
+
+def _with_target(ratio: float, target: float | None) -> tuple[str, str]:
+    """Return the cells of a ratio and of its smallest allowed value; the ratio says if it is below that."""
+    if target is None:
+        return f"{ratio:.2f}", "-"
+    return f"{ratio:.2f}{'' if ratio >= target else ' (missed)'}", f"{target:g}"
+
+
 def conditions() -> str:
-    """Return the date, the machine and the versions of a measurement, as text."""
+    """Return the date, the commit, the machine and the versions of a measurement, as text."""
     environment = measured_with()
+    git = ["git", "rev-parse", "--short=8", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
     installed = {one.name for one in importlib.metadata.distributions()}
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if name in installed)
-    return f"{environment['date']}, {machine(environment)}, Python {platform.python_version()}, {versions}"
+    python = platform.python_version()
+    return f"{environment['date']}, commit {commit}, {machine(environment)}, Python {python}, {versions}"
 
 
 def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
@@ -98,20 +168,10 @@ def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
             spread = "1"
         cells = [_bytes_text(figure[kind], ours[kind], figure is ours) for kind in ("tensors", "memory")]
         lines.append(
-            f"| {figure['peer']} | {form} | {figure['threads']} | {_time_text(middle)} | {job.batch / middle:,.0f} "
+            f"| {figure['peer']} | {form} | {figure['threads']} | {time_text(middle)} | {job.batch / middle:,.0f} "
             f"| {spread} | {' | '.join(cells)} |"
         )
     lines += ["", f"Measured {measured}."]
-    if not job.inference and not any(figure["variant"] == "torch-compile" for figure in figures):
-        lines += ["", UNEQUAL_NOTE]
-    if name in TARGETS:
-        speed, memory = TARGETS[name]
-        lines += [
-            "",
-            f"Target against PyTorch: ratio at least {speed:g}, tensor memory at most {memory:g} of PyTorch's.",
-        ]
-    if job.inference:
-        lines += ["", "Target against PyTorch: ratio at least 1."]
     if name in BF16_TARGETS:
         half, full = BF16_TARGETS[name]
         lines += ["", f"Target: ratio at least {half:g} to PyTorch under autocast, {full:g} to PyTorch in float32."]
@@ -136,6 +196,18 @@ def _threads_section(rows: list[dict[str, Any]], measured: str) -> str:
     return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
 
 
+def _stream_section(rows: list[dict[str, Any]], measured: str) -> str:
+    lines = [STREAM_HEAD.rstrip("\n")]
+    for row in rows:
+        streamed, loaded = row["streamed"], row["memory"]
+        lines.append(
+            f"| {row['images']:,} | {streamed['images_per_second']:,.0f} | {loaded['images_per_second']:,.0f} "
+            f"| {streamed['images_per_second'] / loaded['images_per_second']:.2f} "
+            f"| {streamed['memory'] / 2**20:,.0f} MiB | {loaded['memory'] / 2**20:,.0f} MiB |"
+        )
+    return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
+
+
 def _bytes_text(peer_bytes: float, our_bytes: float, is_ours: bool) -> str:
     if peer_bytes <= 0:
         return "-"
@@ -144,5 +216,6 @@ def _bytes_text(peer_bytes: float, our_bytes: float, is_ours: bool) -> str:
     return f"{peer_bytes / 2**20:.1f} MiB" + ("" if is_ours else f" ({our_bytes / peer_bytes:.2f})")
 
 
-def _time_text(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """Return a duration in microseconds or milliseconds, as text."""
     return f"{seconds * 1e6:,.1f} us" if seconds < 1e-3 else f"{seconds * 1e3:,.2f} ms"

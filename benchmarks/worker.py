@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.jobs import JOBS, Job
+from benchmarks.jobs import Job, find
 from pellucid.allocator import keeping_freed_memory
 
 ALLOCATOR_SETTING = ExitStack()
@@ -68,7 +68,7 @@ def tensor_peak(run: Callable[[int], None]) -> float:
 
 def main() -> None:
     peer, name, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    job = JOBS[name]
+    job = find(name)
     torch.set_num_threads(threads)
     ALLOCATOR_SETTING.enter_context(keeping_freed_memory())  # every peer has the setting of `fit` and `inference`
     run = make(peer, job)

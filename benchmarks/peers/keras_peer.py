@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from benchmarks.jobs import Job
+from benchmarks.jobs import Job, resnet_size
 from benchmarks.networks import VGG16
 
 
@@ -46,7 +46,7 @@ def network(job: Job) -> keras.Model:
         y = layers.Dense(4096, "relu")(layers.Dense(4096, "relu")(layers.Flatten()(y)))
         y = layers.Dense(job.classes)(y)
     else:
-        y = _resnet20(y, int(job.network.removeprefix("resnet20-")))
+        y = _resnet20(y, resnet_size(job.network)[1])
     return keras.Model(x, y)
 
 

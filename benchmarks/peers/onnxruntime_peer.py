@@ -11,7 +11,7 @@ from pellucid.export import onnx_bytes
 
 
 def make(job: Job) -> Callable[[int], None]:
-    net = network(job.network)
+    net = network(job)
     params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     data, _ = onnx_bytes(net, params, job.shape)
     options = onnxruntime.SessionOptions()

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import pellucid
 from benchmarks import networks
-from benchmarks.jobs import DETECTORS, GENERATORS, Job, scenes, targets
+from benchmarks.jobs import DETECTORS, GENERATORS, RESNET, Job, resnet_size, scenes, targets
 from pellucid.data.source import Batch
 from pellucid.fuse.inference import inference
 from pellucid.generators import dcgan, pix2pix
@@ -21,9 +21,11 @@ from pellucid.optim import SGD, Adam
 from pellucid.training.step import TrainingStep
 
 
-def network(name: str) -> Layer:
-    if name.startswith("resnet20-"):
-        return networks.resnet20(int(name.removeprefix("resnet20-")))
+def network(job: Job) -> Layer:
+    name = job.network
+    if RESNET.fullmatch(name):
+        blocks_per_stage, width = resnet_size(name)
+        return networks.resnet20(width, blocks_per_stage, job.classes)
     named = {"mlp": networks.mlp, "lenet": lenet, "vgg16": networks.vgg16, "resnet50": resnet50}
     zoo = {"densenet121": densenet121, "mobilenet_v2": networks.mobilenet_v2, "fcn8": networks.fcn8}
     return (named | zoo)[name]()
@@ -66,7 +68,7 @@ def make(job: Job) -> Callable[[int], None]:
         model = pellucid.open(definition(job.network), x)
         net, params = model.net, model.params
     else:
-        net = network(job.network)
+        net = network(job)
         params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     target = targets(job)
     if job.inference:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.jobs import DETECTORS, GENERATORS, Job, targets
+from benchmarks.jobs import DETECTORS, GENERATORS, Job, resnet_size, targets
 from benchmarks.networks import VGG16
 from benchmarks.peers import torch_dcgan, torch_pix2pix
 from benchmarks.peers.torch_densenet import densenet121
@@ -66,15 +66,15 @@ def network(job: Job, inplace: bool) -> nn.Module:
             layers.append(nn.MaxPool2d(2))
         head = [nn.Linear(512 * 9, 4096), relu, nn.Linear(4096, 4096), relu, nn.Linear(4096, 1000)]
         return nn.Sequential(*layers, nn.Flatten(), *head)
-    width = int(name.removeprefix("resnet20-"))
+    blocks_per_stage, width = resnet_size(name)
     layers = [nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), relu]
     inputs = width
     for stage in range(3):
-        for index in range(3):
+        for index in range(blocks_per_stage):
             channels = width * 2**stage
             layers.append(Block(inputs, channels, 2 if stage and index == 0 else 1, inplace))
             inputs = channels
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, job.classes))
 
 
 def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:

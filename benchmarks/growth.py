@@ -1,0 +1,187 @@
+"""Measure how time and memory of a training step grow, and write docs/growth.md: `python -m benchmarks.growth`.
+
+In each series one number changes, such as the batch size, and all else stays the same. Pellucid and PyTorch, in place
+and channels-last, run in turn in processes of their own, as in `benchmarks.run`.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from benchmarks.jobs import DETECTORS, GROWTH, Job
+from benchmarks.run import DOCS, Worker
+from benchmarks.table import conditions, time_text
+from pellucid.files import write_atomically
+from pellucid.report.figures.style import (
+    BLUE,
+    FIGURE_WIDTH,
+    INK,
+    ORANGE,
+    SMALL,
+    Plot,
+    light_grid,
+    png,
+    style_axes,
+)
+
+ROUNDS = 5
+BURST_SECONDS = 0.2  # a burst is the number of steps that takes about this time, at least one
+KINK = 1.2  # an exponent above which the time grows faster than the number to which it should be proportional
+COLOURS = {"Pellucid": BLUE, "PyTorch, in place": ORANGE}
+# The power of the number to which the arithmetic of a step is proportional, once it dominates; 0 for a part of a step
+# that stays small.
+POWERS = {"batch": 1, "image size": 2, "width": 2, "depth": 1, "classes": 1, "boxes": 0}
+
+HEAD = """# Growth
+
+How time and memory of a training step grow with one number, on {cores} threads. Written by `make bench`
+(`python -m benchmarks.growth`); measured {measured}.
+
+ResNet-20 with 16 maps in its first stage trains on 32 images of 32 x 32 pixels and 10 classes, unless the series
+changes it; images of other sizes are 8 at a time. The boxes are objects in each of 4 images of 240 x 320 pixels, for
+the single-stage detector. **Tensors** is the peak memory of the tensors of a step without parameters and data. The
+ratio is PyTorch's value divided by Pellucid's: above 1, Pellucid is faster or needs less.
+
+**Exponent** is the slope of time over the number, on logarithmic axes, from the row above: log(t2 / t1) / log(n2 / n1).
+Below the power of the arithmetic, which each series states, the fixed time of a step still counts; an exponent more
+than {kink:g} times the power is a kink, and is marked with `!`. PyTorch's exponent beside it tells whether the kink is
+the kernels' and the caches', which both share, or Pellucid's own.
+
+![Time and memory of a step in each series](growth.png)
+"""
+
+
+def peers_of(job: Job) -> dict[str, str]:
+    """Return the workers' names of the peers, by the peers' names."""
+    return {"Pellucid": "pellucid", "PyTorch, in place": "torch" if job.network in DETECTORS else "torch-inplace"}
+
+
+def measure(name: str, job: Job, cores: int) -> dict[str, dict[str, float]]:
+    """Return seconds per step, tensor memory in bytes, and the ratio of times to Pellucid's, for each peer."""
+    workers = {peer: Worker(variant, name, cores) for peer, variant in peers_of(job).items()}
+    tensors = {peer: worker.ask("tensors") for peer, worker in workers.items()}
+    steps = max(1, min(1000, int(BURST_SECONDS / min(worker.ask("3") / 3 for worker in workers.values()))))
+    rounds = [{peer: worker.burst(steps) for peer, worker in workers.items()} for _ in range(ROUNDS)]
+    for worker in workers.values():
+        worker.close()
+    return {
+        peer: {
+            "seconds": statistics.median(row[peer] for row in rounds),
+            "ratio": statistics.median(row[peer] / row["Pellucid"] for row in rounds),
+            "tensors": tensors[peer],
+        }
+        for peer in workers
+    }
+
+
+def exponents(rows: Sequence[Mapping[str, Any]], peer: str) -> list[float | None]:
+    """Return the slope of the logarithm of a peer's time from each row's predecessor; None for the first row."""
+    points = [(math.log(row["number"]), math.log(row["peers"][peer]["seconds"])) for row in rows]
+    return [None, *((y - last_y) / (x - last_x) for (last_x, last_y), (x, y) in pairwise(points))]
+
+
+def section(series: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the part of the page for one series."""
+    power = POWERS[series]
+    names = list(COLOURS)
+    growth = "hardly depend on it" if power == 0 else f"grow with its power {power}"
+    lines = [
+        f"## {series}",
+        "",
+        f"The multiplications of a step {growth}.",
+        "",
+        f"| {series} | Pellucid | PyTorch | ratio | exponent | PyTorch's | tensors | PyTorch's | ratio |",
+        f"|{'---:|' * 9}",
+    ]
+    slopes = zip(*(exponents(rows, name) for name in names), strict=True)
+    for row, row_slopes in zip(rows, slopes, strict=True):
+        ours, theirs = (row["peers"][name] for name in names)
+        slope_cells = ["-" if slope is None else f"{slope:.2f}{kink_mark(slope, power)}" for slope in row_slopes]
+        cells = [
+            f"{row['number']:,}",
+            time_text(ours["seconds"]),
+            time_text(theirs["seconds"]),
+            f"{theirs['ratio']:.2f}",
+            *slope_cells,
+            f"{ours['tensors'] / 2**20:,.1f} MiB",
+            f"{theirs['tensors'] / 2**20:,.1f} MiB",
+            f"{theirs['tensors'] / ours['tensors']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def kink_mark(slope: float, power: int) -> str:
+    """Return " !" for an exponent that the arithmetic does not explain, otherwise an empty text."""
+    return " !" if slope > KINK * max(power, 1) else ""
+
+
+def figure(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
+    """Return one plot of time and one of tensor memory for each series, on logarithmic axes."""
+    row_height, column_width, left, below = 2.0, FIGURE_WIDTH / 2, 0.75, 0.5
+    height = row_height * len(results) + 0.3
+    drawing = Plot((FIGURE_WIDTH + 0.6, height))
+    width = FIGURE_WIDTH + 0.6
+    for index, (series, rows) in enumerate(results.items()):
+        for column, (key, scale, label) in enumerate(
+            (("seconds", 1e3, "ms a step"), ("tensors", 2**-20, "MiB of tensors"))
+        ):
+            plot = drawing.add_axes(
+                (
+                    (left + column * (column_width + 0.25)) / width,
+                    (height - 0.3 - row_height * (index + 1) + below) / height,
+                    (column_width - left) / width,
+                    (row_height - below - 0.15) / height,
+                )
+            )
+            style_axes(plot)
+            light_grid(plot)
+            for name, colour in COLOURS.items():
+                numbers = [row["number"] for row in rows]
+                values = [row["peers"][name][key] * scale for row in rows]
+                plot.plot(numbers, values, color=colour, marker="o", markersize=3, linewidth=1.5, label=name)
+            plot.set_xscale("log")
+            plot.set_yscale("log")
+            plot.set_xlabel(series, color=INK, fontsize=SMALL)
+            plot.set_ylabel(label, color=INK, fontsize=SMALL)
+            if index == 0 and column == 0:
+                plot.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=SMALL, frameon=False)
+    return drawing
+
+
+def write_page(results: Mapping[str, Any], cores: int) -> None:
+    """Write docs/growth.md and docs/growth.png."""
+    series = {name: results["series"][name] for name in GROWTH if name in results["series"]}
+    head = HEAD.format(cores=cores, measured=results["measured"], kink=KINK)
+    parts = [head, *(section(name, rows) for name, rows in series.items())]
+    write_atomically(DOCS / "growth.md", "\n".join(parts).encode())
+    write_atomically(DOCS / "growth.png", png(figure(series)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--series", nargs="*", default=[*GROWTH], choices=GROWTH, help="all of them unless given")
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    path = DOCS / "growth.json"
+    results = json.loads(path.read_text()) if path.exists() else {"series": {}}
+    for name in options.series:
+        rows: list[dict[str, Any]] = []
+        for number, job in GROWTH[name].items():
+            rows.append({"number": number, "peers": measure(f"{name}:{number}", job, cores)})
+            ours = rows[-1]["peers"]["Pellucid"]
+            ratio = rows[-1]["peers"]["PyTorch, in place"]["ratio"]
+            print(f"{name} {number:,}: {time_text(ours['seconds'])}, ratio {ratio:.2f}", flush=True)
+        results["series"][name] = rows
+        results["measured"] = conditions()
+        write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
+        write_page(results, cores)
+
+
+if __name__ == "__main__":
+    main()

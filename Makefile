@@ -75,6 +75,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.profile
 	-$(BIN)/python -m benchmarks.threads # its exit status says whether the targets are reached, as the page does
 	-$(BIN)/python -m benchmarks.stream
+	$(BIN)/python -m benchmarks.reading
 
 release: $(VENV)/.release
 	rm -rf dist

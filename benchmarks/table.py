@@ -86,6 +86,15 @@ other process runs. **Busy**: as many other processes as cores compute all the t
 "auto" has chosen its number, and the bursts begin after it has noticed; trainings have `distributed.exact = false`.
 Written by `python -m benchmarks.threads`.
 """
+READING_HEAD = """## reading: JPEG files of 640 x 480 pixels, as images of 224 x 224
+
+Images per second without a training, in as many threads or processes as there are processors: Pellucid's loader,
+PyTorch's DataLoader over a data set that reads files as torchvision's `ImageFolder` with `Resize` does, and the
+decoder alone, without resizing. Written by `python -m benchmarks.reading`.
+
+| reader | images/s | of the decoder |
+|---|---:|---:|
+"""
 
 
 def write_table(results: dict[str, dict[str, Any]]) -> str:
@@ -97,6 +106,7 @@ def write_table(results: dict[str, dict[str, Any]]) -> str:
     sections += [_section(name, **job) for name, job in measured.items()]
     sections += [_threads_section(**results["threads"])] if "threads" in results else []
     sections += [_stream_section(**results["stream"])] if "stream" in results else []
+    sections += [_reading_section(**results["reading"])] if "reading" in results else []
     return "\n".join([HEAD, *sections])
 
 
@@ -205,6 +215,13 @@ def _stream_section(rows: list[dict[str, Any]], measured: str) -> str:
             f"| {streamed['images_per_second'] / loaded['images_per_second']:.2f} "
             f"| {streamed['memory'] / 2**20:,.0f} MiB | {loaded['memory'] / 2**20:,.0f} MiB |"
         )
+    return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
+
+
+def _reading_section(speeds: dict[str, float], measured: str) -> str:
+    limit = list(speeds.values())[-1]
+    lines = [READING_HEAD.rstrip("\n")]
+    lines += [f"| {name} | {speed:,.0f} | {speed / limit:.0%} |" for name, speed in speeds.items()]
     return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
 
 

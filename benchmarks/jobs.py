@@ -47,7 +47,7 @@ JOBS: dict[str, Job] = {
     "mlp-128": Job("mlp", 128, (784,), 10, steps=300),
     "lenet-16": Job("lenet", 16, (1, 28, 28), 10, steps=100),
     "lenet-64": Job("lenet", 64, (1, 28, 28), 10, steps=40),
-    "resnet20-16": Job("resnet20-16", 128, (3, 32, 32), 10, steps=3),
+    "resnet20-16": Job("resnet20-16", 128, (3, 32, 32), 10),
     "resnet20-64": Job("resnet20-64", 128, (3, 32, 32), 10),
     "vgg16": Job("vgg16", 16, (3, 100, 100), 1000),
     "resnet50": Job("resnet50", 8, (3, 224, 224), 1000),
@@ -55,13 +55,13 @@ JOBS: dict[str, Job] = {
     "mobilenet_v2": Job("mobilenet_v2", 8, (3, 224, 224), 1000),
     "fcn8": Job("fcn8", 8, (3, 180, 240), 11, target=(180, 240), frozen=True),  # as in recipes/camvid-fcn8.toml
     "pix2pix": Job("pix2pix", 8, (12, 128, 128), 0),  # both turns, with Adam, as in recipes/camvid-photo.toml
-    "dcgan": Job("dcgan", 64, (1, 28, 28), 0, steps=4),  # both turns, with Adam, as in recipes/mnist-dcgan.toml
-    "lenet-256-inference": Job("lenet", 256, (1, 28, 28), 10, steps=40, inference=True),
-    "resnet20-16-inference": Job("resnet20-16", 128, (3, 32, 32), 10, steps=8, inference=True),
+    "dcgan": Job("dcgan", 64, (1, 28, 28), 0, steps=3),  # both turns, with Adam, as in recipes/mnist-dcgan.toml
+    "lenet-256-inference": Job("lenet", 256, (1, 28, 28), 10, steps=20, inference=True),
+    "resnet20-16-inference": Job("resnet20-16", 128, (3, 32, 32), 10, steps=2, inference=True),
     "vgg16-inference": Job("vgg16", 16, (3, 100, 100), 1000, steps=2, inference=True),
     "resnet50-inference": Job("resnet50", 8, (3, 224, 224), 1000, steps=2, inference=True),
-    "densenet121-inference": Job("densenet121", 8, (3, 224, 224), 1000, steps=3, inference=True),
-    "mobilenet_v2-inference": Job("mobilenet_v2", 8, (3, 224, 224), 1000, steps=6, inference=True),
+    "densenet121-inference": Job("densenet121", 8, (3, 224, 224), 1000, steps=2, inference=True),
+    "mobilenet_v2-inference": Job("mobilenet_v2", 8, (3, 224, 224), 1000, steps=3, inference=True),
     # Detectors, trained as in recipes/bccd-*.toml.
     **{f"detect-{name}": Job(name, 4, (3, 240, 320), 3) for name in DETECTORS},
     "detect-single_stage-1-inference": Job("single_stage", 1, (3, 240, 320), 3, steps=8, inference=True),

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from matplotlib.ticker import NullFormatter
+
 from benchmarks.jobs import DETECTORS, GROWTH, Job
 from benchmarks.run import DOCS, Worker
 from benchmarks.table import conditions, time_text
@@ -26,12 +28,14 @@ from pellucid.report.figures.style import (
     Plot,
     light_grid,
     png,
+    set_log_scale,
     style_axes,
 )
 
 ROUNDS = 5
 BURST_SECONDS = 0.2  # a burst is the number of steps that takes about this time, at least one
 KINK = 1.2  # an exponent above which the time grows faster than the number to which it should be proportional
+MEASURES = (("seconds", 1e3, "ms a step"), ("tensors", 2**-20, "MiB of tensors"))  # key, factor, label of the axis
 COLOURS = {"Pellucid": BLUE, "PyTorch, in place": ORANGE}
 # The power of the number to which the arithmetic of a step is proportional, once it dominates; 0 for a part of a step
 # that stays small.
@@ -49,8 +53,9 @@ ratio is PyTorch's value divided by Pellucid's: above 1, Pellucid is faster or n
 
 **Exponent** is the slope of time over the number, on logarithmic axes, from the row above: log(t2 / t1) / log(n2 / n1).
 Below the power of the arithmetic, which each series states, the fixed time of a step still counts; an exponent more
-than {kink:g} times the power is a kink, and is marked with `!`. PyTorch's exponent beside it tells whether the kink is
-the kernels' and the caches', which both share, or Pellucid's own.
+than {kink:g} times the power is a kink, and is marked with `!`. If PyTorch's exponent beside it is as high, the kernels
+and caches, which both share, are the cause; if the exponents before or after are low in turn, the machine was slower or
+faster for that row.
 
 ![Time and memory of a step in each series](growth.png)
 """
@@ -123,30 +128,26 @@ def kink_mark(slope: float, power: int) -> str:
 
 def figure(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
     """Return one plot of time and one of tensor memory for each series, on logarithmic axes."""
-    row_height, column_width, left, below = 2.0, FIGURE_WIDTH / 2, 0.75, 0.5
-    height = row_height * len(results) + 0.3
-    drawing = Plot((FIGURE_WIDTH + 0.6, height))
-    width = FIGURE_WIDTH + 0.6
+    width, row_height, top = FIGURE_WIDTH + 1.2, 2.1, 0.35  # inches
+    plot_width, plot_height, left, below = (FIGURE_WIDTH - 0.6) / 2, 1.45, 0.75, 0.5
+    height = row_height * len(results) + top
+    drawing = Plot((width, height))
     for index, (series, rows) in enumerate(results.items()):
-        for column, (key, scale, label) in enumerate(
-            (("seconds", 1e3, "ms a step"), ("tensors", 2**-20, "MiB of tensors"))
-        ):
-            plot = drawing.add_axes(
-                (
-                    (left + column * (column_width + 0.25)) / width,
-                    (height - 0.3 - row_height * (index + 1) + below) / height,
-                    (column_width - left) / width,
-                    (row_height - below - 0.15) / height,
-                )
-            )
+        for column, (key, scale, label) in enumerate(MEASURES):
+            x = left + column * (plot_width + left + 0.1)
+            y = height - top - row_height * (index + 1) + below
+            plot = drawing.add_axes((x / width, y / height, plot_width / width, plot_height / height))
             style_axes(plot)
             light_grid(plot)
+            numbers = [row["number"] for row in rows]
             for name, colour in COLOURS.items():
-                numbers = [row["number"] for row in rows]
                 values = [row["peers"][name][key] * scale for row in rows]
                 plot.plot(numbers, values, color=colour, marker="o", markersize=3, linewidth=1.5, label=name)
             plot.set_xscale("log")
-            plot.set_yscale("log")
+            shown = numbers if len(numbers) < 7 else numbers[:: 2 if len(numbers) % 2 else 3]
+            plot.set_xticks(shown, [f"{number:,}" for number in shown], fontsize=SMALL)
+            plot.xaxis.set_minor_formatter(NullFormatter())
+            set_log_scale(plot)
             plot.set_xlabel(series, color=INK, fontsize=SMALL)
             plot.set_ylabel(label, color=INK, fontsize=SMALL)
             if index == 0 and column == 0:

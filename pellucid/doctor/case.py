@@ -1,6 +1,6 @@
 """A case for the doctor: a model, its data, and the settings and history of its training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite
@@ -294,17 +294,13 @@ class Case:
         return self.rehearse(settings)
 
     @cached_property
-    def range_test(self) -> Sequence[tuple[float, Rehearsal]]:
-        """Pairs (factor, rehearsal): RANGE_TEST_STEPS steps at each of RATE_FACTORS times the learning rate."""
-        return [
-            (factor, self._rehearse_all_steps(RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)))
-            for factor in RATE_FACTORS
-        ]
-
-    @cached_property
     def range_losses(self) -> dict[float, float]:
-        """The last loss of the range test by factor, continued beyond RATE_FACTORS while the outermost loss is low."""
-        losses = {factor: rehearsal.final_loss for factor, rehearsal in self.range_test}
+        """The last loss of RANGE_TEST_STEPS steps at each of RATE_FACTORS times the learning rate, by factor.
+
+        The factors continue beyond RATE_FACTORS while the outermost loss is low. If the optimizer's default rate is
+        below all of these rates, its loss is added.
+        """
+        losses, optimizer = {factor: self._range_test_loss(factor) for factor in RATE_FACTORS}, self.model.optimizer
         for multiplier in (1 / 10, 10.0):
             is_lower = multiplier < 1
             factor = min(losses) if is_lower else max(losses)
@@ -312,21 +308,13 @@ class Case:
                 if losses[factor] > MAX_LOSS_RATIO * min(losses.values()) and not (is_lower and losses[factor] == inf):
                     break
                 factor *= multiplier
-                losses[factor] = self._rehearse_all_steps(
-                    RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)
-                ).final_loss
+                losses[factor] = self._range_test_loss(factor)
+        if 0 < (rate := default_rate(optimizer)) < optimizer.lr * min(losses):
+            losses[rate / optimizer.lr] = self._range_test_loss(rate / optimizer.lr)
         return losses
 
-    @cached_property
-    def lower_range_losses(self) -> dict[float, float]:
-        """`range_losses` and, if the optimizer's default rate is below all of its rates, the loss at that rate."""
-        losses, optimizer = dict(self.range_losses), self.model.optimizer
-        rate = default_rate(optimizer)
-        if 0 < rate < optimizer.lr * min(losses):
-            losses[rate / optimizer.lr] = self.rehearse(
-                RehearsalSettings(RANGE_TEST_STEPS, rate / optimizer.lr)
-            ).final_loss
-        return losses
+    def _range_test_loss(self, factor: float) -> float:
+        return self._rehearse_all_steps(RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)).final_loss
 
     def loss_at(self, factor: float, steps: int) -> float:
         """Return the loss on `sample` after a rehearsal of `steps` steps at `factor` times the learning rate.

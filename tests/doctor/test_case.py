@@ -14,7 +14,7 @@ from pellucid.doctor.case import MAX_SAMPLE, RANGE_TEST_STEPS, RATE_FACTORS, REH
 from pellucid.doctor.finding import Check, Finding, Remedy, Suspect
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.predictions import UnansweredError
-from pellucid.doctor.rehearsal import Rehearsal
+from pellucid.doctor.rehearsal import Rehearsal, RehearsalSettings, default_rate
 from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.trials import establish
 from pellucid.errors import PellucidError
@@ -64,9 +64,10 @@ def test_inputs_are_scaled_as_the_model_scales_them() -> None:
 
 
 def test_the_range_test_goes_over_all_factors() -> None:
-    range_test = make_case().range_test
-    assert [factor for factor, _ in range_test] == list(RATE_FACTORS)
-    assert all(len(rehearsal.losses) == RANGE_TEST_STEPS or rehearsal.has_failed for _, rehearsal in range_test)
+    case = make_case()
+    assert {*RATE_FACTORS} <= case.range_losses.keys()
+    rehearsal = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, 0.1))
+    assert case.range_losses[0.1] == rehearsal.final_loss
 
 
 @pytest.mark.parametrize("net", [None, conv_net])
@@ -81,7 +82,7 @@ def test_measuring_changes_no_state_and_repeats_exactly(net) -> None:
             one.gradients,
             one.train_predictions,
             one.rehearsal,
-            one.range_test,
+            one.range_losses,
             one.initial_gradients,
             one.validation_predictions,
         )
@@ -102,9 +103,7 @@ def test_measuring_changes_no_state_and_repeats_exactly(net) -> None:
     assert torch.equal(predictions.y, predictions2.y)
     assert len(rehearsal.losses) == REHEARSAL_STEPS
     assert (rehearsal.losses, rehearsal.ratios) == (rehearsal2.losses, rehearsal2.ratios)
-    assert [range_rehearsal.losses for _, range_rehearsal in rates] == [
-        range_rehearsal.losses for _, range_rehearsal in rates2
-    ]
+    assert rates == rates2
 
 
 def test_the_rehearsal_has_the_losses_of_the_training() -> None:
@@ -149,7 +148,7 @@ def test_checks_beyond_the_work_are_skipped(monkeypatch: pytest.MonkeyPatch) -> 
     case = replace(make_case(), augment=slow)
     monkeypatch.setattr("pellucid.doctor.case.MAX_RANGE_TEST_WORK", 25 * STEP_WORK)
     monkeypatch.setattr("pellucid.doctor.case.MAX_TRIAL_WORK", 100 * STEP_WORK - 1)
-    assert len(case.range_test) == len(RATE_FACTORS)  # slow steps, but work within the limit
+    assert {*RATE_FACTORS} <= case.range_losses.keys()  # slow steps, but work within the limit
     with pytest.raises(UnansweredError, match=r"100 steps take 1\.4e\+06 multiply-adds, more than the limit"):
         case.loss_at(1.0, 100)
     monkeypatch.setattr("pellucid.doctor.case.MAX_RANGE_TEST_WORK", 25 * STEP_WORK - 1)
@@ -288,12 +287,11 @@ def test_without_a_history_no_loss_falls() -> None:
 
 
 def test_the_default_rate_is_tried_only_where_the_range_test_ends_above_it() -> None:
-    case = make_case(optimizer=SGD(0.5))
-    assert case.lower_range_losses == case.range_losses
-    case_far_above = make_case(optimizer=SGD(1e30))
-    (default_factor,) = case_far_above.lower_range_losses.keys() - case_far_above.range_losses.keys()
+    assert default_rate(SGD(0.5)) / 0.5 not in make_case(optimizer=SGD(0.5)).range_losses
+    losses = make_case(optimizer=SGD(1e30)).range_losses
+    default_factor, *other_factors = sorted(losses)
     assert default_factor == pytest.approx(1e-31)
-    assert case_far_above.lower_range_losses[default_factor] < min(case_far_above.range_losses.values())
+    assert losses[default_factor] < min(losses[factor] for factor in other_factors)
 
 
 def test_models_are_trained_and_predict_on_the_device_and_return_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

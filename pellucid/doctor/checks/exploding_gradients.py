@@ -80,8 +80,7 @@ def _lower_rate_works(case: Case) -> bool:
     """Return whether a lower learning rate is enough: the loss does not rise at rate 0, and falls at a lower rate."""
     unchanged_rehearsal = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, 0.0))
     return (
-        not _has_burst(unchanged_rehearsal.losses)
-        and min(case.lower_range_losses.values()) < unchanged_rehearsal.final_loss
+        not _has_burst(unchanged_rehearsal.losses) and min(case.range_losses.values()) < unchanged_rehearsal.final_loss
     )
 
 

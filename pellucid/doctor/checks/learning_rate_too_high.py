@@ -16,7 +16,7 @@ MIN_FALL = 0.05  # smallest difference of the losses, relative to the fall of th
 
 def find(case: Case) -> list[Finding]:
     """Compare the loss of the training, or of a trial, with the range test at lower rates."""
-    losses = case.lower_range_losses
+    losses = case.range_losses
     best_factor = min((factor for factor in losses if factor < 1), key=lambda factor: losses[factor])
     if losses[best_factor] == float("inf") or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best_factor]:
         return []  # no lower rate trains, or the loss is not much higher than at a lower rate
@@ -25,7 +25,7 @@ def find(case: Case) -> list[Finding]:
     current_loss = case.loss if case.trained else 0.0
     if not is_finished:
         current_loss = max(current_loss, case.loss_at(1.0, steps))
-    better_rate = clearly_better_rate(case, current_loss, best_factor, losses[best_factor])
+    better_rate = clearly_better_rate(case, current_loss, best_factor)
     if better_rate is None:
         return []
     factor, better_loss = better_rate
@@ -57,7 +57,7 @@ def rate_evidence(case: Case, measured_loss: Evidence, direction: str, factor: f
         f"loss_at_the_{direction}_rate": other_loss,
         "steps": trial_steps(case),
         "range_test_loss_at_this_rate": case.range_losses[1.0],
-        f"range_test_loss_at_the_{direction}_rate": case.lower_range_losses[factor],
+        f"range_test_loss_at_the_{direction}_rate": case.range_losses[factor],
         "range_test_steps": RANGE_TEST_STEPS,
     }
 
@@ -71,23 +71,21 @@ def trial_steps(case: Case) -> int:
     return max(min(MAX_TRIAL_STEPS, steps // 2), MIN_TRIAL_STEPS) if steps else MAX_TRIAL_STEPS
 
 
-def clearly_better_rate(case: Case, loss: float, factor: float, range_test_loss: float) -> tuple[float, float] | None:
+def clearly_better_rate(case: Case, loss: float, factor: float) -> tuple[float, float] | None:
     """Return a rate factor with a loss clearly below `loss` in a trial, and that loss; None if there is none.
 
-    factor, range_test_loss: the best factor of the range test, and its loss in that test. This factor and the next
-    lower one are tried, because the best rate of a short range test may be too high for a longer training.
+    factor: the best factor of the range test. This factor and the next lower one are tried, because the best rate of a
+    short range test may be too high for a longer training.
     """
-    if loss <= range_test_loss / 2:
+    if loss <= case.range_losses[factor] / 2:
         return None
     steps = trial_steps(case)
     lower_factor = max((candidate for candidate in case.range_losses if candidate < factor), default=factor)
     best_factor = min(factor, lower_factor, key=lambda candidate: case.loss_at(candidate, steps))
     best_loss = case.loss_at(best_factor, steps)
-    if loss <= MIN_LOSS_RATIO * best_loss or loss - best_loss <= MIN_FALL * (
-        loss_on(case.initial, case.sample) - best_loss
-    ):
-        return None
-    return best_factor, best_loss
+    min_difference = MIN_FALL * (loss_on(case.initial, case.sample) - best_loss)
+    is_better = loss > MIN_LOSS_RATIO * best_loss and loss - best_loss > min_difference
+    return (best_factor, best_loss) if is_better else None
 
 
 NAME = "learning-rate-too-high"

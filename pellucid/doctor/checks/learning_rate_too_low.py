@@ -9,7 +9,7 @@ from pellucid.doctor.checks.learning_rate_too_high import (
     rate_evidence,
     trial_steps,
 )
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.rehearsal import DEFAULT_EPOCHS, default_rate
 from pellucid.doctor.remedies import with_rate
 from pellucid.optim import Progress
@@ -24,22 +24,15 @@ def find(case: Case) -> list[Finding]:
     best_factor = min((factor for factor in losses if factor > 1), key=lambda factor: losses[factor])
     if case.stopped or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best_factor] or _needs_more_epochs(case):
         return []
-    if case.trained:
-        current_loss, evidence_name = case.loss, "loss_after_training"
-    else:
-        current_loss, evidence_name = _extrapolated_loss(case, losses), "loss_at_the_pace_of_the_first_steps"
-    better_rate = (
-        None if current_loss == inf else clearly_better_rate(case, current_loss, best_factor, losses[best_factor])
-    )
+    current_loss = case.loss if case.trained else _extrapolated_loss(case, losses)
+    better_rate = None if current_loss == inf else clearly_better_rate(case, current_loss, best_factor)
     if better_rate is None:
         return []
     factor, better_loss = better_rate
     if factor <= 1.0 or (case.trained and current_loss > case.loss_at(1.0, trial_steps(case))):
         return []  # no higher rate is better, or the loss was lower earlier in the training
-    measured_loss: Evidence = {
-        evidence_name: current_loss,
-        "steps_of_the_training": case.steps_made or case.steps_planned,
-    }
+    loss_name = "loss_after_training" if case.trained else "loss_at_the_pace_of_the_first_steps"
+    measured_loss = {loss_name: current_loss, "steps_of_the_training": case.steps_made or case.steps_planned}
     evidence = rate_evidence(case, measured_loss, "higher", factor, better_loss)
     cause = "the steps are so small that all of them together do not reach a low loss"
     fix = f"raise the learning rate to about {evidence['higher_rate']:.2g}, or train for many more epochs"
@@ -49,9 +42,9 @@ def find(case: Case) -> list[Finding]:
 
 def _needs_more_epochs(case: Case) -> bool:
     """Return whether the number of epochs is the cause: the learning rate is usual and the loss still falls."""
-    first_factors, later_factors = _schedule_factors(case)
-    highest_rate = max(first_factors + later_factors) * case.model.optimizer.lr
-    return highest_rate >= MIN_RATE * default_rate(case.model.optimizer) and (not case.history or case.loss_falls)
+    _, _, largest_factor = _schedule_sums(case)
+    is_usual = largest_factor * case.model.optimizer.lr >= MIN_RATE * default_rate(case.model.optimizer)
+    return is_usual and (not case.history or case.loss_falls)
 
 
 def _extrapolated_loss(case: Case, losses: dict[float, float]) -> float:
@@ -61,38 +54,24 @@ def _extrapolated_loss(case: Case, losses: dict[float, float]) -> float:
     relative to the loss at the lowest rate of the range test, which hardly changes the weights.
     """
     gain = max(losses[min(losses)] - losses[1.0], 0.0)
-    first_factors, later_factors = _schedule_factors(case)
-    first_sum = sum(first_factors)
-    later_sum = sum(later_factors) * _evaluation_stride(case)
+    first_sum, later_sum, _ = _schedule_sums(case)
     return losses[1.0] - gain * later_sum / first_sum if first_sum > 0 else -inf
 
 
-def _n_training_steps(case: Case) -> int:
-    """Return the number of steps of the training, made or planned."""
-    return max(case.steps_made or _n_planned_steps(case), RANGE_TEST_STEPS)
+def _schedule_sums(case: Case) -> tuple[float, float, float]:
+    """Return the sums of the schedule's factors over the first RANGE_TEST_STEPS and over the later steps of a training.
 
-
-def _n_planned_steps(case: Case) -> int:
-    return max(case.steps_planned or DEFAULT_EPOCHS * case.steps_per_epoch, RANGE_TEST_STEPS)
-
-
-def _evaluation_stride(case: Case) -> int:
-    """Return the interval, in steps, at which the schedule is evaluated after the first RANGE_TEST_STEPS steps."""
-    return max(_n_training_steps(case) // MAX_EVALUATIONS, 1)
-
-
-def _schedule_factors(case: Case) -> tuple[list[float], list[float]]:
-    """Return the schedule's factors of the learning rate, for the first and for the later steps of the training.
-
-    The first RANGE_TEST_STEPS steps are evaluated one by one, then every `_evaluation_stride`-th step.
+    The third value is the largest factor.
     """
     steps_per_epoch, schedule = case.steps_per_epoch, case.model.schedule
-    n_planned, state = _n_planned_steps(case), schedule.begin()
-    parts = range(RANGE_TEST_STEPS), range(RANGE_TEST_STEPS, _n_training_steps(case), _evaluation_stride(case))
-    first_factors, later_factors = (
-        [schedule.factor(Progress(step, n_planned, steps_per_epoch), state) for step in steps] for steps in parts
+    n_planned = max(case.steps_planned or DEFAULT_EPOCHS * steps_per_epoch, RANGE_TEST_STEPS)
+    n_steps, state = max(case.steps_made or n_planned, RANGE_TEST_STEPS), schedule.begin()
+    stride = max(n_steps // MAX_EVALUATIONS, 1)
+    first, later = (
+        [schedule.factor(Progress(step, n_planned, steps_per_epoch), state) for step in steps]
+        for steps in (range(RANGE_TEST_STEPS), range(RANGE_TEST_STEPS, n_steps, stride))
     )
-    return first_factors, later_factors
+    return sum(first), sum(later) * stride, max(first + later)
 
 
 NAME = "learning-rate-too-low"

@@ -17,8 +17,8 @@ SuspectSource = Callable[[Case], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     parts.coupled_loss_suspects, parts.mode_suspects, parts.target_suspects, parts.angle_suspects,
     parts.pretrained_scale_suspects, settings.regularizer_suspects, settings.frozen_suspects,
-    settings.layer_rate_suspects, settings.clip_suspects, settings.augment_suspects, settings.loss_option_suspects,
-    settings.average_suspects, settings.precision_suspects, settings.optimizer_suspects, settings.schedule_suspects,
+    settings.layer_rate_suspects, settings.augment_suspects, settings.loss_option_suspects,
+    settings.plain_setting_suspects, settings.optimizer_suspects, settings.schedule_suspects,
     settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
     parts.initialization_suspects, architecture.reduction_suspects, settings.loss_suspects,
 )  # fmt: skip
@@ -31,8 +31,8 @@ ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
     settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, objectives.image_range_suspects,
     objectives.own_objective_suspects, objectives.ending_suspects, settings.ignored_class_suspects,
     settings.loss_option_suspects, settings.loss_default_suspects, settings.class_balance_suspects,
-    objectives.loss_weight_suspects, objectives.network_rate_suspects, settings.average_suspects,
-    settings.clip_suspects, settings.precision_suspects, settings.optimizer_suspects, settings.schedule_suspects,
+    objectives.loss_weight_suspects, objectives.network_rate_suspects, settings.plain_setting_suspects,
+    settings.optimizer_suspects, settings.schedule_suspects,
     partial(settings.tiny_batch_suspects, min_size=16, usual_size=16), objectives.batch_norm_suspects,
     settings.rate_suspects,
 )  # fmt: skip

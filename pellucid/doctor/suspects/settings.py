@@ -46,6 +46,16 @@ MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; highe
 MIN_WEIGHT_GROWTH = 0.7  # `Case.weight_growth`; it is lower if a regularizer has shrunk the weights
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
+# Settings of a model: the attribute, its plain values (the remedy sets the first), then the suspect's name, cause, fix,
+# remedy and the name of its evidence.
+PLAIN_SETTINGS: tuple[tuple[str, tuple[str | None, ...], str, str, str, str, str], ...] = (
+    ("average", (None,), "average-too-slow", "the moving average of the weights still consists of early weights",
+     "lower the decay of the average, or do not average", "no average of the weights", "decay"),
+    ("clip", (None,), "clipping-too-tight", "gradients are clipped to a norm so small that the weights hardly move",
+     "raise the norm to 1 or more, or raise the learning rate", "no clipping", "clip"),
+    ("precision", ("float32", "float64"), "low-precision", "bf16 rounds the values of this network too much",
+     "train in float32", "float32", "precision"),
+)  # fmt: skip
 
 
 def regularizer_suspects(case: Case) -> Iterator[Suspect]:
@@ -151,14 +161,13 @@ def _accuracy_on_augmented(case: Case) -> float:
         return 0.0
 
 
-def clip_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if gradients are clipped."""
-    if case.model.clip is not None:
-        yield suspect(
-            "clipping-too-tight", "gradients are clipped to a norm so small that the weights hardly move",
-            "raise the norm to 1 or more, or raise the learning rate", "no clipping", partial(rebuilt, clip=None),
-            clip=case.model.clip,
-        )  # fmt: skip
+def plain_setting_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for each of PLAIN_SETTINGS that does not have a plain value."""
+    for setting, plain_values, name, cause, fix, description, evidence_name in PLAIN_SETTINGS:
+        value = getattr(case.model, setting)
+        if value not in plain_values:
+            remedy = partial(rebuilt, **{setting: plain_values[0]})
+            yield suspect(name, cause, fix, description, remedy, **{evidence_name: value})
 
 
 def loss_option_suspects(case: Case) -> Iterator[Suspect]:
@@ -239,25 +248,6 @@ def class_balance_suspects(case: Case) -> Iterator[Suspect]:
         path="train", most_frequent=float(counts.max() / counts.sum()),
         least_frequent=float(counts[is_present].min() / counts.sum()),
     )  # fmt: skip
-
-
-def average_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the weights are averaged over the steps."""
-    if case.model.average is not None:
-        yield suspect(
-            "average-too-slow", "the moving average of the weights still consists of early weights",
-            "lower the decay of the average, or do not average", "no average of the weights",
-            partial(rebuilt, average=None), decay=case.model.average,
-        )  # fmt: skip
-
-
-def precision_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for a precision lower than float32."""
-    if case.model.precision == "bf16":
-        yield suspect(
-            "low-precision", f"{case.model.precision} rounds the values of this network too much",
-            "train in float32", "float32", partial(rebuilt, precision="float32"), precision=case.model.precision,
-        )  # fmt: skip
 
 
 def optimizer_suspects(case: Case) -> Iterator[Suspect]:

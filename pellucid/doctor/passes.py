@@ -79,16 +79,19 @@ def output_layers(model: BaseModel, x: Tensor) -> set[str]:
     return output_paths | {path for path, _ in trainable_layers(model)[-1:]}
 
 
-def max_batch(model: BaseModel, x: Tensor) -> int:
-    """Return how many of the inputs x (N, ...) fit into one pass of MAX_PASS_BYTES, at least MIN_BATCH.
-
-    The memory is measured with one example in evaluation mode.
-    """
-    sizes: list[int] = []
+def layer_outputs(model: BaseModel, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
+    """Return (path, layer, outputs) in evaluation mode of each layer that is not a combinator, in forward order."""
+    outputs: list[tuple[str, Layer, Tensor]] = []
+    watch = watch_leaves(lambda path, layer, y: outputs.append((path, layer, y.clone())))
     with torch.inference_mode():
-        watch = watch_leaves(lambda path, layer, y: sizes.append(y.numel()))
-        forward(model.net, model.params, x[:1], Mode(keep=False), watch)
-    return max(MAX_PASS_BYTES // max(4 * sum(sizes), 1), MIN_BATCH)
+        forward(model.net, model.params, x, Mode(keep=False), watch)
+    return outputs
+
+
+def max_batch(model: BaseModel, x: Tensor) -> int:
+    """Return how many of the inputs x (N, ...) fit into one pass of MAX_PASS_BYTES, at least MIN_BATCH."""
+    size = sum(y.numel() for _, _, y in layer_outputs(model, x[:1]))
+    return max(MAX_PASS_BYTES // max(4 * size, 1), MIN_BATCH)
 
 
 def in_batches(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:

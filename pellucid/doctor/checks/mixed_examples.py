@@ -1,15 +1,12 @@
 """A layer that mixes the examples of a batch, so that each output depends on the other inputs."""
 
 import torch
-from torch import Tensor
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.passes import rms, watch_leaves
+from pellucid.doctor.passes import layer_outputs, rms
 from pellucid.doctor.predictions import UnansweredError
-from pellucid.layers.base import Layer, Mode
-from pellucid.sweep import forward
 
 BATCH_SIZE = 8  # examples
 MAX_ROUNDING_ERROR = 1e-3  # relative to the outputs; the order of summation depends on the batch size
@@ -24,7 +21,7 @@ def find(case: Case) -> list[Finding]:
     try:
         with torch.random.fork_rng(devices=[]):
             batch_outputs, half_outputs, repeated_outputs = (
-                _layer_outputs(case, inputs) for inputs in (x, x[:half_size], x[:half_size])
+                layer_outputs(case.model, inputs) for inputs in (x, x[:half_size], x[:half_size])
             )
     except RuntimeError as error:  # a user-defined layer that requires a certain batch size
         raise UnansweredError(f"the network does not take batches of {half_size} examples: {error}") from error
@@ -43,15 +40,6 @@ def find(case: Case) -> list[Finding]:
             )
             return [Finding(NAME, path, evidence, cause, fix)]
     return []
-
-
-def _layer_outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
-    """Return the path, layer and outputs of each layer that is not a combinator, in forward order."""
-    outputs: list[tuple[str, Layer, Tensor]] = []
-    watch = watch_leaves(lambda path, layer, y: outputs.append((path, layer, y.clone())))
-    with torch.inference_mode():
-        forward(case.model.net, case.model.params, x, Mode(keep=False), watch)
-    return outputs
 
 
 NAME = "mixed-examples"

@@ -43,25 +43,21 @@ MAX_FITTING_MEAN, MAX_FITTING_STD = 0.3, 1.6
 
 def find(case: Case) -> list[Finding]:
     """Compare validation inputs with training inputs, and both with the inputs that the model was trained on."""
-    held_out = case.validation_sample
-    if held_out is not None and len(held_out) < MIN_EXAMPLES:
-        held_out = None
-    finding = None if held_out is None else _finding_by_traits(case, held_out)
     finding = (
-        finding
+        _finding_by_traits(case)
         or _finding_by_range(case)
         or _finding_by_recognition(case, case.sample, "train")
         or _finding_by_norm(case)
+        or _finding_by_recognition(case, case.validation_sample, "validation")
     )
-    if finding is None and held_out is not None:
-        finding = _finding_by_recognition(case, held_out, "validation")
     return [] if finding is None else [finding]
 
 
-def _finding_by_traits(case: Case, held_out: Arrays) -> Finding | None:
+def _finding_by_traits(case: Case) -> Finding | None:
     """Compare the mean traits (see `inputs.traits`) of validation and training inputs, by class for classification."""
-    comparison = _trait_distance(case, held_out)
-    if comparison is None:
+    held_out = case.validation_sample
+    comparison = None if held_out is None else _trait_distance(case, held_out)
+    if held_out is None or comparison is None:
         return None
     indices, distance = comparison
     x, reference = float_images(held_out.x)[indices], float_images(case.sample.x)
@@ -69,14 +65,11 @@ def _finding_by_traits(case: Case, held_out: Arrays) -> Finding | None:
     limit = MAX_DISTANCE + MIN_DEVIATIONS / sqrt(len(x))
     if current_distance <= limit:
         return None
-    distances = {name: distance(change(x)) for name, change in undoing_changes(x, reference, case.model.stats).items()}
-    distances[""] = min(current_distance / 2, MAX_DISTANCE)  # undoing a change must reduce the distance to less
-    # Used only if no other change explains the distance, since it corrects any scale and mean.
-    restandardised_distance = distances.pop("standardised otherwise", current_distance)
-    name = min(distances, key=lambda name: distances[name])
-    if not name and restandardised_distance < distances[""]:
-        name = "standardised otherwise"
-        distances[name] = restandardised_distance
+    max_undone = min(current_distance / 2, MAX_DISTANCE)
+    changes = undoing_changes(x, reference, case.model.stats)
+    distances = {name: undone for name, change in changes.items() if (undone := distance(change(x))) < max_undone}
+    # A new standardization corrects any scale and mean, so it is named only if no other change explains the distance.
+    name = min(distances, key=lambda name: (name == "standardised otherwise", distances[name]), default="")
     evidence: Evidence = {
         "distance_of_means_in_standard_deviations": current_distance,
         "largest_usual_distance": limit,
@@ -143,10 +136,10 @@ def _finding_by_range(case: Case) -> Finding | None:
     return _finding("train", evidence, "standardised twice")
 
 
-def _finding_by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
+def _finding_by_recognition(case: Case, part: Arrays | None, path: str) -> Finding | None:
     """Compare the accuracy of a classifier on the unchanged inputs and after undoing each possible change."""
     classifier = _classifier(case, path)
-    if classifier is None or len(part) < MIN_EXAMPLES:
+    if classifier is None or part is None or len(part) < MIN_EXAMPLES:
         return None
     name, predict = classifier
     part = subsample(part, MAX_EXAMPLES, case.model.seed)
@@ -163,16 +156,15 @@ def _finding_by_recognition(case: Case, part: Arrays, path: str) -> Finding | No
     correct_by_change = {change: predict(undo(x)) == part.y for change, undo in undo_functions.items()}
     change = max(correct_by_change, key=lambda change: int(correct_by_change[change].sum()))
     is_correct_undone = correct_by_change[change]
-    gain = float(is_correct_undone.float().mean() - is_correct.float().mean())
-    if gain < MIN_GAIN or not significantly_better(is_correct, is_correct_undone):
-        return None
-    if float(is_correct_undone.float().mean()) < count_correct(part.y, part.y).chance + MIN_ABOVE_CHANCE:
+    accuracy, accuracy_undone = (float(correct.float().mean()) for correct in (is_correct, is_correct_undone))
+    min_accuracy = max(accuracy + MIN_GAIN, count_correct(part.y, part.y).chance + MIN_ABOVE_CHANCE)
+    if accuracy_undone < min_accuracy or not significantly_better(is_correct, is_correct_undone):
         return None
     evidence: Evidence = {
         "judged_by": name,
         "examples": len(part),
-        "share_recognised": float(is_correct.float().mean()),
-        "share_recognised_if_undone": float(is_correct_undone.float().mean()),
+        "share_recognised": accuracy,
+        "share_recognised_if_undone": accuracy_undone,
     }
     return _finding(path, evidence, change)
 
@@ -190,12 +182,8 @@ def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]]
         counts = count_correct(predictions.classes, predictions.part.y)
         if path == "train" or counts.accuracy > counts.chance + MIN_ABOVE_CHANCE:
             return "the model", lambda x: _predicted_classes(case, x)
-    simple = case.simple_classifier
-    if (
-        path == "train"
-        or simple is None
-        or simple.leave_one_out.accuracy < simple.leave_one_out.chance + MIN_ABOVE_CHANCE
-    ):
+    simple = None if path == "train" else case.simple_classifier
+    if simple is None or simple.leave_one_out.accuracy < simple.leave_one_out.chance + MIN_ABOVE_CHANCE:
         return None
     return "a simple classifier", simple.predict
 

@@ -1,11 +1,11 @@
 """Labels that are unrelated to their inputs, for all or a large fraction of the training or validation data."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.remedies import with_validation
 from pellucid.doctor.simple_classifier import CorrectCount, KernelClassifier, count_correct, fit_simple_classifier
 
 MAX_CHANCE = 3.0  # standard deviations above chance; on random labels, 999 of 1000 accuracies are lower
@@ -22,48 +22,45 @@ def find(case: Case) -> list[Finding]:
 
     One classifier is fitted to training data, one to validation data.
     """
-    train_classifier = _large_enough(case.simple_classifier)
-    if train_classifier is None:
+    classifier, validation = _large_enough(case.simple_classifier), case.validation
+    if classifier is None:
         return []
+    if validation is None:
+        return _part_findings(case, "train", case.train, classifier, lambda: len(classifier.y) >= MIN_SUFFICIENT)
     # The second classifier is fitted to the same classes, because other classes may be easier to distinguish.
-    validation = case.validation
-    validation_classifier = (
-        None
-        if validation is None
-        else _large_enough(fit_simple_classifier(validation, case.model.seed, train_classifier.classes))
-    )
-    findings = _findings_of_offset(case, "train", case.train, train_classifier)
-    if not findings and train_classifier.leave_one_out.deviations_above_chance < MAX_CHANCE:
-        is_sufficient = len(train_classifier.y) >= MIN_SUFFICIENT or (
-            validation_classifier is not None
-            and validation_classifier.leave_one_out.deviations_above_chance > MIN_CERTAIN
-        )
-        if is_sufficient and not _is_learned(case):
-            findings.append(_unrelated_labels("train", train_classifier))
-    elif not findings and validation is not None and validation_classifier is not None:
-        findings += _findings_of_random_fraction(
-            "train",
-            train_classifier.leave_one_out,
-            count_correct(
-                train_classifier.predict(validation.x[validation_classifier.indices]), validation_classifier.y
-            ),
-        )
-    if validation is None or validation_classifier is None:
-        return findings
-    if offset_findings := _findings_of_offset(case, "validation", validation, validation_classifier):
-        return findings + offset_findings
-    if validation_classifier.leave_one_out.deviations_above_chance < MAX_CHANCE:
-        if train_classifier.correct_count_of_size(
-            len(validation_classifier.y)
-        ).deviations_above_chance > MIN_CERTAIN and not _is_learned(case):
-            findings.append(_unrelated_labels("validation", validation_classifier))
-    else:
-        findings += _findings_of_random_fraction(
-            "validation",
-            validation_classifier.leave_one_out,
-            count_correct(validation_classifier.predict(case.train.x[train_classifier.indices]), train_classifier.y),
-        )
+    other = _large_enough(fit_simple_classifier(validation, case.model.seed, classifier.classes))
+
+    def is_sufficient() -> bool:
+        has_certain_validation = other is not None and other.leave_one_out.deviations_above_chance > MIN_CERTAIN
+        return len(classifier.y) >= MIN_SUFFICIENT or has_certain_validation
+
+    findings = _part_findings(case, "train", case.train, classifier, is_sufficient, validation, other)
+    if other is not None:
+        findings += _part_findings(
+            case, "validation", validation, other,
+            lambda: classifier.correct_count_of_size(len(other.y)).deviations_above_chance > MIN_CERTAIN,
+            case.train, classifier,
+        )  # fmt: skip
     return findings
+
+
+def _part_findings(
+    case: Case, path: str, part: Arrays, classifier: KernelClassifier, is_sufficient: Callable[[], bool],
+    other_part: Arrays | None = None, other: KernelClassifier | None = None,
+) -> list[Finding]:  # fmt: skip
+    """Examine the labels of one data set.
+
+    is_sufficient: returns whether the classifier would beat chance if labels depended on the inputs. other_part, other:
+    the other data set and the classifier that is fitted to it.
+    """
+    if findings := _findings_of_offset(case, path, part, classifier):
+        return findings
+    if classifier.leave_one_out.deviations_above_chance < MAX_CHANCE:
+        return [_unrelated_labels(path, classifier)] if is_sufficient() and not _is_learned(case) else []
+    if other_part is None or other is None:
+        return []
+    on_other_data = count_correct(classifier.predict(other_part.x[other.indices]), other.y)
+    return _findings_of_random_fraction(path, classifier.leave_one_out, on_other_data)
 
 
 def _large_enough(classifier: KernelClassifier | None) -> KernelClassifier | None:
@@ -89,10 +86,7 @@ def _random_fraction(same_data: CorrectCount, other_data: CorrectCount) -> float
     set. If some of the labels are random, the accuracy is lower on the same data than on the other data set.
     """
     above_chance = other_data.accuracy - other_data.chance
-    std = (
-        same_data.accuracy * (1 - same_data.accuracy) / same_data.n
-        + other_data.accuracy * (1 - other_data.accuracy) / other_data.n
-    ) ** 0.5
+    std = sum(counts.accuracy * (1 - counts.accuracy) / counts.n for counts in (same_data, other_data)) ** 0.5
     if above_chance <= 0 or other_data.accuracy - same_data.accuracy < MIN_CERTAIN * std:
         return 0.0
     return 1 - max(same_data.accuracy - same_data.chance, 0.0) / above_chance
@@ -120,26 +114,20 @@ def _findings_of_offset(case: Case, path: str, part: Arrays, classifier: KernelC
     if _random_fraction(classifier.leave_one_out, best_count) <= MAX_RANDOM:
         return []
 
-    def with_labels_moved_back(part: Arrays) -> Arrays:
-        return replace(part, y=part.y.roll(best_shift))
+    def with_labels_moved_back(case: Case) -> Case:
+        part = case.train if path == "train" else case.validation
+        return case if part is None else replace(case, **{path: replace(part, y=part.y.roll(best_shift))})
 
-    def with_remedy(case: Case) -> Case:
-        return (
-            replace(case, train=with_labels_moved_back(case.train))
-            if path == "train"
-            else with_validation(case, with_labels_moved_back)
-        )
-
-    evidence: Evidence = {
-        **_accuracy_evidence(classifier.leave_one_out),
-        "labels_moved_by": best_shift,
-        "right_then": best_count.accuracy,
-    }
-    cause = (
-        f"each label belongs to the input {abs(best_shift)} {'before' if best_shift < 0 else 'after'} it in the list"
-    )
+    evidence = _accuracy_evidence(classifier.leave_one_out)
+    evidence |= {"labels_moved_by": best_shift, "right_then": best_count.accuracy}
+    side = "before" if best_shift < 0 else "after"
+    cause = f"each label belongs to the input {abs(best_shift)} {side} it in the list"
     fix = "align labels and inputs again, and read both from one list"
-    return [Finding(NAME, path, evidence, cause, fix, Remedy(f"labels moved by {best_shift} places", with_remedy))]
+    return [
+        Finding(
+            NAME, path, evidence, cause, fix, Remedy(f"labels moved by {best_shift} places", with_labels_moved_back)
+        )
+    ]
 
 
 def _accuracy_evidence(count: CorrectCount) -> Evidence:

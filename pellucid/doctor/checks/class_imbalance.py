@@ -18,25 +18,17 @@ def find(case: Case) -> list[Finding]:
     if not case.classifies or int(y.min()) < 0:
         return []
     labels = y if case.validation is None else torch.cat([y, case.validation.y])
-    n_classes, class_names = int(labels.max()) + 1, case.train.classes or case.model.classes
-    if class_names is not None:
-        n_classes = max(n_classes, len(class_names))
+    class_names = case.train.classes or case.model.classes or ()
+    n_classes = max(int(labels.max()) + 1, len(class_names))
     single_class_findings = _single_class(case, labels, n_classes)
     if single_class_findings or n_classes < 2:
         return single_class_findings
     counts = y.bincount(minlength=n_classes)
-    findings = (
-        []
-        if case.validation is None
-        else _missing_classes(case, counts, case.validation.y.bincount(minlength=n_classes))
-    )
+    findings = _missing_classes(case, counts)
     is_absent = labels.bincount(minlength=n_classes) == 0
-    if (
-        int(is_absent.sum())
-        and class_names is not None
-        and _probability_by_chance(0, len(y), n_classes) < MAX_PROBABILITY
-    ):
-        evidence: Evidence = {"classes": n_classes, "without_examples": int(is_absent.sum())}
+    n_absent = int(is_absent.sum())
+    if n_absent and class_names and _probability_by_chance(0, len(y), n_classes) < MAX_PROBABILITY:
+        evidence: Evidence = {"classes": n_classes, "without_examples": n_absent}
         evidence["the_first_of_them"] = _first_class_name(case, is_absent)
         cause = "no example belongs to some of the listed classes"
         fix = "add examples of these classes, or remove them from the list and from the network's outputs"
@@ -86,13 +78,15 @@ def _probability_by_chance(max_count: int, n: int, classes: int) -> float:
     return classes * sum(exp(k * log(mean) - mean - lgamma(k + 1)) for k in range(max_count + 1))
 
 
-def _missing_classes(case: Case, train_counts: Tensor, validation_counts: Tensor) -> list[Finding]:
+def _missing_classes(case: Case, train_counts: Tensor) -> list[Finding]:
     """Find classes that are missing in the training or the validation data, but not by chance.
 
-    train_counts, validation_counts: the number of examples of each class, (classes,).
+    train_counts: the number of training examples of each class, (classes,).
     """
     findings: list[Finding] = []
-    parts = (("train", train_counts), ("validation", validation_counts))
+    if case.validation is None:
+        return findings
+    parts = (("train", train_counts), ("validation", case.validation.y.bincount(minlength=len(train_counts))))
     for (path, counts), (other_path, other_counts) in (parts, parts[::-1]):
         expected = other_counts.double() / int(other_counts.sum()) * int(counts.sum())
         is_lacking = (counts == 0) & (expected > -log(MAX_PROBABILITY))  # the probability of none is exp(-expected)

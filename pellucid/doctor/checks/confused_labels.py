@@ -26,10 +26,10 @@ def find(case: Case) -> list[Finding]:
     Similar classes are confused in both data sets (Northcutt, Jiang and Chuang 2021), wrongly labelled classes only in
     the training data. Unlike in the paper, the validation labels are trusted.
     """
-    train = case.simple_classifier
-    if train is None or case.validation is None:
+    train, validation = case.simple_classifier, case.validation
+    if train is None or validation is None:
         return []
-    classifier = fit_simple_classifier(case.validation, case.model.seed, train.classes)
+    classifier = fit_simple_classifier(validation, case.model.seed, train.classes)
     if classifier is None or len(classifier.classes) < MIN_CLASSES:
         return []
     train_sample = subsample(case.train, MAX_EXAMPLES, case.model.seed)

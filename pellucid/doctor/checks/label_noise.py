@@ -1,6 +1,7 @@
 """Wrong labels of single training examples, if they are about 5 % of all labels or more."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,35 +49,39 @@ def find(case: Case) -> list[Finding]:
     disagreements = [_disagreements(simple.indices, simple.leave_one_out_scores, simple.y)]
     if disagreements[0].is_significant:
         disagreements.append(_network_disagreements(case))
-    lowest_noise = min(disagreements, key=lambda judgement: judgement.wrong_fraction)
+    lowest_noise = min(disagreements, key=lambda judgement: judgement.fraction)
     if not lowest_noise.is_significant:
         return []
     evidence: Evidence = {
         "judged_by": "a simple classifier" if lowest_noise is disagreements[0] else "a small network",
         "examples": lowest_noise.n,
-        "contradicted_labels": lowest_noise.n_wrong,
-        "share": lowest_noise.wrong_fraction,
+        "contradicted_labels": len(lowest_noise.indices),
+        "share": lowest_noise.fraction,
         "for_example": ", ".join(map(str, lowest_noise.indices[:MAX_SHOWN].tolist())),
     }
-    cause = f"about {100 * lowest_noise.wrong_fraction:.0f} % of the training labels are wrong"
+    cause = f"about {100 * lowest_noise.fraction:.0f} % of the training labels are wrong"
     fix = "look at the listed examples first, and correct or remove wrong labels"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
-class _Disagreements:
+class _Disagreements(NamedTuple):
     """The labels that differ from a classifier's n most confident predictions.
 
-    indices: the indices of these examples, in descending order of confidence. is_significant: whether their fraction is
-    significantly higher than MAX_NOISE.
+    indices: the indices of these examples, in descending order of confidence.
     """
 
-    def __init__(self, n: int, indices: Tensor) -> None:
-        self.n, self.indices = n, indices
-        self.n_wrong = len(indices)
-        self.wrong_fraction = self.n_wrong / n
-        self.is_significant = (
-            self.wrong_fraction - MIN_DEVIATIONS * (MAX_NOISE * (1 - MAX_NOISE) / n) ** 0.5 > MAX_NOISE
-        )
+    n: int
+    indices: Tensor
+
+    @property
+    def fraction(self) -> float:
+        """The fraction of the predictions that differ from the labels."""
+        return len(self.indices) / self.n
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the fraction is significantly higher than MAX_NOISE."""
+        return self.fraction - MIN_DEVIATIONS * (MAX_NOISE * (1 - MAX_NOISE) / self.n) ** 0.5 > MAX_NOISE
 
 
 def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements:
@@ -93,10 +98,8 @@ def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements
     error_rate, top_error_rate, overall_error_rate = (
         float(part.float().mean()) for part in (is_wrong[most_confident], is_wrong[order[: n // 2]], is_wrong)
     )
-    not_second = (
-        float((top_two.indices[contradicted, 1] != y[contradicted]).float().mean()) if len(contradicted) else 0.0
-    )
-    no_overlap = scores.shape[1] >= MIN_CLASSES and not_second > MAX_NOT_SECOND
+    not_second = (top_two.indices[contradicted, 1] != y[contradicted]).float().mean()  # NaN without contradictions
+    no_overlap = scores.shape[1] >= MIN_CLASSES and bool(not_second > MAX_NOT_SECOND)
     is_noise = no_overlap or overall_error_rate - error_rate < MAX_ERROR_RISE
     is_even = top_error_rate >= MIN_TOP_RATIO * error_rate and overall_error_rate - top_error_rate <= MAX_TOP_DIFFERENCE
     return _Disagreements(n, indices[contradicted] if is_noise and is_even else indices[:0])
@@ -114,11 +117,9 @@ def _network_disagreements(case: Case) -> _Disagreements:
             rehearsal = small_network(fit_case).rehearse(RehearsalSettings(MAX_STEPS, work=MAX_WORK, compressed=True))
         except PellucidError:
             return _Disagreements(1, order[:0])
-        scores.append(
-            torch.zeros(len(score_indices), 1)
-            if rehearsal.has_failed
-            else predictions(rehearsal.model, select(part, score_indices)).y
-        )
+        if rehearsal.has_failed:
+            return _Disagreements(1, order[:0])
+        scores.append(predictions(rehearsal.model, select(part, score_indices)).y)
     indices = torch.cat(halves[::-1])
     return _disagreements(indices, torch.cat(scores), part.y[indices])
 

@@ -1,6 +1,5 @@
 """Classes without any training pixel, and classes that a trained model never predicts, in segmentation."""
 
-import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
@@ -15,33 +14,26 @@ def find(case: Case) -> list[Finding]:
     outputs, y = case.model.output_shape, case.train.y
     if y.dim() != 3 or y.is_floating_point() or len(outputs) != 3 or outputs[0] < 2:
         return []
-    n_classes = int(outputs[0])
-    ignored = getattr(case.model.loss, "ignore", None)
+    n_classes, ignored = int(outputs[0]), getattr(case.model.loss, "ignore", None)
     findings: list[Finding] = []
     is_absent = _pixel_counts(y, n_classes, ignored) == 0
     if ignored is not None and 0 <= ignored < n_classes:
         is_absent[ignored] = False  # pixels of this class are not counted
     if int(is_absent.sum()) and len(y) > 1:
+        evidence = _missing_evidence(case, is_absent, n_classes)
         cause = "no mask pixel has one of these classes, so the network cannot learn them"
-        fix = (
-            "check how the masks are read: shifted class indices, a class read as the ignored index, or missing images"
-        )
-        findings.append(
-            Finding(NAME, "train", _missing_evidence(case, is_absent, n_classes), cause, fix, is_fault=True)
-        )
-    if not case.trained:
-        return findings
+        fix = "check how the masks are read: shifted class indices, a class read as the ignored index, or missing "
+        fix += "images"
+        findings.append(Finding(NAME, "train", evidence, cause, fix, is_fault=True))
     try:
-        predictions = case.train_predictions
+        predictions = case.train_predictions if case.trained else None
     except UnansweredError:
         return findings
-    is_counted = (
-        torch.ones_like(predictions.part.y, dtype=torch.bool) if ignored is None else predictions.part.y != ignored
-    )
-    true_counts, predicted_counts = (
-        _pixel_counts(predictions.part.y, n_classes, ignored),
-        predictions.classes[is_counted].bincount(minlength=n_classes),
-    )
+    if predictions is None:
+        return findings
+    true_counts = _pixel_counts(predictions.part.y, n_classes, ignored)
+    is_counted = slice(None) if ignored is None else predictions.part.y != ignored
+    predicted_counts = predictions.classes[is_counted].flatten().bincount(minlength=n_classes)
     is_never_predicted = (predicted_counts == 0) & (true_counts > MIN_FRACTION * true_counts.sum())
     if int(is_never_predicted.sum()):
         evidence = _missing_evidence(case, is_never_predicted, n_classes)
@@ -53,8 +45,7 @@ def find(case: Case) -> list[Finding]:
 
 def _pixel_counts(y: Tensor, n_classes: int, ignored: int | None) -> Tensor:
     """Return the number of pixels of each of `n_classes` classes in masks (N, H, W), without the ignored class."""
-    labels = y.flatten() if ignored is None else y[y != ignored]
-    labels = labels.long()
+    labels = (y.flatten() if ignored is None else y[y != ignored]).long()
     return labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes)
 
 

@@ -1,7 +1,8 @@
 """Class indices that differ between training data, validation data and model: off by one, swapped, or permuted."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,8 +25,7 @@ MIN_ABOVE_CHANCE = 5.0  # standard deviations by which the accuracy on labels sh
 MIN_SHIFTED_CLASSES = 2 / 3  # fraction of the classes that must be shifted by the same number
 
 
-@dataclass(frozen=True, eq=False)
-class _Confusions:
+class _Confusions(NamedTuple):
     """A classifier, and its confusion matrices on training and validation data, labels by predictions, (K, K)."""
 
     name: str
@@ -55,11 +55,8 @@ def _findings_of_shift_by_one(predictions: Predictions) -> list[Finding]:
     shifted_counts = {shift: count_correct(predictions.classes, (y - shift) % n_classes) for shift in (1, -1)}
     shift = max(shifted_counts, key=lambda move: shifted_counts[move].right)
     shifted_count = shifted_counts[shift]
-    if (
-        unshifted_count.accuracy > MAX_UNSHIFTED_FRACTION
-        or shifted_count.accuracy < MIN_CORRECT
-        or shifted_count.deviations_above_chance < MIN_ABOVE_CHANCE
-    ):
+    is_certain = shifted_count.accuracy >= MIN_CORRECT and shifted_count.deviations_above_chance >= MIN_ABOVE_CHANCE
+    if unshifted_count.accuracy > MAX_UNSHIFTED_FRACTION or not is_certain:
         return []
     p = predictions.y if predictions.y.shape[1] > 1 else torch.cat([1 - predictions.y, predictions.y], 1)
     if float(p.gather(1, ((y - shift) % n_classes)[:, None]).mean()) < MIN_CORRECT:
@@ -76,44 +73,37 @@ def _findings_of_shift_by_one(predictions: Predictions) -> list[Finding]:
 
 
 def _both_confusions(case: Case) -> Iterator[_Confusions]:
-    if case.validation is None:
+    validation = case.validation
+    if validation is None:
         return
-    train, validation = case.class_predictions or (None, None)
-    if train is not None and validation is not None:
-        yield _confusions("the model", (train.part.y, train.classes), (validation.part.y, validation.classes))
-    classifier, validation_part = case.simple_classifier, case.validation
-    if classifier is not None and len(
-        indices := balanced_indices(validation_part.y, case.model.seed, classifier.classes)
-    ):
-        predicted = classifier.predict(validation_part.x[indices])
-        yield _confusions(
-            "a simple classifier",
-            (classifier.y, classifier.leave_one_out_predictions),
-            (validation_part.y[indices], predicted),
-        )
+    on_train, on_validation = case.class_predictions or (None, None)
+    if on_train is not None and on_validation is not None:
+        pairs = ((predicted.part.y, predicted.classes) for predicted in (on_train, on_validation))
+        yield _confusions("the model", *pairs)
+    classifier = case.simple_classifier
+    if classifier is not None and len(indices := balanced_indices(validation.y, case.model.seed, classifier.classes)):
+        pair = validation.y[indices], classifier.predict(validation.x[indices])
+        yield _confusions("a simple classifier", (classifier.y, classifier.leave_one_out_predictions), pair)
 
 
-def _confusions(name: str, *parts: tuple[Tensor, Tensor]) -> _Confusions:
-    n_classes = 1 + max(int(values.max()) for pair in parts for values in pair)
-    return _Confusions(name, *(confusion_matrix(y, predicted, n_classes) for y, predicted in parts))
+def _confusions(name: str, *pairs: tuple[Tensor, Tensor]) -> _Confusions:
+    n_classes = 1 + max(int(values.max()) for pair in pairs for values in pair)
+    return _Confusions(name, *(confusion_matrix(y, predicted, n_classes) for y, predicted in pairs))
 
 
 def _shifted_classes(confusions: _Confusions) -> dict[int, int]:
     """Return, for each class whose validation examples are mostly predicted as one other class, that other class."""
     shifted_classes: dict[int, int] = {}
-    for label, row in enumerate(confusions.validation.double()):
-        n, train_row = float(row.sum()), confusions.train[label].double()
-        if n < MIN_MEMBERS:
+    for label, (row, train_row) in enumerate(zip(confusions.validation, confusions.train, strict=True)):
+        n, n_train, other = int(row.sum()), max(int(train_row.sum()), 1), int(row.argmax())
+        if n < MIN_MEMBERS or other == label:
             continue
-        other = int(row.argmax())
-        fractions = train_row / train_row.sum().clamp_min(1)
-        is_learned = float(fractions[label]) >= MIN_CORRECT and float(fractions[other]) <= MIN_SHIFTED_FRACTION / 4
-        if (
-            other != label
-            and is_learned
-            and float(row[other]) >= MIN_SHIFTED_FRACTION * n
-            and float(row[label]) <= MAX_UNSHIFTED_FRACTION * n
-        ):
+        is_learned = (
+            float(train_row[label]) >= MIN_CORRECT * n_train
+            and float(train_row[other]) <= MIN_SHIFTED_FRACTION / 4 * n_train
+        )
+        is_shifted = row[other] >= MIN_SHIFTED_FRACTION * n and row[label] <= MAX_UNSHIFTED_FRACTION * n
+        if is_learned and is_shifted:
             shifted_classes[label] = other
     return shifted_classes
 
@@ -135,8 +125,7 @@ def _shift_kind(shifted_classes: dict[int, int], confusions: _Confusions) -> str
 
 
 def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str) -> Finding:
-    classes = torch.arange(len(confusions.validation))
-    other_classes = torch.tensor([shifted_classes.get(label, label) for label in classes.tolist()])
+    other_classes = torch.tensor([shifted_classes.get(label, label) for label in range(len(confusions.validation))])
     total = int(confusions.validation.sum())
     evidence: Evidence = {
         "judged_by": confusions.name,
@@ -145,17 +134,16 @@ def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str
         "which": ", ".join(f"{label} -> {other}" for label, other in shifted_classes.items()),
         "right_on_train": float(confusions.train.diagonal().sum()) / int(confusions.train.sum()),
         "right_on_validation": float(confusions.validation.diagonal().sum()) / total,
-        "right_if_they_are_moved_back": float(confusions.validation[classes, other_classes].sum()) / total,
+        "right_if_they_are_moved_back": float(confusions.validation[:, other_classes].trace()) / total,
     }
-    causes = {
-        "swapped": "two classes are swapped in training or validation data, as if their folders had been exchanged",
-        "permuted": "training and validation data number their classes in different orders, as if folders were listed "
-        "unsorted",
-    }
-    offset_cause = (
-        "the class indices of the training or the validation data begin at another number, such as 1 instead of 0"
-    )
-    cause = causes.get(kind, offset_cause)
+    if kind == "swapped":
+        cause = "two classes are swapped in training or validation data, as if their folders had been exchanged"
+    elif kind == "permuted":
+        cause = "training and validation data number their classes in different orders, as if folders were listed "
+        cause += "unsorted"
+    else:
+        cause = "the class indices of the training or the validation data begin at another number, such as 1 instead "
+        cause += "of 0"
     fix = "use one list of classes for training and validation data, and take the class indices from it"
 
     def move_back(case: Case) -> Case:

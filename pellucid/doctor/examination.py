@@ -30,10 +30,10 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     findings, made_checks, skip_reasons = _run_checks(case, checks)
     cause_by_check = _causes_by_check(made_checks, findings)
     tries = Attempts(case)
-    symptoms_found = [finding for finding in findings if not finding.is_cause and finding.check not in cause_by_check]
-    unproven = [finding for finding in symptoms_found if finding.remedy is not None]
+    symptoms = [finding for finding in findings if not finding.is_cause and finding.check not in cause_by_check]
+    unproven = [finding for finding in symptoms if finding.remedy is not None]
     is_broken = any(finding.is_fault and finding.check in MEASURED_FAILURES for finding in findings)
-    is_explained = bool(set(cause_by_check) & FAILURE_SIGNS)
+    is_explained = bool(cause_by_check.keys() & FAILURE_SIGNS)
     verdict = TrialsVerdict(False) if is_broken else establish(case, unproven, tries, is_explained)
     skip_reasons |= verdict.untried
     own_trial_checks = set() if verdict.failed else {check.name for check in made_checks if check.runs_trial}
@@ -42,52 +42,41 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
         own_trial_checks = set()
     findings = _with_established_causes(findings, own_trial_checks, verdict)
     consequences = _consequences(findings, made_checks, verdict)
-    cause_by_check = _causes_by_check(made_checks, findings) | {
-        name: cause for name, (cause, _) in consequences.items()
-    }
-    ordered, cause_by_index, symptoms = _order_findings(findings, cause_by_check)
+    cause_by_check = _causes_by_check(made_checks, findings)
+    cause_by_check |= {name: cause for name, (cause, _) in consequences.items()}
+    diagnosis = _diagnosis(case, findings, made_checks, skip_reasons, cause_by_check)
+    ordered, cause_by_index = diagnosis.findings, diagnosis.cause_by_consequence
     resolved = frozenset(index for index in cause_by_index if consequences.get(ordered[index].check, ("", False))[1])
     attempt_by_finding = {id(cause.finding): cause.attempt for cause in verdict.causes}
-    tried = {
-        index: attempt_by_finding[id(finding)]
-        for index, finding in enumerate(ordered)
-        if id(finding) in attempt_by_finding
-    }
+    tried = {k: attempt_by_finding[id(one)] for k, one in enumerate(ordered) if id(one) in attempt_by_finding}
     if attempts:
         untried = {k: finding for k, finding in enumerate(ordered) if k not in cause_by_index and k not in tried}
         results, unproven_reasons = _try_remedies(tries, untried)
         tried |= results
         skip_reasons |= unproven_reasons
     notes = case.notes if case.trained else (UNTRAINED_NOTE, *case.notes)
-    check_names = tuple(check.name for check in made_checks)
-    return Diagnosis(
-        tuple(ordered), check_names, cause_by_index, tried, skip_reasons, notes, case.trained, symptoms, resolved
-    )
+    return replace(diagnosis, attempts=tried, left_out=skip_reasons, notes=notes, resolved=resolved)
 
 
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
     """Run every check on a case of any class with `notes` and `trained`, without trials, so no cause is proven."""
     findings, made_checks, skip_reasons = _run_checks(case, checks)
-    ordered, cause_by_index, symptoms = _order_findings(findings, _causes_by_check(made_checks, findings))
-    check_names = tuple(check.name for check in made_checks)
-    return Diagnosis(tuple(ordered), check_names, cause_by_index, {}, skip_reasons, case.notes, case.trained, symptoms)
+    return _diagnosis(case, findings, made_checks, skip_reasons, _causes_by_check(made_checks, findings))
 
 
-def _order_findings(
-    findings: Sequence[Finding], cause_by_check: Mapping[str, str]
-) -> tuple[list[Finding], dict[int, str], frozenset[int]]:
-    """Return the findings (causes first), the cause of each consequence by index, and the indices of the symptoms.
+def _diagnosis(
+    case: Any, findings: Sequence[Finding], made_checks: Sequence[Check[Any]], skip_reasons: dict[str, str],
+    cause_by_check: Mapping[str, str],
+) -> Diagnosis:  # fmt: skip
+    """Return the findings in order: causes, symptoms, then consequences.
 
     cause_by_check: the name of the cause by the name of the check whose findings are its consequences.
     """
     ordered = sorted(findings, key=lambda finding: (finding.check in cause_by_check, not finding.is_cause))  # stable
-    cause_by_index = {
-        index: cause_by_check[finding.check] for index, finding in enumerate(ordered) if finding.check in cause_by_check
-    }
-    symptoms = frozenset(
-        index for index, finding in enumerate(ordered) if index not in cause_by_index and not finding.is_cause
-    )
-    return ordered, cause_by_index, symptoms
+    cause_by_index = {k: cause_by_check[one.check] for k, one in enumerate(ordered) if one.check in cause_by_check}
+    symptoms = frozenset(k for k, one in enumerate(ordered) if k not in cause_by_index and not one.is_cause)
+    names = tuple(check.name for check in made_checks)
+    return Diagnosis(tuple(ordered), names, cause_by_index, {}, skip_reasons, case.notes, case.trained, symptoms)
 
 
 def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:
@@ -96,21 +85,26 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
     made_checks: list[Check[C]] = []
     skip_reasons: dict[str, str] = {}
     for check in checks:
-        if reason := check.skip_reason(case):
+        found, reason = _results(check, case)
+        if reason:
             skip_reasons[check.name] = reason
-            continue
-        try:
-            findings += (
-                replace(finding, is_fault=finding.is_fault or check.finds_faults) for finding in check.find(case)
-            )
-        except UnansweredError as error:
-            skip_reasons[check.name] = str(error)
-            continue
-        except OtherObjectiveError:
-            skip_reasons[check.name] = "needs one network with one loss"
-            continue
-        made_checks.append(check)
+        else:
+            findings += found
+            made_checks.append(check)
     return findings, made_checks, skip_reasons
+
+
+def _results(check: Check[C], case: C) -> tuple[list[Finding], str]:
+    """Return the findings of a check, and the reason why it cannot be made, "" if it can."""
+    if reason := check.skip_reason(case):
+        return [], reason
+    try:
+        found = check.find(case)
+    except UnansweredError as error:
+        return [], str(error)
+    except OtherObjectiveError:
+        return [], "needs one network with one loss"
+    return [replace(finding, is_fault=finding.is_fault or check.finds_faults) for finding in found], ""
 
 
 def _with_established_causes(
@@ -122,12 +116,11 @@ def _with_established_causes(
     proves their findings.
     """
     causes = [cause.finding for cause in verdict.causes]
-    cause_names = {cause.check for cause in causes}
-    other_findings = [finding for finding in findings if finding.check not in cause_names]
-    checked_findings = [
-        replace(finding, proven=finding.proven or finding.check in own_trial_checks) for finding in other_findings
-    ]
-    return [*causes, *([] if verdict.other_finding is None else [verdict.other_finding]), *checked_findings]
+    names = {cause.check for cause in causes}
+    return causes + ([] if verdict.other_finding is None else [verdict.other_finding]) + [
+        replace(finding, proven=finding.proven or finding.check in own_trial_checks)
+        for finding in findings if finding.check not in names
+    ]  # fmt: skip
 
 
 def _consequences(
@@ -141,12 +134,13 @@ def _consequences(
     trial and both made all steps of the training. A check with its own trial is not repeated: if removing a cause makes
     the training succeed, the learning rate is not at fault.
     """
-    other_finding = (
-        verdict.other_finding if verdict.other_finding is not None and verdict.other_finding.is_fault else None
-    )
+    other_finding = verdict.other_finding
+    if other_finding is not None and not other_finding.is_fault:
+        other_finding = None
     if verdict.baseline_case is None or not (other_finding or verdict.causes):
         return {}
-    symptoms = _symptoms(findings, checks)
+    symptom_names = {finding.check for finding in findings if not finding.is_cause}
+    symptoms = [check for check in checks if check.name in symptom_names]
     is_found_at_baseline = {
         check.name: _finds(check, verdict.baseline_case) for check in symptoms if not check.runs_trial
     }
@@ -171,18 +165,10 @@ def _consequences(
     return consequences
 
 
-def _symptoms(findings: Sequence[Finding], checks: Sequence[Check]) -> list[Check]:
-    """Return the checks with findings that are not causes."""
-    names = {finding.check for finding in findings if not finding.is_cause}
-    return [check for check in checks if check.name in names]
-
-
 def _finds(check: Check, case: Case) -> bool | None:
     """Return whether a check has findings for a case; None if the check cannot be made."""
-    try:
-        return None if check.skip_reason(case) else bool(check.find(case))
-    except UnansweredError:
-        return None
+    found, reason = _results(check, case)
+    return None if reason else bool(found)
 
 
 def _causes_by_check(made_checks: Sequence[Check], findings: Sequence[Finding]) -> dict[str, str]:

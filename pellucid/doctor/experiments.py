@@ -18,9 +18,10 @@ from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
+from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, read_examples
 from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
-from pellucid.doctor.intervention import MIN_GAIN, Intervention, effect_of
+from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.preprocessing import input_changes
 from pellucid.doctor.suspects import replaced_parts
@@ -72,7 +73,7 @@ def with_causes(diagnosis: Diagnosis, task: Task, case: Any, show: Callable[[str
 
 def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Task) -> Diagnosis:
     """Return the diagnosis with the proven cause first; findings that the mended case lacks become its consequences."""
-    name = proven_cause.change.name
+    name = proven_cause.change.finding.check
     kept_indices = [k for k, finding in enumerate(diagnosis.findings) if finding.check != name]
     new_index_by_old = {old: new for new, old in enumerate(kept_indices, 1)}
     resolved = set[int]()
@@ -177,11 +178,11 @@ class Experiments:
         outputs = None if suggesting_model is None else outputs_for(suggesting_model, examples)
         return self.task.target_changes(model, images, targets, outputs)
 
-    def _target_changes(self, part: Source) -> list[Intervention]:
+    def _target_changes(self, part: Source) -> list[Suspect]:
         changes = self._other_targets(part, self.case.model)
         return [_changed_targets("validation", change) for change in changes if not change.unproven]
 
-    def _input_changes(self) -> list[Intervention]:
+    def _input_changes(self) -> list[Suspect]:
         """Return changes of the validation images; changes that move pixels only if the targets have no positions."""
         train, validation = self.case.train, self.case.validation
         if not (isinstance(train, Arrays) and isinstance(validation, Arrays)) or train.x.dim() != 4:
@@ -189,12 +190,13 @@ class Experiments:
         changes = input_changes(validation.x, train.x[:N_COMPARED], self.case.model.stats)
         fix = "use the same preprocessing function in training, validation and prediction"
         return [
-            Intervention(
-                "preprocessing-mismatch", "validation", f"validation images no longer {name}",
-                f"validation images are {name}, unlike training images", fix,
+            suspect(
+                "preprocessing-mismatch", f"validation images are {name}, unlike training images", fix,
+                f"validation images no longer {name}",
                 lambda case, change=change: replace(
                     case, validation=replace(case.validation, x=change(float_images(case.validation.x)))
                 ),
+                path="validation",
             )
             for name, change in changes.items() if train.y.dim() <= 2 or "border" not in name
         ]  # fmt: skip
@@ -216,13 +218,13 @@ class Experiments:
         )
         for target_change in suggested:
             parts = ("train", "validation") if target_change.description in validation_suggestions else ("train",)
-            cause, apply = (
+            apply = partial(_with_targets, parts=parts, apply=target_change.apply)
+            name, cause, description = (
+                target_change.name,
                 f"the targets {target_change.cause}",
-                partial(_with_targets, parts=parts, apply=target_change.apply),
+                target_change.description,
             )
-            change = Intervention(
-                target_change.name, "train", target_change.description, cause, target_change.fix, apply
-            )
+            change = suspect(name, cause, target_change.fix, description, apply, path="train")
             if (proven_cause := self.trainings.measure(base, change, base_scores)) is not None:
                 return proven_cause
         return None
@@ -249,12 +251,12 @@ class Experiments:
         train_part = subset(train, order[:count], False)
         base = replace(self.case, train=train_part, validation=second_half, batch_size=min(self.case.batch_size, count))
         validation_part = subset(first_half, torch.arange(count), False)
-        change = Intervention(
-            "splits-differ", "validation", f"trained on {count} validation instead of training examples",
-            "the training and validation data differ in their images or their targets",
+        change = suspect(
+            "splits-differ", "the training and validation data differ in their images or their targets",
             "compare some training and validation examples: whether targets fit the images, how both were read and "
             "resized, and which inputs one of them lacks",
-            lambda case: replace(case, train=validation_part), MIN_SPLIT_GAIN,
+            f"trained on {count} validation instead of training examples",
+            lambda case: replace(case, train=validation_part), path="validation", min_gain=MIN_SPLIT_GAIN,
         )  # fmt: skip
         base_scores = dict[int, Tensor]()
         split_cause = self.trainings.measure(base, change, base_scores)
@@ -287,22 +289,22 @@ class Experiments:
             return split_cause
         if self._training_score >= MIN_TRAINING_SCORE:  # the training targets can be learned, so they fit their images
             return split_cause
-        return split_cause.with_names_of(replace(
-            split_cause.change, name="unpaired-targets", path="train",
+        return split_cause.with_names_of(replace(split_cause.change, finding=replace(
+            split_cause.change.finding, check="unpaired-targets", path="train",
             cause="the training targets belong to other images: a model that was trained on validation data predicts "
             "them hardly better than the targets of other training images",
             fix="match images and targets by their names, not by their places in two lists",
-        ))  # fmt: skip
+        )))  # fmt: skip
 
-    def _exchange_of_direction(self, base: Any) -> Intervention | None:
+    def _exchange_of_direction(self, base: Any) -> Suspect | None:
         """Return the exchange of inputs and targets in the training data; None unless both have the same shape."""
         if not isinstance(base.train, Arrays) or base.train.x.shape != base.train.y.shape:
             return None
-        return Intervention(
-            "direction", "train", "training with inputs and targets exchanged",
-            "the training goes from the targets to the inputs, unlike the validation",
-            "exchange inputs and targets of the training data",
-            lambda case: replace(case, train=replace(case.train, x=case.train.y, y=case.train.x)), MIN_SPLIT_GAIN,
+        return suspect(
+            "direction", "the training goes from the targets to the inputs, unlike the validation",
+            "exchange inputs and targets of the training data", "training with inputs and targets exchanged",
+            lambda case: replace(case, train=replace(case.train, x=case.train.y, y=case.train.x)),
+            path="train", min_gain=MIN_SPLIT_GAIN,
         )  # fmt: skip
 
     def _train_with_replaced_parts(self) -> ProvenCause | None:
@@ -319,29 +321,21 @@ class Experiments:
         if base.steps_planned in base_scores_by_steps:
             base_scores_by_steps[base.steps_planned][0] = current_scores
         for part in replaced_parts(base):
-            finding, min_gain = part.finding, MIN_RATE_GAIN if part.general else MIN_PART_GAIN
             steps = trainings.steps if part.general else trainings.max_steps
-            change = Intervention(
-                finding.check, finding.path, part.remedy.description, finding.cause, finding.fix, part.apply, min_gain
-            )
+            change = replace(part, min_gain=MIN_RATE_GAIN if part.general else MIN_PART_GAIN)
             if not trainings.spend(base, change, 1, steps):
                 continue
             try:
                 trained = trainings.train(change.apply(base), 0, steps)
             except PellucidError as error:  # the change does not fit the networks
-                self.untried[change.description] = str(error)
+                self.untried[change.remedy.description] = str(error)
                 continue
             first_effect = effect_of(change, self.score.name, [(current_scores, trained.scores)], 0)
             if first_effect.verdict != "cause":
-                trainings.record(
-                    replace(
-                        first_effect, description=f"{change.description}, {steps} steps instead of the whole training"
-                    )
-                )
-            elif (
-                proven_cause := trainings.measure(base, change, base_scores_by_steps[steps], steps, trained)
-            ) is not None:
-                return proven_cause
+                description = f"{change.remedy.description}, {steps} steps instead of the whole training"
+                trainings.record(replace(first_effect, description=description))
+            elif cause := trainings.measure(base, change, base_scores_by_steps[steps], steps, trained):
+                return cause
         return None
 
 
@@ -359,13 +353,14 @@ def _have_near_copies(first: Source, second: Source, seed: int) -> bool:
     return float((far_quotient < MAX_CLOSE_RATIO).double().mean()) >= MAX_CLOSE_FRACTION
 
 
-def _changed_targets(part: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Intervention:
-    """Return an intervention that changes the targets of `part`, "train" or "validation"."""
-    description = f"{'training' if part == 'train' else part} with {target_change.description}"
-    cause = f"the training or the validation data {target_change.cause}"
-    fix = f"{target_change.fix}, in whichever of the training and validation data they do not fit the images"
-    apply = partial(_with_targets, parts=(part,), apply=target_change.apply)
-    return Intervention(target_change.name, part, description, cause, fix, apply, min_gain)
+def _changed_targets(part: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Suspect:
+    """Return a suspect whose remedy changes the targets of `part`, "train" or "validation"."""
+    return suspect(
+        target_change.name, f"the training or the validation data {target_change.cause}",
+        f"{target_change.fix}, in whichever of the training and validation data they do not fit the images",
+        f"{'training' if part == 'train' else part} with {target_change.description}",
+        partial(_with_targets, parts=(part,), apply=target_change.apply), path=part, min_gain=min_gain,
+    )  # fmt: skip
 
 
 def _with_targets(case: Any, parts: Sequence[str], apply: Any) -> Any:

@@ -14,6 +14,7 @@ from pellucid.doctor.case import Case
 C = TypeVar("C")  # the type of the case: of a network, or of a detector
 EvidenceValue = float | int | str
 Evidence = dict[str, EvidenceValue]
+MIN_GAIN = 0.05  # of the mean held-out score, 1 for perfect outputs; a change with a smaller gain removes no cause
 
 
 @renamed_fields("0.4", does="description")
@@ -104,12 +105,14 @@ class Suspect:
     network); the suspect is then the cause only if no particular suspect is. step_factor: the factor by which the
     remedy increases the number of steps, by more epochs or smaller batches. unusual: whether the setting or measurement
     is outside the usual range; the remedy is then tried even if the training is only slightly worse than expected.
+    min_gain: the gain of the mean held-out score below which it is no cause in an experiment.
     """
 
     finding: Finding
     general: bool = False
     step_factor: float = 1.0
     unusual: bool = False
+    min_gain: float = MIN_GAIN
 
     @property
     def remedy(self) -> Remedy:
@@ -124,14 +127,13 @@ class Suspect:
 
 def suspect(
     name: str, cause: str, fix: str, description: str, apply: Callable[[Case], Case], step_factor: float = 1.0,
-    path: str = "training", unusual: bool = False, **evidence: EvidenceValue,
+    path: str = "training", unusual: bool = False, min_gain: float = MIN_GAIN, **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
     name: the name of the fault, used as `Finding.check`. cause: a sentence. fix: what the user should do, in the
     imperative. description: of the remedy that a trial applies. apply: returns the case with the remedy.
-    step_factor, unusual: see `Suspect`. path, evidence: see `Finding`.
+    step_factor, unusual, min_gain: see `Suspect`. path, evidence: see `Finding`.
     """
-    return Suspect(
-        Finding(name, path, evidence, cause, fix, Remedy(description, apply)), step_factor=step_factor, unusual=unusual
-    )
+    finding = Finding(name, path, evidence, cause, fix, Remedy(description, apply))
+    return Suspect(finding, step_factor=step_factor, unusual=unusual, min_gain=min_gain)

@@ -1,6 +1,6 @@
-"""Interventions: changes of a case whose effect on the held-out score decides whether they remove a cause."""
+"""The effect of an intervention: whether removing a suspect from a case raises the held-out score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from statistics import fmean, variance
@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.doctor.finding import Suspect
 from pellucid.text import plural
 
-MIN_GAIN = 0.05  # of the mean held-out score, 1 for perfect outputs; a change with a smaller gain removes no cause
 MAX_PAIRS = 5
 STANDARD_ERRORS = 3.0  # half the width of a gain's interval, in standard errors of the mean over examples
 # The standard deviation of a gain over pairs of trainings is pooled with TYPICAL_DEVIATION, which has the weight of
@@ -23,32 +23,15 @@ TYPICAL_DEVIATION, PRIOR_FREEDOM = 0.05, 2
 STUDENT_T = {2: 8.86, 3: 5.39, 4: 4.31, 5: 3.81, 6: 3.52, 7: 3.34, 8: 3.21, 9: 3.11, 10: 3.04}
 
 
-@dataclass(frozen=True, eq=False)
-class Intervention:
-    """A change of a case, such as other targets; its effect is the gain of the held-out score.
-
-    name: the name of the fault that it removes, as in `Finding.check`. path, cause, fix: see `Finding`. description: of
-    the change. apply: returns the changed case. min_gain: the gain below which the fault is no cause.
-    """
-
-    name: str
-    path: str
-    description: str
-    cause: str
-    fix: str
-    apply: Callable[[Any], Any]
-    min_gain: float = MIN_GAIN
-
-
 @dataclass(frozen=True)
 class MeasuredEffect:
     """The mean held-out scores without and with an intervention, for each pair of trainings or evaluations.
 
-    name, description: see `Intervention`. score: the name of the score, see `HeldOutScores`. before, after: the mean
-    scores without and with the intervention. low, high: the interval of the mean gain. verdict: "cause" if the interval
-    is above 0 and the mean gain is at least `min_gain`; "no effect" if the gain is certainly below `min_gain`;
-    otherwise "unclear". examples: the number of held-out examples. steps: the number of steps of each training, 0 if
-    the present model is evaluated.
+    name: of the fault. description: of the intervention. score: the name of the score, see `HeldOutScores`. before,
+    after: the mean scores without and with the intervention. low, high: the interval of the mean gain. verdict: "cause"
+    if the interval is above 0 and the mean gain is at least `min_gain`; "no effect" if the gain is certainly below
+    `min_gain`; otherwise "unclear". examples: the number of held-out examples. steps: the number of steps of each
+    training, 0 if the present model is evaluated.
     """
 
     name: str
@@ -81,7 +64,7 @@ class MeasuredEffect:
 
 
 def effect_of(
-    change: Intervention,
+    change: Suspect,
     score: str,
     pairs: Sequence[tuple[Tensor, Tensor]],
     steps: int,
@@ -111,6 +94,5 @@ def effect_of(
     elif highest_gain < change.min_gain and (len(means) > 1 or mean < change.min_gain / 3 or not steps):
         verdict = "no effect"
     before, after = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
-    return MeasuredEffect(
-        change.name, change.description, score, before, after, mean - margin, mean + margin, verdict, count, steps
-    )
+    name, description, interval = change.finding.check, change.remedy.description, (mean - margin, mean + margin)
+    return MeasuredEffect(name, description, score, before, after, *interval, verdict, count, steps)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.attempts import too_few_steps
-from pellucid.doctor.finding import Evidence, Finding
+from pellucid.doctor.finding import Evidence, Finding, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
-from pellucid.doctor.intervention import MAX_PAIRS, Intervention, MeasuredEffect, effect_of
+from pellucid.doctor.intervention import MAX_PAIRS, MeasuredEffect, effect_of
 from pellucid.doctor.rehearsal import RehearsalSettings, model_on, rehearse, with_copied_weights
 from pellucid.doctor.remedies import with_values
 from pellucid.doctor.trials import MAX_TOTAL_WORK
@@ -35,23 +35,23 @@ class ProvenCause(NamedTuple):
     mended_case: the changed case with the model that was trained on it.
     """
 
-    change: Intervention
+    change: Suspect
     effect: MeasuredEffect
     mended_case: Any
 
     @property
     def finding(self) -> Finding:
         """The cause as a finding, with the measured scores as evidence."""
-        change, effect = self.change, self.effect
+        effect = self.effect
         evidence: Evidence = {
             "score_as_set": fmean(effect.before), "score_without_it": fmean(effect.after), "lowest_gain": effect.low,
             "highest_gain": effect.high, "examples": effect.examples,
         }  # fmt: skip
-        return Finding(change.name, change.path, evidence, change.cause, change.fix, proven=True)
+        return replace(self.change.finding, evidence=evidence, remedy=None, proven=True)
 
-    def with_names_of(self, change: Intervention) -> Self:
+    def with_names_of(self, change: Suspect) -> Self:
         """Return the same effect with the name, the cause and the fix of another intervention."""
-        return self._replace(change=change, effect=replace(self.effect, name=change.name))
+        return self._replace(change=change, effect=replace(self.effect, name=change.finding.check))
 
 
 class ScoredModel(NamedTuple):
@@ -91,7 +91,7 @@ class PairedTrainings:
         training_work = self._step_work * self.case.steps_planned
         return min(MAX_COST * training_work, MAX_TOTAL_WORK) if training_work else MAX_TOTAL_WORK
 
-    def spend(self, base: Any, change: Intervention, trainings: int, steps: int) -> bool:
+    def spend(self, base: Any, change: Suspect, trainings: int, steps: int) -> bool:
         """Add the multiply-adds of some trainings to the total, and return whether it is within the limit.
 
         Trainings with too few steps or held-out examples prove nothing and are not made either. base: see `measure`.
@@ -99,17 +99,17 @@ class PairedTrainings:
         examples = len(base.validation)
         too_few = f"could not be tried: too few held-out examples ({examples}, at least {MIN_HELD_OUT} are needed)"
         if reason := too_few_steps(steps) or (too_few if examples < MIN_HELD_OUT else ""):
-            self.untried[change.description] = reason
+            self.untried[change.remedy.description] = reason
             return False
         self._spent += trainings * steps * self._step_work
         if self._spent > self._limit:
-            self.untried[change.description] = SPENT_REASON
+            self.untried[change.remedy.description] = SPENT_REASON
         return self._spent <= self._limit
 
     def measure(
         self,
         base: Any,
-        change: Intervention,
+        change: Suspect,
         base_scores: dict[int, Tensor],
         steps: int = 0,
         first_trained: ScoredModel | None = None,
@@ -138,7 +138,7 @@ class PairedTrainings:
                 break
         if effect is None:
             return None
-        self.untried.pop(change.description, None)
+        self.untried.pop(change.remedy.description, None)
         self.record(effect)
         return ProvenCause(change, effect, mended_case) if effect.verdict == "cause" else None
 

@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.data import Batch
 from pellucid.doctor import Diagnosis, case_of
 from pellucid.doctor.experiments import with_causes
-from pellucid.doctor.intervention import Intervention
+from pellucid.doctor.finding import suspect
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.preprocessing import input_changes
 from pellucid.errors import PellucidError
@@ -212,6 +212,6 @@ def test_trainings_of_too_few_steps_or_held_out_examples_are_not_made(epochs: in
     model = Model(Sequential(flatten=Flatten(), out=Dense(4)), input_shape=(1, 16, 16))
     case = case_of(model, *band_images(160, 0), validation=band_images(held_out, 1), epochs=epochs, batch_size=64)
     trainings = PairedTrainings(task_of(model), case, lambda line: None)
-    change = Intervention("momentum", "training", "without momentum", "", "", lambda case: case)
+    change = suspect("momentum", "", "", "without momentum", lambda case: case)
     assert trainings.measure(case, change, {}) is None
     assert (trainings.effects, trainings.untried) == ([], {"without momentum": reason})

@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy.stats import t
 
-from pellucid.doctor.intervention import MAX_PAIRS, STUDENT_T, Intervention, effect_of
+from pellucid.doctor.finding import suspect
+from pellucid.doctor.intervention import MAX_PAIRS, STUDENT_T, effect_of
 
-CHANGE = Intervention("fault", "train", "targets doubled", "targets are halved", "double them", lambda case: case)
+CHANGE = suspect("fault", "targets are halved", "double them", "targets doubled", lambda case: case, path="train")
 
 
 def alternating_scores(mean: float, count: int = 100) -> torch.Tensor:

@@ -97,16 +97,10 @@ class Diagnosis:
 
     def __str__(self) -> str:
         """Return the diagnosis as text: the summary, the findings, the ineffective changes and the skipped checks."""
-        summary_text = "\n".join(wrap(summary(self), WIDTH, break_long_words=False))
-        blocks = [
-            *([summary_text] if summary_text else []),
-            headline(self),
-            *self.notes,
-        ]  # notes are not wrapped: they contain commands
-        for group in group_findings(self):
-            blocks += _blocks(group, "")
-        end_notes = [note for note in (ineffective_changes(self), footnote(self)) if note]
-        return "\n\n".join([*blocks, *("\n".join(wrap(note, WIDTH, break_long_words=False)) for note in end_notes)])
+        first_blocks = [_wrapped(summary(self)), headline(self), *self.notes]  # notes contain commands: not wrapped
+        blocks = [block for group in group_findings(self) for block in _blocks(group, "")]
+        last_blocks = [_wrapped(ineffective_changes(self)), _wrapped(footnote(self))]
+        return "\n\n".join(block for block in (*first_blocks, *blocks, *last_blocks) if block)
 
     def _repr_html_(self) -> str:
         """Return the diagnosis as HTML without scripts, in the colours of the surrounding page."""
@@ -207,11 +201,8 @@ def summary(diagnosis: Diagnosis) -> str:
     first = diagnosis.findings[0] if diagnosis.findings else None
     if first is None or not first.proven:
         return ""
-    measurements = [
-        str(effect)
-        for effect in diagnosis.intervention_effects
-        if effect.verdict == "cause" and effect.name == first.check
-    ]
+    effects = (effect for effect in diagnosis.intervention_effects if effect.verdict == "cause")
+    measurements = [str(effect) for effect in effects if effect.name == first.check]
     measurements += [outcome_line(diagnosis.attempts[0])] if 0 in diagnosis.attempts else []
     return f"{first.fix[:1].upper()}{first.fix[1:]}. Measured: {measurements[0]}" if measurements else ""
 
@@ -232,11 +223,9 @@ def footnote(diagnosis: Diagnosis) -> str:
 
 def outcome_line(attempt: Attempt) -> str:
     """Return one line with the result of a remedy: loss and accuracy without and with it."""
-    loss = _change_text("loss", *(None if value is None else f"{value:.3g}" for value in attempt.loss))
-    accuracy = ""
-    if any(value is not None for value in attempt.accuracy):
-        percent = (None if value is None else f"{100 * value:.1f} %" for value in attempt.accuracy)
-        accuracy = ", " + _change_text("accuracy", *percent)
+    percentages = [None if value is None else 100 * value for value in attempt.accuracy]
+    loss = _change_text("loss", attempt.loss, "{:.3g}")
+    accuracy = "" if percentages == [None, None] else ", " + _change_text("accuracy", percentages, "{:.1f} %")
     part = "validation data" if attempt.measured_on == "validation" else "training data"
     return f"{attempt.description}: {loss}{accuracy} ({part}, after {_steps_text(attempt)})"
 
@@ -259,17 +248,17 @@ def _steps_text(attempt: Attempt) -> str:
     steps = plural(attempt.steps, "step")
     if attempt.steps == attempt.steps_planned:
         return f"all {steps} of the training"
-    return (
-        f"{attempt.steps:,} of {plural(attempt.steps_planned, 'step')}"
-        if attempt.steps_planned
-        else f"{steps} from the beginning"
-    )
+    total = plural(attempt.steps_planned, "step")
+    return f"{attempt.steps:,} of {total}" if attempt.steps_planned else f"{steps} from the beginning"
 
 
-def _change_text(name: str, before: str | None, after: str | None) -> str:
-    return (
-        f"{name} {'stopped with NaN' if before is None else before} → {'stopped with NaN' if after is None else after}"
-    )
+def _change_text(name: str, values: Sequence[float | None], form: str) -> str:
+    texts = ("stopped with NaN" if value is None else form.format(value) for value in values)
+    return f"{name} {' → '.join(texts)}"
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(wrap(text, WIDTH, break_long_words=False))
 
 
 def _blocks(group: Group, indent: str, cause: str = "") -> list[str]:

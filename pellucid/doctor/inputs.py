@@ -93,25 +93,15 @@ def input_statistics(batches: Iterable[Tensor]) -> InputStatistics:
     return InputStatistics(mean, std, square.sqrt(), low, high)
 
 
-@dataclass(frozen=True, eq=False)
-class Ranges:
-    """Ranges of inputs (N, ...).
+def ranges(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the minimum and the maximum of each feature of inputs (N, ...), and whether each example is blank, (N,).
 
-    low, high: the minimum and maximum of each feature over all examples, with the shape of an input. blank: (N,),
-    whether all values of an example are equal, or all values of each channel for images.
+    All values of a blank example are equal, or for images all values of each channel.
     """
-
-    low: Tensor
-    high: Tensor
-    blank: Tensor
-
-
-def ranges(x: Tensor) -> Ranges:
-    """Return the ranges of inputs (N, ...)."""
     low, high = (torch.stack([getattr(part, name)(0) for part in x.split(CHUNK_SIZE)]) for name in ("amin", "amax"))
     flat = x.flatten(2 if is_image(x) else 1)
     blank = flat.amin(-1) == flat.amax(-1)
-    return Ranges(low.amin(0), high.amax(0), blank.reshape(len(x), -1).all(1))
+    return low.amin(0), high.amax(0), blank.reshape(len(x), -1).all(1)
 
 
 def traits(x: Tensor) -> Tensor:

@@ -87,9 +87,7 @@ def _mean_recall(predictions: Predictions) -> float:
     if predictions.y.dim() != 2 or y.dim() != 1:
         raise UnansweredError("the outputs are not class scores")
     is_correct = (predictions.classes == y).double()
-    classes, index = y.unique(return_inverse=True)
-    counts = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, torch.ones_like(is_correct))
-    return float((torch.zeros_like(counts).index_add_(0, index, is_correct) / counts).mean())
+    return float(torch.stack([is_correct[y == label].mean() for label in y.unique()]).mean())
 
 
 def _r_squared(predictions: Predictions) -> float:

@@ -56,10 +56,8 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
     shared_paths = {
         path for path, value in new_params.items() if path in old_params and value.shape == old_params[path].shape
     }
-    new.frozen, new.rates = (
-        model.frozen & shared_paths,
-        {path: rate for path, rate in model.rates.items() if path in shared_paths},
-    )
+    new.frozen = model.frozen & shared_paths
+    new.rates = {path: rate for path, rate in model.rates.items() if path in shared_paths}
     for path in _fixed_paths(model) & shared_paths:
         new_params[path].copy_(old_params[path])
     return new
@@ -177,16 +175,8 @@ def rehearse(
 
     def result(has_failed: bool, error_message: str = "") -> Rehearsal:
         medians = {path: median_high(values) if values else None for path, values in ratios.items()}
-        steps_made = len(losses)
-        return Rehearsal(
-            tuple(losses),
-            has_failed,
-            medians,
-            model,
-            error_message,
-            not has_failed and steps_made < settings.steps,
-            steps_made * work,
-        )
+        shortened, work_made = not has_failed and len(losses) < settings.steps, len(losses) * work
+        return Rehearsal(tuple(losses), has_failed, medians, model, error_message, shortened, work_made)
 
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))
     with torch.inference_mode():
@@ -210,5 +200,4 @@ def rehearse(
                     ratios[path].append(rms(new - old) / size)
         if step.average is not None:
             step.average.replace_weights()
-    has_failed = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
-    return result(has_failed)
+    return result(not all(bool(torch.isfinite(weight).all()) for weight in step.weights))

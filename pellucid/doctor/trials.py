@@ -109,12 +109,9 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
         suspect_trials = _try_suspects(trial, remaining, reference, work)
         work -= trial.work
         if work < 0:
-            untried |= dict.fromkeys(
-                (suspect.finding.check for suspect in remaining[len(suspect_trials) :]), NO_WORK_LEFT
-            )
-        best_trial = _best_trial(
-            [pair for pair in suspect_trials if pair is not None], trial.score, reference, len(part)
-        )
+            untried |= {suspect.finding.check: NO_WORK_LEFT for suspect in remaining[len(suspect_trials) :]}
+        fitting_trials = [pair for pair in suspect_trials if pair is not None]
+        best_trial = _best_trial(fitting_trials, trial.score, reference, len(part))
         if best_trial is None:
             break
         suspect, attempt = best_trial
@@ -155,20 +152,17 @@ def _try_unusual_suspects(case: Case, findings: Sequence[Finding], reference: fl
             gains.append(attempt.score[1] - attempt.score[0])
             if gains[-1] <= 0:
                 break
-        if attempt is not None and len(gains) == N_ORDERS and min(gains) > 0 and fmean(gains) >= _min_gain(gains):
-            evidence = {**_with_scores(suspect.finding, attempt, reference).evidence, "mean_gain": fmean(gains)}
-            causes.append(
-                (fmean(gains), Cause(replace(suspect.finding, evidence=evidence, proven=True), attempt, True))
-            )
+        if attempt is None or len(gains) < N_ORDERS or min(gains) <= 0:
+            continue
+        gain, min_significant = fmean(gains), MIN_DEVIATIONS * stdev(gains) / N_ORDERS**0.5
+        if gain >= max(MIN_MEAN_GAIN, min_significant):
+            finding = _with_scores(suspect.finding, attempt, reference)
+            finding = replace(finding, evidence={**finding.evidence, "mean_gain": gain})
+            causes.append((gain, Cause(finding, attempt, True)))
     if not causes:
         return TrialsVerdict(False, untried=untried)
     _, best_cause = max(causes, key=lambda pair: pair[0])
     return TrialsVerdict(True, (best_cause,), None, orders[0].baseline_case, untried)
-
-
-def _min_gain(gains: Sequence[float]) -> float:
-    """Return the smallest significant mean for gains with the standard deviation of `gains`, at least MIN_MEAN_GAIN."""
-    return max(MIN_MEAN_GAIN, MIN_DEVIATIONS * stdev(gains) / len(gains) ** 0.5)
 
 
 def _reference_score(case: Case) -> float | None:

@@ -28,9 +28,9 @@ def find(case: Case) -> list[Finding]:
 
 
 def _constant_finding(path: str, x: Tensor) -> Finding | None:
-    value_ranges = ranges(x)
-    n, n_values, is_constant = len(x), value_ranges.low.numel(), value_ranges.low == value_ranges.high
-    n_constant, n_blank = int(is_constant.sum()), int(value_ranges.blank.sum())
+    low, high, is_blank = ranges(x)
+    n, n_values, is_constant = len(x), low.numel(), low == high
+    n_constant, n_blank = int(is_constant.sum()), int(is_blank.sum())
     channels = x.shape[1] if is_image(x) else 1
     n_constant_channels = int(is_constant.flatten(1).all(1).sum()) if channels > 1 else 0
     evidence: Evidence = {"examples": n}
@@ -42,7 +42,7 @@ def _constant_finding(path: str, x: Tensor) -> Finding | None:
         evidence |= {"blank_examples": n_blank, "share": n_blank / n}
         cause = "some images were not loaded, or were masked, cropped or scaled until nothing was left"
         fix = "find the blank examples, and load them again or remove them"
-        nonblank_indices = torch.nonzero(~value_ranges.blank).flatten()
+        nonblank_indices = torch.nonzero(~is_blank).flatten()
         if path == "train" and len(nonblank_indices):
             remedy = Remedy("training without the blank examples", lambda case: with_examples(case, nonblank_indices))
     elif n_constant_channels:

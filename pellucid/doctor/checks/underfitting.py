@@ -47,18 +47,13 @@ def find(case: Case) -> list[Finding]:
 
 def _class_evidence(case: Case) -> Evidence | None:
     classifier = case.simple_classifier
-    if (
-        classifier is None
-        or len(classifier.y) < MIN_EXAMPLES
-        or classifier.leave_one_out.deviations_above_chance < MIN_ABOVE_CHANCE
-    ):
+    if classifier is None or len(classifier.y) < MIN_EXAMPLES:
+        return None
+    if classifier.leave_one_out.deviations_above_chance < MIN_ABOVE_CHANCE:
         return None
     predicted = predictions(case.model, select(case.train, classifier.indices))
-    accuracy, simple_accuracy, n = (
-        _accuracy_among(predicted, classifier.classes),
-        classifier.leave_one_out.accuracy,
-        len(classifier.y),
-    )
+    accuracy, simple_accuracy = _accuracy_among(predicted, classifier.classes), classifier.leave_one_out.accuracy
+    n = len(classifier.y)
     if simple_accuracy - accuracy <= max(MIN_GAP, MIN_DEVIATIONS * standard_error(accuracy, simple_accuracy, n)):
         return None
     return {
@@ -85,11 +80,9 @@ def _regression_evidence(case: Case) -> Evidence | None:
         linear_error(case.inputs(part), part.y),
         target.var(0, correction=0).mean().item(),
     )
-    if variance <= MIN_VARIANCE * target.square().mean().item():
-        return None  # constant targets
-    if linear_regression_error > MAX_RESIDUAL * variance or error <= max(
-        MAX_ERROR_RATIO * linear_regression_error, MIN_ERROR * variance
-    ):
+    if variance <= MIN_VARIANCE * target.square().mean().item() or linear_regression_error > MAX_RESIDUAL * variance:
+        return None  # constant targets, or targets that depend on the inputs in another way
+    if error <= max(MAX_ERROR_RATIO * linear_regression_error, MIN_ERROR * variance):
         return None
     return {
         "train_squared_error": error,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import buffer_paths, walk
+from pellucid.combine.base import buffer_paths, join, walk
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
@@ -34,10 +34,8 @@ from pellucid.training.model import BaseModel
 
 MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
-FULL_TURNS, MIN_TURN_FRACTION = (
-    (2 * torch.pi, 360.0),
-    0.97,
-)  # full turns in radians and degrees; the range of targets that are angles, as a fraction of a turn
+FULL_TURNS = (2 * torch.pi, 360.0)  # in radians and degrees
+MIN_TURN_FRACTION = 0.97  # of a turn: the range of targets that are angles
 MAX_BYTE = 255.0  # largest value of unscaled pixels
 # Root mean square of inputs; smaller inputs are also tried multiplied by 255, larger ones divided by 255.
 MIN_RMS, MAX_RMS = 0.1, 3.0
@@ -248,13 +246,9 @@ def _mode_gaps(case: Case) -> dict[str, float]:
             params = _params_at(case.model.params, path)
             copies = {name: value.clone() if isinstance(value, Tensor) else value for name, value in params.items()}
             training_sum = sum(layer.forward(copies, x, Mode(True, rng, keep=False))[0].mean(0) for _ in range(N_DRAWS))
-            evaluation_mean = y.mean(0)
-            if (
-                isinstance(training_sum, Tensor)
-                and training_sum.shape == evaluation_mean.shape
-                and rms(evaluation_mean) > 0
-            ):
-                gaps[path] = rms(training_sum / N_DRAWS - evaluation_mean) / rms(evaluation_mean)
+            mean = y.mean(0)
+            if isinstance(training_sum, Tensor) and training_sum.shape == mean.shape and rms(mean) > 0:
+                gaps[path] = rms(training_sum / N_DRAWS - mean) / rms(mean)
     return gaps
 
 
@@ -267,21 +261,18 @@ def _params_at(params: Params, path: str) -> Params:
 def initialization_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if initial weights or biases have an unusual size, or user-defined weights a mean far from 0."""
     flat = flatten(case.initial.params)
-    he_ratios: dict[str, float] = {}
-    bias = 0.0
-    user_weights = _user_weight_paths(case)
-    for path, weight in trainable_layers(case.initial):
-        if weight not in user_weights:
-            he_ratios[path] = float(flat[weight].square().mean().sqrt()) / (2 / flat[weight][0].numel()) ** 0.5
-        if f"{path}.bias" in flat:
-            bias = max(bias, float(flat[f"{path}.bias"].square().mean().sqrt()))
+    user_weights, layers = _user_weight_paths(case), trainable_layers(case.initial)
+    weights = [flat[weight] for _, weight in layers if weight not in user_weights]
+    he_ratios = [float(value.square().mean().sqrt()) / (2 / value[0].numel()) ** 0.5 for value in weights]
+    biases = [flat[join(path, "bias")] for path, _ in layers if join(path, "bias") in flat]
+    bias = max((float(value.square().mean().sqrt()) for value in biases), default=0.0)
     user_values = [flat[path].double() for path in user_weights]
     shifts = [float(value.mean().abs() / value.std().clamp_min(1e-12)) for value in user_values]
     scales = [float(value.square().mean().sqrt()) / _glorot_std(value) for value in user_values]
-    is_unusual = any(not 1 / MAX_HE_RATIO <= size <= MAX_HE_RATIO for size in [*list(he_ratios.values())[:-1], *scales])
-    is_unusual = is_unusual or any(shift > MAX_WEIGHT_OFFSET for shift in shifts)
-    ratios = [*he_ratios.values(), *scales]
-    if ratios and (is_unusual or (he_ratios and list(he_ratios.values())[-1] > MAX_HE_RATIO) or bias > MAX_BIAS):
+    ratios = [*he_ratios, *scales]
+    is_unusual = any(not 1 / MAX_HE_RATIO <= ratio <= MAX_HE_RATIO for ratio in [*he_ratios[:-1], *scales])
+    is_large = any(ratio > MAX_HE_RATIO for ratio in he_ratios[-1:]) or bias > MAX_BIAS
+    if ratios and (is_unusual or is_large or any(shift > MAX_WEIGHT_OFFSET for shift in shifts)):
         yield suspect(
             "bad-initialization", "the initial weights or biases are so large or so small that the network does not "
             "learn", "use He initialization (He et al. 2015) and biases of 0", "weights redrawn by He initialization",

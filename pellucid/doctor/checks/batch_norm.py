@@ -37,10 +37,8 @@ HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch has at least the we
 
 def find(case: Case) -> list[Finding]:
     """Count the values per channel in a batch, and compare the moments of normalized outputs with 0 and 1."""
-    norms = {path: layer for path, layer in walk(case.model.net) if isinstance(layer, BatchNorm)}
-    norms = {path: layer for path, layer in norms.items() if path in case.activity}
-    if not norms:
-        return []
+    layers = walk(case.model.net)
+    norms = {path: layer for path, layer in layers if isinstance(layer, BatchNorm) and path in case.activity}
     frozen = {path for path in norms if {join(path, "weight"), join(path, "bias")} <= case.model.frozen}
     findings = _few_values(case, [path for path in norms if path not in frozen])
     return findings + (_wrong_statistics(case, norms, frozen) if case.trained else [])
@@ -91,23 +89,21 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
         outputs = case.activity[path]
         if not outputs.finite:
             return []
-        shift, spread = _shift_and_spread(case.model, outputs)
-        is_frozen = path in frozen
-        max_spread = MAX_FROZEN_SPREAD if is_frozen else MAX_SPREAD
-        if shift <= (MAX_FROZEN_SHIFT if is_frozen else MAX_SHIFT) and spread <= max_spread:
+        (shift, spread), is_frozen = _shift_and_spread(case.model, outputs), path in frozen
+        limits = (MAX_FROZEN_SHIFT, MAX_FROZEN_SPREAD) if is_frozen else (MAX_SHIFT, MAX_SPREAD)
+        if shift <= limits[0] and spread <= limits[1]:
             continue
         evidence: Evidence = {
             "mean_off_by_standard_deviations": shift,
             "variance_off_by_factor": exp(spread),
             "momentum": layer.momentum,
         }
-        if is_frozen:
-            cause = "the layer is frozen with running statistics of other data"
-            fix = "unfreeze the layer, or use the input preprocessing that the frozen weights were trained with"
-            return [
-                Finding(NAME, path, evidence, cause, fix, Remedy("batch normalization unfrozen", _with_unfrozen_norms))
-            ]
-        return _finding_if_harmful(case, path, layer, evidence)
+        if not is_frozen:
+            return _finding_if_harmful(case, path, layer, evidence)
+        cause = "the layer is frozen with running statistics of other data"
+        fix = "unfreeze the layer, or use the input preprocessing that the frozen weights were trained with"
+        remedy = Remedy("batch normalization unfrozen", _with_unfrozen_norms)
+        return [Finding(NAME, path, evidence, cause, fix, remedy)]
     return []
 
 
@@ -117,22 +113,16 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
     batch_value, _ = loss(loss.main_output(with_batch_statistics(case.model, case.inputs(part))), part.y)
     running_loss, batch_loss = loss_on(case.model, part), batch_value.item()
     last_batch_only = layer.momentum >= HIGH_MOMENTUM and _is_better_by_batch(case)
-    if not last_batch_only and (
-        running_loss <= MIN_LOSS_RATIO * batch_loss or running_loss - batch_loss <= MIN_LOSS_DIFFERENCE
-    ):
+    if not last_batch_only and running_loss <= max(MIN_LOSS_RATIO * batch_loss, batch_loss + MIN_LOSS_DIFFERENCE):
         return []
     evidence |= {"loss_by_running_statistics": running_loss, "loss_by_batch_statistics": batch_loss}
     current, initial = flatten(case.model.params), flatten(case.initial.params)
-    is_updated = not all(
-        torch.equal(current[name], initial[name]) for name in (join(path, name) for name in layer.buffers)
-    )
-    has_usual_momentum = layer.momentum == USUAL_MOMENTUM
-    min_momentum = max(layer.momentum, USUAL_MOMENTUM)
-    remedy = (
-        None
-        if has_usual_momentum
-        else Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum))
-    )
+    buffer_paths = [join(path, name) for name in layer.buffers]
+    is_updated = any(not torch.equal(current[name], initial[name]) for name in buffer_paths)
+    has_usual_momentum, min_momentum = layer.momentum == USUAL_MOMENTUM, max(layer.momentum, USUAL_MOMENTUM)
+    remedy = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum))
+    if has_usual_momentum:
+        remedy = None
     if last_batch_only:
         cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum "
         cause += "is the weight of the old statistics instead"
@@ -147,12 +137,12 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
         cause = "so few steps were made that the running statistics still depend on their initial values"
         fix = f"train for longer: they need {ceil(log(MAX_INITIAL_FRACTION) / log(1 - min_momentum))} steps or more"
         remedy = None
-    elif has_usual_momentum:
-        cause = "the running statistics do not match the data: batches differ, or the weights changed too fast"
-        fix = "use larger batches, or a lower learning rate at the end of a longer training"
     else:
-        cause = "the running statistics do not match the data: the momentum is too small or too large"
-        fix = "use a momentum of 0.1 and larger batches, or a lower learning rate at the end of a longer training"
+        reason = "batches differ, or the weights changed too fast"
+        reason = reason if has_usual_momentum else "the momentum is too small or too large"
+        cause = f"the running statistics do not match the data: {reason}"
+        momentum = "" if has_usual_momentum else "a momentum of 0.1 and "
+        fix = f"use {momentum}larger batches, or a lower learning rate at the end of a longer training"
     return [Finding(NAME, path, evidence, cause, fix, remedy, is_fault=last_batch_only)]
 
 

@@ -78,10 +78,8 @@ def _has_burst(losses: tuple[float, ...]) -> bool:
 
 def _lower_rate_works(case: Case) -> bool:
     """Return whether a lower learning rate is enough: the loss does not rise at rate 0, and falls at a lower rate."""
-    unchanged_rehearsal = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, 0.0))
-    return (
-        not _has_burst(unchanged_rehearsal.losses) and min(case.range_losses.values()) < unchanged_rehearsal.final_loss
-    )
+    unchanged = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, 0.0))
+    return not _has_burst(unchanged.losses) and min(case.range_losses.values()) < unchanged.final_loss
 
 
 NAME = "exploding-gradients"

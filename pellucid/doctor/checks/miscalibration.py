@@ -22,7 +22,7 @@ MIN_LABEL_GAP = 0.05  # validation accuracy minus training accuracy that wrong t
 def find(case: Case) -> list[Finding]:
     """Compare the predicted probabilities with the fraction of correct predictions, on validation examples."""
     part = case.validation_sample
-    if not case.trained or part is None or len(part) < MIN_EXAMPLES or not case.classifies:
+    if not case.classifies or part is None or len(part) < MIN_EXAMPLES:
         return []
     if case.loss == float("inf") or case.validation_predictions is None:
         return []
@@ -46,9 +46,8 @@ def find(case: Case) -> list[Finding]:
     divided_values = f"scores before {last_path}" if isinstance(last_layer, Softmax | LogSoftmax) else "outputs"
     divide = f"divide the {divided_values} by a temperature of {temperature:.2g}"
     if gap > 0:
-        cause = (
-            "overconfidence: long training lowers the loss by larger logits, whether the prediction is correct or not"
-        )
+        cause = "overconfidence: long training lowers the loss by larger logits, whether the prediction is correct or "
+        cause += "not"
         fix = f"{divide}, or train for fewer epochs, with weight decay"
     elif case.loss_falls and not _label_smoothing(case) and not _has_changed_since_training(case):
         return []  # a short training, in which probabilities would still grow
@@ -82,20 +81,15 @@ def _has_changed_since_training(case: Case) -> bool:
 
 def _underconfidence(case: Case) -> tuple[str, str]:
     """Return the likely cause of low probabilities, and a fix other than a temperature ("" if there is none)."""
-    smoothing, dropout, validation_predictions = _label_smoothing(case), case.dropout, case.validation_predictions
+    smoothing, dropout, on_validation = _label_smoothing(case), case.dropout, case.validation_predictions
     if smoothing:
         return f"label smoothing of {smoothing:g} limits the probabilities", ", or use less label smoothing"
     if _has_changed_since_training(case):
         return "its loss is higher than in training, so the model changed after that", ""
-    if (
-        validation_predictions is not None
-        and validation_predictions.accuracy - case.train_predictions.accuracy > MIN_LABEL_GAP
-        and not dropout
-    ):
-        return (
-            "more labels are wrong in the training data than in the validation data",
-            ", and check the training labels that differ from its predictions",
-        )
+    label_gap = 0.0 if on_validation is None else on_validation.accuracy - case.train_predictions.accuracy
+    if label_gap > MIN_LABEL_GAP and not dropout:
+        reason = "more labels are wrong in the training data than in the validation data"
+        return reason, ", and check the training labels that differ from its predictions"
     if case.model.regularizers:
         return "a regularizer keeps its outputs small", ", or make the regularizer weaker"
     if dropout:

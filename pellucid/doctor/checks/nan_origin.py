@@ -23,8 +23,7 @@ MAX_TARGET = 1e16  # targets whose squares, summed over a batch, are near the la
 
 def find(case: Case) -> list[Finding]:
     """Examine the initial weights, the step in which the training or a rehearsal stopped, and the model's outputs."""
-    fault = weights_fault(flatten(case.initial.params))
-    if fault:
+    if fault := weights_fault(flatten(case.initial.params)):
         return [_finding(case, fault, 0)]
     if isinstance(case.stopped, StoppedError):
         return [_finding(case, case.stopped.fault, case.stopped.step)]
@@ -33,8 +32,7 @@ def find(case: Case) -> list[Finding]:
         return [_finding(case, fault, step)]
     with torch.inference_mode():
         for batch in in_batches(case.model, case.inputs(case.sample)):
-            fault = diagnose_output(case.model.net, case.model.params, batch)
-            if fault:
+            if fault := diagnose_output(case.model.net, case.model.params, batch):
                 return [_finding(case, fault, None)]
     return []
 
@@ -49,11 +47,9 @@ def _first_fault(case: Case) -> tuple[int, NotFinite]:
     weight_fault = None
     for steps in range(n_steps, max(n_steps - 2, -1), -1):
         model = case.rehearse(RehearsalSettings(steps)).model
-        trainable = {
-            path: value for path, value in flatten(model.params).items() if path not in buffer_paths(model.net)
-        }
-        fault = weights_fault(trainable)
-        if fault:
+        buffers = buffer_paths(model.net)
+        trainable = {path: value for path, value in flatten(model.params).items() if path not in buffers}
+        if fault := weights_fault(trainable):
             weight_fault = fault
             continue
         loader = batch_loader(case.model, case.train, min(case.batch_size, len(case.train)), case.augment)
@@ -65,9 +61,8 @@ def _first_fault(case: Case) -> tuple[int, NotFinite]:
             return steps + 1, fault
         if weight_fault:
             return steps + 1, replace(weight_fault, note="from an update whose gradients are finite")
-    return n_steps + (not weight_fault), weight_fault or NotFinite(
-        "loss", "", "", "its value", "NaN or infinity", 1, ()
-    )
+    fault = weight_fault or NotFinite("loss", "", "", "its value", "NaN or infinity", 1, ())
+    return n_steps + (not weight_fault), fault
 
 
 def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:

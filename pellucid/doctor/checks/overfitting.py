@@ -22,12 +22,9 @@ MIN_LOSS_RATIO = 3.0  # validation loss divided by training loss, for a regressi
 
 def find(case: Case) -> list[Finding]:
     """Compare the model's losses and accuracies on training and validation data, and the losses over the epochs."""
-    if not case.trained or case.loss == float("inf"):
+    if case.loss == float("inf") or case.validation_predictions is None or case.validation_sample is None:
         return []
-    losses = case.column("val_loss")
-    on_train, on_validation = case.train_predictions, case.validation_predictions
-    if on_validation is None or case.validation_sample is None:
-        return []
+    losses, on_train, on_validation = case.column("val_loss"), case.train_predictions, case.validation_predictions
     rise = on_validation.loss / min(losses) if losses and min(losses) > 0 else 1.0
     evidence: Evidence = {
         "examples": len(case.train),
@@ -46,18 +43,16 @@ def find(case: Case) -> list[Finding]:
     else:
         loss_of_mean = _loss_of_mean(case, on_validation)
         evidence["validation_loss_of_the_mean"] = loss_of_mean
-        is_wide = on_validation.loss > MIN_LOSS_RATIO * on_train.loss and (
-            rise >= MIN_RISE or on_validation.loss > loss_of_mean
-        )
+        is_harmful = rise >= MIN_RISE or on_validation.loss > loss_of_mean
+        is_wide = is_harmful and on_validation.loss > MIN_LOSS_RATIO * on_train.loss
     if not is_wide:
         return []
     scores = _scores_by_size(case, len(case.validation_sample))
     if scores is None:
         return [Finding(NAME, "validation", evidence)]
     evidence |= {"score_after_a_short_training": scores[0], "with_a_quarter_of_the_examples": scores[1]}
-    cause = (
-        "the examples are too few: with a quarter of them the same training does worse, so with more it would do better"
-    )
+    cause = "the examples are too few: with a quarter of them the same training does worse, so with more it would do "
+    cause += "better"
     fix = "get more examples or augment them, add weight decay or dropout, or stop at the lowest validation loss"
     return [Finding(NAME, "validation", evidence, cause, fix, is_fault=True)]
 

@@ -29,12 +29,8 @@ def find(case: Case) -> list[Finding]:
         return []
     classifier = fit_simple_classifier(replace(part, x=traits(part.x)), case.model.seed)
     predictions = case.class_predictions
-    if (
-        classifier is None
-        or predictions is None
-        or classifier.leave_one_out.accuracy
-        < classifier.leave_one_out.chance + MIN_EXPLAINED * (1 - classifier.leave_one_out.chance)
-    ):
+    count = None if classifier is None else classifier.leave_one_out
+    if count is None or predictions is None or count.accuracy < count.chance + MIN_EXPLAINED * (1 - count.chance):
         return []
     donors = torch.randperm(len(y), generator=torch.Generator().manual_seed(case.model.seed))
     is_compared = (y != y[donors]) & (predictions[0].classes == y)
@@ -49,9 +45,9 @@ def find(case: Case) -> list[Finding]:
     if following_fraction < MIN_FOLLOWING:
         return []
     evidence: Evidence = {
-        "labels_told_by_mean_and_deviation_alone": classifier.leave_one_out.accuracy,
-        "right_by_chance": classifier.leave_one_out.chance,
-        "examples": classifier.leave_one_out.n,
+        "labels_told_by_mean_and_deviation_alone": count.accuracy,
+        "right_by_chance": count.chance,
+        "examples": count.n,
         "answers_that_follow_another_picture's_exposure": following_fraction,
     }
     cause = "brightness, contrast or colour of whole images determine the label, because the classes were recorded or "

@@ -71,9 +71,8 @@ def _select_pixels(x: Tensor, y: Tensor, max_pixels: int) -> tuple[list[int], fl
     fit_x, labels = x[:n, varying], y[:n]
     variance = fit_x.var(0, correction=0)
     centres = torch.stack([fit_x[labels == label].mean(0) for label in labels.unique()])
-    candidates = varying[
-        (centres.var(0, correction=0) / variance.clamp_min(1e-12)).argsort(descending=True)[:MAX_CANDIDATES]
-    ]
+    ratio = centres.var(0, correction=0) / variance.clamp_min(1e-12)
+    candidates = varying[ratio.argsort(descending=True)[:MAX_CANDIDATES]]
     if not len(candidates):
         return [], 0.0
     log_likelihoods = _likelihoods(x[:, candidates], y)  # (P, n, K)
@@ -91,10 +90,8 @@ def _select_pixels(x: Tensor, y: Tensor, max_pixels: int) -> tuple[list[int], fl
 
 def _neighbour_fraction(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
     """Return the largest accuracy of predictions from one of the four pixels next to `pixel`."""
-    neighbours = [
-        neighbour for neighbour in (pixel - width, pixel - 1, pixel + 1, pixel + width) if 0 <= neighbour < x.shape[1]
-    ]
-    return _select_pixels(x[:, neighbours], y, 1)[1]
+    neighbours = (pixel - width, pixel - 1, pixel + 1, pixel + width)
+    return _select_pixels(x[:, [index for index in neighbours if 0 <= index < x.shape[1]]], y, 1)[1]
 
 
 def _accuracy_without(case: Case, pixels: list[int]) -> Evidence:

@@ -27,14 +27,9 @@ def find(case: Case) -> list[Finding]:
     read other inputs, such as interpolation kernels for one map each, are no copies.
     """
     initial, layers = flatten(case.initial.params), dict(leaves(case.initial.net))
-    twins_by_path = {
-        path: _twins(*_units(layers[path], initial[weight])) for path, weight in trainable_layers(case.initial)[:-1]
-    }
-    twins_by_path = {
-        path: (first_unit, has_twin)
-        for path, (first_unit, has_twin) in twins_by_path.items()
-        if float(has_twin.float().mean()) > MIN_TWINS
-    }
+    inner_layers = trainable_layers(case.initial)[:-1]
+    twins_by_path = {path: _twins(*_units(layers[path], initial[weight])) for path, weight in inner_layers}
+    twins_by_path = {path: twins for path, twins in twins_by_path.items() if float(twins[1].float().mean()) > MIN_TWINS}
     if not twins_by_path:
         return []
     current = flatten((case.model if case.trained else case.rehearsal.model).params)

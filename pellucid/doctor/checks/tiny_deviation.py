@@ -34,19 +34,17 @@ def find(case: Case) -> list[Finding]:
         flat[:, is_huge] = median[is_huge].to(flat.dtype)
         return replace(part, x=flat.reshape(part.x.shape))
 
+    has_huge_values = ((held_out_x - median).abs() > MIN_RATIO * scale)[:, is_huge].any(1)
     evidence = {
         "values_of_an_input": x.shape[1],
         "values_that_hardly_vary_in_training": int(is_huge.sum()),
         "deviation_of_the_typical_value": scale,
         "largest_value": float(largest.max()),
-        "validation_examples_with_such_values": int(
-            ((held_out_x - median).abs() > MIN_RATIO * scale)[:, is_huge].any(1).sum()
-        ),
+        "validation_examples_with_such_values": int(has_huge_values.sum()),
     }
     cause = "features that are nearly constant in training were divided by their standard deviation, which is almost 0"
-    fix = (
-        "divide by one standard deviation for all pixels or for each channel, or by at least a tenth of the median one"
-    )
+    fix = "divide by one standard deviation for all pixels or for each channel, or by at least a tenth of the median "
+    fix += "one"
     remedy = Remedy("such features set to their median", lambda case: with_parts(case, with_median))
     return [Finding(NAME, "validation", evidence, cause, fix, remedy)]
 

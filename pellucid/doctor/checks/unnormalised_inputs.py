@@ -69,21 +69,19 @@ def _input_findings(case: Case) -> list[Finding]:
         "root_mean_square": rms,
     }
     has_images, has_several_channels = is_image(x), len(channel_rms) > 1
+    extremes = (channel_rms.min(), channel_rms.median(), channel_rms.max()) if has_several_channels else (0.0,) * 3
+    smallest, median, largest = (float(part) for part in extremes)
     if rms > MAX_RMS:
         cause = "inputs are much larger than initial weights are made for, so that units saturate or steps overshoot"
     elif rms < MIN_RMS:
         cause = "inputs are so small that the first layer hardly distinguishes them; perhaps they were scaled twice"
     elif abs(mean) > max(MAX_OFFSET * std, 1.0):
         cause = "inputs vary little around a value far from 0, so that this value dominates the first layer"
-    elif has_images and has_several_channels and float(channel_rms.max() / channel_rms.min()) > MAX_CHANNEL_RATIO:
-        evidence |= {"largest_channel": float(channel_rms.max()), "smallest_channel": float(channel_rms.min())}
+    elif has_images and has_several_channels and largest > MAX_CHANNEL_RATIO * smallest:
+        evidence |= {"largest_channel": largest, "smallest_channel": smallest}
         cause = "channels have very different scales, so that the weights of the small ones learn far more slowly"
-    elif (
-        not has_images
-        and has_several_channels
-        and float(channel_rms.max()) > MAX_RMS * MAX_CHANNEL_RATIO * float(channel_rms.median())
-    ):
-        evidence |= {"largest_feature": float(channel_rms.max()), "median_feature": float(channel_rms.median())}
+    elif not has_images and has_several_channels and largest > MAX_RMS * MAX_CHANNEL_RATIO * median:
+        evidence |= {"largest_feature": largest, "median_feature": median}
         cause = "features have very different scales, so that the weights of the small ones learn far more slowly"
     else:
         return []

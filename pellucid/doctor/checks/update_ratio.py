@@ -29,20 +29,16 @@ def find(case: Case) -> list[Finding]:
     ratios = {path: ratio for path, ratio in case.rehearsal.ratios.items() if path in inputs_per_output and ratio}
     findings: list[Finding] = []
     for path, ratio in ratios.items():
-        epoch_ratios = (
-            [row["update_ratio"] for row in case.history.layers if row["path"] == path] if case.history else []
-        )
-        epoch_ratios = [value for value in epoch_ratios if value is not None]
+        rows = [row for row in case.history.layers if row["path"] == path] if case.history else []
+        epoch_ratios = [row["update_ratio"] for row in rows if row["update_ratio"] is not None]
         other_ratio = median([value for other, value in ratios.items() if other != path] or [ratio])
         min_ratio = MIN_RATIO if ratio * MIN_OTHERS_FACTOR > other_ratio else MIN_RATIO_BESIDE_OTHERS
         evidence: Evidence = {"update_over_weight_in_the_first_steps": ratio, "the_same_of_other_weights": other_ratio}
         if epoch_ratios:
             evidence["median_update_over_weight_in_all_epochs"] = median(epoch_ratios)
         median_ratio = median(epoch_ratios) if epoch_ratios else ratio
-        is_high = (
-            ratio > MAX_RATIO and median_ratio > MAX_RATIO and not _is_explained(case, path, inputs_per_output[path])
-        )
-        if is_high or (ratio < min_ratio and median_ratio < min_ratio):
+        is_high, is_low = min(ratio, median_ratio) > MAX_RATIO, max(ratio, median_ratio) < min_ratio
+        if is_low or (is_high and not _is_explained(case, path, inputs_per_output[path])):
             findings.append(Finding(NAME, path, evidence))
     return findings
 

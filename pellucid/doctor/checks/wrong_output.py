@@ -44,12 +44,9 @@ def find(case: Case) -> list[Finding]:
             cause = "dropout follows the last layer with weights, and sets outputs of the network to 0"
             fix = "remove that layer; dropout belongs between layers"
             findings.append(Finding(NAME, path, evidence, cause, fix, _removal(net, path)))
-    for path, last_layer in (
-        last_layers(net, lambda layer: only_reshapes(layer) or isinstance(layer, Dropout)) or {"": net}
-    ).items():
-        if (finding := _unsuitable_end(case, path, last_layer)) is not None:
-            findings.append(finding)
-    return findings
+    ends = last_layers(net, lambda layer: only_reshapes(layer) or isinstance(layer, Dropout)) or {"": net}
+    end_findings = (_unsuitable_end(case, path, last_layer) for path, last_layer in ends.items())
+    return findings + [finding for finding in end_findings if finding is not None]
 
 
 def _is_identity(layer: Layer) -> bool:
@@ -61,9 +58,8 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
     """Compare one of the network's last layers with the loss and the targets."""
     loss, type_name = case.model.loss, type(last_layer).__name__
     evidence: Evidence = {"last_layer": type_name, "loss": type(loss).__name__}
-    if case.model.output_shape[:1] == (1,) and (
-        isinstance(last_layer, Softmax) or isinstance(loss, SoftmaxCrossEntropy)
-    ):
+    has_softmax = isinstance(last_layer, Softmax) or isinstance(loss, SoftmaxCrossEntropy)
+    if case.model.output_shape[:1] == (1,) and has_softmax:
         cause = "a softmax over a single output is always 1, so the gradient is always 0"
         fix = "give the network one output for each class, or use one output with binary cross-entropy"
         return Finding(NAME, path or "training", evidence | {"outputs": 1}, cause, fix)
@@ -74,14 +70,11 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
         low, high = OUTPUT_RANGES[type(last_layer)]
         evidence |= {"lowest_output": low, "highest_output": high}
         cause = f"{type_name} limits the logits that {type(loss).__name__} converts to probabilities"
-        return Finding(
-            NAME, path, evidence, cause, "end the network in the layer before it", _removal(case.model.net, path)
-        )
-    return (
-        _unreachable_targets(case, path, last_layer, evidence)
-        if case.compares and type(last_layer) in OUTPUT_RANGES
-        else None
-    )
+        fix = "end the network in the layer before it"
+        return Finding(NAME, path, evidence, cause, fix, _removal(case.model.net, path))
+    if case.compares and type(last_layer) in OUTPUT_RANGES:
+        return _unreachable_targets(case, path, last_layer, evidence)
+    return None
 
 
 def _unreachable_targets(case: Case, path: str, last_layer: Layer, evidence: Evidence) -> Finding | None:
@@ -113,13 +106,9 @@ def _target_values(case: Case) -> Tensor:
 
 def _removal(net: Layer, path: str) -> Remedy | None:
     """Return a remedy that removes the layer; None if it is the whole network or a graph uses it more than once."""
-    shared_paths = {
-        join(prefix, node[0])
-        for prefix, graph in walk(net)
-        if isinstance(graph, Graph)
-        for node in graph.nodes.values()
-        if isinstance(node[0], str)
-    }
+    graphs = ((prefix, graph) for prefix, graph in walk(net) if isinstance(graph, Graph))
+    nodes = ((prefix, node[0]) for prefix, graph in graphs for node in graph.nodes.values())
+    shared_paths = {join(prefix, layer) for prefix, layer in nodes if isinstance(layer, str)}
     if not path or any(f"{path}.".startswith(f"{shared_path}.") for shared_path in shared_paths):
         return None
 

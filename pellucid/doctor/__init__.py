@@ -58,10 +58,9 @@ def case_of(
     """
     integer(epochs, "epochs", 0)
     integer(batch_size, "batch_size", 1)
-    train = arrays_of(x, y, "x", model.classes, model.seed)
-    held_out = (
-        None if validation is None else _validation_arrays(validation, model.classes or train.classes, model.seed)
-    )
+    train, held_out = arrays_of(x, y, "x", model.classes, model.seed), None
+    if validation is not None:
+        held_out = _validation_arrays(validation, model.classes or train.classes, model.seed)
     if not model.built:
         model.build(train.x.shape[1:])
     model.fitting(train)
@@ -110,10 +109,8 @@ def arrays_of(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed
         targets.append(batch.targets)
         if sum(map(len, images)) >= MAX_EXAMPLES_READ:
             break
-    if (
-        not all(isinstance(target, Tensor) for target in targets)
-        or len({batch_images.shape[1:] for batch_images in images}) > 1
-    ):
+    has_one_size = len({batch_images.shape[1:] for batch_images in images}) == 1
+    if not has_one_size or not all(isinstance(target, Tensor) for target in targets):
         raise PellucidError(
             f"{argument}: the doctor needs images of one size, and targets that are numbers; resize them"
         )

@@ -141,15 +141,10 @@ def _consequences(
         return {}
     symptom_names = {finding.check for finding in findings if not finding.is_cause}
     symptoms = [check for check in checks if check.name in symptom_names]
-    is_found_at_baseline = {
-        check.name: _finds(check, verdict.baseline_case) for check in symptoms if not check.runs_trial
-    }
+    found = {check.name: _finds(check, verdict.baseline_case) for check in symptoms if not check.runs_trial}
     if other_finding is not None:
-        return {
-            check.name: (other_finding.check, not check.runs_trial)
-            for check in symptoms
-            if check.runs_trial or is_found_at_baseline[check.name] is False
-        }
+        left = [check for check in symptoms if check.runs_trial or found[check.name] is False]
+        return {check.name: (other_finding.check, not check.runs_trial) for check in left}
     consequences: dict[str, tuple[str, bool]] = {}
     for cause in verdict.causes:
         mended_case, is_complete = cause.attempt.mended_case, cause.attempt.steps == cause.attempt.steps_planned
@@ -157,7 +152,7 @@ def _consequences(
             continue
         for check in symptoms:
             is_found_without_cause = None if check.runs_trial else _finds(check, mended_case)
-            is_measured = is_found_without_cause is False and bool(is_found_at_baseline[check.name])
+            is_measured = is_found_without_cause is False and bool(found[check.name])
             is_likely = cause.mends if check.runs_trial else is_complete and not is_found_without_cause
             _, is_known = consequences.get(check.name, ("", False))
             if (is_measured and not is_known) or (is_likely and check.name not in consequences):
@@ -184,11 +179,8 @@ def _causes_by_check(made_checks: Sequence[Check], findings: Sequence[Finding]) 
         ancestors = [check.name]
         while ancestors[-1] in cause_by_check:
             ancestors.append(cause_by_check[ancestors[-1]])
-        cause_by_check |= {
-            name: check.name
-            for name in check.explains
-            if name in check_names and name not in cause_by_check and name not in ancestors
-        }
+        explained = (check_names & {*check.explains}) - cause_by_check.keys() - {*ancestors}
+        cause_by_check |= dict.fromkeys(explained, check.name)
     return cause_by_check
 
 

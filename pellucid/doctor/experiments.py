@@ -61,38 +61,30 @@ def with_causes(diagnosis: Diagnosis, task: Task, case: Any, show: Callable[[str
     experiments = Experiments(task, case, isinstance(case, Case) and has_score(case), show or (lambda line: None))
     proven_cause, effects = experiments.run(), experiments.trainings.effects
     if proven_cause is not None:
-        diagnosis = _with_cause_first(diagnosis, proven_cause, task)
-        effects = [
-            proven_cause.effect,
-            *(effect for effect in effects if effect.description != proven_cause.effect.description),
-        ]
-    return replace(
-        diagnosis, intervention_effects=tuple(effects), left_out={**diagnosis.left_out, **experiments.untried}
-    )
+        diagnosis, description = _with_cause_first(diagnosis, proven_cause, task), proven_cause.effect.description
+        effects = [proven_cause.effect, *(effect for effect in effects if effect.description != description)]
+    left_out = {**diagnosis.left_out, **experiments.untried}
+    return replace(diagnosis, intervention_effects=tuple(effects), left_out=left_out)
 
 
 def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Task) -> Diagnosis:
     """Return the diagnosis with the proven cause first; findings that the mended case lacks become its consequences."""
     name = proven_cause.change.finding.check
-    kept_indices = [k for k, finding in enumerate(diagnosis.findings) if finding.check != name]
-    new_index_by_old = {old: new for new, old in enumerate(kept_indices, 1)}
-    resolved = set[int]()
-    if kept_indices:
-        mended_diagnosis = task.diagnose(proven_cause.mended_case, False, CPU) or examine(
-            proven_cause.mended_case, CHECKS
-        )
+    kept = [k for k, finding in enumerate(diagnosis.findings) if finding.check != name]
+    moved, absent_checks = {old: new for new, old in enumerate(kept, 1)}, set[str]()
+    if kept:
+        mended_case = proven_cause.mended_case
+        mended_diagnosis = task.diagnose(mended_case, False, CPU) or examine(mended_case, CHECKS)
         absent_checks = {*mended_diagnosis.checks} - {*mended_diagnosis.names}
-        resolved = {new_index_by_old[k] for k in kept_indices if diagnosis.findings[k].check in absent_checks}
-    cause_by_consequence = {
-        new_index_by_old[k]: cause for k, cause in diagnosis.cause_by_consequence.items() if k in new_index_by_old
-    } | dict.fromkeys(resolved, name)
+    resolved = {moved[k] for k in kept if diagnosis.findings[k].check in absent_checks}
+    causes = {moved[k]: cause for k, cause in diagnosis.cause_by_consequence.items() if k in moved}
     return replace(
         diagnosis,
-        findings=(proven_cause.finding, *(diagnosis.findings[k] for k in kept_indices)),
-        cause_by_consequence=cause_by_consequence,
-        attempts={new_index_by_old[k]: attempt for k, attempt in diagnosis.attempts.items() if k in new_index_by_old},
-        symptoms=frozenset({new_index_by_old[k] for k in diagnosis.symptoms if k in new_index_by_old} - resolved),
-        resolved=frozenset(resolved | {new_index_by_old[k] for k in diagnosis.resolved if k in new_index_by_old}),
+        findings=(proven_cause.finding, *(diagnosis.findings[k] for k in kept)),
+        cause_by_consequence=causes | dict.fromkeys(resolved, name),
+        attempts={moved[k]: attempt for k, attempt in diagnosis.attempts.items() if k in moved},
+        symptoms=frozenset({moved[k] for k in diagnosis.symptoms if k in moved} - resolved),
+        resolved=frozenset(resolved | {moved[k] for k in diagnosis.resolved if k in moved}),
     )
 
 
@@ -111,11 +103,10 @@ class Experiments:
         """Return the first cause that an intervention proves; None if there is none."""
         experiments = {"validation data read otherwise": self._evaluate_changes}
         if getattr(self.case, "trainable", True) and self.case.steps_planned:
-            experiments |= {
-                "other targets": self._train_with_suggested_targets,
-                CROSS_FIT: self._train_on_validation_data,
-            }
-            experiments |= {} if self.has_trials else {"parts replaced by defaults": self._train_with_replaced_parts}
+            experiments["other targets"] = self._train_with_suggested_targets
+            experiments[CROSS_FIT] = self._train_on_validation_data
+            if not self.has_trials:
+                experiments["parts replaced by defaults"] = self._train_with_replaced_parts
         for name, experiment in experiments.items():
             try:
                 proven_cause = experiment()
@@ -211,20 +202,15 @@ class Experiments:
             train, validation = split(base.train, HELD_OUT_FRACTION, base.model.seed)
             base = replace(base, train=train, validation=validation)
         suggested = self._other_targets(base.train, None)
-        validation_suggestions = (
-            {target_change.description for target_change in self._other_targets(base.validation, None)}
-            if suggested
-            else set()
-        )
+        validation_changes = self._other_targets(base.validation, None) if suggested else ()
         for target_change in suggested:
-            parts = ("train", "validation") if target_change.description in validation_suggestions else ("train",)
-            apply = partial(_with_targets, parts=parts, apply=target_change.apply)
-            name, cause, description = (
-                target_change.name,
-                f"the targets {target_change.cause}",
-                target_change.description,
-            )
-            change = suspect(name, cause, target_change.fix, description, apply, path="train")
+            description = target_change.description
+            in_both = any(change.description == description for change in validation_changes)
+            parts = ("train", "validation") if in_both else ("train",)
+            change = suspect(
+                target_change.name, f"the targets {target_change.cause}", target_change.fix, description,
+                partial(_with_targets, parts=parts, apply=target_change.apply), path="train",
+            )  # fmt: skip
             if (proven_cause := self.trainings.measure(base, change, base_scores)) is not None:
                 return proven_cause
         return None
@@ -280,15 +266,13 @@ class Experiments:
             if proven_cause is not None or target_change.unproven:  # an unproven change needs only the model's outputs
                 return proven_cause or split_cause.with_names_of(change)
         exchange = self._exchange_of_direction(base)
-        if exchange is not None and (proven_cause := self.trainings.measure(base, exchange, base_scores)) is not None:
+        if exchange is not None and (proven_cause := self.trainings.measure(base, exchange, base_scores)):
             return proven_cause
         exchanged_score, validation_score = float(exchanged_scores.mean()), fmean(split_cause.effect.after)
-        if len(self.untried) > n_untried or float(target_scores.mean()) - exchanged_score > MAX_UNPAIRED_SCORE * (
-            validation_score - exchanged_score
-        ):
-            return split_cause
-        if self._training_score >= MIN_TRAINING_SCORE:  # the training targets can be learned, so they fit their images
-            return split_cause
+        max_unpaired = MAX_UNPAIRED_SCORE * (validation_score - exchanged_score)
+        is_paired = float(target_scores.mean()) - exchanged_score > max_unpaired
+        if len(self.untried) > n_untried or is_paired or self._training_score >= MIN_TRAINING_SCORE:
+            return split_cause  # targets that can be learned fit their images
         return split_cause.with_names_of(replace(split_cause.change, finding=replace(
             split_cause.change.finding, check="unpaired-targets", path="train",
             cause="the training targets belong to other images: a model that was trained on validation data predicts "

@@ -53,10 +53,8 @@ class HeldOutScorer:
         try:
             outputs = outputs_for(model, examples)
         except PellucidError:
-            is_scored_by_loss = self._first_loss is not None
-            return torch.zeros(
-                min(len(examples), MAX_SCORED_BY_LOSS if is_scored_by_loss else MAX_SCORED), dtype=torch.float64
-            )
+            count = MAX_SCORED if self._first_loss is None else MAX_SCORED_BY_LOSS
+            return torch.zeros(len(examples[:count]), dtype=torch.float64)
         scores = self.task.scores(model, outputs, [example.targets[0] for example in examples])
         if scores is None:
             scores = self._by_loss(model, examples[:MAX_SCORED_BY_LOSS])

@@ -194,13 +194,8 @@ def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) ->
     if is_same_set:
         distance[sampled[:, None] == among_indices] = float("inf")
     nearest = distance.topk(min(FAR_RANK, len(among_indices)), largest=False)
-    nearest_distance, ranked_distances = nearest.values[:, 0], nearest.values.clamp_min(1e-12)
-    return (
-        sampled,
-        among_indices[nearest.indices[:, 0]],
-        nearest_distance / ranked_distances[:, NEAR_RANK - 1],
-        nearest_distance / ranked_distances[:, -1],
-    )
+    near, far = (nearest.values[:, 0] / nearest.values[:, rank].clamp_min(1e-12) for rank in (NEAR_RANK - 1, -1))
+    return sampled, among_indices[nearest.indices[:, 0]], near, far
 
 
 def _normalized(x: Tensor) -> Tensor:

@@ -316,11 +316,8 @@ def gradient_decay(
     layers are 0. outputs: the outputs of the layers of the same network, by path; their sizes convert root mean squares
     to norms.
     """
-    norms = [
-        (measured.dy[path] * sqrt(outputs[path].size), path)
-        for path, _ in trainable_layers(model)
-        if path in measured.dy and path in outputs
-    ]
+    paths = [path for path, _ in trainable_layers(model) if path in measured.dy and path in outputs]
+    norms = [(measured.dy[path] * sqrt(outputs[path].size), path) for path in paths]
     if len(norms) < 2 or not all(isfinite(norm) for norm, _ in norms):
         return None
     group_size = max(len(norms) // LAYER_GROUPS, 1)

@@ -65,12 +65,8 @@ def image_range_suspects(case: Case) -> Iterator[Suspect]:
         return
 
     def scaled(part: Arrays) -> Arrays:
-        values = {
-            name: (getattr(part, name) - low) / (high - low)
-            for name in ("x", "y")
-            if _is_float_image(getattr(part, name))
-        }
-        return replace(part, **values)
+        values = {name: value for name in ("x", "y") if _is_float_image(value := getattr(part, name))}
+        return replace(part, **{name: (value - low) / (high - low) for name, value in values.items()})
 
     yield suspect(
         "image-range", "images have values beyond 0 to 1, which this objective takes for a range of 0 to 1",

@@ -301,11 +301,8 @@ def tiny_batch_suspects(
 ) -> Iterator[Suspect]:
     """Yield a suspect for batch normalization over fewer than `min_size` examples, with `usual_size` as the remedy."""
     layers = (layer for net in case.model.objective.nets.values() for _, layer in walk(net))
-    if (
-        case.batch_size < min_size
-        and len(case.train) > DEFAULT_BATCH_SIZE
-        and any(isinstance(inner, BatchNorm) for inner in layers)
-    ):
+    has_norm = any(isinstance(layer, BatchNorm) for layer in layers)
+    if case.batch_size < min_size and len(case.train) > DEFAULT_BATCH_SIZE and has_norm:
         yield suspect(
             "batch-norm-tiny-batches",
             "batch normalization computes mean and variance from so few examples that they are noise, and evaluation "

@@ -5,9 +5,10 @@ from functools import cached_property
 from typing import Any
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Remedy
+from pellucid.doctor.finding import Remedy, Suspect
 from pellucid.doctor.predictions import UnansweredError, predictions, score
 from pellucid.doctor.rehearsal import Rehearsal, RehearsalSettings, example_work
+from pellucid.errors import PellucidError
 
 MAX_STEPS = 600  # of the trial without a remedy, which never has more steps than the training either
 MAX_BASELINE_WORK = 3.2e11  # multiply-adds, for the trial without a remedy
@@ -35,6 +36,11 @@ class Attempt:
     step_factor: float = 1.0
     score: tuple[float, float] = (0.0, 0.0)
     mended_case: Case | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def gain(self) -> float:
+        """The increase of the score by the remedy."""
+        return self.score[1] - self.score[0]
 
     def to_json(self) -> dict[str, Any]:
         """Return the attempt as JSON values."""
@@ -68,9 +74,8 @@ class Attempts:
 
     def _rehearse(self, case: Case, settings: RehearsalSettings) -> Rehearsal:
         """Rehearse a case; add to `work` the multiply-adds of its steps and of the two predictions for its score."""
-        rehearsal = case.rehearse(settings)
-        scored_examples = case.validation_sample or case.sample
-        self.work += rehearsal.work + 2 * len(scored_examples) * example_work(rehearsal.model, scored_examples)
+        rehearsal, scored = case.rehearse(settings), case.scored_sample
+        self.work += rehearsal.work + 2 * len(scored) * example_work(rehearsal.model, scored)
         return rehearsal
 
     @cached_property
@@ -101,6 +106,13 @@ class Attempts:
         """Return why a remedy cannot be tried for `step_factor` times the steps of the trial; "" if it can."""
         return too_few_steps(round(self.steps_made * step_factor))
 
+    def without(self, suspect: Suspect) -> Attempt | None:
+        """Try the remedy of a suspect, and return the comparison; None if it does not fit the network."""
+        try:
+            return self(suspect.remedy, suspect.step_factor)
+        except PellucidError:
+            return None
+
     def __call__(self, remedy: Remedy, step_factor: float = 1.0) -> Attempt:
         """Try a remedy for `step_factor` times the steps of the trial without it, and return the comparison."""
         case, steps_made = self.case, self.steps_made
@@ -130,7 +142,7 @@ def too_few_steps(steps: int) -> str:
 def case_score(case: Case) -> float:
     """Return the score of the case's model on the validation sample, or else on the training sample; 0 if undefined."""
     try:
-        return score(case.model, case.validation_sample or case.sample, case.classifies)
+        return score(case.model, case.scored_sample, case.classifies)
     except UnansweredError:
         return 0.0
 
@@ -139,7 +151,7 @@ def _loss_and_accuracy(case: Case, rehearsal: Rehearsal) -> tuple[float | None, 
     if rehearsal.has_failed:
         return None, None
     try:
-        predicted = predictions(rehearsal.model, case.validation_sample or case.sample)
+        predicted = predictions(rehearsal.model, case.scored_sample)
     except UnansweredError:  # finite weights, infinite outputs
         return None, None
     return predicted.loss, predicted.accuracy if case.classifies else None

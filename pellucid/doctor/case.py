@@ -27,6 +27,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
+from pellucid.metrics import classes_of
 from pellucid.nested import flatten
 from pellucid.run.history import History
 from pellucid.training.device import CPU
@@ -129,6 +130,11 @@ class Case:
         """At most MAX_SAMPLE validation examples, drawn with the model's seed."""
         return None if self.validation is None else subsample(self.validation, MAX_SAMPLE, self.model.seed)
 
+    @property
+    def scored_sample(self) -> Arrays:
+        """The sample of validation examples, or else of training examples."""
+        return self.validation_sample or self.sample
+
     @cached_property
     def probe(self) -> Arrays:
         """The training examples for one forward and backward pass, at most MAX_PROBE."""
@@ -218,6 +224,13 @@ class Case:
         except UnansweredError:
             return None
         return (train, validation) if train.y.dim() == 2 else None
+
+    def classes_for(self, x: Tensor) -> Tensor:
+        """Return the classes that the model predicts for inputs (N, ...); -1 for all if an output is not finite."""
+        try:
+            return classes_of(self.model.predict(x))
+        except PellucidError:
+            return torch.full((len(x),), -1)
 
     @cached_property
     def simple_classifier(self) -> KernelClassifier | None:

@@ -12,7 +12,7 @@ import torch
 from pellucid.doctor.attempts import MIN_SCORED_EXAMPLES, Attempt, Attempts, case_score
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Evidence, Finding
-from pellucid.doctor.predictions import UnansweredError, predictions, standard_error
+from pellucid.doctor.predictions import standard_error
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import rebuilt, small_network
 from pellucid.doctor.suspects import Suspect, suspects
@@ -78,7 +78,7 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
     one, then the first in order. If the training still fails without that cause, the other particular suspects are
     tried once more without it.
     """
-    part = case.validation_sample or case.sample
+    part = case.scored_sample
     if len(part) < MIN_SCORED_EXAMPLES or not case.trainable or not has_score(case):
         return TrialsVerdict(False)
     is_trained = case.trained and not case.stopped
@@ -106,12 +106,11 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
         too_few = {suspect.finding.check: trial.too_few_steps(suspect.step_factor) for suspect in remaining}
         untried |= {name: reason for name, reason in too_few.items() if reason}
         remaining = [suspect for suspect in remaining if not too_few[suspect.finding.check]]
-        suspect_trials = _try_suspects(trial, remaining, reference, work)
+        tried = _try_suspects(trial, remaining, reference, work)
         work -= trial.work
         if work < 0:
-            untried |= {suspect.finding.check: NO_WORK_LEFT for suspect in remaining[len(suspect_trials) :]}
-        fitting_trials = [pair for pair in suspect_trials if pair is not None]
-        best_trial = _best_trial(fitting_trials, trial.score, reference, len(part))
+            untried |= {suspect.finding.check: NO_WORK_LEFT for suspect in remaining[len(tried) :]}
+        best_trial = _best_trial(tried, reference, len(part))
         if best_trial is None:
             break
         suspect, attempt = best_trial
@@ -142,23 +141,20 @@ def _try_unusual_suspects(case: Case, findings: Sequence[Finding], reference: fl
         if reason := NO_WORK_LEFT if is_spent else orders[0].too_few_steps(suspect.step_factor):
             untried[suspect.finding.check] = reason
             continue
-        gains: list[float] = []
-        attempt: Attempt | None = None
+        tried: list[Attempt] = []
         for attempts in orders:
-            try:
-                attempt = attempts(suspect.remedy, suspect.step_factor)
-            except PellucidError:  # the remedy does not fit this network
+            attempt = attempts.without(suspect)
+            if attempt is None or attempt.gain <= 0:
                 break
-            gains.append(attempt.score[1] - attempt.score[0])
-            if gains[-1] <= 0:
-                break
-        if attempt is None or len(gains) < N_ORDERS or min(gains) <= 0:
+            tried.append(attempt)
+        if len(tried) < N_ORDERS:
             continue
+        gains = [attempt.gain for attempt in tried]
         gain, min_significant = fmean(gains), MIN_DEVIATIONS * stdev(gains) / N_ORDERS**0.5
         if gain >= max(MIN_MEAN_GAIN, min_significant):
-            finding = _with_scores(suspect.finding, attempt, reference)
+            finding = _with_scores(suspect.finding, tried[-1], reference)
             finding = replace(finding, evidence={**finding.evidence, "mean_gain": gain})
-            causes.append((gain, Cause(finding, attempt, True)))
+            causes.append((gain, Cause(finding, tried[-1], True)))
     if not causes:
         return TrialsVerdict(False, untried=untried)
     _, best_cause = max(causes, key=lambda pair: pair[0])
@@ -177,37 +173,34 @@ def _reference_score(case: Case) -> float | None:
 
 def _try_suspects(
     attempts: Attempts, remaining: Sequence[Suspect], reference: float, work: float
-) -> list[tuple[Suspect, Attempt] | None]:  # fmt: skip
+) -> list[tuple[Suspect, Attempt | None]]:  # fmt: skip
     """Try the suspects in order, until the work is spent or the remedy of a particular suspect is sufficient.
 
-    Returns (suspect, attempt) for each suspect that was tried, or None if its remedy does not fit the network.
+    Returns (suspect, attempt) for each suspect that was tried; the attempt is None if the remedy does not fit the
+    network.
     """
-    suspect_trials: list[tuple[Suspect, Attempt] | None] = []
-    is_sufficient = False
+    tried: list[tuple[Suspect, Attempt | None]] = []
     for suspect in remaining:
-        if is_sufficient or attempts.work > work:
+        if attempts.work > work:
             break
-        try:
-            attempt = attempts(suspect.remedy, suspect.step_factor)
-        except PellucidError:  # the remedy does not fit this network
-            suspect_trials.append(None)
-            continue
-        suspect_trials.append((suspect, attempt))
-        is_sufficient = not suspect.general and reference - attempt.score[1] < MIN_GAIN
-    return suspect_trials
+        attempt = attempts.without(suspect)
+        tried.append((suspect, attempt))
+        if attempt is not None and not suspect.general and reference - attempt.score[1] < MIN_GAIN:
+            break
+    return tried
 
 
 def _best_trial(
-    attempts: Sequence[tuple[Suspect, Attempt]], score_before: float, reference: float, n: int
+    tried: Sequence[tuple[Suspect, Attempt | None]], reference: float, n: int
 ) -> tuple[Suspect, Attempt] | None:  # fmt: skip
     """Return the suspect whose remedy raises the score most, with its attempt; None if no gain is large enough."""
-    best_score = max([reference, *(attempt.score[1] for _, attempt in attempts)])
+    pairs = [(suspect, attempt) for suspect, attempt in tried if attempt is not None]
+    best_score = max([reference, *(attempt.score[1] for _, attempt in pairs)])
     sufficient_trials: list[tuple[Suspect, Attempt]] = []
-    for suspect, attempt in attempts:
-        score_after = attempt.score[1]
+    for suspect, attempt in pairs:
         fraction = MIN_GENERAL_FRACTION if suspect.general else MIN_PARTICULAR_FRACTION
-        min_significant = MIN_DEVIATIONS * standard_error(score_before, score_after, n)
-        if score_after - score_before >= max(MIN_GAIN, min_significant, fraction * (best_score - score_before)):
+        min_significant = MIN_DEVIATIONS * standard_error(*attempt.score, n)
+        if attempt.gain >= max(MIN_GAIN, min_significant, fraction * (best_score - attempt.score[0])):
             sufficient_trials.append((suspect, attempt))
     if not sufficient_trials:
         return None
@@ -255,11 +248,10 @@ def _skew_evidence(case: Case) -> Evidence | None:
 
     None if it does not, or if the history has a validation accuracy above MIN_ACCURACY in the last epoch.
     """
-    try:
-        predicted = predictions(case.model, case.sample).classes
-    except UnansweredError:
+    predictions, val_accuracies = case.class_predictions, case.column("val_accuracy")
+    if predictions is None:
         return None
-    y, val_accuracies = case.sample.y, case.column("val_accuracy")
+    predicted, y = predictions[0].classes, predictions[0].part.y
     count = int(torch.maximum(predicted.max(), y.max())) + 1
     predicted_fractions, label_fractions = (
         labels.bincount(minlength=count).double() / len(y) for labels in (predicted, y)

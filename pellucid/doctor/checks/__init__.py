@@ -41,21 +41,18 @@ from pellucid.doctor.checks import (
 )
 from pellucid.doctor.finding import Check
 
-DATA_CHECKS = (
-    constant_inputs, tiny_deviation, shortcut_exposure, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
-    leakage, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs, class_imbalance,
-    mask_classes,
-)  # fmt: skip
-NETWORK_CHECKS = (
-    wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
-)  # fmt: skip
-TRAINING_CHECKS = (
-    exploding_gradients, learning_rate_too_high, learning_rate_too_low, nan_origin, batch_norm, saturated_units,
-    dead_units, vanishing_gradients, update_ratio, discriminator,
-)  # fmt: skip
-RESULT_CHECKS = (
-    collapsed_predictions, duplicate_maps, useless_maps, underfitting, overfitting, miscalibration,
-)  # fmt: skip
 CHECKS: tuple[Check, ...] = tuple(
-    module.CHECK for module in (*DATA_CHECKS, *NETWORK_CHECKS, *TRAINING_CHECKS, *RESULT_CHECKS)
-)
+    module.CHECK for module in (
+        # of the data
+        constant_inputs, tiny_deviation, shortcut_exposure, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
+        leakage, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs, class_imbalance,
+        mask_classes,
+        # of the network
+        wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
+        # of the training
+        exploding_gradients, learning_rate_too_high, learning_rate_too_low, nan_origin, batch_norm, saturated_units,
+        dead_units, vanishing_gradients, update_ratio, discriminator,
+        # of its result
+        collapsed_predictions, duplicate_maps, useless_maps, underfitting, overfitting, miscalibration,
+    )
+)  # fmt: skip

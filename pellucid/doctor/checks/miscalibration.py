@@ -5,7 +5,6 @@ from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.layers import LogSoftmax, Softmax
-from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.metrics import calibration_error
 
 MIN_EXAMPLES = 200  # for fewer, the calibration error of 15 bins is biased upwards by several percent
@@ -49,7 +48,11 @@ def find(case: Case) -> list[Finding]:
         cause = "overconfidence: long training lowers the loss by larger logits, whether the prediction is correct or "
         cause += "not"
         fix = f"{divide}, or train for fewer epochs, with weight decay"
-    elif case.loss_falls and not _label_smoothing(case) and not _has_changed_since_training(case):
+    elif (
+        case.loss_falls
+        and not getattr(case.model.loss, "label_smoothing", 0.0)
+        and not _has_changed_since_training(case)
+    ):
         return []  # a short training, in which probabilities would still grow
     else:
         reason, alternative = _underconfidence(case)
@@ -68,11 +71,6 @@ def find(case: Case) -> list[Finding]:
     return [Finding(NAME, "validation", evidence, cause, fix)]
 
 
-def _label_smoothing(case: Case) -> float:
-    loss = case.model.loss
-    return loss.label_smoothing if isinstance(loss, SoftmaxCrossEntropy | AuxiliaryCrossEntropy) else 0.0
-
-
 def _has_changed_since_training(case: Case) -> bool:
     """Return whether the model's loss on training examples is worse than it was on average in the last epoch."""
     losses = case.column("train_loss")
@@ -81,7 +79,8 @@ def _has_changed_since_training(case: Case) -> bool:
 
 def _underconfidence(case: Case) -> tuple[str, str]:
     """Return the likely cause of low probabilities, and a fix other than a temperature ("" if there is none)."""
-    smoothing, dropout, on_validation = _label_smoothing(case), case.dropout, case.validation_predictions
+    smoothing = getattr(case.model.loss, "label_smoothing", 0.0)
+    dropout, on_validation = case.dropout, case.validation_predictions
     if smoothing:
         return f"label smoothing of {smoothing:g} limits the probabilities", ", or use less label smoothing"
     if _has_changed_since_training(case):

@@ -15,9 +15,7 @@ from pellucid.doctor.inputs import SCALE_CHANGES, subsample, traits, undoing_cha
 from pellucid.doctor.passes import activity, normalized_moments
 from pellucid.doctor.predictions import significantly_better
 from pellucid.doctor.simple_classifier import count_correct
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
-from pellucid.metrics import classes_of
 
 # Distance of the means of training and validation inputs, in standard deviations; 0.8 is called large (Cohen 1988).
 MAX_DISTANCE = 1.0
@@ -181,18 +179,11 @@ def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]]
         predictions = case.class_predictions[0]
         counts = count_correct(predictions.classes, predictions.part.y)
         if path == "train" or counts.accuracy > counts.chance + MIN_ABOVE_CHANCE:
-            return "the model", lambda x: _predicted_classes(case, x)
+            return "the model", case.classes_for
     simple = None if path == "train" else case.simple_classifier
     if simple is None or simple.leave_one_out.accuracy < simple.leave_one_out.chance + MIN_ABOVE_CHANCE:
         return None
     return "a simple classifier", simple.predict
-
-
-def _predicted_classes(case: Case, x: Tensor) -> Tensor:
-    try:
-        return classes_of(case.model.predict(x))
-    except PellucidError:  # inputs so large that the outputs are not finite
-        return torch.full((len(x),), -1)
 
 
 def _finding_by_norm(case: Case) -> Finding | None:

@@ -10,8 +10,6 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import traits
 from pellucid.doctor.simple_classifier import fit_simple_classifier
-from pellucid.errors import PellucidError
-from pellucid.metrics import classes_of
 
 MIN_EXAMPLES = 200
 MIN_EXPLAINED = 0.65  # (accuracy - chance) / (1 - chance) of a classifier that receives only mean and deviation
@@ -37,10 +35,7 @@ def find(case: Case) -> list[Finding]:
     if not bool(is_compared.any()):
         return []
     x = float_images(part.x)
-    try:
-        predicted = classes_of(case.model.predict(_with_exposure_of(x, x[donors])))
-    except PellucidError:
-        return []
+    predicted = case.classes_for(_with_exposure_of(x, x[donors]))
     following_fraction = float((predicted == y[donors])[is_compared].float().mean())
     if following_fraction < MIN_FOLLOWING:
         return []

@@ -31,6 +31,7 @@ from pellucid.metrics import classes_of
 from pellucid.nested import flatten
 from pellucid.run.history import History
 from pellucid.training.device import CPU
+from pellucid.training.measures import boundary
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation
 
@@ -228,7 +229,7 @@ class Case:
     def classes_for(self, x: Tensor) -> Tensor:
         """Return the classes that the model predicts for inputs (N, ...); -1 for all if an output is not finite."""
         try:
-            return classes_of(self.model.predict(x))
+            return classes_of(self.model.predict(x), boundary(self.model.net, self.model.loss))
         except PellucidError:
             return torch.full((len(x),), -1)
 

@@ -150,7 +150,9 @@ class Experiments:
         base = replace(self.case, validation=score_half)
         scores_before = self.score(base.model, score_half)
         proven_causes: list[ProvenCause] = []
-        for proposed in (*self._input_changes(), *self._target_changes(choice_half)):
+        target_changes = self._other_targets(choice_half, base.model)
+        changes = [_changed_targets("validation", change) for change in target_changes if not change.unproven]
+        for proposed in (*self._input_changes(), *changes):
             change = replace(proposed, min_gain=self._score_gap / 2)  # a cause must explain at least half of the gap
             changed_case = change.apply(base)
             score_pair = scores_before, self.score(base.model, changed_case.validation)
@@ -168,10 +170,6 @@ class Experiments:
         images, targets = [example.images[0] for example in examples], [example.targets[0] for example in examples]
         outputs = None if suggesting_model is None else outputs_for(suggesting_model, examples)
         return self.task.target_changes(model, images, targets, outputs)
-
-    def _target_changes(self, part: Source) -> list[Suspect]:
-        changes = self._other_targets(part, self.case.model)
-        return [_changed_targets("validation", change) for change in changes if not change.unproven]
 
     def _input_changes(self) -> list[Suspect]:
         """Return changes of the validation images; changes that move pixels only if the targets have no positions."""

@@ -120,9 +120,8 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
     buffer_paths = [join(path, name) for name in layer.buffers]
     is_updated = any(not torch.equal(current[name], initial[name]) for name in buffer_paths)
     has_usual_momentum, min_momentum = layer.momentum == USUAL_MOMENTUM, max(layer.momentum, USUAL_MOMENTUM)
-    remedy = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum))
-    if has_usual_momentum:
-        remedy = None
+    usual_momentum = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum))
+    remedy = None if has_usual_momentum else usual_momentum
     if last_batch_only:
         cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum "
         cause += "is the weight of the old statistics instead"

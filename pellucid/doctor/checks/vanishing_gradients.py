@@ -5,12 +5,14 @@ from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.passes import GradientDecay, gradient_decay, gradients
 from pellucid.doctor.remedies import he_initialized, with_layers
 from pellucid.layers import ReLU, Sigmoid, Tanh
-from pellucid.layers.base import Layer
 
 # Suitable initial weights keep the gradient's norm constant (see `GradientDecay`); a layer of sigmoids divides it by at
 # least 4. Nielsen (2015, chapter 5) calls a gradient vanishing if the first layer learns 100 times more slowly than the
 # last.
 MIN_RATIO = 1 / 100
+RELU_AND_HE = Remedy("ReLU and He initialization", lambda case: with_layers(
+    case, lambda layer: ReLU() if isinstance(layer, Sigmoid | Tanh) else he_initialized(layer)
+))  # fmt: skip
 
 
 def find(case: Case) -> list[Finding]:
@@ -40,7 +42,7 @@ def find(case: Case) -> list[Finding]:
         return [Finding(NAME, decay.early_path, evidence)]
     cause = "each layer makes the gradient smaller in the backward pass: saturated activations or small initial weights"
     fix = "use ReLU with He initialization, batch normalization, or fewer layers"
-    return [Finding(NAME, decay.early_path, evidence, cause, fix, Remedy("ReLU and He initialization", _with_relu))]
+    return [Finding(NAME, decay.early_path, evidence, cause, fix, RELU_AND_HE)]
 
 
 def _decay_after_rehearsal(case: Case) -> GradientDecay | None:
@@ -49,13 +51,6 @@ def _decay_after_rehearsal(case: Case) -> GradientDecay | None:
         return None
     measured = gradients(rehearsal.model, case.inputs(case.probe), case.probe.y)
     return gradient_decay(rehearsal.model, measured, case.initial_activity)
-
-
-def _with_relu(case: Case) -> Case:
-    def change(layer: Layer) -> Layer:
-        return ReLU() if isinstance(layer, Sigmoid | Tanh) else he_initialized(layer)
-
-    return with_layers(case, change)
 
 
 NAME = "vanishing-gradients"

@@ -38,7 +38,9 @@ RANGE_TOLERANCE = 1e-3  # relative to the targets' standard deviation
 def find(case: Case) -> list[Finding]:
     """Compare the last layers with the loss and the targets; layer types that are not in OUTPUT_RANGES are skipped."""
     net, findings = case.model.net, list[Finding]()
-    for path, last_layer in last_layers(net, _is_identity).items():
+    for path, last_layer in last_layers(
+        net, lambda layer: only_reshapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
+    ).items():
         if isinstance(last_layer, Dropout):
             evidence: Evidence = {"last_layer": "Dropout", "loss": type(case.model.loss).__name__}
             cause = "dropout follows the last layer with weights, and sets outputs of the network to 0"
@@ -47,11 +49,6 @@ def find(case: Case) -> list[Finding]:
     ends = last_layers(net, lambda layer: only_reshapes(layer) or isinstance(layer, Dropout)) or {"": net}
     end_findings = (_unsuitable_end(case, path, last_layer) for path, last_layer in ends.items())
     return findings + [finding for finding in end_findings if finding is not None]
-
-
-def _is_identity(layer: Layer) -> bool:
-    """Return whether a layer changes nothing but the shape of its input."""
-    return only_reshapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
 
 
 def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:

@@ -5,8 +5,6 @@ from dataclasses import fields, replace
 from functools import partial
 from inspect import isabstract
 
-from torch import Tensor
-
 from pellucid.combine.base import join, map_layers, replace_layer
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
@@ -41,7 +39,9 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
                 "end the network without an activation, or with one that has the range of the targets", description,
                 _with_layer(nets, name, path, layer), path=join(name, path), last_layer=type(last_layer).__name__,
             )  # fmt: skip
-    for path, last_layer in last_layers(nets[name], _is_activation).items():
+    for path, last_layer in last_layers(
+        nets[name], lambda layer: only_reshapes(layer) or Trait.ACTIVATION in layer.traits
+    ).items():
         if path and Trait.NORM in last_layer.traits:
             yield suspect(
                 "norm-before-output", "a normalization before the last activation forces the distribution of the "
@@ -49,10 +49,6 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
                 f"the network without {join(name, path)}", _with_layer(nets, name, path, Identity()),
                 path=join(name, path), layer=type(last_layer).__name__,
             )  # fmt: skip
-
-
-def _is_activation(layer: Layer) -> bool:
-    return only_reshapes(layer) or Trait.ACTIVATION in layer.traits
 
 
 def image_range_suspects(case: Case) -> Iterator[Suspect]:
@@ -65,18 +61,15 @@ def image_range_suspects(case: Case) -> Iterator[Suspect]:
         return
 
     def scaled(part: Arrays) -> Arrays:
-        values = {name: value for name in ("x", "y") if _is_float_image(value := getattr(part, name))}
-        return replace(part, **{name: (value - low) / (high - low) for name, value in values.items()})
+        values = {"x": part.x, "y": part.y}  # the targets may be images too
+        images = {name: value for name, value in values.items() if value.is_floating_point() and value.dim() == 4}
+        return replace(part, **{name: (value - low) / (high - low) for name, value in images.items()})
 
     yield suspect(
         "image-range", "images have values beyond 0 to 1, which this objective takes for a range of 0 to 1",
         "give images as integers 0 to 255, or floats 0 to 1", "images of 0 to 1",
         lambda case: with_parts(case, scaled), path="train", lowest=low, highest=high,
     )  # fmt: skip
-
-
-def _is_float_image(values: Tensor) -> bool:
-    return values.is_floating_point() and values.dim() == 4
 
 
 def own_objective_suspects(case: Case) -> Iterator[Suspect]:

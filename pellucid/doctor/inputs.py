@@ -124,28 +124,23 @@ def undoing_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) ->
     x, reference: inputs (N, ...), floats. stats: the standardization in the model. For inputs that are not images, only
     two changes of scale are returned.
     """
-    changes: dict[str, InputChange] = {
-        "not divided by 255": lambda x: x / 255,
-        "divided by 255 once more": lambda x: x * 255,
-    }
+    changes: dict[str, InputChange]
+    changes = {"not divided by 255": lambda x: x / 255, "divided by 255 once more": lambda x: x * 255}
     if x.dim() != 4:
         return changes
     channels, height, width = x.shape[1:]
     low, high = reference.amin(), reference.amax()
     mean, std = _moments(x)
     reference_mean, reference_std = _moments(reference)
-    changes |= {
-        "inverted": lambda x: low + high - x,
-        "standardised otherwise": lambda x: (x - mean) / std * reference_std + reference_mean,
-    }
+    changes["inverted"] = lambda x: low + high - x
+    changes["standardised otherwise"] = lambda x: (x - mean) / std * reference_std + reference_mean
     if stats is not None:
         changes["standardised twice"] = lambda x: x * stats.std + stats.mean
         changes["standardised not at all"] = lambda x: (x - stats.mean) / stats.std
     if channels > 1:
         changes["with channels in reverse order, BGR for RGB"] = lambda x: x.flip(1)
-        changes["reshaped where axes should be exchanged"] = lambda x: (
-            x.reshape(len(x), height, width, channels).movedim(-1, 1)
-        )  # fmt: skip
+        shape = (height, width, channels)
+        changes["reshaped where axes should be exchanged"] = lambda x: x.reshape(len(x), *shape).movedim(-1, 1)
     if min(height, width) > 1:
         changes |= {"mirrored": lambda x: x.flip(3), "upside down": lambda x: x.flip(2)}
         changes["turned by 180 degrees"] = lambda x: x.flip(2, 3)

@@ -99,10 +99,10 @@ def in_batches(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:
     return torch.tensor_split(x, max(-(-len(x) // max_batch(model, x)), 1))
 
 
-def _run_in_batches(model: BaseModel, x: Tensor, compute: Callable[[Tensor], Any]) -> Any:
-    """Return the outputs of `compute` for all batches; if it returns more than one tensor, only for the first batch."""
+def _run_in_batches(model: BaseModel, params: Params, x: Tensor, leaf: Callable[..., tuple[Any, Cache]]) -> Any:
+    """Return the outputs in evaluation mode if `leaf` runs each layer; of several outputs, only for the first batch."""
     with torch.inference_mode():
-        outputs = [compute(batch) for batch in in_batches(model, x)]
+        outputs = [run(model.net, params, batch, Mode(keep=False), leaf)[0] for batch in in_batches(model, x)]
         return torch.cat(outputs) if isinstance(outputs[0], Tensor) else outputs[0]
 
 
@@ -112,8 +112,7 @@ def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         return layer.forward(params, x, Mode(isinstance(layer, BatchNorm), keep=False))
 
-    params = map_tree(torch.clone, model.params)
-    return _run_in_batches(model, x, lambda batch: run(model.net, params, batch, Mode(keep=False), leaf)[0])
+    return _run_in_batches(model, map_tree(torch.clone, model.params), x, leaf)
 
 
 def with_constant_units(model: BaseModel, x: Tensor, layer_path: str, units: Tensor, constants: Tensor) -> Any:
@@ -129,7 +128,7 @@ def with_constant_units(model: BaseModel, x: Tensor, layer_path: str, units: Ten
             y[:, units] = constants.reshape(-1, *[1] * (y.dim() - 2))
         return y, cache
 
-    return _run_in_batches(model, x, lambda batch: run(model.net, model.params, batch, Mode(keep=False), leaf)[0])
+    return _run_in_batches(model, model.params, x, leaf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,19 +165,18 @@ class Activity:
         return bool(torch.isfinite(self.y).all())
 
 
-def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 0) -> dict[str, Activity]:
+def activity(model: BaseModel, x: Tensor, train: bool = False) -> dict[str, Activity]:
     """Return the outputs of each layer that is not a combinator for inputs (N, ...), by path, in forward order.
 
     Outputs other than (N, U, ...) tensors are skipped; for a layer that is used more than once, the outputs of its last
     use are returned. train: whether to run in training mode, on a copy of the weights; inputs that do not fit into
-    memory are then split into batches, each with its own batch statistics. max_bytes: the limit for all outputs
-    together, MAX_ACTIVITY_BYTES by default.
+    memory are then split into batches, each with its own batch statistics.
     """
     outputs_by_path: dict[str, list[Tensor]] = {}
     layers: dict[str, tuple[Layer, int]] = {}
     batch_outputs: dict[str, Tensor] = {}
     positions = generator(model.seed)
-    max_values = (max_bytes or MAX_ACTIVITY_BYTES) // (4 * len(x) * max(len(list(leaves(model.net))), 1))
+    max_values = MAX_ACTIVITY_BYTES // (4 * len(x) * max(len(list(leaves(model.net))), 1))
 
     def record(path: str, layer: Layer, y: Tensor) -> None:
         if y.dim() >= 2:

@@ -65,14 +65,12 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
 
 def _fixed_paths(model: BaseModel) -> set[str]:
     """Return the paths of tensors that training does not change: frozen parameters, and buffers of frozen layers."""
-    paths = set(model.frozen)
     buffers = buffer_paths(model.net)
-    parameter_paths = [path for path in flatten(model.params) if path not in buffers]
-    for path in buffers:
-        layer_parameters = {other for other in parameter_paths if other.rpartition(".")[0] == path.rpartition(".")[0]}
-        if layer_parameters and layer_parameters <= model.frozen:
-            paths.add(path)
-    return paths
+    trained_paths = flatten(model.params).keys() - buffers - model.frozen
+    trained_layers, frozen_layers = (
+        {path.rpartition(".")[0] for path in paths} for paths in (trained_paths, model.frozen)
+    )
+    return model.frozen | {path for path in buffers if path.rpartition(".")[0] in frozen_layers - trained_layers}
 
 
 def with_copied_weights(model: BaseModel) -> BaseModel:

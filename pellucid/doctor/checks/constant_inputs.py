@@ -18,16 +18,14 @@ MIN_VALUES = 8  # features of an input; with fewer, equal inputs are frequent in
 
 def find(case: Case) -> list[Finding]:
     """Measure the range of each feature and of each example, over all training and validation examples."""
-    parts = [("train", case.train), *([] if case.validation is None else [("validation", case.validation)])]
-    findings = [
-        _constant_finding(path, part.x)
-        for path, part in parts
-        if len(part) >= 2 and prod(part.x.shape[1:]) >= MIN_VALUES
-    ]
+    parts = {"train": case.train, "validation": case.validation}
+    findings = [_constant_finding(path, part.x) for path, part in parts.items() if part is not None]
     return [finding for finding in findings if finding is not None]
 
 
 def _constant_finding(path: str, x: Tensor) -> Finding | None:
+    if len(x) < 2 or prod(x.shape[1:]) < MIN_VALUES:
+        return None
     low, high, is_blank = ranges(x)
     n, n_values, is_constant = len(x), low.numel(), low == high
     n_constant, n_blank = int(is_constant.sum()), int(is_blank.sum())

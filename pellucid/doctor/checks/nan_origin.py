@@ -70,26 +70,22 @@ def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:
 
     step: the step in which it appears, 0 for initial weights, None in evaluation.
     """
-    path = fault.path
-    evidence: Evidence = {"found": fault.without_path}
-    if step is not None:
-        evidence["step"] = step
-    if fault.kind == "input":
-        cause = "the augmentation or the preprocessing turns finite data into NaN or infinity"
-        fix = "check the values that these return"
-        return Finding(NAME, "train", evidence, cause, fix, is_fault=True)
-    if fault.kind == "weight":
-        path = join(path, fault.tensor)
-        if not step:
-            cause = "the weights contain NaN or infinity before the first step"
-            fix = "check how they are initialized, or the file that they were read from"
-            return Finding(NAME, path, evidence, cause, fix, is_fault=True)
+    path = join(fault.path, fault.tensor) if fault.kind == "weight" else fault.path
+    evidence: Evidence = {"found": fault.without_path} | ({} if step is None else {"step": step})
     if fault.kind == "loss":
         return _loss_finding(case, evidence)
-    if step is not None and step > 1:
+    if fault.kind == "input":
+        path = "train"
+        cause = "the augmentation or the preprocessing turns finite data into NaN or infinity"
+        fix = "check the values that these return"
+    elif fault.kind == "weight" and not step:
+        cause = "the weights contain NaN or infinity before the first step"
+        fix = "check how they are initialized, or the file that they were read from"
+    elif step is not None and step > 1:
         return Finding(NAME, path or "training", evidence)  # updates or values grew until they overflowed
-    cause = "this layer divides by 0, takes the logarithm or root of an invalid value, or overflows"
-    fix = "check the inputs of this layer, and add a small constant where it divides or takes a logarithm"
+    else:
+        cause = "this layer divides by 0, takes the logarithm or root of an invalid value, or overflows"
+        fix = "check the inputs of this layer, and add a small constant where it divides or takes a logarithm"
     return Finding(NAME, path or "training", evidence, cause, fix, is_fault=True)
 
 

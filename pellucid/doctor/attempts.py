@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Remedy, Suspect
-from pellucid.doctor.predictions import UnansweredError, predictions, score
+from pellucid.doctor.predictions import UnansweredError, predictions
 from pellucid.doctor.rehearsal import Rehearsal, RehearsalSettings, example_work
 from pellucid.errors import PellucidError
+from pellucid.training.model import BaseModel
 
 MAX_STEPS = 600  # of the trial without a remedy, which never has more steps than the training either
 MAX_BASELINE_WORK = 3.2e11  # multiply-adds, for the trial without a remedy
@@ -23,7 +24,7 @@ class Attempt:
     description: of the remedy. loss, accuracy: without and with the remedy; None for a training that stopped with NaN
     or an error; accuracy is also None for a regression. measured_on: "train" or "validation". steps_planned:
     the number of steps of the whole training, 0 if unknown. step_factor: the number of steps with the remedy divided
-    by the number without it. score: `predictions.score` without and with the remedy. mended_case: the case to which
+    by the number without it. score: `Predictions.score` without and with the remedy. mended_case: the case to which
     the remedy was applied, with its trained model.
     """
 
@@ -79,18 +80,18 @@ class Attempts:
         return rehearsal
 
     @cached_property
-    def _baseline_outcome(self) -> tuple[float | None, float | None]:
-        return _loss_and_accuracy(self.case, self._baseline)
+    def _baseline_result(self) -> "TrialResult":
+        return result_of(self.case, self._baseline.model, self._baseline.has_failed)
 
     @property
     def baseline_case(self) -> Case:
         """The case with the model that was trained in the trial without a remedy."""
         return replace(self.case, model=self._baseline.model, history=None, stopped="")
 
-    @cached_property
+    @property
     def score(self) -> float:
         """The score of the trial without a remedy."""
-        return 0.0 if self._baseline.has_failed else case_score(self.baseline_case)
+        return self._baseline_result.score
 
     @property
     def is_complete(self) -> bool:
@@ -123,13 +124,12 @@ class Attempts:
         rehearsal = self._rehearse(
             mended_case, RehearsalSettings(max(round(steps_made * step_factor), 1), work=work, compressed=True)
         )
-        trained_case = replace(mended_case, model=rehearsal.model)
-        (loss, accuracy), (new_loss, new_accuracy) = self._baseline_outcome, _loss_and_accuracy(mended_case, rehearsal)
-        scores = self.score, 0.0 if rehearsal.has_failed else case_score(trained_case)
+        before, after = self._baseline_result, result_of(mended_case, rehearsal.model, rehearsal.has_failed)
+        loss, accuracy, scores = zip(before, after, strict=True)
         measured_on = "train" if case.validation is None else "validation"
         return Attempt(
-            remedy.description, steps_made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned,
-            step_factor, scores, trained_case,
+            remedy.description, steps_made, loss, accuracy, measured_on, case.steps_planned, step_factor, scores,
+            replace(mended_case, model=rehearsal.model),
         )  # fmt: skip
 
 
@@ -139,19 +139,25 @@ def too_few_steps(steps: int) -> str:
     return "" if steps >= MIN_PROOF_STEPS else reason
 
 
-def case_score(case: Case) -> float:
-    """Return the score of the case's model on the validation sample, or else on the training sample; 0 if undefined."""
-    try:
-        return score(case.model, case.scored_sample, case.classifies)
-    except UnansweredError:
-        return 0.0
+class TrialResult(NamedTuple):
+    """The loss, the accuracy and the score of a model; None, None and 0 without finite outputs.
+
+    The accuracy is None for a regression, too.
+    """
+
+    loss: float | None
+    accuracy: float | None
+    score: float
 
 
-def _loss_and_accuracy(case: Case, rehearsal: Rehearsal) -> tuple[float | None, float | None]:
-    if rehearsal.has_failed:
-        return None, None
+def result_of(case: Case, model: BaseModel, has_failed: bool = False) -> TrialResult:
+    """Return the result of a model on the validation sample of a case, or else on its training sample."""
     try:
-        predicted = predictions(rehearsal.model, case.scored_sample)
+        predicted = None if has_failed else predictions(model, case.scored_sample)
     except UnansweredError:  # finite weights, infinite outputs
-        return None, None
-    return predicted.loss, predicted.accuracy if case.classifies else None
+        predicted = None
+    if predicted is None:
+        return TrialResult(None, None, 0.0)
+    return TrialResult(
+        predicted.loss, predicted.accuracy if case.classifies else None, predicted.score(case.classifies)
+    )

@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from math import sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,8 +55,7 @@ def small_features(x: Tensor) -> Tensor:
     return x.flatten(1)
 
 
-@dataclass(frozen=True, eq=False)
-class InputStatistics:
+class InputStatistics(NamedTuple):
     """Statistics of inputs (N, C, ...).
 
     mean, std: of all values. channels: the root mean square of each channel, (C,). low, high: the minimum and maximum
@@ -69,11 +67,6 @@ class InputStatistics:
     channels: Tensor
     low: Tensor
     high: Tensor
-
-    @property
-    def rms(self) -> float:
-        """The root mean square of all values."""
-        return sqrt(self.mean**2 + self.std**2)
 
 
 def input_statistics(batches: Iterable[Tensor]) -> InputStatistics:

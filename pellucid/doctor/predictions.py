@@ -45,6 +45,21 @@ class Predictions:
         """The fraction of correctly predicted classes."""
         return (self.classes == self.part.y).float().mean().item()
 
+    def score(self, classifies: bool) -> float:
+        """Return the mean recall over classes, or R squared for a regression, at least 0; 0 if it is undefined.
+
+        classifies: whether the targets are class indices.
+        """
+        y, target = self.y, self.part.y
+        if classifies and y.dim() == 2 and target.dim() == 1:
+            is_correct = (self.classes == target).double()
+            return float(torch.stack([is_correct[target == label].mean() for label in target.unique()]).mean())
+        if classifies or y.numel() != target.numel():
+            return 0.0
+        target = target.double().reshape(y.shape)
+        variance = float(target.var(0, correction=0).mean())
+        return max(1 - float((y - target).square().mean()) / variance, 0.0) if variance else 0.0
+
 
 def predictions(model: BaseModel, part: Arrays) -> Predictions:
     """Return the model's predictions in evaluation mode; raises UnansweredError if the outputs are not finite."""
@@ -67,38 +82,6 @@ def loss_on(model: BaseModel, part: Arrays) -> float:
         return predictions(model, part).loss
     except UnansweredError:
         return float("inf")
-
-
-def score(model: BaseModel, part: Arrays, classifies: bool) -> float:
-    """Return the mean recall over classes, or R squared for a regression; 0 if the outputs are not finite.
-
-    classifies: whether the targets are class indices. Raises UnansweredError if the outputs are not class scores. For a
-    regression, raises it if the targets are all the same or do not have the shape of the outputs.
-    """
-    try:
-        predicted = predictions(model, part)
-    except UnansweredError:
-        return 0.0
-    return _mean_recall(predicted) if classifies else _r_squared(predicted)
-
-
-def _mean_recall(predictions: Predictions) -> float:
-    y = predictions.part.y
-    if predictions.y.dim() != 2 or y.dim() != 1:
-        raise UnansweredError("the outputs are not class scores")
-    is_correct = (predictions.classes == y).double()
-    return float(torch.stack([is_correct[y == label].mean() for label in y.unique()]).mean())
-
-
-def _r_squared(predictions: Predictions) -> float:
-    """Return R squared, the fraction of the targets' variance that is explained, at least 0."""
-    if predictions.y.numel() != predictions.part.y.numel():
-        raise UnansweredError("the outputs do not have the targets' shape")
-    target = predictions.part.y.double().reshape(predictions.y.shape)
-    variance = float(target.var(0, correction=0).mean())
-    if variance == 0:
-        raise UnansweredError("the targets are all the same")
-    return max(1 - float((predictions.y - target).square().mean()) / variance, 0.0)
 
 
 def standard_error(first: float, second: float, n: int) -> float:

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 import torch
 
-from pellucid.doctor.attempts import MIN_SCORED_EXAMPLES, Attempt, Attempts, case_score
+from pellucid.doctor.attempts import MIN_SCORED_EXAMPLES, Attempt, Attempts, result_of
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Evidence, Finding
 from pellucid.doctor.predictions import standard_error
@@ -19,7 +19,7 @@ from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
 from pellucid.objective import Supervised
 
-# Deficits and gains are differences of `predictions.score`, the mean recall of the classes or R squared.
+# Deficits and gains are differences of `Predictions.score`, the mean recall of the classes or R squared.
 MIN_DEFICIT = 0.08  # a training fails if its score is lower by this than that of a small reference network
 N_ORDERS = 3  # number of random orders of the examples with which remedies of unusual suspects are tried
 MIN_MEAN_GAIN = 0.025  # by the remedy of an unusual suspect, on average over N_ORDERS orders
@@ -28,8 +28,6 @@ MIN_DEVIATIONS = 3.0  # standard deviations by which a deficit or gain must exce
 # A remedy must recover at least this fraction of the deficit, for general and for particular suspects.
 MIN_GENERAL_FRACTION, MIN_PARTICULAR_FRACTION = 0.5, 0.4
 GOOD_SCORE = 0.97  # from this score on, no trials are made
-
-
 MAX_SMALL_STEPS, MAX_SMALL_WORK = 400, 3.2e11  # for the small reference network
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds, for all trials of a case together
 NO_WORK_LEFT = "not tried: the trials before it used up their multiply-adds"
@@ -82,7 +80,7 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
     if len(part) < MIN_SCORED_EXAMPLES or not case.trainable or not has_score(case):
         return TrialsVerdict(False)
     is_trained = case.trained and not case.stopped
-    current_score = case_score(case) if is_trained else 0.0
+    current_score = result_of(case, case.model).score if is_trained else 0.0
     if current_score >= GOOD_SCORE:
         return TrialsVerdict(False)
     if is_explained:
@@ -124,7 +122,7 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
 
 
 def has_score(case: Case) -> bool:
-    """Return whether the targets are classes or vectors, the only ones for which `predictions.score` is defined."""
+    """Return whether the targets are classes or vectors, the only ones for which `Predictions.score` is defined."""
     y = case.train.y
     return isinstance(case.model.objective, Supervised) and (y.dim() == 1 or (y.is_floating_point() and y.dim() == 2))
 
@@ -168,7 +166,7 @@ def _reference_score(case: Case) -> float | None:
         rehearsal = reference_case.rehearse(RehearsalSettings(MAX_SMALL_STEPS, work=MAX_SMALL_WORK, compressed=True))
     except PellucidError:
         return None
-    return None if rehearsal.has_failed else case_score(replace(reference_case, model=rehearsal.model))
+    return None if rehearsal.has_failed else result_of(reference_case, rehearsal.model).score
 
 
 def _try_suspects(

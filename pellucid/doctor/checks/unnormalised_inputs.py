@@ -1,6 +1,6 @@
 """Inputs that are too large, too small or of very different scales, and regression targets that are too large."""
 
-from math import isfinite
+from math import hypot, isfinite
 
 from pellucid.data.augment.standardise import FeatureStats, scaled
 from pellucid.doctor.case import Case
@@ -57,7 +57,7 @@ def _input_findings(case: Case) -> list[Finding]:
         return []  # a first normalization layer makes the scale of the inputs irrelevant
     x = case.sample.x
     statistics = input_statistics(scaled(part, case.model.stats) for part in x.split(CHUNK_SIZE))
-    mean, std, rms = statistics.mean, statistics.std, statistics.rms
+    mean, std, rms = statistics.mean, statistics.std, hypot(statistics.mean, statistics.std)
     if not isfinite(rms) or std == 0:
         return []
     channel_rms = statistics.channels[statistics.high > statistics.low]

@@ -125,11 +125,10 @@ class Attempts:
             mended_case, RehearsalSettings(max(round(steps_made * step_factor), 1), work=work, compressed=True)
         )
         before, after = self._baseline_result, result_of(mended_case, rehearsal.model, rehearsal.has_failed)
-        loss, accuracy, scores = zip(before, after, strict=True)
-        measured_on = "train" if case.validation is None else "validation"
         return Attempt(
-            remedy.description, steps_made, loss, accuracy, measured_on, case.steps_planned, step_factor, scores,
-            replace(mended_case, model=rehearsal.model),
+            remedy.description, steps_made, (before.loss, after.loss), (before.accuracy, after.accuracy),
+            "train" if case.validation is None else "validation", case.steps_planned, step_factor,
+            (before.score, after.score), replace(mended_case, model=rehearsal.model),
         )  # fmt: skip
 
 

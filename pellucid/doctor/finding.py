@@ -120,13 +120,13 @@ class Suspect:
         assert self.finding.remedy is not None
         return self.finding.remedy
 
-    def apply(self, case: Case) -> Case:
-        """Return the case without the suspected cause."""
+    def apply(self, case: Any) -> Any:
+        """Return the case without the suspected cause; case: a Case, or a case of another task."""
         return self.remedy.apply(case)
 
 
 def suspect(
-    name: str, cause: str, fix: str, description: str, apply: Callable[[Case], Case], step_factor: float = 1.0,
+    name: str, cause: str, fix: str, description: str, apply: Callable[[Any], Any], step_factor: float = 1.0,
     path: str = "training", unusual: bool = False, min_gain: float = MIN_GAIN, **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.

@@ -71,7 +71,9 @@ def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:
     step: the step in which it appears, 0 for initial weights, None in evaluation.
     """
     path = join(fault.path, fault.tensor) if fault.kind == "weight" else fault.path
-    evidence: Evidence = {"found": fault.without_path} | ({} if step is None else {"step": step})
+    evidence: Evidence = {"found": fault.without_path}
+    if step is not None:
+        evidence["step"] = step
     if fault.kind == "loss":
         return _loss_finding(case, evidence)
     if fault.kind == "input":

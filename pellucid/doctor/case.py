@@ -1,6 +1,6 @@
 """A case for the doctor: a model, its data, and the settings and history of its training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite
@@ -170,21 +170,21 @@ class Case:
         activities = (outputs for outputs in self.activity.values() if isinstance(outputs.layer, kinds))
         return [outputs for outputs in activities if outputs.units >= units and outputs.finite]
 
-    def beyond_chance(
-        self, activity: Activity, count: Callable[[Activity], int], share: float
-    ) -> tuple[int, int] | None:
-        """Count faulty units of a layer with its own and with newly drawn weights; return None if the counts are close.
+    def faulty_layers(
+        self, kinds: tuple[type[Layer], ...], units: int, count: Callable[[Activity], int], share: float
+    ) -> Iterator[tuple[Activity, int, int]]:  # fmt: skip
+        """Yield (outputs, count, count with newly drawn weights) for each layer with many units that have one fault.
 
-        activity: the layer's outputs. count: counts units with one fault, such as dead units. With few or similar
+        kinds, units: see `units_of`. count: counts the faulty units of a layer, such as dead units. With few or similar
         examples, a layer can have such units for any weights. So the first count must exceed the second by more than
         the fraction `share` of the layer's units.
         """
-        current_count = count(activity)
-        if current_count <= share * activity.units:
-            return None
-        redrawn = self._redrawn_activity.get(activity.path)
-        redrawn_count = count(redrawn) if redrawn is not None and redrawn.finite else 0
-        return (current_count, redrawn_count) if current_count - redrawn_count > share * activity.units else None
+        for outputs in self.units_of(kinds, units):
+            if (current_count := count(outputs)) > share * outputs.units:
+                redrawn = self._redrawn_activity.get(outputs.path)
+                redrawn_count = count(redrawn) if redrawn is not None and redrawn.finite else 0
+                if current_count - redrawn_count > share * outputs.units:
+                    yield outputs, current_count, redrawn_count
 
     @cached_property
     def _redrawn_activity(self) -> dict[str, Activity]:

@@ -18,11 +18,7 @@ def find(case: Case) -> list[Finding]:
     LeakyReLU, ELU and GELU units cannot die, because their gradient is not 0 for negative inputs.
     """
     findings: list[Finding] = []
-    for outputs in case.units_of((ReLU, ReLU6), 2):
-        counts = case.beyond_chance(outputs, _count_dead, MAX_DEAD)
-        if counts is None:
-            continue
-        n_dead, n_dead_redrawn = counts
+    for outputs, n_dead, n_dead_redrawn in case.faulty_layers((ReLU, ReLU6), 2, _count_dead, MAX_DEAD):
         initial = case.initial_activity.get(outputs.path)
         evidence = {
             "dead": n_dead,

@@ -2,7 +2,7 @@
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
-from pellucid.doctor.passes import correlated_units, output_layers, trainable_layers
+from pellucid.doctor.passes import Activity, correlated_units, output_layers, trainable_layers
 from pellucid.layers.base import Layer
 
 MIN_CORRELATION = 0.99  # between two units; one then explains 98 % of the other's variance
@@ -15,29 +15,24 @@ def find(case: Case) -> list[Finding]:
 
     The output layers are skipped, since the outputs of similar classes are correlated.
     """
+    paths = {path for path, _ in trainable_layers(case.model)} - output_layers(case.model, case.inputs(case.watched))
+
+    def count_copies(outputs: Activity) -> int:
+        return len(correlated_units(outputs, MIN_CORRELATION)) if outputs.path in paths else 0
+
     findings: list[Finding] = []
-    output_paths = output_layers(case.model, case.inputs(case.watched))
-    outputs_by_path = {outputs.path: outputs for outputs in case.units_of((Layer,), MIN_UNITS)}
-    for path, _ in trainable_layers(case.model):
-        outputs = outputs_by_path.get(path)
-        if outputs is None or path in output_paths:
-            continue
-        counts = case.beyond_chance(
-            outputs, lambda outputs: len(correlated_units(outputs, MIN_CORRELATION)), MAX_COPIES
-        )
-        if counts is None:
-            continue
+    for outputs, n_copies, n_redrawn in case.faulty_layers((Layer,), MIN_UNITS, count_copies, MAX_COPIES):
         unit, earlier = correlated_units(outputs, MIN_CORRELATION)[0]
         evidence = {
-            "copies": counts[0],
+            "copies": n_copies,
             "units": outputs.units,
-            "share": counts[0] / outputs.units,
-            "copies_with_newly_drawn_weights": counts[1],
+            "share": n_copies / outputs.units,
+            "copies_with_newly_drawn_weights": n_redrawn,
             "correlation_at_least": MIN_CORRELATION,
             "first_pair": f"{earlier} and {unit}",
             "examples": len(outputs.y),
         }
-        findings.append(Finding(NAME, path, evidence))
+        findings.append(Finding(NAME, outputs.path, evidence))
     return findings
 
 

@@ -16,21 +16,23 @@ TOLERANCE = 0.01  # largest relative change of the outputs of a regression that 
 
 def find(case: Case) -> list[Finding]:
     """Count units with nearly constant outputs, and check that replacing these by their means changes no prediction."""
-    findings: list[Finding] = []
     x = case.inputs(case.watched)
     output_paths = output_layers(case.model, x)
-    for outputs in case.units_of((Layer,), MIN_UNITS):
+
+    def count_constant(outputs: Activity) -> int:
+        is_inner = Trait.ACTIVATION in outputs.layer.traits and outputs.path not in output_paths
+        return len(_constant_units(outputs)) if is_inner else 0
+
+    findings: list[Finding] = []
+    for outputs, n_useless, n_redrawn in case.faulty_layers((Layer,), MIN_UNITS, count_constant, MAX_USELESS):
         std, constant_units = outputs.std, _constant_units(outputs)
-        if Trait.ACTIVATION not in outputs.layer.traits or outputs.path in output_paths or not bool(std.any()):
-            continue
-        counts = case.beyond_chance(outputs, lambda outputs: len(_constant_units(outputs)), MAX_USELESS)
-        if counts is None or _changed_fraction(case, x, outputs, constant_units) != 0:
+        if not bool(std.any()) or _changed_fraction(case, x, outputs, constant_units) != 0:
             continue
         evidence = {
-            "useless": counts[0],
+            "useless": n_useless,
             "units": outputs.units,
-            "share": counts[0] / outputs.units,
-            "useless_with_newly_drawn_weights": counts[1],
+            "share": n_useless / outputs.units,
+            "useless_with_newly_drawn_weights": n_redrawn,
             "largest_deviation_of_these": float(std[constant_units].max()),
             "largest_deviation": float(std.max()),
             "answers_changed_without_them": 0.0,

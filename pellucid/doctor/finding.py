@@ -131,9 +131,8 @@ def suspect(
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
-    name: the name of the fault, used as `Finding.check`. cause: a sentence. fix: what the user should do, in the
-    imperative. description: of the remedy that a trial applies. apply: returns the case with the remedy.
-    step_factor, unusual, min_gain: see `Suspect`. path, evidence: see `Finding`.
+    name, cause, fix, path, evidence: see `Finding`. description, apply: see `Remedy`. step_factor, unusual, min_gain:
+    see `Suspect`.
     """
     finding = Finding(name, path, evidence, cause, fix, Remedy(description, apply))
     return Suspect(finding, step_factor=step_factor, unusual=unusual, min_gain=min_gain)

@@ -25,8 +25,9 @@ def usable_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# Threads, each of which prepares one batch at a time; the training step uses the other processors.
-WORKERS = min(16, max(1, usable_processors() // 2))
+# Threads, each of which prepares one batch at a time. If the training steps take longer than the reading, all prepared
+# batches wait and each step starts only one thread; otherwise the steps wait, and the threads use all processors.
+WORKERS = min(16, usable_processors())
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Loader:
     batch_size: total over all ranks; rank r of `world` receives rows r, r + world, ... of each batch. A last batch with
     fewer rows than batch_size is left out if drop_last, or if some rank would have no row.
     prefetch: number of batches that background threads prepare ahead. The default, WORKERS, is also the largest number
-    of threads: half of the usable processors, at most 16. 0 uses no threads. `Arrays` without augmentation never use
+    of threads: the number of usable processors, at most 16. 0 uses no threads. `Arrays` without augmentation never use
     threads: many batches are gathered at a time, and each batch is a view.
     Raises PellucidError for invalid sizes, and for a source that returns anything but a Batch.
     """

@@ -1,4 +1,7 @@
-"""Whether freed memory stays in the process is checked by the resident memory that the operating system reports."""
+"""Whether freed memory stays in the process is checked by the resident memory that the operating system reports.
+
+Each test runs in a new process, since an older one may have free memory that it uses again.
+"""
 
 import gc
 import platform
@@ -9,6 +12,7 @@ import torch
 
 from pellucid import Conv2d, Model, Sequential
 from pellucid.allocator import keeping_freed_memory
+from tests.forked import run_forked
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
 N_FLOATS = 16 << 20  # of a block of 64 MiB
@@ -24,22 +28,30 @@ def allocate_and_free() -> None:
     torch.ones(N_FLOATS)
 
 
-def test_freed_memory_stays_within_the_outer_context_and_is_returned_after_it():
+def growth_in_nested_contexts() -> tuple[int, int]:
     before = resident()
     with keeping_freed_memory():
         with keeping_freed_memory():
             allocate_and_free()
-        assert resident() - before > 56
-    assert resident() - before < 8
+        within = resident() - before
+    return within, resident() - before
 
 
-def test_a_predictor_keeps_freed_memory_until_it_is_deleted():
+def growth_with_a_predictor() -> tuple[int, int]:
     model = Model(Sequential(conv=Conv2d(4, 1)), metrics=(), input_shape=(1, 8, 8))
     predict = model.predictor()
     predict(torch.rand(2, 1, 8, 8))
     before = resident()
     allocate_and_free()
-    assert resident() - before > 56
+    within = resident() - before
     del predict
     gc.collect()
-    assert resident() - before < 8
+    return within, resident() - before
+
+
+@pytest.mark.parametrize("measure", [growth_in_nested_contexts, growth_with_a_predictor])
+def test_freed_memory_stays_until_the_last_user_ends(measure):
+    code, (within, after) = run_forked(measure)
+    assert code == 0
+    assert within > 56
+    assert after < 8

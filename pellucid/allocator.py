@@ -11,6 +11,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
+IS_GLIBC = platform.libc_ver()[0] == "glibc"
 # numbers of mallopt's parameters, and values for them, from glibc's malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 NEVER_TRIM = -1  # value of TRIM_THRESHOLD: freed memory is not returned to the operating system
@@ -29,7 +30,7 @@ class FreedMemory:
         """Keep freed memory in the process."""
         with cls._lock:
             cls._n_keepers += 1
-            if cls._n_keepers == 1 and platform.libc_ver()[0] == "glibc":
+            if cls._n_keepers == 1 and IS_GLIBC:
                 libc = ctypes.CDLL(None)
                 libc.mallopt(MMAP_MAX, 0)
                 libc.mallopt(TRIM_THRESHOLD, NEVER_TRIM)
@@ -39,7 +40,7 @@ class FreedMemory:
         """End one call of `keep`; after the last one, return freed memory to the operating system."""
         with cls._lock:
             cls._n_keepers -= 1
-            if cls._n_keepers == 0 and platform.libc_ver()[0] == "glibc":
+            if cls._n_keepers == 0 and IS_GLIBC:
                 libc = ctypes.CDLL(None)
                 # The calls above have ended glibc's adaptation of both thresholds to the sizes of freed blocks. It
                 # cannot be started again, so the thresholds become the largest that it would have chosen.

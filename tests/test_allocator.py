@@ -4,17 +4,16 @@ Each test runs in a new process, since an older one may have free memory that it
 """
 
 import gc
-import platform
 from pathlib import Path
 
 import pytest
 import torch
 
 from pellucid import Conv2d, Model, Sequential
-from pellucid.allocator import keeping_freed_memory
+from pellucid.allocator import IS_GLIBC, keeping_freed_memory
 from tests.forked import run_forked
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
+pytestmark = pytest.mark.skipif(not IS_GLIBC, reason="only glibc has these settings")
 N_FLOATS = 16 << 20  # of a block of 64 MiB
 
 

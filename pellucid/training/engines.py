@@ -1,5 +1,6 @@
 """Predictions by a chosen engine: this library, onnxruntime, or the faster of the two."""
 
+import weakref
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.allocator import FreedMemory
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import check_kernels, inference, int8_inference
 from pellucid.fuse.inference.runs import RunFunction
@@ -70,6 +72,9 @@ class EnginePredictor:
             except PellucidError as error:  # ONNX cannot express the network, or its outputs differ
                 self._pending_notes.append(f"predictor: without onnxruntime, since {error}")
         self._fastest_engines: dict[tuple[int, ...], str] = {}  # by the shape of the inputs
+        # Not for single calls of `predict`: returning the memory after each takes longer than a small prediction.
+        FreedMemory.keep()
+        weakref.finalize(self, FreedMemory.release).atexit = False
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the predictions for inputs (N, ...)."""

@@ -1,7 +1,6 @@
 """Functions that compute a network's outputs without a backward pass."""
 
 import math
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.allocator import FreedMemory
 from pellucid.combine.base import Combinator
 from pellucid.fuse.activations import KERNELS
 from pellucid.fuse.max_pool import is_faster_in_pairs, pool_pairs
@@ -48,17 +46,9 @@ class RunSequence:
 
 @dataclass(frozen=True)
 class ChannelsLast:
-    """Run a function on images in the channels-last memory format, in which convolutions on the CPU are fastest.
-
-    As long as this object exists, memory that a call has freed stays in the process for the next call.
-    """
+    """Run a function on images in the channels-last memory format, in which convolutions on the CPU are fastest."""
 
     run: RunFunction
-
-    def __post_init__(self) -> None:
-        """Keep freed memory until the object is deleted."""
-        FreedMemory.keep()
-        weakref.finalize(self, FreedMemory.release).atexit = False
 
     def __call__(self, x: Any) -> Any:
         """Return the outputs."""

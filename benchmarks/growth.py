@@ -16,8 +16,8 @@ from typing import Any
 from matplotlib.ticker import NullFormatter
 
 from benchmarks.jobs import DETECTORS, GROWTH, Job
-from benchmarks.run import DOCS, Worker
-from benchmarks.table import conditions, time_text
+from benchmarks.run import Worker
+from benchmarks.table import DOCS, conditions, time_text
 from pellucid.files import write_atomically
 from pellucid.report.figures.style import (
     BLUE,

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,11 +17,11 @@ from torch.profiler import profile
 
 from benchmarks.jobs import JOBS, Job
 from benchmarks.peers import pellucid_peer, torch_peer
-from benchmarks.table import conditions
+from benchmarks.table import DOCS, conditions
 from pellucid.allocator import keeping_freed_memory
 from pellucid.network.summary import summary
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "profile.md"
+PAGE = DOCS / "profile.md"
 PROFILED = (
     "lenet-64",
     "resnet20-16",

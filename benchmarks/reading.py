@@ -7,7 +7,6 @@ turns. Adds a section to docs/benchmarks.json and docs/benchmarks.md.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -23,8 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.run import DOCS
-from benchmarks.table import conditions, write_table
+from benchmarks.table import publish
 from pellucid.data import ImageFolder, data_root
 from pellucid.data.images import JPEG_SCALE_MARGIN
 from pellucid.data.loader import Loader, usable_processors
@@ -105,11 +103,7 @@ def main() -> None:
     speeds = measure(parser.parse_args().data or data_root())
     for name, speed in speeds.items():
         print(f"{name}: {speed:,.0f} images/s", flush=True)
-    path = DOCS / "benchmarks.json"
-    results = json.loads(path.read_text())
-    results["reading"] = {"measured": conditions(), "speeds": speeds}
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    (DOCS / "benchmarks.md").write_text(write_table(results))
+    publish("reading", {"speeds": speeds})
 
 
 if __name__ == "__main__":

@@ -7,20 +7,17 @@ fastest in a short trial. All training jobs use the allocator setting of `fit` (
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.jobs import DETECTORS, GENERATORS, JOBS, Job
-from benchmarks.table import conditions, write_table
+from benchmarks.table import publish
 from pellucid.training.device import usable_precision
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
 ROUNDS = 15
 SLOW_ROUNDS, SLOW_RATIO = 3, 1.5  # a peer that is this much slower in the first rounds takes no part in the others
 # Networks that Keras compiles for minutes, and ResNet-20 with many maps, which takes it eight times as long
@@ -135,7 +132,7 @@ def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> l
             seconds[peer].append(worker.burst(job.steps))
     for worker in workers.values():
         worker.close()
-    ours = seconds["Pellucid"]
+    ours = seconds["Pellucid"]  # at least as many rounds as any peer's
     return [
         Figure(
             peer,
@@ -157,8 +154,6 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=[], help="words in the names of the peers to run")
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    path = DOCS / "benchmarks.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
     for name in options.jobs or JOBS:
         note = usable_precision(JOBS[name].precision)[1]
         if note:
@@ -173,9 +168,7 @@ def main() -> None:
                 flush=True,
             )
         if not options.peers:
-            results[name] = {"measured": conditions(), "figures": [vars(figure) for figure in figures]}
-            path.write_text(json.dumps(results, indent=1) + "\n")
-            (DOCS / "benchmarks.md").write_text(write_table(results))
+            publish(name, {"figures": [vars(figure) for figure in figures]})
 
 
 if __name__ == "__main__":

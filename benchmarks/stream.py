@@ -18,8 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.run import DOCS
-from benchmarks.table import conditions, write_table
+from benchmarks.table import publish
 from pellucid.data import ImageFolder, data_root, load_folder
 
 MAX_BYTES, MIN_SPEED_RATIO = 1.5e9, 0.9  # limits for the streamed training
@@ -75,11 +74,7 @@ def main() -> int:
         train(options.folder, options.train == "streamed", options.size)
         return 0
     rows = [measure(count, options.data or data_root(), options.size) for count in options.images]
-    path = DOCS / "benchmarks.json"
-    results = json.loads(path.read_text())
-    results["stream"] = {"measured": conditions(), "rows": rows}
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    (DOCS / "benchmarks.md").write_text(write_table(results))
+    publish("stream", {"rows": rows})
     return int(any(not within_limits(row) for row in rows))
 
 

@@ -1,6 +1,7 @@
 """docs/benchmarks.md, written from the figures of the benchmark."""
 
 import importlib.metadata
+import json
 import platform
 import statistics
 import subprocess
@@ -34,6 +35,7 @@ EAGER, COMPILED, ONNXRUNTIME = ("PyTorch", "PyTorch, in place"), "PyTorch, compi
 BF16_TARGETS: dict[str, tuple[float, float]] = {"resnet20-64-bf16": (1.0, 2.0)}
 # Targets of threads = "auto": the speed relative to the best number of threads, by the load of the machine
 THREADS_TARGETS = {"idle": 0.97, "busy": 0.8, "busy later": 0.8}
+DOCS = ROOT / "docs"
 PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn", "onnxruntime")
 
 HEAD = """# Benchmarks
@@ -45,8 +47,8 @@ A job is one training step of plain gradient descent on one batch, in float32 un
 contains inference, a job is the computation of the outputs for one batch. There, `Model.predictor()`, which folds
 normalization into convolutions beforehand, is compared with the reference definition under `torch.inference_mode`.
 Every peer runs in its own process with its best memory format and thread count. Bursts of the peers alternate, and a
-ratio compares two bursts of the same round. **Ratio** is the peer's time divided by Pellucid's: above 1, Pellucid is
-faster. **Tensors** is the peak memory of the tensors of one step without parameters and data, measured by PyTorch's
+ratio compares two bursts of the same round; a clearly slower peer takes part in the first rounds only. **Ratio** is the
+peer's time divided by Pellucid's: above 1, Pellucid is faster. **Tensors** is the peak memory of the tensors of one step without parameters and data, measured by PyTorch's
 profiler. **Process** is the increase of the resident memory of the process over its value before the first step,
 including everything that allocators, threads and compilers keep. The ratios of memory are Pellucid's value divided by
 the peer's: below 1, Pellucid needs less.
@@ -144,6 +146,15 @@ def _with_target(ratio: float, target: float | None) -> tuple[str, str]:
     if target is None:
         return f"{ratio:.2f}", "-"
     return f"{ratio:.2f}{'' if ratio >= target else ' (missed)'}", f"{target:g}"
+
+
+def publish(section: str, figures: Mapping[str, Any]) -> None:
+    """Replace a section of docs/benchmarks.json, under the present conditions, and write docs/benchmarks.md."""
+    path = DOCS / "benchmarks.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results[section] = {"measured": conditions(), **figures}
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    (DOCS / "benchmarks.md").write_text(write_table(results))
 
 
 def conditions() -> str:

@@ -18,8 +18,8 @@ import torch
 
 from benchmarks import networks
 from benchmarks.estimators import busy_processes
-from benchmarks.run import DOCS, PAUSE_SECONDS
-from benchmarks.table import THREADS_TARGETS, conditions, write_table
+from benchmarks.run import PAUSE_SECONDS
+from benchmarks.table import DOCS, THREADS_TARGETS, publish
 from pellucid.allocator import keeping_freed_memory
 from pellucid.data import Arrays
 from pellucid.layers.base import Layer
@@ -173,15 +173,12 @@ def main() -> int:
             rows.append(measure_work(name, load))
             print(json.dumps(rows[-1]), flush=True)
     if not options.dry:
-        path = DOCS / "benchmarks.json"
-        results = json.loads(path.read_text())
+        results = json.loads((DOCS / "benchmarks.json").read_text())
         measured = [(row["work"], row["load"]) for row in rows]
         earlier = [
             row for row in results.get("threads", {"rows": []})["rows"] if (row["work"], row["load"]) not in measured
         ]
-        results["threads"] = {"measured": conditions(), "rows": earlier + rows}
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        (DOCS / "benchmarks.md").write_text(write_table(results))
+        publish("threads", {"rows": earlier + rows})
     return int(any(row["ratio"] < THREADS_TARGETS[row["load"]] for row in rows))
 
 

@@ -48,10 +48,10 @@ contains inference, a job is the computation of the outputs for one batch. There
 normalization into convolutions beforehand, is compared with the reference definition under `torch.inference_mode`.
 Every peer runs in its own process with its best memory format and thread count. Bursts of the peers alternate, and a
 ratio compares two bursts of the same round; a clearly slower peer takes part in the first rounds only. **Ratio** is the
-peer's time divided by Pellucid's: above 1, Pellucid is faster. **Tensors** is the peak memory of the tensors of one step without parameters and data, measured by PyTorch's
-profiler. **Process** is the increase of the resident memory of the process over its value before the first step,
-including everything that allocators, threads and compilers keep. The ratios of memory are Pellucid's value divided by
-the peer's: below 1, Pellucid needs less.
+peer's time divided by Pellucid's: above 1, Pellucid is faster. **Tensors** is the peak memory of the tensors of one
+step without parameters and data, measured by PyTorch's profiler. **Process** is the increase of the resident memory of
+the process over its value before the first step, including everything that allocators, threads and compilers keep. The
+ratios of memory are Pellucid's value divided by the peer's: below 1, Pellucid needs less.
 "PyTorch, in place" is the same network with in-place ReLU and residual sums, as in torchvision; "PyTorch, compiled" is
 the network of "PyTorch" under `torch.compile`, channels-last; "onnxruntime" runs the ONNX file that Pellucid exports.
 Every peer uses the allocator setting of `fit` and of predictors (pellucid/allocator.py: freed memory stays in the

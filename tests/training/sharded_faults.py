@@ -11,6 +11,7 @@ import torch
 
 import pellucid
 from pellucid.cli.main import main
+from pellucid.data import loader
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import mlp
@@ -36,6 +37,7 @@ class FaultyAugmentation:
 
     def __init__(self, fault, step=FAULT_STEP):
         self.fault, self.step, self.calls = fault, step, 0
+        loader.WORKERS = 1  # thread, which prepares the batches in their order
 
     def __call__(self, images, rng):
         self.calls += 1
@@ -74,13 +76,13 @@ def train_otherwise(difference):
 def train_interrupted(run, fault):
     """Train in a run folder, from its checkpoint if there is one; return the message of a stop, or the weights' hash.
 
-    fault: "" or the signal that the second process gets.
+    fault: "" or the signal that the second process gets in epoch 2, after a checkpoint was written in epoch 1.
     """
     fit.TICK = 0.0  # save a checkpoint after every step
     options = {"run": run, "resume": True, "checkpoint_seconds": 0.0, "shards": 2, "verbose": False}
     model = small_conv()
     try:
-        model.fit(digits(0, 150), epochs=3, batch_size=30, augment=FaultyAugmentation(fault), **options)
+        model.fit(digits(0, 150), epochs=3, batch_size=30, augment=FaultyAugmentation(fault, 9), **options)
     except KeyboardInterrupt as stop:
         return str(stop)
     return model.sha256()

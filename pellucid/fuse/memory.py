@@ -22,11 +22,7 @@ def owns_parameters(layer: Layer) -> bool:
 def has_new_output(layer: Layer) -> bool:
     """Return whether the output of `layer` is new memory that is not in any cache."""
     if type(layer) is Sequential:
-        last = list(reorder_layers(layer.children).values())[-1:]
-        # Other Parallels may become part of a dense block, which caches its output.
-        return any(
-            has_new_output(child) and (type(child) is not Parallel or type(child.merge) is Add) for child in last
-        )
+        return ends_new_output(layer.children)
     if type(layer) is Parallel:
         return type(layer.merge) is Add or declares(layer.merge, Trait.NEW_OUTPUT)
     if type(layer) is FrozenLayer:
@@ -34,15 +30,27 @@ def has_new_output(layer: Layer) -> bool:
     return declares(layer, Trait.NEW_OUTPUT)
 
 
+def ends_new_output(children: Mapping[str, Layer]) -> bool:
+    """Return whether the output of a sequence of layers is new memory that is not in any cache."""
+    last = list(reorder_layers(children).values())[-1:]
+    # Other Parallels may become part of a dense block, which caches its output.
+    return any(has_new_output(child) and (type(child) is not Parallel or type(child.merge) is Add) for child in last)
+
+
 def has_new_dx(layer: Layer) -> bool:
     """Return whether the dx that `layer` returns is new memory."""
     if type(layer) is Sequential:
-        return bool(layer.children) and has_new_dx(next(iter(reorder_layers(layer.children).values())))
+        return begins_new_dx(layer.children)
     if type(layer) is Parallel:
         return len(layer.branches) > 1
     if type(layer) is FrozenLayer:
         return has_new_dx(layer.layer)
     return declares(layer, Trait.NEW_DX)
+
+
+def begins_new_dx(children: Mapping[str, Layer]) -> bool:
+    """Return whether the dx that a sequence of layers returns is new memory."""
+    return any(map(has_new_dx, list(reorder_layers(children).values())[:1]))
 
 
 def reorder_layers(children: Mapping[str, Layer]) -> dict[str, Layer]:

@@ -20,8 +20,16 @@ from pellucid.fuse.combinators import FusedResidual, FusedSequential
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, as_dense_layer
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
+from pellucid.fuse.graph import FusedAdd, FusedGraph, chains_of, count_readers, used_once
 from pellucid.fuse.max_pool import FusedMaxPool2d
-from pellucid.fuse.memory import has_new_dx, has_new_output, owns_parameters, reorder_layers
+from pellucid.fuse.memory import (
+    begins_new_dx,
+    ends_new_output,
+    has_new_dx,
+    has_new_output,
+    owns_parameters,
+    reorder_layers,
+)
 from pellucid.fuse.recompute import NormActConv
 from pellucid.fuse.single_layers import FusedConcat, FusedConv2d, FusedDense, FusedPadChannels
 from pellucid.fuse.start import EntranceLayer, FrozenEntrance
@@ -63,11 +71,11 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
     if type(layer) is FrozenLayer:
         return FrozenLayer(_fuse(layer.layer, own_dy, True, FROZEN)) if need_dx else FrozenEntrance(layer.layer)
     if type(layer) is Sequential:
-        return _fuse_sequential(layer, own_dy, need_dx, context)
+        return _fuse_children(layer.children, own_dy, need_dx, context)
     if type(layer) is Parallel:
         return _fuse_parallel(layer, need_dx, context)
     if type(layer) is Graph:
-        return _fuse_graph(layer, need_dx, FusionContext(None, context.learns))
+        return _fuse_graph(layer, need_dx, context)
     if uses_flow(layer):  # layers may be used more than once, so the update has to wait for the sum of their gradients
         return layer.rebuild(
             {
@@ -79,18 +87,43 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
 
 
 def _fuse_graph(layer: Graph, need_dx: bool, context: FusionContext) -> Layer:
-    """Fuse the nodes; nodes without a trainable node before them need no backward pass."""
-    repeated = {node[0] for node in layer.nodes.values() if isinstance(node[0], str)}
+    """Fuse the chains of layers; chains without a trainable layer before them need no backward pass."""
+    readers, once = count_readers(layer), used_once(layer)
+    chains = {names[-1]: names for names in chains_of(layer)}
+    sources = {name: layer.nodes[names[0]][1:] for name, names in chains.items()}
+    children = {
+        name: {member: layer.nodes[member][0] for member in names}
+        for name, names in chains.items()
+        if name in once and sources[name]
+    }
+    new_dx = {name for name, parts in children.items() if len(sources[name]) == 1 and begins_new_dx(parts)}
+    own_dy = {source for name in new_dx for source in sources[name]}
+    new_output = {name for name, parts in children.items() if readers[name] == 1 and ends_new_output(parts)}
     # By name: whether a gradient with respect to the value is used.
     needs_gradient = dict.fromkeys(layer.inputs, need_dx)
-    fused: dict[str, Layer] = {}
-    for name, (node, *sources) in layer.nodes.items():
-        needs_dx = name in repeated or isinstance(node, str) or any(needs_gradient[source] for source in sources)
+    nodes: dict[str, tuple[Any, ...]] = {}
+    for name, names in chains.items():
+        node = layer.nodes[name][0]
+        needs_dx = name not in once or any(needs_gradient[source] for source in sources[name])
         needs_gradient[name] = needs_dx
-        if not isinstance(node, str):
+        if name in children:
+            needs_gradient[name] = needs_dx or any(map(owns_parameters, children[name].values()))
+            head = children[name][names[0]]
+            if type(head) is Add and needs_dx:
+                target = next((k for k, source in enumerate(sources[name]) if source in new_output), None)
+                children[name][names[0]] = FusedAdd(head, len(sources[name]), target)
+            node = _fuse_children(children[name], name in own_dy, needs_dx, context)
+        elif not isinstance(node, str):
             needs_gradient[name] = needs_dx or owns_parameters(node)
-            fused[name] = _fuse(node, False, True, context) if needs_dx else _fuse_entrance(node, context)
-    return layer.rebuild(fused)
+            node_context = context if name in once else FusionContext(None, context.learns)
+            node = _fuse(node, False, True, node_context) if needs_dx else _fuse_entrance(node, node_context)
+        nodes[name] = (node, *sources[name])
+    return FusedGraph(
+        Graph(nodes, layer.outputs, layer.inputs),
+        chains={name: chains[name] for name in children},
+        own_dy=frozenset(own_dy & children.keys()),
+        new_dx=frozenset(new_dx),
+    )
 
 
 def _fuse_entrance(layer: Layer, context: FusionContext) -> Layer:
@@ -121,8 +154,11 @@ def _fuse_parallel(layer: Parallel, need_dx: bool, context: FusionContext) -> La
     return layer.rebuild(branches | {"merge": _fuse_leaf(layer.merge, True, context)})
 
 
-def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
-    children = reorder_layers(layer.children)
+def _fuse_children(
+    children: Mapping[str, Layer], own_dy: bool, need_dx: bool, context: FusionContext
+) -> FusedSequential:
+    """Fuse the layers of a sequence; own_dy, need_dx: as for `_fuse`."""
+    children = reorder_layers(children)
     owns_dy = {}  # by name: whether the child is the only reader of its dy
     for name, child in reversed(children.items()):
         owns_dy[name] = own_dy

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from pellucid.combine import Graph, Parallel, Sequential
+from pellucid.combine import Graph, Parallel, Sequential, walk
 from pellucid.fuse import freeze, fuse
 from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
@@ -130,10 +130,10 @@ def test_a_graph_computes_no_gradient_before_its_first_trained_layers() -> None:
     params, x = Sample(net, (2, 8, 7)).inputs()
     trained_paths = {"one.weight", "one.bias", "other.weight", "other.bias"}
     fused = fuse(freeze(net, params, leaves(params).keys() - trained_paths))
-    types = {name: type(layer) for name, layer in fused.layers.items()}
-    assert types["start"] is types["next"] is FrozenEntrance
-    assert types["relu"] is types["both"] is EntranceLayer
-    assert not fused.layers["one"].need_dx
+    layers = dict(walk(fused))
+    assert type(layers["next.start"]) is type(layers["next.next"]) is FrozenEntrance  # in one chain
+    assert type(layers["relu.relu"]) is type(layers["both.both"]) is EntranceLayer
+    assert not layers["one.one"].need_dx
     y, cache = fused.forward(params, x, Mode(True, torch.Generator().manual_seed(0)))
     dy = cotangent(y)
     expected_y, _, expected = autograd(net, params, x, Mode(), dy)

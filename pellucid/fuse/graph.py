@@ -1,0 +1,154 @@
+"""The fused form of a Graph: its consecutive layers as sequences, and sums in memory that nothing else reads."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import Back, Combinator, LayerRun, add_up, add_up_tree
+from pellucid.combine.graph import Graph
+from pellucid.fuse.context import FusedForm, NoCache
+from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
+
+
+@dataclass(frozen=True)
+class FusedGraph(Combinator):
+    """Replace a Graph with one whose nodes are chains: sequences of its layers, of which each reads the one before.
+
+    graph: its nodes are the chains; each has the name of its last layer. chains: the names of the layers of each chain;
+    layers without inputs, and those that are used more than once, are in no chain. own_dy: the chains that may
+    overwrite their dy. new_dx: the chains whose dx is new memory, to which other gradients are added in place.
+    """
+
+    graph: Graph
+    chains: Mapping[str, tuple[str, ...]]
+    own_dy: frozenset[str]
+    new_dx: frozenset[str]
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The chains by name."""
+        return self.graph.layers
+
+    def rebuild(self, layers: Mapping[str, Layer]) -> "FusedGraph":
+        """Return a graph with the same connections and other chains."""
+        return replace(self, graph=self.graph.rebuild(layers))
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Initialize the layers in order."""
+        params, output_shape = self.graph.init(shape, rng)
+        return self._by_layer(params), output_shape
+
+    def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
+        """Run the chains in order."""
+        return self.graph.flow(self._by_chain(params), x, mode, step)
+
+    def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
+        """Propagate back through the chains in reverse order; gradients of a value are summed in place if possible."""
+        graph, chain_params = self.graph, self._by_chain(params)
+        gradients: dict[str, Any] = {}
+        owned: set[str] = set()  # the values whose gradient is new memory that nothing else reads
+
+        def add(name: str, part: Any, is_new: bool) -> None:
+            total = gradients.get(name)
+            if total is None or part is None:
+                gradients[name] = add_up(total, part)
+            elif isinstance(part, Tensor) and (name in owned or is_new):
+                gradients[name], is_new = total.add_(part) if name in owned else part.add_(total), True
+            else:
+                gradients[name], is_new = add_up(total, part), True
+            if is_new:
+                owned.add(name)
+
+        for name, part in zip(graph.outputs, (dy,) if len(graph.outputs) == 1 else dy, strict=True):
+            add(name, part, False)
+        dparams: Params = {}
+        for name, (layer, *sources) in reversed(graph.nodes.items()):
+            owner = layer if isinstance(layer, str) else name
+            node_cache, node_dy = cache.pop(name), gradients.pop(name, None)
+            if node_dy is None:  # no output depends on this node, or the layers that use it return no dx
+                continue
+            if name in self.own_dy and name not in owned:  # no output depends on the layer whose dx would be new memory
+                node_dy = node_dy.clone()
+            dx, node_dparams = back(owner, graph.nodes[owner][0], chain_params[owner], node_cache, node_dy)
+            dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)
+            if dx is None:
+                continue
+            for source, part in zip(sources, (dx,) if len(sources) == 1 else dx, strict=True):
+                add(source, part, name in self.new_dx)
+        dxs = tuple(gradients.get(name) for name in graph.inputs)
+        return dxs[0] if len(dxs) == 1 else dxs, self._by_layer(dparams)
+
+    def _by_chain(self, params: Params) -> Params:
+        """Return the params by node from those by layer."""
+        return {
+            name: {layer: params[layer] for layer in self.chains[name]} if name in self.chains else params[name]
+            for name in self.layers
+        }
+
+    def _by_layer(self, params: Params) -> Params:
+        """Return the params by layer from those by node."""
+        result: Params = {}
+        for name, values in params.items():
+            result |= values if name in self.chains else {name: values}
+        return result
+
+
+@dataclass(frozen=True)
+class FusedAdd(FusedForm):
+    """Replace an Add, without a cache of its inputs.
+
+    count: the number of inputs. target: the index of the input whose memory receives the sum; None for new memory.
+    """
+
+    traits: ClassVar[Trait] = Trait.NEW_OUTPUT
+
+    count: int
+    target: int | None
+
+    def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, NoCache]:
+        """Compute y = x1 + x2 + ..."""
+        if self.target is None:
+            return self.layer.forward(params, x, mode)[0], NoCache()
+        y = x[self.target]
+        for index, other in enumerate(x):
+            if index != self.target:
+                y.add_(other)
+        return y, NoCache()
+
+    def backward(self, params: Params, cache: NoCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
+        """Return dy for every input."""
+        return (dy,) * self.count, {}
+
+
+def chains_of(graph: Graph) -> list[tuple[str, ...]]:
+    """Return the names of the layers of each chain, in order.
+
+    A chain begins with a layer that has inputs, and goes on with the next node if that reads only the node before,
+    which nothing else reads, neither a node nor the output. So the order of all layers is unchanged, and with it the
+    random numbers that they draw.
+    """
+    readers, once = count_readers(graph), used_once(graph)
+    chains: list[tuple[str, ...]] = []
+    before = ""
+    for name, (_, *sources) in graph.nodes.items():
+        if {name, before} <= once and sources == [before] and readers[before] == 1 and graph.nodes[before][1:]:
+            chains[-1] = (*chains[-1], name)
+        else:
+            chains.append((name,))
+        before = name
+    return chains
+
+
+def used_once(graph: Graph) -> set[str]:
+    """Return the names of the nodes whose layers are run by no other node."""
+    owners = Counter(layer if isinstance(layer, str) else name for name, (layer, *_) in graph.nodes.items())
+    return {name for name in graph.layers if owners[name] == 1}
+
+
+def count_readers(graph: Graph) -> Counter[str]:
+    """Return how often each value is read: by nodes, and as an output of the graph."""
+    return Counter([*graph.outputs, *(source for _, *sources in graph.nodes.values() for source in sources)])

@@ -115,11 +115,16 @@ class Model(BaseModel):
         account = ledger(self.net, self.params, self.scaled(inputs), target, **options)
         return replace(account, map=on_device(account.map, CPU))
 
-    def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> Diagnosis:
+    def doctor(
+        self, x: Any, y: Any = None, *, attempts: bool = False, budget: float | None = None, **options: Any
+    ) -> Diagnosis:
         """Diagnose model, data and training. attempts: whether to try the fixes. options: see `doctor.case_of`.
 
-        For a detector, x is a source of images with objects, and the options are `validation` and `history`.
+        budget: the limit for the short trainings with one thing changed that look for a cause, as a multiple of the
+        computations of the whole training; a larger one finds more, such as a second cause. For a detector, x is a
+        source of images with objects, and the options are `validation` and `history`.
         """
         task = task_of(self)
         case = task.case(self, x, y, options)
-        return examined(task, case_with(self, x, y, options) if case is None else case, attempts, self.device)
+        case = case_with(self, x, y, options) if case is None else case
+        return examined(task, case, attempts, self.device, budget=budget)

@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--pairs", action="store_true", help="two mistakes in each training")
     parser.add_argument("--unopened", action="store_true", help="also the unopened half of the mistakes")
     parser.add_argument("--seed", type=int, default=0, help="of the data and the training (0)")
+    parser.add_argument("--budget", type=float, help="of the doctor, in trainings (its default)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
     parser.add_argument("--out", type=Path, default=DIAGNOSES_FOLDER, help="the folder of results")
     args = parser.parse_args()
@@ -45,11 +46,16 @@ def main() -> int:
     for id, code, make_fit in trainings(args.healthy, args.unopened, args.pairs):
         if args.only and not id.startswith(tuple(args.only)):
             continue
-        record = results.read(f"{id}-{args.seed}", code)
+        budget_suffix = "" if args.budget is None else f"-budget-{args.budget:g}"
+        record = results.read(f"{id}-{args.seed}{budget_suffix}", code)
         if "verdict" not in record:
             if time.monotonic() - start_time >= args.seconds:
                 continue
-            record = train_and_diagnose(make_fit, args.seed) | {"id": record["id"], "code": code, **listed_cause(id)}
+            record = train_and_diagnose(make_fit, args.seed, args.budget) | {
+                "id": record["id"],
+                "code": code,
+                **listed_cause(id),
+            }
             results.write(record)
         verdict_counts[record["verdict"]] += 1
         print(f"{id:44} {record['verdict']:14} {record['first']}", flush=True)
@@ -86,20 +92,20 @@ def listed_cause(id: str) -> Record:
     return {"listed": entries[0] if len(entries) == 1 else entries} if entries else {}
 
 
-def train_and_diagnose(make_fit: Callable[[int], Fit], seed: int) -> Record:
-    """Train, ask the doctor, and return what it says, its verdict, and the seconds of both."""
-    start_time = time.perf_counter()
+def train_and_diagnose(make_fit: Callable[[int], Fit], seed: int, budget: float | None = None) -> Record:
+    """Train, ask the doctor, and return what it says, its verdict, and the processor's seconds for both."""
+    start_time = time.process_time()
     try:
         fit = make_fit(seed)
         run = fit.run()
     except PellucidError as error:  # before the first step: the library refuses the mistake
         return {"verdict": "refused", "first": str(error)}
-    training_end = time.perf_counter()
+    training_end = time.process_time()
     try:
-        diagnosis: Diagnosis = fit.asked(run)
+        diagnosis: Diagnosis = fit.asked(run, budget)
     except PellucidError as error:
         return {"verdict": "not examined", "first": str(error)}
-    doctor_seconds = time.perf_counter() - training_end
+    doctor_seconds = time.process_time() - training_end
     seconds = {"training": round(training_end - start_time, 2), "doctor": round(doctor_seconds, 2)}
     return {"seconds": seconds, **diagnosis_summary(diagnosis), "diagnosis": diagnosis.to_json()}
 

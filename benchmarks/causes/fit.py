@@ -50,10 +50,10 @@ class Fit:
         """Train, and return the score; that of a training that stops with an error is that of its last weights."""
         return self.score(self.run().model)
 
-    def asked(self, ran: Ran) -> Any:
+    def asked(self, ran: Ran, budget: float | None = None) -> Any:
         """Return what the doctor says of the trained model."""
         return ran.model.doctor(
-            self.train, validation=self.validation, history=ran.history, batch_size=self.batch_size,
+            self.train, budget=budget, validation=self.validation, history=ran.history, batch_size=self.batch_size,
             epochs=self.epochs, augment=self.augment, begin=self.begin, stopped=ran.stopped or "",
         )  # fmt: skip
 

@@ -33,6 +33,13 @@ def parser() -> Parser:
         "data that the model was trained on)",
     )
     parser.add_argument("--try", dest="attempts", action="store_true", help="try each fix in a short training")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="TIMES",
+        help="limit for the short trainings with one thing changed that look for a cause, as a multiple of the "
+        "computations of the whole training; a larger one finds more, such as a second cause (default: 6)",
+    )
     return parser.device_option().html_option().json_flag()
 
 
@@ -46,7 +53,7 @@ def handle(args: argparse.Namespace) -> int:
     trainable = getattr(case, "trainable", False)
     if args.attempts and not getattr(case, "trainable", True):
         raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
-    examination = examined(task, case, args.attempts, device, note)
+    examination = examined(task, case, args.attempts, device, note, args.budget)
     if examination.intervention_effects and (recipe := Path(args.model) / "recipe.toml").is_file():
         text = json.dumps([effect.to_json() for effect in examination.intervention_effects], indent=1)
         write_atomically(recipe.with_name("experiments.json"), text.encode())

@@ -19,7 +19,7 @@ from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.rehearsal import model_on, reinitialized
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
-from pellucid.settings.checks import check_known, integer
+from pellucid.settings.checks import check, check_known, integer, is_number
 from pellucid.task import Task
 from pellucid.text import plural
 from pellucid.training.device import CPU
@@ -82,18 +82,27 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
 
 
 def examined(
-    task: Task, case: Any, attempts: bool, device: torch.device, show: Callable[[str], object] | None = None
+    task: Task,
+    case: Any,
+    attempts: bool,
+    device: torch.device,
+    show: Callable[[str], object] | None = None,
+    budget: float | None = None,
 ) -> Diagnosis:
     """Return the diagnosis of a case by the task's own checks, or else by `diagnose`, with causes found by experiments.
 
     attempts: see `diagnose`. device: for short trainings and predictions. show: called with a sentence about the effect
-    that each experiment measured.
+    that each experiment measured. budget: the limit for the multiply-adds of all trainings together, divided by
+    those of the case's training; see `PairedTrainings`. Raises PellucidError for a budget below 0.
     """
+    check(
+        budget is None or (is_number(budget) and budget >= 0), "the doctor's budget", "a number of at least 0", budget
+    )
     diagnosis = task.diagnose(case, attempts, device)
     if diagnosis is None:
         case = replace(case, device=device)
         diagnosis = diagnose(case, attempts)
-    return with_causes(diagnosis, task, case, show)
+    return with_causes(diagnosis, task, case, show, budget)
 
 
 def arrays_of(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed: int) -> Arrays:

@@ -8,10 +8,12 @@ from pellucid.doctor.attempts import Attempt, Attempts, too_few_steps
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.checks.learning_rate_too_high import trial_steps
+from pellucid.doctor.checks.shuffled_labels import NAME as UNPAIRED
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.trials import TrialsVerdict, establish
+from pellucid.training.examples import split
 from pellucid.training.viewed import OtherObjectiveError
 
 FAILURE_SIGNS = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
@@ -29,12 +31,15 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     findings, made_checks, skip_reasons = _run_checks(case, checks)
     cause_by_check = _causes_by_check(made_checks, findings)
-    tries = Attempts(case)
+    sound_case, tries = _sound_case(case, findings), Attempts(case)
     symptoms = [finding for finding in findings if not finding.is_cause and finding.check not in cause_by_check]
     unproven = [finding for finding in symptoms if finding.remedy is not None]
     is_broken = any(finding.is_fault and finding.check in MEASURED_FAILURES for finding in findings)
-    is_explained = bool(cause_by_check.keys() & FAILURE_SIGNS)
-    verdict = TrialsVerdict(False) if is_broken else establish(case, unproven, tries, is_explained)
+    is_explained = sound_case is case and bool(cause_by_check.keys() & FAILURE_SIGNS)
+    sound_tries = tries if sound_case is case else Attempts(sound_case)
+    verdict = TrialsVerdict(False) if is_broken else establish(sound_case, unproven, sound_tries, is_explained)
+    if sound_case is not case and not verdict.causes:  # without the data at fault, the training does not fail
+        verdict = TrialsVerdict(False, untried=verdict.untried)
     skip_reasons |= verdict.untried
     own_trial_checks = set() if verdict.failed else {check.name for check in made_checks if check.runs_trial}
     if reason := too_few_steps(trial_steps(case)):
@@ -62,6 +67,23 @@ def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
     """Run every check on a case of any class with `notes` and `trained`, without trials, so no cause is proven."""
     findings, made_checks, skip_reasons = _run_checks(case, checks)
     return _diagnosis(case, findings, made_checks, skip_reasons, _causes_by_check(made_checks, findings))
+
+
+def _sound_case(case: Case, findings: Sequence[Finding]) -> Case:
+    """Return the case for trials, in which a fault of the data does not hide what another mistake does.
+
+    If the validation data are at fault, it is scored on training data. If labels do not belong to their inputs in the
+    training data, it has one half of the validation data instead, with the other half for the scores.
+    """
+    faults = {(finding.check, finding.path) for finding in findings if finding.is_fault}
+    if any(path == "validation" for _, path in faults):
+        return replace(case, validation=None)
+    if (UNPAIRED, "train") not in faults or case.validation is None or not case.epochs:
+        return case
+    train, validation = split(case.validation, 0.5, case.model.seed)
+    return replace(
+        case, train=train, validation=validation, epochs=round(case.epochs * len(case.train) / len(train))
+    )  # fmt: skip
 
 
 def _diagnosis(
@@ -169,17 +191,22 @@ def _finds(check: Check, case: Case) -> bool | None:
 def _causes_by_check(made_checks: Sequence[Check], findings: Sequence[Finding]) -> dict[str, str]:
     """Return, by the name of a check with findings, the first check whose causes may explain them, without cycles.
 
-    Causes may be consequences of other causes too: shuffled labels lead to copies with different labels.
+    Causes may be consequences of other causes too: shuffled labels lead to copies with different labels. Faults of the
+    validation data explain no findings in training data.
     """
     check_names = {finding.check for finding in findings}
+    found_in_training = {finding.check for finding in findings if finding.path == "train"}
     cause_by_check: dict[str, str] = {}
     for check in made_checks:
-        if not any(finding.is_cause for finding in findings if finding.check == check.name):
+        cause_paths = {finding.path for finding in findings if finding.check == check.name and finding.is_cause}
+        if not cause_paths:
             continue
         ancestors = [check.name]
         while ancestors[-1] in cause_by_check:
             ancestors.append(cause_by_check[ancestors[-1]])
         explained = (check_names & {*check.explains}) - cause_by_check.keys() - {*ancestors}
+        if cause_paths == {"validation"}:
+            explained -= found_in_training
         cause_by_check |= dict.fromkeys(explained, check.name)
     return cause_by_check
 

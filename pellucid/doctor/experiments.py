@@ -18,14 +18,14 @@ from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
-from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
+from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, read_examples
 from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
-from pellucid.doctor.intervention import effect_of
+from pellucid.doctor.intervention import MeasuredEffect, effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.preprocessing import input_changes
 from pellucid.doctor.suspects import replaced_parts
-from pellucid.doctor.trials import has_score
+from pellucid.doctor.trials import GOOD_SCORE, has_score
 from pellucid.errors import PellucidError
 from pellucid.task import TargetChange, Task
 from pellucid.training.device import CPU
@@ -43,28 +43,54 @@ MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only 
 N_EXAMINED = 48  # examples for which the task proposes other targets
 N_COMPARED = 400  # training images with which the preprocessing of validation images is compared
 HELD_OUT_FRACTION = 0.25  # fraction of the training data that is held out if there are no validation data
-
+MAX_SEARCHES = 3  # for causes; each is made in the case without the causes of those before it
 CROSS_FIT = "training on validation data"
 
 
-def with_causes(diagnosis: Diagnosis, task: Task, case: Any, show: Callable[[str], object] | None = None) -> Diagnosis:
-    """Return a diagnosis with the cause that an intervention proves, if no cause is proven yet, and with all effects.
+def with_causes(
+    diagnosis: Diagnosis,
+    task: Task,
+    case: Any,
+    show: Callable[[str], object] | None = None,
+    budget: float | None = None,
+) -> Diagnosis:
+    """Return a diagnosis with the causes that interventions prove, if no cause is proven yet, and with all effects.
 
-    Findings that the case no longer has after the intervention become consequences of the cause. case: a Case, or an
-    object with the fields model, trained, train, validation, begin, batch_size, steps_planned, augment and device; for
-    other objects, and for a case whose training stopped with an error, nothing is tried. show: called with a sentence
-    about each measured effect.
+    Findings that the case no longer has after an intervention become consequences of its cause. Further causes are
+    looked for in the case without the first. case: a Case, or an object with the fields model, trained, train,
+    validation, begin, batch_size, steps_planned, augment and device; for other objects, and for a case whose training
+    stopped with an error, nothing is tried. show: called with a sentence about each measured effect. budget: the
+    multiply-adds of all trainings together, divided by those of the case's training.
     """
     is_known = hasattr(case, "steps_planned") and not getattr(case, "stopped", "")
     if not is_known or any(finding.proven for finding in diagnosis.findings):
         return diagnosis
-    experiments = Experiments(task, case, isinstance(case, Case) and has_score(case), show or (lambda line: None))
-    proven_cause, effects = experiments.run(), experiments.trainings.effects
-    if proven_cause is not None:
-        diagnosis, description = _with_cause_first(diagnosis, proven_cause, task), proven_cause.effect.description
-        effects = [proven_cause.effect, *(effect for effect in effects if effect.description != description)]
-    left_out = {**diagnosis.left_out, **experiments.untried}
-    return replace(diagnosis, intervention_effects=tuple(effects), left_out=left_out)
+    show = show or (lambda line: None)
+    has_trials = isinstance(case, Case) and has_score(case)
+    faults = [finding for finding in diagnosis.findings if finding.is_fault and finding.remedy is not None]
+    experiments = Experiments(task, has_trials, faults, PairedTrainings(task, case, show, budget))
+    causes: dict[str, ProvenCause] = {}
+    effects: list[MeasuredEffect] = []
+    left_out: dict[str, str] = {}
+    for _ in range(MAX_SEARCHES):
+        cause = experiments.run()
+        effects += experiments.trainings.effects
+        left_out |= experiments.untried
+        if cause is None:
+            break
+        causes.setdefault(cause.finding.check, cause)  # the same one again is the fault of another part of the data
+        if fmean(cause.effect.after) >= GOOD_SCORE:
+            break
+        trainings = experiments.trainings.without_cause(cause)
+        experiments = Experiments(task, has_trials, faults, trainings)
+    for cause in reversed(causes.values()):
+        diagnosis = _with_cause_first(diagnosis, cause, task)
+    proven_effects = [cause.effect for cause in causes.values()]
+    descriptions = {effect.description for effect in proven_effects}
+    effects = [*proven_effects, *(effect for effect in effects if effect.description not in descriptions)]
+    return replace(
+        diagnosis, intervention_effects=tuple(effects), left_out={**diagnosis.left_out, **left_out}
+    )  # fmt: skip
 
 
 def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Task) -> Diagnosis:
@@ -76,7 +102,8 @@ def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Tas
         mended_case = proven_cause.mended_case
         mended_diagnosis = task.diagnose(mended_case, False, CPU) or examine(mended_case, CHECKS)
         absent_checks = {*mended_diagnosis.checks} - {*mended_diagnosis.names}
-    resolved = {moved[k] for k in kept if diagnosis.findings[k].check in absent_checks}
+    findings = diagnosis.findings
+    resolved = {moved[k] for k in kept if findings[k].check in absent_checks and not findings[k].proven}
     causes = {moved[k]: cause for k, cause in diagnosis.cause_by_consequence.items() if k in moved}
     return replace(
         diagnosis,
@@ -91,13 +118,13 @@ def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Tas
 class Experiments:
     """Interventions on a case: first evaluations of the present model, which are cheap, then pairs of trainings.
 
-    has_trials: whether trials have already replaced parts of the training. show: see `with_causes`.
+    has_trials: whether trials have already replaced parts of the training. faults: the case's likely causes with
+    remedies, which are tried first among the parts of the training. trainings: of the case.
     """
 
-    def __init__(self, task: Task, case: Any, has_trials: bool, show: Callable[[str], object]) -> None:
-        self.task, self.case, self.has_trials = task, case, has_trials
-        self.trainings = PairedTrainings(task, case, show)
-        self.score, self.untried = self.trainings.score, self.trainings.untried
+    def __init__(self, task: Task, has_trials: bool, faults: Sequence[Finding], trainings: PairedTrainings) -> None:
+        self.task, self.has_trials, self.faults, self.trainings = task, has_trials, faults, trainings
+        self.case, self.score, self.untried = trainings.case, trainings.score, trainings.untried
 
     def run(self) -> ProvenCause | None:
         """Return the first cause that an intervention proves; None if there is none."""
@@ -302,7 +329,7 @@ class Experiments:
         base_scores_by_steps = {steps: dict[int, Tensor]() for steps in (trainings.steps, trainings.max_steps)}
         if base.steps_planned in base_scores_by_steps:
             base_scores_by_steps[base.steps_planned][0] = current_scores
-        for part in replaced_parts(base):
+        for part in (*map(Suspect, self.faults), *replaced_parts(base)):
             steps = trainings.steps if part.general else trainings.max_steps
             change = replace(part, min_gain=MIN_RATE_GAIN if part.general else MIN_PART_GAIN)
             if not trainings.spend(base, change, 1, steps):

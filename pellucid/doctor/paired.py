@@ -24,9 +24,9 @@ from pellucid.training.model import BaseModel
 
 SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within the limits below
 MIN_SHORT_STEPS, MAX_STEPS = 100, 400
-MAX_COST = 6.0  # multiply-adds of all trainings together divided by those of the case's training
+BUDGET = 6.0  # multiply-adds of all trainings together divided by those of the case's training
 MIN_HELD_OUT = 8  # held-out examples on which a pair of trainings is scored; with fewer, a gain is chance
-SPENT_REASON = "the trainings before it used up their multiply-adds"
+SPENT_REASON = "the trainings before it used up the budget; a larger one tries more"
 
 
 class ProvenCause(NamedTuple):
@@ -67,17 +67,25 @@ class PairedTrainings:
     Both trainings of a pair have the same initial weights, seed, order of examples and number of steps. The
     multiply-adds of all trainings together are limited. score: returns the scores of a model on a part of the data.
     steps: the number of steps of a short training. max_steps: the number of steps of the case's training, at most
-    MAX_STEPS. effects: the measured effects. untried: the reason why an intervention was not tried, by its description.
-    show: called with a sentence about each effect.
+    MAX_STEPS. budget: the limit of all trainings together, divided by the multiply-adds of the case's training; by
+    default BUDGET, and at most MAX_TOTAL_WORK multiply-adds. spent:
+    the multiply-adds of all trainings until now. effects: the measured effects. untried: the reason why an intervention
+    was not tried, by its description. show: called with a sentence about each effect.
     """
 
-    def __init__(self, task: Task, case: Any, show: Callable[[str], object]) -> None:
-        self.case, self.show, self.score = case, show, HeldOutScorer(task, case)
+    def __init__(self, task: Task, case: Any, show: Callable[[str], object], budget: float | None = None) -> None:
+        self.task, self.case, self.show, self.budget = task, case, show, budget
+        self.score, self.spent = HeldOutScorer(task, case), 0.0
         self.effects: list[MeasuredEffect] = []
         self.untried: dict[str, str] = {}
         self.max_steps = min(case.steps_planned or MAX_STEPS, MAX_STEPS)
         self.steps = min(self.max_steps, max(case.steps_planned // SHORT_DIVISOR, MIN_SHORT_STEPS))
-        self._spent = 0.0  # multiply-adds
+
+    def without_cause(self, cause: ProvenCause) -> "PairedTrainings":
+        """Return the trainings of the case without a cause, with what is left of the budget."""
+        trainings = PairedTrainings(self.task, cause.mended_case, self.show, self.budget)
+        trainings._limit, trainings.spent = self._limit, self.spent
+        return trainings
 
     @cached_property
     def _step_work(self) -> float:
@@ -89,7 +97,9 @@ class PairedTrainings:
     def _limit(self) -> float:
         """The limit for the multiply-adds of all trainings together."""
         training_work = self._step_work * self.case.steps_planned
-        return min(MAX_COST * training_work, MAX_TOTAL_WORK) if training_work else MAX_TOTAL_WORK
+        if not training_work:
+            return MAX_TOTAL_WORK
+        return min(BUDGET * training_work, MAX_TOTAL_WORK) if self.budget is None else self.budget * training_work
 
     def spend(self, base: Any, change: Suspect, trainings: int, steps: int) -> bool:
         """Add the multiply-adds of some trainings to the total, and return whether it is within the limit.
@@ -101,10 +111,10 @@ class PairedTrainings:
         if reason := too_few_steps(steps) or (too_few if examples < MIN_HELD_OUT else ""):
             self.untried[change.remedy.description] = reason
             return False
-        self._spent += trainings * steps * self._step_work
-        if self._spent > self._limit:
+        self.spent += trainings * steps * self._step_work
+        if self.spent > self._limit:
             self.untried[change.remedy.description] = SPENT_REASON
-        return self._spent <= self._limit
+        return self.spent <= self._limit
 
     def measure(
         self,

@@ -154,6 +154,7 @@ MESSAGES = {
     ("RUN", "--data", "mnits"): "did you mean 'mnist'",
     ("RUN", "--data", "mnist"): "pellucid data get mnist",
     ("RUN", "--html", "nowhere/page.html"): "does not exist",
+    ("RUN", "--budget", "-1"): "the doctor's budget must be a number of at least 0, not -1.0",
     ("RUN", "--tyr"): "did you mean '--try'?",
     (".",): "contains no weights/last.safetensors",
     ("broken",): "is not TOML",
@@ -174,12 +175,15 @@ def test_effects_are_shown_and_written_into_the_run_folder(
     folder = Path(shutil.copytree(faulty_run, tmp_path / "measured"))
     effect = MeasuredEffect("learning-rate", "a lower rate", "recall", (0.25,), (0.75,), 0.4, 0.6, "cause", 40, 0)
 
-    def examined(task: Any, case: Any, attempts: bool, device: Any, show: Callable[[str], object]) -> Diagnosis:
+    def examined(
+        task: Any, case: Any, attempts: bool, device: Any, show: Callable[[str], object], budget: float | None
+    ) -> Diagnosis:
+        assert budget == 12.5
         show(f"cause: {effect}")
         return replace(example_diagnoses.diagnosis_with_findings(), intervention_effects=(effect,))
 
     monkeypatch.setattr("pellucid.doctor.examined", examined)
-    result = cli("doctor", str(folder))
+    result = cli("doctor", str(folder), "--budget", "12.5")
     assert result.out.startswith(f"{folder}: Go slower & start lower. Measured: a lower rate: recall 0.25")
     assert "cause: a lower rate: recall 0.25" in result.err
     written = json.loads((folder / "experiments.json").read_text("utf-8"))

@@ -104,6 +104,19 @@ def known_reference(reference: float | None, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("fault", "part"), [("preprocessing-mismatch", "validation"), ("shuffled-labels", "train")])
+def test_a_mistake_beside_a_fault_of_the_data_is_found_too(fault: str, part: str) -> None:
+    case = trained_case(network=make_net(32, Dropout(0.98)), epochs=3)
+    data = getattr(case, part)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    changed = replace(data, x=1 - data.x) if part == "validation" else replace(data, y=data.y[order])
+    diagnosis = diagnose(replace(case, **{part: changed}))
+    assert diagnosis.causes == ("dropout-too-strong", fault)
+    assert diagnosis.kind(0) == "cause"
+    assert diagnosis.attempts[0].measured_on == ("train" if part == "validation" else "validation")
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("known_reference")
 @pytest.mark.parametrize(("name", "options"), MISTAKES)
 def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -28,13 +29,16 @@ def enlarged(objects: Objects) -> Objects:
     return replace(objects, boxes=2 * objects.boxes)
 
 
-def diagnosis_after_training(train: ListSource, validation: ListSource) -> Diagnosis:
-    detector = small_single_stage()
+def diagnosis_after_training(
+    train: ListSource, validation: ListSource, budget: float | None = None, **options: Any
+) -> Diagnosis:
+    """Return the diagnosis of a training. budget: of the doctor; options: of the detector."""
+    detector = replace(small_single_stage(), **options)
     model = Model(
         detector, optimizer=AdamW(5e-3), input_shape=(3, None, None), clip=5.0, metrics=(), classes=train.classes
     )
     history = model.fit(train, epochs=20, batch_size=4, verbose=False)
-    return model.doctor(train, validation=validation, history=history, epochs=20, batch_size=4)
+    return model.doctor(train, validation=validation, history=history, epochs=20, batch_size=4, budget=budget)
 
 
 @pytest.mark.slow
@@ -53,6 +57,18 @@ def test_boxes_of_images_of_another_size_are_the_cause_and_not_the_anchors() -> 
 def test_validation_boxes_of_images_of_another_size_are_the_cause() -> None:
     diagnosis = diagnosis_after_training(rectangles(0, 32), rectangles(500, 48, enlarged))
     assert (diagnosis.causes[0], diagnosis.kind(0), diagnosis.findings[0].path) == ("box-scale", "cause", "validation")
+
+
+@pytest.mark.slow
+def test_two_mistakes_are_found_one_without_the_other() -> None:
+    def moved(objects: Objects) -> Objects:
+        sizes = objects.boxes[:, 2:] - objects.boxes[:, :2]
+        return replace(objects, boxes=(objects.boxes - sizes.repeat(1, 2) / 2).clamp(min=0))
+
+    diagnosis = diagnosis_after_training(rectangles(0, 32, moved), rectangles(500, 48), budget=18, scale=30.0)
+    assert diagnosis.causes == ("unfitting-anchors", "box-format")
+    assert [diagnosis.kind(k) for k in (0, 1)] == ["cause", "cause"]
+    assert diagnosis.intervention_effects[0].description == "anchors of 0.07 times their size"
 
 
 def test_detections_show_exchanged_classes() -> None:

@@ -1,9 +1,14 @@
 """Check for objects whose size and shape no anchor fits."""
 
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 import torch
 
-from pellucid.detectors import YOLO1
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.detectors import YOLO1, Detector
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.remedies import rebuilt
 from pellucid.ops.boxes import area, box_iou
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
@@ -47,7 +52,27 @@ def find(case: DetectionCase) -> list[Finding]:
     }
     cause = "the anchors have other sizes or shapes than these objects, so that no anchor learns them well"
     fix = "give the detector anchors of the objects' sizes (scale, sides or shapes), or resize the images by data.size"
-    return [Finding(NAME, "train", evidence, cause, fix, is_fault=unfit_fraction > MIN_FAULT_FRACTION)]
+    anchor_side = (all_anchor_sides.min() * all_anchor_sides.max()).sqrt()
+    factor = float(f"{float(all_object_sides.median() / anchor_side):.1g}")
+    remedy = None
+    if factor != 1 and _anchor_field(case.detector):
+        remedy = Remedy(f"anchors of {factor:g} times their size", partial(_with_anchors, factor=factor))
+    return [Finding(NAME, "train", evidence, cause, fix, remedy, is_fault=unfit_fraction > MIN_FAULT_FRACTION)]
+
+
+def _anchor_field(detector: Detector) -> str:
+    """Return the name of the detector's argument with the sizes of its anchors; "" if it has none."""
+    return next((name for name in ("scale", "sides", "shapes") if hasattr(detector, name)), "")
+
+
+def _with_anchors(case: Any, factor: float) -> Any:
+    """Return the case with anchors of `factor` times their size, and an untrained model."""
+    name = _anchor_field(case.detector)
+
+    def scaled(value: Any) -> Any:
+        return tuple(map(scaled, value)) if isinstance(value, tuple) else value * factor
+
+    return rebuilt(case, objective=replace(case.detector, **{name: scaled(getattr(case.detector, name))}))
 
 
 NAME = "unfitting-anchors"

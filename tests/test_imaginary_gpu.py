@@ -61,7 +61,7 @@ def test_shipped_models_predict_and_explain_on_the_device(samples: Path, tmp_pat
     check_commands([f"{line} --device cuda" for line in lines], samples, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_are_trained_evaluated_and_diagnosed_on_the_device(samples: Path, tmp_path: Path) -> None:
     lines = [
         "train digits train.epochs=1 --out {out}",

@@ -2,8 +2,9 @@
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +57,11 @@ RECIPE_OF_MODEL = {  # for models whose name differs from that of the recipe
 
 def card_text(name: str) -> str:
     return shipped_files.pretrained_file(name).with_suffix(".md").read_text(encoding="utf-8")
+
+
+def with_marks(names: Sequence[str]) -> list[Any]:
+    """Return the names as parameters, of which those whose evaluation takes a minute are marked as long."""
+    return [pytest.param(name, marks=pytest.mark.long) if name in ("cifar", "vit-tiny") else name for name in names]
 
 
 def test_the_shipped_models_are_those_listed() -> None:
@@ -195,7 +201,7 @@ def test_other_pictures_and_noise_are_distinguished(name: str) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", with_marks(CLASSIFIERS))
 def test_the_accuracy_of_each_classifier_is_that_of_its_card(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
     skip_without_data(str(model.preprocess["data"]))
@@ -210,7 +216,7 @@ def test_the_accuracy_of_each_classifier_is_that_of_its_card(name: str) -> None:
 
 @pytest.mark.real
 @pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="the processor has no VNNI instructions")
-@pytest.mark.parametrize("name", ["mnist-lenet", "mnist-conv", "cifar", "signs", "vit-tiny"])
+@pytest.mark.parametrize("name", with_marks(["mnist-lenet", "mnist-conv", "cifar", "signs", "vit-tiny"]))
 def test_the_accuracy_of_each_classifier_in_int8_is_that_of_its_card(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
     skip_without_data(str(model.preprocess["data"]))

@@ -50,6 +50,7 @@ def test_at_most_five_commands_need_downloaded_data() -> None:
     assert set(WALK.NEED_DATA) <= commands
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", WALK.NEED_DATA)
 def test_a_command_that_needs_data_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -181,7 +181,7 @@ def test_accumulated_parts_in_two_processes_equal_those_in_one(one_thread):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["raised", "hung", "SIGKILL"])
+@pytest.mark.parametrize("fault", ["raised", pytest.param("hung", marks=pytest.mark.long), "SIGKILL"])
 def test_a_training_that_torchrun_restarts_has_the_weights_of_an_undisturbed_one(fault, one_thread, tmp_path):
     launcher = torchrun(2, "tests.training.restarted", str(tmp_path / "run"), fault, restarts=1)
     output, errors = launcher.communicate(timeout=120)

@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long
 def test_losses_of_20_steps_equal_those_of_plain_pytorch() -> None:
     recipe = load_recipe("camvid-fcn8")
     material = load_material(recipe.data, 0)

@@ -98,12 +98,12 @@ def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Tas
     name = proven_cause.change.finding.check
     kept = [k for k, finding in enumerate(diagnosis.findings) if finding.check != name]
     moved, absent_checks = {old: new for new, old in enumerate(kept, 1)}, set[str]()
-    if kept:
-        mended_case = proven_cause.mended_case
-        mended_diagnosis = task.diagnose(mended_case, False, CPU) or examine(mended_case, CHECKS)
-        absent_checks = {*mended_diagnosis.checks} - {*mended_diagnosis.names}
     findings = diagnosis.findings
-    resolved = {moved[k] for k in kept if findings[k].check in absent_checks and not findings[k].proven}
+    if open_checks := {findings[k].check for k in kept if not findings[k].proven}:
+        mended_case, checks = proven_cause.mended_case, [check for check in CHECKS if check.name in open_checks]
+        mended_diagnosis = task.diagnose(mended_case, False, CPU) or examine(mended_case, checks)
+        absent_checks = ({*mended_diagnosis.checks} - {*mended_diagnosis.names}) & open_checks
+    resolved = {moved[k] for k in kept if findings[k].check in absent_checks}
     causes = {moved[k]: cause for k, cause in diagnosis.cause_by_consequence.items() if k in moved}
     return replace(
         diagnosis,

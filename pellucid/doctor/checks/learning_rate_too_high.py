@@ -16,6 +16,8 @@ MIN_FALL = 0.05  # smallest difference of the losses, relative to the fall of th
 
 def find(case: Case) -> list[Finding]:
     """Compare the loss of the training, or of a trial, with the range test at lower rates."""
+    if has_low_loss(case):
+        return []
     losses = case.range_losses
     best_factor = min((factor for factor in losses if factor < 1), key=lambda factor: losses[factor])
     if losses[best_factor] == float("inf") or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best_factor]:
@@ -42,6 +44,11 @@ def find(case: Case) -> list[Finding]:
     fix = f"lower the learning rate to about {evidence['lower_rate']:.2g}"
     remedy = Remedy(f"{factor:.2g} times the learning rate", lambda case: with_rate(case, factor))
     return [Finding(NAME, "training", evidence, cause, fix, remedy)]
+
+
+def has_low_loss(case: Case) -> bool:
+    """Return whether the loss after the training is so low that no rate can be better by MIN_FALL of the first loss."""
+    return case.trained and not case.stopped and case.loss <= MIN_FALL * loss_on(case.initial, case.sample)
 
 
 def rate_evidence(case: Case, measured_loss: Evidence, direction: str, factor: float, other_loss: float) -> Evidence:

@@ -6,6 +6,7 @@ from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.checks.learning_rate_too_high import (
     MIN_RANGE_TEST_RATIO,
     clearly_better_rate,
+    has_low_loss,
     rate_evidence,
     trial_steps,
 )
@@ -20,6 +21,8 @@ MIN_RATE = 0.25  # relative to the optimizer's default rate; for Adam (0.001), 0
 
 def find(case: Case) -> list[Finding]:
     """Compare the loss of the training, or an extrapolation of its first steps, with losses at higher rates."""
+    if has_low_loss(case):
+        return []
     losses = case.range_losses
     best_factor = min((factor for factor in losses if factor > 1), key=lambda factor: losses[factor])
     if case.stopped or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best_factor] or _needs_more_epochs(case):

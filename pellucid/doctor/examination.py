@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from pellucid.doctor.attempts import Attempt, Attempts, too_few_steps
+from pellucid.doctor.attempts import MIN_SCORED_EXAMPLES, Attempt, Attempts, too_few_steps
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.checks.learning_rate_too_high import trial_steps
@@ -73,14 +73,16 @@ def _sound_case(case: Case, findings: Sequence[Finding]) -> Case:
     """Return the case for trials, in which a fault of the data does not hide what another mistake does.
 
     If the validation data are at fault, it is scored on training data. If labels do not belong to their inputs in the
-    training data, it has one half of the validation data instead, with the other half for the scores.
+    training data, it has one half of the validation data instead, with the other half for the scores, if both are
+    large enough.
     """
     faults = {(finding.check, finding.path) for finding in findings if finding.is_fault}
     if any(path == "validation" for _, path in faults):
         return replace(case, validation=None)
-    if (UNPAIRED, "train") not in faults or case.validation is None or not case.epochs:
+    held_out, is_unpaired = case.validation, (UNPAIRED, "train") in faults
+    if not is_unpaired or not case.epochs or held_out is None or len(held_out) < 2 * MIN_SCORED_EXAMPLES:
         return case
-    train, validation = split(case.validation, 0.5, case.model.seed)
+    train, validation = split(held_out, 0.5, case.model.seed)
     return replace(
         case, train=train, validation=validation, epochs=round(case.epochs * len(case.train) / len(train))
     )  # fmt: skip

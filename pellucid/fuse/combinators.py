@@ -51,6 +51,8 @@ class FusedSequential(Combinator):
         """Propagate back through the layers in reverse order."""
         dparams: Params = {}
         for name, child in reversed(self.children.items()):
+            if dy is None:  # the gradient with respect to this child's output is not needed
+                break
             is_group = name in self.groups
             dy, child_dparams = back(name, child, params if is_group else params[name], cache.pop(name), dy)
             if is_group:

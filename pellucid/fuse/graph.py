@@ -16,11 +16,11 @@ from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 
 @dataclass(frozen=True)
 class FusedGraph(Combinator):
-    """Replace a Graph with one whose nodes are chains: sequences of its layers, of which each reads the one before.
+    """Replace a Graph with one whose nodes are chains, sequences of layers each of which reads only the one before.
 
     graph: its nodes are the chains; each has the name of its last layer. chains: the names of the layers of each chain;
     layers without inputs, and those that are used more than once, are in no chain. own_dy: the chains that may
-    overwrite their dy. new_dx: the chains whose dx is new memory, to which other gradients are added in place.
+    overwrite their dy. new_dx: the chains that return a dx in new memory, to which other gradients are added in place.
     """
 
     graph: Graph
@@ -71,8 +71,8 @@ class FusedGraph(Combinator):
             node_cache, node_dy = cache.pop(name), gradients.pop(name, None)
             if node_dy is None:  # no output depends on this node, or the layers that use it return no dx
                 continue
-            if name in self.own_dy and name not in owned:  # no output depends on the layer whose dx would be new memory
-                node_dy = node_dy.clone()
+            if name in self.own_dy and name not in owned and isinstance(node_dy, Tensor):
+                node_dy = node_dy.clone()  # no output depends on the layer whose dx would be new memory
             dx, node_dparams = back(owner, graph.nodes[owner][0], chain_params[owner], node_cache, node_dy)
             dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)
             if dx is None:
@@ -111,7 +111,7 @@ class FusedAdd(FusedForm):
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, NoCache]:
         """Compute y = x1 + x2 + ..."""
-        if self.target is None:
+        if self.target is None or len({part.dtype for part in x}) > 1:
             return self.layer.forward(params, x, mode)[0], NoCache()
         y = x[self.target]
         for index, other in enumerate(x):
@@ -131,7 +131,7 @@ def chains_of(graph: Graph) -> list[tuple[str, ...]]:
     which nothing else reads, neither a node nor the output. So the order of all layers is unchanged, and with it the
     random numbers that they draw.
     """
-    readers, once = count_readers(graph), used_once(graph)
+    readers, once = count_readers(graph), unshared_nodes(graph)
     chains: list[tuple[str, ...]] = []
     before = ""
     for name, (_, *sources) in graph.nodes.items():
@@ -143,7 +143,7 @@ def chains_of(graph: Graph) -> list[tuple[str, ...]]:
     return chains
 
 
-def used_once(graph: Graph) -> set[str]:
+def unshared_nodes(graph: Graph) -> set[str]:
     """Return the names of the nodes whose layers are run by no other node."""
     owners = Counter(layer if isinstance(layer, str) else name for name, (layer, *_) in graph.nodes.items())
     return {name for name in graph.layers if owners[name] == 1}

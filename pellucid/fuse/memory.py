@@ -50,7 +50,7 @@ def has_new_dx(layer: Layer) -> bool:
 
 def begins_new_dx(children: Mapping[str, Layer]) -> bool:
     """Return whether the dx that a sequence of layers returns is new memory."""
-    return any(map(has_new_dx, list(reorder_layers(children).values())[:1]))
+    return bool(children) and has_new_dx(next(iter(reorder_layers(children).values())))
 
 
 def reorder_layers(children: Mapping[str, Layer]) -> dict[str, Layer]:

@@ -20,7 +20,7 @@ from pellucid.fuse.combinators import FusedResidual, FusedSequential
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, as_dense_layer
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
-from pellucid.fuse.graph import FusedAdd, FusedGraph, chains_of, count_readers, used_once
+from pellucid.fuse.graph import FusedAdd, FusedGraph, chains_of, count_readers, unshared_nodes
 from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.memory import (
     begins_new_dx,
@@ -59,8 +59,9 @@ def fuse(net: Layer, rate: Rate | None = None, need_dx: bool = False) -> Layer:
     activations instead of caching them, and store the maps of a dense block in one tensor. No gradients are computed
     before the first trainable layers. need_dx: whether the gradient with respect to the input is needed, as for a
     network whose inputs are the outputs of another network. rate: if given, each Dense and Conv2d whose parameters are
-    used only once updates them in the backward pass by gradient descent, and returns no gradients. Paths and params are
-    unchanged, but caches differ, so relevance rules and traces need the original network. Subclasses of the replaced
+    used only once updates them in the backward pass by gradient descent, and returns no gradients. Params are
+    unchanged, but caches differ, and the layers of a graph have other paths, so relevance rules and traces need the
+    original network. Subclasses of the replaced
     layers are not replaced.
     """
     return _fuse(net, own_dy=False, need_dx=need_dx, context=FusionContext(rate))
@@ -86,44 +87,44 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
     return _fuse_leaf(layer, need_dx, context)
 
 
-def _fuse_graph(layer: Graph, need_dx: bool, context: FusionContext) -> Layer:
+def _fuse_graph(graph: Graph, need_dx: bool, context: FusionContext) -> Layer:
     """Fuse the chains of layers; chains without a trainable layer before them need no backward pass."""
-    readers, once = count_readers(layer), used_once(layer)
-    chains = {names[-1]: names for names in chains_of(layer)}
-    sources = {name: layer.nodes[names[0]][1:] for name, names in chains.items()}
+    n_readers, unshared = count_readers(graph), unshared_nodes(graph)
+    chains = {names[-1]: names for names in chains_of(graph)}
+    sources = {name: graph.nodes[names[0]][1:] for name, names in chains.items()}
     children = {
-        name: {member: layer.nodes[member][0] for member in names}
+        name: {member: graph.nodes[member][0] for member in names}
         for name, names in chains.items()
-        if name in once and sources[name]
+        if name in unshared and sources[name]
     }
-    new_dx = {name for name, parts in children.items() if len(sources[name]) == 1 and begins_new_dx(parts)}
-    own_dy = {source for name in new_dx for source in sources[name]}
-    new_output = {name for name, parts in children.items() if readers[name] == 1 and ends_new_output(parts)}
-    # By name: whether a gradient with respect to the value is used.
-    needs_gradient = dict.fromkeys(layer.inputs, need_dx)
+    needs_dx: dict[str, bool] = {}
+    needs_gradient = dict.fromkeys(graph.inputs, need_dx)  # by name: whether a gradient of the value is used
+    for name, names in chains.items():
+        layers = [graph.nodes[member][0] for member in names]
+        needs_dx[name] = name not in unshared or any(needs_gradient[source] for source in sources[name])
+        needs_gradient[name] = needs_dx[name] or any(map(owns_parameters, layers))
+    new_dx = {
+        name
+        for name, layers in children.items()
+        if needs_dx[name] and len(sources[name]) == 1 and begins_new_dx(layers)
+    }
+    own_dy = {source for name in new_dx for source in sources[name]} & children.keys()
+    new_output = {name for name, layers in children.items() if n_readers[name] == 1 and ends_new_output(layers)}
     nodes: dict[str, tuple[Any, ...]] = {}
     for name, names in chains.items():
-        node = layer.nodes[name][0]
-        needs_dx = name not in once or any(needs_gradient[source] for source in sources[name])
-        needs_gradient[name] = needs_dx
+        node = graph.nodes[name][0]
         if name in children:
-            needs_gradient[name] = needs_dx or any(map(owns_parameters, children[name].values()))
-            head = children[name][names[0]]
-            if type(head) is Add and needs_dx:
+            first_layer = children[name][names[0]]
+            if type(first_layer) is Add and needs_dx[name] and len(sources[name]) > 1:
                 target = next((k for k, source in enumerate(sources[name]) if source in new_output), None)
-                children[name][names[0]] = FusedAdd(head, len(sources[name]), target)
-            node = _fuse_children(children[name], name in own_dy, needs_dx, context)
+                children[name][names[0]] = FusedAdd(first_layer, len(sources[name]), target)
+            node = _fuse_children(children[name], name in own_dy, needs_dx[name], context)
         elif not isinstance(node, str):
-            needs_gradient[name] = needs_dx or owns_parameters(node)
-            node_context = context if name in once else FusionContext(None, context.learns)
-            node = _fuse(node, False, True, node_context) if needs_dx else _fuse_entrance(node, node_context)
+            node_context = context if name in unshared else FusionContext(None, context.learns)
+            node = _fuse(node, False, True, node_context) if needs_dx[name] else _fuse_entrance(node, node_context)
         nodes[name] = (node, *sources[name])
-    return FusedGraph(
-        Graph(nodes, layer.outputs, layer.inputs),
-        chains={name: chains[name] for name in children},
-        own_dy=frozenset(own_dy & children.keys()),
-        new_dx=frozenset(new_dx),
-    )
+    chain_names = {name: chains[name] for name in children}
+    return FusedGraph(graph.with_fields(nodes=nodes), chain_names, frozenset(own_dy), frozenset(new_dx))
 
 
 def _fuse_entrance(layer: Layer, context: FusionContext) -> Layer:

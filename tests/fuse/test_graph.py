@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pellucid.combine import Graph, Sequential, walk
+from pellucid.combine import Graph, Parallel, Sequential, walk
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.graph import FusedAdd, chains_of
@@ -33,15 +33,19 @@ from pellucid.layers import (
     Tanh,
 )
 from pellucid.layers.base import Params
+from pellucid.operators import Learned, Times
 from tests.fuse.test_fuse import clone_tree, compare_with_fused, outputs_and_gradients, vision_inputs
 from tests.oracle import leaves
 
 SHAPE = (2, 9, 8)
 CONV = Conv2d(2, 1)
+RESIDUAL = Parallel({"skip": Identity(), "body": Sequential(CONV)}, Add())
+TWO_OUTPUTS = Graph({"one": (CONV, "input"), "other": (ReLU(), "one")}, ("one", "other"))
 LAYERS = [
     *(Conv2d(2, 3, padding=1), Conv2d(2, 1), BatchNorm(), BatchNorm(), ReLU(), ReLU(), LeakyReLU(), Sigmoid(), Tanh()),
     *(MaxPool2d(3, 1, 1), AvgPool2d(3, 1, 1), Reshape(SHAPE), Identity(), Dropout(0.5)),
     *(Sequential(ReLU(), Conv2d(2, 1)), Sequential(BatchNorm(), ReLU())),
+    *(Parallel({"skip": Identity(), "body": body}, Add()) for body in (Sequential(Conv2d(2, 1)), Tanh())),
 ]
 
 
@@ -113,12 +117,30 @@ def test_fused_graphs_with_frozen_layers_have_equal_gradients(net: Graph, data: 
             {"a": (CONV, "input"), "b": (BatchNorm(), "a"), "c": (ReLU(), "b"), "sum": (Add(), "b", "c")},
             id="a value read by a rectifier and a sum",
         ),
+        pytest.param(
+            {"a": (CONV, "input"), "b": (RESIDUAL, "input"), "c": (RESIDUAL, "input"), "sum": (Add(), "a", "b", "c")},
+            id="residual blocks whose dx is not needed",
+        ),
+        pytest.param(
+            {"two": (TWO_OUTPUTS, "input"), "b": (CONV, "input"), "c": (Add(), "two"), "sum": (Add(), "c", "b"),
+             "unused": (Parallel({"one": Add(), "other": Add()}, Add()), "two")},
+            id="a sum of one source, a tuple",
+        ),
     ],
 )  # fmt: skip
 def test_memory_that_is_read_again_is_not_overwritten(nodes: dict[str, tuple[Any, ...]]) -> None:
     net = Graph(nodes, ("sum",))
     params, x, dy = graph_inputs(net)
     compare_with_fused(net, params, x, lambda: Mode(train=True), dy)
+
+
+def test_a_frozen_parameter_is_a_node_without_inputs() -> None:
+    nodes = {"factors": (Learned((1, 2, 1, 1)),), "conv": (CONV, "input"), "scaled": (Times(), "conv", "factors")}
+    net = Graph(nodes, ("scaled",))
+    params, x, dy = graph_inputs(net)
+    frozen = {path for path in leaves(params) if path.startswith("factors")}
+    assert frozen
+    compare_with_fused(freeze(net, params, frozen), params, x, lambda: Mode(train=True), dy)
 
 
 def test_sums_are_computed_in_the_memory_of_an_input_that_nothing_else_reads() -> None:

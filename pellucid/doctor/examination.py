@@ -6,9 +6,8 @@ from typing import Any
 
 from pellucid.doctor.attempts import MIN_SCORED_EXAMPLES, Attempt, Attempts, too_few_steps
 from pellucid.doctor.case import Case
-from pellucid.doctor.checks import CHECKS
+from pellucid.doctor.checks import CHECKS, confused_labels, preprocessing_mismatch, shifted_labels, shuffled_labels
 from pellucid.doctor.checks.learning_rate_too_high import trial_steps
-from pellucid.doctor.checks.shuffled_labels import NAME as UNPAIRED
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
@@ -18,6 +17,7 @@ from pellucid.training.viewed import OtherObjectiveError
 
 FAILURE_SIGNS = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
 MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are faults, no trials are made
+DATA_FAULTS = (preprocessing_mismatch.NAME, shifted_labels.NAME, shuffled_labels.NAME)
 UNTRAINED_NOTE = "the weights are those before the first step, so the model is examined as not trained yet"
 
 
@@ -31,15 +31,15 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     findings, made_checks, skip_reasons = _run_checks(case, checks)
     cause_by_check = _causes_by_check(made_checks, findings)
-    sound_case, tries = _sound_case(case, findings), Attempts(case)
+    tries, sound_case = Attempts(case), _sound_case(case, findings)
     symptoms = [finding for finding in findings if not finding.is_cause and finding.check not in cause_by_check]
     unproven = [finding for finding in symptoms if finding.remedy is not None]
     is_broken = any(finding.is_fault and finding.check in MEASURED_FAILURES for finding in findings)
     is_explained = sound_case is case and bool(cause_by_check.keys() & FAILURE_SIGNS)
     sound_tries = tries if sound_case is case else Attempts(sound_case)
     verdict = TrialsVerdict(False) if is_broken else establish(sound_case, unproven, sound_tries, is_explained)
-    if sound_case is not case and not verdict.causes:  # without the data at fault, the training does not fail
-        verdict = TrialsVerdict(False, untried=verdict.untried)
+    if sound_case is not case:  # the weights come from the data at fault, so they need no other explanation
+        verdict = replace(verdict, other_finding=None)
     skip_reasons |= verdict.untried
     own_trial_checks = set() if verdict.failed else {check.name for check in made_checks if check.runs_trial}
     if reason := too_few_steps(trial_steps(case)):
@@ -70,22 +70,22 @@ def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
 
 
 def _sound_case(case: Case, findings: Sequence[Finding]) -> Case:
-    """Return the case for trials, in which a fault of the data does not hide what another mistake does.
+    """Return the case for trials, without data at fault, so that trials can find other causes.
 
     If the validation data are at fault, it is scored on training data. If labels do not belong to their inputs in the
     training data, it has one half of the validation data instead, with the other half for the scores, if both are
     large enough.
     """
     faults = {(finding.check, finding.path) for finding in findings if finding.is_fault}
-    if any(path == "validation" for _, path in faults):
+    if any((name, "validation") in faults for name in DATA_FAULTS):
         return replace(case, validation=None)
-    held_out, is_unpaired = case.validation, (UNPAIRED, "train") in faults
+    held_out, is_unpaired = case.validation, (shuffled_labels.NAME, "train") in faults
     if not is_unpaired or not case.epochs or held_out is None or len(held_out) < 2 * MIN_SCORED_EXAMPLES:
         return case
     train, validation = split(held_out, 0.5, case.model.seed)
     return replace(
-        case, train=train, validation=validation, epochs=round(case.epochs * len(case.train) / len(train))
-    )  # fmt: skip
+        case, train=train, validation=validation, epochs=max(round(case.epochs * len(case.train) / len(train)), 1)
+    )
 
 
 def _diagnosis(
@@ -177,7 +177,7 @@ def _consequences(
         for check in symptoms:
             is_found_without_cause = None if check.runs_trial else _finds(check, mended_case)
             is_measured = is_found_without_cause is False and bool(found[check.name])
-            is_likely = cause.mends if check.runs_trial else is_complete and not is_found_without_cause
+            is_likely = cause.mends if check.runs_trial else is_complete and is_found_without_cause is False
             _, is_known = consequences.get(check.name, ("", False))
             if (is_measured and not is_known) or (is_likely and check.name not in consequences):
                 consequences[check.name] = (cause.finding.check, is_measured)
@@ -194,10 +194,10 @@ def _causes_by_check(made_checks: Sequence[Check], findings: Sequence[Finding]) 
     """Return, by the name of a check with findings, the first check whose causes may explain them, without cycles.
 
     Causes may be consequences of other causes too: shuffled labels lead to copies with different labels. Faults of the
-    validation data explain no findings in training data.
+    validation data explain only findings of checks that compare both data sets.
     """
     check_names = {finding.check for finding in findings}
-    found_in_training = {finding.check for finding in findings if finding.path == "train"}
+    found_elsewhere = {finding.check for finding in findings if finding.path != "validation"} - {confused_labels.NAME}
     cause_by_check: dict[str, str] = {}
     for check in made_checks:
         cause_paths = {finding.path for finding in findings if finding.check == check.name and finding.is_cause}
@@ -208,7 +208,7 @@ def _causes_by_check(made_checks: Sequence[Check], findings: Sequence[Finding]) 
             ancestors.append(cause_by_check[ancestors[-1]])
         explained = (check_names & {*check.explains}) - cause_by_check.keys() - {*ancestors}
         if cause_paths == {"validation"}:
-            explained -= found_in_training
+            explained -= found_elsewhere
         cause_by_check |= dict.fromkeys(explained, check.name)
     return cause_by_check
 

@@ -65,10 +65,11 @@ def with_causes(
     is_known = hasattr(case, "steps_planned") and not getattr(case, "stopped", "")
     if not is_known or any(finding.proven for finding in diagnosis.findings):
         return diagnosis
-    show = show or (lambda line: None)
     has_trials = isinstance(case, Case) and has_score(case)
     faults = [finding for finding in diagnosis.findings if finding.is_fault and finding.remedy is not None]
-    experiments = Experiments(task, has_trials, faults, PairedTrainings(task, case, show, budget))
+    experiments = Experiments(
+        task, has_trials, faults, PairedTrainings(task, case, show or (lambda line: None), budget)
+    )
     causes: dict[str, ProvenCause] = {}
     effects: list[MeasuredEffect] = []
     left_out: dict[str, str] = {}
@@ -78,19 +79,19 @@ def with_causes(
         left_out |= experiments.untried
         if cause is None:
             break
-        causes.setdefault(cause.finding.check, cause)  # the same one again is the fault of another part of the data
+        causes.setdefault(cause.finding.check, cause)  # training and validation data may have the same fault
         if fmean(cause.effect.after) >= GOOD_SCORE:
             break
-        trainings = experiments.trainings.without_cause(cause)
-        experiments = Experiments(task, has_trials, faults, trainings)
+        faults = [fault for fault in faults if fault.check not in causes]
+        experiments = Experiments(task, has_trials, faults, experiments.trainings.without_cause(cause))
     for cause in reversed(causes.values()):
         diagnosis = _with_cause_first(diagnosis, cause, task)
-    proven_effects = [cause.effect for cause in causes.values()]
-    descriptions = {effect.description for effect in proven_effects}
-    effects = [*proven_effects, *(effect for effect in effects if effect.description not in descriptions)]
-    return replace(
-        diagnosis, intervention_effects=tuple(effects), left_out={**diagnosis.left_out, **left_out}
-    )  # fmt: skip
+    by_description: dict[str, MeasuredEffect] = {}
+    for effect in (*(cause.effect for cause in causes.values()), *effects):
+        by_description.setdefault(effect.description, effect)
+    measured = tuple(by_description.values())
+    reasons = {name: reason for name, reason in left_out.items() if name not in by_description}
+    return replace(diagnosis, intervention_effects=measured, left_out={**diagnosis.left_out, **reasons})
 
 
 def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Task) -> Diagnosis:
@@ -319,7 +320,8 @@ class Experiments:
     def _train_with_replaced_parts(self) -> ProvenCause | None:
         """Replace one part of the training at a time by a plain default, in trainings of at most its number of steps.
 
-        More trainings without a part are made only if the first one has a clearly higher score than the present model.
+        More trainings without a part are made only if the first one has a clearly higher score than the present model
+        or, if that has fewer steps, than a training with the part.
         Learning rates are tried in short trainings, since another rate improves many trainings a little.
         """
         base, trainings = self.case, self.trainings
@@ -327,23 +329,27 @@ class Experiments:
             return None
         current_scores = self.score(base.model, base.validation)
         base_scores_by_steps = {steps: dict[int, Tensor]() for steps in (trainings.steps, trainings.max_steps)}
-        if base.steps_planned in base_scores_by_steps:
-            base_scores_by_steps[base.steps_planned][0] = current_scores
+        if trainings.model_steps in base_scores_by_steps:
+            base_scores_by_steps[trainings.model_steps][0] = current_scores
         for part in (*map(Suspect, self.faults), *replaced_parts(base)):
             steps = trainings.steps if part.general else trainings.max_steps
             change = replace(part, min_gain=MIN_RATE_GAIN if part.general else MIN_PART_GAIN)
-            if not trainings.spend(base, change, 1, steps):
+            base_scores, is_shorter = base_scores_by_steps[steps], trainings.model_steps < steps
+            if not trainings.spend(base, change, 2 if is_shorter and not base_scores else 1, steps):
                 continue
+            if is_shorter and not base_scores:
+                base_scores[0] = trainings.train(base, 0, steps).scores
             try:
                 trained = trainings.train(change.apply(base), 0, steps)
             except PellucidError as error:  # the change does not fit the networks
                 self.untried[change.remedy.description] = str(error)
                 continue
-            first_effect = effect_of(change, self.score.name, [(current_scores, trained.scores)], 0)
+            first_scores = base_scores[0] if is_shorter else current_scores
+            first_effect = effect_of(change, self.score.name, [(first_scores, trained.scores)], 0)
             if first_effect.verdict != "cause":
                 description = f"{change.remedy.description}, {steps} steps instead of the whole training"
                 trainings.record(replace(first_effect, description=description))
-            elif cause := trainings.measure(base, change, base_scores_by_steps[steps], steps, trained):
+            elif cause := trainings.measure(base, change, base_scores, steps, trained):
                 return cause
         return None
 

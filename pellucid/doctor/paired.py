@@ -1,6 +1,7 @@
 """Pairs of trainings of a case, one without and one with an intervention, within a limit of multiply-adds."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from statistics import fmean
@@ -24,7 +25,7 @@ from pellucid.training.model import BaseModel
 
 SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within the limits below
 MIN_SHORT_STEPS, MAX_STEPS = 100, 400
-BUDGET = 6.0  # multiply-adds of all trainings together divided by those of the case's training
+DEFAULT_BUDGET = 6.0  # multiply-adds of all trainings together divided by those of the case's training
 MIN_HELD_OUT = 8  # held-out examples on which a pair of trainings is scored; with fewer, a gain is chance
 SPENT_REASON = "the trainings before it used up the budget; a larger one tries more"
 
@@ -66,40 +67,43 @@ class PairedTrainings:
 
     Both trainings of a pair have the same initial weights, seed, order of examples and number of steps. The
     multiply-adds of all trainings together are limited. score: returns the scores of a model on a part of the data.
-    steps: the number of steps of a short training. max_steps: the number of steps of the case's training, at most
-    MAX_STEPS. budget: the limit of all trainings together, divided by the multiply-adds of the case's training; by
-    default BUDGET, and at most MAX_TOTAL_WORK multiply-adds. spent:
-    the multiply-adds of all trainings until now. effects: the measured effects. untried: the reason why an intervention
-    was not tried, by its description. show: called with a sentence about each effect.
+    steps_planned, steps, max_steps: the number of steps of the case's training, of a short training, and of a longer
+    one, which has as many as the case's, at most MAX_STEPS. model_steps: the number of steps of the case's model.
+    budget: the limit of all trainings together, divided by the multiply-adds of the case's training; by default
+    DEFAULT_BUDGET, and at most MAX_TOTAL_WORK multiply-adds. effects: the measured effects. untried: the reason why an
+    intervention was not tried, by its description. show: called with a sentence about each effect.
     """
 
     def __init__(self, task: Task, case: Any, show: Callable[[str], object], budget: float | None = None) -> None:
-        self.task, self.case, self.show, self.budget = task, case, show, budget
-        self.score, self.spent = HeldOutScorer(task, case), 0.0
+        self.task, self.case, self.first_case, self.show, self.budget = task, case, case, show, budget
+        self.score, self._spent = HeldOutScorer(task, case), 0.0
         self.effects: list[MeasuredEffect] = []
         self.untried: dict[str, str] = {}
+        self.steps_planned = self.model_steps = case.steps_planned
         self.max_steps = min(case.steps_planned or MAX_STEPS, MAX_STEPS)
         self.steps = min(self.max_steps, max(case.steps_planned // SHORT_DIVISOR, MIN_SHORT_STEPS))
 
     def without_cause(self, cause: ProvenCause) -> "PairedTrainings":
-        """Return the trainings of the case without a cause, with what is left of the budget."""
-        trainings = PairedTrainings(self.task, cause.mended_case, self.show, self.budget)
-        trainings._limit, trainings.spent = self._limit, self.spent
+        """Return the trainings of the case without a cause, with as many steps and with the rest of the budget."""
+        trainings = copy(self)
+        trainings.case, trainings.score = cause.mended_case, HeldOutScorer(self.task, cause.mended_case)
+        trainings.effects, trainings.untried = [], {}
+        trainings.model_steps = cause.effect.steps or self.model_steps  # 0 steps: without a training
         return trainings
 
     @cached_property
     def _step_work(self) -> float:
         """The multiply-adds of a step."""
-        case, shape = self.case, first_batch(self.case.train).images.shape[1:]
+        case, shape = self.first_case, first_batch(self.first_case.train).images.shape[1:]
         return 3.0 * case.batch_size * objective_work(case.model.objective, case.model.params, shape)
 
     @cached_property
     def _limit(self) -> float:
         """The limit for the multiply-adds of all trainings together."""
-        training_work = self._step_work * self.case.steps_planned
-        if not training_work:
+        work = self._step_work * self.steps_planned
+        if not work:
             return MAX_TOTAL_WORK
-        return min(BUDGET * training_work, MAX_TOTAL_WORK) if self.budget is None else self.budget * training_work
+        return min(DEFAULT_BUDGET * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
 
     def spend(self, base: Any, change: Suspect, trainings: int, steps: int) -> bool:
         """Add the multiply-adds of some trainings to the total, and return whether it is within the limit.
@@ -111,10 +115,10 @@ class PairedTrainings:
         if reason := too_few_steps(steps) or (too_few if examples < MIN_HELD_OUT else ""):
             self.untried[change.remedy.description] = reason
             return False
-        self.spent += trainings * steps * self._step_work
-        if self.spent > self._limit:
+        self._spent += trainings * steps * self._step_work
+        if self._spent > self._limit:
             self.untried[change.remedy.description] = SPENT_REASON
-        return self.spent <= self._limit
+        return self._spent <= self._limit
 
     def measure(
         self,
@@ -157,7 +161,7 @@ class PairedTrainings:
         model = with_copied_weights(model_on(case.begin(), case.device))
         model.seed += pair
         settings, size = RehearsalSettings(steps, compressed=True), min(case.batch_size, len(case.train))
-        rehearsal = rehearse(model, case.train, size, case.augment, settings, self.case.steps_planned)
+        rehearsal = rehearse(model, case.train, size, case.augment, settings, self.steps_planned)
         model = model_on(rehearsal.model, CPU)
         scores = self.score(model, case.validation)
         return ScoredModel(model, torch.zeros_like(scores) if rehearsal.has_failed else scores)

@@ -48,7 +48,7 @@ def find(case: Case) -> list[Finding]:
 
 def has_low_loss(case: Case) -> bool:
     """Return whether the loss after the training is so low that no rate can be better by MIN_FALL of the first loss."""
-    return case.trained and not case.stopped and case.loss <= MIN_FALL * loss_on(case.initial, case.sample)
+    return case.trained and not case.stopped and 0 <= case.loss <= MIN_FALL * loss_on(case.initial, case.sample)
 
 
 def rate_evidence(case: Case, measured_loss: Evidence, direction: str, factor: float, other_loss: float) -> Evidence:

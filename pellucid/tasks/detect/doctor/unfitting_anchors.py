@@ -1,6 +1,6 @@
 """Check for objects whose size and shape no anchor fits."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -55,14 +55,15 @@ def find(case: DetectionCase) -> list[Finding]:
     anchor_side = (all_anchor_sides.min() * all_anchor_sides.max()).sqrt()
     factor = float(f"{float(all_object_sides.median() / anchor_side):.1g}")
     remedy = None
-    if factor != 1 and _anchor_field(case.detector):
+    if factor not in (0, 1) and _anchor_field(case.detector):
         remedy = Remedy(f"anchors of {factor:g} times their size", partial(_with_anchors, factor=factor))
     return [Finding(NAME, "train", evidence, cause, fix, remedy, is_fault=unfit_fraction > MIN_FAULT_FRACTION)]
 
 
 def _anchor_field(detector: Detector) -> str:
     """Return the name of the detector's argument with the sizes of its anchors; "" if it has none."""
-    return next((name for name in ("scale", "sides", "shapes") if hasattr(detector, name)), "")
+    names = {field.name for field in fields(detector)}
+    return next((name for name in ("scale", "sides", "shapes") if name in names), "")
 
 
 def _with_anchors(case: Any, factor: float) -> Any:

@@ -37,8 +37,8 @@ def parser() -> Parser:
         "--budget",
         type=float,
         metavar="TIMES",
-        help="limit for the short trainings with one thing changed that look for a cause, as a multiple of the "
-        "computations of the whole training; a larger one finds more, such as a second cause (default: 6)",
+        help="limit for the short trainings that test causes, as a multiple of the computations of the whole training; "
+        "a larger one finds more, such as a second cause (default: 6)",
     )
     return parser.device_option().html_option().json_flag()
 

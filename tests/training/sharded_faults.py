@@ -33,11 +33,10 @@ def is_faulty_process():
 
 
 class FaultyAugmentation:
-    """An augmentation that makes a mistake in a step."""
+    """An augmentation that makes a mistake in a step, if one thread prepares the batches in their order."""
 
     def __init__(self, fault, step=FAULT_STEP):
         self.fault, self.step, self.calls = fault, step, 0
-        loader.WORKERS = 1  # thread, which prepares the batches in their order
 
     def __call__(self, images, rng):
         self.calls += 1
@@ -55,6 +54,7 @@ class FaultyAugmentation:
 
 def train(fault, run=None):
     """Train with a mistake, and return the first row of the history."""
+    loader.WORKERS = 1
     with processes().answering_within(timeout_seconds(fault)):
         model, augment = Model(mlp((64, 16, 10), "relu"), optimizer=SGD(0.01)), FaultyAugmentation(fault)
         return model.fit(digits(), epochs=3, batch_size=30, augment=augment, run=run, verbose=False).rows[0]
@@ -78,6 +78,7 @@ def train_interrupted(run, fault):
 
     fault: "" or the signal that the second process gets in epoch 2, after a checkpoint was written in epoch 1.
     """
+    loader.WORKERS = 1
     fit.TICK = 0.0  # save a checkpoint after every step
     options = {"run": run, "resume": True, "checkpoint_seconds": 0.0, "shards": 2, "verbose": False}
     model = small_conv()

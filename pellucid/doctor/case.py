@@ -246,6 +246,11 @@ class Case:
         except UnansweredError:
             return inf
 
+    @cached_property
+    def first_loss(self) -> float:
+        """The loss on `sample` before the first step."""
+        return loss_on(self.initial, self.sample)
+
     def column(self, name: str) -> list[float]:
         """Return a column of the history with inf for missing and non-finite values; [] if there is no such column."""
         if self.history is None or not self.history.rows or name not in self.history.rows[0]:

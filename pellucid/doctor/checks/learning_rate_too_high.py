@@ -3,7 +3,6 @@
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.predictions import loss_on
 from pellucid.doctor.remedies import rebuilt, with_rate
 
 MAX_TRIAL_STEPS = 200  # enough for learning rates to differ; at most a few seconds on small data
@@ -48,7 +47,7 @@ def find(case: Case) -> list[Finding]:
 
 def has_low_loss(case: Case) -> bool:
     """Return whether the loss after the training is so low that no rate can be better by MIN_FALL of the first loss."""
-    return case.trained and not case.stopped and 0 <= case.loss <= MIN_FALL * loss_on(case.initial, case.sample)
+    return case.trained and not case.stopped and 0 <= case.loss <= MIN_FALL * case.first_loss
 
 
 def rate_evidence(case: Case, measured_loss: Evidence, direction: str, factor: float, other_loss: float) -> Evidence:
@@ -90,7 +89,7 @@ def clearly_better_rate(case: Case, loss: float, factor: float) -> tuple[float, 
     lower_factor = max((candidate for candidate in case.range_losses if candidate < factor), default=factor)
     best_factor = min(factor, lower_factor, key=lambda candidate: case.loss_at(candidate, steps))
     best_loss = case.loss_at(best_factor, steps)
-    min_difference = MIN_FALL * (loss_on(case.initial, case.sample) - best_loss)
+    min_difference = MIN_FALL * (case.first_loss - best_loss)
     is_better = loss > MIN_LOSS_RATIO * best_loss and loss - best_loss > min_difference
     return (best_factor, best_loss) if is_better else None
 

@@ -67,8 +67,8 @@ class PairedTrainings:
 
     Both trainings of a pair have the same initial weights, seed, order of examples and number of steps. The
     multiply-adds of all trainings together are limited. score: returns the scores of a model on a part of the data.
-    steps_planned, steps, max_steps: the number of steps of the case's training, of a short training, and of a longer
-    one, which has as many as the case's, at most MAX_STEPS. model_steps: the number of steps of the case's model.
+    first_case: the case before any cause was removed. steps: the number of steps of a short training. max_steps: the
+    number of steps of the first case's training, at most MAX_STEPS. model_steps: that of the case's model.
     budget: the limit of all trainings together, divided by the multiply-adds of the case's training; by default
     DEFAULT_BUDGET, and at most MAX_TOTAL_WORK multiply-adds. effects: the measured effects. untried: the reason why an
     intervention was not tried, by its description. show: called with a sentence about each effect.
@@ -79,7 +79,7 @@ class PairedTrainings:
         self.score, self._spent = HeldOutScorer(task, case), 0.0
         self.effects: list[MeasuredEffect] = []
         self.untried: dict[str, str] = {}
-        self.steps_planned = self.model_steps = case.steps_planned
+        self.model_steps = case.steps_planned
         self.max_steps = min(case.steps_planned or MAX_STEPS, MAX_STEPS)
         self.steps = min(self.max_steps, max(case.steps_planned // SHORT_DIVISOR, MIN_SHORT_STEPS))
 
@@ -100,7 +100,7 @@ class PairedTrainings:
     @cached_property
     def _limit(self) -> float:
         """The limit for the multiply-adds of all trainings together."""
-        work = self._step_work * self.steps_planned
+        work = self._step_work * self.first_case.steps_planned
         if not work:
             return MAX_TOTAL_WORK
         return min(DEFAULT_BUDGET * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
@@ -161,7 +161,7 @@ class PairedTrainings:
         model = with_copied_weights(model_on(case.begin(), case.device))
         model.seed += pair
         settings, size = RehearsalSettings(steps, compressed=True), min(case.batch_size, len(case.train))
-        rehearsal = rehearse(model, case.train, size, case.augment, settings, self.steps_planned)
+        rehearsal = rehearse(model, case.train, size, case.augment, settings, self.first_case.steps_planned)
         model = model_on(rehearsal.model, CPU)
         scores = self.score(model, case.validation)
         return ScoredModel(model, torch.zeros_like(scores) if rehearsal.has_failed else scores)

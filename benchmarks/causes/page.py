@@ -18,6 +18,7 @@ from benchmarks.causes.diagnose import DIAGNOSES_FOLDER
 from benchmarks.causes.listed import HERE, listed_mistakes, unopened_ids
 from benchmarks.doctor.report import interval, share
 from pellucid.command.out import plain
+from pellucid.doctor.paired import DEFAULT_BUDGET
 from pellucid.files import write_atomically
 
 JUDGEMENTS = ("named", "general", "wrong", "symptom", "silent", "refused", "not examined")
@@ -27,9 +28,9 @@ HEADING = """# Mistakes of all tasks, and what the doctor says first
 each with a harm of more than two standard deviations over three seeds (`benchmarks/causes/harm`). One half, drawn by a
 seed within each task, stayed unopened until the doctor of 2026-11-25 was finished, which named 67.6 % of it; the
 opened half is the one it was written with. The figures below are of a later doctor, written with both in view. A
-reader judged the first thing that the doctor says (`judged.toml`): *named*, the listed cause or
-what to change is said; *general*, it is true, but the user must still look for the place; *wrong*, something else is
-called a cause; *symptom*, no cause is called. All trainings are of seconds. Intervals are Wilson's, 95 %.
+reader judged the first thing that the doctor says (`judged.toml`): *named*, the listed cause or what to change is said;
+*general*, it is true, but the user must still look for the place; *wrong*, something else is called a cause; *symptom*,
+no cause is called. All trainings are of seconds. Intervals are Wilson's, 95 %.
 Written by `python -m benchmarks.causes.page` from `python -m benchmarks.causes.diagnose` (`--unopened`, `--healthy`,
 `--pairs`, `--pairs --budget 18`; pairs were made of opened mistakes).
 """
@@ -61,7 +62,7 @@ def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]
     pair_texts = [
         pair_text(f"With {trainings}", Counter(judged[id] for id in judged if f"{id}{suffix}" in records_by_id))
         for trainings, suffix, judged in (
-            ("the default budget of 6 trainings", "", judgements["pairs"]),
+            (f"the default budget of {DEFAULT_BUDGET:g} trainings", "", judgements["pairs"]),
             ("a budget of 18", "-0-budget-18", judgements["pairs-budget-18"]),
         )
     ]

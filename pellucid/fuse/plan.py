@@ -61,8 +61,7 @@ def fuse(net: Layer, rate: Rate | None = None, need_dx: bool = False) -> Layer:
     network whose inputs are the outputs of another network. rate: if given, each Dense and Conv2d whose parameters are
     used only once updates them in the backward pass by gradient descent, and returns no gradients. Params are
     unchanged, but caches differ, and the layers of a graph have other paths, so relevance rules and traces need the
-    original network. Subclasses of the replaced
-    layers are not replaced.
+    original network. Subclasses of the replaced layers are not replaced.
     """
     return _fuse(net, own_dy=False, need_dx=need_dx, context=FusionContext(rate))
 

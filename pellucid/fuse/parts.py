@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import map_layers
 from pellucid.errors import PellucidError
 from pellucid.fuse.context import FusedForm
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
 
 
@@ -89,6 +89,7 @@ class SyncedNorm(FusedForm):
         x, mean, var, count = cache
         weight = params["weight"]
         if dy.numel():
+            dy = dy.contiguous(memory_format=memory_format(x))  # as in BatchNorm
             empty = mean.new_empty(0)  # the kernels of GPUs take no None
             dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
                 dy, x, weight, mean, var, empty, empty, False, self.layer.epsilon, (True, True, True)

@@ -60,3 +60,21 @@ def test_a_bias_before_batch_norm_has_no_gradient() -> None:
 
 def test_buffers_are_the_running_statistics() -> None:
     assert BatchNorm.buffers == ("running_mean", "running_var")
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_the_gradient_of_a_part_of_a_concatenation_is_that_of_a_dense_one(train: bool) -> None:
+    layer, rng = BatchNorm(), torch.Generator().manual_seed(0)
+    params, _ = layer.init((3, 5, 4), rng)
+    x, concatenated = (
+        torch.randn(2, channels, 5, 4, generator=rng, dtype=torch.float64).to(memory_format=torch.channels_last)
+        for channels in (3, 8)
+    )
+    params = {name: tensor.double() for name, tensor in params.items()}
+    _, cache = layer.forward(params, x, Mode(train))
+    part = concatenated[:, 4:7]
+    dx, dparams = layer.backward(params, cache, part)
+    expected_dx, expected = layer.backward(params, cache, part.contiguous())
+    torch.testing.assert_close(dx, expected_dx, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(dparams, expected, rtol=1e-12, atol=1e-12)
+    assert dx.is_contiguous(memory_format=torch.channels_last)

@@ -5,9 +5,10 @@ Run it by `python -m benchmarks.profile`.
 
 import argparse
 import os
+import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import torch
 from torch.profiler import profile
 
-from benchmarks.jobs import JOBS, Job
-from benchmarks.peers import pellucid_peer, torch_peer
+from benchmarks.jobs import GENERATORS, JOBS, Job
+from benchmarks.peers import onnxruntime_peer, pellucid_peer, torch_peer
+from benchmarks.run import PAUSE_SECONDS
 from benchmarks.table import DOCS, conditions
 from pellucid.allocator import keeping_freed_memory
 from pellucid.network.summary import summary
@@ -30,6 +32,8 @@ PROFILED = (
     "resnet50",
     "densenet121",
     "mobilenet_v2",
+    "pix2pix",
+    "dcgan",
     "lenet-1-inference",
     "lenet-256-inference",
     "resnet20-16-inference",
@@ -39,7 +43,9 @@ PROFILED = (
     "mobilenet_v2-inference",
 )
 MAX_KERNELS = 8
-PROFILED_SECONDS = 3.0  # of the steps of one peer, about
+SLICES = 6  # of a job: the peers take turns
+SLICE_SECONDS = 0.6  # of the steps of one peer in a slice, about; at least one step
+MATRIX_SIZE = 1_024  # of the product that shows the reachable speed
 
 FORWARD = {"aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "mkldnn::_convolution_pointwise"}
 BACKWARD = {"aten::convolution_backward"}
@@ -65,22 +71,25 @@ PASSES = {
 HEAD = """# Where the time goes
 
 Written by `make bench` (`python -m benchmarks.profile`), with {threads} threads. PyTorch's profiler runs over
-{seconds:g} seconds of each job of the [benchmarks](benchmarks.md), channels-last; PyTorch is its in-place form. The
-times include the overhead of the profiler.
+{slices} slices of {seconds:g} seconds of each job of the [benchmarks](benchmarks.md), channels-last; PyTorch is its
+in-place form. The peers take turns, since the machine's speed changes. The times include the overhead of the profiler.
 
-The machine's limits, measured at the same time: a product of two large matrices reaches {flops:,.0f} GFLOP/s, and a
-copy between two tensors in main memory {bandwidth:.1f} GB/s; tensors in a cache are read faster. **Convolutions**:
-their share of the time, and their multiplications and additions by the time in their kernels, forward and backward.
+**Reachable**: the mean speed of a product of two matrices of {size:,} x {size:,} in the same slices, the limit of
+convolutions but for algorithms with fewer operations, such as Winograd's. **Convolutions**: their share of the time,
+and their multiplications and additions by the time in their kernels, forward and backward. For onnxruntime, whose
+kernels the profiler does not see, they are divided by its whole time: its kernels are at least that fast.
 **Memory-bound**: the share of norms, activations, sums and copies, and the bytes that they read and write by their
-time. **Rest**: all other kernels, such as pooling and dense layers, and the overhead of each.
+time; a copy between two tensors in main memory reaches {bandwidth:.1f} GB/s, and tensors in a cache are read faster.
+**Rest**: all other kernels, such as pooling and dense layers, and the overhead of each.
 
 Where Pellucid and PyTorch run the same convolutions at the same speed, near the limit, only the other columns can make
-one faster than the other.
+one faster than the other: if the convolutions take a share c of PyTorch's time, and everything else took no time at
+all, the ratio would be 1 / c.
 
 Measured {measured}.
 
-| job | peer | convolutions | forward | backward | memory-bound | speed | rest |
-|---|---|---:|---:|---:|---:|---:|---:|
+| job | reachable | peer | step | convolutions | forward | backward | memory-bound | speed | rest |
+|---|---:|---|---:|---:|---:|---:|---:|---:|---:|
 """
 
 
@@ -92,30 +101,48 @@ class Kernels:
     moved: float
 
 
-def kernels_of(run: Callable[[int], None]) -> Kernels:
-    """Return the kernels of one step, as the mean over some seconds of steps."""
-    run(2)
-    start = time.perf_counter()
-    run(1)
-    steps = max(1, min(2000, int(PROFILED_SECONDS / (time.perf_counter() - start))))
-    with profile(record_shapes=True) as profiler:
-        run(steps)
-    times: Counter[str] = Counter()
-    moved = 0.0
-    for event in profiler.events() or ():
-        times[event.name] += event.self_cpu_time_total / steps
-        if event.name in PASSES:
-            sizes: list[Any] = event.input_shapes or []
-            moved += PASSES[event.name] * 4 * max((prod(size) for size in sizes if len(size) == 4), default=0) / steps
-    return Kernels(times, moved)
+def kernels_in_turn(runs: Mapping[str, Callable[[int], None]]) -> tuple[dict[str, Kernels], float, dict[str, float]]:
+    """Return the kernels of one step of each peer, the reachable FLOP/s, and each peer's seconds per step.
+
+    The kernels are those of PyTorch's profiler, as means over the slices. The seconds contain the profiler's work.
+    """
+    steps: dict[str, int] = {}
+    for peer, run in runs.items():
+        run(2)
+        start = time.perf_counter()
+        run(1)
+        steps[peer] = max(1, min(400, int(SLICE_SECONDS / (time.perf_counter() - start))))
+    times: dict[str, Counter[str]] = {peer: Counter() for peer in runs}
+    moved, seconds, speeds = dict.fromkeys(runs, 0.0), dict.fromkeys(runs, 0.0), []
+    for index in range(SLICES):
+        speeds.append(matmul_speed())
+        first = index % len(runs)
+        for peer in [*runs][first:] + [*runs][:first]:
+            run = runs[peer]
+            time.sleep(PAUSE_SECONDS)
+            run(1)  # what was evicted from the caches is read again
+            weight = 1 / (steps[peer] * SLICES)
+            with profile(record_shapes=True) as profiler:
+                start = time.perf_counter()
+                run(steps[peer])
+                seconds[peer] += (time.perf_counter() - start) * weight
+            for event in profiler.events() or ():
+                times[peer][event.name] += event.self_cpu_time_total * weight
+                if event.name in PASSES:
+                    sizes: list[Any] = event.input_shapes or []
+                    largest = max((prod(size) for size in sizes if len(size) == 4), default=0)
+                    moved[peer] += PASSES[event.name] * 4 * largest * weight
+    return {peer: Kernels(times[peer], moved[peer]) for peer in runs}, statistics.mean(speeds), seconds
 
 
 def convolution_flops(job: Job) -> tuple[float, float]:
-    """Return the floating-point operations of the convolutions of a step, forward and backward.
+    """Return the floating-point operations of the convolutions of a step, forward and backward; 0 for generators.
 
     The backward pass needs as many for the gradient of the weights, and for that of the input, except in the first
     convolution.
     """
+    if job.network in GENERATORS:
+        return 0.0, 0.0
     net = pellucid_peer.network(job)
     params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     rows = [row for row in summary(net, params, job.shape).rows if row.layer.startswith("Conv2d")]
@@ -124,37 +151,36 @@ def convolution_flops(job: Job) -> tuple[float, float]:
 
 
 def matmul_speed() -> float:
-    """Return the floating-point operations per second of the fastest product of two square matrices."""
-    speeds = []
-    for size in (512, 1024, 2048):
-        a, b = torch.rand(2, size, size)
-        speeds.append(2 * size**3 / shortest(lambda a=a, b=b: torch.mm(a, b)))
-    return max(speeds)
+    """Return the floating-point operations per second of some products of two square matrices."""
+    a, b = torch.rand(2, MATRIX_SIZE, MATRIX_SIZE)
+    torch.mm(a, b)
+    calls, start = 20, time.perf_counter()
+    for _ in range(calls):
+        torch.mm(a, b)
+    return calls * 2 * MATRIX_SIZE**3 / (time.perf_counter() - start)
 
 
 def copy_speed() -> float:
-    """Return the bytes per second that a copy of 256 MiB reads and writes."""
+    """Return the bytes per second that a copy of 256 MiB reads and writes, in the shortest of ten calls."""
     source, target = torch.rand(64 << 20), torch.rand(64 << 20)
-    return 8 * source.numel() / shortest(lambda: target.copy_(source))
-
-
-def shortest(work: Callable[[], object]) -> float:
-    """Return the shortest time of ten calls after one, in seconds."""
-    work()
     times = []
-    for _ in range(10):
+    for _ in range(11):
         start = time.perf_counter()
-        work()
+        target.copy_(source)
         times.append(time.perf_counter() - start)
-    return min(times)
+    return 8 * source.numel() / min(times)
 
 
-def row(name: str, peer: str, kernels: Kernels, flops: tuple[float, float]) -> str:
+def row(name: str, reachable: float, peer: str, seconds: float, kernels: Kernels, flops: tuple[float, float]) -> str:
     """Return the row of the first table for one job and peer."""
+    start = [name, f"{reachable / 1e9:,.0f} GFLOP/s", peer, f"{1e3 * seconds:,.2f} ms"]
+    total = kernels.times.total()
+    if peer == "onnxruntime":
+        cells = ["-", f"{flops[0] / seconds / 1e9:,.0f} GFLOP/s", *["-"] * 4]
+        return f"| {' | '.join(start + cells)} |\n"
     forward, backward, memory = (
         sum(kernels.times[kernel] for kernel in names) for names in (FORWARD, BACKWARD, set(PASSES))
     )
-    total = kernels.times.total()
     speeds = [
         f"{work / micros / 1e3:,.0f} GFLOP/s" if work and micros else "-"
         for work, micros in zip(flops, (forward, backward), strict=True)
@@ -166,7 +192,7 @@ def row(name: str, peer: str, kernels: Kernels, flops: tuple[float, float]) -> s
         f"{kernels.moved / memory / 1e3:.1f} GB/s" if memory else "-",
         share(total - forward - backward - memory, total),
     ]
-    return f"| {name} | {peer} | {' | '.join(cells)} |\n"
+    return f"| {' | '.join(start + cells)} |\n"
 
 
 def share(micros: float, total: float) -> str:
@@ -194,17 +220,29 @@ def main() -> None:
     torch.set_num_threads(threads)
     rows, sections = "", []
     with keeping_freed_memory():
-        limits = {"flops": matmul_speed() / 1e9, "bandwidth": copy_speed() / 1e9}
+        bandwidth = copy_speed() / 1e9
         for name in names:
             job = JOBS[name]
-            ours = kernels_of(pellucid_peer.make(job))
-            theirs = kernels_of(torch_peer.make(job, channels_last=True, inplace=True, compiled=False))
+            runs = {
+                "Pellucid": pellucid_peer.make(job),
+                "PyTorch": torch_peer.make(job, channels_last=True, inplace=True, compiled=False),
+            }
+            if job.inference:
+                runs["onnxruntime"] = onnxruntime_peer.make(job)
+            kernels, reachable, seconds = kernels_in_turn(runs)
             flops = convolution_flops(job)
-            for peer, kernels in (("Pellucid", ours), ("PyTorch", theirs)):
-                rows += row(name, peer, kernels, flops)
-            sections.append(table(name, ours, theirs))
+            for peer in runs:
+                rows += row(name, reachable, peer, seconds[peer], kernels[peer], flops)
+            sections.append(table(name, kernels["Pellucid"], kernels["PyTorch"]))
             print(f"{name}: profiled", flush=True)
-    head = HEAD.format(threads=threads, measured=conditions(), seconds=PROFILED_SECONDS, **limits)
+    head = HEAD.format(
+        threads=threads,
+        measured=conditions(),
+        slices=SLICES,
+        seconds=SLICE_SECONDS,
+        size=MATRIX_SIZE,
+        bandwidth=bandwidth,
+    )
     PAGE.write_text("\n".join([head + rows, *sections]), encoding="utf-8")
     print(f"wrote {PAGE.name}")
 

@@ -1,9 +1,10 @@
 """Measure training steps and predictions of Pellucid and its peers, and write docs/benchmarks.md: `make bench`.
 
-Every peer has its own process. The peers run in turn: first a burst that is not measured, because the memory of the
-waiting process may have been evicted, and then a measured burst. Each ratio is taken within a round, which cancels slow
-changes of the machine's speed. The memory format and thread count of PyTorch, and the thread count of Pellucid, are the
-fastest in a short trial. All training jobs use the allocator setting of `fit` (pellucid/training/process.py).
+Every peer has its own process. The peers run in turn, each round with another first one: a burst that is not measured,
+because the memory of the waiting process may have been evicted, and then a measured burst. Each ratio is taken within a
+round, which cancels slow changes of the machine's speed. The memory format and thread count of PyTorch, and the thread
+count of Pellucid, are the fastest in a short trial. All training jobs use the allocator setting of `fit`
+(pellucid/training/process.py).
 """
 
 import argparse
@@ -18,10 +19,12 @@ from benchmarks.jobs import DETECTORS, GENERATORS, JOBS, Job
 from benchmarks.table import publish
 from pellucid.training.device import usable_precision
 
-ROUNDS = 15
+MIN_ROUNDS, MAX_ROUNDS = 9, 60
+ROUNDS_SECONDS = 40.0  # time after which there are no more rounds than MIN_ROUNDS
 SLOW_ROUNDS, SLOW_RATIO = 3, 1.5  # a peer that is this much slower in the first rounds takes no part in the others
 # Networks that Keras compiles for minutes, and ResNet-20 with many maps, which takes it eight times as long
 SLOW_IN_KERAS = ("resnet50", "densenet121", "mobilenet_v2", "fcn8", "resnet20-64")
+SLOW_TO_COMPILE = ("opened-efficientnet_b0",)  # networks that torch.compile takes more than five minutes for
 PAUSE_SECONDS = 0.25  # before a burst, until the threads of the previous process stop spinning
 
 
@@ -101,7 +104,8 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     }
     if images and not is_opened:
         variants["PyTorch, in place"] = [("torch-inplace", n) for n in threads]
-    variants["PyTorch, compiled"] = [("torch-compile", n) for n in threads]
+    if job.network not in SLOW_TO_COMPILE:
+        variants["PyTorch, compiled"] = [("torch-compile", n) for n in threads]
     if job.inference and not is_opened:
         variants["onnxruntime"] = [("onnxruntime", cores)]
     if job.precision == "bf16":
@@ -113,7 +117,7 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     return variants
 
 
-def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> list[Figure]:
+def measure(name: str, job: Job, min_rounds: int, peers: list[str], cores: int) -> list[Figure]:
     """Run one job with all peers, and return their figures. peers: parts of names; all peers if empty."""
     selected = {}
     for peer, variants in candidates(job, cores).items():
@@ -123,13 +127,16 @@ def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> l
     memory = {peer: worker.ask("memory") for peer, worker in workers.items()}
     tensors = {peer: worker.ask("tensors") for peer, worker in workers.items()}
     seconds: dict[str, list[float]] = {peer: [] for peer in workers}
-    racing = dict(workers)
-    for index in range(rounds):
+    racing, start = list(workers), time.perf_counter()
+    for index in range(max(min_rounds, MAX_ROUNDS)):
+        if index >= min_rounds and time.perf_counter() - start >= ROUNDS_SECONDS:
+            break
         if index == SLOW_ROUNDS:
             limit = SLOW_RATIO * statistics.median(seconds["Pellucid"])
-            racing = {peer: worker for peer, worker in workers.items() if statistics.median(seconds[peer]) < limit}
-        for peer, worker in racing.items():
-            seconds[peer].append(worker.burst(job.steps))
+            racing = [peer for peer in racing if statistics.median(seconds[peer]) < limit]
+        first = index % len(racing)
+        for peer in racing[first:] + racing[:first]:
+            seconds[peer].append(workers[peer].burst(job.steps))
     for worker in workers.values():
         worker.close()
     ours = seconds["Pellucid"]  # at least as many rounds as any peer's
@@ -150,7 +157,9 @@ def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> l
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("jobs", nargs="*", help=f"some of {', '.join(JOBS)}; all of them unless given")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument(
+        "--rounds", type=int, default=MIN_ROUNDS, help=f"the smallest number of rounds, {MIN_ROUNDS} unless given"
+    )
     parser.add_argument("--peers", nargs="*", default=[], help="words in the names of the peers to run")
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))

@@ -31,7 +31,13 @@ from pellucid.fuse.memory import (
     reorder_layers,
 )
 from pellucid.fuse.recompute import NormActConv
-from pellucid.fuse.single_layers import FusedConcat, FusedConv2d, FusedDense, FusedPadChannels
+from pellucid.fuse.single_layers import (
+    FusedConcat,
+    FusedConv2d,
+    FusedConvTranspose2d,
+    FusedDense,
+    FusedPadChannels,
+)
 from pellucid.fuse.start import EntranceLayer, FrozenEntrance
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
@@ -39,6 +45,7 @@ from pellucid.layers.base import Layer, Trait, declares, pair
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.concat import Concat
 from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
 from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.maxpool2d import MaxPool2d
@@ -139,6 +146,8 @@ def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
     if type(layer) is Conv2d:
         left, right, top, bottom = layer.edges()
         return FusedConv2d(layer, need_dx, context) if (left, top) == (right, bottom) else layer
+    if type(layer) is ConvTranspose2d and not need_dx and context.learns:
+        return FusedConvTranspose2d(layer)
     if type(layer) is MaxPool2d and pair(layer.dilation) == (1, 1):
         return FusedMaxPool2d(layer)
     fused_type = SIMPLE_FORMS.get(type(layer))

@@ -12,6 +12,7 @@ from pellucid.fuse.context import GRADIENTS, FusedForm, FusionContext, NoCache
 from pellucid.layers.base import Mode, Params, expanded_zeros, memory_format, pair
 from pellucid.layers.concat import Concat, ConcatCache
 from pellucid.layers.conv2d import Conv2d, Conv2dCache
+from pellucid.layers.convtranspose2d import ConvTranspose2d, ConvTranspose2dCache
 from pellucid.layers.dense import Dense, DenseCache, flatten_rows
 from pellucid.layers.padchannels import PadChannels
 
@@ -120,6 +121,21 @@ class FusedConv2d(FusedForm):
     def pull(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
         """Compute only dx, without gradients of parameters."""
         return self.layer.pull(params, cache, dy)
+
+
+@dataclass(frozen=True)
+class FusedConvTranspose2d(FusedForm):
+    """Replace a ConvTranspose2d whose dx is not needed."""
+
+    layer: ConvTranspose2d
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ConvTranspose2dCache]:
+        """Run the transposed convolution."""
+        return self.layer.forward(params, x, mode)
+
+    def backward(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> tuple[None, Params]:
+        """Compute the gradients of weight and bias."""
+        return None, self.layer.parameter_gradients(params, cache, dy)
 
 
 def fast_dilation(layer: Conv2d) -> tuple[int, int]:

@@ -1,15 +1,17 @@
 """Fused forms of the layers before the first trainable layer, which need no backward pass."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import Any
 
 from torch import Tensor
 
+from pellucid.fuse.combinators import FusedSequential
 from pellucid.fuse.context import FusedForm, NoCache
 from pellucid.fuse.inference.plan import inference
 from pellucid.fuse.inference.runs import RunFunction
-from pellucid.layers.base import Mode, Params
+from pellucid.fuse.single_layers import FusedConv2d, FusedDense
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.nested import leaves
 
 
@@ -61,3 +63,14 @@ class FrozenEntrance(FusedForm):
         if prediction.run is None or not same_tensors or versions is None or versions != prediction.versions:
             prediction.run, prediction.tensors, prediction.versions = inference(self.layer, params), tensors, versions
         return prediction.run
+
+
+def without_dx(net: Layer) -> Layer:
+    """Return a fused network whose first layer computes no dx, if it can omit it; other layers and caches are the same.
+
+    For a network that needs its dx in some passes only, such as a discriminator in the generator's turn.
+    """
+    if type(net) is FusedSequential:
+        name, first = next(iter(net.layers.items()))
+        return net.rebuild({**net.layers, name: without_dx(first)})
+    return replace(net, need_dx=False) if isinstance(net, FusedConv2d | FusedDense) else net

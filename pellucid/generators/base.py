@@ -13,6 +13,7 @@ from pellucid.config import to_config
 from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
+from pellucid.fuse import without_dx
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import leaves
 from pellucid.objective import BatchEvaluation, Objective, merge_turns, seeded
@@ -93,3 +94,8 @@ def initial_parameters(name: str, net: Layer, shape: Any, images: Any, rng: torc
 def input_gradient(net: Layer, params: Params, cache: Cache, dy: Any) -> Tensor:
     """Return the gradient with respect to the network's input, without parameter gradients; empties `cache`."""
     return backward(net, params, cache, dy, rules=lambda path, layer: own, consume=True)[0]
+
+
+def parameter_gradients(net: Layer, params: Params, cache: Cache, dy: Any) -> Params:
+    """Return the gradients of the parameters, without that of the network's input; empties `cache`."""
+    return backward(without_dx(net), params, cache, dy, consume=True)[1]

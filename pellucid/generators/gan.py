@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
-from pellucid.generators.base import Generator, initial_parameters, input_gradient
+from pellucid.generators.base import Generator, initial_parameters, input_gradient, parameter_gradients
 from pellucid.generators.spectral import SingularTriplet, normalized_weights, unnormalized_gradients
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
@@ -50,8 +50,8 @@ class AdversarialGenerator(Generator):
         fake, fake_cache = self.discriminator.forward(discriminator_params, generated, mode)
         value, dreal, dfake = loss.discriminator(real, fake)
         weight = self.weight("discriminator")
-        _, dparams_real = backward(self.discriminator, discriminator_params, real_cache, weight * dreal, consume=True)
-        _, dparams_fake = backward(self.discriminator, discriminator_params, fake_cache, weight * dfake, consume=True)
+        dparams_real = parameter_gradients(self.discriminator, discriminator_params, real_cache, weight * dreal)
+        dparams_fake = parameter_gradients(self.discriminator, discriminator_params, fake_cache, weight * dfake)
         return {"discriminator": value}, add_up_tree(dparams_real, dparams_fake)
 
     def generator_turn(

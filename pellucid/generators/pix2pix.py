@@ -13,7 +13,7 @@ from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
-from pellucid.generators.base import input_gradient
+from pellucid.generators.base import input_gradient, parameter_gradients
 from pellucid.generators.perceptual import copy_trained_weights, feature_network, perceptual_distance, perceptual_value
 from pellucid.generators.translation import To, TranslationPair, Translator
 from pellucid.layers.base import Layer, Mode, Params, memory_format
@@ -89,14 +89,17 @@ class Pix2Pix(Translator):
         generated, generator_cache = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
 
         loss_real, dparams_real = self.discriminator_gradients(params, _concatenate_channels(x, real), True, mode)
-        loss_fake, dparams_fake = self.discriminator_gradients(params, _concatenate_channels(x, generated), False, mode)
+        pair = _concatenate_channels(x, generated)
+        loss_fake, dparams_fake = self.discriminator_gradients(params, pair, False, mode)
         yield {"discriminator": loss_real + loss_fake}, {"discriminator": add_up_tree(dparams_real, dparams_fake)}
 
-        scores, cache = self.discriminator.forward(params["discriminator"], _concatenate_channels(x, generated), mode)
+        scores, cache = self.discriminator.forward(params["discriminator"], pair, mode)
+        del pair
         value, dscores = self.adversarial.generator(scores)
         dpair = input_gradient(self.discriminator, params["discriminator"], cache, dscores)
         distance, dy = L1("mean")(generated, real)
         dy = self.weight("l1") * dy + self.weight("generator") * dpair[:, x.shape[1] :]
+        del dpair
         losses = {"generator": value, "l1": distance}
         if self.features is not None:
             losses["perceptual"], dperceptual = perceptual_distance(self.features, params["features"], generated, real)
@@ -109,7 +112,7 @@ class Pix2Pix(Translator):
         scores, cache = self.discriminator.forward(params["discriminator"], pair, mode)
         value, dscores = self.adversarial.discriminator_term(scores, is_real)
         dscores = self.weight("discriminator") * dscores
-        return value, backward(self.discriminator, params["discriminator"], cache, dscores, consume=True)[1]
+        return value, parameter_gradients(self.discriminator, params["discriminator"], cache, dscores)
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
         """Return the predictions of `Translator.predict`; with `noise`, use batch statistics and dropout of seed 0."""

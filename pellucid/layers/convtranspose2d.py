@@ -112,6 +112,11 @@ class ConvTranspose2d(Layer):
         """Compute dx without dparams, in half the time of `backward`."""
         return self._gradients(params, cache, dy, (True, False, False))[0]
 
+    def parameter_gradients(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> Params:
+        """Compute dparams without dx, as for the first layer of a network."""
+        _, dweight, dbias = self._gradients(params, cache, dy, (False, True, self.bias))
+        return {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
+
     def _gradients(
         self, params: Params, cache: ConvTranspose2dCache, dy: Tensor, output_mask: tuple[bool, bool, bool]
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,12 +10,16 @@ from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.plan import fuse
 from pellucid.fuse.single_layers import FusedConv2d, FusedDense, FusedPadChannels
+from pellucid.fuse.start import without_dx
 from pellucid.layers import (
     GELU,
+    BatchNorm,
     Conv2d,
+    ConvTranspose2d,
     Dense,
     HardSwish,
     Layer,
+    LeakyReLU,
     MaxPool2d,
     Mode,
     PadChannels,
@@ -94,6 +98,33 @@ def test_a_convolution_omits_dx_if_it_is_not_needed(bias: bool) -> None:
     dx, dparams = fused.backward(params, cache, dy)
     assert dx is None
     assert_close(dparams, autograd(layer, params, x, Mode(), dy)[2], 1e-10, "dparams")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_transposed_convolution_omits_dx_if_it_is_not_needed(bias: bool) -> None:
+    layer = ConvTranspose2d(3, 2, stride=2, bias=bias)
+    params, x = Sample(layer, (2, 4, 5)).inputs()
+    fused = fuse(layer)
+    y, cache = fused.forward(params, x, Mode())
+    dy = cotangent(y)
+    dx, dparams = fused.backward(params, cache, dy)
+    assert dx is None
+    assert_close(dparams, autograd(layer, params, x, Mode(), dy)[2], 1e-10, "dparams")
+
+
+@pytest.mark.parametrize("first", [Conv2d(3, 2), Dense(3)], ids=repr)
+def test_a_network_that_needs_dx_in_some_passes_only_omits_it_in_the_others(first: Layer) -> None:
+    net = Sequential(Sequential(first, LeakyReLU(0.2)), BatchNorm())
+    params, x = Sample(net, (2,) if isinstance(first, Dense) else (2, 4, 5)).inputs()
+    fused = fuse(net, need_dx=True)
+    y, cache = fused.forward(params, x, Mode())
+    dy = cotangent(y)
+    expected_dx = autograd(net, params, x, Mode(), dy)[1]
+    _, _, dx, dparams = forward_backward(fused, params, x, Mode(), dy)
+    assert_close(dx, expected_dx, 1e-10, "dx")
+    dx_of_first, dparams_without_dx = without_dx(fused).backward(params, cache, dy)
+    assert dx_of_first is None
+    assert_close(leaves(dparams_without_dx), dparams, 1e-12, "dparams")
 
 
 @pytest.mark.parametrize("layer", [Dense(3), Conv2d(3, 2), Conv2d(3, 1, bias=False)], ids=repr)

@@ -19,7 +19,7 @@ class NormActConv(Layer):
 
     names: the layers' names in the params of the Sequential. Separate layers would each cache their input. This layer
     caches only the norm's input, and recomputes the other inputs in the backward pass. For ResNet-20, this takes about
-    1 % of a step and saves a fifth of the memory.
+    3 % of a step and saves a fifth of the memory.
     Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
     """
 

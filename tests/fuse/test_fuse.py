@@ -204,6 +204,21 @@ def test_fusing_a_typical_network_uses_every_fused_form() -> None:
     assert {FusedResidual, DenseBlock} <= {type(layer) for _, layer in walk(fuse(net))}
 
 
+def test_only_activations_before_convolutions_with_many_multiply_adds_are_recomputed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()  # the limit of the package, not that of these tests
+
+    def is_recomputed(conv: Conv2d) -> bool:
+        fused = fuse(Sequential(Conv2d(32, 1), BatchNorm(), ReLU(), conv))
+        return any(type(layer) is NormActConv for layer in fused.layers.values())
+
+    assert is_recomputed(Conv2d(16, 3, padding=1))  # 144 multiply-adds per value
+    assert not is_recomputed(Conv2d(32, 3, padding=1, groups=32))  # 9
+    assert not is_recomputed(Conv2d(32, 3, stride=2, padding=1))  # 72
+    assert not is_recomputed(Conv2d(64, 1))  # 64
+
+
 @pytest.mark.parametrize("pool", [[], [AvgPool2d(2)]], ids=repr)
 def test_gradients_have_the_structure_of_the_parameters(pool: list[Layer]) -> None:
     net = Sequential(Conv2d(2, 1), BatchNorm(), ReLU(), Conv2d(3, 1), *pool)

@@ -44,15 +44,17 @@ class AdversarialGenerator(Generator):
     ) -> Gradients:
         """Return the discriminator's loss, and its gradient with respect to `discriminator_params`.
 
-        The discriminator runs on the real `images` and on the `generated` images in separate batches.
+        The discriminator runs on the real `images` and on the `generated` images in separate batches, one after the
+        other, so that the caches of both are never in memory at once.
         """
-        real, real_cache = self.discriminator.forward(discriminator_params, images, mode)
-        fake, fake_cache = self.discriminator.forward(discriminator_params, generated, mode)
-        value, dreal, dfake = loss.discriminator(real, fake)
-        weight = self.weight("discriminator")
-        dparams_real = parameter_gradients(self.discriminator, discriminator_params, real_cache, weight * dreal)
-        dparams_fake = parameter_gradients(self.discriminator, discriminator_params, fake_cache, weight * dfake)
-        return {"discriminator": value}, add_up_tree(dparams_real, dparams_fake)
+        terms: list[tuple[Tensor, Params]] = []
+        for x, is_real in ((images, True), (generated, False)):
+            scores, cache = self.discriminator.forward(discriminator_params, x, mode)
+            value, dscores = loss.discriminator_term(scores, is_real)
+            dscores = self.weight("discriminator") * dscores
+            terms.append((value, parameter_gradients(self.discriminator, discriminator_params, cache, dscores)))
+        (real_value, real_dparams), (fake_value, fake_dparams) = terms
+        return {"discriminator": real_value + fake_value}, add_up_tree(real_dparams, fake_dparams)
 
     def generator_turn(
         self,

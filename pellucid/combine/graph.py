@@ -1,4 +1,7 @@
-"""Networks as directed acyclic graphs of named layers."""
+"""Networks as directed acyclic graphs of named layers.
+
+Fused form: FusedGraph (fuse/graph.py) in training.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

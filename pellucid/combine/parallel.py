@@ -1,4 +1,8 @@
-"""Parallel branches whose outputs are merged."""
+"""Parallel branches whose outputs are merged.
+
+Fused forms: FusedResidual (fuse/combinators.py) and DenseBlock (fuse/dense_block.py) in training; Residual and RunSum
+(fuse/inference/runs.py) in prediction.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Layers in sequence."""
+"""Layers in sequence.
+
+Fused forms: FusedSequential (fuse/combinators.py) in training; RunSequence (fuse/inference/runs.py) in prediction.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

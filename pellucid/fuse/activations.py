@@ -1,4 +1,7 @@
-"""Fused forms of activations, computed in place in memory that no other layer reads."""
+"""Fused forms of activations, computed in place in memory that no other layer reads.
+
+Tests: tests/fuse/test_forms.py.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Fused forms of combinators: a Sequential with groups of fused layers, and a residual block."""
+"""Fused forms of combinators: a Sequential with groups of fused layers, and a residual block.
+
+Tests: tests/fuse/test_fuse.py.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The fused form of a dense block, with memory linear instead of quadratic in its depth."""
+"""The fused form of a dense block, with memory linear instead of quadratic in its depth.
+
+Tests: tests/fuse/test_dense_block.py.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

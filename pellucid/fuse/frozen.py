@@ -1,4 +1,7 @@
-"""Fused forms of layers with frozen parameters."""
+"""Fused forms of layers with frozen parameters.
+
+Tests: tests/fuse/test_frozen.py.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The fused form of a Graph: its consecutive layers as sequences, and sums in memory that nothing else reads."""
+"""The fused form of a Graph: its consecutive layers as sequences, and sums in memory that nothing else reads.
+
+Tests: tests/fuse/test_graph.py.
+"""
 
 from collections import Counter
 from collections.abc import Mapping

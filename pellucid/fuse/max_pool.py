@@ -1,4 +1,7 @@
-"""Max pooling by comparisons of neighbours, where these are faster than PyTorch's kernel."""
+"""Max pooling by comparisons of neighbours, where these are faster than PyTorch's kernel.
+
+Tests: tests/fuse/test_max_pool.py.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property

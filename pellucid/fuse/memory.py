@@ -1,4 +1,7 @@
-"""Predicates for memory that layers may overwrite, and a reordering of layers that saves operations."""
+"""Predicates for memory that layers may overwrite, and a reordering of layers that saves operations.
+
+Tests: tests/fuse/test_fuse.py.
+"""
 
 from collections.abc import Mapping
 

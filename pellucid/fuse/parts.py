@@ -1,4 +1,7 @@
-"""Batch normalization over all parts of a batch, where each process computes one part."""
+"""Batch normalization over all parts of a batch, where each process computes one part.
+
+Tests: tests/fuse/test_parts.py.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

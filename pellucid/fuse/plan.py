@@ -1,4 +1,7 @@
-"""Conversion of a network to its fused form."""
+"""Conversion of a network to its fused form.
+
+Tests: tests/fuse/test_fuse.py, tests/fuse/test_exact_types.py.
+"""
 
 from collections.abc import Callable, Mapping
 from itertools import groupby

@@ -1,4 +1,7 @@
-"""Normalized activations recomputed in the backward pass instead of cached."""
+"""Normalized activations recomputed in the backward pass instead of cached.
+
+Tests: tests/fuse/test_fuse.py.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,7 @@
-"""Fused forms of single layers, which skip dx if it is not needed and can update parameters in the backward pass."""
+"""Fused forms of single layers, which skip dx if it is not needed and can update parameters in the backward pass.
+
+Tests: tests/fuse/test_forms.py.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,4 +1,7 @@
-"""Fused forms of the layers before the first trainable layer, which need no backward pass."""
+"""Fused forms of the layers before the first trainable layer, which need no backward pass.
+
+Tests: tests/fuse/test_frozen.py, tests/fuse/test_forms.py.
+"""
 
 from dataclasses import dataclass, field, replace
 from operator import is_

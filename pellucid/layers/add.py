@@ -1,4 +1,8 @@
-"""The sum of two or more inputs, which merges the branches of a residual block."""
+"""The sum of two or more inputs, which merges the branches of a residual block.
+
+Fused forms: FusedResidual (fuse/combinators.py) and FusedAdd (fuse/graph.py) in training; Residual and RunSum
+(fuse/inference/runs.py) and QuantizedResidual (fuse/inference/int8_runs.py) in prediction.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

@@ -1,4 +1,8 @@
-"""The concatenation of two or more inputs, as in Inception blocks and U-Nets."""
+"""The concatenation of two or more inputs, as in Inception blocks and U-Nets.
+
+Fused forms: FusedConcat (fuse/single_layers.py) and DenseBlock (fuse/dense_block.py) in training; DenseBlockRun
+(fuse/inference/runs.py) in prediction.
+"""
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 

@@ -1,4 +1,8 @@
-"""The convolution over images."""
+"""The convolution over images.
+
+Fused forms: FusedConv2d (fuse/single_layers.py) and NormActConv (fuse/recompute.py) in training; Convolution
+(fuse/inference/runs.py) and QuantizedConvolution (fuse/inference/int8_runs.py) in prediction.
+"""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, NamedTuple

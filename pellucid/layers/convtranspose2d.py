@@ -1,4 +1,7 @@
-"""The transposed convolution."""
+"""The transposed convolution.
+
+Fused form: FusedConvTranspose2d (fuse/single_layers.py) in training.
+"""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, NamedTuple

@@ -1,4 +1,7 @@
-"""The fully connected layer."""
+"""The fully connected layer.
+
+Fused forms: FusedDense (fuse/single_layers.py) in training; QuantizedDense (fuse/inference/int8_runs.py) in prediction.
+"""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple

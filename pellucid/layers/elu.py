@@ -1,4 +1,7 @@
-"""The exponential linear unit."""
+"""The exponential linear unit.
+
+Fused form: InPlaceActivation (fuse/inference/runs.py) in prediction.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

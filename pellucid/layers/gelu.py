@@ -1,4 +1,8 @@
-"""The Gaussian error linear unit."""
+"""The Gaussian error linear unit.
+
+Fused forms: FusedSmoothActivation (fuse/activations.py) in training; InPlaceActivation (fuse/inference/runs.py) in
+prediction.
+"""
 # Some PyTorch functions have no type annotations.
 # pyright: reportUnknownMemberType=false
 

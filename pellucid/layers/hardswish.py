@@ -1,4 +1,8 @@
-"""The piecewise quadratic approximation of swish."""
+"""The piecewise quadratic approximation of swish.
+
+Fused forms: FusedSmoothActivation (fuse/activations.py) in training; InPlaceActivation (fuse/inference/runs.py) in
+prediction.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

@@ -1,4 +1,7 @@
-"""The leaky rectified linear unit."""
+"""The leaky rectified linear unit.
+
+Fused forms: FusedLeakyReLU (fuse/activations.py) in training; InPlaceActivation (fuse/inference/runs.py) in prediction.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

@@ -1,4 +1,8 @@
-"""Max pooling."""
+"""Max pooling.
+
+Fused forms: FusedMaxPool2d (fuse/max_pool.py) in training; MaxPoolRun (fuse/inference/runs.py) and QuantizedMaxPool
+(fuse/inference/int8_runs.py) in prediction.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

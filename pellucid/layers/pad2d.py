@@ -1,4 +1,7 @@
-"""Padding around an image."""
+"""Padding around an image.
+
+Fused form: QuantizedPad (fuse/inference/int8_runs.py) in prediction.
+"""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Padding with channels of zeros."""
+"""Padding with channels of zeros.
+
+Fused form: FusedPadChannels (fuse/single_layers.py) in training.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

@@ -1,4 +1,8 @@
-"""The rectified linear unit."""
+"""The rectified linear unit.
+
+Fused forms: FusedActivation (fuse/activations.py) in training; Convolution and InPlaceActivation
+(fuse/inference/runs.py) in prediction.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

@@ -1,4 +1,8 @@
-"""The rectified linear unit bounded at 6."""
+"""The rectified linear unit bounded at 6.
+
+Fused forms: FusedActivation (fuse/activations.py) in training; Convolution and InPlaceActivation
+(fuse/inference/runs.py) in prediction.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

@@ -1,4 +1,8 @@
-"""The logistic sigmoid."""
+"""The logistic sigmoid.
+
+Fused forms: FusedActivation (fuse/activations.py) in training; InPlaceActivation (fuse/inference/runs.py) in
+prediction.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

@@ -1,4 +1,8 @@
-"""The sigmoid linear unit, also called swish."""
+"""The sigmoid linear unit, also called swish.
+
+Fused forms: FusedSmoothActivation (fuse/activations.py) in training; InPlaceActivation (fuse/inference/runs.py) in
+prediction.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

@@ -1,6 +1,7 @@
 """PyTorch's operations on lists of tensors, which update all parameters of a network in one call.
 
 Their names are private, but torch.optim uses them too; this is the only file that refers to them.
+Tests: tests/optim/test_foreach.py.
 """
 # pyright: reportPrivateImportUsage=false, reportPrivateUsage=false
 

@@ -1,4 +1,7 @@
-"""Conversion of a network and its parameters to a function that computes in int8."""
+"""Conversion of a network and its parameters to a function that computes in int8.
+
+Tests: tests/fuse/test_int8_plan.py.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -1,4 +1,7 @@
-"""Functions that compute on uint8 codes with oneDNN's int8 kernels."""
+"""Functions that compute on uint8 codes with oneDNN's int8 kernels.
+
+Tests: tests/fuse/test_int8.py.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

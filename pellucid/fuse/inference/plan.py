@@ -1,4 +1,7 @@
-"""Conversion of a network and its parameters to a function for evaluation mode."""
+"""Conversion of a network and its parameters to a function for evaluation mode.
+
+Tests: tests/fuse/test_inference.py.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

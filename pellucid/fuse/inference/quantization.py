@@ -1,4 +1,7 @@
-"""Affine quantization: values as uint8 codes, and weights as int8 codes."""
+"""Affine quantization: values as uint8 codes, and weights as int8 codes.
+
+Tests: tests/fuse/test_int8.py.
+"""
 
 import math
 from dataclasses import dataclass

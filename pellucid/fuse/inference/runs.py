@@ -1,4 +1,7 @@
-"""Functions that compute a network's outputs without a backward pass."""
+"""Functions that compute a network's outputs without a backward pass.
+
+Tests: tests/fuse/test_inference.py.
+"""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,0 +1,56 @@
+"""The file of a layer names its fused forms, and the file of a fused form names its tests."""
+
+import ast
+import re
+from importlib import import_module
+from inspect import getfile
+from pathlib import Path
+
+import pytest
+
+import pellucid
+from pellucid.combine import Sequential
+from pellucid.fuse import fuse
+from pellucid.layers import Dense, Layer
+from tests.layers.samples import SAMPLES
+from tests.oracle import Sample
+
+PACKAGE = Path(pellucid.__file__).parent
+FORMS = re.compile(r"([\w ,]+) \((fuse/[\w/]+)\.py\)")
+WITHOUT_TESTS = ("__init__.py", "context.py")
+
+
+def docstring(path: Path) -> str:
+    return " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split())
+
+
+def named_forms(path: Path) -> dict[str, str]:
+    """Return the module of each fused form that a file names, by the form's name."""
+    text = docstring(path).partition("Fused form")[2]
+    return {
+        name: f"pellucid.{file.replace('/', '.')}"
+        for names, file in FORMS.findall(text)
+        for name in re.findall(r"\b[A-Z]\w+", names)
+    }
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_the_file_of_a_layer_names_its_fused_forms(sample: Sample) -> None:
+    layers: list[Layer] = [fuse(sample.layer), *fuse(Sequential(Dense(2), sample.layer)).layers.values()]
+    forms = {type(layer).__name__ for layer in layers if type(layer).__module__.startswith("pellucid.fuse")}
+    assert forms - {"FusedDense", "FusedSequential"} <= named_forms(Path(getfile(type(sample.layer)))).keys()
+
+
+def test_the_fused_forms_that_files_name_exist() -> None:
+    paths = [path for folder in ("layers", "combine") for path in (PACKAGE / folder).glob("*.py")]
+    forms = {name: module for path in paths for name, module in named_forms(path).items()}
+    assert len(forms) > 20
+    assert [name for name, module in forms.items() if not hasattr(import_module(module), name)] == []
+
+
+def test_the_file_of_a_fused_form_names_its_tests() -> None:
+    paths = [path for path in (PACKAGE / "fuse").rglob("*.py") if path.name not in WITHOUT_TESTS]
+    for path in paths:
+        tests = re.findall(r"tests/[\w/]+\.py", docstring(path).partition("Tests: ")[2])
+        assert tests, path
+        assert all((PACKAGE.parent / test).is_file() for test in tests), path

@@ -20,7 +20,8 @@ from benchmarks.table import publish
 from pellucid.training.device import usable_precision
 
 MIN_ROUNDS, MAX_ROUNDS = 9, 60
-ROUNDS_SECONDS = 40.0  # time after which there are no more rounds than MIN_ROUNDS
+TRIAL_ROUNDS = 3  # in which the fastest memory format and thread count are found
+ROUNDS_SECONDS = 30.0  # time after which there are no more rounds than MIN_ROUNDS
 SLOW_ROUNDS, SLOW_RATIO = 3, 1.5  # a peer that is this much slower in the first rounds takes no part in the others
 # Networks that Keras compiles for minutes, and ResNet-20 with many maps, which takes it eight times as long
 SLOW_IN_KERAS = ("resnet50", "densenet121", "mobilenet_v2", "fcn8", "resnet20-64")
@@ -81,7 +82,7 @@ def fastest(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str
     """Return the candidate with the smallest median time per step in a short trial."""
     workers = [Worker(peer, name, threads) for peer, threads in candidates]
     times: dict[Worker, list[float]] = {worker: [] for worker in workers}
-    for _ in range(5 if job.steps > 20 else 3):
+    for _ in range(TRIAL_ROUNDS):
         for worker in workers:
             times[worker].append(worker.burst(job.steps))
     for worker in workers:

@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt
 SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE # or each of hundreds of processes compiles the package again
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest # several threads of several processes would wait for each other
 TSC := $(VENV)/node/node_modules/.bin/tsc
 # $(call install,WHAT,ARGUMENTS): of pip's output, the name of each package as it comes, the sizes of downloads, and errors.
 NAMES := awk '/^ *Collecting/ {printf " %s", $$2} /^ *Downloading.*[0-9] MB/ {printf " %s MB", substr($$(NF - 1), 2)} \
@@ -17,14 +18,14 @@ demo: $(VENV)/.library
 	$(BIN)/pellucid demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(TESTS) --numprocesses auto --dist worksteal
 	@echo "Not run: what takes long, real data (make real), and pages in a browser (make browser)"
 
 browser: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not long" -rs tests/studio tests/report/test_browser.py tests/docs/test_site.py
+	$(TESTS) -m "not long" -rs tests/studio tests/report/test_browser.py tests/docs/test_site.py
 
 coverage: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto --cov
+	$(TESTS) --numprocesses auto --cov
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -44,7 +45,7 @@ OPEN_OPS := ../shared/facts/open-ops.json
 NEED_TIMM := tests/opening/test_timm_names.py tests/opening/test_folders.py tests/opening/test_stranger.py
 
 real: $(VENV)/.dev $(VENV)/.open $(VENV)/.lab
-	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(BIN)/python -m pytest -m "(real or slow) and not long and not lessons" -rs \
+	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(TESTS) -m "(real or slow) and not long and not lessons" -rs \
 		--numprocesses auto --dist worksteal
 	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
 	test -n "$(QUICK)" || $(MAKE) networks
@@ -57,14 +58,14 @@ networks: $(VENV)/.open
 	test ! -f $(OPEN_OPS) || $(VENV)/open/bin/python tools/open_networks.py $(OPEN_OPS) $(VENV)/open.json --least 145
 
 long: $(VENV)/.dev
-	PELLUCID_TEST_KILLS=30 $(BIN)/python -m pytest -m long -rs
-	PELLUCID_TEST_EPOCHS=25 $(BIN)/python -m pytest -m slow -rs tests/training/test_parts.py
+	PELLUCID_TEST_KILLS=30 $(TESTS) -m long -rs
+	PELLUCID_TEST_EPOCHS=25 $(TESTS) -m slow -rs tests/training/test_parts.py
 
 lessons: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "" -rs tests/lessons tests/docs/test_tutorials.py
+	$(TESTS) -m "" -rs tests/lessons tests/docs/test_tutorials.py
 
 scorecard: $(VENV)/.dev
-	$(BIN)/python -m pytest conformance
+	$(TESTS) conformance
 
 mutants: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.mutants

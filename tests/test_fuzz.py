@@ -114,6 +114,7 @@ def test_damaged_histories_of_runs_are_refused_or_read(kind, tmp_path):
     assert outcomes == {"refused", "other"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @linux_only
 def test_the_command_measures_each_file_in_another_process():

@@ -44,6 +44,7 @@ def test_all_objectives_train_on_the_device() -> None:
     check_trainings(OTHER_CASES)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_shipped_models_predict_and_explain_on_the_device(samples: Path, tmp_path: Path) -> None:
     pictures = {

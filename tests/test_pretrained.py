@@ -183,7 +183,7 @@ def test_predict_warns_of_photographs_and_not_of_digits() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["mnist-lenet", "signs"])
+@pytest.mark.parametrize("name", [pytest.param("mnist-lenet", marks=pytest.mark.long), "signs"])
 def test_other_pictures_and_noise_are_distinguished(name: str) -> None:
     """The AUROC against CIFAR-10, noise and, for digits, shuffled pixels is at least 0.95, by scikit-learn."""
     model = Model.load(shipped_files.pretrained_file(name))
@@ -243,6 +243,7 @@ def test_cards_are_not_rewritten_on_machines_that_cannot_compute_in_int8(
     assert card_text("mnist-lenet") == before
 
 
+@pytest.mark.long
 @pytest.mark.real
 def test_the_metrics_of_camvid_are_those_of_its_card() -> None:
     skip_without_data("camvid")
@@ -263,6 +264,7 @@ def test_the_metrics_of_faces_are_those_of_its_card() -> None:
     assert measured["nme"] == pytest.approx(float(match[1]) / 100, abs=2e-4)
 
 
+@pytest.mark.long
 @pytest.mark.real
 @pytest.mark.parametrize("name", DETECTORS)
 def test_the_metrics_of_detectors_are_those_of_their_cards(name: str) -> None:

@@ -105,6 +105,7 @@ class RectanglesWithPoints(Rectangles):
         return with_corner_points(super().batch(indices, rng))
 
 
+@pytest.mark.long
 @pytest.mark.real
 def test_the_detector_overfits_four_images():
     model = Model(small_points(16), optimizer=AdamW(3e-3), seed=1, metrics=["ap"])

@@ -130,6 +130,7 @@ class RectanglesWithOvalMasks(Rectangles):
         return with_oval_masks(super().batch(indices, rng))
 
 
+@pytest.mark.long
 @pytest.mark.real
 def test_the_detector_overfits_four_images():
     result = fit_and_evaluate(small_mask(16), RectanglesWithOvalMasks(4), 200, metrics=["ap", "mask_ap"])

@@ -155,6 +155,7 @@ def test_the_plot_shows_the_predicted_regions_and_the_points() -> None:
         KNeighborsClassifier().fit(DIGITS_X, DIGITS_Y).plot(DIGITS_X, DIGITS_Y)
 
 
+@pytest.mark.long
 @pytest.mark.real
 def test_mnist_is_classified_as_by_scikit_learn() -> None:
     """The error for k = 3 is 2.95 %, that of scikit-learn's brute force on pixel values 0 to 255."""

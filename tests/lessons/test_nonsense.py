@@ -36,6 +36,7 @@ def test_nonsense_gets_high_confidence():
     assert min(numbers[kind]["mean confidence"] for kind in ("shuffled", "noise")) > 0.4  # chance: 0.1
 
 
+@pytest.mark.lessons
 @pytest.mark.real
 def test_temperature_calibrates_on_mnist_and_does_not_recognize_nonsense(on_mnist: Callable[[str], Lesson]):
     results = on_mnist("nonsense").results

@@ -52,6 +52,7 @@ def test_a_hidden_layer_learns_xor():
     assert xor(Setting(small=True)).numbers["median"] < 0.0005
 
 
+@pytest.mark.lessons
 @pytest.mark.real
 def test_the_median_of_ten_seeds_reaches_the_published_error():
     numbers = xor(Setting()).numbers

@@ -30,6 +30,7 @@ def test_the_numbers_are_those_of_scipy():
     check_accuracies(results["accuracies"].numbers, 0.93)
 
 
+@pytest.mark.lessons
 @pytest.mark.real
 def test_softmax_and_sigmoid_outputs_have_similar_accuracy_on_mnist(on_mnist: Callable[[str], Lesson]):
     numbers = on_mnist("softmax").results["accuracies"].numbers

@@ -38,6 +38,7 @@ def test_first_layers_learn_slowly_and_delay_the_training():
     assert min(last_accuracies["1 sigmoid layer"], last_accuracies["4 ReLU layers"]) > 0.75
 
 
+@pytest.mark.lessons
 @pytest.mark.real
 def test_the_speeds_are_those_of_the_book(on_mnist: Callable[[str], Lesson]):
     results = on_mnist("vanishing").results

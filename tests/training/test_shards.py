@@ -158,13 +158,13 @@ def test_the_bucket_size_does_not_change_the_weights(one_thread, count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("count", [2, *(pytest.param(count, marks=pytest.mark.long) for count in (3, 4))])
 def test_processes_give_bit_identical_weights_in_every_case(one_thread, count):
     assert_equal_to_one_process(count, weights)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_several_processes_give_the_metrics_of_one_process(one_thread, count):
     assert_equal_to_one_process(count, histories)
 

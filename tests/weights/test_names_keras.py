@@ -175,7 +175,8 @@ def test_a_file_saved_by_keras_reproduces_its_outputs(file, keras_files):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("backend", ["torch", "jax"])  # jax: kernels other than PyTorch's
+# jax: kernels other than PyTorch's
+@pytest.mark.parametrize("backend", [pytest.param("torch", marks=pytest.mark.long), "jax"])
 def test_real_mobilenet_v2_outputs_equal_those_of_keras(tmp_path, backend):
     path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
     if not path.exists():

@@ -227,6 +227,7 @@ def test_commands_for_classifiers_name_the_command_to_use(tmp_path, save, run):
     assert "not a class for each pixel" in err
 
 
+@pytest.mark.long
 @pytest.mark.real  # takes about ten seconds
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_a_large_picture_takes_less_than_2_gb(tmp_path, save):

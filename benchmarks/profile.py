@@ -8,7 +8,7 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -47,7 +47,12 @@ SLICES = 6  # of a job: the peers take turns
 SLICE_SECONDS = 0.6  # of the steps of one peer in a slice, about; at least one step
 MATRIX_SIZE = 1_024  # of the product that shows the reachable speed
 
-FORWARD = {"aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "mkldnn::_convolution_pointwise"}
+FORWARD = {
+    "aten::mkldnn_convolution",
+    "aten::_convolution",  # transposed convolutions
+    "aten::_slow_conv2d_forward",
+    "mkldnn::_convolution_pointwise",
+}
 BACKWARD = {"aten::convolution_backward"}
 # By kernel: how many tensors of the size of its images it reads and writes. Statistics and gradients of a norm need one
 # pass over their inputs, and its outputs another.
@@ -83,13 +88,15 @@ time; a copy between two tensors in main memory reaches {bandwidth:.1f} GB/s, an
 **Rest**: all other kernels, such as pooling and dense layers, and the overhead of each.
 
 Where Pellucid and PyTorch run the same convolutions at the same speed, near the limit, only the other columns can make
-one faster than the other: if the convolutions take a share c of PyTorch's time, and everything else took no time at
-all, the ratio would be 1 / c.
+one faster than the other. **Ratio**: PyTorch's time in kernels divided by Pellucid's. **At most**: the ratio that
+Pellucid would have with these convolutions, if its memory-bound kernels moved their bytes at the speed of a copy, or at
+their own where that is higher, and the rest took no time at all. A target above it needs other convolutions or fewer
+passes over memory.
 
 Measured {measured}.
 
-| job | reachable | peer | step | convolutions | forward | backward | memory-bound | speed | rest |
-|---|---:|---|---:|---:|---:|---:|---:|---:|---:|
+| job | reachable | peer | step | convolutions | forward | backward | memory-bound | speed | rest | ratio | at most |
+|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 
 
@@ -171,20 +178,14 @@ def copy_speed() -> float:
     return 8 * source.numel() / min(times)
 
 
-def row(name: str, reachable: float, peer: str, seconds: float, kernels: Kernels, flops: tuple[float, float]) -> str:
-    """Return the row of the first table for one job and peer."""
-    start = [name, f"{reachable / 1e9:,.0f} GFLOP/s", peer, f"{1e3 * seconds:,.2f} ms"]
-    total = kernels.times.total()
-    if peer == "onnxruntime":
-        cells = ["-", f"{flops[0] / seconds / 1e9:,.0f} GFLOP/s", *["-"] * 4]
-        return f"| {' | '.join(start + cells)} |\n"
-    forward, backward, memory = (
-        sum(kernels.times[kernel] for kernel in names) for names in (FORWARD, BACKWARD, set(PASSES))
-    )
+def row(start: Sequence[str], kernels: Kernels, flops: tuple[float, float], ratios: Sequence[str]) -> str:
+    """Return the row of the first table for one job and a peer whose kernels are known; start: its first cells."""
+    forward, backward, memory = parts(kernels)
     speeds = [
         f"{work / micros / 1e3:,.0f} GFLOP/s" if work and micros else "-"
         for work, micros in zip(flops, (forward, backward), strict=True)
     ]
+    total = kernels.times.total()
     cells = [
         share(forward + backward, total),
         *speeds,
@@ -192,7 +193,22 @@ def row(name: str, reachable: float, peer: str, seconds: float, kernels: Kernels
         f"{kernels.moved / memory / 1e3:.1f} GB/s" if memory else "-",
         share(total - forward - backward - memory, total),
     ]
-    return f"| {' | '.join(start + cells)} |\n"
+    return f"| {' | '.join([*start, *cells, *ratios])} |\n"
+
+
+def parts(kernels: Kernels) -> tuple[float, float, float]:
+    """Return the microseconds of convolutions, forward and backward, and of memory-bound kernels."""
+    forward, backward, memory = (
+        sum(kernels.times[kernel] for kernel in names) for names in (FORWARD, BACKWARD, set(PASSES))
+    )
+    return forward, backward, memory
+
+
+def ratio_and_limit(ours: Kernels, theirs: Kernels, bandwidth: float) -> list[str]:
+    """Return the cells "ratio" and "at most"; bandwidth: of a copy, in bytes per second."""
+    forward, backward, memory = parts(ours)
+    least = forward + backward + min(memory, ours.moved / bandwidth * 1e6)
+    return [f"{theirs.times.total() / time:.2f}" for time in (ours.times.total(), least)]
 
 
 def share(micros: float, total: float) -> str:
@@ -220,7 +236,7 @@ def main() -> None:
     torch.set_num_threads(threads)
     rows, sections = "", []
     with keeping_freed_memory():
-        bandwidth = copy_speed() / 1e9
+        bandwidth = copy_speed()
         for name in names:
             job = JOBS[name]
             runs = {
@@ -231,8 +247,14 @@ def main() -> None:
                 runs["onnxruntime"] = onnxruntime_peer.make(job)
             kernels, reachable, seconds = kernels_in_turn(runs)
             flops = convolution_flops(job)
+            ratios = ratio_and_limit(kernels["Pellucid"], kernels["PyTorch"], bandwidth)
             for peer in runs:
-                rows += row(name, reachable, peer, seconds[peer], kernels[peer], flops)
+                start = [name, f"{reachable / 1e9:,.0f} GFLOP/s", peer, f"{1e3 * seconds[peer]:,.2f} ms"]
+                if peer == "onnxruntime":
+                    speed = f"{flops[0] / seconds[peer] / 1e9:,.0f} GFLOP/s"
+                    rows += f"| {' | '.join([*start, '-', speed, *['-'] * 6])} |\n"
+                else:
+                    rows += row(start, kernels[peer], flops, ratios if peer == "Pellucid" else ["1", "-"])
             sections.append(table(name, kernels["Pellucid"], kernels["PyTorch"]))
             print(f"{name}: profiled", flush=True)
     head = HEAD.format(
@@ -241,7 +263,7 @@ def main() -> None:
         slices=SLICES,
         seconds=SLICE_SECONDS,
         size=MATRIX_SIZE,
-        bandwidth=bandwidth,
+        bandwidth=bandwidth / 1e9,
     )
     PAGE.write_text("\n".join([head + rows, *sections]), encoding="utf-8")
     print(f"wrote {PAGE.name}")

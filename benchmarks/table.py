@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import platform
 import statistics
 import subprocess
@@ -48,10 +49,12 @@ contains inference, a job is the computation of the outputs for one batch. There
 normalization into convolutions beforehand, is compared with the reference definition under `torch.inference_mode`.
 Every peer runs in its own process with its best memory format and thread count. Bursts of the peers alternate, and a
 ratio compares two bursts of the same round; a clearly slower peer takes part in the first rounds only. **Ratio** is the
-peer's time divided by Pellucid's: above 1, Pellucid is faster. **Tensors** is the peak memory of the tensors of one
-step without parameters and data, measured by PyTorch's profiler. **Process** is the increase of the resident memory of
-the process over its value before the first step, including everything that allocators, threads and compilers keep. The
-ratios of memory are Pellucid's value divided by the peer's: below 1, Pellucid needs less.
+peer's time divided by Pellucid's: above 1, Pellucid is faster; in brackets, the 95 % interval of its median over the
+rounds. A target is *missed* if the whole interval is below it, and *unclear* if only the median is. **Tensors** is the
+peak memory of the tensors of one step without parameters and data, measured by PyTorch's profiler. **Process** is the
+increase of the resident memory of the process over its value before the first step, including everything that
+allocators, threads and compilers keep. The ratios of memory are Pellucid's value divided by the peer's: below 1,
+Pellucid needs less.
 "PyTorch, in place" is the same network with in-place ReLU and residual sums, as in torchvision; "PyTorch, compiled" is
 the network of "PyTorch" under `torch.compile`, channels-last; "onnxruntime" runs the ONNX file that Pellucid exports.
 Every peer uses the allocator setting of `fit` and of predictors (pellucid/allocator.py: freed memory stays in the
@@ -120,9 +123,9 @@ def _training_row(name: str, figures: Sequence[Mapping[str, Any]]) -> str:
     """Return the row of the overview for a training job: its ratio to PyTorch's fastest form."""
     ours = _figures_of(figures, ("Pellucid",))[0]
     fastest = min(_figures_of(figures, (*EAGER, COMPILED)), key=lambda figure: statistics.median(figure["ratios"]))
-    speed = _with_target(statistics.median(fastest["ratios"]), TARGETS.get(name))
+    speed = _with_target(fastest["ratios"], TARGETS.get(name))
     fraction = ours["tensors"] / fastest["tensors"]
-    memory = f"{fraction:.2f}{'' if fraction <= MAX_TENSORS else ' (missed)'}"
+    memory = f"{fraction:.2f}{'' if fraction <= MAX_TENSORS else ' missed'}"
     return f"| {name} | {fastest['peer']} | {' | '.join(speed)} | {memory} | {MAX_TENSORS:g} |\n"
 
 
@@ -131,8 +134,8 @@ def _inference_row(name: str, figures: Sequence[Mapping[str, Any]]) -> str:
     smallest_onnxruntime = MIN_ONNXRUNTIME_SINGLE if JOBS[name].batch == 1 else MIN_ONNXRUNTIME
     cells: list[str] = []
     for peers, target in ((EAGER, MIN_EAGER), ((COMPILED,), None), ((ONNXRUNTIME,), smallest_onnxruntime)):
-        ratios = [statistics.median(figure["ratios"]) for figure in _figures_of(figures, peers)]
-        cell, target_cell = _with_target(min(ratios), target) if ratios else ("-", "-")
+        ratios = min((figure["ratios"] for figure in _figures_of(figures, peers)), key=statistics.median, default=[])
+        cell, target_cell = _with_target(ratios, target) if ratios else ("-", "-")
         cells += [cell] if peers == (COMPILED,) else [cell, target_cell]
     return f"| {name} | {' | '.join(cells)} |\n"
 
@@ -141,11 +144,29 @@ def _figures_of(figures: Sequence[Mapping[str, Any]], peers: Sequence[str]) -> l
     return [figure for figure in figures if figure["peer"] in peers]
 
 
-def _with_target(ratio: float, target: float | None) -> tuple[str, str]:
-    """Return the cells of a ratio and of its smallest allowed value; the ratio says if it is below that."""
+def _with_target(ratios: Sequence[float], target: float | None) -> tuple[str, str]:
+    """Return the cells of the ratio and of its smallest allowed value; the ratio says if it is below that."""
+    cell = _ratio_text(ratios)
     if target is None:
-        return f"{ratio:.2f}", "-"
-    return f"{ratio:.2f}{'' if ratio >= target else ' (missed)'}", f"{target:g}"
+        return cell, "-"
+    if statistics.median(ratios) < target:
+        cell += " missed" if median_interval(ratios)[1] < target else " unclear"
+    return cell, f"{target:g}"
+
+
+def _ratio_text(ratios: Sequence[float]) -> str:
+    low, high = median_interval(ratios)
+    return f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the median between two of the sorted values (the sign test), for few values all."""
+    ordered, count = sorted(values), len(values)
+    rank = 0
+    while sum(math.comb(count, k) for k in range(rank + 1)) / 2**count <= 0.025:
+        rank += 1
+    rank = max(rank - 1, 0)
+    return ordered[rank], ordered[count - 1 - rank]
 
 
 def publish(section: str, figures: Mapping[str, Any]) -> None:
@@ -175,13 +196,12 @@ def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
     lines = [
         f"## {name}: {job.network}, batch {job.batch}, {'x'.join(map(str, job.shape))}, {job.precision}",
         "",
-        f"| peer | form | threads | time a {work} | images/s | ratio (least, most) | tensors | process |",
+        f"| peer | form | threads | time a {work} | images/s | ratio | tensors | process |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for figure in figures:
         middle = statistics.median(figure["seconds"])
-        ratios = figure["ratios"]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
+        spread = _ratio_text(figure["ratios"])
         form = "compiled" if figure["variant"] == "keras" else ""
         if figure["variant"].startswith("torch"):
             form = "NCHW" if figure["variant"].endswith("nchw") else "channels-last" if len(job.shape) == 3 else ""

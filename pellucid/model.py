@@ -121,8 +121,8 @@ class Model(BaseModel):
         """Diagnose model, data and training. attempts: whether to try the fixes. options: see `doctor.case_of`.
 
         budget: the limit for the short trainings that test causes, as a multiple of the computations of the whole
-        training, 6 by default; a larger one finds more, such as a second cause. For a detector, x is a source of images
-        with objects, and the options are `validation` and `history`.
+        training; with it, further causes are looked for after the first. By default, the limit is 6. For a detector, x
+        is a source of images with objects, and the options are `validation` and `history`.
         """
         task = task_of(self)
         case = task.case(self, x, y, options)

@@ -38,7 +38,7 @@ def parser() -> Parser:
         type=float,
         metavar="TIMES",
         help="limit for the short trainings that test causes, as a multiple of the computations of the whole training; "
-        "a larger one finds more, such as a second cause (default: 6)",
+        "with it, further causes are looked for after the first (default: 6, and only the first cause)",
     )
     return parser.device_option().html_option().json_flag()
 

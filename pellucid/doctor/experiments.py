@@ -15,6 +15,7 @@ from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
+from pellucid.doctor.checks.class_imbalance import IN_VALIDATION
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
@@ -43,8 +44,9 @@ MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only 
 N_EXAMINED = 48  # examples for which the task proposes other targets
 N_COMPARED = 400  # training images with which the preprocessing of validation images is compared
 HELD_OUT_FRACTION = 0.25  # fraction of the training data that is held out if there are no validation data
-MAX_SEARCHES = 3  # for causes; each is made in the case without the causes of those before it
+MAX_SEARCHES = 3  # for causes, with a budget; each is made in the case without the causes of those before it
 CROSS_FIT = "training on validation data"
+FURTHER_SEARCH = "a search for further causes", "needs a budget, such as --budget 18"
 
 
 def with_causes(
@@ -56,17 +58,18 @@ def with_causes(
 ) -> Diagnosis:
     """Return a diagnosis with the causes that interventions prove, if no cause is proven yet, and with all effects.
 
-    Findings that the case no longer has after an intervention become consequences of its cause. Further causes are
-    looked for in the case without the first. case: a Case, or an object with the fields model, trained, train,
-    validation, begin, batch_size, steps_planned, augment and device; for other objects, and for a case whose training
-    stopped with an error, nothing is tried. show: called with a sentence about each measured effect. budget: the
-    multiply-adds of all trainings together, divided by those of the case's training.
+    Findings that the case no longer has after an intervention become consequences of its cause. With a budget, further
+    causes are looked for in the case without the first; without one, the diagnosis states that this was left out. case:
+    a Case, or an object with the fields model, trained, train, validation, begin, batch_size, steps_planned, augment
+    and device; for other objects, and for a case whose training stopped with an error, nothing is tried. show: called
+    with a sentence about each measured effect. budget: the multiply-adds of all trainings together, divided by those of
+    the case's training.
     """
     is_known = hasattr(case, "steps_planned") and not getattr(case, "stopped", "")
     if not is_known or any(finding.proven for finding in diagnosis.findings):
         return diagnosis
     has_trials = isinstance(case, Case) and has_score(case)
-    faults = [finding for finding in diagnosis.findings if finding.is_fault and finding.remedy is not None]
+    faults = [finding for finding in diagnosis.findings if finding.is_fault]
     experiments = Experiments(
         task, has_trials, faults, PairedTrainings(task, case, show or (lambda line: None), budget)
     )
@@ -81,6 +84,9 @@ def with_causes(
             break
         causes.setdefault(cause.finding.check, cause)  # training and validation data may have the same fault
         if fmean(cause.effect.after) >= GOOD_SCORE:
+            break
+        if budget is None:
+            left_out |= [FURTHER_SEARCH]
             break
         faults = [fault for fault in faults if fault.check not in causes]
         experiments = Experiments(task, has_trials, faults, experiments.trainings.without_cause(cause))
@@ -119,8 +125,8 @@ def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Tas
 class Experiments:
     """Interventions on a case: first evaluations of the present model, which are cheap, then pairs of trainings.
 
-    has_trials: whether trials have already replaced parts of the training. faults: the case's likely causes with
-    remedies, which are tried first among the parts of the training. trainings: of the case.
+    has_trials: whether trials have already replaced parts of the training. faults: the case's likely causes; those with
+    remedies are tried first among the parts of the training. trainings: of the case.
     """
 
     def __init__(self, task: Task, has_trials: bool, faults: Sequence[Finding], trainings: PairedTrainings) -> None:
@@ -280,6 +286,11 @@ class Experiments:
         base, base_scores: the case and the scores of the trainings on training data. split_cause: the cause that the
         training on validation data proved, returned if no change of the targets explains the difference.
         """
+        for fault in self.faults:
+            if fault.path == "train" and IN_VALIDATION in fault.evidence:  # classes that the training data lack
+                cause = f"{fault.cause} (the first of them: {fault.evidence['the_first_of_them']})"
+                finding = replace(fault, cause=cause, remedy=split_cause.change.remedy)
+                return split_cause.with_names_of(replace(split_cause.change, finding=finding))
         model, n_untried = split_cause.mended_case.model, len(self.untried)
         target_scores, exchanged_scores = (self.score(model, base.train, exchanged) for exchanged in (False, True))
         for target_change in self._other_targets(self.case.train, model):
@@ -331,7 +342,8 @@ class Experiments:
         base_scores_by_steps = {steps: dict[int, Tensor]() for steps in (trainings.steps, trainings.max_steps)}
         if trainings.model_steps in base_scores_by_steps:
             base_scores_by_steps[trainings.model_steps][0] = current_scores
-        for part in (*map(Suspect, self.faults), *replaced_parts(base)):
+        suspected_faults = [Suspect(fault) for fault in self.faults if fault.remedy is not None]
+        for part in (*suspected_faults, *replaced_parts(base)):
             steps = trainings.steps if part.general else trainings.max_steps
             change = replace(part, min_gain=MIN_RATE_GAIN if part.general else MIN_PART_GAIN)
             base_scores, is_shorter = base_scores_by_steps[steps], trainings.model_steps < steps

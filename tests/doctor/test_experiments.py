@@ -73,6 +73,16 @@ def test_a_sound_training_has_no_cause_and_needs_no_short_training() -> None:
     assert (diagnosis.causes, diagnosis.intervention_effects) == ((), ())
 
 
+def test_classes_that_only_the_training_data_lack_are_the_cause() -> None:
+    x, y = band_images(320, 0)
+    is_known = y < 2
+    diagnosis = diagnosis_after_training((x[is_known], y[is_known]), band_images(120, 1))
+    assert (diagnosis.causes[0], diagnosis.kind(0), diagnosis.findings[0].path) == ("class-imbalance", "cause", "train")
+    assert diagnosis.findings[0].cause.endswith("(the first of them: 2)")
+    assert diagnosis.intervention_effects[0].description == "trained on 60 validation instead of training examples"
+    assert "a search for further causes" not in diagnosis.left_out  # without the cause, there is nothing left to find
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_inputs_that_leak_labels_only_in_training_make_the_splits_differ(threads: int) -> None:
@@ -95,6 +105,7 @@ def test_inputs_that_leak_labels_only_in_training_make_the_splits_differ(threads
     finally:
         torch.set_num_threads(n_threads)
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("splits-differ", "cause")
+    assert diagnosis.left_out["a search for further causes"].startswith("needs a budget")
 
 
 def test_validation_values_in_another_unit_are_the_cause() -> None:

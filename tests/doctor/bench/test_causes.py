@@ -6,8 +6,10 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from benchmarks.causes.cases import cases
-from benchmarks.causes.diagnose import diagnosis_summary, trainings
+from benchmarks.causes.diagnose import diagnosis_summary, train_and_diagnose, trainings
 from benchmarks.causes.harm import Results, code_hash, harm_summary
 from benchmarks.causes.healthy import HEALTHY
 from benchmarks.causes.listed import HERE, draw, listed_mistakes, unopened_ids
@@ -17,6 +19,10 @@ from pellucid.doctor import Diagnosis
 from pellucid.doctor.finding import Finding
 
 ROOT = Path(__file__).resolve().parents[3]
+QUICK_MISTAKES = (
+    "cls-class-order-differs", "cls-test-in-training", "cls-validation-bgr", "gen-vae-mean-over-pixels", "own-backward",
+    "reg-relu-end", "reg-sigmoid-end", "reg-target-not-scaled",
+)  # fmt: skip
 FROZEN_SHA256 = "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb"  # SHA-256 of list.toml
 
 
@@ -117,3 +123,12 @@ def test_each_diagnosis_on_the_page_is_judged_by_a_known_word() -> None:
     assert [line for line in written if not line.startswith("Measured on")] == [
         line for line in committed if not line.startswith("Measured on")
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("id", QUICK_MISTAKES)
+def test_the_doctor_says_first_of_a_mistake_what_the_page_says(id: str) -> None:
+    on_page = {record["id"]: record for record in json.loads((ROOT / "docs/causes.json").read_text("utf-8"))}[f"{id}-0"]
+    (make_fit,) = (make_fit for name, _, make_fit in trainings(False, True) if name == id)
+    record = train_and_diagnose(make_fit, 0)
+    assert (record["verdict"], record["first"]) == (on_page["verdict"], on_page["first"])

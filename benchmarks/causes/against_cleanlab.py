@@ -43,11 +43,12 @@ HEADING = """# cleanlab on mistakes in the targets
 
 The [mistakes of all tasks](causes.md) whose training or validation targets are wrong, of the tasks that cleanlab
 {version} has: classes, boxes and masks. cleanlab lists examples (for masks: pixels) whose targets are probably wrong,
-with its default settings, from outputs of models that were not trained on them: for the training data by {folds}-fold cross-validation with the
-settings of the training, for the validation data by the trained model. The columns are the shares that it lists of the
-mistaken data and of their sound twin. *Seen*: in the training or the validation data, the share is larger by more than
-{difference:.0%} and {deviations:g} standard errors over examples. cleanlab does not say what is wrong with the listed
-targets; the last column is what a reader judged of the doctor's first sentence for the same training.
+with its default settings, from outputs of models that were not trained on them: for the training data by {folds}-fold
+cross-validation with the settings of the training, for the validation data by the trained model. The columns are the
+shares that it lists of the mistaken data and of their sound twin. *Seen*: in the training or the validation data, the
+share is larger by more than {difference:.0%} and {deviations:g} standard errors over examples. cleanlab does not say
+what is wrong with the listed targets; the last column is what a reader judged of the doctor's first sentence for the
+same training.
 Written by `python -m benchmarks.causes.against_cleanlab`.
 
 Measured on {date}, seed 0. cleanlab sees {seen} of {count}; the doctor names {named}.

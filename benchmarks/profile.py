@@ -18,7 +18,7 @@ from torch.profiler import profile
 
 from benchmarks.jobs import GENERATORS, JOBS, Job
 from benchmarks.peers import onnxruntime_peer, pellucid_peer, torch_peer
-from benchmarks.run import PAUSE_SECONDS
+from benchmarks.run import PAUSE_SECONDS, rotated
 from benchmarks.table import DOCS, conditions
 from pellucid.allocator import keeping_freed_memory
 from pellucid.network.summary import summary
@@ -123,8 +123,7 @@ def kernels_in_turn(runs: Mapping[str, Callable[[int], None]]) -> tuple[dict[str
     moved, seconds, speeds = dict.fromkeys(runs, 0.0), dict.fromkeys(runs, 0.0), []
     for index in range(SLICES):
         speeds.append(matmul_speed())
-        first = index % len(runs)
-        for peer in [*runs][first:] + [*runs][:first]:
+        for peer in rotated([*runs], index):
             run = runs[peer]
             time.sleep(PAUSE_SECONDS)
             run(1)  # what was evicted from the caches is read again

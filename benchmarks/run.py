@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.jobs import DETECTORS, GENERATORS, JOBS, Job
@@ -118,6 +119,12 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     return variants
 
 
+def rotated(items: Sequence[str], index: int) -> list[str]:
+    """Return the items in the order of round number `index`: each round begins with another one."""
+    first = index % len(items)
+    return [*items[first:], *items[:first]]
+
+
 def measure(name: str, job: Job, min_rounds: int, peers: list[str], cores: int) -> list[Figure]:
     """Run one job with all peers, and return their figures. peers: parts of names; all peers if empty."""
     selected = {}
@@ -135,8 +142,7 @@ def measure(name: str, job: Job, min_rounds: int, peers: list[str], cores: int) 
         if index == SLOW_ROUNDS:
             limit = SLOW_RATIO * statistics.median(seconds["Pellucid"])
             racing = [peer for peer in racing if statistics.median(seconds[peer]) < limit]
-        first = index % len(racing)
-        for peer in racing[first:] + racing[:first]:
+        for peer in rotated(racing, index):
             seconds[peer].append(workers[peer].burst(job.steps))
     for worker in workers.values():
         worker.close()

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import networks
 from benchmarks.estimators import busy_processes
-from benchmarks.run import PAUSE_SECONDS
+from benchmarks.run import PAUSE_SECONDS, rotated
 from benchmarks.table import DOCS, THREADS_TARGETS, publish
 from pellucid.allocator import keeping_freed_memory
 from pellucid.data import Arrays
@@ -146,7 +146,7 @@ def measure_work(name: str, load: str) -> dict[str, Any]:
                 workers["auto"].burst(SETTLE_SECONDS)
             rounds: list[dict[str, tuple[float, int]]] = []
             for k in range(ROUNDS):
-                order = [*settings[k % len(settings) :], *settings[: k % len(settings)]]
+                order = rotated(settings, k)
                 rounds.append({threads: workers[threads].burst(BURST_SECONDS) for threads in order})
         for worker in workers.values():
             worker.close()

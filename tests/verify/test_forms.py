@@ -45,13 +45,14 @@ from pellucid.verify.table import GradientRow, GradientTable
 
 
 def network() -> Sequential:
+    """Return a network with every fused form; `conv` is wide enough that its input is recomputed."""
     grown = Sequential(norm=BatchNorm(), act=ReLU(), conv=Conv2d(4, 1), act2=ReLU(), last=Conv2d(2, 3, padding=1))
     body = Sequential(conv=Conv2d(5, 3, padding=1), norm=BatchNorm())
     return Sequential(
         stem=Conv2d(3, 3), act0=ReLU(), pool=MaxPool2d(2),
         grown=Parallel({"skip": Identity(), "body": grown}, Concat()),
         block=Parallel({"skip": Identity(), "body": body}, Add()), act=ReLU(), norm=BatchNorm(), act3=ReLU(),
-        conv=Conv2d(4, 1), flat=Flatten(), hidden=Dense(6), sigmoid=Sigmoid(), drop=Dropout(0.3), out=Dense(3),
+        conv=Conv2d(15, 3), flat=Flatten(), hidden=Dense(6), sigmoid=Sigmoid(), drop=Dropout(0.3), out=Dense(3),
     )  # fmt: skip
 
 

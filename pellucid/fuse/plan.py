@@ -20,6 +20,7 @@ from pellucid.fuse.activations import (
     FusedLeakyReLU,
     FusedSmoothActivation,
 )
+from pellucid.fuse.attention import FusedAttention
 from pellucid.fuse.combinators import FusedResidual, FusedSequential
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, as_dense_layer
@@ -54,6 +55,7 @@ from pellucid.layers.dense import Dense
 from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.padchannels import PadChannels
+from pellucid.operators.products import Attention
 
 # An activation is recomputed if the convolution after it has at least this many multiply-adds per value of its input.
 # For the depthwise and the narrow convolutions of MobileNetV2, recomputing takes 9 % of a step.
@@ -63,6 +65,7 @@ MIN_RECOMPUTED = 130
 SIMPLE_FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
     PadChannels: FusedPadChannels,
     Concat: FusedConcat,
+    Attention: FusedAttention,
     **dict.fromkeys(INPUT_KERNELS, FusedSmoothActivation),
 }
 

@@ -1,4 +1,7 @@
-"""Products of matrices, attention and Einstein sums."""
+"""Products of matrices, attention and Einstein sums.
+
+Fused form: FusedAttention (fuse/attention.py), of Attention in training and prediction.
+"""
 
 import math
 from dataclasses import dataclass

@@ -42,7 +42,7 @@ def test_the_file_of_a_layer_names_its_fused_forms(sample: Sample) -> None:
 
 
 def test_the_fused_forms_that_files_name_exist() -> None:
-    paths = [path for folder in ("layers", "combine") for path in (PACKAGE / folder).glob("*.py")]
+    paths = [path for folder in ("layers", "combine", "operators") for path in (PACKAGE / folder).glob("*.py")]
     forms = {name: module for path in paths for name, module in named_forms(path).items()}
     assert len(forms) > 20
     assert [name for name, module in forms.items() if not hasattr(import_module(module), name)] == []

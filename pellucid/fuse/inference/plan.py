@@ -14,6 +14,7 @@ from pellucid.combine.base import uses_flow
 from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
+from pellucid.fuse.attention import FusedAttention
 from pellucid.fuse.dense_block import as_dense_layer
 from pellucid.fuse.inference.runs import (
     INPLACE_KERNELS,
@@ -43,6 +44,7 @@ from pellucid.layers.dropout import Dropout
 from pellucid.layers.identity import Identity
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.relu import ReLU
+from pellucid.operators.products import Attention
 
 # Operations whose output is new memory that no other layer reads.
 NEW_OUTPUT_RUNS = (Convolution, Affine, InPlaceActivation, Residual, RunSum, DenseBlockRun)
@@ -133,6 +135,8 @@ def _convert_layer(layer: Layer, params: Params, owns_memory: bool) -> RunFuncti
         )
     if type(layer) is MaxPool2d:
         return MaxPoolRun(layer)
+    if type(layer) is Attention:
+        return AsWritten(FusedAttention(layer), params)
     return InPlaceActivation(layer) if type(layer) in INPLACE_KERNELS and owns_memory else AsWritten(layer, params)
 
 

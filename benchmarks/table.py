@@ -86,7 +86,7 @@ the peak resident memory of the process. Written by `python -m benchmarks.stream
 THREADS_HEAD = """## threads: the number of CPU threads, fixed and "auto"
 
 Images per second with each number of threads, and with the number that `recipe.threads` or the `threads` of
-`Model.predictor`, both "auto", chose: the median of bursts in turn; the ratio is taken within a round. **Idle**: no
+`Model.predictor`, both "auto", chose: the median of bursts in turn; the ratios are taken within a round. **Idle**: no
 other process runs. **Busy**: as many other processes as cores compute all the time. **Busy later**: they begin after
 "auto" has chosen its number, and the bursts begin after it has noticed; trainings have `distributed.exact = false`.
 Written by `python -m benchmarks.threads`.
@@ -231,8 +231,8 @@ def _threads_section(rows: list[dict[str, Any]], measured: str) -> str:
         rates = row["rates"]
         cells = [f"{rates[count]:,.0f}" for count in (*counts, "auto")]
         lines.append(
-            f"| {row['work']} | {row['load']} | {' | '.join(cells)} | {row['chosen']} | {row['ratio']:.2f} "
-            f"| {THREADS_TARGETS[row['load']]:g} |"
+            f"| {row['work']} | {row['load']} | {' | '.join(cells)} | {row['chosen']} "
+            f"| {' | '.join(_with_target(row['ratios'], THREADS_TARGETS[row['load']]))} |"
         )
     return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
 

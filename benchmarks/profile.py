@@ -41,6 +41,8 @@ PROFILED = (
     "resnet50-inference",
     "mobilenet_v2-1-inference",
     "mobilenet_v2-inference",
+    "opened-vit_b16",
+    "opened-vit_b16-inference",
 )
 MAX_KERNELS = 8
 SLICES = 6  # of a job: the peers take turns
@@ -54,6 +56,14 @@ FORWARD = {
     "mkldnn::_convolution_pointwise",
 }
 BACKWARD = {"aten::convolution_backward"}
+PRODUCTS = {  # of matrices, in dense layers and attention
+    "aten::addmm",
+    "aten::addmm_",
+    "aten::mm",
+    "aten::bmm",
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+    "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+}
 # By kernel: how many tensors of the size of its images it reads and writes. Statistics and gradients of a norm need one
 # pass over their inputs, and its outputs another.
 PASSES = {
@@ -85,18 +95,20 @@ and their multiplications and additions by the time in their kernels, forward an
 kernels the profiler does not see, they are divided by its whole time: its kernels are at least that fast.
 **Memory-bound**: the share of norms, activations, sums and copies, and the bytes that they read and write by their
 time; a copy between two tensors in main memory reaches {bandwidth:.1f} GB/s, and tensors in a cache are read faster.
-**Rest**: all other kernels, such as pooling and dense layers, and the overhead of each.
+**Products**: the share of matrix products, in dense layers and attention. **Rest**: all other kernels, such as pooling,
+and the overhead of each.
 
 Where Pellucid and PyTorch run the same convolutions at the same speed, near the limit, only the other columns can make
 one faster than the other. **Ratio**: PyTorch's time in kernels divided by Pellucid's. **At most**: the ratio that
-Pellucid would have with these convolutions, if its memory-bound kernels moved their bytes at the speed of a copy, or at
-their own where that is higher, and the rest took no time at all. A target above it needs other convolutions or fewer
-passes over memory.
+Pellucid would have with these convolutions and products, if its memory-bound kernels moved their bytes at the speed of
+a copy, or at their own where that is higher, and the rest took no time at all. A target above it needs other
+convolutions or fewer passes over memory.
 
 Measured {measured}.
 
-| job | reachable | peer | step | convolutions | forward | backward | memory-bound | speed | rest | ratio | at most |
-|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| job | reachable | peer | step | convolutions | forward | backward | memory-bound | speed | products | rest | ratio | \
+at most |
+|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 
 
@@ -142,12 +154,12 @@ def kernels_in_turn(runs: Mapping[str, Callable[[int], None]]) -> tuple[dict[str
 
 
 def convolution_flops(job: Job) -> tuple[float, float]:
-    """Return the floating-point operations of the convolutions of a step, forward and backward; 0 for generators.
+    """Return the floating-point operations of the convolutions of a step, forward and backward.
 
     The backward pass needs as many for the gradient of the weights, and for that of the input, except in the first
-    convolution.
+    convolution. Returns 0 for generators and opened networks.
     """
-    if job.network in GENERATORS:
+    if job.network in GENERATORS or job.network.startswith("opened-"):
         return 0.0, 0.0
     net = pellucid_peer.network(job)
     params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
@@ -179,7 +191,7 @@ def copy_speed() -> float:
 
 def row(start: Sequence[str], kernels: Kernels, flops: tuple[float, float], ratios: Sequence[str]) -> str:
     """Return the row of the first table for one job and a peer whose kernels are known; start: its first cells."""
-    forward, backward, memory = parts(kernels)
+    forward, backward, memory, products = parts(kernels)
     speeds = [
         f"{work / micros / 1e3:,.0f} GFLOP/s" if work and micros else "-"
         for work, micros in zip(flops, (forward, backward), strict=True)
@@ -190,23 +202,24 @@ def row(start: Sequence[str], kernels: Kernels, flops: tuple[float, float], rati
         *speeds,
         share(memory, total),
         f"{kernels.moved / memory / 1e3:.1f} GB/s" if memory else "-",
-        share(total - forward - backward - memory, total),
+        share(products, total),
+        share(total - forward - backward - memory - products, total),
     ]
     return f"| {' | '.join([*start, *cells, *ratios])} |\n"
 
 
-def parts(kernels: Kernels) -> tuple[float, float, float]:
-    """Return the microseconds of convolutions, forward and backward, and of memory-bound kernels."""
-    forward, backward, memory = (
-        sum(kernels.times[kernel] for kernel in names) for names in (FORWARD, BACKWARD, set(PASSES))
+def parts(kernels: Kernels) -> tuple[float, float, float, float]:
+    """Return the microseconds of convolutions, forward and backward, memory-bound kernels, and matrix products."""
+    forward, backward, memory, products = (
+        sum(kernels.times[kernel] for kernel in names) for names in (FORWARD, BACKWARD, set(PASSES), PRODUCTS)
     )
-    return forward, backward, memory
+    return forward, backward, memory, products
 
 
 def ratio_and_limit(ours: Kernels, theirs: Kernels, bandwidth: float) -> list[str]:
     """Return the cells "ratio" and "at most"; bandwidth: of a copy, in bytes per second."""
-    forward, backward, memory = parts(ours)
-    least = forward + backward + min(memory, ours.moved / bandwidth * 1e6)
+    forward, backward, memory, products = parts(ours)
+    least = forward + backward + products + min(memory, ours.moved / bandwidth * 1e6)
     return [f"{theirs.times.total() / time:.2f}" for time in (ours.times.total(), least)]
 
 
@@ -242,7 +255,7 @@ def main() -> None:
                 "Pellucid": pellucid_peer.make(job),
                 "PyTorch": torch_peer.make(job, channels_last=True, inplace=True, compiled=False),
             }
-            if job.inference:
+            if job.inference and not job.network.startswith("opened-"):
                 runs["onnxruntime"] = onnxruntime_peer.make(job)
             kernels, reachable, seconds = kernels_in_turn(runs)
             flops = convolution_flops(job)
@@ -251,7 +264,7 @@ def main() -> None:
                 start = [name, f"{reachable / 1e9:,.0f} GFLOP/s", peer, f"{1e3 * seconds[peer]:,.2f} ms"]
                 if peer == "onnxruntime":
                     speed = f"{flops[0] / seconds[peer] / 1e9:,.0f} GFLOP/s"
-                    rows += f"| {' | '.join([*start, '-', speed, *['-'] * 6])} |\n"
+                    rows += f"| {' | '.join([*start, '-', speed, *['-'] * 7])} |\n"
                 else:
                     rows += row(start, kernels[peer], flops, ratios if peer == "Pellucid" else ["1", "-"])
             sections.append(table(name, kernels["Pellucid"], kernels["PyTorch"]))

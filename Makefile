@@ -44,14 +44,15 @@ docs: $(VENV)/.docs
 OPEN_OPS := ../shared/facts/open-ops.json
 NEED_TIMM := tests/opening/test_timm_names.py tests/opening/test_folders.py tests/opening/test_stranger.py
 
-real: $(VENV)/.dev $(VENV)/.open $(VENV)/.lab
-	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(TESTS) -m "(real or slow) and not long and not lessons" -rs \
-		--numprocesses auto --dist worksteal
+# `make real QUICK=1`, for .ci/run, leaves out what takes longest: the tests marked heavy and the networks of other people.
+real: $(VENV)/.dev $(VENV)/.open $(if $(QUICK),,$(VENV)/.lab)
+	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(TESTS) -rs --numprocesses auto --dist worksteal \
+		-m "(real or slow) and not long and not lessons$(if $(QUICK), and not heavy)"
 	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
 	test -n "$(QUICK)" || $(MAKE) networks
 
-# Networks of other people, which take half an hour (`make real QUICK=1` leaves them out); what was tried is kept in
-# $(VENV), and another call with the same code goes on.
+# Networks of other people, which take half an hour; what was tried is kept in $(VENV), and another call with the same
+# code goes on.
 networks: $(VENV)/.open
 	$(VENV)/open/bin/python tools/open_networks.py conformance/open_unseen.txt $(VENV)/open-unseen.json --least 36
 	@test -f $(OPEN_OPS) || echo "$(OPEN_OPS) is not here: its networks are not opened"

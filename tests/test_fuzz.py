@@ -101,6 +101,7 @@ def test_forged_objectives_are_refused_or_used(kind, tmp_path):
     assert outcomes == {"refused", "other"}
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_damaged_histories_of_runs_are_refused_or_read(kind, tmp_path):

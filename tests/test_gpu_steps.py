@@ -10,6 +10,7 @@ from tests.forked import run_forked
 from tests.gpu_steps import CLASSIFIERS, host_wait_reasons, host_wait_reasons_of_mistakes
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_no_step_waits_for_the_host():
     code, reasons = run_forked(host_wait_reasons)

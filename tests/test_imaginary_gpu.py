@@ -34,11 +34,13 @@ def check_commands(lines: list[str], samples: Path, folder: Path) -> None:
     assert len(failures) == len(lines)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_trainings_compute_on_the_device() -> None:
     check_trainings(FEW_CASES)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_all_objectives_train_on_the_device() -> None:
     check_trainings(OTHER_CASES)

@@ -166,6 +166,7 @@ def test_pictures_laid_out_as_digits_are_distinguished_from_digits(name: str) ->
         assert [unfamiliar.count_unfamiliar(model, one) for one in (enlarged, 1 - enlarged, paper)] == [0, 0, 0]
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 def test_predict_warns_of_photographs_and_not_of_digits() -> None:
     skip_without_data("mnist")
@@ -182,6 +183,7 @@ def test_predict_warns_of_photographs_and_not_of_digits() -> None:
     assert all(not counts[kind] for kind in counts if kind.startswith("MNIST"))
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 @pytest.mark.parametrize("name", [pytest.param("mnist-lenet", marks=pytest.mark.long), "signs"])
 def test_other_pictures_and_noise_are_distinguished(name: str) -> None:
@@ -214,6 +216,7 @@ def test_the_accuracy_of_each_classifier_is_that_of_its_card(name: str) -> None:
     assert measured["accuracy"] == pytest.approx(float(match[1]) / 100, abs=max(3e-4, 1.5 / n))
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 @pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="the processor has no VNNI instructions")
 @pytest.mark.parametrize("name", with_marks(["mnist-lenet", "mnist-conv", "cifar", "signs", "vit-tiny"]))

@@ -48,6 +48,7 @@ def test_each_process_computes_its_parts_and_returns_all(rank, own_parts):
     assert computed_parts == own_parts
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_two_processes_return_the_results_of_one_for_every_task(tmp_path, capsys, monkeypatch):
     evaluated.write_data(tmp_path)
@@ -75,6 +76,7 @@ def test_two_processes_return_the_results_of_one_for_every_task(tmp_path, capsys
     assert pages[0] == pages[1]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_run_of_two_processes_is_diagnosed_traced_and_verified_as_any_other(tmp_path, cli):
     command = [*LAUNCH, "-m", "pellucid", "train", "digits", "train.epochs=2", "--out", str(tmp_path)]

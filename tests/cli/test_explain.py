@@ -132,6 +132,7 @@ def test_a_picture_is_refused_with_the_page_of_a_network(cli: Cli, seven: Path) 
     assert "give an IMAGE" in cli("explain", "mnist-lenet", str(seven), "--data", "mnist").error_line
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_page_of_a_shipped_network_on_a_folder_of_pictures(cli: Cli, seven: Path, tmp_path: Path) -> None:
     folder = tmp_path / "digits" / "7"

@@ -76,6 +76,7 @@ def replacements(run_folder: Path, seven: Path, tmp_path: Path, monkeypatch: pyt
     return {"RUN": str(run_folder), "WEIGHTS": str(weights), "PICTURE": str(seven), "BROKEN": str(broken)}
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @settings(
     max_examples=int(os.environ.get("PELLUCID_FUZZ", "150")),

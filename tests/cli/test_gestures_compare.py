@@ -21,6 +21,7 @@ def write_pictures(folder: Path, count: int, seed: int) -> None:
             Image.fromarray(noise).save(folder / name / f"{k}.png")
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_one_command_compares_five_variants(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

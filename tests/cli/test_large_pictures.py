@@ -44,6 +44,7 @@ def large_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @linux_only
 @pytest.mark.parametrize("command", COMMANDS)

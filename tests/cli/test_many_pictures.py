@@ -89,6 +89,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "task", [task if task == "classes" else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
 )

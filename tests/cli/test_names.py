@@ -198,6 +198,7 @@ sys.exit(0 if codes == [0, 2] else f"codes {codes}")
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}])
 def test_names_are_printed_on_a_terminal_without_unicode(encoding: dict[str, str], model: str, pictures: Path):

@@ -45,6 +45,7 @@ def test_layers_parameters_outputs_and_omitted_nodes_are_printed(detector: Path,
     assert (output["input_shape"], output["output_shape"]) == ([3, 2, 5], [[10, 4], [4, 10]])
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_saved_model_loads_in_a_new_process_with_equal_outputs(tmp_path: Path, cli: Cli) -> None:
     nodes = [

@@ -126,6 +126,7 @@ def train_for_one_epoch(cli: Cli, verb: str, data: Path, *settings: str) -> tupl
     return load_recipe(run).tables(), run
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("write_data", [write_labelme, write_yolo])
@@ -151,6 +152,7 @@ def test_a_detector_starts_from_the_shipped_weights_except_those_of_its_classes(
     assert model.preprocess["mean"] == shipped.preprocess["mean"]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_training_on_a_users_outlines_gives_a_detector_of_masks(cli: Cli, tmp_path: Path) -> None:
@@ -159,6 +161,7 @@ def test_training_on_a_users_outlines_gives_a_detector_of_masks(cli: Cli, tmp_pa
     assert "mask_ap" in json.loads((run / "results.json").read_text())
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
@@ -183,6 +186,7 @@ def test_training_on_a_users_masks_of_two_sizes(
         assert mask.size == (SIZE[1], SIZE[0])
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_training_and_evaluation_name_the_size_at_which_masks_are_measured(cli: Cli, tmp_path: Path) -> None:
@@ -265,6 +269,7 @@ def write_polygons(root: Path, count: int = 8) -> Path:
     return root
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("write_data", [write_polygons, lambda root: coco(root, points=False)], ids=["labelme", "coco"])

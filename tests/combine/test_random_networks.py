@@ -90,6 +90,7 @@ def test_every_layer_can_be_drawn() -> None:
     assert set(LAYER_STRATEGIES) | set(MERGE_STRATEGIES) | DRAWN_SEPARATELY | REGION_POOLING == set(LAYERS)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_random_networks_contain_every_layer_and_combinator() -> None:
     layer_types: set[type[Layer]] = set()

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 ROW_KEYS = {"suite", "version", "cases", "passed", "skipped", "failed", "worst_error", "skips", "file"}
 
 
+@pytest.mark.heavy
 def test_a_part_as_json_is_one_object_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

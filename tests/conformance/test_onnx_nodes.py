@@ -101,6 +101,7 @@ def run_node(operator: str, *inputs: np.ndarray, outputs: int = 1, **attributes:
     return PellucidBackend.run_node(node, inputs)
 
 
+@pytest.mark.heavy
 def test_every_published_case_of_the_supported_operators_is_included() -> None:
     names = {(case.suite.split()[1], case.name) for case in all_cases()}
     assert len(names) == len(all_cases())

@@ -110,6 +110,7 @@ def fit_and_evaluate(detector, source, epochs, lr=3e-3, metrics=None):
     return model.evaluate(source)
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 def test_the_detector_overfits_four_images():
     assert fit_and_evaluate(small_faster(16, units=64), Rectangles(4), 200)["ap50"] == 1.0

@@ -35,6 +35,7 @@ def load_hook():
 HOOK = load_hook()
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [pytest.param(page, id=page.stem) for page in PAGES if page.stem not in (FIRST_TUTORIAL, NEEDS_TIMM)]
@@ -46,6 +47,7 @@ def test_the_code_of_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: py
         exec(compile(block, page.name, "exec"), namespace)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_a_tutorial_runs_as_a_notebook(page: Path, monkeypatch: pytest.MonkeyPatch):

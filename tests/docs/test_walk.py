@@ -34,6 +34,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return WALK.environment(tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.heavy
 def test_the_first_pages_run_unchanged(python: Path, tmp_path: Path) -> None:
     assert WALK.walk(FIRST_PAGES, python, tmp_path) == []
 

@@ -103,6 +103,7 @@ def known_reference(reference: float | None, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(trials, "_reference_score", lambda case: reference)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "part"), [("preprocessing-mismatch", "validation"), ("shuffled-labels", "train")])
 def test_a_mistake_beside_a_fault_of_the_data_is_found_too(fault: str, part: str) -> None:

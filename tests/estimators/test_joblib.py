@@ -20,6 +20,7 @@ def run_search() -> GridSearchCV:
     return GridSearchCV(NetworkClassifier(epochs=3, random_state=0), {"batch_size": [30, 100]}, cv=2).fit(X, Y)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("backend", ["loky", "threading"])

@@ -102,6 +102,7 @@ def test_a_resumed_training_ends_in_the_same_weights(tmp_path) -> None:
     assert killed.train(tmp_path / "stopped") == uninterrupted
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 def test_a_repeatedly_killed_training_ends_in_the_same_weights(tmp_path) -> None:
     uninterrupted = killed.train(tmp_path / "whole")

@@ -18,6 +18,7 @@ def numbers(step):
     return lesson_results()[step].numbers
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_number_of_sliding_windows_by_counting():
     """Each cell has windows of five sizes and three shapes; this image has 6 x 8 cells, the large one 38 x 50."""

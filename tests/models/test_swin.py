@@ -211,6 +211,7 @@ def test_a_saved_network_keeps_its_masks(tmp_path: Path) -> None:
     assert torch.equal(loaded.predict(x), model.predict(x))
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_verify_finds_no_wrong_gradient() -> None:
     model = Model(swin(**SMALL_OPTIONS), SoftmaxCrossEntropy(), input_shape=(3, 32, 32))

@@ -90,6 +90,7 @@ def test_the_same_tree_has_the_same_mutants_and_python_can_read_each(tmp_path: P
         compile(mutant.text, mutant.file, "exec")
 
 
+@pytest.mark.heavy
 def test_every_layer_and_loss_has_mutants() -> None:
     all_mutants = list(mutants(ROOT / "pellucid"))
     owners = {name for mutant in all_mutants for name in mutant.owners}
@@ -98,6 +99,7 @@ def test_every_layer_and_loss_has_mutants() -> None:
     assert len({mutant.name for mutant in all_mutants}) == len(all_mutants)
 
 
+@pytest.mark.heavy
 def test_a_caught_mutant_and_a_survivor_are_distinguished(tmp_path: Path) -> None:
     write_tree(tmp_path)
     command = [sys.executable, "-m", "benchmarks.mutants", "--root", tmp_path, "--docs", tmp_path, "--jobs", "2"]

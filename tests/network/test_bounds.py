@@ -222,6 +222,7 @@ def test_evaluation_batches_are_as_large_as_the_memory_allows(side, max_batch_si
     assert batch_within_memory(model, x[:1]) == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_large_network_is_evaluated_in_small_batches():
     """A batch of 256 inputs would take 32 GiB."""

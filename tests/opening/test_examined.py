@@ -23,6 +23,7 @@ def float32_network(kind: type[nn.Module]) -> nn.Module:
     return build_network(kind).float()
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [ResNet, ViT])
 def test_doctor_finds_no_cause_in_an_opened_network_that_learns(kind: type[nn.Module]) -> None:

@@ -58,6 +58,7 @@ class KillInThirdEpoch(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
     code, _ = run_forked(partial(counting.train, str(tmp_path / "run"), callbacks=[KillInThirdEpoch()]))

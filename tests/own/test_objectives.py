@@ -175,6 +175,7 @@ def test_a_frozen_teacher_is_unchanged_and_the_student_learns():
     assert unchanged == {path for path in before if path.startswith("teacher.")}
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_repeatedly_killed_training_of_two_networks_ends_in_the_same_weights(tmp_path):
     expected = two_networks.train(tmp_path / "whole")

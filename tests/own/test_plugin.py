@@ -193,6 +193,7 @@ def test_the_studio_trains_a_recipe_of_the_plugin(run: Path, plugin_folder: Path
     assert "no confusion matrix" in tab.ask("train.confusion", run=run.name, epoch=12)["message"]
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 def test_a_browser_shows_the_plugin_in_train_and_explain(
     run: Path,

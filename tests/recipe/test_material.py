@@ -84,6 +84,7 @@ def result_rows(run: Run) -> list[list[object]]:
     return [[name, value] for name, value in rows.items() if name not in ("seconds", "images_per_second")]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_streamed_pictures_without_splits_give_equal_weights_and_results(unsplit_folder: Path, tmp_path: Path) -> None:
     settings = {
@@ -224,6 +225,7 @@ def test_images_with_masks_have_the_mode_of_the_data_table(camvid_root: Path, st
     assert images.shape[2:] == masks.shape[1:] == (10, 12)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_recipe_trains_on_a_users_masks_and_the_doctor_reads_them(camvid_root: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("initial_weights", "first_bounds", "last_bounds"),
     [

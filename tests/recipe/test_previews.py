@@ -16,6 +16,7 @@ from pellucid.report.figures.regions import class_colour
 from pellucid.run.folder import RunFolder
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_previews_are_drawn_after_epochs_1_2_4_and_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"train.epochs": 5, "recipe.threads": 1}

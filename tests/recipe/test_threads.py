@@ -72,6 +72,7 @@ def test_a_run_with_a_measured_number_equals_one_with_this_number(tmp_path: Path
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_initial_weights_are_computed_with_the_measured_number(
     tmp_path: Path, measured: list[int], monkeypatch: pytest.MonkeyPatch

@@ -51,6 +51,7 @@ class PausingWatcher(threading.Thread):
         write_control(self.run_folder, Control())
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_training_pauses_and_runs_single_steps(tmp_path: Path) -> None:
     unwatched = train("digits", out=tmp_path / "plain", progress=False, **DIGITS_SETTINGS)

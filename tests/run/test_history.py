@@ -23,6 +23,7 @@ def test_numbers_texts_and_empty_fields_are_read(tmp_path):
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_history_of_a_long_training_is_read(tmp_path):
     write_csv(tmp_path / "metrics.csv", [{"epoch": epoch} for epoch in range(1, 1501)])

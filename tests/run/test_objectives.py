@@ -166,6 +166,7 @@ def test_every_detector_is_restored_from_its_file(name, tmp_path):
     assert loaded.output_shape == model.output_shape
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_the_command_refuses_a_forged_detector_in_little_memory(detector_file, tmp_path):

@@ -49,6 +49,7 @@ def test_the_pytorch_peers_have_the_same_network():
     assert all(peer(10, True)(images).shape == (2, 10) for peer in PEERS.values())
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's, of what it leaves as it is
 def test_steps_of_every_form_that_a_cpu_has_are_timed(monkeypatch):

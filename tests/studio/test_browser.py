@@ -173,6 +173,7 @@ def test_each_factor_can_be_chosen_and_they_multiply_to_the_derivative(opened: A
     assert "hidden 32" in page.text("#subject")
 
 
+@pytest.mark.heavy
 def test_a_neuron_shows_its_weights_and_the_passes_step(opened: Any) -> None:
     page = opened("model=mnist-mlp-100&sample=3.1")
     page.tab.click('[data-k="h7"]')
@@ -263,6 +264,7 @@ def test_drawing_by_touch_and_by_arrow_keys(opened: Any) -> None:
     page.settle()
 
 
+@pytest.mark.heavy
 def test_two_tabs_do_not_share_weights(opened: Any) -> None:
     one, two = (opened("model=mnist-mlp-100&sample=3.1&label=5") for _ in range(2))
     before = two.cost
@@ -279,6 +281,7 @@ def test_two_tabs_do_not_share_weights(opened: Any) -> None:
     assert one.cost != before
 
 
+@pytest.mark.heavy
 def test_the_address_restores_the_view(opened: Any) -> None:
     one = opened("model=mnist-lenet&sample=3.1&label=5&pass=10&what=features.conv1.weight[3, 0, 1, 2]")
     assert one.tab.get_attribute("[data-pass='10']", "aria-checked") == "true"
@@ -332,6 +335,7 @@ def test_the_page_fits_its_screen(colours: str, model: str, opened: Any) -> None
         assert page.tab.evaluate(SMALL) == [], width
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("model", ["mnist-mlp-100", "mnist-lenet"])
 def test_noise_shows_its_confidence_and_is_misclassified(model: str, opened: Any) -> None:
     page = opened(f"model={model}")
@@ -351,6 +355,7 @@ def test_noise_shows_its_confidence_and_is_misclassified(model: str, opened: Any
     assert again.text("#cost") == page.text("#cost")
 
 
+@pytest.mark.heavy
 def test_a_sample_of_the_class_is_shown_next_to_the_drawing(opened: Any) -> None:
     page = opened()
     page.tab.click("#clear")

@@ -75,6 +75,7 @@ def connected(started: Started) -> Iterator[tuple[Any, Ask]]:
         yield tab, ask
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_studio_answers_over_a_socket_and_ends_with_ctrl_c() -> None:
     with studio() as started, connected(started) as (tab, ask):
@@ -103,6 +104,7 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
 def test_ctrl_c_saves_the_training_and_leaves_no_process_of_it_or_of_its_doctor(tmp_path: Path) -> None:
@@ -117,6 +119,7 @@ def test_ctrl_c_saves_the_training_and_leaves_no_process_of_it_or_of_its_doctor(
     assert "resume" in (tmp_path / run / "train.log").read_text()
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_training_continues_after_its_server_is_killed(tmp_path: Path) -> None:
     with studio(str(tmp_path)) as started, connected(started) as (_, ask):
@@ -131,6 +134,7 @@ def test_a_training_continues_after_its_server_is_killed(tmp_path: Path) -> None
         ask("train.control", run=run, action="stop")
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_detector_opens_at_the_view_that_explains_it() -> None:
     with studio("bccd") as started, connected(started) as (_, ask):

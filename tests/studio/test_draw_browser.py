@@ -128,6 +128,7 @@ def page(unusual: Path, browser: Any) -> Iterator[Page]:  # noqa: F811
         context.close()
 
 
+@pytest.mark.heavy
 def test_the_card_of_a_map_shows_the_patch_of_any_convolution(page: Page, unusual: Path) -> None:
     model = Model.load(unusual)
     trace = model.trace(input_of(page).float(), torch.tensor([0]))
@@ -153,6 +154,7 @@ def test_the_card_of_a_map_shows_the_patch_of_any_convolution(page: Page, unusua
         assert float(totals.split("=")[-1]) == pytest.approx(float(y.max()), rel=6e-3)
 
 
+@pytest.mark.heavy
 def test_the_card_has_the_weights_after_a_step_and_after_its_undoing(opened: Any) -> None:  # noqa: F811
     page = opened("model=mnist-mlp-100&sample=3.1&label=5")
     tab, sums = page.tab, list[str]()
@@ -181,6 +183,7 @@ def test_the_card_has_the_weights_after_a_step_and_after_its_undoing(opened: Any
     assert len({sums[0], sums[1], sums[3]}) == 3
 
 
+@pytest.mark.heavy
 def test_inputs_of_three_dense_layers_are_highlighted_by_channel(tmp_path: Path, browser: Any) -> None:  # noqa: F811
     model = Model(mlp([784, 20, 12, 10]), "softmax_cross_entropy", input_shape=(1, 28, 28))
     file = tmp_path / "dense.safetensors"

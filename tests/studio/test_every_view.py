@@ -26,7 +26,10 @@ STATES = {  # (state in the address, selector of an element of the complete view
     "inspect, a detector": ("inspect?model=bccd", "#inspect-inside canvas[data-values]"),
     "inspect, gradients": ("inspect?model=mnist-lenet&layer=features.conv1&kind=verify", "#inspect-verdict[data-ok]"),
 }
-LOOKS = [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")]
+LOOKS = [
+    (390, "light"), *(pytest.param(*look, marks=pytest.mark.heavy) for look in [(390, "dark"), (1280, "light")]),
+    (1280, "dark"),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,7 @@ def test_a_layer_is_inspected_by_keys_alone(opened: Any) -> None:
     assert tab.inner_text("#inspect-name") == chosen
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", ["trace", "explain"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_view_as_a_file_is_accessible(command: str, width: int, browser: Any, tmp_path: Path) -> None:  # noqa: F811

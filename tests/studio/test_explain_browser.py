@@ -85,6 +85,7 @@ def number(text: str) -> float:
     return float(text.replace(MINUS, "-"))
 
 
+@pytest.mark.heavy
 def test_an_upload_is_explained_and_its_sum_can_be_read(opened: Any) -> None:
     page = opened("model=mnist-lenet")
     page.tab.set_input_files("#explain-file", {"name": "one.png", "mimeType": "image/png", "buffer": encoded()})
@@ -108,6 +109,7 @@ def test_an_upload_is_explained_and_its_sum_can_be_read(opened: Any) -> None:
     page.faults.clear()  # the browser itself reports the status 415
 
 
+@pytest.mark.heavy
 def test_a_click_on_a_box_explains_it(opened: Any) -> None:
     page = opened("model=bccd&methods=gradcam.lrp")
     boxes = page.tab.locator("[data-figure=picture] rect.box")
@@ -128,6 +130,7 @@ def test_a_click_on_a_box_explains_it(opened: Any) -> None:
     until(page.tab, "document.querySelector('#explain-h').textContent.endsWith('of box 2?')")
 
 
+@pytest.mark.heavy
 def test_maps_share_a_crosshair_and_a_scale_and_show_the_occluded_square(opened: Any) -> None:
     page = opened("model=mnist-lenet&sample=digit 3")
     shot = page.tab.locator("[data-shot=lrp]")
@@ -189,6 +192,7 @@ def test_the_page_fits_its_screen(model: str, colours: str, opened: Any) -> None
         assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.heavy
 def test_a_model_that_cannot_be_opened_is_named_while_another_is_shown(
     served: Started,
     cookies: Any,

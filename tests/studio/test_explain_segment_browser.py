@@ -44,6 +44,7 @@ def page(street: Model, tmp_path: Path, browser: Any) -> Iterator[Page]:  # noqa
         context.close()
 
 
+@pytest.mark.heavy
 def test_a_pixel_and_a_region_are_explained_and_names_are_text(page: Page, street: Model) -> None:
     task = task_of(street)
     picture = task.resize_to_input(street, task.predictor(street).frame(sample("street 0")))

@@ -18,6 +18,7 @@ from tests.studio.test_command import studio
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.heavy
 def test_a_run_folder_is_opened_and_read(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     assert main(["train", "digits", "train.epochs=1", "recipe.threads=1", "--out", str(tmp_path)]) == 0
     run = tmp_path / "digits-1"
@@ -50,6 +51,7 @@ def test_a_run_folder_is_opened_and_read(browser: Any, tmp_path: Path) -> None: 
     assert not faults
 
 
+@pytest.mark.heavy
 def test_a_run_of_the_folder_is_chosen(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     run = tmp_path / "own-1"
     (run / "weights").mkdir(parents=True)
@@ -69,6 +71,7 @@ def test_a_run_of_the_folder_is_chosen(browser: Any, tmp_path: Path) -> None:  #
         tab.close()
 
 
+@pytest.mark.heavy
 def test_a_detector_runs_on_its_large_picture_and_on_an_upload(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     Image.new("RGB", (60, 40), "white").save(tmp_path / "own.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
@@ -106,6 +109,7 @@ def test_a_detector_runs_on_its_large_picture_and_on_an_upload(browser: Any, tmp
     assert not faults
 
 
+@pytest.mark.heavy
 def test_an_address_of_a_missing_model_opens_the_first_with_a_note(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     with studio(str(tmp_path)) as started:
         tab = browser.new_page()
@@ -118,6 +122,7 @@ def test_an_address_of_a_missing_model_opens_the_first_with_a_note(browser: Any,
         tab.close()
 
 
+@pytest.mark.heavy
 def test_a_model_is_written_into_one_file(browser: Any, tmp_path: Path, capsys: Any) -> None:  # noqa: F811
     file = tmp_path / "layers.html"
     assert main(["summary", "mnist-lenet", "--html", str(file)]) == 0
@@ -162,6 +167,7 @@ def test_a_model_is_written_into_one_file(browser: Any, tmp_path: Path, capsys: 
     context.close()
 
 
+@pytest.mark.heavy
 def test_groups_fold_and_keep_their_totals(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     with studio("vit-tiny") as started:
         tab = browser.new_page(viewport={"width": 1280, "height": 900})

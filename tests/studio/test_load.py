@@ -100,6 +100,7 @@ async def stall(server: Server, seconds: float) -> None:
     tab.transport.abort()
 
 
+@pytest.mark.heavy
 def test_1000_dropped_and_10_slow_clients_leave_no_threads_or_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     # Return freed memory to the system, so the test does not measure the peak.
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")

@@ -168,6 +168,7 @@ def started(runtime: Path) -> str:
     raise AssertionError("JupyterLab did not start")
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 def test_a_notebook_in_jupyterlab_shows_the_widgets(lab: str, browser: Any) -> None:  # noqa: F811
     pytest.importorskip("anywidget", reason="anywidget is not installed")

@@ -158,6 +158,7 @@ def test_an_explanation_is_one_file(tmp_path: Path, shown: Any, capsys: pytest.C
     assert str(tmp_path) in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("model", "what"), [("bccd", "of box 1?"), ("camvid", "?"), ("faces", " of "), ("colorize", " of pixel ")]

@@ -140,6 +140,7 @@ def test_only_runs_of_the_folder_are_opened(run: str, tmp_path: Path) -> None:
     assert "no run" in answer["message"]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_curves_are_those_of_the_run_folder(finished: tuple[Tab, str, Path]) -> None:
     tab, run, path = finished
@@ -190,6 +191,7 @@ def test_the_filters_and_pictures_of_an_epoch_are_shown(finished: tuple[Tab, str
         assert tab.ask(kind, run=run, epoch=3 if kind == "train.picture" else 99)["kind"] == "error"
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_doctor_and_a_comparison_are_shown(finished: tuple[Tab, str, Path]) -> None:
     tab, run, _ = finished
@@ -232,6 +234,7 @@ def test_a_run_without_kept_epochs_shows_its_last_weights(tmp_path: Path) -> Non
     assert int(counts.sum()) == len(load_digits().target) // 5
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_user_data_are_read_from_the_given_folder(tmp_path: Path) -> None:
     for name, value in (("dark", 40), ("light", 200)):
@@ -269,6 +272,7 @@ def test_a_damaged_file_of_a_run_is_named(name: str, text: str, message: str, tm
     assert message in tab_of(tmp_path).ask("train.state", run="digits-1")["message"]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_training_is_paused_stepped_and_resumed_by_another_server(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
@@ -303,6 +307,7 @@ def test_a_training_is_paused_stepped_and_resumed_by_another_server(tmp_path: Pa
     assert process_of(tmp_path / run) is None
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_killed_training_is_shown_as_stopped(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
@@ -318,6 +323,7 @@ def test_a_killed_training_is_shown_as_stopped(tmp_path: Path) -> None:
     assert tab.ask("train.control", run=run, action="stop")["kind"] == "error"
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_training_that_cannot_start_shows_its_error(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
@@ -326,6 +332,7 @@ def test_a_training_that_cannot_start_shows_its_error(tmp_path: Path) -> None:
     assert "start.whiten" in failed["message"]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_doctor_examines_a_paused_training(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
@@ -343,6 +350,7 @@ def test_the_doctor_examines_a_paused_training(tmp_path: Path) -> None:
     tab.session.library.runs.close()
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_studio_ends_only_its_own_trainings_and_those_of_killed_studios(tmp_path: Path) -> None:
     code = """

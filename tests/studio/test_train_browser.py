@@ -56,6 +56,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     Runs(tmp_path).close()
 
 
+@pytest.mark.heavy
 def test_a_view_that_loads_late_does_not_hide_the_one_chosen_since(folder: Path, browser: Any) -> None:  # noqa: F811
     with studio(str(folder)) as served:
         tab, waiting = browser.new_context().new_page(), list[Any]()
@@ -106,6 +107,7 @@ def test_start_pause_step_resume_and_scrub(folder: Path, browser: Any) -> None: 
         assert page.faults == []
 
 
+@pytest.mark.heavy
 def test_a_training_is_set_started_scrubbed_and_explained_by_keys_alone(folder: Path, browser: Any) -> None:  # noqa: F811
     with studio(str(folder)) as served:
         page = TrainPage(browser, served)
@@ -143,6 +145,7 @@ def test_a_training_is_set_started_scrubbed_and_explained_by_keys_alone(folder: 
         assert page.faults == []
 
 
+@pytest.mark.heavy
 def test_a_training_outlives_a_killed_server_and_ends_with_the_next(folder: Path, browser: Any) -> None:  # noqa: F811
     with studio(str(folder)) as served:
         run = TrainPage(browser, served).start(train__epochs="20000")
@@ -161,6 +164,7 @@ def test_a_training_outlives_a_killed_server_and_ends_with_the_next(folder: Path
     assert "resume" in (folder / run / "train.log").read_text()
 
 
+@pytest.mark.heavy
 def test_settings_are_changed_and_the_doctor_runs_during_the_training(
     folder: Path,
     browser: Any,  # noqa: F811
@@ -204,6 +208,7 @@ def test_settings_are_changed_and_the_doctor_runs_during_the_training(
         assert page.faults == []
 
 
+@pytest.mark.heavy
 def test_an_invalid_setting_is_reported_in_one_line_and_runs_are_compared(folder: Path, browser: Any) -> None:  # noqa: F811
     with studio(str(folder)) as served:
         page = TrainPage(browser, served)

@@ -63,8 +63,11 @@ PIXELS = f"""(() => {{
 }})()"""
 
 
-@pytest.mark.parametrize("task", ["detect", "masks", "segment", "keypoints", "colorize"])
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(
+    "task", [*(pytest.param(task, marks=pytest.mark.heavy) for task in ("detect", "masks")), "segment", "keypoints",
+             "colorize"]
+)  # fmt: skip
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.heavy)])
 def test_the_pictures_of_a_task_follow_the_epoch(
     task: str,
     width: int,

@@ -17,6 +17,7 @@ from tests.oracle import Sample, difference, forward_backward
 from tests.trace.oracle import assert_adds_up, autograd_gradients, draw_elements, trace_sample
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(network=networks(), train=st.booleans(), batch=st.integers(2, 3), seed=st.integers(0, 99))

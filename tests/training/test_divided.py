@@ -87,6 +87,7 @@ def state_of(run) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name.startswith(OPTIMIZER_PREFIX)}
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_checkpoints_do_not_depend_on_the_number_of_processes(tmp_path):
     code, expected = run_forked(divided.train_resumed, tmp_path / "one", 6, False)

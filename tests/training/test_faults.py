@@ -12,6 +12,7 @@ from tests.training import sharded_faults
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -81,6 +82,7 @@ def test_the_history_has_the_slowest_process_and_the_waiting_time():
     assert 0.4 <= row["wait_seconds"] < 5  # the second process sleeps for half a second
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("fault", ["SIGTERM", "SIGINT"])
 def test_a_signal_to_one_process_stops_all_with_one_checkpoint(tmp_path, fault):
     _, expected = run_forked(sharded_faults.train_interrupted, tmp_path / "whole", "")
@@ -90,6 +92,7 @@ def test_a_signal_to_one_process_stops_all_with_one_checkpoint(tmp_path, fault):
     assert run_forked(sharded_faults.train_interrupted, tmp_path / "run", "") == (0, expected)  # resumed by one process
 
 
+@pytest.mark.heavy
 def test_processes_resume_from_the_checkpoint_before_a_half_written_one(tmp_path):
     _, expected = run_forked(sharded_faults.train_interrupted, tmp_path / "whole", "")
     run_group(2, sharded_faults.train_interrupted, tmp_path / "run", "SIGTERM")
@@ -99,6 +102,7 @@ def test_processes_resume_from_the_checkpoint_before_a_half_written_one(tmp_path
         assert (code, result) == (0, expected), error
 
 
+@pytest.mark.heavy
 def test_only_the_first_process_writes_to_the_disk(tmp_path):
     (code, first, error), (other, second, _) = run_group(2, sharded_faults.changed_files, tmp_path / "runs")
     assert (code, other) == (0, 0), error

@@ -34,6 +34,7 @@ def train_with_whole_batches(monkeypatch, name, batch_norm):
     return model.weights, losses
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_whole_batches(monkeypatch):
     (_, actual, error), _ = run_group(2, train_cases, EPOCHS)

@@ -146,6 +146,7 @@ def test_two_processes_give_bit_identical_weights_to_one(one_thread):
     assert_equal_to_one_process(2, weights_of_few_cases)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_the_bucket_size_does_not_change_the_weights(one_thread, count):
@@ -163,6 +164,7 @@ def test_processes_give_bit_identical_weights_in_every_case(one_thread, count):
     assert_equal_to_one_process(count, weights)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_several_processes_give_the_metrics_of_one_process(one_thread, count):
@@ -180,6 +182,7 @@ def test_accumulated_parts_in_two_processes_equal_those_in_one(one_thread):
         assert result == expected
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["raised", pytest.param("hung", marks=pytest.mark.long), "SIGKILL"])
 def test_a_training_that_torchrun_restarts_has_the_weights_of_an_undisturbed_one(fault, one_thread, tmp_path):

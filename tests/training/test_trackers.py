@@ -111,6 +111,7 @@ def offline_trackers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", READERS)
 def test_a_resumed_training_has_each_point_once(name: str, tmp_path: Path):
     pytest.importorskip(name, reason=f"the extra {name} is not installed")

@@ -81,6 +81,7 @@ def test_the_results_are_a_file_and_a_page(grid: TuningResult):
     assert "training stopped in step" in page
 
 
+@pytest.mark.heavy
 def test_a_search_draws_within_its_ranges_and_can_be_extended(cli: Cli, tmp_path: Path):
     words = ["digits", "data.validation=0.2", "data.limit=200", "train.epochs=1"]
     words += ["--over", "optimizer.lr=1e-3..1e-1:log", "--over", "train.batch_size=8..32", "--sampler", "random"]
@@ -96,6 +97,7 @@ def test_a_search_draws_within_its_ranges_and_can_be_extended(cli: Cli, tmp_path
     assert resumed_results == results
 
 
+@pytest.mark.heavy
 def test_optuna_searches_and_prunes(tmp_path: Path):
     optuna = pytest.importorskip("optuna", reason="the extra tune is not installed")
     over = {"optimizer.lr": "1e-6..1e-1:log", "optimizer.name": ["sgd", "adam"]}
@@ -133,6 +135,7 @@ def test_a_run_whose_worker_always_dies_fails_and_the_other_runs_complete(tmp_pa
     assert "ended again and again" in sweep.trials[0].error
 
 
+@pytest.mark.heavy
 def test_jobs_of_submitit_complete_a_sweep(tmp_path: Path, grid: TuningResult):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     folder = TuningFolder(tmp_path / "found")
@@ -147,6 +150,7 @@ def test_jobs_of_submitit_complete_a_sweep(tmp_path: Path, grid: TuningResult):
     assert folder.page.is_file()  # written by the last job
 
 
+@pytest.mark.heavy
 def test_file_names_and_errors_are_escaped_on_the_page(tmp_path: Path):
     folder = tmp_path / "<b>$x$\x1b[31m"
     sweep = pellucid.tune("digits", {"optimizer.lr": [1e38]}, seeds=(0, 1), out=folder, custom=[NO_REPORT_FILE], **BASE)

@@ -93,6 +93,7 @@ print((peak() - before) * 1024)
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_hostile_files_take_little_memory(tmp_path):

@@ -326,6 +326,7 @@ model.save_weights(sys.argv[1])
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_norms_without_gamma_or_beta_are_read_with_their_names(tmp_path: Path) -> None:
     if find_spec("keras") is None:

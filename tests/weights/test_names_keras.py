@@ -174,6 +174,7 @@ def test_a_file_saved_by_keras_reproduces_its_outputs(file, keras_files):
     assert float((logits - y).abs().max()) < 1e-5 * float(y.abs().max())
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 # jax: kernels other than PyTorch's
 @pytest.mark.parametrize("backend", [pytest.param("torch", marks=pytest.mark.long), "jax"])

@@ -79,6 +79,7 @@ def test_duplicate_among_many_names_is_found_quickly(tmp_path, open_refused: Ope
     assert in_loop_durations(time.process_time() - start) < 400  # a comparison of all pairs of names took half an hour
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_many_scalars_are_read_or_refused_quickly(tmp_path, open_refused: OpenRefused):
     """The library searches the whole header for each single tensor: 140,000 tensors took 16 s."""

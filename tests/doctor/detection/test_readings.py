@@ -41,6 +41,7 @@ def diagnosis_after_training(
     return model.doctor(train, validation=validation, history=history, epochs=20, batch_size=4, budget=budget)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_boxes_of_images_of_another_size_are_the_cause_and_not_the_anchors() -> None:
     diagnosis = diagnosis_after_training(rectangles(0, 32, enlarged), rectangles(500, 24, enlarged))
@@ -59,6 +60,7 @@ def test_validation_boxes_of_images_of_another_size_are_the_cause() -> None:
     assert (diagnosis.causes[0], diagnosis.kind(0), diagnosis.findings[0].path) == ("box-scale", "cause", "validation")
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_two_mistakes_are_found_one_without_the_other() -> None:
     def moved(objects: Objects) -> Objects:

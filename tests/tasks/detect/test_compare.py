@@ -62,6 +62,7 @@ def test_table_and_page_have_all_detectors():
     assert ("mask AP50", "60.0") in zip(with_masks.table().head, with_masks.table().rows[0], strict=True)
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 def test_finished_training_with_the_same_recipe_is_not_repeated(tmp_path, monkeypatch):
     overrides = {

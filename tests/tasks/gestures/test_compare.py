@@ -264,6 +264,7 @@ def test_small_data_sets_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     assert comparison.rows[0].first.epochs == MIN_STEPS / steps_per_epoch
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_ctrl_c_keeps_finished_runs_and_the_same_command_resumes(
@@ -352,6 +353,7 @@ def unsplit(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return root, root.parent / "out", comparison
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_near_duplicates_are_not_split_between_training_and_test(unsplit: tuple[Path, Path, VariantComparison]) -> None:
     root, _, result = unsplit

@@ -108,6 +108,7 @@ def test_imbalanced_classes_get_weights(tree):
     assert recipe_for(collection, user_settings).loss.arguments["class_weights"] == (1.0, 2.0)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_training_learns_and_is_calibrated(folder, tmp_path):
     settings = settings_for(folder, "", {**SMALL, "network.width": 8, "train.epochs": 25, "train.batch_size": 8})

@@ -76,6 +76,7 @@ def test_losses_of_20_steps_equal_those_of_plain_pytorch() -> None:
         assert actual == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.heavy
 def test_camvid_recipes_have_the_class_weights_of_the_data_and_ignore_label_11() -> None:
     for name in ("camvid-fcn8", "camvid-fcn16", "camvid-fcn32", "camvid-unet"):
         recipe = load_recipe(name)

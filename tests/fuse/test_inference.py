@@ -147,6 +147,14 @@ def test_a_convolution_is_fused_with_its_norm_and_activation(
         assert isinstance(inference(net, cast(params, dtype)).run, Convolution)
 
 
+@pytest.mark.parametrize("layer", [*CONVOLUTIONS, Conv2d(4, 3, groups=2, dilation=2)], ids=repr)
+def test_an_empty_batch_gives_empty_outputs(layer: Conv2d) -> None:
+    params, x = Sample(layer, (2, 6, 7)).inputs()
+    run, x = inference(layer, cast(params, torch.float32)), x.float()
+    for batch in (x[:0], x, x[:0]):
+        assert_close(run(batch), reference_forward(layer, params, batch.double(), Mode()), 1e-5, "y")
+
+
 ACTIVATIONS = [ReLU(), ReLU6(), LeakyReLU(0.2), ELU(0.7), GELU(), GELU("tanh"), Sigmoid(), SiLU(), HardSwish(), Tanh()]
 
 

@@ -217,7 +217,7 @@ class Convolution:
         if self.extra_padding is not None:
             x = F.pad(x, self.extra_padding)
         geometry = self.geometry
-        if self.packable and len(x) * x.shape[2] * x.shape[3] <= self.max_small_positions:
+        if self.packable and 0 < len(x) * x.shape[2] * x.shape[3] <= self.max_small_positions:
             y = aten._slow_conv2d_forward(_in_plain_format(x), *self.plain_arguments)
         elif self.packable:
             x = x.contiguous(memory_format=torch.channels_last)  # after a small convolution

@@ -12,8 +12,8 @@ import pellucid
 from pellucid.combine import Sequential
 from pellucid.fuse import fuse
 from pellucid.layers import Dense, Layer
+from pellucid.operators import Attention
 from tests.layers.samples import SAMPLES
-from tests.oracle import Sample
 
 PACKAGE = Path(pellucid.__file__).parent
 FORMS = re.compile(r"([\w ,]+) \((fuse/[\w/]+)\.py\)")
@@ -34,11 +34,11 @@ def named_forms(path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=str)
-def test_the_file_of_a_layer_names_its_fused_forms(sample: Sample) -> None:
-    layers: list[Layer] = [fuse(sample.layer), *fuse(Sequential(Dense(2), sample.layer)).layers.values()]
+@pytest.mark.parametrize("layer", [*(sample.layer for sample in SAMPLES), Attention()], ids=repr)
+def test_the_file_of_a_layer_names_its_fused_forms(layer: Layer) -> None:
+    layers: list[Layer] = [fuse(layer), *fuse(Sequential(Dense(2), layer)).layers.values()]
     forms = {type(layer).__name__ for layer in layers if type(layer).__module__.startswith("pellucid.fuse")}
-    assert forms - {"FusedDense", "FusedSequential"} <= named_forms(Path(getfile(type(sample.layer)))).keys()
+    assert forms - {"FusedDense", "FusedSequential"} <= named_forms(Path(getfile(type(layer)))).keys()
 
 
 def test_the_fused_forms_that_files_name_exist() -> None:

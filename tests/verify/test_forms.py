@@ -45,7 +45,7 @@ from pellucid.verify.table import GradientRow, GradientTable
 
 
 def network() -> Sequential:
-    """Return a network with every fused form; `conv` is wide enough that its input is recomputed."""
+    """Return a network with many fused forms; `conv` is wide enough that its input is recomputed."""
     grown = Sequential(norm=BatchNorm(), act=ReLU(), conv=Conv2d(4, 1), act2=ReLU(), last=Conv2d(2, 3, padding=1))
     body = Sequential(conv=Conv2d(5, 3, padding=1), norm=BatchNorm())
     return Sequential(

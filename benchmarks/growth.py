@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.ticker import NullFormatter
 
 from benchmarks.jobs import DETECTORS, GROWTH, Job
-from benchmarks.run import Worker
+from benchmarks.run import Worker, rotated
 from benchmarks.table import DOCS, conditions, time_text
 from pellucid.files import write_atomically
 from pellucid.report.figures.style import (
@@ -44,7 +44,7 @@ POWERS = {"batch": 1, "image size": 2, "width": 2, "depth": 1, "classes": 1, "bo
 HEAD = """# Growth
 
 How time and memory of a training step grow with one number, on {cores} threads. Written by `make bench`
-(`python -m benchmarks.growth`); measured {measured}.
+(`python -m benchmarks.growth`).
 
 ResNet-20 with 16 maps in its first stage trains on 32 images of 32 x 32 pixels and 10 classes, unless the series
 changes it; images of other sizes are 8 at a time. The boxes are objects in each of 4 images of 240 x 320 pixels, for
@@ -53,9 +53,9 @@ ratio is PyTorch's value divided by Pellucid's: above 1, Pellucid is faster or n
 
 **Exponent** is the slope of time over the number, on logarithmic axes, from the row above: log(t2 / t1) / log(n2 / n1).
 Below the power of the arithmetic, which each series states, the fixed time of a step still counts; an exponent more
-than {kink:g} times the power is a kink, and is marked with `!`. If PyTorch's exponent beside it is as high, the kernels
-and caches, which both share, are the cause; if the exponents before or after are low in turn, the machine was slower or
-faster for that row.
+than {kink:g} times the power, or than {kink:g} if that is 0, is a kink, and is marked with `!`. If PyTorch's exponent
+beside it is as high, the kernels and caches, which both share, are the cause; if the exponents before or after are low
+in turn, the machine was slower or faster for that row.
 
 ![Time and memory of a step in each series](growth.png)
 """
@@ -71,7 +71,7 @@ def measure(name: str, job: Job, cores: int) -> dict[str, dict[str, float]]:
     workers = {peer: Worker(variant, name, cores) for peer, variant in peers_of(job).items()}
     tensors = {peer: worker.ask("tensors") for peer, worker in workers.items()}
     steps = max(1, min(1000, int(BURST_SECONDS / min(worker.ask("3") / 3 for worker in workers.values()))))
-    rounds = [{peer: worker.burst(steps) for peer, worker in workers.items()} for _ in range(ROUNDS)]
+    rounds = [{peer: workers[peer].burst(steps) for peer in rotated([*workers], k)} for k in range(ROUNDS)]
     for worker in workers.values():
         worker.close()
     return {
@@ -90,7 +90,7 @@ def exponents(rows: Sequence[Mapping[str, Any]], peer: str) -> list[float | None
     return [None, *((y - last_y) / (x - last_x) for (last_x, last_y), (x, y) in pairwise(points))]
 
 
-def section(series: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def section(series: str, rows: Sequence[Mapping[str, Any]], measured: str) -> str:
     """Return the part of the page for one series."""
     power = POWERS[series]
     names = list(COLOURS)
@@ -118,7 +118,7 @@ def section(series: str, rows: Sequence[Mapping[str, Any]]) -> str:
             f"{theirs['tensors'] / ours['tensors']:.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
 
 
 def kink_mark(slope: float, power: int) -> str:
@@ -126,13 +126,14 @@ def kink_mark(slope: float, power: int) -> str:
     return " !" if slope > KINK * max(power, 1) else ""
 
 
-def figure(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
+def figure(results: Mapping[str, Mapping[str, Any]]) -> Plot:
     """Return one plot of time and one of tensor memory for each series, on logarithmic axes."""
     width, row_height, top = FIGURE_WIDTH + 1.2, 2.1, 0.35  # inches
     plot_width, plot_height, left, below = (FIGURE_WIDTH - 0.6) / 2, 1.45, 0.75, 0.5
     height = row_height * len(results) + top
     drawing = Plot((width, height))
-    for index, (series, rows) in enumerate(results.items()):
+    for index, (series, result) in enumerate(results.items()):
+        rows = result["rows"]
         for column, (key, scale, label) in enumerate(MEASURES):
             x = left + column * (plot_width + left + 0.1)
             y = height - top - row_height * (index + 1) + below
@@ -157,9 +158,8 @@ def figure(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
 
 def write_page(results: Mapping[str, Any], cores: int) -> None:
     """Write docs/growth.md and docs/growth.png."""
-    series = {name: results["series"][name] for name in GROWTH if name in results["series"]}
-    head = HEAD.format(cores=cores, measured=results["measured"], kink=KINK)
-    parts = [head, *(section(name, rows) for name, rows in series.items())]
+    series = {name: results[name] for name in GROWTH if name in results}
+    parts = [HEAD.format(cores=cores, kink=KINK), *(section(name, **result) for name, result in series.items())]
     write_atomically(DOCS / "growth.md", "\n".join(parts).encode())
     write_atomically(DOCS / "growth.png", png(figure(series)))
 
@@ -170,7 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     path = DOCS / "growth.json"
-    results = json.loads(path.read_text()) if path.exists() else {"series": {}}
+    results = json.loads(path.read_text()) if path.exists() else {}
     for name in options.series:
         rows: list[dict[str, Any]] = []
         for number, job in GROWTH[name].items():
@@ -178,8 +178,7 @@ def main() -> None:
             ours = rows[-1]["peers"]["Pellucid"]
             ratio = rows[-1]["peers"]["PyTorch, in place"]["ratio"]
             print(f"{name} {number:,}: {time_text(ours['seconds'])}, ratio {ratio:.2f}", flush=True)
-        results["series"][name] = rows
-        results["measured"] = conditions()
+        results[name] = {"rows": rows, "measured": conditions()}
         write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
         write_page(results, cores)
 

@@ -2,9 +2,9 @@
 
 Every peer has its own process. The peers run in turn, each round with another first one: a burst that is not measured,
 because the memory of the waiting process may have been evicted, and then a measured burst. Each ratio is taken within a
-round, which cancels slow changes of the machine's speed. The memory format and thread count of PyTorch, and the thread
-count of Pellucid, are the fastest in a short trial. All training jobs use the allocator setting of `fit`
-(pellucid/training/process.py).
+round, which cancels slow changes of the machine's speed. The memory format of PyTorch, and for small jobs the thread
+count of each peer, are the fastest in a short trial. All jobs use the allocator setting of `fit` and of predictors
+(pellucid/allocator.py).
 """
 
 import argparse
@@ -95,11 +95,13 @@ def fastest(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str
 def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     """Return the variants to try for each peer: (name of the worker's peer, threads)."""
     images = len(job.shape) == 3
-    threads = [1, cores] if job.network in ("mlp", "lenet") else [cores]
+    threads = [1, cores] if job.network in ("mlp", "lenet") or job.batch == 1 else [cores]
     is_opened = job.network.startswith("opened-")  # defined by transformers, so it has no in-place form
     formats = ["torch", "torch-nchw"] if images and job.precision == "float32" else ["torch"]
     if job.network in DETECTORS:
-        return {"Pellucid": [("pellucid", cores)]} | ({} if job.inference else {"PyTorch": [("torch", cores)]})
+        return {"Pellucid": [("pellucid", n) for n in threads]} | (
+            {} if job.inference else {"PyTorch": [("torch", cores)]}
+        )
     variants = {
         "Pellucid": [("pellucid", n) for n in threads],
         "PyTorch": [(variant, n) for variant in formats for n in threads],
@@ -109,7 +111,7 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     if job.network not in SLOW_TO_COMPILE:
         variants["PyTorch, compiled"] = [("torch-compile", n) for n in threads]
     if job.inference and not is_opened:
-        variants["onnxruntime"] = [("onnxruntime", cores)]
+        variants["onnxruntime"] = [("onnxruntime", n) for n in threads]
     if job.precision == "bf16":
         variants["PyTorch, float32"] = [("torch-float32", n) for n in threads]
     if job.network not in (*SLOW_IN_KERAS, *GENERATORS) and not job.inference and not is_opened:

@@ -1,4 +1,4 @@
-"""Pellucid, with the training step of `fit` and the inference of `Model.predictor()`."""
+"""Pellucid, with the training step of `fit` and `Model.predictor()`."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,15 @@ import pellucid
 from benchmarks import networks
 from benchmarks.jobs import DETECTORS, GENERATORS, RESNET, Job, resnet_size, scenes, targets
 from pellucid.data.source import Batch
-from pellucid.fuse.inference import inference
 from pellucid.generators import dcgan, pix2pix
-from pellucid.layers.base import Layer, Params
+from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.models import densenet121, lenet, resnet50
 from pellucid.nested import flatten
 from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam
+from pellucid.training.model import BaseModel
 from pellucid.training.step import TrainingStep
 
 
@@ -66,13 +67,11 @@ def make(job: Job) -> Callable[[int], None]:
         from benchmarks.peers.opened import definition
 
         model = pellucid.open(definition(job.network), x)
-        net, params = model.net, model.params
     else:
-        net = network(job)
-        params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
-    target = targets(job)
+        model = Model(network(job), input_shape=job.shape)
     if job.inference:
-        return make_predictions(net, params, x)
+        return make_predictions(model, x)
+    net, params, target = model.net, model.params, targets(job)
     loss = Quadratic() if job.network == "mlp" else SoftmaxCrossEntropy()
     if job.network == "mlp":
         target = F.one_hot(target, job.classes).float()
@@ -105,10 +104,9 @@ def make_generator(job: Job) -> Callable[[int], None]:
     return run
 
 
-def make_predictions(net: Layer, params: Params, x: Tensor) -> Callable[[int], None]:
-    predict = inference(net, params)  # as in `Model.predictor()`, once for all batches
+def make_predictions(model: BaseModel, x: Tensor) -> Callable[[int], None]:
+    predict = model.predictor()
 
-    @torch.inference_mode()
     def run(steps: int) -> None:
         for _ in range(steps):
             predict(x)

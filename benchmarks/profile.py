@@ -32,16 +32,22 @@ PROFILED = (
     "resnet50",
     "densenet121",
     "mobilenet_v2",
+    "fcn8",
     "pix2pix",
     "dcgan",
     "lenet-1-inference",
     "lenet-256-inference",
     "resnet20-16-inference",
+    "vgg16-inference",
+    "densenet121-inference",
     "resnet50-1-inference",
     "resnet50-inference",
     "mobilenet_v2-1-inference",
     "mobilenet_v2-inference",
     "opened-vit_b16",
+    "opened-resnet18-inference",
+    "opened-convnext_tiny-inference",
+    "opened-efficientnet_b0-inference",
     "opened-vit_b16-inference",
 )
 MAX_KERNELS = 8
@@ -56,14 +62,12 @@ FORWARD = {
     "mkldnn::_convolution_pointwise",
 }
 BACKWARD = {"aten::convolution_backward"}
-PRODUCTS = {  # of matrices, in dense layers and attention
-    "aten::addmm",
-    "aten::addmm_",
-    "aten::mm",
-    "aten::bmm",
-    "aten::_scaled_dot_product_flash_attention_for_cpu",
-    "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+# Kernels of attention: the number of their products of matrices, and the place of the queries among their inputs
+ATTENTION = {
+    "aten::_scaled_dot_product_flash_attention_for_cpu": (2, 0),
+    "aten::_scaled_dot_product_flash_attention_for_cpu_backward": (5, 1),
 }
+PRODUCTS = {"aten::addmm", "aten::addmm_", "aten::mm", "aten::bmm", *ATTENTION}  # of matrices
 # By kernel: how many tensors of the size of its images it reads and writes. Statistics and gradients of a norm need one
 # pass over their inputs, and its outputs another.
 PASSES = {
@@ -82,6 +86,13 @@ PASSES = {
     "aten::add_": 3,
     "aten::copy_": 2,
     "aten::cat": 2,
+    "aten::add": 3,
+    "aten::mul": 3,
+    "aten::gelu": 2,
+    "aten::gelu_": 2,
+    "aten::gelu_backward": 3,
+    "aten::native_layer_norm": 2,
+    "aten::native_layer_norm_backward": 3,
 }
 HEAD = """# Where the time goes
 
@@ -95,8 +106,8 @@ and their multiplications and additions by the time in their kernels, forward an
 kernels the profiler does not see, they are divided by its whole time: its kernels are at least that fast.
 **Memory-bound**: the share of norms, activations, sums and copies, and the bytes that they read and write by their
 time; a copy between two tensors in main memory reaches {bandwidth:.1f} GB/s, and tensors in a cache are read faster.
-**Products**: the share of matrix products, in dense layers and attention. **Rest**: all other kernels, such as pooling,
-and the overhead of each.
+**Products**: the share of matrix products, in dense layers and attention, and their operations by their time. **Rest**:
+all other kernels, such as pooling, and the overhead of each.
 
 Where Pellucid and PyTorch run the same convolutions at the same speed, near the limit, only the other columns can make
 one faster than the other. **Ratio**: PyTorch's time in kernels divided by Pellucid's. **At most**: the ratio that
@@ -106,18 +117,22 @@ convolutions or fewer passes over memory.
 
 Measured {measured}.
 
-| job | reachable | peer | step | convolutions | forward | backward | memory-bound | speed | products | rest | ratio | \
-at most |
-|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| job | reachable | peer | step | convolutions | forward | backward | memory-bound | speed | products | speed | rest \
+| ratio | at most |
+|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The microseconds of each kernel in a step, and the bytes that memory-bound kernels read and write in a step."""
+    """The microseconds of each kernel in a step.
+
+    moved: the bytes that memory-bound kernels read and write. product_flops: the floating-point operations of products.
+    """
 
     times: Counter[str]
     moved: float
+    product_flops: float
 
 
 def kernels_in_turn(runs: Mapping[str, Callable[[int], None]]) -> tuple[dict[str, Kernels], float, dict[str, float]]:
@@ -132,7 +147,8 @@ def kernels_in_turn(runs: Mapping[str, Callable[[int], None]]) -> tuple[dict[str
         run(1)
         steps[peer] = max(1, min(400, int(SLICE_SECONDS / (time.perf_counter() - start))))
     times: dict[str, Counter[str]] = {peer: Counter() for peer in runs}
-    moved, seconds, speeds = dict.fromkeys(runs, 0.0), dict.fromkeys(runs, 0.0), []
+    moved, flops, seconds = (dict.fromkeys(runs, 0.0) for _ in range(3))
+    speeds: list[float] = []
     for index in range(SLICES):
         speeds.append(matmul_speed())
         for peer in rotated([*runs], index):
@@ -146,11 +162,26 @@ def kernels_in_turn(runs: Mapping[str, Callable[[int], None]]) -> tuple[dict[str
                 seconds[peer] += (time.perf_counter() - start) * weight
             for event in profiler.events() or ():
                 times[peer][event.name] += event.self_cpu_time_total * weight
+                sizes: list[Any] = event.input_shapes or []
                 if event.name in PASSES:
-                    sizes: list[Any] = event.input_shapes or []
-                    largest = max((prod(size) for size in sizes if len(size) == 4), default=0)
-                    moved[peer] += PASSES[event.name] * 4 * largest * weight
-    return {peer: Kernels(times[peer], moved[peer]) for peer in runs}, statistics.mean(speeds), seconds
+                    moved[peer] += PASSES[event.name] * 4 * max(map(prod, sizes), default=0) * weight
+                if event.name in PRODUCTS:
+                    flops[peer] += product_flops(event.name, sizes) * weight
+    kernels = {peer: Kernels(times[peer], moved[peer], flops[peer]) for peer in runs}
+    return kernels, statistics.mean(speeds), seconds
+
+
+def product_flops(kernel: str, sizes: Sequence[Sequence[int]]) -> float:
+    """Return the floating-point operations of a kernel of PRODUCTS; sizes: of its inputs.
+
+    Attention consists of two products, and its backward pass of five.
+    """
+    matrices = [size for size in sizes if len(size) >= 2]
+    if kernel in ATTENTION:
+        products, place = ATTENTION[kernel]
+        query, key = matrices[place : place + 2]
+        return products * 2 * prod(query) * key[2]
+    return 2 * prod(matrices[-2]) * matrices[-1][-1]
 
 
 def convolution_flops(job: Job) -> tuple[float, float]:
@@ -203,6 +234,7 @@ def row(start: Sequence[str], kernels: Kernels, flops: tuple[float, float], rati
         share(memory, total),
         f"{kernels.moved / memory / 1e3:.1f} GB/s" if memory else "-",
         share(products, total),
+        f"{kernels.product_flops / products / 1e3:,.0f} GFLOP/s" if products else "-",
         share(total - forward - backward - memory - products, total),
     ]
     return f"| {' | '.join([*start, *cells, *ratios])} |\n"
@@ -264,7 +296,7 @@ def main() -> None:
                 start = [name, f"{reachable / 1e9:,.0f} GFLOP/s", peer, f"{1e3 * seconds[peer]:,.2f} ms"]
                 if peer == "onnxruntime":
                     speed = f"{flops[0] / seconds[peer] / 1e9:,.0f} GFLOP/s"
-                    rows += f"| {' | '.join([*start, '-', speed, *['-'] * 7])} |\n"
+                    rows += f"| {' | '.join([*start, '-', speed, *['-'] * 8])} |\n"
                 else:
                     rows += row(start, kernels[peer], flops, ratios if peer == "Pellucid" else ["1", "-"])
             sections.append(table(name, kernels["Pellucid"], kernels["PyTorch"]))

@@ -18,6 +18,7 @@ from pellucid.nested import flatten, map_tree
 from pellucid.network.work import network_work
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
+from pellucid.training.cached import without_frozen_front
 from pellucid.training.device import on_device
 from pellucid.training.examples import first_batch
 from pellucid.training.layers import seed_step
@@ -160,16 +161,19 @@ def rehearse(
 
     steps_planned: the number of steps of the whole training, for its schedule; 0 if unknown.
     """
-    step = TrainingStep.of(model, len(data))
-    loader = batch_loader(model, data, min(batch_size, len(data)), augment)
+    work = step_work(model, data, batch_size)
+    steps = settings.steps if work * settings.steps <= settings.work else max(int(settings.work / work), 1)
+    trained: Any = model
+    if augment is None and model.frozen and len(data) <= steps * batch_size:
+        trained, data, _ = without_frozen_front(model, data, None)
+    step = TrainingStep.of(trained, len(data))
+    loader = batch_loader(trained, data, min(batch_size, len(data)), augment)
     steps_planned = steps_planned or DEFAULT_EPOCHS * len(loader)
     schedule_stride = max(steps_planned / settings.steps, 1.0) if settings.compressed and settings.steps else 1.0
     seeds = seeded(model.device)
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}
     state = model.schedule.begin()
-    work = step_work(model, data, batch_size)
-    steps = settings.steps if work * settings.steps <= settings.work else max(int(settings.work / work), 1)
 
     def result(has_failed: bool, error_message: str = "") -> Rehearsal:
         medians = {path: median_high(values) if values else None for path, values in ratios.items()}

@@ -159,6 +159,22 @@ def test_frozen_weights_are_unchanged_and_augmentation_is_applied() -> None:
     assert rehearsal.losses[0] == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)  # inputs and biases are 0
 
 
+@pytest.mark.parametrize(("steps", "size"), [(3, 16), (40, 8)])
+def test_a_rehearsal_with_a_frozen_front_has_the_losses_and_weights_of_the_whole_network(steps: int, size: int) -> None:
+    """With an augmentation that changes nothing, the frozen layers run in every step."""
+    models = make_model(), make_model()
+    for model in models:
+        model.freeze("dense1.*")
+    settings = RehearsalSettings(steps)
+    cached = rehearse(models[0], DATA, size, None, settings)
+    whole = rehearse(models[1], DATA, size, lambda x, rng: x, settings)
+    assert cached.losses == pytest.approx(whole.losses, rel=1e-6)
+    for path, ratio in whole.ratios.items():
+        assert cached.ratios[path] == (ratio and pytest.approx(ratio, rel=1e-6))
+    assert (cached.work, cached.model) == (whole.work, models[0])
+    torch.testing.assert_close(models[0].weights, models[1].weights, rtol=1e-5, atol=1e-7)
+
+
 OPTIONS = {
     "optimizer": Adam(0.02), "regularizer": L2(1e-3), "schedule": OneCycle(), "clip": 1.0, "seed": 7,
     "classes": ("a", "b", "c", "d"), "preprocess": {"mean": [0.1], "std": [0.5]},

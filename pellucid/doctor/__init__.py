@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -16,7 +17,7 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import diagnose
 from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.rehearsal import model_on, reinitialized
+from pellucid.doctor.rehearsal import model_on, reinitialized, with_copied_weights
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
 from pellucid.settings.checks import check, check_known, integer, is_number
@@ -66,10 +67,10 @@ def case_of(
     model.fitting(train)
     if held_out is not None:
         model.fitting(held_out, "validation")
-    make_initial = begin or (lambda: reinitialized(model))
+    initial = cache(begin or (lambda: reinitialized(model)))  # reading or drawing weights may take seconds
     return Case(
-        model_on(model, CPU), train, held_out, lambda: model_on(make_initial(), CPU), batch_size, epochs, history,
-        stopped, augment, device=model.device,
+        model_on(model, CPU), train, held_out, lambda: model_on(with_copied_weights(initial()), CPU), batch_size,
+        epochs, history, stopped, augment, device=model.device,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from pellucid.doctor.trials import establish
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
 from pellucid.losses import Quadratic
+from pellucid.model import Model
 from pellucid.optim import SGD
 from pellucid.optim.schedules import Cosine, Warmup
 from pellucid.run.history import History
@@ -228,6 +229,21 @@ def test_frozen_pretrained_weights_are_kept_as_initial_weights() -> None:
     rebuilt_model = rebuilt(case, net=net.rebuild({**net.layers, "head": Dense(4, init_weight="xavier")})).model
     assert torch.equal(rebuilt_model.weights["norm.running_mean"], model.weights["norm.running_mean"])
     assert not torch.equal(rebuilt_model.weights["head.weight"], model.weights["head.weight"])
+
+
+def test_the_initial_model_is_made_once_and_copied() -> None:
+    """Reading weights may take longer than the training."""
+    made: list[Model] = []
+
+    def begin() -> Model:
+        made.append(make_model())
+        return made[-1]
+
+    case = case_of(make_model(), *corners(), begin=begin)
+    for weight in case.begin().weights.values():
+        weight.zero_()
+    assert case.begin().sha256() == make_model().sha256()
+    assert len(made) == 1
 
 
 def test_without_training_settings_a_rehearsal_raises() -> None:

@@ -28,7 +28,8 @@ MIN_DEVIATIONS = 3.0  # standard deviations by which a deficit or gain must exce
 # A remedy must recover at least this fraction of the deficit, for general and for particular suspects.
 MIN_GENERAL_FRACTION, MIN_PARTICULAR_FRACTION = 0.5, 0.4
 GOOD_SCORE = 0.97  # from this score on, no trials are made
-MAX_SMALL_STEPS, MAX_SMALL_WORK = 400, 3.2e11  # for the small reference network
+# The small reference network has as many steps as the training, within these limits.
+MIN_SMALL_STEPS, MAX_SMALL_STEPS, MAX_SMALL_WORK = 150, 400, 3.2e11
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds, for all trials of a case together
 NO_WORK_LEFT = "not tried: the trials before it used up their multiply-adds"
 MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
@@ -70,7 +71,7 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
     findings: findings whose remedies are tried too. attempts: runs the trials. is_explained: whether a fault that
     was measured may already explain the failure.
 
-    A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
+    A training fails if its score is clearly below that of a small reference network after as many steps. If it
     does not fail, or if the failure is explained, only unusual suspects are tried. The cause is the suspect whose
     remedy raises the score most. Among remedies with about the same gain, a particular one is preferred to a general
     one, then the first in order. If the training still fails without that cause, the other particular suspects are
@@ -163,7 +164,8 @@ def _reference_score(case: Case) -> float | None:
     """Return the score of the small reference network; None if its training raises an error or diverges."""
     try:
         reference_case = small_network(case)
-        rehearsal = reference_case.rehearse(RehearsalSettings(MAX_SMALL_STEPS, work=MAX_SMALL_WORK, compressed=True))
+        steps = min(max(case.steps_planned or MAX_SMALL_STEPS, MIN_SMALL_STEPS), MAX_SMALL_STEPS)
+        rehearsal = reference_case.rehearse(RehearsalSettings(steps, work=MAX_SMALL_WORK, compressed=True))
     except PellucidError:
         return None
     return None if rehearsal.has_failed else result_of(reference_case, rehearsal.model).score
@@ -172,7 +174,7 @@ def _reference_score(case: Case) -> float | None:
 def _try_suspects(
     attempts: Attempts, remaining: Sequence[Suspect], reference: float, work: float
 ) -> list[tuple[Suspect, Attempt | None]]:  # fmt: skip
-    """Try the suspects in order, until the work is spent or the remedy of a particular suspect is sufficient.
+    """Try the suspects in order, until the work is spent or a remedy is sufficient.
 
     Returns (suspect, attempt) for each suspect that was tried; the attempt is None if the remedy does not fit the
     network.
@@ -183,7 +185,7 @@ def _try_suspects(
             break
         attempt = attempts.without(suspect)
         tried.append((suspect, attempt))
-        if attempt is not None and not suspect.general and reference - attempt.score[1] < MIN_GAIN:
+        if attempt is not None and reference - attempt.score[1] < MIN_GAIN:
             break
     return tried
 

@@ -1,5 +1,7 @@
 """Updates that are far too large or far too small relative to the weights."""
 
+from collections.abc import Callable, Mapping
+from functools import cache
 from statistics import median
 
 from pellucid.doctor.case import Case
@@ -28,6 +30,7 @@ def find(case: Case) -> list[Finding]:
     inputs_per_output = _inputs_per_output(case)
     ratios = {path: ratio for path, ratio in case.rehearsal.ratios.items() if path in inputs_per_output and ratio}
     findings: list[Finding] = []
+    unregularized_ratios = cache(lambda: rebuilt(case, regularizer=None).rehearsal.ratios)
     for path, ratio in ratios.items():
         rows = [row for row in case.history.layers if row["path"] == path] if case.history else []
         epoch_ratios = [row["update_ratio"] for row in rows if row["update_ratio"] is not None]
@@ -38,7 +41,7 @@ def find(case: Case) -> list[Finding]:
             evidence["median_update_over_weight_in_all_epochs"] = median(epoch_ratios)
         median_ratio = median(epoch_ratios) if epoch_ratios else ratio
         is_high, is_low = min(ratio, median_ratio) > MAX_RATIO, max(ratio, median_ratio) < min_ratio
-        if is_low or (is_high and not _is_explained(case, path, inputs_per_output[path])):
+        if is_low or (is_high and not _is_explained(case, path, inputs_per_output[path], unregularized_ratios)):
             findings.append(Finding(NAME, path, evidence))
     return findings
 
@@ -50,16 +53,19 @@ def _inputs_per_output(case: Case) -> dict[str, int]:
     return {weight: weights[weight].numel() // activity[path].units for path, weight in paths if path in activity}
 
 
-def _is_explained(case: Case, path: str, inputs: int) -> bool:
+def _is_explained(
+    case: Case, path: str, inputs: int, unregularized_ratios: Callable[[], Mapping[str, float | None]]
+) -> bool:
     """Return whether a large ratio is explained by initial weights near 0 or by a regularizer that shrinks them.
 
-    path: the path of the weight. inputs: the number of inputs of each output.
+    path: the path of the weight. inputs: the number of inputs of each output. unregularized_ratios: returns the ratios
+    by path without regularizers.
     """
     if float(flatten(case.initial.params)[path].square().mean().sqrt()) < MIN_INITIAL_RMS / inputs**0.5:
         return True
     if not case.model.regularizers:
         return False
-    unregularized_ratio = rebuilt(case, regularizer=None).rehearsal.ratios[path]
+    unregularized_ratio = unregularized_ratios()[path]
     return unregularized_ratio is not None and unregularized_ratio < MAX_RATIO
 
 

@@ -3,8 +3,8 @@
 Findings of one check are shown together, consequences below their cause.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field, replace
 from textwrap import wrap
 from typing import Any
 
@@ -111,6 +111,33 @@ class Diagnosis:
             footnotes=(ineffective_changes(self), footnote(self)), outcome=outcome_line, unknown=UNKNOWN_CAUSE,
             width=WIDTH,
         )  # fmt: skip
+
+
+def without_refuted_causes(diagnosis: Diagnosis, names: Set[str]) -> Diagnosis:
+    """Return the diagnosis with the likely causes of these names in the validation data as symptoms.
+
+    Their consequences become symptoms too. In training data, a cause without which the score is the same may still be
+    one: another may keep the network from learning.
+    """
+    findings, kinds = diagnosis.findings, [diagnosis.kind(k) for k in range(len(diagnosis.findings))]
+    refuted = {
+        k for k, finding in enumerate(findings)
+        if finding.check in names and finding.path == "validation" and kinds[k] == "likely cause"
+    }  # fmt: skip
+    remaining = {findings[k].check for k, kind in enumerate(kinds) if kind in CAUSE_KINDS and k not in refuted}
+    refuted_names = {findings[k].check for k in refuted} - remaining
+    causes = {k: cause for k, cause in diagnosis.cause_by_consequence.items() if cause not in refuted_names}
+    symptoms = diagnosis.symptoms | refuted | (diagnosis.cause_by_consequence.keys() - causes.keys())
+    order = sorted(range(len(findings)), key=lambda k: (k in causes, k in symptoms))  # stable
+    moved = {old: new for new, old in enumerate(order)}
+    return replace(
+        diagnosis,
+        findings=tuple(replace(findings[k], is_fault=False) if k in refuted else findings[k] for k in order),
+        cause_by_consequence={moved[k]: cause for k, cause in causes.items()},
+        attempts={moved[k]: attempt for k, attempt in diagnosis.attempts.items()},
+        symptoms=frozenset(moved[k] for k in symptoms),
+        resolved=frozenset(moved[k] for k in diagnosis.resolved if k in causes),
+    )
 
 
 @dataclass(frozen=True, eq=False)

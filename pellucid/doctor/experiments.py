@@ -17,7 +17,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.checks.class_imbalance import IN_VALIDATION
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
-from pellucid.doctor.diagnosis import Diagnosis
+from pellucid.doctor.diagnosis import Diagnosis, without_refuted_causes
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, read_examples
@@ -58,12 +58,12 @@ def with_causes(
 ) -> Diagnosis:
     """Return a diagnosis with the causes that interventions prove, if no cause is proven yet, and with all effects.
 
-    Findings that the case no longer has after an intervention become consequences of its cause. With a budget, further
-    causes are looked for in the case without the first; without one, the diagnosis states that this was left out. case:
-    a Case, or an object with the fields model, trained, train, validation, begin, batch_size, steps_planned, augment
-    and device; for other objects, and for a case whose training stopped with an error, nothing is tried. show: called
-    with a sentence about each measured effect. budget: the multiply-adds of all trainings together, divided by those of
-    the case's training.
+    Findings that the case no longer has after an intervention become consequences of its cause; a fault of the
+    validation data without which the score is the same becomes a symptom. With a budget, further causes are looked for
+    in the case without the first; without one, the diagnosis states that this was left out. case: a Case, or an object
+    with the fields model, trained, train, validation, begin, batch_size, steps_planned, augment and device; for other
+    objects, and for a case whose training stopped with an error, nothing is tried. show: called with a sentence about
+    each measured effect. budget: the multiply-adds of all trainings together, divided by those of the case's training.
     """
     is_known = hasattr(case, "steps_planned") and not getattr(case, "stopped", "")
     if not is_known or any(finding.proven for finding in diagnosis.findings):
@@ -96,6 +96,8 @@ def with_causes(
     for effect in (*(cause.effect for cause in causes.values()), *effects):
         by_description.setdefault(effect.description, effect)
     measured = tuple(by_description.values())
+    effective = {effect.name for effect in measured if effect.verdict != "no effect"}
+    diagnosis = without_refuted_causes(diagnosis, {effect.name for effect in measured} - effective)
     reasons = {name: reason for name, reason in left_out.items() if name not in by_description}
     return replace(diagnosis, intervention_effects=measured, left_out={**diagnosis.left_out, **reasons})
 

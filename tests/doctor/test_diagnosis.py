@@ -3,6 +3,7 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
+from pellucid.doctor import Diagnosis, Finding
 from pellucid.doctor.attempts import Attempt
 from pellucid.doctor.diagnosis import (
     footnote,
@@ -12,6 +13,7 @@ from pellucid.doctor.diagnosis import (
     ineffective_changes,
     outcome_line,
     summary,
+    without_refuted_causes,
 )
 from pellucid.doctor.intervention import MeasuredEffect
 from tests.doctor.example_diagnoses import diagnosis_with_findings, healthy_diagnosis
@@ -54,6 +56,34 @@ def test_causes_of_consequences_make_no_groups() -> None:
         replace(diagnosis, findings=(*diagnosis.findings[:3], other_cause, diagnosis.findings[4]))
     )
     assert [len(group.findings) for group in rate.consequences] == [2]
+
+
+def test_a_refuted_likely_cause_and_its_consequences_become_symptoms() -> None:
+    causes = Diagnosis(
+        (
+            Finding("shift", "validation", {}, is_fault=True),
+            Finding("noise", "train", {}, is_fault=True),
+            Finding("slow", "training", {}),
+            Finding("gap", "validation", {}),
+            Finding("wobble", "training", {}),
+        ),
+        ("a",) * 5, {3: "shift", 4: "noise"}, {1: diagnosis_with_findings().attempts[0]}, symptoms=frozenset({2}),
+        resolved=frozenset({3, 4}),
+    )  # fmt: skip
+    diagnosis = without_refuted_causes(causes, {"shift", "slow"})
+    assert [finding.check for finding in diagnosis.findings] == ["noise", "shift", "slow", "gap", "wobble"]
+    kinds = [diagnosis.kind(k) for k in range(5)]
+    assert kinds == ["likely cause", "symptom", "symptom", "symptom", "consequence"]
+    assert (diagnosis.cause_by_consequence, diagnosis.resolved) == ({4: "noise"}, {4})
+    assert diagnosis.attempts.keys() == {0}
+    assert without_refuted_causes(causes, set()).findings == causes.findings
+
+
+def test_proven_causes_and_faults_of_the_training_data_are_not_refuted() -> None:
+    before = diagnosis_with_findings()
+    after = without_refuted_causes(before, {"learning-rate", "duplicates"})
+    assert (after.findings, after.cause_by_consequence) == (before.findings, before.cause_by_consequence)
+    assert [after.kind(k) for k in range(5)] == [before.kind(k) for k in range(5)]
 
 
 def test_headlines_count_checks_not_layers() -> None:

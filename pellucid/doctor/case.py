@@ -38,10 +38,12 @@ from pellucid.training.reading import Augmentation
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 MAX_PROBE = 128  # examples of a forward and backward pass
 REHEARSAL_STEPS = 40  # steps of a rehearsal, a short training from the initial weights
-RATE_FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
+# Factors of the learning rate above 1 in the range test, and the inverse of those below; two wrong units have a factor
+# of 1e3 each.
+RATE_FACTORS = (3.0, 10.0, 30.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+LOW_FACTOR = 1 / 100
 RANGE_TEST_STEPS = 25  # steps at each of these factors
 MAX_LOSS_RATIO = 1.2  # of a loss to the lowest of a range test; smaller differences come from the choice of batches
-MAX_RATE_FACTOR = 1e6  # limit of the search beyond RATE_FACTORS; two wrong units have a factor of 1e3 each
 # Limits in multiply-adds: for the rehearsal, each rate of the range test, and a trial; two processor cores need about a
 # second for 4e10 of them.
 MAX_REHEARSAL_WORK, MAX_RANGE_TEST_WORK, MAX_TRIAL_WORK = 8e11, 2e11, 1.5e12
@@ -314,20 +316,21 @@ class Case:
 
     @cached_property
     def range_losses(self) -> dict[float, float]:
-        """The last loss of RANGE_TEST_STEPS steps at each of RATE_FACTORS times the learning rate, by factor.
+        """The last loss of RANGE_TEST_STEPS steps at some factors of the learning rate, by factor.
 
-        The factors continue beyond RATE_FACTORS while the outermost loss is low. If the optimizer's default rate is
-        below all of these rates, its loss is added.
+        From 1, the factors become smaller and larger while the outermost loss is low; smaller ones also while it is
+        infinite. The loss at LOW_FACTOR, which hardly changes the weights, is added, and that at the optimizer's
+        default rate if it is below all of these rates.
         """
-        losses, optimizer = {factor: self._range_test_loss(factor) for factor in RATE_FACTORS}, self.model.optimizer
-        for multiplier in (1 / 10, 10.0):
-            is_lower = multiplier < 1
-            factor = min(losses) if is_lower else max(losses)
-            while MAX_RATE_FACTOR > factor > 1 / MAX_RATE_FACTOR:
-                if losses[factor] > MAX_LOSS_RATIO * min(losses.values()) and not (is_lower and losses[factor] == inf):
+        optimizer = self.model.optimizer
+        losses = {factor: self._range_test_loss(factor) for factor in (1.0, LOW_FACTOR)}
+        for factors in (RATE_FACTORS, [1 / factor for factor in RATE_FACTORS]):
+            for factor in factors:
+                if factor not in losses:
+                    losses[factor] = self._range_test_loss(factor)
+                has_diverged = factor < 1 and losses[factor] == inf
+                if losses[factor] > MAX_LOSS_RATIO * min(losses.values()) and not has_diverged:
                     break
-                factor *= multiplier
-                losses[factor] = self._range_test_loss(factor)
         if 0 < (rate := default_rate(optimizer)) < optimizer.lr * min(losses):
             losses[rate / optimizer.lr] = self._range_test_loss(rate / optimizer.lr)
         return losses

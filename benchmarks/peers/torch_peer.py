@@ -88,6 +88,12 @@ class Whole(nn.Module):
         return self.net(x)
 
 
+def compiled_as_whole(net: nn.Module) -> nn.Module:
+    whole = Whole(net)
+    whole.compile()
+    return whole
+
+
 def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
     torch.manual_seed(0)
     if job.network in GENERATORS:
@@ -103,8 +109,7 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
         net = net.to(memory_format=torch.channels_last)
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
     if compiled:
-        net = Whole(net)
-        net.compile()
+        net = compiled_as_whole(net)
     if job.inference:
         return make_predictions(net.eval(), x)
     if job.frozen:
@@ -157,8 +162,7 @@ def make_generator(job: Job, channels_last: bool, inplace: bool, compiled: bool)
             net.to(memory_format=torch.channels_last)
         x, real = (one.contiguous(memory_format=torch.channels_last) for one in (x, real))
     if compiled:
-        for net in nets:
-            net.compile()
+        training.generator, training.discriminator = map(compiled_as_whole, nets)
 
     def run(steps: int) -> None:
         for _ in range(steps):

@@ -25,7 +25,7 @@ from pellucid.user_defined import naming_layers
 ENGINES = ("pellucid", "onnxruntime", "auto")
 MIN_CALIBRATION_IMAGES = 32
 CALIBRATION_BATCH_SIZE = 32
-TIMING_ROUNDS = 5  # passes of each engine that "auto" times
+TIMING_TURNS, TIMING_PASSES = 2, 4  # turns of each engine that "auto" times, and passes in a turn
 _ONNXRUNTIME = "pellucid.export.engine"  # imported when it is needed, since pellucid.export depends on this package
 
 
@@ -123,10 +123,13 @@ class EnginePredictor:
         return self._fastest_engines[shape]
 
     def _time_engines(self, batch: Tensor) -> dict[str, float]:
-        """Return the shortest time of each engine for a batch, in seconds, after one warmup pass."""
+        """Return the shortest time of each engine for a batch, in seconds.
+
+        They take turns. The first pass of a turn does not count: the threads of the engine before may still spin.
+        """
         times = dict.fromkeys(self._run_functions, float("inf"))
-        for k in range(TIMING_ROUNDS + 1):
-            for name, run in self._run_functions.items():
+        for name, run in [*self._run_functions.items()] * TIMING_TURNS:
+            for k in range(TIMING_PASSES):
                 start = perf_counter()
                 run(batch)
                 if k:

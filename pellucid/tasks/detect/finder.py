@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -15,8 +16,11 @@ from pellucid.data.files import resized_size
 from pellucid.data.images import resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
+from pellucid.fuse.inference import inference
 from pellucid.image_objects import Detections
+from pellucid.layers.base import Params
 from pellucid.model import Model
+from pellucid.objective import InferenceNetwork
 from pellucid.report.figures.overlay import object_overlay
 from pellucid.tasks.annotated import mode_of
 from pellucid.text import printable
@@ -27,11 +31,18 @@ def is_detector(model: Model) -> bool:
     return isinstance(model.objective, Detector)
 
 
+def detector_for_predictions(detector: Detector, params: Params) -> Detector:
+    """Return the detector with its networks in their form for inference; `params` must not change afterwards."""
+    return detector.with_nets(
+        {name: InferenceNetwork(net, inference(net, params[name])) for name, net in detector.nets.items()}
+    )
+
+
 class ObjectFinder:
     """Detects the objects in pictures of any size. classes: the class names. mode: the mode in which to read pictures.
 
-    Pictures are resized as in training: the longest side to a length, or both sides to a height and a width. Raises
-    PellucidError for a model that is not a detector.
+    Pictures are resized as in training: the longest side to a length, or both sides to a height and a width. The
+    model's weights must not change after the first pictures. Raises PellucidError for a model that is not a detector.
     """
 
     def __init__(self, model: Model) -> None:
@@ -52,7 +63,7 @@ class ObjectFinder:
 
         score: by default the detector's own threshold. Each picture has at most MAX_DETECTIONS objects.
         """
-        model, detector = self.model, cast(Detector, self.model.objective)
+        model, detector = self._converted_model, cast(Detector, self._converted_model.objective)
         if score is not None and score < detector.score_threshold:
             model = copy(model)
             model.objective = replace(detector, score_threshold=score)
@@ -71,6 +82,12 @@ class ObjectFinder:
             scale_objects(detections, size, (image.shape[1], image.shape[2]))
             for detections, size, image in zip(confident_detections, sizes, images, strict=True)
         ]
+
+    @cached_property
+    def _converted_model(self) -> Model:
+        model = copy(self.model)
+        model.objective = detector_for_predictions(cast(Detector, model.objective), model.params)
+        return model
 
     def input_size(self, image: Tensor) -> tuple[int, int]:
         """Return the size (H, W) of the network's input for a picture."""

@@ -128,15 +128,24 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str]) -> Diagnosis:
     refuted_names = {findings[k].check for k in refuted} - remaining
     causes = {k: cause for k, cause in diagnosis.cause_by_consequence.items() if cause not in refuted_names}
     symptoms = diagnosis.symptoms | refuted | (diagnosis.cause_by_consequence.keys() - causes.keys())
-    order = sorted(range(len(findings)), key=lambda k: (k in causes, k in symptoms))  # stable
+    changed = replace(
+        diagnosis,
+        findings=tuple(replace(one, is_fault=False) if k in refuted else one for k, one in enumerate(findings)),
+        cause_by_consequence=causes, symptoms=symptoms, resolved=diagnosis.resolved & causes.keys(),
+    )  # fmt: skip
+    return with_order(changed, sorted(range(len(findings)), key=lambda k: (k in causes, k in symptoms)))  # stable
+
+
+def with_order(diagnosis: Diagnosis, order: Sequence[int]) -> Diagnosis:
+    """Return the diagnosis with the findings of these indices in this order, and without all other findings."""
     moved = {old: new for new, old in enumerate(order)}
     return replace(
         diagnosis,
-        findings=tuple(replace(findings[k], is_fault=False) if k in refuted else findings[k] for k in order),
-        cause_by_consequence={moved[k]: cause for k, cause in causes.items()},
-        attempts={moved[k]: attempt for k, attempt in diagnosis.attempts.items()},
-        symptoms=frozenset(moved[k] for k in symptoms),
-        resolved=frozenset(moved[k] for k in diagnosis.resolved if k in causes),
+        findings=tuple(diagnosis.findings[k] for k in order),
+        cause_by_consequence={moved[k]: cause for k, cause in diagnosis.cause_by_consequence.items() if k in moved},
+        attempts={moved[k]: attempt for k, attempt in diagnosis.attempts.items() if k in moved},
+        symptoms=frozenset(moved[k] for k in diagnosis.symptoms if k in moved),
+        resolved=frozenset(moved[k] for k in diagnosis.resolved if k in moved),
     )
 
 

@@ -17,7 +17,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.checks.class_imbalance import IN_VALIDATION
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
-from pellucid.doctor.diagnosis import Diagnosis, without_refuted_causes
+from pellucid.doctor.diagnosis import Diagnosis, with_order, without_refuted_causes
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, read_examples
@@ -105,23 +105,19 @@ def with_causes(
 def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Task) -> Diagnosis:
     """Return the diagnosis with the proven cause first; findings that the mended case lacks become its consequences."""
     name = proven_cause.change.finding.check
-    kept = [k for k, finding in enumerate(diagnosis.findings) if finding.check != name]
-    moved, absent_checks = {old: new for new, old in enumerate(kept, 1)}, set[str]()
-    findings = diagnosis.findings
+    findings, absent_checks = diagnosis.findings, set[str]()
+    kept = [k for k, finding in enumerate(findings) if finding.check != name]
     if open_checks := {findings[k].check for k in kept if not findings[k].proven}:
         mended_case, checks = proven_cause.mended_case, [check for check in CHECKS if check.name in open_checks]
         mended_diagnosis = task.diagnose(mended_case, False, CPU) or examine(mended_case, checks)
         absent_checks = ({*mended_diagnosis.checks} - {*mended_diagnosis.names}) & open_checks
-    resolved = {moved[k] for k in kept if findings[k].check in absent_checks}
-    causes = {moved[k]: cause for k, cause in diagnosis.cause_by_consequence.items() if k in moved}
-    return replace(
-        diagnosis,
-        findings=(proven_cause.finding, *(diagnosis.findings[k] for k in kept)),
-        cause_by_consequence=causes | dict.fromkeys(resolved, name),
-        attempts={moved[k]: attempt for k, attempt in diagnosis.attempts.items() if k in moved},
-        symptoms=frozenset({moved[k] for k in diagnosis.symptoms if k in moved} - resolved),
-        resolved=frozenset(resolved | {moved[k] for k in diagnosis.resolved if k in moved}),
-    )
+    resolved = {k for k in kept if findings[k].check in absent_checks}
+    with_cause = replace(
+        diagnosis, findings=(*findings, proven_cause.finding),
+        cause_by_consequence=diagnosis.cause_by_consequence | dict.fromkeys(resolved, name),
+        symptoms=diagnosis.symptoms - resolved, resolved=diagnosis.resolved | resolved,
+    )  # fmt: skip
+    return with_order(with_cause, [len(findings), *kept])
 
 
 class Experiments:
@@ -158,14 +154,17 @@ class Experiments:
     @cached_property
     def _score_gap(self) -> float:
         """The score on training data minus that on validation data; 0 without validation data or a trained model."""
-        model, validation = self.case.model, self.case.validation
-        if validation is None or not self.case.trained:
+        if self.case.validation is None or not self.case.trained:
             return 0.0
-        return self._training_score - float(self.score(model, validation).mean())
+        return self._training_score - float(self._validation_scores.mean())
 
     @cached_property
     def _training_score(self) -> float:
         return float(self.score(self.case.model, self.case.train).mean())
+
+    @cached_property
+    def _validation_scores(self) -> Tensor:
+        return self.score(self.case.model, self.case.validation)
 
     @cached_property
     def _validation_halves(self) -> tuple[Source, Source]:
@@ -340,10 +339,9 @@ class Experiments:
         base, trainings = self.case, self.trainings
         if base.validation is None or not base.trained:
             return None
-        current_scores = self.score(base.model, base.validation)
         base_scores_by_steps = {steps: dict[int, Tensor]() for steps in (trainings.steps, trainings.max_steps)}
         if trainings.model_steps in base_scores_by_steps:
-            base_scores_by_steps[trainings.model_steps][0] = current_scores
+            base_scores_by_steps[trainings.model_steps][0] = self._validation_scores
         suspected_faults = [Suspect(fault) for fault in self.faults if fault.remedy is not None]
         for part in (*suspected_faults, *replaced_parts(base)):
             steps = trainings.steps if part.general else trainings.max_steps
@@ -358,7 +356,7 @@ class Experiments:
             except PellucidError as error:  # the change does not fit the networks
                 self.untried[change.remedy.description] = str(error)
                 continue
-            first_scores = base_scores[0] if is_shorter else current_scores
+            first_scores = base_scores[0] if is_shorter else self._validation_scores
             first_effect = effect_of(change, self.score.name, [(first_scores, trained.scores)], 0)
             if first_effect.verdict != "cause":
                 description = f"{change.remedy.description}, {steps} steps instead of the whole training"

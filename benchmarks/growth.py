@@ -39,7 +39,7 @@ MEASURES = (("seconds", 1e3, "ms a step"), ("tensors", 2**-20, "MiB of tensors")
 COLOURS = {"Pellucid": BLUE, "PyTorch, in place": ORANGE}
 # The power of the number to which the arithmetic of a step is proportional, once it dominates; 0 for a part of a step
 # that stays small.
-POWERS = {"batch": 1, "image size": 2, "width": 2, "depth": 1, "classes": 1, "boxes": 0}
+POWERS = {"batch": 1, "image size": 2, "width": 2, "depth": 1, "classes": 1, "data set size": 0, "boxes": 0}
 
 HEAD = """# Growth
 
@@ -47,7 +47,8 @@ How time and memory of a training step grow with one number, on {cores} threads.
 (`python -m benchmarks.growth`).
 
 ResNet-20 with 16 maps in its first stage trains on 32 images of 32 x 32 pixels and 10 classes, unless the series
-changes it; images of other sizes are 8 at a time. The boxes are objects in each of 4 images of 240 x 320 pixels, for
+changes it; images of other sizes are 8 at a time. The data set is in memory, and LeNet trains on batches of 64 of its
+images, drawn in a random order. The boxes are objects in each of 4 images of 240 x 320 pixels, for
 the single-stage detector. **Tensors** is the peak memory of the tensors of a step without parameters and data. The
 ratio is PyTorch's value divided by Pellucid's: above 1, Pellucid is faster or needs less.
 

@@ -36,6 +36,7 @@ class Job:
     target: tuple[int, ...] = ()  # shape of the target of one image: () for a class, (H, W) for a class per pixel
     frozen: bool = False  # whether batch normalization is frozen
     objects: int = 15  # in each image, for detectors
+    examples: int = 0  # in the data set that batches are drawn from; 0 if all steps have the same batch
 
 
 # The network "resnet20-16" is ResNet-20 whose first stage has 16 maps; "resnet56-16" has 56 layers.
@@ -85,6 +86,7 @@ GROWTH: dict[str, dict[int, Job]] = {
     "width": {n: replace(_SMALL, network=f"resnet20-{n}") for n in (4, 8, 16, 32, 64)},
     "depth": {n: replace(_SMALL, network=f"resnet{n}-16") for n in (8, 14, 20, 32, 56, 110)},
     "classes": {n: replace(_SMALL, classes=n) for n in (10, 100, 1_000, 10_000, 100_000)},
+    "data set size": {n: replace(JOBS["lenet-64"], examples=n) for n in (1_000, 4_000, 16_000, 64_000)},
     "boxes": {n: Job("single_stage", 4, (3, 240, 320), 3, objects=n) for n in (1, 4, 16, 64, 256)},
 }
 
@@ -119,8 +121,8 @@ def scenes(job: Job) -> Batch:
 
 
 def targets(job: Job) -> Tensor:
-    """Return the targets of a batch: the class indices in turn, or for pix2pix random images (N, 3, H, W)."""
+    """Return the targets of a batch, or of all examples: class indices in turn, or for pix2pix images (N, 3, H, W)."""
     if job.network == "pix2pix":
         return torch.rand(job.batch, 3, *job.shape[1:], generator=torch.Generator().manual_seed(1))
-    count = job.batch * math.prod(job.target)
-    return (torch.arange(count) % job.classes).view(job.batch, *job.target)
+    shape = (job.examples or job.batch, *job.target)
+    return (torch.arange(math.prod(shape)) % job.classes).view(shape)

@@ -3,8 +3,8 @@
 Every peer has its own process. The peers run in turn, each round with another first one: a burst that is not measured,
 because the memory of the waiting process may have been evicted, and then a measured burst. Each ratio is taken within a
 round, which cancels slow changes of the machine's speed. The memory format of PyTorch, and for small jobs the thread
-count of each peer, are the fastest in a short trial. All jobs use the allocator setting of `fit` and of predictors
-(pellucid/allocator.py).
+count of each peer, are the fastest in a short trial; PyTorch's other forms have the format of its plain form. All jobs
+use the allocator setting of `fit` and of predictors (pellucid/allocator.py).
 """
 
 import argparse
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from benchmarks.jobs import DETECTORS, GENERATORS, JOBS, Job
 from benchmarks.table import publish
+from benchmarks.worker import VARIANTS
 from pellucid.training.device import usable_precision
 
 MIN_ROUNDS, MAX_ROUNDS = 9, 60
@@ -99,9 +100,7 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     is_opened = job.network.startswith("opened-")  # defined by transformers, so it has no in-place form
     formats = ["torch", "torch-nchw"] if images and job.precision == "float32" else ["torch"]
     if job.network in DETECTORS:
-        return {"Pellucid": [("pellucid", n) for n in threads]} | (
-            {} if job.inference else {"PyTorch": [("torch", cores)]}
-        )
+        return {"Pellucid": [("pellucid", n) for n in threads], "PyTorch": [("torch", n) for n in threads]}
     variants = {
         "Pellucid": [("pellucid", n) for n in threads],
         "PyTorch": [(variant, n) for variant in formats for n in threads],
@@ -129,22 +128,24 @@ def rotated(items: Sequence[str], index: int) -> list[str]:
 
 def measure(name: str, job: Job, min_rounds: int, peers: list[str], cores: int) -> list[Figure]:
     """Run one job with all peers, and return their figures. peers: parts of names; all peers if empty."""
-    selected = {}
+    selected: dict[str, tuple[str, int]] = {}
     for peer, variants in candidates(job, cores).items():
         if not peers or peer == "Pellucid" or any(word.lower() in peer.lower() for word in peers):
-            selected[peer] = variants[0] if len(variants) == 1 else fastest(variants, name, job)
+            is_nchw = selected.get("PyTorch", ("", 0))[0] == "torch-nchw" and f"{variants[0][0]}-nchw" in VARIANTS
+            tried = [(f"{variant}-nchw", threads) for variant, threads in variants] if is_nchw else variants
+            selected[peer] = tried[0] if len(tried) == 1 else fastest(tried, name, job)
     workers = {peer: Worker(variant, name, threads) for peer, (variant, threads) in selected.items()}
     memory = {peer: worker.ask("memory") for peer, worker in workers.items()}
     tensors = {peer: worker.ask("tensors") for peer, worker in workers.items()}
     seconds: dict[str, list[float]] = {peer: [] for peer in workers}
-    racing, start = list(workers), time.perf_counter()
+    remaining, start = list(workers), time.perf_counter()
     for index in range(max(min_rounds, MAX_ROUNDS)):
         if index >= min_rounds and time.perf_counter() - start >= ROUNDS_SECONDS:
             break
         if index == SLOW_ROUNDS:
             limit = SLOW_RATIO * statistics.median(seconds["Pellucid"])
-            racing = [peer for peer in racing if statistics.median(seconds[peer]) < limit]
-        for peer in rotated(racing, index):
+            remaining = [peer for peer in remaining if statistics.median(seconds[peer]) < limit]
+        for peer in rotated(remaining, index):
             seconds[peer].append(workers[peer].burst(job.steps))
     for worker in workers.values():
         worker.close()

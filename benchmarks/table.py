@@ -45,20 +45,23 @@ HEAD = """# Benchmarks
 Written by `make bench`; nothing here is typed by hand. Each job states when, on which machine and at which commit it
 was measured.
 
-A job is one training step of plain gradient descent on one batch, in float32 unless its name contains bf16. If its name
-contains inference, a job is the prediction of one batch by `Model.predictor()`, with its checks of inputs and outputs;
-the peers compute the outputs without checks, PyTorch under `torch.inference_mode`.
-Every peer runs in its own process with its best memory format; MLPs, LeNets and single images also with their best
-number of threads, other jobs with a thread per core. Bursts of the peers alternate, and a ratio compares two bursts of
-the same round; a clearly slower peer takes part in the first three rounds only. **Ratio** is the peer's time divided by
-Pellucid's: above 1, Pellucid is faster; in brackets, the 95 % interval of its median over the rounds, or the smallest
-and the largest ratio of fewer than six rounds. A target is *missed* if the median is below it; if only the lower end of
-the interval is, it is *unclear* whether it is reached. **Tensors** is the peak memory of the tensors of a step without
+A job is one training step on one batch, in float32 unless its name contains bf16: plain gradient descent, or for
+pix2pix and DCGAN both turns with Adam. PyTorch's optimizers are its fused ones. If its name contains inference, a job
+is the prediction of one batch by `Model.predictor()`, with its checks of inputs and outputs, or by a detector, for all
+peers with decoding and suppression; other peers compute the outputs without checks, PyTorch under
+`torch.inference_mode`.
+Every peer runs in its own process; PyTorch in the memory format that is faster for its plain form; MLPs, LeNets and
+single images with the best number of threads of each peer, other jobs with a thread per core. Bursts of the peers
+alternate, and a ratio compares two bursts of the same round; a clearly slower peer takes part in the first three rounds
+only. **Ratio** is the peer's time divided by Pellucid's: above 1, Pellucid is faster; in brackets, the 95 % interval of
+its median over the rounds, or the smallest and the largest ratio of fewer than six rounds. A target is *missed* if the
+median is below it; if only the lower end of the interval is, it is *unclear* whether it is reached.
+**Tensors** is the peak memory of the tensors of a step without
 parameters and data, measured by PyTorch's profiler. **Process** is the increase of the resident memory of the process
 over its value before the first step, including everything that allocators, threads and compilers keep. The ratios of
 memory are Pellucid's value divided by the peer's: below 1, Pellucid needs less.
 "PyTorch, in place" is the same network with in-place ReLU and residual sums, as in torchvision; "PyTorch, compiled" is
-the network of "PyTorch" under `torch.compile`, channels-last; "onnxruntime" runs the ONNX file that Pellucid exports.
+the network of "PyTorch" under `torch.compile`; "onnxruntime" runs the ONNX file that Pellucid exports.
 Opened networks have no in-place form, detectors neither that nor a compiled one, and EfficientNet-B0 none that compiles
 within five minutes. PyTorch's detectors compute RoIAlign by tensor operations, since it has no kernel for it.
 Every peer uses the allocator setting of `fit` and of predictors (pellucid/allocator.py: freed memory stays in the
@@ -96,14 +99,15 @@ other process runs. **Busy**: as many other processes as cores compute all the t
 "auto" has chosen its number, and the bursts begin after it has noticed; trainings have `distributed.exact = false`.
 Written by `python -m benchmarks.threads`.
 """
-READING_HEAD = """## reading: JPEG files of 640 x 480 pixels, as images of 224 x 224
+READING_HEAD = """## reading: JPEG files of 640 x 480 pixels, resized
 
 Images per second without a training, in as many threads or processes as there are processors: Pellucid's loader,
 PyTorch's DataLoader over a data set that reads files as torchvision's `ImageFolder` with `Resize` does, and the
-decoder alone, without resizing. Written by `python -m benchmarks.reading`.
+decoder alone, without resizing. For small images, Pellucid's loader and the decoder alone decode a file at half of its
+size. Written by `python -m benchmarks.reading`.
 
-| reader | images/s | of the decoder |
-|---|---:|---:|
+| resized to | reader | images/s | of the decoder |
+|---:|---|---:|---:|
 """
 
 
@@ -259,10 +263,12 @@ def _stream_section(rows: list[dict[str, Any]], measured: str) -> str:
     return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
 
 
-def _reading_section(speeds: dict[str, float], measured: str) -> str:
-    limit = list(speeds.values())[-1]
+def _reading_section(speeds_by_side: dict[str, dict[str, float]], measured: str) -> str:
     lines = [READING_HEAD.rstrip("\n")]
-    lines += [f"| {name} | {speed:,.0f} | {speed / limit:.0%} |" for name, speed in speeds.items()]
+    for side, speeds in speeds_by_side.items():
+        *_, limit = speeds.values()
+        for name, speed in speeds.items():
+            lines.append(f"| {side} x {side} | {name} | {speed:,.0f} | {speed / limit:.0%} |")
     return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
 
 

@@ -26,7 +26,9 @@ VARIANTS = {  # name: (channels-last, in place, compiled)
     "torch": (True, False, False),
     "torch-nchw": (False, False, False),
     "torch-inplace": (True, True, False),
+    "torch-inplace-nchw": (False, True, False),
     "torch-compile": (True, False, True),
+    "torch-compile-nchw": (False, False, True),
     "torch-float32": (True, False, False),  # in float32, for a job in bfloat16
 }
 
@@ -37,6 +39,8 @@ def make(peer: str, job: Job) -> Callable[[int], None]:
 
         job = replace(job, precision="float32") if peer == "torch-float32" else job
         return torch_peer.make(job, *VARIANTS[peer])
+    if peer == "pellucid":
+        sys.modules["onnxruntime"] = None  # type: ignore[assignment]  # it cannot be imported
     module = importlib.import_module(f"benchmarks.peers.{peer}_peer")
     run: Callable[[int], None] = module.make(job)
     return run
@@ -70,14 +74,14 @@ def main() -> None:
     peer, name, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
     job = find(name)
     torch.set_num_threads(threads)
-    ALLOCATOR_SETTING.enter_context(keeping_freed_memory())  # every peer has the setting of `fit` and `inference`
+    ALLOCATOR_SETTING.enter_context(keeping_freed_memory())  # every peer has the setting of `fit` and predictors
     run = make(peer, job)
     resident_before = status_bytes("VmRSS")
     for line in sys.stdin:
         order = line.strip()
         if order == "memory":
             Path("/proc/self/clear_refs").write_text("5")  # reset the peak
-            run(min(3, job.steps * 3))
+            run(3)
             answer = float(status_bytes("VmHWM") - resident_before)
         elif order == "tensors":
             answer = tensor_peak(run) if peer in VARIANTS or peer == "pellucid" else 0.0

@@ -1,6 +1,7 @@
 """Pellucid, with the training step of `fit` and `Model.predictor()`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count, islice, repeat
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 import pellucid
 from benchmarks import networks
 from benchmarks.jobs import DETECTORS, GENERATORS, RESNET, Job, resnet_size, scenes, targets
-from pellucid.data.source import Batch
+from pellucid.data.source import Arrays, Batch
 from pellucid.generators import dcgan, pix2pix
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
@@ -18,7 +19,9 @@ from pellucid.models import densenet121, lenet, resnet50
 from pellucid.nested import flatten
 from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam
+from pellucid.tasks.detect.finder import detector_for_predictions
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import batch_loader
 from pellucid.training.step import TrainingStep
 
 
@@ -38,11 +41,12 @@ def make_detector(job: Job) -> Callable[[int], None]:
     params, _ = detector.init(job.shape, torch.Generator().manual_seed(0))
     rng = torch.Generator().manual_seed(0)
     if job.inference:
+        predict = detector_for_predictions(detector, params).predict  # as in `pellucid detect`
 
         @torch.inference_mode()
         def detect(steps: int) -> None:
             for _ in range(steps):
-                detector.predict(params, batch.images)  # as in `pellucid detect`
+                predict(params, batch.images)
 
         return detect
     frozen_prefixes = tuple(f"backbone.{part}." for part in ("stem", "stage1", "stage2"))
@@ -62,7 +66,7 @@ def make(job: Job) -> Callable[[int], None]:
         return make_generator(job)
     if job.network in DETECTORS:
         return make_detector(job)
-    x = torch.rand(job.batch, *job.shape)
+    x = torch.rand(job.examples or job.batch, *job.shape)
     if job.network.startswith("opened-"):
         from benchmarks.peers.opened import definition
 
@@ -79,11 +83,15 @@ def make(job: Job) -> Callable[[int], None]:
     train = TrainingStep(
         Supervised(net, loss), params, SGD(lr=0.01), examples=job.batch, precision=job.precision, frozen=frozen
     )
-    batch, rng = Batch(x, target), torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
+    batches: Iterator[Batch] = repeat(Batch(x, target))
+    if job.examples:
+        loader = batch_loader(model, Arrays(x, target), job.batch, None)
+        batches = (batch for epoch in count() for batch in loader.epoch(epoch))
 
     @torch.inference_mode()
     def run(steps: int) -> None:
-        for _ in range(steps):
+        for batch in islice(batches, steps):
             train(batch, 0.01, rng)
 
     return run

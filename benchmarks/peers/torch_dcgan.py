@@ -41,7 +41,7 @@ class Training:
 
     def __post_init__(self) -> None:
         nets = self.generator, self.discriminator
-        first, second = (torch.optim.Adam(net.parameters(), self.rate, betas=(0.5, 0.999)) for net in nets)
+        first, second = (torch.optim.Adam(net.parameters(), self.rate, betas=(0.5, 0.999), fused=True) for net in nets)
         self.optimizers = first, second
 
     def step(self, z: Tensor, real: Tensor) -> tuple[float, float]:

@@ -157,7 +157,7 @@ LOSSES: dict[type, Callable[..., Tensor]] = {SingleStage: single_stage, SSD: ssd
 
 
 def make(job: Job) -> Callable[[int], None]:
-    """Return a function that runs training steps of plain gradient descent."""
+    """Return a function that runs training steps of plain gradient descent, or predictions of a one-stage detector."""
     detector, batch = DETECTORS[job.network](), scenes(job)
     params, _ = detector.init(job.shape, torch.Generator().manual_seed(0))
     images = batch.images.contiguous(memory_format=torch.channels_last)
@@ -172,10 +172,12 @@ def make(job: Job) -> Callable[[int], None]:
             nets["mask_head"] = exported_module(detector.mask_head, params["mask_head"], (x[0].shape[1], 14, 14))
     else:
         nets["head"] = exported_module(detector.nets["head"], params["head"], _shape(x))
+    if job.inference:
+        return make_predictions(detector, nets, images)
     for path, value in nets["backbone"].named_parameters():
         value.requires_grad_(not path.startswith(("stem.", "stage1.", "stage2.")))
     trainable = [one for net in nets.values() for one in net.parameters() if one.requires_grad]
-    optimizer, rng = torch.optim.SGD(trainable, lr=1e-5), torch.Generator().manual_seed(0)
+    optimizer, rng = torch.optim.SGD(trainable, lr=1e-5, fused=True), torch.Generator().manual_seed(0)
 
     def loss() -> Tensor:
         maps = nets["neck"](nets["backbone"](images))
@@ -215,6 +217,21 @@ def make(job: Job) -> Callable[[int], None]:
             optimizer.step()
 
     run.loss = loss  # type: ignore[attr-defined]
+    return run
+
+
+def make_predictions(detector: Any, nets: dict[str, nn.Module], images: Tensor) -> Callable[[int], None]:
+    """Return a function that runs predictions of a one-stage detector, with the same decoding and suppression."""
+    modules = [nets[name].eval() for name in ("backbone", "neck", "head")]
+
+    @torch.inference_mode()
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            y: Any = images
+            for module in modules:
+                y = module(y[0] if isinstance(y, tuple) and len(y) == 1 else y)
+            detector.detections_of(detector.candidates_of(y if isinstance(y, tuple) else (y,), images))
+
     return run
 
 

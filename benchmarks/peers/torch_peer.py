@@ -1,6 +1,7 @@
 """PyTorch with autograd, in plain modules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count, islice, repeat
 
 import torch
 from torch import Tensor, nn
@@ -103,8 +104,10 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
 
         return torch_detect.make(job)
     net = network(job, inplace)
-    x = torch.rand(job.batch, *job.shape)
+    x = torch.rand(job.examples or job.batch, *job.shape)
     target = targets(job)
+    if job.network == "mlp":
+        target = F.one_hot(target, job.classes).float()
     if channels_last and x.dim() == 4:
         net = net.to(memory_format=torch.channels_last)
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
@@ -119,25 +122,29 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
             elif isinstance(layer, nn.Conv2d):
                 # With PyTorch's initial weights and frozen norms, maps shrink to denormal numbers, which are slow.
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    optimizer = torch.optim.SGD([one for one in net.parameters() if one.requires_grad], lr=0.01)
+    optimizer = torch.optim.SGD([one for one in net.parameters() if one.requires_grad], lr=0.01, fused=True)
 
-    def loss() -> Tensor:
+    def loss(x: Tensor, target: Tensor) -> Tensor:
         if job.network == "mlp":
-            one_hot_target = F.one_hot(target, job.classes).float()
-            return ((net(x) - one_hot_target) ** 2).sum() / (2 * job.batch)
+            return ((net(x) - target) ** 2).sum() / (2 * job.batch)
         return F.cross_entropy(net(x), target)
 
-    def step() -> float:
+    def step(x: Tensor, target: Tensor) -> float:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bf16"):
-            value = loss()
+            value = loss(x, target)
         value.backward()
         optimizer.step()
         return value.item()
 
+    batches: Iterator[tuple[Tensor, Tensor]] = repeat((x, target))
+    if job.examples:
+        orders = (torch.randperm(job.examples) for _ in count())
+        batches = ((x[index], target[index]) for order in orders for index in order.split(job.batch))
+
     def run(steps: int) -> None:
-        for _ in range(steps):
-            step()
+        for batch in islice(batches, steps):
+            step(*batch)
 
     return run
 

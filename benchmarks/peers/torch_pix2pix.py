@@ -83,7 +83,7 @@ class Training:
     def __post_init__(self) -> None:
         pairs = zip((self.generator, self.discriminator), self.rates, strict=True)
         generator_adam, discriminator_adam = (
-            torch.optim.Adam(net.parameters(), rate, betas=(0.5, 0.999)) for net, rate in pairs
+            torch.optim.Adam(net.parameters(), rate, betas=(0.5, 0.999), fused=True) for net, rate in pairs
         )
         self.optimizers = generator_adam, discriminator_adam
 

@@ -1,4 +1,7 @@
-"""Several layers with the same input."""
+"""Several layers with the same input.
+
+Fused form: ConvertedCombinator (fuse/inference/runs.py) in prediction.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""One layer applied to several inputs."""
+"""One layer applied to several inputs.
+
+Fused form: ConvertedCombinator (fuse/inference/runs.py) in prediction.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

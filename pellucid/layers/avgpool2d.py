@@ -1,4 +1,7 @@
-"""Average pooling."""
+"""Average pooling.
+
+Fused form: NormActConv (fuse/recompute.py) in training.
+"""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple

@@ -1,7 +1,7 @@
 """Batch normalization.
 
-Fused forms: NormActConv (fuse/recompute.py), DenseBlock (fuse/dense_block.py) and FrozenNorm (fuse/frozen.py) in
-training; Convolution and Affine (fuse/inference/runs.py) in prediction.
+Fused forms: NormActConv (fuse/recompute.py), DenseBlock (fuse/dense_block.py), FrozenNorm (fuse/frozen.py) and
+SyncedNorm (fuse/parts.py) in training; Convolution and Affine (fuse/inference/runs.py) in prediction.
 """
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false

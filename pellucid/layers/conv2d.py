@@ -1,7 +1,8 @@
 """The convolution over images.
 
-Fused forms: FusedConv2d (fuse/single_layers.py) and NormActConv (fuse/recompute.py) in training; Convolution
-(fuse/inference/runs.py) and QuantizedConvolution (fuse/inference/int8_runs.py) in prediction.
+Fused forms: FusedConv2d (fuse/single_layers.py), NormActConv (fuse/recompute.py) and DenseBlock
+(fuse/dense_block.py) in training; Convolution and Residual (fuse/inference/runs.py), QuantizedConvolution and
+QuantizedResidual (fuse/inference/int8_runs.py) in prediction.
 """
 
 from dataclasses import KW_ONLY, dataclass

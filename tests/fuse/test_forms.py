@@ -5,15 +5,16 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Combinator, Sequential
-from pellucid.fuse.activations import FusedActivation, FusedSmoothActivation
+from pellucid.fuse.activations import FusedActivation, FusedLeakyReLU, FusedSmoothActivation
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.plan import fuse
-from pellucid.fuse.single_layers import FusedConv2d, FusedDense, FusedPadChannels
+from pellucid.fuse.single_layers import FusedConcat, FusedConv2d, FusedDense, FusedPadChannels
 from pellucid.fuse.start import without_dx
 from pellucid.layers import (
     GELU,
     BatchNorm,
+    Concat,
     Conv2d,
     ConvTranspose2d,
     Dense,
@@ -205,13 +206,14 @@ def shares_memory(first: Tensor, second: Tensor) -> bool:
 
 @pytest.mark.parametrize("overwrite_dy", [False, True])
 @pytest.mark.parametrize("overwrite_x", [False, True])
-@pytest.mark.parametrize("kind", [ReLU, ReLU6, Sigmoid, Tanh])
+@pytest.mark.parametrize("kind", [ReLU, ReLU6, Sigmoid, Tanh, LeakyReLU])
 def test_an_activation_overwrites_only_the_tensors_that_it_may(
     kind: type[Layer], overwrite_x: bool, overwrite_dy: bool
 ) -> None:
     x = torch.linspace(-8, 8, 33, dtype=torch.float64).view(3, 11)  # includes both kinks of ReLU6
     x_given = x.clone()
-    fused = FusedActivation(kind, overwrite_x, overwrite_dy)
+    flags = overwrite_x, overwrite_dy
+    fused = FusedLeakyReLU(LeakyReLU(), *flags) if kind is LeakyReLU else FusedActivation(kind, *flags)
     y, cache = fused.forward({}, x_given, Mode())
     dy = cotangent(y)
     dy_given = dy.clone()
@@ -223,3 +225,13 @@ def test_an_activation_overwrites_only_the_tensors_that_it_may(
     assert (shares_memory(y, x_given), shares_memory(dx, dy_given)) == (overwrite_x, overwrite_dy)
     assert overwrite_x or torch.equal(x_given, x)
     assert overwrite_dy or torch.equal(dy_given, dy)
+
+
+def test_a_concat_caches_only_the_shapes_of_its_inputs() -> None:
+    fused = fused_form(Concat())
+    assert type(fused) is FusedConcat
+    inputs = torch.rand(2, 3, 4, 4), torch.rand(2, 5, 4, 4)
+    y, cache = fused.forward({}, inputs, Mode())
+    dxs, _ = fused.backward({}, cache, y)
+    assert all(map(torch.equal, dxs, inputs))
+    assert all(part.untyped_storage().nbytes() == part.element_size() for part in cache.xs)

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 import pellucid
-from pellucid.combine import Sequential
+from pellucid.combine import Parallel, Sequential
+from pellucid.combine.base import walk
 from pellucid.fuse import fuse
-from pellucid.layers import Dense, Layer
+from pellucid.fuse.dense_block import DenseBlock
+from pellucid.fuse.recompute import NormActConv
+from pellucid.layers import AvgPool2d, BatchNorm, Concat, Conv2d, Dense, Layer
 from pellucid.operators import Attention
+from tests.fuse.test_exact_types import fusible_networks
 from tests.layers.samples import SAMPLES
 
 PACKAGE = Path(pellucid.__file__).parent
@@ -39,6 +43,22 @@ def test_the_file_of_a_layer_names_its_fused_forms(layer: Layer) -> None:
     layers: list[Layer] = [fuse(layer), *fuse(Sequential(Dense(2), layer)).layers.values()]
     forms = {type(layer).__name__ for layer in layers if type(layer).__module__.startswith("pellucid.fuse")}
     assert forms - {"FusedDense", "FusedSequential"} <= named_forms(Path(getfile(type(layer)))).keys()
+
+
+def replaced_together(form: Layer) -> set[type[Layer]]:
+    """Return the types of the layers that a form replaces, if it replaces several layers."""
+    if isinstance(form, NormActConv):
+        return {BatchNorm, form.act, Conv2d} | (set() if form.pool is None else {AvgPool2d})
+    if isinstance(form, DenseBlock):
+        return {BatchNorm, Conv2d, Concat, Parallel, *(layer.act for layer in form.dense_layers)}
+    return set()
+
+
+@pytest.mark.parametrize("net", [pytest.param(net, id=name) for name, net in fusible_networks().items()])
+def test_the_files_of_layers_name_the_forms_that_replace_several_layers(net: Layer) -> None:
+    for _, form in walk(fuse(net)):
+        for kind in replaced_together(form):
+            assert type(form).__name__ in named_forms(Path(getfile(kind)))
 
 
 def test_the_fused_forms_that_files_name_exist() -> None:

@@ -64,7 +64,7 @@ class ObjectFinder:
         score: by default the detector's own threshold. Each picture has at most MAX_DETECTIONS objects.
         """
         model, detector = self._converted_model, cast(Detector, self._converted_model.objective)
-        if score is not None and score < detector.score_threshold:
+        if score is not None:  # also a higher one, since boxes of lower scores suppress no others
             model = copy(model)
             model.objective = replace(detector, score_threshold=score)
         sizes = [self.input_size(image) for image in images]
@@ -75,12 +75,9 @@ class ObjectFinder:
             batch = torch.stack([resized(images[k], size) for k in indices])
             predicted: Any = model.predict(batch)
             detections_by_index |= dict(zip(indices, predicted, strict=True))
-        confident_detections = [
-            detections_by_index[k].take(detections_by_index[k].scores >= (score or 0.0)) for k in range(len(images))
-        ]
         return [
-            scale_objects(detections, size, (image.shape[1], image.shape[2]))
-            for detections, size, image in zip(confident_detections, sizes, images, strict=True)
+            scale_objects(detections_by_index[k], size, (image.shape[1], image.shape[2]))
+            for k, (size, image) in enumerate(zip(sizes, images, strict=True))
         ]
 
     @cached_property

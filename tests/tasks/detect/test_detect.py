@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder
 from pellucid.data.video import VideoFrame
+from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
 from pellucid.model import Model
@@ -32,7 +34,8 @@ def model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         boxes = torch.tensor([[0.0, 0.0, width / 2, height / 2], [0.0, 0.0, width, height]])
         masks = torch.zeros(2, height, width, dtype=torch.bool)
         masks[0, : height // 2, : width // 2] = True
-        return [Detections(boxes, torch.tensor([0.9, 0.4]), torch.tensor([1, 0]), masks)] * len(x)
+        found = Detections(boxes, torch.tensor([0.9, 0.4]), torch.tensor([1, 0]), masks)
+        return [found.take(found.scores >= cast(Detector, self.objective).score_threshold)] * len(x)
 
     monkeypatch.setattr(Model, "predict", predict)
     model = Model(
@@ -172,6 +175,21 @@ def test_a_score_below_the_detectors_threshold_returns_more_detections() -> None
     assert len(result)
     assert 0.001 <= float(result.scores.min()) <= float(result.scores.max()) < 0.05
     assert [len(result) for result in finder.find([image])] == [0]
+
+
+@pytest.mark.parametrize("score", [0.3, 0.4, 0.6, 1.0])
+def test_a_higher_score_returns_the_same_detections_with_at_least_that_score(score: float) -> None:
+    model = Model(small_single_stage(), input_shape=(3, None, None), preprocess={"size": 32})
+    with torch.no_grad():
+        model.params["head"]["layer"]["out"]["weight"].normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+        model.params["head"]["layer"]["out"]["bias"][:2] = 0.0
+    image = torch.randint(0, 256, (3, 40, 60), generator=torch.Generator().manual_seed(0)).byte()
+    finder = ObjectFinder(model)
+    ((every,), (some,)) = finder.find([image]), finder.find([image], score)
+    expected = every.take(every.scores >= score)
+    assert len(every) > len(expected)
+    for name in ("boxes", "scores", "labels"):
+        assert torch.equal(getattr(some, name), getattr(expected, name))
 
 
 def test_boxes_masks_and_labels_are_drawn_at_their_positions() -> None:

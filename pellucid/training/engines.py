@@ -76,9 +76,11 @@ class EnginePredictor:
         FreedMemory.keep()
         weakref.finalize(self, FreedMemory.release).atexit = False
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the predictions for inputs (N, ...)."""
+    def __call__(self, x: Any) -> Tensor:
+        """Return the predictions for inputs (N, ...), a tensor or an array."""
         model = self._model
+        if not isinstance(x, Tensor):
+            x = as_inputs(x, "x", model.dtype)
         self._check_inputs(x, "x")
         if self._checks_finite and (index := first_not_finite(x)) is not None:
             raise PellucidError(f"x: example {index} contains NaN or infinity; the inputs must be finite")

@@ -91,3 +91,13 @@ def test_a_session_that_differs_from_the_network_is_refused(
         stderr = capsys.readouterr().err
         assert stderr.count("predictor: without onnxruntime, since the ONNX file would differ") == n_warnings
     assert predict.engine == "pellucid"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_arrays_and_lists_are_predicted_like_tensors(model: Model, engine: str) -> None:
+    predict, x = model.predictor(engine=engine), digits().x[:3]
+    for given in (x.numpy(), x.tolist()):
+        assert torch.equal(predict(given), predict(x))
+    for wrong in ("digits", None):
+        with pytest.raises(PellucidError, match="x"):
+            predict(wrong)

@@ -94,6 +94,8 @@ class FastRCNN(TwoStage):
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
+        if not len(images):
+            return []
         return self.detections_of(self.candidates(params, images))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:

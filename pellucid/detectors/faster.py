@@ -161,6 +161,8 @@ class ProposalDetector(TwoStage):
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
+        if not len(images):
+            return []
         maps, _ = self.features(params, images, Mode(keep=False))
         detections = [self.decide(candidate).detections for candidate in self._candidates(params, maps, images)]
         height, width = images.shape[2:]

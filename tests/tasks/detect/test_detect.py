@@ -167,6 +167,11 @@ def test_batched_pictures_of_several_sizes_have_the_detections_of_single_ones() 
         assert torch.equal(batched.labels, single.labels)
 
 
+@pytest.mark.parametrize("name", ["bccd", "pennfudan"])
+def test_an_empty_batch_has_no_detections(name: str) -> None:
+    assert Model.load(name).predict(torch.zeros(0, 3, 64, 64)) == []
+
+
 def test_a_score_below_the_detectors_threshold_returns_more_detections() -> None:
     model = Model(small_single_stage(), input_shape=(3, None, None), preprocess={"size": 32})
     finder, image = ObjectFinder(model), torch.zeros(3, 32, 32, dtype=torch.uint8)

@@ -1,5 +1,6 @@
 """What the kernels of a step compute and move, by the events of PyTorch's profiler with shapes and arguments."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -67,7 +68,7 @@ class Kernels:
     backward, and of products of matrices.
     """
 
-    times: dict[str, float] = field(default_factory=dict)
+    times: Counter[str] = field(default_factory=Counter[str])
     moved: float = 0.0
     forward: float = 0.0
     backward: float = 0.0
@@ -76,17 +77,17 @@ class Kernels:
     @property
     def total(self) -> float:
         """The microseconds of all kernels."""
-        return sum(self.times.values())
+        return self.times.total()
 
     def time_of(self, names: Iterable[str]) -> float:
         """Return the microseconds of the kernels of these names."""
-        return sum(self.times.get(name, 0.0) for name in names)
+        return sum(self.times[name] for name in names)
 
     def add(self, events: Iterable[Any], weight: float) -> None:
         """Add events of the profiler, which were recorded with shapes; weight: multiplies all that is added."""
         for event in events:
             name, sizes = event.name, event.input_shapes or []
-            self.times[name] = self.times.get(name, 0.0) + event.self_cpu_time_total * weight
+            self.times[name] += event.self_cpu_time_total * weight
             if name in PASSES and not _is_part(event):
                 self.moved += 4 * passes(name, event.concrete_inputs) * max(map(prod, sizes), default=0) * weight
             elif name in FORWARD:

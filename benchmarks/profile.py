@@ -168,9 +168,7 @@ def share(micros: float, total: float) -> str:
 
 def table(name: str, ours: Kernels, theirs: Kernels) -> str:
     """Return the section of one job: the microseconds of the kernels that take longest."""
-    times = {
-        kernel: (ours.times.get(kernel, 0.0), theirs.times.get(kernel, 0.0)) for kernel in ours.times | theirs.times
-    }
+    times = {kernel: (ours.times[kernel], theirs.times[kernel]) for kernel in ours.times | theirs.times}
     longest = sorted(times, key=lambda kernel: -max(times[kernel]))[:MAX_KERNELS]
     lines = [f"## {name}", "", "Microseconds of a step, in the kernels themselves.", ""]
     lines += ["| kernel | Pellucid | PyTorch |", "|---|---:|---:|"]

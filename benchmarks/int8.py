@@ -157,13 +157,12 @@ def times(predict: Callable[[Tensor], Any], other: Callable[[Tensor], Any], x: T
     """Return the seconds of both functions in each round, after one round that is not timed; they go first in turn."""
     rounds: list[tuple[float, float]] = []
     for k in range(ROUNDS + 1):
-        first, second = (predict, other) if k % 2 else (other, predict)
-        start = time.perf_counter()
-        first(x)
-        middle = time.perf_counter()
-        second(x)
-        seconds = middle - start, time.perf_counter() - middle
-        rounds.append(seconds if k % 2 else seconds[::-1])
+        seconds = [0.0, 0.0]
+        for index in (0, 1) if k % 2 else (1, 0):
+            start = time.perf_counter()
+            (predict, other)[index](x)
+            seconds[index] = time.perf_counter() - start
+        rounds.append((seconds[0], seconds[1]))
     return rounds[1:]
 
 
@@ -193,8 +192,8 @@ def write_speed() -> None:
 def speed_text(rounds: list[tuple[float, float]]) -> str:
     float32_ms, int8_ms = (statistics.median(seconds) * 1e3 for seconds in zip(*rounds, strict=True))
     ratios = [first / second for first, second in rounds]
-    middle = statistics.median(ratios)
-    ratio = f"{middle:.2f} ({min(ratios):.2f}, {max(ratios):.2f}){' missed' if middle < MIN_RATIO else ''}"
+    median = statistics.median(ratios)
+    ratio = f"{median:.2f} ({min(ratios):.2f}, {max(ratios):.2f}){' missed' if median < MIN_RATIO else ''}"
     return f"{float32_ms:.2f} ms, {int8_ms:.2f} ms, {ratio}"
 
 

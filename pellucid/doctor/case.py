@@ -29,6 +29,7 @@ from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.metrics import classes_of
 from pellucid.nested import flatten
+from pellucid.objective import Supervised
 from pellucid.run.history import History
 from pellucid.training.device import CPU
 from pellucid.training.measures import boundary
@@ -99,6 +100,14 @@ class Case:
     def compares(self) -> bool:
         """Whether the loss is a regression loss, which compares outputs and targets elementwise."""
         return isinstance(self.model.loss, Quadratic | L1 | Huber)
+
+    @property
+    def has_score(self) -> bool:
+        """Whether the targets are classes or vectors, the only ones for which `Predictions.score` is defined."""
+        y = self.train.y
+        return isinstance(self.model.objective, Supervised) and (
+            y.dim() == 1 or (y.is_floating_point() and y.dim() == 2)
+        )
 
     @property
     def dropout(self) -> float:
@@ -303,7 +312,7 @@ class Case:
     @cached_property
     def rehearsal(self) -> Rehearsal:
         """A rehearsal of REHEARSAL_STEPS steps with the training's settings, or fewer to fit MAX_REHEARSAL_WORK."""
-        return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK))
+        return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK, measures_updates=True))
 
     def _rehearse_all_steps(self, settings: RehearsalSettings) -> Rehearsal:
         """Rehearse all steps of the settings; raises UnansweredError if they need more than `settings.work`."""

@@ -6,7 +6,14 @@ from typing import Any
 
 from pellucid.doctor.attempts import MIN_SCORED_EXAMPLES, Attempt, Attempts, too_few_steps
 from pellucid.doctor.case import Case
-from pellucid.doctor.checks import CHECKS, confused_labels, preprocessing_mismatch, shifted_labels, shuffled_labels
+from pellucid.doctor.checks import (
+    CHECKS,
+    confused_labels,
+    overfitting,
+    preprocessing_mismatch,
+    shifted_labels,
+    shuffled_labels,
+)
 from pellucid.doctor.checks.learning_rate_too_high import trial_steps
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import C, Check, Finding
@@ -32,6 +39,8 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     findings, made_checks, skip_reasons = _run_checks(case, checks)
     cause_by_check = _causes_by_check(made_checks, findings)
     tries, sound_case = Attempts(case), _sound_case(case, findings)
+    if overfitting.NAME not in cause_by_check:
+        findings = [overfitting.with_trial(one, tries) if one.check == overfitting.NAME else one for one in findings]
     symptoms = [finding for finding in findings if not finding.is_cause and finding.check not in cause_by_check]
     unproven = [finding for finding in symptoms if finding.remedy is not None]
     is_broken = any(finding.is_fault and finding.check in MEASURED_FAILURES for finding in findings)

@@ -26,7 +26,7 @@ from pellucid.doctor.intervention import MeasuredEffect, effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.preprocessing import input_changes
 from pellucid.doctor.suspects import replaced_parts
-from pellucid.doctor.trials import GOOD_SCORE, has_score
+from pellucid.doctor.trials import GOOD_SCORE
 from pellucid.errors import PellucidError
 from pellucid.task import TargetChange, Task
 from pellucid.training.device import CPU
@@ -68,7 +68,7 @@ def with_causes(
     is_known = hasattr(case, "steps_planned") and not getattr(case, "stopped", "")
     if not is_known or any(finding.proven for finding in diagnosis.findings):
         return diagnosis
-    has_trials = isinstance(case, Case) and has_score(case)
+    has_trials = isinstance(case, Case) and case.has_score
     faults = [finding for finding in diagnosis.findings if finding.is_fault]
     experiments = Experiments(
         task, has_trials, faults, PairedTrainings(task, case, show or (lambda line: None), budget)

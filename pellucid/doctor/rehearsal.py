@@ -102,13 +102,14 @@ class RehearsalSettings:
 
     steps: the number of steps. factor: multiplies the learning rate. work: the limit in multiply-adds; if `steps` steps
     exceed it, fewer are made, but at least one. compressed: whether the whole schedule is compressed into `steps`
-    steps.
+    steps. measures_updates: whether to measure the sizes of updates, which costs a copy of the weights.
     """
 
     steps: int
     factor: float = 1.0
     work: float = inf
     compressed: bool = False
+    measures_updates: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +119,8 @@ class Rehearsal:
     losses: the loss of each step before its update. has_failed: whether a loss or the weights were not finite or a step
     raised an error; there may then be fewer losses than requested steps. shortened: whether fewer steps were made to
     stay within the limit of work. stopped: the message of the error that a step raised, or "". ratios: the median over
-    steps of rms(update) / rms(weights), by parameter path; None if the weights were 0. model: the trained model. work:
-    the multiply-adds of the steps made.
+    steps of rms(update) / rms(weights), by parameter path; None if it was not measured or the weights were 0. model:
+    the trained model. work: the multiply-adds of the steps made.
     """
 
     losses: tuple[float, ...]
@@ -157,7 +158,7 @@ def rehearse(
     settings: RehearsalSettings,
     steps_planned: int = 0,
 ) -> Rehearsal:
-    """Train `model` in place for a few steps, and return the losses and update ratios.
+    """Train `model` in place for a few steps, and return the losses and, if measured, update ratios.
 
     steps_planned: the number of steps of the whole training, for its schedule; 0 if unknown.
     """
@@ -186,7 +187,8 @@ def rehearse(
             scheduled = min(int(index * schedule_stride), steps_planned - 1)  # after its end, the last rate is used
             progress = Progress(scheduled, steps_planned, len(loader))
             lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, state)
-            weights_before = [weight.clone() for weight in step.weights] if index % UPDATE_INTERVAL == 0 else []
+            is_measured = settings.measures_updates and index % UPDATE_INTERVAL == 0
+            weights_before = [weight.clone() for weight in step.weights] if is_measured else []
             try:
                 losses_by_name = step(on_device(batch, model.device), lr, seed_step(seeds, model.seed, index))
                 loss = model.objective.total({name: float(value) for name, value in losses_by_name.items()})

@@ -17,7 +17,6 @@ from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import rebuilt, small_network
 from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
-from pellucid.objective import Supervised
 
 # Deficits and gains are differences of `Predictions.score`, the mean recall of the classes or R squared.
 MIN_DEFICIT = 0.08  # a training fails if its score is lower by this than that of a small reference network
@@ -78,7 +77,7 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
     tried once more without it.
     """
     part = case.scored_sample
-    if len(part) < MIN_SCORED_EXAMPLES or not case.trainable or not has_score(case):
+    if len(part) < MIN_SCORED_EXAMPLES or not case.trainable or not case.has_score:
         return TrialsVerdict(False)
     is_trained = case.trained and not case.stopped
     current_score = result_of(case, case.model).score if is_trained else 0.0
@@ -120,12 +119,6 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
         remaining = [other for other in remaining if other is not suspect and not other.general]
         trial = Attempts(suspect.apply(case))
     return TrialsVerdict(True, tuple(causes), None, attempts.baseline_case, untried)
-
-
-def has_score(case: Case) -> bool:
-    """Return whether the targets are classes or vectors, the only ones for which `Predictions.score` is defined."""
-    y = case.train.y
-    return isinstance(case.model.objective, Supervised) and (y.dim() == 1 or (y.is_floating_point() and y.dim() == 2))
 
 
 def _try_unusual_suspects(case: Case, findings: Sequence[Finding], reference: float) -> TrialsVerdict:

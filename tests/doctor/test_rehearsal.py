@@ -61,7 +61,7 @@ def losses_and_ratios_by_torch(
 def test_losses_and_updates_are_those_of_pytorch(kind: str, optimizer: SGD | Adam, factor: float) -> None:
     model = make_model(optimizer=optimizer)
     losses, ratios = losses_and_ratios_by_torch(model, 9, optimizer.lr * factor, kind)
-    rehearsal = rehearse(model, DATA, ALL_EXAMPLES, None, RehearsalSettings(9, factor))
+    rehearsal = rehearse(model, DATA, ALL_EXAMPLES, None, RehearsalSettings(9, factor, measures_updates=True))
     assert rehearsal.losses == pytest.approx(losses, rel=1e-4)
     assert not rehearsal.has_failed
     assert rehearsal.final_loss == pytest.approx(sum(losses[-2:]) / 2, rel=1e-4)
@@ -165,7 +165,7 @@ def test_a_rehearsal_with_a_frozen_front_has_the_losses_and_weights_of_the_whole
     models = make_model(), make_model()
     for model in models:
         model.freeze("dense1.*")
-    settings = RehearsalSettings(steps)
+    settings = RehearsalSettings(steps, measures_updates=True)
     cached = rehearse(models[0], DATA, size, None, settings)
     whole = rehearse(models[1], DATA, size, lambda x, rng: x, settings)
     assert cached.losses == pytest.approx(whole.losses, rel=1e-6)

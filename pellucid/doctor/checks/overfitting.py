@@ -1,5 +1,6 @@
 """A model that predicts its training examples far better than validation examples."""
 
+from dataclasses import replace
 from math import sqrt
 
 import torch
@@ -45,31 +46,30 @@ def find(case: Case) -> list[Finding]:
         evidence["validation_loss_of_the_mean"] = loss_of_mean
         is_harmful = rise >= MIN_RISE or on_validation.loss > loss_of_mean
         is_wide = is_harmful and on_validation.loss > MIN_LOSS_RATIO * on_train.loss
-    if not is_wide:
-        return []
-    scores = _scores_by_size(case, len(case.validation_sample))
-    if scores is None:
-        return [Finding(NAME, "validation", evidence)]
-    evidence |= {"score_after_a_short_training": scores[0], "with_a_quarter_of_the_examples": scores[1]}
-    cause = "the examples are too few: with a quarter of them the same training does worse, so with more it would do "
-    cause += "better"
-    fix = "get more examples or augment them, add weight decay or dropout, or stop at the lowest validation loss"
-    return [Finding(NAME, "validation", evidence, cause, fix, is_fault=True)]
+    return [Finding(NAME, "validation", evidence)] if is_wide else []
 
 
-def _scores_by_size(case: Case, n_scored: int) -> tuple[float, float] | None:
-    """Return the scores of trials with all and with a quarter of the training examples.
+def with_trial(finding: Finding, attempts: Attempts) -> Finding:
+    """Return a finding as a fault if trials with all and with a quarter of the training examples differ clearly.
 
-    None if the scores do not differ clearly, or no trial is possible. n_scored: the number of examples for which the
-    scores are computed.
+    The finding itself if they do not, or if no trial is possible. attempts: runs the trials of the case.
     """
-    n = len(case.train)
-    if not case.trainable or n < MIN_EXAMPLES:
-        return None
+    case = attempts.case
+    n, scored = len(case.train), case.validation_sample
+    if not (case.trainable and case.has_score) or n < MIN_EXAMPLES or scored is None:
+        return finding
     quarter_remedy = Remedy("a quarter of the examples", lambda case: with_examples(case, torch.arange(0, n, 4)))
-    full_score, quarter_score = Attempts(case)(quarter_remedy).score
-    min_difference = MIN_DEVIATIONS * sqrt(_variance(full_score, n_scored) + _variance(quarter_score, n_scored))
-    return (full_score, quarter_score) if full_score - quarter_score >= max(MIN_SCORE_GAIN, min_difference) else None
+    full_score, quarter_score = attempts(quarter_remedy).score
+    min_difference = MIN_DEVIATIONS * sqrt(_variance(full_score, len(scored)) + _variance(quarter_score, len(scored)))
+    if full_score - quarter_score < max(MIN_SCORE_GAIN, min_difference):
+        return finding
+    scores = {"score_after_a_short_training": full_score, "with_a_quarter_of_the_examples": quarter_score}
+    return replace(
+        finding, evidence={**finding.evidence, **scores}, is_fault=True,
+        cause="the examples are too few: with a quarter of them the same training does worse, so with more it would do "
+        "better",
+        fix="get more examples or augment them, add weight decay or dropout, or stop at the lowest validation loss",
+    )  # fmt: skip
 
 
 def _loss_of_mean(case: Case, on_validation: Predictions) -> float:

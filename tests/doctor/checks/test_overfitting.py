@@ -8,7 +8,8 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.data import load
 from pellucid.doctor import Case, case_of, diagnose
-from pellucid.doctor.checks.overfitting import CHECK
+from pellucid.doctor.attempts import Attempts
+from pellucid.doctor.checks.overfitting import CHECK, with_trial
 from pellucid.layers import Dense, ReLU
 from pellucid.model import Model
 from pellucid.models import mlp
@@ -45,11 +46,12 @@ def test_few_examples_are_the_cause_if_fewer_do_worse() -> None:
     x, y, validation = data.train.x[:40], data.train.y[:40], (data.test.x, data.test.y)
     model = Model(mlp(sizes=(64, 32, 10)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
     history = model.fit(x, y, epochs=40, batch_size=8, validation=validation, verbose=False)
-    (finding,) = CHECK.find(case_of(model, x, y, validation=validation, history=history, epochs=40, batch_size=8))
-    assert finding.is_fault
-    assert "too few" in finding.cause
-    (memorizing_finding,) = CHECK.find(memorizing_case())
-    assert not memorizing_finding.is_fault  # with random labels, fewer examples do not do worse
+    diagnosis = diagnose(case_of(model, x, y, validation=validation, history=history, epochs=40, batch_size=8))
+    assert "overfitting" in diagnosis.causes
+    assert any("too few" in finding.cause for finding in diagnosis.findings)
+    case = memorizing_case()
+    (finding,) = CHECK.find(case)
+    assert with_trial(finding, Attempts(case)) is finding  # with random labels, fewer examples do not do worse
 
 
 def test_a_gap_is_found_without_a_history() -> None:

@@ -13,15 +13,17 @@ from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.data.stream import Stream
 from pellucid.doctor.case import Case
+from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.diagnosis import Diagnosis
-from pellucid.doctor.examination import diagnose
+from pellucid.doctor.examination import examine
 from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.rehearsal import model_on, reinitialized, with_copied_weights
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
 from pellucid.settings.checks import check, check_known, integer, is_number
-from pellucid.task import Task
+from pellucid.task import Task, task_of
 from pellucid.text import plural
 from pellucid.training.device import CPU
 from pellucid.training.examples import examples, is_batchwise, source_of
@@ -32,6 +34,7 @@ __all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagno
 
 # The maximum number of examples that are read from a source that is not in memory, and the number in each batch.
 MAX_EXAMPLES_READ, READ_BATCH_SIZE = 5_000, 64
+UNTRAINED_NOTE = "the weights are those before the first step, so the model is examined as not trained yet"
 
 
 def case_of(
@@ -78,7 +81,7 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
     """Return `case_of` with these options; raises PellucidError for an unknown option."""
     valid = [name for name, option in signature(case_of).parameters.items() if option.kind is option.KEYWORD_ONLY]
     for name in options:
-        check_known("doctor has no option", name, valid)
+        check_known("doctor has no option", name, [*valid, "attempts", "budget"])
     return case_of(model, x, y, **options)
 
 
@@ -90,20 +93,42 @@ def examined(
     show: Callable[[str], object] | None = None,
     budget: float | None = None,
 ) -> Diagnosis:
-    """Return the diagnosis of a case by the task's own checks, or else by `diagnose`, with causes found by experiments.
+    """Return the diagnosis of a case by the task's own checks, or else by all checks, with causes found by experiments.
 
-    attempts: see `diagnose`. device: for short trainings and predictions. show: called with a sentence about the effect
-    that each experiment measured. budget: the limit for the multiply-adds of all trainings together, divided by
-    those of the case's training; see `PairedTrainings`. Raises PellucidError for a budget below 0.
+    attempts: whether to measure the remedies of the findings too. device: for short trainings and predictions. show:
+    called with a sentence about the effect that each experiment measured. budget: the limit for the multiply-adds of
+    all trainings together, divided by those of the case's training; see `PairedTrainings`. Raises PellucidError for a
+    budget below 0, and UnansweredError if `attempts` is True and the settings of the training are unknown.
     """
     check(
         budget is None or (is_number(budget) and budget >= 0), "the doctor's budget", "a number of at least 0", budget
     )
+    if attempts and not getattr(case, "trainable", True):
+        raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     diagnosis = task.diagnose(case, attempts, device)
     if diagnosis is None:
         case = replace(case, device=device)
-        diagnosis = diagnose(case, attempts)
-    return with_causes(diagnosis, task, case, show, budget)
+        diagnosis = examine(case, CHECKS)
+    return with_causes(_noted(diagnosis, case), task, case, show, budget, attempts)
+
+
+def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECKS) -> Diagnosis:
+    """Return the diagnosis of a case by some checks, with causes found by experiments.
+
+    attempts: whether to measure the remedies of the findings too. Checks that do not apply are skipped. Raises
+    UnansweredError if `attempts` is True and the settings of the training are unknown.
+    """
+    if attempts and not case.trainable:
+        raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
+    diagnosis = _noted(examine(case, checks), case)
+    return with_causes(diagnosis, task_of(case.model), case, attempts=attempts, checks=checks)
+
+
+def _noted(diagnosis: Diagnosis, case: Any) -> Diagnosis:
+    """Return the diagnosis with a note if the case has a model that is not trained."""
+    if not isinstance(case, Case) or case.trained:
+        return diagnosis
+    return replace(diagnosis, notes=(UNTRAINED_NOTE, *diagnosis.notes))
 
 
 def arrays_of(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed: int) -> Arrays:

@@ -102,8 +102,8 @@ class Case:
         return isinstance(self.model.loss, Quadratic | L1 | Huber)
 
     @property
-    def has_score(self) -> bool:
-        """Whether the targets are classes or vectors, the only ones for which `Predictions.score` is defined."""
+    def has_flat_targets(self) -> bool:
+        """Whether the target of each example is a class or a vector, such as those of the small network."""
         y = self.train.y
         return isinstance(self.model.objective, Supervised) and (
             y.dim() == 1 or (y.is_floating_point() and y.dim() == 2)
@@ -141,11 +141,6 @@ class Case:
     def validation_sample(self) -> Arrays | None:
         """At most MAX_SAMPLE validation examples, drawn with the model's seed."""
         return None if self.validation is None else subsample(self.validation, MAX_SAMPLE, self.model.seed)
-
-    @property
-    def scored_sample(self) -> Arrays:
-        """The sample of validation examples, or else of training examples."""
-        return self.validation_sample or self.sample
 
     @cached_property
     def probe(self) -> Arrays:

@@ -9,7 +9,6 @@ from textwrap import wrap
 from typing import Any
 
 from pellucid.deprecated import renamed_fields
-from pellucid.doctor.attempts import Attempt
 from pellucid.doctor.finding import EvidenceValue, Finding
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.text import aligned, plural
@@ -26,19 +25,19 @@ INDENT = "    "  # of a consequence below its cause
 class Diagnosis:
     """The findings (first causes, then symptoms, then consequences) and the names of the checks that were made.
 
-    A finding is a cause if a trial without it had a clearly better result, and a likely cause if the measurement is a
-    fault but no trial measured its effect. symptoms: the indices of the findings whose cause is not established.
+    A finding is a cause if an experiment without it had a clearly better score, and a likely cause if it is a fault
+    whose effect no experiment has proven. symptoms: the indices of the findings whose cause is not established.
     cause_by_consequence: the name of the cause of each consequence, by the index of the consequence. resolved: the
-    indices of the consequences that were not found after a trial without the cause. attempts: the results of the
-    remedies that were tried, by the index of the finding. left_out: the reason why a check was skipped, by its name.
-    notes: sentences to print before the findings. trained: whether the weights differ from those before the first step.
-    intervention_effects: the effects of all interventions.
+    indices of the consequences that were not found after an experiment without the cause. attempts: the effects of the
+    remedies that were tried, by the index of the finding. left_out: the reason why a check or an experiment was
+    skipped, by its name. notes: sentences to print before the findings. trained: whether the weights differ from those
+    before the first step. intervention_effects: the effects of all interventions.
     """
 
     findings: tuple[Finding, ...]
     checks: tuple[str, ...]
     cause_by_consequence: dict[int, str]
-    attempts: dict[int, Attempt]
+    attempts: dict[int, MeasuredEffect]
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     trained: bool = True
@@ -108,7 +107,7 @@ class Diagnosis:
 
         return render(
             "doctor", summary=summary(self), headline=headline(self), notes=self.notes, groups=group_findings(self),
-            footnotes=(ineffective_changes(self), footnote(self)), outcome=outcome_line, unknown=UNKNOWN_CAUSE,
+            footnotes=(ineffective_changes(self), footnote(self)), unknown=UNKNOWN_CAUSE,
             width=WIDTH,
         )  # fmt: skip
 
@@ -153,12 +152,12 @@ def with_order(diagnosis: Diagnosis, order: Sequence[int]) -> Diagnosis:
 class Group:
     """Findings of one check that differ only in path and measurements, and the consequences of that check.
 
-    attempts: the results of their remedies, each once. kind: the kind of the findings, see `Diagnosis.kind`.
+    attempts: the effects of their remedies, each once. kind: the kind of the findings, see `Diagnosis.kind`.
     resolved: whether all of them are consequences in `Diagnosis.resolved`.
     """
 
     findings: Sequence[Finding]
-    attempts: Sequence[Attempt]
+    attempts: Sequence[MeasuredEffect]
     consequences: "Sequence[Group]"
     kind: str = "cause"
     resolved: bool = False
@@ -239,14 +238,20 @@ def summary(diagnosis: Diagnosis) -> str:
         return ""
     effects = (effect for effect in diagnosis.intervention_effects if effect.verdict == "cause")
     measurements = [str(effect) for effect in effects if effect.name == first.check]
-    measurements += [outcome_line(diagnosis.attempts[0])] if 0 in diagnosis.attempts else []
     return f"{first.fix[:1].upper()}{first.fix[1:]}. Measured: {measurements[0]}" if measurements else ""
 
 
 def ineffective_changes(diagnosis: Diagnosis) -> str:
     """Return as text the interventions that were tried and removed no cause; "" if there were none."""
     effects = [effect for effect in diagnosis.intervention_effects if effect.verdict != "cause"]
-    return "; ".join(f"tried, {effect.verdict}: {effect}" for effect in effects)
+    return "; ".join(f"tried, {_outcome(effect)}: {effect}" for effect in effects)
+
+
+def _outcome(effect: MeasuredEffect) -> str:
+    """Return the verdict on an ineffective change in words."""
+    if effect.verdict != "no effect" or effect.low <= 0 <= effect.high:
+        return effect.verdict
+    return "too small an effect" if effect.low > 0 else "harmful"
 
 
 def footnote(diagnosis: Diagnosis) -> str:
@@ -255,15 +260,6 @@ def footnote(diagnosis: Diagnosis) -> str:
     for name, reason in diagnosis.left_out.items():
         names_by_reason.setdefault(reason, []).append(name)
     return "; ".join(f"skipped: {', '.join(names)} ({reason})" for reason, names in names_by_reason.items())
-
-
-def outcome_line(attempt: Attempt) -> str:
-    """Return one line with the result of a remedy: loss and accuracy without and with it."""
-    percentages = [None if value is None else 100 * value for value in attempt.accuracy]
-    loss = _change_text("loss", attempt.loss, "{:.3g}")
-    accuracy = "" if percentages == [None, None] else ", " + _change_text("accuracy", percentages, "{:.1f} %")
-    part = "validation data" if attempt.measured_on == "validation" else "training data"
-    return f"{attempt.description}: {loss}{accuracy} ({part}, after {_steps_text(attempt)})"
 
 
 def format_value(value: EvidenceValue) -> str:
@@ -279,20 +275,6 @@ def _width(table: CellRows) -> int:
     return sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) - 2
 
 
-def _steps_text(attempt: Attempt) -> str:
-    """Return the number of steps made and the number of steps of the whole training, as text."""
-    steps = plural(attempt.steps, "step")
-    if attempt.steps == attempt.steps_planned:
-        return f"all {steps} of the training"
-    total = plural(attempt.steps_planned, "step")
-    return f"{attempt.steps:,} of {total}" if attempt.steps_planned else f"{steps} from the beginning"
-
-
-def _change_text(name: str, values: Sequence[float | None], form: str) -> str:
-    texts = ("stopped with NaN" if value is None else form.format(value) for value in values)
-    return f"{name} {' → '.join(texts)}"
-
-
 def _wrapped(text: str) -> str:
     return "\n".join(wrap(text, WIDTH, break_long_words=False))
 
@@ -305,7 +287,7 @@ def _blocks(group: Group, indent: str, cause: str = "") -> list[str]:
     tables = group.tables(WIDTH - len(inner))
     table_lines = [line for table in tables for line in aligned(table, right=range(1, len(table[0]))).splitlines()]
     labelled_texts = [(group.kind, first.cause), ("fix", first.fix)] if group.is_cause else []
-    labelled_texts += [("tried", outcome_line(attempt)) for attempt in group.attempts]
+    labelled_texts += [("tried", str(attempt)) for attempt in group.attempts]
     lines = [head, *(f"{inner}{line}" for line in table_lines)]
     for name, text in labelled_texts:
         margin = f"{inner}{name:<5}  "

@@ -1,7 +1,7 @@
-"""Findings, the checks that find them, and suspects that only a trial can establish.
+"""Findings, the checks that find them, and suspects that only an experiment can prove.
 
-A case is a model with its data and the settings of its training. A trial is a short training with a remedy, compared
-with the same training without it.
+A case is a model with its data and the settings of its training. An experiment compares trainings or evaluations with a
+remedy with the same ones without it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,12 +31,12 @@ class Remedy:
 class Finding:
     """One fault or symptom.
 
-    check: the name of the check, or of the suspect that a trial has established. path: the layer or tensor
+    check: the name of the check, or of the suspect that an experiment has proven. path: the layer or tensor
     (`features.conv2`, `conv1.weight`), or "train", "validation" or "training" if no layer is meant. evidence: the
     measurements, by name. cause: the cause, "" for symptoms. fix: what the user should do, in the imperative, "" for
     symptoms. remedy: the fix as a change that can be tried. is_fault: whether the measurement is itself a fault, and
-    therefore a likely cause; otherwise it is a symptom until a trial establishes it as a cause. proven: whether a trial
-    in this examination has established it as a cause.
+    therefore a likely cause; otherwise it is a symptom until an experiment proves it. proven: whether an experiment of
+    this examination has proven it as a cause.
     """
 
     check: str
@@ -74,7 +74,7 @@ class Check(Generic[C]):
     name: its name in reports, such as `dead-units`. find: returns its findings for a case. explains: the names of
     checks whose findings may follow from this check's causes. examples, validation_examples: the minimum numbers of
     training and validation examples. trained: whether it needs a trained model. finds_faults: whether all of its
-    findings are faults, see `Finding.is_fault`. runs_trial: whether the check makes its own trial.
+    findings are faults, see `Finding.is_fault`. runs_trial: without effect, since experiments make all trainings.
     """
 
     name: str
@@ -100,12 +100,13 @@ class Check(Generic[C]):
 class Suspect:
     """A possible cause of a failing training.
 
-    finding: the finding to report if a trial establishes the cause; its remedy returns the case without the cause.
+    finding: the finding to report if an experiment proves the cause; its remedy returns the case without the cause.
     general: whether the remedy helps many trainings with different faults (another learning rate, more epochs, a larger
     network); the suspect is then the cause only if no particular suspect is. step_factor: the factor by which the
     remedy increases the number of steps, by more epochs or smaller batches. unusual: whether the setting or measurement
     is outside the usual range; the remedy is then tried even if the training is only slightly worse than expected.
-    min_gain: the gain of the mean held-out score below which it is no cause in an experiment.
+    min_gain: the gain of the mean held-out score below which it is no cause in an experiment. is_likely: whether there
+    is other evidence for it: it is unusual, or the training fails; the measured gain may then be less certain.
     """
 
     finding: Finding
@@ -113,6 +114,7 @@ class Suspect:
     step_factor: float = 1.0
     unusual: bool = False
     min_gain: float = MIN_GAIN
+    is_likely: bool = False
 
     @property
     def remedy(self) -> Remedy:

@@ -1,20 +1,22 @@
 """Held-out scores: how well a model predicts each example, by the score of its task or else by the loss."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pellucid.data.seeds import generator
-from pellucid.data.source import Batch, Source, batch_of
+from pellucid.data.source import Arrays, Batch, Source, batch_of
 from pellucid.errors import PellucidError
 from pellucid.task import HeldOutScores, Task
 from pellucid.training.device import on_device
 from pellucid.training.model import BaseModel
 
-# The maximum numbers of examples. Fewer are scored by the loss, since most objectives compute gradients along with it.
-MAX_SCORED, MAX_SCORED_BY_LOSS = 200, 40
+# The maximum numbers of examples: of data that are read, of data in memory, and by the loss, since most objectives
+# compute gradients along with it.
+MAX_SCORED, MAX_SCORED_IN_MEMORY, MAX_SCORED_BY_LOSS = 200, 1_000, 40
 
 
 def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
@@ -41,11 +43,12 @@ class HeldOutScorer:
         self._first_loss: float | None = None
 
     def __call__(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> Tensor:
-        """Return the scores (n,) of at most MAX_SCORED examples, all 0 if the outputs are not finite.
+        """Return the scores (n,) of at most MAX_SCORED_IN_MEMORY examples, all 0 if the outputs are not finite.
 
         exchange_targets: whether each image is paired with the target of another image, to measure the score by chance.
         """
-        examples = read_examples(part, MAX_SCORED, self.case.model.seed)
+        n_scored = MAX_SCORED_IN_MEMORY if isinstance(part, Arrays) else MAX_SCORED
+        examples = read_examples(part, n_scored, self.case.model.seed)
         if exchange_targets:
             half = len(examples) // 2
             partners = [*examples[half:], *examples[:half]]
@@ -53,13 +56,22 @@ class HeldOutScorer:
         try:
             outputs = outputs_for(model, examples)
         except PellucidError:
-            count = MAX_SCORED if self._first_loss is None else MAX_SCORED_BY_LOSS
-            return torch.zeros(len(examples[:count]), dtype=torch.float64)
+            return torch.zeros(len(examples[: MAX_SCORED_BY_LOSS if self.uses_loss else n_scored]), dtype=torch.float64)
         scores = self.task.scores(model, outputs, [example.targets[0] for example in examples])
         if scores is None:
             scores = self._by_loss(model, examples[:MAX_SCORED_BY_LOSS])
         self.name = scores.name
         return torch.nan_to_num(scores.values.double())
+
+    @cached_property
+    def uses_loss(self) -> bool:
+        """Whether the task has no scores for the predictions of this case, so that they are scored by the loss."""
+        model, examples = self.case.begin(), read_examples(self.case.train, 2, self.case.model.seed)
+        try:
+            outputs = outputs_for(model, examples)
+        except PellucidError:
+            return False
+        return self.task.scores(model, outputs, [example.targets[0] for example in examples]) is None
 
     def _by_loss(self, model: BaseModel, examples: Sequence[Batch]) -> HeldOutScores:
         if self._first_loss is None:

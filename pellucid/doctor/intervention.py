@@ -74,8 +74,9 @@ def effect_of(
 
     Half the width of the interval is the larger of two margins: one from the standard error over examples, and one from
     the standard error over pairs, whose variance is pooled with that of other effects on the case and with a typical
-    variance. A cause needs at least two pairs of trainings; "no effect" needs only one if its gain is below a third of
-    `min_gain`. score, steps: see `MeasuredEffect`. other_effects: effects of other interventions on the case.
+    variance. That margin is STUDENT_T standard errors, or STANDARD_ERRORS for a part with other evidence against it
+    (`Suspect.is_likely`). A cause needs at least two pairs of trainings; "no effect" needs only one if its gain is
+    below a third of `min_gain`. score, steps: see `MeasuredEffect`. other_effects: of other interventions on the case.
     """
     gains = torch.stack([after - before for before, after in pairs]).double()
     means, count = gains.mean(1).tolist(), gains.shape[1]
@@ -86,7 +87,8 @@ def effect_of(
     prior, freedom = PRIOR_FREEDOM * TYPICAL_DEVIATION**2, freedom + PRIOR_FREEDOM
     moderated = sqrt((prior + squares) / freedom / len(means)) if steps else 0.0
     over_examples = float(gains.mean(0).std(correction=0)) / sqrt(count)
-    margin = max(STANDARD_ERRORS * over_examples, STUDENT_T[min(freedom, max(STUDENT_T))] * moderated)
+    n_errors = STANDARD_ERRORS if change.is_likely else STUDENT_T[min(freedom, max(STUDENT_T))]
+    margin = max(STANDARD_ERRORS * over_examples, n_errors * moderated)
     highest_gain = mean + STANDARD_ERRORS * max(over_examples, over_pairs)
     verdict = "unclear"
     if mean - margin > 0 and mean >= change.min_gain and (len(means) > 1 or not steps):

@@ -10,24 +10,23 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from pellucid.doctor.attempts import too_few_steps
 from pellucid.doctor.finding import Evidence, Finding, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import MAX_PAIRS, MeasuredEffect, effect_of
-from pellucid.doctor.rehearsal import RehearsalSettings, model_on, rehearse, with_copied_weights
+from pellucid.doctor.rehearsal import RehearsalSettings, model_on, rehearse, step_work, with_copied_weights
 from pellucid.doctor.remedies import with_values
-from pellucid.doctor.trials import MAX_TOTAL_WORK
-from pellucid.network.work import objective_work
 from pellucid.task import Task
 from pellucid.training.device import CPU
-from pellucid.training.examples import first_batch
 from pellucid.training.model import BaseModel
 
 SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within the limits below
 MIN_SHORT_STEPS, MAX_STEPS = 100, 400
 DEFAULT_BUDGET = 6.0  # multiply-adds of all trainings together divided by those of the case's training
+MAX_TOTAL_WORK = 1.6e12  # multiply-adds of all trainings together, unless a budget is given
+STEP_OVERHEAD = 1e7  # multiply-adds that take about as long as everything else in a step, of networks of any size
+MIN_PROOF_STEPS = 10  # of a training; the first steps differ by chance and by warmup
 MIN_HELD_OUT = 8  # held-out examples on which a pair of trainings is scored; with fewer, a gain is chance
-SPENT_REASON = "the trainings before it used up the budget; a larger one tries more"
+SPENT_REASON = "not within the rest of the budget; a larger one tries more"
 
 
 class ProvenCause(NamedTuple):
@@ -45,8 +44,9 @@ class ProvenCause(NamedTuple):
         """The cause as a finding, with the measured scores as evidence."""
         effect = self.effect
         evidence: Evidence = {
-            "score_as_set": fmean(effect.before), "score_without_it": fmean(effect.after), "lowest_gain": effect.low,
-            "highest_gain": effect.high, "examples": effect.examples,
+            **self.change.finding.evidence, "score_as_set": fmean(effect.before),
+            "score_without_it": fmean(effect.after), "lowest_gain": effect.low, "highest_gain": effect.high,
+            "held_out_examples": effect.examples,
         }  # fmt: skip
         return replace(self.change.finding, evidence=evidence, remedy=None, proven=True)
 
@@ -88,37 +88,58 @@ class PairedTrainings:
         trainings = copy(self)
         trainings.case, trainings.score = cause.mended_case, HeldOutScorer(self.task, cause.mended_case)
         trainings.effects, trainings.untried = [], {}
-        trainings.model_steps = cause.effect.steps or self.model_steps  # 0 steps: without a training
+        factor = cause.change.step_factor
+        trainings.model_steps = round(cause.effect.steps * factor) or self.model_steps  # 0 steps: without a training
+        trainings.max_steps = min(round(self.max_steps * factor), max(self.max_steps, MAX_STEPS))
         return trainings
 
     @cached_property
-    def _step_work(self) -> float:
-        """The multiply-adds of a step."""
-        case, shape = self.first_case, first_batch(self.first_case.train).images.shape[1:]
-        return 3.0 * case.batch_size * objective_work(case.model.objective, case.model.params, shape)
+    def _first_work(self) -> float:
+        """The multiply-adds of a step of the first case."""
+        case = self.first_case
+        return STEP_OVERHEAD + step_work(case.model, case.train, case.batch_size)
+
+    def _work(self, case: Any) -> float:
+        """Return the multiply-adds of a step of a case, counted anew only for other networks or batches."""
+        nets, first_nets = case.model.objective.nets, self.first_case.model.objective.nets
+        if case.batch_size == self.first_case.batch_size and all(net is first_nets[name] for name, net in nets.items()):
+            return self._first_work
+        return STEP_OVERHEAD + step_work(case.model, case.train, case.batch_size)
 
     @cached_property
     def _limit(self) -> float:
         """The limit for the multiply-adds of all trainings together."""
-        work = self._step_work * self.first_case.steps_planned
+        work = self._first_work * self.first_case.steps_planned
         if not work:
-            return MAX_TOTAL_WORK
+            return MAX_TOTAL_WORK * (1 if self.budget is None else self.budget / DEFAULT_BUDGET)
         return min(DEFAULT_BUDGET * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
 
-    def spend(self, base: Any, change: Suspect, trainings: int, steps: int) -> bool:
-        """Add the multiply-adds of some trainings to the total, and return whether it is within the limit.
+    def proves_nothing(self, base: Any, description: str, steps: int) -> bool:
+        """Return whether there are too few steps or held-out examples, and add this reason to `untried`.
 
-        Trainings with too few steps or held-out examples prove nothing and are not made either. base: see `measure`.
+        base: see `measure`. description: of the intervention.
         """
-        examples = len(base.validation)
-        too_few = f"could not be tried: too few held-out examples ({examples}, at least {MIN_HELD_OUT} are needed)"
-        if reason := too_few_steps(steps) or (too_few if examples < MIN_HELD_OUT else ""):
-            self.untried[change.remedy.description] = reason
+        for name, count, minimum in (
+            ("steps", steps, MIN_PROOF_STEPS), ("held-out examples", len(base.validation), MIN_HELD_OUT),
+        ):  # fmt: skip
+            if count < minimum:
+                reason = f"too few {name} ({count}, at least {minimum} are needed)"
+                self.untried[description] = f"could not be tried: {reason}"
+                return True
+        return False
+
+    def spend(self, description: str, *trainings: tuple[Any, int]) -> bool:
+        """Return whether trainings are within the limit, and add their multiply-adds to the total if they are.
+
+        description: of the intervention, for which a reason is added to `untried` if they are not. trainings: the case
+        and the number of steps of each.
+        """
+        work = sum(steps * self._work(case) for case, steps in trainings)
+        if self._spent + work > self._limit:
+            self.untried[description] = SPENT_REASON
             return False
-        self._spent += trainings * steps * self._step_work
-        if self._spent > self._limit:
-            self.untried[change.remedy.description] = SPENT_REASON
-        return self._spent <= self._limit
+        self._spent += work
+        return True
 
     def measure(
         self,
@@ -131,28 +152,35 @@ class PairedTrainings:
         """Measure an intervention by pairs of trainings; return the cause that it proves, or None.
 
         base: the case without the intervention. base_scores: its scores by pair; missing ones are computed and added.
-        steps: the number of steps, by default that of a short training. first_trained: the result of the first pair's
-        training with the intervention, if it has been made already.
+        steps: the number of steps, by default that of a short training; with the intervention, it is multiplied by its
+        `step_factor`. first_trained: the result of the first pair's training with the intervention, if it has been made
+        already.
         """
-        steps = steps or self.steps
-        changed_case, pairs, mended_case = change.apply(base), list[tuple[Tensor, Tensor]](), None
+        steps, description, factor = steps or self.steps, change.remedy.description, change.step_factor
+        if self.proves_nothing(base, description, steps):
+            return None
+        changed_case, mended_case, pairs = change.apply(base), None, list[tuple[Tensor, Tensor]]()
         effect: MeasuredEffect | None = None
         for k in range(MAX_PAIRS):
-            if not self.spend(base, change, (k not in base_scores) + (k > 0 or first_trained is None), steps):
+            trained = None if k else first_trained
+            needed = [] if k in base_scores else [(base, steps)]
+            needed += [] if trained else [(changed_case, round(steps * factor))]
+            if not self.spend(description, *needed):
                 break
             if k not in base_scores:
                 base_scores[k] = self.train(base, k, steps).scores
-            trained = self.train(changed_case, k, steps) if k or first_trained is None else first_trained
-            mended_case = mended_case or with_values(
-                changed_case, {"model": trained.model, "history": None, "stopped": ""}
-            )
+            trained = trained or self.train(changed_case, k, round(steps * factor))
+            values = {"model": trained.model, "history": None, "stopped": ""}
+            if factor > 1:
+                values["epochs"] = round(factor * getattr(base, "epochs", 0))
+            mended_case = mended_case or with_values(changed_case, values)
             pairs.append((base_scores[k], trained.scores))
             effect = effect_of(change, self.score.name, pairs, steps, self.effects)
             if effect.verdict != "unclear":
                 break
         if effect is None:
             return None
-        self.untried.pop(change.remedy.description, None)
+        self.untried.pop(description, None)
         self.record(effect)
         return ProvenCause(change, effect, mended_case) if effect.verdict == "cause" else None
 
@@ -161,7 +189,7 @@ class PairedTrainings:
         model = with_copied_weights(model_on(case.begin(), case.device))
         model.seed += pair
         settings, size = RehearsalSettings(steps, compressed=True), min(case.batch_size, len(case.train))
-        rehearsal = rehearse(model, case.train, size, case.augment, settings, self.first_case.steps_planned)
+        rehearsal = rehearse(model, case.train, size, case.augment, settings, max(self.first_case.steps_planned, steps))
         model = model_on(rehearsal.model, CPU)
         scores = self.score(model, case.validation)
         return ScoredModel(model, torch.zeros_like(scores) if rehearsal.has_failed else scores)

@@ -45,21 +45,6 @@ class Predictions:
         """The fraction of correctly predicted classes."""
         return (self.classes == self.part.y).float().mean().item()
 
-    def score(self, classifies: bool) -> float:
-        """Return the mean recall over classes, or R squared for a regression, at least 0; 0 if it is undefined.
-
-        classifies: whether the targets are class indices.
-        """
-        y, target = self.y, self.part.y
-        if classifies and y.dim() == 2 and target.dim() == 1:
-            is_correct = (self.classes == target).double()
-            return float(torch.stack([is_correct[target == label].mean() for label in target.unique()]).mean())
-        if classifies or y.numel() != target.numel():
-            return 0.0
-        target = target.double().reshape(y.shape)
-        variance = float(target.var(0, correction=0).mean())
-        return max(1 - float((y - target).square().mean()) / variance, 0.0) if variance else 0.0
-
 
 def predictions(model: BaseModel, part: Arrays) -> Predictions:
     """Return the model's predictions in evaluation mode; raises UnansweredError if the outputs are not finite."""

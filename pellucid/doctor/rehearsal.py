@@ -15,7 +15,7 @@ from pellucid.data.source import Source
 from pellucid.doctor.passes import rms
 from pellucid.errors import PellucidError
 from pellucid.nested import flatten, map_tree
-from pellucid.network.work import network_work
+from pellucid.network.work import objective_work
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
 from pellucid.training.cached import without_frozen_front
@@ -117,10 +117,9 @@ class Rehearsal:
     """The result of a rehearsal.
 
     losses: the loss of each step before its update. has_failed: whether a loss or the weights were not finite or a step
-    raised an error; there may then be fewer losses than requested steps. shortened: whether fewer steps were made to
-    stay within the limit of work. stopped: the message of the error that a step raised, or "". ratios: the median over
-    steps of rms(update) / rms(weights), by parameter path; None if it was not measured or the weights were 0. model:
-    the trained model. work: the multiply-adds of the steps made.
+    raised an error; there may then be fewer losses than requested steps. stopped: the message of the error that a step
+    raised, or "". ratios: the median over steps of rms(update) / rms(weights), by parameter path; None if it was not
+    measured or the weights were 0. model: the trained model.
     """
 
     losses: tuple[float, ...]
@@ -128,8 +127,6 @@ class Rehearsal:
     ratios: Mapping[str, float | None]
     model: BaseModel
     stopped: str = ""
-    shortened: bool = False
-    work: float = 0.0
 
     @property
     def final_loss(self) -> float:
@@ -138,16 +135,10 @@ class Rehearsal:
         return inf if self.has_failed or not last_losses else sum(last_losses) / len(last_losses)
 
 
-def example_work(model: BaseModel, data: Source) -> float:
-    """Return `network_work`, in multiply-adds, for one example of the data; 0 if the objective is not Supervised."""
-    if not isinstance(model.objective, Supervised):
-        return 0.0
-    return network_work(model.net, model.params, first_batch(data).images.shape[1:])
-
-
 def step_work(model: BaseModel, data: Source, batch_size: int) -> float:
     """Return the multiply-adds of a training step, with twice as many for the backward pass as for the forward pass."""
-    return 3.0 * min(batch_size, len(data)) * example_work(model, data)
+    shape = first_batch(data).images.shape[1:]
+    return 3.0 * min(batch_size, len(data)) * objective_work(model.objective, model.params, shape)
 
 
 def rehearse(
@@ -178,8 +169,7 @@ def rehearse(
 
     def result(has_failed: bool, error_message: str = "") -> Rehearsal:
         medians = {path: median_high(values) if values else None for path, values in ratios.items()}
-        shortened, work_made = not has_failed and len(losses) < settings.steps, len(losses) * work
-        return Rehearsal(tuple(losses), has_failed, medians, model, error_message, shortened, work_made)
+        return Rehearsal(tuple(losses), has_failed, medians, model, error_message)
 
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))
     with torch.inference_mode():

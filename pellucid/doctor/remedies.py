@@ -102,11 +102,6 @@ def with_parts(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
     return rebuilt(replace(case, train=change(case.train), validation=validation))
 
 
-def with_validation(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
-    """Return the case with its validation data changed, if it has any."""
-    return case if case.validation is None else replace(case, validation=change(case.validation))
-
-
 def with_examples(case: Case, index: Tensor) -> Case:
     """Return the case with a subset of its training examples and an untrained model.
 

@@ -212,8 +212,8 @@ class Task(ABC):
     def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
         """Return the pellucid.doctor.Diagnosis of a case; None, the default, if the general checks make it.
 
-        attempts: whether to try the fixes. device: for short trainings. Raises PellucidError for cases that the task
-        does not support.
+        attempts: whether the doctor tries the fixes afterwards. device: for short trainings. Raises PellucidError for
+        cases that the task does not support.
         """
         return None
 

@@ -43,7 +43,7 @@ def diagnosis(faulty_run: Path) -> Diagnosis:
 @pytest.fixture
 def examined(diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the command print `diagnosis`, which is computed once for all tests."""
-    monkeypatch.setattr("pellucid.doctor.diagnose", lambda case, attempts: diagnosis)
+    monkeypatch.setattr("pellucid.doctor.examined", lambda *arguments: diagnosis)
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_doctor_reports_the_faults_of_a_run(cli: Cli, faulty_run: Path) -> None:
     assert "dead-units" in result.out
     assert "relu1" in result.out
     assert "  fix    " in result.out
-    assert "  tried  " in result.out  # a finding is called a cause only after its fix was tried
+    assert "Measured: " in result.out  # a finding is called a cause only after its fix was tried
     assert "--try" not in result.out
 
 
@@ -89,7 +89,7 @@ def test_json_is_the_diagnosis(cli: Cli, faulty_run: Path, tmp_path: Path) -> No
     output = cli("doctor", str(faulty_run), "--json", "--html", "page.html").json
     assert (output["model"], output["healthy"]) == (str(faulty_run), False)
     assert set(output["checks"]) == CHECK_NAMES
-    assert output["left_out"] == {}
+    assert {*output["left_out"]} == {"a search for further causes"}
     (dead,) = [finding for finding in output["findings"] if finding["check"] == "dead-units"]
     assert dead["path"] == "features.relu1"
     assert dead["evidence"]["dead"] > 0.4 * dead["evidence"]["units"]
@@ -103,7 +103,7 @@ def test_remedies_are_tried_with_try(cli: Cli, faulty_run: Path) -> None:
     output = cli("doctor", str(faulty_run), "--try", "--json").json["findings"]
     tried = [entry["tried"] for entry in output if entry["tried"]]
     assert tried
-    assert any(entry["accuracy"]["after"] > 0.9 for entry in tried)
+    assert any(min(entry["after"]) > 0.9 for entry in tried)
 
 
 def test_training_checks_are_skipped_for_a_model_without_a_run(cli: Cli, run_folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Hand-written diagnoses: two causes, one with a chain of consequences, and a healthy model."""
 
 from pellucid.doctor import Diagnosis, Finding
-from pellucid.doctor.attempts import Attempt
+from pellucid.doctor.intervention import MeasuredEffect
 
 RATE_EVIDENCE = {"loss_at_it": 2.3125, "best_factor": 0.1, "steps": 1250}
 RATE_CAUSE = "the steps are <large>"
@@ -16,9 +16,19 @@ def diagnosis_with_findings() -> Diagnosis:
         Finding("dead-units", "relu2", {"dead": 3, "share": 1.0}, *DEAD_TEXTS),
         Finding("useless-maps", "conv", {"maps": 2}, "their units died", "see above"),
     )
-    attempt = Attempt("a tenth of the learning rate", 150, (None, 0.25), (None, 0.875), "validation")
+    attempt = MeasuredEffect(
+        "learning-rate", "a tenth of the learning rate", "mean recall", (0.0, 0.0), (0.75, 1.0), 0.625, 1.125, "cause",
+        200, 150,
+    )  # fmt: skip
     cause_by_consequence = {2: "learning-rate", 3: "learning-rate", 4: "dead-units"}
-    return Diagnosis(findings, ("a",) * 12, cause_by_consequence, {0: attempt}, resolved=frozenset({2, 3}))
+    return Diagnosis(
+        findings,
+        ("a",) * 12,
+        cause_by_consequence,
+        {0: attempt},
+        resolved=frozenset({2, 3}),
+        intervention_effects=(attempt,),
+    )
 
 
 def healthy_diagnosis() -> Diagnosis:

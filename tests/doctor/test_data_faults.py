@@ -11,7 +11,7 @@ from pellucid.doctor.suspects import settings
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.model import Model
 from pellucid.optim import Adam
-from tests.doctor.test_trials import make_net, split_digits, trained_case
+from tests.doctor.test_failing_trainings import make_net, split_digits, trained_case
 
 DATA = load("digits")
 

@@ -1,5 +1,6 @@
 """The verdict on an intervention, from scores written by hand."""
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -58,6 +59,14 @@ def test_the_interval_is_students_over_pairs() -> None:
     assert (effect.high + effect.low) / 2 == pytest.approx(0.5)
     n_looks = MAX_PAIRS - 1
     assert pytest.approx({freedom: t.ppf(1 - 0.025 / n_looks, freedom) for freedom in STUDENT_T}, rel=1e-2) == STUDENT_T
+
+
+def test_with_other_evidence_the_interval_is_three_standard_errors() -> None:
+    gains = [0.12, 0.09]
+    pairs = [(alternating_scores(0.1), alternating_scores(0.1 + gain)) for gain in gains]
+    effect = effect_of(replace(CHANGE, is_likely=True), "recall", pairs, 100)
+    assert (effect.high - effect.low) / 2 == pytest.approx(3 * moderated_std(gains) / sqrt(2), rel=1e-6)
+    assert (effect.verdict, effect_of(CHANGE, "recall", pairs, 100).verdict) == ("cause", "unclear")
 
 
 def test_the_variance_over_pairs_is_that_of_all_effects_on_a_case() -> None:

@@ -174,4 +174,6 @@ def test_a_network_of_two_heads_is_examined() -> None:
 def test_remedies_can_be_tried(make_odd_case: Callable[[], Case]) -> None:
     diagnosis = diagnose(make_odd_case(), attempts=True)
     causes = [index for index in range(len(diagnosis.findings)) if index not in diagnosis.cause_by_consequence]
-    assert set(diagnosis.attempts) == {index for index in causes if diagnosis.findings[index].remedy is not None}
+    assert set(diagnosis.attempts) == {
+        index for index in causes if diagnosis.findings[index].remedy is not None or diagnosis.findings[index].proven
+    }

@@ -15,7 +15,7 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum
 from tests.doctor.own_parts import Matrix, OwnDropout, Rounded, SoftmaxOver, Squared, Weighted
-from tests.doctor.test_trials import split_digits, trained_case
+from tests.doctor.test_failing_trainings import split_digits, trained_case
 
 
 def net_with_layers(*layers: Any, width: int = 32) -> Sequential:

@@ -156,7 +156,7 @@ def _shift_and_spread(model: BaseModel, outputs: Activity) -> tuple[float, float
 
 def _is_better_by_batch(case: Case) -> bool:
     """Return whether batch statistics give significantly more correct predictions; False unless the case classifies."""
-    part, loss = case.scored_sample, case.model.loss
+    part, loss = case.validation_sample or case.sample, case.model.loss
     if not case.classifies:
         return False
     batch_outputs = loss.predict(loss.main_output(with_batch_statistics(case.model, case.inputs(part))))

@@ -8,9 +8,8 @@ from torch import Tensor
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.inputs import NEAR_RANK, closeness, digests, select
-from pellucid.doctor.remedies import with_validation
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.inputs import NEAR_RANK, closeness, digests
 
 MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more copies, an accuracy of 99 % is meaningless
 MIN_COPIES = 3
@@ -46,12 +45,7 @@ def find(case: Case) -> list[Finding]:
     cause = "the training and validation data overlap, or were split from data with copies, so memorized examples "
     cause += "count as correct"
     fix = "find copies before splitting, and keep all copies of an example in the same part"
-    remedy = None
-    if n_copies < n:
-        remedy = Remedy(
-            "validation without the copies", lambda case: with_validation(case, lambda part: select(part, ~is_copy))
-        )
-    return [Finding(NAME, "validation", evidence, cause, fix, remedy)]
+    return [Finding(NAME, "validation", evidence, cause, fix)]
 
 
 def _near_copies(case: Case, validation: Arrays) -> list[Finding]:

@@ -3,6 +3,7 @@
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.paired import MIN_PROOF_STEPS
 from pellucid.doctor.remedies import rebuilt, with_rate
 
 MAX_TRIAL_STEPS = 200  # enough for learning rates to differ; at most a few seconds on small data
@@ -42,7 +43,7 @@ def find(case: Case) -> list[Finding]:
     cause = "each step is too large: it overshoots the minimum, and the loss jumps or grows"
     fix = f"lower the learning rate to about {evidence['lower_rate']:.2g}"
     remedy = Remedy(f"{factor:.2g} times the learning rate", lambda case: with_rate(case, factor))
-    return [Finding(NAME, "training", evidence, cause, fix, remedy)]
+    return [Finding(NAME, "training", evidence, cause, fix, remedy, is_fault=trial_steps(case) >= MIN_PROOF_STEPS)]
 
 
 def has_low_loss(case: Case) -> bool:
@@ -96,7 +97,7 @@ def clearly_better_rate(case: Case, loss: float, factor: float) -> tuple[float, 
 
 NAME = "learning-rate-too-high"
 CHECK = Check(
-    NAME, find, runs_trial=True,
+    NAME, find,
     explains=("nan-origin", "dead-units", "saturated-units", "vanishing-gradients", "update-ratio",
               "collapsed-predictions", "underfitting", "batch-norm", "miscalibration", "useless-maps"),
 )  # fmt: skip

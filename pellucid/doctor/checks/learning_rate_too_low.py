@@ -11,6 +11,7 @@ from pellucid.doctor.checks.learning_rate_too_high import (
     trial_steps,
 )
 from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.paired import MIN_PROOF_STEPS
 from pellucid.doctor.rehearsal import DEFAULT_EPOCHS, default_rate
 from pellucid.doctor.remedies import with_rate
 from pellucid.optim import Progress
@@ -40,7 +41,7 @@ def find(case: Case) -> list[Finding]:
     cause = "the steps are so small that all of them together do not reach a low loss"
     fix = f"raise the learning rate to about {evidence['higher_rate']:.2g}, or train for many more epochs"
     remedy = Remedy(f"{factor:.3g} times the learning rate", lambda case: with_rate(case, factor))
-    return [Finding(NAME, "training", evidence, cause, fix, remedy)]
+    return [Finding(NAME, "training", evidence, cause, fix, remedy, is_fault=trial_steps(case) >= MIN_PROOF_STEPS)]
 
 
 def _needs_more_epochs(case: Case) -> bool:
@@ -79,6 +80,6 @@ def _schedule_sums(case: Case) -> tuple[float, float, float]:
 
 NAME = "learning-rate-too-low"
 CHECK = Check(
-    NAME, find, runs_trial=True,
+    NAME, find,
     explains=("update-ratio", "underfitting", "miscalibration", "collapsed-predictions"),
 )  # fmt: skip

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.checks.class_imbalance import IN_VALIDATION
+from pellucid.doctor.checks.class_imbalance import FIRST_LACKED, IN_VALIDATION
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 
@@ -60,7 +60,7 @@ def _masks_with(y: Tensor, classes: Tensor) -> int:
 
 def _missing_evidence(case: Case, is_missing: Tensor, n_classes: int) -> Evidence:
     classes = is_missing.nonzero().flatten().tolist()
-    return {"classes": n_classes, "missing": len(classes), "the_first_of_them": case.class_name(classes[0])}
+    return {"classes": n_classes, "missing": len(classes), FIRST_LACKED: case.class_name(classes[0])}
 
 
 NAME = "mask-classes"

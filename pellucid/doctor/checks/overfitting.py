@@ -5,9 +5,8 @@ from math import sqrt
 
 import torch
 
-from pellucid.doctor.attempts import Attempts
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy, Suspect
 from pellucid.doctor.predictions import Predictions
 from pellucid.doctor.remedies import with_examples
 
@@ -16,7 +15,6 @@ MIN_GAP_AFTER_RISE = 0.1  # if the validation loss rose as well
 MIN_RISE = 1.5  # validation loss divided by its minimum over the epochs
 MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
-MIN_SCORE_GAIN = 0.05  # mean recall or R² after a training with all examples, minus that with a quarter of them
 MIN_EXAMPLES = 16  # for a trial with a quarter of them
 MIN_LOSS_RATIO = 3.0  # validation loss divided by training loss, for a regression
 
@@ -49,27 +47,21 @@ def find(case: Case) -> list[Finding]:
     return [Finding(NAME, "validation", evidence)] if is_wide else []
 
 
-def with_trial(finding: Finding, attempts: Attempts) -> Finding:
-    """Return a finding as a fault if trials with all and with a quarter of the training examples differ clearly.
+def fewer_examples(case: Case, gap: Finding) -> tuple[Case, Suspect] | None:
+    """Return the case with a quarter of its training examples, and a change that gives it all of them.
 
-    The finding itself if they do not, or if no trial is possible. attempts: runs the trials of the case.
+    None if a quarter is too few. gap: the finding of this check, which is a fault if the change raises the score.
     """
-    case = attempts.case
-    n, scored = len(case.train), case.validation_sample
-    if not (case.trainable and case.has_score) or n < MIN_EXAMPLES or scored is None:
-        return finding
-    quarter_remedy = Remedy("a quarter of the examples", lambda case: with_examples(case, torch.arange(0, n, 4)))
-    full_score, quarter_score = attempts(quarter_remedy).score
-    min_difference = MIN_DEVIATIONS * sqrt(_variance(full_score, len(scored)) + _variance(quarter_score, len(scored)))
-    if full_score - quarter_score < max(MIN_SCORE_GAIN, min_difference):
-        return finding
-    scores = {"score_after_a_short_training": full_score, "with_a_quarter_of_the_examples": quarter_score}
-    return replace(
-        finding, evidence={**finding.evidence, **scores}, is_fault=True,
+    n = len(case.train)
+    if n < MIN_EXAMPLES:
+        return None
+    fault = replace(
+        gap, is_fault=True, remedy=Remedy("all training examples instead of a quarter", lambda quarter: case),
         cause="the examples are too few: with a quarter of them the same training does worse, so with more it would do "
         "better",
         fix="get more examples or augment them, add weight decay or dropout, or stop at the lowest validation loss",
     )  # fmt: skip
+    return with_examples(case, torch.arange(0, n, 4)), Suspect(fault)
 
 
 def _loss_of_mean(case: Case, on_validation: Predictions) -> float:

@@ -44,7 +44,7 @@ def find(case: Case) -> list[Finding]:
     finding = (
         _finding_by_traits(case)
         or _finding_by_range(case)
-        or _finding_by_recognition(case, case.sample, "train")
+        or (None if case.augment else _finding_by_recognition(case, case.sample, "train"))  # it may cause the change
         or _finding_by_norm(case)
         or _finding_by_recognition(case, case.validation_sample, "validation")
     )

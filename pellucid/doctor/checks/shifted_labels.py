@@ -10,7 +10,6 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.predictions import Predictions
-from pellucid.doctor.remedies import with_validation
 from pellucid.doctor.simple_classifier import balanced_indices, count_correct
 from pellucid.metrics.functions import confusion_matrix
 
@@ -147,7 +146,8 @@ def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str
     fix = "use one list of classes for training and validation data, and take the class indices from it"
 
     def move_back(case: Case) -> Case:
-        return with_validation(case, lambda part: replace(part, y=other_classes.to(part.y.device)[part.y]))
+        part = case.validation
+        return replace(case, validation=part and replace(part, y=other_classes.to(part.y.device)[part.y]))
 
     return Finding(NAME, "validation", evidence, cause, fix, Remedy("validation labels moved back", move_back))
 

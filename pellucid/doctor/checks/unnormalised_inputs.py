@@ -1,13 +1,16 @@
 """Inputs that are too large, too small or of very different scales, and regression targets that are too large."""
 
+from dataclasses import replace
 from math import hypot, isfinite
+
+import torch
 
 from pellucid.data.augment.standardise import FeatureStats, scaled
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.inputs import input_statistics, is_image
 from pellucid.doctor.predictions import UnansweredError, predictions
-from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.remedies import rebuilt, with_parts
 from pellucid.layers import LocalResponseNorm
 from pellucid.layers.base import Trait
 from pellucid.network.ending import only_reshapes
@@ -86,11 +89,16 @@ def _input_findings(case: Case) -> list[Finding]:
     else:
         return []
     fix = "divide bytes by 255 once, then subtract the mean and divide by the standard deviation of the training inputs"
-    remedy = Remedy("inputs of mean 0 and standard deviation 1", _with_standardised_inputs) if x.dim() == 4 else None
+    remedy = Remedy("inputs of mean 0 and standard deviation 1", _with_standardised_inputs)
     return [Finding(NAME, "train", evidence, cause, fix, remedy)]
 
 
 def _with_standardised_inputs(case: Case) -> Case:
+    """Return the case with standardized channels, or with standardized features of inputs that are not images."""
+    if case.train.x.dim() != 4:
+        x = case.train.x.float()
+        mean, std = x.mean(0), x.std(0, correction=0)
+        return with_parts(case, lambda part: replace(part, x=(part.x.float() - mean) / torch.where(std > 0, std, 1.0)))
     return rebuilt(case, preprocess={**case.model.preprocess, **scaling_entries(FeatureStats.fit(case.train.x))})
 
 

@@ -1,4 +1,4 @@
-"""Suspects: possible causes of a failing training, each with a remedy that a trial can test."""
+"""Suspects: possible causes of a failing training, each with a remedy that an experiment can test."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -9,8 +9,9 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
 from pellucid.doctor.suspects import architecture, objectives, parts, settings
 
-__all__ = ["Suspect", "replaced_parts", "suspects"]
+__all__ = ["RATE_CHECKS", "Suspect", "replaced_parts", "suspects"]
 
+RATE_CHECKS = ("learning-rate-too-high", "learning-rate-too-low")
 # Checks whose remedies change a single setting.
 SINGLE_SETTING_CHECKS = ("unnormalised-inputs", "batch-norm", "update-ratio")
 SuspectSource = Callable[[Case], Iterator[Suspect]]
@@ -23,8 +24,8 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     parts.initialization_suspects, architecture.reduction_suspects, settings.loss_suspects,
 )  # fmt: skip
 GENERAL_SOURCES: tuple[SuspectSource, ...] = (
-    settings.rate_suspects, settings.large_batch_suspects, settings.epoch_suspects, architecture.size_suspects,
-    architecture.depth_suspects,
+    settings.rate_suspects, settings.large_batch_suspects, architecture.size_suspects, architecture.depth_suspects,
+    settings.epoch_suspects,
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
 ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
@@ -53,12 +54,12 @@ def replaced_parts(case: Any) -> list[Suspect]:
 def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return the possible causes of a failing training: particular settings before general ones.
 
-    findings: findings with remedies, which become suspects too.
+    findings: of the checks. Those with remedies are suspects too, faults as the first, but not those of RATE_CHECKS,
+    since learning rates are suspects of any training.
     """
     particular = [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
     general = [replace(candidate, general=True) for source in GENERAL_SOURCES for candidate in source(case)]
-    return [
-        *particular,
-        *(Suspect(finding, finding.check not in SINGLE_SETTING_CHECKS) for finding in findings),
-        *general,
-    ]
+    found = [one for one in findings if one.remedy is not None and one.check not in RATE_CHECKS]
+    faults = [Suspect(finding) for finding in found if finding.is_fault]
+    symptoms = [Suspect(one, one.check not in SINGLE_SETTING_CHECKS) for one in found if not one.is_fault]
+    return [*faults, *particular, *symptoms, *general]

@@ -17,12 +17,14 @@ from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.finding import Suspect, suspect
+from pellucid.doctor.paired import MAX_STEPS
 from pellucid.doctor.passes import is_user_defined
 from pellucid.doctor.rehearsal import default_rate
 from pellucid.doctor.remedies import rebuilt, with_initial_model, with_layers, with_rate
 from pellucid.layers import BatchNorm, Dropout, Identity, LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
@@ -30,7 +32,7 @@ from pellucid.optim.schedules import Constant
 DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
 MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
 MIN_BATCH_FRACTION = 1 / 20  # of the examples; with larger batches, an epoch has few steps
-EPOCH_FACTOR = 4.0  # by which the number of steps is multiplied in a trial
+EPOCH_FACTOR = 4.0  # by which the number of steps is multiplied
 NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
 # The accuracy of a simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the
 # class. It does if the accuracy on mirrored images exceeds chance by less than the fraction MAX_MIRRORED of that.
@@ -315,9 +317,12 @@ def loss_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def _with_cross_entropy(case: Case) -> Case:
+    """Return the case with softmax cross-entropy and without activations, also user-defined ones, before it."""
     net: Layer = case.model.net
+    layers_with_params = {path.rpartition(".")[0] for path in flatten(case.model.params)}
     for path, last_layer in last_layers(net).items():
-        if isinstance(last_layer, Softmax | LogSoftmax | Sigmoid) and path:
+        is_own_activation = is_user_defined(last_layer) and path not in layers_with_params
+        if path and (is_own_activation or isinstance(last_layer, Softmax | LogSoftmax | Sigmoid)):
             net = replace_layer(net, path, lambda layer: Identity())
     return rebuilt(case, keep_weights=True, net=net, loss=SoftmaxCrossEntropy())
 
@@ -353,8 +358,8 @@ def large_batch_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def epoch_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for the number of epochs, if the number of steps is known."""
-    if case.steps_planned:
+    """Yield a suspect for the number of epochs, if trainings of the doctor have as many steps as the training."""
+    if 0 < case.steps_planned <= MAX_STEPS:
         yield suspect(
             "too-few-epochs", "the training ended before the network had converged",
             "train for more epochs", f"{EPOCH_FACTOR:g} times the steps", rebuilt, step_factor=EPOCH_FACTOR,

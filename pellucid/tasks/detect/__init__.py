@@ -155,7 +155,7 @@ class Detection(Task):
         return case_of_detector_model(model, data)
 
     def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
-        """Run every check of detectors, on the CPU and without trials; raises PellucidError for other arguments."""
+        """Run every check of detectors, on the CPU; raises PellucidError for other arguments."""
         from pellucid.tasks.detect.doctor import diagnose_detector
 
         if attempts:

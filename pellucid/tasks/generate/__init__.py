@@ -81,11 +81,11 @@ class Generation(Task):
         return case_of_model(model, data, history)
 
     def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
-        """Run the doctor with the checks of generators."""
-        from pellucid.doctor import diagnose
+        """Run the checks of generators."""
+        from pellucid.doctor.examination import examine
         from pellucid.tasks.generate.doctor import CHECKS
 
-        return diagnose(replace(case, device=device), attempts, CHECKS)
+        return examine(replace(case, device=device), CHECKS)
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
         """Return the likeness of the samples (outputs) and the real images (targets)."""

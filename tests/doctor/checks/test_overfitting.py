@@ -8,8 +8,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.data import load
 from pellucid.doctor import Case, case_of, diagnose
-from pellucid.doctor.attempts import Attempts
-from pellucid.doctor.checks.overfitting import CHECK, with_trial
+from pellucid.doctor.checks.overfitting import CHECK
 from pellucid.layers import Dense, ReLU
 from pellucid.model import Model
 from pellucid.models import mlp
@@ -49,9 +48,7 @@ def test_few_examples_are_the_cause_if_fewer_do_worse() -> None:
     diagnosis = diagnose(case_of(model, x, y, validation=validation, history=history, epochs=40, batch_size=8))
     assert "overfitting" in diagnosis.causes
     assert any("too few" in finding.cause for finding in diagnosis.findings)
-    case = memorizing_case()
-    (finding,) = CHECK.find(case)
-    assert with_trial(finding, Attempts(case)) is finding  # with random labels, fewer examples do not do worse
+    assert "overfitting" not in diagnose(memorizing_case()).causes  # with random labels, fewer examples do not do worse
 
 
 def test_a_gap_is_found_without_a_history() -> None:

@@ -61,5 +61,5 @@ def detection_case(
 
 
 def diagnose_detector(case: DetectionCase) -> Diagnosis:
-    """Run every check of detectors without trials: causes are established by direct measurement only."""
+    """Run every check of detectors, which measure directly."""
     return examine(case, CHECKS)

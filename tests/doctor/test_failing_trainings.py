@@ -1,7 +1,7 @@
-"""Remedies, tried in short trainings, and the causes that trials establish."""
+"""Trainings that fail for classes: the part that is the cause, found by trainings without it."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,18 +9,23 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.data import Augment, load
-from pellucid.doctor import Case, case_of, diagnose, trials
-from pellucid.doctor.attempts import Attempts
+from pellucid.doctor import Case, case_of, diagnose, replaced_parts
 from pellucid.doctor.checks import CHECKS
-from pellucid.doctor.finding import Remedy
+from pellucid.doctor.examination import examine
+from pellucid.doctor.experiments import with_causes
+from pellucid.doctor.finding import suspect
+from pellucid.doctor.held_out import HeldOutScorer
+from pellucid.doctor.paired import PairedTrainings
+from pellucid.doctor.rehearsal import step_work
 from pellucid.doctor.remedies import with_rate
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer
-from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.losses import Loss, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import SGD, Adam, Momentum
 from pellucid.optim.regularizers import L1, L2
 from pellucid.optim.schedules import Cosine, Step, Warmup
+from pellucid.task import task_of
 from tests.doctor.small_cases import corners, make_case, make_model
 
 
@@ -92,15 +97,16 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.fixture(scope="module")
-def reference() -> float | None:
-    """Return the score on the digits of the small network that the doctor trains for comparison."""
-    return trials._reference_score(trained_case(epochs=1))
+def reference() -> torch.Tensor | None:
+    """Return the scores on the digits of the small network that the doctor trains for comparison."""
+    case = trained_case(epochs=1)
+    return replaced_parts._reference_scores(case, HeldOutScorer(task_of(case.model), case))
 
 
 @pytest.fixture
-def known_reference(reference: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the training of the small network for comparison by its score, which is computed once for all tests."""
-    monkeypatch.setattr(trials, "_reference_score", lambda case: reference)
+def known_reference(reference: torch.Tensor | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the training of the small network for comparison by its scores, which are computed once for all tests."""
+    monkeypatch.setattr(replaced_parts, "_reference_scores", lambda case, score: reference)
 
 
 @pytest.mark.heavy
@@ -114,7 +120,6 @@ def test_a_mistake_beside_a_fault_of_the_data_is_found_too(fault: str, part: str
     diagnosis = diagnose(replace(case, **{part: changed}))
     assert diagnosis.causes == ("dropout-too-strong", fault)
     assert diagnosis.kind(0) == "cause"
-    assert diagnosis.attempts[0].measured_on == ("train" if part == "validation" else "validation")
 
 
 @pytest.mark.slow
@@ -123,15 +128,10 @@ def test_a_mistake_beside_a_fault_of_the_data_is_found_too(fault: str, part: str
 def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict[str, Any]) -> None:
     diagnosis = diagnose(trained_case(**options))
     assert diagnosis.causes == (name,)
-    assert diagnosis.findings[0].proven == (0 in diagnosis.attempts)
-    check_by_name = {check.name: check for check in CHECKS}
-    for index in diagnosis.resolved:  # the findings that the trial without the cause removes
-        assert diagnosis.attempts[0].mended_case is not None
-        assert not check_by_name[diagnosis.findings[index].check].find(diagnosis.attempts[0].mended_case)
-    if 0 in diagnosis.attempts:  # a preprocessing mismatch may be found without a trial
-        before, after = diagnosis.attempts[0].score
-        assert diagnosis.findings[0].evidence["score_as_set"] == before
-        assert diagnosis.findings[0].evidence["score_without_it"] == after > before + 0.05
+    assert diagnosis.findings[0].proven
+    evidence = diagnosis.findings[0].evidence
+    assert float(evidence["score_without_it"]) > float(evidence["score_as_set"]) + 0.05
+    assert float(evidence["lowest_gain"]) > 0
 
 
 @pytest.mark.slow
@@ -173,7 +173,8 @@ def test_examples_of_one_class_after_the_other_are_the_cause() -> None:
 @pytest.mark.usefixtures("known_reference")
 def test_an_augmentation_with_little_harm_is_found() -> None:
     """Mirroring costs a few percent, too little to show beside the small network that the doctor trains."""
-    diagnosis = diagnose(trained_case(make_net(64), augment=Augment(flip=True, vertical_flip=True), epochs=12))
+    case = trained_case(make_net(64), augment=Augment(flip=True, vertical_flip=True), epochs=12)
+    diagnosis = with_causes(examine(case, CHECKS), task_of(case.model), case, budget=18)
     assert diagnosis.causes == ("augmentation-destroys",)
     assert diagnosis.findings[0].evidence["vertical_flip"]
 
@@ -209,62 +210,107 @@ def test_with_three_mistakes_no_other_cause_is_found() -> None:
     assert set(diagnosis.causes) <= {"regularization-too-strong", "clipping-too-tight"}
 
 
-TENFOLD = Remedy("ten times the learning rate", lambda case: with_rate(case, 10))
+TENFOLD = suspect("slow", "", "", "ten times the learning rate", lambda case: with_rate(case, 10))
 
 
-def test_losses_of_attempts_are_those_of_trainings() -> None:
-    case = make_case(optimizer=SGD(0.01))
-    attempt = Attempts(case, 12)(TENFOLD)
-    assert (attempt.description, attempt.steps, attempt.measured_on) == (TENFOLD.description, 12, "validation")
-    for index, lr in enumerate((0.01, 0.1)):
-        x, y = corners()
-        trained = make_model(optimizer=SGD(lr))
-        trained.fit(x, y, epochs=3, batch_size=16, verbose=False)  # 12 steps
-        measured = trained.evaluate(*corners(40, seed=1))
-        assert attempt.loss[index] == pytest.approx(measured["loss"], rel=1e-5)
-        assert attempt.accuracy[index] == pytest.approx(measured["accuracy"])
-    assert attempt.loss[1] < attempt.loss[0]
-
-
-def test_both_trials_of_an_attempt_follow_the_schedule() -> None:
-    options = {"optimizer": SGD(0.01), "schedule": Warmup(6, Cosine())}
-    attempt = Attempts(replace(make_case(**options), epochs=3), 12)(TENFOLD)
-    for index, lr in enumerate((0.01, 0.1)):
-        trained = make_model(**{**options, "optimizer": SGD(lr)})
+@pytest.mark.parametrize("options", [{}, {"schedule": Warmup(6, Cosine())}])
+def test_both_trainings_of_a_pair_are_those_of_fit(options: dict[str, Any]) -> None:
+    case = replace(make_case(optimizer=SGD(0.01), **options), epochs=3)
+    trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
+    assert (trainings.steps, trainings.max_steps) == (12, 12)
+    for lr, changed in ((0.01, case), (0.1, TENFOLD.apply(case))):
+        trained = make_model(optimizer=SGD(lr), **options)
         trained.fit(*corners(), epochs=3, batch_size=16, verbose=False)  # 12 steps
-        assert attempt.loss[index] == pytest.approx(trained.evaluate(*corners(40, seed=1))["loss"], rel=1e-5)
+        in_pair = trainings.train(changed, 0, 12)
+        torch.testing.assert_close(in_pair.model.weights, trained.weights, rtol=1e-5, atol=1e-7)
+        x, y = corners(40, seed=1)
+        recalls = [float((trained.predict(x).argmax(1) == y)[y == label].float().mean()) for label in y.unique()]
+        assert float(in_pair.scores.mean()) == pytest.approx(sum(recalls) / len(recalls))
 
 
-def test_a_trial_has_no_more_steps_than_the_training() -> None:
-    attempt = Attempts(replace(make_case(optimizer=SGD(0.01)), epochs=3))(TENFOLD)
-    assert (attempt.steps, attempt.steps_planned) == (12, 12)
-    assert attempt.to_json()["steps_of_the_training"] == 12
-    attempt_of_unknown_length = Attempts(make_case(), 12)(TENFOLD)
-    assert (attempt_of_unknown_length.steps, attempt_of_unknown_length.to_json()["steps_of_the_training"]) == (12, None)
+def test_a_training_that_diverges_has_the_score_0() -> None:
+    case = make_case(optimizer=SGD(1e30))
+    assert not PairedTrainings(task_of(case.model), case, lambda line: None).train(case, 0, 5).scores.any()
 
 
-def test_a_diverged_trial_has_no_loss_and_accuracy() -> None:
-    attempt = Attempts(make_case(optimizer=SGD(1e30)), 5)(Remedy("a small rate", lambda case: with_rate(case, 1e-31)))
-    assert (attempt.loss[0], attempt.accuracy[0]) == (None, None)
-    assert attempt.loss[1] is not None
-    assert attempt.to_json()["loss"]["before"] is None
+def test_fixes_of_the_data_are_not_tried_with_other_data() -> None:
+    """Fixes of copies have indices of the training data, a part of which is held out without validation data."""
+    x, y, _ = split_digits()
+    x, y = torch.cat([x[:200], x[:60]]), torch.cat([y[:200], y[:60]])
+    model = Model(make_net(), optimizer=SGD(1e-4), input_shape=(1, 8, 8))
+    model.fit(x, y, epochs=8, batch_size=16, verbose=False)
+    diagnosis = diagnose(case_of(model, x, y, batch_size=16, epochs=8), attempts=True)
+    assert "duplicated-inputs" in diagnosis.causes
+    assert diagnosis.left_out["duplicated-inputs"].startswith("its fix cannot be tried")
+    assert "learning-rate-too-low" in diagnosis.causes
 
 
-def test_without_validation_data_an_attempt_is_measured_on_training_data() -> None:
-    assert Attempts(replace(make_case(), validation=None), 2)(TENFOLD).measured_on == "train"
+@pytest.mark.slow
+def test_faults_of_the_validation_data_are_not_refuted_by_trainings_on_other_data() -> None:
+    x, y, (held_out_x, held_out_y) = split_digits()
+    model = Model(make_net(), optimizer=SGD(1e-3), input_shape=(1, 8, 8))
+    model.fit(x, y, epochs=12, batch_size=32, verbose=False)
+    case = case_of(model, x, y, validation=(held_out_x, (held_out_y + 1) % 10), batch_size=32, epochs=12)
+    assert "shifted-labels" in diagnose(case).causes
 
 
-def test_targets_that_are_no_classes_have_no_accuracy() -> None:
-    x, y = corners()
-    case = case_of(make_model(loss=Quadratic(), metrics=()), x, torch.nn.functional.one_hot(y, 4).float())
-    assert Attempts(case, 2)(TENFOLD).accuracy == (None, None)
+def test_features_of_very_different_scales_are_standardised_by_feature() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 8, generator=rng)
+    y = (x[:, 1] * x[:, 2] > 0).long()
+    x[:, 0] *= 1e4
+    model = Model(Sequential(hidden=Dense(64), relu=ReLU(), scores=Dense(2)), optimizer=Adam(0.003), input_shape=(8,))
+    model.fit(x[:400], y[:400], epochs=24, batch_size=32, verbose=False)
+    case = case_of(model, x[:400], y[:400], validation=(x[400:], y[400:]), batch_size=32, epochs=24)
+    diagnosis = diagnose(case)
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("unnormalised-inputs", "cause")
 
 
-def test_the_baseline_of_several_remedies_is_trained_once() -> None:
-    initial_models = []
-    case = replace(make_case(), begin=lambda: initial_models.append(1) or make_model())
-    try_out = Attempts(case, steps=2)
-    assert not initial_models
-    first, second = try_out(Remedy("nothing", lambda case: case)), try_out(Remedy("nothing again", lambda case: case))
-    assert len(initial_models) == 3  # once unchanged, once for each remedy
-    assert first.loss == second.loss == (first.loss[0], first.loss[0])
+def test_a_healthy_model_that_is_not_trained_has_no_cause_without_a_number_of_epochs() -> None:
+    x, y, held_out = split_digits()
+    assert diagnose(case_of(Model(make_net(), input_shape=(1, 8, 8)), x, y, validation=held_out)).causes == ()
+
+
+def test_a_loss_of_ones_own_for_other_targets_has_no_reference() -> None:
+    """The task has no score for two outputs and one target, and the small network has another loss."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(120, 4, generator=rng)
+    y = x[:, :1] + 0.1 * torch.randn(120, 1, generator=rng)
+    model = Model(Sequential(out=Dense(2)), NormalLikelihood(), SGD(1e-5), metrics=(), input_shape=(4,))
+    model.fit(x[:80], y[:80], epochs=4, batch_size=8, verbose=False)
+    case = case_of(model, x[:80], y[:80], validation=(x[80:], y[80:]), batch_size=8, epochs=4)
+    assert replaced_parts._reference_scores(case, HeldOutScorer(task_of(model), case)) is None
+    assert diagnose(case).checks
+
+
+@dataclass(frozen=True)
+class NormalLikelihood(Loss):
+    """The negative log-likelihood of a normal distribution whose mean and log variance are the outputs."""
+
+    def compute(self, y: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, log_variance = y.split(1, 1)
+        error = target - mean
+        precision = (-log_variance).exp()
+        value = (log_variance + error.square() * precision).mean() / 2
+        dy = torch.cat([-error * precision, (1 - error.square() * precision) / 2], 1) / len(y)
+        return value, dy
+
+    def check(self, outputs: Any, targets: torch.Tensor) -> None:
+        pass
+
+    def predict(self, y: torch.Tensor) -> torch.Tensor:
+        return y
+
+
+def test_trainings_are_charged_by_their_own_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times the examples in a batch are four times the work of a step."""
+    monkeypatch.setattr("pellucid.doctor.paired.STEP_OVERHEAD", 0.0)
+    case = make_case(optimizer=SGD(0.01), epochs=4)
+    work = step_work(case.model, case.train, case.batch_size)
+    trainings = PairedTrainings(task_of(case.model), case, lambda line: None, budget=1)
+    larger = replace(case, batch_size=4 * case.batch_size)
+    assert trainings._limit == work * case.steps_planned
+    assert not trainings.spend("larger batches", (larger, case.steps_planned // 2))
+    assert trainings.untried["larger batches"].startswith("not within the rest of the budget")
+    assert trainings.spend("a quarter of the steps", (larger, case.steps_planned // 4))
+    assert not trainings.spend("once more", (case, 1))

@@ -1,0 +1,146 @@
+"""The cross-fit: trainings on training and on validation data, both scored on other validation data."""
+
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays, Source
+from pellucid.doctor.checks import (
+    class_imbalance,
+    confused_labels,
+    label_noise,
+    preprocessing_mismatch,
+    shifted_labels,
+    shortcut_exposure,
+    shortcut_pixels,
+    shuffled_labels,
+)
+from pellucid.doctor.checks.class_imbalance import FIRST_LACKED, IN_VALIDATION
+from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
+from pellucid.doctor.evaluations import MIN_GAP, MIN_HALF_EXAMPLES, Evaluations, changed_targets
+from pellucid.doctor.finding import Suspect, suspect
+from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
+from pellucid.doctor.intervention import effect_of
+from pellucid.doctor.paired import ProvenCause
+from pellucid.training.examples import subset
+
+# Checks whose faults of the training or the validation data explain that a model learns more from the other data.
+DATA_FAULTS = (
+    preprocessing_mismatch.NAME, shifted_labels.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
+    shortcut_exposure.NAME, shortcut_pixels.NAME, class_imbalance.NAME,
+)  # fmt: skip
+PREPARED_OTHERWISE = "validation inputs are prepared in another way than training inputs"
+CROSS_FIT = "training on validation data"
+MIN_SPLIT_GAIN = 0.15  # of the score, by training on validation data instead of training data
+MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
+# For a model that was trained on validation data: its score on training data divided by its score on validation data,
+# both minus the score by chance. Up to this ratio, the training targets are unrelated to their images.
+MAX_UNPAIRED_SCORE = 0.12
+
+
+def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
+    """Train on half of the validation data and on as many training examples; score both on the other half."""
+    case, untried = evaluations.case, evaluations.untried
+    if not evaluations.is_scored or getattr(case.train, "x", None) is getattr(case.train, "y", 0):
+        return None  # without targets, no wrong targets can be found
+    if evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE:
+        return None
+    first_half, second_half = evaluations.halves
+    if len(first_half) < MIN_HALF_EXAMPLES:
+        untried[CROSS_FIT] = f"needs {2 * MIN_HALF_EXAMPLES} validation examples"
+        return None
+    if _have_near_copies(first_half, second_half, case.model.seed):
+        untried[CROSS_FIT] = (
+            "needs validation examples that are no near copies of each other, as frames of a scene or images of a "
+            "patient are: half of them would be learned by heart from the other half"
+        )
+        return None
+    count = min(len(first_half), len(case.train))
+    order = torch.randperm(len(case.train), generator=generator(case.model.seed))
+    train_part = subset(case.train, order[:count], False)
+    base = replace(case, train=train_part, validation=second_half, batch_size=min(case.batch_size, count))
+    validation_part = subset(first_half, torch.arange(count), False)
+    change = suspect(
+        "splits-differ", "the training and validation data differ in their images or their targets",
+        "compare some training and validation examples: whether targets fit the images, how both were read and "
+        "resized, and which inputs one of them lacks",
+        f"trained on {count} validation instead of training examples",
+        lambda case: replace(case, train=validation_part), path="validation", min_gain=MIN_SPLIT_GAIN,
+    )  # fmt: skip
+    base_scores = dict[int, Tensor]()
+    split_cause = evaluations.trainings.measure(base, change, base_scores)
+    return None if split_cause is None else _training_targets(evaluations, base, base_scores, split_cause)
+
+
+def _training_targets(
+    evaluations: Evaluations, base: Any, base_scores: dict[int, Tensor], split_cause: ProvenCause
+) -> ProvenCause:
+    """Return how the training targets are wrong, judged by a model that was trained on validation data.
+
+    base, base_scores: the case and the scores of the trainings on training data. split_cause: the cause that the
+    training on validation data proved, returned if no change of the targets explains the difference.
+    """
+    score, trainings, untried = evaluations.score, evaluations.trainings, evaluations.untried
+    n_untried = len(untried)
+    exchange = _exchange_of_direction(base)
+    if exchange is not None and (proven_cause := trainings.measure(base, exchange, base_scores)):
+        return proven_cause
+    for finding in evaluations.findings:
+        cause = PREPARED_OTHERWISE if evaluations.refutes(finding) else finding.cause
+        if lacks_classes := finding.path == "train" and IN_VALIDATION in finding.evidence:
+            cause += f" (the first of them: {finding.evidence[FIRST_LACKED]})"
+        if lacks_classes or (finding.is_fault and finding.check in DATA_FAULTS):
+            fault = replace(finding, cause=cause, remedy=split_cause.change.remedy)
+            return split_cause.with_names_of(replace(split_cause.change, finding=fault))
+    model = split_cause.mended_case.model
+    target_scores, exchanged_scores = (score(model, base.train, exchanged) for exchanged in (False, True))
+    for target_change in evaluations.other_targets(evaluations.case.train, model):
+        change = changed_targets("train", target_change, MIN_SPLIT_GAIN)
+        if not target_change.unproven:
+            score_pairs = [(target_scores, score(model, change.apply(base).train))]
+            if effect_of(change, score.name, score_pairs, 0).verdict != "cause":
+                continue
+        proven_cause = None if target_change.apply is None else trainings.measure(base, change, base_scores)
+        if proven_cause is not None or target_change.unproven:  # an unproven change needs only the model's outputs
+            return proven_cause or split_cause.with_names_of(change)
+    exchanged_score, validation_score = float(exchanged_scores.mean()), fmean(split_cause.effect.after)
+    max_unpaired = MAX_UNPAIRED_SCORE * (validation_score - exchanged_score)
+    is_paired = float(target_scores.mean()) - exchanged_score > max_unpaired
+    if len(untried) > n_untried or is_paired or evaluations.training_score >= MIN_TRAINING_SCORE:
+        return split_cause  # targets that can be learned fit their images
+    return split_cause.with_names_of(replace(split_cause.change, finding=replace(
+        split_cause.change.finding, check="unpaired-targets", path="train",
+        cause="the training targets belong to other images: a model that was trained on validation data predicts "
+        "them hardly better than the targets of other training images",
+        fix="match images and targets by their names, not by their places in two lists",
+    )))  # fmt: skip
+
+
+def _exchange_of_direction(base: Any) -> Suspect | None:
+    """Return the exchange of inputs and targets in the training data; None unless both have the same shape."""
+    if not isinstance(base.train, Arrays) or base.train.x.shape != base.train.y.shape:
+        return None
+    return suspect(
+        "direction", "the training goes from the targets to the inputs, unlike the validation",
+        "exchange inputs and targets of the training data", "training with inputs and targets exchanged",
+        lambda case: replace(case, train=replace(case.train, x=case.train.y, y=case.train.x)),
+        path="train", min_gain=MIN_SPLIT_GAIN,
+    )  # fmt: skip
+
+
+def _have_near_copies(first: Source, second: Source, seed: int) -> bool:
+    """Return whether many images of one half of the data are far nearer to some images of the other half than to most.
+
+    False if a class has too few images: images of one class may be similar without being copies.
+    """
+    if not (isinstance(first, Arrays) and isinstance(second, Arrays) and is_image(first.x)):
+        return False
+    n_groups = len(first.y.unique()) if first.y.dim() == 1 and not first.y.is_floating_point() else 4
+    if len(first) < 2 * FAR_RANK * n_groups:
+        return False
+    *_, far_quotient = closeness(second.x, first.x, seed)
+    return float((far_quotient < MAX_CLOSE_RATIO).double().mean()) >= MAX_CLOSE_FRACTION

@@ -1,0 +1,143 @@
+"""Evaluations of the present model, and what all experiments on a case share: its scores, halves and changed data."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data.changed_targets import with_targets
+from pellucid.data.dataset import float_images
+from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays, Source
+from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect, suspect
+from pellucid.doctor.held_out import outputs_for, read_examples
+from pellucid.doctor.intervention import effect_of
+from pellucid.doctor.paired import PairedTrainings, ProvenCause
+from pellucid.doctor.preprocessing import input_changes
+from pellucid.task import TargetChange
+from pellucid.training.examples import subset
+from pellucid.training.model import BaseModel
+
+MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared
+MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only scored, see `Evaluations.halves`
+N_EXAMINED = 48  # examples for which the task proposes other targets
+UNDONE = "undone in validation images: "  # the description of a change of images, before its name
+N_COMPARED = 400  # training images with which the preprocessing of validation images is compared
+
+
+class Evaluations:
+    """The scores of a case's present model on its data, as they are and changed.
+
+    trainings: of the case. findings: of the checks. is_explained: whether a fault that was measured may already explain
+    that the training fails. likely: the findings of experiments that prove no cause, each with the case without the
+    finding, None if there is none.
+    """
+
+    def __init__(self, trainings: PairedTrainings, findings: Sequence[Finding], is_explained: bool) -> None:
+        self.trainings, self.findings, self.is_explained = trainings, findings, is_explained
+        self.task, self.case, self.score = trainings.task, trainings.case, trainings.score
+        self.untried, self.likely = trainings.untried, list[tuple[Finding, Any]]()
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the model was trained to the end, and there are validation data for its scores."""
+        return self.case.validation is not None and self.case.trained and not getattr(self.case, "stopped", "")
+
+    @cached_property
+    def score_gap(self) -> float:
+        """The score on training data minus that on validation data; 0 without validation data or a trained model."""
+        if not self.is_scored:
+            return 0.0
+        return self.training_score - float(self.validation_scores.mean())
+
+    @cached_property
+    def training_score(self) -> float:
+        """The mean score on training data."""
+        return float(self.score(self.case.model, self.case.train).mean())
+
+    @cached_property
+    def validation_scores(self) -> Tensor:
+        """The scores of the validation examples."""
+        return self.score(self.case.model, self.case.validation)
+
+    @cached_property
+    def halves(self) -> tuple[Source, Source]:
+        """The two halves of the validation data: the first to choose changes and to train on, the second for scores."""
+        validation = self.case.validation
+        order = torch.randperm(len(validation), generator=generator(self.case.model.seed))
+        first, second = (part.sort().values for part in order.tensor_split(2))
+        return subset(validation, first, False), subset(validation, second, False)
+
+    def evaluate_changes(self) -> ProvenCause | None:
+        """Evaluate the present model on validation data with other targets or other preprocessing of the images.
+
+        Changes are chosen on one half of the data and measured on the other. Returns the cause with the highest score.
+        """
+        if self.score_gap < MIN_GAP or len(self.case.validation) < 2 * MIN_HALF_EXAMPLES:
+            return None
+        choice_half, score_half = self.halves
+        base = replace(self.case, validation=score_half)
+        scores_before = self.score(base.model, score_half)
+        proven_causes: list[ProvenCause] = []
+        target_changes = self.other_targets(choice_half, base.model)
+        changes = [changed_targets("validation", change) for change in target_changes if not change.unproven]
+        for proposed in (*self._input_changes(), *changes):
+            change = replace(proposed, min_gain=self.score_gap / 2)  # a cause must explain at least half of the gap
+            changed_case = change.apply(base)
+            score_pair = scores_before, self.score(base.model, changed_case.validation)
+            effect = self.trainings.record(effect_of(change, self.score.name, [score_pair], 0))
+            if effect.verdict == "cause":
+                proven_causes.append(ProvenCause(change, effect, change.apply(self.case)))
+        return max(proven_causes, key=lambda cause: cause.effect.after, default=None)
+
+    def refutes(self, finding: Finding) -> bool:
+        """Return whether undoing the change of the images that a finding names had no effect."""
+        ineffective = [effect.description for effect in self.trainings.effects if effect.verdict == "no effect"]
+        return any(text.startswith(UNDONE) and text.removeprefix(UNDONE) in finding.cause for text in ineffective)
+
+    def other_targets(self, part: Source, suggesting_model: BaseModel | None) -> Sequence[TargetChange]:
+        """Return the task's proposed changes of targets for some examples.
+
+        suggesting_model: a model whose outputs are used for the proposals, or None.
+        """
+        model, examples = self.case.model, read_examples(part, N_EXAMINED, self.case.model.seed)
+        images, targets = [example.images[0] for example in examples], [example.targets[0] for example in examples]
+        outputs = None if suggesting_model is None else outputs_for(suggesting_model, examples)
+        return self.task.target_changes(model, images, targets, outputs)
+
+    def _input_changes(self) -> list[Suspect]:
+        """Return changes of the validation images; changes that move pixels only if the targets have no positions."""
+        train, validation = self.case.train, self.case.validation
+        if not (isinstance(train, Arrays) and isinstance(validation, Arrays)) or train.x.dim() != 4:
+            return []
+        changes = input_changes(validation.x, train.x[:N_COMPARED], self.case.model.stats)
+        fix = "use the same preprocessing function in training, validation and prediction"
+        return [
+            suspect(
+                "preprocessing-mismatch", f"validation images are {name}, unlike training images", fix,
+                f"{UNDONE}{name}",
+                lambda case, change=change: replace(
+                    case, validation=replace(case.validation, x=change(float_images(case.validation.x)))
+                ),
+                path="validation",
+            )
+            for name, change in changes.items() if train.y.dim() <= 2 or "border" not in name
+        ]  # fmt: skip
+
+
+def changed_targets(part: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Suspect:
+    """Return a suspect whose remedy changes the targets of `part`, "train" or "validation"."""
+    return suspect(
+        target_change.name, f"the training or the validation data {target_change.cause}",
+        f"{target_change.fix}, in whichever of the training and validation data they do not fit the images",
+        f"{'training' if part == 'train' else part} with {target_change.description}",
+        partial(with_changed_targets, parts=(part,), apply=target_change.apply), path=part, min_gain=min_gain,
+    )  # fmt: skip
+
+
+def with_changed_targets(case: Any, parts: Sequence[str], apply: Any) -> Any:
+    """Return the case with changed targets in `parts` of its data ("train", "validation")."""
+    return replace(case, **{part: with_targets(getattr(case, part), apply) for part in parts})

@@ -1,0 +1,185 @@
+"""Parts of a training, replaced one at a time by plain defaults in pairs of trainings."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import sqrt
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.checks import preprocessing_mismatch, shifted_labels, shuffled_labels
+from pellucid.doctor.evaluations import MIN_HALF_EXAMPLES, Evaluations
+from pellucid.doctor.finding import MIN_GAIN, Suspect
+from pellucid.doctor.held_out import HeldOutScorer
+from pellucid.doctor.intervention import effect_of
+from pellucid.doctor.other_weights import finding_of_other_weights
+from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
+from pellucid.doctor.rehearsal import RehearsalSettings
+from pellucid.doctor.remedies import small_network, with_values
+from pellucid.doctor.suspects import replaced_parts, suspects
+from pellucid.errors import PellucidError
+from pellucid.training.examples import split
+
+HELD_OUT_FRACTION = 0.25  # fraction of the training data that is held out if there are no validation data
+# Minimum gains of the score by replacing a part: one that many trainings gain from, an unusual one, and others.
+MIN_GENERAL_GAIN, MIN_UNUSUAL_GAIN, MIN_PART_GAIN = 0.15, 0.04, 0.07
+GOOD_SCORE = 0.97  # from this score on, no parts are replaced
+MIN_DEFICIT = 0.08  # a training fails if its score is lower by this than that of a small network
+MIN_DEVIATIONS = 3.0  # standard errors by which the deficit must exceed 0
+MIN_GENERAL_FRACTION, MIN_FRACTION = 0.5, 0.4  # of the deficit, which a general part and others must recover
+# The small network has as many steps as the training, within these limits.
+MIN_SMALL_STEPS, MAX_SMALL_STEPS, MAX_SMALL_WORK = 150, 400, 3.2e11
+# Faults of the validation data, and the last also of the training data, that keep trainings from showing other causes.
+UNSOUND_DATA = (preprocessing_mismatch.NAME, shifted_labels.NAME, shuffled_labels.NAME)
+DATA_PATHS = ("train", "validation")  # of findings in the data
+MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are faults, no parts are replaced
+
+
+def train_with_replaced_parts(evaluations: Evaluations) -> ProvenCause | None:
+    """Replace one part of the training at a time by a plain default, in trainings of at most its number of steps.
+
+    More trainings without a part are made only if the first one has a clearly higher score than the present model
+    or, if that has fewer steps, than a training with the part. Learning rates are tried in short trainings, since
+    another rate improves many trainings a little.
+    """
+    trainings, base = evaluations.trainings, sound_case(evaluations)
+    if base is None:
+        return None
+    present = evaluations.validation_scores if base is evaluations.case and evaluations.is_scored else None
+    base_scores_by_steps = {steps: dict[int, Tensor]() for steps in (trainings.steps, trainings.max_steps)}
+    if present is not None and trainings.model_steps in base_scores_by_steps:
+        base_scores_by_steps[trainings.model_steps][0] = present
+    for part in _parts(evaluations, base, present, base_scores_by_steps[trainings.max_steps]):
+        steps = trainings.steps if part.general and part.step_factor == 1 else trainings.max_steps
+        base_scores, description = base_scores_by_steps[steps], part.remedy.description
+        if trainings.proves_nothing(base, description, steps):
+            continue
+        is_shorter = present is None or trainings.model_steps < steps
+        needs_base, changed_steps = is_shorter and 0 not in base_scores, round(steps * part.step_factor)
+        try:
+            changed_case = part.apply(base)
+            if not trainings.spend(description, *([(base, steps)] * needs_base), (changed_case, changed_steps)):
+                continue
+            if needs_base:
+                base_scores[0] = trainings.train(base, 0, steps).scores
+            trained = trainings.train(changed_case, 0, changed_steps)
+        except PellucidError as error:  # the change does not fit the networks
+            evaluations.untried[description] = str(error)
+            continue
+        first_scores = base_scores[0] if present is None or is_shorter else present
+        first_effect = effect_of(part, evaluations.score.name, [(first_scores, trained.scores)], 0)
+        is_promising = first_effect.gains[0] >= part.min_gain if part.unusual else first_effect.verdict == "cause"
+        if not is_promising:
+            trainings.record(replace(first_effect, steps=steps))
+        elif cause := trainings.measure(base, part, base_scores, steps, trained):
+            if base is evaluations.case:
+                return cause
+            values = {"model": cause.mended_case.model, "history": None, "stopped": ""}  # with the data at fault
+            return cause._replace(mended_case=with_values(part.apply(evaluations.case), values))
+    return None
+
+
+def sound_case(evaluations: Evaluations) -> Any:
+    """Return the case without data at fault and with validation data, so that trainings show other causes.
+
+    If the validation data are at fault or missing, it has a part of the training data instead. If labels do not belong
+    to their inputs in the training data, it is trained on one half of the validation data and scored on the other, if
+    both are large enough. None for a task with its own scores, unless there are validation data and a trained model.
+    """
+    case = evaluations.case
+    if not (isinstance(case, Case) and case.has_flat_targets):
+        return case if evaluations.is_scored else None
+    faults = {(finding.check, finding.path) for finding in evaluations.findings if finding.is_fault}
+    if case.validation is None or any((name, "validation") in faults for name in UNSOUND_DATA):
+        if len(case.train) * HELD_OUT_FRACTION < MIN_HELD_OUT:
+            return None
+        train, validation = split(case.train, HELD_OUT_FRACTION, case.model.seed)
+        return replace(case, train=train, validation=validation)
+    if (shuffled_labels.NAME, "train") in faults and len(case.validation) >= 2 * MIN_HALF_EXAMPLES:
+        train, validation = evaluations.halves
+        return replace(case, train=train, validation=validation)
+    return case
+
+
+def _parts(
+    evaluations: Evaluations, base: Any, present: Tensor | None, base_scores: dict[int, Tensor]
+) -> Sequence[Suspect]:
+    """Return the parts to replace: those of measured faults with remedies, then particular ones, then general ones.
+
+    General ones need a known number of steps: a training of any other length may gain from them.
+
+    For classes and vectors, all parts are replaced only if the training fails: if its score is clearly below that of a
+    small network on the same data, and no measured fault explains it. Otherwise, only unusual parts are. present,
+    base_scores: the scores of the present model, and those of trainings with all steps by pair, to which the first is
+    added.
+    """
+    first_case, case = evaluations.trainings.first_case, evaluations.case
+    has_same_data = base.train is first_case.train and base.validation is first_case.validation
+    findings = [  # remedies of faults of the data may have indices of their examples
+        one for one in evaluations.findings if has_same_data or not one.is_fault or one.path not in DATA_PATHS
+    ]  # fmt: skip
+    faults = [finding for finding in findings if finding.is_fault]
+    if not (isinstance(base, Case) and base.has_flat_targets):
+        parts = [*(Suspect(fault) for fault in faults if fault.remedy is not None), *replaced_parts(base)]
+        return [replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN) for part in parts]
+    if any(fault.check in MEASURED_FAILURES for fault in faults):
+        return ()
+    score = 0.0 if present is None else float(present.mean())
+    if score >= GOOD_SCORE:
+        return ()
+    candidates = [part for part in suspects(base, findings) if base.steps_planned or not part.general]
+    unusual = [replace(part, min_gain=MIN_UNUSUAL_GAIN, is_likely=True) for part in candidates if part.unusual]
+    if evaluations.is_explained and base is case:
+        return [*(part for part in candidates if part.finding in faults), *unusual]
+    may_fail = score <= 1 - MIN_DEFICIT  # otherwise, not even a perfect score would be clearly higher
+    if may_fail and (deficit := _deficit(evaluations, base, present, base_scores)):
+        general, particular = (max(MIN_GAIN, fraction * deficit) for fraction in (MIN_GENERAL_FRACTION, MIN_FRACTION))
+        return [replace(part, min_gain=general if part.general else particular, is_likely=True) for part in candidates]
+    return unusual if case.trained and not case.stopped else ()
+
+
+def _deficit(evaluations: Evaluations, base: Case, present: Tensor | None, base_scores: dict[int, Tensor]) -> float:
+    """Return how much lower the score is than that of a small network, if that is clear; 0 if it is not.
+
+    The score is that of the training made once more. If that does well, the settings of the training are not the cause,
+    and the finding for that is added to `likely`.
+    """
+    reference = _reference_scores(base, evaluations.score)
+    if reference is None or (present is not None and not _clear_deficit(present, reference)):
+        return 0.0
+    trainings, steps = evaluations.trainings, evaluations.trainings.max_steps
+    description = "the same training once more"
+    if trainings.proves_nothing(base, description, steps) or not trainings.spend(description, (base, steps)):
+        return 0.0
+    rehearsed = trainings.train(base, 0, steps)
+    base_scores[0] = rehearsed.scores
+    deficit = _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT if present is None else MIN_DEFICIT / 2)
+    if not deficit and present is not None and base is trainings.first_case and trainings.model_steps >= steps:
+        finding = finding_of_other_weights(
+            base, float(present.mean()), float(rehearsed.scores.mean()), steps == base.steps_planned
+        )
+        if finding is not None:
+            evaluations.likely.append((finding, replace(base, model=rehearsed.model, history=None)))
+    return deficit
+
+
+def _clear_deficit(scores: Tensor, reference: Tensor, minimum: float = MIN_DEFICIT) -> float:
+    """Return how much lower the mean score of examples (n,) is than that of a reference; 0 if that may be chance."""
+    deficits = (reference - scores).double()
+    mean, standard_error = float(deficits.mean()), float(deficits.std(correction=0)) / sqrt(len(deficits))
+    return mean if mean >= max(minimum, MIN_DEVIATIONS * standard_error) else 0.0
+
+
+def _reference_scores(case: Case, score: HeldOutScorer) -> Tensor | None:
+    """Return the scores of the small network; None if its training raises an error or diverges."""
+    if score.uses_loss:
+        return None  # the small network has another loss
+    try:
+        reference_case = small_network(case)
+        steps = min(max(case.steps_planned or MAX_SMALL_STEPS, MIN_SMALL_STEPS), MAX_SMALL_STEPS)
+        rehearsal = reference_case.rehearse(RehearsalSettings(steps, work=MAX_SMALL_WORK, compressed=True))
+    except PellucidError:
+        return None
+    held_out = reference_case.validation
+    return None if rehearsal.has_failed or held_out is None else score(rehearsal.model, held_out)

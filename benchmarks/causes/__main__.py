@@ -8,11 +8,13 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
-from benchmarks.causes.cases import cases
+from benchmarks.causes.cases import cases, fresh_cases
+from benchmarks.causes.fit import Case
 from benchmarks.causes.harm import SEEDS, Results, code_hash, harm_summary, measure_case
 from benchmarks.causes.listed import HERE
 
@@ -21,18 +23,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.causes", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="ID", help="these mistakes, or those that begin so")
     parser.add_argument("--unopened", action="store_true", help="also the unopened half")
+    parser.add_argument("--fresh", action="store_true", help="the second list instead")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
     parser.add_argument(
         "--out", type=Path, default=HERE / "harm", help="the folder of results (benchmarks/causes/harm)"
     )
     args = parser.parse_args()
-    return run(args.only, args.unopened, args.seconds, Results(args.out))
+    chosen = fresh_cases() if args.fresh else cases(with_unopened=args.unopened)
+    return run(args.only, chosen, args.seconds, Results(args.out))
 
 
-def run(only: list[str], with_unopened: bool, seconds: float, results: Results) -> int:
+def run(only: list[str], chosen: Mapping[str, Case], seconds: float, results: Results) -> int:
     """Measure the chosen cases, and print what each costs."""
     start_time = time.monotonic()
-    for id, case in cases(with_unopened=with_unopened).items():
+    for id, case in chosen.items():
         if only and not id.startswith(tuple(only)):
             continue
         record = {"seeds": {}, **results.read(id, code_hash(case))}

@@ -1,4 +1,4 @@
-"""The frozen list of mistakes of all tasks, and the draw of the half that is opened last."""
+"""The frozen lists of mistakes of all tasks, and the draw of the half that is opened last."""
 
 import random
 import tomllib
@@ -14,7 +14,7 @@ DRAW_SEED = 34
 
 @dataclass(frozen=True)
 class ListedMistake:
-    """An entry of list.toml."""
+    """An entry of list.toml or fresh.toml."""
 
     id: str
     task: str
@@ -26,14 +26,21 @@ class ListedMistake:
 
 
 @cache
-def _read_list() -> dict[str, Any]:
-    return tomllib.loads((HERE / "list.toml").read_text("utf-8"))
+def _read_list(name: str = "list.toml") -> dict[str, Any]:
+    return tomllib.loads((HERE / name).read_text("utf-8"))
 
 
 @cache
 def listed_mistakes() -> tuple[ListedMistake, ...]:
     """Return the list."""
     return tuple(ListedMistake(**entry) for entry in _read_list()["mistake"])
+
+
+@cache
+def fresh_mistakes() -> tuple[ListedMistake, ...]:
+    """Return the harmful mistakes of the second list, which was written by someone who had not seen the doctor."""
+    entries = _read_list("fresh.toml")
+    return tuple(ListedMistake(**one) for one in entries["mistake"] if one["id"] not in entries["not_harmful"])
 
 
 @cache

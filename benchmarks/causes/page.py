@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.causes.diagnose import DIAGNOSES_FOLDER
-from benchmarks.causes.listed import HERE, listed_mistakes, unopened_ids
+from benchmarks.causes.listed import HERE, fresh_mistakes, listed_mistakes, unopened_ids
 from benchmarks.doctor.report import interval, share
 from pellucid.command.out import plain
 from pellucid.doctor.paired import DEFAULT_BUDGET
@@ -28,11 +28,12 @@ HEADING = """# Mistakes of all tasks, and what the doctor says first
 each with a harm of more than two standard deviations over three seeds (`benchmarks/causes/harm`). One half, drawn by a
 seed within each task, stayed unopened until the doctor of 2026-11-25 was finished, which named 67.6 % of it; the
 opened half is the one it was written with. The figures below are of a later doctor, written with both in view. A
-reader judged the first thing that the doctor says (`judged.toml`): *named*, the listed cause or what to change is said;
-*general*, it is true, but the user must still look for the place; *wrong*, something else is called a cause; *symptom*,
-no cause is called. All trainings are of seconds. Intervals are Wilson's, 95 %.
-Written by `python -m benchmarks.causes.page` from `python -m benchmarks.causes.diagnose` (`--unopened`, `--healthy`,
-`--pairs`, `--pairs --budget 18`; pairs were made of opened mistakes).
+second list, `fresh.toml`, was written by someone who had not seen the doctor, and was opened once with this doctor.
+A reader judged the first thing that the doctor says (`judged.toml`): *named*, the listed cause or what to change is
+said; *general*, it is true, but the user must still look for the place; *wrong*, something else is called a cause;
+*symptom*, no cause is called. All trainings are of seconds. Intervals are Wilson's, 95 %.
+Written by `python -m benchmarks.causes.page` from `python -m benchmarks.causes.diagnose` (`--unopened`, `--fresh`,
+`--healthy`, `--pairs`, `--pairs --budget 18`; pairs were made of opened mistakes).
 """
 
 
@@ -50,12 +51,14 @@ def main() -> int:
 
 
 def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]]) -> str:
-    """Return the page. judgements: by "mistakes" and "pairs", the judgement of each id."""
+    """Return the page. judgements: by "mistakes", "fresh" and "pairs", the judgement of each id."""
     records_by_id = {record["id"].removesuffix("-0"): record for record in records}
     ids_by_half = {"unopened": unopened_ids(), "opened": {one.id for one in listed_mistakes()} - unopened_ids()}
-    half_rows = [("half", "mistakes", *JUDGEMENTS, "named, 95 %"), ("---",) + ("---:",) * (len(JUDGEMENTS) + 2)]
+    ids_by_half["second list"] = {one.id for one in fresh_mistakes()}
+    half_rows = [("list", "mistakes", *JUDGEMENTS, "named, 95 %"), ("---",) + ("---:",) * (len(JUDGEMENTS) + 2)]
+    judged_mistakes = judgements["mistakes"] | judgements["fresh"]
     for half, half_ids in ids_by_half.items():
-        counts = Counter(judgements["mistakes"][id] for id in half_ids if id in records_by_id)
+        counts = Counter(judged_mistakes[id] for id in half_ids if id in records_by_id)
         n_judged = sum(counts.values())
         named_share = f"{share(counts['named'], n_judged)} ({interval(counts['named'], n_judged)})"
         half_rows.append((half, str(n_judged), *(str(counts[one]) for one in JUDGEMENTS), named_share))
@@ -71,12 +74,10 @@ def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]
     false_alarms = [record["id"] for record in healthy_records if record["verdict"] in ("cause", "likely cause")]
     mistake_rows = [("mistake", "listed cause", "what the doctor says first", "judged", "times the training")]
     mistake_rows.append(("---", "---", "---", "---", "---:"))
-    for entry in listed_mistakes():
+    for entry in (*listed_mistakes(), *fresh_mistakes()):
         if record := records_by_id.get(entry.id):
             first_finding = ": ".join(filter(None, (record["verdict"], record["first"])))
-            mistake_rows.append(
-                (entry.id, entry.cause, first_finding, judgements["mistakes"][entry.id], time_ratio(record))
-            )
+            mistake_rows.append((entry.id, entry.cause, first_finding, judged_mistakes[entry.id], time_ratio(record)))
     return "\n".join((
         HEADING, f"Measured on {time.strftime('%Y-%m-%d')}.", "", *map(markdown_row, half_rows), "",
         *pair_texts, "",

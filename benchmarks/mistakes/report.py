@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.doctor.report import FURTHER, MEASURED_IN_SECONDS, interval, share
+from benchmarks.doctor.report import FURTHER, interval, share
 from benchmarks.mistakes.listed import VERDICTS, Mistake, mistakes, verdict
 from benchmarks.mistakes.trial import Record
 from pellucid.command.out import plain
@@ -62,7 +62,7 @@ def page(records: Sequence[Record], command: str, machine: str, source_version: 
     """Return the page. docs: the folder with the results of the benchmark of faults."""
     broken = [record for record in records if not record["healthy"]]
     healthy = [record for record in records if record["healthy"]]
-    parts = [HEADING, _side_by_side(broken, healthy, docs), FURTHER, MEASURED_IN_SECONDS]
+    parts = [HEADING, _side_by_side(broken, healthy, docs), FURTHER]
     if broken:
         parts += ["## Mistakes\n", _mistakes(broken)]
     if healthy:

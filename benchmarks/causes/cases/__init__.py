@@ -1,12 +1,15 @@
-"""The mistakes of the list as code, by task; those of the unopened half are in the files `unopened_*.py`."""
+"""The mistakes of the list as code, by task; those of the unopened half are in the files `unopened_*.py`.
+
+The files `fresh_*.py` have the mistakes of the second list.
+"""
 
 from collections.abc import Mapping
 from importlib import import_module
 
 from benchmarks.causes.fit import Case
-from benchmarks.causes.listed import listed_mistakes, unopened_ids
+from benchmarks.causes.listed import fresh_mistakes, listed_mistakes, unopened_ids
 
-UNOPENED_PREFIX = "unopened_"
+UNOPENED_PREFIX, FRESH_MODULES = "unopened_", ("fresh_data", "fresh_settings")
 
 
 def cases(with_opened: bool = True, with_unopened: bool = False) -> Mapping[str, Case]:
@@ -19,3 +22,10 @@ def cases(with_opened: bool = True, with_unopened: bool = False) -> Mapping[str,
             if entry.id in module.CASES:
                 selected[entry.id] = module.CASES[entry.id]
     return selected
+
+
+def fresh_cases() -> Mapping[str, Case]:
+    """Return the cases of the second list, by its ids."""
+    modules = [import_module(f"{__name__}.{name}") for name in FRESH_MODULES]
+    known = {id: case for module in modules for id, case in module.CASES.items()}
+    return {entry.id: known[entry.id] for entry in fresh_mistakes()}

@@ -18,7 +18,6 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
 from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.rehearsal import model_on, reinitialized, with_copied_weights
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
@@ -103,8 +102,6 @@ def examined(
     check(
         budget is None or (is_number(budget) and budget >= 0), "the doctor's budget", "a number of at least 0", budget
     )
-    if attempts and not getattr(case, "trainable", True):
-        raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     diagnosis = task.diagnose(case, attempts, device)
     if diagnosis is None:
         case = replace(case, device=device)
@@ -118,8 +115,6 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     attempts: whether to measure the remedies of the findings too. Checks that do not apply are skipped. Raises
     UnansweredError if `attempts` is True and the settings of the training are unknown.
     """
-    if attempts and not case.trainable:
-        raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     diagnosis = _noted(examine(case, checks), case)
     return with_causes(diagnosis, task_of(case.model), case, attempts=attempts, checks=checks)
 

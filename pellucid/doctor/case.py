@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,14 +101,6 @@ class Case:
     def compares(self) -> bool:
         """Whether the loss is a regression loss, which compares outputs and targets elementwise."""
         return isinstance(self.model.loss, Quadratic | L1 | Huber)
-
-    @property
-    def has_flat_targets(self) -> bool:
-        """Whether the target of each example is a class or a vector, such as those of the small network."""
-        y = self.train.y
-        return isinstance(self.model.objective, Supervised) and (
-            y.dim() == 1 or (y.is_floating_point() and y.dim() == 2)
-        )
 
     @property
     def dropout(self) -> float:
@@ -355,3 +348,11 @@ class Case:
     @cached_property
     def _losses_at(self) -> dict[tuple[float, int], float]:
         return {}
+
+
+def has_flat_targets(case: Any) -> bool:
+    """Return whether it is a Case with a class or a vector as the target of each example, as the small network has."""
+    if not isinstance(case, Case) or not isinstance(case.model.objective, Supervised):
+        return False
+    y = case.train.y
+    return y.dim() == 1 or (y.is_floating_point() and y.dim() == 2)

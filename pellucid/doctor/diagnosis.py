@@ -132,7 +132,13 @@ def without_refuted_causes(diagnosis: Diagnosis, names: Set[str]) -> Diagnosis:
         findings=tuple(replace(one, is_fault=False) if k in refuted else one for k, one in enumerate(findings)),
         cause_by_consequence=causes, symptoms=symptoms, resolved=diagnosis.resolved & causes.keys(),
     )  # fmt: skip
-    return with_order(changed, sorted(range(len(findings)), key=lambda k: (k in causes, k in symptoms)))  # stable
+    return sorted_by_kind(changed)
+
+
+def sorted_by_kind(diagnosis: Diagnosis) -> Diagnosis:
+    """Return the diagnosis with its causes first, then symptoms, then consequences; each in the order as before."""
+    places = [(k in diagnosis.cause_by_consequence, k in diagnosis.symptoms) for k in range(len(diagnosis.findings))]
+    return with_order(diagnosis, sorted(range(len(places)), key=lambda k: places[k]))
 
 
 def with_order(diagnosis: Diagnosis, order: Sequence[int]) -> Diagnosis:

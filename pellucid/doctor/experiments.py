@@ -9,28 +9,28 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import has_flat_targets
 from pellucid.doctor.checks import CHECKS, overfitting
 from pellucid.doctor.cross_fit import CROSS_FIT, train_on_validation_data
-from pellucid.doctor.diagnosis import Diagnosis, with_order, without_refuted_causes
+from pellucid.doctor.diagnosis import Diagnosis, sorted_by_kind, with_order, without_refuted_causes
 from pellucid.doctor.evaluations import MIN_GAP, Evaluations, with_changed_targets
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import Check, Finding, Suspect, suspect
 from pellucid.doctor.intervention import MeasuredEffect
-from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
+from pellucid.doctor.paired import PairedTrainings, ProvenCause
+from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.replaced_parts import (
-    DATA_PATHS,
     GOOD_SCORE,
-    HELD_OUT_FRACTION,
     UNSOUND_DATA,
+    can_be_tried,
     sound_case,
     train_with_replaced_parts,
+    with_held_out_part,
 )
 from pellucid.doctor.suspects import RATE_CHECKS
 from pellucid.errors import PellucidError
 from pellucid.task import Task
 from pellucid.training.device import CPU
-from pellucid.training.examples import split
 
 MAX_SEARCHES = 3  # for causes, with a budget; each is made in the case without the causes of those before it
 FURTHER_SEARCH = "a search for further causes", "needs a budget, such as --budget 18"
@@ -56,12 +56,14 @@ def with_causes(
     objects, nothing is tried, and for a training that stopped with an error, only if its targets are classes or
     vectors. show: called with a sentence about each measured effect. budget: the multiply-adds of all trainings
     together, divided by those of the case's training. attempts: whether to measure the remedies of the findings too.
-    checks: those to repeat in the case without a cause, unless the task has its own.
+    checks: those to repeat in the case without a cause, unless the task has its own. Raises UnansweredError if
+    `attempts` is True and the settings of the training are unknown.
     """
-    is_flat = isinstance(case, Case) and case.has_flat_targets
+    if attempts and not getattr(case, "trainable", True):
+        raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     if not hasattr(case, "steps_planned") or any(finding.proven for finding in diagnosis.findings):
         return diagnosis
-    if getattr(case, "stopped", "") and not is_flat:
+    if getattr(case, "stopped", "") and not has_flat_targets(case):
         reason = {"--try": "the training stopped with an error"} if attempts else {}
         return replace(diagnosis, left_out=diagnosis.left_out | reason)
     trainings = PairedTrainings(task, case, show or (lambda line: None), budget)
@@ -120,7 +122,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     same data does better, the data are not at fault.
     """
     case, untried = evaluations.case, evaluations.untried
-    is_flat = isinstance(case, Case) and case.has_flat_targets
+    is_flat = has_flat_targets(case)
     experiments: dict[str, Experiment] = {"validation data read otherwise": Evaluations.evaluate_changes}
     if getattr(case, "trainable", True) and (case.steps_planned or is_flat):
         parts: dict[str, Experiment] = {"parts replaced by defaults": train_with_replaced_parts}
@@ -148,11 +150,8 @@ def train_with_suggested_targets(evaluations: Evaluations) -> ProvenCause | None
     The validation targets are changed too if the task proposes the same change for validation images.
     """
     base, base_scores = evaluations.case, dict[int, Tensor]()
-    if base.validation is None:
-        if len(base.train) * HELD_OUT_FRACTION < MIN_HELD_OUT:
-            return None
-        train, validation = split(base.train, HELD_OUT_FRACTION, base.model.seed)
-        base = replace(base, train=train, validation=validation)
+    if base.validation is None and (base := with_held_out_part(base)) is None:
+        return None
     suggested = evaluations.other_targets(base.train, None)
     validation_changes = evaluations.other_targets(base.validation, None) if suggested else ()
     for target_change in suggested:
@@ -219,13 +218,12 @@ def _with_attempts(diagnosis: Diagnosis, trainings: PairedTrainings) -> Diagnosi
     """
     findings, reasons = list(diagnosis.findings), dict[str, str]()
     base, base_scores = sound_case(Evaluations(trainings, findings, False)), dict[int, Tensor]()
-    has_same_data = base is trainings.first_case
     tried, effect_by_remedy = dict(diagnosis.attempts), dict[tuple[str, str], MeasuredEffect]()
     for index, finding in enumerate(findings):
         if finding.remedy is None or finding.proven or index in diagnosis.cause_by_consequence:
             continue
         key, n_effects = (finding.check, finding.remedy.description), len(trainings.effects)
-        if base is None or (finding.is_fault and finding.path in DATA_PATHS and not has_same_data):
+        if base is None or not can_be_tried(finding, base, trainings):
             reasons[finding.check] = "its fix cannot be tried: too few examples, no validation data, or faults in them"
         elif key not in effect_by_remedy and finding.check not in reasons:
             try:
@@ -240,8 +238,9 @@ def _with_attempts(diagnosis: Diagnosis, trainings: PairedTrainings) -> Diagnosi
             tried[index] = effect_by_remedy[key]
             findings[index] = replace(finding, proven=tried[index].verdict == "cause")
     symptoms = frozenset(k for k in diagnosis.symptoms if not findings[k].proven)
-    changed = replace(
-        diagnosis, findings=tuple(findings), attempts=tried, symptoms=symptoms, left_out=diagnosis.left_out | reasons
-    )
-    places = [(k in diagnosis.cause_by_consequence, k in symptoms) for k in range(len(findings))]
-    return with_order(changed, sorted(range(len(findings)), key=lambda k: places[k]))  # stable
+    return sorted_by_kind(
+        replace(
+            diagnosis, findings=tuple(findings), attempts=tried, symptoms=symptoms,
+            left_out=diagnosis.left_out | reasons,
+        )
+    )  # fmt: skip

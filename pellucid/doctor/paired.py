@@ -14,7 +14,7 @@ from pellucid.doctor.finding import Evidence, Finding, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import MAX_PAIRS, MeasuredEffect, effect_of
 from pellucid.doctor.rehearsal import RehearsalSettings, model_on, rehearse, step_work, with_copied_weights
-from pellucid.doctor.remedies import with_values
+from pellucid.doctor.remedies import with_trained
 from pellucid.task import Task
 from pellucid.training.device import CPU
 from pellucid.training.model import BaseModel
@@ -170,10 +170,8 @@ class PairedTrainings:
             if k not in base_scores:
                 base_scores[k] = self.train(base, k, steps).scores
             trained = trained or self.train(changed_case, k, round(steps * factor))
-            values = {"model": trained.model, "history": None, "stopped": ""}
-            if factor > 1:
-                values["epochs"] = round(factor * getattr(base, "epochs", 0))
-            mended_case = mended_case or with_values(changed_case, values)
+            epochs = {"epochs": round(factor * getattr(base, "epochs", 0))} if factor > 1 else {}
+            mended_case = mended_case or with_trained(changed_case, trained.model, **epochs)
             pairs.append((base_scores[k], trained.scores))
             effect = effect_of(change, self.score.name, pairs, steps, self.effects)
             if effect.verdict != "unclear":

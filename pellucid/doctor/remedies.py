@@ -59,6 +59,11 @@ def with_values(case: Any, values: Mapping[str, Any]) -> Any:
     return replace(case, **{name: value for name, value in values.items() if name in field_names})
 
 
+def with_trained(case: Any, model: BaseModel, **values: Any) -> Any:
+    """Return the case with a model that was trained on it, and other new values of its fields."""
+    return with_values(case, {"model": model, "history": None, "stopped": "", **values})
+
+
 def with_initial_model(case: Any, alter: Callable[[BaseModel], object]) -> Any:
     """Return the case with `alter` applied to the model before its first step."""
     new = rebuilt(case)

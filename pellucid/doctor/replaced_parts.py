@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.checks import preprocessing_mismatch, shifted_labels, shuffled_labels
 from pellucid.doctor.evaluations import MIN_HALF_EXAMPLES, Evaluations
-from pellucid.doctor.finding import MIN_GAIN, Suspect
+from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.other_weights import finding_of_other_weights
-from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
+from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.rehearsal import RehearsalSettings
-from pellucid.doctor.remedies import small_network, with_values
+from pellucid.doctor.remedies import small_network, with_trained
 from pellucid.doctor.suspects import replaced_parts, suspects
 from pellucid.errors import PellucidError
 from pellucid.training.examples import split
@@ -55,19 +55,20 @@ def train_with_replaced_parts(evaluations: Evaluations) -> ProvenCause | None:
         base_scores, description = base_scores_by_steps[steps], part.remedy.description
         if trainings.proves_nothing(base, description, steps):
             continue
-        is_shorter = present is None or trainings.model_steps < steps
-        needs_base, changed_steps = is_shorter and 0 not in base_scores, round(steps * part.step_factor)
+        long_enough = None if trainings.model_steps < steps else present
+        missing = [(base, steps)] if long_enough is None and 0 not in base_scores else []
+        changed_steps = round(steps * part.step_factor)
         try:
             changed_case = part.apply(base)
-            if not trainings.spend(description, *([(base, steps)] * needs_base), (changed_case, changed_steps)):
+            if not trainings.spend(description, *missing, (changed_case, changed_steps)):
                 continue
-            if needs_base:
+            if missing:
                 base_scores[0] = trainings.train(base, 0, steps).scores
             trained = trainings.train(changed_case, 0, changed_steps)
         except PellucidError as error:  # the change does not fit the networks
             evaluations.untried[description] = str(error)
             continue
-        first_scores = base_scores[0] if present is None or is_shorter else present
+        first_scores = base_scores[0] if long_enough is None else long_enough
         first_effect = effect_of(part, evaluations.score.name, [(first_scores, trained.scores)], 0)
         is_promising = first_effect.gains[0] >= part.min_gain if part.unusual else first_effect.verdict == "cause"
         if not is_promising:
@@ -75,8 +76,8 @@ def train_with_replaced_parts(evaluations: Evaluations) -> ProvenCause | None:
         elif cause := trainings.measure(base, part, base_scores, steps, trained):
             if base is evaluations.case:
                 return cause
-            values = {"model": cause.mended_case.model, "history": None, "stopped": ""}  # with the data at fault
-            return cause._replace(mended_case=with_values(part.apply(evaluations.case), values))
+            with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)
+            return cause._replace(mended_case=with_data_at_fault)
     return None
 
 
@@ -88,18 +89,30 @@ def sound_case(evaluations: Evaluations) -> Any:
     both are large enough. None for a task with its own scores, unless there are validation data and a trained model.
     """
     case = evaluations.case
-    if not (isinstance(case, Case) and case.has_flat_targets):
+    if not has_flat_targets(case):
         return case if evaluations.is_scored else None
     faults = {(finding.check, finding.path) for finding in evaluations.findings if finding.is_fault}
     if case.validation is None or any((name, "validation") in faults for name in UNSOUND_DATA):
-        if len(case.train) * HELD_OUT_FRACTION < MIN_HELD_OUT:
-            return None
-        train, validation = split(case.train, HELD_OUT_FRACTION, case.model.seed)
-        return replace(case, train=train, validation=validation)
+        return with_held_out_part(case)
     if (shuffled_labels.NAME, "train") in faults and len(case.validation) >= 2 * MIN_HALF_EXAMPLES:
         train, validation = evaluations.halves
         return replace(case, train=train, validation=validation)
     return case
+
+
+def with_held_out_part(case: Any) -> Any:
+    """Return the case with a part of its training data as validation data; None if it has too few."""
+    if len(case.train) * HELD_OUT_FRACTION < MIN_HELD_OUT:
+        return None
+    train, validation = split(case.train, HELD_OUT_FRACTION, case.model.seed)
+    return replace(case, train=train, validation=validation)
+
+
+def can_be_tried(finding: Finding, base: Any, trainings: PairedTrainings) -> bool:
+    """Return whether the remedy of a finding fits a case: faults of other data may have indices of their examples."""
+    first = trainings.first_case
+    has_same_data = base.train is first.train and base.validation is first.validation
+    return has_same_data or not finding.is_fault or finding.path not in DATA_PATHS
 
 
 def _parts(
@@ -107,20 +120,15 @@ def _parts(
 ) -> Sequence[Suspect]:
     """Return the parts to replace: those of measured faults with remedies, then particular ones, then general ones.
 
-    General ones need a known number of steps: a training of any other length may gain from them.
-
     For classes and vectors, all parts are replaced only if the training fails: if its score is clearly below that of a
-    small network on the same data, and no measured fault explains it. Otherwise, only unusual parts are. present,
-    base_scores: the scores of the present model, and those of trainings with all steps by pair, to which the first is
-    added.
+    small network on the same data, and no measured fault explains it. Otherwise, only unusual parts are. General ones
+    need a known number of steps: a training of any other length may gain from them. present, base_scores: the scores of
+    the present model, and those of trainings with all steps by pair, to which the first is added.
     """
-    first_case, case = evaluations.trainings.first_case, evaluations.case
-    has_same_data = base.train is first_case.train and base.validation is first_case.validation
-    findings = [  # remedies of faults of the data may have indices of their examples
-        one for one in evaluations.findings if has_same_data or not one.is_fault or one.path not in DATA_PATHS
-    ]  # fmt: skip
+    case = evaluations.case
+    findings = [one for one in evaluations.findings if can_be_tried(one, base, evaluations.trainings)]
     faults = [finding for finding in findings if finding.is_fault]
-    if not (isinstance(base, Case) and base.has_flat_targets):
+    if not has_flat_targets(base):
         parts = [*(Suspect(fault) for fault in faults if fault.remedy is not None), *replaced_parts(base)]
         return [replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN) for part in parts]
     if any(fault.check in MEASURED_FAILURES for fault in faults):
@@ -160,7 +168,7 @@ def _deficit(evaluations: Evaluations, base: Case, present: Tensor | None, base_
             base, float(present.mean()), float(rehearsed.scores.mean()), steps == base.steps_planned
         )
         if finding is not None:
-            evaluations.likely.append((finding, replace(base, model=rehearsed.model, history=None)))
+            evaluations.likely.append((finding, with_trained(base, rehearsed.model)))
     return deficit
 
 

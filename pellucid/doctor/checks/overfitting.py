@@ -15,7 +15,7 @@ MIN_GAP_AFTER_RISE = 0.1  # if the validation loss rose as well
 MIN_RISE = 1.5  # validation loss divided by its minimum over the epochs
 MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
-MIN_EXAMPLES = 16  # for a trial with a quarter of them
+MIN_EXAMPLES = 16  # for a training with a quarter of them
 MIN_LOSS_RATIO = 3.0  # validation loss divided by training loss, for a regression
 
 

@@ -54,7 +54,7 @@ def drawn(seed: int) -> torch.Generator:
 
 
 def grayscale(seed: int) -> Pair:
-    """Read images whose colour tells the class in shades of grey."""
+    """Read images in shades of grey, although their colours tell the class."""
 
     def grey(part: Dataset) -> Dataset:
         return repictured(part, part.x.float().mean(1, keepdim=True).round().to(torch.uint8))

@@ -244,7 +244,7 @@ DENSE_WITHOUT_NORM = (
 )
 WITHOUT_DROPOUT = (
     ("digits-sigmoid", "digits-relu", "digits-conv", "mnist-tanh", "mnist-conv", "mnist-norm", "signs-norm"),
-    "dropout behind each layer of mnist-relu tells the units apart again",
+    "dropout after each layer of mnist-relu makes the units different again",
 )
 LARGE_SCORES = (
     ("digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "digits-conv", "mnist-norm", "signs-norm"),

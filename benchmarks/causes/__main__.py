@@ -13,23 +13,23 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
-from benchmarks.causes.cases import cases, fresh_cases
+from benchmarks.causes.cases import cases, later_cases
 from benchmarks.causes.fit import Case
 from benchmarks.causes.harm import SEEDS, Results, code_hash, harm_summary, measure_case
-from benchmarks.causes.listed import HERE
+from benchmarks.causes.listed import HERE, LATER_LISTS
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.causes", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="ID", help="these mistakes, or those that begin so")
     parser.add_argument("--unopened", action="store_true", help="also the unopened half")
-    parser.add_argument("--fresh", action="store_true", help="the second list instead")
+    parser.add_argument("--list", choices=LATER_LISTS, help="a later list instead")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
     parser.add_argument(
         "--out", type=Path, default=HERE / "harm", help="the folder of results (benchmarks/causes/harm)"
     )
     args = parser.parse_args()
-    chosen = fresh_cases() if args.fresh else cases(with_unopened=args.unopened)
+    chosen = later_cases(args.list) if args.list else cases(with_unopened=args.unopened)
     return run(args.only, chosen, args.seconds, Results(args.out))
 
 

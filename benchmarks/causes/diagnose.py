@@ -19,10 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
 import pellucid
 from benchmarks.causes import healthy, paired
-from benchmarks.causes.cases import cases, fresh_cases
+from benchmarks.causes.cases import cases, later_cases
 from benchmarks.causes.fit import Fit
 from benchmarks.causes.harm import Record, Results, code_hash
-from benchmarks.causes.listed import HERE, fresh_mistakes, listed_mistakes
+from benchmarks.causes.listed import HERE, LATER_LISTS, all_mistakes
 from benchmarks.causes.paired import PAIRS, both_mistakes
 from pellucid.doctor import Diagnosis
 from pellucid.errors import PellucidError
@@ -37,14 +37,14 @@ def main() -> int:
     parser.add_argument("--healthy", action="store_true", help="the healthy trainings instead of the mistakes")
     parser.add_argument("--pairs", action="store_true", help="two mistakes in each training")
     parser.add_argument("--unopened", action="store_true", help="also the unopened half of the mistakes")
-    parser.add_argument("--fresh", action="store_true", help="the mistakes of the second list")
+    parser.add_argument("--list", choices=LATER_LISTS, help="the mistakes of a later list")
     parser.add_argument("--seed", type=int, default=0, help="of the data and the training (0)")
     parser.add_argument("--budget", type=float, help="of the doctor, in trainings (its default)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
     parser.add_argument("--out", type=Path, default=DIAGNOSES_FOLDER, help="the folder of results")
     args = parser.parse_args()
     start_time, verdict_counts, results = time.monotonic(), Counter[str](), Results(args.out)
-    for id, code, make_fit in trainings(args.healthy, args.unopened, args.pairs, args.fresh):
+    for id, code, make_fit in trainings(args.healthy, args.unopened, args.pairs, args.list):
         if args.only and not id.startswith(tuple(args.only)):
             continue
         budget_suffix = "" if args.budget is None else f"-budget-{args.budget:g}"
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def trainings(
-    only_healthy: bool, with_unopened: bool, only_pairs: bool = False, only_fresh: bool = False
+    only_healthy: bool, with_unopened: bool, only_pairs: bool = False, list_name: str | None = None
 ) -> Iterator[tuple[str, str, Callable[[int], Fit]]]:
     """Yield each training's id, a hash of its code and the doctor's, and the function of a seed that returns it."""
     doctor_hash = hashlib.sha256()
@@ -82,14 +82,13 @@ def trainings(
             code = hashlib.sha256(Path(paired.__file__).read_bytes() + doctor_hash.digest()).hexdigest()[:12]
             yield f"{data}+{settings}", code, partial(both_mistakes, data, settings)
         return
-    for id, case in (fresh_cases() if only_fresh else cases(with_unopened=with_unopened)).items():
+    for id, case in (later_cases(list_name) if list_name else cases(with_unopened=with_unopened)).items():
         yield id, f"{code_hash(case)}-{doctor_hash.hexdigest()[:12]}", lambda seed, case=case: case(seed).mistaken
 
 
 def listed_cause(id: str) -> Record:
     """Return the cause of a mistake and the change that mends it, as listed; nothing for a healthy training."""
-    mistakes = (*listed_mistakes(), *fresh_mistakes())
-    listed_by_id = {one.id: {"cause": one.cause, "change": one.change} for one in mistakes}
+    listed_by_id = {one.id: {"cause": one.cause, "change": one.change} for one in all_mistakes()}
     entries = [listed_by_id[part] for part in id.split("+") if part in listed_by_id]
     return {"listed": entries[0] if len(entries) == 1 else entries} if entries else {}
 

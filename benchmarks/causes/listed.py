@@ -10,11 +10,13 @@ from typing import Any
 
 HERE = Path(__file__).parent
 DRAW_SEED = 34
+# Lists written after list.toml by someone who had not seen the doctor; each is opened once, as a whole.
+LATER_LISTS = ("second",)
 
 
 @dataclass(frozen=True)
 class ListedMistake:
-    """An entry of list.toml or fresh.toml."""
+    """An entry of list.toml, or of a later list such as second.toml."""
 
     id: str
     task: str
@@ -37,10 +39,15 @@ def listed_mistakes() -> tuple[ListedMistake, ...]:
 
 
 @cache
-def fresh_mistakes() -> tuple[ListedMistake, ...]:
-    """Return the harmful mistakes of the second list, which was written by someone who had not seen the doctor."""
-    entries = _read_list("fresh.toml")
+def later_mistakes(list_name: str) -> tuple[ListedMistake, ...]:
+    """Return the harmful mistakes of one of LATER_LISTS."""
+    entries = _read_list(f"{list_name}.toml")
     return tuple(ListedMistake(**one) for one in entries["mistake"] if one["id"] not in entries["not_harmful"])
+
+
+def all_mistakes() -> tuple[ListedMistake, ...]:
+    """Return the mistakes of all lists."""
+    return sum(map(later_mistakes, LATER_LISTS), listed_mistakes())
 
 
 @cache

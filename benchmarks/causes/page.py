@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.causes.diagnose import DIAGNOSES_FOLDER
-from benchmarks.causes.listed import HERE, fresh_mistakes, listed_mistakes, unopened_ids
+from benchmarks.causes.listed import HERE, LATER_LISTS, all_mistakes, later_mistakes, listed_mistakes, unopened_ids
 from benchmarks.doctor.report import interval, share
 from pellucid.command.out import plain
 from pellucid.doctor.paired import DEFAULT_BUDGET
@@ -28,12 +28,12 @@ HEADING = """# Mistakes of all tasks, and what the doctor says first
 each with a harm of more than two standard deviations over three seeds (`benchmarks/causes/harm`). One half, drawn by a
 seed within each task, stayed unopened until the doctor of 2026-11-25 was finished, which named 67.6 % of it; the
 opened half is the one it was written with. The figures below are of a later doctor, written with both in view. A
-second list, `fresh.toml`, was written by someone who had not seen the doctor, and was opened once with this doctor.
+second list, `second.toml`, was written by someone who had not seen the doctor, and was opened once with this doctor.
 A reader judged the first thing that the doctor says (`judged.toml`): *named*, the listed cause or what to change is
 said; *general*, it is true, but the user must still look for the place; *wrong*, something else is called a cause;
 *symptom*, no cause is called. All trainings are of seconds. Intervals are Wilson's, 95 %.
-Written by `python -m benchmarks.causes.page` from `python -m benchmarks.causes.diagnose` (`--unopened`, `--fresh`,
-`--healthy`, `--pairs`, `--pairs --budget 18`; pairs were made of opened mistakes).
+Written by `python -m benchmarks.causes.page` from `python -m benchmarks.causes.diagnose` (`--unopened`,
+`--list second`, `--healthy`, `--pairs`, `--pairs --budget 18`; pairs were made of opened mistakes).
 """
 
 
@@ -51,12 +51,12 @@ def main() -> int:
 
 
 def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]]) -> str:
-    """Return the page. judgements: by "mistakes", "fresh" and "pairs", the judgement of each id."""
+    """Return the page. judgements: by "mistakes", the later lists and "pairs", the judgement of each id."""
     records_by_id = {record["id"].removesuffix("-0"): record for record in records}
     ids_by_half = {"unopened": unopened_ids(), "opened": {one.id for one in listed_mistakes()} - unopened_ids()}
-    ids_by_half["second list"] = {one.id for one in fresh_mistakes()}
+    ids_by_half |= {f"{name} list": {one.id for one in later_mistakes(name)} for name in LATER_LISTS}
     half_rows = [("list", "mistakes", *JUDGEMENTS, "named, 95 %"), ("---",) + ("---:",) * (len(JUDGEMENTS) + 2)]
-    judged_mistakes = judgements["mistakes"] | judgements["fresh"]
+    judged_mistakes = {id: word for name in ("mistakes", *LATER_LISTS) for id, word in judgements[name].items()}
     for half, half_ids in ids_by_half.items():
         counts = Counter(judged_mistakes[id] for id in half_ids if id in records_by_id)
         n_judged = sum(counts.values())
@@ -74,7 +74,7 @@ def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]
     false_alarms = [record["id"] for record in healthy_records if record["verdict"] in ("cause", "likely cause")]
     mistake_rows = [("mistake", "listed cause", "what the doctor says first", "judged", "times the training")]
     mistake_rows.append(("---", "---", "---", "---", "---:"))
-    for entry in (*listed_mistakes(), *fresh_mistakes()):
+    for entry in all_mistakes():
         if record := records_by_id.get(entry.id):
             first_finding = ": ".join(filter(None, (record["verdict"], record["first"])))
             mistake_rows.append((entry.id, entry.cause, first_finding, judged_mistakes[entry.id], time_ratio(record)))

@@ -1,15 +1,15 @@
 """The mistakes of the list as code, by task; those of the unopened half are in the files `unopened_*.py`.
 
-The files `fresh_*.py` have the mistakes of the second list.
+The files `second_*.py` have the mistakes of the second list, and so on.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
 
 from benchmarks.causes.fit import Case
-from benchmarks.causes.listed import fresh_mistakes, listed_mistakes, unopened_ids
+from benchmarks.causes.listed import later_mistakes, listed_mistakes, unopened_ids
 
-UNOPENED_PREFIX, FRESH_MODULES = "unopened_", ("fresh_data", "fresh_settings")
+UNOPENED_PREFIX, LATER_SUFFIXES = "unopened_", ("data", "settings")
 
 
 def cases(with_opened: bool = True, with_unopened: bool = False) -> Mapping[str, Case]:
@@ -24,8 +24,8 @@ def cases(with_opened: bool = True, with_unopened: bool = False) -> Mapping[str,
     return selected
 
 
-def fresh_cases() -> Mapping[str, Case]:
-    """Return the cases of the second list, by its ids."""
-    modules = [import_module(f"{__name__}.{name}") for name in FRESH_MODULES]
+def later_cases(list_name: str) -> Mapping[str, Case]:
+    """Return the cases of one of LATER_LISTS, by its ids."""
+    modules = [import_module(f"{__name__}.{list_name}_{suffix}") for suffix in LATER_SUFFIXES]
     known = {id: case for module in modules for id, case in module.CASES.items()}
-    return {entry.id: known[entry.id] for entry in fresh_mistakes()}
+    return {entry.id: known[entry.id] for entry in later_mistakes(list_name)}

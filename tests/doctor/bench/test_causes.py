@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.causes.cases import cases, fresh_cases
+from benchmarks.causes.cases import cases, later_cases
 from benchmarks.causes.diagnose import diagnosis_summary, train_and_diagnose, trainings
 from benchmarks.causes.harm import Results, code_hash, harm_summary
 from benchmarks.causes.healthy import HEALTHY
-from benchmarks.causes.listed import HERE, draw, fresh_mistakes, listed_mistakes, unopened_ids
+from benchmarks.causes.listed import (
+    HERE,
+    LATER_LISTS,
+    all_mistakes,
+    draw,
+    later_mistakes,
+    listed_mistakes,
+    unopened_ids,
+)
 from benchmarks.causes.page import JUDGEMENTS, page
 from benchmarks.causes.paired import PAIRS
 from pellucid.doctor import Diagnosis
@@ -23,19 +31,22 @@ QUICK_MISTAKES = (
     "cls-class-order-differs", "cls-test-in-training", "cls-validation-bgr", "gen-vae-mean-over-pixels", "own-backward",
     "reg-relu-end", "reg-sigmoid-end", "reg-target-not-scaled",
 )  # fmt: skip
-FRESH_SHA256 = "ea45137bc2e97b279e1c34ecd92621ba9a70c7028877a1cc819d9a71628dc096"  # SHA-256 of fresh.toml
-FROZEN_SHA256 = "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb"  # SHA-256 of list.toml
+FROZEN_SHA256 = {  # of list.toml and the later lists
+    "list": "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb",
+    "second": "ea45137bc2e97b279e1c34ecd92621ba9a70c7028877a1cc819d9a71628dc096",
+}
 
 
-def test_the_list_of_all_tasks_is_as_it_was_frozen() -> None:
-    assert hashlib.sha256((HERE / "list.toml").read_bytes()).hexdigest() == FROZEN_SHA256
+def test_the_lists_are_as_they_were_frozen() -> None:
+    assert set(FROZEN_SHA256) == {"list", *LATER_LISTS}
+    for name, checksum in FROZEN_SHA256.items():
+        assert hashlib.sha256((HERE / f"{name}.toml").read_bytes()).hexdigest() == checksum
+    assert len({entry.url for entry in all_mistakes()}) == len(all_mistakes())
 
 
-def test_the_second_list_is_as_it_was_frozen() -> None:
-    assert hashlib.sha256((HERE / "fresh.toml").read_bytes()).hexdigest() == FRESH_SHA256
-    urls = {entry.url for entry in (*listed_mistakes(), *fresh_mistakes())}
-    assert len(urls) == len(listed_mistakes()) + len(fresh_mistakes())
-    for id, case in fresh_cases().items():
+@pytest.mark.parametrize("list_name", LATER_LISTS)
+def test_each_mistake_of_a_later_list_is_harmful(list_name: str) -> None:
+    for id, case in later_cases(list_name).items():
         record = json.loads((HERE / "harm" / f"{id}.json").read_text("utf-8"))
         assert (record["code"], record["harmful"]) == (code_hash(case), True)
 
@@ -125,8 +136,9 @@ def test_each_opened_mistake_and_each_healthy_training_is_diagnosed() -> None:
 def test_each_diagnosis_on_the_page_is_judged_by_a_known_word() -> None:
     judgements = tomllib.loads((HERE / "judged.toml").read_text("utf-8"))
     assert set(judgements["mistakes"]) == {entry.id for entry in listed_mistakes()}
-    assert set(judgements["fresh"]) == {entry.id for entry in fresh_mistakes()}
-    assert {*judgements["mistakes"].values(), *judgements["fresh"].values()} <= set(JUDGEMENTS)
+    for name in LATER_LISTS:
+        assert set(judgements[name]) == {entry.id for entry in later_mistakes(name)}
+    assert {word for name in ("mistakes", *LATER_LISTS) for word in judgements[name].values()} <= set(JUDGEMENTS)
     assert set(judgements["pairs"]) == {f"{data}+{settings}" for data, settings in PAIRS}
     records = json.loads((ROOT / "docs/causes.json").read_text("utf-8"))
     written = page(records, judgements).splitlines()

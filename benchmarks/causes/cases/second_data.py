@@ -1,4 +1,4 @@
-"""Fresh mistakes in data: how they are read, encoded and augmented."""
+"""Mistakes of the second list in data: how they are read, encoded and augmented."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Fresh mistakes in networks, losses, optimizers and pretrained weights."""
+"""Mistakes of the second list in networks, losses, optimizers and pretrained weights."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -12,13 +12,13 @@ from torch import Tensor
 from pellucid.doctor.finding import Suspect
 from pellucid.text import plural
 
-MAX_PAIRS = 5
+MAX_PAIRS = 4
 STANDARD_ERRORS = 3.0  # half the width of a gain's interval, in standard errors of the mean over examples
 # The standard deviation of a gain over pairs of trainings is pooled with TYPICAL_DEVIATION, which has the weight of
 # PRIOR_FREEDOM degrees of freedom (a moderated t-statistic, Smyth 2004). TYPICAL_DEVIATION is above 0.046, the root
 # mean square of 50 such deviations in `benchmarks.causes`. Half the width of the interval is STUDENT_T, by the degrees
 # of freedom, times the standard error: Student's t at 95 %, with a Bonferroni correction for four tests, one after each
-# of 2 to MAX_PAIRS pairs.
+# of 1 to MAX_PAIRS pairs.
 TYPICAL_DEVIATION, PRIOR_FREEDOM = 0.05, 2
 STUDENT_T = {2: 8.86, 3: 5.39, 4: 4.31, 5: 3.81, 6: 3.52, 7: 3.34, 8: 3.21, 9: 3.11, 10: 3.04}
 
@@ -75,8 +75,8 @@ def effect_of(
     Half the width of the interval is the larger of two margins: one from the standard error over examples, and one from
     the standard error over pairs, whose variance is pooled with that of other effects on the case and with a typical
     variance. That margin is STUDENT_T standard errors, or STANDARD_ERRORS for a part with other evidence against it
-    (`Suspect.is_likely`). A cause needs at least two pairs of trainings; "no effect" needs only one if its gain is
-    below a third of `min_gain`. score, steps: see `MeasuredEffect`. other_effects: of other interventions on the case.
+    (`Suspect.is_likely`) and at least two pairs. "No effect" needs only one pair if its gain is below a third of
+    `min_gain`. score, steps: see `MeasuredEffect`. other_effects: of other interventions on the case.
     """
     gains = torch.stack([after - before for before, after in pairs]).double()
     means, count = gains.mean(1).tolist(), gains.shape[1]
@@ -87,11 +87,11 @@ def effect_of(
     prior, freedom = PRIOR_FREEDOM * TYPICAL_DEVIATION**2, freedom + PRIOR_FREEDOM
     moderated = sqrt((prior + squares) / freedom / len(means)) if steps else 0.0
     over_examples = float(gains.mean(0).std(correction=0)) / sqrt(count)
-    n_errors = STANDARD_ERRORS if change.is_likely else STUDENT_T[min(freedom, max(STUDENT_T))]
+    n_errors = STANDARD_ERRORS if change.is_likely and len(means) > 1 else STUDENT_T[min(freedom, max(STUDENT_T))]
     margin = max(STANDARD_ERRORS * over_examples, n_errors * moderated)
     highest_gain = mean + STANDARD_ERRORS * max(over_examples, over_pairs)
     verdict = "unclear"
-    if mean - margin > 0 and mean >= change.min_gain and (len(means) > 1 or not steps):
+    if mean - margin > 0 and mean >= change.min_gain:
         verdict = "cause"
     elif highest_gain < change.min_gain and (len(means) > 1 or mean < change.min_gain / 3 or not steps):
         verdict = "no effect"

@@ -1,5 +1,7 @@
 """Edges of images at the outlines of masks and boxes, which measure how well annotations fit their images."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -39,3 +41,15 @@ def best_shift(strength: Tensor) -> tuple[int, int, float]:
     max_shift = strength.shape[0] // 2
     down, right = divmod(int(strength.argmax()), strength.shape[1])
     return down - max_shift, right - max_shift, float(strength.max() / strength[max_shift, max_shift].clamp_min(1e-12))
+
+
+def shift_by(down: int, right: int) -> Callable[[Tensor, tuple[int, ...]], Tensor]:
+    """Return a function that shifts a mask or an image (..., H, W), padding it with its border pixels."""
+
+    def apply(target: Tensor, size: tuple[int, ...]) -> Tensor:
+        rows, columns = (
+            (torch.arange(n) - by).clamp(0, n - 1) for n, by in zip(target.shape[-2:], (down, right), strict=True)
+        )
+        return target[..., rows, :][..., columns]
+
+    return apply

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.tasks.classify.doctor import class_changes
-from pellucid.tasks.outlines import best_shift, edges, shifted_strength
+from pellucid.tasks.outlines import best_shift, edges, shift_by, shifted_strength
 
 MAX_SHIFT = 24  # pixels, and at most a quarter of the image
 MIN_SHIFT = 2  # pixels
@@ -156,18 +156,6 @@ def _without_mixed_class(confusion: Tensor, ignore: int) -> list[TargetChange]:
         f"mark pixels that are left out with {ignore}, which the loss ignores, and look for objects in class {label}",
         lambda mask, size: mask.masked_fill(mask == label, ignore), unproven=True,
     )]  # fmt: skip
-
-
-def shift_by(down: int, right: int) -> Callable[[Tensor, tuple[int, ...]], Tensor]:
-    """Return a function that shifts a mask (H, W), padding it with its border pixels."""
-
-    def apply(mask: Tensor, size: tuple[int, ...]) -> Tensor:
-        rows, columns = (
-            (torch.arange(n) - by).clamp(0, n - 1) for n, by in zip(mask.shape, (down, right), strict=True)
-        )
-        return mask[rows][:, columns]
-
-    return apply
 
 
 def _outline_pixels(mask: Tensor, ignore: int | None) -> Tensor:

@@ -1,12 +1,15 @@
 """The task of translation: photos generated from label maps, and their evaluation."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Evaluation, Task, Traced
+from pellucid.task import Evaluation, TargetChange, Task, Traced
 from pellucid.tasks.baseline import baseline_table
 from pellucid.text import plural
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pellucid.model import Model
 
 
@@ -27,6 +30,14 @@ class Translation(Task):
         from pellucid.data.label_maps import LabelMaps
 
         return LabelMaps.from_source(source, name)
+
+    def target_changes(
+        self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
+    ) -> Sequence[TargetChange]:
+        """Return the shift of the targets that their edges suggest."""
+        from pellucid.tasks.translate.doctor import target_changes
+
+        return target_changes(targets, outputs)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the network of a regression with its loss; for pix2pix, both networks with the adversarial loss."""

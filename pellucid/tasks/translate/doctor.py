@@ -1,0 +1,29 @@
+"""For the doctor's experiments with translators: target images that are shifted from their inputs."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pellucid.task import TargetChange
+from pellucid.tasks.outlines import best_shift, edges, shift_by, shifted_strength
+
+MAX_SHIFT = 24  # pixels, and at most a quarter of the image
+MIN_RATIO = 1.1  # strength of the predicted edges at those of the shifted targets, divided by that without shift
+
+
+def target_changes(targets: Sequence[Tensor], outputs: Sequence[Tensor] | None) -> list[TargetChange]:
+    """Return the shift of the target images (C, H, W) after which their edges are at those of the outputs."""
+    if outputs is None or len({image.shape[1:] for image in (*targets, *outputs)}) > 1:
+        return []
+    max_shift = min(MAX_SHIFT, min(targets[0].shape[1:]) // 4)
+    pairs = zip(outputs, targets, strict=True)
+    strength = torch.stack([shifted_strength(edges(a), edges(b), max_shift) for a, b in pairs]).mean(0)
+    down, right, ratio = best_shift(strength)
+    if ratio < MIN_RATIO:
+        return []
+    return [TargetChange(
+        "shifted-targets", f"target images shifted by {right} pixels to the right and {down} down",
+        "are shifted from their inputs", "resize, crop and pad inputs and targets in the same way",
+        shift_by(down, right),
+    )]  # fmt: skip

@@ -102,9 +102,20 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
             return _finding_if_harmful(case, path, layer, evidence)
         cause = "the layer is frozen with running statistics of other data"
         fix = "unfreeze the layer, or use the input preprocessing that the frozen weights were trained with"
+        if has_lost_statistics := _has_initial_statistics(case.model, path, layer):
+            cause = "the frozen layer has the initial running statistics, mean 0 and variance 1: those that belong to "
+            cause += "its weights were not saved or not loaded"
+            fix = "load the running statistics together with the weights, or unfreeze the batch normalization"
         remedy = Remedy("batch normalization unfrozen", _with_unfrozen_norms)
-        return [Finding(NAME, path, evidence, cause, fix, remedy)]
+        return [Finding(NAME, path, evidence, cause, fix, remedy, is_fault=has_lost_statistics)]
     return []
+
+
+def _has_initial_statistics(model: BaseModel, path: str, layer: BatchNorm) -> bool:
+    """Return whether the running means are all 0 and the running variances all 1."""
+    weights = flatten(model.params)
+    mean, variance = (weights[join(path, name)] for name in layer.buffers[:2])
+    return not bool(mean.any()) and bool((variance == 1).all())
 
 
 def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> list[Finding]:

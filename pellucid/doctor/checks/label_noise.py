@@ -31,6 +31,9 @@ MAX_ERROR_RISE = 0.06
 # are rarer. So the error rate of that half, divided by the error rate of these predictions, must reach MIN_TOP_RATIO.
 # The error rate on all examples may be higher by at most MAX_TOP_DIFFERENCE; otherwise, the classifier is inaccurate.
 MIN_TOP_RATIO, MAX_TOP_DIFFERENCE = 0.6, 0.15
+# If predictions contradict as many labels as by chance between two classes, and the label is then nearly always the
+# second class, the inputs do not show what distinguishes these classes.
+MIN_INDISTINCT, MIN_SECOND = 0.4, 0.85
 MAX_STEPS, MAX_WORK = 300, 2e11  # multiply-adds, for the small network on each half
 MAX_SHOWN = 5  # examples
 
@@ -52,6 +55,8 @@ def find(case: Case) -> list[Finding]:
     lowest_noise = min(disagreements, key=lambda judgement: judgement.fraction)
     if not lowest_noise.is_significant:
         return []
+    if lowest_noise.fraction >= MIN_INDISTINCT and lowest_noise.second_fraction >= MIN_SECOND:
+        return [_indistinct_classes(case, lowest_noise)]
     evidence: Evidence = {
         "judged_by": "a simple classifier" if lowest_noise is disagreements[0] else "a small network",
         "examples": lowest_noise.n,
@@ -67,11 +72,14 @@ def find(case: Case) -> list[Finding]:
 class _Disagreements(NamedTuple):
     """The labels that differ from a classifier's n most confident predictions.
 
-    indices: the indices of these examples, in descending order of confidence.
+    indices: the indices of these examples, in descending order of confidence. predicted: their predicted classes.
+    second_fraction: the fraction of them whose label is the second class; 0 for fewer than MIN_CLASSES classes.
     """
 
     n: int
     indices: Tensor
+    predicted: Tensor
+    second_fraction: float = 0.0
 
     @property
     def fraction(self) -> float:
@@ -98,11 +106,31 @@ def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements
     error_rate, top_error_rate, overall_error_rate = (
         float(part.float().mean()) for part in (is_wrong[most_confident], is_wrong[order[: n // 2]], is_wrong)
     )
-    not_second = (top_two.indices[contradicted, 1] != y[contradicted]).float().mean()  # NaN without contradictions
-    no_overlap = scores.shape[1] >= MIN_CLASSES and bool(not_second > MAX_NOT_SECOND)
+    second = float((top_two.indices[contradicted, 1] == y[contradicted]).float().mean())  # NaN without contradictions
+    has_many_classes = scores.shape[1] >= MIN_CLASSES
+    no_overlap = has_many_classes and 1 - second > MAX_NOT_SECOND
     is_noise = no_overlap or overall_error_rate - error_rate < MAX_ERROR_RISE
     is_even = top_error_rate >= MIN_TOP_RATIO * error_rate and overall_error_rate - top_error_rate <= MAX_TOP_DIFFERENCE
-    return _Disagreements(n, indices[contradicted] if is_noise and is_even else indices[:0])
+    found = contradicted if is_noise and is_even else contradicted[:0]
+    return _Disagreements(n, indices[found], top_two.indices[found, 0], second if has_many_classes else 0.0)
+
+
+def _indistinct_classes(case: Case, disagreements: _Disagreements) -> Finding:
+    """Return the finding for pairs of classes that are confused as often as by chance."""
+    labels = case.train.y[disagreements.indices]
+    pairs = torch.stack([labels, disagreements.predicted], 1).sort(1).values
+    counted_pairs, counts = pairs.unique(dim=0, return_counts=True)
+    first, second = counted_pairs[counts.argmax()].tolist()
+    evidence: Evidence = {
+        "examples": disagreements.n,
+        "taken_for_another_class": len(labels),
+        "share": disagreements.fraction,
+        "label_is_the_second_answer": disagreements.second_fraction,
+        "most_often": f"{case.class_name(first)} and {case.class_name(second)}",
+    }
+    cause = f"the inputs do not show what distinguishes some classes, such as {evidence['most_often']}"
+    fix = "look at inputs of both classes as the network receives them: colours, size and crop must show the difference"
+    return Finding(INDISTINCT, "train", evidence, cause, fix)
 
 
 def _network_disagreements(case: Case) -> _Disagreements:
@@ -116,13 +144,13 @@ def _network_disagreements(case: Case) -> _Disagreements:
         try:
             rehearsal = small_network(fit_case).rehearse(RehearsalSettings(MAX_STEPS, work=MAX_WORK, compressed=True))
         except PellucidError:
-            return _Disagreements(1, order[:0])
+            return _Disagreements(1, order[:0], order[:0])
         if rehearsal.has_failed:
-            return _Disagreements(1, order[:0])
+            return _Disagreements(1, order[:0], order[:0])
         scores.append(predictions(rehearsal.model, select(part, score_indices)).y)
     indices = torch.cat(halves[::-1])
     return _disagreements(indices, torch.cat(scores), part.y[indices])
 
 
-NAME = "label-noise"
+NAME, INDISTINCT = "label-noise", "indistinct-classes"
 CHECK = Check(NAME, find, explains=("overfitting", "miscalibration"), examples=MIN_EXAMPLES, finds_faults=True)

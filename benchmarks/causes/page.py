@@ -56,10 +56,12 @@ def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]
     ids_by_half = {"unopened": unopened_ids(), "opened": {one.id for one in listed_mistakes()} - unopened_ids()}
     ids_by_half |= {f"{name} list": {one.id for one in later_mistakes(name)} for name in LATER_LISTS}
     half_rows = [("list", "mistakes", *JUDGEMENTS, "named, 95 %"), ("---",) + ("---:",) * (len(JUDGEMENTS) + 2)]
-    judged_mistakes = {id: word for name in ("mistakes", *LATER_LISTS) for id, word in judgements[name].items()}
+    judged_mistakes = {id: word for name in ("mistakes", *LATER_LISTS) for id, word in judgements.get(name, {}).items()}
     for half, half_ids in ids_by_half.items():
         counts = Counter(judged_mistakes[id] for id in half_ids if id in records_by_id)
         n_judged = sum(counts.values())
+        if not n_judged:
+            continue  # a list that is not opened yet
         named_share = f"{share(counts['named'], n_judged)} ({interval(counts['named'], n_judged)})"
         half_rows.append((half, str(n_judged), *(str(counts[one]) for one in JUDGEMENTS), named_share))
     pair_texts = [

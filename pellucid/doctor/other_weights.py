@@ -36,6 +36,22 @@ def finding_of_other_weights(case: Case, score: float, rehearsed_score: float, i
     )  # fmt: skip
 
 
+def finding_of_short_epochs(case: Case, score: float, rehearsed_score: float) -> Finding:
+    """Return the finding for a training with fewer steps in an epoch than the data have batches.
+
+    score: of the present model. rehearsed_score: of a training with as many steps on batches of all examples.
+    """
+    steps_per_epoch = case.steps_made / case.epochs
+    return Finding(
+        "short-epochs", "training",
+        {"score": score, "score_with_batches_of_all_examples": rehearsed_score, "steps": case.steps_made},
+        f"an epoch has {steps_per_epoch:g} of {case.steps_per_epoch} batches, and with batches of all examples as many "
+        "steps do well, so the training saw only some of the examples, as it does if each epoch begins with the same "
+        "batches",
+        "go through all examples in an epoch, or let an epoch go on where the last one ended", is_fault=True,
+    )  # fmt: skip
+
+
 def _skew_evidence(case: Case) -> Evidence | None:
     """Return the evidence if the model predicts some classes far too often, as after training on sorted examples.
 

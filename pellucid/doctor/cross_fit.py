@@ -1,5 +1,6 @@
 """The cross-fit: trainings on training and on validation data, both scored on other validation data."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -19,10 +20,11 @@ from pellucid.doctor.checks import (
     shortcut_pixels,
     shuffled_labels,
 )
-from pellucid.doctor.checks.class_imbalance import FIRST_LACKED, IN_VALIDATION
+from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
-from pellucid.doctor.evaluations import MIN_GAP, MIN_HALF_EXAMPLES, Evaluations, changed_targets
-from pellucid.doctor.finding import Suspect, suspect
+from pellucid.doctor.differences import TraitDifference, as_evidence, as_text, differences
+from pellucid.doctor.evaluations import MIN_EXPLAINED, MIN_GAP, MIN_HALF_EXAMPLES, Evaluations, changed_targets
+from pellucid.doctor.finding import Finding, Suspect, suspect
 from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import ProvenCause
@@ -35,7 +37,7 @@ DATA_FAULTS = (
 )  # fmt: skip
 PREPARED_OTHERWISE = "validation inputs are prepared in another way than training inputs"
 CROSS_FIT = "training on validation data"
-MIN_SPLIT_GAIN = 0.15  # of the score, by training on validation data instead of training data
+MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of training data
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
 # For a model that was trained on validation data: its score on training data divided by its score on validation data,
 # both minus the score by chance. Up to this ratio, the training targets are unrelated to their images.
@@ -89,17 +91,21 @@ def _training_targets(
     exchange = _exchange_of_direction(base)
     if exchange is not None and (proven_cause := trainings.measure(base, exchange, base_scores)):
         return proven_cause
-    for finding in evaluations.findings:
-        cause = PREPARED_OTHERWISE if evaluations.refutes(finding) else finding.cause
-        if lacks_classes := finding.path == "train" and IN_VALIDATION in finding.evidence:
-            cause += f" (the first of them: {finding.evidence[FIRST_LACKED]})"
-        if lacks_classes or (finding.is_fault and finding.check in DATA_FAULTS):
-            fault = replace(finding, cause=cause, remedy=split_cause.change.remedy)
-            return split_cause.with_names_of(replace(split_cause.change, finding=fault))
-    model = split_cause.mended_case.model
+    case = evaluations.case
+    found = differences(evaluations.task, case.model, case.train, case.validation)
+    if (fault := _measured_fault(evaluations, found)) is not None:
+        fault = replace(fault, remedy=split_cause.change.remedy)
+        return split_cause.with_names_of(replace(split_cause.change, finding=fault))
+    if found:
+        fault = split_cause.change.finding
+        fault = replace(
+            fault, cause=f"{fault.cause}{as_text(found)}", evidence={**fault.evidence, **as_evidence(found)}
+        )
+        split_cause = split_cause.with_names_of(replace(split_cause.change, finding=fault))
+    model, min_gain = split_cause.mended_case.model, MIN_EXPLAINED * fmean(split_cause.effect.gains)
     target_scores, exchanged_scores = (score(model, base.train, exchanged) for exchanged in (False, True))
-    for target_change in evaluations.other_targets(evaluations.case.train, model):
-        change = changed_targets("train", target_change, MIN_SPLIT_GAIN)
+    for target_change in evaluations.other_targets(case.train, model):
+        change = changed_targets("train", target_change, max(MIN_SPLIT_GAIN, min_gain))
         if not target_change.unproven:
             score_pairs = [(target_scores, score(model, change.apply(base).train))]
             if effect_of(change, score.name, score_pairs, 0).verdict != "cause":
@@ -110,7 +116,8 @@ def _training_targets(
     exchanged_score, validation_score = float(exchanged_scores.mean()), fmean(split_cause.effect.after)
     max_unpaired = MAX_UNPAIRED_SCORE * (validation_score - exchanged_score)
     is_paired = float(target_scores.mean()) - exchanged_score > max_unpaired
-    if len(untried) > n_untried or is_paired or evaluations.training_score >= MIN_TRAINING_SCORE:
+    have_other_targets = any(not one.is_of_images for one in found)  # targets of other images are not other targets
+    if len(untried) > n_untried or is_paired or have_other_targets or evaluations.training_score >= MIN_TRAINING_SCORE:
         return split_cause  # targets that can be learned fit their images
     return split_cause.with_names_of(replace(split_cause.change, finding=replace(
         split_cause.change.finding, check="unpaired-targets", path="train",
@@ -118,6 +125,23 @@ def _training_targets(
         "them hardly better than the targets of other training images",
         fix="match images and targets by their names, not by their places in two lists",
     )))  # fmt: skip
+
+
+def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) -> Finding | None:
+    """Return the first finding of a check that explains why a model learns more from validation data; None without one.
+
+    found: the differences of the training and the validation data.
+    """
+    lacking = [one for one in found if not one.train]
+    for finding in evaluations.findings:
+        if lacking and finding.path == "train" and FIRST_LACKED in finding.evidence:
+            return replace(finding, cause=f"{finding.cause}{as_text(lacking[:1])}")
+        if finding.check == preprocessing_mismatch.NAME and evaluations.score_gap < MIN_GAP:
+            continue  # inputs of another kind would lower the score on validation data
+        if finding.is_fault and finding.check in DATA_FAULTS:
+            is_refuted = evaluations.refutes(finding)
+            return replace(finding, cause=f"{PREPARED_OTHERWISE}{as_text(found)}" if is_refuted else finding.cause)
+    return None
 
 
 def _exchange_of_direction(base: Any) -> Suspect | None:

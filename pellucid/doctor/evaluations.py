@@ -22,6 +22,8 @@ from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
 
 MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared
+# Fractions of a difference of two scores that a change of the data must explain: as the cause, and if nothing else is.
+MIN_EXPLAINED, MIN_PARTLY_EXPLAINED = 2 / 3, 0.5
 MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only scored, see `Evaluations.halves`
 N_EXAMINED = 48  # examples for which the task proposes other targets
 UNDONE = "undone in validation images: "  # the description of a change of images, before its name
@@ -33,13 +35,14 @@ class Evaluations:
 
     trainings: of the case. findings: of the checks. is_explained: whether a fault that was measured may already explain
     that the training fails. likely: the findings of experiments that prove no cause, each with the case without the
-    finding, None if there is none.
+    finding, None if there is none. partial_cause: a cause that explains only a part of the gap of the scores.
     """
 
     def __init__(self, trainings: PairedTrainings, findings: Sequence[Finding], is_explained: bool) -> None:
         self.trainings, self.findings, self.is_explained = trainings, findings, is_explained
         self.task, self.case, self.score = trainings.task, trainings.case, trainings.score
         self.untried, self.likely = trainings.untried, list[tuple[Finding, Any]]()
+        self.partial_cause: ProvenCause | None = None
 
     @property
     def is_scored(self) -> bool:
@@ -74,7 +77,8 @@ class Evaluations:
     def evaluate_changes(self) -> ProvenCause | None:
         """Evaluate the present model on validation data with other targets or other preprocessing of the images.
 
-        Changes are chosen on one half of the data and measured on the other. Returns the cause with the highest score.
+        Changes are chosen on one half of the data and measured on the other. Returns the cause with the highest score,
+        unless it explains less than MIN_EXPLAINED of the gap; it is then the `partial_cause`.
         """
         if self.score_gap < MIN_GAP or len(self.case.validation) < 2 * MIN_HALF_EXAMPLES:
             return None
@@ -85,13 +89,17 @@ class Evaluations:
         target_changes = self.other_targets(choice_half, base.model)
         changes = [changed_targets("validation", change) for change in target_changes if not change.unproven]
         for proposed in (*self._input_changes(), *changes):
-            change = replace(proposed, min_gain=self.score_gap / 2)  # a cause must explain at least half of the gap
+            change = replace(proposed, min_gain=MIN_PARTLY_EXPLAINED * self.score_gap)
             changed_case = change.apply(base)
             score_pair = scores_before, self.score(base.model, changed_case.validation)
             effect = self.trainings.record(effect_of(change, self.score.name, [score_pair], 0))
             if effect.verdict == "cause":
                 proven_causes.append(ProvenCause(change, effect, change.apply(self.case)))
-        return max(proven_causes, key=lambda cause: cause.effect.after, default=None)
+        best = max(proven_causes, key=lambda cause: cause.effect.after, default=None)
+        if best is None or best.effect.gains[0] >= MIN_EXPLAINED * self.score_gap:
+            return best
+        self.partial_cause = best
+        return None
 
     def refutes(self, finding: Finding) -> bool:
         """Return whether undoing the change of the images that a finding names had no effect."""

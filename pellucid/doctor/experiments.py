@@ -17,6 +17,7 @@ from pellucid.doctor.evaluations import MIN_GAP, Evaluations, with_changed_targe
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import Check, Finding, Suspect, suspect
 from pellucid.doctor.intervention import MeasuredEffect
+from pellucid.doctor.left_out import train_without_kinds
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.replaced_parts import (
@@ -125,6 +126,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     is_flat = has_flat_targets(case)
     experiments: dict[str, Experiment] = {"validation data read otherwise": Evaluations.evaluate_changes}
     if getattr(case, "trainable", True) and (case.steps_planned or is_flat):
+        experiments = {"examples of one kind left out": train_without_kinds, **experiments}
         parts: dict[str, Experiment] = {"parts replaced by defaults": train_with_replaced_parts}
         data: dict[str, Experiment] = {
             "other targets": train_with_suggested_targets, CROSS_FIT: train_on_validation_data,
@@ -141,7 +143,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             return proven_cause
     if len(experiments) == 1 and not untried and evaluations.score_gap >= MIN_GAP:
         untried["short trainings"] = "need a run folder, or the epochs and the batch size of the training"
-    return None
+    return evaluations.partial_cause
 
 
 def train_with_suggested_targets(evaluations: Evaluations) -> ProvenCause | None:

@@ -13,7 +13,7 @@ from pellucid.doctor.evaluations import MIN_HALF_EXAMPLES, Evaluations
 from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import effect_of
-from pellucid.doctor.other_weights import finding_of_other_weights
+from pellucid.doctor.other_weights import finding_of_other_weights, finding_of_short_epochs
 from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network, with_trained
@@ -129,8 +129,9 @@ def _parts(
     findings = [one for one in evaluations.findings if can_be_tried(one, base, evaluations.trainings)]
     faults = [finding for finding in findings if finding.is_fault]
     if not has_flat_targets(base):
-        parts = [*(Suspect(fault) for fault in faults if fault.remedy is not None), *replaced_parts(base)]
-        return [replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN) for part in parts]
+        parts = replaced_parts(base, findings)
+        usual = [replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN) for part in parts]
+        return [replace(one, min_gain=MIN_UNUSUAL_GAIN, is_likely=True) if one.unusual else one for one in usual]
     if any(fault.check in MEASURED_FAILURES for fault in faults):
         return ()
     score = 0.0 if present is None else float(present.mean())
@@ -164,9 +165,13 @@ def _deficit(evaluations: Evaluations, base: Case, present: Tensor | None, base_
     base_scores[0] = rehearsed.scores
     deficit = _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT if present is None else MIN_DEFICIT / 2)
     if not deficit and present is not None and base is trainings.first_case and trainings.model_steps >= steps:
-        finding = finding_of_other_weights(
-            base, float(present.mean()), float(rehearsed.scores.mean()), steps == base.steps_planned
-        )
+        score = float(present.mean())
+        finding = finding_of_other_weights(base, score, float(rehearsed.scores.mean()), steps == base.steps_planned)
+        made = base.steps_made
+        if finding is None and 0 < made < steps and trainings.spend(description, (base, made)):
+            rehearsed = trainings.train(base, 0, made)
+            if not _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT / 2):
+                finding = finding_of_short_epochs(base, score, float(rehearsed.scores.mean()))
         if finding is not None:
             evaluations.likely.append((finding, with_trained(base, rehearsed.model)))
     return deficit

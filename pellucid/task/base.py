@@ -224,6 +224,14 @@ class Task(ABC):
         """
         return None
 
+    def target_traits(self, model: Any, targets: Sequence[Any]) -> "Mapping[str, Tensor] | None":
+        """Return traits (n,) of n targets by name, which the doctor compares between training and validation data.
+
+        A trait is NaN for a target that lacks it. Traits of type bool are kinds of examples, such as "images without
+        boxes", which the doctor may leave out. None, the default, for the traits of classes, values, masks and images.
+        """
+        return None
+
     def target_changes(
         self, model: Any, images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:

@@ -9,7 +9,6 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 
 MIN_RATIO = 10.0  # of class sizes; from this ratio on, accuracies are lower (Buda, Maki and Mazurowski 2018)
-IN_VALIDATION = "examples_of_them_in_validation"  # evidence of classes that only the training data lack
 FIRST_LACKED = "the_first_of_them"  # evidence: the name of the first class that is lacking
 MAX_PROBABILITY = 1e-3  # that a class is missing or as small as measured by chance
 

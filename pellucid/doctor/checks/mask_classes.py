@@ -1,10 +1,9 @@
 """Classes without any training pixel, and classes that a trained model never predicts, in segmentation."""
 
-import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.checks.class_imbalance import FIRST_LACKED, IN_VALIDATION
+from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 
@@ -23,8 +22,6 @@ def find(case: Case) -> list[Finding]:
         is_absent[ignored] = False  # pixels of this class are not counted
     if int(is_absent.sum()) and len(y) > 1:
         evidence = _missing_evidence(case, is_absent, n_classes)
-        if case.validation is not None and (n_masks := _masks_with(case.validation.y, is_absent.nonzero().flatten())):
-            evidence[IN_VALIDATION] = n_masks
         cause = "no mask pixel has one of these classes, so the network cannot learn them"
         fix = "check how the masks are read: shifted class indices, a class read as the ignored index, or missing "
         fix += "images"
@@ -51,11 +48,6 @@ def _pixel_counts(y: Tensor, n_classes: int, ignored: int | None) -> Tensor:
     """Return the number of pixels of each of `n_classes` classes in masks (N, H, W), without the ignored class."""
     labels = (y.flatten() if ignored is None else y[y != ignored]).long()
     return labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes)
-
-
-def _masks_with(y: Tensor, classes: Tensor) -> int:
-    """Return the number of masks (N, H, W) with pixels of some classes."""
-    return int(torch.isin(y, classes).flatten(1).any(1).sum())
 
 
 def _missing_evidence(case: Case, is_missing: Tensor, n_classes: int) -> Evidence:

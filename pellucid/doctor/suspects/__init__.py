@@ -7,7 +7,8 @@ from typing import Any
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import architecture, objectives, parts, settings
+from pellucid.doctor.suspects import architecture, objectives, own_parts, parts, settings
+from pellucid.objective import Supervised
 
 __all__ = ["RATE_CHECKS", "Suspect", "replaced_parts", "suspects"]
 
@@ -21,34 +22,44 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     settings.layer_rate_suspects, settings.augment_suspects, settings.loss_option_suspects,
     settings.plain_setting_suspects, settings.optimizer_suspects, settings.schedule_suspects,
     settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
-    parts.initialization_suspects, architecture.reduction_suspects, settings.loss_suspects,
+    objectives.activation_suspects,
+    own_parts.own_loss_suspects, parts.initialization_suspects, own_parts.own_layer_suspects,
+    architecture.reduction_suspects, settings.loss_suspects,
 )  # fmt: skip
 GENERAL_SOURCES: tuple[SuspectSource, ...] = (
     settings.rate_suspects, settings.large_batch_suspects, architecture.size_suspects, architecture.depth_suspects,
     settings.epoch_suspects,
 )  # fmt: skip
+# The sources that also work for a Case of one network and one loss with other targets, such as masks.
+SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
+    parts.coupled_loss_suspects, parts.mode_suspects, settings.regularizer_suspects, settings.dropout_suspects,
+    architecture.linear_suspects, parts.initialization_suspects,
+)  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
 ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
     settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, objectives.image_range_suspects,
     objectives.own_objective_suspects, objectives.ending_suspects, settings.ignored_class_suspects,
-    settings.loss_option_suspects, settings.loss_default_suspects, settings.class_balance_suspects,
+    objectives.stride_suspects,
+    settings.loss_option_suspects, settings.default_option_suspects, settings.class_balance_suspects,
     objectives.loss_weight_suspects, objectives.network_rate_suspects, settings.plain_setting_suspects,
-    settings.optimizer_suspects, settings.schedule_suspects,
-    partial(settings.tiny_batch_suspects, min_size=16, usual_size=16), objectives.batch_norm_suspects,
-    settings.rate_suspects,
+    settings.optimizer_suspects, settings.schedule_suspects, objectives.activation_suspects,
+    own_parts.own_loss_suspects, own_parts.own_layer_suspects, partial(settings.tiny_batch_suspects, usual_size=16),
+    objectives.batch_norm_suspects,
 )  # fmt: skip
 
 
-def replaced_parts(case: Any) -> list[Suspect]:
+def replaced_parts(case: Any, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return a suspect for each part of a training that can be replaced by a plain default, for a case of any task.
 
-    case: see `experiments.with_causes`. Learning rates are last and are marked as general.
+    case: see `experiments.with_causes`. findings: of the checks; those with remedies are suspects too, faults as the
+    first. Learning rates are last and are marked as general.
     """
-    return [
-        replace(candidate, general=source is settings.rate_suspects)
-        for source in ANY_TASK_SOURCES
-        for candidate in source(case)
-    ]
+    is_supervised = isinstance(case, Case) and isinstance(case.model.objective, Supervised)
+    sources = (*(SUPERVISED_SOURCES if is_supervised else ()), *ANY_TASK_SOURCES)
+    particular = _without_named_layers([candidate for source in sources for candidate in source(case)], findings)
+    rates = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
+    faults, symptoms = found_suspects(findings)
+    return [*faults, *particular, *symptoms, *rates]
 
 
 def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
@@ -58,8 +69,23 @@ def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     since learning rates are suspects of any training.
     """
     particular = [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
+    particular = _without_named_layers(particular, findings)
     general = [replace(candidate, general=True) for source in GENERAL_SOURCES for candidate in source(case)]
+    faults, symptoms = found_suspects(findings)
+    return [*faults, *particular, *symptoms, *general]
+
+
+def _without_named_layers(candidates: Sequence[Suspect], findings: Sequence[Finding]) -> list[Suspect]:
+    """Return the suspects without user-defined layers whose fault a check has named."""
+    kinds = {finding.evidence.get("layer") for finding in findings if finding.is_fault}
+    return [
+        one for one in candidates
+        if one.finding.check != own_parts.OWN_LAYER or one.finding.evidence["layer"] not in kinds
+    ]  # fmt: skip
+
+
+def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Suspect]]:
+    """Return the findings with remedies as suspects: the faults, and the symptoms."""
     found = [one for one in findings if one.remedy is not None and one.check not in RATE_CHECKS]
     faults = [Suspect(finding) for finding in found if finding.is_fault]
-    symptoms = [Suspect(one, one.check not in SINGLE_SETTING_CHECKS) for one in found if not one.is_fault]
-    return [*faults, *particular, *symptoms, *general]
+    return faults, [Suspect(one, one.check not in SINGLE_SETTING_CHECKS) for one in found if not one.is_fault]

@@ -1,9 +1,9 @@
 """Suspects in the last layers of networks, and in objectives with more than one network, such as GANs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from inspect import isabstract
+from typing import Any
 
 from pellucid.combine.base import join, map_layers, replace_layer
 from pellucid.data.source import Arrays
@@ -11,12 +11,15 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves
 from pellucid.doctor.remedies import rebuilt, with_parts
-from pellucid.layers import BatchNorm, Identity, Tanh
+from pellucid.doctor.suspects.own_parts import library_part
+from pellucid.layers import BatchNorm, Identity, ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers, only_reshapes
 from pellucid.objective import Supervised
 
 MAX_OUTSIDE = 0.01  # by which values of images may be outside of the range from 0 to 1
+# Weights of a loss from 1 / MAX_WEIGHT to MAX_WEIGHT are usual; a loss of a weight below MIN_WEIGHT hardly counts.
+MAX_WEIGHT, MIN_WEIGHT = 3.0, 0.03
 PREDICTING_NETWORK = "generator"  # in objectives such as GANs, the network whose outputs are the predictions
 
 
@@ -51,6 +54,45 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
             )  # fmt: skip
 
 
+def stride_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if the stride of a loss is not the image's side divided by that of the network's maps."""
+    loss: Any = getattr(case.model.objective, "loss", None)
+    image, maps, stride = case.model.nominal_shape, case.model.output_shape, getattr(loss, "stride", None)
+    if stride is None or len(image) != 3 or len(maps) != 3:
+        return
+    ratio = round(image[2] / maps[2])
+    if ratio not in (0, stride):
+        yield suspect(
+            "loss-settings", f"the loss takes a cell of the maps for {stride} pixels of the image, and it is {ratio}",
+            f"set stride to {ratio}", f"stride = {ratio} in the loss",
+            partial(rebuilt, loss=replace(loss, stride=ratio)),
+            path="loss", unusual=True, stride=stride, side_of_the_image=image[2], side_of_the_maps=maps[2],
+        )  # fmt: skip
+
+
+def activation_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if layers before the last ones end in a sigmoid or tanh, whose gradients vanish."""
+    nets, saturating_paths = case.model.objective.nets, dict[str, list[str]]()
+    for name, net in nets.items():
+        layers, ends = leaves(net), last_layers(net)
+        paths = [path for path, layer in layers if isinstance(layer, Sigmoid | Tanh) and path not in ends]
+        if paths:
+            saturating_paths[name] = paths
+    if not saturating_paths:
+        return
+    changed_nets = dict(nets)
+    for name, paths in saturating_paths.items():
+        for path in paths:
+            changed_nets[name] = replace_layer(changed_nets[name], path, lambda _: ReLU())
+    name, paths = next(iter(saturating_paths.items()))
+    yield suspect(
+        "saturating-activations", "sigmoid or tanh in inner layers makes the gradient smaller from layer to layer",
+        "use ReLU in inner layers", "ReLU instead of sigmoid and tanh in inner layers",
+        partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(name, paths[0]),
+        layers=sum(map(len, saturating_paths.values())),
+    )  # fmt: skip
+
+
 def image_range_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for images with values outside of 0 to 1, the range that objectives with a generator expect."""
     if PREDICTING_NETWORK not in case.model.objective.nets or not isinstance(case.train, Arrays):
@@ -75,25 +117,27 @@ def image_range_suspects(case: Case) -> Iterator[Suspect]:
 def own_objective_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for a user-defined objective that is derived from an objective of the library."""
     objective = case.model.objective
-    base = next(kind for kind in type(objective).__mro__ if kind.__module__.startswith("pellucid."))
-    if is_user_defined(objective) and not isabstract(base):
-        values = {field.name: getattr(objective, field.name) for field in fields(base)}
+    plain = library_part(objective) if is_user_defined(objective) else None
+    if plain is not None:
+        name = type(plain).__name__
         yield suspect(
-            "own-objective", f"the gradients of {type(objective).__name__} are others than those of {base.__name__}, "
+            "own-objective", f"the gradients of {type(objective).__name__} are others than those of {name}, "
             "and the networks learn less by them",
-            f"compare the gradients with those of {base.__name__}: which network follows which loss, and what is "
-            "detached", f"the objective {base.__name__}", partial(rebuilt, objective=base(**values)), path="objective",
+            f"compare the gradients with those of {name}: which network follows which loss, and what is "
+            "detached", f"the objective {name}", partial(rebuilt, objective=plain), path="objective",
         )  # fmt: skip
 
 
 def loss_weight_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the losses of an objective have weights other than 1."""
+    """Yield a suspect if the losses of an objective have weights far from 1."""
     objective = case.model.objective
-    if not isinstance(objective, Supervised) and any(value != 1 for value in objective.weights.values()):
+    values = () if isinstance(objective, Supervised) else objective.weights.values()
+    if any(not 1 / MAX_WEIGHT < value < MAX_WEIGHT for value in values):
         yield suspect(
             "loss-weights", "the weights of the losses let one of them outweigh the others",
             "give the losses the weight 1, or weights that make their gradients alike", "all losses with the weight 1",
             partial(rebuilt, objective=replace(objective, weights={})), path="objective",
+            unusual=min(values) < MIN_WEIGHT,
             weights=", ".join(f"{name} {value:g}" for name, value in objective.weights.items()),
         )  # fmt: skip
 

@@ -5,7 +5,7 @@ is also tried if the training is only slightly worse than expected.
 """
 
 from collections.abc import Iterator
-from dataclasses import Field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
+from pellucid.settings.checks import is_number
 
 DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
 MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
@@ -40,7 +41,9 @@ MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
 # Accuracy on augmented training inputs, and its difference from the accuracy on unchanged inputs. A model that is
 # trained with ordinary random augmentation has as high an accuracy on unchanged inputs.
 MIN_AUGMENTED_ACCURACY, MIN_ACCURACY_GAIN = 0.7, 0.15
-SKIPPED_LOSS_SETTINGS = ("ignore", "label_smoothing", "stride")  # checked by other suspects, or fixed by the network
+# Options of losses and objectives that other suspects check, or that the network and the data fix.
+SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints")
+MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are usual
 MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
 MIN_CORRELATION = 0.5  # between class weights and class counts; the correlation should be negative
 MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; higher ones are unusual
@@ -90,7 +93,7 @@ def frozen_suspects(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "frozen-too-much", "frozen parameters need training on these data",
             "unfreeze them, the last layers first", "no frozen parameters",
-            lambda case: with_initial_model(case, lambda model: model.frozen.clear()),
+            lambda case: with_initial_model(case, lambda model: model.frozen.clear()), unusual=True,
             frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
 
@@ -204,20 +207,22 @@ def ignored_class_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def loss_default_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for each number of the loss that is not its default, except SKIPPED_LOSS_SETTINGS."""
-    loss: Any = getattr(case.model.objective, "loss", None)
-    options: tuple[Field[Any], ...] = fields(loss) if is_dataclass(loss) else ()
-    for option in options:
-        value, default = getattr(loss, option.name), option.default
-        if option.name in SKIPPED_LOSS_SETTINGS or not isinstance(default, int | float) or value == default:
-            continue
-        yield suspect(
-            "loss-settings", f"{option.name} = {value} of the loss {type(loss).__name__} does not suit this training",
-            f"set {option.name} to its default, {default}", f"{option.name} = {default} in the loss",
-            partial(rebuilt, loss=type(loss)(**{**vars(loss), option.name: default})),
-            path="loss", value=value, default=default,
-        )  # fmt: skip
+def default_option_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for each option of the loss or the objective that is far from its default."""
+    objective: Any = case.model.objective
+    for path, part in (("loss", getattr(objective, "loss", None)), ("objective", objective)):
+        for option in fields(part) if is_dataclass(part) else ():
+            value, default, name = getattr(part, option.name), option.default, option.name
+            if name in SKIPPED_OPTIONS or not isinstance(default, int | float | str) or value == default:
+                continue
+            if is_number(value) and default and 1 / MIN_NUMBER_RATIO < value / default < MIN_NUMBER_RATIO:
+                continue
+            yield suspect(
+                f"{path}-settings", f"{name} = {value!r} of {type(part).__name__} does not suit this training",
+                f"set {name} to its default, {default!r}", f"{name} = {default!r} in the {path}",
+                partial(rebuilt, **{path: type(part)(**{**vars(part), name: default})}),
+                path=path, value=str(value), default=str(default),
+            )  # fmt: skip
 
 
 def class_balance_suspects(case: Case) -> Iterator[Suspect]:

@@ -170,6 +170,12 @@ class Detection(Task):
 
         return scores(outputs, targets)
 
+    def target_traits(self, model: "Model", targets: Sequence[Any]) -> "Mapping[str, Tensor]":
+        """Return the mean position and size of the boxes of each image, and their number by class."""
+        from pellucid.tasks.detect.doctor.traits import target_traits
+
+        return target_traits(targets, model.classes or ())
+
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:

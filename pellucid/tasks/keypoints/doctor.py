@@ -1,6 +1,6 @@
 """For the doctor's experiments with key-points: scores by distance, and points in other units, axes and orders."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +30,16 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
         distance = (output[target[:, 2] > 0, :2] - points).norm(dim=1) / (MAX_DISTANCE * diagonal)
         values.append(float(1 - distance.clamp_max(1).mean()))
     return HeldOutScores("closeness of key-points", torch.tensor(values))
+
+
+def target_traits(targets: Sequence[Tensor]) -> Mapping[str, Tensor]:
+    """Return the mean position of the labelled points (K, 3) of each image, and whether each point is labelled."""
+    points = torch.stack([*targets])
+    labelled = points[..., 2] > 0
+    position = (points[..., :2] * labelled[..., None]).sum(1) / labelled.sum(1, keepdim=True)  # NaN without points
+    result = {"x of the key-points": position[:, 0], "y of the key-points": position[:, 1]}
+    result |= {f"share of labels of key-point {k}": labelled[:, k].double() for k in range(points.shape[1])}
+    return {**result, "images without key-points": ~labelled.any(1)}
 
 
 def target_changes(

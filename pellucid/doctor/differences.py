@@ -1,0 +1,178 @@
+"""Differences of the training and the validation data, measured by a few traits of each image and each target."""
+
+from collections.abc import Sequence
+from math import inf, sqrt
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import float_images
+from pellucid.data.source import Source
+from pellucid.doctor.finding import Evidence
+from pellucid.doctor.held_out import read_examples
+from pellucid.doctor.inputs import is_image
+from pellucid.task import Task
+from pellucid.training.model import BaseModel
+
+MAX_EXAMPLES = 400  # of each part of the data
+MIN_EFFECT, MIN_DEVIATIONS = 0.5, 5.0  # difference of two means: in standard deviations, and in standard errors
+MAX_SHOWN, MAX_IN_TEXT = 3, 2  # differences in the evidence, and in a sentence
+MAX_COLUMNS = 8  # of targets whose means are compared
+IMAGE_TRAITS = (
+    "brightness", "contrast", "sharpness", "red", "green", "blue", "colourfulness", "images without colours",
+)  # fmt: skip
+MAX_CLASSES = 100  # whose shares are compared
+MAX_COLOUR = 2 / 255  # difference of the channels of a pixel without colour
+MIN_REPEATED = 0.05  # fraction of the examples with one value
+MIN_VALUES = 10  # different values of a feature; with fewer, a far value may be a class
+MIN_FAR = 10.0  # distance from the median, in distances of the quartiles, from which a value is far from the others
+Traits = dict[str, Tensor]  # values of examples (n,) by the name of the trait; a bool is whether an example has it
+
+
+class TraitDifference(NamedTuple):
+    """A trait whose means over training and over validation examples differ; size: in standard deviations."""
+
+    trait: str
+    train: float
+    validation: float
+    size: float
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether it is a trait of the images, not of the targets."""
+        return self.trait in IMAGE_TRAITS
+
+    def __str__(self) -> str:
+        """Return both means as text."""
+        return f"{self.trait}: {self.train:.3g} in training, {self.validation:.3g} in validation"
+
+
+def differences(task: Task, model: BaseModel, train: Source, validation: Source) -> list[TraitDifference]:
+    """Return the clear differences of the traits of two parts of the data, the largest first."""
+    examples = [read_examples(part, MAX_EXAMPLES, model.seed) for part in (train, validation)]
+    found: list[TraitDifference] = []
+    for name, values in traits(task, model, [*examples[0], *examples[1]]).items():
+        parts = values.double().split([len(examples[0]), len(examples[1])])
+        a, b = (part[~part.isnan()] for part in parts)
+        if min(len(a), len(b)) < 2:
+            continue
+        difference, variances = abs(float(a.mean() - b.mean())), (float(a.var()), float(b.var()))
+        error = sqrt(variances[0] / len(a) + variances[1] / len(b))
+        size = difference / sqrt(sum(variances) / 2) if sum(variances) else inf
+        if difference and difference >= MIN_DEVIATIONS * error and size >= MIN_EFFECT:
+            found.append(TraitDifference(name, float(a.mean()), float(b.mean()), size))
+    return sorted(found, key=lambda one: (-one.size, one.trait))
+
+
+def as_evidence(found: Sequence[TraitDifference]) -> Evidence:
+    """Return the largest differences as evidence."""
+    return {f"difference_{k}": str(one) for k, one in enumerate(found[:MAX_SHOWN], 1)}
+
+
+def as_text(found: Sequence[TraitDifference]) -> str:
+    """Return the largest differences in brackets after a space, first those of which one part has none; "" for none."""
+    one_sided_first = sorted(found, key=lambda one: bool(one.train and one.validation))[:MAX_IN_TEXT]
+    return f" ({'; '.join(map(str, one_sided_first))})" if found else ""
+
+
+def traits(task: Task, model: BaseModel, examples: Sequence[Any]) -> Traits:
+    """Return the traits of the images and of the targets of examples, which are batches of one example each."""
+    images, targets = [example.images[0] for example in examples], [example.targets[0] for example in examples]
+    of_targets = task.target_traits(model, targets)
+    if of_targets is None:
+        of_targets = plain_target_traits(targets, model.classes)
+    return {**image_traits(images), **_vector_traits(images), **of_targets}
+
+
+def image_traits(images: Sequence[Tensor], prefix: str = "") -> Traits:
+    """Return the brightness, the contrast and the sharpness of images (C, H, W), and traits of colours; {} for others.
+
+    prefix: of the names.
+    """
+    if not all(is_image(image[None]) for image in images):
+        return {}
+    floats = [float_images(image[None])[0] for image in images]
+    found: dict[str, list[float]] = {}
+    for x in floats:
+        contrast = float(x.std(correction=0))
+        steps = float((x[:, :, 1:] - x[:, :, :-1]).abs().mean() + (x[:, 1:] - x[:, :-1]).abs().mean())
+        values = {"brightness": float(x.mean()), "contrast": contrast, "sharpness": steps / max(contrast, 1e-6)}
+        if len(x) == 3:
+            values |= dict(zip(("red", "green", "blue"), x.mean((1, 2)).tolist(), strict=True))
+            values["colourfulness"] = float((x.amax(0) - x.amin(0)).mean())
+        for name, value in values.items():
+            found.setdefault(f"{prefix}{name}", []).append(value)
+    result = {name: torch.tensor(values) for name, values in found.items() if len(values) == len(images)}
+    if (colour := result.get(f"{prefix}colourfulness")) is not None:
+        result[f"{prefix}images without colours"] = colour <= MAX_COLOUR
+    return result
+
+
+def _vector_traits(inputs: Sequence[Tensor]) -> Traits:
+    """Return for vectors whether a feature has a value that many examples share, far from all others; {} for others."""
+    if len({x.shape for x in inputs}) > 1 or inputs[0].dim() != 1:
+        return {}
+    x, result = torch.stack([*inputs]).double(), Traits()
+    for feature in x.T:
+        values, counts = feature.unique(return_counts=True)
+        value = float(values[counts.argmax()])
+        is_repeated, others = feature == value, values[values != value]
+        if (
+            int(counts.max()) >= MIN_REPEATED * len(x)
+            and len(values) > MIN_VALUES
+            and bool(_is_far(feature, others)[is_repeated].any())
+        ):
+            name = f"inputs with the value {value:g}"
+            result[name] = result.get(name, torch.zeros(len(x), dtype=torch.bool)) | is_repeated
+    return result
+
+
+def _is_far(y: Tensor, others: Tensor) -> Tensor:
+    """Return whether each value of y (n,) is far from the values `others` (m,)."""
+    low, median, high = others.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=others.dtype))
+    return (y - median).abs() > MIN_FAR * (high - low).clamp_min(1e-12)
+
+
+def plain_target_traits(targets: Sequence[Any], class_names: Sequence[str] | None) -> Traits:
+    """Return the traits of targets that are classes, values, masks of classes or images; {} for others."""
+    if (
+        not all(isinstance(target, Tensor) for target in targets)
+        or len({(target.shape, target.dtype) for target in targets}) > 1
+    ):
+        return {}
+    y = torch.stack([*targets])
+    if y.is_floating_point() and y.dim() == 4:
+        return image_traits(targets, "target images: ")
+    if y.is_floating_point() and y.dim() <= 2:
+        return _value_traits(y.reshape(len(y), -1))
+    return {} if y.is_floating_point() else _class_traits(y.reshape(len(y), -1), class_names or ())
+
+
+def _value_traits(y: Tensor) -> Traits:
+    result = {f"column {k} of the targets": y[:, k] for k in range(min(y.shape[1], MAX_COLUMNS))}
+    values, counts = y[:, 0].unique(return_counts=True)
+    if (
+        y.shape[1] == 1
+        and MIN_REPEATED * len(y) < int(counts.max()) < len(y)
+        and int((counts == 1).sum()) >= len(counts) / 2
+    ):
+        value = float(values[counts.argmax()])
+        result[f"targets that are exactly {value:g}"] = y[:, 0] == value
+    if y.shape[1] == 1 and len(values) > 2:
+        result["targets far from all others"] = _is_far(y[:, 0], y[:, 0])
+    return result
+
+
+def _class_traits(y: Tensor, names: Sequence[str]) -> Traits:
+    """Return the share of each class in the values (n, positions) of each target."""
+    labels = [label for label in y.unique().tolist() if label >= 0][:MAX_CLASSES]
+    result = {f"share of class {class_text(label, names)}": (y == label).double().mean(1) for label in labels}
+    if y.shape[1] > 1:
+        result["masks of a single class"] = y.amin(1) == y.amax(1)
+    return result
+
+
+def class_text(label: int, names: Sequence[str]) -> str:
+    """Return the index of a class, and its name if it has one."""
+    return f"{label} ({names[label]})" if label < len(names) else str(label)

@@ -1,0 +1,71 @@
+"""Suspects in user-defined losses and layers: the same training with a part of the library in their place."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from functools import partial
+from inspect import isabstract
+from typing import Any
+
+from pellucid.combine.base import join, map_layers
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Suspect, suspect
+from pellucid.doctor.passes import is_user_defined, leaves
+from pellucid.doctor.remedies import rebuilt
+from pellucid.layers import Identity
+from pellucid.layers.base import Layer
+from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.objective import Supervised
+
+OWN_LAYER = "own-layer"  # the name of the suspect
+
+
+def own_loss_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for a user-defined loss: that of the library which it is derived from, or one for the targets."""
+    objective = case.model.objective
+    if not isinstance(objective, Supervised) or not is_user_defined(objective.loss):
+        return
+    loss, y = objective.loss, case.train.y
+    plain = library_part(loss)
+    if plain is None and not y.is_floating_point() and not case.classifies:  # see `settings.loss_suspects`
+        plain = SoftmaxCrossEntropy(ignore=getattr(loss, "ignore", None))
+    elif plain is None and y.dim() <= 2:
+        plain = Quadratic()
+    if plain is not None:
+        yield suspect(
+            "wrong-loss", f"minimizing {type(loss).__name__} does not lead to good predictions",
+            f"compare its values and gradients with those of {type(plain).__name__}, or use that",
+            f"the loss {type(plain).__name__}", partial(rebuilt, loss=plain), path="loss", unusual=True,
+            loss=type(loss).__name__,
+        )  # fmt: skip
+
+
+def own_layer_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for each kind of user-defined layer: the library's layer that it is derived from, or none."""
+    nets = case.model.objective.nets
+    path_by_kind: dict[type[Layer], tuple[str, Layer]] = {}
+    for name, net in nets.items():
+        for path, layer in leaves(net):
+            if is_user_defined(layer):
+                path_by_kind.setdefault(type(layer), (join(name, path), layer))
+    for kind, (path, layer) in path_by_kind.items():
+        plain = library_part(layer) or Identity()
+
+        def changed(layer: Layer, kind: type[Layer] = kind) -> Layer:
+            return library_part(layer) or Identity() if type(layer) is kind else layer
+
+        new_nets = {name: map_layers(net, changed) for name, net in nets.items()}
+        text = "no layer" if isinstance(plain, Identity) else type(plain).__name__
+        yield suspect(
+            OWN_LAYER, f"with {kind.__name__}, the network learns less than with {text} in its place",
+            f"compare the outputs and gradients of {kind.__name__} with what they should be, or leave it out",
+            f"{text} instead of {kind.__name__}", partial(rebuilt, keep_weights=True, nets=new_nets), path=path,
+            unusual=True, layer=kind.__name__,
+        )  # fmt: skip
+
+
+def library_part(part: Any) -> Any:
+    """Return the library's part that a user-defined one is derived from, with the same fields; None without one."""
+    base = next((kind for kind in type(part).__mro__ if kind.__module__.startswith("pellucid.")), None)
+    if base is None or isabstract(base) or not is_dataclass(base):
+        return None
+    return base(**{field.name: getattr(part, field.name) for field in fields(base)})

@@ -1,0 +1,119 @@
+"""Differences of training and validation data, and trainings without examples of one kind."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.data.source import Arrays
+from pellucid.doctor.differences import as_text, differences, traits
+from pellucid.doctor.held_out import read_examples
+from pellucid.image_objects import Objects
+from pellucid.layers import Dense, Flatten, ReLU
+from pellucid.losses import Coordinates, Quadratic
+from pellucid.model import Model
+from pellucid.optim import Adam
+from pellucid.task import task_of
+from pellucid.tasks.detect.doctor.traits import target_traits
+
+
+def classifier(classes: int = 3) -> Model:
+    return Model(Sequential(flatten=Flatten(), scores=Dense(classes)), input_shape=(3, 4, 4))
+
+
+def arrays(x: torch.Tensor, y: torch.Tensor) -> Arrays:
+    return Arrays(x, y, None, "")
+
+
+def images(count: int, seed: int) -> torch.Tensor:
+    return torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def found_differences(model: Model, train: Arrays, validation: Arrays) -> dict[str, Any]:
+    return {one.trait: one for one in differences(task_of(model), model, train, validation)}
+
+
+def found_traits(model: Model, data: Arrays) -> dict[str, torch.Tensor]:
+    return traits(task_of(model), model, read_examples(data, len(data), 0))
+
+
+def test_parts_of_the_same_data_have_no_differences() -> None:
+    y = torch.arange(120) % 3
+    assert found_differences(classifier(), arrays(images(120, 0), y), arrays(images(60, 1), y[:60])) == {}
+
+
+def test_a_difference_of_brightness_is_measured_in_standard_deviations() -> None:
+    x, y, darker = images(90, 0), torch.arange(90) % 3, images(60, 1) / 2
+    one = found_differences(classifier(), arrays(x, y), arrays(darker, y[:60]))["brightness"]
+    a, b = (part.numpy().astype("float64").mean((1, 2, 3)) for part in (x, darker))
+    assert (one.train, one.validation) == (pytest.approx(a.mean()), pytest.approx(b.mean()))
+    assert one.size == pytest.approx((a.mean() - b.mean()) / np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2), rel=1e-3)
+    assert one.is_of_images
+
+
+def test_a_class_that_one_part_lacks_is_the_first_difference_in_the_text() -> None:
+    x, y = images(120, 0), torch.arange(120) % 3
+    found = differences(task_of(classifier()), classifier(), arrays(x, y % 2), arrays(images(60, 1) / 4, y[:60]))
+    lacking = next(one for one in found if one.trait == "share of class 2")
+    assert (lacking.train, lacking.validation, lacking.is_of_images) == (0.0, pytest.approx(1 / 3), False)
+    assert as_text(found).startswith(" (share of class 2: 0 in training, 0.333 in validation")
+    assert as_text([]) == ""
+
+
+def test_traits_of_boxes_are_those_of_the_mean_box() -> None:
+    boxes = torch.tensor([[0.0, 0, 4, 2], [2, 2, 4, 6]])
+    targets = [Objects(boxes, torch.tensor([0, 1])), Objects(boxes[:0], torch.zeros(0, dtype=torch.int64))]
+    found = target_traits(targets, ("cat",))
+    assert [float(found[name][0]) for name in ("x of the boxes' centres", "y of the boxes' centres")] == [2.5, 2.5]
+    assert [float(found[name][0]) for name in ("width of the boxes", "height of the boxes")] == [3.0, 3.0]
+    assert found["width of the boxes"][1].isnan()
+    assert found["images without boxes"].tolist() == [False, True]
+    assert found["boxes of class 0 (cat) in an image"].tolist() == [1.0, 0.0]
+    assert found["boxes of class 1 in an image"].tolist() == [1.0, 0.0]
+
+
+def test_traits_of_key_points_are_those_of_the_labelled_ones() -> None:
+    net = Sequential(flatten=Flatten(), out=Dense(4))
+    model = Model(net, Coordinates(size=(4, 4)), Adam(), input_shape=(3, 4, 4), metrics=())
+    y = torch.tensor([[[1.0, 2, 2], [3, 3, 2]], [[1, 2, 2], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]])
+    found = found_traits(model, arrays(images(3, 0), y))
+    assert found["x of the key-points"][:2].tolist() == [2.0, 1.0]
+    assert found["y of the key-points"][:2].tolist() == [2.5, 2.0]
+    assert found["share of labels of key-point 1"].tolist() == [1.0, 0.0, 0.0]
+    assert found["images without key-points"].tolist() == [False, False, True]
+
+
+def test_kinds_are_images_without_colours_and_masks_of_one_class() -> None:
+    x, y = images(6, 0), torch.arange(6 * 16).reshape(6, 4, 4) % 2
+    x[:2], y[4] = x[:2].mean(1, keepdim=True), 1
+    found = found_traits(classifier(), arrays(x, y))
+    assert found["images without colours"].tolist() == [True, True, False, False, False, False]
+    assert found["masks of a single class"].tolist() == [False, False, False, False, True, False]
+
+
+def test_kinds_of_vectors_are_repeated_and_far_values() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.randn(100, 3, generator=rng), torch.randn(100, 1, generator=rng)
+    model = Model(Sequential(Dense(1)), Quadratic(), Adam(), input_shape=(3,), metrics=())
+    assert not any(bool(one.any()) for one in found_traits(model, arrays(x, y)).values() if one.dtype is torch.bool)
+    x[:10, 1], y[20:30], y[30] = -999.0, 0.5, 500.0
+    found = found_traits(model, arrays(x, y))
+    assert found["inputs with the value -999"].nonzero().flatten().tolist() == [*range(10)]
+    assert found["targets that are exactly 0.5"].nonzero().flatten().tolist() == [*range(20, 30)]
+    assert found["targets far from all others"].nonzero().flatten().tolist() == [30]
+
+
+def test_targets_that_stand_for_missing_ones_are_the_cause() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 4, generator=rng)
+    y = x[:, :1] - x[:, 1:2] + 5
+    train_y = torch.where(torch.rand(400, 1, generator=rng) < 0.4, 0.0, y[:400])
+    net = Sequential(hidden=Dense(16), relu=ReLU(), out=Dense(1))
+    model = Model(net, Quadratic(), Adam(0.02), input_shape=(4,), metrics=())
+    history = model.fit(x[:400], train_y, epochs=10, batch_size=32, verbose=False)
+    diagnosis = model.doctor(x[:400], train_y, validation=(x[400:], y[400:]), history=history, epochs=10, batch_size=32)
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("unusual-examples", "cause")
+    assert "targets that are exactly 0" in diagnosis.findings[0].cause
+    assert diagnosis.findings[0].evidence["fraction_in_validation"] == 0.0

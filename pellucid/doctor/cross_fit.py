@@ -113,6 +113,11 @@ def _training_targets(
         proven_cause = None if target_change.apply is None else trainings.measure(base, change, base_scores)
         if proven_cause is not None or target_change.unproven:  # an unproven change needs only the model's outputs
             return proven_cause or split_cause.with_names_of(change)
+    lacking = [one for one in found if not one.train]
+    without_class = (one for one in evaluations.findings if one.path == "train" and FIRST_LACKED in one.evidence)
+    if lacking and (fault := next(without_class, None)) is not None:
+        fault = replace(fault, cause=f"{fault.cause}{as_text(lacking[:1])}", remedy=split_cause.change.remedy)
+        return split_cause.with_names_of(replace(split_cause.change, finding=fault))
     exchanged_score, validation_score = float(exchanged_scores.mean()), fmean(split_cause.effect.after)
     max_unpaired = MAX_UNPAIRED_SCORE * (validation_score - exchanged_score)
     is_paired = float(target_scores.mean()) - exchanged_score > max_unpaired
@@ -132,10 +137,7 @@ def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) 
 
     found: the differences of the training and the validation data.
     """
-    lacking = [one for one in found if not one.train]
     for finding in evaluations.findings:
-        if lacking and finding.path == "train" and FIRST_LACKED in finding.evidence:
-            return replace(finding, cause=f"{finding.cause}{as_text(lacking[:1])}")
         if finding.check == preprocessing_mismatch.NAME and evaluations.score_gap < MIN_GAP:
             continue  # inputs of another kind would lower the score on validation data
         if finding.is_fault and finding.check in DATA_FAULTS:

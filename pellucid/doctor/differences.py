@@ -92,21 +92,24 @@ def image_traits(images: Sequence[Tensor], prefix: str = "") -> Traits:
     """
     if not all(is_image(image[None]) for image in images):
         return {}
-    floats = [float_images(image[None])[0] for image in images]
-    found: dict[str, list[float]] = {}
-    for x in floats:
-        contrast = float(x.std(correction=0))
-        steps = float((x[:, :, 1:] - x[:, :, :-1]).abs().mean() + (x[:, 1:] - x[:, :-1]).abs().mean())
-        values = {"brightness": float(x.mean()), "contrast": contrast, "sharpness": steps / max(contrast, 1e-6)}
-        if len(x) == 3:
-            values |= dict(zip(("red", "green", "blue"), x.mean((1, 2)).tolist(), strict=True))
-            values["colourfulness"] = float((x.amax(0) - x.amin(0)).mean())
-        for name, value in values.items():
-            found.setdefault(f"{prefix}{name}", []).append(value)
-    result = {name: torch.tensor(values) for name, values in found.items() if len(values) == len(images)}
-    if (colour := result.get(f"{prefix}colourfulness")) is not None:
-        result[f"{prefix}images without colours"] = colour <= MAX_COLOUR
-    return result
+    has_one_shape = len({image.shape for image in images}) == 1
+    groups = [torch.stack([*images])] if has_one_shape else [image[None] for image in images]
+    found = [_stacked_image_traits(float_images(x)) for x in groups]
+    names = set.intersection(*({*one} for one in found))  # grey images among others have no traits of colours
+    return {f"{prefix}{name}": torch.cat([one[name] for one in found]) for name in found[0] if name in names}
+
+
+def _stacked_image_traits(x: Tensor) -> Traits:
+    contrast = x.std((1, 2, 3), correction=0)
+    steps = (x[..., 1:] - x[..., :-1]).abs().mean((1, 2, 3)) + (x[..., 1:, :] - x[..., :-1, :]).abs().mean((1, 2, 3))
+    result = {
+        "brightness": x.mean((1, 2, 3)), "contrast": contrast, "sharpness": steps / contrast.clamp_min(1e-6),
+    }  # fmt: skip
+    if x.shape[1] != 3:
+        return result
+    colour = (x.amax(1) - x.amin(1)).flatten(1)
+    result |= dict(zip(("red", "green", "blue"), x.mean((2, 3)).T, strict=True))
+    return result | {"colourfulness": colour.mean(1), "images without colours": colour.mean(1) <= MAX_COLOUR}
 
 
 def _vector_traits(inputs: Sequence[Tensor]) -> Traits:

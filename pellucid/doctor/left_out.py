@@ -15,7 +15,8 @@ from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
 from pellucid.doctor.replaced_parts import with_held_out_part
 from pellucid.training.examples import first_batch, subset
 
-MAX_EXAMPLES = 2_000  # of the training data; of larger data, so many are drawn
+MAX_EXAMPLES = 1_000  # of each part of the data; of larger data, so many are drawn
+MIN_KIND_GAIN = 0.1  # of the score, by leaving out the examples of a kind
 MIN_FRACTION, MAX_FRACTION = 0.02, 0.9  # of the training examples that are of the kind
 
 
@@ -25,29 +26,35 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
     base = with_held_out_part(case) if case.validation is None else case
     if base is None or getattr(case.train, "x", None) is getattr(case.train, "y", 0):
         return None
-    indices = torch.randperm(len(base.train), generator=generator(case.model.seed))[:MAX_EXAMPLES].sort().values
-    train = base.train if len(indices) == len(base.train) else subset(base.train, indices, False)
-    in_train, in_validation = (_kinds(evaluations, part) for part in (train, base.validation))
+    train, validation = (_limited(part, case.model.seed) for part in (base.train, base.validation))
+    in_train, in_validation = (_kinds(evaluations, part) for part in (train, validation))
     has_images = len(first_batch(train).images.shape) > 2
     for name, is_of_kind in in_train.items():
         fraction = float(is_of_kind.double().mean())
-        kept = ~in_validation[name] if name in in_validation else torch.ones(len(base.validation), dtype=torch.bool)
+        kept = ~in_validation[name] if name in in_validation else torch.ones(len(validation), dtype=torch.bool)
         if not MIN_FRACTION <= fraction <= MAX_FRACTION or int(kept.sum()) < MIN_HELD_OUT:
             continue
         left_fraction = 1 - float(kept.double().mean())
         if left_fraction > fraction / 2 and has_images:
             continue  # as many images of a kind are usual in these data
         other_train = subset(train, (~is_of_kind).nonzero().flatten(), False)
-        without = replace(base, train=train, validation=subset(base.validation, kept.nonzero().flatten(), False))
+        without = replace(base, train=train, validation=subset(validation, kept.nonzero().flatten(), False))
         change = suspect(
             "unusual-examples", f"{fraction:.0%} of the training examples are of one kind ({name}), and without them "
             "the network learns more", f"look at these examples ({name}): leave them out, or mend how they are read",
             f"training without {name}", lambda case, part=other_train: replace(case, train=part), path="train",
-            fraction=fraction, fraction_in_validation=left_fraction,
+            min_gain=MIN_KIND_GAIN, fraction=fraction, fraction_in_validation=left_fraction,
         )  # fmt: skip
         if (cause := evaluations.trainings.measure(without, change, {})) is not None:
             return cause
     return None
+
+
+def _limited(part: Any, seed: int) -> Any:
+    """Return at most MAX_EXAMPLES examples, drawn with the seed."""
+    if len(part) <= MAX_EXAMPLES:
+        return part
+    return subset(part, torch.randperm(len(part), generator=generator(seed))[:MAX_EXAMPLES].sort().values, False)
 
 
 def _kinds(evaluations: Evaluations, part: Any) -> dict[str, Tensor]:

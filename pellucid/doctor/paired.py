@@ -174,8 +174,8 @@ class PairedTrainings:
             mended_case = mended_case or with_trained(changed_case, trained.model, **epochs)
             pairs.append((base_scores[k], trained.scores))
             effect = effect_of(change, self.score.name, pairs, steps, self.effects)
-            if effect.verdict != "unclear":
-                break
+            if effect.verdict != "unclear" or fmean(effect.gains) < change.min_gain:
+                break  # it is certain, or more pairs would hardly prove a cause
         if effect is None:
             return None
         self.untried.pop(description, None)

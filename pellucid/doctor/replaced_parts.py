@@ -131,14 +131,14 @@ def _parts(
     if not has_flat_targets(base):
         parts = replaced_parts(base, findings)
         usual = [replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN) for part in parts]
-        return [replace(one, min_gain=MIN_UNUSUAL_GAIN, is_likely=True) if one.unusual else one for one in usual]
+        return [_as_unusual(part) if part.unusual else one for part, one in zip(parts, usual, strict=True)]
     if any(fault.check in MEASURED_FAILURES for fault in faults):
         return ()
     score = 0.0 if present is None else float(present.mean())
     if score >= GOOD_SCORE:
         return ()
     candidates = [part for part in suspects(base, findings) if base.steps_planned or not part.general]
-    unusual = [replace(part, min_gain=MIN_UNUSUAL_GAIN, is_likely=True) for part in candidates if part.unusual]
+    unusual = [_as_unusual(part) for part in candidates if part.unusual]
     if evaluations.is_explained and base is case:
         return [*(part for part in candidates if part.finding in faults), *unusual]
     may_fail = score <= 1 - MIN_DEFICIT  # otherwise, not even a perfect score would be clearly higher
@@ -146,6 +146,11 @@ def _parts(
         general, particular = (max(MIN_GAIN, fraction * deficit) for fraction in (MIN_GENERAL_FRACTION, MIN_FRACTION))
         return [replace(part, min_gain=general if part.general else particular, is_likely=True) for part in candidates]
     return unusual if case.trained and not case.stopped else ()
+
+
+def _as_unusual(part: Suspect) -> Suspect:
+    """Return an unusual part with its minimum gain, which is its own if that is not the default."""
+    return replace(part, min_gain=MIN_UNUSUAL_GAIN if part.min_gain == MIN_GAIN else part.min_gain, is_likely=True)
 
 
 def _deficit(evaluations: Evaluations, base: Case, present: Tensor | None, base_scores: dict[int, Tensor]) -> float:

@@ -1,6 +1,7 @@
 """Trainings that fail for classes: the part that is the cause, found by trainings without it."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -167,6 +168,20 @@ def test_examples_of_one_class_after_the_other_are_the_cause() -> None:
     diagnosis = diagnose(case_of(model, x, y, validation=held_out, batch_size=32, epochs=6))
     assert diagnosis.causes == ("examples-in-order",)
     assert diagnosis.findings[0].evidence["commonest_answer"] in {"4", "3", "6"}
+
+
+@pytest.mark.usefixtures("known_reference")
+def test_epochs_that_begin_with_the_same_batches_are_the_cause() -> None:
+    x, y, held_out = split_digits()
+
+    def batches() -> Iterator[Any]:
+        return ((x[k : k + 32], y[k : k + 32]) for k in range(0, len(x), 32))
+
+    model = Model(make_net(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
+    history = model.fit(batches, epochs=60, steps_per_epoch=2, validation=held_out, verbose=False)
+    diagnosis = model.doctor(batches, validation=held_out, history=history, epochs=60, batch_size=32)
+    assert diagnosis.causes == ("short-epochs",)
+    assert diagnosis.findings[0].cause.startswith("an epoch has 2 of ")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Mistakes in user-defined layers, losses and settings are found; their correct variants have no finding."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,13 +10,18 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
-from pellucid.doctor.suspects import architecture, parts, settings
-from pellucid.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
-from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.doctor.suspects import architecture, own_parts, parts, settings, suspects
+from pellucid.layers import Conv2d, Dense, Dropout, Flatten, Identity, MaxPool2d, ReLU
+from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum
 from tests.doctor.own_parts import Matrix, OwnDropout, Rounded, SoftmaxOver, Squared, Weighted
 from tests.doctor.test_failing_trainings import split_digits, trained_case
+
+
+@dataclass(frozen=True)
+class OwnReLU(ReLU):
+    """A subclass of ReLU without changes."""
 
 
 def net_with_layers(*layers: Any, width: int = 32) -> Sequential:
@@ -76,6 +82,27 @@ def test_dropout_without_scaling_is_a_suspect(scaled: bool) -> None:
 def test_a_loss_of_all_pairs_is_the_cause() -> None:
     assert diagnose(regression_case(Squared(broadcast=True))).causes == ("loss-mixes-examples",)
     assert list(parts.coupled_loss_suspects(regression_case(Squared(broadcast=False), epochs=1))) == []
+
+
+def test_user_defined_parts_are_replaced_by_those_of_the_library() -> None:
+    (change,) = own_parts.own_loss_suspects(regression_case(Squared(broadcast=False), epochs=1))
+    assert type(change.apply(regression_case(Squared(broadcast=False), epochs=1)).model.loss) is Quadratic
+    assert list(own_parts.own_loss_suspects(regression_case("quadratic", epochs=1))) == []
+    case = trained_case(net_with_layers(Rounded(straight=True), OwnReLU()), epochs=1)
+    without_rounding, library_relu = own_parts.own_layer_suspects(case)
+    layers = [type(layer) for layer in without_rounding.apply(case).model.net.layers.values()]
+    assert layers == [Flatten, Dense, ReLU, Identity, OwnReLU, Dense]
+    layers = [type(layer) for layer in library_relu.apply(case).model.net.layers.values()]
+    assert layers == [Flatten, Dense, ReLU, Rounded, ReLU, Dense]
+    assert list(own_parts.own_layer_suspects(trained_case(net_with_layers(), epochs=1))) == []
+
+
+def test_a_layer_whose_fault_is_measured_is_no_other_suspect() -> None:
+    case = trained_case(net_with_layers(Rounded(straight=False)), epochs=1)
+    names = {one.finding.check for one in suspects(case)}
+    assert "own-layer" in names
+    findings = [replace(finding, is_fault=True) for finding in cut_gradient.CHECK.find(case)]
+    assert "own-layer" not in {one.finding.check for one in suspects(case, findings)}
 
 
 def test_a_weighted_mean_mixes_no_examples() -> None:

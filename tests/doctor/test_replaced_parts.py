@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.doctor import case_of
 from pellucid.doctor.suspects import parts, replaced_parts
 from pellucid.errors import PellucidError
-from pellucid.generators import GAN
+from pellucid.generators import GAN, WGANGP
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU, Reshape, Sigmoid, Tanh
 from pellucid.losses import Coordinates, HeatMaps, SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -29,6 +29,12 @@ class OwnGAN(GAN):
 def make_gan(kind: type[GAN], **options: Any) -> GAN:
     net = Sequential(dense=Dense(16), shape=Reshape((1, 4, 4)), norm=BatchNorm(), end=Sigmoid())
     return kind(net, 4, Sequential(flatten=Flatten(), norm=BatchNorm(), score=Dense(1)), **options)
+
+
+def key_points(count: int) -> torch.Tensor:
+    """Return two visible points (count, 2, 3) of images of 4 x 4 pixels."""
+    rng = torch.Generator().manual_seed(0)
+    return torch.cat([4 * torch.rand(count, 2, 2, generator=rng), torch.full((count, 2, 1), 2.0)], 2)
 
 
 def suspects_by_change(model: Model, y: torch.Tensor, **options: Any) -> dict[str, Any]:
@@ -99,13 +105,48 @@ def test_losses_are_tried_with_their_defaults_and_with_all_classes() -> None:
     y = torch.arange(16).view(1, 4, 4).expand(6, 4, 4) % 3
     change = suspects_by_change(model, y)["a loss that learns class 0"]
     assert change.apply(case_of(model, torch.rand(6, 1, 4, 4), y, epochs=1)).model.loss.ignore is None
-    targets = torch.cat([4 * torch.rand(6, 2, 2), torch.full((6, 2, 1), 2.0)], 2)
+    targets = key_points(6)
     net = Sequential(maps=Conv2d(2, 1))
     model = Model(net, HeatMaps(stride=1, sigma=0.25), Adam(), input_shape=(1, 4, 4), metrics=())
     suspects = suspects_by_change(model, targets)
     changed = suspects["sigma = 1.0 in the loss"].apply(case_of(model, torch.rand(6, 1, 4, 4), targets, epochs=1))
     assert (changed.model.loss.sigma, changed.model.loss.stride) == (1.0, 1)
     assert not any("stride" in description for description in suspects)
+    assert "sigma = 1.0 in the loss" not in suspects_by_change(
+        Model(net, HeatMaps(stride=1, sigma=0.5), Adam(), input_shape=(1, 4, 4), metrics=()), targets
+    )  # half of the default is usual
+
+
+def test_a_stride_that_does_not_fit_the_maps_is_replaced() -> None:
+    net = Sequential(maps=Conv2d(2, 3, stride=2, padding=1))
+    model = Model(net, HeatMaps(stride=1), Adam(), input_shape=(1, 4, 4), metrics=())
+    change = suspects_by_change(model, key_points(6))["stride = 2 in the loss"]
+    changed = change.apply(case_of(model, torch.rand(6, 1, 4, 4), key_points(6), epochs=1))
+    assert (changed.model.loss, change.unusual) == (HeatMaps(stride=2), True)
+
+
+def test_inner_sigmoids_are_replaced_and_the_last_one_is_kept() -> None:
+    net = Sequential(dense=Dense(16), act=Sigmoid(), shape=Reshape((1, 4, 4)), end=Sigmoid())
+    gan = GAN(net, 4, Sequential(flatten=Flatten(), hidden=Dense(4), tanh=Tanh(), score=Dense(1)))
+    model = Model(gan, input_shape=(1, 4, 4), metrics=())
+    change = suspects_by_change(model, torch.zeros(8))["ReLU instead of sigmoid and tanh in inner layers"]
+    nets = change.apply(case_of(model, torch.rand(8, 1, 4, 4), torch.zeros(8), epochs=1)).model.objective.nets
+    assert [type(nets["generator"].layers[name]) for name in ("act", "end")] == [ReLU, Sigmoid]
+    assert type(nets["discriminator"].layers["tanh"]) is ReLU
+    assert change.finding.evidence["layers"] == 2
+
+
+def test_options_of_an_objective_are_replaced_by_their_defaults() -> None:
+    net = Sequential(dense=Dense(16), shape=Reshape((1, 4, 4)))
+    critic = Sequential(flatten=Flatten(), score=Dense(1))
+    model = Model(WGANGP(net, 4, critic, penalty=0.0, critic_steps=4), input_shape=(1, 4, 4), metrics=())
+    suspects = suspects_by_change(model, torch.zeros(8))
+    case = case_of(model, torch.rand(8, 1, 4, 4), torch.zeros(8), epochs=1)
+    changed = suspects["penalty = 10.0 in the objective"].apply(case).model.objective
+    assert (changed.penalty, changed.critic_steps) == (10.0, 4)
+    assert not any("critic_steps" in description for description in suspects)
+    model = Model(make_gan(GAN, loss="hinge"), input_shape=(1, 4, 4), metrics=())
+    assert "loss = 'non_saturating' in the objective" in suspects_by_change(model, torch.zeros(8))
 
 
 def test_images_beyond_0_to_1_are_scaled_for_networks_that_make_images() -> None:

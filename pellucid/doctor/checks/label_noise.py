@@ -55,8 +55,9 @@ def find(case: Case) -> list[Finding]:
     lowest_noise = min(disagreements, key=lambda judgement: judgement.fraction)
     if not lowest_noise.is_significant:
         return []
-    if lowest_noise.fraction >= MIN_INDISTINCT and lowest_noise.second_fraction >= MIN_SECOND:
-        return [_indistinct_classes(case, lowest_noise)]
+    for one in disagreements:
+        if one.fraction >= MIN_INDISTINCT and one.second_fraction >= MIN_SECOND:
+            return [_indistinct_classes(case, one)]
     evidence: Evidence = {
         "judged_by": "a simple classifier" if lowest_noise is disagreements[0] else "a small network",
         "examples": lowest_noise.n,

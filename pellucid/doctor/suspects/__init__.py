@@ -23,8 +23,8 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     settings.plain_setting_suspects, settings.optimizer_suspects, settings.schedule_suspects,
     settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
     objectives.activation_suspects,
-    own_parts.own_loss_suspects, parts.initialization_suspects, own_parts.own_layer_suspects,
-    architecture.reduction_suspects, settings.loss_suspects,
+    own_parts.own_loss_suspects, parts.initialization_suspects, architecture.reduction_suspects, settings.loss_suspects,
+    own_parts.own_layer_suspects,
 )  # fmt: skip
 GENERAL_SOURCES: tuple[SuspectSource, ...] = (
     settings.rate_suspects, settings.large_batch_suspects, architecture.size_suspects, architecture.depth_suspects,
@@ -39,12 +39,12 @@ SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
 ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
     settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, objectives.image_range_suspects,
     objectives.own_objective_suspects, objectives.ending_suspects, settings.ignored_class_suspects,
-    objectives.stride_suspects,
-    settings.loss_option_suspects, settings.default_option_suspects, settings.class_balance_suspects,
-    objectives.loss_weight_suspects, objectives.network_rate_suspects, settings.plain_setting_suspects,
+    objectives.stride_suspects, settings.loss_option_suspects, settings.default_option_suspects,
+    settings.class_balance_suspects, objectives.loss_weight_suspects, objectives.network_rate_suspects,
+    settings.plain_setting_suspects,
     settings.optimizer_suspects, settings.schedule_suspects, objectives.activation_suspects,
-    own_parts.own_loss_suspects, own_parts.own_layer_suspects, partial(settings.tiny_batch_suspects, usual_size=16),
-    objectives.batch_norm_suspects,
+    own_parts.own_loss_suspects, partial(settings.tiny_batch_suspects, usual_size=16), objectives.batch_norm_suspects,
+    own_parts.own_layer_suspects,
 )  # fmt: skip
 
 
@@ -77,10 +77,10 @@ def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
 
 def _without_named_layers(candidates: Sequence[Suspect], findings: Sequence[Finding]) -> list[Suspect]:
     """Return the suspects without user-defined layers whose fault a check has named."""
-    kinds = {finding.evidence.get("layer") for finding in findings if finding.is_fault}
+    named = {name for one in findings if one.is_fault for name in (one.path, one.evidence.get("layer"))}
     return [
         one for one in candidates
-        if one.finding.check != own_parts.OWN_LAYER or one.finding.evidence["layer"] not in kinds
+        if one.finding.check != own_parts.OWN_LAYER or not {one.finding.path, one.finding.evidence["layer"]} & named
     ]  # fmt: skip
 
 
@@ -88,4 +88,6 @@ def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Sus
     """Return the findings with remedies as suspects: the faults, and the symptoms."""
     found = [one for one in findings if one.remedy is not None and one.check not in RATE_CHECKS]
     faults = [Suspect(finding) for finding in found if finding.is_fault]
-    return faults, [Suspect(one, one.check not in SINGLE_SETTING_CHECKS) for one in found if not one.is_fault]
+    symptoms = [one for one in found if not one.is_fault]
+    are_single = [one.check in SINGLE_SETTING_CHECKS for one in symptoms]
+    return faults, [Suspect(one, not single, unusual=single) for one, single in zip(symptoms, are_single, strict=True)]

@@ -56,7 +56,7 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
 
 def stride_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if the stride of a loss is not the image's side divided by that of the network's maps."""
-    loss: Any = getattr(case.model.objective, "loss", None)
+    loss: Any = case.model.objective.loss if isinstance(case.model.objective, Supervised) else None
     image, maps, stride = case.model.nominal_shape, case.model.output_shape, getattr(loss, "stride", None)
     if stride is None or len(image) != 3 or len(maps) != 3:
         return

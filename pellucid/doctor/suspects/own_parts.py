@@ -14,6 +14,7 @@ from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
 
 OWN_LAYER = "own-layer"  # the name of the suspect
@@ -44,8 +45,9 @@ def own_layer_suspects(case: Case) -> Iterator[Suspect]:
     nets = case.model.objective.nets
     path_by_kind: dict[type[Layer], tuple[str, Layer]] = {}
     for name, net in nets.items():
+        ends = last_layers(net)
         for path, layer in leaves(net):
-            if is_user_defined(layer):
+            if is_user_defined(layer) and path not in ends:  # checks judge the outputs
                 path_by_kind.setdefault(type(layer), (join(name, path), layer))
     for kind, (path, layer) in path_by_kind.items():
         plain = library_part(layer) or Identity()

@@ -26,6 +26,7 @@ from pellucid.layers.base import Layer
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
+from pellucid.objective import Supervised
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 from pellucid.settings.checks import is_number
@@ -46,7 +47,9 @@ SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hin
 MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are usual
 MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
 MIN_CORRELATION = 0.5  # between class weights and class counts; the correlation should be negative
+MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
 MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; higher ones are unusual
+MIN_FROZEN_GAIN = 0.12  # of the score, without frozen parameters, which often helps a little
 MIN_WEIGHT_GROWTH = 0.7  # `Case.weight_growth`; it is lower if a regularizer has shrunk the weights
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
@@ -94,7 +97,7 @@ def frozen_suspects(case: Case) -> Iterator[Suspect]:
             "frozen-too-much", "frozen parameters need training on these data",
             "unfreeze them, the last layers first", "no frozen parameters",
             lambda case: with_initial_model(case, lambda model: model.frozen.clear()), unusual=True,
-            frozen_tensors=len(case.model.frozen),
+            min_gain=MIN_FROZEN_GAIN, frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
 
 
@@ -177,6 +180,14 @@ def loss_option_suspects(case: Case) -> Iterator[Suspect]:
             unusual=_has_larger_weights_of_frequent_classes(case, weights), smallest_weight=float(min(weights)),
             largest_weight=float(max(weights)),
         )  # fmt: skip
+        if max(weights) > MAX_WEIGHT_RATIO * min(weight for weight in weights if weight > 0):
+            roots = tuple(weight**0.5 for weight in weights)
+            yield suspect(
+                "class-weights", "class weights are so uneven that classes of large weights are predicted too often",
+                "use weights that differ less, such as their square roots", "square roots of the class weights",
+                lambda case: rebuilt(case, loss=replace(loss, class_weights=roots)), unusual=True,
+                smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
+            )  # fmt: skip
     smoothing = getattr(loss, "label_smoothing", 0.0)
     if smoothing:
         yield suspect(
@@ -210,8 +221,9 @@ def ignored_class_suspects(case: Case) -> Iterator[Suspect]:
 def default_option_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for each option of the loss or the objective that is far from its default."""
     objective: Any = case.model.objective
-    for path, part in (("loss", getattr(objective, "loss", None)), ("objective", objective)):
-        for option in fields(part) if is_dataclass(part) else ():
+    path, part = ("loss", objective.loss) if isinstance(objective, Supervised) else ("objective", objective)
+    if is_dataclass(part):
+        for option in fields(part):
             value, default, name = getattr(part, option.name), option.default, option.name
             if name in SKIPPED_OPTIONS or not isinstance(default, int | float | str) or value == default:
                 continue

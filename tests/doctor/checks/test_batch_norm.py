@@ -97,6 +97,23 @@ def test_frozen_statistics_of_other_inputs_are_found() -> None:
     assert finding.remedy.apply(case).model.frozen == set()
 
 
+def test_frozen_layers_without_their_running_statistics_are_a_fault() -> None:
+    x, y = corners()
+
+    def begin() -> Model:
+        model = Model(net_with_norm(), optimizer=SGD(0.1), input_shape=(1, 4, 4))
+        model.freeze("norm.*")
+        return model
+
+    model = begin()
+    model.fit(100 * x, y, epochs=1, batch_size=16, verbose=False)
+    model.weights["norm.running_mean"].zero_()
+    model.weights["norm.running_var"].fill_(1.0)
+    (finding,) = CHECK.find(case_of(model, 100 * x, y, batch_size=16, begin=begin))
+    assert finding.is_fault
+    assert "initial running statistics" in finding.cause
+
+
 def test_fitting_statistics_have_no_finding() -> None:
     assert not CHECK.find(trained_case(net_with_norm()))
     assert not CHECK.find(case_of(Model(net_with_norm(0.0), input_shape=(1, 4, 4)), *corners()))  # not trained yet

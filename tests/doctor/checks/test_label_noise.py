@@ -44,3 +44,15 @@ def test_labels_of_overlapping_classes_have_no_finding() -> None:
     assert case.simple_classifier is not None
     assert case.simple_classifier.leave_one_out.accuracy < 0.75
     assert not CHECK.find(case)
+
+
+def test_classes_that_the_inputs_do_not_distinguish_are_no_label_noise() -> None:
+    """Each input belongs to one of two classes at random."""
+    data = load("digits").train
+    data = data.subset((data.y < 5).nonzero().flatten().tolist())
+    y = 2 * data.y + torch.randint(0, 2, data.y.shape, generator=torch.Generator().manual_seed(0))
+    model = Model(mlp(sizes=(64, 10)), input_shape=(1, 8, 8))
+    (finding,) = CHECK.find(case_of(model, data.x, y))
+    assert finding.check == "indistinct-classes"
+    first, second = sorted(int(name) for name in str(finding.evidence["most_often"]).split(" and "))
+    assert (first % 2, second) == (0, first + 1)

@@ -23,7 +23,14 @@ from pellucid.doctor.checks import (
 from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
 from pellucid.doctor.differences import TraitDifference, as_evidence, as_text, differences
-from pellucid.doctor.evaluations import MIN_EXPLAINED, MIN_GAP, MIN_HALF_EXAMPLES, Evaluations, changed_targets
+from pellucid.doctor.evaluations import (
+    GOOD_SCORE,
+    MIN_EXPLAINED,
+    MIN_GAP,
+    MIN_HALF_EXAMPLES,
+    Evaluations,
+    changed_targets,
+)
 from pellucid.doctor.finding import Finding, Suspect, suspect
 from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
 from pellucid.doctor.intervention import effect_of
@@ -37,7 +44,13 @@ DATA_FAULTS = (
 )  # fmt: skip
 PREPARED_OTHERWISE = "validation inputs are prepared in another way than training inputs"
 CROSS_FIT = "training on validation data"
+SPLITS_DIFFER = "splits-differ"  # the name of the finding
+COMPARE_SPLITS = (
+    "compare some examples of both: whether targets fit the images, how they were read, what one part lacks"
+)
+MIN_UNLIKE = 1.0  # standard deviations between the means of a trait, from which targets are unlike
 MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of training data
+MIN_JUDGE_SCORE = 0.5  # on validation data, of a model that judges the training targets
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
 # For a model that was trained on validation data: its score on training data divided by its score on validation data,
 # both minus the score by chance. Up to this ratio, the training targets are unrelated to their images.
@@ -67,15 +80,29 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     base = replace(case, train=train_part, validation=second_half, batch_size=min(case.batch_size, count))
     validation_part = subset(first_half, torch.arange(count), False)
     change = suspect(
-        "splits-differ", "the training and validation data differ in their images or their targets",
-        "compare some training and validation examples: whether targets fit the images, how both were read and "
-        "resized, and which inputs one of them lacks",
+        SPLITS_DIFFER, "the training and validation data differ in their images or their targets", COMPARE_SPLITS,
         f"trained on {count} validation instead of training examples",
         lambda case: replace(case, train=validation_part), path="validation", min_gain=MIN_SPLIT_GAIN,
     )  # fmt: skip
     base_scores = dict[int, Tensor]()
     split_cause = evaluations.trainings.measure(base, change, base_scores)
     return None if split_cause is None else _training_targets(evaluations, base, base_scores, split_cause)
+
+
+def compare_targets(evaluations: Evaluations) -> None:
+    """Add a finding to `likely` if the targets of the training and the validation data are clearly unlike.
+
+    Only if no fault is measured, and the score on validation data leaves something to explain.
+    """
+    case = evaluations.case
+    is_good = not evaluations.is_scored or float(evaluations.validation_scores.mean()) >= GOOD_SCORE
+    if is_good or any(finding.is_fault for finding in evaluations.findings):
+        return
+    found = differences(evaluations.task, case.model, case.train, case.validation)
+    if unlike := [one for one in found if not one.is_of_images and one.size >= MIN_UNLIKE]:
+        cause = f"the targets of the training and the validation data are unlike{as_text(unlike)}"
+        fault = Finding(SPLITS_DIFFER, "validation", as_evidence(unlike), cause, COMPARE_SPLITS, is_fault=True)
+        evaluations.likely.append((fault, None))
 
 
 def _training_targets(
@@ -103,6 +130,7 @@ def _training_targets(
         )
         split_cause = split_cause.with_names_of(replace(split_cause.change, finding=fault))
     model, min_gain = split_cause.mended_case.model, MIN_EXPLAINED * fmean(split_cause.effect.gains)
+    validation_score = fmean(split_cause.effect.after)
     target_scores, exchanged_scores = (score(model, base.train, exchanged) for exchanged in (False, True))
     for target_change in evaluations.other_targets(case.train, model):
         change = changed_targets("train", target_change, max(MIN_SPLIT_GAIN, min_gain))
@@ -111,19 +139,18 @@ def _training_targets(
             if effect_of(change, score.name, score_pairs, 0).verdict != "cause":
                 continue
         proven_cause = None if target_change.apply is None else trainings.measure(base, change, base_scores)
-        if proven_cause is not None or target_change.unproven:  # an unproven change needs only the model's outputs
+        is_judged = target_change.unproven and validation_score >= MIN_JUDGE_SCORE
+        if proven_cause is not None or is_judged:  # an unproven change needs only the model's outputs
             return proven_cause or split_cause.with_names_of(change)
-    lacking = [one for one in found if not one.train]
-    without_class = (one for one in evaluations.findings if one.path == "train" and FIRST_LACKED in one.evidence)
-    if lacking and (fault := next(without_class, None)) is not None:
-        fault = replace(fault, cause=f"{fault.cause}{as_text(lacking[:1])}", remedy=split_cause.change.remedy)
+    lacks_classes = (one for one in evaluations.findings if _lacked(one, found))
+    if (fault := next(lacks_classes, None)) is not None:
+        fault = replace(fault, cause=f"{fault.cause}{_lacked(fault, found)}", remedy=split_cause.change.remedy)
         return split_cause.with_names_of(replace(split_cause.change, finding=fault))
-    exchanged_score, validation_score = float(exchanged_scores.mean()), fmean(split_cause.effect.after)
+    exchanged_score = float(exchanged_scores.mean())
     max_unpaired = MAX_UNPAIRED_SCORE * (validation_score - exchanged_score)
     is_paired = float(target_scores.mean()) - exchanged_score > max_unpaired
-    have_other_targets = any(not one.is_of_images for one in found)  # targets of other images are not other targets
-    if len(untried) > n_untried or is_paired or have_other_targets or evaluations.training_score >= MIN_TRAINING_SCORE:
-        return split_cause  # targets that can be learned fit their images
+    if found or len(untried) > n_untried or is_paired or evaluations.training_score >= MIN_TRAINING_SCORE:
+        return split_cause  # targets that can be learned fit their images, and exchanged ones are no unlike ones
     return split_cause.with_names_of(replace(split_cause.change, finding=replace(
         split_cause.change.finding, check="unpaired-targets", path="train",
         cause="the training targets belong to other images: a model that was trained on validation data predicts "
@@ -142,8 +169,15 @@ def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) 
             continue  # inputs of another kind would lower the score on validation data
         if finding.is_fault and finding.check in DATA_FAULTS:
             is_refuted = evaluations.refutes(finding)
-            return replace(finding, cause=f"{PREPARED_OTHERWISE}{as_text(found)}" if is_refuted else finding.cause)
+            cause = f"{PREPARED_OTHERWISE}{as_text(found)}" if is_refuted else finding.cause
+            return replace(finding, cause=f"{cause}{_lacked(finding, found)}")
     return None
+
+
+def _lacked(finding: Finding, found: Sequence[TraitDifference]) -> str:
+    """Return as text what a finding of lacking classes means by the data's differences; "" for other findings."""
+    names_class = finding.path == "train" and FIRST_LACKED in finding.evidence
+    return as_text([one for one in found if not one.train][:1]) if names_class else ""
 
 
 def _exchange_of_direction(base: Any) -> Suspect | None:

@@ -11,7 +11,7 @@ from pellucid.data.dataset import float_images
 from pellucid.data.source import Source
 from pellucid.doctor.finding import Evidence
 from pellucid.doctor.held_out import read_examples
-from pellucid.doctor.inputs import is_image
+from pellucid.doctor.inputs import has_colours, is_image
 from pellucid.task import Task
 from pellucid.training.model import BaseModel
 
@@ -23,7 +23,6 @@ IMAGE_TRAITS = (
     "brightness", "contrast", "sharpness", "red", "green", "blue", "colourfulness", "images without colours",
 )  # fmt: skip
 MAX_CLASSES = 100  # whose shares are compared
-MAX_COLOUR = 2 / 255  # difference of the channels of a pixel without colour
 MIN_REPEATED = 0.05  # fraction of the examples with one value
 MIN_VALUES = 10  # different values of a feature; with fewer, a far value may be a class
 MIN_FAR = 10.0  # distance from the median, in distances of the quartiles, from which a value is far from the others
@@ -107,9 +106,9 @@ def _stacked_image_traits(x: Tensor) -> Traits:
     }  # fmt: skip
     if x.shape[1] != 3:
         return result
-    colour = (x.amax(1) - x.amin(1)).flatten(1)
     result |= dict(zip(("red", "green", "blue"), x.mean((2, 3)).T, strict=True))
-    return result | {"colourfulness": colour.mean(1), "images without colours": colour.mean(1) <= MAX_COLOUR}
+    colourfulness = (x.amax(1) - x.amin(1)).mean((1, 2))
+    return result | {"colourfulness": colourfulness, "images without colours": ~has_colours(x)}
 
 
 def _vector_traits(inputs: Sequence[Tensor]) -> Traits:

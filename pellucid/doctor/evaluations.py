@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data.changed_targets import with_targets
+from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
@@ -21,13 +21,14 @@ from pellucid.task import TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
 
+GOOD_SCORE = 0.97  # from this score on, no parts are replaced
 MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared
 # Fractions of a difference of two scores that a change of the data must explain: as the cause, and if nothing else is.
 MIN_EXPLAINED, MIN_PARTLY_EXPLAINED = 2 / 3, 0.5
 MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only scored, see `Evaluations.halves`
 N_EXAMINED = 48  # examples for which the task proposes other targets
 UNDONE = "undone in validation images: "  # the description of a change of images, before its name
-N_COMPARED = 400  # training images with which the preprocessing of validation images is compared
+N_COMPARED = 400  # images of each part of the data whose preprocessing is compared
 
 
 class Evaluations:
@@ -118,22 +119,28 @@ class Evaluations:
 
     def _input_changes(self) -> list[Suspect]:
         """Return changes of the validation images; changes that move pixels only if the targets have no positions."""
-        train, validation = self.case.train, self.case.validation
-        if not (isinstance(train, Arrays) and isinstance(validation, Arrays)) or train.x.dim() != 4:
+        train, validation = (self._images(part) for part in (self.case.train, self.case.validation))
+        if train is None or validation is None:
             return []
-        changes = input_changes(validation.x, train.x[:N_COMPARED], self.case.model.stats)
+        changes = input_changes(validation, train, self.case.model.stats)
+        has_positions = not isinstance(self.case.train, Arrays) or self.case.train.y.dim() > 2
         fix = "use the same preprocessing function in training, validation and prediction"
         return [
             suspect(
                 "preprocessing-mismatch", f"validation images are {name}, unlike training images", fix,
                 f"{UNDONE}{name}",
-                lambda case, change=change: replace(
-                    case, validation=replace(case.validation, x=change(float_images(case.validation.x)))
-                ),
+                lambda case, change=change: replace(case, validation=with_images(case.validation, change)),
                 path="validation",
             )
-            for name, change in changes.items() if train.y.dim() <= 2 or "border" not in name
+            for name, change in changes.items() if not has_positions or "border" not in name
         ]  # fmt: skip
+
+    def _images(self, part: Source) -> Tensor | None:
+        """Return at most N_COMPARED images (n, C, H, W) as floats; None for other inputs and for several sizes."""
+        if isinstance(part, Arrays):
+            return float_images(part.x[:N_COMPARED]) if part.x.dim() == 4 else None
+        images = [one.images for one in read_examples(part, N_COMPARED, self.case.model.seed)]
+        return float_images(torch.cat(images)) if len({image.shape for image in images}) == 1 else None
 
 
 def changed_targets(part: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Suspect:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pellucid.doctor.case import has_flat_targets
 from pellucid.doctor.checks import CHECKS, overfitting
-from pellucid.doctor.cross_fit import CROSS_FIT, train_on_validation_data
+from pellucid.doctor.cross_fit import CROSS_FIT, compare_targets, train_on_validation_data
 from pellucid.doctor.diagnosis import Diagnosis, sorted_by_kind, with_order, without_refuted_causes
-from pellucid.doctor.evaluations import MIN_GAP, Evaluations, with_changed_targets
+from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_changed_targets
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import Check, Finding, Suspect, suspect
 from pellucid.doctor.intervention import MeasuredEffect
@@ -21,7 +21,6 @@ from pellucid.doctor.left_out import train_without_kinds
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.replaced_parts import (
-    GOOD_SCORE,
     UNSOUND_DATA,
     can_be_tried,
     sound_case,
@@ -55,16 +54,16 @@ def with_causes(
     in the case without the first; without one, the diagnosis states that this was left out. case: a Case, or an object
     with the fields model, trained, train, validation, begin, batch_size, steps_planned, augment and device; for other
     objects, nothing is tried, and for a training that stopped with an error, only if its targets are classes or
-    vectors. show: called with a sentence about each measured effect. budget: the multiply-adds of all trainings
-    together, divided by those of the case's training. attempts: whether to measure the remedies of the findings too.
-    checks: those to repeat in the case without a cause, unless the task has its own. Raises UnansweredError if
-    `attempts` is True and the settings of the training are unknown.
+    vectors, or if there are validation data. show: called with a sentence about each measured effect. budget: the
+    multiply-adds of all trainings together, divided by those of the case's training. attempts: whether to measure the
+    remedies of the findings too. checks: those to repeat in the case without a cause, unless the task has its own.
+    Raises UnansweredError if `attempts` is True and the settings of the training are unknown.
     """
     if attempts and not getattr(case, "trainable", True):
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     if not hasattr(case, "steps_planned") or any(finding.proven for finding in diagnosis.findings):
         return diagnosis
-    if getattr(case, "stopped", "") and not has_flat_targets(case):
+    if getattr(case, "stopped", "") and not has_flat_targets(case) and case.validation is None:
         reason = {"--try": "the training stopped with an error"} if attempts else {}
         return replace(diagnosis, left_out=diagnosis.left_out | reason)
     trainings = PairedTrainings(task, case, show or (lambda line: None), budget)
@@ -125,14 +124,17 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     case, untried = evaluations.case, evaluations.untried
     is_flat = has_flat_targets(case)
     experiments: dict[str, Experiment] = {"validation data read otherwise": Evaluations.evaluate_changes}
-    if getattr(case, "trainable", True) and (case.steps_planned or is_flat):
+    if is_trainable := getattr(case, "trainable", True) and (case.steps_planned or is_flat):
         experiments = {"examples of one kind left out": train_without_kinds, **experiments}
         parts: dict[str, Experiment] = {"parts replaced by defaults": train_with_replaced_parts}
         data: dict[str, Experiment] = {
             "other targets": train_with_suggested_targets, CROSS_FIT: train_on_validation_data,
         }  # fmt: skip
-        experiments |= parts | data if is_flat else data | parts
+        unusual_parts = {"unusual parts replaced by defaults": partial(train_with_replaced_parts, unusual=True)}
+        parts = parts if is_flat else {name: partial(train_with_replaced_parts, unusual=False) for name in parts}
+        experiments |= parts | data if is_flat else unusual_parts | data | parts
         experiments["fewer examples"] = train_on_fewer_examples
+    experiments["targets compared"] = compare_targets
     for name, experiment in experiments.items():
         try:
             proven_cause = experiment(evaluations)
@@ -141,7 +143,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             continue
         if proven_cause is not None:
             return proven_cause
-    if len(experiments) == 1 and not untried and evaluations.score_gap >= MIN_GAP:
+    if not is_trainable and not untried and evaluations.score_gap >= MIN_GAP:
         untried["short trainings"] = "need a run folder, or the epochs and the batch size of the training"
     return evaluations.partial_cause
 

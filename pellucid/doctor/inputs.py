@@ -14,6 +14,7 @@ from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 
 MAX_SIDE = 12  # pixels of a side of reduced images, in which digits and hand signs are still distinguishable
+MAX_COLOUR = 2 / 255  # mean difference of the channels of an image without colours
 CHUNK_SIZE = 4_096  # examples processed at a time
 # The changes that affect only scale and mean.
 SCALE_CHANGES = (
@@ -45,6 +46,11 @@ def subsample(part: Arrays, count: int, seed: int) -> Arrays:
 def is_image(x: Tensor) -> bool:
     """Return whether inputs (N, ...) are images of more than one pixel."""
     return x.dim() == 4 and x.shape[2] * x.shape[3] > 1
+
+
+def has_colours(x: Tensor) -> Tensor:
+    """Return whether each image of x (N, C, H, W), floats of 0 to 1, has pixels whose channels differ, (N,)."""
+    return (x.amax(1) - x.amin(1)).mean((1, 2)) > MAX_COLOUR
 
 
 def small_features(x: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ from torch.nn import functional as F
 
 from pellucid.data.augment.standardise import FeatureStats
 from pellucid.data.dataset import float_images
-from pellucid.doctor.inputs import InputChange, undoing_changes
+from pellucid.doctor.inputs import InputChange, has_colours, undoing_changes
 
 VALUE_CHANGES = (  # the keys of `undoing_changes` whose functions move no pixels, so targets with positions still fit
     "not divided by 255", "divided by 255 once more", "inverted", "standardised otherwise",
     "with channels in reverse order, BGR for RGB",
 )  # fmt: skip
 MAX_FARTHER = 0.1  # standard deviations by which a change may increase the distance of the moments from the others'
+MIN_COLOURED = 0.5  # fraction of the images that have colours
 MIN_BORDERED = 0.95  # fraction of the images that must have a border
 MAX_VARIATION = 2 / 255  # difference between the largest and the smallest pixel in a row of a border
 
@@ -27,6 +28,8 @@ def input_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> d
         name: change for name, change in undoing_changes(x, reference, stats).items()
         if name in VALUE_CHANGES and _moment_distance(change(x), reference) <= max_distance
     }  # fmt: skip
+    if not bool(has_colours(reference).any()) and float(has_colours(x).double().mean()) > MIN_COLOURED:
+        changes["in colour, while training images have shades of grey alone"] = lambda x: x.mean(1, True).expand_as(x)
     excess = [a - b for a, b in zip(_border_sizes(x), _border_sizes(reference), strict=True)]
     if max(excess) > 0 and min(excess) >= 0:
         (top, bottom, left, right), (height, width) = excess, x.shape[2:]

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
 
 from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.checks import preprocessing_mismatch, shifted_labels, shuffled_labels
-from pellucid.doctor.evaluations import MIN_HALF_EXAMPLES, Evaluations
+from pellucid.doctor.evaluations import GOOD_SCORE, MIN_HALF_EXAMPLES, Evaluations
 from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import effect_of
@@ -24,7 +25,7 @@ from pellucid.training.examples import split
 HELD_OUT_FRACTION = 0.25  # fraction of the training data that is held out if there are no validation data
 # Minimum gains of the score by replacing a part: one that many trainings gain from, an unusual one, and others.
 MIN_GENERAL_GAIN, MIN_UNUSUAL_GAIN, MIN_PART_GAIN = 0.15, 0.04, 0.07
-GOOD_SCORE = 0.97  # from this score on, no parts are replaced
+SUFFICIENT_SCORE = 0.5  # without a cause; below it, another part may be a larger cause
 MIN_DEFICIT = 0.08  # a training fails if its score is lower by this than that of a small network
 MIN_DEVIATIONS = 3.0  # standard errors by which the deficit must exceed 0
 MIN_GENERAL_FRACTION, MIN_FRACTION = 0.5, 0.4  # of the deficit, which a general part and others must recover
@@ -36,12 +37,12 @@ DATA_PATHS = ("train", "validation")  # of findings in the data
 MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are faults, no parts are replaced
 
 
-def train_with_replaced_parts(evaluations: Evaluations) -> ProvenCause | None:
+def train_with_replaced_parts(evaluations: Evaluations, unusual: bool | None = None) -> ProvenCause | None:
     """Replace one part of the training at a time by a plain default, in trainings of at most its number of steps.
 
-    More trainings without a part are made only if the first one has a clearly higher score than the present model
-    or, if that has fewer steps, than a training with the part. Learning rates are tried in short trainings, since
-    another rate improves many trainings a little.
+    If the score without the first cause is still below SUFFICIENT_SCORE, general parts, such as learning rates, are
+    tried as well, and the cause with the highest score is returned. unusual: whether to replace only the unusual parts,
+    or only the others; by default all.
     """
     trainings, base = evaluations.trainings, sound_case(evaluations)
     if base is None:
@@ -50,35 +51,57 @@ def train_with_replaced_parts(evaluations: Evaluations) -> ProvenCause | None:
     base_scores_by_steps = {steps: dict[int, Tensor]() for steps in (trainings.steps, trainings.max_steps)}
     if present is not None and trainings.model_steps in base_scores_by_steps:
         base_scores_by_steps[trainings.model_steps][0] = present
+    first_cause: ProvenCause | None = None
     for part in _parts(evaluations, base, present, base_scores_by_steps[trainings.max_steps]):
+        if unusual not in (None, part.unusual) or (first_cause is not None and not part.general):
+            continue
         steps = trainings.steps if part.general and part.step_factor == 1 else trainings.max_steps
-        base_scores, description = base_scores_by_steps[steps], part.remedy.description
-        if trainings.proves_nothing(base, description, steps):
+        cause = _train_with_part(evaluations, base, part, present, base_scores_by_steps[steps], steps)
+        if cause is None:
             continue
-        long_enough = None if trainings.model_steps < steps else present
-        missing = [(base, steps)] if long_enough is None and 0 not in base_scores else []
-        changed_steps = round(steps * part.step_factor)
-        try:
-            changed_case = part.apply(base)
-            if not trainings.spend(description, *missing, (changed_case, changed_steps)):
-                continue
-            if missing:
-                base_scores[0] = trainings.train(base, 0, steps).scores
-            trained = trainings.train(changed_case, 0, changed_steps)
-        except PellucidError as error:  # the change does not fit the networks
-            evaluations.untried[description] = str(error)
-            continue
-        first_scores = base_scores[0] if long_enough is None else long_enough
-        first_effect = effect_of(part, evaluations.score.name, [(first_scores, trained.scores)], 0)
-        is_promising = first_effect.gains[0] >= part.min_gain if part.unusual else first_effect.verdict == "cause"
-        if not is_promising:
-            trainings.record(replace(first_effect, steps=steps))
-        elif cause := trainings.measure(base, part, base_scores, steps, trained):
-            if base is evaluations.case:
-                return cause
-            with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)
-            return cause._replace(mended_case=with_data_at_fault)
-    return None
+        if first_cause is not None or fmean(cause.effect.after) >= SUFFICIENT_SCORE:
+            return max(filter(None, (first_cause, cause)), key=lambda one: fmean(one.effect.after))
+        first_cause = cause
+    return first_cause
+
+
+def _train_with_part(
+    evaluations: Evaluations, base: Any, part: Suspect, present: Tensor | None, base_scores: dict[int, Tensor],
+    steps: int,
+) -> ProvenCause | None:  # fmt: skip
+    """Train with one part replaced, and return the cause that this proves.
+
+    More trainings without the part are made only if the first one has a clearly higher score than the present model or,
+    if that has fewer steps, than a training with the part. Learning rates are tried in short trainings, since another
+    rate improves many trainings a little. base, present, base_scores: see `_parts`, for trainings of `steps` steps.
+    """
+    trainings, description = evaluations.trainings, part.remedy.description
+    if trainings.proves_nothing(base, description, steps):
+        return None
+    long_enough = None if trainings.model_steps < steps else present
+    missing = [(base, steps)] if long_enough is None and 0 not in base_scores else []
+    changed_steps = round(steps * part.step_factor)
+    try:
+        changed_case = part.apply(base)
+        if not trainings.spend(description, *missing, (changed_case, changed_steps)):
+            return None
+        if missing:
+            base_scores[0] = trainings.train(base, 0, steps).scores
+        trained = trainings.train(changed_case, 0, changed_steps)
+    except PellucidError as error:  # the change does not fit the networks
+        evaluations.untried[description] = str(error)
+        return None
+    first_scores = base_scores[0] if long_enough is None else long_enough
+    first_effect = effect_of(part, evaluations.score.name, [(first_scores, trained.scores)], 0)
+    is_promising = first_effect.gains[0] >= part.min_gain if part.unusual else first_effect.verdict == "cause"
+    if not is_promising:
+        trainings.record(replace(first_effect, steps=steps))
+        return None
+    cause = trainings.measure(base, part, base_scores, steps, trained)
+    if cause is None or base is evaluations.case:
+        return cause
+    with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)
+    return cause._replace(mended_case=with_data_at_fault)
 
 
 def sound_case(evaluations: Evaluations) -> Any:
@@ -86,11 +109,13 @@ def sound_case(evaluations: Evaluations) -> Any:
 
     If the validation data are at fault or missing, it has a part of the training data instead. If labels do not belong
     to their inputs in the training data, it is trained on one half of the validation data and scored on the other, if
-    both are large enough. None for a task with its own scores, unless there are validation data and a trained model.
+    both are large enough. None for a task with its own scores, unless there are validation data and a model that was
+    trained, or whose training stopped with an error.
     """
     case = evaluations.case
     if not has_flat_targets(case):
-        return case if evaluations.is_scored else None
+        has_scores = evaluations.is_scored or (case.validation is not None and getattr(case, "stopped", ""))
+        return case if has_scores else None
     faults = {(finding.check, finding.path) for finding in evaluations.findings if finding.is_fault}
     if case.validation is None or any((name, "validation") in faults for name in UNSOUND_DATA):
         return with_held_out_part(case)

@@ -8,6 +8,12 @@ from torch import Tensor
 from pellucid.data.augment.colour import grey
 from pellucid.data.dataset import float_images
 
+FLIPS: dict[str, Callable[[Tensor], Tensor]] = {  # of masks or images (..., H, W)
+    "mirrored": lambda target: target.flip(-1),
+    "upside down": lambda target: target.flip(-2),
+    "turned by 180 degrees": lambda target: target.flip(-2, -1),
+}
+
 
 def edges(image: Tensor) -> Tensor:
     """Return the strength of the edges of an image (C, H, W), scaled to mean 1, (H, W)."""

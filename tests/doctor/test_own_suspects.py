@@ -10,7 +10,7 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
-from pellucid.doctor.suspects import architecture, own_parts, parts, settings, suspects
+from pellucid.doctor.suspects import architecture, losses, own_parts, parts, suspects
 from pellucid.layers import Conv2d, Dense, Dropout, Flatten, Identity, MaxPool2d, ReLU
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -142,7 +142,7 @@ def test_class_weights_by_frequency_are_unusual() -> None:
         model = Model(
             net_with_layers(), loss=SoftmaxCrossEntropy(class_weights=tuple(weights.tolist())), input_shape=(1, 8, 8)
         )
-        (suspect,) = settings.loss_option_suspects(case_of(model, x[indices], y[indices], validation=held_out))
+        (suspect,) = losses.loss_option_suspects(case_of(model, x[indices], y[indices], validation=held_out))
         assert suspect.unusual is unusual
 
 
@@ -160,7 +160,7 @@ def test_images_reduced_in_the_first_layers_are_a_suspect() -> None:
     assert list(architecture.reduction_suspects(case_of(Model(usual_net, input_shape=(1, 28, 28)), x, y))) == []
 
 
-def test_the_input_scale_of_pretrained_weights_is_a_suspect() -> None:
+def test_the_rate_and_the_input_scale_of_pretrained_weights_are_suspects() -> None:
     x, y, held_out = split_digits()
     pretrained = Model(net_with_layers(Dropout(0.0)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
     pretrained.fit(x, y, epochs=4, verbose=False)
@@ -172,7 +172,7 @@ def test_the_input_scale_of_pretrained_weights_is_a_suspect() -> None:
 
     large_x = 255 * float_images(x)
     case = case_of(begin(), large_x, y, validation=held_out, begin=begin)
-    names = [suspect.remedy.description for suspect in parts.pretrained_scale_suspects(case)]
-    assert names == ["inputs standardised", "inputs divided by 255"]
+    names = [suspect.remedy.description for suspect in parts.pretrained_suspects(case)]
+    assert names == ["a tenth of the learning rate of training", "inputs standardised", "inputs divided by 255"]
     new_model = Model(net_with_layers(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    assert list(parts.pretrained_scale_suspects(case_of(new_model, large_x, y))) == []
+    assert list(parts.pretrained_suspects(case_of(new_model, large_x, y))) == []

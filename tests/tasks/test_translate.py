@@ -21,12 +21,20 @@ def pictures(count: int) -> list[torch.Tensor]:
 def test_a_shift_of_the_targets_is_undone() -> None:
     targets = pictures(6)
     outputs = [torch.from_numpy(np.roll(image.numpy(), (3, -5), (1, 2))) for image in targets]
-    (change,) = target_changes(targets, outputs)
+    *_, change = target_changes(targets, outputs)
     assert (change.name, change.description) == (
         "shifted-targets", "target images shifted by -5 pixels to the right and 3 down",
     )  # fmt: skip
     assert change.apply is not None
     np.testing.assert_array_equal(change.apply(targets[0], (32, 40)), outputs[0])
+
+
+def test_mirrored_targets_are_mirrored_back() -> None:
+    targets = pictures(6)
+    changes = {one.description: one for one in target_changes(targets, [image.flip(2) for image in targets])}
+    change = changes["target images mirrored"]
+    assert change.apply is not None
+    np.testing.assert_array_equal(change.apply(targets[0], (32, 40)), targets[0].numpy()[:, :, ::-1])
 
 
 def test_targets_at_the_right_place_need_no_change() -> None:

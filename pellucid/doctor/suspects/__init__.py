@@ -7,7 +7,7 @@ from typing import Any
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import architecture, objectives, own_parts, parts, settings
+from pellucid.doctor.suspects import architecture, losses, objectives, own_parts, parts, settings
 from pellucid.objective import Supervised
 
 __all__ = ["RATE_CHECKS", "Suspect", "replaced_parts", "suspects"]
@@ -18,12 +18,12 @@ SINGLE_SETTING_CHECKS = ("unnormalised-inputs", "batch-norm", "update-ratio")
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     parts.coupled_loss_suspects, parts.mode_suspects, parts.target_suspects, parts.angle_suspects,
-    parts.pretrained_scale_suspects, settings.regularizer_suspects, settings.frozen_suspects,
-    settings.layer_rate_suspects, settings.augment_suspects, settings.loss_option_suspects,
+    parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
+    settings.layer_rate_suspects, settings.augment_suspects, losses.loss_option_suspects,
     settings.plain_setting_suspects, settings.optimizer_suspects, settings.schedule_suspects,
     settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
     objectives.activation_suspects,
-    own_parts.own_loss_suspects, parts.initialization_suspects, architecture.reduction_suspects, settings.loss_suspects,
+    own_parts.own_loss_suspects, parts.initialization_suspects, architecture.reduction_suspects, losses.loss_suspects,
     own_parts.own_layer_suspects,
 )  # fmt: skip
 GENERAL_SOURCES: tuple[SuspectSource, ...] = (
@@ -32,19 +32,18 @@ GENERAL_SOURCES: tuple[SuspectSource, ...] = (
 )  # fmt: skip
 # The sources that also work for a Case of one network and one loss with other targets, such as masks.
 SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
-    parts.coupled_loss_suspects, parts.mode_suspects, settings.regularizer_suspects, settings.dropout_suspects,
-    architecture.linear_suspects, parts.initialization_suspects,
+    parts.coupled_loss_suspects, parts.mode_suspects, settings.regularizer_suspects, architecture.linear_suspects,
+    parts.initialization_suspects,
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
 ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
-    settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, objectives.image_range_suspects,
-    objectives.own_objective_suspects, objectives.ending_suspects, settings.ignored_class_suspects,
-    objectives.stride_suspects, settings.loss_option_suspects, settings.default_option_suspects,
-    settings.class_balance_suspects, objectives.loss_weight_suspects, objectives.network_rate_suspects,
-    settings.plain_setting_suspects,
-    settings.optimizer_suspects, settings.schedule_suspects, objectives.activation_suspects,
-    own_parts.own_loss_suspects, partial(settings.tiny_batch_suspects, usual_size=16), objectives.batch_norm_suspects,
-    own_parts.own_layer_suspects,
+    settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, settings.dropout_suspects,
+    objectives.image_range_suspects, objectives.own_objective_suspects, objectives.ending_suspects,
+    losses.ignored_class_suspects, objectives.stride_suspects, losses.loss_option_suspects,
+    losses.default_option_suspects, losses.class_balance_suspects, objectives.loss_weight_suspects,
+    objectives.network_rate_suspects, settings.plain_setting_suspects, settings.optimizer_suspects,
+    settings.schedule_suspects, objectives.activation_suspects, own_parts.own_loss_suspects,
+    partial(settings.tiny_batch_suspects, usual_size=16), objectives.batch_norm_suspects, own_parts.own_layer_suspects,
 )  # fmt: skip
 
 
@@ -52,14 +51,15 @@ def replaced_parts(case: Any, findings: Sequence[Finding] = ()) -> list[Suspect]
     """Return a suspect for each part of a training that can be replaced by a plain default, for a case of any task.
 
     case: see `experiments.with_causes`. findings: of the checks; those with remedies are suspects too, faults as the
-    first. Learning rates are last and are marked as general.
+    first. Learning rates are last, and marked as general; for a training that stopped with an error, they are first.
     """
     is_supervised = isinstance(case, Case) and isinstance(case.model.objective, Supervised)
     sources = (*(SUPERVISED_SOURCES if is_supervised else ()), *ANY_TASK_SOURCES)
     particular = _without_named_layers([candidate for source in sources for candidate in source(case)], findings)
     rates = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
     faults, symptoms = found_suspects(findings)
-    return [*faults, *particular, *symptoms, *rates]
+    usual = [*faults, *particular, *symptoms]
+    return [*rates, *usual] if getattr(case, "stopped", "") else [*usual, *rates]
 
 
 def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from pellucid.doctor.remedies import (
     with_initial_model,
     with_layers,
     with_parts,
+    with_rate,
     with_standardised_targets,
 )
 from pellucid.errors import PellucidError
@@ -92,9 +94,16 @@ def angle_suspects(case: Case) -> Iterator[Suspect]:
     )  # fmt: skip
 
 
-def pretrained_scale_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for the scale of the inputs if the initial weights of the network are pretrained."""
-    if not _is_pretrained(case):
+def pretrained_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield suspects for the learning rate and the scale of the inputs if initial weights are pretrained."""
+    pretrained = _pretrained_paths(case)
+    if pretrained - case.model.frozen:
+        yield suspect(
+            "learning-rate-too-high", "the learning rate is so high that the pretrained weights lose what they learned",
+            "lower the learning rate, above all of the pretrained layers", "a tenth of the learning rate of training",
+            partial(with_rate, factor=0.1), unusual=True, learning_rate=case.model.optimizer.lr,
+        )  # fmt: skip
+    if not pretrained:
         return
     input_rms = float(case.inputs(case.sample).double().square().mean().sqrt())
     x = float_images(case.sample.x)
@@ -114,12 +123,11 @@ def pretrained_scale_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def _is_pretrained(case: Case) -> bool:
-    """Return whether parameters are frozen, or initial weights differ from the weights drawn with the model's seed."""
-    if case.model.frozen:
-        return True
+def _pretrained_paths(case: Case) -> set[str]:
+    """Return the paths of frozen parameters, and of initial weights that are not drawn with the model's seed."""
     redrawn, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
-    return any(value.dim() > 1 and not torch.equal(value, redrawn[path]) for path, value in initial.items())
+    differing = {path for path, value in initial.items() if value.dim() > 1 and not torch.equal(value, redrawn[path])}
+    return differing | case.model.frozen
 
 
 @dataclass(frozen=True)

@@ -5,31 +5,24 @@ is also tried if the training is only slightly worse than expected.
 """
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from pellucid.combine.base import replace_layer, walk
+from pellucid.combine.base import map_layers, walk
 from pellucid.data import Augment
 from pellucid.data.dataset import float_images
-from pellucid.data.source import Arrays
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.paired import MAX_STEPS
-from pellucid.doctor.passes import is_user_defined
 from pellucid.doctor.rehearsal import default_rate
-from pellucid.doctor.remedies import rebuilt, with_initial_model, with_layers, with_rate
-from pellucid.layers import BatchNorm, Dropout, Identity, LogSoftmax, Sigmoid, Softmax
+from pellucid.doctor.remedies import rebuilt, with_initial_model, with_rate
+from pellucid.layers import BatchNorm, Dropout
 from pellucid.layers.base import Layer
-from pellucid.losses import SoftmaxCrossEntropy
-from pellucid.nested import flatten
-from pellucid.network.ending import last_layers
-from pellucid.objective import Supervised
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
-from pellucid.settings.checks import is_number
 
 DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
 MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
@@ -42,15 +35,11 @@ MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
 # Accuracy on augmented training inputs, and its difference from the accuracy on unchanged inputs. A model that is
 # trained with ordinary random augmentation has as high an accuracy on unchanged inputs.
 MIN_AUGMENTED_ACCURACY, MIN_ACCURACY_GAIN = 0.7, 0.15
-# Options of losses and objectives that other suspects check, or that the network and the data fix.
-SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints")
-MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are usual
-MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
-MIN_CORRELATION = 0.5  # between class weights and class counts; the correlation should be negative
-MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
-MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; higher ones are unusual
+MAX_DROPOUT = 0.7  # dropout rate; higher ones are unusual
+MAX_OPTION_RATIO = 5.0  # of an option of the optimizer to its default; a larger one is unusual
 MIN_FROZEN_GAIN = 0.12  # of the score, without frozen parameters, which often helps a little
 MIN_WEIGHT_GROWTH = 0.7  # `Case.weight_growth`; it is lower if a regularizer has shrunk the weights
+MAX_FACTOR = 1e9  # of the learning rate; larger factors of a schedule are counted as this
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
 # Settings of a model: the attribute, its plain values (the remedy sets the first), then the suspect's name, cause, fix,
@@ -78,16 +67,22 @@ def regularizer_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def dropout_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the network has dropout."""
-    if case.dropout:
+    """Yield a suspect if a network has dropout."""
+    nets = case.model.objective.nets
+    layers = (layer for net in nets.values() for _, layer in walk(net))
+    if rate := max((layer.rate for layer in layers if isinstance(layer, Dropout)), default=0.0):
         yield suspect(
             "dropout-too-strong", "dropout removes so many values that the rest does not determine the output",
             "use a dropout rate of 0.2 to 0.5, or none", "no dropout",
-            lambda case: with_layers(
-                case, lambda layer: replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer, keep_weights=True
+            partial(
+                rebuilt, keep_weights=True, nets={name: map_layers(net, _without_dropout) for name, net in nets.items()}
             ),
-            unusual=case.dropout > MAX_DROPOUT, rate=case.dropout,
+            unusual=rate > MAX_DROPOUT, rate=rate,
         )  # fmt: skip
+
+
+def _without_dropout(layer: Layer) -> Layer:
+    return replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
 
 
 def frozen_suspects(case: Case) -> Iterator[Suspect]:
@@ -168,97 +163,6 @@ def plain_setting_suspects(case: Case) -> Iterator[Suspect]:
             yield suspect(name, cause, fix, description, remedy, **{evidence_name: value})
 
 
-def loss_option_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for class weights and label smoothing."""
-    loss: Any = getattr(case.model.objective, "loss", None)
-    weights = getattr(loss, "class_weights", None)
-    if weights is not None:
-        yield suspect(
-            "class-weights", "the class weights of the loss are so uneven that some classes hardly count",
-            "weight classes by the inverse of their counts, or not at all", "no class weights",
-            lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
-            unusual=_has_larger_weights_of_frequent_classes(case, weights), smallest_weight=float(min(weights)),
-            largest_weight=float(max(weights)),
-        )  # fmt: skip
-        if max(weights) > MAX_WEIGHT_RATIO * min(weight for weight in weights if weight > 0):
-            roots = tuple(weight**0.5 for weight in weights)
-            yield suspect(
-                "class-weights", "class weights are so uneven that classes of large weights are predicted too often",
-                "use weights that differ less, such as their square roots", "square roots of the class weights",
-                lambda case: rebuilt(case, loss=replace(loss, class_weights=roots)), unusual=True,
-                smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
-            )  # fmt: skip
-    smoothing = getattr(loss, "label_smoothing", 0.0)
-    if smoothing:
-        yield suspect(
-            "label-smoothing-too-strong", "labels are smoothed so much that classes hardly differ",
-            "use label smoothing of 0.1 or less", "no label smoothing",
-            lambda case: rebuilt(case, loss=replace(loss, label_smoothing=0.0)),
-            unusual=smoothing > MAX_SMOOTHING, label_smoothing=smoothing,
-        )  # fmt: skip
-
-
-def _has_larger_weights_of_frequent_classes(case: Case, weights: Any) -> bool:
-    """Return whether more frequent classes tend to have larger weights."""
-    counts = case.train.y.flatten()
-    counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
-    counts_and_weights = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
-    return bool((counts_and_weights.std(1) > 0).all()) and float(counts_and_weights.corrcoef()[0, 1]) > MIN_CORRELATION
-
-
-def ignored_class_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the label that the loss ignores is a class of the network."""
-    loss: Any = getattr(case.model.objective, "loss", None)
-    ignore, shape = getattr(loss, "ignore", None), case.model.output_shape
-    if ignore is not None and shape and isinstance(shape[0], int) and 0 <= ignore < shape[0]:
-        yield suspect(
-            "ignored-class", f"the loss ignores class {ignore}, which the network has an output for and never learns",
-            "let the loss ignore a label that is no class, such as 255, or none", f"a loss that learns class {ignore}",
-            lambda case: rebuilt(case, loss=replace(loss, ignore=None)), path="loss", ignored=ignore,
-        )  # fmt: skip
-
-
-def default_option_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for each option of the loss or the objective that is far from its default."""
-    objective: Any = case.model.objective
-    path, part = ("loss", objective.loss) if isinstance(objective, Supervised) else ("objective", objective)
-    if is_dataclass(part):
-        for option in fields(part):
-            value, default, name = getattr(part, option.name), option.default, option.name
-            if name in SKIPPED_OPTIONS or not isinstance(default, int | float | str) or value == default:
-                continue
-            if is_number(value) and default and 1 / MIN_NUMBER_RATIO < value / default < MIN_NUMBER_RATIO:
-                continue
-            yield suspect(
-                f"{path}-settings", f"{name} = {value!r} of {type(part).__name__} does not suit this training",
-                f"set {name} to its default, {default!r}", f"{name} = {default!r} in the {path}",
-                partial(rebuilt, **{path: type(part)(**{**vars(part), name: default})}),
-                path=path, value=str(value), default=str(default),
-            )  # fmt: skip
-
-
-def class_balance_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if some classes of labels or masks are far more frequent than others, without class weights."""
-    loss: Any = getattr(case.model.objective, "loss", None)
-    if type(loss) is not SoftmaxCrossEntropy or loss.class_weights is not None or not isinstance(case.train, Arrays):
-        return
-    labels, n_classes = case.train.y.flatten(), case.model.output_shape[0]
-    labels = labels if loss.ignore is None else labels[labels != loss.ignore]
-    counts = labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes).double()
-    is_present = counts > 0
-    if float(counts.max()) < MIN_IMBALANCE * float(counts[is_present].min()):
-        return
-    weights = is_present / counts.clamp_min(1)
-    balanced_weights = tuple((weights * (n_classes / weights.sum())).tolist())
-    yield suspect(
-        "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
-        "weight classes by the inverse of their counts, or use a loss of overlap", "classes weighted by inverse counts",
-        lambda case: rebuilt(case, loss=replace(loss, class_weights=balanced_weights)),
-        path="train", most_frequent=float(counts.max() / counts.sum()),
-        least_frequent=float(counts[is_present].min() / counts.sum()),
-    )  # fmt: skip
-
-
 def optimizer_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if hyperparameters of the optimizer, other than the learning rate, are not the defaults."""
     optimizer = case.model.optimizer
@@ -271,15 +175,24 @@ def optimizer_suspects(case: Case) -> Iterator[Suspect]:
         has_high_momentum = any(
             getattr(optimizer, name) > defaults[name] for name in ("momentum", "beta1") if name in defaults
         )
+        options = ", ".join(f"{name} = {getattr(optimizer, name):g}" for name in defaults)
+        is_unusual = any(_is_unusual_option(name, getattr(optimizer, name), value) for name, value in defaults.items())
         yield suspect(
             "momentum-too-high" if has_high_momentum else "optimizer-settings",
             "with this momentum, steps continue in the direction of old gradients and overshoot every minimum"
-            if has_high_momentum else "the optimizer's hyperparameters do not suit this training",
+            if has_high_momentum else f"hyperparameters of the optimizer do not suit this training ({options})",
             f"use {', '.join(f'{name}={value:g}' for name, value in defaults.items())}",
             "the optimizer's default hyperparameters",
-            lambda case: rebuilt(case, optimizer=replace(optimizer, **defaults)),
+            lambda case: rebuilt(case, optimizer=replace(optimizer, **defaults)), unusual=is_unusual,
             **{name: getattr(optimizer, name) for name in defaults},
         )  # fmt: skip
+
+
+def _is_unusual_option(name: str, value: float, default: float) -> bool:
+    """Return whether an option of the optimizer is far above its default; decays of averages are compared with 1."""
+    if name.startswith(("beta", "momentum")):
+        return 1 - value < (1 - default) / MAX_OPTION_RATIO
+    return default > 0 and value > MAX_OPTION_RATIO * default
 
 
 def schedule_suspects(case: Case) -> Iterator[Suspect]:
@@ -290,7 +203,7 @@ def schedule_suspects(case: Case) -> Iterator[Suspect]:
     steps = max(case.steps_planned, RANGE_TEST_STEPS)
     state = schedule.begin()
     progress = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
-    factors = torch.tensor([schedule.factor(step_progress, state) for step_progress in progress])
+    factors = torch.tensor([min(schedule.factor(one, state), MAX_FACTOR) for one in progress], dtype=torch.float64)
     low_fraction = float((factors < LOW_RATE_FACTOR * float(factors.max())).double().mean())
     rising_fraction = int(factors.argmax()) / steps
     is_early_decay = rising_fraction < 1 - rising_fraction
@@ -319,29 +232,6 @@ def tiny_batch_suspects(
             "use batches of 16 or more, or group or layer normalization", f"batches of {usual_size}",
             lambda case: replace(rebuilt(case), batch_size=usual_size), unusual=True, batch_size=case.batch_size,
         )  # fmt: skip
-
-
-def loss_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the loss of a classifier is not softmax cross-entropy."""
-    loss, outputs = case.model.loss, case.model.output_shape
-    if not case.classifies or type(loss) is SoftmaxCrossEntropy or len(outputs) != 1 or outputs[0] < 2:
-        return
-    yield suspect(
-        "wrong-loss", "minimizing this loss does not lead to the right classes here",
-        "use softmax_cross_entropy on logits", "softmax cross-entropy", _with_cross_entropy,
-        unusual=is_user_defined(loss), loss=type(loss).__name__,
-    )  # fmt: skip
-
-
-def _with_cross_entropy(case: Case) -> Case:
-    """Return the case with softmax cross-entropy and without activations, also user-defined ones, before it."""
-    net: Layer = case.model.net
-    layers_with_params = {path.rpartition(".")[0] for path in flatten(case.model.params)}
-    for path, last_layer in last_layers(net).items():
-        is_own_activation = is_user_defined(last_layer) and path not in layers_with_params
-        if path and (is_own_activation or isinstance(last_layer, Softmax | LogSoftmax | Sigmoid)):
-            net = replace_layer(net, path, lambda layer: Identity())
-    return rebuilt(case, keep_weights=True, net=net, loss=SoftmaxCrossEntropy())
 
 
 def rate_suspects(case: Case) -> Iterator[Suspect]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.tasks.classify.doctor import class_changes
-from pellucid.tasks.outlines import best_shift, edges, shift_by, shifted_strength
+from pellucid.tasks.outlines import FLIPS, best_shift, edges, shift_by, shifted_strength
 
 MAX_SHIFT = 24  # pixels, and at most a quarter of the image
 MIN_SHIFT = 2  # pixels
@@ -16,11 +16,6 @@ MIN_MIXED = 0.3  # fraction of the pixels predicted as other classes that have t
 MIN_AVERAGED = 0.15  # fraction of the pixels with different neighbours whose label lies between those of the neighbours
 MIN_CORRECT = 0.5  # fraction of the pixels with other labels than the mixed class that are predicted correctly
 MIN_RATIO = 1.15  # strength of the edges at the outlines of changed masks, divided by that of the given masks
-FLIPS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mirrored": lambda mask: mask.flip(1),
-    "upside down": lambda mask: mask.flip(0),
-    "turned by 180 degrees": lambda mask: mask.flip(0, 1),
-}
 SQUARE_TURNS: dict[str, Callable[[Tensor], Tensor]] = {  # for square masks
     "with rows and columns exchanged": lambda mask: mask.T,
     "turned to the left": lambda mask: mask.rot90(),

@@ -34,7 +34,7 @@ class Translation(Task):
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
-        """Return the shift of the targets that their edges suggest."""
+        """Return the flips and the shift of the targets that their edges suggest."""
         from pellucid.tasks.translate.doctor import target_changes
 
         return target_changes(targets, outputs)

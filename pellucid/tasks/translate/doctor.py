@@ -1,4 +1,4 @@
-"""For the doctor's experiments with translators: target images that are shifted from their inputs."""
+"""For the doctor's experiments with translators: target images that are shifted, mirrored or turned."""
 
 from collections.abc import Sequence
 
@@ -6,23 +6,30 @@ import torch
 from torch import Tensor
 
 from pellucid.task import TargetChange
-from pellucid.tasks.outlines import best_shift, edges, shift_by, shifted_strength
+from pellucid.tasks.outlines import FLIPS, best_shift, edges, shift_by, shifted_strength
 
 MAX_SHIFT = 24  # pixels, and at most a quarter of the image
 MIN_RATIO = 1.1  # strength of the predicted edges at those of the shifted targets, divided by that without shift
 
 
 def target_changes(targets: Sequence[Tensor], outputs: Sequence[Tensor] | None) -> list[TargetChange]:
-    """Return the shift of the target images (C, H, W) after which their edges are at those of the outputs."""
+    """Return the flips and the shift of the target images (C, H, W) that put their edges at those of the outputs."""
     if outputs is None or len({image.shape[1:] for image in (*targets, *outputs)}) > 1:
         return []
     max_shift = min(MAX_SHIFT, min(targets[0].shape[1:]) // 4)
-    pairs = zip(outputs, targets, strict=True)
-    strength = torch.stack([shifted_strength(edges(a), edges(b), max_shift) for a, b in pairs]).mean(0)
-    down, right, ratio = best_shift(strength)
+    pairs = [(edges(a), edges(b)) for a, b in zip(outputs, targets, strict=True)]
+    strength = torch.stack([shifted_strength(a, b, max_shift) for a, b in pairs]).mean(0)
+    unshifted, (down, right, ratio) = sum(float((a * b).sum()) for a, b in pairs), best_shift(strength)
+    changes = [
+        TargetChange(
+            "mirrored-targets", f"target images {name}", "are mirrored or turned relative to their inputs",
+            "mirror and turn inputs and targets together", lambda target, size, turn=turn: turn(target),
+        )
+        for name, turn in FLIPS.items() if sum(float((a * turn(b)).sum()) for a, b in pairs) >= MIN_RATIO * unshifted
+    ]  # fmt: skip
     if ratio < MIN_RATIO:
-        return []
-    return [TargetChange(
+        return changes
+    return [*changes, TargetChange(
         "shifted-targets", f"target images shifted by {right} pixels to the right and {down} down",
         "are shifted from their inputs", "resize, crop and pad inputs and targets in the same way",
         shift_by(down, right),

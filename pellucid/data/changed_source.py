@@ -1,4 +1,4 @@
-"""A source whose targets are transformed, for example to boxes in another unit."""
+"""A source whose targets or images are transformed, for example to boxes in another unit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,17 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays, Batch, Source, batch_of, preprocess_of, sizes_vary, swaps_of
 
 Change = Callable[[Any, tuple[int, ...]], Any]  # (target, size (H, W) of its image) -> new target
+ImageChange = Callable[[Tensor], Tensor]  # images (N, C, H, W), floats of 0 to 1, or more if unscaled -> new images
 
 
 @dataclass(frozen=True, eq=False)
-class ChangedTargets:
-    """A source whose targets are transformed. apply: a function of a target and the size (H, W) of its image."""
+class ChangedSource:
+    """A source whose targets or images are transformed; see `Change` and `ImageChange`."""
 
     source: Source
-    apply: Change
+    apply: Change | None = None
+    apply_to_images: ImageChange | None = None
 
     def __post_init__(self) -> None:
         """Copy the source's attributes that describe its examples."""
@@ -32,8 +35,12 @@ class ChangedTargets:
         return len(self.source)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
-        """Return a batch of the source with transformed targets."""
+        """Return a batch of the source with transformed targets or images."""
         images, targets = batch_of(self.source, indices, rng)
+        if self.apply_to_images is not None:
+            images = self.apply_to_images(float_images(images))
+        if self.apply is None:
+            return Batch(images, targets)
         new_targets = [
             self.apply(target, tuple(image.shape[1:])) for image, target in zip(images, targets, strict=True)
         ]
@@ -43,6 +50,13 @@ class ChangedTargets:
 def with_targets(source: Any, apply: Change) -> Any:
     """Return a source with transformed targets, None for None; `Arrays` remain `Arrays`."""
     if not isinstance(source, Arrays):
-        return source and ChangedTargets(source, apply)
+        return source and ChangedSource(source, apply)
     size = tuple(source.x.shape[2:])
     return replace(source, y=torch.stack([apply(target, size) for target in source.y]))
+
+
+def with_images(source: Any, apply: ImageChange) -> Any:
+    """Return a source with transformed images; `Arrays` remain `Arrays`."""
+    if isinstance(source, Arrays):
+        return replace(source, x=apply(float_images(source.x)))
+    return ChangedSource(source, apply_to_images=apply)

@@ -7,16 +7,22 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
+from pellucid.data import float_images
+from pellucid.data.changed_source import with_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.differences import as_text, differences, traits
 from pellucid.doctor.held_out import read_examples
+from pellucid.doctor.preprocessing import input_changes
+from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects
-from pellucid.layers import Dense, Flatten, ReLU
-from pellucid.losses import Coordinates, Quadratic
+from pellucid.layers import Conv2d, Dense, Flatten, ReLU
+from pellucid.losses import Coordinates, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
-from pellucid.optim import Adam
+from pellucid.optim import Adam, Momentum
 from pellucid.task import task_of
 from pellucid.tasks.detect.doctor.traits import target_traits
+from tests.detectors.drawn import Rectangles
+from tests.doctor.detection.small_cases import ListSource
 
 
 def classifier(classes: int = 3) -> Model:
@@ -117,3 +123,48 @@ def test_targets_that_stand_for_missing_ones_are_the_cause() -> None:
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("unusual-examples", "cause")
     assert "targets that are exactly 0" in diagnosis.findings[0].cause
     assert diagnosis.findings[0].evidence["fraction_in_validation"] == 0.0
+
+
+def test_unlike_targets_are_a_likely_cause_of_a_poor_score() -> None:
+    """With fewer than 40 validation examples, no training on validation data is tried."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(430, 4, generator=rng)
+    y = x[:, :1] + 0.1 * torch.randn(430, 1, generator=rng)
+    y[400:] -= 4.0
+    net = Sequential(hidden=Dense(16), relu=ReLU(), out=Dense(1))
+    model = Model(net, Quadratic(), Adam(0.02), input_shape=(4,), metrics=())
+    history = model.fit(x[:400], y[:400], epochs=10, batch_size=32, verbose=False)
+    diagnosis = model.doctor(x[:400], y[:400], validation=(x[400:], y[400:]), history=history, epochs=10, batch_size=32)
+    assert (diagnosis.causes, diagnosis.kind(0)) == (("splits-differ",), "likely cause")
+    assert "column 0 of the targets" in diagnosis.findings[0].cause
+
+
+def test_images_of_a_source_are_changed_when_they_are_read() -> None:
+    source = ListSource([Rectangles().example(k) for k in range(3)])
+    changed, rng = with_images(source, lambda x: 1 - x), torch.Generator()
+    batch, original = changed.batch([2, 0], rng), source.batch([2, 0], rng)
+    torch.testing.assert_close(batch.images, 1 - float_images(original.images))
+    assert (len(changed), batch.targets) == (3, original.targets)
+
+
+def test_images_in_colour_are_undone_for_a_model_of_grey_images() -> None:
+    x = images(20, 0)
+    grey = x.mean(1, keepdim=True).expand_as(x)
+    (change,) = [one for name, one in input_changes(x, grey, None).items() if name.startswith("in colour")]
+    torch.testing.assert_close(change(x), grey)
+    assert not any(name.startswith("in colour") for name in (*input_changes(x, x, None), *input_changes(grey, x, None)))
+
+
+@pytest.mark.slow
+def test_a_rate_that_stops_the_training_of_a_segmenter_is_the_cause() -> None:
+    x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0.5).long()
+    net = Sequential(conv=Conv2d(8, 3, padding=1), relu=ReLU(), scores=Conv2d(2, 1))
+    model = Model(net, SoftmaxCrossEntropy(), Momentum(1e30), input_shape=(1, 8, 8), metrics=())
+    with pytest.raises(PellucidError) as stopped:
+        model.fit(x[:40], y[:40], epochs=20, batch_size=4, verbose=False)
+    diagnosis = model.doctor(
+        x[:40], y[:40], validation=(x[40:], y[40:]), epochs=20, batch_size=4, stopped=stopped.value,
+        begin=lambda: Model(net, SoftmaxCrossEntropy(), Momentum(1e30), input_shape=(1, 8, 8), metrics=()),
+    )  # fmt: skip
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("learning-rate-too-high", "cause")

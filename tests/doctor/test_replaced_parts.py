@@ -12,11 +12,11 @@ from pellucid.doctor import case_of
 from pellucid.doctor.suspects import parts, replaced_parts
 from pellucid.errors import PellucidError
 from pellucid.generators import GAN, WGANGP
-from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU, Reshape, Sigmoid, Tanh
+from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, ReLU, Reshape, Sigmoid, Tanh
 from pellucid.losses import Coordinates, HeatMaps, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.nested import flatten
-from pellucid.optim import Adam
+from pellucid.optim import Adam, AdamW
 from pellucid.tasks.generate.doctor.likeness import scores
 from tests.doctor.detection.small_cases import make_case as detection_case
 
@@ -134,6 +134,40 @@ def test_inner_sigmoids_are_replaced_and_the_last_one_is_kept() -> None:
     assert [type(nets["generator"].layers[name]) for name in ("act", "end")] == [ReLU, Sigmoid]
     assert type(nets["discriminator"].layers["tanh"]) is ReLU
     assert change.finding.evidence["layers"] == 2
+
+
+def test_a_sigmoid_at_the_end_of_the_discriminator_and_dropout_are_left_out() -> None:
+    net = Sequential(dense=Dense(16), drop=Dropout(0.8), shape=Reshape((1, 4, 4)))
+    gan = GAN(net, 4, Sequential(flatten=Flatten(), score=Dense(1), end=Sigmoid()))
+    model = Model(gan, input_shape=(1, 4, 4), metrics=())
+    case = case_of(model, torch.rand(8, 1, 4, 4), torch.zeros(8), epochs=1)
+    suspects = suspects_by_change(model, torch.zeros(8))
+    nets = suspects["the discriminator without end"].apply(case).model.objective.nets
+    assert isinstance(nets["discriminator"].layers["end"], Identity)
+    change = suspects["no dropout"]
+    nets = change.apply(case).model.objective.nets
+    assert (nets["generator"].layers["drop"], change.unusual) == (Dropout(0.0), True)
+
+
+def test_hyperparameters_far_from_the_defaults_are_unusual() -> None:
+    net = Sequential(maps=Conv2d(2, 1))
+    for optimizer, unusual in ((Adam(beta1=0.99), True), (Adam(beta1=0.5), False), (AdamW(weight_decay=5.0), True)):
+        model = Model(net, HeatMaps(stride=1), optimizer, input_shape=(1, 4, 4), metrics=())
+        change = suspects_by_change(model, key_points(6))["the optimizer's default hyperparameters"]
+        assert change.unusual is unusual
+
+
+def test_weaker_class_weights_are_tried_if_they_are_very_uneven() -> None:
+    net = Sequential(scores=Conv2d(2, 1))
+    y = torch.arange(96).view(6, 4, 4) % 2
+    for weights, is_tried in (((0.01, 4.0), True), ((0.5, 2.0), False)):
+        loss = SoftmaxCrossEntropy(class_weights=weights)
+        model = Model(net, loss, Adam(), input_shape=(1, 4, 4), metrics=())
+        change = suspects_by_change(model, y).get("square roots of the class weights")
+        assert (change is not None) is is_tried
+        if change is not None:
+            changed = change.apply(case_of(model, torch.rand(6, 1, 4, 4), y, epochs=1)).model.loss
+            assert changed.class_weights == pytest.approx((0.1, 2.0))
 
 
 def test_options_of_an_objective_are_replaced_by_their_defaults() -> None:

@@ -80,7 +80,8 @@ def traits(task: Task, model: BaseModel, examples: Sequence[Any]) -> Traits:
     images, targets = [example.images[0] for example in examples], [example.targets[0] for example in examples]
     of_targets = task.target_traits(model, targets)
     if of_targets is None:
-        of_targets = plain_target_traits(targets, model.classes)
+        ignored = getattr(getattr(model.objective, "loss", None), "ignore", None)
+        of_targets = plain_target_traits(targets, model.classes, ignored)
     return {**image_traits(images), **_vector_traits(images), **of_targets}
 
 
@@ -136,8 +137,13 @@ def _is_far(y: Tensor, others: Tensor) -> Tensor:
     return (y - median).abs() > MIN_FAR * (high - low).clamp_min(1e-12)
 
 
-def plain_target_traits(targets: Sequence[Any], class_names: Sequence[str] | None) -> Traits:
-    """Return the traits of targets that are classes, values, masks of classes or images; {} for others."""
+def plain_target_traits(
+    targets: Sequence[Any], class_names: Sequence[str] | None, ignored: int | None = None
+) -> Traits:
+    """Return the traits of targets that are classes, values, masks of classes or images; {} for others.
+
+    ignored: the label that the loss ignores.
+    """
     if (
         not all(isinstance(target, Tensor) for target in targets)
         or len({(target.shape, target.dtype) for target in targets}) > 1
@@ -148,7 +154,7 @@ def plain_target_traits(targets: Sequence[Any], class_names: Sequence[str] | Non
         return image_traits(targets, "target images: ")
     if y.is_floating_point() and y.dim() <= 2:
         return _value_traits(y.reshape(len(y), -1))
-    return {} if y.is_floating_point() else _class_traits(y.reshape(len(y), -1), class_names or ())
+    return {} if y.is_floating_point() else _class_traits(y.reshape(len(y), -1), class_names or (), ignored)
 
 
 def _value_traits(y: Tensor) -> Traits:
@@ -166,9 +172,9 @@ def _value_traits(y: Tensor) -> Traits:
     return result
 
 
-def _class_traits(y: Tensor, names: Sequence[str]) -> Traits:
+def _class_traits(y: Tensor, names: Sequence[str], ignored: int | None) -> Traits:
     """Return the share of each class in the values (n, positions) of each target."""
-    labels = [label for label in y.unique().tolist() if label >= 0][:MAX_CLASSES]
+    labels = [label for label in y.unique().tolist() if label >= 0 and label != ignored][:MAX_CLASSES]
     result = {f"share of class {class_text(label, names)}": (y == label).double().mean(1) for label in labels}
     if y.shape[1] > 1:
         result["masks of a single class"] = y.amin(1) == y.amax(1)

@@ -68,6 +68,16 @@ def test_a_class_that_one_part_lacks_is_the_first_difference_in_the_text() -> No
     assert as_text([]) == ""
 
 
+def test_ignored_labels_are_no_difference() -> None:
+    x, y = images(90, 0), torch.arange(90 * 16).reshape(90, 4, 4) % 2
+    with_void = y.clone()
+    with_void[:, 0] = 9
+    net = Sequential(scores=Conv2d(2, 1))
+    model = Model(net, SoftmaxCrossEntropy(ignore=9), Adam(), input_shape=(3, 4, 4), metrics=())
+    found = found_differences(model, arrays(x, with_void), arrays(images(60, 1), y[:60]))
+    assert {"share of class 9"} & {*found} == set()
+
+
 def test_traits_of_boxes_are_those_of_the_mean_box() -> None:
     boxes = torch.tensor([[0.0, 0, 4, 2], [2, 2, 4, 6]])
     targets = [Objects(boxes, torch.tensor([0, 1])), Objects(boxes[:0], torch.zeros(0, dtype=torch.int64))]

@@ -138,9 +138,12 @@ def _training_targets(
             score_pairs = [(target_scores, score(model, change.apply(base).train))]
             if effect_of(change, score.name, score_pairs, 0).verdict != "cause":
                 continue
+        n_effects = len(trainings.effects)
         proven_cause = None if target_change.apply is None else trainings.measure(base, change, base_scores)
-        is_judged = target_change.unproven and validation_score >= MIN_JUDGE_SCORE
-        if proven_cause is not None or is_judged:  # an unproven change needs only the model's outputs
+        is_refuted = any(effect.verdict == "no effect" for effect in trainings.effects[n_effects:])
+        # An unproven change needs only the outputs of a good model, if no training with changed targets refutes it.
+        is_judged = target_change.unproven and validation_score >= MIN_JUDGE_SCORE and not is_refuted
+        if proven_cause is not None or is_judged:
             return proven_cause or split_cause.with_names_of(change)
     lacks_classes = (one for one in evaluations.findings if _lacked(one, found))
     if (fault := next(lacks_classes, None)) is not None:

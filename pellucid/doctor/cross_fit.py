@@ -130,6 +130,7 @@ def _training_targets(
         )
         split_cause = split_cause.with_names_of(replace(split_cause.change, finding=fault))
     model, min_gain = split_cause.mended_case.model, MIN_EXPLAINED * fmean(split_cause.effect.gains)
+    fault = next((one for one in evaluations.findings if _lacked(one, found)), None)
     validation_score = fmean(split_cause.effect.after)
     target_scores, exchanged_scores = (score(model, base.train, exchanged) for exchanged in (False, True))
     for target_change in evaluations.other_targets(case.train, model):
@@ -141,12 +142,11 @@ def _training_targets(
         n_effects = len(trainings.effects)
         proven_cause = None if target_change.apply is None else trainings.measure(base, change, base_scores)
         is_refuted = any(effect.verdict == "no effect" for effect in trainings.effects[n_effects:])
-        # An unproven change needs only the outputs of a good model, if no training with changed targets refutes it.
-        is_judged = target_change.unproven and validation_score >= MIN_JUDGE_SCORE and not is_refuted
+        # An unproven change needs only the outputs of a good model, unless it does not help and classes are lacking.
+        is_judged = target_change.unproven and validation_score >= MIN_JUDGE_SCORE and not (is_refuted and fault)
         if proven_cause is not None or is_judged:
             return proven_cause or split_cause.with_names_of(change)
-    lacks_classes = (one for one in evaluations.findings if _lacked(one, found))
-    if (fault := next(lacks_classes, None)) is not None:
+    if fault is not None:
         fault = replace(fault, cause=f"{fault.cause}{_lacked(fault, found)}", remedy=split_cause.change.remedy)
         return split_cause.with_names_of(replace(split_cause.change, finding=fault))
     exchanged_score = float(exchanged_scores.mean())

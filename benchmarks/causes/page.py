@@ -27,13 +27,14 @@ HEADING = """# Mistakes of all tasks, and what the doctor says first
 `benchmarks/causes/list.toml` was frozen before the doctor's interventions were written: mistakes from public trackers,
 each with a harm of more than two standard deviations over three seeds (`benchmarks/causes/harm`). One half, drawn by a
 seed within each task, stayed unopened until the doctor of 2026-11-25 was finished, which named 67.6 % of it; the
-opened half is the one it was written with. The figures below are of a later doctor, written with both in view. A
-second list, `second.toml`, was written by someone who had not seen the doctor, and was opened once with this doctor.
+opened half is the one it was written with. The lists `second.toml` and `third.toml` were written by someone who had not
+seen the doctor, and each was opened once: the second with the doctor of 2026-11-26, which named 32.3 % of it, the third
+with this doctor, which was written with all other lists in view.
 A reader judged the first thing that the doctor says (`judged.toml`): *named*, the listed cause or what to change is
 said; *general*, it is true, but the user must still look for the place; *wrong*, something else is called a cause;
 *symptom*, no cause is called. All trainings are of seconds. Intervals are Wilson's, 95 %.
 Written by `python -m benchmarks.causes.page` from `python -m benchmarks.causes.diagnose` (`--unopened`,
-`--list second`, `--healthy`, `--pairs`, `--pairs --budget 18`; pairs were made of opened mistakes).
+`--list second`, `--list third`, `--healthy`, `--pairs`, `--pairs --budget 18`; pairs were made of opened mistakes).
 """
 
 

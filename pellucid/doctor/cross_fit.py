@@ -48,7 +48,6 @@ SPLITS_DIFFER = "splits-differ"  # the name of the finding
 COMPARE_SPLITS = (
     "compare some examples of both: whether targets fit the images, how they were read, what one part lacks"
 )
-MIN_UNLIKE = 1.0  # standard deviations between the means of a trait, from which targets are unlike
 MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of training data
 MIN_JUDGE_SCORE = 0.5  # on validation data, of a model that judges the training targets
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
@@ -99,7 +98,7 @@ def compare_targets(evaluations: Evaluations) -> None:
     if is_good or any(finding.is_fault for finding in evaluations.findings):
         return
     found = differences(evaluations.task, case.model, case.train, case.validation)
-    if unlike := [one for one in found if not one.is_of_images and one.size >= MIN_UNLIKE]:
+    if unlike := [one for one in found if one.is_large and not one.is_of_images]:
         cause = f"the targets of the training and the validation data are unlike{as_text(unlike)}"
         fault = Finding(SPLITS_DIFFER, "validation", as_evidence(unlike), cause, COMPARE_SPLITS, is_fault=True)
         evaluations.likely.append((fault, None))

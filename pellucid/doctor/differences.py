@@ -17,6 +17,7 @@ from pellucid.training.model import BaseModel
 
 MAX_EXAMPLES = 400  # of each part of the data
 MIN_EFFECT, MIN_DEVIATIONS = 0.5, 5.0  # difference of two means: in standard deviations, and in standard errors
+LARGE_EFFECT, MIN_RATIO = 1.0, 1.5  # of large differences: in standard deviations, and the ratio of the means
 MAX_SHOWN, MAX_IN_TEXT = 3, 2  # differences in the evidence, and in a sentence
 MAX_COLUMNS = 8  # of targets whose means are compared
 IMAGE_TRAITS = (
@@ -42,6 +43,12 @@ class TraitDifference(NamedTuple):
         """Whether it is a trait of the images, not of the targets."""
         return self.trait in IMAGE_TRAITS
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it is larger than differences that are usual between sound data sets, such as shares of classes."""
+        low, high = sorted((abs(self.train), abs(self.validation)))
+        return self.size >= LARGE_EFFECT and (self.train * self.validation <= 0 or high >= MIN_RATIO * low)
+
     def __str__(self) -> str:
         """Return both means as text."""
         return f"{self.trait}: {self.train:.3g} in training, {self.validation:.3g} in validation"
@@ -64,15 +71,19 @@ def differences(task: Task, model: BaseModel, train: Source, validation: Source)
     return sorted(found, key=lambda one: (-one.size, one.trait))
 
 
+def one_sided_first(found: Sequence[TraitDifference]) -> list[TraitDifference]:
+    """Return the differences, first those of which one part of the data has none."""
+    return sorted(found, key=lambda one: bool(one.train and one.validation))
+
+
 def as_evidence(found: Sequence[TraitDifference]) -> Evidence:
     """Return the largest differences as evidence."""
-    return {f"difference_{k}": str(one) for k, one in enumerate(found[:MAX_SHOWN], 1)}
+    return {f"difference_{k}": str(one) for k, one in enumerate(one_sided_first(found)[:MAX_SHOWN], 1)}
 
 
 def as_text(found: Sequence[TraitDifference]) -> str:
-    """Return the largest differences in brackets after a space, first those of which one part has none; "" for none."""
-    one_sided_first = sorted(found, key=lambda one: bool(one.train and one.validation))[:MAX_IN_TEXT]
-    return f" ({'; '.join(map(str, one_sided_first))})" if found else ""
+    """Return the largest differences in brackets after a space; "" for none."""
+    return f" ({'; '.join(map(str, one_sided_first(found)[:MAX_IN_TEXT]))})" if found else ""
 
 
 def traits(task: Task, model: BaseModel, examples: Sequence[Any]) -> Traits:
@@ -173,9 +184,10 @@ def _value_traits(y: Tensor) -> Traits:
 
 
 def _class_traits(y: Tensor, names: Sequence[str], ignored: int | None) -> Traits:
-    """Return the share of each class in the values (n, positions) of each target."""
+    """Return the share of each class in the values (n, positions) of each target, without ignored ones."""
     labels = [label for label in y.unique().tolist() if label >= 0 and label != ignored][:MAX_CLASSES]
-    result = {f"share of class {class_text(label, names)}": (y == label).double().mean(1) for label in labels}
+    count = ((y != ignored) if ignored is not None else torch.ones_like(y)).sum(1).double()  # NaN without any labels
+    result = {f"share of class {class_text(label, names)}": (y == label).sum(1) / count for label in labels}
     if y.shape[1] > 1:
         result["masks of a single class"] = y.amin(1) == y.amax(1)
     return result

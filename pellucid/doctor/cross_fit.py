@@ -95,10 +95,11 @@ def compare_targets(evaluations: Evaluations) -> None:
     """
     case = evaluations.case
     is_good = not evaluations.is_scored or float(evaluations.validation_scores.mean()) >= GOOD_SCORE
-    if is_good or any(finding.is_fault for finding in evaluations.findings):
+    is_named = evaluations.partial_cause is not None or any(finding.is_fault for finding in evaluations.findings)
+    if is_good or is_named or getattr(case.train, "x", None) is getattr(case.train, "y", 0):
         return
     found = differences(evaluations.task, case.model, case.train, case.validation)
-    if unlike := [one for one in found if one.is_large and not one.is_of_images]:
+    if unlike := [one for one in found if one.is_large and not one.is_of_inputs]:
         cause = f"the targets of the training and the validation data are unlike{as_text(unlike)}"
         fault = Finding(SPLITS_DIFFER, "validation", as_evidence(unlike), cause, COMPARE_SPLITS, is_fault=True)
         evaluations.likely.append((fault, None))
@@ -152,7 +153,9 @@ def _training_targets(
     max_unpaired = MAX_UNPAIRED_SCORE * (validation_score - exchanged_score)
     is_paired = float(target_scores.mean()) - exchanged_score > max_unpaired
     if found or len(untried) > n_untried or is_paired or evaluations.training_score >= MIN_TRAINING_SCORE:
-        return split_cause  # targets that can be learned fit their images, and exchanged ones are no unlike ones
+        return (
+            split_cause  # targets that can be learned fit their images, and those of other images have the same traits
+        )
     return split_cause.with_names_of(replace(split_cause.change, finding=replace(
         split_cause.change.finding, check="unpaired-targets", path="train",
         cause="the training targets belong to other images: a model that was trained on validation data predicts "
@@ -179,7 +182,7 @@ def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) 
 def _lacked(finding: Finding, found: Sequence[TraitDifference]) -> str:
     """Return as text what a finding of lacking classes means by the data's differences; "" for other findings."""
     names_class = finding.path == "train" and FIRST_LACKED in finding.evidence
-    return as_text([one for one in found if not one.train][:1]) if names_class else ""
+    return as_text([one for one in found if one.is_of_class and not one.train][:1]) if names_class else ""
 
 
 def _exchange_of_direction(base: Any) -> Suspect | None:

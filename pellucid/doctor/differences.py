@@ -15,7 +15,8 @@ from pellucid.doctor.inputs import has_colours, is_image
 from pellucid.task import Task
 from pellucid.training.model import BaseModel
 
-MAX_EXAMPLES = 400  # of each part of the data
+MAX_EXAMPLES = 200  # of each part of the data
+CHUNK_SIZE = 64  # images of one size whose traits are computed together
 MIN_EFFECT, MIN_DEVIATIONS = 0.5, 5.0  # difference of two means: in standard deviations, and in standard errors
 LARGE_EFFECT, MIN_RATIO = 1.0, 1.5  # of large differences: in standard deviations, and the ratio of the means
 MAX_SHOWN, MAX_IN_TEXT = 3, 2  # differences in the evidence, and in a sentence
@@ -23,6 +24,8 @@ MAX_COLUMNS = 8  # of targets whose means are compared
 IMAGE_TRAITS = (
     "brightness", "contrast", "sharpness", "red", "green", "blue", "colourfulness", "images without colours",
 )  # fmt: skip
+MISSING_INPUTS = "inputs with the value"  # the beginning of the names of kinds of vectors
+CLASS_TRAITS = ("share of class", "boxes of class", "share of labels")  # of the names of traits of classes and points
 MAX_CLASSES = 100  # whose shares are compared
 MIN_REPEATED = 0.05  # fraction of the examples with one value
 MIN_VALUES = 10  # different values of a feature; with fewer, a far value may be a class
@@ -39,9 +42,14 @@ class TraitDifference(NamedTuple):
     size: float
 
     @property
-    def is_of_images(self) -> bool:
-        """Whether it is a trait of the images, not of the targets."""
-        return self.trait in IMAGE_TRAITS
+    def is_of_inputs(self) -> bool:
+        """Whether it is a trait of the inputs, not of the targets."""
+        return self.trait in IMAGE_TRAITS or self.trait.startswith(MISSING_INPUTS)
+
+    @property
+    def is_of_class(self) -> bool:
+        """Whether it is the share or the number of a class."""
+        return self.trait.startswith(CLASS_TRAITS)
 
     @property
     def is_large(self) -> bool:
@@ -66,7 +74,8 @@ def differences(task: Task, model: BaseModel, train: Source, validation: Source)
         difference, variances = abs(float(a.mean() - b.mean())), (float(a.var()), float(b.var()))
         error = sqrt(variances[0] / len(a) + variances[1] / len(b))
         size = difference / sqrt(sum(variances) / 2) if sum(variances) else inf
-        if difference and difference >= MIN_DEVIATIONS * error and size >= MIN_EFFECT:
+        is_rounding = difference <= 1e-6 * max(abs(float(a.mean())), abs(float(b.mean())))
+        if not is_rounding and difference >= MIN_DEVIATIONS * error and size >= MIN_EFFECT:
             found.append(TraitDifference(name, float(a.mean()), float(b.mean()), size))
     return sorted(found, key=lambda one: (-one.size, one.trait))
 
@@ -104,7 +113,8 @@ def image_traits(images: Sequence[Tensor], prefix: str = "") -> Traits:
     if not all(is_image(image[None]) for image in images):
         return {}
     has_one_shape = len({image.shape for image in images}) == 1
-    groups = [torch.stack([*images])] if has_one_shape else [image[None] for image in images]
+    size = CHUNK_SIZE if has_one_shape else 1
+    groups = (torch.stack([*images[k : k + size]]) for k in range(0, len(images), size))
     found = [_stacked_image_traits(float_images(x)) for x in groups]
     names = set.intersection(*({*one} for one in found))  # grey images among others have no traits of colours
     return {f"{prefix}{name}": torch.cat([one[name] for one in found]) for name in found[0] if name in names}
@@ -137,7 +147,7 @@ def _vector_traits(inputs: Sequence[Tensor]) -> Traits:
             and len(values) > MIN_VALUES
             and bool(_is_far(feature, others)[is_repeated].any())
         ):
-            name = f"inputs with the value {value:g}"
+            name = f"{MISSING_INPUTS} {value:g}"
             result[name] = result.get(name, torch.zeros(len(x), dtype=torch.bool)) | is_repeated
     return result
 
@@ -145,7 +155,7 @@ def _vector_traits(inputs: Sequence[Tensor]) -> Traits:
 def _is_far(y: Tensor, others: Tensor) -> Tensor:
     """Return whether each value of y (n,) is far from the values `others` (m,)."""
     low, median, high = others.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=others.dtype))
-    return (y - median).abs() > MIN_FAR * (high - low).clamp_min(1e-12)
+    return ((y - median).abs() > MIN_FAR * (high - low)) & (high > low)
 
 
 def plain_target_traits(
@@ -189,7 +199,9 @@ def _class_traits(y: Tensor, names: Sequence[str], ignored: int | None) -> Trait
     count = ((y != ignored) if ignored is not None else torch.ones_like(y)).sum(1).double()  # NaN without any labels
     result = {f"share of class {class_text(label, names)}": (y == label).sum(1) / count for label in labels}
     if y.shape[1] > 1:
-        result["masks of a single class"] = y.amin(1) == y.amax(1)
+        largest = y.max() + 1
+        low, high = (torch.where(y == ignored, out, y) if ignored is not None else y for out in (largest, y.min() - 1))
+        result["masks of a single class"] = low.amin(1) == high.amax(1)
     return result
 
 

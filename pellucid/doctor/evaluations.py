@@ -28,7 +28,7 @@ MIN_EXPLAINED, MIN_PARTLY_EXPLAINED = 2 / 3, 0.5
 MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only scored, see `Evaluations.halves`
 N_EXAMINED = 48  # examples for which the task proposes other targets
 UNDONE = "undone in validation images: "  # the description of a change of images, before its name
-N_COMPARED = 400  # images of each part of the data whose preprocessing is compared
+N_COMPARED = 200  # images of each part of the data whose preprocessing is compared
 
 
 class Evaluations:
@@ -37,6 +37,7 @@ class Evaluations:
     trainings: of the case. findings: of the checks. is_explained: whether a fault that was measured may already explain
     that the training fails. likely: the findings of experiments that prove no cause, each with the case without the
     finding, None if there is none. partial_cause: a cause that explains only a part of the gap of the scores.
+    base_scores: the scores of trainings of the case as it is, by number of steps and pair.
     """
 
     def __init__(self, trainings: PairedTrainings, findings: Sequence[Finding], is_explained: bool) -> None:
@@ -44,6 +45,7 @@ class Evaluations:
         self.task, self.case, self.score = trainings.task, trainings.case, trainings.score
         self.untried, self.likely = trainings.untried, list[tuple[Finding, Any]]()
         self.partial_cause: ProvenCause | None = None
+        self.base_scores: dict[int, dict[int, Tensor]] = {}
 
     @property
     def is_scored(self) -> bool:
@@ -140,7 +142,8 @@ class Evaluations:
         if isinstance(part, Arrays):
             return float_images(part.x[:N_COMPARED]) if part.x.dim() == 4 else None
         images = [one.images for one in read_examples(part, N_COMPARED, self.case.model.seed)]
-        return float_images(torch.cat(images)) if len({image.shape for image in images}) == 1 else None
+        has_one_size = len({image.shape for image in images}) == 1 and images[0].dim() == 4
+        return float_images(torch.cat(images)) if has_one_size else None
 
 
 def changed_targets(part: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Suspect:

@@ -1,4 +1,4 @@
-"""Experiments: interventions on a case, in the order of their cost, until one of them proves a cause."""
+"""Experiments: interventions on a case, one after another, until one of them proves a cause."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

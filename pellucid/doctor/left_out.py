@@ -4,18 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pellucid.data.seeds import generator
-from pellucid.doctor.differences import traits
+from pellucid.data.source import Arrays
+from pellucid.doctor.differences import MISSING_INPUTS, traits
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.finding import suspect
 from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
 from pellucid.doctor.replaced_parts import with_held_out_part
-from pellucid.training.examples import first_batch, subset
+from pellucid.training.examples import subset
 
-MAX_EXAMPLES = 1_000  # of each part of the data; of larger data, so many are drawn
+MAX_EXAMPLES, MAX_READ = 1_000, 200  # of each part of the data: in memory, and of other sources
 MIN_KIND_GAIN = 0.1  # of the score, by leaving out the examples of a kind
 MIN_FRACTION, MAX_FRACTION = 0.02, 0.9  # of the training examples that are of the kind
 
@@ -27,21 +27,22 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
     if base is None or getattr(case.train, "x", None) is getattr(case.train, "y", 0):
         return None
     train, validation = (_limited(part, case.model.seed) for part in (base.train, base.validation))
-    in_train, in_validation = (_kinds(evaluations, part) for part in (train, validation))
-    has_images = len(first_batch(train).images.shape) > 2
-    for name, is_of_kind in in_train.items():
+    model, examples = case.model, [read_examples(part, len(part), case.model.seed) for part in (train, validation)]
+    for name, values in traits(evaluations.task, model, [*examples[0], *examples[1]]).items():
+        if values.dtype is not torch.bool:
+            continue
+        is_of_kind, kept = values[: len(train)], ~values[len(train) :]
         fraction = float(is_of_kind.double().mean())
-        kept = ~in_validation[name] if name in in_validation else torch.ones(len(validation), dtype=torch.bool)
         if not MIN_FRACTION <= fraction <= MAX_FRACTION or int(kept.sum()) < MIN_HELD_OUT:
             continue
         left_fraction = 1 - float(kept.double().mean())
-        if left_fraction > fraction / 2 and has_images:
-            continue  # as many images of a kind are usual in these data
+        if left_fraction > fraction / 2 and not name.startswith(MISSING_INPUTS):
+            continue  # as many examples of a kind are usual in these data
         other_train = subset(train, (~is_of_kind).nonzero().flatten(), False)
         without = replace(base, train=train, validation=subset(validation, kept.nonzero().flatten(), False))
         change = suspect(
             "unusual-examples", f"{fraction:.0%} of the training examples are of one kind ({name}), and without them "
-            "the network learns more", f"look at these examples ({name}): leave them out, or mend how they are read",
+            "the network learns more", f"look at these examples ({name}): leave them out, or correct how they are read",
             f"training without {name}", lambda case, part=other_train: replace(case, train=part), path="train",
             min_gain=MIN_KIND_GAIN, fraction=fraction, fraction_in_validation=left_fraction,
         )  # fmt: skip
@@ -51,14 +52,8 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
 
 
 def _limited(part: Any, seed: int) -> Any:
-    """Return at most MAX_EXAMPLES examples, drawn with the seed."""
-    if len(part) <= MAX_EXAMPLES:
+    """Return the examples, or MAX_EXAMPLES (MAX_READ if they are read from files) that are drawn with the seed."""
+    count = MAX_EXAMPLES if isinstance(part, Arrays) else MAX_READ
+    if len(part) <= count:
         return part
-    return subset(part, torch.randperm(len(part), generator=generator(seed))[:MAX_EXAMPLES].sort().values, False)
-
-
-def _kinds(evaluations: Evaluations, part: Any) -> dict[str, Tensor]:
-    """Return by the name of a kind whether each example is of this kind, (n,)."""
-    model = evaluations.case.model
-    found = traits(evaluations.task, model, read_examples(part, len(part), model.seed))
-    return {name: values for name, values in found.items() if values.dtype is torch.bool}
+    return subset(part, torch.randperm(len(part), generator=generator(seed))[:count].sort().values, False)

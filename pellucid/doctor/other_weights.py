@@ -36,12 +36,17 @@ def finding_of_other_weights(case: Case, score: float, rehearsed_score: float, i
     )  # fmt: skip
 
 
+def epoch_steps(case: Case) -> float:
+    """Return the mean number of steps of the epochs in the history; that of all batches without a history."""
+    return case.steps_per_epoch if case.history is None else case.steps_made / max(len(case.history), 1)
+
+
 def finding_of_short_epochs(case: Case, score: float, rehearsed_score: float) -> Finding:
     """Return the finding for a training with fewer steps in an epoch than the data have batches.
 
     score: of the present model. rehearsed_score: of a training with as many steps on batches of all examples.
     """
-    steps_per_epoch = case.steps_made / case.epochs
+    steps_per_epoch = epoch_steps(case)
     return Finding(
         "short-epochs", "training",
         {"score": score, "score_with_batches_of_all_examples": rehearsed_score, "steps": case.steps_made},

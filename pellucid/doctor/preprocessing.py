@@ -30,6 +30,8 @@ def input_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> d
     }  # fmt: skip
     if not bool(has_colours(reference).any()) and float(has_colours(x).double().mean()) > MIN_COLOURED:
         changes["in colour, while training images have shades of grey alone"] = lambda x: x.mean(1, True).expand_as(x)
+    if x.shape[2:] != reference.shape[2:]:
+        return changes
     excess = [a - b for a, b in zip(_border_sizes(x), _border_sizes(reference), strict=True)]
     if max(excess) > 0 and min(excess) >= 0:
         (top, bottom, left, right), (height, width) = excess, x.shape[2:]

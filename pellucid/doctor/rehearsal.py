@@ -47,7 +47,7 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
         for name, value in changes.items():
             setattr(new, "regularizers" if name == "regularizer" else name, value)
         with torch.inference_mode(False):
-            new.params, _ = model.objective.init(model.nominal_shape, torch.Generator().manual_seed(model.seed))
+            new.params, _ = new.objective.init(model.nominal_shape, torch.Generator().manual_seed(model.seed))
         return new
     settings: dict[str, Any] = {name: getattr(model, name) for name in MODEL_SETTINGS}
     if "nets" in changes:

@@ -14,7 +14,7 @@ from pellucid.doctor.evaluations import GOOD_SCORE, MIN_HALF_EXAMPLES, Evaluatio
 from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import effect_of
-from pellucid.doctor.other_weights import finding_of_other_weights, finding_of_short_epochs
+from pellucid.doctor.other_weights import epoch_steps, finding_of_other_weights, finding_of_short_epochs
 from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network, with_trained
@@ -48,12 +48,15 @@ def train_with_replaced_parts(evaluations: Evaluations, unusual: bool | None = N
     if base is None:
         return None
     present = evaluations.validation_scores if base is evaluations.case and evaluations.is_scored else None
-    base_scores_by_steps = {steps: dict[int, Tensor]() for steps in (trainings.steps, trainings.max_steps)}
+    base_scores_by_steps = evaluations.base_scores if base is evaluations.case else dict[int, dict[int, Tensor]]()
+    for steps in (trainings.steps, trainings.max_steps):
+        base_scores_by_steps.setdefault(steps, {})
     if present is not None and trainings.model_steps in base_scores_by_steps:
         base_scores_by_steps[trainings.model_steps][0] = present
     first_cause: ProvenCause | None = None
     for part in _parts(evaluations, base, present, base_scores_by_steps[trainings.max_steps]):
-        if unusual not in (None, part.unusual) or (first_cause is not None and not part.general):
+        is_left_out = unusual not in (None, part.unusual) if first_cause is None else not part.general
+        if is_left_out:
             continue
         steps = trainings.steps if part.general and part.step_factor == 1 else trainings.max_steps
         cause = _train_with_part(evaluations, base, part, present, base_scores_by_steps[steps], steps)
@@ -195,13 +198,14 @@ def _deficit(evaluations: Evaluations, base: Case, present: Tensor | None, base_
     base_scores[0] = rehearsed.scores
     deficit = _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT if present is None else MIN_DEFICIT / 2)
     if not deficit and present is not None and base is trainings.first_case and trainings.model_steps >= steps:
-        score = float(present.mean())
-        finding = finding_of_other_weights(base, score, float(rehearsed.scores.mean()), steps == base.steps_planned)
-        made = base.steps_made
-        if finding is None and 0 < made < steps and trainings.spend(description, (base, made)):
-            rehearsed = trainings.train(base, 0, made)
-            if not _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT / 2):
-                finding = finding_of_short_epochs(base, score, float(rehearsed.scores.mean()))
+        score, made, finding = float(present.mean()), base.steps_made, None
+        if epoch_steps(base) < base.steps_per_epoch and trainings.spend(description, (base, made)):
+            short = trainings.train(base, 0, made)
+            if not _clear_deficit(short.scores, reference, MIN_DEFICIT / 2):
+                finding, rehearsed = finding_of_short_epochs(base, score, float(short.scores.mean())), short
+        finding = finding or finding_of_other_weights(
+            base, score, float(rehearsed.scores.mean()), steps == base.steps_planned
+        )
         if finding is not None:
             evaluations.likely.append((finding, with_trained(base, rehearsed.model)))
     return deficit

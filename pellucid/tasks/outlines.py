@@ -1,4 +1,4 @@
-"""Edges of images at the outlines of masks and boxes, which measure how well annotations fit their images."""
+"""Edges of images at the outlines of masks and boxes, which measure how well annotations fit; shifts and flips."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from pellucid.data.augment.colour import grey
 from pellucid.data.dataset import float_images
 
+MAX_SHIFT = 24  # pixels by which masks and images may be shifted, and at most a quarter of the image
 FLIPS: dict[str, Callable[[Tensor], Tensor]] = {  # of masks or images (..., H, W)
     "mirrored": lambda target: target.flip(-1),
     "upside down": lambda target: target.flip(-2),
@@ -59,3 +60,9 @@ def shift_by(down: int, right: int) -> Callable[[Tensor, tuple[int, ...]], Tenso
         return target[..., rows, :][..., columns]
 
     return apply
+
+
+def shift_text(down: int, right: int) -> str:
+    """Return a shift as text, such as "5 pixels to the left and 3 down"."""
+    sides = ("left" if right < 0 else "right", "up" if down < 0 else "down")
+    return f"{abs(right)} pixels to the {sides[0]} and {abs(down)} {sides[1]}"

@@ -56,14 +56,14 @@ def test_a_difference_of_brightness_is_measured_in_standard_deviations() -> None
     a, b = (part.numpy().astype("float64").mean((1, 2, 3)) for part in (x, darker))
     assert (one.train, one.validation) == (pytest.approx(a.mean()), pytest.approx(b.mean()))
     assert one.size == pytest.approx((a.mean() - b.mean()) / np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2), rel=1e-3)
-    assert one.is_of_images
+    assert one.is_of_inputs
 
 
 def test_a_class_that_one_part_lacks_is_the_first_difference_in_the_text() -> None:
     x, y = images(120, 0), torch.arange(120) % 3
     found = differences(task_of(classifier()), classifier(), arrays(x, y % 2), arrays(images(60, 1) / 4, y[:60]))
     lacking = next(one for one in found if one.trait == "share of class 2")
-    assert (lacking.train, lacking.validation, lacking.is_of_images) == (0.0, pytest.approx(1 / 3), False)
+    assert (lacking.train, lacking.validation, lacking.is_of_inputs) == (0.0, pytest.approx(1 / 3), False)
     assert as_text(found).startswith(" (share of class 2: 0 in training, 0.333 in validation")
     assert as_text([]) == ""
 

@@ -10,9 +10,11 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
-from pellucid.doctor.suspects import architecture, losses, own_parts, parts, suspects
-from pellucid.layers import Conv2d, Dense, Dropout, Flatten, Identity, MaxPool2d, ReLU
-from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.doctor.suspects import architecture, losses, objectives, own_parts, parts, suspects
+from pellucid.errors import PellucidError
+from pellucid.generators import GAN
+from pellucid.layers import Conv2d, Dense, Dropout, Flatten, Identity, MaxPool2d, ReLU, Reshape
+from pellucid.losses import HeatMaps, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum
 from tests.doctor.own_parts import Matrix, OwnDropout, Rounded, SoftmaxOver, Squared, Weighted
@@ -176,3 +178,20 @@ def test_the_rate_and_the_input_scale_of_pretrained_weights_are_suspects() -> No
     assert names == ["a tenth of the learning rate of training", "inputs standardised", "inputs divided by 255"]
     new_model = Model(net_with_layers(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
     assert list(parts.pretrained_suspects(case_of(new_model, large_x, y))) == []
+
+
+def test_own_layers_that_change_the_shape_do_not_stop_the_examination_of_a_gan() -> None:
+    net = Sequential(matrix=Matrix(16), shape=Reshape((1, 4, 4)), conv=Conv2d(1, 1))
+    gan = GAN(net, 4, Sequential(flatten=Flatten(), score=Dense(1)))
+    model = Model(gan, input_shape=(1, 4, 4), metrics=())
+    case = case_of(model, torch.rand(8, 1, 4, 4), torch.zeros(8), epochs=1)
+    (change,) = own_parts.own_layer_suspects(case)
+    with pytest.raises(PellucidError):
+        change.apply(case)
+
+
+def test_a_stride_of_maps_of_any_size_is_no_suspect() -> None:
+    net = Sequential(maps=Conv2d(2, 1))
+    model = Model(net, HeatMaps(stride=1), Adam(), input_shape=(1, None, None), metrics=())
+    y = torch.cat([4 * torch.rand(6, 2, 2), torch.full((6, 2, 1), 2.0)], 2)
+    assert list(objectives.stride_suspects(case_of(model, torch.rand(6, 1, 4, 4), y, epochs=1))) == []

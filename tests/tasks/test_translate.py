@@ -23,7 +23,7 @@ def test_a_shift_of_the_targets_is_undone() -> None:
     outputs = [torch.from_numpy(np.roll(image.numpy(), (3, -5), (1, 2))) for image in targets]
     *_, change = target_changes(targets, outputs)
     assert (change.name, change.description) == (
-        "shifted-targets", "target images shifted by -5 pixels to the right and 3 down",
+        "shifted-targets", "target images shifted by 5 pixels to the left and 3 down",
     )  # fmt: skip
     assert change.apply is not None
     np.testing.assert_array_equal(change.apply(targets[0], (32, 40)), outputs[0])

@@ -44,7 +44,8 @@ def find(case: Case) -> list[Finding]:
     A classifier's own errors mostly have a low confidence, so labels that differ from confident predictions are wrong
     (Northcutt, Jiang and Chuang 2021, "Confident learning"). The first classifier is `Case.simple_classifier`. If
     its predictions differ from too many labels, the second is a small network that is trained on the other half of the
-    examples. Each fraction of differing labels is an upper bound of the noise, so the lower one is reported.
+    examples. Each fraction of differing labels is an upper bound of the noise, so the lower one is reported. If both
+    differ as by chance between pairs of classes, the inputs do not distinguish these classes.
     """
     simple = case.simple_classifier
     if simple is None or len(simple.y) < MIN_EXAMPLES:
@@ -55,9 +56,9 @@ def find(case: Case) -> list[Finding]:
     lowest_noise = min(disagreements, key=lambda judgement: judgement.fraction)
     if not lowest_noise.is_significant:
         return []
-    for one in disagreements:
-        if one.fraction >= MIN_INDISTINCT and one.second_fraction >= MIN_SECOND:
-            return [_indistinct_classes(case, one)]
+    clearest = max(disagreements, key=lambda judgement: judgement.second_fraction)
+    if lowest_noise.fraction >= MIN_INDISTINCT and clearest.second_fraction >= MIN_SECOND:
+        return [_indistinct_classes(case, clearest)]
     evidence: Evidence = {
         "judged_by": "a simple classifier" if lowest_noise is disagreements[0] else "a small network",
         "examples": lowest_noise.n,

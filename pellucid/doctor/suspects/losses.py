@@ -85,7 +85,8 @@ def default_option_suspects(case: Case) -> Iterator[Suspect]:
     objective: Any = case.model.objective
     path, part = ("loss", objective.loss) if isinstance(objective, Supervised) else ("objective", objective)
     if is_dataclass(part):
-        for option in fields(part):
+        same: Any = part
+        for option in fields(same):
             value, default, name = getattr(part, option.name), option.default, option.name
             if name in SKIPPED_OPTIONS or not isinstance(default, int | float | str) or value == default:
                 continue
@@ -94,7 +95,7 @@ def default_option_suspects(case: Case) -> Iterator[Suspect]:
             yield suspect(
                 f"{path}-settings", f"{name} = {value!r} of {type(part).__name__} does not suit this training",
                 f"set {name} to its default, {default!r}", f"{name} = {default!r} in the {path}",
-                partial(rebuilt, **{path: type(part)(**{**vars(part), name: default})}),
+                partial(rebuilt, **{path: replace(same, **{name: default})}),
                 path=path, value=str(value), default=str(default),
             )  # fmt: skip
 
@@ -108,6 +109,8 @@ def class_balance_suspects(case: Case) -> Iterator[Suspect]:
     labels = labels if loss.ignore is None else labels[labels != loss.ignore]
     counts = labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes).double()
     is_present = counts > 0
+    if not bool(is_present.any()):
+        return
     if float(counts.max()) < MIN_IMBALANCE * float(counts[is_present].min()):
         return
     weights = is_present / counts.clamp_min(1)

@@ -67,12 +67,12 @@ def stride_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if the stride of a loss is not the image's side divided by that of the network's maps."""
     loss: Any = case.model.objective.loss if isinstance(case.model.objective, Supervised) else None
     image, maps, stride = case.model.nominal_shape, case.model.output_shape, getattr(loss, "stride", None)
-    if stride is None or len(image) != 3 or len(maps) != 3:
+    if stride is None or len(image) != 3 or len(maps) != 3 or None in (image[2], maps[2]):
         return
     ratio = round(image[2] / maps[2])
     if ratio not in (0, stride):
         yield suspect(
-            "loss-settings", f"the loss takes a cell of the maps for {stride} pixels of the image, and it is {ratio}",
+            "loss-settings", f"the loss assumes a stride of {stride}, but the network's maps have a stride of {ratio}",
             f"set stride to {ratio}", f"stride = {ratio} in the loss",
             partial(rebuilt, loss=replace(loss, stride=ratio)),
             path="loss", unusual=True, stride=stride, side_of_the_image=image[2], side_of_the_maps=maps[2],
@@ -130,8 +130,8 @@ def own_objective_suspects(case: Case) -> Iterator[Suspect]:
     if plain is not None:
         name = type(plain).__name__
         yield suspect(
-            "own-objective", f"the gradients of {type(objective).__name__} are others than those of {name}, "
-            "and the networks learn less by them",
+            "own-objective", f"the gradients of {type(objective).__name__} differ from those of {name}, and the "
+            "networks learn less with them",
             f"compare the gradients with those of {name}: which network follows which loss, and what is "
             "detached", f"the objective {name}", partial(rebuilt, objective=plain), path="objective",
         )  # fmt: skip

@@ -6,7 +6,7 @@ from functools import partial
 from inspect import isabstract
 from typing import Any
 
-from pellucid.combine.base import join, map_layers
+from pellucid.combine.base import join, replace_layer
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves
@@ -23,11 +23,13 @@ OWN_LAYER = "own-layer"  # the name of the suspect
 def own_loss_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for a user-defined loss: that of the library which it is derived from, or one for the targets."""
     objective = case.model.objective
-    if not isinstance(objective, Supervised) or not is_user_defined(objective.loss):
+    if not isinstance(objective, Supervised) or not is_user_defined(objective.loss) or not isinstance(case, Case):
         return
     loss, y = objective.loss, case.train.y
     plain = library_part(loss)
-    if plain is None and not y.is_floating_point() and not case.classifies:  # see `settings.loss_suspects`
+    if plain is None and case.classifies:
+        return  # see `losses.loss_suspects`
+    if plain is None and not y.is_floating_point():
         plain = SoftmaxCrossEntropy(ignore=getattr(loss, "ignore", None))
     elif plain is None and y.dim() <= 2:
         plain = Quadratic()
@@ -43,25 +45,25 @@ def own_loss_suspects(case: Case) -> Iterator[Suspect]:
 def own_layer_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for each kind of user-defined layer: the library's layer that it is derived from, or none."""
     nets = case.model.objective.nets
-    path_by_kind: dict[type[Layer], tuple[str, Layer]] = {}
+    paths_by_kind: dict[type[Layer], list[tuple[str, str, Layer]]] = {}
     for name, net in nets.items():
         ends = last_layers(net)
         for path, layer in leaves(net):
             if is_user_defined(layer) and path not in ends:  # checks judge the outputs
-                path_by_kind.setdefault(type(layer), (join(name, path), layer))
-    for kind, (path, layer) in path_by_kind.items():
-        plain = library_part(layer) or Identity()
-
-        def changed(layer: Layer, kind: type[Layer] = kind) -> Layer:
-            return library_part(layer) or Identity() if type(layer) is kind else layer
-
-        new_nets = {name: map_layers(net, changed) for name, net in nets.items()}
-        text = "no layer" if isinstance(plain, Identity) else type(plain).__name__
+                paths_by_kind.setdefault(type(layer), []).append((name, path, layer))
+    for kind, places in paths_by_kind.items():
+        changed_nets = dict(nets)
+        for name, path, layer in places:
+            plain = library_part(layer) or Identity()
+            changed_nets[name] = replace_layer(changed_nets[name], path, lambda _, plain=plain: plain)
+        name, path, layer = places[0]
+        plain = library_part(layer)
+        text = "no layer" if plain is None else type(plain).__name__
         yield suspect(
             OWN_LAYER, f"with {kind.__name__}, the network learns less than with {text} in its place",
             f"compare the outputs and gradients of {kind.__name__} with what they should be, or leave it out",
-            f"{text} instead of {kind.__name__}", partial(rebuilt, keep_weights=True, nets=new_nets), path=path,
-            unusual=True, layer=kind.__name__,
+            f"{text} instead of {kind.__name__}", partial(rebuilt, keep_weights=True, nets=changed_nets),
+            path=join(name, path), unusual=True, layer=kind.__name__,
         )  # fmt: skip
 
 

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.tasks.classify.doctor import class_changes
-from pellucid.tasks.outlines import FLIPS, best_shift, edges, shift_by, shifted_strength
+from pellucid.tasks.outlines import FLIPS, MAX_SHIFT, best_shift, edges, shift_by, shift_text, shifted_strength
 
-MAX_SHIFT = 24  # pixels, and at most a quarter of the image
 MIN_SHIFT = 2  # pixels
 MIN_MIXED = 0.3  # fraction of the pixels predicted as other classes that have the label of the mixed class
 MIN_AVERAGED = 0.15  # fraction of the pixels with different neighbours whose label lies between those of the neighbours
@@ -63,7 +62,7 @@ def target_changes(
     down, right, ratio = best_shift(strength)
     if max(abs(down), abs(right)) >= MIN_SHIFT and ratio > min_ratio:
         changes.append(TargetChange(
-            "shifted-masks", f"masks shifted by {right} pixels to the right and {down} down",
+            "shifted-masks", f"masks shifted by {shift_text(down, right)}",
             "are shifted from their images", "find out what moved the masks, such as padding or cropping of the images "
             "alone", shift_by(down, right),
         ))  # fmt: skip

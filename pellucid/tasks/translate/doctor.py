@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from pellucid.task import TargetChange
-from pellucid.tasks.outlines import FLIPS, best_shift, edges, shift_by, shifted_strength
+from pellucid.tasks.outlines import FLIPS, MAX_SHIFT, best_shift, edges, shift_by, shift_text, shifted_strength
 
-MAX_SHIFT = 24  # pixels, and at most a quarter of the image
 MIN_RATIO = 1.1  # strength of the predicted edges at those of the shifted targets, divided by that without shift
 
 
@@ -25,12 +24,12 @@ def target_changes(targets: Sequence[Tensor], outputs: Sequence[Tensor] | None) 
             "mirrored-targets", f"target images {name}", "are mirrored or turned relative to their inputs",
             "mirror and turn inputs and targets together", lambda target, size, turn=turn: turn(target),
         )
-        for name, turn in FLIPS.items() if sum(float((a * turn(b)).sum()) for a, b in pairs) >= MIN_RATIO * unshifted
+        for name, turn in FLIPS.items() if sum(float((a * turn(b)).sum()) for a, b in pairs) > MIN_RATIO * unshifted
     ]  # fmt: skip
     if ratio < MIN_RATIO:
         return changes
     return [*changes, TargetChange(
-        "shifted-targets", f"target images shifted by {right} pixels to the right and {down} down",
+        "shifted-targets", f"target images shifted by {shift_text(down, right)}",
         "are shifted from their inputs", "resize, crop and pad inputs and targets in the same way",
         shift_by(down, right),
     )]  # fmt: skip

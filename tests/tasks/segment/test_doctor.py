@@ -43,7 +43,7 @@ def shift_masks(data: Any, down: int, right: int) -> Any:
 def test_masks_shifted_by_eight_pixels_in_all_images_are_the_cause() -> None:
     diagnosis = train_and_diagnose(shift_masks(examples(40, 0), 0, 8), shift_masks(examples(20, 500), 0, 8))
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("shifted-masks", "cause")
-    assert diagnosis.intervention_effects[0].description == "masks shifted by -8 pixels to the right and 0 down"
+    assert diagnosis.intervention_effects[0].description == "masks shifted by 8 pixels to the left and 0 down"
     assert diagnosis.findings[0].evidence["lowest_gain"] > 0
 
 

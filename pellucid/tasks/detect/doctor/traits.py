@@ -12,8 +12,9 @@ from pellucid.image_objects import Objects
 def target_traits(targets: Sequence[Objects], class_names: Sequence[str]) -> Mapping[str, Tensor]:
     """Return the mean position and size of the boxes of each image, and their number by class, (n,) each.
 
-    Positions and sizes are NaN for images without boxes.
+    Positions and sizes are NaN for images without boxes. Crowds are left out, since training ignores them.
     """
+    targets = [one if one.crowd is None else one.take(~one.crowd) for one in targets]
     centres = torch.stack([((one.boxes[:, :2] + one.boxes[:, 2:]) / 2).mean(0) for one in targets])
     sizes = torch.stack([(one.boxes[:, 2:] - one.boxes[:, :2]).mean(0) for one in targets])
     result = {

@@ -119,20 +119,22 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     """Return the first cause that an intervention proves; None if there is none.
 
     For classes and vectors, parts of the training are replaced before other data are tried: if a small network on the
-    same data does better, the data are not at fault.
+    same data does better, the data are not at fault. For other targets, only unusual parts are replaced before.
     """
     case, untried = evaluations.case, evaluations.untried
     is_flat = has_flat_targets(case)
     experiments: dict[str, Experiment] = {"validation data read otherwise": Evaluations.evaluate_changes}
     if is_trainable := getattr(case, "trainable", True) and (case.steps_planned or is_flat):
         experiments = {"examples of one kind left out": train_without_kinds, **experiments}
-        parts: dict[str, Experiment] = {"parts replaced by defaults": train_with_replaced_parts}
         data: dict[str, Experiment] = {
             "other targets": train_with_suggested_targets, CROSS_FIT: train_on_validation_data,
         }  # fmt: skip
-        unusual_parts = {"unusual parts replaced by defaults": partial(train_with_replaced_parts, unusual=True)}
-        parts = parts if is_flat else {name: partial(train_with_replaced_parts, unusual=False) for name in parts}
-        experiments |= parts | data if is_flat else unusual_parts | data | parts
+        if is_flat:
+            experiments |= {"parts replaced by defaults": train_with_replaced_parts} | data
+        else:
+            experiments["unusual parts replaced by defaults"] = partial(train_with_replaced_parts, unusual=True)
+            experiments |= data
+            experiments["other parts replaced by defaults"] = partial(train_with_replaced_parts, unusual=False)
         experiments["fewer examples"] = train_on_fewer_examples
     experiments["targets compared"] = compare_targets
     for name, experiment in experiments.items():

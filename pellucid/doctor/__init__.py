@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.data.stream import Stream
 from pellucid.doctor.case import Case
@@ -18,6 +17,7 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
 from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.rehearsal import model_on, reinitialized, with_copied_weights
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
@@ -131,7 +131,7 @@ def arrays_of(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed
     if not is_batchwise(x):
         return examples(x, y, argument, classes)
     source = source_of(x, y, argument, classes)
-    indices = torch.randperm(len(source), generator=generator(seed))[:MAX_EXAMPLES_READ].sort().values.tolist()
+    indices = drawn_indices(len(source), MAX_EXAMPLES_READ, seed).tolist()
     batches = source.epoch(0) if isinstance(source, Stream) else read_batches(source, indices, READ_BATCH_SIZE)
     images, targets = list[Tensor](), list[Any]()
     for batch in batches:

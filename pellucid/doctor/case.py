@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import walk
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import Activity, MeasuredGradients, activity, gradients, rms, trainable_layers
@@ -25,7 +24,6 @@ from pellucid.doctor.rehearsal import (
 )
 from pellucid.doctor.simple_classifier import KernelClassifier, fit_simple_classifier
 from pellucid.errors import PellucidError
-from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.metrics import classes_of
@@ -101,11 +99,6 @@ class Case:
     def compares(self) -> bool:
         """Whether the loss is a regression loss, which compares outputs and targets elementwise."""
         return isinstance(self.model.loss, Quadratic | L1 | Huber)
-
-    @property
-    def dropout(self) -> float:
-        """The largest rate of the network's dropout layers; 0 if it has none."""
-        return max((layer.rate for _, layer in walk(self.model.net) if isinstance(layer, Dropout)), default=0.0)
 
     @cached_property
     def initial(self) -> BaseModel:

@@ -59,7 +59,7 @@ MAX_UNPAIRED_SCORE = 0.12
 def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     """Train on half of the validation data and on as many training examples; score both on the other half."""
     case, untried = evaluations.case, evaluations.untried
-    if not evaluations.is_scored or getattr(case.train, "x", None) is getattr(case.train, "y", 0):
+    if not evaluations.is_scored or not evaluations.has_targets:
         return None  # without targets, no wrong targets can be found
     if evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE:
         return None
@@ -96,7 +96,7 @@ def compare_targets(evaluations: Evaluations) -> None:
     case = evaluations.case
     is_good = not evaluations.is_scored or float(evaluations.validation_scores.mean()) >= GOOD_SCORE
     is_named = evaluations.partial_cause is not None or any(finding.is_fault for finding in evaluations.findings)
-    if is_good or is_named or getattr(case.train, "x", None) is getattr(case.train, "y", 0):
+    if is_good or is_named or not evaluations.has_targets:
         return
     found = differences(evaluations.task, case.model, case.train, case.validation)
     if unlike := [one for one in found if one.is_large and not one.is_of_inputs]:
@@ -121,16 +121,15 @@ def _training_targets(
     case = evaluations.case
     found = differences(evaluations.task, case.model, case.train, case.validation)
     if (fault := _measured_fault(evaluations, found)) is not None:
-        fault = replace(fault, remedy=split_cause.change.remedy)
-        return split_cause.with_names_of(replace(split_cause.change, finding=fault))
+        return split_cause.with_finding(fault)
     if found:
         fault = split_cause.change.finding
-        fault = replace(
-            fault, cause=f"{fault.cause}{as_text(found)}", evidence={**fault.evidence, **as_evidence(found)}
+        evidence = {**fault.evidence, **as_evidence(found)}
+        split_cause = split_cause.with_finding(
+            replace(fault, cause=f"{fault.cause}{as_text(found)}", evidence=evidence)
         )
-        split_cause = split_cause.with_names_of(replace(split_cause.change, finding=fault))
     model, min_gain = split_cause.mended_case.model, MIN_EXPLAINED * fmean(split_cause.effect.gains)
-    fault = next((one for one in evaluations.findings if _lacked(one, found)), None)
+    lacking = next((one for one in evaluations.findings if _lacked(one, found)), None)
     validation_score = fmean(split_cause.effect.after)
     target_scores, exchanged_scores = (score(model, base.train, exchanged) for exchanged in (False, True))
     for target_change in evaluations.other_targets(case.train, model):
@@ -143,25 +142,23 @@ def _training_targets(
         proven_cause = None if target_change.apply is None else trainings.measure(base, change, base_scores)
         is_refuted = any(effect.verdict == "no effect" for effect in trainings.effects[n_effects:])
         # An unproven change needs only the outputs of a good model, unless it does not help and classes are lacking.
-        is_judged = target_change.unproven and validation_score >= MIN_JUDGE_SCORE and not (is_refuted and fault)
+        is_judged = target_change.unproven and validation_score >= MIN_JUDGE_SCORE and not (is_refuted and lacking)
         if proven_cause is not None or is_judged:
             return proven_cause or split_cause.with_names_of(change)
-    if fault is not None:
-        fault = replace(fault, cause=f"{fault.cause}{_lacked(fault, found)}", remedy=split_cause.change.remedy)
-        return split_cause.with_names_of(replace(split_cause.change, finding=fault))
+    if lacking is not None:
+        return split_cause.with_finding(replace(lacking, cause=f"{lacking.cause}{_lacked(lacking, found)}"))
     exchanged_score = float(exchanged_scores.mean())
     max_unpaired = MAX_UNPAIRED_SCORE * (validation_score - exchanged_score)
     is_paired = float(target_scores.mean()) - exchanged_score > max_unpaired
+    # Targets that can be learned fit their images, and the targets of other images have the same traits.
     if found or len(untried) > n_untried or is_paired or evaluations.training_score >= MIN_TRAINING_SCORE:
-        return (
-            split_cause  # targets that can be learned fit their images, and those of other images have the same traits
-        )
-    return split_cause.with_names_of(replace(split_cause.change, finding=replace(
+        return split_cause
+    return split_cause.with_finding(replace(
         split_cause.change.finding, check="unpaired-targets", path="train",
         cause="the training targets belong to other images: a model that was trained on validation data predicts "
         "them hardly better than the targets of other training images",
         fix="match images and targets by their names, not by their places in two lists",
-    )))  # fmt: skip
+    ))  # fmt: skip
 
 
 def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) -> Finding | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import float_images
-from pellucid.data.source import Source
+from pellucid.data.source import Batch, Source
 from pellucid.doctor.finding import Evidence
 from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.inputs import has_colours, is_image
@@ -21,9 +21,6 @@ MIN_EFFECT, MIN_DEVIATIONS = 0.5, 5.0  # difference of two means: in standard de
 LARGE_EFFECT, MIN_RATIO = 1.0, 1.5  # of large differences: in standard deviations, and the ratio of the means
 MAX_SHOWN, MAX_IN_TEXT = 3, 2  # differences in the evidence, and in a sentence
 MAX_COLUMNS = 8  # of targets whose means are compared
-IMAGE_TRAITS = (
-    "brightness", "contrast", "sharpness", "red", "green", "blue", "colourfulness", "images without colours",
-)  # fmt: skip
 MISSING_INPUTS = "inputs with the value"  # the beginning of the names of kinds of vectors
 CLASS_TRAITS = ("share of class", "boxes of class", "share of labels")  # of the names of traits of classes and points
 MAX_CLASSES = 100  # whose shares are compared
@@ -34,17 +31,16 @@ Traits = dict[str, Tensor]  # values of examples (n,) by the name of the trait; 
 
 
 class TraitDifference(NamedTuple):
-    """A trait whose means over training and over validation examples differ; size: in standard deviations."""
+    """A trait whose means over training and over validation examples differ.
+
+    size: in standard deviations. is_of_inputs: whether it is a trait of the inputs, not of the targets.
+    """
 
     trait: str
     train: float
     validation: float
     size: float
-
-    @property
-    def is_of_inputs(self) -> bool:
-        """Whether it is a trait of the inputs, not of the targets."""
-        return self.trait in IMAGE_TRAITS or self.trait.startswith(MISSING_INPUTS)
+    is_of_inputs: bool = False
 
     @property
     def is_of_class(self) -> bool:
@@ -65,8 +61,8 @@ class TraitDifference(NamedTuple):
 def differences(task: Task, model: BaseModel, train: Source, validation: Source) -> list[TraitDifference]:
     """Return the clear differences of the traits of two parts of the data, the largest first."""
     examples = [read_examples(part, MAX_EXAMPLES, model.seed) for part in (train, validation)]
-    found: list[TraitDifference] = []
-    for name, values in traits(task, model, [*examples[0], *examples[1]]).items():
+    found, of_inputs = list[TraitDifference](), input_traits([*examples[0], *examples[1]])
+    for name, values in (of_inputs | target_traits(task, model, [*examples[0], *examples[1]])).items():
         parts = values.double().split([len(examples[0]), len(examples[1])])
         a, b = (part[~part.isnan()] for part in parts)
         if min(len(a), len(b)) < 2:
@@ -76,7 +72,7 @@ def differences(task: Task, model: BaseModel, train: Source, validation: Source)
         size = difference / sqrt(sum(variances) / 2) if sum(variances) else inf
         is_rounding = difference <= 1e-6 * max(abs(float(a.mean())), abs(float(b.mean())))
         if not is_rounding and difference >= MIN_DEVIATIONS * error and size >= MIN_EFFECT:
-            found.append(TraitDifference(name, float(a.mean()), float(b.mean()), size))
+            found.append(TraitDifference(name, float(a.mean()), float(b.mean()), size, name in of_inputs))
     return sorted(found, key=lambda one: (-one.size, one.trait))
 
 
@@ -95,14 +91,24 @@ def as_text(found: Sequence[TraitDifference]) -> str:
     return f" ({'; '.join(map(str, one_sided_first(found)[:MAX_IN_TEXT]))})" if found else ""
 
 
-def traits(task: Task, model: BaseModel, examples: Sequence[Any]) -> Traits:
-    """Return the traits of the images and of the targets of examples, which are batches of one example each."""
-    images, targets = [example.images[0] for example in examples], [example.targets[0] for example in examples]
-    of_targets = task.target_traits(model, targets)
-    if of_targets is None:
-        ignored = getattr(getattr(model.objective, "loss", None), "ignore", None)
-        of_targets = plain_target_traits(targets, model.classes, ignored)
-    return {**image_traits(images), **_vector_traits(images), **of_targets}
+def traits(task: Task, model: BaseModel, examples: Sequence[Batch]) -> Traits:
+    """Return the traits of the inputs and of the targets of examples, which are batches of one example each."""
+    return input_traits(examples) | target_traits(task, model, examples)
+
+
+def input_traits(examples: Sequence[Batch]) -> Traits:
+    """Return the traits of the images, or of the vectors, of examples."""
+    inputs = [example.images[0] for example in examples]
+    return image_traits(inputs) | _vector_traits(inputs)
+
+
+def target_traits(task: Task, model: BaseModel, examples: Sequence[Batch]) -> Traits:
+    """Return the traits of the targets of examples: those of the task, or else of plain targets."""
+    targets = [example.targets[0] for example in examples]
+    of_task = task.target_traits(model, targets)
+    if of_task is not None:
+        return dict(of_task)
+    return plain_target_traits(targets, model.classes, getattr(getattr(model.objective, "loss", None), "ignore", None))
 
 
 def image_traits(images: Sequence[Tensor], prefix: str = "") -> Traits:

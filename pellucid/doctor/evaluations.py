@@ -52,6 +52,11 @@ class Evaluations:
         """Whether the model was trained to the end, and there are validation data for its scores."""
         return self.case.validation is not None and self.case.trained and not getattr(self.case, "stopped", "")
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether the data have targets, and not only inputs that stand in their place."""
+        return getattr(self.case.train, "x", None) is not getattr(self.case.train, "y", 0)
+
     @cached_property
     def score_gap(self) -> float:
         """The score on training data minus that on validation data; 0 without validation data or a trained model."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, batch_of
+from pellucid.doctor.inputs import drawn_indices
 from pellucid.errors import PellucidError
 from pellucid.task import HeldOutScores, Task
 from pellucid.training.device import on_device
@@ -21,7 +22,7 @@ MAX_SCORED, MAX_SCORED_IN_MEMORY, MAX_SCORED_BY_LOSS = 200, 1_000, 40
 
 def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
     """Return at most `count` examples, drawn with the seed, in their original order, as batches of one example each."""
-    indices = torch.randperm(len(source), generator=generator(seed))[:count].sort().values.tolist()
+    indices = drawn_indices(len(source), count, seed).tolist()
     return [batch_of(source, [k], generator(seed)) for k in indices]
 
 

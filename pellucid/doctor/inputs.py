@@ -40,7 +40,12 @@ def subsample(part: Arrays, count: int, seed: int) -> Arrays:
     """Return at most `count` examples, drawn with the seed, in their original order."""
     if len(part) <= count:
         return part
-    return select(part, torch.randperm(len(part), generator=generator(seed))[:count].sort().values)
+    return select(part, drawn_indices(len(part), count, seed))
+
+
+def drawn_indices(n: int, count: int, seed: int) -> Tensor:
+    """Return the ascending indices of at most `count` of n examples, drawn with the seed."""
+    return torch.randperm(n, generator=generator(seed))[:count].sort().values
 
 
 def is_image(x: Tensor) -> bool:

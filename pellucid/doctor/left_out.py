@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.doctor.differences import MISSING_INPUTS, traits
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.finding import suspect
 from pellucid.doctor.held_out import read_examples
+from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
 from pellucid.doctor.replaced_parts import with_held_out_part
 from pellucid.training.examples import subset
@@ -24,7 +24,7 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
     """Train without each kind of examples that the training data have, scored on other validation examples."""
     case = evaluations.case
     base = with_held_out_part(case) if case.validation is None else case
-    if base is None or getattr(case.train, "x", None) is getattr(case.train, "y", 0):
+    if base is None or not evaluations.has_targets:
         return None
     train, validation = (_limited(part, case.model.seed) for part in (base.train, base.validation))
     model, examples = case.model, [read_examples(part, len(part), case.model.seed) for part in (train, validation)]
@@ -56,4 +56,4 @@ def _limited(part: Any, seed: int) -> Any:
     count = MAX_EXAMPLES if isinstance(part, Arrays) else MAX_READ
     if len(part) <= count:
         return part
-    return subset(part, torch.randperm(len(part), generator=generator(seed))[:count].sort().values, False)
+    return subset(part, drawn_indices(len(part), count, seed), False)

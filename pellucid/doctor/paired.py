@@ -50,6 +50,10 @@ class ProvenCause(NamedTuple):
         }  # fmt: skip
         return replace(self.change.finding, evidence=evidence, remedy=None, proven=True)
 
+    def with_finding(self, finding: Finding) -> Self:
+        """Return the same effect with another finding, whose remedy is the same intervention."""
+        return self.with_names_of(replace(self.change, finding=replace(finding, remedy=self.change.remedy)))
+
     def with_names_of(self, change: Suspect) -> Self:
         """Return the same effect with the name, the cause and the fix of another intervention."""
         return self._replace(change=change, effect=replace(self.effect, name=change.finding.check))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.seeds import generator
-from pellucid.layers import BatchNorm
+from pellucid.layers import BatchNorm, Dropout
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import flatten, map_tree
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward, run
@@ -38,6 +38,12 @@ def is_user_defined(part: object) -> bool:
 def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
     """Yield (path, layer) of every layer that is not a combinator, in order."""
     return ((path, layer) for path, layer in walk(net) if not isinstance(layer, Combinator))
+
+
+def dropout_rate(model: BaseModel) -> float:
+    """Return the largest rate of the dropout layers in all networks; 0 if there are none."""
+    layers = (layer for net in model.objective.nets.values() for _, layer in walk(net))
+    return max((layer.rate for layer in layers if isinstance(layer, Dropout)), default=0.0)
 
 
 def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:

@@ -157,9 +157,11 @@ def _parts(
     findings = [one for one in evaluations.findings if can_be_tried(one, base, evaluations.trainings)]
     faults = [finding for finding in findings if finding.is_fault]
     if not has_flat_targets(base):
-        parts = replaced_parts(base, findings)
-        usual = [replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN) for part in parts]
-        return [_as_unusual(part) if part.unusual else one for part, one in zip(parts, usual, strict=True)]
+        return [
+            _as_unusual(part) if part.unusual
+            else replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN)
+            for part in replaced_parts(base, findings)
+        ]  # fmt: skip
     if any(fault.check in MEASURED_FAILURES for fault in faults):
         return ()
     score = 0.0 if present is None else float(present.mean())

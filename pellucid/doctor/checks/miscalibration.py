@@ -4,6 +4,7 @@ from pellucid.calibration.confidence import fit_temperature, negative_log_likeli
 from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.passes import dropout_rate
 from pellucid.layers import LogSoftmax, Softmax
 from pellucid.metrics import calibration_error
 
@@ -80,7 +81,7 @@ def _has_changed_since_training(case: Case) -> bool:
 def _underconfidence(case: Case) -> tuple[str, str]:
     """Return the likely cause of low probabilities, and a fix other than a temperature ("" if there is none)."""
     smoothing = getattr(case.model.loss, "label_smoothing", 0.0)
-    dropout, on_validation = case.dropout, case.validation_predictions
+    dropout, on_validation = dropout_rate(case.model), case.validation_predictions
     if smoothing:
         return f"label smoothing of {smoothing:g} limits the probabilities", ", or use less label smoothing"
     if _has_changed_since_training(case):

@@ -1,7 +1,7 @@
 """Suspects in the loss of a training, and in the options of an objective."""
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -83,21 +83,24 @@ def ignored_class_suspects(case: Case) -> Iterator[Suspect]:
 def default_option_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for each option of the loss or the objective that is far from its default."""
     objective: Any = case.model.objective
-    path, part = ("loss", objective.loss) if isinstance(objective, Supervised) else ("objective", objective)
-    if is_dataclass(part):
-        same: Any = part
-        for option in fields(same):
-            value, default, name = getattr(part, option.name), option.default, option.name
-            if name in SKIPPED_OPTIONS or not isinstance(default, int | float | str) or value == default:
-                continue
-            if is_number(value) and default and 1 / MIN_NUMBER_RATIO < value / default < MIN_NUMBER_RATIO:
-                continue
-            yield suspect(
-                f"{path}-settings", f"{name} = {value!r} of {type(part).__name__} does not suit this training",
-                f"set {name} to its default, {default!r}", f"{name} = {default!r} in the {path}",
-                partial(rebuilt, **{path: replace(same, **{name: default})}),
-                path=path, value=str(value), default=str(default),
-            )  # fmt: skip
+    path = "loss" if isinstance(objective, Supervised) else "objective"
+    part = objective.loss if path == "loss" else objective
+    for option in _options(part):
+        value, default, name = getattr(part, option.name), option.default, option.name
+        if name in SKIPPED_OPTIONS or not isinstance(default, int | float | str) or value == default:
+            continue
+        if is_number(value) and default and 1 / MIN_NUMBER_RATIO < value / default < MIN_NUMBER_RATIO:
+            continue
+        yield suspect(
+            f"{path}-settings", f"{name} = {value!r} of {type(part).__name__} does not suit this training",
+            f"set {name} to its default, {default!r}", f"{name} = {default!r} in the {path}",
+            partial(rebuilt, **{path: replace(part, **{name: default})}),
+            path=path, value=str(value), default=str(default),
+        )  # fmt: skip
+
+
+def _options(part: Any) -> tuple[Field[Any], ...]:
+    return fields(part) if is_dataclass(part) else ()
 
 
 def class_balance_suspects(case: Case) -> Iterator[Suspect]:

@@ -17,6 +17,7 @@ from pellucid.data.dataset import float_images
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.paired import MAX_STEPS
+from pellucid.doctor.passes import dropout_rate
 from pellucid.doctor.rehearsal import default_rate
 from pellucid.doctor.remedies import rebuilt, with_initial_model, with_rate
 from pellucid.layers import BatchNorm, Dropout
@@ -69,8 +70,7 @@ def regularizer_suspects(case: Case) -> Iterator[Suspect]:
 def dropout_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if a network has dropout."""
     nets = case.model.objective.nets
-    layers = (layer for net in nets.values() for _, layer in walk(net))
-    if rate := max((layer.rate for layer in layers if isinstance(layer, Dropout)), default=0.0):
+    if rate := dropout_rate(case.model):
         yield suspect(
             "dropout-too-strong", "dropout removes so many values that the rest does not determine the output",
             "use a dropout rate of 0.2 to 0.5, or none", "no dropout",

@@ -16,6 +16,7 @@ from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, OneStage, ProposalDetector
 from pellucid.detectors.base import Anchors, Candidates
 from pellucid.detectors.regions import class_agnostic
+from pellucid.doctor.inputs import drawn_indices
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
 from pellucid.ops.assign import Assignment
@@ -81,8 +82,7 @@ class DetectionCase:
     @cached_property
     def sample_indices(self) -> list[int]:
         """The ascending indices of the sample in the training data."""
-        order = torch.randperm(len(self.train), generator=generator(self.model.seed))
-        return order[:MAX_SAMPLE].sort().values.tolist()
+        return drawn_indices(len(self.train), MAX_SAMPLE, self.model.seed).tolist()
 
     @cached_property
     def sample(self) -> list[ImageWithObjects]:

@@ -38,6 +38,7 @@ MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
 FULL_TURNS = (2 * torch.pi, 360.0)  # in radians and degrees
 MIN_TURN_FRACTION = 0.97  # of a turn: the range of targets that are angles
+END_FRACTION, MIN_END_SHARE = 0.1, 0.03  # of the range, at each end, and the share of the targets that lie there
 MAX_BYTE = 255.0  # largest value of unscaled pixels
 # Root mean square of inputs; smaller inputs are also tried multiplied by 255, larger ones divided by 255.
 MIN_RMS, MAX_RMS = 0.1, 3.0
@@ -70,13 +71,17 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def angle_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if regression targets seem to be angles: their range is nearly a full turn."""
+    """Yield a suspect if regression targets seem to be angles: their range is nearly a full turn, up to both ends."""
     y = case.train.y
     if case.classifies or not y.is_floating_point() or y.dim() != 2 or case.model.output_shape != (y.shape[1],):
         return
     target_range = float((y.amax(0) - y.amin(0)).max())
     turn = next((turn for turn in FULL_TURNS if MIN_TURN_FRACTION * turn <= target_range <= turn), None)
     if turn is None or float((y.amax(0) - y.amin(0)).min()) < MIN_TURN_FRACTION * turn:
+        return
+    margin = END_FRACTION * (y.amax(0) - y.amin(0))
+    at_ends = torch.stack([y <= y.amin(0) + margin, y >= y.amax(0) - margin]).double().mean(1)
+    if float(at_ends.min()) < MIN_END_SHARE:
         return
 
     def with_doubled_outputs(case: Case) -> Case:

@@ -11,6 +11,7 @@ from pellucid.task import HeldOutScores, TargetChange
 
 MIN_AGREEMENT = 0.5  # fraction of the examples of a class that are predicted as one other class
 MIN_FACTOR = 1.5  # ratio of predictions to targets, or its inverse, from which another unit is suggested
+MIN_VARIANCE = 1e-12  # of a column of the targets, relative to their mean square
 MIN_OFFSET = 0.5  # mean difference of predictions and targets, in standard deviations of the targets
 
 
@@ -18,7 +19,7 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
     """Return a score of each example for classes or values, None for other outputs and targets.
 
     Classes: 1 if correct, 0 if not, weighted so that the mean of the scores is the mean recall. Values: their closeness
-    1 - squared error / variance of the targets, at least 0.
+    1 - squared error / variance of the targets, at least 0; the mean over the columns that vary.
     """
     if not _stackable(outputs) or not _stackable(targets):
         return None
@@ -30,8 +31,10 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
     if predicted.numel() != y.numel() or not y.is_floating_point():
         return None
     y, predicted = y.reshape(len(y), -1).double(), predicted.reshape(len(y), -1).double()
-    variance = y.var(0, correction=0).mean().clamp_min(1e-12)
-    return HeldOutScores("closeness", 1 - ((predicted - y).square().mean(1) / variance).clamp_max(1))
+    variance = y.var(0, correction=0)
+    varies = variance > MIN_VARIANCE * y.square().mean(0) if bool((variance > 0).any()) else variance == 0
+    errors = (predicted - y).square()[:, varies] / variance[varies].clamp_min(1e-12)
+    return HeldOutScores("closeness", 1 - errors.clamp_max(1).mean(1))
 
 
 def _stackable(values: Sequence[object]) -> bool:

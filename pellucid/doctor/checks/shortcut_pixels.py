@@ -16,6 +16,11 @@ MIN_EXPLAINED = 0.95  # fraction of the other half's labels that are predicted f
 FEW_CLASSES = 3
 MIN_EXACT_FRACTION = 0.995
 MAX_NEIGHBOUR_FRACTION = 0.9
+MIN_CLASS_EXAMPLES = 8  # of each class, to find pixels that are the same in all images of a class
+MAX_ALIKE_FRACTION = 0.05  # of the images of other classes that may have the same value there
+MIN_ACCURACY_LOSS = 0.2  # by exchanging these pixels with other images; otherwise, the model does not rely on them
+WITHOUT_PIXELS = "accuracy_with_these_pixels_from_other_examples"  # the name of the evidence
+FIX = "crop or blank these pixels in all images, find out where they come from, and train again"
 BINS = 16  # of the histogram of a pixel's values
 MAX_CANDIDATES = 128  # pixels for the greedy selection
 
@@ -26,23 +31,56 @@ def find(case: Case) -> list[Finding]:
     if not case.classifies or part.x.dim() != 4 or len(part) < MIN_EXAMPLES or int(part.y.min()) < 0:
         return []
     x, classes = float_images(part.x).flatten(1), len(part.y.unique())
+    _, height, width = part.x.shape[1:]
+    if finding := _mark_of_classes(case, x):
+        return [finding]
     pixels, fraction = _select_pixels(x, part.y, min(max(int(PIXEL_FRACTION * x.shape[1]), 1), MAX_PIXELS))
     if classes < 2 or fraction < (MIN_EXACT_FRACTION if classes <= FEW_CLASSES else MIN_EXPLAINED):
         return []
-    _, height, width = part.x.shape[1:]
     if classes <= FEW_CLASSES and (
         len(pixels) > 1 or _neighbour_fraction(x, part.y, pixels[0], width) > MAX_NEIGHBOUR_FRACTION
     ):
         return []
     evidence: Evidence = {
         "pixels": len(pixels),
-        "rows_and_columns": ", ".join(f"{pixel % (height * width) // width}:{pixel % width}" for pixel in pixels),
+        "rows_and_columns": _places(pixels, height, width),
         "labels_told_by_these_alone": fraction,
         "examples": len(part),
     }
     cause = "a few pixels determine the label: a mark, a border or a number in the images"
-    fix = "crop or blank these pixels in all images, find out where they come from, and train again"
-    return [Finding(NAME, "train", evidence | _accuracy_without(case, pixels), cause, fix)]
+    return [Finding(NAME, "train", evidence | _accuracy_without(case, pixels), cause, FIX)]
+
+
+def _mark_of_classes(case: Case, x: Tensor) -> Finding | None:
+    """Return a finding if pixels are the same in all images of some classes, and a trained model relies on them.
+
+    Other images must hardly have the same value there. x: the pixels of the sample's images, (N, P).
+    """
+    y = case.sample.y
+    labels, index, counts = y.unique(return_inverse=True, return_counts=True)
+    if case.class_predictions is None or int(counts.min()) < MIN_CLASS_EXAMPLES:
+        return None
+    lowest, highest = (torch.stack([getattr(x[y == label], name)(0) for label in labels]) for name in ("amin", "amax"))
+    is_constant = lowest == highest  # (classes, P)
+    value = lowest.gather(0, is_constant.float().argmax(0, keepdim=True))  # of the first class that is constant, (1, P)
+    is_marked = is_constant & (lowest == value)
+    is_other = ~is_marked[index]
+    alike = ((x == value) & is_other).sum(0) / is_other.sum(0).clamp_min(1)
+    pixels = (is_marked.any(0) & ~is_marked.all(0) & (alike <= MAX_ALIKE_FRACTION)).nonzero().flatten().tolist()
+    accuracies = _accuracy_without(case, pixels) if pixels else {}
+    if not accuracies or accuracies["accuracy"] - accuracies[WITHOUT_PIXELS] < MIN_ACCURACY_LOSS:
+        return None
+    marked = labels[is_marked[:, pixels].any(1)].tolist()
+    evidence: Evidence = {
+        "pixels": len(pixels), "rows_and_columns": _places(pixels[:MAX_PIXELS], *case.sample.x.shape[2:]),
+        "classes_with_the_mark": len(marked), "the_first_of_them": case.class_name(marked[0]),
+    }  # fmt: skip
+    cause = "all images of some classes have the same mark, such as a logo or a border, and the model recognises it"
+    return Finding(NAME, "train", evidence | accuracies, cause, FIX)
+
+
+def _places(pixels: list[int], height: int, width: int) -> str:
+    return ", ".join(f"{pixel % (height * width) // width}:{pixel % width}" for pixel in pixels)
 
 
 def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
@@ -92,7 +130,7 @@ def _neighbour_fraction(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
     return _select_pixels(x[:, [index for index in neighbours if 0 <= index < x.shape[1]]], y, 1)[1]
 
 
-def _accuracy_without(case: Case, pixels: list[int]) -> Evidence:
+def _accuracy_without(case: Case, pixels: list[int]) -> dict[str, float]:
     """Return the accuracy of a trained model, and its accuracy when other examples' values replace these pixels."""
     if case.class_predictions is None:
         return {}
@@ -102,7 +140,7 @@ def _accuracy_without(case: Case, pixels: list[int]) -> Evidence:
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     flat[:, pixels] = flat[:, pixels].roll(len(x) // 2, 0)[order]
     accuracy = float((case.classes_for(x) == predictions.part.y).float().mean())
-    return {"accuracy": predictions.accuracy, "accuracy_with_these_pixels_from_other_examples": accuracy}
+    return {"accuracy": predictions.accuracy, WITHOUT_PIXELS: accuracy}
 
 
 NAME = "shortcut-pixels"

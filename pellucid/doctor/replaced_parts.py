@@ -101,6 +101,10 @@ def _train_with_part(
         trainings.record(replace(first_effect, steps=steps))
         return None
     cause = trainings.measure(base, part, base_scores, steps, trained)
+    if cause is None and long_enough is not None and trainings.model_steps > steps and base_scores:
+        becomes_worse = effect_of(part, evaluations.score.name, [(long_enough, base_scores[0])], 0).verdict == "cause"
+        if becomes_worse:  # after these steps, which only trainings of all steps show
+            cause = trainings.measure(base, part, {0: long_enough}, trainings.model_steps)
     if cause is None or base is evaluations.case:
         return cause
     with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)

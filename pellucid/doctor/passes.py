@@ -1,7 +1,8 @@
 """Forward and backward passes that leave the model unchanged: outputs and gradients of its layers."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from inspect import isabstract
 from math import isfinite, sqrt
 from typing import Any
 
@@ -31,8 +32,16 @@ def rms(x: Tensor) -> float:
 
 
 def is_user_defined(part: object) -> bool:
-    """Return whether a layer or loss is defined outside of the library."""
+    """Return whether a layer, loss, optimizer or objective is defined outside of the library."""
     return not type(part).__module__.startswith("pellucid.")
+
+
+def library_part(part: Any) -> Any:
+    """Return the library's part that a user-defined one is derived from, with the same fields; None without one."""
+    base = next((kind for kind in type(part).__mro__ if kind.__module__.startswith("pellucid.")), None)
+    if base is None or isabstract(base) or not is_dataclass(base):
+        return None
+    return base(**{field.name: getattr(part, field.name) for field in fields(base)})
 
 
 def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:

@@ -1,7 +1,7 @@
 """Mistakes in user-defined layers, losses and settings are found; their correct variants have no finding."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,10 +13,10 @@ from pellucid.doctor.checks import cut_gradient, mixed_examples
 from pellucid.doctor.suspects import architecture, losses, objectives, own_parts, parts, suspects
 from pellucid.errors import PellucidError
 from pellucid.generators import GAN
-from pellucid.layers import Conv2d, Dense, Dropout, Flatten, Identity, MaxPool2d, ReLU, Reshape
-from pellucid.losses import HeatMaps, Quadratic, SoftmaxCrossEntropy
+from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, LogSoftmax, MaxPool2d, ReLU, Reshape
+from pellucid.losses import HeatMaps, NegativeLogLikelihood, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
-from pellucid.optim import Adam, Momentum
+from pellucid.optim import SGD, Adam, Momentum
 from tests.doctor.own_parts import Matrix, OwnDropout, Rounded, SoftmaxOver, Squared, Weighted
 from tests.doctor.test_failing_trainings import split_digits, trained_case
 
@@ -84,6 +84,67 @@ def test_dropout_without_scaling_is_a_suspect(scaled: bool) -> None:
 def test_a_loss_of_all_pairs_is_the_cause() -> None:
     assert diagnose(regression_case(Squared(broadcast=True))).causes == ("loss-mixes-examples",)
     assert list(parts.coupled_loss_suspects(regression_case(Squared(broadcast=False), epochs=1))) == []
+
+
+@dataclass(frozen=True)
+class Rising(Momentum):
+    """Momentum with the opposite sign."""
+
+    def update(self, params: Any, grads: Any, state: Any, lr: float) -> None:
+        super().update(params, grads, state, -lr)
+
+
+def test_a_user_defined_optimizer_is_replaced_by_that_of_the_library() -> None:
+    x, y, _ = split_digits()
+    case = case_of(Model(net_with_layers(), optimizer=Rising(0.05, momentum=0.5), input_shape=(1, 8, 8)), x, y)
+    (change,) = own_parts.own_optimizer_suspects(case)
+    assert change.finding.evidence["optimizer"] == "Rising"
+    assert change.apply(case).model.optimizer == Momentum(0.05, momentum=0.5)
+    assert not list(own_parts.own_optimizer_suspects(change.apply(case)))
+
+
+@dataclass(frozen=True)
+class ShrinkingLate(SGD):
+    """Gradient descent that also shrinks all parameters after 500 steps."""
+
+    elementwise: ClassVar[bool] = True
+
+    def init(self, params: Any) -> Any:
+        return {"steps": [torch.zeros_like(param) for param in params]}
+
+    def update(self, params: Any, grads: Any, state: Any, lr: float) -> None:
+        for steps in state["steps"]:
+            steps.add_(1)
+        super().update(params, grads, {}, lr)
+        for param in params if state["steps"][0].max() > 500 else ():
+            param.mul_(0.95)
+
+
+def test_a_fault_that_shows_late_is_found_by_trainings_of_all_steps() -> None:
+    x = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
+    y = x[:, :1] + x[:, 1:2] * x[:, 2:3]
+    model = Model(
+        Sequential(Dense(32), ReLU(), Dense(1)), Quadratic(), ShrinkingLate(0.02), input_shape=(4,), metrics=(),
+    )  # fmt: skip
+    history = model.fit(x[:400], y[:400], epochs=16, batch_size=8, verbose=False)
+    diagnosis = model.doctor(x[:400], y[:400], validation=(x[400:], y[400:]), history=history, epochs=16, batch_size=8)
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("own-optimizer", "cause")
+    assert diagnosis.intervention_effects[0].steps == 800
+
+
+def test_layer_options_far_from_their_defaults_are_replaced() -> None:
+    x, y, _ = split_digits()
+    net = Sequential(Conv2d(10, 3, padding=1), BatchNorm(momentum=0.9), ReLU(), LogSoftmax(3))
+    masks = y[:, None, None].expand(-1, 8, 8).contiguous()
+    case = case_of(Model(net, NegativeLogLikelihood(), input_shape=(1, 8, 8)), x, masks)
+    changes = list(architecture.layer_option_suspects(case))
+    assert [change.remedy.description for change in changes] == [
+        "momentum = 0.1 in BatchNorm",
+        "axis = 1 in LogSoftmax",
+    ]
+    for change, other in (changes, reversed(changes)):
+        (remaining,) = architecture.layer_option_suspects(change.apply(case))
+        assert remaining.remedy.description == other.remedy.description
 
 
 def test_user_defined_parts_are_replaced_by_those_of_the_library() -> None:

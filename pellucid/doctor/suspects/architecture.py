@@ -1,25 +1,30 @@
 """Suspects in the architecture of the network: its activations, strides, width and depth."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
 
 from pellucid.combine import Sequential
-from pellucid.combine.base import replace_layer, walk
+from pellucid.combine.base import join, replace_layer, walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, output_layers, trainable_layers
+from pellucid.doctor.passes import is_user_defined, leaves, output_layers, trainable_layers
 from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.suspects.parts import initialization_suspects
 from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Trait
+from pellucid.settings.checks import is_number
 
 MIN_UNITS = 16  # of a layer; a layer with fewer units is a suspect
 WIDE_UNITS = 64  # number of units that is tried instead
 MIN_DEPTH = 4  # number of inner layers from which on batch normalization is tried
 STRIDING = (Conv2d, MaxPool2d, AvgPool2d, LpPool2d)
-MIN_SIDE = 16  # pixels; smaller images are skipped
+MIN_SIDE = 8  # pixels; smaller images are skipped
 MIN_REDUCTION = 16  # positions of the input divided by positions of the second convolution's input
+# Options of layers, and the ratio to the default, or its inverse, from which a value is unusual.
+OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
 MAX_CONVOLUTIONS = 3  # a reduction to a single position by at most this many convolutions is too early
 
 
@@ -93,6 +98,36 @@ def _with_finer_steps(layer: Layer) -> Layer:
     if isinstance(layer, Conv2d):
         return replace(layer, stride=1)
     return replace(layer, kernel=2, stride=None, padding=0)  # pyright: ignore
+
+
+def layer_option_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for each of OPTIONS of a layer that is far from its default."""
+    nets = case.model.objective.nets
+    places: dict[tuple[type[Layer], str, float, Any], list[tuple[str, str]]] = {}
+    for name, net in nets.items():
+        for path, layer in leaves(net):
+            for option in fields(layer) if not is_user_defined(layer) else ():
+                value, default = getattr(layer, option.name), option.default
+                if option.name in OPTIONS and is_number(value) and not _is_near(value, default, OPTIONS[option.name]):
+                    places.setdefault((type(layer), option.name, value, default), []).append((name, path))
+    for (kind, option_name, value, default), paths in places.items():
+        changed_nets = dict(nets)
+        for name, path in paths:
+            changed_nets[name] = replace_layer(
+                changed_nets[name],
+                path,
+                lambda layer, option=option_name, value=default: replace(layer, **{option: value}),
+            )
+        yield suspect(
+            "layer-settings", f"{option_name} = {value:g} of {kind.__name__} does not suit this network",
+            f"set {option_name} to its default, {default:g}", f"{option_name} = {default:g} in {kind.__name__}",
+            partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*paths[0]), unusual=True,
+            value=value, default=default,
+        )  # fmt: skip
+
+
+def _is_near(value: float, default: Any, max_ratio: float) -> bool:
+    return value == default or (value * default > 0 and 1 / max_ratio < value / default < max_ratio)
 
 
 def size_suspects(case: Case) -> Iterator[Suspect]:

@@ -9,9 +9,8 @@ from pellucid.combine.base import join, map_layers, replace_layer
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, leaves
+from pellucid.doctor.passes import is_user_defined, leaves, library_part
 from pellucid.doctor.remedies import rebuilt, with_parts
-from pellucid.doctor.suspects.own_parts import library_part
 from pellucid.layers import BatchNorm, Identity, ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers, only_reshapes

@@ -1,15 +1,13 @@
-"""Suspects in user-defined losses and layers: the same training with a part of the library in their place."""
+"""Suspects in user-defined losses, optimizers and layers: the same training with a part of the library instead."""
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from functools import partial
-from inspect import isabstract
 from typing import Any
 
 from pellucid.combine.base import join, replace_layer
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, leaves
+from pellucid.doctor.passes import is_user_defined, leaves, library_part
 from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer
@@ -42,6 +40,20 @@ def own_loss_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
+def own_optimizer_suspects(case: Any) -> Iterator[Suspect]:
+    """Yield a suspect for a user-defined optimizer that is derived from one of the library."""
+    optimizer = case.model.optimizer
+    plain = library_part(optimizer) if is_user_defined(optimizer) else None
+    if plain is not None:
+        own_name, name = type(optimizer).__name__, type(plain).__name__
+        yield suspect(
+            "own-optimizer", f"the steps of {own_name} differ from those of {name}, and the network learns less with "
+            "them", f"compare the steps of {own_name} with those of {name}: what it keeps from step to step, and the "
+            "sign and the size of the step", f"the optimizer {name}", partial(rebuilt, optimizer=plain),
+            unusual=True, optimizer=own_name,
+        )  # fmt: skip
+
+
 def own_layer_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for each kind of user-defined layer: the library's layer that it is derived from, or none."""
     nets = case.model.objective.nets
@@ -65,11 +77,3 @@ def own_layer_suspects(case: Case) -> Iterator[Suspect]:
             f"{text} instead of {kind.__name__}", partial(rebuilt, keep_weights=True, nets=changed_nets),
             path=join(name, path), unusual=True, layer=kind.__name__,
         )  # fmt: skip
-
-
-def library_part(part: Any) -> Any:
-    """Return the library's part that a user-defined one is derived from, with the same fields; None without one."""
-    base = next((kind for kind in type(part).__mro__ if kind.__module__.startswith("pellucid.")), None)
-    if base is None or isabstract(base) or not is_dataclass(base):
-        return None
-    return base(**{field.name: getattr(part, field.name) for field in fields(base)})

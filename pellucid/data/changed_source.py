@@ -16,11 +16,15 @@ ImageChange = Callable[[Tensor], Tensor]  # images (N, C, H, W), floats of 0 to 
 
 @dataclass(frozen=True, eq=False)
 class ChangedSource:
-    """A source whose targets or images are transformed; see `Change` and `ImageChange`."""
+    """A source whose targets or images are transformed; see `Change` and `ImageChange`.
+
+    indices: of the examples whose targets are transformed; None for all.
+    """
 
     source: Source
     apply: Change | None = None
     apply_to_images: ImageChange | None = None
+    indices: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         """Copy the source's attributes that describe its examples."""
@@ -42,17 +46,22 @@ class ChangedSource:
         if self.apply is None:
             return Batch(images, targets)
         new_targets = [
-            self.apply(target, tuple(image.shape[1:])) for image, target in zip(images, targets, strict=True)
+            self.apply(target, tuple(image.shape[1:])) if self.indices is None or index in self.indices else target
+            for index, image, target in zip(indices, images, targets, strict=True)
         ]
         return Batch(images, torch.stack(new_targets) if isinstance(targets, Tensor) else new_targets)
 
 
-def with_targets(source: Any, apply: Change) -> Any:
-    """Return a source with transformed targets, None for None; `Arrays` remain `Arrays`."""
+def with_targets(source: Any, apply: Change, indices: frozenset[int] | None = None) -> Any:
+    """Return a source with transformed targets, None for None; `Arrays` remain `Arrays`.
+
+    indices: see `ChangedSource`.
+    """
     if not isinstance(source, Arrays):
-        return source and ChangedSource(source, apply)
+        return source and ChangedSource(source, apply, indices=indices)
     size = tuple(source.x.shape[2:])
-    return replace(source, y=torch.stack([apply(target, size) for target in source.y]))
+    changed = (apply(target, size) if indices is None or k in indices else target for k, target in enumerate(source.y))
+    return replace(source, y=torch.stack([*changed]))
 
 
 def with_images(source: Any, apply: ImageChange) -> Any:

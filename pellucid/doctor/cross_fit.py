@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,20 +20,17 @@ from pellucid.doctor.checks import (
     shortcut_pixels,
     shuffled_labels,
 )
-from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
-from pellucid.doctor.differences import TraitDifference, as_evidence, as_text, differences
+from pellucid.doctor.differences import TraitDifference, as_evidence, as_text, differences, lacked_text
 from pellucid.doctor.evaluations import (
     GOOD_SCORE,
-    MIN_EXPLAINED,
     MIN_GAP,
     MIN_HALF_EXAMPLES,
     Evaluations,
-    changed_targets,
 )
 from pellucid.doctor.finding import Finding, Suspect, suspect
 from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
-from pellucid.doctor.intervention import effect_of
+from pellucid.doctor.judged_examples import JudgedExamples
 from pellucid.doctor.paired import ProvenCause
 from pellucid.training.examples import subset
 
@@ -49,11 +46,7 @@ COMPARE_SPLITS = (
     "compare some examples of both: whether targets fit the images, how they were read, what one part lacks"
 )
 MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of training data
-MIN_JUDGE_SCORE = 0.5  # on validation data, of a model that judges the training targets
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
-# For a model that was trained on validation data: its score on training data divided by its score on validation data,
-# both minus the score by chance. Up to this ratio, the training targets are unrelated to their images.
-MAX_UNPAIRED_SCORE = 0.12
 
 
 def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
@@ -75,7 +68,8 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
         return None
     count = min(len(first_half), len(case.train))
     order = torch.randperm(len(case.train), generator=generator(case.model.seed))
-    train_part = subset(case.train, order[:count], False)
+    indices = order[:count]
+    train_part = subset(case.train, indices, False)
     base = replace(case, train=train_part, validation=second_half, batch_size=min(case.batch_size, count))
     validation_part = subset(first_half, torch.arange(count), False)
     change = suspect(
@@ -84,8 +78,13 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
         lambda case: replace(case, train=validation_part), path="validation", min_gain=MIN_SPLIT_GAIN,
     )  # fmt: skip
     base_scores = dict[int, Tensor]()
-    split_cause = evaluations.trainings.measure(base, change, base_scores)
-    return None if split_cause is None else _training_targets(evaluations, base, base_scores, split_cause)
+    split_cause = evaluations.trainings.measure(base, replace(change, is_likely=True), base_scores)
+    if split_cause is None:
+        return None
+    exchange = _exchange_of_direction(base)
+    exchange_cause = exchange and evaluations.trainings.measure(base, exchange, base_scores)
+    judged = JudgedExamples(evaluations, base, indices, base_scores, split_cause)
+    return exchange_cause or _training_targets(evaluations, judged)
 
 
 def compare_targets(evaluations: Evaluations) -> None:
@@ -105,56 +104,34 @@ def compare_targets(evaluations: Evaluations) -> None:
         evaluations.likely.append((fault, None))
 
 
-def _training_targets(
-    evaluations: Evaluations, base: Any, base_scores: dict[int, Tensor], split_cause: ProvenCause
-) -> ProvenCause:
+def _training_targets(evaluations: Evaluations, judged: JudgedExamples) -> ProvenCause:
     """Return how the training targets are wrong, judged by a model that was trained on validation data.
 
-    base, base_scores: the case and the scores of the trainings on training data. split_cause: the cause that the
-    training on validation data proved, returned if no change of the targets explains the difference.
+    If no change of the targets explains the difference, the cause that the training on validation data proved is
+    returned.
     """
-    score, trainings, untried = evaluations.score, evaluations.trainings, evaluations.untried
-    n_untried = len(untried)
-    exchange = _exchange_of_direction(base)
-    if exchange is not None and (proven_cause := trainings.measure(base, exchange, base_scores)):
-        return proven_cause
-    case = evaluations.case
+    case, n_untried = evaluations.case, len(evaluations.untried)
     found = differences(evaluations.task, case.model, case.train, case.validation)
     if (fault := _measured_fault(evaluations, found)) is not None:
-        return split_cause.with_finding(fault)
-    if found:
-        fault = split_cause.change.finding
-        evidence = {**fault.evidence, **as_evidence(found)}
-        split_cause = split_cause.with_finding(
-            replace(fault, cause=f"{fault.cause}{as_text(found)}", evidence=evidence)
-        )
-    model, min_gain = split_cause.mended_case.model, MIN_EXPLAINED * fmean(split_cause.effect.gains)
-    lacking = next((one for one in evaluations.findings if _lacked(one, found)), None)
-    validation_score = fmean(split_cause.effect.after)
-    target_scores, exchanged_scores = (score(model, base.train, exchanged) for exchanged in (False, True))
-    for target_change in evaluations.other_targets(case.train, model):
-        change = changed_targets("train", target_change, max(MIN_SPLIT_GAIN, min_gain))
-        if not target_change.unproven:
-            score_pairs = [(target_scores, score(model, change.apply(base).train))]
-            if effect_of(change, score.name, score_pairs, 0).verdict != "cause":
-                continue
-        n_effects = len(trainings.effects)
-        proven_cause = None if target_change.apply is None else trainings.measure(base, change, base_scores)
-        is_refuted = any(effect.verdict == "no effect" for effect in trainings.effects[n_effects:])
-        # An unproven change needs only the outputs of a good model, unless it does not help and classes are lacking.
-        is_judged = target_change.unproven and validation_score >= MIN_JUDGE_SCORE and not (is_refuted and lacking)
-        if proven_cause is not None or is_judged:
-            return proven_cause or split_cause.with_names_of(change)
+        return judged.split.with_finding(fault)
+    lacking = next((one for one in evaluations.findings if lacked_text(one, found)), None)
+    experiments = [judged.all_changed, judged.some_changed, partial(judged.shown_by_outputs, lacking is not None)]
+    if lacking is None and not any(one.is_large for one in found):
+        experiments.append(judged.some_left_out)
+    for experiment in experiments:
+        if (proven_cause := experiment()) is not None:
+            return proven_cause
     if lacking is not None:
-        return split_cause.with_finding(replace(lacking, cause=f"{lacking.cause}{_lacked(lacking, found)}"))
-    exchanged_score = float(exchanged_scores.mean())
-    max_unpaired = MAX_UNPAIRED_SCORE * (validation_score - exchanged_score)
-    is_paired = float(target_scores.mean()) - exchanged_score > max_unpaired
+        return judged.split.with_finding(replace(lacking, cause=f"{lacking.cause}{lacked_text(lacking, found)}"))
+    fault = judged.split.change.finding
+    if found:
+        evidence = {**fault.evidence, **as_evidence(found)}
+        return judged.split.with_finding(replace(fault, cause=f"{fault.cause}{as_text(found)}", evidence=evidence))
     # Targets that can be learned fit their images, and the targets of other images have the same traits.
-    if found or len(untried) > n_untried or is_paired or evaluations.training_score >= MIN_TRAINING_SCORE:
-        return split_cause
-    return split_cause.with_finding(replace(
-        split_cause.change.finding, check="unpaired-targets", path="train",
+    if len(evaluations.untried) > n_untried or judged.are_paired or evaluations.training_score >= MIN_TRAINING_SCORE:
+        return judged.split
+    return judged.split.with_finding(replace(
+        fault, check="unpaired-targets", path="train",
         cause="the training targets belong to other images: a model that was trained on validation data predicts "
         "them hardly better than the targets of other training images",
         fix="match images and targets by their names, not by their places in two lists",
@@ -172,14 +149,8 @@ def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) 
         if finding.is_fault and finding.check in DATA_FAULTS:
             is_refuted = evaluations.refutes(finding)
             cause = f"{PREPARED_OTHERWISE}{as_text(found)}" if is_refuted else finding.cause
-            return replace(finding, cause=f"{cause}{_lacked(finding, found)}")
+            return replace(finding, cause=f"{cause}{lacked_text(finding, found)}")
     return None
-
-
-def _lacked(finding: Finding, found: Sequence[TraitDifference]) -> str:
-    """Return as text what a finding of lacking classes means by the data's differences; "" for other findings."""
-    names_class = finding.path == "train" and FIRST_LACKED in finding.evidence
-    return as_text([one for one in found if one.is_of_class and not one.train][:1]) if names_class else ""
 
 
 def _exchange_of_direction(base: Any) -> Suspect | None:

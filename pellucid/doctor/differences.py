@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Batch, Source
-from pellucid.doctor.finding import Evidence
+from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
+from pellucid.doctor.finding import Evidence, Finding
 from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.inputs import has_colours, is_image
 from pellucid.task import Task
@@ -89,6 +90,12 @@ def as_evidence(found: Sequence[TraitDifference]) -> Evidence:
 def as_text(found: Sequence[TraitDifference]) -> str:
     """Return the largest differences in brackets after a space; "" for none."""
     return f" ({'; '.join(map(str, one_sided_first(found)[:MAX_IN_TEXT]))})" if found else ""
+
+
+def lacked_text(finding: Finding, found: Sequence[TraitDifference]) -> str:
+    """Return in brackets the share of a class that a finding says training lacks; "" for other findings."""
+    names_class = finding.path == "train" and FIRST_LACKED in finding.evidence
+    return as_text([one for one in found if one.is_of_class and not one.train][:1]) if names_class else ""
 
 
 def traits(task: Task, model: BaseModel, examples: Sequence[Batch]) -> Traits:

@@ -12,8 +12,11 @@ from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
-from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect, suspect
+from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
+from pellucid.doctor.differences import differences, lacked_text
+from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, read_examples
+from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.preprocessing import input_changes
@@ -27,7 +30,7 @@ MIN_GAP = 0.1  # score on training data minus score on validation data; from thi
 MIN_EXPLAINED, MIN_PARTLY_EXPLAINED = 2 / 3, 0.5
 MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only scored, see `Evaluations.halves`
 N_EXAMINED = 48  # examples for which the task proposes other targets
-UNDONE = "undone in validation images: "  # the description of a change of images, before its name
+UNDONE = "undone in validation {}: "  # the description of a change of images or other inputs, before its name
 N_COMPARED = 200  # images of each part of the data whose preprocessing is compared
 
 
@@ -90,6 +93,8 @@ class Evaluations:
         """
         if self.score_gap < MIN_GAP or len(self.case.validation) < 2 * MIN_HALF_EXAMPLES:
             return None
+        if (proven_cause := self._without_lacking_classes()) is not None:
+            return proven_cause
         choice_half, score_half = self.halves
         base = replace(self.case, validation=score_half)
         scores_before = self.score(base.model, score_half)
@@ -109,10 +114,33 @@ class Evaluations:
         self.partial_cause = best
         return None
 
+    def _without_lacking_classes(self) -> ProvenCause | None:
+        """Evaluate the present model without the validation examples whose classes a finding says training lacks."""
+        case = self.case
+        finding = next((one for one in self.findings if one.path == "train" and FIRST_LACKED in one.evidence), None)
+        if finding is None or case.validation is None or not isinstance(case.validation, Arrays):
+            return None
+        is_kept, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
+        kept = is_kept[drawn_indices(len(is_kept), len(scores), case.model.seed)].double()
+        fraction = float(kept.mean())
+        if not MIN_HALF_EXAMPLES <= fraction * len(kept) < len(kept):
+            return None
+        remaining = subset(case.validation, is_kept.nonzero().flatten(), False)
+        lacked = lacked_text(finding, differences(self.task, case.model, case.train, case.validation))
+        remedy = Remedy(
+            "validation without classes that training lacks", lambda case: replace(case, validation=remaining)
+        )
+        named = replace(finding, cause=f"{finding.cause}{lacked}", remedy=remedy)
+        change = Suspect(named, min_gain=MIN_EXPLAINED * self.score_gap)
+        # The classes that are left out score 0, and the others weigh more, so that the mean is that of the others.
+        effect = self.trainings.record(effect_of(change, self.score.name, [(scores, scores * kept / fraction)], 0))
+        return ProvenCause(change, effect, change.apply(case)) if effect.verdict == "cause" else None
+
     def refutes(self, finding: Finding) -> bool:
         """Return whether undoing the change of the images that a finding names had no effect."""
         ineffective = [effect.description for effect in self.trainings.effects if effect.verdict == "no effect"]
-        return any(text.startswith(UNDONE) and text.removeprefix(UNDONE) in finding.cause for text in ineffective)
+        start, end = UNDONE.split("{}")
+        return any(text.startswith(start) and text.partition(end)[2] in finding.cause for text in ineffective)
 
     def other_targets(self, part: Source, suggesting_model: BaseModel | None) -> Sequence[TargetChange]:
         """Return the task's proposed changes of targets for some examples.
@@ -125,17 +153,18 @@ class Evaluations:
         return self.task.target_changes(model, images, targets, outputs)
 
     def _input_changes(self) -> list[Suspect]:
-        """Return changes of the validation images; changes that move pixels only if the targets have no positions."""
+        """Return changes of the validation inputs; changes that move pixels only if the targets have no positions."""
         train, validation = (self._images(part) for part in (self.case.train, self.case.validation))
         if train is None or validation is None:
             return []
+        inputs = "images" if train.dim() == 4 else "inputs"
         changes = input_changes(validation, train, self.case.model.stats)
         has_positions = not isinstance(self.case.train, Arrays) or self.case.train.y.dim() > 2
         fix = "use the same preprocessing function in training, validation and prediction"
         return [
             suspect(
-                "preprocessing-mismatch", f"validation images are {name}, unlike training images", fix,
-                f"{UNDONE}{name}",
+                "preprocessing-mismatch", f"validation {inputs} are {name}, unlike training {inputs}", fix,
+                f"{UNDONE.format(inputs)}{name}",
                 lambda case, change=change: replace(case, validation=with_images(case.validation, change)),
                 path="validation",
             )
@@ -143,9 +172,9 @@ class Evaluations:
         ]  # fmt: skip
 
     def _images(self, part: Source) -> Tensor | None:
-        """Return at most N_COMPARED images (n, C, H, W) as floats; None for other inputs and for several sizes."""
+        """Return at most N_COMPARED images (n, C, H, W) or vectors as floats; None for others and for several sizes."""
         if isinstance(part, Arrays):
-            return float_images(part.x[:N_COMPARED]) if part.x.dim() == 4 else None
+            return float_images(part.x[:N_COMPARED]) if part.x.dim() in (2, 4) else None
         images = [one.images for one in read_examples(part, N_COMPARED, self.case.model.seed)]
         has_one_size = len({image.shape for image in images}) == 1 and images[0].dim() == 4
         return float_images(torch.cat(images)) if has_one_size else None

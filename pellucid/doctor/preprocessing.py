@@ -20,9 +20,14 @@ MAX_VARIATION = 2 / 255  # difference between the largest and the smallest pixel
 def input_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
     """Return functions that may make the preprocessing of images x equal to that of `reference`; both are (N, C, H, W).
 
-    The key describes what the function undoes. stats: the standardization in the model.
+    The key describes what the function undoes. stats: the standardization in the model. Vectors (N, D) are only
+    standardised.
     """
     x, reference = float_images(x), float_images(reference)
+    if x.dim() == 2:
+        (mean, std), (new_mean, new_std) = ((part.mean(0), part.std(0, correction=0)) for part in (x, reference))
+        factor = new_std / std.clamp_min(1e-12)
+        return {"standardised otherwise": lambda x: (x - mean) * factor + new_mean}
     max_distance = _moment_distance(x, reference) + MAX_FARTHER
     changes = {
         name: change for name, change in undoing_changes(x, reference, stats).items()

@@ -8,7 +8,7 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.data import float_images
-from pellucid.data.changed_source import with_images
+from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.source import Arrays
 from pellucid.doctor.differences import TraitDifference, as_text, differences, traits
 from pellucid.doctor.held_out import read_examples
@@ -162,6 +162,17 @@ def test_images_of_a_source_are_changed_when_they_are_read() -> None:
     batch, original = changed.batch([2, 0], rng), source.batch([2, 0], rng)
     torch.testing.assert_close(batch.images, 1 - float_images(original.images))
     assert (len(changed), batch.targets) == (3, original.targets)
+
+
+def test_only_the_targets_at_given_indices_are_changed() -> None:
+    source = ListSource([Rectangles().example(k) for k in range(3)])
+    changed = with_targets(source, lambda target, size: target.take(torch.zeros(0, dtype=torch.int64)), frozenset({2}))
+    counts = [len(target) for target in changed.batch([2, 0], torch.Generator()).targets]
+    assert counts == [0, len(source.batch([0], torch.Generator()).targets[0])]
+    values = with_targets(
+        arrays(torch.zeros(3, 1), torch.arange(3.0)), lambda target, size: target + 10, frozenset({1})
+    )
+    assert values.y.tolist() == [0.0, 11.0, 2.0]
 
 
 def test_images_in_colour_are_undone_for_a_model_of_grey_images() -> None:

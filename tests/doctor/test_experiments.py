@@ -68,6 +68,21 @@ def test_classes_counted_from_one_in_the_validation_data_are_the_cause() -> None
     assert diagnosis.names.count("shifted-labels") == 1
 
 
+@pytest.mark.parametrize(("scale", "shift"), [((3.0, 3.0, 3.0, 3.0), 1.0), ((1.0, 4.0, 0.2, 1.0), 0.0)])
+def test_features_that_are_standardised_otherwise_in_validation_are_the_cause(
+    scale: tuple[float, ...], shift: float
+) -> None:
+    x = torch.randn(600, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.stack([2 * x[:, 0], x[:, 1] - x[:, 2]], 1)
+    validation = x[400:] * torch.tensor(scale) + shift, y[400:]
+    net = Sequential(hidden=Dense(32), relu=ReLU(), out=Dense(2))
+    model = Model(net, Quadratic(), Adam(0.02), input_shape=(4,), metrics=())
+    history = model.fit(x[:400], y[:400], epochs=15, batch_size=32, verbose=False)
+    diagnosis = model.doctor(x[:400], y[:400], validation=validation, history=history, epochs=15, batch_size=32)
+    assert (diagnosis.causes, diagnosis.kind(0)) == (("preprocessing-mismatch",), "cause")
+    assert "validation inputs are standardised otherwise" in diagnosis.findings[0].cause
+
+
 def test_a_sound_training_has_no_cause_and_needs_no_short_training() -> None:
     diagnosis = diagnosis_after_training(band_images(160, 0), band_images(120, 1))
     assert (diagnosis.causes, diagnosis.intervention_effects) == ((), ())
@@ -79,7 +94,7 @@ def test_classes_that_only_the_training_data_lack_are_the_cause() -> None:
     diagnosis = diagnosis_after_training((x[is_known], y[is_known]), band_images(120, 1))
     assert (diagnosis.causes[0], diagnosis.kind(0), diagnosis.findings[0].path) == ("class-imbalance", "cause", "train")
     assert "share of class 2: 0 in training, 0.25 in validation" in diagnosis.findings[0].cause
-    assert diagnosis.intervention_effects[0].description == "trained on 60 validation instead of training examples"
+    assert diagnosis.intervention_effects[0].description == "validation without classes that training lacks"
     assert "a search for further causes" not in diagnosis.left_out  # without the cause, there is nothing left to find
 
 

@@ -56,11 +56,14 @@ def target_changes(
     factor = float((predicted * true)[labelled].sum() / true.square()[labelled].sum().clamp_min(1e-12))
     changes = [] if 1 / MIN_FACTOR < factor < MIN_FACTOR or factor <= 0 else [_scale_change(factor)]
     changes.append(_axes_change("x and y exchanged", lambda xy, size: xy.flip(1)))
-    changes.append(_axes_change("mirrored", lambda xy, size: torch.stack([size[1] - xy[:, 0], xy[:, 1]], 1)))
-    distances = (predicted[:, None] - true[:, :, None]).norm(dim=3) * labelled[:, :, None]  # (N, true, predicted point)
-    distance = distances.sum(0) / labelled.sum(0).clamp_min(1)[:, None]
-    order = distance.argmin(1)
-    if len(order.unique()) == len(order) and not torch.equal(order, torch.arange(len(order))):
+    mirrored = _axes_change("mirrored", lambda xy, size: torch.stack([size[1] - xy[:, 0], xy[:, 1]], 1))
+    changes.append(mirrored._replace(cause="are mirrored relative to their images, or have left and right exchanged"))
+    distances = (predicted[:, None] - true[:, :, None]).norm(dim=3)  # (N, true, predicted point)
+    order = torch.where(labelled[:, :, None], distances, torch.nan).nanmedian(0).values.nan_to_num(torch.inf).argmin(1)
+    same = torch.arange(len(order))
+    if len(order.unique()) < len(order):  # other points are predicted too badly to tell
+        order = torch.where(order[order] == same, order, same)  # only those of which each is taken for the other
+    if not torch.equal(order, same):
         exchanged_text = ", ".join(f"{k} as {int(j)}" for k, j in enumerate(order) if k != int(j))
         changes.append(TargetChange(
             "key-point-order", f"key-points exchanged ({exchanged_text})",

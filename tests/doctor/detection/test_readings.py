@@ -127,4 +127,4 @@ def test_edges_show_the_scale_of_boxes(factor: float) -> None:
 
 
 def test_readings_have_distinct_names() -> None:
-    assert len(named_conversions()) == len(SCALE_FACTORS) + 9
+    assert len(named_conversions()) == len(SCALE_FACTORS) + 10

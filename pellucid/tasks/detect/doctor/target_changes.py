@@ -21,7 +21,7 @@ MIN_RATIO = 1.3  # strength of the edges at the converted boxes, divided by thei
 MIN_GAIN = 0.05  # gain in the mean IoU of objects by a conversion
 MIN_IOU = 0.5  # of a detection and the object that it belongs to
 MAX_BACKGROUND_IOU = 0.1  # a detection whose IoU with every object is lower belongs to no object
-# Numbers per object: of detections that belong to an object, and of equally confident ones that belong to none.
+# Numbers per object: of objects with a detection, and of equally confident detections that belong to none.
 MIN_FOUND, MIN_OVERLOOKED = 0.5, 0.3
 MIN_SHIFT = 2.0  # pixels
 SHIFT_CELL = 4.0  # pixels, the size of a bin of shifts
@@ -39,6 +39,7 @@ FORMAT_CONVERSIONS: dict[str, BoxConversion] = {
 FLIPS: dict[str, BoxConversion] = {
     "mirrored": lambda b, size: torch.stack([size[1] - b[:, 2], b[:, 1], size[1] - b[:, 0], b[:, 3]], 1),
     "upside down": lambda b, size: torch.stack([b[:, 0], size[0] - b[:, 3], b[:, 2], size[0] - b[:, 1]], 1),
+    "turned by 180 degrees": lambda b, size: torch.tensor([size[1], size[0]] * 2) - b[:, [2, 3, 0, 1]],
 }
 RELATIVE_NAME = "multiplied by the image's width and height"
 SCALE_FACTORS = [2 ** (k / 8) for k in range(-16, 17) if k]  # 1/4 to 4
@@ -139,15 +140,16 @@ def _box_change(name: str, fault: str, convert: BoxConversion) -> TargetChange:
 
 def _overlooked_objects(outputs: Sequence[Detections], targets: Sequence[Objects]) -> list[TargetChange]:
     """Return a change without `apply`, if many detections belong to no object but are as confident as the others."""
-    object_scores, background_scores = list[Tensor](), list[Tensor]()
+    object_scores, background_scores, n_found = list[Tensor](), list[Tensor](), 0
     for detections, objects in zip(outputs, targets, strict=True):
         overlap = box_iou(detections.boxes, objects.boxes)
         nearest = overlap.amax(1) if len(objects) else torch.zeros(len(detections))
         object_scores.append(detections.scores[nearest >= MIN_IOU])
         background_scores.append(detections.scores[nearest < MAX_BACKGROUND_IOU])
+        n_found += int((overlap >= MIN_IOU).any(0).sum())
     all_object_scores, all_background_scores = torch.cat(object_scores), torch.cat(background_scores)
     count = sum(map(len, targets))
-    if len(all_object_scores) < MIN_FOUND * count:
+    if n_found < MIN_FOUND * count:
         return []
     overlooked = int((all_background_scores >= all_object_scores.median()).sum())
     if overlooked < MIN_OVERLOOKED * count:

@@ -1,0 +1,61 @@
+"""Targets that are wrong in a part of the training examples are found by a model of validation data."""
+
+import re
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.doctor import Diagnosis
+from pellucid.layers import Dense, ReLU
+from pellucid.losses import Quadratic
+from pellucid.model import Model
+from pellucid.optim import Adam
+
+
+def diagnosis_with_wrong_targets(is_wrong: torch.Tensor, wrong_values: torch.Tensor) -> Diagnosis:
+    """Return the diagnosis of a regression of two values, with `wrong_values` in the training targets `is_wrong`."""
+    x, y = examples()
+    train_y = torch.where(is_wrong[:, None], wrong_values, y[:400])
+    net = Sequential(hidden=Dense(32), relu=ReLU(), out=Dense(2))
+    model = Model(net, Quadratic(), Adam(0.02), input_shape=(4,), metrics=())
+    history = model.fit(x[:400], train_y, epochs=15, batch_size=32, verbose=False)
+    return model.doctor(x[:400], train_y, validation=(x[400:], y[400:]), history=history, epochs=15, batch_size=32)
+
+
+def examples() -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(600, 4, generator=torch.Generator().manual_seed(0))
+    return x, torch.stack([2 * x[:, 0], x[:, 1] - x[:, 2]], 1)
+
+
+def listed(text: str) -> list[int]:
+    """Return the indices of training examples in a fix."""
+    return [
+        int(number) for number in re.findall(r"\d+", text.partition("the training examples ")[2].partition(" (")[0])
+    ]
+
+
+def test_columns_exchanged_in_a_part_of_the_examples_are_the_cause() -> None:
+    is_wrong = torch.rand(400, generator=torch.Generator().manual_seed(1)) < 0.4
+    diagnosis = diagnosis_with_wrong_targets(is_wrong, examples()[1][:400].flip(1))
+    first = diagnosis.findings[0]
+    assert (first.check, first.path, diagnosis.kind(0)) == ("other-values", "train", "cause")
+    assert "of the training examples have their columns in another order" in first.cause
+    assert len(listed(first.fix)) == 8
+    assert bool(is_wrong[listed(first.fix)].all())
+
+
+def test_targets_of_other_examples_in_a_part_of_the_data_are_the_cause() -> None:
+    rng = torch.Generator().manual_seed(1)
+    is_wrong = torch.rand(400, generator=rng) < 0.5
+    diagnosis = diagnosis_with_wrong_targets(is_wrong, 3 * torch.randn(400, 2, generator=rng))
+    first = diagnosis.findings[0]
+    assert (first.check, diagnosis.kind(0)) == ("wrong-targets", "cause")
+    assert is_wrong[listed(first.fix)].double().mean() >= 0.75
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.05])
+def test_few_wrong_targets_are_no_cause(fraction: float) -> None:
+    rng = torch.Generator().manual_seed(1)
+    is_wrong = torch.rand(400, generator=rng) < fraction
+    assert not diagnosis_with_wrong_targets(is_wrong, 3 * torch.randn(400, 2, generator=rng)).causes

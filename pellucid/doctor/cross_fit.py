@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
 from pellucid.doctor.differences import TraitDifference, as_evidence, as_text, differences, lacked_text
 from pellucid.doctor.evaluations import (
     GOOD_SCORE,
+    MIN_EXPLAINED,
     MIN_GAP,
     MIN_HALF_EXAMPLES,
     Evaluations,
@@ -52,9 +54,8 @@ MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation
 def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     """Train on half of the validation data and on as many training examples; score both on the other half."""
     case, untried = evaluations.case, evaluations.untried
-    if not evaluations.is_scored or not evaluations.has_targets:
-        return None  # without targets, no wrong targets can be found
-    if evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE:
+    is_examined = evaluations.is_scored and evaluations.has_targets  # without targets, none of them can be wrong
+    if not is_examined or (evaluations.score_gap < MIN_GAP and evaluations.training_score >= MIN_TRAINING_SCORE):
         return None
     first_half, second_half = evaluations.halves
     if len(first_half) < MIN_HALF_EXAMPLES:
@@ -83,8 +84,11 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
         return None
     exchange = _exchange_of_direction(base)
     exchange_cause = exchange and evaluations.trainings.measure(base, exchange, base_scores)
-    judged = JudgedExamples(evaluations, base, indices, base_scores, split_cause)
-    return exchange_cause or _training_targets(evaluations, judged)
+    if exchange_cause is not None:
+        return exchange_cause
+    min_gain = max(MIN_SPLIT_GAIN, MIN_EXPLAINED * fmean(split_cause.effect.gains))
+    judged = JudgedExamples(evaluations, base, indices, base_scores, split_cause.mended_case.model, min_gain)
+    return _training_targets(evaluations, judged, split_cause)
 
 
 def compare_targets(evaluations: Evaluations) -> None:
@@ -104,7 +108,7 @@ def compare_targets(evaluations: Evaluations) -> None:
         evaluations.likely.append((fault, None))
 
 
-def _training_targets(evaluations: Evaluations, judged: JudgedExamples) -> ProvenCause:
+def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_cause: ProvenCause) -> ProvenCause:
     """Return how the training targets are wrong, judged by a model that was trained on validation data.
 
     If no change of the targets explains the difference, the cause that the training on validation data proved is
@@ -113,24 +117,28 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples) -> Prove
     case, n_untried = evaluations.case, len(evaluations.untried)
     found = differences(evaluations.task, case.model, case.train, case.validation)
     if (fault := _measured_fault(evaluations, found)) is not None:
-        return judged.split.with_finding(fault)
+        return split_cause.with_finding(fault)
     lacking = next((one for one in evaluations.findings if lacked_text(one, found)), None)
-    experiments = [judged.all_changed, judged.some_changed, partial(judged.shown_by_outputs, lacking is not None)]
+    experiments = [
+        judged.all_changed,
+        judged.some_changed,
+        partial(judged.shown_by_outputs, split_cause, lacking is not None),
+    ]
     if lacking is None and not any(one.is_large for one in found):
         experiments.append(judged.some_left_out)
     for experiment in experiments:
         if (proven_cause := experiment()) is not None:
             return proven_cause
     if lacking is not None:
-        return judged.split.with_finding(replace(lacking, cause=f"{lacking.cause}{lacked_text(lacking, found)}"))
-    fault = judged.split.change.finding
+        return split_cause.with_finding(replace(lacking, cause=f"{lacking.cause}{lacked_text(lacking, found)}"))
+    fault = split_cause.change.finding
     if found:
         evidence = {**fault.evidence, **as_evidence(found)}
-        return judged.split.with_finding(replace(fault, cause=f"{fault.cause}{as_text(found)}", evidence=evidence))
+        return split_cause.with_finding(replace(fault, cause=f"{fault.cause}{as_text(found)}", evidence=evidence))
     # Targets that can be learned fit their images, and the targets of other images have the same traits.
     if len(evaluations.untried) > n_untried or judged.are_paired or evaluations.training_score >= MIN_TRAINING_SCORE:
-        return judged.split
-    return judged.split.with_finding(replace(
+        return split_cause
+    return split_cause.with_finding(replace(
         fault, check="unpaired-targets", path="train",
         cause="the training targets belong to other images: a model that was trained on validation data predicts "
         "them hardly better than the targets of other training images",

@@ -118,7 +118,7 @@ class Evaluations:
         """Evaluate the present model without the validation examples whose classes a finding says training lacks."""
         case = self.case
         finding = next((one for one in self.findings if one.path == "train" and FIRST_LACKED in one.evidence), None)
-        if finding is None or case.validation is None or not isinstance(case.validation, Arrays):
+        if finding is None or not isinstance(case.validation, Arrays) or case.validation.y.dim() != 1:
             return None
         is_kept, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
         kept = is_kept[drawn_indices(len(is_kept), len(scores), case.model.seed)].double()

@@ -17,6 +17,7 @@ from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_c
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import Check, Finding, Suspect, suspect
 from pellucid.doctor.intervention import MeasuredEffect
+from pellucid.doctor.judged_examples import judge_training_targets
 from pellucid.doctor.left_out import train_without_kinds
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.predictions import UnansweredError
@@ -127,7 +128,8 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     if is_trainable := getattr(case, "trainable", True) and (case.steps_planned or is_flat):
         experiments = {"examples of one kind left out": train_without_kinds, **experiments}
         data: dict[str, Experiment] = {
-            "other targets": train_with_suggested_targets, CROSS_FIT: train_on_validation_data,
+            "other targets": train_with_suggested_targets, "training examples judged": judge_training_targets,
+            CROSS_FIT: train_on_validation_data,
         }  # fmt: skip
         if is_flat:
             experiments |= {"parts replaced by defaults": train_with_replaced_parts} | data

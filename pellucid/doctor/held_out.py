@@ -15,9 +15,8 @@ from pellucid.task import HeldOutScores, Task
 from pellucid.training.device import on_device
 from pellucid.training.model import BaseModel
 
-# The maximum numbers of examples: of data that are read, of data in memory, and by the loss, since most objectives
-# compute gradients along with it.
-MAX_SCORED, MAX_SCORED_IN_MEMORY, MAX_SCORED_BY_LOSS = 200, 1_000, 40
+# The maximum numbers of examples: of data that are read or scored by the loss, and of data in memory.
+MAX_SCORED, MAX_SCORED_IN_MEMORY = 200, 1_000
 
 
 def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
@@ -57,10 +56,10 @@ class HeldOutScorer:
         try:
             outputs = outputs_for(model, examples)
         except PellucidError:
-            return torch.zeros(len(examples[: MAX_SCORED_BY_LOSS if self.uses_loss else n_scored]), dtype=torch.float64)
+            return torch.zeros(len(examples[: MAX_SCORED if self.uses_loss else n_scored]), dtype=torch.float64)
         scores = self.task.scores(model, outputs, [example.targets[0] for example in examples])
         if scores is None:
-            scores = self._by_loss(model, examples[:MAX_SCORED_BY_LOSS])
+            scores = self._by_loss(model, examples[:MAX_SCORED])
         self.name = scores.name
         return torch.nan_to_num(scores.values.double())
 

@@ -1,4 +1,4 @@
-"""How training targets are wrong, judged by a model that was trained on validation data."""
+"""How training targets are wrong, judged by the outputs of a model for the training examples."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -9,13 +9,19 @@ import torch
 from torch import Tensor
 
 from pellucid.data.changed_source import with_targets
-from pellucid.doctor.evaluations import MIN_EXPLAINED, MIN_PARTLY_EXPLAINED, Evaluations, changed_targets
-from pellucid.doctor.finding import Suspect, suspect
+from pellucid.data.source import Arrays
+from pellucid.doctor.evaluations import Evaluations, changed_targets
+from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
+from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import ProvenCause
 from pellucid.task import TargetChange
 from pellucid.training.examples import subset
+from pellucid.training.model import BaseModel
 
+# Examples that are judged: in memory, and of other sources; see `HeldOutScorer`.
+MAX_JUDGED_IN_MEMORY, MAX_JUDGED = 1_000, 200
+MIN_REVERSED_GAP = 0.02  # score on validation data minus score on training data, from which the present model judges
 MIN_JUDGE_SCORE = 0.5  # on validation data, of a model whose outputs show a fault without a training
 # The score of the model on training data divided by its score on validation data, both minus the score by chance. Up to
 # this ratio, the training targets are unrelated to their images.
@@ -24,30 +30,53 @@ MAX_UNPAIRED_SCORE = 0.12
 # validation examples. A part of the examples is wrong if more of them are, but not nearly all.
 USUAL_FRACTION, MIN_FRACTION, MAX_FRACTION = 0.15, 0.3, 0.75
 MIN_CHANGED = 0.1  # fraction of the examples that a change must fit better
-MIN_GAIN = 0.1  # of an example's score, from which a change fits better
+MIN_FIT = 0.1  # of an example's score, from which a change fits better
+LEFT_OUT_GAIN = 0.75  # of the minimum gain, by leaving the examples out, since there are then fewer
 MAX_LISTED = 8  # examples in a sentence
 
 
+def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
+    """Find targets that are wrong in a part of the training examples by the present model, if it predicts them badly.
+
+    Only if it predicts validation examples better than those it was trained on. A change that fits the badly predicted
+    examples, but that trainings do not prove, is added to `likely`.
+    """
+    case, trainings = evaluations.case, evaluations.trainings
+    if not (evaluations.is_scored and evaluations.has_targets) or evaluations.score_gap > -MIN_REVERSED_GAP:
+        return None
+    count = MAX_JUDGED_IN_MEMORY if isinstance(case.train, Arrays) else MAX_JUDGED
+    indices, base, steps = drawn_indices(len(case.train), count, case.model.seed), case, trainings.max_steps
+    if len(indices) < len(case.train):
+        base = replace(case, train=subset(case.train, indices, False))
+    base_scores = evaluations.base_scores.setdefault(steps, {}) if base is case else {}
+    judged = JudgedExamples(evaluations, base, indices, base_scores, case.model, MIN_GAIN, steps)
+    proven_cause = judged.some_changed() or judged.some_left_out()
+    if proven_cause is None and judged.unproven is not None:
+        evaluations.likely.append((replace(judged.unproven.finding, remedy=None, is_fault=True), None))
+    return proven_cause
+
+
 class JudgedExamples:
-    """The training examples of a cross-fit, judged by the model that was trained on validation data.
+    """Training examples, judged by a model.
 
     base, base_scores: the case whose training examples are judged, and the scores of its trainings by pair. indices:
-    of these examples in the user's training data, (n,). split: the cause that the training on validation data proved.
+    of these examples in the user's training data, (n,). min_gain: of the score, by other targets. steps: of trainings,
+    0 for short ones. unproven: the change that fits a part of the examples best, if trainings do not prove it.
     """
 
     def __init__(
-        self, evaluations: Evaluations, base: Any, indices: Tensor, base_scores: dict[int, Tensor], split: ProvenCause
-    ) -> None:
-        self.evaluations, self.base, self.base_scores, self.split = evaluations, base, base_scores, split
-        self.indices, self.model = indices, split.mended_case.model
-        self.validation_score, self.gain = fmean(split.effect.after), fmean(split.effect.gains)
+        self, evaluations: Evaluations, base: Any, indices: Tensor, base_scores: dict[int, Tensor], model: BaseModel,
+        min_gain: float, steps: int = 0,
+    ) -> None:  # fmt: skip
+        self.evaluations, self.base, self.base_scores, self.model = evaluations, base, base_scores, model
+        self.indices, self.min_gain, self.steps = indices, min_gain, steps
+        self.unproven: Suspect | None = None
 
     @cached_property
     def suggested(self) -> list[tuple[TargetChange, Suspect]]:
         """The changes of targets that the model's outputs for training images suggest, and as suspects."""
-        min_gain = max(self.split.change.min_gain, MIN_EXPLAINED * self.gain)
         changes = self.evaluations.other_targets(self.evaluations.case.train, self.model)
-        return [(change, changed_targets("train", change, min_gain)) for change in changes]
+        return [(change, changed_targets("train", change, self.min_gain)) for change in changes]
 
     def all_changed(self) -> ProvenCause | None:
         """Train with each suggested change of all targets after which the model predicts them better."""
@@ -57,14 +86,15 @@ class JudgedExamples:
                 continue
             score_pair = self.scores, score(self.model, change.apply(self.base).train)
             is_better = effect_of(change, score.name, [score_pair], 0).verdict == "cause"
-            if is_better and (proven_cause := trainings.measure(self.base, change, self.base_scores)) is not None:
+            if is_better and (proven_cause := trainings.measure(self.base, change, self.base_scores, self.steps)):
                 return proven_cause
         return None
 
-    def shown_by_outputs(self, refutable: bool) -> ProvenCause | None:
+    def shown_by_outputs(self, split_cause: ProvenCause, refutable: bool) -> ProvenCause | None:
         """Return the first fault of the targets that needs only the outputs of a good model.
 
-        refutable: whether a training with changed targets that has no effect refutes it.
+        split_cause: that the model's training on validation data proved. refutable: whether a training with changed
+        targets that has no effect refutes the fault.
         """
         trainings = self.evaluations.trainings
         for target_change, change in self.suggested:
@@ -74,15 +104,15 @@ class JudgedExamples:
             if target_change.apply is not None:
                 proven_cause = trainings.measure(self.base, change, self.base_scores)
             is_refuted = refutable and any(one.verdict == "no effect" for one in trainings.effects[n_effects:])
-            if proven_cause is not None or (self.validation_score >= MIN_JUDGE_SCORE and not is_refuted):
-                return proven_cause or self.split.with_names_of(change)
+            if proven_cause is not None or (fmean(split_cause.effect.after) >= MIN_JUDGE_SCORE and not is_refuted):
+                return proven_cause or split_cause.with_names_of(change)
         return None
 
     @property
     def are_paired(self) -> bool:
         """Whether the model predicts the training targets clearly better than the targets of other training images."""
         by_chance = float(self.evaluations.score(self.model, self.base.train, True).mean())
-        max_unpaired = MAX_UNPAIRED_SCORE * (self.validation_score - by_chance)
+        max_unpaired = MAX_UNPAIRED_SCORE * (float(self.usual_scores.mean()) - by_chance)
         return float(self.scores.mean()) - by_chance > max_unpaired
 
     @cached_property
@@ -91,10 +121,14 @@ class JudgedExamples:
         return self.evaluations.score(self.model, self.base.train)
 
     @cached_property
+    def usual_scores(self) -> Tensor:
+        """The scores of validation examples."""
+        return self.evaluations.score(self.model, self.base.validation)
+
+    @cached_property
     def bad(self) -> Tensor:
         """The places of the examples that are predicted badly; none if there are few or nearly all, or too many."""
-        usual_scores = self.evaluations.score(self.model, self.base.validation)
-        is_bad = self.scores < usual_scores.quantile(USUAL_FRACTION)
+        is_bad = self.scores < self.usual_scores.quantile(USUAL_FRACTION)
         is_part = MIN_FRACTION <= float(is_bad.double().mean()) <= MAX_FRACTION
         return (is_bad & (is_part and len(is_bad) == len(self.indices))).nonzero().flatten()
 
@@ -107,17 +141,18 @@ class JudgedExamples:
             if change.apply is not None and not change.unproven:
                 changed_scores = self.evaluations.score(self.model, with_targets(bad_part, change.apply))
                 gains = changed_scores - self.scores[self.bad]
-                fitting.append((float(gains.clamp_min(0).sum()), self.bad[gains >= MIN_GAIN], change))
+                fitting.append((float(gains.clamp_min(0).sum()), self.bad[gains >= MIN_FIT], change))
         for _, places, change in sorted(fitting, key=lambda one: -one[0]):
             if change.apply is None or len(places) < MIN_CHANGED * len(self.indices):
                 continue
-            proven_cause = self._measure(
+            some_changed = self._suspect(
                 change.name, f"the targets of {self._share(places)} {change.cause}",
                 f"{change.fix}; look at {self._listed(places)}", f"{change.description} in {self._share(places)}",
-                with_targets(self.base.train, change.apply, frozenset(places.tolist())), MIN_EXPLAINED,
+                with_targets(self.base.train, change.apply, frozenset(places.tolist())), self.min_gain,
             )  # fmt: skip
-            if proven_cause is not None:
+            if (proven_cause := self._measure(some_changed)) is not None:
                 return proven_cause
+            self.unproven = self.unproven or some_changed
         return None
 
     def some_left_out(self) -> ProvenCause | None:
@@ -126,22 +161,22 @@ class JudgedExamples:
             return None
         is_kept = torch.ones(len(self.indices), dtype=torch.bool)
         is_kept[self.bad] = False
-        return self._measure(
-            "wrong-targets", f"the targets of {self._share(self.bad)} do not fit their inputs, by a model that was "
-            "trained on validation data", f"look at {self._listed(self.bad)}, and correct their targets or leave them "
-            "out", f"training without {self._share(self.bad)}, which that model predicts badly",
-            subset(self.base.train, is_kept.nonzero().flatten(), False), MIN_PARTLY_EXPLAINED,
-        )  # fmt: skip
+        return self._measure(self._suspect(
+            "wrong-targets", f"the targets of {self._share(self.bad)} do not fit their inputs, by the outputs of a "
+            "model", f"look at {self._listed(self.bad)}, and correct their targets or leave them out",
+            f"training without {self._share(self.bad)}, which that model predicts badly",
+            subset(self.base.train, is_kept.nonzero().flatten(), False), LEFT_OUT_GAIN * self.min_gain,
+        ))  # fmt: skip
 
-    def _measure(
-        self, name: str, cause: str, fix: str, description: str, train: Any, min_explained: float
-    ) -> ProvenCause | None:
-        """Train on other training data; return the cause if this gains `min_explained` of the cross-fit's gain."""
+    def _suspect(self, name: str, cause: str, fix: str, description: str, train: Any, min_gain: float) -> Suspect:
         change = suspect(
             name, cause, fix, description, lambda case: replace(case, train=train), path="train",
-            min_gain=min_explained * self.gain,
+            min_gain=max(min_gain, MIN_GAIN),
         )  # fmt: skip
-        return self.evaluations.trainings.measure(self.base, replace(change, is_likely=True), self.base_scores)
+        return replace(change, is_likely=True)
+
+    def _measure(self, change: Suspect) -> ProvenCause | None:
+        return self.evaluations.trainings.measure(self.base, change, self.base_scores, self.steps)
 
     def _share(self, places: Tensor) -> str:
         return f"{len(places) / len(self.indices):.0%} of the training examples"

@@ -74,14 +74,16 @@ class PairedTrainings:
     first_case: the case before any cause was removed. steps: the number of steps of a short training. max_steps: the
     number of steps of the first case's training, at most MAX_STEPS. model_steps: that of the case's model.
     budget: the limit of all trainings together, divided by the multiply-adds of the case's training; by default
-    DEFAULT_BUDGET, and at most MAX_TOTAL_WORK multiply-adds. effects: the measured effects. untried: the reason why an
-    intervention was not tried, by its description. show: called with a sentence about each effect.
+    DEFAULT_BUDGET, and at most MAX_TOTAL_WORK multiply-adds. effects: the measured effects. unclear: interventions of
+    which they prove nothing, since they are unclear. untried: the reason why an intervention was not tried, by its
+    description. show: called with a sentence about each effect.
     """
 
     def __init__(self, task: Task, case: Any, show: Callable[[str], object], budget: float | None = None) -> None:
         self.task, self.case, self.first_case, self.show, self.budget = task, case, case, show, budget
         self.score, self._spent = HeldOutScorer(task, case), 0.0
         self.effects: list[MeasuredEffect] = []
+        self.unclear: list[ProvenCause] = []
         self.untried: dict[str, str] = {}
         self.model_steps = case.steps_planned
         self.max_steps = min(case.steps_planned or MAX_STEPS, MAX_STEPS)
@@ -91,7 +93,7 @@ class PairedTrainings:
         """Return the trainings of the case without a cause, with as many steps and with the rest of the budget."""
         trainings = copy(self)
         trainings.case, trainings.score = cause.mended_case, HeldOutScorer(self.task, cause.mended_case)
-        trainings.effects, trainings.untried = [], {}
+        trainings.effects, trainings.unclear, trainings.untried = [], [], {}
         factor = cause.change.step_factor
         trainings.model_steps = round(cause.effect.steps * factor) or self.model_steps  # 0 steps: without a training
         trainings.max_steps = min(round(self.max_steps * factor), max(self.max_steps, MAX_STEPS))
@@ -184,7 +186,10 @@ class PairedTrainings:
             return None
         self.untried.pop(description, None)
         self.record(effect)
-        return ProvenCause(change, effect, mended_case) if effect.verdict == "cause" else None
+        measured = ProvenCause(change, effect, mended_case)
+        if effect.verdict == "unclear":
+            self.unclear.append(measured)
+        return measured if effect.verdict == "cause" else None
 
     def train(self, case: Any, pair: int, steps: int) -> ScoredModel:
         """Train the model of a case from its initial weights, with the seed of pair number `pair`."""

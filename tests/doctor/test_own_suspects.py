@@ -132,6 +132,22 @@ def test_a_fault_that_shows_late_is_found_by_trainings_of_all_steps() -> None:
     assert diagnosis.intervention_effects[0].steps == 800
 
 
+@pytest.mark.parametrize(("budget", "kind"), [(2.5, "likely cause"), (6.0, "cause")])
+def test_a_large_gain_that_is_not_certain_within_the_budget_is_a_likely_cause(budget: float, kind: str) -> None:
+    x, y, validation = split_digits()
+    stem = Sequential(conv=Conv2d(16, 3, stride=2, padding=1), relu=ReLU(), pool=MaxPool2d(2))
+    net = Sequential(stem=stem, more=Conv2d(32, 2), relu=ReLU(), flatten=Flatten(), out=Dense(10))
+    model = Model(net, optimizer=Adam(3e-3), input_shape=(1, 8, 8))
+    history = model.fit(x, y, epochs=6, batch_size=32, verbose=False)
+    diagnosis = model.doctor(
+        x, y, validation=validation, history=history, epochs=6, batch_size=32, budget=budget
+    )  # fmt: skip
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("reduced-too-early", kind)
+    effect = diagnosis.intervention_effects[0]
+    assert effect.verdict == ("cause" if kind == "cause" else "unclear")
+    assert effect.after[0] - effect.before[0] > 0.06
+
+
 def test_layer_options_far_from_their_defaults_are_replaced() -> None:
     x, y, _ = split_digits()
     net = Sequential(Conv2d(10, 3, padding=1), BatchNorm(momentum=0.9), ReLU(), LogSoftmax(3))

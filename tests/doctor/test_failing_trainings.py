@@ -196,7 +196,7 @@ def test_an_augmentation_with_little_harm_is_found() -> None:
 
 @pytest.mark.usefixtures("known_reference")
 def test_a_finding_that_no_trial_explains_is_a_symptom() -> None:
-    case = trained_case()
+    case = replace(trained_case(), history=None)  # the history would show that the weights are others
     for path, value in case.model.weights.items():
         if path.startswith("scores"):
             value.copy_(value[[3, 1, 4, 0, 5, 9, 2, 6, 8, 7]])  # as if the classes of a file had another order

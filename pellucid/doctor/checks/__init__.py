@@ -23,6 +23,7 @@ from pellucid.doctor.checks import (
     nan_origin,
     overfitting,
     preprocessing_mismatch,
+    replaced_weights,
     saturated_units,
     shifted_labels,
     shortcut_exposure,
@@ -51,7 +52,7 @@ CHECKS: tuple[Check, ...] = tuple(
         wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
         # of the training
         exploding_gradients, learning_rate_too_high, learning_rate_too_low, nan_origin, batch_norm, saturated_units,
-        dead_units, vanishing_gradients, update_ratio, discriminator,
+        dead_units, vanishing_gradients, update_ratio, discriminator, replaced_weights,
         # of its result
         collapsed_predictions, duplicate_maps, useless_maps, underfitting, overfitting, miscalibration,
     )

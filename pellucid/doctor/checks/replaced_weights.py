@@ -1,0 +1,38 @@
+"""Weights that are not those of the last epoch, such as those of another epoch or an average that lags behind."""
+
+from math import isfinite
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Evidence, Finding
+
+MIN_LOSS_RATIO = 1.5  # loss of the model divided by that after the last epoch, on training and on validation data
+MIN_PART = 0.1  # of the range of the epochs' validation losses, by which the model's is higher than the last one
+MAX_DIFFERENCE = 0.05  # of a loss, relative to that of an epoch whose weights the model may have
+
+
+def find(case: Case) -> list[Finding]:
+    """Compare the model's losses with those of the last epoch in the history."""
+    losses, train_losses = case.column("val_loss"), case.column("train_loss")
+    if not losses or not train_losses or case.validation_predictions is None:
+        return []
+    loss, last, finite = case.validation_predictions.loss, losses[-1], [one for one in losses if isfinite(one)]
+    is_replaced = isfinite(last) and loss > max(MIN_LOSS_RATIO * last, last + MIN_PART * (max(finite) - min(finite)))
+    # Other validation data than those of the training also have another loss, but the training data are the same.
+    if not is_replaced or case.loss <= MIN_LOSS_RATIO * train_losses[-1]:
+        return []
+    evidence: Evidence = {
+        "validation_loss": loss, "validation_loss_after_the_last_epoch": last,
+        "training_loss": case.loss, "training_loss_in_the_last_epoch": train_losses[-1],
+    }  # fmt: skip
+    nearest = min(range(len(losses)), key=lambda epoch: abs(losses[epoch] - loss))
+    if abs(losses[nearest] - loss) <= MAX_DIFFERENCE * loss:
+        evidence["epoch_with_this_loss"] = nearest + 1
+    cause = "the weights are not those of the last epoch, after which the loss was much lower"
+    fix = "find out what replaces them: a checkpoint of the worst epoch, an average that lags behind, or an old file"
+    return [Finding(NAME, "training", evidence, cause, fix)]
+
+
+NAME = "replaced-weights"
+CHECK = Check(
+    NAME, find, trained=True, finds_faults=True, explains=("collapsed-predictions", "underfitting", "miscalibration"),
+)  # fmt: skip

@@ -1,6 +1,6 @@
 """A learning rate so high that the loss of the training is higher than after a few steps at a lower rate."""
 
-from pellucid.doctor.case import RANGE_TEST_STEPS, Case
+from pellucid.doctor.case import RANGE_TEST_STEPS, Case, has_flat_targets
 from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.paired import MIN_PROOF_STEPS
@@ -16,7 +16,7 @@ MIN_FALL = 0.05  # smallest difference of the losses, relative to the fall of th
 
 def find(case: Case) -> list[Finding]:
     """Compare the loss of the training, or of a trial, with the range test at lower rates."""
-    if has_low_loss(case):
+    if needs_no_range_test(case):
         return []
     losses = case.range_losses
     best_factor = min((factor for factor in losses if factor < 1), key=lambda factor: losses[factor])
@@ -46,9 +46,15 @@ def find(case: Case) -> list[Finding]:
     return [Finding(NAME, "training", evidence, cause, fix, remedy, is_fault=trial_steps(case) >= MIN_PROOF_STEPS)]
 
 
-def has_low_loss(case: Case) -> bool:
-    """Return whether the loss after the training is so low that no rate can be better by MIN_FALL of the first loss."""
-    return case.trained and not case.stopped and 0 <= case.loss <= MIN_FALL * case.first_loss
+def needs_no_range_test(case: Case) -> bool:
+    """Return whether experiments try other rates, or the loss is so low that none is better by MIN_FALL of the first.
+
+    Experiments try them for all trained models of masks, key-points and the like that have validation data.
+    """
+    if not case.trained or case.stopped:
+        return False
+    is_tried = not has_flat_targets(case) and case.validation is not None
+    return is_tried or 0 <= case.loss <= MIN_FALL * case.first_loss
 
 
 def rate_evidence(case: Case, measured_loss: Evidence, direction: str, factor: float, other_loss: float) -> Evidence:

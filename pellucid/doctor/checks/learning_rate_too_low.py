@@ -6,7 +6,7 @@ from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.checks.learning_rate_too_high import (
     MIN_RANGE_TEST_RATIO,
     clearly_better_rate,
-    has_low_loss,
+    needs_no_range_test,
     rate_evidence,
     trial_steps,
 )
@@ -22,7 +22,7 @@ MIN_RATE = 0.25  # relative to the optimizer's default rate; for Adam (0.001), 0
 
 def find(case: Case) -> list[Finding]:
     """Compare the loss of the training, or an extrapolation of its first steps, with losses at higher rates."""
-    if has_low_loss(case):
+    if needs_no_range_test(case):
         return []
     losses = case.range_losses
     best_factor = min((factor for factor in losses if factor > 1), key=lambda factor: losses[factor])

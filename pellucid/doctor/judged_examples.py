@@ -27,8 +27,8 @@ MIN_JUDGE_SCORE = 0.5  # on validation data, of a model whose outputs show a fau
 # this ratio, the training targets are unrelated to their images.
 MAX_UNPAIRED_SCORE = 0.12
 # A training example is predicted badly if its score is lower than that of all but USUAL_FRACTION of the held-out
-# validation examples. A part of the examples is wrong if more of them are, but not nearly all.
-USUAL_FRACTION, MIN_FRACTION, MAX_FRACTION = 0.15, 0.3, 0.75
+# validation examples. A part of the examples is wrong if many of them are.
+USUAL_FRACTION, MIN_FRACTION, MAX_LEFT_OUT = 0.15, 0.3, 0.75
 MIN_CHANGED = 0.1  # fraction of the examples that a change must fit better
 MIN_FIT = 0.1  # of an example's score, from which a change fits better
 LEFT_OUT_GAIN = 0.75  # of the minimum gain, by leaving the examples out, since there are then fewer
@@ -127,10 +127,10 @@ class JudgedExamples:
 
     @cached_property
     def bad(self) -> Tensor:
-        """The places of the examples that are predicted badly; none if there are few or nearly all, or too many."""
+        """The places of the examples that are predicted badly; none if there are few, or too many to be judged."""
         is_bad = self.scores < self.usual_scores.quantile(USUAL_FRACTION)
-        is_part = MIN_FRACTION <= float(is_bad.double().mean()) <= MAX_FRACTION
-        return (is_bad & (is_part and len(is_bad) == len(self.indices))).nonzero().flatten()
+        are_many = len(is_bad) == len(self.indices) and float(is_bad.double().mean()) >= MIN_FRACTION
+        return (is_bad & are_many).nonzero().flatten()
 
     def some_changed(self) -> ProvenCause | None:
         """Train with each change of targets that the badly predicted examples suggest, in the examples that it fits."""
@@ -156,8 +156,8 @@ class JudgedExamples:
         return None
 
     def some_left_out(self) -> ProvenCause | None:
-        """Train without the examples that are predicted badly."""
-        if not len(self.bad):
+        """Train without the examples that are predicted badly, unless these are nearly all."""
+        if not 0 < len(self.bad) <= MAX_LEFT_OUT * len(self.indices):
             return None
         is_kept = torch.ones(len(self.indices), dtype=torch.bool)
         is_kept[self.bad] = False

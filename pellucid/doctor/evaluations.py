@@ -122,8 +122,7 @@ class Evaluations:
             return None
         is_kept, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
         kept = is_kept[drawn_indices(len(is_kept), len(scores), case.model.seed)].double()
-        fraction = float(kept.mean())
-        if not MIN_HALF_EXAMPLES <= fraction * len(kept) < len(kept):
+        if not MIN_HALF_EXAMPLES <= int(kept.sum()) < len(kept):
             return None
         remaining = subset(case.validation, is_kept.nonzero().flatten(), False)
         lacked = lacked_text(finding, differences(self.task, case.model, case.train, case.validation))
@@ -133,7 +132,9 @@ class Evaluations:
         named = replace(finding, cause=f"{finding.cause}{lacked}", remedy=remedy)
         change = Suspect(named, min_gain=MIN_EXPLAINED * self.score_gap)
         # The classes that are left out score 0, and the others weigh more, so that the mean is that of the others.
-        effect = self.trainings.record(effect_of(change, self.score.name, [(scores, scores * kept / fraction)], 0))
+        kept_scores = scores * kept
+        factor = float(self.score(case.model, remaining).mean()) / max(float(kept_scores.mean()), 1e-12)
+        effect = self.trainings.record(effect_of(change, self.score.name, [(scores, factor * kept_scores)], 0))
         return ProvenCause(change, effect, change.apply(case)) if effect.verdict == "cause" else None
 
     def refutes(self, finding: Finding) -> bool:
@@ -174,7 +175,8 @@ class Evaluations:
     def _images(self, part: Source) -> Tensor | None:
         """Return at most N_COMPARED images (n, C, H, W) or vectors as floats; None for others and for several sizes."""
         if isinstance(part, Arrays):
-            return float_images(part.x[:N_COMPARED]) if part.x.dim() in (2, 4) else None
+            compared = part.x[drawn_indices(len(part), N_COMPARED, self.case.model.seed)]
+            return float_images(compared) if part.x.dim() in (2, 4) else None
         images = [one.images for one in read_examples(part, N_COMPARED, self.case.model.seed)]
         has_one_size = len({image.shape for image in images}) == 1 and images[0].dim() == 4
         return float_images(torch.cat(images)) if has_one_size else None

@@ -43,12 +43,25 @@ class HeldOutScorer:
         self._first_loss: float | None = None
 
     def __call__(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> Tensor:
-        """Return the scores (n,) of at most MAX_SCORED_IN_MEMORY examples, all 0 if the outputs are not finite.
+        """Return the weighted scores (n,) of at most `count(part)` examples, all 0 if the outputs are not finite.
 
         exchange_targets: whether each image is paired with the target of another image, to measure the score by chance.
         """
-        n_scored = MAX_SCORED_IN_MEMORY if isinstance(part, Arrays) else MAX_SCORED
-        examples = read_examples(part, n_scored, self.case.model.seed)
+        scores = self._scores(model, part, exchange_targets)
+        values = torch.nan_to_num(scores.values.double())
+        return values if scores.weights is None else values * scores.weights
+
+    def single(self, model: BaseModel, part: Source) -> Tensor:
+        """Return the scores (n,) without weights, NaN for examples in which there is nothing to score."""
+        return self._scores(model, part).values.double()
+
+    def count(self, part: Source) -> int:
+        """Return the number of examples that are scored: those of `drawn_indices` with the model's seed."""
+        limit = MAX_SCORED_IN_MEMORY if isinstance(part, Arrays) and not self.uses_loss else MAX_SCORED
+        return min(len(part), limit)
+
+    def _scores(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> HeldOutScores:
+        examples = read_examples(part, self.count(part), self.case.model.seed)
         if exchange_targets:
             half = len(examples) // 2
             partners = [*examples[half:], *examples[:half]]
@@ -56,12 +69,12 @@ class HeldOutScorer:
         try:
             outputs = outputs_for(model, examples)
         except PellucidError:
-            return torch.zeros(len(examples[: MAX_SCORED if self.uses_loss else n_scored]), dtype=torch.float64)
+            return HeldOutScores(self.name, torch.zeros(len(examples), dtype=torch.float64))
         scores = self.task.scores(model, outputs, [example.targets[0] for example in examples])
         if scores is None:
-            scores = self._by_loss(model, examples[:MAX_SCORED])
+            scores = self._by_loss(model, examples)
         self.name = scores.name
-        return torch.nan_to_num(scores.values.double())
+        return scores
 
     @cached_property
     def uses_loss(self) -> bool:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pellucid.data.changed_source import with_targets
-from pellucid.data.source import Arrays
 from pellucid.doctor.evaluations import Evaluations, changed_targets
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.inputs import drawn_indices
@@ -19,8 +18,6 @@ from pellucid.task import TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
 
-# Examples that are judged: in memory, and of other sources; see `HeldOutScorer`.
-MAX_JUDGED_IN_MEMORY, MAX_JUDGED = 1_000, 200
 MIN_REVERSED_GAP = 0.02  # score on validation data minus score on training data, from which the present model judges
 MIN_JUDGE_SCORE = 0.5  # on validation data, of a model whose outputs show a fault without a training
 # The score of the model on training data divided by its score on validation data, both minus the score by chance. Up to
@@ -39,17 +36,19 @@ def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
     """Find targets that are wrong in a part of the training examples by the present model, if it predicts them badly.
 
     Only if it predicts validation examples better than those it was trained on. A change that fits the badly predicted
-    examples, but that trainings do not prove, is added to `likely`.
+    examples, but whose gain is not certain, is added to `likely`.
     """
     case, trainings = evaluations.case, evaluations.trainings
-    if not (evaluations.is_scored and evaluations.has_targets) or evaluations.score_gap > -MIN_REVERSED_GAP:
+    if not (evaluations.is_scored and evaluations.has_targets) or evaluations.score_gap > 0:
         return None
-    count = MAX_JUDGED_IN_MEMORY if isinstance(case.train, Arrays) else MAX_JUDGED
+    count = evaluations.score.count(case.train)
     indices, base, steps = drawn_indices(len(case.train), count, case.model.seed), case, trainings.max_steps
     if len(indices) < len(case.train):
         base = replace(case, train=subset(case.train, indices, False))
     base_scores = evaluations.base_scores.setdefault(steps, {}) if base is case else {}
     judged = JudgedExamples(evaluations, base, indices, base_scores, case.model, MIN_GAIN, steps)
+    if float(judged.usual_scores.nanmean() - judged.single_scores.nanmean()) < MIN_REVERSED_GAP:
+        return None
     proven_cause = judged.some_changed() or judged.some_left_out()
     if proven_cause is None and judged.unproven is not None:
         evaluations.likely.append((replace(judged.unproven.finding, remedy=None, is_fault=True), None))
@@ -61,7 +60,7 @@ class JudgedExamples:
 
     base, base_scores: the case whose training examples are judged, and the scores of its trainings by pair. indices:
     of these examples in the user's training data, (n,). min_gain: of the score, by other targets. steps: of trainings,
-    0 for short ones. unproven: the change that fits a part of the examples best, if trainings do not prove it.
+    0 for short ones. unproven: the change that fits a part of the examples best, if its gain is not certain.
     """
 
     def __init__(
@@ -112,23 +111,29 @@ class JudgedExamples:
     def are_paired(self) -> bool:
         """Whether the model predicts the training targets clearly better than the targets of other training images."""
         by_chance = float(self.evaluations.score(self.model, self.base.train, True).mean())
-        max_unpaired = MAX_UNPAIRED_SCORE * (float(self.usual_scores.mean()) - by_chance)
+        on_validation = float(self.evaluations.score(self.model, self.base.validation).mean())
+        max_unpaired = MAX_UNPAIRED_SCORE * (on_validation - by_chance)
         return float(self.scores.mean()) - by_chance > max_unpaired
 
     @cached_property
     def scores(self) -> Tensor:
-        """The score of each example, (n,)."""
+        """The weighted score of each example, (n,)."""
         return self.evaluations.score(self.model, self.base.train)
 
     @cached_property
+    def single_scores(self) -> Tensor:
+        """The score of each example without weights, (n,), NaN if there is nothing to score in it."""
+        return self.evaluations.score.single(self.model, self.base.train)
+
+    @cached_property
     def usual_scores(self) -> Tensor:
-        """The scores of validation examples."""
-        return self.evaluations.score(self.model, self.base.validation)
+        """The scores of validation examples without weights."""
+        return self.evaluations.score.single(self.model, self.base.validation)
 
     @cached_property
     def bad(self) -> Tensor:
         """The places of the examples that are predicted badly; none if there are few, or too many to be judged."""
-        is_bad = self.scores < self.usual_scores.quantile(USUAL_FRACTION)
+        is_bad = self.single_scores < self.usual_scores.nanquantile(USUAL_FRACTION)  # False for NaN
         are_many = len(is_bad) == len(self.indices) and float(is_bad.double().mean()) >= MIN_FRACTION
         return (is_bad & are_many).nonzero().flatten()
 
@@ -139,8 +144,9 @@ class JudgedExamples:
         bad_part, fitting = subset(self.base.train, self.bad, False), list[tuple[float, Tensor, TargetChange]]()
         for change in self.evaluations.other_targets(bad_part, self.model):
             if change.apply is not None and not change.unproven:
-                changed_scores = self.evaluations.score(self.model, with_targets(bad_part, change.apply))
-                gains = changed_scores - self.scores[self.bad]
+                changed = with_targets(self.base.train, change.apply, frozenset(self.bad.tolist()))
+                changed_scores = self.evaluations.score.single(self.model, changed)
+                gains = torch.nan_to_num((changed_scores - self.single_scores)[self.bad])
                 fitting.append((float(gains.clamp_min(0).sum()), self.bad[gains >= MIN_FIT], change))
         for _, places, change in sorted(fitting, key=lambda one: -one[0]):
             if change.apply is None or len(places) < MIN_CHANGED * len(self.indices):
@@ -152,7 +158,8 @@ class JudgedExamples:
             )  # fmt: skip
             if (proven_cause := self._measure(some_changed)) is not None:
                 return proven_cause
-            self.unproven = self.unproven or some_changed
+            is_unclear = any(one.change is some_changed for one in self.evaluations.trainings.unclear)
+            self.unproven = self.unproven or (some_changed if is_unclear else None)
         return None
 
     def some_left_out(self) -> ProvenCause | None:
@@ -162,9 +169,10 @@ class JudgedExamples:
         is_kept = torch.ones(len(self.indices), dtype=torch.bool)
         is_kept[self.bad] = False
         return self._measure(self._suspect(
-            "wrong-targets", f"the targets of {self._share(self.bad)} do not fit their inputs, by the outputs of a "
-            "model", f"look at {self._listed(self.bad)}, and correct their targets or leave them out",
-            f"training without {self._share(self.bad)}, which that model predicts badly",
+            "wrong-targets", f"the targets of {self._share(self.bad)} do not fit their inputs: a model that predicts "
+            "validation examples predicts them badly", f"look at {self._listed(self.bad)}, and correct their "
+            "targets or leave them out",
+            f"training without {self._share(self.bad)}, which the model predicts badly",
             subset(self.base.train, is_kept.nonzero().flatten(), False), LEFT_OUT_GAIN * self.min_gain,
         ))  # fmt: skip
 
@@ -183,5 +191,7 @@ class JudgedExamples:
 
     def _listed(self, places: Tensor) -> str:
         """Return the first examples at these places as text, by their indices in the user's training data."""
+        if self.evaluations.case.train is not self.evaluations.trainings.first_case.train:
+            return "them"  # the indices are those of data without the examples of another cause
         indices = self.indices[places].sort().values.tolist()
         return f"the training examples {', '.join(map(str, indices[:MAX_LISTED]))} (counted from 0)"

@@ -1,5 +1,6 @@
 """Changes of images that may undo a difference between their preprocessing and that of other images."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,6 +12,7 @@ VALUE_CHANGES = (  # the keys of `undoing_changes` whose functions move no pixel
     "not divided by 255", "divided by 255 once more", "inverted", "standardised otherwise",
     "with channels in reverse order, BGR for RGB",
 )  # fmt: skip
+MIN_DEVIATION = 1e-3  # of a feature, relative to the largest; others are nearly constant, and not standardised
 MAX_FARTHER = 0.1  # standard deviations by which a change may increase the distance of the moments from the others'
 MIN_COLOURED = 0.5  # fraction of the images that have colours
 MIN_BORDERED = 0.95  # fraction of the images that must have a border
@@ -26,8 +28,10 @@ def input_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> d
     x, reference = float_images(x), float_images(reference)
     if x.dim() == 2:
         (mean, std), (new_mean, new_std) = ((part.mean(0), part.std(0, correction=0)) for part in (x, reference))
-        factor = new_std / std.clamp_min(1e-12)
-        return {"standardised otherwise": lambda x: (x - mean) * factor + new_mean}
+        varies = (std > MIN_DEVIATION * std.max()) & (new_std > MIN_DEVIATION * new_std.max())
+        factor = torch.where(varies, new_std / std, 1.0)
+        offset = torch.where(varies, new_mean - factor * mean, 0.0)
+        return {"standardised otherwise": lambda x: x * factor + offset}
     max_distance = _moment_distance(x, reference) + MAX_FARTHER
     changes = {
         name: change for name, change in undoing_changes(x, reference, stats).items()

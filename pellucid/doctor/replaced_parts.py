@@ -104,7 +104,8 @@ def _train_with_part(
     if cause is None and long_enough is not None and trainings.model_steps > steps and base_scores:
         becomes_worse = effect_of(part, evaluations.score.name, [(long_enough, base_scores[0])], 0).verdict == "cause"
         if becomes_worse:  # after these steps, which only trainings of all steps show
-            cause = trainings.measure(base, part, {0: long_enough}, trainings.model_steps)
+            all_scores = evaluations.base_scores.setdefault(trainings.model_steps, {0: long_enough})
+            cause = trainings.measure(base, part, all_scores, trainings.model_steps)
     if cause is None or base is evaluations.case:
         return cause
     with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)

@@ -110,12 +110,15 @@ class Merit(NamedTuple):
 class HeldOutScores(NamedTuple):
     """The score of each of N examples, higher is better.
 
-    values: (N,). Their mean is 1, or expected to be 1, for perfect outputs, and about 0 for useless ones; single scores
-    may be below 0 or above 1. name: what the score measures, in words.
+    values: (N,), NaN for examples in which there is nothing to score, such as images without objects. Their mean is 1,
+    or expected to be 1, for perfect outputs, and about 0 for useless ones; single scores may be below 0 or above 1.
+    name: what the score measures, in words. weights: (N,), of the examples in the mean, such as those with which it is
+    the mean recall; None for equal ones.
     """
 
     name: str
     values: "Tensor"
+    weights: "Tensor | None" = None
 
 
 class TargetChange(NamedTuple):

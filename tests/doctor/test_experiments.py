@@ -98,6 +98,20 @@ def test_classes_that_only_the_training_data_lack_are_the_cause() -> None:
     assert "a search for further causes" not in diagnosis.left_out  # without the cause, there is nothing left to find
 
 
+def test_the_score_without_lacking_classes_is_that_of_the_other_classes() -> None:
+    """With 30 examples of classes 0 and 1 each, and 5 or 90 of others, the mean recall is not that of the examples."""
+    x, y = band_images(600, 1)
+    counts = (30, 30, 5, 90)
+    indices = torch.cat([(y == label).nonzero().flatten()[:count] for label, count in enumerate(counts)])
+    train_x, train_y = band_images(320, 0)
+    is_known = train_y < 2
+    diagnosis = diagnosis_after_training((train_x[is_known], train_y[is_known]), (x[indices], y[indices]))
+    effect = diagnosis.intervention_effects[0]
+    assert effect.description == "validation without classes that training lacks"
+    assert effect.before[0] == pytest.approx(0.5, abs=0.02)  # two of four classes
+    assert effect.after[0] == pytest.approx(1.0, abs=0.04)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_inputs_that_leak_labels_only_in_training_make_the_splits_differ(threads: int) -> None:

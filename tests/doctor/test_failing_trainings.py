@@ -196,10 +196,12 @@ def test_an_augmentation_with_little_harm_is_found() -> None:
 
 @pytest.mark.usefixtures("known_reference")
 def test_a_finding_that_no_trial_explains_is_a_symptom() -> None:
-    case = replace(trained_case(), history=None)  # the history would show that the weights are others
+    trained = trained_case()
+    case = replace(trained, history=None)
     for path, value in case.model.weights.items():
         if path.startswith("scores"):
             value.copy_(value[[3, 1, 4, 0, 5, 9, 2, 6, 8, 7]])  # as if the classes of a file had another order
+    assert "replaced-weights" in diagnose(trained).causes  # the history shows that the weights are others
     diagnosis = diagnose(case)
     assert "underfitting" in {diagnosis.findings[index].check for index in diagnosis.symptoms}
     assert diagnosis.causes == ()

@@ -13,9 +13,21 @@ from pellucid.doctor.checks import cut_gradient, mixed_examples
 from pellucid.doctor.suspects import architecture, losses, objectives, own_parts, parts, suspects
 from pellucid.errors import PellucidError
 from pellucid.generators import GAN
-from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, LogSoftmax, MaxPool2d, ReLU, Reshape
+from pellucid.layers import (
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Identity,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+    Reshape,
+)
 from pellucid.losses import HeatMaps, NegativeLogLikelihood, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.operators.moves import Select
 from pellucid.optim import SGD, Adam, Momentum
 from tests.doctor.own_parts import Matrix, OwnDropout, Rounded, SoftmaxOver, Squared, Weighted
 from tests.doctor.test_failing_trainings import split_digits, trained_case
@@ -161,6 +173,22 @@ def test_layer_options_far_from_their_defaults_are_replaced() -> None:
     for change, other in (changes, reversed(changes)):
         (remaining,) = architecture.layer_option_suspects(change.apply(case))
         assert remaining.remedy.description == other.remedy.description
+
+
+def test_options_without_defaults_are_not_replaced() -> None:
+    x, y, _ = split_digits()
+    net = Sequential(Conv2d(4, 3, padding=1), ReLU(), Select(axis=2, index=0), Flatten(), Dense(10))
+    assert not list(architecture.layer_option_suspects(case_of(Model(net, input_shape=(1, 8, 8)), x, y)))
+
+
+def test_the_user_defined_optimizer_of_one_network_is_replaced() -> None:
+    optimizers = {"generator": Rising(0.05, momentum=0.5), "discriminator": Adam(1e-3)}
+    gan = GAN(Sequential(Dense(16), Reshape((1, 4, 4))), 4, Sequential(Flatten(), Dense(1)))
+    x = torch.rand(32, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    case = case_of(Model(gan, optimizer=optimizers, input_shape=(1, 4, 4)), x, x)
+    (change,) = own_parts.own_optimizer_suspects(case)
+    assert change.finding.path == "generator"
+    assert change.apply(case).model.optimizers == {**optimizers, "generator": Momentum(0.05, momentum=0.5)}
 
 
 def test_user_defined_parts_are_replaced_by_those_of_the_library() -> None:

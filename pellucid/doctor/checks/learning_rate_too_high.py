@@ -3,7 +3,7 @@
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case, has_flat_targets
 from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.paired import MIN_PROOF_STEPS
+from pellucid.doctor.paired import MIN_HELD_OUT, MIN_PROOF_STEPS
 from pellucid.doctor.remedies import rebuilt, with_rate
 
 MAX_TRIAL_STEPS = 200  # enough for learning rates to differ; at most a few seconds on small data
@@ -49,11 +49,12 @@ def find(case: Case) -> list[Finding]:
 def needs_no_range_test(case: Case) -> bool:
     """Return whether experiments try other rates, or the loss is so low that none is better by MIN_FALL of the first.
 
-    Experiments try them for all trained models of masks, key-points and the like that have validation data.
+    Experiments try them for all trained models of masks, key-points and the like that have enough validation data.
     """
     if not case.trained or case.stopped:
         return False
-    is_tried = not has_flat_targets(case) and case.validation is not None
+    can_be_tried = case.trainable and case.steps_planned and len(case.validation or ()) >= MIN_HELD_OUT
+    is_tried = bool(can_be_tried) and not has_flat_targets(case)
     return is_tried or 0 <= case.loss <= MIN_FALL * case.first_loss
 
 

@@ -15,21 +15,38 @@ def find(case: Case) -> list[Finding]:
     losses, train_losses = case.column("val_loss"), case.column("train_loss")
     if not losses or not train_losses or case.validation_predictions is None:
         return []
-    loss, last, finite = case.validation_predictions.loss, losses[-1], [one for one in losses if isfinite(one)]
-    is_replaced = isfinite(last) and loss > max(MIN_LOSS_RATIO * last, last + MIN_PART * (max(finite) - min(finite)))
+    loss, last = case.validation_predictions.loss, losses[-1]
+    nearest = min(range(len(losses)), key=lambda epoch: abs(losses[epoch] - loss))
+    is_of_epoch = abs(losses[nearest] - loss) <= MAX_DIFFERENCE * abs(loss)
     # Other validation data than those of the training also have another loss, but the training data are the same.
-    if not is_replaced or case.loss <= MIN_LOSS_RATIO * train_losses[-1]:
+    if not (_is_higher(loss, losses) and _is_higher(case.loss, train_losses)) or (
+        is_of_epoch and nearest in _best_epochs(case)
+    ):
         return []
     evidence: Evidence = {
         "validation_loss": loss, "validation_loss_after_the_last_epoch": last,
         "training_loss": case.loss, "training_loss_in_the_last_epoch": train_losses[-1],
     }  # fmt: skip
-    nearest = min(range(len(losses)), key=lambda epoch: abs(losses[epoch] - loss))
-    if abs(losses[nearest] - loss) <= MAX_DIFFERENCE * loss:
+    if is_of_epoch:
         evidence["epoch_with_this_loss"] = nearest + 1
     cause = "the weights are not those of the last epoch, after which the loss was much lower"
     fix = "find out what replaces them: a checkpoint of the worst epoch, an average that lags behind, or an old file"
     return [Finding(NAME, "training", evidence, cause, fix)]
+
+
+def _is_higher(loss: float, losses: list[float]) -> bool:
+    """Return whether a loss is clearly higher than the last one of the epochs."""
+    last, finite = losses[-1], [one for one in losses if isfinite(one)]
+    return isfinite(last) and loss - last > max(
+        (MIN_LOSS_RATIO - 1) * abs(last), MIN_PART * (max(finite) - min(finite))
+    )
+
+
+def _best_epochs(case: Case) -> set[int]:
+    """Return the index of the first best epoch by each measure of the validation data, whose weights are often kept."""
+    names = [name for name in case.history.rows[0] if name.startswith("val_")] if case.history else []
+    columns = {name: case.column(name) for name in names}
+    return {values.index(min(values) if name == "val_loss" else max(values)) for name, values in columns.items()}
 
 
 NAME = "replaced-weights"

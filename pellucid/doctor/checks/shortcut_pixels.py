@@ -32,7 +32,7 @@ def find(case: Case) -> list[Finding]:
         return []
     x, classes = float_images(part.x).flatten(1), len(part.y.unique())
     _, height, width = part.x.shape[1:]
-    if finding := _mark_of_classes(case, x):
+    if classes > FEW_CLASSES and (finding := _mark_of_classes(case, x)):
         return [finding]
     pixels, fraction = _select_pixels(x, part.y, min(max(int(PIXEL_FRACTION * x.shape[1]), 1), MAX_PIXELS))
     if classes < 2 or fraction < (MIN_EXACT_FRACTION if classes <= FEW_CLASSES else MIN_EXPLAINED):
@@ -72,7 +72,7 @@ def _mark_of_classes(case: Case, x: Tensor) -> Finding | None:
         return None
     marked = labels[is_marked[:, pixels].any(1)].tolist()
     evidence: Evidence = {
-        "pixels": len(pixels), "rows_and_columns": _places(pixels[:MAX_PIXELS], *case.sample.x.shape[2:]),
+        "pixels": len(pixels), "first_rows_and_columns": _places(pixels[:MAX_PIXELS], *case.sample.x.shape[2:]),
         "classes_with_the_mark": len(marked), "the_first_of_them": case.class_name(marked[0]),
     }  # fmt: skip
     cause = "all images of some classes have the same mark, such as a logo or a border, and the model recognises it"

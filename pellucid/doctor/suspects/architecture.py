@@ -108,7 +108,9 @@ def layer_option_suspects(case: Case) -> Iterator[Suspect]:
         for path, layer in leaves(net):
             for option in fields(layer) if not is_user_defined(layer) else ():
                 value, default = getattr(layer, option.name), option.default
-                if option.name in OPTIONS and is_number(value) and not _is_near(value, default, OPTIONS[option.name]):
+                if not (option.name in OPTIONS and is_number(value) and is_number(default)):
+                    continue  # without a default, as for the axis of a selection, no value is unusual
+                if not _is_near(value, default, OPTIONS[option.name]):
                     places.setdefault((type(layer), option.name, value, default), []).append((name, path))
     for (kind, option_name, value, default), paths in places.items():
         changed_nets = dict(nets)
@@ -127,7 +129,7 @@ def layer_option_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def _is_near(value: float, default: Any, max_ratio: float) -> bool:
-    return value == default or (value * default > 0 and 1 / max_ratio < value / default < max_ratio)
+    return value == default or (value * default > 0 and 1 / max_ratio <= value / default <= max_ratio)
 
 
 def size_suspects(case: Case) -> Iterator[Suspect]:

@@ -41,16 +41,19 @@ def own_loss_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def own_optimizer_suspects(case: Any) -> Iterator[Suspect]:
-    """Yield a suspect for a user-defined optimizer that is derived from one of the library."""
-    optimizer = case.model.optimizer
-    plain = library_part(optimizer) if is_user_defined(optimizer) else None
-    if plain is not None:
+    """Yield a suspect for each user-defined optimizer that is derived from one of the library."""
+    optimizers = case.model.optimizers
+    for network, optimizer in optimizers.items() if optimizers else [("", case.model.optimizer)]:
+        plain = library_part(optimizer) if is_user_defined(optimizer) else None
+        if plain is None:
+            continue
         own_name, name = type(optimizer).__name__, type(plain).__name__
+        changes = {"optimizers": {**optimizers, network: plain}} if optimizers else {"optimizer": plain}
         yield suspect(
             "own-optimizer", f"the steps of {own_name} differ from those of {name}, and the network learns less with "
             "them", f"compare the steps of {own_name} with those of {name}: what it keeps from step to step, and the "
-            "sign and the size of the step", f"the optimizer {name}", partial(rebuilt, optimizer=plain),
-            unusual=True, optimizer=own_name,
+            "sign and the size of the step", f"the optimizer {name}", partial(rebuilt, **changes),
+            path=network or "training", unusual=True, optimizer=own_name,
         )  # fmt: skip
 
 

@@ -11,28 +11,31 @@ from pellucid.task import HeldOutScores, TargetChange
 
 MIN_AGREEMENT = 0.5  # fraction of the examples of a class that are predicted as one other class
 MIN_FACTOR = 1.5  # ratio of predictions to targets, or its inverse, from which another unit is suggested
-MIN_VARIANCE = 1e-12  # of a column of the targets, relative to their mean square
+MIN_VARIANCE = 1e-12  # of a column of the targets, relative to the largest
 MIN_OFFSET = 0.5  # mean difference of predictions and targets, in standard deviations of the targets
 
 
 def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores | None:
     """Return a score of each example for classes or values, None for other outputs and targets.
 
-    Classes: 1 if correct, 0 if not, weighted so that the mean of the scores is the mean recall. Values: their closeness
-    1 - squared error / variance of the targets, at least 0; the mean over the columns that vary.
+    Classes: 1 if correct, 0 if not, NaN for negative labels, with weights of the mean recall. Values: their closeness
+    1 - squared error / variance of the targets, at least 0; the mean over the columns that vary, or for images the
+    closeness with the mean variance of all pixels.
     """
     if not _stackable(outputs) or not _stackable(targets):
         return None
     y, predicted = torch.stack([*targets]), torch.stack([*outputs])
     if not y.is_floating_point() and y.dim() == 1 and predicted.dim() == 2:
-        correct = (classes_of(predicted) == y).double()
-        _, index, counts = y.unique(return_inverse=True, return_counts=True)
-        return HeldOutScores("mean recall", correct * (len(y) / (len(counts) * counts[index])))
+        correct = torch.where(y < 0, torch.nan, (classes_of(predicted) == y).double())
+        labels, index, counts = y.unique(return_inverse=True, return_counts=True)
+        n_classes = max(int((labels >= 0).sum()), 1)
+        return HeldOutScores("mean recall", correct, len(y) / (n_classes * counts[index].double()))
     if predicted.numel() != y.numel() or not y.is_floating_point():
         return None
-    y, predicted = y.reshape(len(y), -1).double(), predicted.reshape(len(y), -1).double()
+    is_image, y, predicted = y.dim() > 2, y.reshape(len(y), -1).double(), predicted.reshape(len(y), -1).double()
     variance = y.var(0, correction=0)
-    varies = variance > MIN_VARIANCE * y.square().mean(0) if bool((variance > 0).any()) else variance == 0
+    variance = variance.mean().expand_as(variance) if is_image else variance
+    varies = variance >= MIN_VARIANCE * variance.max()
     errors = (predicted - y).square()[:, varies] / variance[varies].clamp_min(1e-12)
     return HeldOutScores("closeness", 1 - errors.clamp_max(1).mean(1))
 

@@ -1,6 +1,7 @@
 """For the doctor's experiments with key-points: scores by distance, and points in other units, axes and orders."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import nan
 
 import torch
 from torch import Tensor
@@ -18,13 +19,13 @@ DIVISORS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores:
     """Return for each image 1 - distance / (MAX_DISTANCE * diagonal), at least 0, averaged over labelled points.
 
-    The diagonal is that of the box around the labelled points. outputs, targets: (K, 3) each.
+    NaN without labelled points. The diagonal is that of the box around them. outputs, targets: (K, 3) each.
     """
     values: list[float] = []
     for output, target in zip(outputs, targets, strict=True):
         points = target[target[:, 2] > 0, :2]
         if not len(points):
-            values.append(0.0)
+            values.append(nan)
             continue
         diagonal = (points.amax(0) - points.amin(0)).norm().clamp_min(1)
         distance = (output[target[:, 2] > 0, :2] - points).norm(dim=1) / (MAX_DISTANCE * diagonal)

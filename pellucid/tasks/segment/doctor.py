@@ -1,6 +1,7 @@
 """For the doctor's experiments with masks: the mean IoU of each image, and shifted, mirrored or relabelled masks."""
 
 from collections.abc import Callable, Sequence
+from math import nan
 from typing import Any
 
 import torch
@@ -29,13 +30,16 @@ def ignored_label(model: Any) -> int | None:
 
 
 def scores(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | None) -> HeldOutScores:
-    """Return the mean IoU of the classes in each mask. outputs: (C, H, W) each. masks: (H, W) each."""
+    """Return the mean IoU of the classes in each mask, NaN without labels.
+
+    outputs: (C, H, W) each. masks: (H, W) each.
+    """
     values: list[float] = []
     for output, mask in zip(outputs, masks, strict=True):
         labelled = torch.ones_like(mask, dtype=torch.bool) if ignore is None else mask != ignore
         predicted, true = output.argmax(0)[labelled], mask[labelled]
         ious = [((predicted == c) & (true == c)).sum() / ((predicted == c) | (true == c)).sum() for c in true.unique()]
-        values.append(float(torch.stack(ious).mean()) if ious else 0.0)
+        values.append(float(torch.stack(ious).mean()) if ious else nan)
     return HeldOutScores("mean IoU of an image", torch.tensor(values))
 
 

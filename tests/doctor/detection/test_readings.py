@@ -11,7 +11,7 @@ from pellucid.doctor import Diagnosis
 from pellucid.image_objects import Detections, Objects
 from pellucid.model import Model
 from pellucid.optim import AdamW
-from pellucid.tasks.detect.doctor.target_changes import SCALE_FACTORS, named_conversions, scores, target_changes
+from pellucid.tasks.detect.doctor.target_changes import named_conversions, scores, target_changes
 from tests.detectors.drawn import Rectangles, small_single_stage
 from tests.doctor.detection.small_cases import ListSource
 
@@ -83,7 +83,8 @@ def test_detections_show_exchanged_classes() -> None:
     swapped = [change.apply(target, (48, 64)) for target in targets]
     assert torch.equal(swapped[0].labels, 1 - targets[0].labels)
     has_objects = torch.tensor([len(target) > 0 for target in targets])
-    assert scores(detections, targets).values.max() == 0
+    assert torch.equal(scores(detections, targets).values.isnan(), ~has_objects)
+    assert scores(detections, targets).values[has_objects].max() == 0
     assert scores(detections, swapped).values[has_objects].min() > 0.7
     assert target_changes(images, swapped, detections) == []
 
@@ -127,4 +128,8 @@ def test_edges_show_the_scale_of_boxes(factor: float) -> None:
 
 
 def test_readings_have_distinct_names() -> None:
-    assert len(named_conversions()) == len(SCALE_FACTORS) + 10
+    conversions = named_conversions()
+    assert {fault for fault, _ in conversions.values()} == {"box-scale", "box-format", "mirrored-boxes"}
+    assert len(
+        {str(convert(torch.tensor([[3.0, 5.0, 11.0, 23.0]]), (64, 96))) for _, convert in conversions.values()}
+    ) == len(conversions)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import nan
 
 import torch
 from torch import Tensor
@@ -74,12 +75,16 @@ def convert_boxes(objects: Objects, size: tuple[int, ...], convert: BoxConversio
 
 
 def scores(outputs: Sequence[Detections], targets: Sequence[Objects]) -> HeldOutScores:
-    """Return for each image the mean IoU of its objects with their detections; 0 for detections of another class."""
+    """Return for each image the mean IoU of its objects with their detections; 0 for detections of another class.
+
+    NaN for images without objects.
+    """
     values: list[float] = []
     for detections, objects in zip(outputs, targets, strict=True):
         true_objects = objects if objects.crowd is None else objects.take(~objects.crowd)
         iou, labels = _match_objects(detections, true_objects)
-        values.append(float((iou * (labels == true_objects.labels)).mean()) if len(iou) else 0.0)
+        found = float((iou * (labels == true_objects.labels)).mean()) if len(iou) else 0.0
+        values.append(found if len(true_objects) else nan)
     return HeldOutScores("mean IoU of objects", torch.tensor(values))
 
 
@@ -108,9 +113,9 @@ def target_changes(
 
     def mean_score(convert: BoxConversion) -> float:
         converted = [convert_boxes(objects, size, convert) for objects, size in zip(targets, sizes, strict=True)]
-        return float(scores(outputs, converted).values.mean())
+        return float(scores(outputs, converted).values.nan_to_num().mean())
 
-    current_score = float(scores(outputs, targets).values.mean())
+    current_score = float(scores(outputs, targets).values.nan_to_num().mean())
     conversions = named_conversions() | _common_shift(targets, outputs)
     mean_scores = {name: mean_score(convert) for name, (_, convert) in conversions.items()}
     best_name = max(mean_scores, key=lambda name: mean_scores[name])
@@ -131,7 +136,10 @@ def _box_change(name: str, fault: str, convert: BoxConversion) -> TargetChange:
             "are shifted from their images",
             "find out what moved the boxes or the images, such as padding",
         ),
-        "mirrored-boxes": ("are mirrored relative to their images", "mirror images and boxes together"),
+        "mirrored-boxes": (
+            "are mirrored or turned relative to their images",
+            "mirror and turn images and boxes together",
+        ),
     }
     return TargetChange(
         fault, f"boxes {name}", *causes[fault], lambda target, size: convert_boxes(target, size, convert)

@@ -35,6 +35,7 @@ FROZEN_SHA256 = {  # of list.toml and the later lists
     "list": "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb",
     "second": "ea45137bc2e97b279e1c34ecd92621ba9a70c7028877a1cc819d9a71628dc096",
     "third": "84ca69915e46ebc84e98b8dcc5f9d3d96e2cffc54e3d8732a593fe106ef1039b",
+    "fourth": "efdc45da5bbd625fdbfec8b988023c9ab3a8fd8dd8af2157e2778ee61fa23bda",
 }
 
 

@@ -17,7 +17,7 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
 from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.inputs import drawn_indices
+from pellucid.doctor.inputs import drawn_indices, select
 from pellucid.doctor.rehearsal import model_on, reinitialized, with_copied_weights
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
@@ -70,10 +70,20 @@ def case_of(
     if held_out is not None:
         model.fitting(held_out, "validation")
     initial = cache(begin or (lambda: reinitialized(model)))  # reading or drawing weights may take seconds
+    train, held_out = _labelled(train, model), held_out and _labelled(held_out, model)
     return Case(
         model_on(model, CPU), train, held_out, lambda: model_on(with_copied_weights(initial()), CPU), batch_size,
         epochs, history, stopped, augment, device=model.device,
     )  # fmt: skip
+
+
+def _labelled(part: Arrays, model: BaseModel) -> Arrays:
+    """Return the examples without those whose class the loss ignores, unless these are all."""
+    ignored = getattr(getattr(model.objective, "loss", None), "ignore", None)
+    if ignored is None or part.y.dim() != 1:
+        return part
+    is_labelled = part.y != ignored
+    return part if bool(is_labelled.all()) or not bool(is_labelled.any()) else select(part, is_labelled)
 
 
 def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> Case:

@@ -8,9 +8,10 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
-from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
-from pellucid.losses import AuxiliaryCrossEntropy, Quadratic
-from pellucid.optim import SGD
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
+from pellucid.losses import AuxiliaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
+from pellucid.model import Model
+from pellucid.optim import SGD, Adam
 from pellucid.optim.schedules import Cosine, ReduceOnPlateau, Warmup
 from tests.doctor.small_cases import conv_net, corners, make_case, make_model, two_heads
 
@@ -177,3 +178,24 @@ def test_remedies_can_be_tried(make_odd_case: Callable[[], Case]) -> None:
     assert set(diagnosis.attempts) == {
         index for index in causes if diagnosis.findings[index].remedy is not None or diagnosis.findings[index].proven
     }
+
+
+def test_examples_whose_class_is_ignored_are_left_out() -> None:
+    x, y = corners(120)
+    y[::3] = -1
+    model = make_model(loss=SoftmaxCrossEntropy(ignore=-1))
+    history = model.fit(x, y, epochs=3, batch_size=16, verbose=False)
+    case = case_of(model, x, y, validation=corners(60, seed=1), history=history, batch_size=16, epochs=3)
+    assert (len(case.train), int(case.train.y.min())) == (80, 0)
+    assert diagnose(case).causes == ()
+
+
+def test_targets_of_validation_may_have_one_axis_less() -> None:
+    x = torch.randn(160, 4, generator=torch.Generator().manual_seed(0))
+    y = x[:, :1] - x[:, 1:2]
+    model = Model(Sequential(Dense(8), ReLU(), Dense(1)), Quadratic(), Adam(0.02), input_shape=(4,), metrics=())
+    history = model.fit(x[:100], y[:100], epochs=10, batch_size=16, verbose=False)
+    diagnosis = model.doctor(
+        x[:100], y[:100], validation=(x[100:], y[100:, 0]), history=history, epochs=10, batch_size=16
+    )  # fmt: skip
+    assert "overfitting" in diagnosis.checks

@@ -73,7 +73,7 @@ def _mark_of_classes(case: Case, x: Tensor) -> Finding | None:
     marked = labels[is_marked[:, pixels].any(1)].tolist()
     evidence: Evidence = {
         "pixels": len(pixels), "first_rows_and_columns": _places(pixels[:MAX_PIXELS], *case.sample.x.shape[2:]),
-        "classes_with_the_mark": len(marked), "the_first_of_them": case.class_name(marked[0]),
+        "classes_with_the_mark": len(marked), "first_class_with_the_mark": case.class_name(marked[0]),
     }  # fmt: skip
     cause = "all images of some classes have the same mark, such as a logo or a border, and the model recognises it"
     return Finding(NAME, "train", evidence | accuracies, cause, FIX)

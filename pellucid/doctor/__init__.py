@@ -20,6 +20,7 @@ from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.inputs import drawn_indices, select
 from pellucid.doctor.rehearsal import model_on, reinitialized, with_copied_weights
 from pellucid.errors import PellucidError
+from pellucid.objective import Supervised
 from pellucid.run.history import History
 from pellucid.settings.checks import check, check_known, integer, is_number
 from pellucid.task import Task, task_of
@@ -79,11 +80,10 @@ def case_of(
 
 def _labelled(part: Arrays, model: BaseModel) -> Arrays:
     """Return the examples without those whose class the loss ignores, unless these are all."""
-    ignored = getattr(getattr(model.objective, "loss", None), "ignore", None)
-    if ignored is None or part.y.dim() != 1:
+    is_labelled = model.objective.loss.valid_mask(part.y) if isinstance(model.objective, Supervised) else None
+    if is_labelled is None or bool(is_labelled.all()) or not bool(is_labelled.any()):
         return part
-    is_labelled = part.y != ignored
-    return part if bool(is_labelled.all()) or not bool(is_labelled.any()) else select(part, is_labelled)
+    return select(part, is_labelled)
 
 
 def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> Case:

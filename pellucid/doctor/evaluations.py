@@ -125,17 +125,19 @@ class Evaluations:
         if not MIN_HALF_EXAMPLES <= int(kept.sum()) < len(kept):
             return None
         remaining = subset(case.validation, is_kept.nonzero().flatten(), False)
-        lacked = lacked_text(finding, differences(self.task, case.model, case.train, case.validation))
         remedy = Remedy(
             "validation without classes that training lacks", lambda case: replace(case, validation=remaining)
         )
-        named = replace(finding, cause=f"{finding.cause}{lacked}", remedy=remedy)
-        change = Suspect(named, min_gain=MIN_EXPLAINED * self.score_gap)
+        change = Suspect(replace(finding, remedy=remedy), min_gain=MIN_EXPLAINED * self.score_gap)
         # The classes that are left out score 0, and the others weigh more, so that the mean is that of the others.
         kept_scores = scores * kept
         factor = float(self.score(case.model, remaining).mean()) / max(float(kept_scores.mean()), 1e-12)
         effect = self.trainings.record(effect_of(change, self.score.name, [(scores, factor * kept_scores)], 0))
-        return ProvenCause(change, effect, change.apply(case)) if effect.verdict == "cause" else None
+        if effect.verdict != "cause":
+            return None
+        lacked = lacked_text(finding, differences(self.task, case.model, case.train, case.validation))
+        named = replace(finding, cause=f"{finding.cause}{lacked}")
+        return ProvenCause(change, effect, change.apply(case)).with_finding(named)
 
     def refutes(self, finding: Finding) -> bool:
         """Return whether undoing the change of the images that a finding names had no effect."""

@@ -69,8 +69,7 @@ def _loss_of_mean(case: Case, on_validation: Predictions) -> float:
     y, target = on_validation.y, on_validation.part.y
     if not case.compares or y.numel() != target.numel():
         return float("inf")
-    values = case.train.y.float().flatten(1) if case.train.y.dim() > 1 else case.train.y.float()[:, None]
-    mean = values.mean(0, keepdim=True).expand(len(y), -1).reshape(y.shape)
+    mean = case.train.y.float().reshape(len(case.train), -1).mean(0).expand(len(y), -1).reshape(y.shape)
     return case.model.loss(mean, target)[0].item()
 
 

@@ -43,24 +43,19 @@ class HeldOutScorer:
         self._first_loss: float | None = None
 
     def __call__(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> Tensor:
-        """Return the weighted scores (n,) of at most `count(part)` examples, all 0 if the outputs are not finite.
-
-        exchange_targets: whether each image is paired with the target of another image, to measure the score by chance.
-        """
-        scores = self._scores(model, part, exchange_targets)
-        values = torch.nan_to_num(scores.values.double())
-        return values if scores.weights is None else values * scores.weights
-
-    def single(self, model: BaseModel, part: Source) -> Tensor:
-        """Return the scores (n,) without weights, NaN for examples in which there is nothing to score."""
-        return self._scores(model, part).values.double()
+        """Return the weighted scores (n,) of `scored`."""
+        return self.scored(model, part, exchange_targets).weighted
 
     def count(self, part: Source) -> int:
         """Return the number of examples that are scored: those of `drawn_indices` with the model's seed."""
         limit = MAX_SCORED_IN_MEMORY if isinstance(part, Arrays) and not self.uses_loss else MAX_SCORED
         return min(len(part), limit)
 
-    def _scores(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> HeldOutScores:
+    def scored(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> HeldOutScores:
+        """Return the scores of `count(part)` examples, all 0 if the outputs are not finite.
+
+        exchange_targets: whether each image is paired with the target of another image, to measure the score by chance.
+        """
         examples = read_examples(part, self.count(part), self.case.model.seed)
         if exchange_targets:
             half = len(examples) // 2

@@ -14,7 +14,7 @@ from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import ProvenCause
-from pellucid.task import TargetChange
+from pellucid.task import HeldOutScores, TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
 
@@ -47,7 +47,7 @@ def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
         base = replace(case, train=subset(case.train, indices, False))
     base_scores = evaluations.base_scores.setdefault(steps, {}) if base is case else {}
     judged = JudgedExamples(evaluations, base, indices, base_scores, case.model, MIN_GAIN, steps)
-    if float(judged.usual_scores.nanmean() - judged.single_scores.nanmean()) < MIN_REVERSED_GAP:
+    if float(judged.usual_scores.values.nanmean() - judged.scores.values.nanmean()) < MIN_REVERSED_GAP:
         return None
     proven_cause = judged.some_changed() or judged.some_left_out()
     if proven_cause is None and judged.unproven is not None:
@@ -79,13 +79,13 @@ class JudgedExamples:
 
     def all_changed(self) -> ProvenCause | None:
         """Train with each suggested change of all targets after which the model predicts them better."""
-        trainings, score = self.evaluations.trainings, self.evaluations.score
+        score = self.evaluations.score
         for target_change, change in self.suggested:
             if target_change.unproven:
                 continue
-            score_pair = self.scores, score(self.model, change.apply(self.base).train)
+            score_pair = self.scores.weighted, score(self.model, change.apply(self.base).train)
             is_better = effect_of(change, score.name, [score_pair], 0).verdict == "cause"
-            if is_better and (proven_cause := trainings.measure(self.base, change, self.base_scores, self.steps)):
+            if is_better and (proven_cause := self._measure(change)) is not None:
                 return proven_cause
         return None
 
@@ -101,7 +101,7 @@ class JudgedExamples:
                 continue
             n_effects, proven_cause = len(trainings.effects), None
             if target_change.apply is not None:
-                proven_cause = trainings.measure(self.base, change, self.base_scores)
+                proven_cause = self._measure(change)
             is_refuted = refutable and any(one.verdict == "no effect" for one in trainings.effects[n_effects:])
             if proven_cause is not None or (fmean(split_cause.effect.after) >= MIN_JUDGE_SCORE and not is_refuted):
                 return proven_cause or split_cause.with_names_of(change)
@@ -111,29 +111,26 @@ class JudgedExamples:
     def are_paired(self) -> bool:
         """Whether the model predicts the training targets clearly better than the targets of other training images."""
         by_chance = float(self.evaluations.score(self.model, self.base.train, True).mean())
-        on_validation = float(self.evaluations.score(self.model, self.base.validation).mean())
-        max_unpaired = MAX_UNPAIRED_SCORE * (on_validation - by_chance)
-        return float(self.scores.mean()) - by_chance > max_unpaired
+        max_unpaired = MAX_UNPAIRED_SCORE * (float(self.usual_scores.weighted.mean()) - by_chance)
+        return float(self.scores.weighted.mean()) - by_chance > max_unpaired
 
     @cached_property
-    def scores(self) -> Tensor:
-        """The weighted score of each example, (n,)."""
-        return self.evaluations.score(self.model, self.base.train)
+    def scores(self) -> HeldOutScores:
+        """The scores of the examples."""
+        return self.evaluations.score.scored(self.model, self.base.train)
 
     @cached_property
-    def single_scores(self) -> Tensor:
-        """The score of each example without weights, (n,), NaN if there is nothing to score in it."""
-        return self.evaluations.score.single(self.model, self.base.train)
-
-    @cached_property
-    def usual_scores(self) -> Tensor:
-        """The scores of validation examples without weights."""
-        return self.evaluations.score.single(self.model, self.base.validation)
+    def usual_scores(self) -> HeldOutScores:
+        """The scores of validation examples."""
+        return self.evaluations.score.scored(self.model, self.base.validation)
 
     @cached_property
     def bad(self) -> Tensor:
-        """The places of the examples that are predicted badly; none if there are few, or too many to be judged."""
-        is_bad = self.single_scores < self.usual_scores.nanquantile(USUAL_FRACTION)  # False for NaN
+        """The places of the examples that are predicted badly; none if there are few, or too many to be judged.
+
+        Examples in which there is nothing to score are none of them.
+        """
+        is_bad = self.scores.values.double() < self.usual_scores.values.double().nanquantile(USUAL_FRACTION)
         are_many = len(is_bad) == len(self.indices) and float(is_bad.double().mean()) >= MIN_FRACTION
         return (is_bad & are_many).nonzero().flatten()
 
@@ -145,8 +142,8 @@ class JudgedExamples:
         for change in self.evaluations.other_targets(bad_part, self.model):
             if change.apply is not None and not change.unproven:
                 changed = with_targets(self.base.train, change.apply, frozenset(self.bad.tolist()))
-                changed_scores = self.evaluations.score.single(self.model, changed)
-                gains = torch.nan_to_num((changed_scores - self.single_scores)[self.bad])
+                changed_scores = self.evaluations.score.scored(self.model, changed)
+                gains = (changed_scores.values - self.scores.values)[self.bad].double().nan_to_num()
                 fitting.append((float(gains.clamp_min(0).sum()), self.bad[gains >= MIN_FIT], change))
         for _, places, change in sorted(fitting, key=lambda one: -one[0]):
             if change.apply is None or len(places) < MIN_CHANGED * len(self.indices):

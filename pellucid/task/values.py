@@ -120,6 +120,12 @@ class HeldOutScores(NamedTuple):
     values: "Tensor"
     weights: "Tensor | None" = None
 
+    @property
+    def weighted(self) -> "Tensor":
+        """The values times the weights, float64, 0 where there is nothing to score; their mean is the score."""
+        values = self.values.double().nan_to_num()
+        return values if self.weights is None else values * self.weights
+
 
 class TargetChange(NamedTuple):
     """Other targets, such as boxes in another unit, which the doctor tries.

@@ -1,13 +1,13 @@
 """Functions that return a changed case, for remedies, and a case with a small reference network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.combine.base import map_layers
+from pellucid.combine.base import map_layers, replace_layer
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Remedy
@@ -86,6 +86,19 @@ def with_rate(case: Any, factor: float) -> Any:
 def with_layers(case: Case, change: Callable[[Layer], Layer], keep_weights: bool = False) -> Case:
     """Return the case with each layer replaced by `change(layer)`, and newly drawn weights unless `keep_weights`."""
     return rebuilt(case, keep_weights, net=map_layers(case.model.net, change))
+
+
+def with_replaced_layers(
+    nets: Mapping[str, Layer], places: Iterable[tuple[str, str]], change: Callable[[Layer], Layer]
+) -> dict[str, Layer]:
+    """Return the networks with the layer at each of `places` replaced by `change(layer)`.
+
+    places: pairs of the name of a network and the path of a layer in it.
+    """
+    changed = dict(nets)
+    for name, path in places:
+        changed[name] = replace_layer(changed[name], path, change)
+    return changed
 
 
 def he_initialized(layer: Layer) -> Layer:

@@ -10,7 +10,7 @@ from pellucid.combine.base import join, replace_layer, walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, output_layers, trainable_layers
-from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.remedies import rebuilt, with_replaced_layers
 from pellucid.doctor.suspects.parts import initialization_suspects
 from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
@@ -113,13 +113,9 @@ def layer_option_suspects(case: Case) -> Iterator[Suspect]:
                 if not _is_near(value, default, OPTIONS[option.name]):
                     places.setdefault((type(layer), option.name, value, default), []).append((name, path))
     for (kind, option_name, value, default), paths in places.items():
-        changed_nets = dict(nets)
-        for name, path in paths:
-            changed_nets[name] = replace_layer(
-                changed_nets[name],
-                path,
-                lambda layer, option=option_name, value=default: replace(layer, **{option: value}),
-            )
+        changed_nets = with_replaced_layers(
+            nets, paths, lambda layer, option=option_name, value=default: replace(layer, **{option: value})
+        )
         yield suspect(
             "layer-settings", f"{option_name} = {value:g} of {kind.__name__} does not suit this network",
             f"set {option_name} to its default, {default:g}", f"{option_name} = {default:g} in {kind.__name__}",

@@ -5,12 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pellucid.combine.base import join, map_layers, replace_layer
+from pellucid.combine.base import join, map_layers
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, library_part
-from pellucid.doctor.remedies import rebuilt, with_parts
+from pellucid.doctor.remedies import rebuilt, with_parts, with_replaced_layers
 from pellucid.layers import BatchNorm, Identity, ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers, only_reshapes
@@ -80,24 +80,18 @@ def stride_suspects(case: Case) -> Iterator[Suspect]:
 
 def activation_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if layers before the last ones end in a sigmoid or tanh, whose gradients vanish."""
-    nets, saturating_paths = case.model.objective.nets, dict[str, list[str]]()
+    nets, places = case.model.objective.nets, list[tuple[str, str]]()
     for name, net in nets.items():
         layers, ends = leaves(net), last_layers(net)
-        paths = [path for path, layer in layers if isinstance(layer, Sigmoid | Tanh) and path not in ends]
-        if paths:
-            saturating_paths[name] = paths
-    if not saturating_paths:
+        places += [(name, path) for path, layer in layers if isinstance(layer, Sigmoid | Tanh) and path not in ends]
+    if not places:
         return
-    changed_nets = dict(nets)
-    for name, paths in saturating_paths.items():
-        for path in paths:
-            changed_nets[name] = replace_layer(changed_nets[name], path, lambda _: ReLU())
-    name, paths = next(iter(saturating_paths.items()))
+    changed_nets = with_replaced_layers(nets, places, lambda _: ReLU())
     yield suspect(
         "saturating-activations", "sigmoid or tanh in inner layers makes the gradient smaller from layer to layer",
         "use ReLU in inner layers", "ReLU instead of sigmoid and tanh in inner layers",
-        partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(name, paths[0]),
-        layers=sum(map(len, saturating_paths.values())),
+        partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*places[0]),
+        layers=len(places),
     )  # fmt: skip
 
 
@@ -179,4 +173,5 @@ def batch_norm_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def _with_layer(nets: Mapping[str, Layer], name: str, path: str, layer: Layer) -> Callable[[Case], Case]:
-    return partial(rebuilt, keep_weights=True, nets={**nets, name: replace_layer(nets[name], path, lambda _: layer)})
+    changed_nets = with_replaced_layers(nets, [(name, path)], lambda _: layer)
+    return partial(rebuilt, keep_weights=True, nets=changed_nets)

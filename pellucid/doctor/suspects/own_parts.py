@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from pellucid.combine.base import join, replace_layer
+from pellucid.combine.base import join
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, library_part
-from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.remedies import rebuilt, with_replaced_layers
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
@@ -60,19 +60,16 @@ def own_optimizer_suspects(case: Any) -> Iterator[Suspect]:
 def own_layer_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for each kind of user-defined layer: the library's layer that it is derived from, or none."""
     nets = case.model.objective.nets
-    paths_by_kind: dict[type[Layer], list[tuple[str, str, Layer]]] = {}
+    places_by_kind: dict[type[Layer], list[tuple[str, str]]] = {}
     for name, net in nets.items():
         ends = last_layers(net)
         for path, layer in leaves(net):
             if is_user_defined(layer) and path not in ends:  # checks judge the outputs
-                paths_by_kind.setdefault(type(layer), []).append((name, path, layer))
-    for kind, places in paths_by_kind.items():
-        changed_nets = dict(nets)
-        for name, path, layer in places:
-            plain = library_part(layer) or Identity()
-            changed_nets[name] = replace_layer(changed_nets[name], path, lambda _, plain=plain: plain)
-        name, path, layer = places[0]
-        plain = library_part(layer)
+                places_by_kind.setdefault(type(layer), []).append((name, path))
+    for kind, places in places_by_kind.items():
+        changed_nets = with_replaced_layers(nets, places, lambda layer: library_part(layer) or Identity())
+        name, path = places[0]
+        plain = library_part(dict(leaves(nets[name]))[path])
         text = "no layer" if plain is None else type(plain).__name__
         yield suspect(
             OWN_LAYER, f"with {kind.__name__}, the network learns less than with {text} in its place",

@@ -68,7 +68,7 @@ class KernelClassifier:
     @cached_property
     def leave_one_out_predictions(self) -> Tensor:
         """The leave-one-out prediction for each example, (n,)."""
-        return self.predictions_for_labels(self.y)
+        return self.leave_one_out_scores.argmax(1)
 
     @cached_property
     def leave_one_out_scores(self) -> Tensor:
@@ -81,8 +81,10 @@ class KernelClassifier:
         return count_correct(self.leave_one_out_predictions, self.y)
 
     def predictions_for_labels(self, y: Tensor) -> Tensor:
-        """Return the leave-one-out predictions, (n,), of the classifier fitted to other labels y, (n,)."""
-        return _leave_one_out_scores(self.inverse, y).argmax(1)
+        """Return the leave-one-out predictions, (S, n), of the classifier fitted to other labels y, (S, n)."""
+        targets = torch.stack([_centred_one_hot(labels, int(y.max()) + 1) for labels in y], 1)  # (n, S, classes)
+        residuals = (self.inverse @ targets.flatten(1)) / self.inverse.diagonal()[:, None]
+        return (targets - residuals.reshape(targets.shape)).argmax(2).T
 
     def correct_count_of_size(self, n: int) -> CorrectCount:
         """Count the correct leave-one-out predictions of a classifier fitted to n randomly drawn examples of these."""
@@ -149,7 +151,7 @@ def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
     return target - inverse @ target / inverse.diagonal()[:, None]
 
 
-def _centred_one_hot(y: Tensor) -> Tensor:
-    """Return the one-hot labels minus their mean over examples, (n, largest label + 1)."""
-    target = F.one_hot(y).float()
+def _centred_one_hot(y: Tensor, n_classes: int = -1) -> Tensor:
+    """Return the one-hot labels minus their mean over examples, (n, n_classes), by default largest label + 1."""
+    target = F.one_hot(y, n_classes).float()
     return target - target.mean(0)

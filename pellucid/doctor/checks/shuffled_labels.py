@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
@@ -106,9 +108,12 @@ def _findings_of_offset(case: Case, path: str, part: Arrays, classifier: KernelC
     if _is_learned(case):
         return []
     best_shift, best_count = 0, classifier.leave_one_out
-    for shift in (*range(1, MAX_ROLL + 1), *range(-1, -MAX_ROLL - 1, -1)):
-        y = part.y.roll(shift)[classifier.indices]
-        shifted_count = count_correct(classifier.predictions_for_labels(y), y)
+    shifts = (*range(1, MAX_ROLL + 1), *range(-1, -MAX_ROLL - 1, -1))
+    shifted_labels = torch.stack([part.y.roll(shift)[classifier.indices] for shift in shifts])
+    for shift, y, predicted in zip(
+        shifts, shifted_labels, classifier.predictions_for_labels(shifted_labels), strict=True
+    ):
+        shifted_count = count_correct(predicted, y)
         if shifted_count.accuracy > best_count.accuracy:
             best_shift, best_count = shift, shifted_count
     if _random_fraction(classifier.leave_one_out, best_count) <= MAX_RANDOM:
@@ -159,5 +164,5 @@ NAME = "shuffled-labels"
 CHECK = Check(
     NAME, find, examples=MIN_EXAMPLES, finds_faults=True,
     explains=("confused-labels", "label-noise", "overfitting", "underfitting", "miscalibration",
-              "collapsed-predictions", "learning-rate-too-low", "update-ratio", "useless-maps"),
+              "collapsed-predictions", "update-ratio", "useless-maps"),
 )  # fmt: skip

@@ -152,3 +152,12 @@ def test_an_offset_of_labels_in_an_ordered_list_is_found() -> None:
     findings = CHECK.find(case)
     assert [finding.path for finding in findings] == ["train", "validation"]
     assert {finding.evidence["labels_moved_by"] for finding in findings} == {-1}
+
+
+def test_other_labels_are_predicted_as_by_a_classifier_fitted_to_them() -> None:
+    case = make_case()
+    classifier = case.simple_classifier
+    assert classifier is not None
+    lists = torch.stack([classifier.y.roll(shift) for shift in (0, 1, -3)])
+    fitted = [replace(classifier, y=labels).leave_one_out_predictions for labels in lists]
+    assert torch.equal(classifier.predictions_for_labels(lists), torch.stack(fitted))

@@ -49,6 +49,13 @@ def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
     return ((path, layer) for path, layer in walk(net) if not isinstance(layer, Combinator))
 
 
+def params_at(params: Params, path: str) -> Params:
+    """Return the parameters of the layer at a path; {} if it has none."""
+    for name in path.split(".") if path else []:
+        params = params.get(name, {})
+    return params
+
+
 def dropout_rate(model: BaseModel) -> float:
     """Return the largest rate of the dropout layers in all networks; 0 if there are none."""
     layers = (layer for net in model.objective.nets.values() for _, layer in walk(net))

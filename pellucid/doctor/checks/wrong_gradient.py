@@ -1,47 +1,83 @@
 """User-defined layers or losses whose backward pass does not return the gradient of their forward pass."""
 
-import torch
+from dataclasses import dataclass
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from pellucid.data.seeds import generator
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.passes import is_user_defined, leaves
+from pellucid.doctor.passes import is_user_defined, leaves, params_at
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.errors import PellucidError
+from pellucid.layers import Identity
+from pellucid.layers.base import Cache, Layer, Mode
+from pellucid.losses import Loss
+from pellucid.sweep import forward
 from pellucid.verify import verify
+from pellucid.verify.table import GradientTable
 
 BATCH_SIZE = 8  # examples
 
 
+@dataclass(frozen=True)
+class RandomSum(Loss):
+    """A sum of all outputs with random weights, as the loss of a layer that is verified alone."""
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        """Return the sum and the weights; the target is not used."""
+        rng, parts = generator(0), y if isinstance(y, tuple) else (y,)
+        weights = tuple(torch.randn(part.shape, generator=rng, dtype=part.dtype) for part in parts)
+        value = torch.stack([(part * weight).sum() for part, weight in zip(parts, weights, strict=True)]).sum()
+        return value, weights if isinstance(y, tuple) else weights[0]
+
+
 def find(case: Case) -> list[Finding]:
-    """Verify the gradients of user-defined layers and losses on a small batch, before the first step."""
-    parts = [*(layer for _, layer in leaves(case.model.net)), case.model.loss]
-    type_names = {type(part).__name__ for part in parts if is_user_defined(part)}
-    if not type_names:
+    """Verify the gradients of each user-defined layer and loss on a small batch, before the first step."""
+    model, loss = case.initial, case.model.loss
+    user_layers = {path: layer for path, layer in leaves(model.net) if is_user_defined(layer)}
+    if not user_layers and not is_user_defined(loss):
         return []
-    part = subsample(case.train, BATCH_SIZE, case.model.seed)
-    model = case.initial
+    part, inputs = subsample(case.train, BATCH_SIZE, model.seed), dict[str, Any]()
+
+    def record(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if path in user_layers:
+            inputs[path] = x
+
     try:
         if not torch.equal(*(model.predict(part.x).nan_to_num() for _ in range(2))):
             return []  # the outputs are random in evaluation mode, so no two passes have the same gradient
-        verification = verify(model.net, model.params, case.inputs(part), part.y, model.loss, seed=model.seed)
+        with torch.inference_mode():
+            outputs, _ = forward(model.net, model.params, case.inputs(part), Mode(), record)
+        tables = dict[str, GradientTable]()
+        if is_user_defined(loss):
+            tables["loss"] = verify(Identity(), {}, outputs, part.y, loss, seed=model.seed)
+        for path, layer in reversed(user_layers.items()):  # the backward pass reaches the last layer first
+            if path in inputs:
+                params = params_at(model.params, path)
+                tables[path] = verify(layer, params, inputs[path], part.y, RandomSum(), seed=model.seed)
     except (PellucidError, RuntimeError) as error:  # user-defined code may not support float64
         raise UnansweredError(f"the gradients cannot be verified: {error}") from error
-    wrong_rows = [row for row in verification.rows if not row.ok and row.layer in type_names]
-    if not wrong_rows:
-        return []
-    row = wrong_rows[-1]
-    evidence: Evidence = {"layer": row.layer, "gradient_of": row.what, "largest_entry": row.largest}
-    evidence |= {f"off_from_{name}": error for name, error in row.errors.items()}
-    cause = f"the backward pass of {row.layer} does not return the gradient of its forward pass"
-    fix = "derive the gradient again, and check it by `model.verify(x, y)` until all rows are ok"
-    return [Finding(NAME, row.path or "loss", evidence, cause, fix)]
+    for path, table in tables.items():
+        name = type(user_layers.get(path, loss)).__name__
+        wrong_rows = [row for row in table.rows if not row.ok and row.layer == name]
+        if wrong_rows:
+            row = wrong_rows[-1]
+            evidence: Evidence = {"layer": name, "gradient_of": row.what, "largest_entry": row.largest}
+            evidence |= {f"off_from_{reference}": error for reference, error in row.errors.items()}
+            cause = f"the backward pass of {name} does not return the gradient of its forward pass"
+            fix = "derive the gradient again, and check it by `model.verify(x, y)` until all rows are ok"
+            return [Finding(NAME, path, evidence, cause, fix)]
+    return []
 
 
 NAME = "wrong-gradient"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("cut-gradient", "exploding-gradients", "learning-rate-too-high", "learning-rate-too-low", "nan-origin",
-              "saturated-units", "dead-units", "vanishing-gradients", "update-ratio", "collapsed-predictions",
-              "useless-maps", "underfitting", "miscalibration"),
+    explains=("cut-gradient", "exploding-gradients", "nan-origin", "saturated-units", "dead-units",
+              "vanishing-gradients", "update-ratio", "collapsed-predictions", "useless-maps", "underfitting",
+              "miscalibration"),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.inputs import InputChange
-from pellucid.doctor.passes import is_user_defined, leaves, rms, trainable_layers
+from pellucid.doctor.passes import is_user_defined, leaves, params_at, rms, trainable_layers
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.remedies import (
     he_initialized,
@@ -256,19 +256,13 @@ def _mode_gaps(case: Case) -> dict[str, float]:
         gaps: dict[str, float] = {}
         for path, (layer, x, y) in inputs.items():
             rng = torch.Generator().manual_seed(case.model.seed)
-            params = _params_at(case.model.params, path)
+            params = params_at(case.model.params, path)
             copies = {name: value.clone() if isinstance(value, Tensor) else value for name, value in params.items()}
             training_sum = sum(layer.forward(copies, x, Mode(True, rng, keep=False))[0].mean(0) for _ in range(N_DRAWS))
             mean = y.mean(0)
             if isinstance(training_sum, Tensor) and training_sum.shape == mean.shape and rms(mean) > 0:
                 gaps[path] = rms(training_sum / N_DRAWS - mean) / rms(mean)
     return gaps
-
-
-def _params_at(params: Params, path: str) -> Params:
-    for name in path.split(".") if path else []:
-        params = params.get(name, {})
-    return params
 
 
 def initialization_suspects(case: Case) -> Iterator[Suspect]:

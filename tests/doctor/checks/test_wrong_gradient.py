@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -13,6 +14,8 @@ from pellucid.layers import Dense, Flatten
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.verify import verify
+from pellucid.verify.table import GradientTable
 from tests.doctor.small_cases import corners
 
 
@@ -73,3 +76,15 @@ def test_a_layer_that_is_random_in_evaluation_has_no_finding() -> None:
 def test_a_wrong_loss_is_named() -> None:
     (finding,) = CHECK.find(make_case(2.0, loss=NegatedGradient()))
     assert finding.evidence["layer"] == "NegatedGradient"
+
+
+def test_only_user_defined_parts_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified: list[str] = []
+
+    def recorded(net: Layer, *args: Any, **options: Any) -> GradientTable:
+        verified.append(type(net).__name__)
+        return verify(net, *args, **options)
+
+    monkeypatch.setattr("pellucid.doctor.checks.wrong_gradient.verify", recorded)
+    assert CHECK.find(make_case(2.0, loss=NegatedGradient()))
+    assert verified == ["Identity", "Square"]  # the loss, then the layer

@@ -81,7 +81,9 @@ def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:
         cause = "the augmentation or the preprocessing turns finite data into NaN or infinity"
         fix = "check the values that these return"
     elif fault.kind == "weight" and not step:
-        cause = "the weights contain NaN or infinity before the first step"
+        if step is None and path in buffer_paths(case.model.net):
+            return Finding(NAME, path, evidence)  # running statistics of outputs that grew until they overflowed
+        cause = f"the weights contain NaN or infinity{'' if step is None else ' before the first step'}"
         fix = "check how they are initialized, or the file that they were read from"
     elif step is not None and step > 1:
         return Finding(NAME, path or "training", evidence)  # updates or values grew until they overflowed

@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.nan_origin import CHECK
 from pellucid.errors import PellucidError
-from pellucid.layers import Dense, ReLU
+from pellucid.layers import BatchNorm, Dense, ReLU
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import Loss
 from pellucid.model import Model
@@ -132,3 +132,11 @@ def diverged_case() -> Case:
     with pytest.raises(PellucidError) as error:
         model.fit(X, X[:, :1], epochs=20, batch_size=16, verbose=False)
     return case_of(model, X, X[:, :1], batch_size=16, begin=begin, stopped=error.value)
+
+
+def test_running_statistics_that_overflowed_in_training_are_a_symptom() -> None:
+    net = Sequential(dense=Dense(4), norm=BatchNorm(), out=Dense(2))
+    model = Model(net, optimizer=SGD(0.1), seed=3, input_shape=(6,))
+    model.weights["norm.running_var"].fill_(torch.inf)
+    (finding,) = CHECK.find(case_of(model, X, Y))
+    assert (finding.path, finding.cause, finding.is_fault) == ("norm.running_var", "", False)

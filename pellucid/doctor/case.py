@@ -16,11 +16,9 @@ from pellucid.doctor.predictions import Predictions, UnansweredError, loss_on, p
 from pellucid.doctor.rehearsal import (
     Rehearsal,
     RehearsalSettings,
-    default_rate,
     model_on,
     rehearse,
     reinitialized,
-    step_work,
 )
 from pellucid.doctor.simple_classifier import KernelClassifier, fit_simple_classifier
 from pellucid.errors import PellucidError
@@ -38,15 +36,7 @@ from pellucid.training.reading import Augmentation
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 MAX_PROBE = 128  # examples of a forward and backward pass
 REHEARSAL_STEPS = 40  # steps of a rehearsal, a short training from the initial weights
-# Factors of the learning rate above 1 in the range test, and the inverse of those below; two wrong units have a factor
-# of 1e3 each.
-RATE_FACTORS = (3.0, 10.0, 30.0, 100.0, 1e3, 1e4, 1e5, 1e6)
-LOW_FACTOR = 1 / 100
-RANGE_TEST_STEPS = 25  # steps at each of these factors
-MAX_LOSS_RATIO = 1.2  # of a loss to the lowest of a range test; smaller differences come from the choice of batches
-# Limits in multiply-adds: for the rehearsal, each rate of the range test, and a trial; two processor cores need about a
-# second for 4e10 of them.
-MAX_REHEARSAL_WORK, MAX_RANGE_TEST_WORK, MAX_TRIAL_WORK = 8e11, 2e11, 1.5e12
+MAX_REHEARSAL_WORK = 8e11  # multiply-adds; two processor cores need about a second for 4e10 of them
 # The last loss is compared with an earlier one, 1 / HISTORY_PARTS of all epochs before it, because the difference of
 # neighbouring epochs is noisy. The loss is still falling if the ratio of the two is below MAX_FALLING_RATIO.
 HISTORY_PARTS = 4
@@ -286,61 +276,9 @@ class Case:
         return replace(rehearsal, model=model_on(rehearsal.model, CPU))
 
     @cached_property
-    def step_work(self) -> float:
-        """The multiply-adds of a step."""
-        return step_work(self.model, self.train, self.batch_size)
-
-    @cached_property
     def rehearsal(self) -> Rehearsal:
         """A rehearsal of REHEARSAL_STEPS steps with the training's settings, or fewer to fit MAX_REHEARSAL_WORK."""
         return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK, measures_updates=True))
-
-    def _rehearse_all_steps(self, settings: RehearsalSettings) -> Rehearsal:
-        """Rehearse all steps of the settings; raises UnansweredError if they need more than `settings.work`."""
-        work = settings.steps * self.step_work
-        if self.trainable and work > settings.work:
-            raise UnansweredError(
-                f"{settings.steps} steps take {work:.1e} multiply-adds, more than the limit of {settings.work:g}"
-            )
-        return self.rehearse(settings)
-
-    @cached_property
-    def range_losses(self) -> dict[float, float]:
-        """The last loss of RANGE_TEST_STEPS steps at some factors of the learning rate, by factor.
-
-        From 1, the factors become smaller and larger while the outermost loss is low; smaller ones also while it is
-        infinite. The loss at LOW_FACTOR, which hardly changes the weights, is added, and that at the optimizer's
-        default rate if it is below all of these rates.
-        """
-        optimizer = self.model.optimizer
-        losses = {factor: self._range_test_loss(factor) for factor in (1.0, LOW_FACTOR)}
-        for factors in (RATE_FACTORS, [1 / factor for factor in RATE_FACTORS]):
-            for factor in factors:
-                if factor not in losses:
-                    losses[factor] = self._range_test_loss(factor)
-                has_diverged = factor < 1 and losses[factor] == inf
-                if losses[factor] > MAX_LOSS_RATIO * min(losses.values()) and not has_diverged:
-                    break
-        if 0 < (rate := default_rate(optimizer)) < optimizer.lr * min(losses):
-            losses[rate / optimizer.lr] = self._range_test_loss(rate / optimizer.lr)
-        return losses
-
-    def _range_test_loss(self, factor: float) -> float:
-        return self._rehearse_all_steps(RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)).final_loss
-
-    def loss_at(self, factor: float, steps: int) -> float:
-        """Return the loss on `sample` after a rehearsal of `steps` steps at `factor` times the learning rate.
-
-        It is infinite if the rehearsal failed.
-        """
-        if (factor, steps) not in self._losses_at:
-            rehearsal = self._rehearse_all_steps(RehearsalSettings(steps, factor, MAX_TRIAL_WORK))
-            self._losses_at[factor, steps] = inf if rehearsal.has_failed else loss_on(rehearsal.model, self.sample)
-        return self._losses_at[factor, steps]
-
-    @cached_property
-    def _losses_at(self) -> dict[tuple[float, int], float]:
-        return {}
 
 
 def has_flat_targets(case: Any) -> bool:

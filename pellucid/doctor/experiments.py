@@ -28,7 +28,6 @@ from pellucid.doctor.replaced_parts import (
     train_with_replaced_parts,
     with_held_out_part,
 )
-from pellucid.doctor.suspects import RATE_CHECKS
 from pellucid.errors import PellucidError
 from pellucid.task import Task
 from pellucid.training.device import CPU
@@ -126,9 +125,9 @@ def _most_promising(trainings: PairedTrainings) -> ProvenCause | None:
 
 
 def _is_explained(diagnosis: Diagnosis, removed: Any) -> bool:
-    """Return whether a measured fault, other than a learning rate and the removed ones, explains signs of failure."""
+    """Return whether a measured fault, other than the removed ones, explains signs of failure."""
     return any(
-        diagnosis.findings[index].check in FAILURE_SIGNS and cause not in removed and cause not in RATE_CHECKS
+        diagnosis.findings[index].check in FAILURE_SIGNS and cause not in removed
         for index, cause in diagnosis.cause_by_consequence.items()
     )
 

@@ -191,8 +191,8 @@ def _as_unusual(part: Suspect) -> Suspect:
 def _deficit(evaluations: Evaluations, base: Case, present: Tensor | None, base_scores: dict[int, Tensor]) -> float:
     """Return how much lower the score is than that of a small network, if that is clear; 0 if it is not.
 
-    The score is that of the training made once more. If that does well, the settings of the training are not the cause,
-    and the finding for that is added to `likely`.
+    The score is the higher one of the present model and of the training made once more. If the latter does well, the
+    settings of the training are not the cause, and the finding for that is added to `likely`.
     """
     reference = _reference_scores(base, evaluations.score)
     if reference is None or (present is not None and not _clear_deficit(present, reference)):
@@ -215,7 +215,7 @@ def _deficit(evaluations: Evaluations, base: Case, present: Tensor | None, base_
         )
         if finding is not None:
             evaluations.likely.append((finding, with_trained(base, rehearsed.model)))
-    return deficit
+    return deficit if present is None else min(deficit, _clear_deficit(present, reference))
 
 
 def _clear_deficit(scores: Tensor, reference: Tensor, minimum: float = MIN_DEFICIT) -> float:

@@ -15,8 +15,6 @@ from pellucid.doctor.checks import (
     exploding_gradients,
     label_noise,
     leakage,
-    learning_rate_too_high,
-    learning_rate_too_low,
     mask_classes,
     miscalibration,
     mixed_examples,
@@ -51,8 +49,8 @@ CHECKS: tuple[Check, ...] = tuple(
         # of the network
         wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
         # of the training
-        exploding_gradients, learning_rate_too_high, learning_rate_too_low, nan_origin, batch_norm, saturated_units,
-        dead_units, vanishing_gradients, update_ratio, discriminator, replaced_weights,
+        exploding_gradients, nan_origin, batch_norm, saturated_units, dead_units, vanishing_gradients, update_ratio,
+        discriminator, replaced_weights,
         # of its result
         collapsed_predictions, duplicate_maps, useless_maps, underfitting, overfitting, miscalibration,
     )

@@ -80,7 +80,6 @@ def find(case: Case) -> list[Finding]:
 NAME = "cut-gradient"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("vanishing-gradients", "update-ratio", "learning-rate-too-low", "learning-rate-too-high",
-              "dead-units", "useless-maps", "collapsed-predictions", "underfitting", "overfitting",
-              "miscalibration"),
+    explains=("vanishing-gradients", "update-ratio", "dead-units", "useless-maps", "collapsed-predictions",
+              "underfitting", "overfitting", "miscalibration"),
 )  # fmt: skip

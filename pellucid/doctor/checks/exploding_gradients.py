@@ -5,7 +5,7 @@ from math import isfinite, prod
 import torch
 from torch import Tensor
 
-from pellucid.doctor.case import RANGE_TEST_STEPS, Case
+from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.passes import gradient_decay, rms, trainable_layers
 from pellucid.doctor.rehearsal import RehearsalSettings
@@ -15,7 +15,9 @@ from pellucid.doctor.remedies import DRAWN_AS_HE, rebuilt
 # from layer to layer (He et al. 2015, section 2.2), so both ratios should be about 1.
 MAX_GRADIENT_RATIO = 100.0  # gradient norm of early layers divided by the gradient norm of late layers
 MAX_OUTPUT_RATIO = 20.0  # RMS of the last layer's outputs divided by the RMS of the inputs
+TRIAL_STEPS = 25
 TRIAL_RATE_FACTOR = 1 / 100  # factor of the learning rate in the trial
+LOW_RATE_FACTORS = (1e-4, 1e-6)
 MAX_RISE = 10.0  # largest loss divided by the loss of the first step
 
 
@@ -38,7 +40,7 @@ def find(case: Case) -> list[Finding]:
         return [Finding(NAME, path, evidence, cause, fix, DRAWN_AS_HE)]
     if not case.trainable or not _has_burst(case.rehearsal.losses):
         return []
-    slow_rehearsal = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, TRIAL_RATE_FACTOR))
+    slow_rehearsal = case.rehearse(RehearsalSettings(TRIAL_STEPS, TRIAL_RATE_FACTOR))
     if not _has_burst(slow_rehearsal.losses) or _lower_rate_works(case):
         return []
     evidence |= {
@@ -78,8 +80,8 @@ def _has_burst(losses: tuple[float, ...]) -> bool:
 
 def _lower_rate_works(case: Case) -> bool:
     """Return whether a lower learning rate is enough: the loss does not rise at rate 0, and falls at a lower rate."""
-    unchanged = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, 0.0))
-    return not _has_burst(unchanged.losses) and min(case.range_losses.values()) < unchanged.final_loss
+    unchanged, *others = (case.rehearse(RehearsalSettings(TRIAL_STEPS, factor)) for factor in (0.0, *LOW_RATE_FACTORS))
+    return not _has_burst(unchanged.losses) and min(one.final_loss for one in others) < unchanged.final_loss
 
 
 NAME = "exploding-gradients"

@@ -45,7 +45,6 @@ def find(case: Case) -> list[Finding]:
 NAME = "mixed-examples"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
-              "learning-rate-too-high", "learning-rate-too-low", "dead-units", "useless-maps", "update-ratio",
-              "vanishing-gradients", "exploding-gradients"),
+    explains=("batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions", "dead-units",
+              "useless-maps", "update-ratio", "vanishing-gradients", "exploding-gradients"),
 )  # fmt: skip

@@ -106,6 +106,6 @@ NAME = "unnormalised-inputs"
 CHECK = Check(
     NAME, find,
     explains=("saturated-units", "dead-units", "vanishing-gradients", "exploding-gradients", "update-ratio",
-              "learning-rate-too-high", "learning-rate-too-low", "nan-origin", "underfitting", "collapsed-predictions",
-              "useless-maps", "duplicate-maps", "overfitting", "miscalibration"),
+              "nan-origin", "underfitting", "collapsed-predictions", "useless-maps", "duplicate-maps", "overfitting",
+              "miscalibration"),
 )  # fmt: skip

@@ -119,5 +119,5 @@ NAME = "wrong-output"
 CHECK = Check(
     NAME, find, finds_faults=True,
     explains=("underfitting", "dead-units", "saturated-units", "vanishing-gradients", "collapsed-predictions",
-              "learning-rate-too-low", "learning-rate-too-high", "miscalibration", "update-ratio"),
+              "miscalibration", "update-ratio"),
 )  # fmt: skip

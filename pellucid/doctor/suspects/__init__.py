@@ -10,9 +10,8 @@ from pellucid.doctor.finding import Finding, Suspect
 from pellucid.doctor.suspects import architecture, losses, objectives, own_parts, parts, settings
 from pellucid.objective import Supervised
 
-__all__ = ["RATE_CHECKS", "Suspect", "replaced_parts", "suspects"]
+__all__ = ["Suspect", "replaced_parts", "suspects"]
 
-RATE_CHECKS = ("learning-rate-too-high", "learning-rate-too-low")
 # Checks whose remedies change a single setting.
 SINGLE_SETTING_CHECKS = ("unnormalised-inputs", "batch-norm", "update-ratio")
 SuspectSource = Callable[[Case], Iterator[Suspect]]
@@ -66,8 +65,7 @@ def replaced_parts(case: Any, findings: Sequence[Finding] = ()) -> list[Suspect]
 def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return the possible causes of a failing training: particular settings before general ones.
 
-    findings: of the checks. Those with remedies are suspects too, faults as the first, but not those of RATE_CHECKS,
-    since learning rates are suspects of any training.
+    findings: of the checks. Those with remedies are suspects too, faults as the first.
     """
     particular = [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
     particular = _without_named_layers(particular, findings)
@@ -87,7 +85,7 @@ def _without_named_layers(candidates: Sequence[Suspect], findings: Sequence[Find
 
 def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Suspect]]:
     """Return the findings with remedies as suspects: the faults, and the symptoms."""
-    found = [one for one in findings if one.remedy is not None and one.check not in RATE_CHECKS]
+    found = [one for one in findings if one.remedy is not None]
     faults = [Suspect(finding) for finding in found if finding.is_fault]
     symptoms = [one for one in found if not one.is_fault]
     are_single = [one.check in SINGLE_SETTING_CHECKS for one in symptoms]

@@ -14,7 +14,7 @@ import torch
 from pellucid.combine.base import map_layers, walk
 from pellucid.data import Augment
 from pellucid.data.dataset import float_images
-from pellucid.doctor.case import RANGE_TEST_STEPS, Case
+from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.paired import MAX_STEPS
 from pellucid.doctor.passes import dropout_rate
@@ -40,6 +40,7 @@ MAX_DROPOUT = 0.7  # dropout rate; higher ones are unusual
 MAX_OPTION_RATIO = 5.0  # of an option of the optimizer to its default; a larger one is unusual
 MIN_FROZEN_GAIN = 0.12  # of the score, without frozen parameters, which often helps a little
 MIN_WEIGHT_GROWTH = 0.7  # `Case.weight_growth`; it is lower if a regularizer has shrunk the weights
+MIN_SCHEDULE_STEPS = 25  # of a schedule that is examined
 MAX_FACTOR = 1e9  # of the learning rate; larger factors of a schedule are counted as this
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
@@ -200,7 +201,7 @@ def schedule_suspects(case: Case) -> Iterator[Suspect]:
     schedule = case.model.schedule
     if isinstance(schedule, Constant):
         return
-    steps = max(case.steps_planned, RANGE_TEST_STEPS)
+    steps = max(case.steps_planned, MIN_SCHEDULE_STEPS)
     state = schedule.begin()
     progress = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
     factors = torch.tensor([min(schedule.factor(one, state), MAX_FACTOR) for one in progress], dtype=torch.float64)
@@ -235,12 +236,12 @@ def tiny_batch_suspects(
 
 
 def rate_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for the learning rate: a lower rate, a higher rate, and the optimizer's default if it differs."""
+    """Yield suspects for the learning rate: lower and higher rates, and the optimizer's default if it differs."""
     rate, usual_rate = case.model.optimizer.lr, default_rate(case.model.optimizer)
-    factors = {0.1, 10.0}
+    factors = [0.1, 10.0, 0.01, 100.0]
     if 0 < usual_rate < float("inf") and rate > 0 and not 1 / 30 < usual_rate / rate < 30:
-        factors.add(usual_rate / rate)
-    for factor in sorted(factors):
+        factors.insert(2, usual_rate / rate)
+    for factor in factors:
         is_lower = factor < 1
         yield suspect(
             "learning-rate-too-high" if is_lower else "learning-rate-too-low",

@@ -21,7 +21,7 @@ INDEX_BY_NAME = {name: index for index, name in enumerate(CHECK_BY_NAME)}
 def test_only_checks_that_find_faults_explain_others() -> None:
     """Other checks list no consequences: experiments determine which findings go away."""
     checks_with_some_faults = {
-        "batch-norm", "unnormalised-inputs", "collapsed-predictions", "learning-rate-too-high", "learning-rate-too-low",
+        "batch-norm", "unnormalised-inputs", "collapsed-predictions",
     }  # fmt: skip
     assert {check.name for check in CHECKS if check.explains and not check.finds_faults} == checks_with_some_faults
 

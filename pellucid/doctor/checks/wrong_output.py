@@ -32,6 +32,7 @@ OUTPUT_RANGES: dict[type[Layer], tuple[float, float]] = {
 LOGIT_LIMITING = tuple(kind for kind in OUTPUT_RANGES if kind is not LogSoftmax)
 LOGIT_LOSSES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 MAX_OUTSIDE = 0.01  # fraction of the targets outside of the output range; up to this fraction, they are outliers
+MAX_SEVERAL = 0.05  # fraction of the examples that may have several labels, such as those of annotators who disagree
 RANGE_TOLERANCE = 1e-3  # relative to the targets' standard deviation
 
 
@@ -63,6 +64,10 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
     limits_logits = isinstance(last_layer, LOGIT_LIMITING) or (
         isinstance(last_layer, LogSoftmax) and isinstance(loss, BinaryCrossEntropy)
     )
+    if isinstance(loss, SoftmaxCrossEntropy) and (several := _share_with_several_labels(case.train.y)) > MAX_SEVERAL:
+        cause = "a softmax lets the labels of an example that has several compete for one probability"
+        fix = "use binary_cross_entropy with targets of 0 and 1 for each label"
+        return Finding(NAME, path or "training", evidence | {"share_with_several_labels": several}, cause, fix)
     if isinstance(loss, LOGIT_LOSSES) and limits_logits:
         low, high = OUTPUT_RANGES[type(last_layer)]
         evidence |= {"lowest_output": low, "highest_output": high}
@@ -72,6 +77,16 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
     if case.compares and type(last_layer) in OUTPUT_RANGES:
         return _unreachable_targets(case, path, last_layer, evidence)
     return None
+
+
+def _share_with_several_labels(y: Tensor) -> float:
+    """Return the fraction of the targets (N, classes) with several equal labels; 0 if labels have unequal weights."""
+    if not y.is_floating_point() or y.dim() != 2 or y.shape[1] < 3:
+        return 0.0
+    is_label = y > 0
+    if not bool(((y == y.amax(1, keepdim=True)) == is_label).all()):
+        return 0.0  # as by label smoothing or mixup
+    return float((is_label.sum(1) > 1).double().mean())
 
 
 def _unreachable_targets(case: Case, path: str, last_layer: Layer, evidence: Evidence) -> Finding | None:

@@ -141,3 +141,14 @@ def test_targets_in_the_range_of_tanh_have_no_finding() -> None:
     x, y = corners()
     model = Model(net_ending_in(Tanh(), units=1), Quadratic(), metrics=(), input_shape=(1, 4, 4))
     assert not CHECK.find(case_of(model, x, y.float()[:, None] / 4 - 0.4))
+
+
+def test_several_labels_of_an_example_compete_in_a_softmax() -> None:
+    x, y = corners()
+    several = torch.nn.functional.one_hot(y, 4).float()
+    several[::2, 0] = several[1::2, 3] = 1.0
+    several /= several.sum(1, keepdim=True)
+    (finding,) = CHECK.find(case_of(Model(net_ending_in(), input_shape=(1, 4, 4)), x, several))
+    assert "compete" in finding.cause
+    smoothed = 0.9 * several + 0.025
+    assert not CHECK.find(case_of(Model(net_ending_in(), input_shape=(1, 4, 4)), x, smoothed))

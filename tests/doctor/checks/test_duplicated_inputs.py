@@ -62,3 +62,8 @@ def test_shuffled_labels_follow_from_copies_with_other_labels() -> None:
     cause_by_check = {diagnosis.findings[index].check: cause for index, cause in diagnosis.cause_by_consequence.items()}
     assert diagnosis.names[0] == "duplicated-inputs"
     assert cause_by_check["shuffled-labels"] == "duplicated-inputs"
+
+
+def test_one_input_in_place_of_many_is_a_placeholder() -> None:
+    (finding,) = CHECK.find(make_case([5] * 15 + [7, 8]))
+    assert "placeholder" in finding.cause

@@ -5,7 +5,7 @@ from typing import Any
 
 from pellucid.data import Dataset, Splits
 from pellucid.data.detection import images_alone
-from pellucid.doctor.checks import discriminator
+from pellucid.doctor.checks import constant_inputs, discriminator, duplicated_inputs
 from pellucid.doctor.finding import Check
 from pellucid.model import Model
 from pellucid.recipe import doctor_case
@@ -17,7 +17,15 @@ from pellucid.tasks.generate.doctor import checkerboard, collapsed_samples, vani
 from pellucid.tasks.generate.doctor.case import GeneratorCase
 
 CHECKS: tuple[Check, ...] = tuple(
-    module.CHECK for module in (discriminator, vanishing_generator, collapsed_samples, checkerboard)
+    module.CHECK
+    for module in (
+        constant_inputs,
+        duplicated_inputs,
+        discriminator,
+        vanishing_generator,
+        collapsed_samples,
+        checkerboard,
+    )
 )
 
 

@@ -115,7 +115,13 @@ def target_traits(task: Task, model: BaseModel, examples: Sequence[Batch]) -> Tr
     of_task = task.target_traits(model, targets)
     if of_task is not None:
         return dict(of_task)
-    return plain_target_traits(targets, model.classes, getattr(getattr(model.objective, "loss", None), "ignore", None))
+    result = plain_target_traits(
+        targets, model.classes, getattr(getattr(model.objective, "loss", None), "ignore", None)
+    )
+    pairs = [(float_images(one.images)[0], target) for one, target in zip(examples, targets, strict=True)]
+    if all(is_image(one.images) for one in examples) and all(a.shape == getattr(b, "shape", 0) for a, b in pairs):
+        result["mean difference of target and input images"] = torch.stack([(a - b).abs().mean() for a, b in pairs])
+    return result
 
 
 def image_traits(images: Sequence[Tensor], prefix: str = "") -> Traits:

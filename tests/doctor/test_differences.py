@@ -14,9 +14,10 @@ from pellucid.doctor.differences import TraitDifference, as_text, differences, t
 from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.preprocessing import input_changes
 from pellucid.errors import PellucidError
+from pellucid.generators import Regression
 from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
-from pellucid.losses import Coordinates, Quadratic, SoftmaxCrossEntropy
+from pellucid.losses import L1, Coordinates, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum
 from pellucid.task import task_of
@@ -140,6 +141,13 @@ def test_targets_that_stand_for_missing_ones_are_the_cause() -> None:
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("unusual-examples", "cause")
     assert "targets that are exactly 0" in diagnosis.findings[0].cause
     assert diagnosis.findings[0].evidence["fraction_in_validation"] == 0.0
+
+
+def test_target_images_that_equal_the_inputs_in_training_alone_are_a_difference() -> None:
+    model = Model(Regression(Sequential(conv=Conv2d(1, 1)), L1(), to="image"), input_shape=(1, 8, 8), metrics=())
+    x = torch.rand(40, 1, 8, 8)
+    found = found_differences(model, arrays(x, x), arrays(x, 1 - x))
+    assert found["mean difference of target and input images"].train == 0
 
 
 def test_unlike_targets_are_a_likely_cause_of_a_poor_score() -> None:

@@ -264,6 +264,12 @@ class Case:
         """The number of steps of the whole training: from its epochs if known, else the steps made; 0 if unknown."""
         return self.epochs * self.steps_per_epoch or self.steps_made
 
+    @property
+    def steps_to_repeat(self) -> int:
+        """The number of steps of the epochs that were made, or of all planned ones if an error ended the training."""
+        epochs_made = 0 if self.history is None or self.stopped else len(self.history.rows)
+        return (min(epochs_made, self.epochs) or self.epochs) * self.steps_per_epoch or self.steps_made
+
     def rehearse(self, settings: RehearsalSettings) -> Rehearsal:
         """Train a copy of the model from its initial weights for a few steps.
 

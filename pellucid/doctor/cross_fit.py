@@ -98,8 +98,8 @@ def compare_targets(evaluations: Evaluations) -> None:
     """
     case = evaluations.case
     is_good = not evaluations.is_scored or float(evaluations.validation_scores.mean()) >= GOOD_SCORE
-    is_named = evaluations.partial_cause is not None or any(finding.is_fault for finding in evaluations.findings)
-    if is_good or is_named or not evaluations.has_targets:
+    faults = [one for one in evaluations.findings if one.is_fault and not evaluations.is_harmless(one)]
+    if is_good or faults or evaluations.partial_cause is not None or not evaluations.has_targets:
         return
     found = differences(evaluations.task, case.model, case.train, case.validation)
     if unlike := [one for one in found if one.is_large and not one.is_of_inputs]:

@@ -12,6 +12,7 @@ from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
+from pellucid.doctor.checks import preprocessing_mismatch
 from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
@@ -25,6 +26,7 @@ from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
 
 GOOD_SCORE = 0.97  # from this score on, no parts are replaced
+MIN_HARMFUL_GAP = 0.05  # of the same two scores, up to which other validation inputs do no harm
 MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared
 # Fractions of a difference of two scores that a change of the data must explain: as the cause, and if nothing else is.
 MIN_EXPLAINED, MIN_PARTLY_EXPLAINED = 2 / 3, 0.5
@@ -58,7 +60,8 @@ class Evaluations:
     @property
     def has_targets(self) -> bool:
         """Whether the data have targets, and not only inputs that stand in their place."""
-        return getattr(self.case.train, "x", None) is not getattr(self.case.train, "y", 0)
+        parts = [part for part in (self.case.train, self.case.validation) if part is not None]
+        return any(getattr(part, "x", None) is not getattr(part, "y", 0) for part in parts)
 
     @cached_property
     def score_gap(self) -> float:
@@ -138,6 +141,11 @@ class Evaluations:
         lacked = lacked_text(finding, differences(self.task, case.model, case.train, case.validation))
         named = replace(finding, cause=f"{finding.cause}{lacked}")
         return ProvenCause(change, effect, change.apply(case)).with_finding(named)
+
+    def is_harmless(self, finding: Finding) -> bool:
+        """Return whether a finding says that validation inputs differ, which does not lower the model's score."""
+        is_of_inputs = (finding.check, finding.path) == (preprocessing_mismatch.NAME, "validation")
+        return is_of_inputs and self.is_scored and self.score_gap < MIN_HARMFUL_GAP
 
     def refutes(self, finding: Finding) -> bool:
         """Return whether undoing the change of the images that a finding names had no effect."""

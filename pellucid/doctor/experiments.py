@@ -23,9 +23,9 @@ from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.replaced_parts import (
     UNSOUND_DATA,
+    ReplacedParts,
     can_be_tried,
     sound_case,
-    train_with_replaced_parts,
     with_held_out_part,
 )
 from pellucid.errors import PellucidError
@@ -73,10 +73,12 @@ def with_causes(
     effects: list[MeasuredEffect] = []
     left_out: dict[str, str] = {}
     likely: list[tuple[Finding, Any]] = []
+    harmless = set[str]()
     for _ in range(MAX_SEARCHES):
         findings = [finding for finding in diagnosis.findings if finding.check not in causes]
         evaluations = Evaluations(trainings, findings, _is_explained(diagnosis, causes.keys()))
         cause = _first_cause(evaluations)
+        harmless |= {finding.check for finding in findings if evaluations.is_harmless(finding)}
         effects += trainings.effects
         left_out |= trainings.untried
         likely += evaluations.likely
@@ -101,7 +103,7 @@ def with_causes(
     measured = tuple(by_description.values())
     evaluated = [effect for effect in measured if not effect.steps]
     effective = {effect.name for effect in evaluated if effect.verdict != "no effect"}
-    diagnosis = without_refuted_causes(diagnosis, {effect.name for effect in evaluated} - effective)
+    diagnosis = without_refuted_causes(diagnosis, ({effect.name for effect in evaluated} | harmless) - effective)
     reasons = {name: reason for name, reason in left_out.items() if name not in by_description}
     diagnosis = replace(diagnosis, intervention_effects=measured, left_out={**diagnosis.left_out, **reasons})
     tried = {k: causes[one.check].effect for k, one in enumerate(diagnosis.findings) if one.proven}
@@ -135,8 +137,9 @@ def _is_explained(diagnosis: Diagnosis, removed: Any) -> bool:
 def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     """Return the first cause that an intervention proves; None if there is none.
 
-    For classes and vectors, parts of the training are replaced before other data are tried: if a small network on the
-    same data does better, the data are not at fault. For other targets, only unusual parts are replaced before.
+    For classes and vectors, parts of the training are replaced before other data are tried, general ones only if a
+    small network does well on the same data, which are then not at fault. For other targets, only unusual parts are
+    replaced before.
     """
     case, untried = evaluations.case, evaluations.untried
     is_flat = has_flat_targets(case)
@@ -147,12 +150,14 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             "other targets": train_with_suggested_targets, "training examples judged": judge_training_targets,
             CROSS_FIT: train_on_validation_data,
         }  # fmt: skip
-        if is_flat:
-            experiments |= {"parts replaced by defaults": train_with_replaced_parts} | data
-        else:
-            experiments["unusual parts replaced by defaults"] = partial(train_with_replaced_parts, unusual=True)
-            experiments |= data
-            experiments["other parts replaced by defaults"] = partial(train_with_replaced_parts, unusual=False)
+        parts = ReplacedParts(evaluations)
+
+        def is_before_data(part: Suspect) -> bool:
+            return (parts.can_learn or not part.general) if is_flat else part.unusual
+
+        experiments["parts replaced by defaults"] = lambda _: parts.train(is_before_data)
+        experiments |= data
+        experiments["other parts replaced by defaults"] = lambda _: parts.train(lambda part: not is_before_data(part))
         experiments["fewer examples"] = train_on_fewer_examples
     experiments["targets compared"] = compare_targets
     for name, experiment in experiments.items():

@@ -85,9 +85,9 @@ class PairedTrainings:
         self.effects: list[MeasuredEffect] = []
         self.unclear: list[ProvenCause] = []
         self.untried: dict[str, str] = {}
-        self.model_steps = case.steps_planned
-        self.max_steps = min(case.steps_planned or MAX_STEPS, MAX_STEPS)
-        self.steps = min(self.max_steps, max(case.steps_planned // SHORT_DIVISOR, MIN_SHORT_STEPS))
+        self.model_steps = self._first_steps = getattr(case, "steps_to_repeat", case.steps_planned)
+        self.max_steps = min(self.model_steps or MAX_STEPS, MAX_STEPS)
+        self.steps = min(self.max_steps, max(self.model_steps // SHORT_DIVISOR, MIN_SHORT_STEPS))
 
     def without_cause(self, cause: ProvenCause) -> "PairedTrainings":
         """Return the trainings of the case without a cause, with as many steps and with the rest of the budget."""
@@ -115,7 +115,7 @@ class PairedTrainings:
     @cached_property
     def _limit(self) -> float:
         """The limit for the multiply-adds of all trainings together."""
-        work = self._first_work * self.first_case.steps_planned
+        work = self._first_work * self._first_steps
         if not work:
             return MAX_TOTAL_WORK * (1 if self.budget is None else self.budget / DEFAULT_BUDGET)
         return min(DEFAULT_BUDGET * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work

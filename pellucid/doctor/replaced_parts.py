@@ -1,7 +1,8 @@
 """Parts of a training, replaced one at a time by plain defaults in pairs of trainings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from math import sqrt
 from statistics import fmean
 from typing import Any
@@ -28,6 +29,7 @@ MIN_GENERAL_GAIN, MIN_UNUSUAL_GAIN, MIN_PART_GAIN = 0.15, 0.04, 0.07
 SUFFICIENT_SCORE = 0.5  # without a cause; below it, another part may be a larger cause
 MIN_DEFICIT = 0.08  # a training fails if its score is lower by this than that of a small network
 MIN_DEVIATIONS = 3.0  # standard errors by which the deficit must exceed 0
+MIN_REFERENCE_SCORE = 0.8  # of the small network, above which the data are hardly at fault
 MIN_GENERAL_FRACTION, MIN_FRACTION = 0.5, 0.4  # of the deficit, which a general part and others must recover
 # The small network has as many steps as the training, within these limits.
 MIN_SMALL_STEPS, MAX_SMALL_STEPS, MAX_SMALL_WORK = 150, 400, 3.2e11
@@ -37,79 +39,149 @@ DATA_PATHS = ("train", "validation")  # of findings in the data
 MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are faults, no parts are replaced
 
 
-def train_with_replaced_parts(evaluations: Evaluations, unusual: bool | None = None) -> ProvenCause | None:
-    """Replace one part of the training at a time by a plain default, in trainings of at most its number of steps.
+class ReplacedParts:
+    """Trainings of at most the case's number of steps, each with one part replaced by a plain default.
 
-    If the score without the first cause is still below SUFFICIENT_SCORE, general parts, such as learning rates, are
-    tried as well, and the cause with the highest score is returned. unusual: whether to replace only the unusual parts,
-    or only the others; by default all.
+    base: the case without data at fault; None if there is none. present: the scores of the present model on its
+    validation data. base_scores: those of trainings of the base, by number of steps and pair. can_learn: whether a
+    small network does well on the same data, so that these are hardly at fault; True if that is not measured.
     """
-    trainings, base = evaluations.trainings, sound_case(evaluations)
-    if base is None:
-        return None
-    present = evaluations.validation_scores if base is evaluations.case and evaluations.is_scored else None
-    base_scores_by_steps = evaluations.base_scores if base is evaluations.case else dict[int, dict[int, Tensor]]()
-    for steps in (trainings.steps, trainings.max_steps):
-        base_scores_by_steps.setdefault(steps, {})
-    if present is not None and trainings.model_steps in base_scores_by_steps:
-        base_scores_by_steps[trainings.model_steps][0] = present
-    first_cause: ProvenCause | None = None
-    for part in _parts(evaluations, base, present, base_scores_by_steps[trainings.max_steps]):
-        is_left_out = unusual not in (None, part.unusual) if first_cause is None else not part.general
-        if is_left_out:
-            continue
+
+    def __init__(self, evaluations: Evaluations) -> None:
+        self.evaluations, self.trainings, self.can_learn = evaluations, evaluations.trainings, True
+        self.base = sound_case(evaluations)
+        is_same = self.base is evaluations.case
+        self.present = evaluations.validation_scores if is_same and evaluations.is_scored else None
+        self.base_scores = evaluations.base_scores if is_same else dict[int, dict[int, Tensor]]()
+        for steps in (self.trainings.steps, self.trainings.max_steps):
+            self.base_scores.setdefault(steps, {})
+        if self.present is not None and self.trainings.model_steps in self.base_scores:
+            self.base_scores[self.trainings.model_steps][0] = self.present
+
+    def train(self, is_selected: Callable[[Suspect], bool]) -> ProvenCause | None:
+        """Replace one of the selected parts at a time.
+
+        If the score without the first cause is still below SUFFICIENT_SCORE, general parts, such as learning rates, are
+        tried as well, and the cause with the highest score is returned.
+        """
+        first_cause: ProvenCause | None = None
+        for part in self.parts:
+            if not (is_selected(part) if first_cause is None else part.general):
+                continue
+            if (cause := self._train_with(part)) is None:
+                continue
+            if first_cause is not None or fmean(cause.effect.after) >= SUFFICIENT_SCORE:
+                return max(filter(None, (first_cause, cause)), key=lambda one: fmean(one.effect.after))
+            first_cause = cause
+        return first_cause
+
+    @cached_property
+    def parts(self) -> Sequence[Suspect]:
+        """The parts to replace: those of measured faults with remedies, then particular ones, then general ones.
+
+        For classes and vectors, all parts are replaced only if the training fails: if its score is clearly below that
+        of a small network on the same data, and no measured fault explains it. Otherwise, only unusual parts are.
+        General ones need a known number of steps: a training of any other length may gain from them.
+        """
+        evaluations, base = self.evaluations, self.base
+        if base is None:
+            return ()
+        findings = [one for one in evaluations.findings if can_be_tried(one, base, self.trainings)]
+        faults = [finding for finding in findings if finding.is_fault]
+        if not has_flat_targets(base):
+            return [
+                _as_unusual(part) if part.unusual
+                else replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN)
+                for part in replaced_parts(base, findings)
+            ]  # fmt: skip
+        score = 0.0 if self.present is None else float(self.present.mean())
+        if score >= GOOD_SCORE or any(fault.check in MEASURED_FAILURES for fault in faults):
+            return ()
+        candidates = [part for part in suspects(base, findings) if base.steps_planned or not part.general]
+        unusual = [_as_unusual(part) for part in candidates if part.unusual]
+        if evaluations.is_explained and base is evaluations.case:
+            return [*(part for part in candidates if part.finding in faults), *unusual]
+        may_fail = score <= 1 - MIN_DEFICIT  # otherwise, not even a perfect score would be clearly higher
+        if may_fail and (deficit := self._deficit()):
+            fractions = [MIN_GENERAL_FRACTION if part.general else MIN_FRACTION for part in candidates]
+            return [
+                replace(part, min_gain=max(MIN_GAIN, fraction * deficit), is_likely=True)
+                for part, fraction in zip(candidates, fractions, strict=True)
+            ]
+        return unusual if evaluations.case.trained and not evaluations.case.stopped else ()
+
+    def _train_with(self, part: Suspect) -> ProvenCause | None:
+        """Train with one part replaced, and return the cause that this proves.
+
+        More trainings without the part are made only if the first one has a clearly higher score than the present model
+        or, if that has fewer steps, than a training with the part. Learning rates are tried in short trainings, since
+        another rate improves many trainings a little.
+        """
+        evaluations, trainings, base, description = self.evaluations, self.trainings, self.base, part.remedy.description
         steps = trainings.steps if part.general and part.step_factor == 1 else trainings.max_steps
-        cause = _train_with_part(evaluations, base, part, present, base_scores_by_steps[steps], steps)
-        if cause is None:
-            continue
-        if first_cause is not None or fmean(cause.effect.after) >= SUFFICIENT_SCORE:
-            return max(filter(None, (first_cause, cause)), key=lambda one: fmean(one.effect.after))
-        first_cause = cause
-    return first_cause
-
-
-def _train_with_part(
-    evaluations: Evaluations, base: Any, part: Suspect, present: Tensor | None, base_scores: dict[int, Tensor],
-    steps: int,
-) -> ProvenCause | None:  # fmt: skip
-    """Train with one part replaced, and return the cause that this proves.
-
-    More trainings without the part are made only if the first one has a clearly higher score than the present model or,
-    if that has fewer steps, than a training with the part. Learning rates are tried in short trainings, since another
-    rate improves many trainings a little. base, present, base_scores: see `_parts`, for trainings of `steps` steps.
-    """
-    trainings, description = evaluations.trainings, part.remedy.description
-    if trainings.proves_nothing(base, description, steps):
-        return None
-    long_enough = None if trainings.model_steps < steps else present
-    missing = [(base, steps)] if long_enough is None and 0 not in base_scores else []
-    changed_steps = round(steps * part.step_factor)
-    try:
-        changed_case = part.apply(base)
-        if not trainings.spend(description, *missing, (changed_case, changed_steps)):
+        if trainings.proves_nothing(base, description, steps):
             return None
-        if missing:
-            base_scores[0] = trainings.train(base, 0, steps).scores
-        trained = trainings.train(changed_case, 0, changed_steps)
-    except PellucidError as error:  # the change does not fit the networks
-        evaluations.untried[description] = str(error)
-        return None
-    first_scores = base_scores[0] if long_enough is None else long_enough
-    first_effect = effect_of(part, evaluations.score.name, [(first_scores, trained.scores)], 0)
-    is_promising = first_effect.gains[0] >= part.min_gain if part.unusual else first_effect.verdict == "cause"
-    if not is_promising:
-        trainings.record(replace(first_effect, steps=steps))
-        return None
-    cause = trainings.measure(base, part, base_scores, steps, trained)
-    if cause is None and long_enough is not None and trainings.model_steps > steps and base_scores:
-        becomes_worse = effect_of(part, evaluations.score.name, [(long_enough, base_scores[0])], 0).verdict == "cause"
-        if becomes_worse:  # after these steps, which only trainings of all steps show
-            all_scores = evaluations.base_scores.setdefault(trainings.model_steps, {0: long_enough})
-            cause = trainings.measure(base, part, all_scores, trainings.model_steps)
-    if cause is None or base is evaluations.case:
-        return cause
-    with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)
-    return cause._replace(mended_case=with_data_at_fault)
+        base_scores, present = self.base_scores[steps], None if trainings.model_steps < steps else self.present
+        if part.step_factor > 1:  # the present model may be worse than the same training for another reason
+            base_scores, present = {}, None
+        missing = [(base, steps)] if present is None and 0 not in base_scores else []
+        changed_steps = round(steps * part.step_factor)
+        try:
+            changed_case = part.apply(base)
+            if not trainings.spend(description, *missing, (changed_case, changed_steps)):
+                return None
+            if missing:
+                base_scores[0] = trainings.train(base, 0, steps).scores
+            trained = trainings.train(changed_case, 0, changed_steps)
+        except PellucidError as error:  # the change does not fit the networks
+            evaluations.untried[description] = str(error)
+            return None
+        first_scores = base_scores[0] if present is None else present
+        first_effect = effect_of(part, evaluations.score.name, [(first_scores, trained.scores)], 0)
+        is_promising = first_effect.gains[0] >= part.min_gain if part.unusual else first_effect.verdict == "cause"
+        if not is_promising:
+            trainings.record(replace(first_effect, steps=steps))
+            return None
+        cause = trainings.measure(base, part, base_scores, steps, trained)
+        if cause is None and present is not None and trainings.model_steps > steps and base_scores:
+            becomes_worse = effect_of(part, evaluations.score.name, [(present, base_scores[0])], 0).verdict == "cause"
+            if becomes_worse:  # after these steps, which only trainings of all steps show
+                all_scores = evaluations.base_scores.setdefault(trainings.model_steps, {0: present})
+                cause = trainings.measure(base, part, all_scores, trainings.model_steps)
+        if cause is None or base is evaluations.case:
+            return cause
+        with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)
+        return cause._replace(mended_case=with_data_at_fault)
+
+    def _deficit(self) -> float:
+        """Return how much lower the score is than that of a small network, if that is clear; 0 if it is not.
+
+        The score is the higher one of the present model and of the training made once more. If the latter does well,
+        the settings of the training are not the cause, and the finding for that is added to `likely`.
+        """
+        base, trainings, present = self.base, self.trainings, self.present
+        reference = _reference_scores(base, self.evaluations.score)
+        if reference is None or (present is not None and not _clear_deficit(present, reference)):
+            return 0.0
+        self.can_learn = float(reference.mean()) >= MIN_REFERENCE_SCORE
+        steps, description = trainings.max_steps, "the same training once more"
+        if trainings.proves_nothing(base, description, steps) or not trainings.spend(description, (base, steps)):
+            return 0.0
+        rehearsed = trainings.train(base, 0, steps)
+        self.base_scores[steps][0] = rehearsed.scores
+        deficit = _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT if present is None else MIN_DEFICIT / 2)
+        if not deficit and present is not None and base is trainings.first_case and trainings.model_steps >= steps:
+            score, made, finding = float(present.mean()), base.steps_made, None
+            if epoch_steps(base) < base.steps_per_epoch and trainings.spend(description, (base, made)):
+                short = trainings.train(base, 0, made)
+                if not _clear_deficit(short.scores, reference, MIN_DEFICIT / 2):
+                    finding, rehearsed = finding_of_short_epochs(base, score, float(short.scores.mean())), short
+            finding = finding or finding_of_other_weights(
+                base, score, float(rehearsed.scores.mean()), steps == trainings.model_steps
+            )
+            if finding is not None:
+                self.evaluations.likely.append((finding, with_trained(base, rehearsed.model)))
+        return deficit if present is None else min(deficit, _clear_deficit(present, reference))
 
 
 def sound_case(evaluations: Evaluations) -> Any:
@@ -148,74 +220,9 @@ def can_be_tried(finding: Finding, base: Any, trainings: PairedTrainings) -> boo
     return has_same_data or not finding.is_fault or finding.path not in DATA_PATHS
 
 
-def _parts(
-    evaluations: Evaluations, base: Any, present: Tensor | None, base_scores: dict[int, Tensor]
-) -> Sequence[Suspect]:
-    """Return the parts to replace: those of measured faults with remedies, then particular ones, then general ones.
-
-    For classes and vectors, all parts are replaced only if the training fails: if its score is clearly below that of a
-    small network on the same data, and no measured fault explains it. Otherwise, only unusual parts are. General ones
-    need a known number of steps: a training of any other length may gain from them. present, base_scores: the scores of
-    the present model, and those of trainings with all steps by pair, to which the first is added.
-    """
-    case = evaluations.case
-    findings = [one for one in evaluations.findings if can_be_tried(one, base, evaluations.trainings)]
-    faults = [finding for finding in findings if finding.is_fault]
-    if not has_flat_targets(base):
-        return [
-            _as_unusual(part) if part.unusual
-            else replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN)
-            for part in replaced_parts(base, findings)
-        ]  # fmt: skip
-    if any(fault.check in MEASURED_FAILURES for fault in faults):
-        return ()
-    score = 0.0 if present is None else float(present.mean())
-    if score >= GOOD_SCORE:
-        return ()
-    candidates = [part for part in suspects(base, findings) if base.steps_planned or not part.general]
-    unusual = [_as_unusual(part) for part in candidates if part.unusual]
-    if evaluations.is_explained and base is case:
-        return [*(part for part in candidates if part.finding in faults), *unusual]
-    may_fail = score <= 1 - MIN_DEFICIT  # otherwise, not even a perfect score would be clearly higher
-    if may_fail and (deficit := _deficit(evaluations, base, present, base_scores)):
-        general, particular = (max(MIN_GAIN, fraction * deficit) for fraction in (MIN_GENERAL_FRACTION, MIN_FRACTION))
-        return [replace(part, min_gain=general if part.general else particular, is_likely=True) for part in candidates]
-    return unusual if case.trained and not case.stopped else ()
-
-
 def _as_unusual(part: Suspect) -> Suspect:
     """Return an unusual part with its minimum gain, which is its own if that is not the default."""
     return replace(part, min_gain=MIN_UNUSUAL_GAIN if part.min_gain == MIN_GAIN else part.min_gain, is_likely=True)
-
-
-def _deficit(evaluations: Evaluations, base: Case, present: Tensor | None, base_scores: dict[int, Tensor]) -> float:
-    """Return how much lower the score is than that of a small network, if that is clear; 0 if it is not.
-
-    The score is the higher one of the present model and of the training made once more. If the latter does well, the
-    settings of the training are not the cause, and the finding for that is added to `likely`.
-    """
-    reference = _reference_scores(base, evaluations.score)
-    if reference is None or (present is not None and not _clear_deficit(present, reference)):
-        return 0.0
-    trainings, steps = evaluations.trainings, evaluations.trainings.max_steps
-    description = "the same training once more"
-    if trainings.proves_nothing(base, description, steps) or not trainings.spend(description, (base, steps)):
-        return 0.0
-    rehearsed = trainings.train(base, 0, steps)
-    base_scores[0] = rehearsed.scores
-    deficit = _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT if present is None else MIN_DEFICIT / 2)
-    if not deficit and present is not None and base is trainings.first_case and trainings.model_steps >= steps:
-        score, made, finding = float(present.mean()), base.steps_made, None
-        if epoch_steps(base) < base.steps_per_epoch and trainings.spend(description, (base, made)):
-            short = trainings.train(base, 0, made)
-            if not _clear_deficit(short.scores, reference, MIN_DEFICIT / 2):
-                finding, rehearsed = finding_of_short_epochs(base, score, float(short.scores.mean())), short
-        finding = finding or finding_of_other_weights(
-            base, score, float(rehearsed.scores.mean()), steps == base.steps_planned
-        )
-        if finding is not None:
-            evaluations.likely.append((finding, with_trained(base, rehearsed.model)))
-    return deficit if present is None else min(deficit, _clear_deficit(present, reference))
 
 
 def _clear_deficit(scores: Tensor, reference: Tensor, minimum: float = MIN_DEFICIT) -> float:

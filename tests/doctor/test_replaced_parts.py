@@ -10,15 +10,33 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of
 from pellucid.doctor.suspects import parts, replaced_parts
+from pellucid.doctor.suspects.layers import layer_suspects
+from pellucid.doctor.suspects.settings import early_end_suspects
 from pellucid.errors import PellucidError
 from pellucid.generators import GAN, WGANGP
-from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, ReLU, Reshape, Sigmoid, Tanh
+from pellucid.layers import (
+    GELU,
+    AdaptiveAvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Identity,
+    InstanceNorm2d,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Tanh,
+)
 from pellucid.losses import Coordinates, HeatMaps, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.optim import Adam, AdamW
 from pellucid.tasks.generate.doctor.likeness import scores
 from tests.doctor.detection.small_cases import make_case as detection_case
+
+CLASSES = torch.tensor([0, 1] * 4)
 
 
 @dataclass(frozen=True)
@@ -129,11 +147,46 @@ def test_inner_sigmoids_are_replaced_and_the_last_one_is_kept() -> None:
     net = Sequential(dense=Dense(16), act=Sigmoid(), shape=Reshape((1, 4, 4)), end=Sigmoid())
     gan = GAN(net, 4, Sequential(flatten=Flatten(), hidden=Dense(4), tanh=Tanh(), score=Dense(1)))
     model = Model(gan, input_shape=(1, 4, 4), metrics=())
-    change = suspects_by_change(model, torch.zeros(8))["ReLU instead of sigmoid and tanh in inner layers"]
+    change = suspects_by_change(model, torch.zeros(8))["ReLU instead of Sigmoid and Tanh in inner layers"]
     nets = change.apply(case_of(model, torch.rand(8, 1, 4, 4), torch.zeros(8), epochs=1)).model.objective.nets
     assert [type(nets["generator"].layers[name]) for name in ("act", "end")] == [ReLU, Sigmoid]
     assert type(nets["discriminator"].layers["tanh"]) is ReLU
     assert change.finding.evidence["layers"] == 2
+
+
+def test_kinds_of_layers_are_replaced_by_plain_relatives() -> None:
+    net = Sequential(
+        conv=Conv2d(4, 3), norm=InstanceNorm2d(), act=GELU(), pool=AdaptiveAvgPool2d(), flat=Flatten(), out=Dense(2)
+    )
+    model = Model(net, SoftmaxCrossEntropy(), input_shape=(1, 4, 4), metrics=())
+    suspects = {one.remedy.description: one for one in layer_suspects(case_of(model, torch.rand(8, 1, 4, 4), CLASSES))}
+    assert {*suspects} == {
+        "no layer instead of InstanceNorm2d in inner layers", "Flatten instead of AdaptiveAvgPool2d in inner layers",
+    }  # fmt: skip
+    change = suspects["Flatten instead of AdaptiveAvgPool2d in inner layers"]
+    case = case_of(model, torch.rand(8, 1, 4, 4), CLASSES)
+    assert change.apply(case).model.weights["out.weight"].shape == (2, 16)
+    model.freeze("conv.*")
+    (other,) = (one for one in layer_suspects(case) if one.finding.check == "other-activation")
+    assert (other.unusual, type(other.apply(case).model.net.layers["act"])) == (True, ReLU)
+
+
+def test_pooling_inside_blocks_is_kept() -> None:
+    net = Sequential(one=AdaptiveAvgPool2d(), two=AdaptiveAvgPool2d(), flat=Flatten(), out=Dense(2))
+    model = Model(net, SoftmaxCrossEntropy(), input_shape=(1, 4, 4), metrics=())
+    assert not list(layer_suspects(case_of(model, torch.rand(8, 1, 4, 4), CLASSES)))
+
+
+def test_a_training_that_ended_early_is_made_longer() -> None:
+    model = Model(Sequential(flatten=Flatten(), out=Dense(2)), SoftmaxCrossEntropy(), input_shape=(1, 4, 4))
+    x = torch.rand(8, 1, 4, 4)
+    history = model.fit(x, CLASSES, epochs=2, batch_size=4, verbose=False)
+    case = case_of(model, x, CLASSES, history=history, batch_size=4, epochs=6)
+    assert (case.steps_to_repeat, case.steps_planned) == (4, 12)
+    (change,) = early_end_suspects(case)
+    assert (change.step_factor, change.unusual) == (3.0, True)
+    assert replace(case, stopped="NaN").steps_to_repeat == 12
+    assert not list(early_end_suspects(replace(case, epochs=2)))
 
 
 def test_a_sigmoid_at_the_end_of_the_discriminator_and_dropout_are_left_out() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import architecture, losses, objectives, own_parts, parts, settings
+from pellucid.doctor.suspects import architecture, layers, losses, objectives, own_parts, parts, settings
 from pellucid.objective import Supervised
 
 __all__ = ["Suspect", "replaced_parts", "suspects"]
@@ -19,9 +19,9 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     parts.coupled_loss_suspects, parts.mode_suspects, parts.target_suspects, parts.angle_suspects,
     parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
     settings.layer_rate_suspects, settings.augment_suspects, losses.loss_option_suspects,
-    settings.plain_setting_suspects, settings.optimizer_suspects, settings.schedule_suspects,
-    settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
-    objectives.activation_suspects, own_parts.own_optimizer_suspects,
+    settings.early_end_suspects, settings.plain_setting_suspects, settings.optimizer_suspects,
+    settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
+    layers.layer_suspects, own_parts.own_optimizer_suspects,
     own_parts.own_loss_suspects, parts.initialization_suspects, architecture.reduction_suspects, losses.loss_suspects,
     own_parts.own_layer_suspects, architecture.layer_option_suspects,
 )  # fmt: skip
@@ -40,10 +40,10 @@ ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
     objectives.image_range_suspects, objectives.own_objective_suspects, objectives.ending_suspects,
     losses.ignored_class_suspects, objectives.stride_suspects, losses.loss_option_suspects,
     losses.default_option_suspects, losses.class_balance_suspects, objectives.loss_weight_suspects,
-    objectives.network_rate_suspects, settings.plain_setting_suspects, settings.optimizer_suspects,
-    settings.schedule_suspects, objectives.activation_suspects, own_parts.own_optimizer_suspects,
-    own_parts.own_loss_suspects, architecture.layer_option_suspects,
-    partial(settings.tiny_batch_suspects, usual_size=16), objectives.batch_norm_suspects, own_parts.own_layer_suspects,
+    objectives.network_rate_suspects, settings.early_end_suspects, settings.plain_setting_suspects,
+    settings.optimizer_suspects, settings.schedule_suspects, layers.layer_suspects, own_parts.own_optimizer_suspects,
+    own_parts.own_loss_suspects, architecture.layer_option_suspects, partial(settings.tiny_batch_suspects,
+    usual_size=16), objectives.batch_norm_suspects, own_parts.own_layer_suspects,
 )  # fmt: skip
 
 

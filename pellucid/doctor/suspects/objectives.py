@@ -11,7 +11,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, library_part
 from pellucid.doctor.remedies import rebuilt, with_parts, with_replaced_layers
-from pellucid.layers import BatchNorm, Identity, ReLU, Sigmoid, Tanh
+from pellucid.layers import BatchNorm, Identity, Tanh
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers, only_reshapes
 from pellucid.objective import Supervised
@@ -76,23 +76,6 @@ def stride_suspects(case: Case) -> Iterator[Suspect]:
             partial(rebuilt, loss=replace(loss, stride=ratio)),
             path="loss", unusual=True, stride=stride, side_of_the_image=image[2], side_of_the_maps=maps[2],
         )  # fmt: skip
-
-
-def activation_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if layers before the last ones end in a sigmoid or tanh, whose gradients vanish."""
-    nets, places = case.model.objective.nets, list[tuple[str, str]]()
-    for name, net in nets.items():
-        layers, ends = leaves(net), last_layers(net)
-        places += [(name, path) for path, layer in layers if isinstance(layer, Sigmoid | Tanh) and path not in ends]
-    if not places:
-        return
-    changed_nets = with_replaced_layers(nets, places, lambda _: ReLU())
-    yield suspect(
-        "saturating-activations", "sigmoid or tanh in inner layers makes the gradient smaller from layer to layer",
-        "use ReLU in inner layers", "ReLU instead of sigmoid and tanh in inner layers",
-        partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*places[0]),
-        layers=len(places),
-    )  # fmt: skip
 
 
 def image_range_suspects(case: Case) -> Iterator[Suspect]:

@@ -29,6 +29,8 @@ DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
 MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
 MIN_BATCH_FRACTION = 1 / 20  # of the examples; with larger batches, an epoch has few steps
 EPOCH_FACTOR = 4.0  # by which the number of steps is multiplied
+MAX_ENDED_FRACTION = 0.8  # of the planned steps, after which a training ended early
+MIN_LATER_GAIN = 0.1  # of the score, by a later end
 NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
 # The accuracy of a simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the
 # class. It does if the accuracy on mirrored images exceeds chance by less than the fraction MAX_MIRRORED of that.
@@ -90,8 +92,9 @@ def frozen_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if tensors are frozen."""
     if case.model.frozen:
         yield suspect(
-            "frozen-too-much", "frozen parameters need training on these data",
-            "unfreeze them, the last layers first", "no frozen parameters",
+            "frozen-too-much", "the frozen parameters do not suit these data",
+            "unfreeze them, the last layers first; if they should suit the data, check how they were loaded: the order "
+            "of layers and axes, the activations between them, the preprocessing", "no frozen parameters",
             lambda case: with_initial_model(case, lambda model: model.frozen.clear()), unusual=True,
             min_gain=MIN_FROZEN_GAIN, frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
@@ -236,11 +239,13 @@ def tiny_batch_suspects(
 
 
 def rate_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for the learning rate: lower and higher rates, and the optimizer's default if it differs."""
+    """Yield suspects for the learning rate: lower and higher rates, and the optimizer's default if it is far away."""
     rate, usual_rate = case.model.optimizer.lr, default_rate(case.model.optimizer)
-    factors = [0.1, 10.0, 0.01, 100.0]
-    if 0 < usual_rate < float("inf") and rate > 0 and not 1 / 30 < usual_rate / rate < 30:
-        factors.insert(2, usual_rate / rate)
+    factors = [0.1, 10.0]
+    if rate <= 0 or not 0 < usual_rate < float("inf"):
+        factors += [0.01, 100.0]
+    elif not 1 / 30 < usual_rate / rate < 30:
+        factors.append(usual_rate / rate)
     for factor in factors:
         is_lower = factor < 1
         yield suspect(
@@ -265,11 +270,24 @@ def large_batch_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
+def early_end_suspects(case: Any) -> Iterator[Suspect]:
+    """Yield a suspect for a training that ended long before its planned end, as by early stopping."""
+    made, planned = getattr(case, "steps_to_repeat", case.steps_planned), case.steps_planned
+    if 0 < made < MAX_ENDED_FRACTION * planned:
+        factor = min(planned / made, EPOCH_FACTOR)
+        yield suspect(
+            "stopped-too-early", "the training was stopped before the network had learned what it can",
+            "let early stopping wait for more epochs, or watch a smoother measure", f"{factor:.2g} times the steps",
+            rebuilt, step_factor=factor, unusual=True, min_gain=MIN_LATER_GAIN, steps_of_the_training=made,
+            steps_planned=planned,
+        )  # fmt: skip
+
+
 def epoch_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for the number of epochs, if trainings of the doctor have as many steps as the training."""
-    if 0 < case.steps_planned <= MAX_STEPS:
+    if 0 < case.steps_to_repeat <= MAX_STEPS:
         yield suspect(
             "too-few-epochs", "the training ended before the network had converged",
             "train for more epochs", f"{EPOCH_FACTOR:g} times the steps", rebuilt, step_factor=EPOCH_FACTOR,
-            steps_of_the_training=case.steps_planned,
+            steps_of_the_training=case.steps_to_repeat,
         )  # fmt: skip

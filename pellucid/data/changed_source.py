@@ -18,13 +18,15 @@ ImageChange = Callable[[Tensor], Tensor]  # images (N, C, H, W), floats of 0 to 
 class ChangedSource:
     """A source whose targets or images are transformed; see `Change` and `ImageChange`.
 
-    indices: of the examples whose targets are transformed; None for all.
+    indices: of the examples whose targets are transformed; None for all. targets: of all examples, instead of their
+    own; None to keep these.
     """
 
     source: Source
     apply: Change | None = None
     apply_to_images: ImageChange | None = None
     indices: frozenset[int] | None = None
+    targets: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
         """Copy the source's attributes that describe its examples."""
@@ -41,6 +43,9 @@ class ChangedSource:
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return a batch of the source with transformed targets or images."""
         images, targets = batch_of(self.source, indices, rng)
+        if self.targets is not None:
+            new = [self.targets[index] for index in indices]
+            targets = torch.stack(new) if isinstance(targets, Tensor) else new
         if self.apply_to_images is not None:
             images = self.apply_to_images(float_images(images))
         if self.apply is None:
@@ -62,6 +67,13 @@ def with_targets(source: Any, apply: Change, indices: frozenset[int] | None = No
     size = tuple(source.x.shape[2:])
     changed = (apply(target, size) if indices is None or k in indices else target for k, target in enumerate(source.y))
     return replace(source, y=torch.stack([*changed]))
+
+
+def with_new_targets(source: Any, targets: Sequence[Any]) -> Any:
+    """Return a source with other targets, one for each example; `Arrays` remain `Arrays`."""
+    if isinstance(source, Arrays):
+        return replace(source, y=torch.stack([*targets]))
+    return ChangedSource(source, targets=targets)
 
 
 def with_images(source: Any, apply: ImageChange) -> Any:

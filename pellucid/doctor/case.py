@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import Activity, MeasuredGradients, activity, gradients, rms, trainable_layers
-from pellucid.doctor.predictions import Predictions, UnansweredError, loss_on, predictions
+from pellucid.doctor.predictions import Predictions, UnansweredError, predictions
 from pellucid.doctor.rehearsal import (
     Rehearsal,
     RehearsalSettings,
@@ -227,11 +227,6 @@ class Case:
             return self.train_predictions.loss
         except UnansweredError:
             return inf
-
-    @cached_property
-    def first_loss(self) -> float:
-        """The loss on `sample` before the first step."""
-        return loss_on(self.initial, self.sample)
 
     def column(self, name: str) -> list[float]:
         """Return a column of the history with inf for missing and non-finite values; [] if there is no such column."""

@@ -47,6 +47,10 @@ SPLITS_DIFFER = "splits-differ"  # the name of the finding
 COMPARE_SPLITS = (
     "compare some examples of both: whether targets fit the images, how they were read, what one part lacks"
 )
+OTHER_TARGETS = "the targets of the training and the validation data differ, probably not their inputs"
+MISLEADING_INPUTS = "the training inputs show their targets in a way that the validation inputs do not, as a leak does"
+OTHER_INPUTS = "the inputs of the training and the validation data differ, and not only their targets"
+MIN_GAIN_OF_TARGETS = 0.5  # of the gain by training on validation data, by predicted targets for the training inputs
 MIN_SPLIT_GAIN = 0.1  # of the score, by training on validation data instead of training data
 MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
 
@@ -132,18 +136,27 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
     if lacking is not None:
         return split_cause.with_finding(replace(lacking, cause=f"{lacking.cause}{lacked_text(lacking, found)}"))
     fault = split_cause.change.finding
-    if found:
-        evidence = {**fault.evidence, **as_evidence(found)}
-        return split_cause.with_finding(replace(fault, cause=f"{fault.cause}{as_text(found)}", evidence=evidence))
     # Targets that can be learned fit their images, and the targets of other images have the same traits.
-    if len(evaluations.untried) > n_untried or judged.are_paired or evaluations.training_score >= MIN_TRAINING_SCORE:
-        return split_cause
-    return split_cause.with_finding(replace(
-        fault, check="unpaired-targets", path="train",
-        cause="the training targets belong to other images: a model that was trained on validation data predicts "
-        "them hardly better than the targets of other training images",
-        fix="match images and targets by their names, not by their places in two lists",
-    ))  # fmt: skip
+    can_be_unpaired = not found and len(evaluations.untried) == n_untried
+    if can_be_unpaired and evaluations.training_score < MIN_TRAINING_SCORE and not judged.are_paired:
+        return split_cause.with_finding(replace(
+            fault, check="unpaired-targets", path="train",
+            cause="the training targets belong to other images: a model that was trained on validation data predicts "
+            "them hardly better than the targets of other training images",
+            fix="match images and targets by their names, not by their places in two lists",
+        ))  # fmt: skip
+    of_targets, of_inputs = ([one for one in found if one.is_of_inputs is are_inputs] for are_inputs in (False, True))
+    min_gain = max(MIN_SPLIT_GAIN, MIN_GAIN_OF_TARGETS * fmean(split_cause.effect.gains))
+    proven_cause, effect = judged.with_predicted_targets(as_text(of_targets), min_gain)
+    if proven_cause is not None and not judged.are_as_usual:
+        return proven_cause
+    cause, shown = fault.cause, found
+    if effect is not None and effect.verdict == "no effect":
+        cause, shown = OTHER_INPUTS, of_inputs
+    elif effect is not None and fmean(effect.gains) >= min_gain:
+        cause, shown = (MISLEADING_INPUTS, of_inputs) if judged.are_as_usual else (OTHER_TARGETS, of_targets)
+    evidence = {**fault.evidence, **as_evidence(shown)}
+    return split_cause.with_finding(replace(fault, cause=f"{cause}{as_text(shown)}", evidence=evidence))
 
 
 def _measured_fault(evaluations: Evaluations, found: Sequence[TraitDifference]) -> Finding | None:

@@ -118,9 +118,13 @@ def target_traits(task: Task, model: BaseModel, examples: Sequence[Batch]) -> Tr
     result = plain_target_traits(
         targets, model.classes, getattr(getattr(model.objective, "loss", None), "ignore", None)
     )
-    pairs = [(float_images(one.images)[0], target) for one, target in zip(examples, targets, strict=True)]
-    if all(is_image(one.images) for one in examples) and all(a.shape == getattr(b, "shape", 0) for a, b in pairs):
-        result["mean difference of target and input images"] = torch.stack([(a - b).abs().mean() for a, b in pairs])
+    is_pair = [
+        isinstance(target, Tensor) and target.is_floating_point() and target.shape == one.images[0].shape
+        for one, target in zip(examples, targets, strict=True)
+    ]
+    if all(is_pair) and all(is_image(one.images) for one in examples):
+        changes = [(float_images(one.images)[0] - y).abs().mean() for one, y in zip(examples, targets, strict=True)]
+        result["mean difference of target and input images"] = torch.stack(changes)
     return result
 
 

@@ -26,8 +26,9 @@ from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
 
 GOOD_SCORE = 0.97  # from this score on, no parts are replaced
-MIN_HARMFUL_GAP = 0.05  # of the same two scores, up to which other validation inputs do no harm
 MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared
+# Other validation inputs do no harm if the gap is smaller than this, and the score on validation data not lower.
+MIN_HARMFUL_GAP, MIN_LEARNED_SCORE = 0.05, 0.5
 # Fractions of a difference of two scores that a change of the data must explain: as the cause, and if nothing else is.
 MIN_EXPLAINED, MIN_PARTLY_EXPLAINED = 2 / 3, 0.5
 MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only scored, see `Evaluations.halves`
@@ -145,7 +146,9 @@ class Evaluations:
     def is_harmless(self, finding: Finding) -> bool:
         """Return whether a finding says that validation inputs differ, which does not lower the model's score."""
         is_of_inputs = (finding.check, finding.path) == (preprocessing_mismatch.NAME, "validation")
-        return is_of_inputs and self.is_scored and self.score_gap < MIN_HARMFUL_GAP
+        if not is_of_inputs or not self.is_scored or self.score_gap >= MIN_HARMFUL_GAP:
+            return False
+        return float(self.validation_scores.mean()) >= MIN_LEARNED_SCORE
 
     def refutes(self, finding: Finding) -> bool:
         """Return whether undoing the change of the images that a finding names had no effect."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from math import inf
 from statistics import fmean
 from typing import Any
@@ -78,7 +78,7 @@ def with_causes(
         findings = [finding for finding in diagnosis.findings if finding.check not in causes]
         evaluations = Evaluations(trainings, findings, _is_explained(diagnosis, causes.keys()))
         cause = _first_cause(evaluations)
-        harmless |= {finding.check for finding in findings if evaluations.is_harmless(finding)}
+        harmless = {finding.check for finding in findings if evaluations.is_harmless(finding)}
         effects += trainings.effects
         left_out |= trainings.untried
         likely += evaluations.likely
@@ -137,9 +137,8 @@ def _is_explained(diagnosis: Diagnosis, removed: Any) -> bool:
 def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     """Return the first cause that an intervention proves; None if there is none.
 
-    For classes and vectors, parts of the training are replaced before other data are tried, general ones only if a
-    small network does well on the same data, which are then not at fault. For other targets, only unusual parts are
-    replaced before.
+    For classes and vectors, particular parts of the training are replaced before other data are tried, and general ones
+    too if a small network does well on the same data. For other targets, only unusual parts are replaced before.
     """
     case, untried = evaluations.case, evaluations.untried
     is_flat = has_flat_targets(case)
@@ -150,14 +149,14 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             "other targets": train_with_suggested_targets, "training examples judged": judge_training_targets,
             CROSS_FIT: train_on_validation_data,
         }  # fmt: skip
-        parts = ReplacedParts(evaluations)
+        parts = cache(lambda: ReplacedParts(evaluations))
 
         def is_before_data(part: Suspect) -> bool:
-            return (parts.can_learn or not part.general) if is_flat else part.unusual
+            return (parts().can_learn or not part.general) if is_flat else part.unusual
 
-        experiments["parts replaced by defaults"] = lambda _: parts.train(is_before_data)
+        experiments["parts replaced by defaults"] = lambda _: parts().train(is_before_data)
         experiments |= data
-        experiments["other parts replaced by defaults"] = lambda _: parts.train(lambda part: not is_before_data(part))
+        experiments["other parts replaced by defaults"] = lambda _: parts().train(lambda part: not is_before_data(part))
         experiments["fewer examples"] = train_on_fewer_examples
     experiments["targets compared"] = compare_targets
     for name, experiment in experiments.items():

@@ -11,12 +11,14 @@ from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, batch_of
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.task import HeldOutScores, Task
 from pellucid.training.device import on_device
 from pellucid.training.model import BaseModel
 
 # The maximum numbers of examples: of data that are read or scored by the loss, and of data in memory.
 MAX_SCORED, MAX_SCORED_IN_MEMORY = 200, 1_000
+MIN_SCORE = 0.5  # of a detection that is taken for an object
 
 
 def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
@@ -30,6 +32,18 @@ def outputs_for(model: BaseModel, examples: Sequence[Batch]) -> list[Any]:
     images = [example.images for example in examples]
     batches = [torch.cat(images)] if len({image.shape for image in images}) == 1 else images
     return [output for batch in batches for output in model.predict(batch)]
+
+
+def predicted_target(output: Any, target: Any) -> Any:
+    """Return the prediction for an example as a target of the same kind as its own; None if there is no such target."""
+    if isinstance(target, Objects) and isinstance(output, Detections):
+        certain = output.take(output.scores >= MIN_SCORE)
+        return Objects(certain.boxes, certain.labels) if target.masks is None and target.keypoints is None else None
+    if not isinstance(target, Tensor) or not isinstance(output, Tensor):
+        return None
+    if target.is_floating_point():
+        return output.to(target.dtype).reshape(target.shape) if output.numel() == target.numel() else None
+    return output.argmax(0).to(target.dtype) if output.shape[1:] == target.shape and len(output) > 1 else None
 
 
 class HeldOutScorer:

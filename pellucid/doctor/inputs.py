@@ -33,7 +33,8 @@ InputChange = Callable[[Tensor], Tensor]
 
 def select(part: Arrays, index: Tensor) -> Arrays:
     """Return a subset of the examples; index: their indices, or a mask (N,)."""
-    return Arrays(part.x[index], part.y[index], part.classes, "")
+    x = part.x[index]
+    return Arrays(x, x if part.y is part.x else part.y[index], part.classes, "")
 
 
 def subsample(part: Arrays, count: int, seed: int) -> Arrays:

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data.changed_source import with_targets
-from pellucid.doctor.evaluations import Evaluations, changed_targets
+from pellucid.data.changed_source import with_new_targets, with_targets
+from pellucid.doctor.evaluations import MIN_GAP, Evaluations, changed_targets
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
+from pellucid.doctor.held_out import outputs_for, predicted_target, read_examples
 from pellucid.doctor.inputs import drawn_indices
-from pellucid.doctor.intervention import effect_of
+from pellucid.doctor.intervention import MeasuredEffect, effect_of
 from pellucid.doctor.paired import ProvenCause
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.training.examples import subset
@@ -30,6 +31,7 @@ MIN_CHANGED = 0.1  # fraction of the examples that a change must fit better
 MIN_FIT = 0.1  # of an example's score, from which a change fits better
 LEFT_OUT_GAIN = 0.75  # of the minimum gain, by leaving the examples out, since there are then fewer
 MAX_LISTED = 8  # examples in a sentence
+WRONG_TARGETS = "wrong-targets"  # the name of the finding
 
 
 def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
@@ -114,6 +116,11 @@ class JudgedExamples:
         max_unpaired = MAX_UNPAIRED_SCORE * (float(self.usual_scores.weighted.mean()) - by_chance)
         return float(self.scores.weighted.mean()) - by_chance > max_unpaired
 
+    @property
+    def are_as_usual(self) -> bool:
+        """Whether the model predicts the training targets nearly as well as those of validation examples."""
+        return float(self.usual_scores.weighted.mean() - self.scores.weighted.mean()) < MIN_GAP
+
     @cached_property
     def scores(self) -> HeldOutScores:
         """The scores of the examples."""
@@ -166,12 +173,34 @@ class JudgedExamples:
         is_kept = torch.ones(len(self.indices), dtype=torch.bool)
         is_kept[self.bad] = False
         return self._measure(self._suspect(
-            "wrong-targets", f"the targets of {self._share(self.bad)} do not fit their inputs: a model that predicts "
+            WRONG_TARGETS, f"the targets of {self._share(self.bad)} do not fit their inputs: a model that predicts "
             "validation examples predicts them badly", f"look at {self._listed(self.bad)}, and correct their "
             "targets or leave them out",
             f"training without {self._share(self.bad)}, which the model predicts badly",
             subset(self.base.train, is_kept.nonzero().flatten(), False), LEFT_OUT_GAIN * self.min_gain,
         ))  # fmt: skip
+
+    def with_predicted_targets(self, text: str, min_gain: float) -> tuple[ProvenCause | None, MeasuredEffect | None]:
+        """Train on the targets that the model predicts for the examples, instead of their own.
+
+        Returns the cause that this proves, and the measured effect, None if there is none. text: the differences of the
+        targets of both data sets.
+        """
+        trainings, examples = self.evaluations.trainings, read_examples(self.base.train, len(self.base.train), 0)
+        outputs = outputs_for(self.model, examples)
+        targets = [predicted_target(one, example.targets[0]) for one, example in zip(outputs, examples, strict=True)]
+        if any(target is None for target in targets):
+            return None, None
+        change = self._suspect(
+            WRONG_TARGETS, f"the training targets are not those that belong to their inputs: with targets that a model "
+            f"predicts which was trained on validation data, the network learns more{text}",
+            "look at some training targets beside their inputs: how they were made, converted, resized or rounded",
+            "training with targets predicted by a model that was trained on validation data",
+            with_new_targets(self.base.train, targets), min_gain,
+        )  # fmt: skip
+        proven_cause = self._measure(change)
+        effects = [one for one in trainings.effects if one.description == change.remedy.description]
+        return proven_cause, next(iter(effects), None)
 
     def _suspect(self, name: str, cause: str, fix: str, description: str, train: Any, min_gain: float) -> Suspect:
         change = suspect(

@@ -176,8 +176,10 @@ class PairedTrainings:
             if k not in base_scores:
                 base_scores[k] = self.train(base, k, steps).scores
             trained = trained or self.train(changed_case, k, round(steps * factor))
-            epochs = {"epochs": round(factor * getattr(base, "epochs", 0))} if factor > 1 else {}
-            mended_case = mended_case or with_trained(changed_case, trained.model, **epochs)
+            epochs = round(factor * self.model_steps / changed_case.steps_per_epoch)
+            mended_case = mended_case or with_trained(
+                changed_case, trained.model, **({"epochs": epochs} if factor > 1 else {})
+            )
             pairs.append((base_scores[k], trained.scores))
             effect = effect_of(change, self.score.name, pairs, steps, self.effects)
             if effect.verdict != "unclear" or fmean(effect.gains) < change.min_gain:
@@ -195,8 +197,11 @@ class PairedTrainings:
         """Train the model of a case from its initial weights, with the seed of pair number `pair`."""
         model = with_copied_weights(model_on(case.begin(), case.device))
         model.seed += pair
-        settings, size = RehearsalSettings(steps, compressed=True), min(case.batch_size, len(case.train))
-        rehearsal = rehearse(model, case.train, size, case.augment, settings, max(self.first_case.steps_planned, steps))
+        planned = max(self.first_case.steps_planned, steps)
+        scheduled = min(max(self._first_steps, steps), planned)  # fewer than planned after an early end
+        settings = RehearsalSettings(steps, compressed=True, fraction=scheduled / planned)
+        size = min(case.batch_size, len(case.train))
+        rehearsal = rehearse(model, case.train, size, case.augment, settings, planned)
         model = model_on(rehearsal.model, CPU)
         scores = self.score(model, case.validation)
         return ScoredModel(model, torch.zeros_like(scores) if rehearsal.has_failed else scores)

@@ -101,14 +101,16 @@ class RehearsalSettings:
     """Settings of a rehearsal.
 
     steps: the number of steps. factor: multiplies the learning rate. work: the limit in multiply-adds; if `steps` steps
-    exceed it, fewer are made, but at least one. compressed: whether the whole schedule is compressed into `steps`
-    steps. measures_updates: whether to measure the sizes of updates, which costs a copy of the weights.
+    exceed it, fewer are made, but at least one. compressed: whether the schedule is compressed into `steps` steps, or
+    the part `fraction` of it. measures_updates: whether to measure the sizes of updates, which costs a copy of the
+    weights.
     """
 
     steps: int
     factor: float = 1.0
     work: float = inf
     compressed: bool = False
+    fraction: float = 1.0
     measures_updates: bool = False
 
 
@@ -161,7 +163,8 @@ def rehearse(
     step = TrainingStep.of(trained, len(data))
     loader = batch_loader(trained, data, min(batch_size, len(data)), augment)
     steps_planned = steps_planned or DEFAULT_EPOCHS * len(loader)
-    schedule_stride = max(steps_planned / settings.steps, 1.0) if settings.compressed and settings.steps else 1.0
+    is_compressed = settings.compressed and settings.steps
+    schedule_stride = max(settings.fraction * steps_planned / settings.steps, 1.0) if is_compressed else 1.0
     seeds = seeded(model.device)
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}

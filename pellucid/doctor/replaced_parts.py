@@ -44,12 +44,14 @@ class ReplacedParts:
 
     base: the case without data at fault; None if there is none. present: the scores of the present model on its
     validation data. base_scores: those of trainings of the base, by number of steps and pair. can_learn: whether a
-    small network does well on the same data, so that these are hardly at fault; True if that is not measured.
+    small network does well on the same data, so that these are hardly at fault; True if that is not measured; it is set
+    when `parts` are collected. repeated_scores: as base_scores, without the present model's.
     """
 
     def __init__(self, evaluations: Evaluations) -> None:
         self.evaluations, self.trainings, self.can_learn = evaluations, evaluations.trainings, True
         self.base = sound_case(evaluations)
+        self.repeated_scores: dict[int, dict[int, Tensor]] = {}
         is_same = self.base is evaluations.case
         self.present = evaluations.validation_scores if is_same and evaluations.is_scored else None
         self.base_scores = evaluations.base_scores if is_same else dict[int, dict[int, Tensor]]()
@@ -105,7 +107,7 @@ class ReplacedParts:
         if may_fail and (deficit := self._deficit()):
             fractions = [MIN_GENERAL_FRACTION if part.general else MIN_FRACTION for part in candidates]
             return [
-                replace(part, min_gain=max(MIN_GAIN, fraction * deficit), is_likely=True)
+                replace(part, min_gain=max(part.min_gain, fraction * deficit), is_likely=True)
                 for part, fraction in zip(candidates, fractions, strict=True)
             ]
         return unusual if evaluations.case.trained and not evaluations.case.stopped else ()
@@ -123,7 +125,7 @@ class ReplacedParts:
             return None
         base_scores, present = self.base_scores[steps], None if trainings.model_steps < steps else self.present
         if part.step_factor > 1:  # the present model may be worse than the same training for another reason
-            base_scores, present = {}, None
+            base_scores, present = self.repeated_scores.setdefault(steps, {}), None
         missing = [(base, steps)] if present is None and 0 not in base_scores else []
         changed_steps = round(steps * part.step_factor)
         try:
@@ -149,9 +151,14 @@ class ReplacedParts:
                 all_scores = evaluations.base_scores.setdefault(trainings.model_steps, {0: present})
                 cause = trainings.measure(base, part, all_scores, trainings.model_steps)
         if cause is None or base is evaluations.case:
-            return cause
+            return None if cause is not None and self._is_reached(part, cause) else cause
         with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)
         return cause._replace(mended_case=with_data_at_fault)
+
+    def _is_reached(self, part: Suspect, cause: ProvenCause) -> bool:
+        """Return whether the present model has already reached what more steps reach."""
+        present = 0.0 if self.present is None else float(self.present.mean())
+        return part.step_factor > 1 and fmean(cause.effect.after) < present + part.min_gain
 
     def _deficit(self) -> float:
         """Return how much lower the score is than that of a small network, if that is clear; 0 if it is not.
@@ -169,6 +176,7 @@ class ReplacedParts:
             return 0.0
         rehearsed = trainings.train(base, 0, steps)
         self.base_scores[steps][0] = rehearsed.scores
+        self.repeated_scores.setdefault(steps, {})[0] = rehearsed.scores
         deficit = _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT if present is None else MIN_DEFICIT / 2)
         if not deficit and present is not None and base is trainings.first_case and trainings.model_steps >= steps:
             score, made, finding = float(present.mean()), base.steps_made, None
@@ -238,7 +246,7 @@ def _reference_scores(case: Case, score: HeldOutScorer) -> Tensor | None:
         return None  # the small network has another loss
     try:
         reference_case = small_network(case)
-        steps = min(max(case.steps_planned or MAX_SMALL_STEPS, MIN_SMALL_STEPS), MAX_SMALL_STEPS)
+        steps = min(max(case.steps_to_repeat or MAX_SMALL_STEPS, MIN_SMALL_STEPS), MAX_SMALL_STEPS)
         rehearsal = reference_case.rehearse(RehearsalSettings(steps, work=MAX_SMALL_WORK, compressed=True))
     except PellucidError:
         return None

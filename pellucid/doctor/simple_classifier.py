@@ -81,10 +81,16 @@ class KernelClassifier:
         return count_correct(self.leave_one_out_predictions, self.y)
 
     def predictions_for_labels(self, y: Tensor) -> Tensor:
-        """Return the leave-one-out predictions, (S, n), of the classifier fitted to other labels y, (S, n)."""
-        targets = torch.stack([_centred_one_hot(labels, int(y.max()) + 1) for labels in y], 1)  # (n, S, classes)
+        """Return the leave-one-out predictions of the classifier fitted to each of S lists of labels; both (S, n).
+
+        Classes other than those of this classifier count as one, whose prediction is one more than the largest label.
+        """
+        place = torch.searchsorted(self.classes, y).clamp_max(len(self.classes) - 1)
+        place[self.classes[place] != y] = len(self.classes)
+        targets = torch.stack([_centred_one_hot(labels, len(self.classes) + 1) for labels in place], 1)
         residuals = (self.inverse @ targets.flatten(1)) / self.inverse.diagonal()[:, None]
-        return (targets - residuals.reshape(targets.shape)).argmax(2).T
+        places = (targets - residuals.reshape(targets.shape)).argmax(2).T  # of (n, S, classes)
+        return torch.cat([self.classes, y.max()[None] + 1])[places]
 
     def correct_count_of_size(self, n: int) -> CorrectCount:
         """Count the correct leave-one-out predictions of a classifier fitted to n randomly drawn examples of these."""

@@ -1,6 +1,7 @@
 """Experiments on trainings with mistakes in classes and values, and without mistakes."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from torch.nn import functional as F
 from pellucid.combine import Sequential
 from pellucid.data import Batch
 from pellucid.doctor import Diagnosis, case_of
+from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.experiments import with_causes
-from pellucid.doctor.finding import suspect
+from pellucid.doctor.finding import Finding, suspect
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.preprocessing import input_changes
 from pellucid.errors import PellucidError
@@ -134,6 +136,7 @@ def test_inputs_that_leak_labels_only_in_training_make_the_splits_differ(threads
     finally:
         torch.set_num_threads(n_threads)
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("splits-differ", "cause")
+    assert "as a leak does" in diagnosis.findings[0].cause
     assert diagnosis.left_out["a search for further causes"].startswith("needs a budget")
 
 
@@ -255,3 +258,14 @@ def test_trainings_of_too_few_steps_or_held_out_examples_are_not_made(epochs: in
     change = suspect("momentum", "", "", "without momentum", lambda case: case)
     assert trainings.measure(case, change, {}) is None
     assert (trainings.effects, trainings.untried) == ([], {"without momentum": reason})
+
+
+@pytest.mark.parametrize(("gap", "score", "harmless"), [(0.01, 0.9, True), (0.2, 0.9, False), (0.01, 0.2, False)])
+def test_other_validation_inputs_do_no_harm_if_they_are_predicted_as_well(
+    gap: float, score: float, harmless: bool
+) -> None:
+    evaluations = object.__new__(Evaluations)
+    case = SimpleNamespace(validation=(), trained=True)
+    evaluations.__dict__.update(case=case, score_gap=gap, validation_scores=torch.full((4,), score))
+    assert evaluations.is_harmless(Finding("preprocessing-mismatch", "validation", {})) == harmless
+    assert not evaluations.is_harmless(Finding("preprocessing-mismatch", "train", {}))

@@ -1,12 +1,15 @@
 """Targets that are wrong in a part of the training examples are found by the outputs of a model."""
 
 import re
+from typing import Any
 
 import pytest
 import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import Diagnosis
+from pellucid.doctor.held_out import predicted_target
+from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Dense, ReLU
 from pellucid.losses import Quadratic
 from pellucid.model import Model
@@ -67,3 +70,35 @@ def test_few_wrong_targets_are_no_cause(fraction: float) -> None:
     rng = torch.Generator().manual_seed(1)
     is_wrong = torch.rand(400, generator=rng) < fraction
     assert not diagnosis_with_wrong_targets(is_wrong, 3 * torch.randn(400, 2, generator=rng)).causes
+
+
+def test_wrong_targets_of_all_examples_are_told_from_other_inputs() -> None:
+    x, y = examples()
+    wrong = torch.stack([y[:400, 0] + 2 * x[:400, 3].abs(), y[:400, 1] * x[:400, 0].sign()], 1)
+    diagnosis = diagnosis_with_wrong_targets(torch.ones(400, dtype=torch.bool), wrong)
+    first = diagnosis.findings[0]
+    assert (first.check, first.path, diagnosis.kind(0)) == ("wrong-targets", "train", "cause")
+    assert "trained on validation data" in first.cause
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "expected"),
+    [
+        (torch.tensor([0.1, 0.7, 0.2]), torch.tensor(0), torch.tensor(1)),
+        (torch.tensor([[[0.1]], [[0.9]]]), torch.tensor([[0]]), torch.tensor([[1]])),
+        (torch.tensor([2.5]), torch.tensor(1.0), torch.tensor(2.5)),
+        (torch.tensor([0.3]), torch.tensor(1), None),  # a single output for two classes
+        (
+            Detections(torch.tensor([[0.0, 0, 4, 4], [1, 1, 2, 2]]), torch.tensor([0.9, 0.2]), torch.tensor([1, 0])),
+            Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)),
+            Objects(torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([1])),
+        ),
+    ],
+)
+def test_predictions_become_targets_of_the_same_kind(output: Any, target: Any, expected: Any) -> None:
+    found = predicted_target(output, target)
+    if isinstance(expected, Objects):
+        assert torch.equal(found.boxes, expected.boxes)
+        assert torch.equal(found.labels, expected.labels)
+    else:
+        assert found is expected or torch.equal(found, expected)

@@ -9,9 +9,11 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of
+from pellucid.doctor.paired import PairedTrainings
+from pellucid.doctor.rehearsal import rehearse
 from pellucid.doctor.suspects import parts, replaced_parts
 from pellucid.doctor.suspects.layers import layer_suspects
-from pellucid.doctor.suspects.settings import early_end_suspects
+from pellucid.doctor.suspects.settings import early_end_suspects, rate_suspects
 from pellucid.errors import PellucidError
 from pellucid.generators import GAN, WGANGP
 from pellucid.layers import (
@@ -29,10 +31,11 @@ from pellucid.layers import (
     Sigmoid,
     Tanh,
 )
-from pellucid.losses import Coordinates, HeatMaps, SoftmaxCrossEntropy
+from pellucid.losses import Coordinates, HeatMaps, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.nested import flatten
-from pellucid.optim import Adam, AdamW
+from pellucid.optim import SGD, Adam, AdamW
+from pellucid.task import task_of
 from pellucid.tasks.generate.doctor.likeness import scores
 from tests.doctor.detection.small_cases import make_case as detection_case
 
@@ -154,39 +157,79 @@ def test_inner_sigmoids_are_replaced_and_the_last_one_is_kept() -> None:
     assert change.finding.evidence["layers"] == 2
 
 
-def test_kinds_of_layers_are_replaced_by_plain_relatives() -> None:
-    net = Sequential(
-        conv=Conv2d(4, 3), norm=InstanceNorm2d(), act=GELU(), pool=AdaptiveAvgPool2d(), flat=Flatten(), out=Dense(2)
-    )
-    model = Model(net, SoftmaxCrossEntropy(), input_shape=(1, 4, 4), metrics=())
-    suspects = {one.remedy.description: one for one in layer_suspects(case_of(model, torch.rand(8, 1, 4, 4), CLASSES))}
-    assert {*suspects} == {
-        "no layer instead of InstanceNorm2d in inner layers", "Flatten instead of AdaptiveAvgPool2d in inner layers",
-    }  # fmt: skip
-    change = suspects["Flatten instead of AdaptiveAvgPool2d in inner layers"]
-    case = case_of(model, torch.rand(8, 1, 4, 4), CLASSES)
-    assert change.apply(case).model.weights["out.weight"].shape == (2, 16)
+def pooling_model(**layers: Any) -> Model:
+    net = Sequential(conv=Conv2d(4, 3), **layers, pool=AdaptiveAvgPool2d(), flat=Flatten(), out=Dense(2))
+    return Model(net, Quadratic(), input_shape=(1, 4, 4), metrics=())
+
+
+def layer_changes(model: Model, y: torch.Tensor) -> dict[str, Any]:
+    case = case_of(model, torch.rand(8, 1, 4, 4), y)
+    return {one.remedy.description: (one, one.apply(case)) for one in layer_suspects(case)}
+
+
+def test_kinds_of_layers_are_replaced_by_plainer_ones() -> None:
+    changes = layer_changes(pooling_model(norm=InstanceNorm2d(), act=GELU()), torch.rand(8, 2))
+    no_norm, flattened = "no layer instead of InstanceNorm2d", "Flatten instead of AdaptiveAvgPool2d"
+    assert {*changes} == {f"{no_norm} in inner layers", f"{flattened} in inner layers"}
+    _, case = changes[f"{flattened} in inner layers"]
+    assert case.model.weights["out.weight"].shape == (2, 16)
+
+
+def test_pooled_positions_are_tried_for_values_alone() -> None:
+    model = Model(pooling_model().net, SoftmaxCrossEntropy(), input_shape=(1, 4, 4), metrics=())
+    assert not layer_changes(model, CLASSES)
+
+
+def test_the_activation_of_frozen_layers_is_replaced_by_another_one() -> None:
+    model = pooling_model(act=GELU())
     model.freeze("conv.*")
-    (other,) = (one for one in layer_suspects(case) if one.finding.check == "other-activation")
-    assert (other.unusual, type(other.apply(case).model.net.layers["act"])) == (True, ReLU)
+    change, case = layer_changes(model, torch.rand(8, 2))["ReLU instead of GELU in inner layers"]
+    assert (change.finding.check, change.unusual) == ("other-activation", True)
+    assert type(case.model.net.layers["act"]) is ReLU
 
 
-def test_pooling_inside_blocks_is_kept() -> None:
-    net = Sequential(one=AdaptiveAvgPool2d(), two=AdaptiveAvgPool2d(), flat=Flatten(), out=Dense(2))
-    model = Model(net, SoftmaxCrossEntropy(), input_shape=(1, 4, 4), metrics=())
-    assert not list(layer_suspects(case_of(model, torch.rand(8, 1, 4, 4), CLASSES)))
+def ended_case(epochs_made: int, epochs: int) -> Any:
+    model = Model(Sequential(flatten=Flatten(), out=Dense(2)), SoftmaxCrossEntropy(), input_shape=(1, 4, 4))
+    x = torch.rand(8, 1, 4, 4)
+    history = model.fit(x, CLASSES, epochs=epochs_made, batch_size=4, verbose=False)
+    return case_of(model, x, CLASSES, history=history, batch_size=4, epochs=epochs)
 
 
 def test_a_training_that_ended_early_is_made_longer() -> None:
-    model = Model(Sequential(flatten=Flatten(), out=Dense(2)), SoftmaxCrossEntropy(), input_shape=(1, 4, 4))
-    x = torch.rand(8, 1, 4, 4)
-    history = model.fit(x, CLASSES, epochs=2, batch_size=4, verbose=False)
-    case = case_of(model, x, CLASSES, history=history, batch_size=4, epochs=6)
+    case = ended_case(2, 6)
     assert (case.steps_to_repeat, case.steps_planned) == (4, 12)
     (change,) = early_end_suspects(case)
-    assert (change.step_factor, change.unusual) == (3.0, True)
+    assert (change.step_factor, change.unusual) == (2.0, True)
     assert replace(case, stopped="NaN").steps_to_repeat == 12
     assert not list(early_end_suspects(replace(case, epochs=2)))
+    assert not list(early_end_suspects(replace(case, resume_command="pellucid train --resume")))
+
+
+def test_a_long_training_that_ended_early_is_not_made_longer() -> None:
+    assert not list(early_end_suspects(ended_case(201, 600)))  # 402 steps; the doctor's own trainings have 400
+
+
+def test_the_schedule_of_a_training_that_ended_early_is_not_repeated_as_a_whole() -> None:
+    trainings = PairedTrainings(task_of(ended_case(2, 6).model), ended_case(2, 6), lambda text: None)
+    fractions: list[float] = []
+
+    def recorded(model: Any, data: Any, size: int, augment: Any, settings: Any, planned: int) -> Any:
+        fractions.append(settings.fraction * planned)
+        return rehearse(model, data, size, augment, settings, planned)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pellucid.doctor.paired.rehearse", recorded)
+        case = replace(trainings.case, validation=trainings.case.train)
+        trainings.train(case, 0, 4)
+        trainings.train(case, 0, 8)
+    assert fractions == [4, 8]
+
+
+def test_a_learning_rate_of_0_is_replaced_by_the_default() -> None:
+    model = Model(Sequential(flatten=Flatten(), out=Dense(2)), SoftmaxCrossEntropy(), SGD(0.0), input_shape=(1, 4, 4))
+    case = case_of(model, torch.rand(8, 1, 4, 4), CLASSES)
+    (change,) = rate_suspects(case)
+    assert change.apply(case).model.optimizer == SGD()
 
 
 def test_a_sigmoid_at_the_end_of_the_discriminator_and_dropout_are_left_out() -> None:

@@ -25,21 +25,21 @@ def find(case: Case) -> list[Finding]:
     contradictions = [pair for pair in pairs if not torch.equal(part.y[pair.first], part.y[pair.second])]
     evidence: Evidence = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
     has_many_copies = len(pairs) >= 2 and len(pairs) / n > MAX_COPIES
-    n_commonest = int(torch.tensor([pair.first for pair in pairs]).bincount().max()) if pairs else 0
+    n_of_one = int(torch.tensor([pair.first for pair in pairs]).bincount().max()) if pairs else 0
     remedy = None
     if has_many_copies:
         evidence["different_inputs"] = n - len(pairs)
-        evidence["copies_of_the_commonest"] = n_commonest
+        evidence["copies_of_the_commonest"] = n_of_one
         is_first = torch.ones(n, dtype=torch.bool)
         is_first[[pair.second for pair in pairs]] = False
         remedy = Remedy("training with each input once", lambda case: with_examples(case, is_first))
-    if len(contradictions) >= 2 and len(contradictions) / n > MAX_CONTRADICTIONS:
+    if n_of_one / n > MAX_COPIES and n_of_one > len(pairs) / 2:
+        cause = "one input replaces many others, such as a placeholder for missing files"
+        fix = "look at the commonest input, and leave its copies out"
+    elif len(contradictions) >= 2 and len(contradictions) / n > MAX_CONTRADICTIONS:
         evidence["copies_with_another_label"] = len(contradictions)
         cause = "the same inputs are labelled in different ways, so no network can predict all of them correctly"
         fix = "find out which label is right, and keep each input once"
-    elif has_many_copies and n_commonest > len(pairs) / 2:
-        cause = "one input stands in place of many, as a placeholder for files that are missing does"
-        fix = "look at the commonest input, and leave its copies out"
     elif has_many_copies:
         cause = "files were read more than once, or examples were copied to have more of them"
         fix = "keep each input once; for rare classes, sample them more often or augment them"

@@ -8,16 +8,15 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.passes import gradient_decay, rms, trainable_layers
-from pellucid.doctor.rehearsal import RehearsalSettings
+from pellucid.doctor.rehearsal import RehearsalSettings, default_rate
 from pellucid.doctor.remedies import DRAWN_AS_HE, rebuilt
 
 # With suitable initial weights, the norm of the gradient (backward) and the size of the outputs (forward) stay constant
 # from layer to layer (He et al. 2015, section 2.2), so both ratios should be about 1.
 MAX_GRADIENT_RATIO = 100.0  # gradient norm of early layers divided by the gradient norm of late layers
 MAX_OUTPUT_RATIO = 20.0  # RMS of the last layer's outputs divided by the RMS of the inputs
-TRIAL_STEPS = 25
-TRIAL_RATE_FACTOR = 1 / 100  # factor of the learning rate in the trial
-LOW_RATE_FACTORS = (1e-4, 1e-6)
+TRIAL_STEPS = 25  # at each of these factors of the learning rate
+TRIAL_RATE_FACTOR, LOW_RATE_FACTORS = 1 / 100, (1e-4, 1e-6)
 MAX_RISE = 10.0  # largest loss divided by the loss of the first step
 
 
@@ -80,7 +79,10 @@ def _has_burst(losses: tuple[float, ...]) -> bool:
 
 def _lower_rate_works(case: Case) -> bool:
     """Return whether a lower learning rate is enough: the loss does not rise at rate 0, and falls at a lower rate."""
-    unchanged, *others = (case.rehearse(RehearsalSettings(TRIAL_STEPS, factor)) for factor in (0.0, *LOW_RATE_FACTORS))
+    optimizer = case.model.optimizer
+    usual_factor = min(default_rate(optimizer) / optimizer.lr, 1.0) if optimizer.lr > 0 else 0.0
+    factors = (0.0, *LOW_RATE_FACTORS, usual_factor)
+    unchanged, *others = (case.rehearse(RehearsalSettings(TRIAL_STEPS, factor)) for factor in factors)
     return not _has_burst(unchanged.losses) and min(one.final_loss for one in others) < unchanged.final_loss
 
 

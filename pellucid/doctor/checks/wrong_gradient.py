@@ -18,7 +18,6 @@ from pellucid.layers.base import Cache, Layer, Mode
 from pellucid.losses import Loss
 from pellucid.sweep import forward
 from pellucid.verify import verify
-from pellucid.verify.table import GradientTable
 
 BATCH_SIZE = 8  # examples
 
@@ -52,17 +51,22 @@ def find(case: Case) -> list[Finding]:
             return []  # the outputs are random in evaluation mode, so no two passes have the same gradient
         with torch.inference_mode():
             outputs, _ = forward(model.net, model.params, case.inputs(part), Mode(), record)
-        tables = dict[str, GradientTable]()
-        if is_user_defined(loss):
-            tables["loss"] = verify(Identity(), {}, outputs, part.y, loss, seed=model.seed)
-        for path, layer in reversed(user_layers.items()):  # the backward pass reaches the last layer first
-            if path in inputs:
-                params = params_at(model.params, path)
-                tables[path] = verify(layer, params, inputs[path], part.y, RandomSum(), seed=model.seed)
-    except (PellucidError, RuntimeError) as error:  # user-defined code may not support float64
+    except (PellucidError, RuntimeError) as error:
         raise UnansweredError(f"the gradients cannot be verified: {error}") from error
-    for path, table in tables.items():
-        name = type(user_layers.get(path, loss)).__name__
+    passes: list[tuple[str, Any, tuple[Any, ...]]] = []  # (path, layer or loss, arguments of `verify`)
+    if is_user_defined(loss):
+        passes.append(("loss", loss, (Identity(), {}, outputs, part.y, loss)))
+    for path in reversed(inputs):  # the backward pass reaches the last layer first
+        layer, params = user_layers[path], params_at(model.params, path)
+        passes.append((path or "training", layer, (layer, params, inputs[path], part.y, RandomSum())))
+    reasons: list[str] = []
+    for path, verified, arguments in passes:
+        name = type(verified).__name__
+        try:
+            table = verify(*arguments, seed=model.seed)
+        except (PellucidError, RuntimeError) as error:  # user-defined code may not support float64
+            reasons.append(f"{path} ({name}): {error}")
+            continue
         wrong_rows = [row for row in table.rows if not row.ok and row.layer == name]
         if wrong_rows:
             row = wrong_rows[-1]
@@ -71,6 +75,8 @@ def find(case: Case) -> list[Finding]:
             cause = f"the backward pass of {name} does not return the gradient of its forward pass"
             fix = "derive the gradient again, and check it by `model.verify(x, y)` until all rows are ok"
             return [Finding(NAME, path, evidence, cause, fix)]
+    if reasons:
+        raise UnansweredError(f"gradients that cannot be verified: {'; '.join(reasons)}")
     return []
 
 

@@ -32,7 +32,7 @@ OUTPUT_RANGES: dict[type[Layer], tuple[float, float]] = {
 LOGIT_LIMITING = tuple(kind for kind in OUTPUT_RANGES if kind is not LogSoftmax)
 LOGIT_LOSSES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 MAX_OUTSIDE = 0.01  # fraction of the targets outside of the output range; up to this fraction, they are outliers
-MAX_SEVERAL = 0.05  # fraction of the examples that may have several labels, such as those of annotators who disagree
+MAX_MULTI_LABEL = 0.05  # fraction of the examples that may have several labels, as if annotators disagreed
 RANGE_TOLERANCE = 1e-3  # relative to the targets' standard deviation
 
 
@@ -47,6 +47,12 @@ def find(case: Case) -> list[Finding]:
             cause = "dropout follows the last layer with weights, and sets outputs of the network to 0"
             fix = "remove that layer; dropout belongs between layers"
             findings.append(Finding(NAME, path, evidence, cause, fix, _removal(net, path)))
+    multi_label = _multi_label_fraction(case.train.y) if isinstance(case.model.loss, SoftmaxCrossEntropy) else 0.0
+    if multi_label > MAX_MULTI_LABEL:
+        evidence = {"loss": type(case.model.loss).__name__, "share_with_several_labels": multi_label}
+        cause = "the probabilities of a softmax sum to 1, so that several labels of one example compete"
+        fix = "use binary_cross_entropy with targets of 0 and 1 for each label"
+        findings.append(Finding(NAME, "loss", evidence, cause, fix))
     ends = last_layers(net, lambda layer: only_reshapes(layer) or isinstance(layer, Dropout)) or {"": net}
     end_findings = (_unsuitable_end(case, path, last_layer) for path, last_layer in ends.items())
     return findings + [finding for finding in end_findings if finding is not None]
@@ -64,10 +70,6 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
     limits_logits = isinstance(last_layer, LOGIT_LIMITING) or (
         isinstance(last_layer, LogSoftmax) and isinstance(loss, BinaryCrossEntropy)
     )
-    if isinstance(loss, SoftmaxCrossEntropy) and (several := _share_with_several_labels(case.train.y)) > MAX_SEVERAL:
-        cause = "a softmax lets the labels of an example that has several compete for one probability"
-        fix = "use binary_cross_entropy with targets of 0 and 1 for each label"
-        return Finding(NAME, path or "training", evidence | {"share_with_several_labels": several}, cause, fix)
     if isinstance(loss, LOGIT_LOSSES) and limits_logits:
         low, high = OUTPUT_RANGES[type(last_layer)]
         evidence |= {"lowest_output": low, "highest_output": high}
@@ -79,8 +81,8 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
     return None
 
 
-def _share_with_several_labels(y: Tensor) -> float:
-    """Return the fraction of the targets (N, classes) with several equal labels; 0 if labels have unequal weights."""
+def _multi_label_fraction(y: Tensor) -> float:
+    """Return the fraction of targets (N, classes) that have several labels of equal weight; 0 for unequal weights."""
     if not y.is_floating_point() or y.dim() != 2 or y.shape[1] < 3:
         return 0.0
     is_label = y > 0

@@ -1,80 +1,114 @@
-"""Suspects in kinds of layers: each replaced by a plain relative, or left out, in all networks."""
+"""Suspects in kinds of layers: all layers of a kind replaced by a plainer one, or left out."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pellucid.combine.base import join
+from pellucid.combine import Sequential
+from pellucid.combine.base import join, walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves
 from pellucid.doctor.remedies import rebuilt, with_replaced_layers
-from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Flatten, Identity, ReLU, Sigmoid, SiLU, Tanh
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    BatchNorm,
+    Dense,
+    Flatten,
+    HardSigmoid,
+    Identity,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers
 
-OTHER_ACTIVATION = "other-activation"  # the name of the suspect
+SATURATING = (Sigmoid, HardSigmoid, Tanh)
+RECTIFIERS = Trait.RECTIFIER | Trait.SMOOTH_RECTIFIER
 
 
-class _Relative(NamedTuple):
-    """The plain relative of a kind of layer, and the name, cause and fix of the suspect."""
+class _Replacement(NamedTuple):
+    """The layer that replaces layers of a kind, and the name, the cause and the fix of the suspect."""
 
-    plain: Layer
+    layer: Layer
     name: str
     cause: str
     fix: str
+    unusual: bool = False
 
 
 def layer_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for each kind of the library's inner layers that has a plain relative."""
+    """Yield a suspect for each kind of the library's inner layers that can be replaced by a plainer one."""
     nets = case.model.objective.nets
-    places: dict[_Relative, list[tuple[str, str]]] = {}
-    kinds: dict[_Relative, set[str]] = {}
+    places: dict[_Replacement, list[tuple[str, str]]] = {}
+    kinds: dict[_Replacement, set[str]] = {}
     for name, net in nets.items():
-        ends = last_layers(net)
+        ends, rectifier = last_layers(net), _pretrained_rectifier(case, net)
         for path, layer in leaves(net):
-            relative = None if path in ends or is_user_defined(layer) else _relative_of(layer, bool(case.model.frozen))
-            if relative is not None:
-                places.setdefault(relative, []).append((name, path))
-                kinds.setdefault(relative, set()).add(type(layer).__name__)
-    for relative, found in places.items():
-        if isinstance(relative.plain, Flatten) and len(found) > 1:
-            continue  # pooled maps weight channels in the blocks of the network
-        changed_nets = with_replaced_layers(nets, found, lambda _, plain=relative.plain: plain)
-        text = "no layer" if isinstance(relative.plain, Identity) else type(relative.plain).__name__
-        names = " and ".join(sorted(kinds[relative]))
+            if path in ends or is_user_defined(layer):
+                continue
+            replacement = _for_rectifier(layer, rectifier) or _replacement(case, net, path, layer)
+            if replacement is not None:
+                places.setdefault(replacement, []).append((name, path))
+                kinds.setdefault(replacement, set()).add(type(layer).__name__)
+    for replacement, found in places.items():
+        changed_nets = with_replaced_layers(nets, found, lambda _, layer=replacement.layer: layer)
+        text = "no layer" if isinstance(replacement.layer, Identity) else type(replacement.layer).__name__
+        names = " and ".join(sorted(kinds[replacement]))
         yield suspect(
-            relative.name, relative.cause, relative.fix, f"{text} instead of {names} in inner layers",
+            replacement.name, replacement.cause, replacement.fix, f"{text} instead of {names} in inner layers",
             partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*found[0]), layers=len(found),
-            unusual=relative.name == OTHER_ACTIVATION and bool(case.model.frozen),
+            unusual=replacement.unusual,
         )  # fmt: skip
 
 
-def _relative_of(layer: Layer, is_pretrained: bool) -> _Relative | None:
-    """Return the plain relative of a layer, or None if there is none; for pretrained ReLU, it is a smooth rectifier."""
+def _replacement(case: Any, net: Layer, path: str, layer: Layer) -> _Replacement | None:
+    """Return what replaces a layer; None if it is plain itself."""
     kind = type(layer).__name__
-    if isinstance(layer, Sigmoid | Tanh):
-        return _Relative(
+    if isinstance(layer, SATURATING):
+        return _Replacement(
             ReLU(), "saturating-activations", "sigmoid or tanh in inner layers makes the gradient smaller from layer "
             "to layer", "use ReLU in inner layers",
         )  # fmt: skip
-    is_rectifier = bool(layer.traits & (Trait.RECTIFIER | Trait.SMOOTH_RECTIFIER))
-    if Trait.ACTIVATION in layer.traits and (is_pretrained or not is_rectifier):
-        other = SiLU() if isinstance(layer, ReLU) else ReLU()
-        name = type(other).__name__
-        return _Relative(
-            other, OTHER_ACTIVATION, f"with {kind} in inner layers the network learns less than with {name}, as "
-            "pretrained weights do with another activation than the one they were learned with",
-            f"use {name} in inner layers, or the activation that the weights were learned with",
-        )  # fmt: skip
     if Trait.NORM in layer.traits and not isinstance(layer, BatchNorm):
-        return _Relative(
+        return _Replacement(
             Identity(), "norm-layer", f"{kind} removes differences that the layers after it need",
             f"leave {kind} out, or use batch normalization",
         )  # fmt: skip
-    if isinstance(layer, AdaptiveAvgPool2d) and layer.size in (1, (1, 1)):
-        return _Relative(
+    if isinstance(layer, AdaptiveAvgPool2d) and layer.size in (1, (1, 1)) and _may_need_positions(case, net, path):
+        return _Replacement(
             Flatten(), "pooled-positions", "the mean over all positions removes where in the image something is, which "
             "these targets depend on", "flatten the last maps instead of pooling them, or predict a map",
         )  # fmt: skip
     return None
+
+
+def _may_need_positions(case: Any, net: Layer, path: str) -> bool:
+    """Return whether the targets are no classes, and vectors follow the layer at a path, in images of a fixed size."""
+    prefix, _, name = path.rpartition(".")
+    parent, shape = dict(walk(net)).get(prefix), case.model.nominal_shape
+    layers: Mapping[str, Layer] = parent.layers if isinstance(parent, Sequential) else {}
+    following = list(layers.values())[list(layers).index(name) + 1 :] if name in layers else []
+    is_followed_by_vectors = bool(following) and isinstance(following[0], Flatten | Dense)
+    return is_followed_by_vectors and None not in shape and not getattr(case, "classifies", True)
+
+
+def _pretrained_rectifier(case: Any, net: Layer) -> type[Layer] | None:
+    """Return the most frequent rectifier of a network with frozen layers, which may not be the one of its training."""
+    kinds = Counter(type(layer) for _, layer in leaves(net) if layer.traits & RECTIFIERS and not is_user_defined(layer))
+    return max(kinds, key=lambda kind: kinds[kind]) if kinds and case.model.frozen else None
+
+
+def _for_rectifier(layer: Layer, kind: type[Layer] | None) -> _Replacement | None:
+    """Return the replacement for a rectifier between pretrained layers of this kind; None for others."""
+    if kind is None or type(layer) is not kind:
+        return None
+    other = SiLU() if isinstance(layer, ReLU) else ReLU()
+    return _Replacement(
+        other, "other-activation", f"with {kind.__name__} the pretrained layers tell less than with "
+        f"{type(other).__name__}, as with another activation than the one they were learned with",
+        "use the activation that the weights were learned with", True,
+    )  # fmt: skip

@@ -29,8 +29,8 @@ DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
 MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
 MIN_BATCH_FRACTION = 1 / 20  # of the examples; with larger batches, an epoch has few steps
 EPOCH_FACTOR = 4.0  # by which the number of steps is multiplied
-MAX_ENDED_FRACTION = 0.8  # of the planned steps, after which a training ended early
-MIN_LATER_GAIN = 0.1  # of the score, by a later end
+MAX_ENDED_FRACTION = 0.8  # of the planned steps; a training that made fewer ended early
+LATER_END_FACTOR, MIN_LATER_GAIN = 2.0, 0.1  # of the steps, and the minimum gain of the score by them
 NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
 # The accuracy of a simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the
 # class. It does if the accuracy on mirrored images exceeds chance by less than the fraction MAX_MIRRORED of that.
@@ -93,8 +93,8 @@ def frozen_suspects(case: Case) -> Iterator[Suspect]:
     if case.model.frozen:
         yield suspect(
             "frozen-too-much", "the frozen parameters do not suit these data",
-            "unfreeze them, the last layers first; if they should suit the data, check how they were loaded: the order "
-            "of layers and axes, the activations between them, the preprocessing", "no frozen parameters",
+            "unfreeze them, the last layers first, or check how they were loaded (order of layers and axes, "
+            "activations, preprocessing)", "no frozen parameters",
             lambda case: with_initial_model(case, lambda model: model.frozen.clear()), unusual=True,
             min_gain=MIN_FROZEN_GAIN, frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
@@ -239,12 +239,22 @@ def tiny_batch_suspects(
 
 
 def rate_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for the learning rate: lower and higher rates, and the optimizer's default if it is far away."""
+    """Yield suspects for the learning rate: a lower and a higher one, and the optimizer's default if it is far away.
+
+    For an optimizer without a default rate, a hundredth and 100 times the rate as well.
+    """
     rate, usual_rate = case.model.optimizer.lr, default_rate(case.model.optimizer)
-    factors = [0.1, 10.0]
-    if rate <= 0 or not 0 < usual_rate < float("inf"):
-        factors += [0.01, 100.0]
-    elif not 1 / 30 < usual_rate / rate < 30:
+    has_default = 0 < usual_rate < float("inf")
+    if rate <= 0:
+        if has_default:
+            yield suspect(
+                "learning-rate-too-low", f"at the learning rate {rate:g} the weights do not follow the gradient",
+                f"raise the learning rate to about {usual_rate:.2g}", "the optimizer's default learning rate",
+                lambda case: rebuilt(case, optimizer=replace(case.model.optimizer, lr=usual_rate)), learning_rate=rate,
+            )  # fmt: skip
+        return
+    factors = [0.1, 10.0] if has_default else [0.1, 10.0, 0.01, 100.0]
+    if has_default and not 1 / 30 < usual_rate / rate < 30:
         factors.append(usual_rate / rate)
     for factor in factors:
         is_lower = factor < 1
@@ -271,15 +281,18 @@ def large_batch_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def early_end_suspects(case: Any) -> Iterator[Suspect]:
-    """Yield a suspect for a training that ended long before its planned end, as by early stopping."""
+    """Yield a suspect for a training that was ended long before its planned end, as by early stopping.
+
+    Only if trainings of the doctor have as many steps as the training.
+    """
     made, planned = getattr(case, "steps_to_repeat", case.steps_planned), case.steps_planned
-    if 0 < made < MAX_ENDED_FRACTION * planned:
-        factor = min(planned / made, EPOCH_FACTOR)
+    if 0 < made <= min(MAX_STEPS, MAX_ENDED_FRACTION * planned) and not getattr(case, "resume_command", ""):
+        factor = min(planned / made, LATER_END_FACTOR)
         yield suspect(
             "stopped-too-early", "the training was stopped before the network had learned what it can",
-            "let early stopping wait for more epochs, or watch a smoother measure", f"{factor:.2g} times the steps",
-            rebuilt, step_factor=factor, unusual=True, min_gain=MIN_LATER_GAIN, steps_of_the_training=made,
-            steps_planned=planned,
+            "let early stopping wait for more epochs, or watch a measure that varies less", f"{factor:.2g} times the "
+            "steps, within those planned", rebuilt, step_factor=factor, unusual=True, min_gain=MIN_LATER_GAIN,
+            steps_of_the_training=made, steps_planned=planned,
         )  # fmt: skip
 
 

@@ -65,5 +65,6 @@ def test_shuffled_labels_follow_from_copies_with_other_labels() -> None:
 
 
 def test_one_input_in_place_of_many_is_a_placeholder() -> None:
-    (finding,) = CHECK.find(make_case([5] * 15 + [7, 8]))
-    assert "placeholder" in finding.cause
+    for label_shift in (0, 1):
+        (finding,) = CHECK.find(make_case([5] * 20 + [7, 8], label_shift))
+        assert "placeholder" in finding.cause

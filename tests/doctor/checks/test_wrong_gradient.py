@@ -86,5 +86,19 @@ def test_only_user_defined_parts_are_verified(monkeypatch: pytest.MonkeyPatch) -
         return verify(net, *args, **options)
 
     monkeypatch.setattr("pellucid.doctor.checks.wrong_gradient.verify", recorded)
-    assert CHECK.find(make_case(2.0, loss=NegatedGradient()))
-    assert verified == ["Identity", "Square"]  # the loss, then the layer
+    assert not CHECK.find(make_case(2.0))
+    assert verified == ["Square"]
+
+
+def test_parts_of_one_path_and_parts_that_cannot_be_verified_hide_no_other() -> None:
+    @dataclass(frozen=True)
+    class Float32(Square):
+        def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+            if x.dtype is torch.float64:
+                raise RuntimeError("float32 is needed")
+            return super().forward(params, x, mode)
+
+    for layer in (Square(), Float32()):
+        net = Sequential(flatten=Flatten(), loss=layer, out=Dense(4))
+        (finding,) = CHECK.find(case_of(Model(net, NegatedGradient(), input_shape=(1, 4, 4)), *corners()))
+        assert (finding.path, finding.evidence["layer"]) == ("loss", "NegatedGradient")

@@ -62,6 +62,10 @@ def case_of(
     """
     integer(epochs, "epochs", 0)
     integer(batch_size, "batch_size", 1)
+    check(history is None or isinstance(history, History), "the doctor's history", "the result of fit", history)
+    for name, function in (("augment", augment), ("begin", begin)):
+        is_model = isinstance(function, BaseModel)
+        check(function is None or (callable(function) and not is_model), f"the doctor's {name}", "a function", function)
     train, held_out = arrays_of(x, y, "x", model.classes, model.seed), None
     if validation is not None:
         held_out = _validation_arrays(validation, model.classes or train.classes, model.seed)
@@ -145,6 +149,8 @@ def arrays_of(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed
     batches = source.epoch(0) if isinstance(source, Stream) else read_batches(source, indices, READ_BATCH_SIZE)
     images, targets = list[Tensor](), list[Any]()
     for batch in batches:
+        if isinstance(source, Stream) and images and torch.equal(batch.images, images[0]):
+            break  # a stream without an end, which begins anew
         images.append(batch.images)
         targets.append(batch.targets)
         if sum(map(len, images)) >= MAX_EXAMPLES_READ:

@@ -121,7 +121,8 @@ def _most_promising(trainings: PairedTrainings) -> ProvenCause | None:
     promising = [
         one for one in trainings.unclear
         if not one.change.general and one.change.finding.check != SPLITS_DIFFER
-        and fmean(one.effect.gains) >= MIN_PROMISING_GAIN and one.effect.examples >= MIN_PROMISING_EXAMPLES
+        and fmean(one.effect.gains) >= max(MIN_PROMISING_GAIN, one.change.min_gain)
+        and one.effect.examples >= MIN_PROMISING_EXAMPLES
     ]  # fmt: skip
     return max(promising, key=lambda one: fmean(one.effect.gains), default=None)
 

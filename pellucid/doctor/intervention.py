@@ -96,5 +96,6 @@ def effect_of(
     elif highest_gain < change.min_gain and (len(means) > 1 or mean < change.min_gain / 3 or not steps):
         verdict = "no effect"
     before, after = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
-    name, description, interval = change.finding.check, change.remedy.description, (mean - margin, mean + margin)
+    name, description = change.finding.check, change.remedy.description
+    interval = mean - margin, max(mean, min(mean + margin, 1 - fmean(before)))  # the highest score is 1
     return MeasuredEffect(name, description, score, before, after, *interval, verdict, count, steps)

@@ -13,6 +13,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.inputs import select
 from pellucid.doctor.rehearsal import reinitialized
+from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
@@ -34,12 +35,15 @@ def rebuilt(case: Any, keep_weights: bool = False, **changes: Any) -> Any:
     case: a Case, or a case of another task, see `with_causes`. changes: see `reinitialized`. The initial weights are
     the same unless `changes` contain a network, whose weights are newly drawn. keep_weights: whether that network
     receives the initial weights with the same path and shape. The model of the new case is in its state before the
-    first step, and the case has no history.
+    first step, and the case has no history. Raises PellucidError for layers that do not fit together.
     """
 
     def begin() -> BaseModel:
         old = case.begin()
-        new = reinitialized(old, **changes)
+        try:
+            new = reinitialized(old, **changes)
+        except (RuntimeError, TypeError, ValueError) as error:  # of PyTorch, and of layers of one's own
+            raise PellucidError(f"doctor: the layers of the changed network do not fit: {error}") from error
         if keep_weights or not {"net", "nets"} & {*changes}:
             weights = flatten(old.params)
             for path, value in flatten(new.params).items():

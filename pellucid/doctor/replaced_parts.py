@@ -93,7 +93,7 @@ class ReplacedParts:
         if not has_flat_targets(base):
             return [
                 _as_unusual(part) if part.unusual
-                else replace(part, min_gain=MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN)
+                else replace(part, min_gain=max(part.min_gain, MIN_GENERAL_GAIN if part.general else MIN_PART_GAIN))
                 for part in replaced_parts(base, findings)
             ]  # fmt: skip
         score = 0.0 if self.present is None else float(self.present.mean())
@@ -107,7 +107,7 @@ class ReplacedParts:
         if may_fail and (deficit := self._deficit()):
             fractions = [MIN_GENERAL_FRACTION if part.general else MIN_FRACTION for part in candidates]
             return [
-                replace(part, min_gain=max(part.min_gain, fraction * deficit), is_likely=True)
+                replace(part, min_gain=max(MIN_GAIN, fraction * deficit), is_likely=True)
                 for part, fraction in zip(candidates, fractions, strict=True)
             ]
         return unusual if evaluations.case.trained and not evaluations.case.stopped else ()

@@ -1,7 +1,7 @@
 """The summary of a network: each layer's output shape, parameters, multiply-adds and memory."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
@@ -239,7 +239,8 @@ def _shape(y: Any) -> tuple[Any, ...]:
 def _tensors(tree: Any) -> list[Tensor]:
     if isinstance(tree, Tensor):
         return [tree]
-    return [tensor for part in tree or () for tensor in _tensors(part)]
+    parts = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, tuple | list) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]  # caches may also have numbers, texts and shapes
 
 
 def _storage_id(x: Tensor) -> int:

@@ -1,13 +1,15 @@
 """Every check examines every kind of model and data without an error, and changes no state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
+from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import AuxiliaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -199,3 +201,21 @@ def test_targets_of_validation_may_have_one_axis_less() -> None:
         x[:100], y[:100], validation=(x[100:], y[100:, 0]), history=history, epochs=10, batch_size=16
     )  # fmt: skip
     assert "overfitting" in diagnosis.checks
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("history", [1.0]), ("augment", "flip"), ("begin", 5), ("begin", make_model())]
+)
+def test_options_of_another_kind_are_refused(option: str, value: Any) -> None:
+    with pytest.raises(PellucidError, match=f"the doctor's {option} must be"):
+        case_of(make_model(), *corners(), **{option: value})
+
+
+def test_a_stream_without_an_end_is_read_once() -> None:
+    x, y = corners(48)
+
+    def batches() -> Iterator[Any]:
+        while True:
+            yield from ((x[k : k + 16], y[k : k + 16]) for k in range(0, 48, 16))
+
+    assert len(case_of(make_model(), batches).train) == 48

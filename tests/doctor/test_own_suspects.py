@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from pellucid.combine import Sequential
+from pellucid.combine import Fork, Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
 from pellucid.doctor.suspects import architecture, losses, objectives, own_parts, parts, suspects
+from pellucid.doctor.suspects.own_parts import own_layer_suspects
 from pellucid.errors import PellucidError
 from pellucid.generators import GAN
 from pellucid.layers import (
@@ -25,6 +26,7 @@ from pellucid.layers import (
     ReLU,
     Reshape,
 )
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import HeatMaps, NegativeLogLikelihood, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.operators.moves import Select
@@ -300,3 +302,29 @@ def test_a_stride_of_maps_of_any_size_is_no_suspect() -> None:
     model = Model(net, HeatMaps(stride=1), Adam(), input_shape=(1, None, None), metrics=())
     y = torch.cat([4 * torch.rand(6, 2, 2), torch.full((6, 2, 1), 2.0)], 2)
     assert list(objectives.stride_suspects(case_of(model, torch.rand(6, 1, 4, 4), y, epochs=1))) == []
+
+
+@dataclass(frozen=True)
+class SumOfTwo(Layer):
+    """The sum of two inputs, which has no replacement of one input; its cache has other values than tensors."""
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {}, shape[0]
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[torch.Tensor, Any]:
+        return x[0] + x[1], (x[0].shape, 1.0, {"name": "sum"})
+
+    def backward(self, params: Params, cache: Any, dy: torch.Tensor) -> tuple[Any, Params]:
+        return (dy, dy), {}
+
+
+def test_a_layer_of_two_inputs_that_no_layer_replaces_is_left_out_with_the_reason() -> None:
+    net = Sequential(flat=Flatten(), fork=Fork(Dense(3), Dense(3)), add=SumOfTwo(), out=Dense(2))
+    model = Model(net, SoftmaxCrossEntropy(), input_shape=(1, 4, 4), metrics=())
+    x, y = torch.rand(40, 1, 4, 4), torch.arange(40) % 2
+    model.fit(x, y, epochs=2, verbose=False)
+    case = case_of(model, x, y, epochs=2)
+    (change,) = own_layer_suspects(case)
+    with pytest.raises(PellucidError, match="the layers of the changed network do not fit"):
+        change.apply(case)
+    assert model.doctor(x, y, validation=(x, y), epochs=2).checks

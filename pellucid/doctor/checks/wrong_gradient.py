@@ -1,6 +1,6 @@
 """User-defined layers or losses whose backward pass does not return the gradient of their forward pass."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from pellucid.doctor.passes import is_user_defined, leaves, params_at
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.errors import PellucidError
 from pellucid.layers import Identity
-from pellucid.layers.base import Cache, Layer, Mode
+from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
+from pellucid.nested import map_tree
 from pellucid.sweep import forward
 from pellucid.verify import verify
 
@@ -58,7 +59,9 @@ def find(case: Case) -> list[Finding]:
         passes.append(("loss", loss, (Identity(), {}, outputs, part.y, loss)))
     for path in reversed(inputs):  # the backward pass reaches the last layer first
         layer, params = user_layers[path], params_at(model.params, path)
-        passes.append((path or "training", layer, (layer, params, inputs[path], part.y, RandomSum())))
+        for mode in (Mode(), Mode(True)):
+            if _is_repeatable(layer, params, inputs[path], mode):
+                passes.append((path or "training", layer, (layer, params, inputs[path], part.y, RandomSum(), mode)))
     reasons: list[str] = []
     for path, verified, arguments in passes:
         name = type(verified).__name__
@@ -78,6 +81,14 @@ def find(case: Case) -> list[Finding]:
     if reasons:
         raise UnansweredError(f"gradients that cannot be verified: {'; '.join(reasons)}")
     return []
+
+
+def _is_repeatable(layer: Layer, params: Params, x: Any, mode: Mode) -> bool:
+    """Return whether two runs of a layer from one state of the generators have equal outputs."""
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        runs = (layer.forward(map_tree(torch.clone, params), x, replace(mode, rng=generator(0)))[0] for _ in range(2))
+        pairs = zip(*((run if isinstance(run, tuple) else (run,)) for run in runs), strict=True)
+        return all(torch.equal(a, b) for a, b in pairs)
 
 
 NAME = "wrong-gradient"

@@ -12,7 +12,6 @@ from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, output_layers, trainable_layers
 from pellucid.doctor.remedies import rebuilt, with_replaced_layers
 from pellucid.doctor.suspects.parts import initialization_suspects
-from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Trait
 from pellucid.settings.checks import is_number
@@ -42,10 +41,7 @@ def _with_changed_layers(
     net = case.model.net
     for path in paths:
         net = replace_layer(net, path, change)
-    try:
-        return rebuilt(case, keep_weights, net=net)
-    except RuntimeError as error:  # PyTorch raises it for shapes that do not fit
-        raise PellucidError(f"doctor: with other sizes of {paths[0]}, the network's layers do not fit") from error
+    return rebuilt(case, keep_weights, net=net)
 
 
 def linear_suspects(case: Case) -> Iterator[Suspect]:

@@ -8,7 +8,7 @@ from typing import Any
 from pellucid.combine.base import join, map_layers
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Suspect, suspect
+from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, library_part
 from pellucid.doctor.remedies import rebuilt, with_parts, with_replaced_layers
 from pellucid.layers import BatchNorm, Identity, Tanh
@@ -19,6 +19,7 @@ from pellucid.objective import Supervised
 MAX_OUTSIDE = 0.01  # by which values of images may be outside of the range from 0 to 1
 # Weights of a loss from 1 / MAX_WEIGHT to MAX_WEIGHT are usual; a loss of a weight below MIN_WEIGHT hardly counts.
 MAX_WEIGHT, MIN_WEIGHT = 3.0, 0.03
+MIN_TANH_GAIN = 0.15  # of the score, without a last tanh, which is usual for images
 PREDICTING_NETWORK = "generator"  # in objectives such as GANs, the network whose outputs are the predictions
 
 
@@ -46,9 +47,11 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
         for description, layer in layer_by_change.items():
             yield suspect(
                 "wrong-output",
-                f"{type(last_layer).__name__} limits the outputs to another range than that of the targets",
+                f"{type(last_layer).__name__} limits the outputs, or makes their gradients small",
+                "end the network in a tanh, whose range the images have" if isinstance(layer, Tanh) else
                 "end the network without an activation, or with one that has the range of the targets", description,
                 _with_layer(nets, name, path, layer), path=join(name, path), last_layer=type(last_layer).__name__,
+                min_gain=MIN_TANH_GAIN if isinstance(last_layer, Tanh) else MIN_GAIN,
             )  # fmt: skip
     for path, last_layer in last_layers(
         nets[name], lambda layer: only_reshapes(layer) or Trait.ACTIVATION in layer.traits

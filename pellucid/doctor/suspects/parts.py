@@ -1,6 +1,7 @@
 """Suspects in the data, loss, layers and initial weights of a training, each with a remedy that replaces this part."""
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -129,10 +130,11 @@ def pretrained_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def _pretrained_paths(case: Case) -> set[str]:
-    """Return the paths of frozen parameters, and of initial weights that are not drawn with the model's seed."""
-    redrawn, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
-    differing = {path for path, value in initial.items() if value.dim() > 1 and not torch.equal(value, redrawn[path])}
-    return differing | case.model.frozen
+    """Return the paths of initial weights that are not drawn with the model's seed."""
+    unfrozen = copy(case.initial)
+    unfrozen.frozen = set()
+    redrawn, initial = flatten(reinitialized(unfrozen).params), flatten(case.initial.params)
+    return {path for path, value in initial.items() if value.dim() > 1 and not torch.equal(value, redrawn[path])}
 
 
 @dataclass(frozen=True)

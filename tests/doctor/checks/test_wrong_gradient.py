@@ -87,7 +87,7 @@ def test_only_user_defined_parts_are_verified(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("pellucid.doctor.checks.wrong_gradient.verify", recorded)
     assert not CHECK.find(make_case(2.0))
-    assert verified == ["Square"]
+    assert verified == ["Square", "Square"]  # in evaluation and in training mode
 
 
 def test_parts_of_one_path_and_parts_that_cannot_be_verified_hide_no_other() -> None:
@@ -102,3 +102,36 @@ def test_parts_of_one_path_and_parts_that_cannot_be_verified_hide_no_other() -> 
         net = Sequential(flatten=Flatten(), loss=layer, out=Dense(4))
         (finding,) = CHECK.find(case_of(Model(net, NegatedGradient(), input_shape=(1, 4, 4)), *corners()))
         assert (finding.path, finding.evidence["layer"]) == ("loss", "NegatedGradient")
+
+
+@dataclass(frozen=True)
+class Centred(Layer):
+    """x minus the mean of the batch in training mode; the backward pass leaves out the mean unless `is_right`."""
+
+    is_right: bool
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return (x - x.mean(0) if mode.train else x), mode.train
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return (dy - dy.mean(0) if cache and self.is_right else dy), {}
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_layers_are_verified_in_training_mode_too(is_right: bool) -> None:
+    net = Sequential(flatten=Flatten(), hidden=Dense(6), centred=Centred(is_right), out=Dense(4))
+    findings = CHECK.find(case_of(Model(net, input_shape=(1, 4, 4)), *corners()))
+    assert [finding.path for finding in findings] == [] if is_right else ["centred"]
+
+
+def test_layers_that_draw_from_another_generator_in_training_are_left_out() -> None:
+    @dataclass(frozen=True)
+    class OtherDraws(Square):
+        def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+            return super().forward(params, x + torch.rand(()) * mode.train, mode)
+
+    net = Sequential(flatten=Flatten(), hidden=Dense(6), draws=OtherDraws(), out=Dense(4))
+    assert not CHECK.find(case_of(Model(net, input_shape=(1, 4, 4)), *corners()))

@@ -148,13 +148,14 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
     of_targets, of_inputs = ([one for one in found if one.is_of_inputs is are_inputs] for are_inputs in (False, True))
     min_gain = max(MIN_SPLIT_GAIN, MIN_GAIN_OF_TARGETS * fmean(split_cause.effect.gains))
     proven_cause, effect = judged.with_predicted_targets(as_text(of_targets), min_gain)
-    if proven_cause is not None and not judged.are_as_usual:
+    is_misled = judged.are_as_usual and evaluations.training_score >= MIN_TRAINING_SCORE
+    if proven_cause is not None and not is_misled:
         return proven_cause
     cause, shown = fault.cause, found
     if effect is not None and effect.verdict == "no effect":
         cause, shown = OTHER_INPUTS, of_inputs
     elif effect is not None and fmean(effect.gains) >= min_gain:
-        cause, shown = (MISLEADING_INPUTS, of_inputs) if judged.are_as_usual else (OTHER_TARGETS, of_targets)
+        cause, shown = (MISLEADING_INPUTS, of_inputs) if is_misled else (OTHER_TARGETS, of_targets)
     evidence = {**fault.evidence, **as_evidence(shown)}
     return split_cause.with_finding(replace(fault, cause=f"{cause}{as_text(shown)}", evidence=evidence))
 

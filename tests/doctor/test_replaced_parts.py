@@ -206,7 +206,8 @@ def test_a_training_that_ended_early_is_made_longer() -> None:
 
 
 def test_a_long_training_that_ended_early_is_not_made_longer() -> None:
-    assert not list(early_end_suspects(ended_case(201, 600)))  # 402 steps; the doctor's own trainings have 400
+    """The doctor's own trainings have 400 steps, and then 800."""
+    assert not list(early_end_suspects(ended_case(401, 1_200)))
 
 
 def test_the_schedule_of_a_training_that_ended_early_is_not_repeated_as_a_whole() -> None:

@@ -283,11 +283,12 @@ def large_batch_suspects(case: Case) -> Iterator[Suspect]:
 def early_end_suspects(case: Any) -> Iterator[Suspect]:
     """Yield a suspect for a training that was ended long before its planned end, as by early stopping.
 
-    Only if trainings of the doctor have as many steps as the training.
+    Only if the doctor's training with more steps is longer than that.
     """
     made, planned = getattr(case, "steps_to_repeat", case.steps_planned), case.steps_planned
-    if 0 < made <= min(MAX_STEPS, MAX_ENDED_FRACTION * planned) and not getattr(case, "resume_command", ""):
-        factor = min(planned / made, LATER_END_FACTOR)
+    factor = min(planned / max(made, 1), LATER_END_FACTOR)
+    is_early = 0 < made <= MAX_ENDED_FRACTION * planned and not getattr(case, "resume_command", "")
+    if is_early and factor * MAX_STEPS > made:
         yield suspect(
             "stopped-too-early", "the training was stopped before the network had learned what it can",
             "let early stopping wait for more epochs, or watch a measure that varies less", f"{factor:.2g} times the "

@@ -36,6 +36,7 @@ FROZEN_SHA256 = {  # of list.toml and the later lists
     "second": "ea45137bc2e97b279e1c34ecd92621ba9a70c7028877a1cc819d9a71628dc096",
     "third": "84ca69915e46ebc84e98b8dcc5f9d3d96e2cffc54e3d8732a593fe106ef1039b",
     "fourth": "efdc45da5bbd625fdbfec8b988023c9ab3a8fd8dd8af2157e2778ee61fa23bda",
+    "fifth": "1fe93295c376fff3ca6c8cbc692644a56676b7a5920d7a1f9645d2d85b707606",
 }
 
 

@@ -22,7 +22,14 @@ from pellucid.doctor.checks import (
     shuffled_labels,
 )
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
-from pellucid.doctor.differences import TraitDifference, as_evidence, as_text, differences, lacked_text
+from pellucid.doctor.differences import (
+    PAIR_TRAIT,
+    TraitDifference,
+    as_evidence,
+    as_text,
+    differences,
+    lacked_text,
+)
 from pellucid.doctor.evaluations import (
     GOOD_SCORE,
     MIN_EXPLAINED,
@@ -137,7 +144,7 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
         return split_cause.with_finding(replace(lacking, cause=f"{lacking.cause}{lacked_text(lacking, found)}"))
     fault = split_cause.change.finding
     # Targets that can be learned fit their images, and the targets of other images have the same traits.
-    can_be_unpaired = not found and len(evaluations.untried) == n_untried
+    can_be_unpaired = {one.trait for one in found} <= {PAIR_TRAIT} and len(evaluations.untried) == n_untried
     if can_be_unpaired and evaluations.training_score < MIN_TRAINING_SCORE and not judged.are_paired:
         return split_cause.with_finding(replace(
             fault, check="unpaired-targets", path="train",

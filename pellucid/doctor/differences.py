@@ -24,6 +24,7 @@ MAX_SHOWN, MAX_IN_TEXT = 3, 2  # differences in the evidence, and in a sentence
 MAX_COLUMNS = 8  # of targets whose means are compared
 MISSING_INPUTS = "inputs with the value"  # the beginning of the names of kinds of vectors
 CLASS_TRAITS = ("share of class", "boxes of class", "share of labels")  # of the names of traits of classes and points
+PAIR_TRAIT = "mean difference of target and input images"
 MAX_CLASSES = 100  # whose shares are compared
 MIN_REPEATED = 0.05  # fraction of the examples with one value
 MIN_VALUES = 10  # different values of a feature; with fewer, a far value may be a class
@@ -124,7 +125,7 @@ def target_traits(task: Task, model: BaseModel, examples: Sequence[Batch]) -> Tr
     ]
     if all(is_pair) and all(is_image(one.images) for one in examples):
         changes = [(float_images(one.images)[0] - y).abs().mean() for one, y in zip(examples, targets, strict=True)]
-        result["mean difference of target and input images"] = torch.stack(changes)
+        result[PAIR_TRAIT] = torch.stack(changes)
     return result
 
 

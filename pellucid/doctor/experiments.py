@@ -35,7 +35,8 @@ from pellucid.training.device import CPU
 MAX_SEARCHES = 3  # for causes, with a budget; each is made in the case without the causes of those before it
 FURTHER_SEARCH = "a search for further causes", "needs a budget, such as --budget 18"
 MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two of them is chance
-MIN_PROMISING_GAIN = 0.06  # of the score; the largest unclear one of 52 sound trainings is 0.04
+# Of the score (the largest unclear gain of 52 sound trainings is 0.04), and of the gain that would prove the cause.
+MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
 FAILURE_SIGNS = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
 Experiment = Callable[[Evaluations], ProvenCause | None]
 
@@ -121,7 +122,7 @@ def _most_promising(trainings: PairedTrainings) -> ProvenCause | None:
     promising = [
         one for one in trainings.unclear
         if not one.change.general and one.change.finding.check != SPLITS_DIFFER
-        and fmean(one.effect.gains) >= max(MIN_PROMISING_GAIN, one.change.min_gain)
+        and fmean(one.effect.gains) >= max(MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION * one.change.min_gain)
         and one.effect.examples >= MIN_PROMISING_EXAMPLES
     ]  # fmt: skip
     return max(promising, key=lambda one: fmean(one.effect.gains), default=None)

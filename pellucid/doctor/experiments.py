@@ -22,6 +22,7 @@ from pellucid.doctor.left_out import train_without_kinds
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.replaced_parts import (
+    MIN_REFERENCE_SCORE,
     UNSOUND_DATA,
     ReplacedParts,
     can_be_tried,
@@ -154,7 +155,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
         parts = cache(lambda: ReplacedParts(evaluations))
 
         def is_before_data(part: Suspect) -> bool:
-            return (parts().can_learn or not part.general) if is_flat else part.unusual
+            return (parts().reference_score >= MIN_REFERENCE_SCORE or not part.general) if is_flat else part.unusual
 
         experiments["parts replaced by defaults"] = lambda _: parts().train(is_before_data)
         experiments |= data

@@ -43,13 +43,13 @@ class ReplacedParts:
     """Trainings of at most the case's number of steps, each with one part replaced by a plain default.
 
     base: the case without data at fault; None if there is none. present: the scores of the present model on its
-    validation data. base_scores: those of trainings of the base, by number of steps and pair. can_learn: whether a
-    small network does well on the same data, so that these are hardly at fault; True if that is not measured; it is set
-    when `parts` are collected. repeated_scores: as base_scores, without the present model's.
+    validation data. base_scores: those of trainings of the base, by number of steps and pair. repeated_scores: the same
+    without the present model's. reference_score: of a small network on the same data; 1 if it is not measured. It is
+    set when `parts` are collected.
     """
 
     def __init__(self, evaluations: Evaluations) -> None:
-        self.evaluations, self.trainings, self.can_learn = evaluations, evaluations.trainings, True
+        self.evaluations, self.trainings, self.reference_score = evaluations, evaluations.trainings, 1.0
         self.base = sound_case(evaluations)
         self.repeated_scores: dict[int, dict[int, Tensor]] = {}
         is_same = self.base is evaluations.case
@@ -144,6 +144,11 @@ class ReplacedParts:
         if not is_promising:
             trainings.record(replace(first_effect, steps=steps))
             return None
+        if part.general and 0 not in base_scores and trainings.spend(description, (base, steps)):
+            base_scores[0] = trainings.train(base, 0, steps).scores
+        if part.general and 0 in base_scores:  # in few steps, the training may fail less than in all
+            missing_score = self.reference_score - float(base_scores[0].mean())
+            part = replace(part, min_gain=min(part.min_gain, max(MIN_GAIN, MIN_GENERAL_FRACTION * missing_score)))
         cause = trainings.measure(base, part, base_scores, steps, trained)
         if cause is None and present is not None and trainings.model_steps > steps and base_scores:
             becomes_worse = effect_of(part, evaluations.score.name, [(present, base_scores[0])], 0).verdict == "cause"
@@ -170,7 +175,7 @@ class ReplacedParts:
         reference = _reference_scores(base, self.evaluations.score)
         if reference is None or (present is not None and not _clear_deficit(present, reference)):
             return 0.0
-        self.can_learn = float(reference.mean()) >= MIN_REFERENCE_SCORE
+        self.reference_score = float(reference.mean())
         steps, description = trainings.max_steps, "the same training once more"
         if trainings.proves_nothing(base, description, steps) or not trainings.spend(description, (base, steps)):
             return 0.0

@@ -239,10 +239,7 @@ def tiny_batch_suspects(
 
 
 def rate_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for the learning rate: a lower and a higher one, and the optimizer's default if it is far away.
-
-    For an optimizer without a default rate, a hundredth and 100 times the rate as well.
-    """
+    """Yield suspects for the learning rate: lower and higher ones, and the optimizer's default if it is far away."""
     rate, usual_rate = case.model.optimizer.lr, default_rate(case.model.optimizer)
     has_default = 0 < usual_rate < float("inf")
     if rate <= 0:
@@ -253,7 +250,7 @@ def rate_suspects(case: Case) -> Iterator[Suspect]:
                 lambda case: rebuilt(case, optimizer=replace(case.model.optimizer, lr=usual_rate)), learning_rate=rate,
             )  # fmt: skip
         return
-    factors = [0.1, 10.0] if has_default else [0.1, 10.0, 0.01, 100.0]
+    factors = [0.1, 10.0, 0.01] if has_default else [0.1, 10.0, 0.01, 100.0]
     if has_default and not 1 / 30 < usual_rate / rate < 30:
         factors.append(usual_rate / rate)
     for factor in factors:

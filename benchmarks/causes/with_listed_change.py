@@ -47,6 +47,8 @@ def verdict_on_listed_change(pair: Pair) -> str:
     try:
         base = doctor_case(pair.mistaken, pair.mistaken.run())
         sound = doctor_case(pair.sound, Ran(pair.sound.begin(), None, None))
+        if len(sound.validation) != len(base.validation):
+            return "not measured: other validation examples"
         trainings = PairedTrainings(task_of(base.model), base, lambda text: None)
         change = suspect("listed", "", "", "the listed change", lambda case: sound)
         trainings.measure(base, change, {}, trainings.max_steps)

@@ -27,7 +27,7 @@ from pellucid.training.model import BaseModel
 
 GOOD_SCORE = 0.97  # from this score on, no parts are replaced
 MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared
-# Other validation inputs do no harm if the gap is smaller than this, and the score on validation data not lower.
+# Other validation inputs do no harm if this gap is below the first, and the score on validation data above the second.
 MIN_HARMFUL_GAP, MIN_LEARNED_SCORE = 0.05, 0.5
 # Fractions of a difference of two scores that a change of the data must explain: as the cause, and if nothing else is.
 MIN_EXPLAINED, MIN_PARTLY_EXPLAINED = 2 / 3, 0.5

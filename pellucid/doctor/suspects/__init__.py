@@ -21,8 +21,8 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     settings.layer_rate_suspects, settings.augment_suspects, losses.loss_option_suspects,
     settings.early_end_suspects, settings.plain_setting_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
-    layers.layer_suspects, own_parts.own_optimizer_suspects,
-    own_parts.own_loss_suspects, parts.initialization_suspects, architecture.reduction_suspects, losses.loss_suspects,
+    layers.layer_suspects, own_parts.own_optimizer_suspects, own_parts.own_loss_suspects,
+    parts.initialization_suspects, architecture.reduction_suspects, losses.loss_suspects,
     own_parts.own_layer_suspects, architecture.layer_option_suspects,
 )  # fmt: skip
 GENERAL_SOURCES: tuple[SuspectSource, ...] = (
@@ -42,8 +42,8 @@ ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
     losses.default_option_suspects, losses.class_balance_suspects, objectives.loss_weight_suspects,
     objectives.network_rate_suspects, settings.early_end_suspects, settings.plain_setting_suspects,
     settings.optimizer_suspects, settings.schedule_suspects, layers.layer_suspects, own_parts.own_optimizer_suspects,
-    own_parts.own_loss_suspects, architecture.layer_option_suspects, partial(settings.tiny_batch_suspects,
-    usual_size=16), objectives.batch_norm_suspects, own_parts.own_layer_suspects,
+    own_parts.own_loss_suspects, architecture.layer_option_suspects,
+    partial(settings.tiny_batch_suspects, usual_size=16), objectives.batch_norm_suspects, own_parts.own_layer_suspects,
 )  # fmt: skip
 
 

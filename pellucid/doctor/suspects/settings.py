@@ -280,7 +280,7 @@ def large_batch_suspects(case: Case) -> Iterator[Suspect]:
 def early_end_suspects(case: Any) -> Iterator[Suspect]:
     """Yield a suspect for a training that was ended long before its planned end, as by early stopping.
 
-    Only if the doctor's training with more steps is longer than that.
+    Only if the doctor's training with more steps is longer than the user's.
     """
     made, planned = getattr(case, "steps_to_repeat", case.steps_planned), case.steps_planned
     factor = min(planned / max(made, 1), LATER_END_FACTOR)

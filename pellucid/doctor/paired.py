@@ -176,10 +176,8 @@ class PairedTrainings:
             if k not in base_scores:
                 base_scores[k] = self.train(base, k, steps).scores
             trained = trained or self.train(changed_case, k, round(steps * factor))
-            epochs = round(factor * self.model_steps / changed_case.steps_per_epoch)
-            mended_case = mended_case or with_trained(
-                changed_case, trained.model, **({"epochs": epochs} if factor > 1 else {})
-            )
+            epochs = {"epochs": round(factor * self.model_steps / changed_case.steps_per_epoch)} if factor > 1 else {}
+            mended_case = mended_case or with_trained(changed_case, trained.model, **epochs)
             pairs.append((base_scores[k], trained.scores))
             effect = effect_of(change, self.score.name, pairs, steps, self.effects)
             if effect.verdict != "unclear" or fmean(effect.gains) < change.min_gain:

@@ -88,8 +88,7 @@ class KernelClassifier:
         place = torch.searchsorted(self.classes, y).clamp_max(len(self.classes) - 1)
         place[self.classes[place] != y] = len(self.classes)
         targets = torch.stack([_centred_one_hot(labels, len(self.classes) + 1) for labels in place], 1)
-        residuals = (self.inverse @ targets.flatten(1)) / self.inverse.diagonal()[:, None]
-        places = (targets - residuals.reshape(targets.shape)).argmax(2).T  # of (n, S, classes)
+        places = _leave_one_out(self.inverse, targets.flatten(1)).reshape(targets.shape).argmax(2).T
         return torch.cat([self.classes, y.max()[None] + 1])[places]
 
     def correct_count_of_size(self, n: int) -> CorrectCount:
@@ -150,10 +149,16 @@ def balanced_indices(y: Tensor, seed: int, among: Tensor | None = None) -> Tenso
 def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
     """Return the leave-one-out class scores, (n, largest label + 1).
 
-    inverse: as in `KernelClassifier`, (n, n). y: the labels, (n,). Closed form: Rasmussen and Williams 2006, equation
-    5.12.
+    inverse: as in `KernelClassifier`, (n, n). y: the labels, (n,).
     """
-    target = _centred_one_hot(y)
+    return _leave_one_out(inverse, _centred_one_hot(y))
+
+
+def _leave_one_out(inverse: Tensor, target: Tensor) -> Tensor:
+    """Return the leave-one-out predictions of targets (n, columns), in closed form.
+
+    Rasmussen and Williams 2006, equation 5.12.
+    """
     return target - inverse @ target / inverse.diagonal()[:, None]
 
 

@@ -44,7 +44,6 @@ def layer_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for each kind of the library's inner layers that can be replaced by a plainer one."""
     nets = case.model.objective.nets
     places: dict[_Replacement, list[tuple[str, str]]] = {}
-    kinds: dict[_Replacement, set[str]] = {}
     for name, net in nets.items():
         ends, rectifier = last_layers(net), _pretrained_rectifier(case, net)
         for path, layer in leaves(net):
@@ -53,11 +52,11 @@ def layer_suspects(case: Case) -> Iterator[Suspect]:
             replacement = _for_rectifier(layer, rectifier) or _replacement(case, net, path, layer)
             if replacement is not None:
                 places.setdefault(replacement, []).append((name, path))
-                kinds.setdefault(replacement, set()).add(type(layer).__name__)
+    layers = {name: dict(leaves(net)) for name, net in nets.items()}
     for replacement, found in places.items():
         changed_nets = with_replaced_layers(nets, found, lambda _, layer=replacement.layer: layer)
         text = "no layer" if isinstance(replacement.layer, Identity) else type(replacement.layer).__name__
-        names = " and ".join(sorted(kinds[replacement]))
+        names = " and ".join(sorted({type(layers[name][path]).__name__ for name, path in found}))
         yield suspect(
             replacement.name, replacement.cause, replacement.fix, f"{text} instead of {names} in inner layers",
             partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*found[0]), layers=len(found),

@@ -63,7 +63,7 @@ NORM_NAMES = ("weight", "bias", "running_mean", "running_var")
 
 @dataclass(frozen=True)
 class LeftInTraining(BatchNorm):
-    """A batch normalisation that nobody tells that the training is over."""
+    """A batch normalisation that stays in training mode."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, BatchCache | RunningCache]:
         """Normalise by the statistics of the batch in every mode."""

@@ -107,7 +107,7 @@ def _for_rectifier(layer: Layer, kind: type[Layer] | None) -> _Replacement | Non
         return None
     other = SiLU() if isinstance(layer, ReLU) else ReLU()
     return _Replacement(
-        other, "other-activation", f"with {kind.__name__} the pretrained layers tell less than with "
-        f"{type(other).__name__}, as with another activation than the one they were learned with",
+        other, "other-activation", f"with {kind.__name__} the outputs of the pretrained layers are less useful "
+        f"than with {type(other).__name__}, as with another activation than the one of their training",
         "use the activation that the weights were learned with", True,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Small data sets with one trap each, and a valid twin of each: see README.md."""

@@ -106,12 +106,13 @@ class Graph(Combinator):
         """Run the nodes in order, releasing each value after its last use."""
         values: dict[str, Any] = dict(zip(self.inputs, self._as_tuple(x), strict=True))
         last_use = {source: name for name, (_, *sources) in self.nodes.items() for source in sources}
+        outputs = frozenset(self.outputs)
         cache: dict[str, Cache] = {}
         for name, (layer, *sources) in self.nodes.items():
             owner = layer if isinstance(layer, str) else name
             node_inputs = tuple(values[source] for source in sources)
             for source in sources:
-                if last_use[source] == name and source not in self.outputs:
+                if last_use[source] == name and source not in outputs:
                     values.pop(source, None)
             node_x = node_inputs[0] if len(node_inputs) == 1 else node_inputs
             values[name], node_cache = step(owner, self.nodes[owner][0], params[owner], node_x, mode)

@@ -23,7 +23,7 @@ MAX_INPUT_MEMORY = 1 << 29  # bytes of activations at one time
 MAX_PICTURE_MEMORY = 5 << 28  # the same for a picture: two activations of 64 channels in 1920 x 1080
 MAX_VALUES = 1 << 30  # values in the outputs of all operations together
 MAX_WORK = 1 << 38  # multiply-adds
-MAX_RUNS = 10_000  # runs of layers: each level of nested shared layers may double their number
+MAX_RUNS = 5_000  # runs of layers, each of about 1 ms: each level of nested shared layers may double their number
 
 
 def init_within_bounds(
@@ -33,6 +33,7 @@ def init_within_bounds(
     inputs: InputCount = ONE_INPUT,
     picture: bool = False,
     trusted: bool = False,
+    examples: int = 1,
 ) -> tuple[Params, Any]:
     """Return the network's parameters for inputs of `shape`, on the device "meta", and the shape of its output.
 
@@ -40,15 +41,26 @@ def init_within_bounds(
     user-defined ones, run their children; for other user-defined layers, only the output is counted. shapes: a dict
     that receives (input shape, output shape) of each layer that is run, by path. inputs: the numbers of inputs for one
     image, in total and in one run. picture: check only the memory, against MAX_PICTURE_MEMORY. trusted: run no layer,
-    count only outputs; this saves seconds, since PyTorch imports its compiler to run on "meta". Raises LayerError, with
-    the layer's path, for the first layer with which the network exceeds a limit.
+    count only outputs; this saves seconds, since PyTorch imports its compiler to run on "meta". examples: the number of
+    examples of each input; several may together take twice as much as one. Raises LayerError, with the layer's path,
+    for the first layer with which the network exceeds a limit.
     """
     with torch.device("meta"), torch.no_grad():
-        tally = _Tally({} if shapes is None else shapes, inputs.total / inputs.at_once, picture, trusted)
+        tally = Tally({} if shapes is None else shapes, inputs.total / inputs.at_once, picture, trusted, examples)
         with tally:
-            x = _empty(shape, inputs.at_once)
+            x = _empty(shape, examples, inputs.at_once * examples)
         _run_children(tally, "")("", net, {}, x, Mode(keep=False))
         return net.init(shape, torch.Generator())
+
+
+def check_batch(net: Layer, shape: Any, examples: int) -> None:
+    """Raise LayerError for a network that exceeds a limit for one input, or twice that limit for a batch of inputs.
+
+    shape: see `init_within_bounds`. examples: the number of inputs in the batch.
+    """
+    init_within_bounds(net, shape)
+    if examples > 2:  # two take at most twice as much as one
+        init_within_bounds(net, shape, examples=examples)
 
 
 def init_objective_within_bounds(
@@ -99,7 +111,7 @@ class _Bounded(LayerWrapper):
         return self.layer.backward(params, cache, dy)
 
 
-def _run_children(tally: "_Tally", parent_path: str) -> LayerRun:
+def _run_children(tally: "Tally", parent_path: str) -> LayerRun:
     """Return the function that runs the children of the combinator at the path `parent_path`."""
 
     def run_child(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
@@ -118,7 +130,7 @@ def _run_children(tally: "_Tally", parent_path: str) -> LayerRun:
                 y = (
                     layer.forward(own_params, x, mode)[0]
                     if out is None or not has_inputs or (_can_run_on_meta(layer) and not tally.trusted)
-                    else _empty(out, _n_inputs(x))
+                    else _empty(out, tally.examples, _n_inputs(x))
                 )
             tally.check()
             tally.shapes[path] = shape_of(x), shape_of(y) if out is None else out
@@ -139,18 +151,31 @@ class _LazyParams(dict[str, Any]):
 
     def __init__(self, layer: Combinator, shape: Any) -> None:
         super().__init__()
-        self._layer, self.shape_of = layer, shape
+        self._layer = layer
+        self._children = layer.layers  # read once: a graph collects them anew each time
+        self._shape = shape
 
     def __missing__(self, name: str) -> Any:
-        return self if name in self._layer.layers else self._layer.init(self.shape_of, torch.Generator())[0][name]
+        return self if name in self._children else self._layer.init(self._shape, torch.Generator())[0][name]
 
 
-class _Tally(TorchDispatchMode):
+class Tally(TorchDispatchMode):
     """Counter of the memory in use, the values in the outputs of operations, and multiply-adds."""
 
-    def __init__(self, shapes: dict[str, tuple[Any, Any]], n_passes: float, picture: bool, trusted: bool) -> None:
+    def __init__(
+        self,
+        shapes: dict[str, tuple[Any, Any]],
+        n_passes: float = 1,
+        picture: bool = False,
+        trusted: bool = False,
+        examples: int = 1,
+    ) -> None:
         super().__init__()
-        self.shapes, self.n_passes, self.picture, self.trusted = shapes, n_passes, picture, trusted
+        self.shapes = shapes
+        self.n_passes = n_passes
+        self.picture = picture
+        self.trusted = trusted
+        self.examples = examples
         self.runs = self.memory = self.peak = self.values = self.work = 0
         self._users: dict[int, int] = {}  # number of tensors that use a storage, by the storage's address
 
@@ -162,6 +187,7 @@ class _Tally(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        """Run an operation, and count its outputs."""
         result = func(*args, **(kwargs or {}))
         results = result if isinstance(result, tuple | list) else (result,)
         outputs = [value for value in results if isinstance(value, Tensor)]
@@ -194,17 +220,19 @@ class _Tally(TorchDispatchMode):
             self.memory -= size
 
     def check(self) -> None:
-        """Raise PellucidError if a count exceeds its limit."""
+        """Raise PellucidError if a count exceeds its limit; several examples may take twice as much as one."""
         if self.picture:
             self._check_limit("bytes of memory for one input", self.peak, MAX_PICTURE_MEMORY)
             return
-        for quantity, count, limit in (
-            ("runs of layers", self.runs, MAX_RUNS),
-            ("bytes of memory for one input", self.peak, MAX_INPUT_MEMORY),
-            ("output values for one input", int(self.values * self.n_passes), MAX_VALUES),
-            ("multiply-adds for one input", int(self.work * self.n_passes), MAX_WORK),
-        ):
-            self._check_limit(quantity, count, limit)
+        times = 1
+        owner = "one input"
+        if self.examples > 1:
+            times = 2
+            owner = f"{self.examples:,} examples"
+        self._check_limit("runs of layers", self.runs, MAX_RUNS)
+        self._check_limit(f"bytes of memory for {owner}", self.peak, times * MAX_INPUT_MEMORY)
+        self._check_limit(f"output values for {owner}", int(self.values * self.n_passes), times * MAX_VALUES)
+        self._check_limit(f"multiply-adds for {owner}", int(self.work * self.n_passes), times * MAX_WORK)
 
     def _check_limit(self, quantity: str, count: int, limit: int) -> None:
         if count > scaled_limit(limit):
@@ -259,13 +287,13 @@ def _can_run_on_meta(layer: Layer) -> bool:
     return is_ours(layer) and not needs_values
 
 
-def _empty(shape: Any, count: int) -> Any:
+def _empty(shape: Any, examples: int, count: int) -> Any:
     """Return an uninitialized tensor (count, *shape), or a tuple of tensors for a tuple of shapes.
 
-    In a tuple, the last tensor contains `count` regions of one image, and the other tensors have a batch size of 1.
+    In a tuple, the last tensor contains `count` regions of the images, and the other tensors `examples` images.
     """
     if shape and isinstance(shape[0], tuple):
-        return (*(_empty(part, 1) for part in shape[:-1]), _empty(shape[-1], count))
+        return (*(_empty(part, examples, examples) for part in shape[:-1]), _empty(shape[-1], examples, count))
     return torch.empty(count, *shape)
 
 

@@ -88,14 +88,15 @@ def last_layers(net: Layer, is_skipped: Callable[[Layer], bool] = only_reshapes,
 
 def _last_graph_layers(net: Graph, is_skipped: Callable[[Layer], bool], path: str) -> dict[str, Layer]:
     layers: dict[str, Layer] = {}
+    children = net.layers
     for output in net.outputs:
         name = output
         while name in net.nodes:
             layer, *sources = net.nodes[name]
             layer_name = layer if isinstance(layer, str) else name
-            last = last_layers(net.layers[layer_name], is_skipped, join(path, layer_name))
+            last = last_layers(children[layer_name], is_skipped, join(path, layer_name))
             if not last and len(sources) > 1:
-                last = {join(path, layer_name): net.layers[layer_name]}
+                last = {join(path, layer_name): children[layer_name]}
             layers |= last
             if last:
                 break

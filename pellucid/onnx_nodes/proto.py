@@ -1,6 +1,6 @@
 """ONNX files: versions, conversion of nodes and tensors to and from plain values, and onnxruntime."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ MIN_OPSET = 7  # the first operator set with the current rules for broadcasting
 IR_VERSION = 10  # version of exported files: the first in which nodes have metadata
 MAX_BYTES = (2 << 30) - 1  # size limit of a Protocol Buffers file
 MAX_NODES = 10_000
+MAX_VALUES = 1_000  # inputs, and outputs, of a graph; onnxruntime's time grows with the square of their number
 LAYER_METADATA_KEY = "pellucid.layer"  # metadata key of a node's layer configuration
 
 
@@ -67,10 +68,17 @@ def node_of(onnx: Any, proto: Any) -> Node:
 def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
     """Return the checked model of a file, its operator set, and its initializers and Constant nodes as tensors by name.
 
-    Raises FileFault if the model cannot be read, and the onnx package's own errors for a damaged file.
+    Functions, none of which has a layer, and nodes that the outputs do not need are left out. Raises FileFault if the
+    model cannot be read, and the onnx package's own errors for a damaged file.
     """
     model = onnxfile.load(path)
     opset = _opset(onnx, model)
+    _check_functions(model)
+    del model.functions[:]
+    if not any(
+        node.metadata_props for node in model.graph.node
+    ):  # layers in metadata are compared with all their nodes
+        keep_needed(model, [one.name for one in model.graph.output])
     onnx.checker.check_model(model)
     constants = {each.name: onnxfile.tensor_of(each) for each in model.graph.initializer}
     for node in model.graph.node:
@@ -79,15 +87,55 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
     return model, opset, constants
 
 
+def keep_needed(model: Any, outputs: Iterable[str]) -> None:
+    """Delete all nodes and initializers of a model that these outputs do not need."""
+    graph = model.graph
+    needed_names = set(outputs)
+    nodes = list[Any]()
+    for node in reversed(graph.node):
+        if not needed_names.isdisjoint(node.output):
+            nodes.append(node)
+            needed_names.update(names_read(node))
+    if len(nodes) < len(graph.node):
+        del graph.node[:]
+        graph.node.extend(reversed(nodes))
+    initializers = [each for each in graph.initializer if each.name in needed_names]
+    if len(initializers) < len(graph.initializer):
+        del graph.initializer[:]
+        graph.initializer.extend(initializers)
+
+
+def _check_functions(model: Any) -> None:
+    """Raise FileFault if a function of the file replaces an operator of ONNX."""
+    for function in model.functions:
+        if function.domain in ("", "ai.onnx"):
+            raise FileFault(f"defines the operator {quoted(function.name)} of ONNX by a function of its own")
+
+
+def names_read(node: Any) -> Iterator[str]:
+    """Yield the names of the values that a node reads, also those that its subgraphs read from outside."""
+    yield from filter(None, node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner_node in graph.node:
+                yield from names_read(inner_node)
+            yield from (each.name for each in graph.output)
+
+
 def _opset(onnx: Any, model: Any) -> int:
-    """Return the operator set; raises FileFault for an unsupported operator set or too many nodes."""
+    """Return the operator set; raises FileFault for an unsupported operator set and for too many nodes or values."""
     graph, newest_opset = model.graph, onnx.defs.onnx_opset_version()
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest_opset:
         found_opsets = ", ".join(map(str, versions)) or "no version"
         raise FileFault(f"uses operator set {found_opsets}", f"export it with opset {MIN_OPSET} to {newest_opset}")
-    if len(graph.node) > MAX_NODES:
-        raise FileFault(f"has {len(graph.node)} nodes, above the limit of {MAX_NODES}")
+    for kind, count, limit in (
+        ("nodes", len(graph.node), MAX_NODES),
+        ("inputs", len(graph.input) - len(graph.initializer), MAX_VALUES),
+        ("outputs", len(graph.output), MAX_VALUES),
+    ):
+        if count > limit:
+            raise FileFault(f"has {count} {kind}, above the limit of {limit}")
     return versions[0]
 
 

@@ -6,21 +6,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from pellucid.combine import Graph
+from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
+from pellucid.network.bounds import Tally
 from pellucid.opening import functions, layers, tensors
 from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref
 from pellucid.opening.missing import REGISTERED, missing_error
 from pellucid.opening.model import memory_key
 from pellucid.opening.output_parts import has_several_outputs, output_part_layer
-from pellucid.opening.values import CallLayer, Context, Unsupported
+from pellucid.opening.values import CallLayer, Context, Unsupported, unused_name
 from pellucid.operators import Expand, Fixed, Learned, ToShape
 
 TRANSLATIONS = {**layers.TRANSLATIONS, **tensors.TRANSLATIONS, **functions.TRANSLATIONS}
 INPUT = "input"
 FOLDING_COUNTS = (2, 3)  # numbers of examples for which constants that depend on it are computed
+MAX_FOLDED_VALUES = 1 << 25  # values of the constants that a program from a file computes together
+MAX_FOLDED_WORK = 1 << 33  # multiply-adds for these
 SHAPE_ONLY_OPS = (
     "zeros_like",
     "ones_like",
@@ -32,23 +37,26 @@ SHAPE_ONLY_OPS = (
 )  # operators that read only the shape of their first input
 
 
-def graph_of(exported: ExportedNetwork, module: nn.Module) -> tuple[Graph, Params]:
+def graph_of(exported: ExportedNetwork, module: nn.Module, from_file: bool = False) -> tuple[Graph, Params]:
     """Return the graph and the parameters of an exported module.
 
-    Raises PellucidError, which lists every operator that has no layer, with its number of calls and the path of the
-    first call; a note of the error contains the class to write.
+    from_file: whether constants are computed only within MAX_FOLDED_VALUES and MAX_FOLDED_WORK. Raises PellucidError,
+    which lists every operator that has no layer, with its number of calls and the path of the first call; a note of the
+    error contains the class to write.
     """
-    return _GraphBuilder(exported, module).build()
+    return _GraphBuilder(exported, module, from_file).build()
 
 
 class _GraphBuilder:
     """Builder of a graph: the nodes and parameters of the calls translated so far."""
 
-    def __init__(self, exported: ExportedNetwork, module: nn.Module) -> None:
+    def __init__(self, exported: ExportedNetwork, module: nn.Module, from_file: bool) -> None:
         self.exported = exported
+        self.folding_tally = Tally({}) if from_file else None
         self.parents = {path for path, part in module.named_modules() if next(part.children(), None) is not None}
         tied_names = _tied_names(exported)  # the first name of each tied tensor, by its other names
         self.calls = _without_tied_names(list(_used_calls(exported)), exported, module, tied_names)
+        self.calls_by_name = {call.name: call for call in self.calls}
         self.keys = _unshared_keys(self.calls, exported)
         self.shapes = dict(exported.shapes)
         self.constants: dict[str, Any] = {
@@ -69,6 +77,7 @@ class _GraphBuilder:
         for call in self.calls:
             if call.name not in self.constant_names:
                 self.ops_by_module.setdefault(call.module, set()).add(call.op)
+        self.next_suffixes: dict[str, int] = {}
         self.missing_calls: dict[str, list[str]] = {}
         self.unknown_targets: dict[str, Any] = {}  # operators without a translation, by name
 
@@ -102,33 +111,38 @@ class _GraphBuilder:
     def _fold_constant(self, call: Call) -> None:
         """Compute a constant, for both FOLDING_COUNTS if it depends on the number of examples."""
         if not _has_batch(call) and not any(name in self.varying_constants for name in _ref_names(call.arguments)):
-            self.constants[call.name] = _compute(call, self.constants | self._placeholders(call, 0))
+            self.constants[call.name] = self._compute(call, self._argument_values(call, 0, 0))
             return
-        constants_by_count = [
-            {
-                **self.constants,
-                **{name: pair[index] for name, pair in self.varying_constants.items()},
-                **self._placeholders(call, size),
-            }
-            for index, size in enumerate(FOLDING_COUNTS)
-        ]
         first, second = (
-            _compute(call, values, size) for values, size in zip(constants_by_count, FOLDING_COUNTS, strict=True)
+            self._compute(call, self._argument_values(call, index, size), size)
+            for index, size in enumerate(FOLDING_COUNTS)
         )
         if isinstance(first, Tensor) and first.shape == second.shape and torch.equal(first, second):
             self.constants[call.name] = first
         else:
             self.varying_constants[call.name] = first, second
 
-    def _placeholders(self, call: Call, count: int) -> dict[str, Tensor]:
-        """Return an uninitialized tensor for each argument that is no constant, for operators that read its shape."""
-        names = [
-            name
-            for name in _ref_names(call.arguments)
-            if name not in self.constants and name not in self.varying_constants
-        ]
-        shapes = {name: _concrete_shape(self.shapes[name], count) for name in names}
-        return {name: torch.empty(shape, dtype=call.dtype) for name, shape in shapes.items()}
+    def _argument_values(self, call: Call, index: int, count: int) -> dict[str, Any]:
+        """Return the values that a constant is computed from, by name, for the number of examples at `index`.
+
+        An argument that is no constant is an uninitialized tensor, for operators that read its shape.
+        """
+        values: dict[str, Any] = {}
+        for name in _ref_names(call.arguments):
+            if name in self.varying_constants:
+                values[name] = self.varying_constants[name][index]
+            elif name in self.constants:
+                values[name] = self.constants[name]
+            else:  # expanded, so that the memory does not grow with the shape
+                shape = _concrete_shape(self.shapes[name], count)
+                values[name] = torch.empty((), dtype=call.dtype).expand(shape)
+        return values
+
+    def _compute(self, call: Call, values: dict[str, Any], count: int = 0) -> Any:
+        """Return the value of a constant; raises PellucidError for one that exceeds the limits on files."""
+        if self.folding_tally is not None:
+            _check_folding(self.folding_tally, call, values, count)
+        return _compute(call, values, count)
 
     def _add_call(self, call: Call) -> None:
         """Add the node for a call, or record in `missing_calls` why no layer exists for it."""
@@ -165,7 +179,7 @@ class _GraphBuilder:
         if has_several_outputs(call):
             return None
         if call.op == "getitem":
-            return output_part_layer(call, self.calls, self.shapes)
+            return output_part_layer(call, self.calls_by_name, self.shapes)
         translate = TRANSLATIONS.get(call.op, REGISTERED.get(call.op))
         if translate is None:
             self.unknown_targets[call.op] = call.target
@@ -200,8 +214,7 @@ class _GraphBuilder:
 
     def _unused_name(self, name: str) -> str:
         """Return the name, or if it is in use, the name with the first unused suffix of ~2, ~3 ..."""
-        candidates = (name, *(f"{name}~{count}" for count in range(2, len(self.nodes) + 3)))
-        return next(one for one in candidates if one not in self.nodes and one not in self.reserved)
+        return unused_name(name, lambda one: one in self.nodes or one in self.reserved, self.next_suffixes)
 
     def _node_name(self, name: str) -> str:
         """Return the name in the graph of a value; parameters and constants become nodes when they are first read."""
@@ -326,6 +339,25 @@ def _compute(call: Call, constants: dict[str, Any], count: int = 0) -> Any:
             f"open: {call.module or 'the network itself'}: {call.op} of constants fails for another number of "
             f"examples: {' '.join(str(error).split()):.200}"
         ) from error
+
+
+def _check_folding(tally: Tally, call: Call, values: dict[str, Any], count: int) -> None:
+    """Add a call on constants to a tally, by running it without values; raises PellucidError above the limits.
+
+    Operators whose shape depends on values, such as nonzero, cannot run without values and are refused.
+    """
+    meta_values = tree_map(lambda value: value.to("meta") if isinstance(value, Tensor) else value, values)
+    arguments = dict(call.arguments)
+    if "device" in arguments:
+        arguments["device"] = torch.device("meta")
+    with torch.device("meta"), tally:
+        _compute(replace(call, arguments=arguments), meta_values, count)
+    if tally.values > scaled_limit(MAX_FOLDED_VALUES) or tally.work > scaled_limit(MAX_FOLDED_WORK):
+        raise PellucidError(
+            f"open: {call.module or 'the network itself'}: {call.op} computes constants of more than "
+            f"{scaled_limit(MAX_FOLDED_VALUES):,} values or {scaled_limit(MAX_FOLDED_WORK):,} multiply-adds together "
+            f"with the calls before it; {LIMITS_HINT}"
+        )
 
 
 def _tied_names(exported: ExportedNetwork) -> dict[str, str]:

@@ -10,22 +10,20 @@ def writes_a_view(graph: Any) -> bool:
 
     Otherwise each in-place operator can be replaced with the operator that returns a new tensor.
     """
-    nodes = list(graph.nodes)
-    position = {node: index for index, node in enumerate(nodes)}
+    position = {node: index for index, node in enumerate(graph.nodes)}
     base: dict[Any, Any] = {}
-    for node in nodes:
+    last_read: dict[Any, int] = {}  # by base, the position of the last read of the tensors so far that share its memory
+    for node in graph.nodes:
         source = _aliased_input(node)
         base[node] = base.get(source, source) if source is not None else node
-    for node in nodes:
-        if node.op != "call_function" or not _is_in_place(node):
-            continue
-        written = node.args[0]
-        if node.target.overloadpacket is torch.ops.aten.copy_ or written.op == "placeholder":
-            return True
-        for other in nodes:
-            shares_memory = base[other] is base[written] and other is not node and position[other] < position[node]
-            if shares_memory and any(position[user] > position[node] for user in other.users):
+        if node.op == "call_function" and _is_in_place(node):
+            written = node.args[0]
+            if node.target.overloadpacket is torch.ops.aten.copy_ or written.op == "placeholder":
                 return True
+            if last_read[base[written]] > position[node]:
+                return True
+        reads = (position[user] for user in node.users)
+        last_read[base[node]] = max(last_read.get(base[node], -1), *reads, -1)
     return False
 
 

@@ -20,12 +20,13 @@ from pellucid.training.examples import as_inputs
 class OpenedModel(Model):
     """A Model whose network is the graph of an opened network; see pellucid.open.
 
-    Paths of parameters and buffers are the keys of the network's state_dict.
+    Paths of parameters and buffers are the keys of the network's state_dict, except for a network that is a single
+    layer.
     """
 
     dtypes: dict[str, torch.dtype]  # of the tensors in the network's state_dict, in its order
     unused: dict[str, Tensor]  # entries of the state_dict that are not part of the graph
-    tied: dict[str, str]  # by key of the state_dict, the first key of the same tensor
+    tied: dict[str, str]  # by key of the state_dict, the path in the graph or the first key of the same tensor
     cut: tuple[str, ...] = ()  # the omitted operators of an ONNX file
 
     def __call__(self, x: Any) -> Any:
@@ -90,14 +91,18 @@ class OpenedModel(Model):
             check_inputs(part.shape, shape, f"x[{index}]")
         return tuple(map(self.scaled, parts))
 
-    def _keep_state(self, state: Mapping[str, Tensor]) -> None:
-        """Store the keys and dtypes of the network's state_dict, and copies of its entries outside of the graph."""
-        first_keys: dict[tuple[Any, ...], str] = {}
-        nonempty = {key: tensor for key, tensor in state.items() if tensor.numel()}
-        self.tied = {key: first_keys.setdefault(memory_key(tensor), key) for key, tensor in nonempty.items()}
+    def _keep_state(self, state: Mapping[str, Tensor], graph_tensors: Mapping[str, Tensor]) -> None:
+        """Store the keys and dtypes of the network's state_dict, and copies of its entries outside of the graph.
+
+        graph_tensors: the tensors of the state_dict that became parameters of the graph, by path.
+        """
+        first_names = {memory_key(tensor): path for path, tensor in graph_tensors.items() if tensor.numel()}
+        self.tied = {}
+        for key, tensor in state.items():
+            if tensor.numel():
+                self.tied[key] = first_names.setdefault(memory_key(tensor), key)
         self.dtypes = {key: tensor.dtype for key, tensor in state.items()}
-        graph_keys = self.weights.keys()
-        unused_keys = (key for key in state if self.tied.get(key, key) not in graph_keys)
+        unused_keys = (key for key in state if key not in graph_tensors and self.tied.get(key, key) == key)
         self.unused = {key: state[key].detach().clone() for key in unused_keys}
 
 

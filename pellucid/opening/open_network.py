@@ -25,12 +25,13 @@ from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.open_onnx import open_onnx
 from pellucid.opening.outputs import check_outputs, difference_hint, free_shapes, loss_for, outputs_of
 from pellucid.opening.program import open_program
-from pellucid.opening.programfile import read_program
+from pellucid.opening.programfile import DAMAGE_ERRORS, read_program
 from pellucid.opening.timmnetworks import PREFIX, timm_network
 from pellucid.settings.checks import integer
 from pellucid.text import note, plural
 from pellucid.training.arguments import class_names
 from pellucid.verify.modules import frozen_names
+from pellucid.weights.fault import file_errors
 
 
 def open(
@@ -101,8 +102,8 @@ def _open_module(
     is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
     defaults = {"precision": "float64" if is_double else "float32", **loss_for(net)}
     model = OpenedModel(net, **{**defaults, **options})
-    model._set_params(params, *free_shapes(network, net, params, x, y))
-    model._keep_state(network.state_dict())
+    model._set_params(map_tree(torch.clone, params), *free_shapes(network, net, params, x, y))
+    model._keep_state(network.state_dict(), flatten(params))
     if functions:
         check_custom_backward(network, model, inputs, functions)
     _freeze(model, network)
@@ -135,7 +136,7 @@ def _freeze(model: OpenedModel, network: nn.Module) -> None:
 def _checked_graph(
     network: nn.Module, example: Tensor | tuple[Tensor, ...], x: Any, from_file: bool
 ) -> tuple[Graph, Params, Any, set[str]]:
-    """Return the graph of a module, copies of its parameters, its outputs for x, and its custom functions.
+    """Return the graph of a module, its parameters by the graph's paths, its outputs for x, and its custom functions.
 
     The outputs equal the module's. The custom functions have a backward pass of their own. After a PellucidError, the
     module is exported with another number of examples, since a number in the network may be a multiple of the first.
@@ -145,9 +146,9 @@ def _checked_graph(
         exported = export(network, example, attempt)
         try:
             net, params = graph_of(exported, network)
-            if from_file and isinstance(x, Tensor):
+            if from_file:
                 init_within_bounds(net, shape_of(x))
-            params = map_tree(lambda tensor: tensor.detach().clone(), params)
+            params = map_tree(torch.detach, params)  # shares the network's memory, by which tied weights are found
             y = outputs_of(net, params, x)
             inputs = x if isinstance(x, tuple) else (x,)
             functions = check_outputs(network, inputs, y, difference_hint(exported, inputs[0].dtype))
@@ -196,11 +197,23 @@ def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options:
     if path.suffix.lower() == ".onnx":
         return open_onnx(path, example, options)
     if path.suffix.lower() == ".pt2":
-        return open_program(read_program(path), example, options, from_file=True)
+        return _open_program_file(path, example, options)
     raise PellucidError(
         f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2); timm:NAME opens a "
         "network of timm"
     )
+
+
+def _open_program_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
+    program = read_program(path)
+    try:
+        with file_errors(path, "exported program", DAMAGE_ERRORS):
+            return open_program(program, example, options, from_file=True)
+    except PellucidError as error:
+        message = str(error)
+        if str(path) not in message:
+            message = f"{path}: {message.removeprefix('open: ')}"
+        raise PellucidError(message) from error
 
 
 def _note_training(network: nn.Module) -> None:

@@ -1,6 +1,6 @@
 """Translation of operators with several outputs, such as chunk, unbind and max: one layer for each used output."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pellucid.layers.base import Layer
@@ -17,9 +17,9 @@ def has_several_outputs(call: Call) -> bool:
     return call.op in SPLIT_OPS or (call.op in STATISTIC_OPS and call.dtype is None)
 
 
-def output_part_layer(call: Call, calls: Sequence[Call], shapes: Mapping[str, tuple[Any, ...]]) -> CallLayer:
-    """Return the layer for a call that selects one output of an operator with several outputs."""
-    producer = next(candidate for candidate in calls if candidate.name == call.arguments["0"].name)
+def output_part_layer(call: Call, calls: Mapping[str, Call], shapes: Mapping[str, tuple[Any, ...]]) -> CallLayer:
+    """Return the layer for a call that selects one output of an operator with several outputs; calls: by name."""
+    producer = calls[call.arguments["0"].name]
     if not has_several_outputs(producer):
         raise Unsupported(f"an output of {producer.op}")
     source, index = producer.arguments["self"].name, call.arguments["1"]

@@ -12,7 +12,7 @@ from torch.export.graph_signature import ConstantArgument
 from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
 from pellucid.nested import flatten, map_tree
-from pellucid.network.bounds import init_within_bounds
+from pellucid.network.bounds import check_batch
 from pellucid.opening.exported import ExportedNetwork, call_of, example_count, input_shapes
 from pellucid.opening.graph import graph_of
 from pellucid.opening.in_place import writes_a_view
@@ -38,21 +38,25 @@ def open_program(
     examples = example if isinstance(example, tuple) else None if example is None else (example,)
     batch = fixed_batch(program)
     exported = _exported_network(program, examples, batch)
-    net, params = graph_of(exported, _empty_modules({call.module for call in exported.calls}))
-    params = map_tree(lambda tensor: tensor.detach().clone(), params)
-    xs = _random_inputs(exported, 2 * (batch or 1)) if examples is None else tuple(examples)
+    net, params = graph_of(exported, _empty_modules({call.module for call in exported.calls}), from_file)
+    count = len(examples[0]) if examples else 2 * (batch or 1)
+    if from_file:  # before any input of the declared size exists
+        shapes = [exported.shapes[name][1:] for name in exported.inputs]
+        if examples is not None:
+            shapes = [shape_of(one) for one in examples]
+        check_batch(net, shapes[0] if len(shapes) == 1 else tuple(shapes), count)
+    params = map_tree(torch.detach, params)  # shares the program's memory, by which tied weights are found
+    xs = _random_inputs(exported, count) if examples is None else tuple(examples)
     is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *xs))
     model = OpenedModel(net, **{"precision": "float64" if is_double else "float32", **loss_for(net), **options})
     x: Any = xs if len(exported.inputs) > 1 else next(iter(xs))
-    if from_file and len(exported.inputs) == 1:
-        init_within_bounds(net, shape_of(x))
     y = outputs_of(net, params, x)
     _check_outputs(program, xs, y if isinstance(y, tuple) else (y,), batch or len(xs[0]))
     if batch is not None:
         note(f"open: the program was exported for exactly {plural(batch, 'example')}; it is opened for any number, as "
              "no operator in it contains that number")  # fmt: skip
-    model._set_params(params, shape_of(x), shape_of(y))
-    model._keep_state(program.state_dict)
+    model._set_params(map_tree(torch.clone, params), shape_of(x), shape_of(y))
+    model._keep_state(program.state_dict, flatten(params))
     return model
 
 
@@ -150,6 +154,22 @@ class _ValueRecorder(torch.fx.Interpreter):
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Run an operator, with the argument device="meta" if it has a device."""
         return super().call_function(target, args, {**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
+
+
+class _OutputInterpreter(torch.fx.Interpreter):
+    """Interpreter that runs only the nodes on which the outputs depend; no limit was checked for the others."""
+
+    def __init__(self, module: torch.fx.GraphModule) -> None:
+        super().__init__(module)
+        self.needed_nodes: set[torch.fx.Node] = set()
+        for node in reversed(module.graph.nodes):
+            if node.op == "output" or node in self.needed_nodes:
+                self.needed_nodes.update(node.all_input_nodes)
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run a node if an output depends on it, an input of the graph, or the output."""
+        is_run = n in self.needed_nodes or n.op in ("placeholder", "output")
+        return super().run_node(n) if is_run else None
 
 
 def _stored_tensors(program: ExportedProgram) -> dict[str, Any]:
@@ -253,6 +273,6 @@ def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], outputs: Sequ
         row_inputs = (x[rows] for x in xs)
         values = [stored_tensors[keys[name]] if name in keys else next(row_inputs) for name in placeholders]
         with torch.no_grad():
-            batch_outputs.append(torch.fx.Interpreter(program.graph_module).run(*values))
+            batch_outputs.append(_OutputInterpreter(program.graph_module).run(*values))
     expected = [parts[0] if batch == count else torch.cat(parts)[:count] for parts in zip(*batch_outputs, strict=True)]
     check_equal("open", outputs, expected, "the program's")

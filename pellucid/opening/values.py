@@ -1,6 +1,6 @@
 """Types for the translation of an operator call to a layer: the call with its arguments and shapes, and the layer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,3 +123,17 @@ class Context:
 def pair(value: Any) -> tuple[int, int]:
     """Return a list of one or two numbers as (height, width); one number is for both."""
     return (value[0], value[0]) if len(value) == 1 else (value[0], value[1])
+
+
+def unused_name(name: str, is_used: Callable[[str], bool], next_suffixes: dict[str, int]) -> str:
+    """Return the name, or if it is in use, the name with the first unused suffix of ~2, ~3 ...
+
+    next_suffixes: by name, the suffix from which to search; without it, many equal names would take quadratic time.
+    """
+    if not is_used(name):
+        return name
+    suffix = next_suffixes.get(name, 2)
+    while is_used(f"{name}~{suffix}"):
+        suffix += 1
+    next_suffixes[name] = suffix
+    return f"{name}~{suffix}"

@@ -14,7 +14,8 @@ import pellucid
 from pellucid.export import from_onnx
 from pellucid.layers import Upsample
 from pellucid.nested import flatten
-from pellucid.opening.onnx.file import read_onnx, run_onnx
+from pellucid.opening.onnx.file import read_onnx
+from pellucid.opening.onnx.runtime import runtime_outputs
 from tests.opening.onnxfiles import f32, node, write
 from tests.opening.test_onnx import assert_equal_outputs, i64, refusal_message
 
@@ -142,7 +143,7 @@ def test_weights_of_16_bits_are_computed_in_float32(is_cast: bool, tmp_path: Pat
     session = onnxruntime.InferenceSession(path)
     (y,) = session.run(None, {"x": x.numpy() if is_cast else x.half().numpy()})
     torch.testing.assert_close(model(x), torch.from_numpy(y).float(), rtol=1e-2, atol=2e-2)
-    (output,) = run_onnx(read_onnx(path), [x])
+    (output,) = runtime_outputs(path, read_onnx(path), [x])
     assert output.dtype is (torch.float32 if is_cast else torch.float16)  # the tolerance depends on the dtype
     if is_cast:
         torch.testing.assert_close(model(x), torch.from_numpy(y), rtol=1e-5, atol=1e-5)

@@ -279,3 +279,15 @@ def test_swin_and_convnext_are_verified_and_traced() -> None:
         torch.testing.assert_close(
             gradient, autograd_gradients(build_network(kind).eval(), x, dy)["input"], rtol=1e-10, atol=1e-12
         )
+
+
+@pytest.mark.parametrize("module", [nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2)), nn.Conv2d(3, 2, 1)])
+def test_the_state_dict_has_the_trained_weights_also_of_a_single_layer(module: nn.Module) -> None:
+    x = torch.rand(4, 3) if "Linear" in str(module) else torch.rand(4, 3, 2, 2)
+    model = pellucid.open(module, x)
+    with torch.no_grad():
+        for weight in model.weights.values():
+            weight.add_(1)
+    state = model.state_dict()
+    for key, tensor in module.state_dict().items():
+        torch.testing.assert_close(state[key], tensor + 1)

@@ -202,11 +202,10 @@ def test_programs_that_create_huge_tensors_are_refused(tmp_path: Path) -> None:
     torch.export.save(program, path)
     x = torch.randn(4, 3)
     assert torch.equal(pellucid.open(path)(x), x + 7)
-    cases = {b"[1073741824, 3]": "for more than 268,435,456 values", b"[9000000, 3]": "creates more than 16,777,216"}
-    for sizes, message in cases.items():
+    for sizes in (b"[1073741824, 3]", b"[12000000, 3]", b"[9223372036854775807, 3]"):
         data = rewrite_entry(path.read_bytes(), "model.json", lambda text, new=sizes: text.replace(b"[7, 3]", new))
         (tmp_path / "huge.pt2").write_bytes(data)
-        with pytest.raises(PellucidError, match=message):
+        with pytest.raises(PellucidError, match=r"huge\.pt2.*(more than 33,554,432 values|fails)"):
             pellucid.open(tmp_path / "huge.pt2")
 
 

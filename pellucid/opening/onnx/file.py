@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pellucid.combine import Graph
 from pellucid.errors import PellucidError
@@ -99,35 +98,15 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
                 "give an example (--input)",
             )
         shape: Any = shapes[0] if len(shapes) == 1 else tuple(shapes)
+        nominal: Any = nominal_shape(shape) if len(shapes) == 1 else shape
         try:
-            structure, _ = init_within_bounds(net, nominal_shape(shape) if len(shapes) == 1 else shape)
+            structure, _ = init_within_bounds(net, nominal)
+            if batch is not None and batch > 1:
+                init_within_bounds(net, nominal, examples=2 * batch)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
     params = nest_like(path, structure, flatten(params_by_node))
     return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut_ops), batch, in_halves, model)
-
-
-def run_onnx(network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the outputs of onnxruntime, computed in batches of the file's batch size; in float16 if `in_halves`."""
-    from pellucid.onnx_nodes.proto import run_file
-
-    onnx = import_optional("onnx")
-    model = onnx.ModelProto()
-    model.CopyFrom(network.proto)
-    if network.cut:
-        del model.graph.output[:]
-        model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
-    file_bytes, size = model.SerializeToString(), network.batch or len(inputs[0])
-    half_inputs = {one.name for one in model.graph.input if one.type.tensor_type.elem_type == FLOAT16}
-    inputs_by_name = {
-        name: x.half() if name in half_inputs else x for name, x in zip(network.inputs, inputs, strict=True)
-    }
-    batch_outputs = [
-        run_file(file_bytes, {name: x[start : start + size] for name, x in inputs_by_name.items()})
-        for start in range(0, len(inputs[0]), size)
-    ]
-    outputs = [torch.cat(output_parts) for output_parts in zip(*batch_outputs, strict=True)]
-    return [one.half() for one in outputs] if network.in_halves else outputs
 
 
 def _input_shapes(graph: Any) -> dict[str, tuple[int | None, ...]]:

@@ -13,13 +13,15 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.nested import flatten
 from pellucid.onnx_nodes import Node
-from pellucid.onnx_nodes.proto import node_of
+from pellucid.onnx_nodes.proto import MAX_VALUES as MAX_OUTPUTS
+from pellucid.onnx_nodes.proto import names_read, node_of
 from pellucid.opening.onnx.catalogue import READERS
 from pellucid.opening.onnx.folding import FOLDED_OPS, Folding
 from pellucid.opening.onnx.metadata import end_of_layer, layer_metadata, layer_of
 from pellucid.opening.onnx.reading import GraphContext, NodeReading
 from pellucid.opening.onnx.tensors import FLOATS
 from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, computed_value, constant
+from pellucid.opening.values import unused_name
 from pellucid.operators import Fixed, Learned
 from pellucid.text import plural
 from pellucid.weights.fault import FileFault, quoted
@@ -49,6 +51,7 @@ class OnnxGraph:
         self.tensors_by_node: dict[str, dict[str, Tensor]] = {}  # parameters of each node, by name
         self.values: dict[str, Value] = {}  # by name in the file
         self.used_names: set[str] = set()  # names of nodes and paths of parameters
+        self.next_suffixes: dict[str, int] = {}
         self.source_nodes: dict[tuple[str, str], str] = {}  # nodes that output parameters, by key and derivation
         # The first node with each layer and weights, by layer and names of the weights: later nodes reuse its layer.
         self.weight_owners: dict[tuple[Any, ...], str] = {}
@@ -90,6 +93,8 @@ class OnnxGraph:
         """
         if not outputs:
             raise FileFault("has no output")
+        if len(outputs) > MAX_OUTPUTS:  # those of the nodes before a detector's suppression
+            raise FileFault(f"has {len(outputs)} outputs, above the limit of {MAX_OUTPUTS}")
         for name in outputs:
             if name not in self.values or self.values[name].is_known:
                 raise FileFault(f"has an output {quoted(name)} that is not computed by a node")
@@ -188,13 +193,13 @@ class OnnxGraph:
 
     def _unused_name(self, name: str) -> str:
         """Return an unused name for a node."""
-        path = _path(name)
-        candidate, number = path, 1
-        while candidate in self.used_names or any(f"{candidate}.{param}" in self.nodes for param in ("weight", "bias")):
-            number += 1
-            candidate = f"{path}~{number}"
-        self.used_names.add(candidate)
-        return candidate
+        result = unused_name(_path(name), self._is_used, self.next_suffixes)
+        self.used_names.add(result)
+        return result
+
+    def _is_used(self, name: str) -> bool:
+        """Return whether a node or the path of a parameter has this name, or a parameter of it is a node."""
+        return name in self.used_names or any(f"{name}.{param}" in self.nodes for param in ("weight", "bias"))
 
     def _add_missing(self, proto: Any, reason: str) -> None:
         domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
@@ -210,13 +215,13 @@ def cut_at_suppression(protos: Sequence[Any], outputs: Sequence[str]) -> tuple[l
     dropped_values: set[str] = set()
     dropped_nodes, kept_nodes = list[Any](), list[Any]()
     for proto in protos:
-        if proto.op_type in SUPPRESSION_OPS or any(name in dropped_values for name in proto.input):
+        if proto.op_type in SUPPRESSION_OPS or not dropped_values.isdisjoint(names_read(proto)):
             dropped_values.update(name for name in proto.output if name)
             dropped_nodes.append(proto)
         else:
             kept_nodes.append(proto)
     computed = {name for proto in kept_nodes for name in proto.output}
-    read_values = [name for proto in dropped_nodes for name in proto.input if name in computed]
+    read_values = [name for proto in dropped_nodes for name in names_read(proto) if name in computed]
     remaining_outputs = [name for name in outputs if name not in dropped_values]
     new_outputs = list(dict.fromkeys([*remaining_outputs, *read_values])) if dropped_nodes else list(outputs)
     return kept_nodes, new_outputs, [proto.op_type for proto in dropped_nodes]

@@ -11,7 +11,8 @@ from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.network.inputs import FreeShape, free_output_shape, nominal_shape
 from pellucid.opening.model import OpenedModel
-from pellucid.opening.onnx.file import OnnxNetwork, read_onnx, run_onnx
+from pellucid.opening.onnx.file import OnnxNetwork, read_onnx
+from pellucid.opening.onnx.runtime import runtime_outputs
 from pellucid.opening.outputs import check_equal, loss_for
 from pellucid.text import note, plural
 
@@ -37,7 +38,7 @@ def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: 
     params = map_tree(lambda tensor: tensor.clone(), network.params)
     out = tuple(tuple(part.shape[1:]) for part in outputs)
     model._set_params(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
-    model._keep_state(flatten(params))
+    model._keep_state(flatten(params), flatten(params))
     model.cut = network.cut
     if network.cut:
         note(f"open: {path} is opened up to {network.cut[0]}; it and {plural(len(network.cut) - 1, 'node')} after it "
@@ -66,4 +67,4 @@ def _check_outputs(path: Path, network: OnnxNetwork, xs: list[Tensor], outputs: 
         note(f"open: onnxruntime is missing, so the outputs of {path} were not compared with it")
         return
     hint = "; report it as a fault of pellucid"
-    check_equal(str(path), outputs, run_onnx(network, xs), "onnxruntime's", hint)
+    check_equal(str(path), outputs, runtime_outputs(path, network, xs), "onnxruntime's", hint)

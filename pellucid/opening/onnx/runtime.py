@@ -1,0 +1,84 @@
+"""Outputs of onnxruntime for the comparison with an opened file, computed in another process within limits."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.config import LIMITS_HINT, scaled_limit
+from pellucid.errors import PellucidError
+from pellucid.onnx_nodes.proto import import_optional, keep_needed
+from pellucid.opening.onnx.file import FLOAT16, OnnxNetwork
+from pellucid.weights.fault import quoted
+
+MAX_SECONDS = 60  # of processor time, for all batches
+MAX_MEMORY = 2 << 30  # bytes of address space, besides MODEL_COPIES of the file
+MODEL_COPIES = 6  # the file, its tensors, and the weights in the layouts of the kernels
+SCRIPT = Path(__file__).with_name("runtime_script.py")
+
+
+def runtime_outputs(path: Path, network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs of onnxruntime, computed in batches of the file's batch size; in float16 if `in_halves`.
+
+    Only nodes that the outputs need are run, in a process that ends at the limits, and when this one is interrupted.
+    Raises PellucidError for a file that exceeds them or that onnxruntime cannot run.
+    """
+    onnx = import_optional("onnx")
+    model = onnx.ModelProto()
+    model.CopyFrom(network.proto)
+    if network.cut:
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
+    keep_needed(model, network.outputs)
+    half_inputs = {one.name for one in model.graph.input if one.type.tensor_type.elem_type == FLOAT16}
+    size = network.batch or len(inputs[0])
+    batches = [
+        (x.half() if name in half_inputs else x).unflatten(0, (-1, size))
+        for name, x in zip(network.inputs, inputs, strict=True)
+    ]
+    outputs = [torch.cat(parts) for parts in _run(path, model.SerializeToString(), network.inputs, batches)]
+    return [one.half() for one in outputs] if network.in_halves else outputs
+
+
+def _run(path: Path, data: bytes, names: Sequence[str], inputs: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Return the batches of each output.
+
+    path: the file, for error messages. inputs: (batches, N, ...).
+    """
+    settings = {
+        "names": list(names),
+        "seconds": scaled_limit(MAX_SECONDS),
+        "memory": scaled_limit(MAX_MEMORY) + MODEL_COPIES * len(data),
+        "threads": torch.get_num_threads(),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "model.onnx").write_bytes(data)
+        np.savez(folder / "inputs.npz", *(x.numpy() for x in inputs))
+        command = [sys.executable, "-P", str(SCRIPT), str(folder), json.dumps(settings)]
+        try:
+            process = subprocess.run(command, capture_output=True, timeout=settings["seconds"], check=False)
+        except subprocess.TimeoutExpired as error:
+            raise _limit_error(path) from error
+        message = process.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        if process.returncode < 0 or "MemoryError" in message or "bad_alloc" in message:
+            raise _limit_error(path)
+        if process.returncode:
+            raise PellucidError(f"{path}: onnxruntime cannot run it ({quoted(message, 200)})")
+        with np.load(folder / "outputs.npz", allow_pickle=False) as file:
+            outputs = [torch.from_numpy(file[name]) for name in file.files]
+    count = len(outputs) // len(inputs[0])
+    return [tuple(outputs[index::count]) for index in range(count)]
+
+
+def _limit_error(path: Path) -> PellucidError:
+    return PellucidError(
+        f"{path}: onnxruntime, with whose outputs those of the model are compared, needs more than "
+        f"{scaled_limit(MAX_SECONDS)} s or {scaled_limit(MAX_MEMORY) >> 20:,} MiB; {LIMITS_HINT}"
+    )

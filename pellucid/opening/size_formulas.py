@@ -1,0 +1,140 @@
+"""Formulas for sizes in the file of an exported program, which are checked before PyTorch evaluates them."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pellucid.config import LIMITS_HINT, scaled_limit
+from pellucid.weights.fault import FileFault, quoted
+
+SAVE_AGAIN = "save it again by torch.export.save of PyTorch 2.13"
+MAX_FORMULA_LENGTH = 4_000  # characters of one formula; 850 in a U-Net of six levels with free height and width
+MAX_FORMULAS_LENGTH = 400_000  # characters of all formulas together, which PyTorch reads in about 7 s
+MAX_DISTINCT_LENGTH = 25_000  # the same for distinct formulas, which take up to ten times as long; 10,000 in that U-Net
+MAX_DEPTH = 40  # nested functions in a formula
+MAX_POWER = 4  # the area of a square image is the second power of its side
+MAX_SIZE_BITS = 256  # bits of a size if each symbol has SYMBOL_BITS, such as the product of seven axes
+SYMBOL_BITS = 32
+
+_SYMBOL_NAME = re.compile(r"[a-z]{1,4}\d{1,9}")
+_ASSUMPTIONS = {"positive", "integer", "nonnegative"}
+_SELECTIONS = {"FloorDiv", "CeilDiv", "PythonMod", "Mod", "Max", "Min"}  # at most as large as an argument, or 1
+
+
+def check_formulas(formulas: Iterable[Any]) -> None:
+    """Raise FileFault for a formula that is more than arithmetic, and for those that take PyTorch many seconds.
+
+    A formula is written as by sympy.srepr: `Mul(Integer(2), Symbol('s0', positive=True, integer=True))`.
+    """
+    counts = Counter(map(str, formulas))
+    total_length = sum(len(text) * count for text, count in counts.items())
+    distinct_length = sum(map(len, counts))
+    for kind, length, limit in (
+        ("formulas", total_length, MAX_FORMULAS_LENGTH),
+        ("distinct formulas", distinct_length, MAX_DISTINCT_LENGTH),
+    ):
+        if length > scaled_limit(limit):
+            raise FileFault(
+                f"has {length:,} characters in {kind} for sizes, above {scaled_limit(limit):,}", LIMITS_HINT
+            )
+    for text in counts:
+        _check_formula(text)
+
+
+def _check_formula(text: str) -> None:
+    if len(text) > MAX_FORMULA_LENGTH:
+        raise FileFault(f"has a size of more than {MAX_FORMULA_LENGTH:,} characters, {quoted(text)}", SAVE_AGAIN)
+    try:
+        tree = ast.parse(text, mode="eval").body
+        bits = _bits(tree, 0)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise FileFault(f"has the size {quoted(text)}, which is more than arithmetic", SAVE_AGAIN) from error
+    if bits > MAX_SIZE_BITS:
+        raise FileFault(f"has the size {quoted(text)}, which may have more than {MAX_SIZE_BITS} bits", SAVE_AGAIN)
+
+
+def check_computed_sizes(nodes: Iterable[Mapping[str, Any]]) -> None:
+    """Raise FileFault for nodes that multiply sizes to numbers of more than MAX_SIZE_BITS.
+
+    nodes: the nodes of a program's graph, in order.
+    """
+    bits_by_name: dict[str, int] = {}  # of the sizes that earlier nodes computed
+    for node in nodes:
+        if not node["target"].startswith(("_operator.", "torch.sym_")):
+            continue
+        bits = [_argument_bits(each["arg"], bits_by_name) for each in node["inputs"]]
+        result_bits = max(bits, default=0) + 1  # of a sum; those of quotients and remainders are fewer
+        if node["target"] == "_operator.mul":
+            result_bits = sum(bits)
+        if result_bits > MAX_SIZE_BITS:
+            raise FileFault(f"multiplies sizes to numbers of more than {MAX_SIZE_BITS} bits", SAVE_AGAIN)
+        for output in node["outputs"]:
+            name = _size_name(output)
+            if name is not None:
+                bits_by_name[name] = result_bits
+
+
+def _argument_bits(argument: Mapping[str, Any], bits_by_name: Mapping[str, int]) -> int:
+    """Return the bits of an argument of a node that computes a size."""
+    if "as_int" in argument:
+        return int(argument["as_int"]).bit_length()
+    return bits_by_name.get(_size_name(argument) or "", SYMBOL_BITS)
+
+
+def _size_name(value: Mapping[str, Any]) -> str | None:
+    """Return the name of a computed size; None for other values."""
+    size = value.get("as_sym_int")
+    return size.get("as_name") if isinstance(size, Mapping) else None
+
+
+def _bits(tree: ast.expr, depth: int) -> int:
+    """Return an upper bound of the bits of a formula; raises ValueError for one that is more than arithmetic."""
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    match tree:
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
+            return number.bit_length()
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _bits(operand, depth + 1)
+        case ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))], keywords=assumptions):
+            _check_symbol(name, assumptions)
+            return SYMBOL_BITS
+        case ast.Call(func=ast.Name(id="Pow"), args=[base, exponent], keywords=[]):
+            return _bits(base, depth + 1) * _exponent(exponent)
+        case ast.Call(func=ast.Name(id=function), args=[_, *_] as arguments, keywords=[]):
+            bits = [_bits(argument, depth + 1) for argument in arguments]
+            return _call_bits(function, bits)
+        case _:
+            raise ValueError("more than arithmetic")
+
+
+def _call_bits(function: str, bits: list[int]) -> int:
+    """Return an upper bound of the bits of a function's value, from those of its arguments."""
+    if function == "Mul":
+        return sum(bits)
+    if function == "Add":
+        return max(bits) + len(bits).bit_length()
+    if function in _SELECTIONS or (function == "Integer" and len(bits) == 1):
+        return max(bits)
+    raise ValueError("unknown function")
+
+
+def _exponent(tree: ast.expr) -> int:
+    """Return the exponent of a power, a number from 1 to MAX_POWER; raises ValueError for another one."""
+    match tree:
+        case ast.Call(func=ast.Name(id="Integer"), args=[ast.Constant(value=int(number))], keywords=[]):
+            if 1 <= number <= MAX_POWER:
+                return number
+    raise ValueError("no power of a size")
+
+
+def _check_symbol(name: str, assumptions: list[ast.keyword]) -> None:
+    """Raise ValueError unless a symbol has a name and assumptions as PyTorch writes them."""
+    for assumption in assumptions:
+        value = assumption.value
+        if assumption.arg not in _ASSUMPTIONS or not isinstance(value, ast.Constant) or value.value is not True:
+            raise ValueError("unknown assumption")
+    if not _SYMBOL_NAME.fullmatch(name):
+        raise ValueError("unknown name")

@@ -1,4 +1,4 @@
-"""An independent look at the twins: python -m benchmarks.traps.check OUT [--sealed], on what `benchmarks.traps.write` wrote.
+"""An independent look at the twins: `python -m benchmarks.traps.check OUT [--sealed]`.
 
 It reads the files with Pillow, json, ElementTree and NumPy alone, by the documentation of the formats, and compares
 what it finds with what is expected. It shares nothing with the code that writes.

@@ -46,3 +46,8 @@ def write(
 def f32(*shape: int, seed: int = 0) -> Any:
     """Return an array of normally distributed float32 values."""
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def i64(*values: int) -> Any:
+    """Return an array of int64 values."""
+    return np.array(values, dtype=np.int64)

@@ -17,13 +17,9 @@ from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.opening.onnx import folding
 from pellucid.sweep import backward, forward
-from tests.opening.onnxfiles import f32, node, write
+from tests.opening.onnxfiles import f32, i64, node, write
 
 INT = np.int64
-
-
-def i64(*values: int) -> Any:
-    return np.array(values, dtype=INT)
 
 
 CASES: dict[str, tuple[list[Any], list[Any], dict[str, Any], int]] = {

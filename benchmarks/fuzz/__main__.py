@@ -10,7 +10,8 @@ the file is loaded without some objects, which are listed as faults, and an obje
 a fault. Archives are zips of annotations with few bytes and many objects; each is read by `data lint`, `data show`,
 `data convert` or for training. Names of classes and images must be unchanged by `data convert` ("same") or refused.
 Objectives are weights files of detectors and generators with changed hyperparameters; runs are the CSV files of run
-folders. The table is printed, and the exit status is 1 if there is any fault.
+folders; networks are exported programs and ONNX files of other people, opened as models. The table
+is printed, and the exit status is 1 if there is any fault.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from benchmarks.fuzz.annotations import ANNOTATIONS, write_annotations
 from benchmarks.fuzz.archives import ARCHIVES, write_archives
 from benchmarks.fuzz.material import PICTURES, WEIGHTS, write_picture, write_weights
 from benchmarks.fuzz.names import NAME_KINDS, write_names
+from benchmarks.fuzz.networks import NETWORKS, write_network
 from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
 from benchmarks.fuzz.runs import RUNS, write_run
 
@@ -45,7 +47,7 @@ WRITERS: dict[str, Callable[[str, Path], None]] = {
     **dict.fromkeys(WEIGHTS, write_weights), **dict.fromkeys(PICTURES, write_picture),
     **dict.fromkeys(ANNOTATIONS, write_annotations), **dict.fromkeys(ARCHIVES, write_archives),
     **dict.fromkeys(NAME_KINDS, write_names), **dict.fromkeys(OBJECTIVES, write_objective),
-    **dict.fromkeys(RUNS, write_run),
+    **dict.fromkeys(RUNS, write_run), **dict.fromkeys(NETWORKS, write_network),
 }  # fmt: skip
 
 
@@ -125,6 +127,7 @@ def main() -> int:
     parser.add_argument("--names", type=int, default=2_000)
     parser.add_argument("--objectives", type=int, default=2_000)
     parser.add_argument("--runs", type=int, default=1_000)
+    parser.add_argument("--networks", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
@@ -134,7 +137,9 @@ def main() -> int:
         split_count(options.names, NAME_KINDS)
         | split_count(options.objectives, OBJECTIVES)
         | split_count(options.runs, RUNS)
+        | split_count(options.networks, NETWORKS)
     )
+    counts = {kind: count for kind, count in counts.items() if count}
     results = fuzz(counts, options.seed, options.processes)
     print("| kind | files | refused | listed | same result | other, valid | at fault | most CPU s | most MiB |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")

@@ -9,7 +9,6 @@ import random
 import re
 import resource
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from benchmarks.fuzz.archives import ARCHIVES, outcome_of_archive, write_archive
 from benchmarks.fuzz.material import CHECKSUMMED, INPUT_SHAPE, PICTURES, make_model
 from benchmarks.fuzz.mutations import change_header, damage, forge
 from benchmarks.fuzz.names import NAME_KINDS, outcome_of_names, write_names_case
+from benchmarks.fuzz.networks import NETWORKS, use_network, write_network_case
 from benchmarks.fuzz.objectives import OBJECTIVES, use_objective, write_objective_case
 from benchmarks.fuzz.runs import RUNS, use_run, write_run_case
 from pellucid.errors import PellucidError
@@ -48,9 +48,9 @@ def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
         write_case(kind, original, path, random.Random(f"{seed} {kind} {case}"))
         ctypes.CDLL(None).malloc_trim(0)  # memory freed by earlier cases must not count for this one
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak (VmHWM)
-        start_seconds = time.process_time()
+        start_seconds = _processor_seconds()
         outcome = outcome_of(kind, path, picture, expected)
-        seconds, peak = time.process_time() - start_seconds, _peak_bytes()
+        seconds, peak = _processor_seconds() - start_seconds, _peak_bytes()
         print(json.dumps({"case": case, "outcome": outcome, "seconds": seconds, "peak": peak}), flush=True)
 
 
@@ -73,6 +73,8 @@ def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> Non
         write_names_case(kind, original, path, rng)
     elif kind in RUNS:
         write_run_case(original, path, rng)
+    elif kind in NETWORKS:
+        write_network_case(original, path, rng)
     elif kind in OBJECTIVES:
         write_objective_case(original, path, rng)
     elif kind == "forged":
@@ -108,12 +110,15 @@ def outcome_of_use(kind: str, path: Path, picture: Path, expected: Tensor | None
 def result_of(kind: str, path: Path, picture: Path) -> Tensor:
     """Use a file, and return the result: the outputs of a model from a weights file, or the pixels of an image file.
 
-    A file of a run is only read, and the result is empty.
+    A file of a run is only read, a network of other people only opened, and the result is empty.
     """
     if kind in OBJECTIVES:
         return use_objective(kind, path, picture)
     if kind in RUNS:
         use_run(kind, path)
+        return torch.zeros(0)
+    if kind in NETWORKS:
+        use_network(path)
         return torch.zeros(0)
     if kind in PICTURES:
         classifier = make_model()
@@ -130,6 +135,12 @@ def result_of(kind: str, path: Path, picture: Path) -> Tensor:
         net, params = classifier.net, nest(classifier.params, tensors)
     y, _ = net.forward(params, torch.linspace(-1, 1, 432).view(1, *INPUT_SHAPE), Mode())
     return y
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of this process and of those that it started and that ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _peak_bytes() -> int:

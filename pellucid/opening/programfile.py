@@ -1,6 +1,7 @@
 """Files of exported programs (.pt2), read without running a pickle or other code in them."""
 
 import json
+import logging
 import math
 import re
 import zipfile
@@ -11,13 +12,18 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.nested import entries
-from pellucid.onnx_nodes.proto import MAX_NODES
 from pellucid.opening.size_formulas import SAVE_AGAIN, check_computed_sizes, check_formulas
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
 MAX_ENTRIES = 100_000  # entries of the archive
 MAX_PROGRAM_BYTES = 32 << 20  # bytes of the program, without the weights; Python needs up to 20 times as many
+MAX_DESCRIBED = 300_000  # entries of the program; some 100 for each node
+MAX_NODES = 4_000  # of each, PyTorch reads 500 a second; a network of 12 transformer layers has 423
+MAX_ARGUMENTS = 1_000  # of one node, such as the tensors that it concatenates
+MAX_INPUTS = 10_000  # of the program's graph, weights included
+MAX_OUTPUTS = 1_000
 MAX_SIZE_RATIO = 2  # values of all tensors, relative to the stored ones: tensors may be views of the same values
 OPERATORS = re.compile(
     r"torch\.ops\.aten\.\w+\.\w+|torch\.sym_\w+"
@@ -50,6 +56,7 @@ def read_program(path: Path) -> ExportedProgram:
             model = models[0].removeprefix("models/").removesuffix(".json")
             program_dict = _read_json(archive, files, models[0])
             _check_program(program_dict)
+            _drop_unused_ranges(program_dict)
             state = _read_tensors(archive, files, "data/weights/", f"{model}_weights_config.json")
             constants = _read_tensors(archive, files, "data/constants/", f"{model}_constants_config.json")
         return _deserialize(program_dict, state, constants)
@@ -58,10 +65,18 @@ def read_program(path: Path) -> ExportedProgram:
 def _deserialize(
     program_dict: dict[str, Any], state: dict[str, Tensor], constants: dict[str, Tensor]
 ) -> ExportedProgram:
+    """Return the program; raises FileFault for one that PyTorch cannot read."""
     from torch._export.serde import schema, serialize
 
-    program = serialize._dict_to_dataclass(schema.ExportedProgram, {**program_dict, "guards_code": []})
-    return serialize.ExportedProgramDeserializer().deserialize(program, state, constants, None)
+    disabled_level = logging.root.manager.disable
+    try:
+        logging.disable(logging.CRITICAL)  # PyTorch also logs the errors that it raises
+        program = serialize._dict_to_dataclass(schema.ExportedProgram, {**program_dict, "guards_code": []})
+        return serialize.ExportedProgramDeserializer().deserialize(program, state, constants, None)
+    except Exception as error:  # of any class, some of them PyTorch's own
+        raise FileFault(f"is no program that PyTorch can read ({quoted(' '.join(str(error).split()), 160)})") from error
+    finally:
+        logging.disable(disabled_level)
 
 
 def _entries_by_path(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -124,7 +139,9 @@ def _read_tensors(
 def _check_program(program_dict: dict[str, Any]) -> None:
     """Raise FileFault for operators and formulas that could do more than compute the network."""
     formulas: list[Any] = []
+    count = 0
     for name, value in entries(program_dict):
+        count += 1
         if name == "expr_str":
             formulas.append(value)
         if name in CALLABLE_ARGUMENTS:
@@ -132,15 +149,35 @@ def _check_program(program_dict: dict[str, Any]) -> None:
         if name in ("in_spec", "out_spec") and not _is_plain(json.loads(value)):
             raise FileFault(f"has {quoted(name)} of other parts than tuples, lists and dicts", SAVE_AGAIN)
     check_formulas(formulas)
-    nodes = program_dict["graph_module"]["graph"]["nodes"]
-    if len(nodes) > MAX_NODES:
-        raise FileFault(f"has {len(nodes)} nodes, above the limit of {MAX_NODES}")
-    for node in nodes:
+    graph = program_dict["graph_module"]["graph"]
+    _check_count("entries", count, MAX_DESCRIBED)
+    _check_count("nodes", len(graph["nodes"]), MAX_NODES)
+    _check_count("inputs", len(program_dict["graph_module"]["signature"]["input_specs"]), MAX_INPUTS)
+    _check_count("outputs", len(graph["outputs"]), MAX_OUTPUTS)
+    for node in graph["nodes"]:
         target = node["target"]
         if not isinstance(target, str) or not OPERATORS.fullmatch(target) or not _is_pure_operator(target):
             raise FileFault(f"calls {quoted(str(target))}, which is no operator of PyTorch", SAVE_AGAIN)
+        _check_count(f"arguments of {quoted(target)}", len(node["inputs"]), MAX_ARGUMENTS)
         _check_inputs(target, node["inputs"])
-    check_computed_sizes(nodes)
+    check_computed_sizes(graph["nodes"])
+
+
+def _drop_unused_ranges(program_dict: dict[str, Any]) -> None:
+    """Delete the ranges of symbols that are in no formula, of each of which PyTorch would log a warning."""
+    symbols = {
+        symbol
+        for name, value in entries(program_dict)
+        if name == "expr_str"
+        for symbol in re.findall(r"Symbol\('(\w+)'", value)
+    }
+    ranges = program_dict["range_constraints"]
+    program_dict["range_constraints"] = {name: value for name, value in ranges.items() if name in symbols}
+
+
+def _check_count(kind: str, count: int, limit: int) -> None:
+    if count > scaled_limit(limit):
+        raise FileFault(f"has {count:,} {kind}, above the limit of {scaled_limit(limit):,}", LIMITS_HINT)
 
 
 def _is_pure_operator(target: str) -> bool:

@@ -19,10 +19,11 @@ import pellucid
 from benchmarks.fuzz.mutations import damage
 
 NETWORKS = ("net.pt2", "net.onnx")
+MAX_TEXT = 1 << 20  # bytes of a description that is changed once more, since repetitions of repetitions are endless
 _PROGRAM = "models/model.json"
 _INTEGERS = (
-    0, 1, -1, 2, 3, 5, 7, 16, 255, 1 << 10, 1 << 16, 1 << 24, 1 << 31, 1 << 33, 1 << 40, (1 << 63) - 1, 1 << 63, -(1 << 63),
-    10**30, 10**400,
+    0, 1, -1, 2, 3, 5, 7, 16, 255, 1 << 10, 1 << 16, 1 << 24, 1 << 31, 1 << 33, 1 << 40, (1 << 63) - 1, 1 << 63,
+    -(1 << 63), 10**30, 10**400,
 )  # fmt: skip
 _JSON_VALUES = (*_INTEGERS, 0.5, -1e308, True, None, "", "x", "weight", [], [1], {}, {"as_int": 3}, {"as_none": True})
 _SYMBOLS = ("Symbol('s77', positive=True, integer=True)", "Symbol('s0')", "Symbol('u9', integer=True)", "Integer(3)")
@@ -106,10 +107,11 @@ def _write_program_case(original: Path, path: Path, rng: random.Random) -> None:
         for entry in old.namelist():
             content = old.read(entry)
             if entry.endswith(changed_entry):
-                values = json.loads(content)
                 for _ in range(rng.choice((1, 1, 2, 5))):
-                    _change_json(values, rng)
-                content = json.dumps(values).encode()
+                    values = json.loads(content)
+                    if len(content) < MAX_TEXT and isinstance(values, dict | list) and values:
+                        _change_json(values, rng)
+                        content = json.dumps(values).encode()
             new.writestr(entry, content)
     path.write_bytes(buffer.getvalue())
 

@@ -23,7 +23,7 @@ MAX_INPUT_MEMORY = 1 << 29  # bytes of activations at one time
 MAX_PICTURE_MEMORY = 5 << 28  # the same for a picture: two activations of 64 channels in 1920 x 1080
 MAX_VALUES = 1 << 30  # values in the outputs of all operations together
 MAX_WORK = 1 << 38  # multiply-adds
-MAX_RUNS = 5_000  # runs of layers, each of about 1 ms: each level of nested shared layers may double their number
+MAX_RUNS = 4_000  # runs of layers, each of about 1 ms: each level of nested shared layers may double their number
 
 
 def init_within_bounds(

@@ -33,6 +33,8 @@ from pellucid.training.arguments import class_names
 from pellucid.verify.modules import frozen_names
 from pellucid.weights.fault import file_errors
 
+FILE_KINDS = {".onnx": "ONNX model", ".pt2": "exported program"}
+
 
 def open(
     network: nn.Module | ExportedProgram | str | os.PathLike[str],
@@ -194,21 +196,18 @@ def _open_named(
 
 
 def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
-    if path.suffix.lower() == ".onnx":
-        return open_onnx(path, example, options)
-    if path.suffix.lower() == ".pt2":
-        return _open_program_file(path, example, options)
-    raise PellucidError(
-        f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2); timm:NAME opens a "
-        "network of timm"
-    )
-
-
-def _open_program_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
-    program = read_program(path)
+    """Return the model of a file; every error is one line that names the file."""
+    kind = FILE_KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise PellucidError(
+            f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2); timm:NAME opens a "
+            "network of timm"
+        )
     try:
-        with file_errors(path, "exported program", DAMAGE_ERRORS):
-            return open_program(program, example, options, from_file=True)
+        with file_errors(path, kind, DAMAGE_ERRORS):
+            if path.suffix.lower() == ".onnx":
+                return open_onnx(path, example, options)
+            return open_program(read_program(path), example, options, from_file=True)
     except PellucidError as error:
         message = str(error)
         if str(path) not in message:

@@ -20,7 +20,7 @@ from pellucid.weights.fault import FileFault, file_errors, quoted
 MAX_ENTRIES = 100_000  # entries of the archive
 MAX_PROGRAM_BYTES = 32 << 20  # bytes of the program, without the weights; Python needs up to 20 times as many
 MAX_DESCRIBED = 300_000  # entries of the program; some 100 for each node
-MAX_NODES = 4_000  # of each, PyTorch reads 500 a second; a network of 12 transformer layers has 423
+MAX_NODES = 3_000  # PyTorch reads 500 a second; a network of 12 transformer layers has 423
 MAX_ARGUMENTS = 1_000  # of one node, such as the tensors that it concatenates
 MAX_INPUTS = 10_000  # of the program's graph, weights included
 MAX_OUTPUTS = 1_000

@@ -289,7 +289,7 @@ def test_long_and_deep_programs_are_refused(tmp_path: Path) -> None:
 
     deep = "[" * 100_000
     original = path.read_bytes()
-    assert "has 10,001 nodes, above the limit of 4,000" in refusal(change_program(path, repeat_nodes))
+    assert "has 10,001 nodes, above the limit of 3,000" in refusal(change_program(path, repeat_nodes))
     for text in (deep, '{"graph_module":' + deep, "{" * 3000, "1", "[]", '"a"', "nul", ""):
         buffer = io.BytesIO(rewrite_entry(original, "models/model.json", lambda _, text=text: text.encode()))
         path.write_bytes(buffer.getvalue())

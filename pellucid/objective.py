@@ -293,6 +293,10 @@ class Supervised(Objective):
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError unless the targets are valid for the loss."""
+        if not isinstance(targets, Tensor):
+            raise PellucidError(
+                f"{type(self.loss).__name__} takes targets as one array, not a {type(targets).__name__}"
+            )
         self.loss.check(outputs, targets)
 
     def start(self, params: Params, trained: Params, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -107,6 +107,101 @@ def test_pictures_in_memory_are_predicted_as_their_files(classifier: Model, fold
         classifier.predict([])
 
 
+def _sixteen_bit() -> Image.Image:
+    return Image.fromarray(np.full((10, 12), 40 << 8, np.uint16))
+
+
+def _transparent(mode: str) -> Image.Image:
+    alpha = np.linspace(0, 255, 120).astype(np.uint8).reshape(10, 12)
+    image = Image.fromarray(np.full((10, 12, 3), 90, np.uint8))
+    image.putalpha(Image.fromarray(alpha))
+    return image.convert(mode)
+
+
+MODES = {
+    "1": lambda: Image.fromarray(np.full((10, 12), 255, np.uint8)).convert("1"),
+    "L": lambda: Image.fromarray(np.full((10, 12), 70, np.uint8)),
+    "P": lambda: Image.fromarray(np.full((10, 12, 3), 70, np.uint8)).convert("P"),
+    "I;16": _sixteen_bit,
+    "LA": lambda: _transparent("LA"),
+    "RGBA": lambda: _transparent("RGBA"),
+    "CMYK": lambda: Image.fromarray(np.full((10, 12, 3), 70, np.uint8)).convert("CMYK"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_picture_of_every_mode_is_predicted_as_its_file(mode: str, classifier: Model, tmp_path: Path):
+    file = tmp_path / ("picture.jpg" if mode == "CMYK" else "picture.png")
+    MODES[mode]().save(file)
+    picture = Image.open(file)
+    (in_memory,) = classifier.predict(picture)
+    (expected,) = classifier.predict(file)
+    assert picture.mode == mode
+    assert in_memory.confidence == expected.confidence
+
+
+@pytest.mark.parametrize("view", [np.s_[::-1], np.s_[:, ::-1], np.s_[..., ::-1], np.s_[::-1, ::-1, ::-1]])
+def test_a_reversed_frame_is_predicted_as_its_copy(view, classifier: Model):
+    frame = np.random.default_rng(0).integers(0, 256, (10, 12, 3)).astype(np.uint8)[view]
+    (expected,) = classifier.predict(frame.copy())
+    assert [one.confidence for one in classifier.predict(frame)] == [expected.confidence]
+    assert [one.confidence for one in classifier.predict([frame, frame])] == [expected.confidence] * 2
+
+
+FRAME = np.zeros((10, 12, 3), np.uint8)
+NO_PICTURES = {
+    "nothing": (None, "it is None"),
+    "a list of nothing": ([None], "it contains None"),
+    "an empty list": ([], "x is empty; give at least one input"),
+    "an empty tuple": ((), "x is empty; give at least one input"),
+    "an empty array": (np.zeros(0, np.float32), "x is empty; give at least one input"),
+    "an empty path": ("", "the path of the picture is empty"),
+    "a frame without rows": (FRAME[:0], r"picture 0 has no pixels: its shape is \(0, 12, 3\)"),
+    "a picture without pixels": (Image.new("RGB", (0, 5)), r"picture 0 has no pixels: its shape is \(5, 0, 3\)"),
+    "a grey frame": (FRAME[..., 0], r"x has the shape \(10, 12\), but the network takes batches \(N, 3, "),
+    "a frame with one channel": (
+        FRAME[..., :1],
+        r"x has the shape \(10, 12, 1\), .*pictures, arrays \(H, W, 3\) of uint8",
+    ),
+    "a frame with two channels": (FRAME[..., :2], r"x has the shape \(10, 12, 2\)"),
+    "a frame with alpha": (np.zeros((10, 12, 4), np.uint8), r"x has the shape \(10, 12, 4\)"),
+    "a list of frames with alpha": ([np.zeros((10, 12, 4), np.uint8)], "give the channels first, 3 of them"),
+    "a frame of floats": (FRAME.astype(np.float32), r"x has the shape \(10, 12, 3\)"),
+    "a table": (np.zeros((4, 5), np.float32), r"x has the shape \(4, 5\)"),
+    "a number": (5, "x is one number"),
+    "text": ([["a"]], "it contains 'a'"),
+    "bytes": (b"abc", "it is b'abc'"),
+    "rows of different lengths": ([[1.0], [1.0, 2.0]], "its entries have different shapes"),
+    "a frame and nothing": ([FRAME, None], "a list of pictures also contains None"),
+    "a frame and a path": ([FRAME, "a.png"], "a list of pictures also contains 'a.png'"),
+    "a frame and one with alpha": (
+        [FRAME, np.zeros((10, 12, 4), np.uint8)],
+        r"contains an array \(10, 12, 4\) of uint8",
+    ),
+    "a picture and text": ([Image.new("L", (3, 3)), "a"], "a list of pictures also contains 'a'"),
+    "a picture of floats": (Image.new("F", (10, 12)), r"picture 0 .*32-bit floats"),
+}
+
+
+@pytest.mark.parametrize("name", ["classifier", "bccd", "camvid", "colorize", "faces"])
+def test_what_is_no_picture_is_refused_in_one_line(name: str, classifier: Model):
+    model = classifier if name == "classifier" else Model.load(name)
+    for x, message in NO_PICTURES.values():
+        with pytest.raises(PellucidError, match=message) as caught:
+            model.predict(x)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_batch_is_refused_by_a_predictor_in_one_line(classifier: Model):
+    predictor = classifier.predictor()
+    others = [FRAME, np.int64([[1, 2]]), torch.zeros(2, 3, 8, 8, dtype=torch.int64)]
+    for x in (*(x for x, _ in NO_PICTURES.values()), *others):
+        with pytest.raises(PellucidError) as caught:
+            predictor(x)
+        assert "\n" not in str(caught.value)
+    assert predictor(np.zeros((0, 3, 8, 8), np.float32)).shape == (0, 2)
+
+
 def test_rows_become_a_table(classifier: Model, folder: Path, monkeypatch: pytest.MonkeyPatch):
     predictions = classifier.predict(folder)
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows: ("frame", rows)))

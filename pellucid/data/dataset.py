@@ -13,6 +13,7 @@ from pellucid.data.seeds import mix
 from pellucid.data.source import Arrays, Source
 from pellucid.errors import PellucidError, nearest
 from pellucid.settings.arguments import checked
+from pellucid.settings.tensors import as_indices, as_tensor
 from pellucid.text import aligned, plural, printable
 
 MAX_LISTED_CLASSES = 20  # classes in a table or an error message
@@ -76,7 +77,8 @@ class Dataset(Arrays):
         text_labels = named_labels(y, classes, "y", infer_classes=True)
         if text_labels is not None:
             y, classes = text_labels
-        x, y = _as_tensor(x, "x"), _as_tensor(y, "y")
+        x = as_tensor(x, "x").clone()
+        y = as_tensor(y, "y").clone()
         if x.dtype != torch.uint8 and not x.is_floating_point():
             raise PellucidError(f"x is {_dtype_name(x)}; give images as uint8 (0..255) or floats (0..1)")
         if y.is_floating_point() or y.is_complex():
@@ -96,20 +98,11 @@ class Dataset(Arrays):
 
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """Return the examples at `indices`, in that order; raise PellucidError for none and for one out of range."""
-        i = self._valid_indices(indices)
+        i = as_indices(indices, len(self), f"subset of {self.name}")
         if not len(i):
             raise PellucidError(f"subset of {self.name}: no indices; give at least one")
         x, y = self.x.index_select(0, i), self.y.index_select(0, i)
         return replace(self, x=x, y=y, checksum=arrays_checksum(x, y))
-
-    def _valid_indices(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """Return indices as a tensor (n,) int64; raise PellucidError for an index out of range."""
-        i = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
-        if len(i) and (int(i.min()) < 0 or int(i.max()) >= len(self)):
-            raise PellucidError(
-                f"subset of {self.name}: indices {int(i.min())}..{int(i.max())} are not within 0..{len(self) - 1}"
-            )
-        return i
 
     def evenly(self, most: int) -> Self:
         """Return at most `most` examples at evenly spaced indices, because data may be sorted by class."""
@@ -209,6 +202,8 @@ def named_labels(
     array = None if isinstance(y, Tensor) else _as_array(y)
     if array is None or array.dtype.kind not in "SUO" or not array.size:
         return None
+    if array.dtype == object and not any(isinstance(value, str) for value in array.flat):
+        return None  # Python objects without text, such as whole numbers
     values: list[Any] = array.tolist() if isinstance(y, np.ndarray) or array.ndim != 1 else list(y)
     not_text = [value for value in values if not isinstance(value, str)]
     if array.ndim != 1 or not_text:
@@ -254,7 +249,7 @@ def check_channels_first(shape: Sequence[int], array_name: str, is_uint8: bool =
 def _as_array(values: Any) -> Any:
     try:
         return np.asarray(values)
-    except (TypeError, ValueError):  # lists of different lengths; `_as_tensor` reports them
+    except (TypeError, ValueError):  # lists of different lengths; `as_tensor` reports them
         return None
 
 
@@ -264,15 +259,6 @@ def arrays_checksum(x: Tensor, y: Tensor) -> str:
     for array in (x, y):
         digest.update(array.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def _as_tensor(values: Any, name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach().clone()
-    try:
-        return torch.tensor(np.asarray(values))
-    except (TypeError, ValueError) as error:
-        raise PellucidError(f"{name} is not an array of numbers: {' '.join(str(error).split())}") from error
 
 
 def _dtype_name(x: Tensor) -> str:

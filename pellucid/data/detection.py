@@ -23,6 +23,7 @@ from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.ops.masks import nearest_pixels
+from pellucid.settings.tensors import as_indices
 from pellucid.text import note_once
 
 ObjectsType = TypeVar("ObjectsType", Objects, Detections)
@@ -102,7 +103,7 @@ class DetectionFolder(ImageFiles):
     def subset(self, indices: Sequence[int] | Tensor) -> "DetectionFolder":
         """Return a source of the images at `indices`, in that order."""
         part = copy(self)
-        selected_indices = torch.as_tensor(indices, dtype=torch.int64).tolist()
+        selected_indices = as_indices(indices, len(self), f"subset of {self.tree.path}").tolist()
         part.names = tuple(self.names[k] for k in selected_indices)
         part.records = tuple(self.records[k] for k in selected_indices)
         part._checksum = ""

@@ -25,6 +25,7 @@ from pellucid.data.tree import (
 )
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
+from pellucid.settings.tensors import as_indices
 
 MAX_DECODED_BYTES = 16 << 30  # of all decoded images of a data set
 TEST_FRACTION = 0.2  # held out without a test part: of each class, or of all images with masks or objects
@@ -106,8 +107,9 @@ class MaskDataset(Dataset):
 
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
-        files = tuple(self.files[k] for k in self._valid_indices(indices).tolist())
-        return replace(super().subset(indices), files=files)
+        part = super().subset(indices)
+        selected = as_indices(indices, len(self), f"subset of {self.name}").tolist()
+        return replace(part, files=tuple(self.files[k] for k in selected))
 
 
 @checked

@@ -270,6 +270,14 @@ def luma(x: Tensor) -> Tensor:
     )
 
 
+def pillow_pixels(image: Image.Image, name: str) -> Any:
+    """Return the pixels (H, W, 3) of an image in memory, of any Pillow mode, as `load_image` reads them from a file."""
+    try:
+        return np.array(flatten_mode(_apply_orientation(image), "RGB"))
+    except DAMAGE_ERRORS as error:
+        raise _damage_error(name, error) from error
+
+
 def channels_first(array: Any) -> Tensor:
     """Return a copy of an array (H, W) or (H, W, C) as a tensor (C, H, W)."""
     return torch.from_numpy(np.array(array.reshape(*array.shape[:2], -1).transpose(2, 0, 1), order="C"))

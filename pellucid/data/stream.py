@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
+from pellucid.settings.tensors import as_targets, as_tensor
 from pellucid.text import shown
 
 
@@ -118,7 +119,7 @@ class Stream:
         pair: Any = [item] if self._images_alone and not isinstance(item, tuple | list) else item
         if not isinstance(pair, tuple | list) or not 2 - self._images_alone <= len(pair) <= 2:
             raise PellucidError(f"{self._name} yields {shown(item)}; yield batches (images, targets)")
-        images = _as_tensor(pair[0], self._name)
+        images = as_tensor(pair[0], self._name)
         if images.dtype is not torch.uint8 and not images.is_floating_point():
             raise PellucidError(f"{self._name} yields images of {images.dtype}; give uint8 (0..255) or floats (0..1)")
         batch = Batch(float_images(images, self._dtype), _targets(pair[-1], self._name, self._dtype))
@@ -134,14 +135,6 @@ class Stream:
 
 def _targets(values: Any, name: str, dtype: torch.dtype) -> Any:
     """Return numeric targets as a tensor, floats as `dtype`; a list of other targets, such as Objects, is unchanged."""
-    if isinstance(values, list | tuple) and values and not isinstance(values[0], int | float):
+    if isinstance(values, list | tuple) and values and not isinstance(values[0], int | float | np.generic):
         return values
-    tensor = _as_tensor(values, name)
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _as_tensor(values: Any, name: str) -> Tensor:
-    try:
-        return values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-    except (TypeError, ValueError) as error:
-        raise PellucidError(f"{name} yields a value that is not an array: {' '.join(str(error).split())}") from error
+    return as_targets(values, name, dtype)

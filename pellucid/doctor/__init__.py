@@ -83,7 +83,9 @@ def case_of(
 
 
 def _labelled(part: Arrays, model: BaseModel) -> Arrays:
-    """Return the examples without those whose class the loss ignores, unless these are all."""
+    """Return the examples without those whose class the loss ignores, unless these are all; classes become int64."""
+    if part.y.dim() == 1 and not part.y.is_floating_point():
+        part = replace(part, y=part.y.long())
     is_labelled = model.objective.loss.valid_mask(part.y) if isinstance(model.objective, Supervised) else None
     if is_labelled is None or bool(is_labelled.all()) or not bool(is_labelled.any()):
         return part

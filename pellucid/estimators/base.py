@@ -27,6 +27,7 @@ from pellucid.network.inputs import check_inputs
 from pellucid.objective import Supervised
 from pellucid.optim import Optimizer
 from pellucid.run.history import History
+from pellucid.settings.tensors import as_tensor
 from pellucid.training.callbacks import Callback
 from pellucid.training.evaluate import batch_within_memory
 from pellucid.training.measures import boundary
@@ -75,7 +76,7 @@ class NetworkEstimator(BaseEstimator):
 
     def _inputs(self, X: Any) -> Tensor:
         """Return inputs for a fitted estimator, checked, as a tensor."""
-        return torch.tensor(validate_data(self, X, reset=False, **self._data_requirements))
+        return as_tensor(validate_data(self, X, reset=False, **self._data_requirements), "X")
 
 
 class NetworkClassification(BoundaryPlot, ClassifierMixin, NetworkEstimator):

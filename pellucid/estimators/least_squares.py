@@ -9,6 +9,7 @@ from torch import Tensor
 from pellucid.estimators.base import (
     Array,
 )
+from pellucid.settings.tensors import as_tensor
 
 if TYPE_CHECKING:
     pass
@@ -35,7 +36,8 @@ def closed_form(
         rounding = len(X) * np.finfo(X.dtype).eps * np.abs(X).max(0)
         centred[:, np.abs(centred).max(0) <= rounding] = 0.0
     sqrt_w = 1.0 if weights is None else np.sqrt(weights)
-    x, target = torch.tensor((centred.T * sqrt_w).T), torch.tensor((y - y_mean) * sqrt_w)  # (n, d), (n,)
+    x = as_tensor((centred.T * sqrt_w).T, "X")  # (n, d)
+    target = as_tensor((y - y_mean) * sqrt_w, "y")  # (n,)
     w = _solve_normal_equation(x, target, alpha) if solver == "normal" else _solve_by_svd(x, target, alpha)
     return w.numpy(), float(y_mean - centre @ w.numpy())
 

@@ -24,6 +24,7 @@ from pellucid.estimators.plotting import CoefficientPlot, PathPlot
 from pellucid.optim import SGD, regularizers
 from pellucid.optim.schedules import InverseTime
 from pellucid.run.history import History
+from pellucid.settings.tensors import as_tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +81,7 @@ class _LinearRegressor(CoefficientPlot, RegressorMixin, NetworkEstimator):
         """Train a network, and store it with its parameters; settings: additional arguments of Model."""
         model = one_layer(X.shape[1], 1, self.fit_intercept, "quadratic", SGD(rate), **settings)
         self.history_: History = train(
-            model, torch.tensor(X), torch.tensor(y), weights, epochs=epochs, batch_size=batch_size
+            model, as_tensor(X, "X"), as_tensor(y, "y"), weights, epochs=epochs, batch_size=batch_size
         )
         self.model_ = model
         weight, bias = coefficients(model)

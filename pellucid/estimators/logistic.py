@@ -25,6 +25,7 @@ from pellucid.nested import flatten
 from pellucid.optim import Nesterov
 from pellucid.optim.regularizers import L2
 from pellucid.run.history import History, Row
+from pellucid.settings.tensors import as_tensor
 from pellucid.training.callbacks import Callback, Training
 
 STEPS_PER_EPOCH = 50  # gradient descent steps between two tests of convergence
@@ -67,7 +68,7 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         optimizer, class_names = Nesterov(1 / max_curvature, (1 - q) / (1 + q)), [str(name) for name in self.classes_]
         model = one_layer(X.shape[1], self._n_outputs(), self.fit_intercept, self.loss, optimizer, classes=class_names)
         convergence_test = ConvergenceTest(self.tol)
-        examples = torch.tensor(x), torch.tensor(labels)
+        examples = as_tensor(x, "X"), as_tensor(labels, "y")
         n_epochs, remaining_steps = divmod(self.max_iter, STEPS_PER_EPOCH)
         histories: list[History] = []
         # Epochs of STEPS_PER_EPOCH steps, each followed by a test of convergence, then the remaining steps.

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
@@ -26,6 +25,7 @@ from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.model import Model
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
+from pellucid.settings.tensors import as_tensor
 from pellucid.training.callbacks import EarlyStopping
 from pellucid.training.measures import ends_in_probabilities, predicts_probabilities
 
@@ -99,8 +99,8 @@ class _Network(NetworkEstimator):
         callbacks = [EarlyStopping(self.patience)] if hold_out and self.patience is not None else []
         self.history_ = train(
             model,
-            torch.tensor(X, dtype=model.dtype),
-            torch.tensor(y),
+            as_tensor(X, "X").to(model.dtype),
+            as_tensor(y, "y"),
             weights,
             epochs=epochs,
             batch_size=self.batch_size,

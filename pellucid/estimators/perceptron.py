@@ -23,6 +23,7 @@ from pellucid.losses.targets import target_values
 from pellucid.model import Model
 from pellucid.optim import SGD
 from pellucid.run.history import Row
+from pellucid.settings.tensors import as_tensor
 from pellucid.training.callbacks import Callback, Training
 
 
@@ -76,7 +77,8 @@ class Perceptron(CoefficientPlot, NetworkClassification):
             X.shape[1], outputs, self.fit_intercept, PerceptronLoss(), SGD(self.learning_rate), classes=class_names,
             seed=seed_of(self.random_state),
         )  # fmt: skip
-        x, target = torch.tensor(X), torch.tensor(labels)
+        x = as_tensor(X, "X")
+        target = as_tensor(labels, "y")
         stopping = StopWhenSeparated(model, x, target)
         self.history_ = train(model, x, target, None, epochs=self.max_iter, batch_size=1, callbacks=[stopping])
         self.n_iter_ = len(self.history_)

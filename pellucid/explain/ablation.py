@@ -18,6 +18,7 @@ from pellucid.layers import ConvTranspose2d, Dense, Flatten
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.metrics import accuracy, classes_of
 from pellucid.settings.checks import check_choice, integer
+from pellucid.settings.tensors import as_tensor
 from pellucid.sweep import run
 
 OutputEdit = Callable[[Any], Any]  # function of a layer's output that returns its replacement
@@ -102,7 +103,7 @@ def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str
 
     y = forward_with_edits(selection.net, params, x, {path: count_maps})
     mask = selection.mask(y)
-    fill = torch.as_tensor(by, dtype=x.dtype, device=x.device).expand(counts[0])
+    fill = as_tensor(by, "map_effects: by").to(x).expand(counts[0])
     score = (y * mask).flatten(1).sum(1)
     decreases: list[Tensor] = []
     for k in range(counts[0]):

@@ -12,6 +12,7 @@ from pellucid.explain.target import Region, Target, target_classes
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import seeded
 from pellucid.settings.checks import check_choice, check_range, integer
+from pellucid.settings.tensors import as_tensor
 
 
 def repeat_examples(x: Tensor, count: int) -> Tensor:
@@ -145,9 +146,9 @@ def integrated_gradients(
 def _baseline_like(baseline: float | Tensor, x: Tensor) -> Tensor:
     """Return the baseline in the shape of x."""
     try:
-        values = torch.as_tensor(baseline, dtype=x.dtype)
-        baseline_x = values.to(x.device).expand(x.shape)
-    except (RuntimeError, TypeError, ValueError) as error:
+        values = as_tensor(baseline, "baseline").to(x)
+        baseline_x = values.expand(x.shape)
+    except (RuntimeError, PellucidError) as error:
         description = f"a tensor {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
         raise PellucidError(
             f"integrated_gradients: baseline must be a number or broadcast to {tuple(x.shape)}, not {description}"

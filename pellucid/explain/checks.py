@@ -15,6 +15,7 @@ from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.nested import flatten, nest
 from pellucid.settings.checks import integer
+from pellucid.settings.tensors import as_tensor
 from pellucid.sweep import forward
 
 
@@ -223,7 +224,7 @@ def deletion(
     map_: (N, C, H, W); its sum over channels ranks the pixels. fill: the value of removed pixels. read: see
     `occlude`. target: None is the class of x with the largest score. Source: Petsiuk, Das and Saenko 2018, section 4.1.
     """
-    empty = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
+    empty = as_tensor(fill, "deletion: fill").to(x).expand(x.shape)
     return _score_curve(net, params, x, empty, fix_target(net, params, x, target), map_, steps, read)
 
 

@@ -11,6 +11,7 @@ from pellucid.explain.sweeps import forward_to, scores
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.settings.checks import check_range, integer
+from pellucid.settings.tensors import as_tensor
 from pellucid.training.device import device_of
 
 
@@ -63,7 +64,7 @@ def maximize(
             "maximize: target must be a class or a unit; a noise image has no predicted class to maximize"
         )
     rng = torch.Generator().manual_seed(seed)
-    initial = torch.as_tensor(start, dtype=torch.float32).expand(1, *shape)
+    initial = as_tensor(start, "maximize: start").to(torch.float32).expand(1, *shape)
     device = device_of(params)
     x = _clamp(initial + noise * torch.randn(1, *shape, generator=rng), low, high)
     history: list[float] = []
@@ -95,5 +96,5 @@ def variation_gradient(x: Tensor) -> Tensor:
 
 
 def _clamp(x: Tensor, low: float | Tensor | None, high: float | Tensor | None) -> Tensor:
-    x = x if low is None else torch.maximum(x, torch.as_tensor(low, dtype=x.dtype))
-    return x if high is None else torch.minimum(x, torch.as_tensor(high, dtype=x.dtype))
+    x = x if low is None else torch.maximum(x, as_tensor(low, "maximize: low").to(x))
+    return x if high is None else torch.minimum(x, as_tensor(high, "maximize: high").to(x))

@@ -14,6 +14,7 @@ from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.settings.checks import integer
+from pellucid.settings.tensors import as_tensor
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 
@@ -112,7 +113,7 @@ def occlude(
     mask = selection.mask(y)
     is_class = selection.index is None and selection.region is None
     corners = squares(x.shape[2], x.shape[3], side, step)
-    filled = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
+    filled = as_tensor(fill, "occlusion: fill").to(x).expand(x.shape)
     variants = [
         IncrementalNetwork(selection.net, params, image, fill_image)
         for image, fill_image in zip(x, filled, strict=True)

@@ -12,6 +12,7 @@ from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shar
 from pellucid.combine.base import first_name
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer
+from pellucid.settings.tensors import as_targets
 
 
 def upto(net: Layer, path: str) -> Layer:
@@ -194,8 +195,8 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
 def target_classes(target: Any, examples: int) -> Tensor:
     """Return the classes, one for all `examples` or one for each; raises PellucidError for other values."""
     try:
-        classes = torch.as_tensor(target)
-    except (TypeError, ValueError, RuntimeError):
+        classes = as_targets(target, "target", torch.float32)
+    except PellucidError:
         classes = torch.zeros(())  # not integers: raises below
     if classes.dtype not in INTEGER_DTYPES or classes.numel() not in (1, examples):
         raise PellucidError(

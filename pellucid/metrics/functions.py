@@ -1,6 +1,7 @@
 """Metrics of classification, as functions of all predictions.
 
-Targets and predictions are integer classes (n,); scores are (n, classes). Values by class are float64 (classes,).
+Targets and predictions are integer classes (n,), scores are (n, classes): tensors, arrays or lists. Values by class are
+float64 (classes,).
 """
 
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.settings.tensors import as_tensor
 
 
 def accuracy(target: Tensor, predicted: Tensor) -> float:
     """Return the fraction of correct predictions."""
+    target, predicted = _as_tensors(target, predicted)
     _check_shapes(target, predicted)
     return (target == predicted).double().mean().item()
 
@@ -23,6 +26,7 @@ def top_k(target: Tensor, scores: Tensor, k: int) -> float:
     Among equal scores, the class with the lowest index ranks first, as in `argmax`, so top 1 is `accuracy`. A class
     whose score is NaN is never among the k.
     """
+    target, scores = _as_tensors(target, scores)
     if scores.dim() != 2 or not 1 <= k <= scores.shape[1]:
         raise PellucidError(
             f"top_k: k is {k} for scores of shape {tuple(scores.shape)}; choose 1 to the number of classes"
@@ -39,6 +43,7 @@ def top_k(target: Tensor, scores: Tensor, k: int) -> float:
 
 def confusion_matrix(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
     """Return how often each class (row) was predicted as each class (column): int64, (classes, classes)."""
+    target, predicted = _as_tensors(target, predicted)
     _check_shapes(target, predicted)
     for name, values in (("target", target), ("predicted", predicted)):
         _check_classes("confusion_matrix", name, values, classes)
@@ -105,6 +110,7 @@ class Bins:
     @classmethod
     def of(cls, target: Tensor, probabilities: Tensor, bins: int) -> "Bins":
         """Return the sums for one batch; arguments and errors are those of `reliability`."""
+        target, probabilities = _as_tensors(target, probabilities)
         if probabilities.dim() != 2 or probabilities.shape[1] < 2 or bins < 1:
             raise PellucidError(
                 f"reliability: probabilities of shape {tuple(probabilities.shape)} and {bins} bins; give (n, classes) "
@@ -151,6 +157,11 @@ def calibration_error(target: Tensor, probabilities: Tensor, bins: int = 15) -> 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return numerator.double() / denominator.clamp_min(1)  # both are counts; if the denominator is 0, both are 0
+
+
+def _as_tensors(target: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both arguments of a metric as tensors, since they may also be arrays."""
+    return as_tensor(target, "target"), as_tensor(predicted, "predicted")
 
 
 def _check_shapes(target: Tensor, predicted: Tensor) -> None:

@@ -32,6 +32,12 @@ def check_inputs(shape: Sequence[int], expected: Sequence[int | None], inputs_na
             f"{inputs_name} is one input of shape {shape} without the batch axis; "
             f"give {correction.format(x=inputs_name)}"
         )
+    if not shape[0]:
+        raise PellucidError(f"{inputs_name} is empty; give at least one input of shape {declared_shape}")
+    if len(shape) != 1 + len(declared_shape) and not _lacks_channels(shape, resolved_shape):
+        batch = ", ".join(map(str, ("N", *declared_shape)))
+        picture = "; predict also takes pictures, arrays (H, W, 3) of uint8" if len(declared_shape) == 3 else ""
+        raise PellucidError(f"{inputs_name} has the shape {shape}, but the network takes batches ({batch}){picture}")
     raise PellucidError(
         f"{inputs_name} contains inputs of shape {shape[1:]}, but the network takes {declared_shape}; "
         f"{_remedy(shape, resolved_shape, inputs_name)}"
@@ -66,14 +72,21 @@ def _unbatched_corrections(resolved_shape: tuple[int | None, ...]) -> dict[tuple
     return corrections
 
 
+def _lacks_channels(shape: tuple[int, ...], resolved_shape: tuple[int | None, ...]) -> bool:
+    """Return whether inputs (N, H, W) lack only the axis of their one channel."""
+    return len(resolved_shape) == 3 and resolved_shape[0] == 1 and shape[1:] == resolved_shape[1:]
+
+
 def _remedy(shape: tuple[int, ...], resolved_shape: tuple[int | None, ...], inputs_name: str) -> str:
     if len(resolved_shape) == 3 and shape[1:] == (*resolved_shape[1:], resolved_shape[0]):
         return (
             f"the channels are the last axis; give {inputs_name}.transpose(0, 3, 1, 2) of an array, "
             f"{inputs_name}.permute(0, 3, 1, 2) of a tensor"
         )
-    if len(resolved_shape) == 3 and resolved_shape[0] == 1 and shape[1:] == resolved_shape[1:]:
+    if _lacks_channels(shape, resolved_shape):
         return f"add the axis of channels: {inputs_name}[:, None]"
+    if len(resolved_shape) == 3 and shape[3] <= 4:
+        return f"give the channels first, {resolved_shape[0]} of them"
     return "reshape or resize them"
 
 

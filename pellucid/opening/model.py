@@ -13,6 +13,7 @@ from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.network.inputs import check_inputs
+from pellucid.settings.tensors import as_tensor
 from pellucid.sweep import backward, forward
 from pellucid.training.examples import as_inputs
 
@@ -54,13 +55,16 @@ class OpenedModel(Model):
         mode = Mode(train=train, rng=torch.Generator(self.device).manual_seed(seed))
         with torch.no_grad():
             y, cache = forward(self.net, self.params, inputs, mode)
-            shapes = [tuple(one.shape) for one in (y if isinstance(y, tuple) else (y,))]
-            dy_shapes = [tuple(one.shape) for one in (dy if isinstance(dy, tuple) else (dy,))]
+            outputs = y if isinstance(y, tuple) else (y,)
+            dys = tuple(as_tensor(one, "dy") for one in (dy if isinstance(dy, tuple) else (dy,)))
+            shapes = [tuple(one.shape) for one in outputs]
+            dy_shapes = [tuple(one.shape) for one in dys]
             if dy_shapes != shapes:
                 raise PellucidError(
                     f"gradients: dy has the shape {_shapes_text(dy_shapes)}; the outputs have {_shapes_text(shapes)}"
                 )
-            dx, dparams = backward(self.net, self.params, copy_cache(cache), dy)
+            output_gradients = dys if isinstance(y, tuple) else dys[0]
+            dx, dparams = backward(self.net, self.params, copy_cache(cache), output_gradients)
         return {"input": dx, **flatten(dparams)}
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from torch import Tensor
-
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
@@ -95,16 +92,3 @@ def output_path(path: Any) -> Path:
     if not file.name or file.is_dir():
         raise PellucidError(f"{file} is a folder; give a file in it, such as {file / 'model.safetensors'}")
     return file
-
-
-def check_dense(x: Tensor, name: str) -> None:
-    """Raise PellucidError for a tensor that has no values, or does not store them as a dense array."""
-    if x.is_meta:
-        raise PellucidError(f"{name} is a tensor on the device meta, without values; create it on the CPU or a GPU")
-    if x.is_nested:
-        raise PellucidError(
-            f"{name} is a nested tensor; convert it with .to_padded_tensor(0.0), or give each shape as a separate batch"
-        )
-    if x.layout is not torch.strided:
-        layout = str(x.layout).removeprefix("torch.")
-        raise PellucidError(f"{name} is a tensor with the layout {layout}; convert it with .to_dense()")

@@ -79,8 +79,8 @@ class EnginePredictor:
     def __call__(self, x: Any) -> Tensor:
         """Return the predictions for inputs (N, ...), a tensor or an array."""
         model = self._model
-        if not isinstance(x, Tensor):
-            x = as_inputs(x, "x", model.dtype)
+        if not isinstance(x, Tensor) or not (x.is_floating_point() or x.dtype is torch.uint8):
+            x = as_inputs(x, "x", model.dtype)  # it reads every value of a tensor, which predictions need not wait for
         self._check_inputs(x, "x")
         if self._checks_finite and (index := first_not_finite(x)) is not None:
             raise PellucidError(f"x: example {index} contains NaN or infinity; the inputs must be finite")

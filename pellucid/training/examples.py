@@ -3,10 +3,8 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from os import PathLike
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +15,8 @@ from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
 from pellucid.data.stream import Stream, is_stream
 from pellucid.errors import PellucidError
 from pellucid.settings.checks import integer
+from pellucid.settings.tensors import as_targets, as_tensor
 from pellucid.text import note, shown
-from pellucid.training.arguments import check_dense
 
 
 def examples(
@@ -50,11 +48,11 @@ def examples(
         as_inputs(x, data_name, dtype),
         named_labels(y, classes, f"the targets of {data_name}", infer_classes),
     )
-    targets, names = labels or (_tensor(y, f"the targets of {data_name}"), None)
-    if targets.is_floating_point():
-        targets = targets.to(dtype)
+    targets, names = labels or (as_targets(y, f"the targets of {data_name}", dtype), None)
     count = len(targets) if targets.dim() else 1
-    if len(inputs) != count or not targets.dim() or not count:
+    if not len(inputs) and not count:
+        raise PellucidError(f"{data_name} has no examples; give at least one")
+    if len(inputs) != count or not targets.dim():
         hint = (
             f"; a single image needs the batch axis, {data_name}[None]" if count == 1 and inputs.dim() in (2, 3) else ""
         )
@@ -92,7 +90,7 @@ def as_inputs(x: Any, data_name: str = "x", dtype: torch.dtype = torch.float32) 
 
     Raises PellucidError for other types, and for NaN or infinity, with the index of the example.
     """
-    tensor = x.x if isinstance(x, Arrays) else _tensor(x, data_name)
+    tensor = x.x if isinstance(x, Arrays) else as_tensor(x, data_name)
     if not tensor.dim():
         raise PellucidError(f"{data_name} is one number; give an array of inputs (N, ...)")
     if tensor.dtype is torch.uint8:
@@ -206,24 +204,6 @@ class CheckedSource:
         batch = as_batch(batch_of(self.source, indices, rng), len(indices), type(self.source).__name__)
         self._check(batch)
         return batch
-
-
-def _tensor(values: Any, data_name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        check_dense(values, data_name)
-        return values.detach()
-    if isinstance(values, str | PathLike):
-        raise PellucidError(
-            f"{data_name} is the path {str(cast(object, values))!r}, not a batch; read a picture with "
-            "pellucid.load_image"
-        )
-    parts = cast(Sequence[Any], values) if isinstance(values, list | tuple) else ()
-    if len({tuple(part.shape) for part in parts if isinstance(part, Tensor)}) > 1:
-        raise PellucidError(f"{data_name} contains tensors of different shapes; give each shape as a separate batch")
-    try:
-        return torch.as_tensor(np.asarray(cast(Any, values)))
-    except (TypeError, ValueError) as error:
-        raise PellucidError(f"{data_name} is not an array of numbers: {' '.join(str(error).split())}") from error
 
 
 def _checksum(x: Tensor, y: Tensor) -> str:

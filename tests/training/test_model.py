@@ -178,7 +178,7 @@ def test_unknown_names_suggest_the_nearest():
 def test_inputs_of_another_shape_are_refused_with_both_shapes():
     model = conv_model()
     with pytest.raises(
-        PellucidError, match=r"x contains inputs of shape \(28, 28\), but the network takes \(1, 8, 8\)"
+        PellucidError, match=r"x has the shape \(2, 28, 28\), but the network takes batches \(N, 1, 8, 8\)"
     ):
         model.predict(torch.zeros(2, 28, 28))
     with pytest.raises(PellucidError, match=r"validation contains inputs of shape \(1, 9, 9\)"):

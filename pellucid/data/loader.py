@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,7 @@ class Loader:
 
     batch_size: total over all ranks; rank r of `world` receives rows r, r + world, ... of each batch. A last batch with
     fewer rows than batch_size is left out if drop_last, or if some rank would have no row.
+    min_rows: the smallest number of rows of a rank; a last batch with fewer is merged into the batch before it.
     prefetch: number of batches that background threads prepare ahead. The default, WORKERS, is also the largest number
     of threads: the number of usable processors, at most 16. 0 uses no threads. `Arrays` without augmentation never use
     threads: many batches are gathered at a time, and each batch is a view.
@@ -59,6 +60,7 @@ class Loader:
     rank: int = 0
     world: int = 1
     dtype: torch.dtype = torch.float32
+    min_rows: int = 1
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid sizes."""
@@ -78,7 +80,16 @@ class Loader:
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         n_full, remainder = divmod(len(self.source), self.batch_size)
-        return n_full + (remainder >= self.world and not self.drop_last)
+        if self.drop_last or remainder < self.world:
+            return n_full
+        return n_full + (not self._merges_last)
+
+    @property
+    def _merges_last(self) -> bool:
+        """Whether the last batch is merged into the batch before it, if there is one."""
+        n_full, remainder = divmod(len(self.source), self.batch_size)
+        has_few_rows = self.world <= remainder < self.world * self.min_rows
+        return n_full > 0 and has_few_rows and not self.drop_last
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `start`; closing the iterator stops its threads."""
@@ -88,9 +99,11 @@ class Loader:
             return iter(())
         rank_batch_size = len(range(self.rank, self.batch_size, self.world))  # examples of this rank in a full batch
         order = self._order(epoch)
+        sizes = [rank_batch_size] * (len(self) - 1)
+        sizes.append(len(order) - sum(sizes))
         if self.augment is None and isinstance(self.source, Arrays) and type(self.source).batch is Arrays.batch:
-            return self._gather_batches(self.source, order[start * rank_batch_size :], rank_batch_size)
-        batches = order.split(rank_batch_size)
+            return self._gather_batches(self.source, order[sum(sizes[:start]) :], sizes[start:])
+        batches = order.split(sizes)
         if self.prefetch == 0:
             return (self._load_batch(batches[k], epoch, k) for k in range(start, len(batches)))
         return self._prefetch_batches(batches, epoch, start)
@@ -99,20 +112,25 @@ class Loader:
         """Return the indices of this rank's examples in an epoch, in the order of the batches."""
         n = len(self.source)
         order = torch.randperm(n, generator=generator(self.seed, epoch)) if self.shuffle else torch.arange(n)
-        order = order[: len(self) * self.batch_size]
+        last_start = (len(self) - 1) * self.batch_size
+        if not self._merges_last:
+            order = order[: last_start + self.batch_size]
         if self.world > 1:
             row_in_batch = torch.arange(len(order)) % self.batch_size
+            row_in_batch[last_start:] = torch.arange(len(order) - last_start)
             order = order[row_in_batch % self.world == self.rank]
         return order
 
-    def _gather_batches(self, source: Arrays, order: Tensor, rank_batch_size: int) -> Iterator[Batch]:
+    def _gather_batches(self, source: Arrays, order: Tensor, sizes: Sequence[int]) -> Iterator[Batch]:
+        """Yield the batches of these sizes, gathered for many batches at a time."""
         row_bytes = 4 * max(1, source.x[0].numel())
         max_batches = _CHUNK_BATCHES if self.transform is None else 1  # a view of a chunk is slower to transform
-        batches_per_chunk = max(1, min(max_batches, _CHUNK_BYTES // (row_bytes * rank_batch_size)))
-        for indices in order.to(source.x.device).split(batches_per_chunk * rank_batch_size):
+        batches_per_chunk = max(1, min(max_batches, _CHUNK_BYTES // (row_bytes * max(sizes))))
+        chunks = [sizes[k : k + batches_per_chunk] for k in range(0, len(sizes), batches_per_chunk)]
+        for indices, chunk in zip(order.to(source.x.device).split([*map(sum, chunks)]), chunks, strict=True):
             y = source.y.index_select(0, indices)
-            x = float_images(source.x.index_select(0, indices), self.dtype).split(rank_batch_size)
-            yield from map(Batch, x if self.transform is None else map(self.transform, x), y.split(rank_batch_size))
+            x = float_images(source.x.index_select(0, indices), self.dtype).split([*chunk])
+            yield from map(Batch, x if self.transform is None else map(self.transform, x), y.split([*chunk]))
 
     def _load_batch(self, batch_indices: Tensor, epoch: int, k: int) -> Batch:
         rng = generator(self.seed, epoch, k, self.rank)

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,6 +58,16 @@ class Stream:
     def first_size(self) -> int:
         """The number of examples in the first batch."""
         return len(self._first_batch.images)
+
+    @property
+    def smallest_size(self) -> int:
+        """The smallest known number of examples in a batch: of the first one, and of the last one of a DataLoader."""
+        loader = self._iterable
+        if not isinstance(loader, DataLoader) or not loader.batch_size or not hasattr(loader.sampler, "__len__"):
+            return self.first_size
+        last_size = len(cast(Any, loader.sampler)) % loader.batch_size
+        has_smaller_last = last_size > 0 and not loader.drop_last and self.steps == len(loader)
+        return min(self.first_size, last_size) if has_smaller_last else self.first_size
 
     def checked(self, check: Callable[[Batch], None]) -> "Stream":
         """Call `check` with every later batch, and return this stream."""

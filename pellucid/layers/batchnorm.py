@@ -77,7 +77,7 @@ class BatchNorm(Layer):
         if x.numel() <= channels and mode.train:
             raise PellucidError(
                 f"BatchNorm: an input of shape {tuple(x.shape)}, with at most one value per channel, has no variance "
-                "to train on; use a batch of two or more"
+                "to train on; each batch, and each shard of it, needs two examples"
             )
         if not x.numel():  # PyTorch's kernel would divide by the number of values
             return x, RunningCache(x)

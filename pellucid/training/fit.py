@@ -42,7 +42,7 @@ from pellucid.training.layers import layer_rows, may_draw, seed_step
 from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, naming_batch_size, stop_exception
-from pellucid.training.reading import batch_loader, sample_indices
+from pellucid.training.reading import batch_loader, check_single_examples, sample_indices
 from pellucid.training.shard_loaders import loader_of_shards
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
@@ -77,7 +77,10 @@ class Loop:
         if plan.augment is None and full_model.frozen and not (self.checkpoint is not None and self.checkpoint.done):
             self.model, self.data, self.validation = without_frozen_front(full_model, plan.data, plan.validation)
         model, data = self.model, self.data
-        self.loader = batch_loader(model, data, plan.batch_size, plan.augment)
+        # Statistics of the whole batch need no second example in each shard.
+        separate_shards = 1 if plan.batch_norm == "sync" else plan.shards
+        check_single_examples(model, data, plan.batch_size, separate_shards)
+        self.loader = batch_loader(model, data, plan.batch_size, plan.augment, separate_shards)
         if plan.shards > 1:
             self.loader = loader_of_shards(self.loader, self.processes, plan.shards)
         self.training = Training(full_model, plan.epochs, len(self.loader), plan.batch_size)

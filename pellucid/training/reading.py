@@ -1,7 +1,7 @@
 """Reading of sources in batches for training and evaluation; the sample of training data for metrics."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -15,10 +15,13 @@ from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, Subset
 from pellucid.data.stream import Stream
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Params
-from pellucid.nested import dtype_of
+from pellucid.layers.base import Mode, Params
+from pellucid.nested import dtype_of, map_tree
+from pellucid.objective import merge_turns, seeded
+from pellucid.text import plural
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.learner import Learner
+from pellucid.training.step import training_form
 
 MIN_SAMPLE, MAX_SAMPLE = 500, 5_000  # limits of the number of training examples on which metrics are measured
 Augmentation = Callable[[Any, torch.Generator], Any]  # (images, rng) -> images; with joint = True (Batch, rng) -> Batch
@@ -47,18 +50,57 @@ class StreamLoader:
         return augment_batch(batch, self.augment, self.transform, generator(self.seed, epoch, k, shard))
 
 
-def batch_loader(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
+def batch_loader(
+    model: Learner, data: Source, batch_size: int, augment: Augmentation | None, shards: int = 1
+) -> Loader | StreamLoader:
     """Return the loader of training batches for a model, augmented, and standardized if the model has statistics.
 
+    shards: the number of parts of each batch that are computed separately. A last batch in which a part has a single
+    example is merged into the batch before, unless the model can be trained on a single example.
     Raises PellucidError for an invalid batch size, and for a stream without a number of batches per epoch.
     """
     dtype = dtype_of(model.params)
     transform = None if model.stats is None else partial(model.stats.apply, dtype=dtype)
     if not isinstance(data, Stream):
-        return Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
+        loader = Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
+        is_single = len(data) % batch_size // shards == 1
+        return replace(loader, min_rows=2) if is_single and single_example_fault(model, data) else loader
     if data.steps is None:
         raise PellucidError("fit: give steps_per_epoch, the number of batches that make an epoch of a generator")
     return StreamLoader(data, model.seed, augment, transform)
+
+
+def single_example_fault(model: Learner, data: Source) -> str:
+    """Return why a model cannot be trained on the first example alone, such as by batch normalization; "" if it can."""
+    batch = next(read_batches(data, [0], 1, model.stats, model.device, dtype_of(model.params)))
+    params = map_tree(torch.clone, model.params)  # the pass changes running statistics
+    objective = training_form(model.objective, params, model.frozen)
+    try:
+        with torch.inference_mode():
+            merge_turns(objective.gradients(params, batch, Mode(True, seeded(model.device).manual_seed(model.seed))))
+    except Exception as error:  # a user-defined part may raise any
+        return str(error) or type(error).__name__
+    return ""
+
+
+def check_single_examples(model: Learner, data: Source, batch_size: int, shards: int) -> None:
+    """Raise PellucidError if a part of a batch is a single example, on which the model cannot be trained.
+
+    A smaller last batch is not looked at unless it is that of a stream, since `batch_loader` merges others.
+    """
+    is_stream = isinstance(data, Stream)
+    size = data.smallest_size if is_stream else min(batch_size, len(data))
+    if size // shards != 1 or not (fault := single_example_fault(model, data)):
+        return
+    batches = f"{plural(len(data), 'example')} in batches of {batch_size}"
+    remedy = f"give a batch size of at least {2 * shards}"
+    if is_stream:
+        batches = f"a batch of {size} from the stream"
+        remedy = "yield larger batches, or give the DataLoader drop_last=True"
+    elif len(data) < 2 * shards:
+        remedy = f"give at least {2 * shards} examples"
+    part = f"one of {shards} shards" if shards > 1 else "a batch"
+    raise PellucidError(f"fit: with {batches}, {part} has a single example: {fault}; {remedy}")
 
 
 def read_batches(

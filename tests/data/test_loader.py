@@ -137,6 +137,39 @@ def test_a_last_batch_too_small_for_all_ranks_is_left_out():
         assert len(batches_of(loader)) == len(loader) == 5
 
 
+@settings(deadline=None, max_examples=150)
+@given(
+    n=st.integers(1, 40),
+    batch_size=st.integers(1, 12),
+    world=st.integers(1, 4),
+    min_rows=st.integers(1, 3),
+    start=st.integers(0, 6),
+    in_threads=st.booleans(),
+)
+def test_a_last_batch_of_few_rows_is_merged_into_the_batch_before(n, batch_size, world, min_rows, start, in_threads):
+    """Batches are written here as slices of the order; only the last one differs from those without `min_rows`."""
+    if batch_size < world or n < batch_size:
+        return
+    augment = (lambda x, rng: x) if in_threads else None
+    source = Arrays(torch.arange(float(n))[:, None], torch.arange(n))
+    order = torch.cat([y for _, y in Loader(source, n, seed=3).epoch(5)]).tolist()
+    starts = [*range(0, n, batch_size)]
+    remainder = n % batch_size
+    if remainder and remainder < world:
+        n -= remainder
+        del starts[-1]
+    elif remainder and remainder < world * min_rows:
+        del starts[-1]
+    batches = [order[first:end] for first, end in zip(starts, [*starts[1:], n], strict=True)]
+    start = min(start, len(batches))
+    for rank in range(world):
+        loader = Loader(source, batch_size, 3, augment, rank=rank, world=world, min_rows=min_rows)
+        expected = [batch[rank::world] for batch in batches[start:]]
+        assert len(loader) == len(batches)
+        assert [y.tolist() for _, y in batches_of(loader, 5, start)] == expected
+        assert [x[:, 0].tolist() for x, _ in batches_of(loader, 5, start)] == expected
+
+
 def loader_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("pellucid-loader")]
 

@@ -58,7 +58,6 @@ RELU_MLP_ONLY = (
     ("digits-relu", "mnist-relu"),
     "the fault brings two layers of ReLUs, which are trained as these two are",
 )
-DIGITS_MLP_ONLY = ("digits-sigmoid", "digits-relu"), "only 1,297 examples of digits leave one over"
 ERRING_ONLY = (
     ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "mnist-norm", "signs-norm"),
     "digits-conv errs in one or two of 100 examples, too few to tell how sure it should be",
@@ -285,7 +284,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault("batch-norm", "a momentum of 0.0001", norm_momentum(1e-4), *NORM_ONLY),
     Fault("batch-norm", "batches of 2", train_with(net=normed_mlp, batch_size=2), *DENSE_ONLY),
     Fault("batch-norm", "batches of 4", train_with(net=normed_mlp, batch_size=4), *DENSE_ONLY),
-    Fault("batch-norm", "a last batch of one", train_with(net=normed_mlp, batch_size=16), *DIGITS_MLP_ONLY),
     Fault("batch-norm", "frozen with statistics of other inputs", frozen_norms, *NORM_ONLY),
     Fault("dropout-at-inference", "dropout in every mode", random_layer(AlwaysDropout(0.3))),
     Fault("dropout-at-inference", "noise in every mode", random_layer(AlwaysNoise(0.2))),

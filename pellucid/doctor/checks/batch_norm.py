@@ -48,38 +48,21 @@ def _few_values(case: Case, paths: list[str]) -> list[Finding]:
     """Find batches with few values per channel; report only the first layer of `paths` with such batches."""
     if not case.trainable:
         return []
-    batch, n = min(case.batch_size, len(case.train)), len(case.train)
-    last_size = n % batch or batch
+    n = len(case.train)
+    batch = min(case.batch_size, n)
     for path in paths:
         positions = case.activity[path].size // case.activity[path].units
-        only_last_batch = batch * positions > MAX_FEW_VALUES
-        if only_last_batch and last_size * positions > 1:
+        if batch * positions > MAX_FEW_VALUES:
             continue
-        evidence: Evidence = {
-            "batch_size": batch,
-            "values_per_channel": batch * positions,
-            "values_in_the_last_batch": last_size * positions,
-        }
-        if only_last_batch:
-            cause = "the last batch of an epoch has one value per channel, which has no variance, so training stops"
-            fix = f"use a batch size that leaves more than one of {n} examples for the last batch"
-        else:
-            cause = "mean and variance of so few values are noise, and differ in every batch and in evaluation"
-            fix = "use batches of 16 or more, or group or layer normalization"
-        remedy = _larger_batches(case, batch + 1 if only_last_batch else max(batch + 1, DEFAULT_BATCH_SIZE))
+        evidence: Evidence = {"batch_size": batch, "values_per_channel": batch * positions}
+        cause = "mean and variance of so few values are noise, and differ in every batch and in evaluation"
+        fix = "use batches of 16 or more, or group or layer normalization"
+        remedy = _batches_of(min(max(batch + 1, DEFAULT_BATCH_SIZE), n)) if n > MAX_FEW_VALUES else None
         return [Finding(NAME, path, evidence, cause, fix, remedy)]
     return []
 
 
-def _larger_batches(case: Case, min_size: int) -> Remedy | None:
-    """Return a remedy with a batch size of at least `min_size` that leaves more than one example for the last batch.
-
-    None if the training data have at most MAX_FEW_VALUES examples.
-    """
-    n = len(case.train)
-    if n <= MAX_FEW_VALUES:
-        return None
-    size = next((size for size in range(min_size, n) if n % size != 1), n)
+def _batches_of(size: int) -> Remedy:
     return Remedy(f"batches of {size}", lambda case: replace(case, batch_size=size))
 
 

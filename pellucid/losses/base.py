@@ -21,10 +21,12 @@ class Loss(metaclass=Checked):
     """A function of outputs and targets that training minimizes: a frozen dataclass of hyperparameters.
 
     A user-defined loss only needs to define `compute`. `metrics` names the default metrics of models with this loss.
+    `multilabel`: whether outputs are independent, so that targets of their shape are multi-label in the accuracy.
     `indivisible` is the reason why the loss of a batch is neither the sum nor a mean of the losses of its parts, or "".
     """
 
     metrics: ClassVar[tuple[str, ...]] = ()
+    multilabel: ClassVar[bool] = False
     indivisible: ClassVar[str] = ""
 
     def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:

@@ -29,6 +29,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    multilabel: ClassVar[bool] = True
 
     pos_weight: float | tuple[float, ...] = 1.0
     reduction: Reduction = "batch"

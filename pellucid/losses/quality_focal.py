@@ -25,6 +25,7 @@ class QualityFocal(Loss):
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    multilabel: ClassVar[bool] = True
 
     beta: float = 2.0
     reduction: Reduction = "mean"

@@ -9,42 +9,44 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.metrics.base import Metric, checked_ratio
 from pellucid.metrics.functions import Bins, confusion_matrix, f1, macro, precision, recall, top_k
-from pellucid.settings.checks import check_whole
+from pellucid.settings.checks import check, check_whole
 
 
 @dataclass
 class Accuracy(Metric):
     """The fraction of correctly predicted examples or, for multi-label targets, of correct outputs.
 
-    Targets (n, classes) with values from 0 to 1 are multi-label if any row in any batch does not sum to 1. An output is
-    then correct if it is at least `boundary` and its target is at least 1/2, or if both are below; the result is 1
-    minus scikit-learn's hamming_loss. `boundary`: the threshold of outputs, 1/2 for probabilities and 0 for logits.
+    multilabel: whether targets (n, classes) are multi-label: an output is then correct if it is at least `boundary` and
+    its target is at least 1/2, or if both are below, and the result is 1 minus scikit-learn's hamming_loss. If False,
+    such targets are probabilities or one-hot, and a row that does not sum to 1 is refused. None, the default, means
+    `multilabel` of the model's loss, which is True for BinaryCrossEntropy and QualityFocal. Targets that are class
+    indices are never multi-label. `boundary`: the threshold of outputs, 1/2 for probabilities and 0 for logits.
     """
 
-    sums: ClassVar[tuple[str, ...]] = ("hits", "seen", "multilabel", "outputs_right", "outputs_seen")
+    sums: ClassVar[tuple[str, ...]] = ("hits", "seen")
 
+    multilabel: bool | None = None
     boundary: float = field(default=0.5, init=False)
     hits: int = field(default=0, init=False)
     seen: int = field(default=0, init=False)
-    multilabel: int = field(default=0, init=False)  # batches whose targets are multi-label
-    outputs_right: int = field(default=0, init=False)
-    outputs_seen: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError unless `multilabel` is True, False or None."""
+        check(self.multilabel in (True, False, None), "Accuracy: multilabel", "True, False or None", self.multilabel)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the batch: outputs (n, classes), or (n, 1) for two classes."""
-        if is_multilabel(targets, outputs):
-            self.multilabel += 1
+        if self.multilabel and targets.shape == outputs.shape and outputs.dim() == 2:
+            _check_fractions(targets)
+            is_correct = (outputs >= self.boundary) == (targets >= 0.5)
         else:
-            self.hits += int((classes_of(outputs, self.boundary) == target_classes(targets, outputs)).sum())
-            self.seen += len(outputs)
-        if targets.shape == outputs.shape:  # counted as well, since the first multi-label row may be in a later batch
-            self.outputs_right += int(((outputs >= self.boundary) == (targets >= 0.5)).sum())
-            self.outputs_seen += outputs.numel()
+            is_correct = classes_of(outputs, self.boundary) == target_classes(targets, outputs)
+        self.hits += int(is_correct.sum())
+        self.seen += is_correct.numel()
 
     def compute(self) -> dict[str, Any]:
         """Return {"accuracy": from 0 to 1}."""
-        counts = (self.outputs_right, self.outputs_seen) if self.multilabel else (self.hits, self.seen)
-        return {"accuracy": checked_ratio(*counts, self)}
+        return {"accuracy": checked_ratio(self.hits, self.seen, self)}
 
 
 @dataclass
@@ -188,10 +190,10 @@ def target_classes(target: Tensor, scores: Tensor) -> Tensor:
             'class at each pixel, metrics="miou"'
         )
     if target.shape == scores.shape and (target.is_floating_point() or scores.shape[1] > 1):
-        if is_multilabel(target, scores):
+        if not _has_single_classes(target):
             raise PellucidError(
                 "metrics of classes: the targets are multi-label, with several classes or none for an example; "
-                'give metrics="accuracy", or functions (outputs, targets) -> number'
+                "give metrics=Accuracy(multilabel=True), or functions (outputs, targets) -> number"
             )
         return classes_of(target.double())
     if target.numel() != len(target):
@@ -203,18 +205,18 @@ def target_classes(target: Tensor, scores: Tensor) -> Tensor:
     return (flat >= 0.5).long() if target.is_floating_point() else flat
 
 
-def is_multilabel(target: Tensor, scores: Tensor) -> bool:
-    """Return whether targets (n, classes) contain a row that does not sum to 1, so an example has no single class.
+def _has_single_classes(target: Tensor) -> bool:
+    """Return whether all rows of targets (n, classes) sum to 1; raises the errors of `_check_fractions` otherwise."""
+    if target.shape[1] == 1 or bool(((target.float().sum(1) - 1).abs() < 1e-3).all()):
+        return True
+    _check_fractions(target)
+    return False
 
-    Raises PellucidError if such targets have values outside of 0 to 1.
-    """
-    if target.shape != scores.shape or scores.dim() != 2 or scores.shape[1] == 1:
-        return False
-    if bool(((target.float().sum(1) - 1).abs() < 1e-3).all()):
-        return False
+
+def _check_fractions(target: Tensor) -> None:
+    """Raise PellucidError unless targets (n, classes) are from 0 to 1."""
     if bool(((target < 0) | (target > 1)).any()):
         raise PellucidError(
             f"metrics of classes: targets {tuple(target.shape)} span {target.min().item():g} to "
             f"{target.max().item():g}; give one class for each example, or numbers from 0 to 1"
         )
-    return True

@@ -109,7 +109,7 @@ def measure(
     Raises UnmeasurableError for a loss that is not finite, naming the first such tensor, and, if there are metrics,
     for a loss that ignores all examples; PellucidError for errors inside metrics and for invalid results.
     """
-    measures.set_boundary(model.objective)
+    measures.set_decisions(model.objective)
     objective, params = model.objective, model.params
     count, is_alone = len(data if indices is None else indices), processes.count == 1
     own_indices, first_batch_number = (indices, 0) if is_alone else _own_indices(data, indices, batch_size, processes)

@@ -84,11 +84,15 @@ class Measures:
         self.running_metrics = [fresh(metric) for metric in self.metrics]
         self.lower_is_better: set[str] = set()
 
-    def set_boundary(self, objective: Objective) -> None:
-        """Set the decision threshold of metrics for two classes, see `boundary`."""
+    def set_decisions(self, objective: Objective) -> None:
+        """Set how metrics derive classes from outputs: the threshold, see `boundary`, and multi-label targets."""
+        if not isinstance(objective, Supervised):
+            return
         for metric in self.running_metrics:
-            if isinstance(objective, Supervised) and isinstance(metric, Accuracy | Confusion):
+            if isinstance(metric, Accuracy | Confusion):
                 metric.boundary = boundary(objective.net, objective.loss)
+            if isinstance(metric, Accuracy) and metric.multilabel is None:
+                metric.multilabel = objective.loss.multilabel
 
     def copy(self) -> "Measures":
         """Return copies of the metrics, without the batches so far."""

@@ -9,7 +9,8 @@ from sklearn.calibration import calibration_curve
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten, LogSoftmax
-from pellucid.losses import NegativeLogLikelihood, SoftmaxCrossEntropy
+from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, QualityFocal, SoftmaxCrossEntropy
+from pellucid.metrics import Accuracy
 from pellucid.model import Model
 
 METRIC_NAMES = ("accuracy", "precision", "recall", "macro_f1", "ece", "mae")
@@ -71,3 +72,62 @@ def test_multilabel_training_reports_the_fraction_of_correct_outputs() -> None:
     weight.zero_()
     bias.fill_(9.0)  # every output is positive, and every target 0
     assert model.evaluate(x, torch.zeros(60, N_CLASSES))["accuracy"] == 0.0
+
+
+SINGLE = torch.eye(N_CLASSES)[torch.arange(60) % N_CLASSES]  # each row has one label
+SEVERAL = torch.randint(0, 2, (60, N_CLASSES), generator=torch.Generator().manual_seed(2)).float()
+IMAGES = torch.rand(60, 1, 2, 2, generator=torch.Generator().manual_seed(3))
+
+
+class OwnLoss(Loss):
+    """A user's loss of independent outputs."""
+
+    multilabel = True
+
+    def compute(self, y, target):
+        return BinaryCrossEntropy().compute(y, target)
+
+    def predict(self, y):
+        return y.sigmoid()
+
+
+@pytest.mark.parametrize("loss", [BinaryCrossEntropy(), QualityFocal(), OwnLoss()])
+@pytest.mark.parametrize("targets", [SINGLE, SEVERAL, torch.cat([SINGLE[:20], SEVERAL[:40]])])
+def test_the_accuracy_of_a_loss_of_independent_outputs_is_that_of_the_outputs_for_any_data(loss, targets) -> None:
+    model = Model(Sequential(flat=Flatten(), scores=Dense(N_CLASSES)), loss, metrics="accuracy")
+    history = model.fit(IMAGES, targets, epochs=1, batch_size=20, validation=(IMAGES, targets), verbose=False)
+    expected = float(((model.predict(IMAGES) >= 0.5) == (targets >= 0.5)).double().mean())
+    assert history.last["val_accuracy"] == pytest.approx(expected)
+    assert history.last["train_accuracy"] == pytest.approx(expected)
+    parts = [model.evaluate(IMAGES[k : k + 20], targets[k : k + 20])["accuracy"] for k in (0, 20, 40)]
+    assert np.mean(parts) == pytest.approx(expected)
+    assert model.evaluate(IMAGES, targets, batch_size=7)["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "quadratic", "l1", "huber"])
+def test_the_accuracy_of_other_losses_compares_classes(loss) -> None:
+    model = Model(Sequential(flat=Flatten(), scores=Dense(N_CLASSES)), loss, metrics="accuracy")
+    history = model.fit(IMAGES, SINGLE, epochs=1, batch_size=20, validation=(IMAGES, SINGLE), verbose=False)
+    expected = oracle.accuracy_score(SINGLE.argmax(1), model.predict(IMAGES).argmax(1))
+    assert history.last["val_accuracy"] == pytest.approx(expected)
+    assert model.evaluate(IMAGES, SINGLE.argmax(1))["accuracy"] == pytest.approx(expected)
+    if loss != "softmax_cross_entropy":  # which refuses such targets itself
+        with pytest.raises(PellucidError, match="the targets are multi-label"):
+            model.evaluate(IMAGES, SEVERAL)
+        model.metrics = (Accuracy(multilabel=True),)
+        assert 0 <= model.evaluate(IMAGES, SEVERAL)["accuracy"] <= 1
+
+
+def test_class_indices_with_a_loss_of_independent_outputs_are_classes() -> None:
+    model = Model(Sequential(flat=Flatten(), scores=Dense(N_CLASSES)), "binary_cross_entropy", input_shape=(1, 2, 2))
+    targets = SINGLE.argmax(1)
+    expected = oracle.accuracy_score(targets, model.predict(IMAGES).argmax(1))
+    assert model.evaluate(IMAGES, targets)["accuracy"] == pytest.approx(expected)
+
+
+def test_the_choice_is_saved_with_the_model(tmp_path) -> None:
+    net = Sequential(flat=Flatten(), scores=Dense(N_CLASSES))
+    model = Model(net, "quadratic", metrics=Accuracy(multilabel=True), input_shape=(1, 2, 2))
+    model.save(tmp_path / "model.safetensors")
+    loaded = Model.load(tmp_path / "model.safetensors")
+    assert loaded.evaluate(IMAGES, SEVERAL) == model.evaluate(IMAGES, SEVERAL)

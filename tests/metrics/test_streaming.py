@@ -113,18 +113,47 @@ def test_accuracy_accepts_class_indices_and_one_hot_targets() -> None:
         assert evaluate_in_batches(Accuracy(), outputs, target_format, 2)["accuracy"] == pytest.approx(2 / 3)
 
 
-@given(seed=st.integers(0, 2**16), n=st.integers(1, 40), size=st.integers(1, 50), width=st.integers(2, 5))
-@settings(max_examples=60, deadline=None)
-def test_accuracy_of_multilabel_targets_is_that_of_the_outputs(seed: int, n: int, size: int, width: int) -> None:
+@given(
+    seed=st.integers(0, 2**16),
+    n=st.integers(1, 40),
+    size=st.integers(1, 50),
+    width=st.integers(2, 5),
+    rows=st.sampled_from(["any", "one label each", "no label", "all labels"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_accuracy_of_multilabel_targets_is_that_of_the_outputs(
+    seed: int, n: int, size: int, width: int, rows: str
+) -> None:
     rng = torch.Generator().manual_seed(seed)
     outputs, targets = torch.rand(n, width, generator=rng), torch.randint(0, 2, (n, width), generator=rng)
-    targets[0] = 0  # a row without a class, which only multilabel targets have
+    if rows == "one label each":
+        targets = torch.eye(width)[torch.randint(0, width, (n,), generator=rng)].long()
+    elif rows != "any":
+        targets[:] = rows == "all labels"
     expected = 1 - oracle.hamming_loss(targets, outputs >= 0.5)
     for target_format in (targets, targets.float(), targets.bool()):
-        assert evaluate_in_batches(Accuracy(), outputs, target_format, size)["accuracy"] == pytest.approx(expected)
-        assert evaluate_in_batches(Accuracy(), outputs.flip(0), target_format.flip(0), size)[
-            "accuracy"
-        ] == pytest.approx(expected)
+        accuracy = evaluate_in_batches(Accuracy(multilabel=True), outputs, target_format, size)["accuracy"]
+        assert accuracy == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("multilabel", [None, False])
+def test_accuracy_of_classes_refuses_multilabel_targets_at_their_first_row(multilabel: bool | None) -> None:
+    metric = Accuracy(multilabel)
+    metric.update(torch.eye(3), torch.eye(3))
+    with pytest.raises(PellucidError, match=r"the targets are multi-label.*give metrics=Accuracy\(multilabel=True\)"):
+        metric.update(torch.eye(3), torch.tensor([[1.0, 1, 0], [0, 0, 1], [0, 0, 0]]))
+
+
+def test_accuracy_of_class_indices_is_never_multilabel() -> None:
+    outputs, targets = torch.rand(9, 4), torch.arange(9) % 4
+    expected = oracle.accuracy_score(targets, outputs.argmax(1))
+    for metric in (Accuracy(), Accuracy(multilabel=True), Accuracy(multilabel=False)):
+        assert evaluate_in_batches(metric, outputs, targets, 4)["accuracy"] == pytest.approx(expected)
+
+
+def test_another_value_of_multilabel_is_refused() -> None:
+    with pytest.raises(PellucidError, match="multilabel must be True, False or None, not 'yes'"):
+        Accuracy("yes")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", sorted({*CLASS_ORACLES} - {"accuracy"}))

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import torch
@@ -39,13 +39,14 @@ def to_onnx(
     size. Tensors are named by the paths of the parameters. The metadata contains the classes, the preprocessing, and
     how `predict` follows from the outputs ("outputs", see `output_meaning`). For models of several networks, see
     `Task.onnx`. whole: whether the file accepts "images", uint8 pictures (N, H, W, C), and returns "predictions", the
-    values of `predict`, or detections; the page NAME.html in the same folder then describes it.
+    values of `predict`, or detections; the page NAME.html in the same folder then describes it. No path of this machine
+    is written.
     Raises PellucidError for a model without weights, and for layers and models that ONNX cannot express. Raises
     ParityError and writes no file if the outputs differ from the model's.
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
-    metadata = {"preprocess": json.dumps(model.preprocess)}
+    metadata = {"preprocess": json.dumps(shared_preprocess(model))}
     if model.classes is not None:
         metadata["classes"] = json.dumps(list(model.classes))
     data_and_parity = None if isinstance(model.objective, Supervised) else task_of(model).onnx(model, size, metadata)
@@ -64,6 +65,14 @@ def to_onnx(
         write_atomically(Path(path).with_suffix(".html"), page(path, data, model, parity).html().encode("utf-8"))
     write_atomically(path, data)
     return parity
+
+
+def shared_preprocess(model: Model) -> dict[str, Any]:
+    """Return a model's preprocessing for a file to pass on, which names the data without the path of their folder."""
+    preprocess = dict(model.preprocess)
+    if "data" in preprocess:
+        preprocess["data"] = PureWindowsPath(str(preprocess["data"])).name  # splits at both / and the other slash
+    return preprocess
 
 
 TARGET = ExportTarget("onnx", ".onnx", to_onnx)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.data import float_images
 from pellucid.errors import PellucidError
+from pellucid.export.onnx_file import shared_preprocess
 from pellucid.export.parity import BATCH, SEED, Parity, compare, outputs, plain_tensor
 from pellucid.layers.base import Params
 from pellucid.model import Model
@@ -123,7 +124,7 @@ def page(path: str | os.PathLike[str], data: bytes, model: Model, parity: Parity
         ("Input", f"{IMAGES}, uint8 {_shape_text(shape)}: 0 to 255, channels {order}, any number N of pictures"),
         ("Before the file", f"resize each picture to {width} x {height} pixels (width x height); the file does not"),
         ("In the file", f"divides by 255{statistics}; runs the network; computes the results below"),
-        ("Training's preprocessing", json.dumps(model.preprocess)),
+        ("Training's preprocessing", json.dumps(shared_preprocess(model))),
         ("Operator set", str(OPSET)),
         ("Size", f"{len(data):,} bytes"),
         ("Largest difference", f"{parity.difference:.1e} of the largest value, on {parity.images} random pictures"),

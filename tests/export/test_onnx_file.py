@@ -1,13 +1,16 @@
 """Exported ONNX files run by onnxruntime, against PyTorch's own functions."""
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import onnx
 import onnxruntime
 import pytest
 import torch
 
+import pellucid
 from pellucid.combine import Fork, Graph, Sequential
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
@@ -167,6 +170,67 @@ def test_channels_last_weights_are_written_in_order() -> None:
     data, _ = onnx_bytes(conv, params, (4, 6, 6))
     (weight, _) = onnx.load_from_string(data).graph.initializer
     assert torch.equal(torch.from_numpy(onnx.numpy_helper.to_array(weight).copy()), params["weight"])
+
+
+PATHS = {
+    "/home/someone/My Pictures/cats": "cats",
+    "/home/someone/pictures.zip": "pictures.zip",
+    "pictures/of cats": "of cats",
+    "../cats/": "cats",
+    "~/cats": "cats",
+    r"C:\Users\Someone\cats": "cats",
+    "C:/Users/Someone/cats": "cats",
+    r"\\server\share\cats": "cats",
+    "cifar10": "cifar10",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_data_are_named_without_the_path_of_their_folder(path: str, tmp_path: Path) -> None:
+    entries = {"data": path, "size": [8, 8]}
+    model = small_model(preprocess=entries)
+    to_onnx(model, tmp_path / "net.onnx")
+    data = (tmp_path / "net.onnx").read_bytes()
+    metadata = {one.key: json.loads(one.value) for one in onnx.load_from_string(data).metadata_props}
+    assert metadata["preprocess"] == {"data": PATHS[path], "size": [8, 8]}
+    assert model.preprocess == entries
+    for part in (b"someone", b"Someone", b"server", b"My Pictures", str(tmp_path).encode()):
+        assert part not in data
+
+
+def file_of(kind: str, folder: Path) -> None:
+    """Write the files of an export into the current folder."""
+    preprocess = {"data": str(folder / "pictures"), "mean": [0.5] * 3, "std": [0.5] * 3}
+    model = Model(
+        Sequential(conv=Conv2d(4, 3), relu=ReLU(), flat=Flatten(), scores=Dense(3)),
+        input_shape=(3, 8, 8), preprocess=preprocess, classes=["a", "b", "c"],
+    )  # fmt: skip
+    if kind == "detector":
+        model = Model.load("bccd")
+        model.preprocess["data"] = str(folder / "pictures")
+    if kind == "opened":
+        network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.SiLU(), torch.nn.Flatten())
+        model = pellucid.open(network, torch.zeros(2, 3, 8, 8), preprocess=preprocess)
+    if kind == "saved":
+        model.save(folder / "saved.safetensors")
+        model = Model.load(folder / "saved.safetensors")
+    to_onnx(model, "net.onnx", whole=kind in ("pictures", "detector"))
+
+
+@pytest.mark.parametrize("kind", ["network", "pictures", "detector", "opened", "saved"])
+def test_no_byte_of_a_file_names_a_folder_of_this_machine(kind: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file_of(kind, tmp_path)
+    library = Path(onnx_file.__file__).parents[1]
+    folders = [tmp_path, Path.home(), Path(os.getcwd()), library, Path(torch.__file__).parent, Path(sys.prefix)]
+    files = [*tmp_path.glob("net.*")]
+    assert [file.suffix for file in files if file.suffix == ".onnx"]
+    for file in files:
+        data = file.read_bytes()
+        for folder in folders:
+            assert os.fsencode(folder) not in data, f"{file.name} names {folder}"
+        assert b".py\0" not in data
+        assert __file__.encode() not in data
 
 
 @pytest.mark.parametrize("name", ["input", "output", "preprocess"])

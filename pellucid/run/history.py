@@ -3,17 +3,18 @@
 import csv
 import io
 import math
+import operator
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import read_regular, write_atomically
-from pellucid.text import aligned, plural, printable
+from pellucid.text import aligned, plural, printable, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,12 +51,40 @@ class History:
         """Return the number of finished epochs."""
         return len(self.rows)
 
-    def __getitem__(self, name: str) -> list[Any]:
-        """Return one column, such as history["val_loss"]; raises PellucidError for an unknown one."""
-        if not self.rows or name not in self.rows[0]:
-            known = ", ".join(self.rows[0]) if self.rows else "none yet"
-            raise PellucidError(f"history: no column {name!r}; known: {known}{nearest(name, self.last)}")
-        return [row[name] for row in self.rows]
+    @overload
+    def __getitem__(self, key: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, key: str | slice) -> list[Any]: ...
+
+    def __getitem__(self, key: str | int | slice) -> Row | list[Any]:
+        """Return one column, such as history["val_loss"], or the row of an epoch by its index, such as history[-1].
+
+        A slice returns a list of rows. Raises PellucidError for an unknown column, and for an epoch that there is not.
+        """
+        if isinstance(key, slice):
+            return self.rows[key]
+        if isinstance(key, str):
+            if key not in self:
+                known = ", ".join(self.last) or "none yet"
+                raise PellucidError(f"history: no column {key!r:.80}; known: {known}{nearest(key, self.last)}")
+            return [row[key] for row in self.rows]
+        try:
+            index = operator.index(key)
+        except TypeError:
+            text = f"history: {shown(key)} is neither the name of a column nor the index of an epoch"
+            raise PellucidError(f'{text}; give history["train_loss"] or history[-1]') from None
+        if not -len(self.rows) <= index < len(self.rows):
+            raise PellucidError(f"history: no row {index}; there are {plural(len(self), 'epoch')}, with indices from 0")
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[Row]:
+        """Return an iterator over the rows of the epochs."""
+        return iter(self.rows)
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is a column of this name."""
+        return name in self.last
 
     @property
     def last(self) -> Row:

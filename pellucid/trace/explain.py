@@ -11,12 +11,15 @@ from pellucid.combine.base import join
 from pellucid.optim.regularizers import L1, L2
 from pellucid.settings.checks import integer
 from pellucid.trace.columns import explainer, weighted_sum_words
-from pellucid.trace.columns.base import Factors, elements, exact_sum, input_index, slopes
+from pellucid.trace.columns.base import MAX_PASSES, Factors, elements, exact_sum, input_index, slopes
 from pellucid.trace.explanation import ActivationInput, Explanation, Factor, Link, Made, ProductTerm
 from pellucid.trace.passes import LayerCall, PassValue, title
 from pellucid.trace.record import TracedElement, TraceRecord, resolve
 from pellucid.trace.text import label
 
+# Limits of an explanation that follows several products of each sum, so that it takes seconds.
+MAX_LINKS = 2_000
+MAX_TERMS = 50_000  # products that are listed
 MAX_ROUNDING_ERRORS = 8  # within one product, including intermediate results of the layer
 # The derivative of a penalty with respect to a weight, by the type of the regularizer.
 PENALTY_DERIVATIVES = {L2: "λ/n w", L1: "λ/n sign(w)"}
@@ -44,10 +47,11 @@ def explain(trace: TraceRecord, element_name: str, top: int | None, expand: int)
     top = None if top is None else integer(top, "trace.explain: top", 1)
     expand = integer(expand, "trace.explain: expand", 0)
     element = resolve(trace, element_name)
-    links = Chain(trace, top, expand).build_links(element)
+    chain = Chain(trace, top, expand)
+    links = chain.build_links(element)
     value = element.target.value
     made = None if value is None or value.producer is None else explain_activation(trace, value, element.index, top)
-    return Explanation(element.label, element.value, trace.cost, trace.dtype_name, links, made)
+    return Explanation(element.label, element.value, trace.cost, trace.dtype_name, links, made, len(chain.keys))
 
 
 class Chain:
@@ -57,13 +61,19 @@ class Chain:
         self.trace, self.top, self.expand = trace, top, expand
         self.epsilon = torch.finfo(trace.dtype).eps
         self.link_indices: dict[DerivativeKey, int] = {}
+        self.keys: list[DerivativeKey] = []  # of all links, in their order
+        self.passes = 0  # backward passes that columns have taken
         self.builders: dict[str, Callable[[DerivativeKey], Link]] = {
             "value": self.sum_over_consumers, "param": self.sum_over_uses,
             "loss": self.link_of_loss, "call": self.link_of_call,
         }  # fmt: skip
 
     def build_links(self, element: TracedElement) -> tuple[Link, ...]:
-        """Build the link of a tensor's element and the links of its largest products, up to the loss."""
+        """Build the link of a tensor's element and the links of its largest products, up to the loss.
+
+        If several products of each sum are explained, the links end at one of the limits MAX_LINKS, MAX_TERMS and
+        MAX_PASSES; products whose gradients are then not explained have no `next`.
+        """
         target, index = element.target, element.index
         if target.value is not None:
             self.link_index(self.key_of_value(target.value, index))
@@ -72,14 +82,22 @@ class Chain:
         else:
             self.link_index(self.key_of_parameter(target.argument, index))
         links: list[Link] = []
-        while len(links) < len(self.link_indices):
-            key = [*self.link_indices][len(links)]
+        n_terms = 0
+        while len(links) < len(self.keys):
+            is_at_limit = len(links) >= MAX_LINKS or n_terms >= MAX_TERMS or self.passes >= MAX_PASSES
+            if self.expand > 1 and is_at_limit:
+                break
+            key = self.keys[len(links)]
             links.append(self.builders[key.kind](key))
-        return tuple(links)
+            n_terms += len(links[-1].terms)
+        return tuple(link if len(links) == len(self.keys) else link.without_next(len(links)) for link in links)
 
     def link_index(self, key: DerivativeKey) -> int:
         """Return the index of the link for `key`, which is the next one if it is new."""
-        return self.link_indices.setdefault(key, len(self.link_indices))
+        if key not in self.link_indices:
+            self.link_indices[key] = len(self.keys)
+            self.keys.append(key)
+        return self.link_indices[key]
 
     def key_of_value(self, value: PassValue, index: int) -> DerivativeKey:
         """Return the key of a value: of the only call that receives it, or of the sum over all that receive it."""
@@ -117,6 +135,7 @@ class Chain:
         if call.dys is None or gradient is None:
             return self.unused_link(name)
         column = explainer(call.layer, key.argument)(call, key.argument, key.element)
+        self.passes += column.passes
         source = call.outputs[column.output]
         deltas = elements(call.dys[column.output], column.outputs)
         products, magnitudes = deltas.clone(), deltas.abs()

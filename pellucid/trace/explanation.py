@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import Any
 
@@ -82,6 +82,11 @@ class Link:
     bound: float
     of: str = "C"
 
+    def without_next(self, count: int) -> "Link":
+        """Return the link whose terms name only the first `count` links."""
+        terms = [replace(term, next=None) if (term.next or 0) >= count else term for term in self.terms]
+        return replace(self, terms=tuple(terms))
+
     @property
     def exact(self) -> bool:
         """Whether the products add up to the gradient, within `bound`."""
@@ -155,7 +160,8 @@ class Explanation:
 
     value: the element. links: derivatives, the first with respect to the element; a term's `next` is an index into
     them, so they form a directed acyclic graph. made: for an activation, how it was computed. dtype: dtype of the
-    passes.
+    passes. reached: the number of links that the listed ones name, themselves included; a larger number than that of
+    `links` if some were left out, which would name further ones.
     """
 
     name: str
@@ -164,6 +170,17 @@ class Explanation:
     dtype: str
     links: tuple[Link, ...]
     made: Made | None = None
+    reached: int = 0
+
+    @property
+    def limit_text(self) -> str:
+        """A sentence about the links that were left out; "" if there are none."""
+        if self.reached <= len(self.links):
+            return ""
+        return (
+            f"these are the first {len(self.links):,} of {self.reached:,} links or more; give a smaller expand, or an "
+            "element nearer to the loss"
+        )
 
     @property
     def gradient(self) -> float:
@@ -180,7 +197,8 @@ class Explanation:
         inputs = {} if self.made is None else {"made_of": self.made.to_json()}
         fields = {"name": self.name, "value": self.value, "loss": self.loss, "dtype": self.dtype}
         links = [link.to_json() for link in self.links]
-        return {**fields, "gradient": self.gradient, "exact": self.exact, "links": links, **inputs}
+        limit = {"links_reached": self.reached} if self.limit_text else {}
+        return {**fields, "gradient": self.gradient, "exact": self.exact, "links": links, **limit, **inputs}
 
     def latex(self) -> str:
         """Return the links as LaTeX: an `aligned` environment with one line for each."""
@@ -198,7 +216,8 @@ class Explanation:
         ]
         inputs = [] if self.made is None else ["", *_made_text(self.made)]
         links = [line for number, link in enumerate(self.links, start=1) for line in ("", *_link_text(number, link))]
-        return "\n".join([*head, *inputs, *links, "", verdict(self)])
+        limit = [self.limit_text] if self.limit_text else []
+        return "\n".join([*head, *inputs, *links, "", *limit, verdict(self)])
 
     def _repr_html_(self) -> str:
         from pellucid.report.page import render

@@ -1,9 +1,11 @@
-"""The CSV files of a run folder: limits on their size, and invalid values."""
+"""The history of a training: rows and columns; its CSV files in a run folder: limits on their size, invalid values."""
 
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 from pellucid.errors import PellucidError
 from pellucid.run import history
@@ -79,3 +81,55 @@ def test_an_unprintable_path_is_refused(tmp_path, path):
     with pytest.raises(PellucidError, match=r"layers\.csv: path is .* in line 2, where training writes text") as info:
         History.read(tmp_path)
     assert str(info.value).isprintable()
+
+
+HISTORY = History([{"epoch": k, "step": 4 * k, "train_loss": 1 / k} for k in (1, 2, 3)])
+
+
+@pytest.mark.parametrize("key", [0, 1, 2, -1, -2, -3, np.int64(1), np.uint8(2), torch.tensor(-1)])
+def test_an_index_gives_the_row_of_an_epoch(key):
+    row = HISTORY[key]
+    epoch = (1, 2, 3)[int(key)]
+    assert row == {"epoch": epoch, "step": 4 * epoch, "train_loss": 1 / epoch}
+
+
+def test_a_name_gives_a_column_and_a_slice_gives_rows():
+    assert HISTORY["step"] == [4, 8, 12]
+    assert [row["epoch"] for row in HISTORY[-2:]] == [2, 3]
+    assert HISTORY[5:] == []
+    assert [row["epoch"] for row in HISTORY] == [1, 2, 3]
+    assert "train_loss" in HISTORY
+    assert "val_loss" not in HISTORY
+    assert 0 not in HISTORY
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (3, "no row 3; there are 3 epochs, with indices from 0"),
+        (-4, "no row -4; there are 3 epochs"),
+        (10**30, "no row 1000000000000000000000000000000; there are 3 epochs"),
+        ("nope", "no column 'nope'; known: epoch, step, train_loss"),
+        ("train_los", "no column 'train_los'; .*did you mean 'train_loss'"),
+        ("", "no column ''"),
+        (None, "None is neither the name of a column nor the index of an epoch"),
+        (1.0, "1.0 is neither"),
+        (("epoch", 1), r"\('epoch', 1\) is neither"),
+        ([0], r"\[0\] is neither"),
+        (np.array([1, 2]), r"array\(\[1, 2\]\) is neither"),
+        (b"epoch", "b'epoch' is neither"),
+        (object, "<class 'object'> is neither"),
+    ],
+)
+def test_any_other_key_is_refused_in_one_line(key, message):
+    with pytest.raises(PellucidError, match=message) as caught:
+        HISTORY[key]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [0, -1, "train_loss", None])
+def test_a_history_without_epochs_has_no_key(key):
+    with pytest.raises(PellucidError, match=r"there are 0 epochs|known: none yet|is neither"):
+        History()[key]
+    assert History()[:] == []
+    assert "epoch" not in History()

@@ -1,8 +1,9 @@
 """Columns of Jacobians: the function that computes them for each type of layer, or by traits for other types."""
 
-from pellucid import layers
+from pellucid import layers, operators
 from pellucid.layers.base import Layer, Trait, declares
 from pellucid.trace.columns.activations import dropout, elu, gelu, leaky_relu, own_slope, relu, relu6, sigmoid, tanh
+from pellucid.trace.columns.attention import attention
 from pellucid.trace.columns.base import Explainer, fallback, input_index
 from pellucid.trace.columns.linear import convolution, dense
 from pellucid.trace.columns.moves import (
@@ -57,6 +58,7 @@ EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.Concat: concat,
     layers.Crop: crop,
     layers.Multiply: multiply,
+    operators.Attention: attention,
 }
 
 # Layers whose output is a weighted sum of their input, in words. The weights are the dx of a one-hot dy.

@@ -43,7 +43,7 @@ class Column:
     """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, 1 if there are none.
 
     outputs: flat indices (k,) into the layer's output tensor with index `output`. words, formula: the rule for ∂C/∂u,
-    as a sentence and as LaTeX.
+    as a sentence and as LaTeX. passes: the number of backward passes that computed the column.
     """
 
     outputs: Tensor
@@ -51,6 +51,7 @@ class Column:
     words: str
     formula: str
     output: int = 0
+    passes: int = 0
 
 
 # Computes a column from (call, "x.0" or a parameter's name, flat index in that input or parameter).
@@ -101,7 +102,7 @@ def index_tensor(index: int) -> Tensor:
     return torch.tensor([index])
 
 
-MAX_PASSES = 20_000  # backward passes of `fallback` for one number
+MAX_PASSES = 20_000  # backward passes of `fallback` for one number, and for all links of a branching explanation
 
 
 def fallback(call: LayerCall, argument: str, index: int) -> Column:
@@ -147,6 +148,7 @@ def fallback(call: LayerCall, argument: str, index: int) -> Column:
         (computed_factors(values, "∂y/∂x" if input_index(argument) is not None else f"∂y/∂{argument}", "slope"),),
         f"the slope of each of {len(terms)} outputs, computed by the backward pass of {call.title}",
         r"\frac{\partial C}{\partial u} = \sum_o \delta_o\, \frac{\partial y_o}{\partial u}",
+        passes=passes,
     )
 
 

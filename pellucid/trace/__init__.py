@@ -27,9 +27,9 @@ class Trace(TraceRecord):
     The layer at the path `conv1` has the names conv1.x, conv1.y, conv1.cache.FIELD, conv1.dy and conv1.dx (x.0, x.1 ...
     for several inputs), conv1.weight and conv1.dweight. A layer that runs several times has conv1:1.y, conv1:2.y
     ..., and conv1:1.dweight ... in addition to their sum conv1.dweight. The network's tensors are x, y, dy, dx and
-    target. `loss` is the loss, and loss.probabilities and others are its intermediate results; with regularizers,
-    loss.regularizer is the regularization term and `cost` the sum. Layers on which the loss does not depend have no dy
-    and dx.
+    target; for a model with mean and std, x is the standardized input. `loss` is the loss, and loss.probabilities and
+    others are its intermediate results; with regularizers, loss.regularizer is the regularization term and `cost` the
+    sum. Layers on which the loss does not depend have no dy and dx.
     """
 
     def explain(self, what: str, top: int | None = 6, expand: int = 1) -> Explanation:
@@ -45,7 +45,10 @@ class Trace(TraceRecord):
         return explain(self, what, top, expand)
 
     def nudge(self, what: str, h: float = 1e-3) -> Nudge:
-        """Add h to a parameter, an activation or a pixel; return the predicted and the actual change of the loss."""
+        """Add h to a parameter, an activation or a pixel; return the predicted and the actual change of the loss.
+
+        For a model with mean and std, the pixel x[...] is standardized: h is in standard deviations.
+        """
         return nudge(self, what, h)
 
     def step(self, optimizer: str | Optimizer | None = None, lr: float | None = None) -> Stepped:
@@ -120,6 +123,7 @@ def trace(
             classes=tuple(model.classes or ()),
             device=model.device,
             chosen=choice,
+            stats=model.stats,
         )
     )
 

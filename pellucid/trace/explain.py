@@ -50,8 +50,13 @@ def explain(trace: TraceRecord, element_name: str, top: int | None, expand: int)
     chain = Chain(trace, top, expand)
     links = chain.build_links(element)
     value = element.target.value
-    made = None if value is None or value.producer is None else explain_activation(trace, value, element.index, top)
-    return Explanation(element.label, element.value, trace.cost, trace.dtype_name, links, made, len(chain.keys))
+    made = None
+    if value is not None and value.producer is not None:
+        made = explain_activation(trace, value, element.index, top)
+        chain.shows_input |= any(source.producer is None for source in value.producer.inputs)
+    note = trace.input_note if chain.shows_input else ""
+    reached = len(chain.keys)
+    return Explanation(element.label, element.value, trace.cost, trace.dtype_name, links, made, reached, note)
 
 
 class Chain:
@@ -63,6 +68,7 @@ class Chain:
         self.link_indices: dict[DerivativeKey, int] = {}
         self.keys: list[DerivativeKey] = []  # of all links, in their order
         self.passes = 0  # backward passes that columns have taken
+        self.shows_input = False  # whether an element of the network's input is named
         self.builders: dict[str, Callable[[DerivativeKey], Link]] = {
             "value": self.sum_over_consumers, "param": self.sum_over_uses,
             "loss": self.link_of_loss, "call": self.link_of_call,
@@ -99,6 +105,11 @@ class Chain:
             self.keys.append(key)
         return self.link_indices[key]
 
+    def label_of(self, value: PassValue, index: int) -> str:
+        """Return the name of one element of a value, with its index."""
+        self.shows_input |= value.producer is None
+        return self.trace.label_of(value, index)
+
     def key_of_value(self, value: PassValue, index: int) -> DerivativeKey:
         """Return the key of a value: of the only call that receives it, or of the sum over all that receive it."""
         consumers = [
@@ -131,7 +142,7 @@ class Chain:
             name = label(join(call.name, key.argument), key.element, tensor.shape)
         else:
             gradient = None if call.dxs is None else call.dxs[part]
-            name = self.trace.label_of(call.inputs[part], key.element)
+            name = self.label_of(call.inputs[part], key.element)
         if call.dys is None or gradient is None:
             return self.unused_link(name)
         column = explainer(call.layer, key.argument)(call, key.argument, key.element)
@@ -144,7 +155,7 @@ class Chain:
 
         def term(k: int, expand: bool) -> ProductTerm:
             output = int(column.outputs[k])
-            delta = Factor(f"∂C/∂{self.trace.label_of(source, output)}", float(deltas[k]), "delta")
+            delta = Factor(f"∂C/∂{self.label_of(source, output)}", float(deltas[k]), "delta")
             layer_factors = tuple(self.factor(call, factors, k) for factors in column.factors)
             next_link = self.link_index(self.key_of_value(source, output)) if expand else None
             return ProductTerm((delta, *layer_factors), float(products[k]), next_link)
@@ -162,7 +173,7 @@ class Chain:
             if part is None:
                 name = label(join(call.path, factors.source), index, call.params[factors.source].shape)
             else:
-                name = self.trace.label_of(call.inputs[part], index)
+                name = self.label_of(call.inputs[part], index)
         parts = tuple(self.factor(call, part, k) for part in factors.parts)
         return Factor(name, float(factors.values[k]), factors.role, parts)
 
@@ -170,7 +181,7 @@ class Chain:
         """Return the link of a value that several calls receive: their gradients add up."""
         values = self.trace.passes.xs if key.call < 0 else self.trace.calls[key.call].outputs
         value = values[int(key.argument)]
-        name = self.trace.label_of(value, key.element)
+        name = self.label_of(value, key.element)
         gradient = self.trace.gradient_of(value)
         if gradient is None:
             return self.unused_link(name)
@@ -227,7 +238,7 @@ class Chain:
         factors = pieces.factors(key.element)
         products = torch.tensor([math.prod(factor.value for factor in factors)], dtype=torch.float64)
         magnitudes = torch.tensor([math.prod(factor.magnitude for factor in factors)], dtype=torch.float64)
-        rule = (trace.label_of(value, key.element), "loss", title(trace.settings.loss), pieces.words, pieces.formula)
+        rule = (self.label_of(value, key.element), "loss", title(trace.settings.loss), pieces.words, pieces.formula)
         gradient = float(trace.output_delta(key.call).flatten()[key.element])
         return self.add_up(
             rule, gradient, products, magnitudes, lambda k, expand: ProductTerm(factors, float(products[k]))

@@ -161,7 +161,7 @@ class Explanation:
     value: the element. links: derivatives, the first with respect to the element; a term's `next` is an index into
     them, so they form a directed acyclic graph. made: for an activation, how it was computed. dtype: dtype of the
     passes. reached: the number of links that the listed ones name, themselves included; a larger number than that of
-    `links` if some were left out, which would name further ones.
+    `links` if some were left out, which would name further ones. note: a sentence about the input, if it is named.
     """
 
     name: str
@@ -171,6 +171,7 @@ class Explanation:
     links: tuple[Link, ...]
     made: Made | None = None
     reached: int = 0
+    note: str = ""
 
     @property
     def limit_text(self) -> str:
@@ -198,7 +199,8 @@ class Explanation:
         fields = {"name": self.name, "value": self.value, "loss": self.loss, "dtype": self.dtype}
         links = [link.to_json() for link in self.links]
         limit = {"links_reached": self.reached} if self.limit_text else {}
-        return {**fields, "gradient": self.gradient, "exact": self.exact, "links": links, **limit, **inputs}
+        note = {"note": self.note} if self.note else {}
+        return {**fields, "gradient": self.gradient, "exact": self.exact, "links": links, **limit, **note, **inputs}
 
     def latex(self) -> str:
         """Return the links as LaTeX: an `aligned` environment with one line for each."""
@@ -214,6 +216,8 @@ class Explanation:
             f"∂{self.links[0].of}/∂{self.name} = {brief(self.gradient)}",
             f"{self.name} is {brief(self.value)}; the loss C is {brief(self.loss)}",
         ]
+        if self.note:
+            head.append(self.note)
         inputs = [] if self.made is None else ["", *_made_text(self.made)]
         links = [line for number, link in enumerate(self.links, start=1) for line in ("", *_link_text(number, link))]
         limit = [self.limit_text] if self.limit_text else []

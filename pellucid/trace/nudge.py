@@ -13,7 +13,7 @@ from pellucid.nested import flatten, nest
 from pellucid.text import aligned
 from pellucid.trace.passes import ValueChange
 from pellucid.trace.record import TracedElement, TraceRecord, resolve
-from pellucid.trace.text import TIMES, bar, brief
+from pellucid.trace.text import TIMES, bar, brief, unravel_index
 from pellucid.verify.probe import like, tensors
 
 NONLINEAR = "nonlinearity: curvature and kinks of the loss"
@@ -25,7 +25,7 @@ class Nudge:
 
     name, value: the element. gradient: the derivative of the loss. before, after: the loss, including the
     regularization term; both passes use the trace's dtype and the same random numbers. epsilon: machine epsilon of that
-    dtype, see torch.finfo.
+    dtype, see torch.finfo. note: a sentence about the image, for an element of a standardized input.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Nudge:
     before: float
     after: float
     epsilon: float
+    note: str = ""
 
     @property
     def predicted(self) -> float:
@@ -74,7 +75,8 @@ class Nudge:
             ("difference", brief(self.actual - self.predicted), reason),
         ]
         head = f"{self.name}: {brief(self.value)} → {brief(self.value + self.h)}  (h = {brief(self.h)})"
-        return f"{head}\n{aligned(table, right=(1,))}"
+        note = f"\n{self.note}" if self.note else ""
+        return f"{head}{note}\n{aligned(table, right=(1,))}"
 
     def _repr_html_(self) -> str:
         from pellucid.report.page import render
@@ -107,7 +109,22 @@ def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
     if target.argument in trace.penalties and target.call is None:
         gradient += float(trace.penalties[target.argument].flatten()[element.index])
     after, epsilon = sum(settings.cost(passes, params)), torch.finfo(element.target.tensor.dtype).eps
-    return Nudge(element.label, element.value, float(h), gradient, trace.cost, after, epsilon)
+    note = _image_note(trace, element, h)
+    return Nudge(element.label, element.value, float(h), gradient, trace.cost, after, epsilon, note)
+
+
+def _image_note(trace: TraceRecord, element: TracedElement, h: float) -> str:
+    """Return the change of the image for an element of a standardized input; "" for other elements."""
+    target, stats = element.target, trace.settings.stats
+    value = target.value
+    if target.call is not None and target.argument.startswith("x."):
+        value = target.call.inputs[int(target.argument[2:])]
+    if stats is None or value is None or value.producer is not None:
+        return ""
+    channel = unravel_index(element.index, target.tensor.shape)[1]
+    mean, std = float(stats.mean[channel]), float(stats.std[channel])
+    before = element.value * std + mean
+    return f"{trace.input_note}: the image changes from {brief(before)} to {brief(before + h * std)}"
 
 
 def _check_changes(element: TracedElement, h: float) -> None:

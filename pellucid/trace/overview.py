@@ -45,6 +45,7 @@ def overview(trace: TraceRecord) -> dict[str, Any]:
     return {
         "loss": trace.loss,
         **regularizer,
+        **({"note": trace.input_note} if trace.input_note else {}),
         "training": trace.settings.train,
         "dtype": trace.dtype_name,
         "examples": [example_outputs(trace, row) for row in range(len(trace.passes.ys[0].tensor))],
@@ -123,8 +124,9 @@ def trace_text(trace: TraceRecord) -> str:
         tuple(brief(row[k]) if isinstance(row[k], float) else str(row[k]) for k in columns) for row in output_values
     ]
     examples_text, loss, tensors = heading_texts(trace)
+    note = f"\n{trace.input_note}" if trace.input_note else ""
     return (
-        f"{examples_text}: {loss}; {tensors}\n\n{aligned(table, right=(3, 4, 5, 6))}\n\n"
+        f"{examples_text}: {loss}; {tensors}{note}\n\n{aligned(table, right=(3, 4, 5, 6))}\n\n"
         f"outputs of the first example, the largest |dy| first\n{aligned([columns, *rows], right=range(len(columns)))}"
     )
 
@@ -143,6 +145,7 @@ def trace_html(trace: TraceRecord) -> str:
         "trace",
         heading=heading_texts(trace),
         input=picture(trace.passes.xs[0].tensor[0], MAX_MAPS),
+        input_note=trace.input_note,
         calls=list(zip(call_rows(trace), maps, strict=True)),
         outputs=output_values[:5],
         keys=[

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import Combinator, buffer_paths, join, walk
+from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
@@ -218,7 +219,8 @@ class PassSettings:
     params, x and target have the pass's dtype and are on the CPU; the pass runs on `device`. train: use training mode.
     seed: seed of the random generator. examples: number of training examples n in the regularization term. optimizer,
     clip: defaults of a step. frozen: paths of parameters that a step does not change. rates: learning rate factors by
-    path. classes: names of the network's outputs. chosen: how the target was chosen, if it was not given.
+    path. classes: names of the network's outputs. chosen: how the target was chosen, if it was not given. stats: the
+    statistics by which x was standardized, if it was.
     """
 
     net: Layer
@@ -237,6 +239,7 @@ class PassSettings:
     classes: tuple[str, ...] = ()
     device: torch.device = CPU
     chosen: str = ""
+    stats: FeatureStats | None = None
 
     def run(self, params: Params | None = None, x: Any = None, change: ValueChange | None = None) -> Passes:
         """Run the forward pass, optionally with other parameters, another input, or changes during the pass.

@@ -149,6 +149,13 @@ class TraceRecord:
             raise unknown_tensor_error(name, self.tensors)
         return self.tensors[name]
 
+    @property
+    def input_note(self) -> str:
+        """A sentence about the input x if it is standardized, else ""."""
+        if self.settings.stats is None:
+            return ""
+        return "x is the standardized input, (image - mean) / std of each channel"
+
     def name_of(self, value: PassValue) -> str:
         """Return the name of a value: the output of the call that computed it, or the network's input."""
         if value.producer is None:

@@ -1,6 +1,7 @@
 """Effects of nudges on the loss of shipped models, against losses computed by PyTorch."""
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from torch.nn import functional as F
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
-from pellucid.layers import Dense
+from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import Quadratic
 from pellucid.model import Model
-from pellucid.trace import trace
+from pellucid.trace import Trace, trace
+from pellucid.trace.text import MINUS
 
 TARGET = torch.tensor([2, 7])
 
@@ -124,3 +126,55 @@ def test_a_change_below_the_rounding_of_the_loss_has_no_curvature() -> None:
     assert "nonlinearity" in str(record.nudge("dense1.bias[0]", 1e-3))
     flat = trace(model, torch.tensor([[3.0]]), torch.tensor([[3.0]]))  # the gradient is 0, the loss changes
     assert "nonlinearity" in str(flat.nudge("dense1.bias[0]", 1.0))
+
+
+MEAN, STD = [0.5, 0.2], [0.25, 0.125]
+
+
+def standardizing_model(**preprocess: Any) -> Model:
+    net = Sequential(conv=Conv2d(3, 3), relu=ReLU(), flat=Flatten(), scores=Dense(4))
+    return Model(net, input_shape=(2, 6, 6), classes=4, preprocess=preprocess)
+
+
+@pytest.mark.parametrize("name", ["x[1, 1, 2, 3]", "x[0, 0, 5, 0]", "x[-1, -1, 0, 0]", "conv.x[0, 1, 4, 4]", "x"])
+@pytest.mark.parametrize("h", [0.5, -0.01])
+def test_a_nudge_of_a_standardized_pixel_says_how_the_image_changes(name: str, h: float) -> None:
+    """x[...] is (image - mean) / std, so h changes the image by h std."""
+    images = torch.rand(2, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    record = trace(standardizing_model(mean=MEAN, std=STD), images, torch.tensor([0, 3]))
+    change = record.nudge(name, h)
+    index = tuple(map(int, change.name[change.name.index("[") + 1 : -1].split(",")))
+    before = float(images[index])
+    channel = index[1]
+    assert change.value == pytest.approx((before - MEAN[channel]) / STD[channel], rel=1e-5)
+    texts = change.note.partition(" from ")[2].replace(MINUS, "-").split(" to ")
+    numbers = [float(text) for text in texts]
+    assert numbers == pytest.approx([before, before + h * STD[channel]], rel=1e-4, abs=1e-6)
+    assert change.note.startswith(
+        "x is the standardized input, (image - mean) / std of each channel: the image changes"
+    )
+    assert change.note in str(change)
+    assert change.note in change._repr_html_()
+    assert change.to_json()["note"] == change.note
+
+
+def test_where_x_is_shown_the_text_says_that_it_is_standardized() -> None:
+    images = torch.rand(2, 2, 6, 6)
+    record = trace(standardizing_model(mean=MEAN, std=STD), images, torch.tensor([0, 3]))
+    note = "x is the standardized input"
+    shown = [record, *(record.explain(name) for name in ("x", "conv.weight", "conv.bias", "conv.y", "conv.x"))]
+    for view in shown:
+        names_x = isinstance(view, Trace) or bool(re.search(r"\bx\[", str(view)))
+        assert (note in str(view)) == names_x
+        assert (note in view._repr_html_()) == names_x
+        assert (note in str(view.to_json())) == names_x
+    for name in ("scores.weight", "relu.y", "scores.y"):
+        assert note not in str(record.explain(name))
+        assert note not in str(record.nudge(name, 0.1))
+
+
+def test_without_mean_and_std_nothing_is_said() -> None:
+    record = trace(standardizing_model(), torch.rand(2, 2, 6, 6), torch.tensor([0, 3]))
+    for view in (record, record.explain("x"), record.nudge("x", 0.1)):
+        assert "standardized" not in str(view)
+        assert "standardized" not in view._repr_html_()

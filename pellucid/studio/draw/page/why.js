@@ -99,7 +99,7 @@ export function why(S, root) {
   const ok = checked && Math.abs(checked.numeric - g) < 1e-7 + 1e-3 * Math.abs(g);
   const lede = g === 0 ? "This does not move the cost for this drawing." : `${g < 0 ? "Raise" : "Lower"} this ${isWeight ? "weight" : "value"} and the cost falls, ${num(Math.abs(g))} per unit.`;
   fill(root, html`<div class="head"><h2 id="why-h">Why</h2><p class="read">${model.symbol(explained.name)} = <b>${signed(explained.value)}</b></p></div>
-    <p class="path" id="subject">${model.where(explained.name)}${S.trail.length > 0 && html` <button class="btn quiet" id="back" data-k="back">Back</button>`}</p><p class="lede">${lede}</p>
+    <p class="path" id="subject">${model.where(explained.name)}${S.trail.length > 0 && html` <button class="btn quiet" id="back" data-k="back">Back</button>`}</p><p class="lede">${lede}</p>${explained.note ? html`<p class="cap">${explained.note}</p>` : ""}
     ${equation(S, factors)}
     ${three && html`<div class="trio">${[["d", "gradient δ"], ["x", "input, shifted"], ["p", "product"]].map(([id, text]) => html`<figure><canvas class="px" data-trio="${id}" role="img" aria-label="${text}"></canvas><figcaption class="cap">${text}</figcaption></figure>`)}</div>`}
     <div class="link" data-detail="1">${factors ? detail(S, factors[S.factor] ?? factors[0]) : html`<p>${sentence(link.words)}</p>${link.count > 0 && terms(S, link)}`}</div>

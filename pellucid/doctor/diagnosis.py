@@ -238,13 +238,16 @@ def headline(diagnosis: Diagnosis) -> str:
 
 
 def summary(diagnosis: Diagnosis) -> str:
-    """Return the fix of the first cause and its measured effect, as text; "" if no cause is proven."""
-    first = diagnosis.findings[0] if diagnosis.findings else None
-    if first is None or not first.proven:
+    """Return the fix of the first cause or likely cause and its measured effect, as text; "" if there is neither."""
+    if not diagnosis.findings or diagnosis.kind(0) not in CAUSE_KINDS:
         return ""
-    effects = (effect for effect in diagnosis.intervention_effects if effect.verdict == "cause")
-    measurements = [str(effect) for effect in effects if effect.name == first.check]
-    return f"{first.fix[:1].upper()}{first.fix[1:]}. Measured: {measurements[0]}" if measurements else ""
+    first = diagnosis.findings[0]
+    effects = [effect for effect in diagnosis.intervention_effects if effect.name == first.check]
+    if not first.proven:
+        measured = f" Measured, but not certain: {effects[0]}" if effects else ""
+        return f"Likely cause, {first.check}: {first.fix}.{measured}"
+    measurements = [f" Measured: {effect}" for effect in effects if effect.verdict == "cause"]
+    return f"{first.fix[:1].upper()}{first.fix[1:]}.{''.join(measurements[:1])}"
 
 
 def ineffective_changes(diagnosis: Diagnosis) -> str:

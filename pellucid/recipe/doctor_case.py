@@ -56,17 +56,9 @@ def case_of_run(
     for an invalid metrics.csv.
     """
     folder = RunFolder(path)
-    if not folder.recipe.is_file():
-        raise PellucidError(f"{folder.path} contains no recipe.toml; give a run folder that `pellucid train` began")
-    recipe = load_recipe(folder.recipe)
-    threads = recorded_threads(folder) if recipe.recipe.threads == "auto" else recipe.recipe.threads
-    # This machine may lack the run's device.
-    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu", threads=threads))
+    recipe = recipe_to_examine(folder)
     root = data if data is None or is_data_root(recipe.data.name, data) else None
-    epoch_weights = snapshot_files(folder.weights)  # in ascending order
-    files = (folder.best, folder.last, *reversed(epoch_weights.values()))
-    weights = next((file for file in files if file.is_file()), None)
-    loaded = None if weights is None else Model.load(weights)
+    loaded = saved_model(folder)
     if material is None:
         if data is None:
             check_data_in_run_folder(recipe.data.name, folder.recipe)
@@ -76,7 +68,7 @@ def case_of_run(
     initial_model = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
     model = with_copied_weights(initial_model)
     if loaded is not None:
-        _copy_weights(model, loaded, f"{weights} does not match the network of {folder.recipe}")
+        copy_weights(model, loaded, folder)
     held_out = material.validation or material.test
     try:
         train = model.fitting(arrays_of(material.train, None, "x", model.classes, model.seed))
@@ -99,6 +91,26 @@ def case_of_run(
         steps=_steps_before_checkpoint(folder) if history is None else 0,
         resume_command=command,
     )
+
+
+def recipe_to_examine(folder: RunFolder) -> Recipe:
+    """Return the recipe of a run, for the CPU, since this machine may lack the run's device."""
+    if not folder.recipe.is_file():
+        raise PellucidError(f"{folder.path} contains no recipe.toml; give a run folder that `pellucid train` began")
+    recipe = load_recipe(folder.recipe)
+    threads = recorded_threads(folder) if recipe.recipe.threads == "auto" else recipe.recipe.threads
+    return replace(recipe, recipe=replace(recipe.recipe, device="cpu", threads=threads))
+
+
+def saved_model(folder: RunFolder) -> Model | None:
+    """Return the model of a run's best weights, else of its last, else of its latest epoch that was kept; or None.
+
+    A weights file does not contain the settings of the training, such as the optimizer: the recipe has them.
+    """
+    epoch_weights = snapshot_files(folder.weights)  # in ascending order
+    files = (folder.best, folder.last, *reversed(epoch_weights.values()))
+    weights = next((file for file in files if file.is_file()), None)
+    return None if weights is None else Model.load(weights)
 
 
 def _resume_command(folder: RunFolder, history: History | None, epochs: int, resume: str) -> str:
@@ -217,11 +229,14 @@ def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Ma
     return material.map(lambda part: task.examples(objective, part, data))
 
 
-def _copy_weights(model: BaseModel, loaded: Model, message: str) -> None:
-    """Copy weights and calibration of `loaded`; raises PellucidError with `message` if the shapes differ."""
+def copy_weights(model: BaseModel, loaded: Model, folder: RunFolder) -> None:
+    """Copy weights and calibration of `loaded`, see `saved_model`; raises PellucidError if the shapes differ."""
     params, weights = flatten(model.params), flatten(loaded.params)
     if {path: value.shape for path, value in params.items()} != {path: value.shape for path, value in weights.items()}:
-        raise PellucidError(f"{message}; give a run folder as `pellucid train` wrote it")
+        raise PellucidError(
+            f"{loaded.source} does not match the network of {folder.recipe}; give a run folder as `pellucid train` "
+            "wrote it"
+        )
     for path, value in params.items():
         value.copy_(weights[path])
-    model.confidence = loaded.confidence
+    model.confidence, model.source = loaded.confidence, loaded.source

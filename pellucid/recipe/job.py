@@ -20,6 +20,7 @@ from pellucid.recipe.material import Material, divide_data, fetch_missing, load_
 from pellucid.recipe.previews import Previews
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
+from pellucid.recipe.tables import Start
 from pellucid.recipe.threads import auto_threads, check_auto_threads
 from pellucid.recipe.watched import TrainingControl
 from pellucid.run.described import scaling_entries, with_stored_names
@@ -290,22 +291,25 @@ def build_model(
     data: str | os.PathLike[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
     run: RunFolder | None = None,
+    starts: bool = True,
 ) -> Model:
     """Return the model of a recipe for images like those of `train`, with its initial weights.
 
     data: the root of the data sets. preprocess: entries to add to the model's preprocessing, which every weights file
-    of the run contains. run: the folder of a resumed run, whose weights determine the names of the layers. Raises
+    of the run contains. run: the folder of a resumed run, whose weights determine the names of the layers. starts:
+    whether to start from trained weights as in [start]; if not, the weights are to be replaced. Raises
     PellucidError if the network does not fit the images or this machine's memory, if [start] does not fit the network,
     and for patterns in train.frozen and train.rates that match no path.
     """
     objective: Objective | None = recipe.build("objective")
-    first_examples, start = first_batch(train), recipe.start
+    first_examples = first_batch(train)
+    start = recipe.start if starts else Start()
     shape = tuple(first_examples.images.shape[1:])
     net: Layer | Objective = recipe.build("network") if objective is None else objective
     if isinstance(net, Objective):
         check_objective(recipe, net, shape, train.classes)
         trained = trained_objective(start.weights, net, shape, data) if start.weights else None
-        if trained is None and net.start_missing:
+        if starts and trained is None and net.start_missing:
             raise PellucidError(f"{net.start_missing}; give them with start.weights")
     else:
         net = net if run is None else with_stored_names(net, run)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import pytest
+
 from pellucid.doctor import Diagnosis, Finding
 from pellucid.doctor.diagnosis import (
     footnote,
@@ -172,6 +174,40 @@ def test_the_first_sentence_names_the_change_and_its_gain() -> None:
     assert [effect["verdict"] for effect in diagnosis.to_json()["effects"]] == ["no effect", "cause"]
     assert any("a lower rate: recall" in text for _, text in TextReader(diagnosis._repr_html_()).texts)
     assert summary(healthy_diagnosis()) == ineffective_changes(healthy_diagnosis()) == ""
+
+
+FAULT = Finding("duplicates", "train", {"copies": 3}, "a file came twice", "remove it", is_fault=True)
+SYMPTOM = Finding("dead-units", "relu1", {"dead": 20})
+
+
+@pytest.mark.parametrize("verdict", ["unclear", "no effect", ""])
+@pytest.mark.parametrize("others", [(), (SYMPTOM,), (replace(FAULT, check="shifted-labels"), SYMPTOM)])
+def test_the_first_sentence_names_a_likely_cause(verdict: str, others: tuple[Finding, ...]) -> None:
+    findings = (FAULT, *others)
+    symptoms = frozenset(k for k, finding in enumerate(findings) if finding is SYMPTOM)
+    effect = replace(effect_of_lower_rate(), name="duplicates", description="no copies", verdict=verdict)
+    effects = (effect_of_lower_rate(), effect) if verdict else ()
+    diagnosis = Diagnosis(findings, ("a",), {}, {}, symptoms=symptoms, intervention_effects=effects)
+    assert diagnosis.kind(0) == "likely cause"
+    measured = f" Measured, but not certain: {effect}" if verdict else ""
+    assert summary(diagnosis) == f"Likely cause, duplicates: remove it.{measured}"
+    first_block = str(diagnosis).split("\n\n")[0]
+    assert " ".join(first_block.split()) == summary(diagnosis)
+    assert diagnosis.to_json()["summary"] == summary(diagnosis)
+    assert any("Likely cause, duplicates" in text for _, text in TextReader(diagnosis._repr_html_()).texts)
+
+
+def test_symptoms_alone_have_no_first_sentence() -> None:
+    diagnosis = Diagnosis((SYMPTOM,), ("a",), {}, {}, symptoms=frozenset({0}))
+    assert summary(diagnosis) == ""
+    assert str(diagnosis).startswith("1 symptom, found by 1 check")
+
+
+def test_a_proven_cause_is_named_before_a_likely_one() -> None:
+    proven = replace(FAULT, check="learning-rate", fix="go slower", proven=True)
+    diagnosis = Diagnosis((proven, FAULT), ("a",), {}, {}, intervention_effects=(effect_of_lower_rate(),))
+    assert summary(diagnosis) == f"Go slower. Measured: {effect_of_lower_rate()}"
+    assert summary(replace(diagnosis, intervention_effects=())) == "Go slower."
 
 
 class TextReader(HTMLParser):

@@ -3,12 +3,12 @@
 import os
 from dataclasses import replace
 
-from pellucid.data import Augment, DetectionFolder, Source
+from pellucid.data import DetectionFolder, Source
 from pellucid.data.formats import ANNOTATION_FORMATS
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe.doctor_case import read_history
-from pellucid.recipe.job import build_model, load_data
+from pellucid.recipe.doctor_case import copy_weights, read_history, recipe_to_examine, saved_model
+from pellucid.recipe.job import augmentation, build_model, load_data
 from pellucid.recipe.material import (
     Material,
     check_data_exists,
@@ -18,11 +18,11 @@ from pellucid.recipe.material import (
     is_data_root,
     load_material,
 )
-from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 from pellucid.run.folder import RunFolder
 from pellucid.task import task_of
 from pellucid.tasks.detect.doctor import DetectionCase, detection_case
+from pellucid.training.diagnose import StoppedError
 
 
 def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> DetectionCase:
@@ -31,28 +31,31 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
     data: another annotated data set to examine the model with, or the root of the data sets; None for the run's own.
     """
     folder = RunFolder(run)
-    recipe = load_recipe(folder.recipe)
-    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))
+    recipe = recipe_to_examine(folder)
     root = data if data is None or is_data_root(recipe.data.name, data) else None
     if data is None:
         check_data_in_run_folder(recipe.data.name, folder.recipe)
     elif root is None:
         recipe = replace(recipe, data=replace(recipe.data, name=data))
-    weights_file = next((path for path in (folder.best, folder.last) if path.is_file()), None)
-    saved_model = None if weights_file is None else Model.load(weights_file)
+    loaded = saved_model(folder)
     check_is_annotated(recipe.data.name)
     material = load_data(recipe, root)
-    if saved_model is not None:
-        material = with_classes_of(saved_model, material, data or recipe.data.name)
+    if loaded is not None:
+        material = with_classes_of(loaded, material, data or recipe.data.name)
+    preprocess = None if loaded is None else loaded.preprocess
 
     def begin() -> Model:
-        return build_model(recipe, material.train, root, None if saved_model is None else saved_model.preprocess)
+        return build_model(recipe, material.train, root, preprocess, folder)
 
-    model = begin() if saved_model is None else saved_model
+    if loaded is None:
+        model = begin()
+    else:  # the weights that training starts from may be missing on this machine
+        model = build_model(recipe, material.train, root, preprocess, folder, starts=False)
+        copy_weights(model, loaded, folder)
     return detection_case(
         model, material.train, material.validation or material.test, read_history(folder.path),
-        batch_size=recipe.train.batch_size, epochs=recipe.train.epochs,
-        augment=None if recipe.augment == Augment() else recipe.augment, begin=begin,
+        batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, augment=augmentation(recipe, material),
+        begin=begin, stopped=StoppedError.read(folder.error) or "",
     )  # fmt: skip
 
 

@@ -1,0 +1,193 @@
+"""The doctor examines a run folder of every built-in recipe with the settings of the recipe, for each task."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid import shipped_files
+from pellucid.optim import AdamW
+from pellucid.recipe.doctor_case import case_of_run
+from pellucid.recipe.job import augmentation, build_model, load_data
+from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.task import task_for
+from tests.doctor.detection.test_objects import write_voc
+from tests.tasks.keypoints import drawn
+
+RNG = np.random.default_rng(0)
+
+
+def picture(height: int, width: int) -> Image.Image:
+    return Image.fromarray(RNG.integers(0, 256, (height, width, 3)).astype(np.uint8))
+
+
+def classes_folder(folder: Path) -> Path:
+    for k in range(10):
+        (folder / str(k)).mkdir(parents=True)
+        for number in range(3):
+            picture(32, 32).save(folder / str(k) / f"{number}.png")
+    return folder
+
+
+def masks_folder(folder: Path) -> Path:
+    for part in ("train", "val", "test"):
+        for name in (part, f"{part}annot"):
+            (folder / name).mkdir(parents=True)
+        for number in range(3):
+            picture(48, 64).save(folder / part / f"{number}.png")
+            mask = RNG.integers(0, 12, (48, 64)).astype(np.uint8)
+            mask[0, :12] = np.arange(12)
+            Image.fromarray(mask).save(folder / f"{part}annot" / f"{number}.png")
+    return folder
+
+
+def boxes_folder(folder: Path) -> Path:
+    return write_voc(folder, lambda *box: box)
+
+
+def object_masks_folder(folder: Path) -> Path:
+    """Write images with two rectangles each, and COCO annotations with their outlines."""
+    images: list[Any] = []
+    annotations: list[Any] = []
+    folder.mkdir()
+    for number in range(12):
+        picture(48, 64).save(folder / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "height": 48, "width": 64})
+        for k, (x, y, w, h) in enumerate(((4, 4, 20, 16), (30, 20, 24, 20))):
+            outline = [x, y, x + w, y, x + w, y + h, x, y + h]
+            annotations.append({
+                "id": 2 * number + k, "image_id": number, "category_id": 1, "bbox": [x, y, w, h],
+                "segmentation": [outline], "area": w * h, "iscrowd": 0,
+            })  # fmt: skip
+    coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+    (folder / "annotations.json").write_text(json.dumps(coco))
+    return folder
+
+
+def points_folder(folder: Path) -> Path:
+    drawn.write(folder, "train", 12, 0)
+    drawn.write(folder, "test", 4, 100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Path], Path]], Path]:
+    """Return a function that writes each folder of data once."""
+    root = tmp_path_factory.mktemp("data")
+
+    def folder_of(write: Callable[[Path], Path]) -> Path:
+        path = root / write.__name__
+        return path if path.exists() else write(path)
+
+    return folder_of
+
+
+# The data and the settings that replace those of a data set of many gigabytes, by the name of the recipe's data.
+MNIST = {"data.size": 28, "data.mode": "L"}
+DATA: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
+    "mnist": (classes_folder, MNIST),
+    "cifar10": (classes_folder, {"data.size": 32}),
+    "signs": (classes_folder, {}),
+    "digits": (classes_folder, {"data.size": 8, "data.mode": "L"}),
+    "camvid": (masks_folder, {"loss.class_weights": "none"}),
+    "faces": (points_folder, {"data.size": 32, "network.points": 3}),
+    "bccd": (boxes_folder, {"data.size": 64, "objective.classes": 2}),
+    "pennfudan": (object_masks_folder, {"data.size": 64, "objective.classes": 1}),
+}
+UNUSUAL = {
+    "optimizer.name": "adamw",
+    "optimizer.lr": 0.05,
+    "optimizer.weight_decay": 0.3,
+    "schedule.name": "cosine",
+    "train.batch_size": 3,
+    "train.epochs": 17,
+    "train.clip": 0.7,
+}
+
+
+def recipe_for(name: str, folder_of: Callable[[Callable[[Path], Path]], Path], **settings: Any) -> Recipe:
+    """Return a built-in recipe for a small folder of data of its kind, without trained weights to start from."""
+    original = load_recipe(name)
+    if original.data.name == "xor":
+        return load_recipe(name, settings)
+    task = task_for(original.training_objective()).name
+    write, overrides = DATA[original.data.name]
+    if task in ("generation", "colorization") and original.data.name == "faces":
+        write, overrides = classes_folder, {"data.size": 32}
+    if task in ("colorization", "translation"):
+        overrides = {key: value for key, value in overrides.items() if key.startswith("data.")}
+    folder = str(folder_of(write))
+    return load_recipe(name, {"data.name": folder, "data.limit": 0, "start.weights": "", **overrides, **settings})
+
+
+def settings_of(model: Any) -> dict[str, Any]:
+    return {
+        "objective": repr(model.objective),
+        "optimizer": model.optimizer,
+        "optimizers": model.optimizers,
+        "schedule": model.schedule,
+        "regularizers": model.regularizers,
+        "clip": model.clip,
+        "average": model.average,
+        "precision": model.precision,
+        "seed": model.seed,
+        "frozen": model.frozen,
+        "rates": model.rates,
+        "metrics": repr(model.metrics),
+        "preprocess": model.preprocess,
+        "classes": model.classes,
+    }
+
+
+def write_run(folder: Path, recipe: Recipe, has_weights: bool = True) -> None:
+    """Write what a training leaves: the recipe, and weights that differ from those before the first step."""
+    (folder / "weights").mkdir(parents=True)
+    (folder / "recipe.toml").write_text(recipe.to_toml())
+    if has_weights:
+        model = build_model(recipe, load_data(recipe).train)
+        for tensor in model.weights.values():
+            tensor.mul_(1.25)
+        model.save(folder / "weights" / "best.safetensors")
+
+
+# One recipe of each task, and each kind of detector, is examined with other settings too.
+WITH_OTHER_SETTINGS = (
+    "bccd-single", "bccd-ssd", "bccd-yolo1", "bccd-yolo3", "pennfudan-mask", "camvid-unet", "faces-regression",
+    "cifar-colorize", "camvid-photo", "mnist-dcgan", "mnist-vae", "mnist-conv", "digits", "xor",
+)  # fmt: skip
+SLOW = ("bccd-fast", "bccd-faster", "signs-vgg16-2", "signs-vgg16-3", "signs-vgg16-4", "signs-vgg16-5")
+CASES = [
+    *(pytest.param(name, {}, marks=pytest.mark.slow if name in SLOW else ()) for name in shipped_files.recipe_names()),
+    *(pytest.param(name, UNUSUAL, id=f"{name}, other settings") for name in WITH_OTHER_SETTINGS),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES)
+def test_the_case_of_a_run_has_the_settings_of_its_recipe(
+    name: str, settings: dict[str, Any], folders: Callable[[Callable[[Path], Path]], Path], tmp_path: Path
+) -> None:
+    recipe = recipe_for(name, folders, **settings)
+    write_run(tmp_path / "run", recipe)
+    material = load_data(recipe)
+    expected = settings_of(build_model(recipe, material.train))
+    task = task_for(recipe.training_objective())
+    data = recipe.data.name if Path(recipe.data.name).is_dir() else None
+    case: Any = task.case_of_run(tmp_path / "run", data) or case_of_run(tmp_path / "run", data)
+    begun = case.begin()
+    for model in (case.model, begun):
+        for key, value in settings_of(model).items():
+            assert value == expected[key], key
+    assert case.batch_size == min(recipe.train.batch_size, len(case.train))
+    assert case.epochs == recipe.train.epochs
+    assert case.augment == augmentation(recipe, material)
+    assert case.trained
+    if settings:
+        assert case.model.optimizer == AdamW(0.05, weight_decay=0.3)
+        assert case.model.clip == 0.7
+    saved = build_model(recipe, material.train).weights
+    path = next(iter(saved))
+    assert not (case.model.weights[path] == begun.weights[path]).all()

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -22,6 +22,7 @@ from benchmarks.made_for import COLOURS_MADE_FOR, MADE_FOR
 from benchmarks.results import run_pellucid
 from pellucid import __version__, shipped_files
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
+from pellucid.detectors.base import Detector
 from pellucid.fuse.inference import check_kernels
 from pellucid.generators import Pix2Pix, Regression
 from pellucid.losses import L1
@@ -39,6 +40,7 @@ from pellucid.tasks.colorize.colorizer import Colorizer, is_colorizer
 from pellucid.tasks.colorize.measure import evaluate as evaluate_colours
 from pellucid.tasks.detect.finder import is_detector
 from pellucid.tasks.detect.measure import evaluate as evaluate_objects
+from pellucid.tasks.detect.thresholds import MIN_SCORE
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
 from pellucid.tasks.pictures import held_out
@@ -178,7 +180,8 @@ def publish_objects(name: str, model: Model, recipe: str, training: str) -> None
     prefixes = [""] if evaluation.masks is None else ["box_", "mask_"]
     results = [
         f"| {prefix.replace('_', ' ')}AP50 / AP | {figures[f'{prefix}ap50']:.2%} / {figures[f'{prefix}ap']:.2%}"
-        f"{_interval(figures, prefix)} on {evaluation.n:,} images of {data} (`pellucid evaluate {name} --json`) |"
+        f"{_interval(figures, prefix)} on {evaluation.n:,} images of {data}, {counted_boxes(model)} "
+        f"(`pellucid evaluate {name} --json`) |"
         for prefix in prefixes
     ]
     results += [
@@ -190,6 +193,12 @@ def publish_objects(name: str, model: Model, recipe: str, training: str) -> None
     classes = ("## AP of boxes by class", "", "| class | objects | AP50 | AP |", "|---|---:|---:|---:|", *rows)
     write_card(target, model, recipe, training, written, data, results, classes)
     print(f"{name}: {results[0]} {written[1]:,} bytes", flush=True)
+
+
+def counted_boxes(model: Model) -> str:
+    """Return from which score boxes count in the metrics of a detector, and from which its command shows them."""
+    lowest = cast(Detector, model.objective).score_threshold
+    return f"of boxes from a score of {lowest:g} (`pellucid detect` shows those from {MIN_SCORE:g})"
 
 
 def publish_colours(name: str, model: Model, recipe: str, training: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.doctor import Diagnosis, case_with, examined
 from pellucid.errors import PellucidError
 from pellucid.explain import Ledger, explain, ledger
-from pellucid.predictor import are_pictures, predict_pictures
+from pellucid.given_pictures import are_pictures, predict_pictures
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
 from pellucid.run.loaded import params_of_file

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, STILL_SUFFIXES, is_picture
-from pellucid.text import note, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -210,77 +209,6 @@ def paths(x: Any) -> str | Path | list[str | Path] | None:
     if isinstance(x, (list, tuple)) and x and all(isinstance(item, (str, PathLike)) for item in x):
         return [Path(item) for item in x]
     return None
-
-
-def are_pictures(x: Any) -> bool:
-    """Return whether `given_pictures` accepts x: paths, or Pillow images and arrays (H, W, 3) of uint8.
-
-    Raises PellucidError for a list of pictures and other objects.
-    """
-    if paths(x) is not None:
-        return True
-    items = _as_list(x)
-    in_memory = [_is_pillow(item) or _is_array(item) for item in items]
-    if all(in_memory):
-        return True
-    other = next(item for item, is_picture in zip(items, in_memory, strict=True) if not is_picture)
-    if any(in_memory) or any(isinstance(item, (str, PathLike)) for item in items):
-        shape = getattr(other, "shape", None)
-        description = shown(other) if shape is None else f"an array {tuple(shape)} of {other.dtype}"
-        raise PellucidError(
-            f"predict: a list of pictures also contains {description}; give only paths, or only Pillow images and "
-            "arrays (H, W, 3) of uint8"
-        )
-    return False
-
-
-def given_pictures(x: Any, predictor: Predictor) -> Generator[Picture, None, None]:
-    """Yield the pictures in x, an argument of `Model.predict`, which are read by the predictor."""
-    if (source := paths(x)) is not None:
-        yield from pictures(source, predictor)
-        return
-    for k, image in enumerate(_as_list(x)):
-        name = f"picture {k}"
-        yield Picture(str(k), name, partial(_read_in_memory, image, name, predictor))
-
-
-def _read_in_memory(image: Any, name: str, predictor: Predictor) -> "Tensor":
-    """Return a Pillow image, converted as if it were read from a file, or an array (H, W, 3) for a predictor."""
-    import numpy as np
-
-    from pellucid.data.images import channels_first, pillow_pixels
-
-    pixels = pillow_pixels(image, name) if _is_pillow(image) else np.asarray(image)
-    if 0 in pixels.shape:
-        raise PellucidError(f"{name} has no pixels: its shape is {tuple(pixels.shape)}; leave it out")
-    return predictor.frame(channels_first(pixels))
-
-
-def _as_list(x: Any) -> list[Any]:
-    return list(x) if isinstance(x, (list, tuple)) and x else [x]
-
-
-def _is_pillow(one: Any) -> bool:
-    return type(one).__module__.partition(".")[0] == "PIL"
-
-
-def _is_array(one: Any) -> bool:
-    return str(getattr(one, "dtype", "")) == "uint8" and one.ndim == 3 and one.shape[2] == 3
-
-
-def predict_pictures(predictor: Predictor, x: Any) -> PredictionList:
-    """Return the predictions for pictures x, see `are_pictures`.
-
-    The reasons for skipped pictures are printed on stderr. If there is no prediction, the first error is raised.
-    """
-    faults: dict[str, str] = {}
-    predictions = PredictionList(predicted(predictor, given_pictures(x, predictor), faults, str(paths(x))))
-    if faults and not predictions:
-        raise PellucidError(next(iter(faults.values())))
-    for message in dict.fromkeys(faults.values()):
-        note(message)
-    predictions.skipped = faults
-    return predictions
 
 
 def predicted(

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
+from pellucid.export.metadata import shared_preprocess
 from pellucid.export.parity import Parity, batch, compare, outputs, plain_tensor
 from pellucid.export.target import ExportTarget
 from pellucid.files import write_atomically
@@ -65,14 +66,6 @@ def to_onnx(
         write_atomically(Path(path).with_suffix(".html"), page(path, data, model, parity).html().encode("utf-8"))
     write_atomically(path, data)
     return parity
-
-
-def shared_preprocess(model: Model) -> dict[str, Any]:
-    """Return a model's preprocessing for a file to pass on, which names the data without the path of their folder."""
-    preprocess = dict(model.preprocess)
-    if "data" in preprocess:
-        preprocess["data"] = PureWindowsPath(str(preprocess["data"])).name  # splits at both / and the other slash
-    return preprocess
 
 
 TARGET = ExportTarget("onnx", ".onnx", to_onnx)

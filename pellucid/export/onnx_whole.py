@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.data import float_images
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_file import shared_preprocess
+from pellucid.export.metadata import shared_preprocess
 from pellucid.export.parity import BATCH, SEED, Parity, compare, outputs, plain_tensor
 from pellucid.layers.base import Params
 from pellucid.model import Model

@@ -12,8 +12,9 @@ from torch import Tensor
 from pellucid.data.dataset import float_images
 from pellucid.doctor import Diagnosis
 from pellucid.errors import PellucidError
+from pellucid.given_pictures import given_pictures
 from pellucid.model import Model
-from pellucid.predictor import PredictionList, given_pictures
+from pellucid.predictor import PredictionList
 from pellucid.run.history import History
 from pellucid.studio.draw import DRAW, DrawSession
 from pellucid.studio.embedded import document, key_of

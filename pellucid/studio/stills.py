@@ -6,7 +6,8 @@ from contextlib import closing
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.predictor import Picture, Predicted, PredictionList, Predictor, given_pictures
+from pellucid.given_pictures import given_pictures
+from pellucid.predictor import Picture, Predicted, PredictionList, Predictor
 from pellucid.report.embedded import embedded
 from pellucid.report.page import table_html
 from pellucid.text import plural

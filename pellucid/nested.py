@@ -1,12 +1,15 @@
 """Conversion of nested dicts of tensors to flat dicts by path and to lists, and back; entries of nested JSON values."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Params
+if TYPE_CHECKING:
+    from pellucid.layers.base import Params
 
 
 def flatten(params: Params) -> dict[str, Tensor]:

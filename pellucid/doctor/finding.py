@@ -4,12 +4,16 @@ A case is a model with its data and the settings of its training. An experiment 
 remedy with the same ones without it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pellucid.deprecated import renamed_fields
-from pellucid.doctor.case import Case
+
+if TYPE_CHECKING:
+    from pellucid.doctor.case import Case
 
 C = TypeVar("C")  # the type of the case: of a network, or of a detector
 EvidenceValue = float | int | str

@@ -1,16 +1,20 @@
 """The effect of an intervention: whether removing a suspect from a case raises the held-out score."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from statistics import fmean, variance
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from pellucid.doctor.finding import Suspect
 from pellucid.text import plural
+
+if TYPE_CHECKING:
+    from pellucid.doctor.finding import Suspect
 
 MAX_PAIRS = 4
 STANDARD_ERRORS = 3.0  # half the width of a gain's interval, in standard errors of the mean over examples

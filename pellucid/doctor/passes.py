@@ -1,10 +1,12 @@
 """Forward and backward passes that leave the model unchanged: outputs and gradients of its layers."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import isabstract
 from math import isfinite, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,10 +14,14 @@ from torch import Tensor
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.seeds import generator
 from pellucid.layers import BatchNorm, Dropout
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
-from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward, run
-from pellucid.training.model import BaseModel
+from pellucid.sweep import backward, forward, run
+
+if TYPE_CHECKING:
+    from pellucid.layers.base import Cache, Layer, Params
+    from pellucid.sweep import BackwardWatch, ForwardWatch
+    from pellucid.training.model import BaseModel
 
 MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 at 224 x 224
 MIN_BATCH = 2  # examples; batch normalization needs more than one

@@ -1,18 +1,23 @@
 """Predictions of a model, and their scores."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 from pellucid.objective import Supervised
 from pellucid.training.evaluate import loss_and_predictions
 from pellucid.training.measures import boundary
-from pellucid.training.model import BaseModel
+
+if TYPE_CHECKING:
+    from pellucid.data.source import Arrays
+    from pellucid.training.model import BaseModel
 
 MIN_DEVIATIONS = 4.0  # standard deviations of the change in the number of correct predictions (McNemar's test)
 MIN_GAIN = 0.02  # increase of the fraction of correct predictions

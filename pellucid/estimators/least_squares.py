@@ -1,17 +1,20 @@
 """Weighted least squares in closed form, and the curvature of its cost."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.estimators.base import (
-    Array,
-)
 from pellucid.settings.tensors import as_tensor
 
 if TYPE_CHECKING:
+    from pellucid.estimators.base import (
+        Array,
+    )
+
     pass
 
 

@@ -1,9 +1,11 @@
 """The page about a network: its HTML, its figures, and the values of the figures."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,10 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from pellucid.explain.ablation import AblationRow
-from pellucid.explain.page_contents import LayerContents, OccludedImage, PageContents
-from pellucid.explain.retrained import RetrainingRow
-from pellucid.explain.top_patches import Evolution, TopPatches
 from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat, occlusion_maps
 from pellucid.report.figures.pictures import filters, sheet
@@ -30,9 +28,16 @@ from pellucid.report.figures.style import (
     pixels,
     show_image,
 )
-from pellucid.report.sections import FigurePart, FigureRow, Missing, Page, Section, SectionPart, TablePart
+from pellucid.report.sections import FigurePart, FigureRow, Missing, Page, Section, TablePart
 from pellucid.report.write import npz_bytes
 from pellucid.text import percent
+
+if TYPE_CHECKING:
+    from pellucid.explain.ablation import AblationRow
+    from pellucid.explain.page_contents import LayerContents, OccludedImage, PageContents
+    from pellucid.explain.retrained import RetrainingRow
+    from pellucid.explain.top_patches import Evolution, TopPatches
+    from pellucid.report.sections import SectionPart
 
 PAPER = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks"
 PATCHES_PER_ROW, MAPS_PER_ROW = 3, 4  # patches in a row of a map's square, maps in a row of the figure

@@ -1,13 +1,14 @@
 """The receptive field of a unit: the part of the input that it depends on, computed by one backward pass."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.sweeps import ForwardPass
 from pellucid.layers import (
     AvgPool2d,
     BatchNorm,
@@ -24,11 +25,15 @@ from pellucid.layers import (
     Softmax,
 )
 from pellucid.layers.avgpool2d import AvgPool2dCache
-from pellucid.layers.base import Cache, Layer, Params, Trait, declares
+from pellucid.layers.base import Params, Trait, declares
 from pellucid.layers.multiply import MultiplyCache
 from pellucid.nested import map_tree
 from pellucid.rules import own
-from pellucid.sweep import Rule
+
+if TYPE_CHECKING:
+    from pellucid.explain.sweeps import ForwardPass
+    from pellucid.layers.base import Cache, Layer
+    from pellucid.sweep import Rule
 
 MarkRule = Callable[[Any, Params, Any, Any], Any]  # (layer, params, cache, dy) -> dx, where nonzero values are marks
 

@@ -1,15 +1,20 @@
 """The tokens of transformers as maps: which token represents which part of the image."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from pellucid.combine.base import uses_flow
-from pellucid.explain.layout import ImageOutputs
-from pellucid.layers.base import Cache, Layer, Mode, Trait
+from pellucid.layers.base import Mode, Trait
 from pellucid.operators import Attention, Fixed, Learned
+
+if TYPE_CHECKING:
+    from pellucid.explain.layout import ImageOutputs
+    from pellucid.layers.base import Cache, Layer
 
 
 @dataclass(frozen=True, eq=False)

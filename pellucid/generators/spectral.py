@@ -1,11 +1,14 @@
 """Spectral normalization: weights divided by their largest singular value."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Params
+if TYPE_CHECKING:
+    from pellucid.layers.base import Params
 
 
 class SingularTriplet(NamedTuple):

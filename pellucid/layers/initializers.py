@@ -2,15 +2,19 @@
 # Some PyTorch functions have no type annotations.
 # pyright: reportUnknownMemberType=false
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Shape
 from pellucid.settings.checks import check_known
+
+if TYPE_CHECKING:
+    from pellucid.layers.base import Shape
 
 
 def zeros(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:

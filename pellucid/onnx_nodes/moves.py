@@ -1,13 +1,17 @@
 """Functions that write the operators that reshape, slice, join and repeat tensors as ONNX nodes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pellucid import operators
-from pellucid.layers.base import Layer
-from pellucid.onnx_nodes.node import Nodes
+
+if TYPE_CHECKING:
+    from pellucid.layers.base import Layer
+    from pellucid.onnx_nodes.node import Nodes
 
 SLICE_END = torch.iinfo(torch.int64).max  # the stop of a slice up to the end of its axis
 

@@ -1,13 +1,19 @@
 """Upsampling as ONNX nodes: Resize if it computes the same output, else Gather or matrix products."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from pellucid.layers import Upsample
-from pellucid.layers.base import Layer, Mode
-from pellucid.onnx_nodes.node import Nodes
+from pellucid.layers.base import Mode
+
+if TYPE_CHECKING:
+    from pellucid.layers import Upsample
+    from pellucid.layers.base import Layer
+    from pellucid.onnx_nodes.node import Nodes
 
 RESIZE_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 

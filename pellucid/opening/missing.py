@@ -1,11 +1,15 @@
 """The error for operators without a layer, with the class to write, and the layers that users registered."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import PellucidError
-from pellucid.opening.values import CallLayer, Context
 from pellucid.text import plural
+
+if TYPE_CHECKING:
+    from pellucid.opening.values import CallLayer, Context
 
 REGISTERED: dict[str, Callable[[Context], CallLayer]] = {}  # translations of operators, by name; see register_op
 

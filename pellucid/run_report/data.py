@@ -1,11 +1,13 @@
 """The contents of a run's report, read from the run folder."""
 
+from __future__ import annotations
+
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +15,13 @@ from torch import Tensor
 
 from pellucid.combine.base import join, walk
 from pellucid.combine.nets import parameter_counts, params_of
-from pellucid.data import Arrays, Source
+from pellucid.data import Arrays
 from pellucid.data.images import load_image
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
-from pellucid.model import Model
 from pellucid.nested import flatten
-from pellucid.network.summary import Summary, summary
+from pellucid.network.summary import summary
 from pellucid.objective import Supervised
 from pellucid.report.embedded import embedded
 from pellucid.report.sections import ImageRow, Section
@@ -29,6 +29,12 @@ from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.task import Merit, task_of
 from pellucid.training.examples import first_batch
+
+if TYPE_CHECKING:
+    from pellucid.data import Source
+    from pellucid.layers.base import Layer, Params, Shape
+    from pellucid.model import Model
+    from pellucid.network.summary import Summary
 
 PREVIEW_WIDTH = 560  # pixels; the width of held-out images on the page
 

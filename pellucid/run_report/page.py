@@ -1,11 +1,13 @@
 """The report page of a run, its figures and its tables."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid.files import write_atomically
 from pellucid.metrics import METRICS
@@ -17,9 +19,12 @@ from pellucid.report.figures.curves import (
     update_ratio_curves,
 )
 from pellucid.report.figures.pictures import first_weights
-from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Missing, Page, Section, SectionPart, TablePart
-from pellucid.run_report.data import ReportData
+from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Missing, Page, Section, TablePart
 from pellucid.task import Merit
+
+if TYPE_CHECKING:
+    from pellucid.report.sections import SectionPart
+    from pellucid.run_report.data import ReportData
 
 ACCURACY_MERIT = (Merit("accuracy", "accuracy"),)
 MAX_FILTERS = 64  # the number of filters that `first_weights` draws

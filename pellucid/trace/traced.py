@@ -1,7 +1,9 @@
 """A model of any objective as one network with one loss, for tracing, and default targets for classifiers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,9 @@ from pellucid.metrics import class_scores
 from pellucid.objective import Supervised
 from pellucid.task import Traced, task_of
 from pellucid.training.examples import as_inputs, examples
-from pellucid.training.model import BaseModel
+
+if TYPE_CHECKING:
+    from pellucid.training.model import BaseModel
 
 MIN_INFORMATIVE_LOSS = 1e-3  # loss below which all derivatives are almost 0
 

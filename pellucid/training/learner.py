@@ -1,15 +1,18 @@
 """The interface of models in the training loop."""
 
+from __future__ import annotations
+
 import os
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from pellucid.data import FeatureStats
-from pellucid.layers.base import Params
-from pellucid.metrics import MetricLike
-from pellucid.objective import Objective
-from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
+if TYPE_CHECKING:
+    from pellucid.data import FeatureStats
+    from pellucid.layers.base import Params
+    from pellucid.metrics import MetricLike
+    from pellucid.objective import Objective
+    from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 
 
 class Learner(Protocol):

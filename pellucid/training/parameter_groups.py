@@ -2,20 +2,26 @@
 # The types of users' arguments are checked at run time, regardless of their annotations.
 # pyright: reportUnnecessaryIsInstance=false
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from pellucid.combine.nets import all_buffers
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Params
 from pellucid.models import match
-from pellucid.objective import Objective
-from pellucid.optim import Optimizer, Regularizer
-from pellucid.optim.base import State, tensors_of
+from pellucid.optim.base import tensors_of
 from pellucid.optim.regularizers import add_penalties, shrink_weights
 from pellucid.text import shown
+
+if TYPE_CHECKING:
+    from pellucid.layers.base import Params
+    from pellucid.objective import Objective
+    from pellucid.optim import Optimizer, Regularizer
+    from pellucid.optim.base import State
 
 
 @dataclass(frozen=True)

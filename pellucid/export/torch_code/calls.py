@@ -1,10 +1,13 @@
 """Functions that write Python expressions."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pellucid.network.traced import TracedLayer
+if TYPE_CHECKING:
+    from pellucid.network.traced import TracedLayer
 
 
 class Name:

@@ -1,8 +1,10 @@
 """The requests of the view Inspect, and its state for one tab: a model and its forward pass for a picture."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,19 +12,22 @@ from torch import Tensor
 from pellucid.combine.base import prefix_of
 from pellucid.errors import PellucidError
 from pellucid.layers import ConvTranspose2d, Flatten
-from pellucid.layers.base import Layer, Mode, Trait
+from pellucid.layers.base import Mode, Trait
 from pellucid.losses import Quadratic
 from pellucid.nested import flatten
 from pellucid.network.summary import describe, multiply_adds
 from pellucid.settings.checks import check, check_known
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import family_for, sample
-from pellucid.studio.view import Library
 from pellucid.sweep import forward
 from pellucid.task import task_of
 from pellucid.verify import differences, verify
 from pellucid.verify.probe import tensors
 from pellucid.verify.table import TOLERANCE
+
+if TYPE_CHECKING:
+    from pellucid.layers.base import Layer
+    from pellucid.studio.view import Library
 
 MAX_TILES = 256  # tiles of a contact sheet
 MAX_VALUES = 250_000  # values of all its tiles

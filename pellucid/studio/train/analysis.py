@@ -1,10 +1,12 @@
 """Analysis of the weights of an epoch: the confusion matrix on held-out images, the first filters, and feature maps."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,12 +14,14 @@ from torch import Tensor
 from pellucid.data import float_images
 from pellucid.errors import PellucidError
 from pellucid.metrics import class_scores, classes_of, confusion_matrix
-from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.run.folder import RunFolder
 from pellucid.studio.runs import process_of
 from pellucid.task import task_of
 from pellucid.training.callbacks import snapshot_files
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
 
 MAX_TESTED = 2000  # held-out images of a confusion matrix, at evenly spaced indices
 BATCH = 256

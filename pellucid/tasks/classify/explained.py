@@ -1,21 +1,27 @@
 """Explanations of the scores of classes, and of units inside a network: files, tables and JSON values."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.explain.examine import Examination, examine, folder_for, title, write_examination
+from pellucid.explain.examine import examine, folder_for, title, write_examination
 from pellucid.explain.ledger import absorbed_text
 from pellucid.explain.methods import METHODS
-from pellucid.explain.target import Region
 from pellucid.explain.verdicts import RULES
-from pellucid.model import Model
-from pellucid.task import Explained, Request
+from pellucid.task import Explained
 from pellucid.text import table
 from pellucid.trace.traced import default_classes
+
+if TYPE_CHECKING:
+    from pellucid.explain.examine import Examination
+    from pellucid.explain.target import Region
+    from pellucid.model import Model
+    from pellucid.task import Request
 
 UNIT_HINT = ", and a unit is written 'layer[3]'"
 

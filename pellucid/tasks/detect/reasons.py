@@ -1,20 +1,27 @@
 """Sentences that give the reasons for false alarms and misses: cell, anchor, score, suppression, assignment."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from pellucid.data.detection import scale_objects
 from pellucid.detectors import FATES, Fate, OneStage
 from pellucid.detectors.regions import MIN_POSITIVE_IOU
-from pellucid.image_objects import Objects
 from pellucid.metrics.verdicts import ERRORS, MIN_HIT_IOU, MISSED
-from pellucid.ops.assign import REASONS, Assignment, assign_by_iou
+from pellucid.ops.assign import REASONS, assign_by_iou
 from pellucid.ops.boxes import box_iou
-from pellucid.tasks.detect.findings import DetectionFinding, format_below
-from pellucid.tasks.detect.pipeline import Pipeline
+from pellucid.tasks.detect.findings import format_below
 from pellucid.tasks.detect.thresholds import MIN_SCORE
 from pellucid.text import plural
+
+if TYPE_CHECKING:
+    from pellucid.image_objects import Objects
+    from pellucid.ops.assign import Assignment
+    from pellucid.tasks.detect.findings import DetectionFinding
+    from pellucid.tasks.detect.pipeline import Pipeline
 
 
 def with_reasons(

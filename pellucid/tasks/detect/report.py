@@ -1,21 +1,27 @@
 """The section of a detector's report: the worst images with their annotated and detected objects."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pellucid.data import Source, float_images
+from pellucid.data import float_images
 from pellucid.data.seeds import generator
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import AveragePrecision
-from pellucid.model import Model
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.sections import FigurePart, Section
 from pellucid.task import Reported
 from pellucid.tasks.detect.thresholds import MIN_SCORE
+
+if TYPE_CHECKING:
+    from pellucid.data import Source
+    from pellucid.image_objects import Detections, Objects
+    from pellucid.model import Model
 
 MAX_IMAGES = 8  # number of images in a report
 

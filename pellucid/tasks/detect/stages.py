@@ -1,17 +1,21 @@
 """The times of a detector's stages: features, proposals, heads, and decision (score threshold and suppression)."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from pellucid.detectors import Detector
 from pellucid.fuse.inference import inference
-from pellucid.image_objects import Detections
-from pellucid.layers.base import Cache, Mode, Params
 from pellucid.objective import InferenceNetwork
+
+if TYPE_CHECKING:
+    from pellucid.detectors import Detector
+    from pellucid.image_objects import Detections
+    from pellucid.layers.base import Cache, Mode, Params
 
 FEATURE_NETS = ("backbone", "neck")  # the networks that compute features; "rpn", or a search, computes the proposals
 

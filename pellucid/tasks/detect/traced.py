@@ -1,8 +1,10 @@
 """Single-stage detectors as one network with one loss, for traces."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,9 +16,11 @@ from pellucid.detectors.base import join_maps, split_maps
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects
 from pellucid.losses.base import Loss
-from pellucid.model import Model
 from pellucid.task import Traced
 from pellucid.training.examples import as_inputs
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,7 +1,10 @@
 """The section of a key-point model's report: the images with the largest errors."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,13 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data import Loader, float_images
-from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
 from pellucid.metrics.objects import check_points, measurable, normalised_errors, unit_points
-from pellucid.model import Model
 from pellucid.report.figures.pictures import worst_keypoints
 from pellucid.report.sections import FigurePart, Missing, Section
 from pellucid.task import Reported
+
+if TYPE_CHECKING:
+    from pellucid.data.keypoints import KeypointSource
+    from pellucid.model import Model
 
 BATCH_SIZE = 256  # images at a time
 MAX_IMAGES = 12  # number of images in a report

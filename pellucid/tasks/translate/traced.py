@@ -1,7 +1,9 @@
 """Colorizers and translators as one network with one loss, for traces."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,9 +17,11 @@ from pellucid.layers import Concat, Identity
 from pellucid.layers.base import Mode
 from pellucid.losses.adversarial import ADVERSARIAL
 from pellucid.losses.base import Loss
-from pellucid.model import Model
 from pellucid.task import Traced
 from pellucid.training.examples import as_inputs
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
 
 
 @dataclass(frozen=True)

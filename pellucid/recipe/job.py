@@ -27,7 +27,7 @@ from pellucid.run.described import scaling_entries, with_stored_names
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.task import task_for, task_of
-from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
+from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots, Training
 from pellucid.training.distributed import launch_name, processes
 from pellucid.training.examples import first_batch
 from pellucid.training.process import torch_threads
@@ -109,7 +109,8 @@ class Job:
             callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
         if settings.keep:
             callbacks.append(Snapshots(folder.weights, settings.keep))
-        return callbacks + trackers(settings.log, self.path, self.recipe.name, self.recipe.tables())
+        callbacks += trackers(settings.log, self.path, self.recipe.name, self.recipe.tables())
+        return [*callbacks, _RecipeWriter(folder.recipe, self.recipe)]
 
     def _model_with_threads(self, threads: int) -> Model:
         """Return the model with the initial weights of a recipe with this number of threads."""
@@ -144,6 +145,19 @@ class Job:
             path, replace(report_data, manifest={**report_data.manifest, "weights_sha256": results["sha256"]})
         )
         return Run(path, report, results, model, recipe)
+
+
+class _RecipeWriter(Callback):
+    """Write the recipe of a run that is extended, as soon as its training begins."""
+
+    def __init__(self, file: Path, recipe: Recipe) -> None:
+        self.file = file
+        self.recipe = recipe
+
+    def on_start(self, training: Training) -> None:
+        """Write the recipe, unless the file contains it."""
+        if load_recipe(self.file) != self.recipe:
+            write_atomically(self.file, self.recipe.to_toml().encode())
 
 
 def augmentation(recipe: Recipe, material: Material[Any]) -> Augment | None:
@@ -250,13 +264,14 @@ def train_in(
     command: str = "",
     model: Model | None = None,
     callbacks: Sequence[Callback] = (),
+    recipe: Recipe | None = None,
 ) -> Run:
     """Train in a run folder with its recipe, from its last checkpoint if there is one.
 
     preprocess: see `build_model`; a resumed run needs the same. command, callbacks: see `Job`. model: the model of
-    `begin_run`, for a new run.
+    `begin_run`, for a new run. recipe: replaces that of the folder when the training begins.
     """
-    recipe = load_recipe(path / "recipe.toml")
+    recipe = recipe or load_recipe(path / "recipe.toml")
     model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
     return Job(recipe, model, material, path, data, progress, command, callbacks).train()
 

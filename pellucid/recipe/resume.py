@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
 from pellucid.model import Model
 from pellucid.recipe.job import Run, begin_run, load_data, train_in, write_following_name
 from pellucid.recipe.material import Material
@@ -45,7 +44,7 @@ def resume_runs(
             "model.fit(..., run=..., resume=True)"
         )
     paths = processes().from_first(lambda: _prepare_runs(path, data, epochs))
-    return [_resume_run(path, data, progress) for path in paths]
+    return [_resume_run(path, data, progress, epochs) for path in paths]
 
 
 def interrupted_run(out: str | os.PathLike[str]) -> Path | None:
@@ -62,19 +61,25 @@ def _run_begun_by(name: str, out: Path) -> Path | None:
 
 
 def _prepare_runs(path: Path, data: str | os.PathLike[str] | None, epochs: int | None) -> list[Path]:
-    """Return a run folder and the one that follows it, both extended to `epochs`, if that is given."""
-    recipe = load_recipe(path / "recipe.toml")
-    paths = [path, _following_run(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
+    """Return a run folder and the one that follows it; raises PellucidError unless both can have `epochs`, if given."""
     if epochs is not None:
-        for run_path in paths:
-            _extend_run(RunFolder(run_path), epochs)
-    return paths
+        _check_extension(RunFolder(path), epochs)
+    then = load_recipe(path / "recipe.toml").recipe.then
+    if not then:
+        return [path]
+    following = _following_run(path)
+    if epochs is not None:
+        if following is None:
+            raise PellucidError(f"the run that follows {path} is missing; resume it without train.epochs first")
+        _check_extension(RunFolder(following), epochs)
+    return [path, following or _begin_following_run(path, then, data)]
 
 
-def _resume_run(path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:
-    """Return a finished run, or resume an unfinished one; see `resume_runs`."""
-    folder, recipe = RunFolder(path), load_recipe(path / "recipe.toml")
-    state = SavedState.find(folder) if folder.has_checkpoint else None
+def _resume_run(path: Path, data: str | os.PathLike[str] | None, progress: bool, epochs: int | None) -> Run:
+    """Return a finished run, or resume an unfinished one, or extend it to `epochs`; see `resume_runs`."""
+    overrides = {} if epochs is None else {"train.epochs": epochs}
+    folder, recipe = RunFolder(path), load_recipe(path / "recipe.toml", overrides)
+    state = SavedState.find(folder)
     if state is not None and state.has_ended(recipe.train.epochs) and (path / "report.html").is_file():
         results = _read_results(path)
         try:
@@ -84,19 +89,17 @@ def _resume_run(path: Path, data: str | os.PathLike[str] | None, progress: bool)
         if model is not None and results.get("epochs") == state.progress["epoch"]:
             state.note_finished(folder)
             return Run(path, path / "report.html", results, model, recipe)
-    return train_in(path, load_data(recipe, data), progress, data)
+    return train_in(path, load_data(recipe, data), progress, data, recipe=recipe)
 
 
-def _extend_run(folder: RunFolder, epochs: int) -> None:
-    """Write the number of epochs into the recipe of a finished run; raises PellucidError if it is not larger."""
-    state = SavedState.find(folder) if folder.has_checkpoint else None
+def _check_extension(folder: RunFolder, epochs: int) -> None:
+    """Raise PellucidError for a run that is not finished, or not of fewer epochs; its files are not changed."""
+    state = SavedState.find(folder)
     if state is None or not state.done:
         raise PellucidError(f"{folder.path} is not finished; resume it without train.epochs first")
     if epochs <= state.progress["epoch"]:
         epochs_text = plural(state.progress["epoch"], "epoch")
         raise PellucidError(f"train.epochs: {folder.path} was trained for {epochs_text}; give more, not {epochs}")
-    recipe = load_recipe(folder.recipe, {"train.epochs": epochs})
-    write_atomically(folder.recipe, recipe.to_toml().encode())
 
 
 def train_or_resume(
@@ -137,13 +140,18 @@ def _read_results(path: Path) -> dict[str, Any]:
     return results if isinstance(results, dict) and {"seconds", "epochs"} <= results.keys() else {}
 
 
-def _following_run(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
-    """Return the run folder that follows `path`; a missing one is created with the recipe `name`."""
+def _following_run(path: Path) -> Path | None:
+    """Return the run folder that follows `path`; None if it is missing."""
     name_file = RunFolder(path).comparison_file
     if name_file.is_file():
         following = path.parent / Path(name_file.read_text(encoding="utf-8", errors="replace").strip()).name
         if (following / "recipe.toml").is_file():
             return following
+    return None
+
+
+def _begin_following_run(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
+    """Create the run folder that follows `path`, with the recipe `name`, and return it."""
     recipe = load_recipe(name)
     following, _ = begin_run(recipe, load_data(recipe, data), path.parent, data)
     write_following_name(path, following)

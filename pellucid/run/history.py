@@ -91,6 +91,17 @@ class History:
         """The row of the last finished epoch; {} before the first."""
         return self.rows[-1] if self.rows else {}
 
+    def add(self, row: Row) -> Row:
+        """Append the row of an epoch, and return it; a column that a row lacks becomes None in it.
+
+        A training that is resumed by a later version may have more columns than its first epochs.
+        """
+        columns = list(dict.fromkeys([*self.last, *row]))
+        if columns != list(self.last):
+            self.rows[:] = [{name: earlier.get(name) for name in columns} for earlier in self.rows]
+        self.rows.append({name: row.get(name) for name in columns})
+        return self.last
+
     def __repr__(self) -> str:
         """Return the last finished epoch in one line."""
         metric_texts = [

@@ -222,21 +222,30 @@ class CSVLog(Callback):
     def __init__(self, path: str | os.PathLike[str], layers: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path)
         self.layers = None if layers is None else Path(layers)
+        self._columns: list[str] = []  # of the file; [] before the first epoch
 
     def on_start(self, training: Training) -> None:
         """Write the epochs so far."""
-        write_csv(self.path, training.history.rows)
+        self._write(training)
         if self.layers is not None:
             write_csv(self.layers, training.history.layers)
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Append the epoch."""
-        _append_rows(self.path, [row])
+        """Append the epoch; write the file again if the epochs before it did not have all of its columns."""
+        if self._columns in ([], [*row]):
+            _append_rows(self.path, [row])
+            self._columns = [*row]
+        else:
+            self._write(training)
         if self.layers is not None:
             layer_rows = takewhile(
                 lambda layer_row: layer_row["epoch"] == row["epoch"], reversed(training.history.layers)
             )
             _append_rows(self.layers, list(layer_rows)[::-1])
+
+    def _write(self, training: Training) -> None:
+        write_csv(self.path, training.history.rows)
+        self._columns = [*training.history.last]
 
 
 def _append_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -1,36 +1,30 @@
 """Checkpoints: weights files that also contain the state of a training, so that it can be resumed exactly."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from pellucid.data import Source
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.files import copy_file, set_aside
 from pellucid.layers.base import Params
-from pellucid.metrics import Metric, MetricLike, function_name
 from pellucid.nested import flatten
-from pellucid.objective import Objective, Supervised
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.run.weights import nest_like, read_weights, write_weights
 from pellucid.text import note, plural
 from pellucid.training.callbacks import Callback, Training, tensors_of
-from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
+from pellucid.training.settings import EPOCHS_SETTING, describe_settings, is_unchanged, saved_settings
 from pellucid.training.step import TrainingStep
 from pellucid.training.user_defined import callback_state, check_json
 
 # Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.
 OPTIMIZER_PREFIX = "[optimizer]."
 CALLBACKS_PREFIX = "[callback]."
-EPOCHS_SETTING = "number of epochs"  # the name of a setting
 PROGRESS_TENSOR = (
     "[progress]"  # JSON as bytes: the values that grow with the training, since the size of a header is limited
 )
@@ -73,14 +67,12 @@ class SavedState:
 
     @classmethod
     def find(cls, folder: RunFolder) -> "SavedState | None":
-        """Return the last checkpoint of a run, or the one before it if the last is damaged or missing.
+        """Return the last checkpoint of a run, or the one before it if the last is damaged or missing; None for none.
 
-        If the run has no checkpoint, renames the records of an earlier training and returns None. Checkpoints are not
-        changed, see `adopt`. Raises PellucidError if no checkpoint is usable, and if the last one cannot be read for a
-        reason other than damage.
+        No file is changed, see `adopt`. Raises PellucidError if no checkpoint is usable, and if the last one cannot be
+        read for a reason other than damage.
         """
         if not folder.has_checkpoint:
-            folder.begin_again()
             return None
         try:
             return cls(folder.last)
@@ -138,18 +130,22 @@ class SavedState:
 
     def has_ended(self, epochs: int) -> bool:
         """Return whether a training of `epochs` epochs is finished, early or not."""
-        return self.done and self.progress["settings"].get(EPOCHS_SETTING) == digest(epochs)
+        return self.done and is_unchanged(self.progress["settings"].get(EPOCHS_SETTING), epochs)
 
-    def check(self, settings: Mapping[str, str], epochs: int) -> None:
+    def check(self, settings: Mapping[str, Any], epochs: int) -> None:
         """Raise PellucidError, naming the settings, unless `settings` are equal to those in the checkpoint.
 
         epochs: the number of epochs to train; a finished training of fewer epochs is continued.
         """
-        saved = self.progress["settings"]
+        saved = saved_settings(self.progress, self.about)
         if self.done and not self.has_ended(epochs) and epochs > self.progress["epoch"]:
             self.progress["done"] = False
-            saved = {**saved, EPOCHS_SETTING: settings[EPOCHS_SETTING]}
-        different_settings = [name for name in settings if saved.get(name) != settings[name]]
+            saved[EPOCHS_SETTING] = epochs
+        different_settings = [
+            name
+            for name in {**settings, **saved}
+            if name not in settings or name not in saved or not is_unchanged(saved[name], settings[name])
+        ]
         if different_settings:
             names = ", ".join("training data" if name == "data" else name for name in different_settings)
             raise PellucidError(
@@ -191,13 +187,13 @@ def save_checkpoint(
     step: TrainingStep,
     callbacks: Sequence[Callback],
     memory: Mapping[str, float],
-    settings: Mapping[str, str],
+    settings: Mapping[str, Any],
     done: bool,
 ) -> None:
     """Write a checkpoint atomically and durably, and keep the one before it.
 
-    about: the model's description. memory: the schedule's state. settings: the hashes that `SavedState.check` compares.
-    done: whether the training is finished.
+    about: the model's description. memory: the schedule's state. settings: what `SavedState.check` compares. done:
+    whether the training is finished.
     """
     check_json(f"{type(training.model.schedule).__name__}: its memory", memory)
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
@@ -208,7 +204,7 @@ def save_checkpoint(
         tensors.update({f"{CALLBACKS_PREFIX}{name}.{key}": tensor for key, tensor in state_tensors.items()})
     progress = {
         **{name: getattr(training, name) for name in _TRAINING_FIELDS},
-        **{"losses": training.losses, "schedule": dict(memory), "settings": dict(settings), "done": done},
+        **{"losses": training.losses, "schedule": dict(memory), "settings": describe_settings(settings), "done": done},
     }
     growing_values = {"rows": training.history.rows, "layers": training.history.layers, "callbacks": states}
     try:
@@ -218,6 +214,18 @@ def save_checkpoint(
     tensors[PROGRESS_TENSOR] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     copy_file(folder.last, folder.previous)
     write_weights(folder.last, tensors, {**about, "progress": progress})
+
+
+def prepare_folder(folder: RunFolder, checkpoint: SavedState | None) -> None:
+    """Prepare the files of a run whose training begins, or continues from a checkpoint.
+
+    Call this after all checks: a refused training leaves its folder unchanged.
+    """
+    folder.error.unlink(missing_ok=True)  # the error that stopped an earlier attempt
+    if checkpoint is None:
+        folder.begin_again()
+    else:
+        checkpoint.adopt(folder)
 
 
 def repair_best(best_path: Path, model: Learner) -> None:
@@ -233,12 +241,6 @@ def repair_best(best_path: Path, model: Learner) -> None:
         note(f"{error}; the last weights were written in its place")
 
 
-def digest(value: Any) -> str:
-    """Return a hash of 16 hexadecimal digits, for `setting_hashes`, of a text or of a value's complete repr."""
-    text = value if isinstance(value, str) else repr(value)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _stateful_callbacks(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     """Return the callbacks with state, by names such as "0-EarlyStopping": their index and type.
 
@@ -247,56 +249,3 @@ def _stateful_callbacks(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     """
     stateful = [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
     return {f"{index}-{type(callback).__name__}": callback for index, callback in enumerate(stateful)}
-
-
-def setting_hashes(
-    model: Learner,
-    preprocess: object,
-    data: Source,
-    validation: Source | None,
-    epochs: int,
-    batch_size: int,
-    augment: object,
-    division: Mapping[str, object],
-) -> dict[str, str]:
-    """Return a hash of each setting that affects the result of a training, by name, for `SavedState.check`.
-
-    division: settings of the division of batches among processes.
-    """
-    settings = {
-        "data": data.checksum,
-        "validation data": "" if validation is None else validation.checksum,
-        **_objective_settings(model.objective),
-        "optimizer": model.optimizers or model.optimizer,
-        "schedule": model.schedule,
-        "regularizer": model.regularizers,
-        "augmentation": augment if is_dataclass(augment) else getattr(augment, "__qualname__", type(augment)),
-        "preprocessing": preprocess,
-        EPOCHS_SETTING: epochs,
-        "batch size": batch_size,
-        **({} if division == {"shards": 1} else division),
-        "clipping": model.clip,
-        **({} if model.average is None else {"average of the weights": model.average}),
-        "precision": usable_precision(model.precision, model.device)[0],
-        "seed": model.seed,
-        "metrics": tuple(map(_metric_identity, model.metrics)),
-        "frozen parameters": sorted(model.frozen),
-        "rates by path": sorted(model.rates.items()),
-    }
-    if model.device.type != "cpu":
-        settings["device"] = model.device.type
-    return {name: digest(value) for name, value in settings.items()}
-
-
-def _objective_settings(objective: Objective) -> dict[str, object]:
-    """Return {"network": ..., "loss": ...} for a Supervised objective, {"objective": ...} for others."""
-    if isinstance(objective, Supervised):
-        return {"network": objective.net, "loss": objective.loss}
-    return {"objective": objective}
-
-
-def _metric_identity(metric: MetricLike) -> Any:
-    """Return a value that identifies a metric and is the same in every process."""
-    if isinstance(metric, str):
-        return metric
-    return (type(metric).__qualname__, vars(metric)) if isinstance(metric, Metric) else function_name(metric)

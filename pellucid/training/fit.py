@@ -23,7 +23,7 @@ from pellucid.run.history import Row
 from pellucid.text import note
 from pellucid.training.cached import without_frozen_front
 from pellucid.training.callbacks import Callback, Training, check_monitors
-from pellucid.training.checkpoint import SavedState, repair_best, save_checkpoint
+from pellucid.training.checkpoint import SavedState, prepare_folder, repair_best, save_checkpoint
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import (
     NotFinite,
@@ -43,6 +43,7 @@ from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, naming_batch_size, stop_exception
 from pellucid.training.reading import batch_loader, check_single_examples, sample_indices
+from pellucid.training.settings import describe, digest
 from pellucid.training.shard_loaders import loader_of_shards
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
@@ -104,18 +105,14 @@ class Loop:
         self._make_step()
         self._restore(plan.folder)
         if self.checkpoint is not None and self.checkpoint.done:
+            if plan.folder is not None:
+                self.checkpoint.adopt(plan.folder)
             self._repair_best()
             return training
         with torch.inference_mode(), keeping_freed_memory(), naming_batch_size(plan.batch_size), ExitStack() as stack:
-            for callback in plan.callbacks:
-                stack.callback(callback.on_close)
             if plan.folder is not None or self.processes.count > 1:
                 stack.enter_context(self.signals.handling_signals())
-            if plan.folder is not None:
-                plan.folder.error.unlink(missing_ok=True)  # the error that stopped an earlier attempt
             self.saved_at = time.perf_counter()
-            for callback in plan.callbacks:
-                callback.on_start(training)
             self.last_finite_step = training.step
             self._check_learned()
             try_parts(self.model, self.step, self.data, training.progress, self.rng)
@@ -123,6 +120,12 @@ class Loop:
             self.evaluation_batch_size = batch_size = max(plan.batch_size, batch_within_memory(self.model, self.data))
             columns = try_metrics(self.model, self.data, self.sample_indices, batch_size, self.validation is not None)
             check_monitors(plan.callbacks, self.model, [*BASE_COLUMNS, *columns] if columns else [])
+            if plan.folder is not None:
+                prepare_folder(plan.folder, self.checkpoint)
+            for callback in plan.callbacks:
+                stack.callback(callback.on_close)
+            for callback in plan.callbacks:
+                callback.on_start(training)
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
             if self.step.average is not None:
@@ -145,7 +148,8 @@ class Loop:
         sharding = self.processes, shards, self.plan.batch_norm == "shard", self.plan.bucket_mb
         self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *sharding)
         exchange_settings = {"bucket_mb": str(self.plan.bucket_mb), "shard_optimizer": str(self.plan.shard_optimizer)}
-        self.processes.check_equal({**self.plan.settings, **exchange_settings, **versions(self.model.device)})
+        settings = {name: digest(repr(describe(value))) for name, value in self.plan.settings.items()}
+        self.processes.check_equal({**settings, **exchange_settings, **versions(self.model.device)})
         if self.step.note:
             note(self.step.note)
 
@@ -162,7 +166,6 @@ class Loop:
             if folder is not None:
                 self.checkpoint.restore_callbacks(self.plan.callbacks)
                 self.saved_step = self.training.step
-                self.checkpoint.adopt(folder)
 
     def _epoch(self) -> None:
         """Train from the next batch to the end of the epoch, then finish the epoch."""
@@ -273,8 +276,7 @@ class Loop:
         """Measure losses and metrics, call the callbacks, and save a checkpoint if it is time."""
         training, model, plan = self.training, self.model, self.plan
         with nullcontext() if self.step.average is None else self.step.average.replacing_weights():
-            row = self._epoch_row()
-            training.history.rows.append(row)
+            row = training.history.add(self._epoch_row())
             training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
             training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
             training.losses, training.loss_count = {}, 0.0

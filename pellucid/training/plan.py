@@ -14,8 +14,7 @@ from pellucid.optim import Schedule
 from pellucid.run.folder import RunFolder
 from pellucid.settings.checks import boolean, check, check_above_zero, instances, integer
 from pellucid.text import shown
-from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
-from pellucid.training.checkpoint import setting_hashes
+from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, Training
 from pellucid.training.device import device_name, usable_precision
 from pellucid.training.distributed import processes
 from pellucid.training.examples import note_resume
@@ -25,6 +24,7 @@ from pellucid.training.process import deterministic_kernels
 from pellucid.training.progress import ProgressLine
 from pellucid.training.reading import Augmentation
 from pellucid.training.reducer import BUCKET_MB
+from pellucid.training.settings import training_settings
 from pellucid.training.shard_loaders import shards_of_process
 from pellucid.training.user_defined import check_hooks, check_saves
 
@@ -47,7 +47,7 @@ class FitPlan:
     augment: Augmentation | None
     callbacks: Sequence[Callback]
     folder: RunFolder | None
-    settings: Mapping[str, str]  # must be the same in a resumed training
+    settings: Mapping[str, Any]  # must be the same in a resumed training
     checkpoint_seconds: float
     shards: int = 1
     batch_norm: str = "shard"
@@ -146,7 +146,7 @@ class FitArguments:
             )
             shards_of_process(process_group, shards)  # one shard, too, whose training does not divide its batches
         division = {"shards": shards} if self.exact else {"batch norm": self.batch_norm}
-        hashes = setting_hashes(model, preprocess, data, held_out, epochs, batch_size, self.augment, division)
+        settings = training_settings(model, preprocess, data, held_out, epochs, batch_size, self.augment, division)
         folder, callbacks = (run, callbacks) if process_group.is_first else (None, [])
         if folder is not None or any(callback.saves for callback in callbacks):
             check_saves(model, type(model))
@@ -155,22 +155,26 @@ class FitArguments:
             if self.exact and shards > 1 and model.device.type == "cuda":
                 stack.enter_context(deterministic_kernels())
             if folder is not None:
-                self._begin_run(stack.enter_context(folder), model, data, held_out, shards)
+                manifest = self._manifest(stack.enter_context(folder), model, data, held_out, shards)
                 best_checkpoint = Checkpoint(
                     folder.best, "" if self.monitor == "auto" and held_out is None else self.monitor
                 )
-                callbacks += [best_checkpoint, CSVLog(folder.metrics, folder.layers)]
+                callbacks += [best_checkpoint, CSVLog(folder.metrics, folder.layers), manifest]
             callbacks += progress
             seconds = self.checkpoint_seconds
             sharding = shards, self.batch_norm, self.bucket_mb, self.shard_optimizer
             yield FitPlan(
-                data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds, *sharding
+                data, held_out, epochs, batch_size, self.augment, callbacks, folder, settings, seconds, *sharding
             )
 
-    def _begin_run(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None, shards: int) -> None:
-        """Write the manifest of a run folder; PellucidError for one with a training that is not to be resumed."""
+    def _manifest(
+        self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None, shards: int
+    ) -> "_ManifestWriter":
+        """Return the callback for the manifest; PellucidError for a folder whose training is not to be resumed."""
         if folder.has_checkpoint and not self.resume:
             raise PellucidError(f"{folder.path} has a training already; resume it, or choose another run folder")
+        if folder.manifest.exists():
+            folder.read_manifest()  # raises PellucidError for a damaged one, before anything is written
         note_resume(data)
         checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
         manifest_values = {
@@ -178,7 +182,20 @@ class FitArguments:
             "device": device_name(model.device),
         }
         manifest_values |= {"shards": shards} if self.exact and shards > 1 else {}
-        folder.write_manifest(model.seed, checksums, {**manifest_values, **(self.manifest or {})})
+        return _ManifestWriter(folder, checksums, {**manifest_values, **(self.manifest or {})})
+
+
+class _ManifestWriter(Callback):
+    """Write the manifest of a run folder when the training begins or is resumed."""
+
+    def __init__(self, folder: RunFolder, checksums: Mapping[str, str], values: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.checksums = checksums
+        self.values = values
+
+    def on_start(self, training: Training) -> None:
+        """Write the manifest."""
+        self.folder.write_manifest(training.model.seed, self.checksums, self.values)
 
 
 def shards_of_run(run: RunFolder | None) -> int:

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import re
 import shutil
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from pellucid.recipe.job import Job, Run, train
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.resume import resume, resume_runs
 from pellucid.run.history import read_csv
+from pellucid.training import trackers
 
 ONE_EPOCH = {"train.epochs": 1}
 
@@ -83,6 +86,56 @@ def test_an_extended_run_equals_a_run_with_more_epochs(tmp_path: Path):
         resume_runs(one_epoch.path, progress=False, epochs=3)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Return the files of a folder, without locks."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def change_recipe(run: Path, **changes: str) -> None:
+    """Replace lines `key = value` of a run's recipe."""
+    text = (run / "recipe.toml").read_text()
+    for key, value in changes.items():
+        text, count = re.subn(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
+        assert count == 1
+    (run / "recipe.toml").write_text(text)
+
+
+def damage(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+REFUSED_EXTENSIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
+    "fewer epochs": (lambda run: None, 1, "give more, not 1"),
+    "another learning rate": (lambda run: change_recipe(run, lr="0.5"), 4, "other settings: optimizer"),
+    "an unknown key": (lambda run: change_recipe(run, standardize="false\nx = 1"), 4, "unknown key 'data.x'"),
+    "missing data": (lambda run: change_recipe(run, limit='0\ndata.name = "none"'), 4, "is not TOML|unknown"),
+    "an unknown metric": (lambda run: change_recipe(run, metrics='["x"]'), 4, "no metric 'x'"),
+    "too many shards": (lambda run: change_recipe(run, shards="5000"), 4, "shards"),
+    "a monitor that is no column": (lambda run: change_recipe(run, monitor='"val_miou"'), 4, "no column 'val_miou'"),
+    "a damaged checkpoint": (
+        lambda run: [damage(file) for file in run.glob("weights/*.safetensors")], 4, "is damaged"
+    ),
+    "a damaged manifest": (lambda run: (run / "manifest.json").write_text("{"), 4, "manifest.json cannot be read"),
+    "a tracker that is not installed": (lambda run: change_recipe(run, log='["wandb"]'), 4, "wandb is not installed"),
+    "a network that does not fit": (lambda run: change_recipe(run, sizes="[64, 3]"), 4, "network|classes"),
+    "no second run": (lambda run: change_recipe(run, then='"xor"'), 4, "the run that follows .* is missing"),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("case", REFUSED_EXTENSIONS)
+def test_a_refused_extension_changes_no_file(case: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    change, epochs, message = REFUSED_EXTENSIONS[case]
+    copy = tmp_path / "runs/digits-1"
+    shutil.copytree(run.path, copy)
+    change(copy)
+    before = contents(tmp_path)
+    with pytest.raises(PellucidError, match=message):
+        resume_runs(copy, progress=False, epochs=epochs)
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_the_manifest_of_a_run_without_validation_has_two_checksums(tmp_path: Path):
@@ -130,7 +183,9 @@ def test_a_deleted_following_run_is_trained_again(tmp_path: Path, monkeypatch: p
     train_and_fail_before_the_second(tmp_path, monkeypatch)
     shutil.rmtree(tmp_path / "xor-1")
     monkeypatch.setattr(
-        resuming, "load_recipe", lambda name: load_recipe(name, {} if "digits" in str(name) else ONE_EPOCH)
+        resuming,
+        "load_recipe",
+        lambda name, overrides=None: load_recipe(name, {} if "digits" in str(name) else ONE_EPOCH),
     )
     assert [run.path.name for run in resume_runs(tmp_path / "digits-1", progress=False)] == ["digits-1", "xor-1"]
     assert (tmp_path / "digits-1" / "then.txt").read_text() == "xor-1\n"

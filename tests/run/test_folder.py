@@ -111,7 +111,7 @@ def test_the_manifest_has_versions_threads_seed_and_checksums(tmp_path):
     assert manifest["cpu"] == processor()
     assert manifest["cpu"].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
     assert {"pellucid", "python", "numpy", "platform", "device", "cpu", "started"} <= manifest.keys()
-    model.fit(data, epochs=1, batch_size=50, validation=validation, run=tmp_path, resume=True, verbose=False)
+    model.fit(data, epochs=2, batch_size=50, validation=validation, run=tmp_path, resume=True, verbose=False)
     resumed = json.loads((tmp_path / "manifest.json").read_text())
     assert resumed.pop("resumed")[0]["torch"] == torch.__version__
     assert resumed == manifest

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from pellucid.errors import PellucidError
 from pellucid.run import history
 from pellucid.run.history import History, read_csv, write_csv
+from pellucid.training.callbacks import CSVLog
 
 
 def write_and_read(tmp_path, text):
@@ -133,3 +135,21 @@ def test_a_history_without_epochs_has_no_key(key):
         History()[key]
     assert History()[:] == []
     assert "epoch" not in History()
+
+
+def test_epochs_of_a_later_version_may_have_other_columns(tmp_path):
+    history = History([{"epoch": 1, "old": 0.5}])
+    log = CSVLog(tmp_path / "metrics.csv")
+    training = SimpleNamespace(history=history)
+    log.on_start(training)
+    for row in ({"epoch": 2, "old": 0.25}, {"epoch": 3, "new": 0.75}, {"epoch": 4, "new": 0.5}):
+        log.on_epoch_end(training, history.add(row))
+    expected = [
+        {"epoch": 1, "old": 0.5, "new": None},
+        {"epoch": 2, "old": 0.25, "new": None},
+        {"epoch": 3, "old": None, "new": 0.75},
+        {"epoch": 4, "old": None, "new": 0.5},
+    ]
+    assert history.rows == expected
+    assert read_csv(tmp_path / "metrics.csv") == expected
+    assert history["new"] == [None, None, 0.75, 0.5]

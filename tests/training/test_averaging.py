@@ -61,8 +61,9 @@ def test_a_resumed_training_has_the_same_average(tmp_path, step):
     resumed_again = small_conv(average=0.9)
     train(resumed_again, tmp_path / "run", resume=True)  # the run is finished, so no weight changes
     assert resumed_again.sha256() == uninterrupted.sha256()
-    with pytest.raises(PellucidError, match="begun with other settings: average of the weights"):
-        train(small_conv(average=0.8), tmp_path / "run", resume=True)
+    for average in (0.8, None):
+        with pytest.raises(PellucidError, match="begun with other settings: average of the weights"):
+            train(small_conv(average=average), tmp_path / "run", resume=True)
 
 
 def test_layers_updated_in_the_backward_pass_are_averaged():

@@ -1,6 +1,6 @@
 """Run the `pellucid` command by `python -m pellucid`."""
 
-from pellucid.cli.main import run
+from pellucid.cli.process import run
 
 if __name__ == "__main__":
     run()

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
+from pellucid.cli import INTERRUPTED
 from pellucid.command.out import print_lines, print_text, silence_stdout
 from pellucid.errors import PellucidError, is_out_of_memory, nearest
 from pellucid.plugins import run_file
@@ -45,11 +45,11 @@ GENERAL_COMMANDS = {
     "completion": "complete commands, options, recipes and models in bash, zsh or fish",
 }
 
-SUCCESS, INTERNAL_ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes
+SUCCESS, INTERNAL_ERROR, USER_ERROR = 0, 1, 2  # exit codes
 
 
-def run() -> NoReturn:
-    """Run the command line as a process: the target of the `pellucid` script."""
+def run_command() -> int:
+    """Run the command line of this process, and return its exit code."""
     if "--debug" not in sys.argv:
         import warnings
 
@@ -62,7 +62,7 @@ def run() -> NoReturn:
             sys.stdout.flush()
     except OSError:
         silence_stdout()
-    sys.exit(code)
+    return code
 
 
 def main(argv: Sequence[str]) -> int:
@@ -75,6 +75,9 @@ def main(argv: Sequence[str]) -> int:
         silence_stdout()
         return SUCCESS
     except (Exception, KeyboardInterrupt) as error:  # every failure becomes one line
+        # Python ends a process by SIGINT, in place of its exit code, if KeyboardInterrupt has ended the last code that
+        # was run from a string, as dataclass() does, even if it was caught. Other such code clears that.
+        exec("")
         message, code = _message_and_code(error, debug)
         return _report_failure(message, code, debug)
 

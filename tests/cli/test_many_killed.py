@@ -26,9 +26,9 @@ from pathlib import Path
 peak = Path(sys.argv.pop())
 status = Path("/proc/self/status")  # getrusage counts what the parent had before exec, too
 atexit.register(lambda: peak.write_text(status.read_text().partition("VmHWM:")[2].split()[0]))
-from pellucid.cli.main import run
+from pellucid.cli.main import run_command
 
-run()
+sys.exit(run_command())
 """
 
 

@@ -187,11 +187,11 @@ def test_export_to_a_file_name_that_is_not_importable_is_refused(model: str, cli
 # Run a command line that succeeds and one that fails, in one process, since its start takes most of the time.
 RUN_TWICE_SCRIPT = """
 import sys
-from pellucid.cli.main import run
+from pellucid.cli.main import run_command
 words, codes = sys.argv[1:], []
 for sys.argv in (["pellucid", *words[:-1]], ["pellucid", *words]):
     try:
-        run()
+        sys.exit(run_command())
     except SystemExit as end:
         codes.append(end.code)
 sys.exit(0 if codes == [0, 2] else f"codes {codes}")

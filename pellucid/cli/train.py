@@ -52,11 +52,11 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     if args.recipe is None:
         raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")
-    interrupted_run = interrupted_run(args.out)
-    if interrupted_run is not None:
-        _print_runs(resume_runs(interrupted_run, data=args.data), args.json)
-        return 0
     recipe, overrides = recipe_of_words(args.recipe, args.settings, args.device, args.data)
+    run = interrupted_run(args.out, recipe.distributed.timeout)
+    if run is not None:
+        _print_runs(resume_runs(run, data=args.data), args.json)
+        return 0
     jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
     _print_runs(list(map(Job.train, jobs)), args.json)
     return 0

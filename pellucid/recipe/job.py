@@ -205,6 +205,7 @@ def new_jobs(
         key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
     }
     recipes = [recipe, load_recipe(recipe.recipe.then, shared_overrides)] if recipe.recipe.then else [recipe]
+    processes(recipe.distributed.timeout)
     for job_recipe in recipes:
         check_trackers(job_recipe.train.log)
     materials = [load_data(recipe, data) for recipe in recipes]
@@ -251,6 +252,7 @@ def begin_run(
     preprocess: Mapping[str, Any] | None = None,
 ) -> tuple[Path, Model]:
     """Make the run folder and the model of a training on `material`; an error in the recipe leaves no folder behind."""
+    processes(recipe.distributed.timeout)
     model = build_model(recipe, material.train, data, preprocess)
     return _make_folders([recipe], out)[0], model
 

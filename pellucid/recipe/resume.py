@@ -43,15 +43,19 @@ def resume_runs(
             f"{path} contains no recipe.toml; give a run folder that `pellucid train` began, or resume it in Python by "
             "model.fit(..., run=..., resume=True)"
         )
-    paths = processes().from_first(lambda: _prepare_runs(path, data, epochs))
+    timeout = load_recipe(path / "recipe.toml").distributed.timeout
+    paths = processes(timeout).from_first(lambda: _prepare_runs(path, data, epochs))
     return [_resume_run(path, data, progress, epochs) for path in paths]
 
 
-def interrupted_run(out: str | os.PathLike[str]) -> Path | None:
-    """Return the run folder below `out` that the same command began, if torchrun has restarted it; otherwise None."""
+def interrupted_run(out: str | os.PathLike[str], timeout: float) -> Path | None:
+    """Return the run folder below `out` that the same command began, if torchrun has restarted it; otherwise None.
+
+    timeout: see `processes`.
+    """
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
-    return processes().from_first(lambda: _run_begun_by(launch_name(), Path(out)))
+    return processes(timeout).from_first(lambda: _run_begun_by(launch_name(), Path(out)))
 
 
 def _run_begun_by(name: str, out: Path) -> Path | None:

@@ -28,7 +28,7 @@ _group = cast(Any, dist)
 T = TypeVar("T")
 Part = TypeVar("Part")
 Awaited = Callable[[], Tensor]  # waits for the result of an operation that all processes have begun
-TIMEOUT = timedelta(minutes=30)  # until a process that does not answer counts as lost, outside of trainings
+TIMEOUT = timedelta(minutes=30)  # until a process that does not answer counts as lost, without `processes(timeout)`
 MAX_SHOWN = 40  # characters of a value that an error shows
 FAILURE_WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
 
@@ -181,7 +181,7 @@ class Processes:
 
     @contextmanager
     def answering_within(self, seconds: float) -> Generator[None, None, None]:
-        """Within the context, a process that does not answer for so many seconds counts as lost."""
+        """Within the context, a process that does not answer for so many seconds counts as lost; afterwards, TIMEOUT."""
         if self.count > 1:
             _group.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
         try:
@@ -227,16 +227,19 @@ def assigned_range(rank: int, count: int, parts: int) -> range:
     return range(rank * parts // count, (rank + 1) * parts // count)
 
 
-def processes() -> Processes:
+def processes(timeout: float | None = None) -> Processes:
     """Return the processes that torchrun started with this one, connected; one process without torchrun.
 
-    A process group that a script has made is used as it is.
+    A process group that a script has made is used as it is. timeout: the seconds after which a process that does not
+    answer counts as lost from now on, also while the processes connect; None for no change, or TIMEOUT to connect.
     """
     is_started_by_torchrun = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= {*os.environ} and os.environ["WORLD_SIZE"] != "1"
     if not dist.is_available() or not (is_started_by_torchrun or dist.is_initialized()):
         return Processes()
     if not dist.is_initialized():
-        _connect()
+        _connect(TIMEOUT if timeout is None else timedelta(seconds=timeout))
+    elif timeout is not None:
+        _group.distributed_c10d._set_pg_timeout(timedelta(seconds=timeout))
     if dist.get_world_size() > 1 and not _has_cpu_backend():
         raise PellucidError(
             f"this process group ({dist.get_backend()}) exchanges no tensors on the CPU; leave out init_process_group, "
@@ -246,14 +249,14 @@ def processes() -> Processes:
     return Processes(dist.get_rank(), dist.get_world_size())
 
 
-def _connect() -> None:
+def _connect(timeout: timedelta) -> None:
     """Connect the processes; those of an earlier attempt, whose addresses torchrun's store still has, are not used."""
     try:
-        store, rank, count = next(_group.rendezvous("env://"))
+        store, rank, count = next(_group.rendezvous("env://", timeout=timeout))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         atexit.register(_disconnect)
         dist.init_process_group(
-            "gloo", store=_group.PrefixStore(attempt, store), rank=rank, world_size=count, timeout=TIMEOUT
+            "gloo", store=_group.PrefixStore(attempt, store), rank=rank, world_size=count, timeout=timeout
         )
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]

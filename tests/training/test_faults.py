@@ -1,6 +1,7 @@
 """Faults in one of several processes: all processes stop, the error names the process, and the run can be resumed."""
 
 import re
+import time
 
 import pytest
 
@@ -73,6 +74,27 @@ def test_processes_with_different_settings_are_refused_and_named(difference):
 def test_processes_with_different_recipes_leave_no_run_folder(tmp_path, shards, faulty_rate, message):
     for _, _, error in run_group(2, sharded_faults.train_recipe, tmp_path / "runs", shards, faulty_rate):
         assert re.search(message, error), error
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "point",
+    [
+        "",
+        "pellucid.training.distributed:_connect",
+        "pellucid.recipe.job:fetch_missing",
+        "pellucid.recipe.job:data_in_task_format",
+        "pellucid.recipe.job:build_model",
+        "pellucid.recipe.job:_make_folders",
+    ],
+)
+def test_a_process_that_is_stopped_before_the_run_folder_exists_ends_the_others_in_time(point, tmp_path):
+    """The recipe allows 3 seconds; without a recipe, it would be half an hour."""
+    start = time.monotonic()
+    first, _ = run_group(2, sharded_faults.train_and_stop_early, tmp_path / "runs", point)
+    assert time.monotonic() - start < 60
+    assert re.search(r"(process 1 on \S+ ended or does not answer|the processes cannot be connected)", first.error)
     assert not (tmp_path / "runs").exists()
 
 

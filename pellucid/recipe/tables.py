@@ -161,7 +161,7 @@ class Distributed:
     batch, "sync"; "" for "shard" or "local". bucket_mb: the megabytes of gradients that processes exchange at a
     time, during the backward pass. shard_optimizer: whether each process keeps only its part of the optimizer's state.
     timeout: the seconds after which a process that does not respond ends the others; it must exceed the time that the
-    first process needs to write a checkpoint and pictures.
+    first process needs to download missing data, and to write a checkpoint and pictures.
     """
 
     shards: int = 0

@@ -70,8 +70,14 @@ class RunFolder:
             owner = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
             os.close(handle)
             raise PellucidError(f"{self.path} is in use by process {owner}; wait for it, or choose another run folder")
-        os.truncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(handle)
+            raise PellucidError(
+                f"{self.path / 'lock'} cannot be written ({error.strerror}); check the folder and its free space"
+            ) from error
         self._handle = handle
         remove_orphans(self.path)
         remove_orphans(self.weights)

@@ -181,7 +181,7 @@ class Processes:
 
     @contextmanager
     def answering_within(self, seconds: float) -> Generator[None, None, None]:
-        """Within the context, a process that does not answer for so many seconds counts as lost; afterwards, TIMEOUT."""
+        """Within the context, a process that does not answer for so many seconds counts as lost; after it, TIMEOUT."""
         if self.count > 1:
             _group.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
         try:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -111,19 +112,27 @@ def set_aside(path: Path) -> Path | None:
         ) from error
 
 
-def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Return the bytes of a file; raises OSError for pipes and devices, and for files of more than `limit` bytes."""
-    with open_regular(path) as file:
-        if path.stat().st_size > limit:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        return file.read()
+def read_regular(path: Path, limit: int = MAX_BYTES, follow_links: bool = True) -> bytes:
+    """Return the bytes of a file; raises the errors of `open_regular`, and OSError for more than `limit` bytes."""
+    with open_regular(path, follow_links) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"more than {limit:,} bytes")
+    return data
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading; raises OSError for pipes, which would wait for a writer, and for devices."""
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a regular file")
-    return path.open("rb")
+def open_regular(path: Path, follow_links: bool = True) -> BinaryIO:
+    """Open a file for reading; raises OSError for pipes, which would wait for a writer, sockets, devices and folders.
+
+    follow_links: whether a symbolic link is followed, or raises OSError too.
+    """
+    if not follow_links and path.is_symlink():
+        raise OSError(errno.ELOOP, "a symbolic link", str(path))
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def remove_orphans(folder: Path) -> None:

@@ -1,10 +1,11 @@
 """Files shipped with Pellucid and its plugins: recipes and pretrained weights."""
 
-import tomllib
 from pathlib import Path
+from typing import Any
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.plugins import load_plugins
+from pellucid.toml_reader import read_toml
 
 MODEL_HELP = "a run folder, a weights file, or a pretrained model's name"  # what a MODEL argument may be
 
@@ -47,11 +48,12 @@ def recipe_file(name: str) -> Path:
 
 def recipe_abouts() -> dict[str, str]:
     """Return the description of each recipe, by name."""
-    abouts: dict[str, str] = {}
-    for name in recipe_names():
-        with recipe_file(name).open("rb") as file:
-            abouts[name] = tomllib.load(file).get("recipe", {}).get("about", "")
-    return abouts
+    return {name: read_recipe(name)[1].get("recipe", {}).get("about", "") for name in recipe_names()}
+
+
+def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the text and the tables of a recipe; raises PellucidError like `recipe_file`."""
+    return read_toml(recipe_file(name), "correct the file")
 
 
 def pretrained_names() -> tuple[str, ...]:

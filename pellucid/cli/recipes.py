@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import tomllib
 
 from pellucid import shipped_files
 from pellucid.command.args import Parser
@@ -38,8 +37,8 @@ def handle(args: argparse.Namespace) -> int:
         text = "\n\n".join(map(str, keys))
         print_result(args, {"tables": [section.to_json() for section in keys]}, *text.split("\n"))
     elif args.name is not None:
-        text = shipped_files.recipe_file(args.name).read_text(encoding="utf-8")
-        print_result(args, {"name": args.name, "recipe": tomllib.loads(text)}, *text.rstrip().split("\n"))
+        text, tables = shipped_files.read_recipe(args.name)
+        print_result(args, {"name": args.name, "recipe": tables}, *text.rstrip().split("\n"))
     else:
         abouts = shipped_files.recipe_abouts()
         rows = [{"name": name, "about": about} for name, about in abouts.items()]

@@ -1,6 +1,5 @@
 """Recipes: everything that defines a training run, in one TOML file."""
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 from pellucid import shipped_files
 from pellucid.data import Augment
 from pellucid.errors import PellucidError, closest, nearest
-from pellucid.files import open_regular
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.objective import Objective, Supervised
@@ -18,6 +16,7 @@ from pellucid.recipe.tables import About, Data, Distributed, NamedPart, Start, T
 from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
 from pellucid.settings.annotations import slots
 from pellucid.task import tasks
+from pellucid.toml_reader import read_toml
 
 NOTHING = "none"  # for example regularizer.name = "none"
 MAX_DEPTH = 8  # levels of nested schedules
@@ -103,7 +102,6 @@ def build_part(part: NamedPart, table: str, where: str) -> Any:
         raise PellucidError(f"{where}: [{table}] {error}") from error
 
 
-MAX_FILE_SIZE = 1 << 20  # bytes
 # Tables with fixed keys; each of the other tables names a part, whose arguments are its keys.
 PLAIN: dict[str, type] = {
     "recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train, "distributed": Distributed
@@ -171,7 +169,8 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     values of the wrong type or size.
     """
     path = find_recipe(name_or_path)
-    return read_recipe(_read_toml(path), str(name_or_path), overrides or {}, path.stem)
+    _, tables = read_toml(path, "give a built-in recipe or a TOML file")
+    return read_recipe(tables, str(name_or_path), overrides or {}, path.stem)
 
 
 def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, Any], name: str = "custom") -> Recipe:
@@ -236,21 +235,6 @@ def find_recipe(name_or_path: str | Path) -> Path:
     if path.suffix == ".toml" or path.is_file():
         return path
     return shipped_files.recipe_file(text)  # raises PellucidError with a list of the built-in recipes
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with open_regular(path) as file:
-            data = file.read(MAX_FILE_SIZE + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PellucidError(f"{path} cannot be read ({reason}); give a built-in recipe or a TOML file") from error
-    if len(data) > MAX_FILE_SIZE:
-        raise PellucidError(f"{path} has more than {MAX_FILE_SIZE} bytes, the limit for recipes; give a TOML file")
-    try:
-        return tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise PellucidError(f"{path} is not TOML ({error}); correct the file") from error
 
 
 def _apply_overrides(

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.settings.annotations import Slot, ValueFormat, convert, name_of
 from pellucid.text import shown
+from pellucid.toml_reader import parse_toml
 
 NONE = "none"  # TOML has no null: this word represents None where None is allowed
 TOML = ValueFormat(
@@ -64,8 +64,8 @@ def coerce(value: Any, kind: Any, where: str) -> Any:
 def parse_value(text: str) -> Any:
     """Return the right side of `key=value` as a TOML value, or as text if it is not TOML."""
     try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = parse_toml(f"value = {text}")
+    except ValueError:
         return text
     return parsed["value"] if list(parsed) == ["value"] else text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from pellucid.combine.base import join, walk
 from pellucid.combine.nets import parameter_counts, params_of
 from pellucid.data import Arrays
 from pellucid.data.images import load_image
-from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.nested import flatten
@@ -28,6 +27,7 @@ from pellucid.report.sections import ImageRow, Section
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.task import Merit, task_of
+from pellucid.toml_reader import read_toml
 from pellucid.training.examples import first_batch
 
 if TYPE_CHECKING:
@@ -156,9 +156,5 @@ def first_weights(net: Layer, params: Params, image_shape: Shape) -> tuple[str, 
 
 def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
     """Return the text and the tables of a recipe.toml; raises PellucidError if it cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        raise PellucidError(f"{path} cannot be read ({error}); give a run folder that training wrote") from error
+    text, tables = read_toml(path, "give a run folder that training wrote", follow_links=False)
     return text, {name: table for name, table in tables.items() if isinstance(table, dict)}

@@ -122,7 +122,7 @@ def test_runs_of_one_name_are_distinguished_by_their_paths(run_folder: Path, cli
         ("confusion.json", '{"classes": ["a"], "counts": [[-1]]}', "does not contain 1 x 1 counts"),
         ("confusion.json", '{"classes": 3}', "has no list of class names"),
         ("recipe.toml", "[optimizer]\nlr = 1979-05-27", "no value like"),
-        ("recipe.toml", "[optimizer", "cannot be read"),
+        ("recipe.toml", "[optimizer", "is not TOML"),
         ("metrics.csv", "epoch\n1,2\n", "more or fewer values"),
         ("metrics.csv", "epoch,train_loss\n1,0.5\n2,0.x\n", "metrics.csv: train_loss is '0.x' in line 3"),
         ("metrics.csv", "epoch,step\n1,18446744073709551616\n", "metrics.csv: step is 1.84467"),

@@ -163,7 +163,7 @@ def test_a_schedule_after_a_warm_up_is_given_by_name_or_table(tmp_path: Path):
             "reduce_on_plateau in [schedule] needs validation data",
         ),
         (
-            "".join(f"[schedule{'.then' * k}]\nname = 'warmup'\nsteps = 3\n" for k in range(500)),
+            "".join(f"[schedule{'.then' * k}]\nname = 'warmup'\nsteps = 3\n" for k in range(14)),
             "[schedule] is nested in more than 8 levels; make it flatter",
         ),
         ("[train]\nearly_stopping = 3\n", "train.early_stopping needs validation data"),

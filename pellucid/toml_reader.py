@@ -1,0 +1,84 @@
+"""Reading of TOML from any source, with limits that are checked before the text is parsed."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.files import open_regular
+
+# A longest recipe of ours has 5 kB, 150 keys and a few levels. A parser takes about 1 GB for 10 kB of a dotted key, and
+# 1 s for 20,000 tables.
+MAX_BYTES = 1 << 20  # of a file
+MAX_KEYS = 10_000  # keys and headers of tables
+MAX_VALUES = 20_000  # values of lists, and keys of inline tables
+MAX_KEY_PARTS = 16  # parts of a dotted key, such as a.b.c
+MAX_LEVELS = 32  # levels of nested lists and inline tables
+MAX_WORD = 128  # characters of a number, a date or a key without quotes; Python reads numbers of at most 4,300 digits
+_TOKEN = re.compile(
+    r"""
+    (?P<comment>\#[^\n]*+)
+    | (?P<string>\"{3}(?:[^"\\]|\\.|"(?!""))*+\"{3,5} | '{3}(?:[^']|'(?!''))*+'{3,5}
+        | "(?!"")(?:[^"\\\n]|\\.)*+" | '(?!'')[^'\n]*+')
+    | (?P<mark>[\[\]{}=,.\n])
+    | (?P<word>[^\s\#"'\[\]{}=,.]++)
+    | \s
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def read_toml(path: Path, advice: str, follow_links: bool = True) -> tuple[str, dict[str, Any]]:
+    """Return the text and the tables of a TOML file; raises PellucidError, which ends with `advice`, for any other."""
+    try:
+        with open_regular(path, follow_links) as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise PellucidError(f"{path} cannot be read ({reason}); {advice}") from error
+    try:
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+        text = data.decode("utf-8-sig")  # editors of Windows write a byte-order mark
+        return text, parse_toml(text)
+    except ValueError as error:
+        raise PellucidError(f"{path} is not TOML ({error}); {advice}") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML text; raises ValueError for any other text, and for one that exceeds a limit."""
+    _check_limits(text)
+    return tomllib.loads(text)
+
+
+def _check_limits(text: str) -> None:
+    """Raise ValueError if a text has too many keys, values, levels or parts of a key, or too long a word."""
+    position = keys = values = levels = dots = 0
+    previous = "\n"  # the mark, word or string before the token; spaces and comments do not count
+    while position < len(text):
+        token = _TOKEN.match(text, position)
+        if token is None:
+            raise ValueError(f"the string in line {text.count(chr(10), 0, position) + 1} has no end")
+        position = token.end()
+        kind, found = token.lastgroup, token[0]
+        if kind in (None, "comment"):
+            continue
+        if kind == "word":
+            _check(len(found), MAX_WORD, "a number or a key of more than {:,} characters")
+        if kind == "mark":
+            is_header = found == "[" and previous == "\n" and levels == 0
+            keys += found == "=" or is_header
+            values += found == ","
+            levels = max(0, levels + (found in "[{") - (found in "]}"))
+            dots = dots + 1 if found == "." else 0
+            _check(keys, MAX_KEYS, "more than {:,} keys")
+            _check(values, MAX_VALUES, "more than {:,} values")
+            _check(levels, MAX_LEVELS, "lists nested in more than {:,} levels")
+            _check(dots + 1, MAX_KEY_PARTS, "a key of more than {:,} parts")
+        previous = found
+
+
+def _check(count: int, limit: int, excess: str) -> None:
+    if count > limit:
+        raise ValueError(f"it has {excess.format(limit)}")

@@ -61,8 +61,9 @@ def atomic_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or error
-        raise PellucidError(f"{path} cannot be written ({reason}); check the folder and its free space") from error
+        raise PellucidError(
+            f"{path} cannot be written ({reason_of(error)}); check the folder and its free space"
+        ) from error
 
 
 def make_folder(folder: Path) -> Path:
@@ -133,6 +134,11 @@ def open_regular(path: Path, follow_links: bool = True) -> BinaryIO:
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(handle, "rb")
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read or written, without its path, which messages name themselves."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def remove_orphans(folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
-from pellucid.files import open_regular
+from pellucid.files import open_regular, reason_of
 
 # A longest recipe of ours has 5 kB, 150 keys and a few levels. A parser takes about 1 GB for 10 kB of a dotted key, and
 # 1 s for 20,000 tables.
@@ -35,8 +35,7 @@ def read_toml(path: Path, advice: str, follow_links: bool = True) -> tuple[str, 
         with open_regular(path, follow_links) as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PellucidError(f"{path} cannot be read ({reason}); {advice}") from error
+        raise PellucidError(f"{path} cannot be read ({reason_of(error)}); {advice}") from error
     try:
         if len(data) > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES:,} bytes")

@@ -1,6 +1,5 @@
 """Comparison of runs on one page: results, recipes, curves, classes and manifests side by side."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
-from pellucid.files import read_regular
 from pellucid.recipe.toml import toml_value
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, run_curves
@@ -28,12 +26,13 @@ from pellucid.report.sections import (
 )
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
+from pellucid.run.records import read_object
 from pellucid.run_report.classes import CONFUSION_FILE, class_rows
 from pellucid.run_report.data import read_recipe
 from pellucid.run_report.page import dotted_pairs, headline
-from pellucid.text import shown
 from pellucid.training.diagnose import StoppedError
 
+WRITTEN_AGAIN = "`pellucid train --resume` writes it again"
 ABSENT = "-"  # shown for a run without the key
 KEYS_WITHOUT_EFFECT = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe without effect on its results
 PER_RUN_KEYS = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a manifest that always differ
@@ -142,13 +141,13 @@ def read_run(path: Path) -> ComparedRun:
     if not (path / "metrics.csv").is_file():
         raise PellucidError(f"{path} contains no metrics.csv; give a run folder in which a training finished an epoch")
     tables = read_recipe(path / "recipe.toml")[1] if (path / "recipe.toml").is_file() else {}
-    counts = _read_json(path / CONFUSION_FILE)
+    counts = read_object(path / CONFUSION_FILE, WRITTEN_AGAIN)
     classes, confusion = _parse_confusion(path / CONFUSION_FILE, counts) if counts else ((), None)
-    manifest = _read_json(path / "manifest.json")
+    manifest = read_object(path / "manifest.json", WRITTEN_AGAIN) or {}
     return ComparedRun(
         path,
         flat_settings(tables, path),
-        _read_json(path / "results.json"),
+        read_object(path / "results.json", WRITTEN_AGAIN) or {},
         History.read(path),
         classes,
         confusion,
@@ -262,30 +261,13 @@ def _union_of_names(tables: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(name for table in tables for name in table))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return a file's JSON object; {} if the file does not exist."""
-    if not path.exists():
-        return {}
-    try:
-        values = json.loads(read_regular(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise PellucidError(f"{path} cannot be read ({error}); `pellucid train --resume` writes it again") from error
-    if not isinstance(values, dict):
-        raise PellucidError(
-            f"{path} contains {shown(values)}, not a JSON object; `pellucid train --resume` writes it again"
-        )
-    return values
-
-
 def _parse_confusion(path: Path, values: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
     """Return the class names and the counts (K, K) in a confusion matrix file; raises PellucidError if invalid."""
     classes, rows = values.get("classes"), values.get("counts") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise PellucidError(f"{path} has no list of class names; `pellucid train --resume` writes it again")
+        raise PellucidError(f"{path} has no list of class names; {WRITTEN_AGAIN}")
     size = len(classes)
     is_square = isinstance(rows, list) and [len(row) if isinstance(row, list) else -1 for row in rows] == [size] * size
     if not is_square or not all(type(count) is int and 0 <= count < 2**53 for row in rows for count in row):
-        raise PellucidError(
-            f"{path} does not contain {size} x {size} counts; `pellucid train --resume` writes it again"
-        )
+        raise PellucidError(f"{path} does not contain {size} x {size} counts; {WRITTEN_AGAIN}")
     return classes, np.array(rows, dtype=np.int64).reshape(size, size)

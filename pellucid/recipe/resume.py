@@ -1,19 +1,22 @@
 """Resume the training of a run folder, or extend it."""
 
-import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.files import read_regular
 from pellucid.model import Model
 from pellucid.recipe.job import Run, begin_run, load_data, train_in, write_following_name
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum
 from pellucid.run.folder import RunFolder
-from pellucid.text import plural
+from pellucid.run.records import read_line, read_object
+from pellucid.text import plural, shown
+from pellucid.toml_reader import MAX_BYTES
 from pellucid.training.checkpoint import SavedState
 from pellucid.training.distributed import launch_name, processes
 
@@ -60,7 +63,11 @@ def interrupted_run(out: str | os.PathLike[str], timeout: float) -> Path | None:
 
 def _run_begun_by(name: str, out: Path) -> Path | None:
     """Return the last run folder below `out` that this launch by torchrun began, even if its training has not begun."""
-    launch_files = [file for file in out.glob("*/launch") if file.read_text(encoding="utf-8", errors="replace") == name]
+    launch_files: list[Path] = []
+    for file in out.glob("*/launch"):
+        with suppress(PellucidError):  # a damaged file of another run
+            if read_line(file, "") == name:
+                launch_files.append(file)
     return max(launch_files, key=lambda file: file.stat().st_mtime).parent if launch_files else None
 
 
@@ -125,7 +132,10 @@ def train_or_resume(
     for path in sorted(paths, key=lambda path: (len(path.name), path.name)):  # in the order of their numbers
         folder = RunFolder(path)
         recorded = folder.read_manifest() if folder.manifest.is_file() else expected
-        text = (path / "recipe.toml").read_text(encoding="utf-8", errors="replace")
+        try:
+            text = read_regular(folder.recipe, MAX_BYTES, follow_links=False).decode("utf-8", "replace")
+        except OSError:
+            continue
         if text != recipe.to_toml() or {name: recorded.get(name) for name in expected} != expected:
             continue
         if results := _read_results(path):
@@ -138,20 +148,22 @@ def train_or_resume(
 def _read_results(path: Path) -> dict[str, Any]:
     """Return the results of a finished run, {} for an unfinished one."""
     try:
-        results = json.loads((path / "results.json").read_bytes())
-    except (FileNotFoundError, ValueError):
+        results = read_object(path / "results.json", "") or {}
+    except PellucidError:  # a damaged file, which is written again
         return {}
-    return results if isinstance(results, dict) and {"seconds", "epochs"} <= results.keys() else {}
+    return results if {"seconds", "epochs"} <= results.keys() else {}
 
 
 def _following_run(path: Path) -> Path | None:
     """Return the run folder that follows `path`; None if it is missing."""
     name_file = RunFolder(path).comparison_file
-    if name_file.is_file():
-        following = path.parent / Path(name_file.read_text(encoding="utf-8", errors="replace").strip()).name
-        if (following / "recipe.toml").is_file():
-            return following
-    return None
+    name = read_line(name_file, "remove it, and its run begins again")
+    if name is None:
+        return None
+    if Path(name).name != name:
+        raise PellucidError(f"{name_file} contains {shown(name)}, not the name of a folder beside {path}; remove it")
+    following = path.parent / name
+    return following if (following / "recipe.toml").is_file() else None
 
 
 def _begin_following_run(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pellucid.errors import PellucidError
-from pellucid.files import read_regular, write_atomically
+from pellucid.files import write_atomically
+from pellucid.run import records
 from pellucid.training.callbacks import Callback, Training
 
 WATCH_TIMEOUT = 10.0  # seconds without a touch of control.json after which a training is unwatched
@@ -49,10 +50,9 @@ def write_control(run: Path, control: Control) -> None:
 def read_object(file: Path) -> dict[str, Any]:
     """Return the JSON object of a file; {} if it is missing or damaged."""
     try:
-        values = json.loads(read_regular(file))
-    except (OSError, ValueError, RecursionError, PellucidError):
+        return records.read_object(file, "") or {}
+    except PellucidError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 class TrainingControl(Callback):

@@ -16,7 +16,8 @@ import torch
 
 from pellucid import shipped_files
 from pellucid.errors import PellucidError, nearest
-from pellucid.files import is_picture, read_regular, remove_orphans, set_aside, write_atomically
+from pellucid.files import is_picture, read_regular, reason_of, remove_orphans, set_aside, write_atomically
+from pellucid.run.records import read_object
 from pellucid.text import note, shown
 from pellucid.version import __version__
 
@@ -60,6 +61,7 @@ class RunFolder:
         """Create and lock the folder, and remove the temporary files of killed processes."""
         try:
             self.weights.mkdir(parents=True, exist_ok=True)
+            _check_no_linked_folders(self.path)
             handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except (OSError, ValueError) as error:
             raise PellucidError(f"{self.path} cannot be written ({error}); choose another place") from error
@@ -129,15 +131,20 @@ class RunFolder:
 
     def read_manifest(self) -> dict[str, Any]:
         """Return manifest.json; raises PellucidError if it cannot be read."""
-        try:
-            manifest = json.loads(read_regular(self.manifest))
-        except (OSError, ValueError, RecursionError) as error:
-            raise PellucidError(f"{self.manifest} cannot be read ({error}); give a run folder") from error
-        if not isinstance(manifest, dict):
-            raise PellucidError(f"{self.manifest} contains no JSON object; give a run folder that training wrote")
+        manifest = read_object(self.manifest, "give a run folder that training wrote")
+        if manifest is None:
+            raise PellucidError(f"{self.manifest} is missing; give a run folder that training wrote")
         if not isinstance(manifest.get("resumed", []), list):
             raise PellucidError(f'{self.manifest}: "resumed" must be a list; remove that key, or the file')
         return manifest
+
+
+def read_preview(file: Path) -> bytes:
+    """Return the bytes of a file of `RunFolder.previews`; raises PellucidError if it is not a regular file."""
+    try:
+        return read_regular(file, follow_links=False)
+    except OSError as error:
+        raise PellucidError(f"{file} cannot be read ({reason_of(error)}); remove it") from error
 
 
 def next_run(root: str | os.PathLike[str], name: str) -> Path:
@@ -172,9 +179,20 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _check_no_linked_folders(folder: Path) -> None:
+    """Raise PellucidError if a run folder contains a link to a folder, into which a training would write.
+
+    Links to files are replaced by files, or refused where they are opened.
+    """
+    with os.scandir(folder) as entries:
+        link = next((entry.path for entry in entries if entry.is_symlink() and entry.is_dir()), None)
+    if link is not None:
+        raise PellucidError(f"{link} is a link to a folder, and a training writes only into its own; remove the link")
+
+
 def recipe_hash(recipe: Path) -> dict[str, str]:
     """Return {"recipe_sha256": ...} for a recipe file; {} if it does not exist."""
-    return {"recipe_sha256": hashlib.sha256(recipe.read_bytes()).hexdigest()} if recipe.is_file() else {}
+    return {"recipe_sha256": hashlib.sha256(read_regular(recipe)).hexdigest()} if recipe.is_file() else {}
 
 
 def processor() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.files import read_regular, write_atomically
+from pellucid.files import read_regular, reason_of, write_atomically
 from pellucid.text import aligned, plural, printable, shown
 
 if TYPE_CHECKING:
@@ -186,7 +186,8 @@ def read_csv(path: str | os.PathLike[str]) -> list[Row]:
     rows: list[Row] = []
     try:
         lines = csv.reader(
-            io.TextIOWrapper(io.BytesIO(read_regular(path, MAX_BYTES)), "utf-8", newline=""), strict=True
+            io.TextIOWrapper(io.BytesIO(read_regular(path, MAX_BYTES, follow_links=False)), "utf-8", newline=""),
+            strict=True,
         )
         columns = next(lines, [])
         numeric_columns = [name for name in columns if name != "path"]
@@ -207,7 +208,9 @@ def read_csv(path: str | os.PathLike[str]) -> list[Row]:
                 row["path"] = sys.intern(row["path"])  # one string for all epochs
             rows.append(row)
     except (OSError, ValueError, csv.Error) as error:
-        raise PellucidError(f"{path} cannot be read ({error}); give a run folder that training wrote") from error
+        raise PellucidError(
+            f"{path} cannot be read ({reason_of(error)}); give a run folder that training wrote"
+        ) from error
     return rows
 
 

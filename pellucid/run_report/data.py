@@ -24,7 +24,7 @@ from pellucid.network.summary import summary
 from pellucid.objective import Supervised
 from pellucid.report.embedded import embedded
 from pellucid.report.sections import ImageRow, Section
-from pellucid.run.folder import RunFolder
+from pellucid.run.folder import RunFolder, read_preview
 from pellucid.run.history import History
 from pellucid.task import Merit, task_of
 from pellucid.toml_reader import read_toml
@@ -129,7 +129,7 @@ def _preview_sections(folder: RunFolder) -> list[Section]:
     if not shown_files:
         return []
     images = {
-        epoch: embedded(load_image(file.read_bytes(), str(file)), PREVIEW_WIDTH) for epoch, file in shown_files.items()
+        epoch: embedded(load_image(read_preview(file), str(file)), PREVIEW_WIDTH) for epoch, file in shown_files.items()
     }
     row = ImageRow("Predictions for the same held-out images", [(f"epoch {n}", image) for n, image in images.items()])
     return [Section("previews", "While it learned", [row], wide=True)]

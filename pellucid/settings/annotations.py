@@ -116,8 +116,8 @@ def name_of(kind: Any, none: str) -> str:
         return f"a list of {_plural_name(arguments[0], none)}"
     if origin in _LIST_TYPES:
         return f"a list of {len(arguments)} values ({', '.join(name_of(argument, none) for argument in arguments)})"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return names.get(kind, getattr(kind, "__name__", str(kind)))
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "values by name"}
+    return names.get(origin or kind, getattr(kind, "__name__", str(kind)))
 
 
 def _plural_name(kind: Any, none: str) -> str:

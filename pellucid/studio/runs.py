@@ -7,6 +7,7 @@ another server finds a training by the lock, and does not mistake the process id
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -14,16 +15,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.files import write_atomically
+from pellucid.files import open_regular, reason_of, write_atomically
 from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.watched import Control, control_file, live_file, read_control, read_object, write_control
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.studio.examinations import Examinations
 from pellucid.text import shown
+from pellucid.toml_reader import read_toml
 from pellucid.training.diagnose import StoppedError
 
 LOG, PROCESS = "train.log", "studio.pid"
@@ -31,6 +33,7 @@ MAX_RUNS = 200  # runs that the page lists, the newest first
 TOUCH = 2.0  # seconds between two touches of control.json, which show that a page watches
 WAIT = 60.0  # seconds in which a stopped training should have saved its checkpoint
 MAX_LOG = 4096  # bytes of the end of a log
+MAX_PID = 2**31 - 1  # the largest number of a process that the system's functions take
 
 
 class Process(NamedTuple):
@@ -60,12 +63,12 @@ class Runs:
 
     def names(self) -> list[str]:
         """Return the names of the runs, the newest first."""
-        folders = [path for path in self.folder.glob("*") if (path / "recipe.toml").is_file()]
-        return [path.name for path in sorted(folders, key=lambda path: -path.stat().st_mtime_ns)[:MAX_RUNS]]
+        times = {path.name: _modified(path) for path in self.folder.glob("*") if _is_run(path)}
+        return sorted(times, key=lambda name: -times[name])[:MAX_RUNS]
 
     def path(self, name: str) -> Path:
         """Return the folder of a run."""
-        names = [path.name for path in self.folder.glob("*") if (path / "recipe.toml").is_file()]
+        names = [path.name for path in self.folder.glob("*") if _is_run(path)]
         if name not in names:
             raise PellucidError(f"no run {shown(name)} in {self.folder}{nearest(name, names)}")
         return self.folder / name
@@ -87,7 +90,7 @@ class Runs:
         command = [sys.executable, "-m", "pellucid", "train", "--resume", str(path)]
         if process_of(path) is not None:
             raise PellucidError(f"{path.name} is being trained already")
-        with open(os.open(path / LOG, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644), "wb") as log:
+        with _open_log(path / LOG) as log:
             if not _lock(log.fileno(), exclusive=True):
                 raise PellucidError(f"{path.name} is being trained already")
             (path / PROCESS).unlink(missing_ok=True)  # of the previous training
@@ -110,8 +113,12 @@ class Runs:
         process = process_of(path)
         if process is None:
             raise PellucidError(f"{path.name} is not being trained")
-        with suppress(ProcessLookupError):
+        try:
             os.kill(process.pid, signal.SIGINT)
+        except ProcessLookupError:  # it has just ended
+            pass
+        except PermissionError as error:
+            raise PellucidError(f"{path.name} is trained by a process of another user, who can stop it") from error
 
     def close(self) -> None:
         """Stop the trainings of this studio, and of studios that were killed, and wait until they have ended."""
@@ -192,6 +199,35 @@ def process_of(path: Path) -> Process | None:
     return Process(pid, None) if pid is not None and _exists(pid) and _is_locked(path / "lock") else None
 
 
+def _is_run(path: Path) -> bool:
+    """Return whether a folder contains a recipe that may be read."""
+    try:
+        return stat.S_ISREG(os.lstat(path / "recipe.toml").st_mode)
+    except OSError:  # there is none, or the folder may not be searched
+        return False
+
+
+def _modified(path: Path) -> int:
+    """Return the time at which a folder was changed; 0 if it was removed in the meantime."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _open_log(file: Path) -> BinaryIO:
+    """Open a log for writing, without changing it; raises PellucidError unless it is a regular file or none."""
+    try:
+        # Without O_NONBLOCK, a pipe would wait for a reader.
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return os.fdopen(handle, "wb")
+        os.close(handle)
+    except OSError as error:
+        raise PellucidError(f"{file} cannot be written ({reason_of(error)}); remove it") from error
+    raise PellucidError(f"{file} is not a regular file; remove it")
+
+
 def epochs_of(path: Path) -> int:
     """Return the number of epochs in a run's recipe; 0 if it cannot be read."""
     epochs = recipe_value(path, "train", "epochs")
@@ -200,19 +236,18 @@ def epochs_of(path: Path) -> int:
 
 def recipe_value(path: Path, table: str, key: str) -> Any:
     """Return a value of a run's recipe; None if there is none, or if the recipe cannot be read."""
-    import tomllib
-
     try:
-        return tomllib.loads((path / "recipe.toml").read_text("utf-8"))[table][key]
-    except (OSError, ValueError, KeyError, TypeError):
+        _, tables = read_toml(path / "recipe.toml", "", follow_links=False)
+        return tables[table][key]
+    except (PellucidError, KeyError, TypeError):
         return None
 
 
 def last_line(file: Path) -> str:
     """Return the last line of a log, "" without one."""
     try:
-        with open(file, "rb") as opened:
-            opened.seek(max(0, file.stat().st_size - MAX_LOG))
+        with open_regular(file, follow_links=False) as opened:
+            opened.seek(max(0, os.fstat(opened.fileno()).st_size - MAX_LOG))
             lines: Sequence[str] = opened.read().decode("utf-8", "replace").split("\n")
     except OSError:
         return ""
@@ -251,22 +286,22 @@ def _lock(handle: int, exclusive: bool) -> bool:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[int | None]:
+    """Yield an open file; None if it cannot be read or is not a regular file."""
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        opened = open_regular(file, follow_links=False)
     except OSError:
         yield None
         return
-    try:
-        yield handle
-    finally:
-        os.close(handle)
+    with opened:
+        yield opened.fileno()
 
 
 def _numbers(file: Path) -> list[int]:
-    """Return the process ids in a file."""
+    """Return the process ids in a file; [] if it contains anything else."""
     with _opened(file) as handle:
         words = [] if handle is None else os.read(handle, 40).split()
-    return [int(word) for word in words] if all(word.isdigit() and int(word) > 1 for word in words) else []
+    numbers = [int(word) if word.isdigit() else 0 for word in words]
+    return numbers if all(1 < number <= MAX_PID for number in numbers) else []
 
 
 def _exists(pid: int) -> bool:

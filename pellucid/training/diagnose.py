@@ -3,10 +3,11 @@
 # pyright: reportUnnecessaryIsInstance=false
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Literal, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
@@ -14,15 +15,18 @@ from torch import Tensor
 from pellucid.combine.base import uses_flow
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from pellucid.files import read_regular, write_atomically
+from pellucid.files import write_atomically
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import flatten
 from pellucid.objective import Objective, Supervised
+from pellucid.run.records import read_object, to_record
+from pellucid.settings.checks import check
 from pellucid.sweep import forward
 from pellucid.training.examples import first_not_finite
 from pellucid.training.learner import Learner
 from pellucid.training.step import NotFiniteError, TrainingStep
 
+MAX_SIZE = 1 << 40  # of an axis of a tensor
 FaultKind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
 
 
@@ -58,15 +62,6 @@ class NotFinite:
         value_kind = "NaN" if bool(torch.isnan(value).any()) else "infinity"
         return cls(kind, path, layer, tensor, value_kind, count, tuple(value.shape)) if count else None
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Build from the result of `to_json`; raises KeyError, TypeError or ValueError for anything else."""
-        raw = cls(**{entry.name: values[entry.name] for entry in fields(cls)})
-        texts = (raw.kind, raw.path, raw.layer, raw.tensor, raw.what, raw.note)
-        if raw.kind not in get_args(FaultKind) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"{values} does not describe a tensor")
-        return cls(*texts[:5], int(raw.count), tuple(int(size) for size in raw.shape), raw.note)
-
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return {**asdict(self), "shape": list(self.shape)}
@@ -74,7 +69,7 @@ class NotFinite:
     @property
     def without_path(self) -> str:
         """The message without the layer's path."""
-        size = torch.Size(self.shape).numel()
+        size = math.prod(self.shape)
         note = f", {self.note}" if self.note else ""
         return f"{self.tensor} contains {self.what} ({self.count} of {size} values, shape {self.shape}){note}"
 
@@ -103,15 +98,24 @@ class StoppedError(PellucidError):
     @classmethod
     def read(cls, path: Path) -> "StoppedError | None":
         """Return the error in a file of `write`, or None if there is no file; raises PellucidError for other files."""
-        if not path.exists():
+        values = read_object(path, "remove it, or train again")
+        if values is None:
             return None
         try:
-            fields_by_name = json.loads(read_regular(path))
-            return cls(
-                str(fields_by_name["error"]), int(fields_by_name["step"]), NotFinite.from_json(fields_by_name["fault"])
-            )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise PellucidError(f"{path} cannot be read ({error}); remove it, or train again") from error
+            record = to_record(values, _StoppedFile, str(path))
+            fault = to_record(record.fault, NotFinite, f"{path}: fault")
+            check(all(0 <= size < MAX_SIZE for size in fault.shape), f"{path}: shape", "that of a tensor", fault.shape)
+        except PellucidError as error:
+            raise PellucidError(f"{error}; remove it, or train again") from error
+        return cls(record.error, record.step, fault)
+
+
+class _StoppedFile(NamedTuple):
+    """The contents of error.json, as `StoppedError.to_json` returns them."""
+
+    error: str
+    step: int
+    fault: dict[str, Any]
 
 
 class _FaultFoundError(Exception):

@@ -162,5 +162,7 @@ def _metric_setting(metric: MetricLike) -> Any:
 
 def _metric_name(entry: Any) -> Any:
     """Return the name of a function that is not registered, and any other entry of "metrics" unchanged."""
-    fields = cast(dict[str, Any], entry) if isinstance(entry, dict) else {}
-    return fields["unsaved"] if list(fields) == ["unsaved"] else entry
+    if not isinstance(entry, dict):
+        return entry
+    fields = cast(dict[str, Any], entry)
+    return fields["unsaved"] if list(fields) == ["unsaved"] else fields

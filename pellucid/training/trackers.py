@@ -18,6 +18,7 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.run.history import Row
+from pellucid.run.records import read_line
 from pellucid.text import note
 from pellucid.training.callbacks import Callback, Training
 
@@ -76,9 +77,11 @@ class Tracker(Callback, ABC):
     def identity(self, make: Callable[[], str]) -> str:
         """Return the tracker's id of this run, which the run folder stores; the first call creates it by `make`."""
         file = self.run / f"{type(self).__name__.lower()}.txt"
-        if not file.is_file():
-            write_atomically(file, f"{make()}\n".encode())
-        return file.read_text(encoding="utf-8").strip()
+        stored = read_line(file, "remove it, and a new run of the tracker begins")
+        if stored is None:
+            stored = make()
+            write_atomically(file, f"{stored}\n".encode())
+        return stored
 
 
 class TensorBoard(Tracker):

@@ -9,19 +9,23 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, read_regular, write_atomically
+from pellucid.files import make_folder, write_atomically
 from pellucid.run.folder import lock_file
+from pellucid.run.records import read_object, to_record
 from pellucid.tuning.plan import FORMAT, TuningPlan, plan_from_json
 
 RunState = Literal["complete", "pruned", "failed"]
 POLL_SECONDS = 0.02  # seconds between two attempts to lock a file that another process has locked
 MAX_ATTEMPTS = 5  # consecutive attempts without a later checkpoint, before a run counts as failed
+NEW_SWEEP = "begin a new sweep by --out"
+COMPUTED_AGAIN = "remove it, and it is computed again"
+T = TypeVar("T")
 
 
 class FileClaim:
@@ -62,6 +66,21 @@ class FileClaim:
         self.release()
 
 
+class TrialFile(NamedTuple):
+    """The contents of trial.json: the number of a trial, and its settings."""
+
+    number: int
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The contents of attempts.json: the number of consecutive attempts from the checkpoint of a step."""
+
+    count: int
+    step: int
+
+
 class Outcome(NamedTuple):
     """The outcome of a run.
 
@@ -93,8 +112,7 @@ class TrialRun:
     @property
     def outcome(self) -> Outcome | None:
         """The outcome of the run; None while it is unfinished."""
-        values = _read_json(self.path / "outcome.json")
-        return None if values is None else Outcome(**values)
+        return _read(self.path / "outcome.json", Outcome)
 
     def finish(self, outcome: Outcome) -> None:
         """Write the outcome; the caller must hold the claim."""
@@ -103,9 +121,9 @@ class TrialRun:
 
     def count_attempt(self, step: int) -> bool:
         """Count an attempt from the checkpoint of `step`; return False if there are more than MAX_ATTEMPTS."""
-        attempts = _read_json(self._attempts_file) or {}
-        count = attempts.get("count", 0) + 1 if attempts.get("step") == step else 1
-        write_atomically(self._attempts_file, _json_bytes({"count": count, "step": step}))
+        attempts = _read(self._attempts_file, Attempts)
+        count = attempts.count + 1 if attempts is not None and attempts.step == step else 1
+        write_atomically(self._attempts_file, _json_bytes(asdict(Attempts(count, step))))
         return count <= MAX_ATTEMPTS
 
     def forget_attempts(self) -> None:
@@ -167,13 +185,13 @@ class TuningFolder:
         """Return the plan of the sweep; raises PellucidError for a folder without one."""
         if not self.exists:
             raise PellucidError(f"{self.path} contains no sweep; give the folder that `pellucid sweep` wrote")
-        values = _read_json(self.definition)
+        values = read_object(self.definition, NEW_SWEEP)
         if values is None or values.get("format") != FORMAT:
-            raise PellucidError(f"{self.definition} is damaged or of another version; begin a new sweep by --out")
+            raise PellucidError(f"{self.definition} is damaged or of another version; {NEW_SWEEP}")
         try:
-            return plan_from_json(values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise PellucidError(f"{self.definition} is damaged ({error}); begin a new sweep by --out") from error
+            return plan_from_json(values, str(self.definition))
+        except PellucidError as error:
+            raise PellucidError(f"{error}; {NEW_SWEEP}") from error
 
     def trial_folder(self, number: int) -> Path:
         """Return the folder of a trial; numbers begin at 1."""
@@ -183,22 +201,28 @@ class TuningFolder:
         """Return a run of a trial."""
         return TrialRun(self.trial_folder(number) / f"seed-{seed}", number, seed)
 
-    def settings(self, number: int) -> dict[str, Any] | None:
+    def settings(self, plan: TuningPlan, number: int) -> dict[str, Any] | None:
         """Return the settings of a trial; None if they are not chosen yet."""
-        values = _read_json(self.trial_folder(number) / "trial.json")
-        return None if values is None else values["settings"]
+        file = self.trial_folder(number) / "trial.json"
+        trial = _read(file, TrialFile)
+        if trial is None:
+            return None
+        if trial.number != number or trial.settings.keys() != plan.space.keys():
+            keys = ", ".join(plan.space)
+            raise PellucidError(f"{file} does not have the number {number} and settings of {keys}; {COMPUTED_AGAIN}")
+        return trial.settings
 
-    def choose_settings(self, number: int, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    def choose_settings(self, plan: TuningPlan, number: int, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return the settings of a trial; if they are not chosen yet, choose them, one process at a time."""
-        settings = self.settings(number)
+        settings = self.settings(plan, number)
         if settings is not None:
             return settings
         with self.lock:
-            settings = self.settings(number)
+            settings = self.settings(plan, number)
             if settings is None:
                 settings = dict(choose())
                 make_folder(self.trial_folder(number))
-                content = _json_bytes({"number": number, "settings": settings})
+                content = _json_bytes(TrialFile(number, settings)._asdict())
                 write_atomically(self.trial_folder(number) / "trial.json", content)
             return settings
 
@@ -231,17 +255,18 @@ def unfinished_runs(folder: TuningFolder, plan: TuningPlan, finished_trials: set
         )
 
 
-def _read_json(file: Path) -> dict[str, Any] | None:
-    """Return the JSON object of a file; None if it does not exist."""
-    try:
-        values = json.loads(read_regular(file))
-    except FileNotFoundError:
+def _read(file: Path, kind: Callable[..., T]) -> T | None:
+    """Return a JSON object as a record of a kind, None if the file does not exist.
+
+    Raises PellucidError for unknown and missing keys, and for values of other types.
+    """
+    values = read_object(file, COMPUTED_AGAIN)
+    if values is None:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise PellucidError(f"{file} cannot be read ({error}); remove it, and it is computed again") from error
-    if not isinstance(values, dict):
-        raise PellucidError(f"{file} contains no JSON object; remove it, and it is computed again")
-    return values
+    try:
+        return to_record(values, kind, str(file))
+    except PellucidError as error:
+        raise PellucidError(f"{error}; {COMPUTED_AGAIN}") from error
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -2,24 +2,26 @@
 
 import json
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import combinations, islice, product
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pellucid.errors import PellucidError
 from pellucid.recipe.recipe import Recipe, read_recipe
 from pellucid.recipe.toml import parse_value, toml_value
+from pellucid.run.records import to_record
 from pellucid.settings.checks import check, check_known
+from pellucid.toml_reader import parse_toml
 from pellucid.tuning.space import MAX_VALUES, ValueRange, Values, read_values, values_from_json, with_type_of
 
 FORMAT = 1  # version of definition.json
 SAMPLERS = ("tpe", "random")
 GRID = "grid"
+Sampler = Literal["grid", "random", "tpe"]
 RESERVED_KEYS = ("recipe.name", "recipe.about", "recipe.then", "recipe.seed")  # keys that a sweep sets by itself
 MAX_TRIALS = 10_000
 MAX_PAIRS = 1000  # pairs of values that are checked before anything is trained
@@ -39,14 +41,14 @@ class TuningPlan:
     space: Mapping[str, Values]
     seeds: tuple[int, ...]
     trials: int
-    sampler: Literal["grid", "random", "tpe"]
+    sampler: Sampler
     prune: bool
     words: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
     def tables(self) -> dict[str, dict[str, Any]]:
         """The tables of the base recipe."""
-        return tomllib.loads(self.base)
+        return parse_toml(self.base)
 
     @property
     def name(self) -> str:
@@ -106,11 +108,40 @@ class TuningPlan:
         ]
 
 
-def plan_from_json(table: Mapping[str, Any]) -> TuningPlan:
-    """Return the plan that `to_json` described."""
-    space = {key: values_from_json(values) for key, values in table["space"].items()}
-    arguments = (table["recipe"], space, tuple(table["seeds"]), table["trials"], table["sampler"], table["prune"])
-    return TuningPlan(*arguments, tuple(table["words"]))
+class Definition(NamedTuple):
+    """The contents of definition.json, as `TuningPlan.to_json` writes them."""
+
+    format: int
+    recipe: str
+    space: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...]
+    trials: int
+    sampler: Sampler
+    prune: bool
+    words: tuple[str, ...] = ()
+
+
+def plan_from_json(table: Mapping[str, Any], where: str) -> TuningPlan:
+    """Return the plan that `to_json` described; raises PellucidError, beginning with `where`, for anything else.
+
+    Keys that later versions added to recipes get their default values.
+    """
+    definition = to_record(table, Definition, where)
+    _check_seeds(definition.seeds, f"{where}: seeds")
+    check(1 <= definition.trials <= MAX_TRIALS, f"{where}: trials", f"from 1 to {MAX_TRIALS:,}", definition.trials)
+    space = {key: values_from_json(values, f"{where}: {key}") for key, values in definition.space.items()}
+    if definition.sampler == GRID:
+        check(definition.trials == _grid_size(space), f"{where}: trials", "the size of the grid", definition.trials)
+    try:
+        tables = parse_toml(definition.recipe)
+    except ValueError as error:
+        raise PellucidError(f"{where}: recipe is not TOML ({error})") from error
+    base = read_recipe(tables, where, {}).to_toml()
+    plan = TuningPlan(
+        base, space, definition.seeds, definition.trials, definition.sampler, definition.prune, definition.words
+    )
+    plan.recipe({key: values.required_values[0] for key, values in space.items()})
+    return plan
 
 
 def make_plan(
@@ -182,7 +213,7 @@ def _override_text(value: Any) -> str:
     return value if isinstance(value, str) and value and parse_value(value) == value else toml_value(value)
 
 
-def _read_sampler(trials: int | None, sampler: str | None) -> Literal["grid", "random", "tpe"]:
+def _read_sampler(trials: int | None, sampler: str | None) -> Sampler:
     if trials is None:
         if sampler is not None:
             raise PellucidError(f"--sampler {sampler} needs the number of --trials; without it, a sweep is a grid")
@@ -194,10 +225,14 @@ def _read_sampler(trials: int | None, sampler: str | None) -> Literal["grid", "r
 
 def _read_seeds(recipe: Recipe, seeds: Sequence[int] | None) -> tuple[int, ...]:
     chosen = (recipe.recipe.seed,) if seeds is None else tuple(seeds)
-    are_seeds = all(type(seed) is int and 0 <= seed < 2**63 for seed in chosen)
-    are_different = bool(chosen) and len(set(chosen)) == len(chosen)
-    check(are_seeds and are_different, "--seeds", "different whole numbers from 0, such as 0..4 or 0,7", list(chosen))
+    _check_seeds(chosen, "--seeds")
     return chosen
+
+
+def _check_seeds(seeds: tuple[Any, ...], where: str) -> None:
+    are_seeds = all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
+    are_different = bool(seeds) and len(set(seeds)) == len(seeds)
+    check(are_seeds and are_different, where, "different whole numbers from 0, such as 0..4 or 0,7", list(seeds))
 
 
 def _with_types_of_keys(plan: TuningPlan, space: Mapping[str, Values]) -> dict[str, Values]:

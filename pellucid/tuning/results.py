@@ -1,6 +1,5 @@
 """The results of the runs and trials of a sweep."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
+from pellucid.run.records import read_object
 from pellucid.task import Merit
 from pellucid.tuning.folder import Outcome, RunState, TrialRun, TuningFolder, trial_state
 from pellucid.tuning.plan import TuningPlan
@@ -36,11 +36,7 @@ class TunedRun:
     @cached_property
     def results(self) -> dict[str, Any]:
         """The results on the test images; {} if there are none."""
-        try:
-            values = json.loads((self.path / "results.json").read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return values if isinstance(values, dict) else {}
+        return read_object(self.path / "results.json", "remove it") or {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the run without its history as JSON values."""
@@ -168,7 +164,7 @@ def read_results(folder: TuningFolder, plan: TuningPlan) -> TuningResult:
 
 def _read_trials(folder: TuningFolder, plan: TuningPlan) -> Iterator[TunedTrial]:
     for number in range(1, plan.trials + 1):
-        settings = folder.settings(number)
+        settings = folder.settings(plan, number)
         if settings is not None:
             runs = [folder.run(number, seed) for seed in plan.seeds]
             yield TunedTrial(number, settings, [TunedRun(run.seed, run.path, run.outcome) for run in runs])

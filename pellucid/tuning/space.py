@@ -8,7 +8,8 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.recipe.toml import parse_value, toml_value
-from pellucid.settings.checks import is_number
+from pellucid.run.records import to_record
+from pellucid.settings.checks import check, is_number
 from pellucid.text import shown
 
 N_POINTS = 5  # points of a range of real numbers in a grid
@@ -154,9 +155,17 @@ def with_type_of(values: Values, example: Any, where: str) -> Values:
     return replace(values, low=int(values.low), high=int(values.high), whole=True)
 
 
-def values_from_json(table: Mapping[str, Any]) -> Values:
-    """Return the values that `to_json` described."""
-    return ValueList(tuple(table["values"])) if "values" in table else ValueRange(**table)
+def values_from_json(table: Mapping[str, Any], where: str) -> Values:
+    """Return the values that `to_json` described; raises PellucidError, beginning with `where`, for anything else."""
+    values = to_record(table, ValueList if "values" in table else ValueRange, where)
+    if isinstance(values, ValueList):
+        check(bool(values.values), where, "at least one value", table)
+        return values
+    is_valid = values.low < values.high and (values.low > 0 or not values.log)
+    ends = (values.low, values.high)
+    check(is_valid and (not values.whole or all(end == int(end) for end in ends)), where, "a range of numbers", table)
+    # JSON has the ends of a range of whole numbers without a decimal point; `to_record` made them floats.
+    return replace(values, low=int(values.low), high=int(values.high)) if values.whole else values
 
 
 def _read_range(low_text: str, high_text: str, log: str | None, count: str | None, where: str) -> Values:

@@ -73,7 +73,9 @@ class Worker:
     def _train_next(self) -> bool:
         """Claim and train the next run; return False if there is none."""
         for run in unfinished_runs(self.folder, self.plan, self.finished_trials):
-            settings = self.folder.choose_settings(run.number, lambda run=run: self._choose_settings(run.number))
+            settings = self.folder.choose_settings(
+                self.plan, run.number, lambda run=run: self._choose_settings(run.number)
+            )
             make_folder(run.path)
             claim = run.claim
             if not claim.take():

@@ -161,7 +161,7 @@ def test_a_diverged_run_has_the_error_that_stopped_it(tmp_path: Path) -> None:
     error_values = json.loads((run / "error.json").read_text())
     for damaged_text in ("{", json.dumps({**error_values, "fault": "dense: weight contains NaN"}), "[]"):
         (run / "error.json").write_text(damaged_text)
-        with pytest.raises(PellucidError, match=r"error\.json cannot be read"):
+        with pytest.raises(PellucidError, match=r"error\.json"):
             case_of_run(run)
     assert case.history is None
     assert not case.trained

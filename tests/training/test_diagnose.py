@@ -1,6 +1,7 @@
 """Diagnosis of NaN and infinity: step, layer and tensor are reported, and the last finite checkpoint is kept."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.optim import SGD, Adagrad, Adam, RMSprop
+from pellucid.run.records import to_record
 from pellucid.training import fit
 from pellucid.training.callbacks import Callback
-from pellucid.training.diagnose import NotFinite, diagnose, diagnose_output
+from pellucid.training.diagnose import NotFinite, StoppedError, diagnose, diagnose_output
 from pellucid.training.examples import examples
 from pellucid.training.plan import FitPlan
 from pellucid.training.step import TrainingStep
@@ -287,7 +289,7 @@ INF, NAN = float("inf"), float("nan")
 def test_the_message_contains_the_fields_of_the_json(result: NotFinite, message: str) -> None:
     assert str(result) == message
     assert message.endswith(result.without_path)
-    assert NotFinite.from_json(json.loads(json.dumps(result.to_json()))) == result
+    assert to_record(json.loads(json.dumps(result.to_json())), NotFinite, "a file") == result
 
 
 def test_only_the_first_non_finite_tensor_is_reported() -> None:
@@ -299,11 +301,43 @@ def test_only_the_first_non_finite_tensor_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"kind": "wheel"}, {"path": 3}, {"shape": 3}, {"shape": ["a"]}, {"count": None}, {"note": None}]
+    ("change", "message"),
+    [
+        ({"error": 3}, "error must be text, not 3"),
+        ({"step": "3"}, "step must be a whole number, not '3'"),
+        ({"step": 3.5}, "step must be a whole number, not 3.5"),
+        ({"fault": []}, r"fault must be values by name, not \[\]"),
+        ({"fault": {}}, "fault: kind is missing"),
+        ({"other": 1}, "unknown key 'other'; known: error, step, fault"),
+    ],
 )
-def test_invalid_json_is_refused(change: dict[str, object]) -> None:
-    valid = NotFinite("weight", "dense", "", "bias", "NaN", 1, (4,)).to_json()
-    with pytest.raises((ValueError, TypeError)):
-        NotFinite.from_json({**valid, **change})
-    with pytest.raises(KeyError):
-        NotFinite.from_json({name: valid[name] for name in valid if name not in change})
+def test_an_invalid_error_file_is_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    valid = StoppedError("stopped", 3, NotFinite("weight", "dense", "", "bias", "NaN", 1, (4,))).to_json()
+    (tmp_path / "error.json").write_text(json.dumps({**valid, **change}))
+    with pytest.raises(PellucidError, match=rf"error\.json: {message}; remove it, or train again"):
+        StoppedError.read(tmp_path / "error.json")
+    (tmp_path / "error.json").write_text(json.dumps(valid))
+    restored = StoppedError.read(tmp_path / "error.json")
+    assert restored is not None
+    assert restored.to_json() == valid
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "wheel"}, "kind must be one of 'input', .*, not 'wheel'"),
+        ({"path": 3}, "path must be text, not 3"),
+        ({"shape": 3}, "shape must be a list of whole numbers, not 3"),
+        ({"shape": ["a"]}, r"shape must be a list of whole numbers, not \['a'\]"),
+        ({"shape": [-1]}, "shape must be that of a tensor"),
+        ({"shape": [1 << 62]}, "shape must be that of a tensor"),
+        ({"count": None}, "count must be a whole number, not None"),
+        ({"note": None}, "note must be text, not None"),
+        ({"more": 1}, "unknown key 'more'"),
+    ],
+)
+def test_an_invalid_fault_is_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    fault = {**NotFinite("weight", "dense", "", "bias", "NaN", 1, (4,)).to_json(), **change}
+    (tmp_path / "error.json").write_text(json.dumps({"error": "stopped", "step": 3, "fault": fault}))
+    with pytest.raises(PellucidError, match=rf"error\.json.*: {message}"):
+        StoppedError.read(tmp_path / "error.json")

@@ -28,7 +28,7 @@ def test_a_grid_has_every_combination():
 
 def test_a_plan_is_restored_from_its_file():
     plan = digits_plan({"optimizer.lr": "1e-4..1e-1:log"}, trials=5, sampler="random", seeds=(3, 1), words=("digits",))
-    restored = plan_from_json(json.loads(json.dumps(plan.to_json())))
+    restored = plan_from_json(json.loads(json.dumps(plan.to_json())), "a file")
     assert restored == plan
     assert restored.words == ("digits",)
 

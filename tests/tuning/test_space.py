@@ -78,4 +78,4 @@ def test_draws_cover_a_range_evenly_on_its_scale():
 @pytest.mark.parametrize("text", ["a,[1]", "1..3", "1e-3..1.0:log"])
 def test_values_are_restored_from_json(text: str):
     values = read_values(text, "--over k")
-    assert values_from_json(values.to_json()) == values
+    assert values_from_json(values.to_json(), "a file") == values

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.files import read_regular
 from pellucid.model import Model
 from pellucid.recipe.recipe import load_recipe
-from pellucid.run.folder import RunFolder
+from pellucid.run.folder import RunFolder, read_preview
 from pellucid.settings.checks import check, check_known
 from pellucid.shipped_files import recipe_abouts
 from pellucid.studio.messages import Reply
@@ -168,7 +167,7 @@ class TrainSession:
         """Return the PNG file of held-out pictures with the model's predictions after an epoch, as bytes."""
         previews = RunFolder(self.runs.path(request.run)).previews()
         check_known("no pictures of epoch", str(request.epoch), [*map(str, previews)])
-        data = torch.frombuffer(bytearray(read_regular(previews[request.epoch])), dtype=torch.uint8)
+        data = torch.frombuffer(bytearray(read_preview(previews[request.epoch])), dtype=torch.uint8)
         return Reply({"run": request.run, "epoch": request.epoch}, {"png": data})
 
     def confusion(self, request: ReadConfusion) -> Reply:

@@ -16,6 +16,7 @@ from pellucid.recipe.job import Run, begin_run, train_in
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import trained_features
 from pellucid.run.folder import RunFolder
+from pellucid.run.records import read_object
 from pellucid.tasks.classify.confidence import SelectiveResult, cross_validate, fit_confidence, measure_selective
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.collection import Collection, class_weights, imbalance
@@ -155,7 +156,8 @@ def train_in_folder(collection: Collection, path: Path, progress: bool = True, m
     """Start or resume the training in a run folder, fit the confidence on held-out pictures, and save the model."""
     material = collection.material()
     try:
-        command = json.loads((path / FINDINGS_FILE).read_bytes()).get("command", "")
+        findings = read_object(path / FINDINGS_FILE, "start a new training")
+        command = str((findings or {}).get("command", ""))
         run = train_in(
             path, material, progress, preprocess=collection.held_out_metadata(), command=command, model=model
         )

@@ -1,0 +1,109 @@
+"""Small files of run folders and sweeps, which may come from strangers: JSON objects and lines of text, within limits.
+
+Only regular files are read: a pipe would wait for a writer, and a link could name any file of the reader.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.files import read_regular, reason_of
+from pellucid.settings.annotations import ValueFormat, convert, name_of, slots
+from pellucid.settings.checks import check
+from pellucid.text import shown
+
+MAX_JSON_BYTES = 16 << 20  # the confusion matrix of 1,000 classes takes 7 MB; parsed values take up to 30 times as much
+MAX_LINE_BYTES = 4096  # of a file with one line, such as a name
+MAX_LEVELS = 32  # levels of nested values; deeper ones end the recursion of what prints and compares them
+MAX_DIGITS = 20  # characters of a whole number: those of 64 bits
+JSON = ValueFormat(
+    lists=(list,),
+    none=None,
+    checks={int: lambda value: type(value) is int, str: lambda value: type(value) is str, Any: lambda value: True},
+)
+T = TypeVar("T")
+
+
+def read_object(path: Path, advice: str) -> dict[str, Any] | None:
+    """Return the JSON object of a file, None if it does not exist.
+
+    Raises PellucidError, which ends with `advice`, for any other file, and for one that exceeds a limit.
+    """
+    try:
+        values = parse_json(read_regular(path, MAX_JSON_BYTES, follow_links=False))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise PellucidError(f"{path} cannot be read ({reason_of(error)}); {advice}") from error
+    if not isinstance(values, dict):
+        raise PellucidError(f"{path} contains {shown(values)}, not a JSON object; {advice}")
+    return cast(dict[str, Any], values)
+
+
+def read_line(path: Path, advice: str) -> str | None:
+    """Return the one line of a file, None if it does not exist; raises PellucidError like `read_object`."""
+    try:
+        text = read_regular(path, MAX_LINE_BYTES, follow_links=False).decode("utf-8").strip()
+        if not text or not text.isprintable():
+            raise ValueError("it does not contain one line of text")
+        return text
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise PellucidError(f"{path} cannot be read ({reason_of(error)}); {advice}") from error
+
+
+def parse_json(data: bytes) -> Any:
+    """Return a JSON value; raises ValueError for other data, and for too many levels and digits."""
+    try:
+        values: Any = json.loads(data, parse_int=_parse_integer)
+    except RecursionError as error:
+        raise ValueError(f"it is nested in more than {MAX_LEVELS} levels") from error
+    level = [values]
+    for _ in range(MAX_LEVELS + 1):
+        level = [part for value in level for part in _parts(value)]
+        if not level:
+            return values
+    raise ValueError(f"it is nested in more than {MAX_LEVELS} levels")
+
+
+def to_record(values: Mapping[str, Any], kind: Callable[..., T], where: str) -> T:
+    """Return a JSON object as an object of a class, whose arguments are the keys.
+
+    Raises PellucidError, beginning with `where`, for unknown and missing keys, and for values of other types.
+    """
+    known = slots(kind)
+    unknown = next((key for key in values if key not in known), None)
+    if unknown is not None:
+        raise PellucidError(
+            f"{where}: unknown key {shown(unknown)}{nearest(unknown, known)}; known: {', '.join(known)}"
+        )
+    arguments: dict[str, Any] = {}
+    for name, slot in known.items():
+        if name in values:
+            fits, arguments[name] = convert(values[name], slot.kind, JSON)
+            check(fits, f"{where}: {name}", name_of(slot.kind, "null"), values[name])
+        elif slot.default is MISSING:
+            raise PellucidError(f"{where}: {name} is missing")
+    return kind(**arguments)
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return the values in a value, which need no further check if there are none."""
+    if isinstance(value, dict):
+        parts = cast(dict[str, Any], value)
+        for name in parts:
+            name.encode()
+        return list(parts.values())
+    if isinstance(value, str):
+        value.encode()  # UnicodeEncodeError, a ValueError, for half of a pair of surrogates
+    return cast(list[Any], value) if isinstance(value, list) else []
+
+
+def _parse_integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a whole number has more than {MAX_DIGITS} digits")
+    return int(text)

@@ -16,7 +16,6 @@ from pellucid.combine.base import join, walk
 from pellucid.combine.nets import parameter_counts, params_of
 from pellucid.data import Arrays
 from pellucid.data.images import load_image
-from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.nested import flatten

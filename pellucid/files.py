@@ -1,5 +1,6 @@
-"""Atomic writing of files, and reading with a limit on their size."""
+"""Atomic writing of files, reading with a limit on their size, and the encoding of texts."""
 
+import codecs
 import errno
 import os
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from pellucid.errors import PellucidError
+from pellucid.text import note_once
 
 # Suffixes of images. Files in a format that cannot be read, such as HEIC, are reported as unreadable, not ignored.
 PICTURE_SUFFIXES = (
@@ -20,6 +22,16 @@ DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 MAX_BYTES = 1 << 28  # the largest size of a text file in a run folder
 # Errors of os.link if the file system, or the file, does not support hard links.
 NO_HARD_LINK_ERRORS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+# Byte-order marks and their encodings; the mark of UTF-32 begins with that of UTF-16.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "UTF-8"),
+    (codecs.BOM_UTF32_LE, "UTF-32-LE"),
+    (codecs.BOM_UTF32_BE, "UTF-32-BE"),
+    (codecs.BOM_UTF16_LE, "UTF-16-LE"),
+    (codecs.BOM_UTF16_BE, "UTF-16-BE"),
+)
+_WINDOWS = "Windows-1252"  # a superset of the printable characters of Latin-1
 
 _TEMPORARY_SUFFIX = ".tmp"
 
@@ -139,6 +151,59 @@ def open_regular(path: Path, follow_links: bool = True) -> BinaryIO:
 def reason_of(error: Exception) -> str:
     """Return why a file cannot be read or written, without its path, which messages name themselves."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """Return the text of a user's file, such as a list of names or annotations, without its byte-order mark.
+
+    The encoding is that of the byte-order mark, otherwise UTF-8. Other bytes are read as Windows-1252, with a note that
+    shows the first line with such characters. name: of the file, in messages. Raises PellucidError, which names the
+    file and the byte, for a file that is not a text in one of these encodings.
+    """
+    mark, encoding = next(
+        ((mark, encoding) for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark)), (b"", "UTF-8")
+    )
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        if mark:
+            raise _encoding_error(data, name, len(mark) + error.start, encoding) from error
+        text = _decode_windows(data, name, error.start)
+    if "\0" in text:
+        raise PellucidError(
+            f"{name} is not a text: its character {text.index(chr(0))} is NUL, as in a binary file, or in UTF-16 "
+            "without a byte-order mark; save it as UTF-8"
+        )
+    return text
+
+
+def is_wide_text(data: bytes) -> bool:
+    """Return whether a text begins with the byte-order mark of UTF-16 or UTF-32."""
+    return data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
+
+
+def _decode_windows(data: bytes, name: str, position: int) -> str:
+    """Return a text as Windows-1252, with a note; position: of the first byte that is not UTF-8."""
+    try:
+        text = data.decode(_WINDOWS)
+    except UnicodeDecodeError as error:
+        raise _encoding_error(data, name, error.start, f"UTF-8 or {_WINDOWS}") from error
+    control = next((k for k, byte in enumerate(data) if byte < 32 and byte not in b"\t\n\f\r"), None)
+    if control is not None:  # a binary file
+        raise _encoding_error(data, name, control, f"UTF-8 or {_WINDOWS}")
+    start, end = text.rfind("\n", 0, position) + 1, text.find("\n", position)
+    line = text[start : end if end >= 0 else None].strip()
+    note_once(
+        f"{name} is not UTF-8 (byte 0x{data[position]:02X} at {position}); it is read as {_WINDOWS}: {line!r:.80}; "
+        "save it as UTF-8 if this is wrong"
+    )
+    return text
+
+
+def _encoding_error(data: bytes, name: str, position: int, encoding: str) -> PellucidError:
+    return PellucidError(
+        f"{name} is not a text in {encoding} (byte 0x{data[position]:02X} at {position}); save it as UTF-8"
+    )
 
 
 def remove_orphans(folder: Path) -> None:

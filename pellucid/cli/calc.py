@@ -228,17 +228,16 @@ def read_boxes(path: str, scored: bool = False) -> "list[Box]":
 
     scored: whether the boxes have scores.
     """
-    from pellucid.files import read_regular
+    from pellucid.files import decode_text, read_regular
 
     kind = Path(path).suffix
     if kind not in (".csv", ".json"):
         raise PellucidError(f"{path!r} does not end in .csv or .json; give boxes in one of these formats")
-    data = read_regular(Path(path))
+    text = decode_text(read_regular(Path(path)), path)
     try:
-        text = data.decode("utf-8-sig")
         rows: Any = json.loads(text) if kind == ".json" else list(csv.DictReader(io.StringIO(text), strict=True))
     except (ValueError, csv.Error, RecursionError) as error:
-        raise PellucidError(f"{path!r} is not a {kind[1:].upper()} file in UTF-8: {error}") from error
+        raise PellucidError(f"{path!r} is not a {kind[1:].upper()} file: {error}") from error
     if not isinstance(rows, list):
         raise PellucidError(
             f"{path!r} is not a list of boxes; write [{{...}}, ...] with {', '.join(BOX_COLUMNS)} in each"

@@ -18,7 +18,7 @@ from pellucid.data.images import OnError, attempt_all, check_format, check_on_er
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
-from pellucid.files import is_picture
+from pellucid.files import decode_text, is_picture
 from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
 from pellucid.settings.tensors import as_indices
@@ -329,10 +329,7 @@ def _read_classes_file(tree: Tree, top: str) -> tuple[str, ...] | None:
     name = f"{top}{CLASSES_FILE}"
     if name not in tree.names:
         return None
-    try:
-        lines = tree.document(name).decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise PellucidError(f"{tree.where(name)} is not UTF-8 ({error}); write one class name per line") from error
+    lines = decode_text(tree.document(name), tree.where(name)).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) < len(names):
         raise PellucidError(f"{tree.where(name)} must have one class name per line, each once; correct it")

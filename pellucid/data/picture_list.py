@@ -26,11 +26,12 @@ from pellucid.data.addresses import (
 from pellucid.data.shards import TarMember, expand_braces, read_member, tar_members
 from pellucid.data.tree import ZipTree
 from pellucid.errors import PellucidError
-from pellucid.files import is_listed, is_picture, open_regular
+from pellucid.files import decode_text, is_listed, is_picture, read_regular
 
 ZIP_SUFFIX, LIST_SUFFIX = ".zip", ".txt"
 COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 MAX_LINE_BYTES = 4096  # bytes of a path or an address in a list
+MAX_LIST_BYTES = 1 << 30  # bytes of a list
 
 
 class PictureList(ABC):
@@ -333,20 +334,16 @@ def _read_list(path: Path) -> list[str]:
     lines: list[str] = []
     first_by_scheme: dict[str, str] = {}  # the first address of each scheme
     try:
-        with open_regular(path) as file:
-            number = 0
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                text = line.decode("utf-8").strip()
-                if len(line) > MAX_LINE_BYTES or "\0" in text:
-                    raise PellucidError(f"{path}, line {number} is no path or address; write one in each line")
-                if is_address(text):
-                    first_by_scheme.setdefault(text.partition("://")[0], text)
-                if text:
-                    lines.append(text)
-    except UnicodeDecodeError as error:
-        raise PellucidError(f"{path} is not a text in UTF-8 ({error}); write one path in each line") from error
+        data = read_regular(path, MAX_LIST_BYTES)
     except OSError as error:
         raise PellucidError(f"{path} cannot be read ({error}); give a list of paths or addresses") from error
+    for number, line in enumerate(decode_text(data, str(path)).split("\n"), 1):
+        text = line.strip()
+        if len(line.encode()) > MAX_LINE_BYTES:
+            raise PellucidError(f"{path}, line {number} is no path or address; write one in each line")
+        if is_address(text):
+            first_by_scheme.setdefault(text.partition("://")[0], text)
+        if text:
+            lines.append(text)
     check_readable(first_by_scheme.values())
     return lines

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.data.annotations.base import parse_numbers
 from pellucid.errors import PellucidError
-from pellucid.files import read_regular
+from pellucid.files import decode_text, read_regular
 from pellucid.ops.anchors import base_anchors, grid_anchors
 from pellucid.ops.boxes import area, clip
 
@@ -86,7 +86,7 @@ def read_proposals(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
-        values: Any = json.loads(read_regular(path))
+        values: Any = json.loads(decode_text(read_regular(path), str(path)))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PellucidError(

@@ -107,8 +107,8 @@ def test_paths_of_a_list_are_relative_to_the_list(folder: Path) -> None:
         (b"simplecache::s3://a/b.png", "is not an address|is missing|no such"),
         (b"reference://a", "is not an address that is read"),
         (b"x" * 5000, "line 1 is no path"),
-        (b"a\0b", "line 1 is no path"),
-        (b"\xff\xfe", "not a text in UTF-8"),
+        (b"a\0b", "its character 1 is NUL"),
+        (b"\xff\xfe", "contains no pictures"),
         (b"", "contains no pictures"),
     ],
 )

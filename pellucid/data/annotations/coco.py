@@ -24,7 +24,7 @@ from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
+from pellucid.files import decode_text, is_wide_text, make_folder, write_atomically
 
 _LIST_KEYS = ("images", "annotations", "categories")
 
@@ -37,7 +37,7 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
 
 def is_coco(data: bytes) -> bool:
     """Return whether a JSON file, even a damaged one, contains the keys of a COCO annotation file."""
-    return all(f'"{key}"'.encode() in data for key in _LIST_KEYS)
+    return has_keys(data, *_LIST_KEYS)
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -251,11 +251,18 @@ def _entry_name(kind: str, item: dict[str, Any]) -> str:
     return f"{kind} {item.get('id')!r:.40}"
 
 
+def has_keys(data: bytes, *keys: str) -> bool:
+    """Return whether all of these keys occur in a JSON file, even in a damaged one."""
+    if is_wide_text(data):  # the characters of a key have two or four bytes, of which only one is not 0
+        data = data.replace(b"\0", b"")
+    return all(f'"{key}"'.encode() in data for key in keys)
+
+
 def load_json(data: bytes, where: str) -> Any:
     """Return the parsed content of a JSON file; raise PellucidError, with the reason, if it is invalid."""
     try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # ValueError: also invalid UTF-8 and integers with too many digits
+        return json.loads(decode_text(data, where))
+    except (ValueError, RecursionError) as error:  # ValueError: also integers with too many digits
         raise PellucidError(f"{where} is not JSON ({error}); correct the file") from error
 
 

@@ -26,7 +26,7 @@ from pellucid.data.annotations.base import (
     parse_polygons,
     stated_size,
 )
-from pellucid.data.annotations.coco import load_json
+from pellucid.data.annotations.coco import has_keys, load_json
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_by_part
 from pellucid.data.tree import Tree
@@ -39,7 +39,7 @@ _VERSION = "5.2.1"  # of labelme's format
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the labelme files of a tree by part."""
     files = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
-    return group_by_part(name for name in files if b'"shapes"' in tree.document(name))
+    return group_by_part(name for name in files if has_keys(tree.document(name), "shapes"))
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:

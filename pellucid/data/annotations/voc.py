@@ -28,7 +28,7 @@ from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import PART_NAMES, ImageIndex, group_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
+from pellucid.files import decode_text, is_wide_text, make_folder, write_atomically
 
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 _CHALLENGE_PREFIX = "PASCAL VOC"  # beginning of <source><annotation> in files of the VOC challenges
@@ -52,7 +52,7 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     by_stem = {PurePosixPath(name).stem: name for name in files}
     folder = str(PurePosixPath(files[0]).parent)
     for name in list_files:
-        lines = tree.document(name).decode("utf-8", "replace").splitlines()
+        lines = decode_text(tree.document(name), tree.where(name)).splitlines()
         stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
         names_by_part[PurePosixPath(name).stem] = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
     return names_by_part
@@ -70,7 +70,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         try:
             if name not in paths:
                 raise DamageError("file is missing, but its image is in a list")
-            roots[name] = parse_xml(tree.document(name))
+            roots[name] = parse_xml(tree.document(name), tree.where(name))
             class_names |= class_names_in(roots[name])
         except PellucidError as error:
             faults.add(tree.where(name), error.line if isinstance(error, DamageError) else None, str(error), "refused")
@@ -98,7 +98,7 @@ def holds_class(name: str) -> bool:
     element = ElementTree.Element("annotation")
     ElementTree.SubElement(element, "name").text = name
     try:
-        return parse_xml(ElementTree.tostring(element, "utf-8")).text_at("name") == name != ""
+        return parse_xml(ElementTree.tostring(element, "utf-8"), name).text_at("name") == name != ""
     except (PellucidError, UnicodeError):
         return False
 
@@ -169,9 +169,15 @@ class Element:
         return "" if element is None else element.text.strip()
 
 
-def parse_xml(data: bytes) -> Element:
-    """Return the <annotation> element of a file; raise DamageError, with the line, if it is invalid."""
-    parser, stack, top = expat.ParserCreate(), [Element("", 0)], Element("", 0)
+def parse_xml(data: bytes, where: str) -> Element:
+    """Return the <annotation> element of a file; raise DamageError, with the line, if it is invalid.
+
+    where: the file's name in messages about its encoding.
+    """
+    encoding = None  # that of the file's declaration
+    if is_wide_text(data) or not _declares_encoding(data):
+        data, encoding = decode_text(data, where).encode(), "utf-8"
+    parser, stack, top = expat.ParserCreate(encoding), [Element("", 0)], Element("", 0)
     stack[0] = top
 
     def start(tag: str, attributes: object) -> None:
@@ -199,6 +205,12 @@ def parse_xml(data: bytes) -> Element:
     if root.tag != "annotation":
         raise DamageError(f"begins with <{root.tag:.40}>, not <annotation>", root.line)
     return root
+
+
+def _declares_encoding(data: bytes) -> bool:
+    """Return whether an XML file begins with a declaration of its encoding."""
+    start, _, _ = data.partition(b"?>")
+    return b"<?xml" in start[:10] and b"encoding" in start
 
 
 def size_of(root: Element) -> tuple[int, int] | None:

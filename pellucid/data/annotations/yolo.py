@@ -28,7 +28,7 @@ from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
+from pellucid.files import decode_text, make_folder, write_atomically
 
 SETTINGS_FILE = "data.yaml"
 MAX_SETTINGS_BYTES = 128 << 10  # of a YAML file; reading takes about 15 seconds per MB
@@ -53,7 +53,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     classes: the allowed class names, indexed by label; by default the names in the data set's settings.
     """
     class_file = next(name for name in tree.names if _is_class_file(name))
-    names, n_keypoints = _parse_settings(tree.document(class_file).decode("utf-8", "replace"), tree.where(class_file))
+    names, n_keypoints = _parse_settings(_text(tree, class_file), tree.where(class_file))
     faults, image_index, paths = Faults(), ImageIndex(tree), set(tree.names)
     class_order = tuple(classes or names)
     label_of = {name: label for label, name in enumerate(class_order)}
@@ -74,7 +74,11 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             faults.add(tree.where(image), None, str(error), "refused")
             continue
         objects: list[Instance] = []
-        text = tree.document(label_file).decode("utf-8", "replace") if label_file in paths else ""
+        try:
+            text = _text(tree, label_file) if label_file in paths else ""
+        except PellucidError as error:
+            faults.add(tree.where(label_file), None, str(error), "refused")
+            continue
         for line, words in enumerate(text.splitlines(), 1):
             try:
                 label, box, outline, keypoints = _parse_line(words.split(), size, n_keypoints, len(names))
@@ -195,6 +199,10 @@ def _parse_line(
         return int(label), box, outline, ()
     expected = "a box" if n_keypoints == 0 else f"a box and {n_keypoints} key-points"
     raise DamageError(f"{len(words)} numbers are neither a class with {expected} nor one with a polygon")
+
+
+def _text(tree: Tree, name: str) -> str:
+    return decode_text(tree.document(name), tree.where(name))
 
 
 def _parse_number(word: str) -> float | None:

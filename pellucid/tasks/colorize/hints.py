@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.files import read_regular
+from pellucid.files import decode_text, read_regular
 from pellucid.ops.colour import rgb_to_lab
 
 HINT_FORMAT = 'a hint is {"x": 12, "y": 30, "color": "#c03020"}, in pixels from the upper left corner'
@@ -31,7 +31,7 @@ def read_hints(path: Path) -> dict[str, tuple[Hint, ...]]:
     Raises PellucidError, which names the file, for anything else.
     """
     try:
-        content: Any = json.loads(read_regular(path))
+        content: Any = json.loads(decode_text(read_regular(path), str(path)))
     except OSError as error:
         raise PellucidError(f"{path} cannot be read ({error.strerror}); give a JSON file of hints") from error
     except ValueError as error:

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset, Splits, float_images
     from pellucid.data.detection import DetectionFolder, load_objects
     from pellucid.data.entries import CATALOGUE, Entry
-    from pellucid.data.files import ImageFiles, ImageFolder, MaskFolder, collate
+    from pellucid.data.files import ImageFiles, ImageFolder, collate
     from pellucid.data.folder import MaskDataset, load_folder, load_masks, load_splits
     from pellucid.data.idx import read_idx, write_idx
     from pellucid.data.images import load_image
     from pellucid.data.loader import Loader
+    from pellucid.data.masks import MaskFolder
     from pellucid.data.source import Arrays, Batch, Source, Subset
     from pellucid.image_objects import Detections, Objects
 
@@ -68,6 +69,7 @@ __getattr__ = lazy_getattr(
         "pellucid.data.idx",
         "pellucid.data.images",
         "pellucid.data.loader",
+        "pellucid.data.masks",
         "pellucid.data.source",
         "pellucid.image_objects",
     ),

@@ -4,8 +4,6 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from copy import copy
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,18 +12,14 @@ import torch
 from torch import Tensor
 
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, decode_mask, resized
+from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, decode_mask
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
-from pellucid.files import decode_text, is_picture
 from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
 from pellucid.settings.tensors import as_indices
 from pellucid.text import plural, printable
-
-MASK_SUFFIX = "annot"  # a folder of masks has the name of the folder of images with this suffix
-CLASSES_FILE = "classes.txt"  # the names of the classes of masks
 
 
 def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) -> Batch:
@@ -279,6 +273,8 @@ class MaskFolder(ImageFiles):
         return content if self.longest is None else hashlib.sha256(f"{content}{self.longest}".encode()).hexdigest()
 
 
+
+
 def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:
     """Raise PellucidError if there are errors, by file, so that training and evaluation skip no file silently.
 
@@ -307,47 +303,12 @@ def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) ->
     refuse_unreadable(errors)
 
 
-def mask_parts(path: str | os.PathLike[str]) -> list[str]:
-    """Return the sorted names of folders with masks, NAME for which NAMEannot exists, in a folder or a .zip."""
-    with closing(tree_at(path)) as tree:
-        top = root_of(tree)
-        relative_names = (name.removeprefix(top) for name in tree.names)
-        folders = {name.split("/", 1)[0] for name in relative_names if "/" in name}
-    return [name for name in sorted(folders) if name + MASK_SUFFIX in folders]
-
-
 def resized_size(size: tuple[int, int], target: int | tuple[int, int] | None) -> tuple[int, int]:
     """Return the size (H, W) of a resized image; target: this size, its longest side, or None for no change."""
     if not isinstance(target, int):
         return target or size
     factor = target / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-
-
-def _read_classes_file(tree: Tree, top: str) -> tuple[str, ...] | None:
-    """Return the lines of the file classes.txt, the name of class 0 first; None without such a file."""
-    name = f"{top}{CLASSES_FILE}"
-    if name not in tree.names:
-        return None
-    lines = decode_text(tree.document(name), tree.where(name)).splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
-    if not names or len(set(names)) < len(names):
-        raise PellucidError(f"{tree.where(name)} must have one class name per line, each once; correct it")
-    return names
-
-
-def _images_by_stem(tree: Tree, root: str) -> dict[str, str]:
-    """Return the images below a folder by path without suffix; raise PellucidError if two paths are then equal."""
-    files: dict[str, str] = {}
-    for name in tree.names:
-        if name.startswith(root) and is_picture(name):
-            stem = str(PurePosixPath(name.removeprefix(root)).with_suffix(""))
-            if stem in files:
-                raise PellucidError(
-                    f"{tree.where(name)} and {tree.where(files[stem])} differ only in their suffix; remove one"
-                )
-            files[stem] = name
-    return files
 
 
 def _split_by_readability(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:

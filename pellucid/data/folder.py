@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
-from pellucid.data.files import MASK_SUFFIX, MaskFolder, refuse_unreadable
+from pellucid.data.files import refuse_unreadable
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
+from pellucid.data.masks import MASK_SUFFIX, MaskFolder
 from pellucid.data.tree import (
     HELD_OUT_PARTS,
     TRAIN,

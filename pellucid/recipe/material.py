@@ -28,8 +28,9 @@ from pellucid.data.catalogue import how_to_obtain
 from pellucid.data.dataset import split_by_class, split_images
 from pellucid.data.detection import has_objects
 from pellucid.data.entries import MASK_PARTS
-from pellucid.data.files import MASK_SUFFIX, ImageFiles, mask_parts
+from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
+from pellucid.data.masks import MASK_SUFFIX, mask_parts
 from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape

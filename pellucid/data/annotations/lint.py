@@ -19,8 +19,8 @@ from pellucid.data.annotations.base import (
 )
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import find_format, read_annotations
-from pellucid.data.files import MaskFolder, mask_parts
 from pellucid.data.images import attempt_all, decode
+from pellucid.data.masks import MaskFolder, mask_parts
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
 from pellucid.data.tree import TRAIN, Tree, open_tree

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from pellucid import shipped_files
 from pellucid.calibration.familiarity import features
-from pellucid.data.files import MASK_SUFFIX, check_images
+from pellucid.data.files import check_images
 from pellucid.data.images import load_image
+from pellucid.data.masks import MASK_SUFFIX
 from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.files import is_picture

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
-from pellucid.data.files import mask_parts, resized_size
+from pellucid.data.files import resized_size
 from pellucid.data.images import decode_mask, strict_warnings
+from pellucid.data.masks import mask_parts
 from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.tree import TRAIN
 from pellucid.errors import PellucidError

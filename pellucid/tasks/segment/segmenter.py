@@ -14,8 +14,9 @@ from torch.nn.functional import interpolate
 from pellucid.data import MaskFolder
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import has_objects
-from pellucid.data.files import MASK_SUFFIX, mask_parts, resized_size
+from pellucid.data.files import resized_size
 from pellucid.data.images import resized, strict_warnings
+from pellucid.data.masks import MASK_SUFFIX, mask_parts
 from pellucid.data.object_masks import BACKGROUND, ObjectMasks
 from pellucid.data.tree import HELD_OUT_PARTS, TRAIN
 from pellucid.errors import PellucidError

@@ -18,6 +18,7 @@ from pellucid.data.dataset import Splits, split_images
 from pellucid.data.files import ImageFiles, resized_size
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import check_format, decode, resized
+from pellucid.data.parts import TRAIN, parts_among
 from pellucid.data.source import Arrays, Source
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
@@ -143,11 +144,16 @@ def load_objects(
 ) -> Splits[DetectionFolder]:
     """Return the training part and the held-out part of annotated images, see `DetectionFolder`.
 
-    The parts are "train" and "test", or "val" if there is no "test". From a data set with a single part, a fifth of the
+    The parts are "train" and "test", or "val" if there is no "test", in any spelling; other parts are named in a note.
+    From a data set with a single part, a fifth of the
     images is held out. Both parts have the classes of the training part.
     """
     with open_tree(path) as tree:
-        parts = parts_in_order(find_format(tree)[1])
+        files = find_format(tree)[1]
+    parts, use = parts_in_order(files), parts_among(files)
+    if use.train is None and len(files) > 1:
+        raise PellucidError(f"{path} has the parts {', '.join(files):.100}, but none to train on; name it {TRAIN}")
+    use.note_use(path, files)
     train = DetectionFolder(path, parts[0] if parts else "", size, mode, classes, swaps)
     if len(parts) > 1:
         return Splits(train, DetectionFolder(path, parts[1], size, mode, train.classes, swaps))

@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, decode_mask
 from pellucid.data.source import Batch
-from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
+from pellucid.data.tree import Tree, class_of, class_parts, files_of, part_classes, root_of, tree_at
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
@@ -141,9 +141,9 @@ class ImageFiles(metaclass=Checked):
 class ImageFolder(ImageFiles):
     """Images in one folder per class, CLASS/IMAGE, in a folder or a .zip, decoded on demand.
 
-    part: the folder that contains the class folders, such as "train"; the classes are the class folders of "train" if
-    it exists. size, mode: see `load_folder`. on_error="skip" decodes every image once on creation and leaves out
-    unreadable ones, whose names are in `skipped`. labels: class indices (N,) int64.
+    part: the folder that contains the class folders, such as "train", in any spelling; the classes are the class
+    folders of the training part if there is one. size, mode: see `load_folder`. on_error="skip" decodes every image
+    once on creation and leaves out unreadable ones, whose names are in `skipped`. labels: class indices (N,) int64.
     Raises PellucidError as `load_folder` does; with on_error="raise", an unreadable image raises it only when used.
     """
 
@@ -157,8 +157,9 @@ class ImageFolder(ImageFiles):
     ) -> None:
         tree = tree_at(path)
         top = root_of(tree)
-        if not part and TRAIN in parts_of(tree, top):
-            raise PellucidError(f"{path} has a folder {TRAIN!r} beside class folders; give part={TRAIN!r} to stream it")
+        train = class_parts(tree, top).train
+        if not part and train is not None:
+            raise PellucidError(f"{path} has a folder {train!r} beside class folders; give part={train!r} to stream it")
         root, classes = part_classes(tree, top, part)
         super().__init__(tree, files_of(tree, root), size=size, mode=mode, classes=classes)
         self.skipped: tuple[str, ...] = ()

@@ -13,17 +13,7 @@ from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import refuse_unreadable
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.masks import MASK_SUFFIX, MaskFolder
-from pellucid.data.tree import (
-    HELD_OUT_PARTS,
-    TRAIN,
-    Tree,
-    class_of,
-    files_of,
-    open_tree,
-    part_classes,
-    parts_of,
-    root_of,
-)
+from pellucid.data.tree import Tree, class_of, class_parts, files_of, open_tree, part_classes, root_of
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
 from pellucid.settings.tensors import as_indices
@@ -51,8 +41,9 @@ def load_folder(
     size = check_format(size, mode)
     with open_tree(path) as tree:
         root = root_of(tree)
-        if TRAIN in parts_of(tree, root):
-            raise PellucidError(f"{path} has a folder {TRAIN!r} beside class folders; load it with load_splits")
+        train = class_parts(tree, root).train
+        if train is not None:
+            raise PellucidError(f"{path} has a folder {train!r} beside class folders; load it with load_splits")
         top_names = {name.removeprefix(root).split("/")[0] for name in tree.names}
         masked_folder = next((name for name in sorted(top_names) if name + MASK_SUFFIX in top_names), None)
         if masked_folder is not None:
@@ -73,21 +64,20 @@ def load_splits(
     """Load an image folder (see `load_folder`) in two parts.
 
     With train/CLASS/IMAGE, the test part is the first of test/, val/, valid/ and validation/ that exists, else a fifth
-    of each class of train/. A tree CLASS/IMAGE is split in the same ratio. Raises PellucidError as `load_folder` does,
+    of each class of train/. Parts may be spelled otherwise, such as Training or test1; other folders are named in a
+    note. A tree CLASS/IMAGE is split in the same ratio. Raises PellucidError as `load_folder` does,
     and for a class that exists only in the test part.
     """
     check_on_error(on_error)
     size = check_format(size, mode)
     with open_tree(path) as tree:
         root = root_of(tree)
-        parts = parts_of(tree, root)
-        if TRAIN not in parts:
-            return _load_part(tree, root, "", size, mode, on_error).split(TEST_FRACTION)
-        train = _load_part(tree, root, TRAIN, size, mode, on_error)
-        held_out = next((part for part in HELD_OUT_PARTS if part in parts), None)
-        if held_out is None:
+        parts = class_parts(tree, root)
+        parts.note_use(path)
+        train = _load_part(tree, root, parts.train or "", size, mode, on_error)
+        if parts.held_out is None:
             return train.split(TEST_FRACTION)
-        test = _load_part(tree, root, held_out, size, mode, on_error)
+        test = _load_part(tree, root, parts.held_out, size, mode, on_error)
     if train.x.shape[1:] != test.x.shape[1:]:
         raise PellucidError(
             f"{path}: training images are {_size_text(train.x)} but test images are {_size_text(test.x)}; give a size"

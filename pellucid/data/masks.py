@@ -14,6 +14,7 @@ from torch import Tensor
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, resized_size
 from pellucid.data.images import check_format, decode, decode_mask, resized
+from pellucid.data.parts import PartUse, parts_among, spelled
 from pellucid.data.tree import Tree, root_of, tree_at
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_picture
@@ -25,14 +26,14 @@ CLASSES_FILE = "classes.txt"  # the names of the classes of masks
 class MaskFolder(ImageFiles):
     """Images, each with a mask of class indices: PART/NAME.jpg and PARTannot/NAME.png, in a folder or a .zip.
 
-    A mask is a grey or palette image of the same size as its image, whose values are class indices; in batches masks
-    are int64 (N, H, W). size: (H, W), or the length of the longest side, which keeps the proportions; images are
-    resized bilinearly, masks by nearest neighbour. classes: class names, by default the lines of the file classes.txt
-    if there is one; if both are given, mask values are indices into the file and are mapped to `classes` by name.
-    ignored: the class that pads masks in a batch of different sizes; pass it to the loss as `ignore` too.
-    Raises PellucidError, naming the file, for an image without a mask, a mask without an image, and a class of
-    classes.txt that is not in `classes`; and, when `example` or `batch` is called, for an unreadable file, a mask of
-    another size, or a class that is not in `classes`.
+    part: the folder of the images, such as "train", in any spelling. A mask is a grey or palette image of the same size
+    as its image, whose values are class indices; in batches masks are int64 (N, H, W). size: (H, W), or the length of
+    the longest side, which keeps the proportions; images are resized bilinearly, masks by nearest neighbour. classes:
+    class names, by default the lines of the file classes.txt if there is one; if both are given, mask values are
+    indices into the file and are mapped to `classes` by name. ignored: the class that pads masks in a batch of
+    different sizes; pass it to the loss as `ignore` too. Raises PellucidError, naming the file, for an image without a
+    mask, a mask without an image, and a class of classes.txt that is not in `classes`; and, when `example` or `batch`
+    is called, for an unreadable file, a mask of another size, or a class that is not in `classes`.
     """
 
     def __init__(
@@ -46,13 +47,16 @@ class MaskFolder(ImageFiles):
     ) -> None:
         tree = tree_at(path)
         top = root_of(tree)
-        images, masks = (_images_by_stem(tree, f"{top}{folder}/") for folder in (part, part + MASK_SUFFIX))
+        mask_folders = _mask_folders(tree, top)
+        part = spelled(part, mask_folders)
+        mask_folder = mask_folders.get(part, part + MASK_SUFFIX)
+        images, masks = (_images_by_stem(tree, f"{top}{folder}/") for folder in (part, mask_folder))
         if not images:
             raise PellucidError(f"{tree.where(f'{top}{part}')} contains no images; give the image folder as part=")
         for files, others, partner in ((images, masks, "mask in"), (masks, images, "image in")):
             unpaired = next((name for stem, name in files.items() if stem not in others), None)
             if unpaired:
-                where = f"{part}{MASK_SUFFIX if others is masks else ''}/"
+                where = f"{mask_folder if others is masks else part}/"
                 raise PellucidError(
                     f"{tree.where(unpaired)} has no {partner} {where}; add one with the same name, or remove the file"
                 )
@@ -125,10 +129,34 @@ class MaskFolder(ImageFiles):
 def mask_parts(path: str | os.PathLike[str]) -> list[str]:
     """Return the sorted names of folders with masks, NAME for which NAMEannot exists, in a folder or a .zip."""
     with closing(tree_at(path)) as tree:
+        return sorted(_mask_folders(tree, root_of(tree)))
+
+
+def mask_split(path: str | os.PathLike[str]) -> PartUse:
+    """Return the use of the folders with masks; folders of images without masks are unused too."""
+    with closing(tree_at(path)) as tree:
         top = root_of(tree)
-        relative_names = (name.removeprefix(top) for name in tree.names)
-        folders = {name.split("/", 1)[0] for name in relative_names if "/" in name}
-    return [name for name in sorted(folders) if name + MASK_SUFFIX in folders]
+        mask_folders = _mask_folders(tree, top)
+        picture_folders = {name.removeprefix(top).split("/", 1)[0] for name in tree.names if is_picture(name)}
+    parts = parts_among(mask_folders)
+    without_masks = picture_folders - {*mask_folders, *mask_folders.values()}
+    without_masks = {folder for folder in without_masks if not is_picture(folder)}  # files beside the folders
+    return parts._replace(unused=tuple(sorted({*parts.unused, *without_masks})))
+
+
+def _mask_folders(tree: Tree, top: str) -> dict[str, str]:
+    """Return the folders of masks by the folder of their images; case and the spelling of parts do not matter."""
+    names = (name.removeprefix(top) for name in tree.names)
+    folders = sorted({name.split("/", 1)[0] for name in names if "/" in name})
+    mask_folders: dict[str, str] = {}
+    for mask_folder in folders:
+        if not mask_folder.lower().endswith(MASK_SUFFIX):
+            continue
+        name = mask_folder[: -len(MASK_SUFFIX)].rstrip("_- ")
+        name = next((folder for folder in folders if folder.lower() == name.lower()), spelled(name, folders))
+        if name in folders:
+            mask_folders.setdefault(name, mask_folder)
+    return mask_folders
 
 
 def _read_classes_file(tree: Tree, top: str) -> tuple[str, ...] | None:

@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from pellucid.data.images import MAX_FILE_BYTES, read_file
+from pellucid.data.parts import TRAIN, PartUse, part_named, parts_among, spelled
 from pellucid.errors import PellucidError
 from pellucid.files import is_listed, is_picture
+from pellucid.text import note_once
 
-TRAIN = "train"
-HELD_OUT_PARTS = ("test", "val", "valid", "validation")
 SAMPLE_BYTES = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
 DOCUMENT_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names")  # of annotations and lists
@@ -252,17 +252,49 @@ def _visible(names: Iterable[str]) -> tuple[str, ...]:
 
 def root_of(tree: Tree) -> str:
     """Return the single folder that contains all files, as a prefix such as "pets/"; "" if there is none."""
-    top_folders = {name.split("/", 1)[0] for name in tree.names}
+    folders = {tuple(name.split("/")[:2]) for name in tree.names}
+    top_folders = {folder[0] for folder in folders}
     is_nested = all(name.count("/") >= 2 for name in tree.names)
-    is_wrapped = len(top_folders) == 1 and is_nested and not top_folders & {TRAIN, *HELD_OUT_PARTS}
+    # A single part, such as train/, is not the root, unless its folders are parts, as in training_data/train.
+    is_part = any(map(part_named, top_folders)) and not all(part_named(folder[-1]) for folder in folders)
+    is_wrapped = len(top_folders) == 1 and is_nested and not is_part
     # CLASS/folder/IMAGE with a single class has the same structure, but one class cannot be learned.
     return f"{top_folders.pop()}/" if is_wrapped else ""
 
 
-def parts_of(tree: Tree, root: str) -> set[str]:
-    """Return the names of the folders below `root` that contain class folders."""
-    relative_names = (name.removeprefix(root) for name in tree.names)
-    return {name.split("/", 1)[0] for name in relative_names if name.count("/") >= 2}
+def class_parts(tree: Tree, root: str) -> PartUse:
+    """Return the use of the folders below `root` that contain class folders.
+
+    `train` is None if the class folders are directly below `root`. Raises PellucidError for parts without a part to
+    train on.
+    """
+    subfolders: dict[str, set[str]] = {}
+    flat_folders: set[str] = set()
+    for name in tree.names:
+        folders = name.removeprefix(root).split("/")[:-1]
+        if len(folders) > 1:
+            subfolders.setdefault(folders[0], set()).add(folders[1])
+        elif folders and is_picture(name):
+            flat_folders.add(folders[0])
+    parts = parts_among(subfolders)
+    flat_folders -= {*subfolders}
+    if parts.train is not None:
+        return parts._replace(unused=tuple(sorted({*parts.unused, *flat_folders})))
+    named = sorted(filter(part_named, subfolders))
+    have_same_classes = len(subfolders) > 1 and len(set(map(frozenset, subfolders.values()))) == 1
+    have_same_classes = have_same_classes and all(len(names) > 1 for names in subfolders.values())
+    if named and (have_same_classes or len(named) == len(subfolders) + len(flat_folders)):
+        raise PellucidError(
+            f"{tree.where(root)} has the folders {', '.join(named):.100}, but no part to train on; name its folder "
+            f"{TRAIN}"
+        )
+    if have_same_classes:
+        shared = ", ".join(sorted(next(iter(subfolders.values()))))
+        note_once(
+            f"{tree.where(root)}: the classes are the folders {', '.join(sorted(subfolders)):.100}, each with the "
+            f"subfolders {shared:.100}; if these are the classes, name the outer folders {TRAIN} and test"
+        )
+    return PartUse(None, None)
 
 
 def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
@@ -286,17 +318,20 @@ def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
 def part_classes(tree: Tree, root: str, part: str) -> tuple[str, tuple[str, ...]]:
     """Return the prefix of a part's files, and the classes: those of the training part if there is one.
 
-    part: a folder of class folders, "" for the tree itself. Raises PellucidError for a class that is not in the
-    training part.
+    part: a folder of class folders in any spelling, "" for the tree itself. Raises PellucidError for a class that is
+    not in the training part.
     """
-    prefix = f"{root}{part}/" if part else root
+    folders = {name.removeprefix(root).split("/", 1)[0] for name in tree.names}
+    folder = spelled(part, folders)
+    prefix = f"{root}{folder}/" if part else root
     part_names = classes_of(tree, prefix)
-    if not part or part == TRAIN or TRAIN not in parts_of(tree, root):
+    train = class_parts(tree, root).train if part else None
+    if train is None or folder == train:
         return prefix, part_names
-    classes = classes_of(tree, f"{root}{TRAIN}/")
+    classes = classes_of(tree, f"{root}{train}/")
     unknown = sorted(set(part_names) - set(classes))
     if unknown:
-        raise PellucidError(f"{tree.where(prefix + unknown[0])} is a class that is not in {TRAIN}/; add it there")
+        raise PellucidError(f"{tree.where(prefix + unknown[0])} is a class that is not in {train}/; add it there")
     return prefix, classes
 
 

@@ -30,8 +30,9 @@ from pellucid.data.detection import has_objects
 from pellucid.data.entries import MASK_PARTS
 from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
-from pellucid.data.masks import MASK_SUFFIX, mask_parts
-from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, open_tree, parts_of, root_of
+from pellucid.data.masks import MASK_SUFFIX, mask_parts, mask_split
+from pellucid.data.parts import TRAIN
+from pellucid.data.tree import class_parts, open_tree, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 from pellucid.model import Model
@@ -156,11 +157,11 @@ def _stream_splits(table: Data, root: str | os.PathLike[str] | None, ignored: in
         raise PellucidError("data.stream: streaming images of a folder needs one size; set data.size")
     size = (table.size, table.size) if table.size else None
     with open_tree(path) as tree:
-        part_names = parts_of(tree, root_of(tree))
-    test_part = next((part for part in HELD_OUT_PARTS if part in part_names), None) if TRAIN in part_names else None
-    folder = ImageFolder(path, TRAIN if TRAIN in part_names else "", size, table.mode)
-    if test_part is not None:
-        return folder, ImageFolder(path, test_part, size, table.mode)
+        parts = class_parts(tree, root_of(tree))
+    parts.note_use(path)
+    folder = ImageFolder(path, parts.train or "", size, table.mode)
+    if parts.held_out is not None:
+        return folder, ImageFolder(path, parts.held_out, size, table.mode)
     return _split(folder, TEST_FRACTION, 0, table.name)
 
 
@@ -217,18 +218,21 @@ def _mask_parts(name: str, root: str | os.PathLike[str] | None = None) -> list[s
     """Return the names of the training and test parts of data with masks, or of the single part to split; else [].
 
     A folder or .zip file has masks if it contains folders NAME and NAMEannot. Raises PellucidError unless one NAME is
-    "train".
+    "train" in any spelling.
     """
     entry = CATALOGUE.get(name)
     if entry is not None:
         return list(MASK_PARTS) if entry.kind == "masks" else []
-    parts = mask_parts(name) if Path(name).exists() else []
-    if parts and TRAIN not in parts:
+    if not Path(name).exists() or not (names := mask_parts(name)):
+        return []
+    parts = mask_split(name)
+    if parts.train is None:
         raise PellucidError(
-            f"{name} has masks for {', '.join(parts):.80}, but none to train on; name these folders {TRAIN} and "
+            f"{name} has masks for {', '.join(names):.80}, but none to train on; name these folders {TRAIN} and "
             f"{TRAIN}{MASK_SUFFIX}"
         )
-    return [TRAIN, *(part for part in HELD_OUT_PARTS if part in parts)][:2] if parts else []
+    parts.note_use(name)
+    return [parts.train] if parts.held_out is None else [parts.train, parts.held_out]
 
 
 def is_annotated(name: str) -> bool:

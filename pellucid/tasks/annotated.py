@@ -12,7 +12,8 @@ from pellucid.data.annotations.layout import find_format, parts_in_order
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import split_images
 from pellucid.data.folder import TEST_FRACTION
-from pellucid.data.tree import HELD_OUT_PARTS, open_tree
+from pellucid.data.parts import parts_among
+from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe.material import data_and_root, data_name, load_material, run_folder_of
@@ -63,12 +64,7 @@ def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> t
     with open_tree(path) as tree:
         parts = find_format(tree)[1]
     part = evaluation_part(parts)
-    if part and "" in parts:
-        n_measured, n_unassigned = len(parts[part]), len(parts[""])
-        note(
-            f"{path}: only the {n_measured} files of the part {part!r} are measured, not the {n_unassigned} "
-            "without a part"
-        )
+    parts_among(parts).note_use(path, parts)
     training_part = next(iter(parts_in_order(parts)), "")
     source = DetectionFolder(path, part, mode=mode_of(model), classes=classes)
     source = images_held_out(model, source) if part == training_part else source
@@ -122,5 +118,5 @@ def _has_changed(model: Model) -> bool | None:
 
 def evaluation_part(parts: Mapping[str, Sequence[str]]) -> str:
     """Return the part to evaluate a model on: the test part, otherwise the validation part, otherwise the last one."""
-    held_out_part = next((part for part in HELD_OUT_PARTS if part in parts), None)
+    held_out_part = parts_among(parts).held_out
     return held_out_part if held_out_part is not None else next(reversed(parts_in_order(parts)), "")

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.files import refuse_unreadable
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import read_full_size
-from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree, class_of, open_tree, root_of
+from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
+from pellucid.data.tree import Tree, class_of, class_parts, open_tree, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import is_picture
 from pellucid.metrics import class_scores
@@ -155,8 +157,11 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
     x, class_indices = torch.empty(0), list[int]()
     faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
+        with suppress(PellucidError):  # without a part to train on
+            class_parts(tree, root_of(tree)).note_use(data)
         files, part = _evaluation_part([label for label in tree.names if "/" in label and is_picture(label)], classes)
-        has_list = not all_images and part not in HELD_OUT_PARTS and HELD_OUT_KEY in model.preprocess
+        is_held_out = part_named(part) in HELD_OUT_PARTS
+        has_list = not all_images and not is_held_out and HELD_OUT_KEY in model.preprocess
         if has_list:
             files = _listed_files(model, tree, files)
         class_root = f"{root_of(tree)}{part}/" if part else root_of(tree)
@@ -180,9 +185,7 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
     if not class_indices:
         raise PellucidError(f"{data} has no images in folders named by class; lay it out as CLASS/IMAGE")
     images = make_dataset(data, x, torch.tensor(class_indices), classes)
-    return (
-        images if has_list or part in HELD_OUT_PARTS or (all_images and not part) else images.split(TEST_FRACTION).test
-    )
+    return images if has_list or is_held_out or (all_images and not part) else images.split(TEST_FRACTION).test
 
 
 def _missing_class_error(
@@ -240,5 +243,6 @@ def _digest(tree: Tree, file: str) -> str:
 def _evaluation_part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:
     """Return the files of the part to evaluate on, and the name of the part; all files and "" if there are no parts."""
     folders = {folder for file in files for folder in file.split("/")[:-2]} - set(classes)
-    part = next((part for part in (*HELD_OUT_PARTS, TRAIN) if part in folders), "")
+    parts = parts_among(filter(part_named, folders))
+    part = parts.held_out or parts.train or ""
     return [file for file in files if not part or part in file.split("/")[:-2]], part

@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import decode_text
 from pellucid.text import note_once
 from tests.data.annotations.sets import voc_xml
-from tests.data.pictures import picture_bytes
+from tests.data.pictures import grey_bytes, picture_bytes
 
 NAME = "Größe é"  # in Latin-1, so that all encodings can write it
 # The encodings of a text file, as Windows' and other editors write them: the byte-order mark, and Python's codec.
@@ -27,7 +27,6 @@ ENCODINGS = {
     "UTF-32 BE": (codecs.BOM_UTF32_BE, "utf-32-be"),
     "Latin-1": (b"", "latin-1"),
 }
-MASK = picture_bytes((0, 0, 0), (6, 4))
 
 
 @pytest.fixture(autouse=True)
@@ -38,16 +37,6 @@ def each_note_is_new():
 def encoded(text: str, encoding: str, newline: str) -> bytes:
     mark, codec = ENCODINGS[encoding]
     return mark + text.replace("\n", newline).encode(codec)
-
-
-def grey(value: int) -> bytes:
-    import io
-
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.new("L", (6, 4), value).save(out, "PNG")
-    return out.getvalue()
 
 
 def labelme_text() -> str:
@@ -92,7 +81,9 @@ def test_lists_are_read_in_any_encoding(write_tree, capsys, encoding):
         (record,) = read_annotations(tree, "train").records
     assert record.image == f"JPEGImages/{NAME}.png"
     names = encoded(f"background\n{NAME}\n", encoding, "\r\n")
-    masks = write_tree("masks", {"train/a.png": image, "trainannot/a.png": grey(1), "classes.txt": names})
+    masks = write_tree(
+        "masks", {"train/a.png": image, "trainannot/a.png": grey_bytes([[1] * 6] * 4), "classes.txt": names}
+    )
     assert MaskFolder(masks).classes == ("background", NAME)
     folder = write_tree("list", {f"{NAME}.png": image, "list.txt": encoded(f"{NAME}.png\n", encoding, "\r\n")})
     assert picture_list(str(folder / "list.txt")).name(0) == f"{NAME}.png"

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from pellucid.data.tree import class_of, classes_of, files_of, open_tree, parts_of, root_of
+from pellucid.data.tree import class_of, class_parts, classes_of, files_of, open_tree, root_of
 from pellucid.errors import PellucidError
 
 
@@ -14,7 +14,7 @@ def test_splits_and_classes_are_found_inside_one_enclosing_folder(write_tree):
     with open_tree(write_tree("wrapped.zip", dict.fromkeys(names, b"x"))) as files:
         root = root_of(files)
         assert root == "set/"
-        assert parts_of(files, root) == {"train", "val"}
+        assert class_parts(files, root) == ("train", "val", ())
         assert classes_of(files, "set/train/") == ("cat", "dog")
         assert files_of(files, "set/train/") == ["set/train/cat/a.png", "set/train/dog/deep/b.png"]
         assert class_of("set/train/dog/deep/b.png", "set/train/") == "dog"
@@ -23,7 +23,7 @@ def test_splits_and_classes_are_found_inside_one_enclosing_folder(write_tree):
 def test_classes_are_the_folders_of_a_tree_without_splits(write_tree):
     with open_tree(write_tree("plain", {"cat/a.png": b"x", "dog/b.png": b"x", "README": b"x"})) as files:
         assert root_of(files) == ""
-        assert parts_of(files, "") == set()
+        assert class_parts(files, "") == (None, None, ())
         assert classes_of(files, "") == ("cat", "dog")
 
 

@@ -94,13 +94,20 @@ def test_pictures_are_preprocessed_like_the_training_data(tmp_path: Path):
         (("train", "validation"), "validation"),
         (("val",), "val"),
         (("test", "valid"), "test"),
+        (("Train", "Testing"), "Testing"),
+        (("training", "VAL", "dev"), "VAL"),
+        (("train", "test1", "Validation"), "test1"),
     ],
 )
-def test_the_held_out_part_of_a_folder_with_splits_is_used(tmp_path: Path, parts: tuple[str, ...], expected_part: str):
+def test_the_held_out_part_of_a_folder_with_splits_is_used(
+    tmp_path: Path, capsys, parts: tuple[str, ...], expected_part: str
+):
     for k, part in enumerate(parts):
         write_collection(tmp_path / "mine" / part, k + 1)
     test_data = held_out(colour_model(), str(tmp_path / "mine"))
     assert len(test_data) == count_pictures(tmp_path / "mine" / expected_part)
+    has_unused_part = parts[0] in ("train", "training") and len(parts) == 3
+    assert ("not used: " in capsys.readouterr().err) == has_unused_part
 
 
 def test_a_fifth_of_a_folder_with_only_a_training_part_is_used(tmp_path: Path):

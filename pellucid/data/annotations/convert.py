@@ -21,8 +21,8 @@ from pellucid.data.annotations.base import (
 )
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex
-from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations
-from pellucid.data.tree import TRAIN, Tree, open_tree
+from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations, training_part_first
+from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import make_folder, write_atomically
 from pellucid.ops.masks import span_box, span_outline
@@ -71,7 +71,7 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], format_na
     target_format = FORMATS[format_name]
     with open_tree(path) as tree:
         source_format, parts = find_format(tree)
-        part_names = sorted(parts, key=lambda part: part != TRAIN) or [""]  # the training part defines the classes
+        part_names = training_part_first(parts)
         annotations_by_part: dict[str, Annotations] = {}
         for part in part_names:
             first_annotations = next(iter(annotations_by_part.values()), None)

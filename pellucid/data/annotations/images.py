@@ -1,30 +1,37 @@
 """Image files that annotations refer to, and the part of the data set that a path belongs to."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
 from pellucid.data.images import image_size
-from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree
+from pellucid.data.parts import part_words
+from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import is_picture
 
-PART_NAMES = (TRAIN, "trainval", *HELD_OUT_PARTS)
-_WORD = re.compile("[a-z]+")
-
 
 def part_of(name: str) -> str:
-    """Return the last word of a path that names a part, such as "train" for train2017/1.jpg; "" if there is none."""
-    words = _WORD.findall(name.lower())
-    return next((word for word in reversed(words) if word in PART_NAMES), "")
+    """Return the part that the last word of a path means, such as "train" for train2017/1.jpg; "" if there is none."""
+    return next(reversed(part_words(name)), "")
 
 
-def group_by_part(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the files by part, which is derived from their paths, see `part_of`."""
+def group_by_part(names: Iterable[str], part_of: Callable[[str], str] = part_of) -> dict[str, tuple[str, ...]]:
+    """Return the files by part, which is derived from their paths."""
     names_by_part: dict[str, list[str]] = {}
     for name in names:
         names_by_part.setdefault(part_of(name), []).append(name)
     return {part: tuple(files) for part, files in names_by_part.items()}
+
+
+def group_images_by_part(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return images, or files that annotate one image each, by part, which is derived from their folders.
+
+    The names of the files count only if no folder means a part and all names do: a photo may be called train-12.jpg.
+    """
+    names = tuple(names)
+    by_folder = group_by_part(names, lambda name: part_of(str(PurePosixPath(name).parent)))
+    by_name = group_by_part(names)
+    return by_name if {*by_folder} == {""} and "" not in by_name else by_folder
 
 
 class ImageIndex:

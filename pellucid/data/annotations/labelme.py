@@ -28,7 +28,7 @@ from pellucid.data.annotations.base import (
 )
 from pellucid.data.annotations.coco import has_keys, load_json
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.annotations.images import ImageIndex, group_by_part
+from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -39,7 +39,7 @@ _VERSION = "5.2.1"  # of labelme's format
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the labelme files of a tree by part."""
     files = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
-    return group_by_part(name for name in files if has_keys(tree.document(name), "shapes"))
+    return group_images_by_part(name for name in files if has_keys(tree.document(name), "shapes"))
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:

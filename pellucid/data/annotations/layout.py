@@ -6,7 +6,8 @@ from itertools import islice
 from pellucid.data.annotations import coco, labelme, voc, yolo
 from pellucid.data.annotations.base import MAX_CLASSES, Annotations
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree
+from pellucid.data.parts import parts_among, spelled
+from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.ops.masks import outline_length
 
@@ -29,17 +30,26 @@ def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
 
 
 def parts_in_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the training part and the first held-out part, if any; without a training part, the first part only."""
-    held_out = [part for part in HELD_OUT_PARTS if part in parts]
-    return [TRAIN, *held_out[:1]] if TRAIN in parts else [*parts][:1]
+    """Return the training part and the held-out part, if any; without a training part, the first part only."""
+    use = parts_among(parts)
+    if use.train is None:
+        return [*parts][:1]
+    return [use.train] if use.held_out is None else [use.train, use.held_out]
+
+
+def training_part_first(parts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return all parts, sorted, except that the training part, which defines the classes, is the first."""
+    first = parts_in_order(parts)[:1]
+    return [*first, *(part for part in sorted(parts) if part not in first)] or [""]
 
 
 def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None = None) -> Annotations:
     """Return the annotations of one part of a tree.
 
-    part: the name of a part, "" if there is only one, or the path of one annotation file. classes: the allowed class
-    names, indexed by label; by default the names in the training part if there is one. Raises PellucidError for a tree
-    without annotations or without this part, for a part without images, and for more than MAX_CLASSES class names.
+    part: the name of a part in any spelling, "" if there is only one, or the path of one annotation file. classes: the
+    allowed class names, indexed by label; by default the names in the training part if there is one. Raises
+    PellucidError for a tree without annotations or without this part, for a part without images, and for more than
+    MAX_CLASSES class names.
     """
     format_name, parts = find_format(tree)
     if not format_name:
@@ -51,12 +61,14 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
         parts = {part: (part,)}
     if not part and len(parts) == 1:
         part = next(iter(parts))
+    part = spelled(part, parts)
     if part not in parts:
         available = ", ".join(map(repr, parts))
         raise PellucidError(f"{tree.path} has no part {part!r}{nearest(part, parts)}; it has {available:.200}")
     read = FORMATS[format_name].read
-    if classes is None and part != TRAIN and TRAIN in parts:
-        classes = read(tree, parts[TRAIN], None).classes
+    training_part = parts_among(filter(None, parts)).train
+    if classes is None and training_part not in (None, part):
+        classes = read(tree, parts[training_part], None).classes
     if not parts[part]:
         raise PellucidError(f"{tree.path} has no images in part {part!r}; name some in its list, or remove the list")
     annotations = read(tree, parts[part], classes)

@@ -18,12 +18,12 @@ from pellucid.data.annotations.base import (
     size_fault,
 )
 from pellucid.data.annotations.images import ImageIndex
-from pellucid.data.annotations.layout import find_format, read_annotations
+from pellucid.data.annotations.layout import find_format, read_annotations, training_part_first
 from pellucid.data.images import attempt_all, decode
 from pellucid.data.masks import MaskFolder, mask_parts
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
-from pellucid.data.tree import TRAIN, Tree, open_tree
+from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.metrics.objects import default_unit, measurable, required_points
 from pellucid.ops.boxes import box_iou
@@ -67,7 +67,7 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
             return _lint_masks(path, folders, progress) if folders else _lint_images(tree, progress)
         annotations_by_part: dict[str, Annotations] = {}
         faults = Faults()
-        for part in sorted(parts, key=lambda part: part != TRAIN) or [""]:
+        for part in training_part_first(parts):
             classes = next((annotations.classes for annotations in annotations_by_part.values()), None)
             try:
                 annotations_by_part[part] = read_annotations(tree, part, classes)

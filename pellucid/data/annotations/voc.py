@@ -25,7 +25,8 @@ from pellucid.data.annotations.base import (
     stated_size,
 )
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.annotations.images import PART_NAMES, ImageIndex, group_by_part
+from pellucid.data.annotations.images import ImageIndex, group_images_by_part
+from pellucid.data.parts import PART_OF_WORD, part_named, part_words, spelled
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_wide_text, make_folder, write_atomically
@@ -40,22 +41,28 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the XML files of a tree by part; {} if there are none.
 
     The parts come from the lists ImageSets/Main/PART.txt of image names without suffix; without such lists, from the
-    paths of the files (see `part_of`). For a name in a list without an XML file, the expected path is returned.
+    folders of the files. For a name in a list without an XML file, the expected path is returned.
     """
     files = [name for name in tree.names if PurePosixPath(name).suffix.lower() == ".xml"]
-    list_files = [
-        name for name in tree.names if f"/{name}".partition(_LIST_FOLDER)[2] in {f"{part}.txt" for part in PART_NAMES}
-    ]
-    if not (files and list_files):
-        return group_by_part(files)
+    lists = {PurePosixPath(name).stem: name for name in tree.names if _is_list(name)}
+    if not (files and any(map(part_named, lists))):
+        return group_images_by_part(files)
     names_by_part: dict[str, tuple[str, ...]] = {}
     by_stem = {PurePosixPath(name).stem: name for name in files}
     folder = str(PurePosixPath(files[0]).parent)
-    for name in list_files:
+    for stem, name in lists.items():
         lines = decode_text(tree.document(name), tree.where(name)).splitlines()
         stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
-        names_by_part[PurePosixPath(name).stem] = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
+        listed = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
+        part = spelled(stem, PART_OF_WORD)
+        names_by_part[part] = (*names_by_part.get(part, ()), *listed)
     return names_by_part
+
+
+def _is_list(name: str) -> bool:
+    """Return whether a file lists the images of a part, not those of one class, such as cat_train.txt."""
+    stem = f"/{name}".partition(_LIST_FOLDER)[2].removesuffix(".txt")
+    return name.endswith(".txt") and "/" not in stem and bool(stem) and (not part_words(stem) or bool(part_named(stem)))
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:

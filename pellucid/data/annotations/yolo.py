@@ -25,7 +25,7 @@ from pellucid.data.annotations.base import (
     parse_polygons,
 )
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.annotations.images import ImageIndex, group_by_part
+from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, make_folder, write_atomically
@@ -44,7 +44,7 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     images, paths = ImageIndex(tree).images, set(tree.names)
     labelled = [name for name in images if _label_file(name) in paths]
     folders = {PurePosixPath(name).parent for name in labelled}
-    return group_by_part(name for name in images if PurePosixPath(name).parent in folders)
+    return group_images_by_part(name for name in images if PurePosixPath(name).parent in folders)
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:

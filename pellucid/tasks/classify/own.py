@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from pellucid.data import CATALOGUE, ImageFolder, data_root
-from pellucid.data.tree import TRAIN, open_tree, parts_of, root_of
+from pellucid.data.tree import class_parts, open_tree, root_of
 from pellucid.errors import PellucidError
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
@@ -29,8 +29,8 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         raise PellucidError(f"{data} has no image files in class folders; train with a recipe: `pellucid recipes`")
     path = data_root(root) / entry.path if entry else Path(data)
     with open_tree(path) as tree:
-        part = TRAIN if TRAIN in parts_of(tree, root_of(tree)) else ""
-    images = ImageFolder(path, part)
+        part = class_parts(tree, root_of(tree)).train
+    images = ImageFolder(path, part or "")
     assert images.classes is not None  # an ImageFolder always has classes
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
     if len(counts) < 2:

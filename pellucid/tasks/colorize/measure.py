@@ -13,7 +13,8 @@ from pellucid.calibration.familiarity import features
 from pellucid.data.files import check_images
 from pellucid.data.images import load_image
 from pellucid.data.masks import MASK_SUFFIX
-from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree, open_tree
+from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
+from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.files import is_picture
 from pellucid.layers.base import Mode
@@ -149,7 +150,9 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
     with open_tree(path) as tree:
         files = colour_images(tree)
         check_images(tree, files)
-        if data is None and not any({*name.split("/")} & {*HELD_OUT_PARTS} for name in files):
+        if data is None and not any(
+            part_named(folder) in HELD_OUT_PARTS for name in files for folder in name.split("/")[:-1]
+        ):
             note(f"{path} has no held-out part: all its images are measured, including training images")
         backbone_indices = {
             k * len(files) // min(len(files), MAX_BACKBONE_IMAGES) for k in range(min(len(files), MAX_BACKBONE_IMAGES))
@@ -190,8 +193,11 @@ def colour_images(tree: Tree) -> list[str]:
         if not any(parent.endswith(MASK_SUFFIX) for parent in path_folders)
     ]
     folder_names = {folder for file in files for folder in folders[file]}
-    part = next((part for part in HELD_OUT_PARTS if part in folder_names), None) if TRAIN in folder_names else None
-    return files if part is None else [file for file in files if part in folders[file]]
+    parts = parts_among(filter(part_named, folder_names))
+    if parts.train is None or parts.held_out is None:
+        return files
+    parts.note_use(tree.path)
+    return [file for file in files if parts.held_out in folders[file]]
 
 
 def _batches(tree: Tree, files: Sequence[str], positions: range) -> Iterator[tuple[list[int], Tensor]]:

@@ -12,6 +12,7 @@ import torch
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import make_dataset
 from pellucid.data.folder import TEST_FRACTION
+from pellucid.data.parts import part_named
 from pellucid.data.quality import (
     DisjointSets,
     SimilarPair,
@@ -21,14 +22,14 @@ from pellucid.data.quality import (
     near_duplicates,
     survey,
 )
-from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree, class_of, classes_of, files_of, open_tree, parts_of, root_of
+from pellucid.data.tree import Tree, class_of, class_parts, classes_of, files_of, open_tree, root_of
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.collection import BlurryPicture, Collection, DuplicatePair, SplitFiles
 from pellucid.tasks.gestures.findings import data_warnings
 from pellucid.tasks.splitting import hold_out
 
 TEST_SEED = 0  # the test pictures are the same for any seed of the training, so that trainings can be compared
-VALIDATION_FOLDERS = ("val", "valid", "validation")  # names of the validation part if there is a test part too
+VALIDATION_PARTS = ("val", "valid", "validation")  # names of the validation part if there is a test part too
 ReadingProgress = Callable[[str, int, int], None]  # arguments: "reading" or "comparing", the finished number, the total
 KEY_BYTES = 8  # bytes of a file's digest (64 bits) from which the order of a split is computed
 
@@ -84,20 +85,21 @@ def _files(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
     if not tree.names:
         raise PellucidError(f"{tree.path} is empty; put a folder of pictures into it for each class")
     root = root_of(tree)
-    parts = parts_of(tree, root)
-    if TRAIN not in parts:
+    parts = class_parts(tree, root)
+    if parts.train is None:
         classes = classes_of(tree, root)
         return classes, {name: _File("", classes.index(class_of(name, root))) for name in files_of(tree, root)}
-    test = next((part for part in HELD_OUT_PARTS if part in parts), None)
-    validation = next((part for part in VALIDATION_FOLDERS if part in parts and part != test), None)
-    classes = classes_of(tree, f"{root}{TRAIN}/")
+    train, test = parts.train, parts.held_out
+    validation = next((name for name in parts.unused if part_named(name) in VALIDATION_PARTS), None)
+    parts._replace(unused=tuple(name for name in parts.unused if name != validation)).note_use(tree.path)
+    classes = classes_of(tree, f"{root}{train}/")
     files: dict[str, _File] = {}
-    for folder, part in ((TRAIN, "train" if test else ""), (validation, "validation"), (test, "test")):
+    for folder, part in ((train, "train" if test else ""), (validation, "validation"), (test, "test")):
         class_root = f"{root}{folder}/"
         for name in files_of(tree, class_root) if folder else ():
             label = class_of(name, class_root)
             if label not in classes:
-                raise PellucidError(f"{tree.where(class_root + label)} is a class that {TRAIN}/ lacks; add it there")
+                raise PellucidError(f"{tree.where(class_root + label)} is a class that {train}/ lacks; add it there")
             files[name] = _File(part, classes.index(label))
     return classes, files
 

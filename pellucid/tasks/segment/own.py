@@ -10,9 +10,9 @@ from torch import Tensor
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
 from pellucid.data.files import resized_size
 from pellucid.data.images import decode_mask, strict_warnings
-from pellucid.data.masks import mask_parts
+from pellucid.data.masks import mask_split
 from pellucid.data.object_masks import ObjectMasks
-from pellucid.data.tree import TRAIN
+from pellucid.data.parts import TRAIN
 from pellucid.errors import PellucidError
 from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
@@ -77,12 +77,13 @@ def _training_source(data: str, path: Path, root: Any) -> MaskFolder | ObjectMas
         source = load(data, root).train
         source.refuse_unreadable()
         return ObjectMasks(source)
-    if TRAIN not in mask_parts(path):
+    part = mask_split(path).train
+    if part is None:
         raise PellucidError(
             f"{path} has no masks: put the images into {TRAIN}/ and their masks, PNG files of the same names whose "
             f"values are class indices, into {TRAIN}annot/; or give polygons in the format of labelme or COCO"
         )
-    return MaskFolder(path, TRAIN)
+    return MaskFolder(path, part)
 
 
 def _read_masks(source: MaskFolder | ObjectMasks) -> Iterator[Tensor]:

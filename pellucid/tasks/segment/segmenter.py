@@ -16,9 +16,8 @@ from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import has_objects
 from pellucid.data.files import resized_size
 from pellucid.data.images import resized, strict_warnings
-from pellucid.data.masks import MASK_SUFFIX, mask_parts
+from pellucid.data.masks import MASK_SUFFIX, mask_parts, mask_split
 from pellucid.data.object_masks import BACKGROUND, ObjectMasks
-from pellucid.data.tree import HELD_OUT_PARTS, TRAIN
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.fuse.inference import inference
@@ -201,19 +200,20 @@ def _mask_source(model: Model, data: str | None, ignored: int | None) -> MaskFol
 def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFolder:
     """Return the pictures in NAME/ with the masks in NAMEannot/ of a folder or zip.
 
-    If there are several such pairs, NAME is test, otherwise val, otherwise the first name other than train. Of the
+    If there are several such pairs, NAME is test, otherwise val, in any spelling, otherwise the first name other than
+    train. Of the
     folder of the model's training, only the images that training held out are returned. data: the folder or zip, or
     the root of the model's own data set; None for the model's own data set. ignored: the label that the loss ignores,
     or None. Raises PellucidError if there is no such pair.
     """
     path = data_path(model, data)
-    parts = mask_parts(path)
-    if not parts:
+    names, parts = mask_parts(path), mask_split(path)
+    if not names:
         raise PellucidError(f"{path} has no folders NAME and NAME{MASK_SUFFIX}, such as val and val{MASK_SUFFIX}")
-    part = next(
-        iter([*(part for part in HELD_OUT_PARTS if part in parts), *(part for part in parts if part != TRAIN), TRAIN])
-    )
+    parts.note_use(path)
+    other_names = (name for name in names if name != parts.train)
+    part = parts.held_out or next(other_names, parts.train) or names[0]
     source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
-    source = images_held_out(model, source) if part == TRAIN else source
+    source = images_held_out(model, source) if part == parts.train else source
     source.refuse_unreadable()
     return source

@@ -115,12 +115,13 @@ def test_each_layout_of_annotated_folders_is_evaluated(
         assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(data), "--json"]) == 0
         results = json.loads(capsys.readouterr().out)
         assert (results["ap50"], results["ap"], results["n"], results["part"]) == (1.0, 1.0, 8, expected_part)
-    (beside / "0.xml").rename(beside / "test_0.xml")
-    (beside / "0.png").rename(beside / "test_0.png")
+    (beside / "test_1").mkdir()
+    for name in ("0.xml", "0.png"):
+        (beside / name).rename(beside / "test_1" / name)
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(beside), "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["n"] == 1
-    assert "only the 1 files of the part 'test' are measured, not the 7 without a part" in captured.err
+    assert "7 files without a part, such as 1.xml for training and 'test' for testing\n" in captured.err
 
 
 def test_masks_of_a_coco_file_are_evaluated(

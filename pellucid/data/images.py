@@ -47,13 +47,14 @@ JPEG_SCALE_MARGIN = 2  # a JPEG decoded at a reduced scale has at least this man
 DECODE_THREADS = 2  # Pillow releases the global interpreter lock while it decodes
 FILES_PER_CHUNK = 256  # files submitted to the workers at a time; an interrupt waits only for these
 _ORIENTATION = 0x0112  # the EXIF tag
+_JPEG = b"\xff\xd8\xff"  # the first bytes of a file
 
 
 # Readers are called directly: Image.open would also try other formats, and would warn about large images before the
 # check of their size.
 _READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (_JPEG, JpegImagePlugin.JpegImageFile),
     (b"BM", BmpImagePlugin.BmpImageFile),
     (b"GIF87a", GifImagePlugin.GifImageFile),
     (b"GIF89a", GifImagePlugin.GifImageFile),
@@ -234,6 +235,8 @@ def _name_of(source: str | os.PathLike[str] | bytes) -> str:
 
 def decode_mask(data: bytes, name: str) -> Tensor:
     """Read the values of an 8-bit grey or palette image as uint8 (H, W); raise PellucidError for other images."""
+    if data.startswith(_JPEG):
+        raise PellucidError(f"{name} is a JPEG, whose compression changes the values of a mask; save it as PNG")
 
     def values(image: Image.Image) -> Image.Image:
         if image.mode not in ("L", "P", "1"):

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from copy import copy
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,28 +14,39 @@ import torch
 from torch import Tensor
 
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.files import ImageFiles, resized_size
-from pellucid.data.images import check_format, decode, decode_mask, resized
+from pellucid.data.files import ImageFiles, refuse_unreadable, resized_size
+from pellucid.data.images import attempt_all, check_format, decode, decode_mask, resized
 from pellucid.data.parts import PartUse, parts_among, spelled
 from pellucid.data.tree import Tree, root_of, tree_at
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_picture
+from pellucid.text import note_once, plural
 
 MASK_SUFFIX = "annot"  # a folder of masks has the name of the folder of images with this suffix
 CLASSES_FILE = "classes.txt"  # the names of the classes of masks
+N_VALUES = 256  # number of values of a uint8 mask
+VOID = 255  # the value of pixels without a class, unless the classes have names, as in Pascal VOC
+FOREGROUND = 255  # the value of class 1 in masks that have only the values 0 and 255
+BINARY_CLASSES = ("background", "foreground")  # of such masks without names
+MAX_LISTED_VALUES = 8  # in a message
+MANY_VALUES = 8  # more values without a class than this, and than classes, are no classes
+_VALUE_LINE = re.compile(r"([0-9]{1,9})\s*:(.*\S.*)")
 
 
 class MaskFolder(ImageFiles):
     """Images, each with a mask of class indices: PART/NAME.jpg and PARTannot/NAME.png, in a folder or a .zip.
 
-    part: the folder of the images, such as "train", in any spelling. A mask is a grey or palette image of the same size
-    as its image, whose values are class indices; in batches masks are int64 (N, H, W). size: (H, W), or the length of
-    the longest side, which keeps the proportions; images are resized bilinearly, masks by nearest neighbour. classes:
-    class names, by default the lines of the file classes.txt if there is one; if both are given, mask values are
-    indices into the file and are mapped to `classes` by name. ignored: the class that pads masks in a batch of
-    different sizes; pass it to the loss as `ignore` too. Raises PellucidError, naming the file, for an image without a
-    mask, a mask without an image, and a class of classes.txt that is not in `classes`; and, when `example` or `batch`
-    is called, for an unreadable file, a mask of another size, or a class that is not in `classes`.
+    A mask is a grey or palette image of the same size as its image, whose values are class indices; in batches masks
+    are int64 (N, H, W). part: the folder of the images, such as "train", in any spelling. size: (H, W), or the length
+    of the longest side, which keeps the proportions; images are resized bilinearly, masks by nearest neighbour.
+    classes: class names, by default those of the file classes.txt if there is one, see `_read_classes_file`; if both
+    are given, the classes of the file are mapped to `classes` by name. If the masks of all parts have only the values 0
+    and 255, and there are two classes or no names, 255 is read as class 1, with a note. values: the index of the class
+    of each value of a mask, None without names. ignored: the class that pads masks in a batch of different sizes; pass
+    it to the loss as `ignore` too.
+    Raises PellucidError, naming the file, for an image without a mask, a mask without an image, and a class of
+    classes.txt that is not in `classes`; and, when `example` or `batch` is called, for an unreadable file, a mask of
+    another size, or a value that no class has.
     """
 
     def __init__(
@@ -61,14 +74,22 @@ class MaskFolder(ImageFiles):
                     f"{tree.where(unpaired)} has no {partner} {where}; add one with the same name, or remove the file"
                 )
         mask_names = [masks[stem] for stem in images]
-        file_classes = _read_classes_file(tree, top)
-        class_names = file_classes if classes is None else classes
-        self.listed = class_names if file_classes is None else file_classes  # class names by the values of masks
-        if unknown := [name for name in self.listed or () if name not in (class_names or ())]:
+        listed = _read_classes_file(tree, top)  # class names by the values of masks
+        if listed is None:
+            listed = {} if classes is None else dict(enumerate(classes))
+        if [*listed] in ([], [0, 1]) and _are_binary(tree, [f"{top}{folder}/" for folder in mask_folders.values()]):
+            listed = dict(zip((0, FOREGROUND), listed.values() or BINARY_CLASSES, strict=True))
+            note_once(
+                f"{path}: the masks have only the values 0 and {FOREGROUND}; {FOREGROUND} is read as the class "
+                f"{listed[FOREGROUND]!r} ({CLASSES_FILE} with the line `{FOREGROUND}: NAME` names it)"
+            )
+        class_names = tuple(listed.values() if classes is None else classes) or None
+        if unknown := [name for name in listed.values() if name not in (class_names or ())]:
             raise PellucidError(
                 f"{tree.where(top + CLASSES_FILE)} names the class {unknown[0]!r}, which is not among "
                 f"{', '.join(class_names or ())}; give data with these classes"
             )
+        self.values = {value: (class_names or ()).index(name) for value, name in listed.items()} or None
         super().__init__(
             tree,
             [*images.values()],
@@ -97,19 +118,44 @@ class MaskFolder(ImageFiles):
                 f"{self.tree.where(mask_name)} is {mask.shape[0]}x{mask.shape[1]} but its image is "
                 f"{image.shape[1]}x{image.shape[2]}; make them the same size"
             )
-        if self.classes is not None and self.listed is not None:
-            is_listed = mask < len(self.listed)
-            unknown = mask[~is_listed & (mask != (-1 if self.ignored is None else self.ignored))]
-            if unknown.numel():
-                raise PellucidError(
-                    f"{self.tree.where(mask_name)} contains the class {int(unknown[0])}, but there are "
-                    f"{len(self.listed)} classes, counted from 0; name them all, or give ignored={int(unknown[0])}"
-                )
-            if self.listed != self.classes:
-                indices = torch.tensor([self.classes.index(name) for name in self.listed], dtype=mask.dtype)
-                mask = torch.where(is_listed, indices[mask.long().clamp(max=len(indices) - 1)], mask)
+        if self.values is not None:
+            mask = self._class_indices(mask, mask_name)
         size = resized_size((mask.shape[0], mask.shape[1]), self.size if self.longest is None else self.longest)
         return resized(image, size), resized(mask[None], size, smooth=False)[0].to(torch.int64)
+
+    def _class_indices(self, mask: Tensor, name: str) -> Tensor:
+        """Return the indices of the classes in a mask; raise PellucidError for a value of no class."""
+        values = self.values or {}
+        ignored = {} if self.ignored is None else {self.ignored: self.ignored}
+        table = torch.full((N_VALUES,), -1, dtype=torch.int16)
+        for value, index in (ignored | values).items():
+            table[value] = index
+        indices = table[mask.long()]
+        unknown = mask[indices < 0]
+        if unknown.numel():
+            raise PellucidError(
+                f"{self.tree.where(name)} contains the class {int(unknown[0])}, but there are {len(values)} classes, "
+                f"{_counted(values)}; name them all, or give ignored={int(unknown[0])}"
+            )
+        return indices.to(torch.uint8)
+
+    def check_values(self, indices: Sequence[int] | None = None, training: bool = True) -> None:
+        """Count the values of the masks at `indices`, by default all, and raise the errors of `check_values`."""
+        counts = self.count_values(self.others if indices is None else [self.others[k] for k in indices])
+        values = self.values or plain_values(counts, None)
+        check_values(counts, values, self.classes, str(self.tree.path), training)
+
+    def count_values(self, masks: Sequence[str]) -> Tensor:
+        """Return the number of pixels of each value (256,) in some masks; raise PellucidError for unreadable ones."""
+        counts, errors = torch.zeros(N_VALUES, dtype=torch.int64), dict[str, PellucidError]()
+        with attempt_all(partial(_count_values, self.tree), masks) as results:
+            for name, result in results:
+                if isinstance(result, PellucidError):
+                    errors[name] = result
+                else:
+                    counts += result
+        refuse_unreadable(errors)
+        return counts
 
     @property
     def sizes_vary(self) -> bool:
@@ -159,16 +205,112 @@ def _mask_folders(tree: Tree, top: str) -> dict[str, str]:
     return mask_folders
 
 
-def _read_classes_file(tree: Tree, top: str) -> tuple[str, ...] | None:
-    """Return the lines of the file classes.txt, the name of class 0 first; None without such a file."""
+def plain_values(counts: Tensor, classes: Sequence[str] | None) -> dict[int, int]:
+    """Return the index of the class of each value of masks whose values are class indices, see `check_values`.
+
+    Without names of classes, every value up to the largest one is a class, except VOID.
+    """
+    if classes is not None:
+        return {value: value for value in range(len(classes))}
+    present = counts[:VOID].nonzero()[:, 0].tolist()
+    return {value: value for value in range(max(present, default=0) + 1)}
+
+
+def check_values(
+    counts: Tensor, values: Mapping[int, int], classes: Sequence[str] | None, name: str, training: bool = True
+) -> int | None:
+    """Return the value of pixels without a class in masks, None if there is none.
+
+    counts: (256,), the number of pixels of each value. values: the index of the class of each value. classes: the names
+    of the classes, None if the values themselves are the classes. name: of the data, in messages. Raises PellucidError
+    for several values without a class, and if no class occurs. For a training, two classes must occur, and a note names
+    those that do not.
+    """
+    present = [int(value) for value in counts.nonzero()[:, 0]]
+    names = {value: f"class {index}" if classes is None else repr(classes[index]) for value, index in values.items()}
+    unnamed = [value for value in present if value not in values]
+    missing = [value for value in values if value not in present]
+    n_found = len(values) - len(missing)
+    shown = [f"{value} ({names.get(value, 'no class')})" for value in present[:MAX_LISTED_VALUES]]
+    if len(present) > len(shown):
+        shown.append("...")
+    found = f"the masks have {plural(len(present), 'value')}: {', '.join(shown)}"
+    advice = f"state the value of each class in {CLASSES_FILE}, in lines such as `{present[-1]}: NAME`"
+    if len(unnamed) > max(len(values), MANY_VALUES):
+        advice = "JPEG compression and smooth resizing change the values of masks: save the original ones as PNG"
+    is_counted = [*values] == [*range(len(values))]
+    reason = ""
+    if len(unnamed) > 1:
+        reason = f"there are {len(values)} classes, {_counted(values)}, and one further value may mean no class"
+    elif n_found == 0:
+        reason = "no pixel of the masks has a class"
+    elif training and n_found < 2:
+        reason = "the masks have one class only, and a training needs two, such as background and object"
+    elif is_counted and missing[:1] == [0] and unnamed == [len(values)]:
+        reason = "the values of classes are counted from 0"
+    elif classes is None and len(missing) > n_found:
+        reason = f"most of the {len(values)} classes, counted from 0, do not occur"
+    elif unnamed and unnamed[0] < len(values):
+        reason = f"the value {unnamed[0]} has no name"
+    if reason:
+        raise PellucidError(f"{name}: {reason}; {found}; {advice}")
+    if missing and (training or n_found == 1):
+        absent = ", ".join(names[value] for value in missing[:MAX_LISTED_VALUES])
+        note_once(f"{name}: no pixel has {absent:.200}; {found}")
+    return unnamed[0] if unnamed else None
+
+
+def _counted(values: Mapping[int, int]) -> str:
+    """Return which values the classes have."""
+    if [*values] == [*range(len(values))]:
+        return "counted from 0"
+    return f"with the values {', '.join(map(str, values)):.100}"
+
+
+def _count_values(tree: Tree, name: str) -> Tensor:
+    mask = decode_mask(tree.read(name), tree.where(name))
+    return torch.bincount(mask.flatten().long(), minlength=N_VALUES)
+
+
+def _are_binary(tree: Tree, folders: Sequence[str]) -> bool:
+    """Return whether the masks below some folders have exactly the values 0 and 255; unreadable masks do not count.
+
+    Masks are read up to the first one with another value.
+    """
+    names = [name for name in tree.names if name.startswith(tuple(folders)) and is_picture(name)]
+    total = torch.zeros(N_VALUES, dtype=torch.int64)
+    with attempt_all(partial(_count_values, tree), names) as results:
+        for _, counts in results:
+            if isinstance(counts, PellucidError):
+                continue
+            total += counts
+            if bool(counts[1:FOREGROUND].any()):
+                return False
+    return bool(total[0]) and bool(total[FOREGROUND])
+
+
+def _read_classes_file(tree: Tree, top: str) -> dict[int, str] | None:
+    """Return the class names in the file classes.txt by the values of masks; None without such a file.
+
+    Each line is the name of the next class, from 0, or each is `VALUE: NAME`.
+    """
     name = f"{top}{CLASSES_FILE}"
     if name not in tree.names:
         return None
     lines = decode_text(tree.document(name), tree.where(name)).splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
-    if not names or len(set(names)) < len(names):
+    lines = [line.strip() for line in lines if line.strip()]
+    matches = [_VALUE_LINE.fullmatch(line) for line in lines]
+    stated = [(int(match[1]), match[2].strip()) for match in matches if match]
+    entries = stated if len(stated) == len(lines) else [*enumerate(lines)]
+    classes = dict(entries)
+    if not classes or len(set(classes.values())) < len(lines):
         raise PellucidError(f"{tree.where(name)} must have one class name per line, each once; correct it")
-    return names
+    if stated and (len(stated) < len(lines) or max(classes) >= N_VALUES):
+        raise PellucidError(
+            f"{tree.where(name)} must have one class name per line, or in each line a value from 0 to 255 and a name, "
+            "such as `255: cell`; correct it"
+        )
+    return classes
 
 
 def _images_by_stem(tree: Tree, root: str) -> dict[str, str]:

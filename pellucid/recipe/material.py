@@ -30,7 +30,7 @@ from pellucid.data.detection import has_objects
 from pellucid.data.entries import MASK_PARTS
 from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
-from pellucid.data.masks import MASK_SUFFIX, mask_parts, mask_split
+from pellucid.data.masks import MASK_SUFFIX, N_VALUES, check_values, mask_parts, mask_split, plain_values
 from pellucid.data.parts import TRAIN
 from pellucid.data.tree import class_parts, open_tree, root_of
 from pellucid.errors import PellucidError, nearest
@@ -63,11 +63,13 @@ class Material(Generic[S_co]):
         return {role: part.checksum for role, part in parts.items() if part is not None}
 
     def refuse_unreadable(self) -> None:
-        """Raise PellucidError for image files that cannot be read, see `ImageFiles.refuse_unreadable`."""
+        """Raise PellucidError for image files that cannot be read, and for training masks of fewer than two classes."""
         for part in filter(None, (self.train, self.validation, self.test)):
             files, indices = (part.source, part.indices.tolist()) if isinstance(part, Subset) else (part, None)
             if isinstance(files, ImageFiles):
                 files.refuse_unreadable(indices)
+            if isinstance(files, MaskFolder) and part is self.train:
+                files.check_values(indices)
 
     def map(self, convert: Callable[[Source], Source]) -> "Material[Source]":
         """Return the data with `convert` applied to each part."""
@@ -209,9 +211,17 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
         _check_no_size(table, "; images with masks are resized if data.stream=true")
         mask_sets = [load_masks(table.name, part, None, ignored, table.mode) for part in parts]
         classes = max((part.classes for part in mask_sets), key=len)
+        _check_classes(mask_sets[0], classes)
         mask_sets = [replace(part, classes=classes) for part in mask_sets]
         return Splits(*mask_sets) if len(mask_sets) > 1 else mask_sets[0].split(TEST_FRACTION)
     return load(table.name, root, size=(table.size, table.size) if table.size else None, mode=table.mode)
+
+
+def _check_classes(masks: MaskDataset, classes: Sequence[str]) -> None:
+    """Raise PellucidError for training masks of fewer than two classes, see `check_values`."""
+    counts = torch.bincount(masks.y.flatten().long(), minlength=N_VALUES)
+    has_names = tuple(classes) != tuple(map(str, range(len(classes))))
+    check_values(counts, plain_values(counts, classes), classes if has_names else None, masks.name)
 
 
 def _mask_parts(name: str, root: str | os.PathLike[str] | None = None) -> list[str]:

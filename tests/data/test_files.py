@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pellucid.data import Augment, ImageFiles, ImageFolder, Loader, MaskFolder, collate, load_folder
+from pellucid.data import Augment, ImageFiles, ImageFolder, Loader, collate, load_folder
 from pellucid.data.seeds import mix
 from pellucid.data.tree import SAMPLE_BYTES, tree_at
 from pellucid.errors import PellucidError
@@ -133,85 +133,6 @@ def test_the_fingerprint_of_a_large_file_covers_beginning_middle_and_end(write_t
     assert len(fingerprints) == 6
 
 
-MASKS = RNG.integers(0, 4, (3, 5, 8), dtype=np.uint8)
-PAIRS = {f"train/deep/{k}.jpg": encode_image(RGB[k], "JPEG") for k in range(3)} | {
-    f"trainannot/deep/{k}.png": encode_image(MASKS[k]) for k in range(3)
-}
-
-
-@pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_masks_have_the_values_of_their_files(write_tree, name):
-    source = MaskFolder(write_tree(name, PAIRS), classes=["a", "b", "c", "d"])
-    (batch,) = Loader(source, 3, seed=0, shuffle=False).epoch(0)
-    assert batch.targets.dtype is torch.int64
-    np.testing.assert_array_equal(batch.targets.numpy(), MASKS)
-    for k in range(3):
-        expected = pillow_pixels(PAIRS[f"train/deep/{k}.jpg"]).astype(np.float32) / np.float32(255)
-        np.testing.assert_array_equal(batch.images[k].numpy(), expected)
-
-
-def test_class_indices_of_masks_are_mapped_by_class_name(write_tree):
-    path = write_tree("named", {**PAIRS, "classes.txt": b"d\nc\nb\na\n"})
-    source = MaskFolder(path, classes=["a", "b", "c", "d", "e"])
-    (batch,) = Loader(source, 3, seed=0, shuffle=False).epoch(0)
-    np.testing.assert_array_equal(batch.targets.numpy(), 3 - MASKS)  # index of d: 0 in classes.txt, 3 in `classes`
-    with pytest.raises(PellucidError, match=r"classes\.txt names the class 'd', which is not among a, b, c;"):
-        MaskFolder(path, classes=["a", "b", "c"])
-
-
-def test_palette_masks_contain_indices_not_colours(write_tree):
-    mask = Image.fromarray(MASKS[0], "P")
-    mask.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200, 9, 9, 9])
-    out = io.BytesIO()
-    mask.save(out, "PNG")
-    source = MaskFolder(write_tree("p", {"train/0.jpg": PAIRS["train/deep/0.jpg"], "trainannot/0.png": out.getvalue()}))
-    np.testing.assert_array_equal(source.example(0)[1].numpy(), MASKS[0])
-
-
-def test_images_are_resized_bilinearly_and_masks_to_the_nearest_pixel(write_tree):
-    source = MaskFolder(write_tree("plain", PAIRS), size=(10, 4))
-    image, mask = source.example(1)
-    np.testing.assert_array_equal(image.numpy(), pillow_pixels(PAIRS["train/deep/1.jpg"], (10, 4)))
-    nearest = Image.fromarray(MASKS[1]).resize((4, 10), Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(mask.numpy(), np.asarray(nearest))
-
-
-def test_batches_of_different_sizes_are_padded_with_the_ignored_class(write_tree):
-    files = {
-        f"val{kind}/{k}.png": encode_image(a[:, : 8 - k])
-        for k in range(3)
-        for kind, a in (("", RGB[k]), ("annot", MASKS[k]))
-    }
-    (batch,) = Loader(MaskFolder(write_tree("sizes", files), "val", ignored=7), 3, 0, shuffle=False).epoch(0)
-    assert batch.images.shape == (3, 3, 5, 8)
-    for k in range(3):
-        np.testing.assert_array_equal(batch.targets[k, :, : 8 - k].numpy(), MASKS[k][:, : 8 - k])
-        assert bool((batch.targets[k, :, 8 - k :] == 7).all())
-
-
-@pytest.mark.parametrize(
-    ("change", "options", "message"),
-    [
-        ({"train/deep/9.jpg": FILES["b/11.jpg"]}, {}, r"9\.jpg has no mask in trainannot/"),
-        ({"trainannot/deep/9.png": FILES["b/01.png"]}, {}, r"9\.png has no image in train/"),
-        ({"train/deep/1.png": FILES["b/01.png"]}, {}, "differ only in their suffix"),
-        ({"trainannot/deep/0.png": encode_image(MASKS[0][:4])}, {}, r"0\.png is 4x8 but its image is 5x8"),
-        ({"trainannot/deep/0.png": FILES["b/01.png"]}, {}, r"0\.png .*a mask of mode RGB"),
-        ({}, {"classes": ["a", "b", "c"]}, "contains the class 3, but there are 3 classes"),
-        ({}, {"part": "val"}, "contains no images"),
-    ],
-)
-def test_masks_that_do_not_match_their_images_are_reported(write_tree, change, options, message):
-    path = write_tree("masks", PAIRS | change)
-    with pytest.raises(PellucidError, match=message):
-        list(Loader(MaskFolder(path, **options), 3, 0).epoch(0))
-
-
-def test_an_ignored_class_outside_the_class_names_is_accepted(write_tree):
-    source = MaskFolder(write_tree("masks", PAIRS), classes=["a", "b", "c"], ignored=3)
-    assert len(list(Loader(source, 3, 0).epoch(0))) == 1
-
-
 def test_a_user_defined_source_of_files_defines_only_its_examples(write_tree):
     class Names(ImageFiles):
         def example(self, k):
@@ -221,14 +142,6 @@ def test_a_user_defined_source_of_files_defines_only_its_examples(write_tree):
     (batch,) = Loader(source, 12, 0, shuffle=False).epoch(0)
     assert batch.targets == NAMES
     assert torch.equal(batch.images[3], collate([source.example(3)]).images[0] / 255)
-
-
-def test_camvid_is_read(real_data):
-    source = MaskFolder(real_data("camvid"), "val", ignored=11)
-    image, mask = source.example(7)
-    names = sorted((real_data("camvid") / "valannot").iterdir())
-    np.testing.assert_array_equal(mask.numpy(), np.asarray(Image.open(names[7])))
-    assert (len(source), image.shape, image.dtype) == (101, (3, 180, 240), torch.uint8)
 
 
 sizes = st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=1, max_size=5)

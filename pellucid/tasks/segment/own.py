@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
 from pellucid.data.files import resized_size
 from pellucid.data.images import decode_mask, strict_warnings
-from pellucid.data.masks import mask_split
+from pellucid.data.masks import N_VALUES, check_values, mask_split, plain_values
 from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.parts import TRAIN
 from pellucid.errors import PellucidError
@@ -24,7 +24,6 @@ BATCH_SIZE = 8
 MAX_SIDE = 320  # pixels, the longer side of the images
 MAX_CROP = (192, 256)  # pixels, height and width of the training crops
 VOID = 255  # label of pixels without a class, as in Pascal VOC
-N_VALUES = 256  # number of values of a uint8 mask
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
@@ -42,17 +41,13 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         for mask in _read_masks(source):
             counts += torch.bincount(mask.flatten().long(), minlength=N_VALUES)
             sizes.append((mask.shape[0], mask.shape[1]))
-    present_values = counts.nonzero()[:, 0].tolist()
-    count = len(classes) if classes else max((value for value in present_values if value != VOID), default=0) + 1
-    other_values = [value for value in present_values if value >= count]
-    if len(other_values) > 1:
-        raise PellucidError(
-            f"{path}: masks have the values {', '.join(map(str, other_values[:5]))}, but there are {count} classes, "
-            "counted from 0, and one further value for no class; name all classes"
-        )
-    if count < 2:
-        raise PellucidError(f"{path}: the masks have one class only; give at least two, such as background and object")
-    ignored_value = other_values[0] if other_values else VOID
+    values = plain_values(counts, classes) if isinstance(source, ObjectMasks) or not source.values else source.values
+    void_value = check_values(counts, values, classes, str(path))
+    count = len(values)
+    pixels = [0] * count  # of each class
+    for value, index in values.items():
+        pixels[index] += int(counts[value])
+    ignored_value = VOID if void_value is None else void_value
     longest = min(MAX_SIDE, max(map(max, sizes)))
     fitted_sizes = [resized_size(size, longest) for size in sizes]
     crop = [min(limit, *(size[axis] for size in fitted_sizes)) for axis, limit in enumerate(MAX_CROP)]
@@ -64,7 +59,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         "augment.ignore": ignored_value,
         "network.classes": count,
         "loss.ignore": ignored_value,
-        "loss.class_weights": frequency_weights(counts[:count].tolist()),
+        "loss.class_weights": frequency_weights(pixels),
         "start.weights": START_WEIGHTS,
         "train.batch_size": batch_size,
         "train.epochs": epochs_for(TRAINING_STEPS, len(source), batch_size),

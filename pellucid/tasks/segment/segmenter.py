@@ -216,4 +216,5 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
     source = images_held_out(model, source) if part == parts.train else source
     source.refuse_unreadable()
+    source.check_values(training=False)
     return source

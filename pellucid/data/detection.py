@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.annotations.base import ImageRecord, check_faults, fault_summary, size_fault
-from pellucid.data.annotations.layout import find_format, parts_in_order, read_annotations
+from pellucid.data.annotations.layout import find_format, parts_in_order, read_annotations, remarks
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Splits, split_images
@@ -41,7 +41,7 @@ class DetectionFolder(ImageFiles):
     not resized. classes: the allowed class names. swaps: the pairs of key-points that mirroring exchanges, by default
     derived from their names (left_eye, right_eye), None if no names have sides.
     records: the annotations of each image. faults: the faults of the annotations; objects that cannot be used are left
-    out, and their number is printed in a note.
+    out, and their number is printed in a note, as are classes of the training part without objects.
     Raises PellucidError, naming the file, for annotations that cannot be read. When `example` or `batch` is called, it
     is also raised for an image that cannot be read or whose size differs from its annotations.
     """
@@ -74,8 +74,9 @@ class DetectionFolder(ImageFiles):
         self.has_masks = annotations.has_masks
         self.numbers = annotations.category_ids  # COCO's category id of each class
         self.swaps = swaps if swaps is not None else mirrored_pairs(annotations.keypoints)
-        if text := fault_summary(annotations.faults):
-            note_once(f"{path}: {text}")
+        for text in (fault_summary(annotations.faults), *remarks(annotations, classes is None)):
+            if text:
+                note_once(f"{path}: {text}")
 
     @property
     def preprocess(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pellucid.data.annotations.base import (
 )
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_by_part
+from pellucid.data.annotations.readings import CORNER_AND_SIZE, BoxReadings
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_wide_text, make_folder, write_atomically
@@ -117,6 +118,7 @@ class _CocoReader:
         self.expected_classes = classes
         self.category_names: dict[int, str] = {}  # names of categories by id
         self.keypoint_names: tuple[str, ...] = ()
+        self.readings = BoxReadings(CORNER_AND_SIZE)
         self.refused_images: set[int] = set()  # ids; annotations of these images are skipped without a fault
 
     def annotations(self) -> Annotations:
@@ -145,6 +147,8 @@ class _CocoReader:
                 by_image[item["image_id"]].append(instance)
             if type(annotation_id) is int:
                 seen_ids.add(annotation_id)
+        if reason := self.readings.fault():
+            self.faults.add(self.where, None, reason, "refused")
         records = tuple(
             ImageRecord(image, size, tuple(by_image[image_id]), self.where, image_id)
             for image_id, (image, size) in images.items()
@@ -219,6 +223,7 @@ class _CocoReader:
         points = self._points(item)
         outline = parse_outline(item["segmentation"], size) if item.get("segmentation") else None
         x, y, width, height = sides
+        self.readings.add((x, y, width, height), size)
         where = f"{self.where}, {_entry_name('annotation', item)}"
         box = self.faults.clip_box((x, y, x + width, y + height), size, where, None)
         if box is None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from pellucid.data.annotations import coco, labelme, voc, yolo
-from pellucid.data.annotations.base import MAX_CLASSES, Annotations
+from pellucid.data.annotations.base import MAX_CLASSES, Annotations, join_names
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.parts import parts_among, spelled
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.ops.masks import outline_length
+from pellucid.text import plural
 
 # The time to fill polygons grows with the length of their outlines. The limit for a part, in pixels, is a sum:
 OUTLINE_PIXELS = 2_000_000  # for every part: one image may have many objects
@@ -76,6 +77,28 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
         raise PellucidError(f"{tree.path} has {len(annotations.classes)} classes, above the limit of {MAX_CLASSES}")
     _check_polygon_lengths(tree, parts[part], annotations)
     return annotations
+
+
+def remarks(annotations: Annotations, is_training: bool) -> list[str]:
+    """Return what a user should know about annotations that can be read, in phrases for a note.
+
+    is_training: whether they are those of the training part, whose classes should all have objects.
+    """
+    instances = [instance for record in annotations.records for instance in record.instances]
+    texts: list[str] = []
+    labels = {instance.label for instance in instances}
+    absent = [name for label, name in enumerate(annotations.classes) if label not in labels]
+    if not instances:
+        texts.append(f"no image has objects ({plural(len(annotations.records), 'image')})")
+    elif absent and is_training:
+        texts.append(f"no object is of the class {join_names(map(repr, absent))}")
+    n_outlines = sum(instance.outline is not None for instance in instances)
+    if 0 < n_outlines < len(instances):
+        texts.append(
+            f"{plural(n_outlines, 'object')} {'has' if n_outlines == 1 else 'have'} an outline and "
+            f"{len(instances) - n_outlines:,} only a box, so all are read as boxes"
+        )
+    return texts
 
 
 def _check_polygon_lengths(tree: Tree, files: Sequence[str], annotations: Annotations) -> None:

@@ -26,6 +26,7 @@ from pellucid.data.annotations.base import (
 )
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
+from pellucid.data.annotations.readings import CORNERS, BoxReadings
 from pellucid.data.parts import PART_OF_WORD, part_named, part_words, spelled
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -84,6 +85,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     class_order = tuple(classes or sorted(class_names))
     labels = {name: k for k, name in enumerate(class_order)}
     records: list[ImageRecord] = []
+    readings = BoxReadings(CORNERS)
     for k, name in enumerate(files):
         if name in roots:
             where = tree.where(name)
@@ -93,8 +95,10 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             except PellucidError as error:
                 faults.add(where, 1, str(error), "refused")
                 continue
-            objects = read_instances(roots[name], size, labels, where, faults)
+            objects = read_instances(roots[name], size, labels, where, faults, readings)
             records.append(ImageRecord(image, size, objects, where, k + 1))
+    if reason := readings.fault():
+        faults.add(str(tree.path), None, reason, "refused")
     return Annotations(class_order, tuple(records), faults.entries, (), tuple(range(1, len(class_order) + 1)))
 
 
@@ -227,9 +231,17 @@ def size_of(root: Element) -> tuple[int, int] | None:
 
 
 def read_instances(
-    root: Element, size: tuple[int, int], classes: dict[str, int], where: str, faults: Faults
+    root: Element,
+    size: tuple[int, int],
+    classes: dict[str, int],
+    where: str,
+    faults: Faults,
+    readings: BoxReadings,
 ) -> tuple[Instance, ...]:
-    """Return the valid objects of a file, and add the faults of invalid ones to `faults`. classes: labels by name."""
+    """Return the valid objects of a file, and add the faults of invalid ones to `faults`, and all boxes to `readings`.
+
+    classes: labels by name.
+    """
     origin = int(
         root.text_at("source", "annotation").startswith(_CHALLENGE_PREFIX)
     )  # the VOC challenges count pixels from 1
@@ -252,6 +264,7 @@ def read_instances(
             faults.add(where, element.line, f"<bndbox> does not contain the numbers {', '.join(BOX_TAGS)}", "refused")
             continue
         stated_box: BoxCorners = (values[0] - origin, values[1] - origin, values[2], values[3])
+        readings.add(stated_box, size)
         line = side_elements[0].line if side_elements[0] is not None else element.line
         difficult = element.text_at("difficult")
         if difficult not in ("", "0", "1"):

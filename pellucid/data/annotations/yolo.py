@@ -1,7 +1,8 @@
 """YOLO text: one text file for each image with one line of numbers for each object, and a file of class names.
 
-A line is the class and a box (centre x, centre y, width, height), or a polygon, or a box and key-points (x, y,
-visibility), with coordinates as fractions of the image's width and height. The box of a polygon is its bounding box.
+A line is the class and a box (centre x, centre y, width, height), or a polygon, or, with kpt_shape in data.yaml, a box
+and key-points (x, y, and visibility for kpt_shape: [K, 3]), with coordinates as fractions of the image's width and
+height. The box of a polygon is its bounding box.
 Source: docs.ultralytics.com/datasets.
 """
 
@@ -13,26 +14,24 @@ from typing import Any
 import yaml
 
 from pellucid.data.annotations.base import (
+    MAX_KEYPOINTS,
     MAX_OBJECTS,
     Annotations,
-    BoxCorners,
-    DamageError,
     Faults,
     ImageRecord,
     Instance,
     join_names,
-    parse_numbers,
-    parse_polygons,
 )
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
+from pellucid.data.annotations.readings import CENTRE_AND_SIZE, BoxReadings
+from pellucid.data.annotations.yolo_lines import KeypointShape, PolygonLines, parse_line
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, make_folder, write_atomically
 
 SETTINGS_FILE = "data.yaml"
 MAX_SETTINGS_BYTES = 128 << 10  # of a YAML file; reading takes about 15 seconds per MB
-MAX_FRACTION = 2.0  # of the image's size; a larger coordinate is in another unit, such as pixels
 # names of files with one class name per line
 _CLASS_LIST_FILES = ("classes.txt", "obj.names", "classes.names")
 
@@ -52,47 +51,77 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
     classes: the allowed class names, indexed by label; by default the names in the data set's settings.
     """
-    class_file = next(name for name in tree.names if _is_class_file(name))
-    names, n_keypoints = _parse_settings(_text(tree, class_file), tree.where(class_file))
-    faults, image_index, paths = Faults(), ImageIndex(tree), set(tree.names)
-    class_order = tuple(classes or names)
-    label_of = {name: label for label, name in enumerate(class_order)}
-    first_indices: dict[str, int] = {}
-    for k, name in enumerate(names):
-        if name not in label_of:
-            faults.add(
-                tree.where(class_file), None, f"class {name!r:.60} is not among {join_names(class_order)}", "refused"
-            )
-        elif first_indices.setdefault(name, k) != k:
-            faults.add(tree.where(class_file), None, f"class {name!r:.60} is named twice", "refused")
-    records: list[ImageRecord] = []
-    for k, image in enumerate(files):
-        label_file = _label_file(image)
-        try:
-            size = image_index.size(image)
-        except PellucidError as error:
-            faults.add(tree.where(image), None, str(error), "refused")
-            continue
-        objects: list[Instance] = []
-        try:
-            text = _text(tree, label_file) if label_file in paths else ""
-        except PellucidError as error:
-            faults.add(tree.where(label_file), None, str(error), "refused")
-            continue
-        for line, words in enumerate(text.splitlines(), 1):
+    return _YoloReader(tree, classes).annotations(files)
+
+
+class _YoloReader:
+    """Reader of the label files of a data set."""
+
+    def __init__(self, tree: Tree, classes: Sequence[str] | None) -> None:
+        self.tree, self.faults = tree, Faults()
+        class_file = next(name for name in tree.names if _is_class_file(name))
+        self.class_file = tree.where(class_file)
+        self.names, self.shape = _parse_settings(_text(tree, class_file), self.class_file)
+        self.classes = tuple(classes or self.names)
+        self.labels = {name: label for label, name in enumerate(self.classes)}
+        self.readings = BoxReadings(CENTRE_AND_SIZE)
+        self.polygon_lines = PolygonLines()
+
+    def annotations(self, images: Sequence[str]) -> Annotations:
+        """Return the annotations of images."""
+        self._check_names()
+        image_index, paths = ImageIndex(self.tree), set(self.tree.names)
+        records: list[ImageRecord] = []
+        for k, image in enumerate(images):
+            label_file = _label_file(image)
+            where = self.tree.where(label_file)
             try:
-                label, box, outline, keypoints = _parse_line(words.split(), size, n_keypoints, len(names))
+                size = image_index.size(image)
             except PellucidError as error:
-                faults.add(tree.where(label_file), line, str(error), "refused")
+                self.faults.add(self.tree.where(image), None, str(error), "refused")
                 continue
-            clipped_box = None if box is None else faults.clip_box(box, size, tree.where(label_file), line)
-            if clipped_box is not None and len(objects) == MAX_OBJECTS:
-                faults.add(tree.where(label_file), line, f"image has more than {MAX_OBJECTS} objects", "refused")
-            elif clipped_box is not None and names[label] in label_of:
-                objects.append(Instance(clipped_box, label_of[names[label]], outline, keypoints, line=line))
-        records.append(ImageRecord(image, size, tuple(objects), tree.where(label_file), k + 1))
-    point_names = tuple(f"p{k}" for k in range(n_keypoints))
-    return Annotations(class_order, tuple(records), faults.entries, point_names, tuple(range(1, len(class_order) + 1)))
+            try:
+                text = _text(self.tree, label_file) if label_file in paths else ""
+            except PellucidError as error:
+                self.faults.add(where, None, str(error), "refused")
+                continue
+            records.append(ImageRecord(image, size, self._instances(text, size, where), where, k + 1))
+        for reason in filter(None, (self.readings.fault(), self.polygon_lines.fault())):
+            self.faults.add(self.class_file, None, reason, "refused")
+        point_names = tuple(f"p{k}" for k in range(self.shape.points))
+        category_ids = tuple(range(1, len(self.classes) + 1))
+        return Annotations(self.classes, tuple(records), self.faults.entries, point_names, category_ids)
+
+    def _check_names(self) -> None:
+        first_indices: dict[str, int] = {}
+        for k, name in enumerate(self.names):
+            if name not in self.labels:
+                reason = f"class {name!r:.60} is not among {join_names(self.classes)}"
+                self.faults.add(self.class_file, None, reason, "refused")
+            elif first_indices.setdefault(name, k) != k:
+                self.faults.add(self.class_file, None, f"class {name!r:.60} is named twice", "refused")
+
+    def _instances(self, text: str, size: tuple[int, int], where: str) -> tuple[Instance, ...]:
+        """Return the objects in a label file; size: (H, W) of its image."""
+        objects: list[Instance] = []
+        for number, words in enumerate(map(str.split, text.splitlines()), 1):
+            if not words:
+                continue
+            try:
+                line = parse_line(words, size, self.shape, len(self.names))
+            except PellucidError as error:
+                self.faults.add(where, number, str(error), "refused")
+                continue
+            if line.numbers is not None:
+                self.readings.add(line.numbers, size)
+            elif not self.shape.is_stated:
+                self.polygon_lines.add([*map(float, words[1:])])
+            box, name = self.faults.clip_box(line.box, size, where, number), self.names[line.label]
+            if box is not None and len(objects) == MAX_OBJECTS:
+                self.faults.add(where, number, f"image has more than {MAX_OBJECTS} objects", "refused")
+            elif box is not None and name in self.labels:
+                objects.append(Instance(box, self.labels[name], line.outline, line.points, line=number))
+        return tuple(objects)
 
 
 def written_kinds(annotations: Annotations) -> frozenset[str]:
@@ -169,47 +198,8 @@ def _join_polygons(polygons: Sequence[Sequence[float]]) -> list[float]:
     return [value for polygon in polygons for value in (*polygon, *polygon[:2], *start)]
 
 
-def _parse_line(
-    words: list[str], size: tuple[int, int], n_keypoints: int, n_classes: int
-) -> tuple[int, BoxCorners | None, tuple[tuple[float, ...], ...] | None, tuple[float, ...]]:
-    """Return the label, box, polygons and key-points of a line; raise DamageError for an invalid line.
-
-    size: (H, W) of the image; n_classes, n_keypoints: see `_parse_settings`. The box is None for an empty line.
-    """
-    if not words:
-        return 0, None, None, ()
-    label, values = _parse_number(words[0]), parse_numbers([_parse_number(word) for word in words])
-    if label is None or not label.is_integer() or not 0 <= label < n_classes:
-        raise DamageError(f"class {words[0]!r:.40} is not an integer from 0 to {n_classes - 1}")
-    if values is None:
-        raise DamageError(f"{' '.join(words)!r:.80} are not finite numbers separated by spaces")
-    if (largest := max(values[1:5], default=0.0)) > MAX_FRACTION:
-        raise DamageError(f"coordinate {largest:g} is not a fraction of the image's width or height, 0 to 1")
-    (height, width), coordinates = size, values[1:]
-    if len(coordinates) == 4 + 3 * n_keypoints:
-        x, y, w, h = coordinates[0] * width, coordinates[1] * height, coordinates[2] * width, coordinates[3] * height
-        keypoints = tuple(value * (width, height, 1)[k % 3] for k, value in enumerate(coordinates[4:]))
-        if not set(keypoints[2::3]) <= {0, 1, 2}:
-            raise DamageError("visibility of a key-point is not 0, 1 or 2")
-        return int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2), None, keypoints
-    if len(coordinates) >= 6 and len(coordinates) % 2 == 0 and not n_keypoints:
-        polygon = [value * (width, height)[k % 2] for k, value in enumerate(coordinates)]
-        outline = parse_polygons([polygon], size)
-        box = (min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2]))
-        return int(label), box, outline, ()
-    expected = "a box" if n_keypoints == 0 else f"a box and {n_keypoints} key-points"
-    raise DamageError(f"{len(words)} numbers are neither a class with {expected} nor one with a polygon")
-
-
 def _text(tree: Tree, name: str) -> str:
     return decode_text(tree.document(name), tree.where(name))
-
-
-def _parse_number(word: str) -> float | None:
-    try:
-        return float(word)
-    except ValueError:
-        return None
 
 
 def _label_file(image: str) -> str:
@@ -227,14 +217,14 @@ def _is_class_file(name: str) -> bool:
 
 
 @lru_cache(maxsize=2)  # the file is parsed for each part of a data set and by its checks
-def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
-    """Return the class names and the number of key-points from a settings file.
+def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], KeypointShape]:
+    """Return the class names and the key-points of an object from a settings file.
 
-    From YAML: `names`, a list or a mapping from label to name, and `kpt_shape: [K, 3]`. From any other file: one class
-    name per line, and no key-points. Raises PellucidError for invalid YAML and for invalid names.
+    From YAML: `names`, a list or a mapping from label to name, and `kpt_shape: [K, 2 or 3]`. From any other file: one
+    class name per line, and no key-points. Raises PellucidError for invalid YAML, names and shapes.
     """
     if not name.endswith((".yaml", ".yml")):
-        return tuple(line.strip() for line in text.splitlines() if line.strip()), 0
+        return tuple(line.strip() for line in text.splitlines() if line.strip()), KeypointShape()
     if len(text) > MAX_SETTINGS_BYTES:
         raise PellucidError(
             f"{name} has {len(text)} characters, above the limit of {MAX_SETTINGS_BYTES}; list the classes in "
@@ -250,13 +240,17 @@ def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
         names = [names.get(str(label)) for label in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
         raise PellucidError(f"{name}: names must be a list of class names, or a mapping from labels 0, 1, ... to names")
-    keypoint_shape = settings.get("kpt_shape", [])
-    n_keypoints = (
-        keypoint_shape[0]
-        if isinstance(keypoint_shape, list) and len(keypoint_shape) == 2 and keypoint_shape[1] == "3"
-        else "0"
-    )
-    return tuple(names), int(n_keypoints) if n_keypoints in map(str, range(1000)) else 0
+    keypoint_shape: Any = settings.get("kpt_shape") or None
+    if keypoint_shape is None:
+        return tuple(names), KeypointShape()
+    match keypoint_shape:
+        case [str(count), "2" | "3" as numbers] if count in map(str, range(MAX_KEYPOINTS)):
+            return tuple(names), KeypointShape(int(count), int(numbers), is_stated=True)
+        case _:
+            raise PellucidError(
+                f"{name}: kpt_shape is {keypoint_shape!r:.40}; give [K, 3] for K key-points of x, y and visibility, or "
+                "[K, 2] for x and y"
+            )
 
 
 FORMAT = AnnotationFormat(

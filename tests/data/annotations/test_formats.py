@@ -187,16 +187,17 @@ def test_wrong_yolo_names_are_refused(write_tree, text, message):
         read(write_tree("set", YOLO_FILES | {"data.yaml": text}))
 
 
-@pytest.mark.parametrize("shape", ["13", "{a: 1, b: 2}", "[2, 2]", "[x, 3]", ""])
-def test_invalid_shapes_of_key_points_are_ignored(shape):
-    assert yolo._parse_settings(f"names: [cat]\nkpt_shape: {shape}\n", "data.yaml") == (("cat",), 0)
+@pytest.mark.parametrize("shape", ["13", "{a: 1, b: 2}", "[2, 4]", "[x, 3]", "[3]", "[-1, 3]", "[2, 3, 1]", "17 3"])
+def test_invalid_shapes_of_key_points_are_refused(shape):
+    with pytest.raises(PellucidError, match=r"data.yaml: kpt_shape is .*; give \[K, 3\] for K key-points"):
+        yolo._parse_settings(f"names: [cat]\nkpt_shape: {shape}\n", "data.yaml")
 
 
 def test_class_names_with_yaml_syntax_are_written_and_read(write_tree, tmp_path):
     names = ("a: b", "# c", "yes", "'d\"", "😀", "e\nf", "7")
     result = replace(read(write_tree("set", YOLO_FILES)), classes=names)
     yolo.write({"train": result}, tmp_path / "out")
-    assert yolo._parse_settings((tmp_path / "out/data.yaml").read_text(), "data.yaml") == (names, 0)
+    assert yolo._parse_settings((tmp_path / "out/data.yaml").read_text(), "data.yaml")[0] == names
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_class_names_with_yaml_syntax_are_written_and_read(write_tree, tmp_path)
         (b"0 .5,.5,.1,.1", "'0 .5,.5,.1,.1' are not finite numbers"),
         (b"0 15 10 6 4", "coordinate 15 is not a fraction of the image's width or height"),
         (b"0 0.5 0.5 0.1", "4 numbers are neither a class with a box nor"),
-        (b"0 0.1 0.1 0.3 0.1 0.3 9.5", "far outside the image"),
+        (b"0 0.1 0.1 0.3 0.1 0.3 9.5", "polygon has the number 9.5, which is not from 0 to 1"),
     ],
 )
 def test_damaged_yolo_lines_are_refused(write_tree, line, message):

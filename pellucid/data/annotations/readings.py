@@ -1,0 +1,58 @@
+"""Whether the numbers of boxes fit their images as a format defines them, or only in another common reading."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from pellucid.data.annotations.base import BOX_TOLERANCE, BoxCorners
+
+# Boxes that leave their image are refused if they are MIN_LEAVING or more, and either more than MAX_LEAVING of all
+# boxes and (nearly) all boxes fit in another reading, or more than half of all boxes. In BCCD, Penn-Fudan and the faces
+# no box leaves its image; in sets whose boxes cover hidden parts of objects some do, and then no other reading fits.
+MIN_LEAVING = 3
+MAX_LEAVING = 0.1
+MAX_LEAVING_ALONE = 0.5
+MIN_FITTING = 0.98  # of all boxes, in another reading
+
+CENTRE_AND_SIZE = "centre and size"
+CORNER_AND_SIZE = "upper left corner and size"
+CORNERS = "corners"
+READINGS: Mapping[str, Callable[[float, float, float, float], BoxCorners]] = {
+    CORNERS: lambda a, b, c, d: (a, b, c, d),
+    CORNER_AND_SIZE: lambda a, b, c, d: (a, b, a + c, b + d),
+    CENTRE_AND_SIZE: lambda a, b, c, d: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
+    "corners, y before x": lambda a, b, c, d: (b, a, d, c),
+}
+
+
+class BoxReadings:
+    """Counts the boxes of a data set that fit their images in each reading. declared: the reading of the format."""
+
+    def __init__(self, declared: str) -> None:
+        self.declared = declared
+        self._count = 0
+        self._fitting: Counter[str] = Counter()
+
+    def add(self, numbers: BoxCorners, size: tuple[int, int]) -> None:
+        """Count one box. numbers: as in the file, in pixels; size: (H, W) of its image."""
+        self._count += 1
+        for name, corners in READINGS.items():
+            x0, y0, x1, y1 = corners(*numbers)
+            is_ordered = x0 <= x1 and y0 <= y1
+            is_inside = (
+                min(x0, y0) >= -BOX_TOLERANCE and x1 <= size[1] + BOX_TOLERANCE and y1 <= size[0] + BOX_TOLERANCE
+            )
+            self._fitting[name] += is_ordered and is_inside
+
+    def fault(self) -> str:
+        """Return a message if many boxes leave their image as declared; "" otherwise."""
+        leaving = self._count - self._fitting[self.declared]
+        if leaving < MIN_LEAVING or leaving <= MAX_LEAVING * self._count:
+            return ""
+        others = (name for name in READINGS if self._fitting[name] >= MIN_FITTING * self._count)
+        other = next(others, "")
+        if not other and leaving <= MAX_LEAVING_ALONE * self._count:
+            return ""
+        question = (
+            f"; all fit as {other}: {other} in place of {self.declared}?" if other else "; in another unit or order?"
+        )
+        return f"{leaving:,} of {self._count:,} boxes leave their image, read as {self.declared}{question}"

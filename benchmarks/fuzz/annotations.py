@@ -102,9 +102,8 @@ def _count_objects(kind: str, data: bytes, annotations: Annotations) -> int:
         return sum(bool(line.strip()) for line in data.decode("utf-8", "replace").splitlines())
     shapes = [one for one in json.loads(data)["shapes"] if one.get("shape_type", "polygon") != "point"]
     supported = [one for one in shapes if one.get("shape_type", "polygon") in ("rectangle", "polygon")]
-    group_ids = [one.get("group_id") for one in supported]
-    n_ungrouped = sum(not isinstance(group, int) for group in group_ids)
-    return len(shapes) - len(supported) + n_ungrouped + len({group for group in group_ids if isinstance(group, int)})
+    grouped = [(one["group_id"], one["label"]) for one in supported if isinstance(one.get("group_id"), int)]
+    return len(shapes) - len(grouped) + len({*grouped})
 
 
 def _annotation_file(path: Path, kind: str) -> Path:

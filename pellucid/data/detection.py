@@ -132,7 +132,7 @@ class DetectionFolder(ImageFiles):
     def _compute_checksum(self) -> str:
         content = f"{super()._compute_checksum()}{self.longest}{self.keypoints}{self.has_masks}"
         for record in self.records:  # without record.file, whose path may change
-            content += f"\0{record.image}{record.size}{record.instances}"
+            content += f"\0{record.image}{record.size}{record.instances}{record.void or ''}"
         return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.data.detection import DetectionFolder
 from pellucid.data.files import collate
+from pellucid.data.masks import VOID
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 
@@ -21,7 +22,8 @@ class ObjectMasks:
     """The images of annotated objects, each with a mask of class indices, int64 (N, H, W) in batches.
 
     Class 0 is the background, which includes objects of a class with this name; the other classes of the objects follow
-    in their order. Later objects cover earlier ones. ignored: the class that pads masks in a batch of different sizes.
+    in their order. Later objects cover earlier ones. ignored: the class that pads masks in a batch of different sizes,
+    and that of pixels without a class, which is 255 by default.
     Raises PellucidError for an object without an outline.
     """
 
@@ -70,6 +72,8 @@ class ObjectMasks:
             objects.labels.tolist(), () if objects.masks is None else objects.masks, strict=False
         ):
             mask[object_mask] = class_values[label]
+        void = self.source.records[k].void_mask((image.shape[1], image.shape[2]))
+        mask[void] = VOID if self.ignored is None else self.ignored
         return image, mask
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:

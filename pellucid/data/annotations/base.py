@@ -86,7 +86,7 @@ class ImageRecord:
     """The annotations of one image.
 
     image: its path in the tree; size: (H, W); file: the annotation file, as named in messages; image_id: COCO's
-    image id; 1, 2, ... in other formats.
+    image id; 1, 2, ... in other formats. void: polygons around pixels without a class.
     """
 
     image: str
@@ -94,6 +94,7 @@ class ImageRecord:
     instances: tuple[Instance, ...]
     file: str
     image_id: int
+    void: Polygons = ()
 
     def objects(self, keypoints: int = 0, masks: bool = False) -> Objects:
         """Return the instances as Objects in pixels of the image.
@@ -133,6 +134,11 @@ class ImageRecord:
     def mask(self, instance: Instance) -> Tensor:
         """Return the mask (H, W) of an instance; raise PellucidError if it has no outline."""
         return fill_spans(self.spans(instance), self.size)
+
+    def void_mask(self, size: tuple[int, int]) -> Tensor:
+        """Return the pixels (H, W) bool without a class, resized to `size` (H, W)."""
+        spans = polygon_spans(self.void, self.size) if self.void else np.zeros((0, 2), np.int64)
+        return fill_spans(spans, self.size, size)
 
     def polygons(self, instance: Instance) -> Polygons:
         """Return the outline of an instance as polygons; those of an RLE follow the sides of its pixels."""

@@ -163,7 +163,11 @@ class _CocoReader:
     def _read_categories(self) -> None:
         allowed_names = None if self.expected_classes is None else set(self.expected_classes)
         seen_names: set[str] = set()
-        for category in self._valid_dicts(self.categories, "category"):
+        categories = self._valid_dicts(self.categories, "category")
+        unused_parents = self._unused_parents(categories)
+        for category in categories:
+            if category.get("name") in unused_parents:
+                continue
             category_id, name, keypoint_names = category.get("id"), category.get("name"), category.get("keypoints")
             if (
                 type(category_id) is not int
@@ -188,6 +192,23 @@ class _CocoReader:
                 elif len(keypoint_names) <= MAX_KEYPOINTS:
                     self.keypoint_names = tuple(keypoint_names)
         self.category_names = dict(sorted(self.category_names.items()))
+
+    def _unused_parents(self, categories: list[dict[str, Any]]) -> list[str]:
+        """Return the super-categories of other categories that have no objects, such as Roboflow's id 0.
+
+        They are no classes, unless they are expected.
+        """
+        used_ids = [item.get("category_id") for item in self.items if isinstance(item, dict)]
+        used_ids = {category_id for category_id in used_ids if type(category_id) is int}
+        parents = {
+            category["supercategory"]
+            for category in categories
+            if isinstance(category.get("supercategory"), str) and category["supercategory"] != category.get("name")
+        }
+        parents -= {*(self.expected_classes or ())}
+        named = [(category.get("name"), category.get("id")) for category in categories]
+        unused = [name for name, key in named if type(key) is int and key not in used_ids and isinstance(name, str)]
+        return [name for name in unused if name in parents]
 
     def _read_images(self) -> dict[int, tuple[str, tuple[int, int]]]:
         """Return the path in the tree and the size (H, W) of each image by id."""

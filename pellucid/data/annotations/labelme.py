@@ -1,8 +1,9 @@
 """labelme: one JSON file for each image, with rectangles, polygons and points.
 
-Shapes with the same group_id describe one object: its box, the polygons of its mask, and its key-points, named by their
-labels. The flag "crowd" of a shape sets `Objects.crowd`; the flag "hidden" of a point means visibility 1. Source:
-github.com/wkentaro/labelme.
+Rectangles and polygons with the same group_id and label describe one object, as in labelme's own exports: its box and
+the polygons of its mask. Points with this group_id are its key-points, named by their labels. The flag "crowd" of a
+shape sets `Objects.crowd`; the flag "hidden" of a point means visibility 1. The label __ignore__ marks pixels without a
+class. Source: github.com/wkentaro/labelme.
 """
 
 import json
@@ -34,6 +35,8 @@ from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 
 _VERSION = "5.2.1"  # of labelme's format
+IGNORE = "__ignore__"  # labelme's label of pixels without a class
+_Shapes = list[tuple[int, dict[str, Any]]]  # shapes with their indices in the file
 
 
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
@@ -48,7 +51,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     classes: the allowed class names, indexed by label; by default all names in the files, sorted.
     """
     faults, image_index = Faults(), ImageIndex(tree)
-    images: dict[str, tuple[str, tuple[int, int], list[list[tuple[int, dict[str, Any]]]]]] = {}
+    images: dict[str, tuple[str, tuple[int, int], list[_Shapes], _Shapes]] = {}
     keypoint_names: dict[str, None] = {}
     class_names: set[str] = set()
     for name in files:
@@ -58,8 +61,10 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         except PellucidError as error:
             faults.add(where, None, str(error), "refused")
             continue
-        groups = _group_shapes(shapes, where, faults)
-        images[name] = image, size, groups
+        valid_shapes = _valid_shapes(shapes, where, faults)
+        void = [(k, shape) for k, shape in valid_shapes if shape["label"] == IGNORE]
+        groups = _group_shapes([(k, shape) for k, shape in valid_shapes if shape["label"] != IGNORE], where, faults)
+        images[name] = image, size, groups, void
         for group in groups:
             keypoint_names.update(dict.fromkeys(shape["label"] for _, shape in group if shape["shape_type"] == "point"))
             class_names |= {shape["label"] for _, shape in group if shape["shape_type"] != "point"}
@@ -71,7 +76,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     labels = {name: k for k, name in enumerate(class_order)}
     indices = {name: k for k, name in enumerate(keypoint_names)}
     records: list[ImageRecord] = []
-    for k, (name, (image, size, groups)) in enumerate(images.items()):
+    for k, (name, (image, size, groups, void)) in enumerate(images.items()):
         instances: list[Instance] = []
         for group in groups:
             where = f"{tree.where(name)}, shape {group[0][0]}"
@@ -85,7 +90,8 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 faults.add(where, None, f"{image} has more than {MAX_OBJECTS} objects", "refused")
             elif box is not None:
                 instances.append(Instance(box, instance.label, instance.outline, instance.points, instance.crowd))
-        records.append(ImageRecord(image, size, tuple(instances), tree.where(name), k + 1))
+        void_polygons = _void_polygons(void, size, tree.where(name), faults)
+        records.append(ImageRecord(image, size, tuple(instances), tree.where(name), k + 1, void_polygons))
     return Annotations(
         class_order, tuple(records), faults.entries, tuple(keypoint_names), tuple(range(1, len(class_order) + 1))
     )  # fmt: skip
@@ -148,9 +154,9 @@ def _read_file(tree: Tree, name: str, index: ImageIndex) -> tuple[str, tuple[int
     return image, size or index.size(image), content["shapes"]
 
 
-def _group_shapes(shapes: list[Any], where: str, faults: Faults) -> list[list[tuple[int, dict[str, Any]]]]:
-    """Return the shapes of each object with their indices; invalid and unknown shapes are added to `faults`."""
-    groups: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
+def _valid_shapes(shapes: list[Any], where: str, faults: Faults) -> _Shapes:
+    """Return the shapes with their indices; invalid and unknown shapes are added to `faults`."""
+    valid_shapes: _Shapes = []
     for k, shape in enumerate(shapes):
         kind = shape.get("shape_type", "polygon") if isinstance(shape, dict) else None
         points = (
@@ -163,14 +169,59 @@ def _group_shapes(shapes: list[Any], where: str, faults: Faults) -> list[list[tu
         elif kind not in ("rectangle", "polygon", "point"):
             faults.add(f"{where}, shape {k}", None, f"{kind!r:.40} is not a rectangle, polygon or point", "dropped")
         else:
-            group = shape.get("group_id")
-            key = group if isinstance(group, int) else f"shape {k}"
-            groups.setdefault(key, []).append((k, {**shape, "shape_type": kind, "points": points}))
-    return list(groups.values())
+            valid_shapes.append((k, {**shape, "shape_type": kind, "points": points}))
+    return valid_shapes
+
+
+def _group_shapes(shapes: _Shapes, where: str, faults: Faults) -> list[_Shapes]:
+    """Return the shapes of each object: those of one group and label, and the points of the group.
+
+    Points of a group with several labels, which are the labels of several objects, are added to `faults`.
+    """
+    objects: dict[Any, _Shapes] = {}
+    points: dict[Any, _Shapes] = {}
+    for k, shape in shapes:
+        group = shape.get("group_id")
+        key = group if isinstance(group, int) else f"shape {k}"
+        if shape["shape_type"] == "point":
+            points.setdefault(key, []).append((k, shape))
+        else:
+            objects.setdefault((key, shape["label"]), []).append((k, shape))
+    labels: dict[Any, list[str]] = {}
+    for key, label in objects:
+        labels.setdefault(key, []).append(label)
+    for key, group_labels in labels.items():
+        if len(group_labels) > 1:
+            names = join_names(map(repr, group_labels))
+            text = f"group {key} has the labels {names}, so it is {len(group_labels)} objects"
+            advice = "; give each object with key-points a group_id of its own" if key in points else ""
+            faults.add(where, None, text + advice, "refused" if key in points else "listed")
+    for key, group_points in points.items():
+        label = labels.get(key, [""])[0]
+        objects.setdefault((key, label), []).extend(group_points)
+    return list(objects.values())
+
+
+def _void_polygons(void: _Shapes, size: tuple[int, int], where: str, faults: Faults) -> Polygons:
+    """Return the regions labelled IGNORE as polygons, and add each to `faults`, since it is no object."""
+    polygons: list[tuple[float, ...]] = []
+    for k, shape in void:
+        try:
+            points = shape["points"]
+            if shape["shape_type"] == "rectangle":
+                x, y = zip(*points, strict=True)
+                points = [(min(x), min(y)), (max(x), min(y)), (max(x), max(y)), (min(x), max(y))]
+            polygons += parse_polygons([tuple(chain.from_iterable(points))], size)
+            faults.add(
+                f"{where}, shape {k}", None, f"label {IGNORE!r} marks pixels without a class, no object", "dropped"
+            )
+        except PellucidError as error:
+            faults.add(f"{where}, shape {k}", None, str(error), "refused")
+    return tuple(polygons)
 
 
 def _instance(
-    group: list[tuple[int, dict[str, Any]]],
+    group: _Shapes,
     size: tuple[int, int],
     labels: dict[str, int],
     keypoint_indices: dict[str, int],

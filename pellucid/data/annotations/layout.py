@@ -103,13 +103,12 @@ def remarks(annotations: Annotations, is_training: bool) -> list[str]:
 
 def _check_polygon_lengths(tree: Tree, files: Sequence[str], annotations: Annotations) -> None:
     """Raise PellucidError for polygons whose outlines are together longer than the limit for a part."""
-    polygons = (
-        polygon
+    outlines = (
+        outline
         for record in annotations.records
-        for instance in record.instances
-        if isinstance(instance.outline, tuple)
-        for polygon in instance.outline
+        for outline in (record.void, *(instance.outline for instance in record.instances))
     )
+    polygons = (polygon for outline in outlines if isinstance(outline, tuple) for polygon in outline)
     length = 0.0
     while chunk := tuple(islice(polygons, POLYGONS_PER_CHUNK)):
         length += outline_length(chunk)

@@ -12,14 +12,26 @@ import torch
 from torch import Tensor
 
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, decode_mask
+from pellucid.data.images import (
+    MAX_DARK_VALUE,
+    OnError,
+    attempt_all,
+    check_format,
+    check_on_error,
+    decode,
+    decode_mask,
+    deep_maximum,
+)
 from pellucid.data.source import Batch
 from pellucid.data.tree import Tree, class_of, class_parts, files_of, part_classes, root_of, tree_at
 from pellucid.errors import PellucidError
+from pellucid.files import is_picture
 from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
 from pellucid.settings.tensors import as_indices
 from pellucid.text import plural, printable
+
+N_SAMPLED = 100  # images that show whether a data set has images of 16 bits
 
 
 def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) -> Batch:
@@ -302,6 +314,36 @@ def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) ->
         with attempt_all(check_file, files) as results:
             errors |= {name: error for name, error in results if error is not None}
     refuse_unreadable(errors)
+    check_bits(tree)
+
+
+def check_bits(tree: Tree) -> None:
+    """Raise PellucidError if all 16-bit images of a folder or .zip have values of 12 bits or fewer.
+
+    Values are not scaled by the maximum of each image or part, which would make images of one set differ. Up to
+    N_SAMPLED images, evenly spaced, show whether there are 16-bit images; then all are read up to the first with larger
+    values. Unreadable images are left out.
+    """
+    names = [name for name in tree.names if is_picture(name)]
+    sampled = [names[k * len(names) // N_SAMPLED] for k in range(N_SAMPLED)] if len(names) > N_SAMPLED else names
+    dark: dict[str, int] = {}
+    for candidates in (sampled, names):
+        with attempt_all(lambda name: deep_maximum(tree.read(name), tree.where(name)), candidates) as results:
+            for name, maximum in results:
+                if isinstance(maximum, int) and maximum > MAX_DARK_VALUE:
+                    return
+                if isinstance(maximum, int):
+                    dark[name] = maximum
+        if not dark:
+            return
+    name = max(dark, key=lambda name: dark[name])
+    if dark[name] == 0:  # black images
+        return
+    raise PellucidError(
+        f"{tree.where(name)}: the images of 16 bits have values of at most {dark[name]:,} of 65,535, so they would be "
+        f"nearly black; if they have {max(dark[name].bit_length(), 10)} bits, multiply all of them by "
+        f"{1 << (16 - max(dark[name].bit_length(), 10))}, or save them with 8 bits, scaled alike"
+    )
 
 
 def resized_size(size: tuple[int, int], target: int | tuple[int, int] | None) -> tuple[int, int]:

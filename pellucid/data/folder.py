@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
-from pellucid.data.files import refuse_unreadable
+from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.masks import MASK_SUFFIX, MaskFolder
 from pellucid.data.tree import Tree, class_of, class_parts, files_of, open_tree, part_classes, root_of
@@ -136,6 +136,7 @@ def load_masks(
                 )
             images.append(image)
             masks.append(mask.to(torch.uint8))
+    check_bits(source.tree)
     x, y = torch.stack(images), torch.stack(masks)
     if classes is None:
         labelled = y if ignored is None else y[y != ignored]
@@ -178,6 +179,7 @@ def _decode_files(
             decoded_names.append(name)
     if on_error == "raise":
         refuse_unreadable(errors)
+    check_bits(tree)
     if not decoded_names:
         raise PellucidError(
             f"{tree.path}: none of its {len(names)} images can be read; replace {next(iter(errors))}"

@@ -4,9 +4,7 @@ import contextlib
 import io
 import logging
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,25 +12,23 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from pellucid.config import LIMITS_HINT, scaled_limit
-from pellucid.data.colour_modes import ColourMode, check_not_float, flatten_mode, sixteen_bit_values
+from pellucid.data.colour_modes import ColourMode, SampleDepth, deep_values, depth_of, flatten_mode, unit_floats
+from pellucid.data.image_formats import (
+    DAMAGE_ERRORS,
+    JPEG,
+    MAX_PIXELS,
+    ROWS_PER_STRIP,
+    damage_error,
+    decode_array,
+    reader_for,
+)
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
+from pellucid.text import note_once
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -40,37 +36,12 @@ T = TypeVar("T")
 
 OnError = Literal["raise", "skip"]
 MAX_FILE_BYTES = 200 << 20
-MAX_PIXELS = 64_000_000
 MAX_FULL_PIXELS = 24_000_000  # of a picture that is processed at its full size; with copies it needs 25 bytes per pixel
-ROWS_PER_STRIP = 1024  # of a large image that are copied at a time
 JPEG_SCALE_MARGIN = 2  # a JPEG decoded at a reduced scale has at least this many times the requested size
 DECODE_THREADS = 2  # Pillow releases the global interpreter lock while it decodes
 FILES_PER_CHUNK = 256  # files submitted to the workers at a time; an interrupt waits only for these
+MAX_DARK_VALUE = 4095  # of 16 bits; images with at most this value have 12 bits or fewer, or are nearly black
 _ORIENTATION = 0x0112  # the EXIF tag
-_JPEG = b"\xff\xd8\xff"  # the first bytes of a file
-
-
-# Readers are called directly: Image.open would also try other formats, and would warn about large images before the
-# check of their size.
-_READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (_JPEG, JpegImagePlugin.JpegImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
-    (b"GIF87a", GifImagePlugin.GifImageFile),
-    (b"GIF89a", GifImagePlugin.GifImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-    *((b"P%d" % kind, PpmImagePlugin.PpmImageFile) for kind in range(1, 7)),
-    (b"II*\0", TiffImagePlugin.TiffImageFile),
-    (b"MM\0*", TiffImagePlugin.TiffImageFile),
-)
-SUPPORTED_FORMATS = "PNG, JPEG, BMP, GIF, WEBP, PPM or uncompressed TIFF"
-
-# Exceptions of Pillow's readers for damaged files; includes warnings, which `strict_warnings` turns into errors.
-DAMAGE_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
-    AttributeError, AssertionError, NotImplementedError, RuntimeError, struct.error, zlib.error,
-    UnidentifiedImageError, Image.DecompressionBombError, Warning,
-)  # fmt: skip
 
 
 @checked
@@ -84,31 +55,40 @@ def load_image(
 
     source: a file or its bytes; name: its name in errors. size: (H, W) to resize to, or one number for a square. The
     EXIF orientation is applied. Transparent images are composited over white, or over black if the result over white is
-    uniform. Only the upper 8 bits of 16-bit grey, and the first frame of an animation, are read. Raises PellucidError,
+    uniform. Only the upper 8 of 16 bits, or of fewer that a TIFF states, and the first frame of an animation, are read;
+    floats from 0 to 1 become 0 to 255. Raises PellucidError,
     naming the file, unless it is a complete image in one of SUPPORTED_FORMATS with at most 64 million pixels.
     """
-    size = check_format(size, mode)
+    size, name, data = check_format(size, mode), name or _name_of(source), _bytes_of(source)
     with strict_warnings():
-        return decode(source, name or _name_of(source), size, mode)
+        image = decode(data, name, size, mode)
+        if (maximum := deep_maximum(data, name)) is not None and 0 < maximum <= MAX_DARK_VALUE:
+            note_once(
+                f"images of 16 bits with values up to {MAX_DARK_VALUE:,} of 65,535 or less are nearly black, such as "
+                "this one; if they have 10 or 12 bits, scale them like the images of the training"
+            )
+    return image
 
 
 @checked
 def load_channels(source: str | os.PathLike[str] | bytes, name: str = "") -> Tensor:
     """Read an image with its own channels: (1, H, W) grey, (3, H, W) RGB, or (2 or 4, H, W) with a final alpha channel.
 
-    Values are uint8, except that 16-bit grey becomes float32 from 0 to 1. Otherwise it does the same as `load_image`.
+    Values are uint8, except that 16-bit grey and floats become float32 from 0 to 1. Otherwise it does the same as
+    `load_image`.
     """
 
-    def channels(image: Image.Image) -> Any:
+    def channels(image: Image.Image, depth: SampleDepth) -> Any:
         upright = _apply_orientation(image)
-        check_not_float(upright)
+        if upright.mode == "F":
+            return unit_floats(upright).astype(np.float32)
         if upright.mode.startswith("I"):
-            return (sixteen_bit_values(upright) / 0xFFFF).astype(np.float32)
+            return (deep_values(upright, depth) / ((1 << depth.bits) - 1)).astype(np.float32)
         is_grey = upright.mode in ("1", "L", "LA", "La")
         return upright.convert(("L" if is_grey else "RGB") + ("A" if upright.has_transparency_data else ""))
 
     with strict_warnings():
-        return channels_first(_decode_array(_bytes_of(source), name or _name_of(source), channels))
+        return channels_first(decode_array(_bytes_of(source), name or _name_of(source), channels))
 
 
 def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, int] | None:
@@ -186,15 +166,15 @@ def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, i
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, if JPEG_SCALE_MARGIN times `size` remain.
     """
 
-    def flattened(image: Image.Image) -> Image.Image:
+    def flattened(image: Image.Image, depth: SampleDepth) -> Image.Image:
         upright = _apply_orientation(image)
         if upright.mode == "L" and not upright.has_transparency_data:
             return _resized(upright, size).convert(mode)  # same result as converting first, with a third of the memory
-        return _resized(flatten_mode(upright, mode), size)
+        return _resized(flatten_mode(upright, mode, depth), size)
 
     # Each side keeps the pixels that the longer one needs: the EXIF orientation may exchange them after decoding.
     side = None if size is None else JPEG_SCALE_MARGIN * max(size)
-    return channels_first(_decode_array(_bytes_of(source), name, flattened, side))
+    return channels_first(decode_array(_bytes_of(source), name, flattened, side))
 
 
 def _apply_orientation(image: Image.Image) -> Image.Image:
@@ -235,15 +215,37 @@ def _name_of(source: str | os.PathLike[str] | bytes) -> str:
 
 def decode_mask(data: bytes, name: str) -> Tensor:
     """Read the values of an 8-bit grey or palette image as uint8 (H, W); raise PellucidError for other images."""
-    if data.startswith(_JPEG):
+    if data.startswith(JPEG):
         raise PellucidError(f"{name} is a JPEG, whose compression changes the values of a mask; save it as PNG")
 
-    def values(image: Image.Image) -> Image.Image:
+    def values(image: Image.Image, depth: SampleDepth) -> Image.Image:
         if image.mode not in ("L", "P", "1"):
             raise ValueError(f"a mask of mode {image.mode}; save it with one 8-bit value, its class, for each pixel")
         return image
 
-    return torch.from_numpy(_decode_array(data, name, values).astype(np.uint8))
+    return torch.from_numpy(decode_array(data, name, values).astype(np.uint8))
+
+
+def deep_maximum(data: bytes, name: str) -> int | None:
+    """Return the largest value of an image of 16 bits, None for other images and for a TIFF that states fewer bits.
+
+    Of colours, of which Pillow reads the upper bits, it is the largest possible value. Raises the errors of `decode`.
+    """
+    reader = reader_for(data, name)
+    try:
+        with reader(io.BytesIO(data)) as image:
+            if depth_of(image)[:2] != (16, False):
+                return None
+    except DAMAGE_ERRORS as error:
+        raise damage_error(name, error) from error
+
+    def maximum(image: Image.Image, depth: SampleDepth) -> Any:
+        if not depth.is_colour:
+            return deep_values(image, depth).max()
+        bands = image.getbands()
+        return max(int(np.array(image.getchannel(band)).max()) for band in bands if band != "A") << 8 | 0xFF
+
+    return int(decode_array(data, name, maximum))
 
 
 def resized(x: Tensor, size: tuple[int, int], smooth: bool = True) -> Tensor:
@@ -286,75 +288,18 @@ def channels_first(array: Any) -> Tensor:
     return torch.from_numpy(np.array(array.reshape(*array.shape[:2], -1).transpose(2, 0, 1), order="C"))
 
 
-def _decode_array(data: bytes, name: str, convert: Callable[[Image.Image], Any], side: int | None = None) -> Any:
-    """Decode an image and return `convert(image)` as an array; raise PellucidError, naming the file, if it is damaged.
-
-    side: the minimum length in pixels of the sides of a JPEG at a reduced scale; None for the full scale.
-    """
-    reader = _reader_for(data, name)
-    try:
-        with reader(io.BytesIO(data)) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise PellucidError(
-                    f"{name} declares {width}x{height} pixels, above the limit of {MAX_PIXELS}; make it smaller"
-                )
-            if any(tile[0] == "libtiff" for tile in image.tile):
-                # libtiff prints its errors and ignores some damage.
-                raise PellucidError(f"{name} is a compressed TIFF, which is not supported; save it as PNG")
-            if image.format == "PNG":
-                _check_png(data)
-            if side is not None:
-                image.draft(None, (side, side))  # changes nothing for other formats
-            image.load()
-            pixels = convert(image)
-            return _pixel_array(pixels) if isinstance(pixels, Image.Image) else pixels
-    except DAMAGE_ERRORS as error:
-        raise _damage_error(name, error) from error
-
-
-def _pixel_array(image: Image.Image) -> Any:
-    """Return the pixels of an image as an array; a large image is copied in strips, to save memory."""
-    strips = [
-        (0, first_row, image.width, min(first_row + ROWS_PER_STRIP, image.height))
-        for first_row in range(0, image.height, ROWS_PER_STRIP)
-    ]
-    first = np.array(image.crop(strips[0]))
-    if len(strips) == 1:
-        return first
-    array = np.empty((image.height, *first.shape[1:]), first.dtype)
-    for strip in strips:
-        array[strip[1] : strip[3]] = np.asarray(image.crop(strip))
-    return array
-
-
-def _reader_for(data: bytes, name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """Return the reader of an image's format; raise PellucidError, naming the file, for an unsupported format."""
-    if not data:
-        raise PellucidError(f"{name} is empty; replace it by an image")
-    reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
-    if reader is None:
-        raise PellucidError(f"{name} is not an image that can be read; give {SUPPORTED_FORMATS}")
-    return reader
-
-
-def _damage_error(name: str, error: Exception) -> PellucidError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return PellucidError(f"{name} is damaged or cannot be decoded ({reason}); replace it")
-
-
 def image_size(data: bytes, name: str, limit: int = MAX_PIXELS) -> tuple[int, int]:
     """Return (H, W) of an image after EXIF rotation; raise PellucidError, naming the file, if damaged.
 
     limit: number of pixels above which the rotation is not read, because Pillow decodes a PNG file to read it.
     """
-    reader = _reader_for(data, name)
+    reader = reader_for(data, name)
     try:
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
             is_rotated = width * height <= limit and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
     except DAMAGE_ERRORS as error:
-        raise _damage_error(name, error) from error
+        raise damage_error(name, error) from error
     return (width, height) if is_rotated else (height, width)
 
 
@@ -371,14 +316,3 @@ def read_file(path: Path, limit: int = MAX_FILE_BYTES, kind: str = "an image fil
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         raise PellucidError(f"{path} cannot be read ({error}); give {kind}") from error
-
-
-def _check_png(data: bytes) -> None:
-    """Raise ValueError unless every chunk up to IEND has the right CRC; Pillow does not check it for pixel data."""
-    position, chunk_type = 8, b""
-    while chunk_type != b"IEND":
-        length, chunk_type = struct.unpack_from(">I4s", data, position)
-        (crc,) = struct.unpack_from(">I", data, position + 8 + length)
-        if zlib.crc32(data[position + 4 : position + 8 + length]) != crc:
-            raise ValueError(f"the checksum of chunk {chunk_type.decode('ascii', 'replace')!r} is wrong")
-        position += 12 + length

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.data import CATALOGUE, Dataset, load_image
 from pellucid.data.dataset import float_images, make_dataset
-from pellucid.data.files import refuse_unreadable
+from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import read_full_size
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
@@ -181,6 +181,7 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
                 x = picture.new_empty(len(files), *picture.shape)
             x[len(class_indices)] = picture
             class_indices.append(classes.index(label))
+        check_bits(tree)
     refuse_unreadable(faults)
     if not class_indices:
         raise PellucidError(f"{data} has no images in folders named by class; lay it out as CLASS/IMAGE")

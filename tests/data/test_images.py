@@ -142,19 +142,6 @@ def test_images_of_one_bit_and_cmyk_are_converted():
     assert load_image(encode(Image.new("CMYK", (2, 2)), "TIFF"))[:, 0, 0].tolist() == [255, 255, 255]
 
 
-def test_floats_are_refused():
-    assert "convert it to 8 bits" in load_error(
-        encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), name="a.tif"
-    )
-
-
-@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "jpeg"])
-def test_compressed_tiffs_are_refused(noise_image, compression, capfd):
-    data = encode(Image.fromarray(noise_image), "TIFF", compression=compression)
-    assert "save it as PNG" in load_error(data, name="a.tif")
-    assert capfd.readouterr().err == ""
-
-
 def png_header(width: int, height: int) -> bytes:
     ihdr = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     idat = b"IDAT" + zlib.compress(bytes(100))

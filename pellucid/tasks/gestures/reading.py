@@ -11,6 +11,7 @@ import torch
 
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import make_dataset
+from pellucid.data.files import check_bits
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.parts import part_named
 from pellucid.data.quality import (
@@ -66,6 +67,7 @@ def read_collection(
         classes, files_by_name = _files(tree)
         _check_classes(path, classes, [file.label for file in files_by_name.values()], "file")
         pictures = survey(tree, list(files_by_name), (size, size), mode, progress and partial(progress, "reading"))
+        check_bits(tree)
     usable_files = [files_by_name[name] for name in pictures.files]
     train_labels = [file.label for file in usable_files if file.part in ("", "train")]
     _check_classes(path, classes, train_labels, "readable image", _unreadable_reason(pictures, files_by_name))

@@ -1,0 +1,143 @@
+"""Decoding of image formats by Pillow's readers, with strict checks of the files."""
+
+import contextlib
+import ctypes
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+    _imaging,  # pyright: ignore[reportPrivateImportUsage]  # for its path
+)
+
+from pellucid.data.colour_modes import PixelValueError, SampleDepth, depth_of
+from pellucid.errors import PellucidError
+
+MAX_PIXELS = 64_000_000
+ROWS_PER_STRIP = 1024  # of a large image that are copied at a time
+JPEG = b"\xff\xd8\xff"  # the first bytes of a file
+_COMPRESSION_TAG = 259  # of TIFF
+_TIFF_COMPRESSIONS = {5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits"}  # that libtiff decompresses
+
+# Readers are called directly: Image.open would also try other formats, and would warn about large images before the
+# check of their size.
+_READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
+    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (JPEG, JpegImagePlugin.JpegImageFile),
+    (b"BM", BmpImagePlugin.BmpImageFile),
+    (b"GIF87a", GifImagePlugin.GifImageFile),
+    (b"GIF89a", GifImagePlugin.GifImageFile),
+    (b"RIFF", WebPImagePlugin.WebPImageFile),
+    *((b"P%d" % kind, PpmImagePlugin.PpmImageFile) for kind in range(1, 7)),
+    (b"II*\0", TiffImagePlugin.TiffImageFile),
+    (b"MM\0*", TiffImagePlugin.TiffImageFile),
+)
+SUPPORTED_FORMATS = "PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF"
+
+# Exceptions of Pillow's readers for damaged files; includes warnings, which `strict_warnings` turns into errors.
+DAMAGE_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
+    AttributeError, AssertionError, NotImplementedError, RuntimeError, struct.error, zlib.error,
+    UnidentifiedImageError, Image.DecompressionBombError, Warning,
+)  # fmt: skip
+
+
+# Without handlers, libtiff prints nothing; Pillow raises its errors. Where the symbols are hidden, it prints them too.
+with contextlib.suppress(OSError, AttributeError):
+    _libtiff = ctypes.CDLL(_imaging.__file__)
+    _libtiff.TIFFSetErrorHandler(None)
+    _libtiff.TIFFSetWarningHandler(None)
+
+
+def decode_array(
+    data: bytes, name: str, convert: Callable[[Image.Image, SampleDepth], Any], side: int | None = None
+) -> Any:
+    """Decode an image and return `convert(image, depth)` as an array.
+
+    Raises PellucidError, naming the file, if it is damaged, or if `convert` raises PixelValueError. side: the minimum
+    length in pixels of the sides of a JPEG at a reduced scale; None for the full scale.
+    """
+    reader = reader_for(data, name)
+    try:
+        with reader(io.BytesIO(data)) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise PellucidError(
+                    f"{name} declares {width}x{height} pixels, above the limit of {MAX_PIXELS}; make it smaller"
+                )
+            depth = depth_of(image)
+            if any(tile[0] == "libtiff" for tile in image.tile):
+                _check_compression(image, name)
+            if image.format == "PNG":
+                _check_png(data)
+            if side is not None:
+                image.draft(None, (side, side))  # changes nothing for other formats
+            image.load()
+            pixels = convert(image, depth)
+            return _pixel_array(pixels) if isinstance(pixels, Image.Image) else pixels
+    except PixelValueError as error:
+        raise PellucidError(f"{name} {error}") from error
+    except DAMAGE_ERRORS as error:
+        raise damage_error(name, error) from error
+
+
+def _check_compression(image: Any, name: str) -> None:
+    """Raise PellucidError for a TIFF with another compression than those of _TIFF_COMPRESSIONS."""
+    if image.tag_v2.get(_COMPRESSION_TAG) not in _TIFF_COMPRESSIONS:
+        known = ", ".join(dict.fromkeys(_TIFF_COMPRESSIONS.values()))
+        raise PellucidError(f"{name} is a TIFF with another compression than {known}; save it as PNG")
+
+
+def _pixel_array(image: Image.Image) -> Any:
+    """Return the pixels of an image as an array; a large image is copied in strips, to save memory."""
+    strips = [
+        (0, first_row, image.width, min(first_row + ROWS_PER_STRIP, image.height))
+        for first_row in range(0, image.height, ROWS_PER_STRIP)
+    ]
+    first = np.array(image.crop(strips[0]))
+    if len(strips) == 1:
+        return first
+    array = np.empty((image.height, *first.shape[1:]), first.dtype)
+    for strip in strips:
+        array[strip[1] : strip[3]] = np.asarray(image.crop(strip))
+    return array
+
+
+def reader_for(data: bytes, name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    """Return the reader of an image's format; raise PellucidError, naming the file, for an unsupported format."""
+    if not data:
+        raise PellucidError(f"{name} is empty; replace it by an image")
+    reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
+    if reader is None:
+        raise PellucidError(f"{name} is not an image that can be read; give {SUPPORTED_FORMATS}")
+    return reader
+
+
+def damage_error(name: str, error: Exception) -> PellucidError:
+    """Return the error for a file in which Pillow finds a fault."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return PellucidError(f"{name} is damaged or cannot be decoded ({reason}); replace it")
+
+
+def _check_png(data: bytes) -> None:
+    """Raise ValueError unless every chunk up to IEND has the right CRC; Pillow does not check it for pixel data."""
+    position, chunk_type = 8, b""
+    while chunk_type != b"IEND":
+        length, chunk_type = struct.unpack_from(">I4s", data, position)
+        (crc,) = struct.unpack_from(">I", data, position + 8 + length)
+        if zlib.crc32(data[position + 4 : position + 8 + length]) != crc:
+            raise ValueError(f"the checksum of chunk {chunk_type.decode('ascii', 'replace')!r} is wrong")
+        position += 12 + length

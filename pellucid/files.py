@@ -46,6 +46,22 @@ def is_picture(name: str) -> bool:
     return is_listed(name) and PurePosixPath(name).suffix.lower() in STILL_SUFFIXES
 
 
+def is_hidden_picture(name: str) -> bool:
+    """Return whether a file is an image but for its hidden name; files that desktop systems create are not."""
+    parts = PurePosixPath(name).parts
+    is_desktop_file = any(part.startswith("._") or part in DESKTOP_FILES for part in parts)
+    return not is_listed(name) and not is_desktop_file and PurePosixPath(name).suffix.lower() in STILL_SUFFIXES
+
+
+def pictures_below(folder: Path) -> list[str]:
+    """Return the sorted paths of images in the subfolders of a folder, relative to it; links are not followed."""
+    names: list[str] = []
+    for parent, _, files in os.walk(folder):
+        if parent != str(folder):
+            names += [Path(parent, file).relative_to(folder).as_posix() for file in files]
+    return sorted(filter(is_picture, names))
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:
     """Write a temporary file in the same folder and rename it to `path`, so that readers see the old or the new file.
 

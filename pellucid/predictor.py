@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, STILL_SUFFIXES, is_picture
+from pellucid.files import PICTURE_SUFFIXES, STILL_SUFFIXES, is_picture, pictures_below
+from pellucid.text import note, plural
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -295,10 +297,14 @@ def pictures(source: str | Path | Sequence[str | Path], predictor: Predictor) ->
         raise PellucidError(f"{source} is missing; give {SOURCE_HELP}")
     if source.is_dir():
         files = sorted(file for file in source.iterdir() if is_picture(file.name))
+        deeper = pictures_below(source)
+        left_out = f"{plural(len(deeper), 'image')} in subfolders, such as {deeper[0]}" if deeper else ""
         if not files:
-            raise PellucidError(
-                f"{source} contains no images; give a folder with {', '.join(PICTURE_SUFFIXES[:3])} files in it"
-            )
+            suffixes = ", ".join(PICTURE_SUFFIXES[:3])
+            advice = f"it has {left_out}; give a subfolder" if deeper else f"give a folder with {suffixes} files in it"
+            raise PellucidError(f"{source} contains no images; {advice}")
+        if deeper:
+            note(f"{source}: not read: {left_out}")
         yield from _of_files(files, predictor, [file.name for file in files])
     elif source.suffix.lower() in PICTURE_SUFFIXES:
         yield from _of_files([source], predictor, [source.name])

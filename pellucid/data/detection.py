@@ -154,10 +154,11 @@ def load_objects(
     parts, use = parts_in_order(files), parts_among(files)
     if use.train is None and len(files) > 1:
         raise PellucidError(f"{path} has the parts {', '.join(files):.100}, but none to train on; name it {TRAIN}")
-    use.note_use(path, files)
     train = DetectionFolder(path, parts[0] if parts else "", size, mode, classes, swaps)
-    if len(parts) > 1:
-        return Splits(train, DetectionFolder(path, parts[1], size, mode, train.classes, swaps))
+    test = DetectionFolder(path, parts[1], size, mode, train.classes, swaps) if len(parts) > 1 else None
+    use.note_use(path, files)
+    if test is not None:
+        return Splits(train, test)
     train_indices, test_indices = split_images(len(train), TEST_FRACTION, 0, str(path))
     return Splits(train.subset(train_indices), train.subset(test_indices))
 

@@ -13,7 +13,16 @@ from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.masks import MASK_SUFFIX, MaskFolder
-from pellucid.data.tree import Tree, class_of, class_parts, files_of, open_tree, part_classes, root_of
+from pellucid.data.tree import (
+    Tree,
+    class_of,
+    class_parts,
+    files_of,
+    note_class_folders,
+    open_tree,
+    part_classes,
+    root_of,
+)
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
 from pellucid.settings.tensors import as_indices
@@ -73,11 +82,11 @@ def load_splits(
     with open_tree(path) as tree:
         root = root_of(tree)
         parts = class_parts(tree, root)
-        parts.note_use(path)
         train = _load_part(tree, root, parts.train or "", size, mode, on_error)
-        if parts.held_out is None:
-            return train.split(TEST_FRACTION)
-        test = _load_part(tree, root, parts.held_out, size, mode, on_error)
+        test = None if parts.held_out is None else _load_part(tree, root, parts.held_out, size, mode, on_error)
+        note_class_folders(tree, root, parts)
+    if test is None:
+        return train.split(TEST_FRACTION)
     if train.x.shape[1:] != test.x.shape[1:]:
         raise PellucidError(
             f"{path}: training images are {_size_text(train.x)} but test images are {_size_text(test.x)}; give a size"

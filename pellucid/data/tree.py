@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from pellucid.data.images import MAX_FILE_BYTES, read_file
 from pellucid.data.parts import TRAIN, PartUse, part_named, parts_among, spelled
 from pellucid.errors import PellucidError
-from pellucid.files import is_listed, is_picture
-from pellucid.text import note_once
+from pellucid.files import is_hidden_picture, is_listed, is_picture
+from pellucid.text import note_once, plural
 
 SAMPLE_BYTES = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
@@ -35,11 +35,15 @@ class Tree(ABC):
     """Files by path relative to a root, without hidden files and files that desktop systems create.
 
     names: sorted paths with "/" as separator. empty_folders: sorted paths of the folders that contain none of these
-    files, at any depth.
+    files, at any depth. hidden_pictures: sorted paths of hidden images. links: sorted paths of links to folders, which
+    are not followed.
     """
 
-    def __init__(self, path: Path, files: Iterable[str], folders: Iterable[str]) -> None:
+    def __init__(self, path: Path, files: Iterable[str], folders: Iterable[str], links: Iterable[str] = ()) -> None:
+        files = [*files]
         self.path, self.names = path, _visible(files)
+        self.hidden_pictures = tuple(sorted(filter(is_hidden_picture, files)))
+        self.links = _visible(links)
         nonempty = {str(parent) for name in self.names for parent in PurePosixPath(name).parents}
         self.empty_folders = _visible(folder for folder in folders if folder not in nonempty)
 
@@ -100,15 +104,16 @@ class FolderTree(Tree):
     def __init__(self, path: Path) -> None:
         files: list[Path] = []
         folders: list[Path] = []
+        links: list[Path] = []
         try:
             for entry in path.iterdir():
                 if entry.is_dir():
-                    _add_folder(entry, files, folders)
+                    _add_folder(entry, files, folders, links)
                 else:
                     files.append(entry)
         except OSError as error:
             raise PellucidError(f"{path} cannot be listed ({error}); check its permissions") from error
-        names = [[file.relative_to(path).as_posix() for file in paths] for paths in (files, folders)]
+        names = [[file.relative_to(path).as_posix() for file in paths] for paths in (files, folders, links)]
         super().__init__(path, *names)
 
     def read(self, name: str) -> bytes:
@@ -155,16 +160,20 @@ class FolderTree(Tree):
         """Do nothing: files are open only while they are read."""
 
 
-def _add_folder(folder: Path, files: list[Path], folders: list[Path]) -> None:
-    """Add a folder and all files below it; raise OSError for a folder that cannot be listed, which glob would skip."""
+def _add_folder(folder: Path, files: list[Path], folders: list[Path], links: list[Path]) -> None:
+    """Add a folder, and all files and links to folders below it.
+
+    Raises OSError for a folder that cannot be listed, which glob would skip.
+    """
     if not is_listed(folder.name):
         return
 
     def raise_error(error: OSError) -> None:
         raise error
 
-    for parent, _, names in os.walk(folder, onerror=raise_error):
+    for parent, subfolders, names in os.walk(folder, onerror=raise_error):
         folders.append(Path(parent))
+        links += [link for name in subfolders if (link := Path(parent, name)).is_symlink()]
         files += [Path(parent, name) for name in names]
 
 
@@ -185,7 +194,8 @@ class ZipTree(Tree):
                 stack.pop_all()
         except _DAMAGE_ERRORS as error:
             raise PellucidError(f"{path} is not a readable zip file ({error}); make it again") from error
-        super().__init__(path, self._members, (i.filename.rstrip("/") for i in members if i.is_dir()))
+        files = [i.filename for i in members if not i.is_dir()]
+        super().__init__(path, files, (i.filename.rstrip("/") for i in members if i.is_dir()))
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one member, at most MAX_FILE_BYTES, with its CRC checked."""
@@ -295,6 +305,26 @@ def class_parts(tree: Tree, root: str) -> PartUse:
             f"subfolders {shared:.100}; if these are the classes, name the outer folders {TRAIN} and test"
         )
     return PartUse(None, None)
+
+
+def note_class_folders(tree: Tree, root: str, parts: PartUse) -> None:
+    """Write notes on unused parts, and on files that are not read. parts: of `class_parts`."""
+    parts.note_use(tree.path)
+    depth = 1 if parts.train is None else 2  # of files in class folders
+    in_classes = [name for name in tree.names if name.removeprefix(root).count("/") >= depth]
+    others = [name for name in in_classes if not is_picture(name)]
+    suffixes = sorted({PurePosixPath(name).suffix.lower() or "no suffix" for name in others})
+    outside = [name for name in tree.names if name.removeprefix(root).count("/") < depth and is_picture(name)]
+    outside = [name for name in outside if class_of(name, root) not in parts.unused]
+    counts = {
+        f"in class folders without the suffix of an image ({', '.join(suffixes):.60})": ("file", len(others)),
+        "outside class folders": ("image", len(outside)),
+        "with a hidden name": ("image", len(tree.hidden_pictures)),
+        "to a folder": ("link", len(tree.links)),
+    }
+    texts = [f"{plural(count, noun)} {where}" for where, (noun, count) in counts.items() if count]
+    if texts:
+        note_once(f"{tree.path}: not read: {', '.join(texts)}")
 
 
 def classes_of(tree: Tree, root: str) -> tuple[str, ...]:

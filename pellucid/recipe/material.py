@@ -32,7 +32,7 @@ from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
 from pellucid.data.masks import MASK_SUFFIX, N_VALUES, check_values, mask_parts, mask_split, plain_values
 from pellucid.data.parts import TRAIN
-from pellucid.data.tree import class_parts, open_tree, root_of
+from pellucid.data.tree import class_parts, note_class_folders, open_tree, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 from pellucid.model import Model
@@ -159,11 +159,13 @@ def _stream_splits(table: Data, root: str | os.PathLike[str] | None, ignored: in
         raise PellucidError("data.stream: streaming images of a folder needs one size; set data.size")
     size = (table.size, table.size) if table.size else None
     with open_tree(path) as tree:
-        parts = class_parts(tree, root_of(tree))
-    parts.note_use(path)
-    folder = ImageFolder(path, parts.train or "", size, table.mode)
-    if parts.held_out is not None:
-        return folder, ImageFolder(path, parts.held_out, size, table.mode)
+        top = root_of(tree)
+        parts = class_parts(tree, top)
+        folder = ImageFolder(path, parts.train or "", size, table.mode)
+        test = None if parts.held_out is None else ImageFolder(path, parts.held_out, size, table.mode)
+        note_class_folders(tree, top, parts)
+    if test is not None:
+        return folder, test
     return _split(folder, TEST_FRACTION, 0, table.name)
 
 

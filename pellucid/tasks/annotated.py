@@ -64,11 +64,11 @@ def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> t
     with open_tree(path) as tree:
         parts = find_format(tree)[1]
     part = evaluation_part(parts)
-    parts_among(parts).note_use(path, parts)
     training_part = next(iter(parts_in_order(parts)), "")
     source = DetectionFolder(path, part, mode=mode_of(model), classes=classes)
     source = images_held_out(model, source) if part == training_part else source
     source.refuse_unreadable()
+    parts_among(parts).note_use(path, parts)
     return source, part
 
 

@@ -15,7 +15,7 @@ from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import read_full_size
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
-from pellucid.data.tree import Tree, class_of, class_parts, open_tree, root_of
+from pellucid.data.tree import Tree, class_of, class_parts, note_class_folders, open_tree, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import is_picture
 from pellucid.metrics import class_scores
@@ -157,8 +157,7 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
     x, class_indices = torch.empty(0), list[int]()
     faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
-        with suppress(PellucidError):  # without a part to train on
-            class_parts(tree, root_of(tree)).note_use(data)
+        check_bits(tree)
         files, part = _evaluation_part([label for label in tree.names if "/" in label and is_picture(label)], classes)
         is_held_out = part_named(part) in HELD_OUT_PARTS
         has_list = not all_images and not is_held_out and HELD_OUT_KEY in model.preprocess
@@ -181,8 +180,9 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
                 x = picture.new_empty(len(files), *picture.shape)
             x[len(class_indices)] = picture
             class_indices.append(classes.index(label))
-        check_bits(tree)
-    refuse_unreadable(faults)
+        refuse_unreadable(faults)
+        with suppress(PellucidError):  # there is no part to train on
+            note_class_folders(tree, root_of(tree), class_parts(tree, root_of(tree)))
     if not class_indices:
         raise PellucidError(f"{data} has no images in folders named by class; lay it out as CLASS/IMAGE")
     images = make_dataset(data, x, torch.tensor(class_indices), classes)

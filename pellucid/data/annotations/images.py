@@ -9,6 +9,9 @@ from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import is_picture
 
+IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "pictures", "photos")  # in lower case
+_VOC_FOLDER = "JPEGImages"
+
 
 def part_of(name: str) -> str:
     """Return the part that the last word of a path means, such as "train" for train2017/1.jpg; "" if there is none."""
@@ -54,8 +57,16 @@ class ImageIndex:
         return self._closest(matching, f"image {name!r:.200}", annotations)
 
     def find_by_stem(self, stem: str, annotations: str) -> str:
-        """Return the image with this name without suffix that is closest to the path `annotations`, see `_closest`."""
-        return self._closest(self._by_stem.get(stem, []), f"image of {stem!r:.200}", annotations)
+        """Return the image with this name without suffix that is closest to the path `annotations`, see `_closest`.
+
+        Images in the folder JPEGImages of Pascal VOC, or in the folder of the annotations, are preferred to others,
+        such as masks and drawings.
+        """
+        candidates = self._by_stem.get(stem, [])
+        folder = PurePosixPath(annotations).parent
+        beside = [candidate for candidate in candidates if PurePosixPath(candidate).parent == folder]
+        standard = [candidate for candidate in candidates if _VOC_FOLDER in PurePosixPath(candidate).parts]
+        return self._closest(standard or beside or candidates, f"image of {stem!r:.200}", annotations)
 
     def size(self, name: str) -> tuple[int, int]:
         """Return the size (H, W) of an image, read from its header."""
@@ -64,8 +75,8 @@ class ImageIndex:
     def _closest(self, candidates: list[str], description: str, annotations: str) -> str:
         """Return the candidate with the most folder names that occur in the path of the annotation file.
 
-        Raises PellucidError without candidates, and if several have the highest number of such folder names.
-        description: describes the image in the message.
+        Of several, the one in the folder of the annotation file, or in one of IMAGE_FOLDERS. Raises PellucidError
+        without candidates, and if there are still several. description: describes the image in the message.
         """
         shared_folders = {
             candidate: sum(part in annotations for part in PurePosixPath(candidate).parts[:-1])
@@ -73,6 +84,10 @@ class ImageIndex:
         }
         max_shared = max(shared_folders.values(), default=0)
         closest = [candidate for candidate in candidates if shared_folders[candidate] == max_shared]
+        if len(closest) > 1:
+            beside = [name for name in closest if PurePosixPath(name).parent == PurePosixPath(annotations).parent]
+            in_image_folder = [name for name in closest if {*name.lower().split("/")[:-1]} & {*IMAGE_FOLDERS}]
+            closest = beside or in_image_folder or closest
         if len(closest) != 1:
             problem = f"is found as {closest[0]} and {closest[1]}" if closest else f"is not below {self.tree.path}"
             raise PellucidError(f"{description} {problem}")

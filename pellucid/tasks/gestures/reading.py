@@ -23,7 +23,7 @@ from pellucid.data.quality import (
     near_duplicates,
     survey,
 )
-from pellucid.data.tree import Tree, class_of, class_parts, classes_of, files_of, open_tree, root_of
+from pellucid.data.tree import Tree, class_of, class_parts, classes_of, files_of, note_class_folders, open_tree, root_of
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.collection import BlurryPicture, Collection, DuplicatePair, SplitFiles
 from pellucid.tasks.gestures.findings import data_warnings
@@ -88,12 +88,13 @@ def _files(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
         raise PellucidError(f"{tree.path} is empty; put a folder of pictures into it for each class")
     root = root_of(tree)
     parts = class_parts(tree, root)
+    validation = next((name for name in parts.unused if part_named(name) in VALIDATION_PARTS), None)
+    unused = tuple(name for name in parts.unused if name != validation)
     if parts.train is None:
         classes = classes_of(tree, root)
+        note_class_folders(tree, root, parts)
         return classes, {name: _File("", classes.index(class_of(name, root))) for name in files_of(tree, root)}
     train, test = parts.train, parts.held_out
-    validation = next((name for name in parts.unused if part_named(name) in VALIDATION_PARTS), None)
-    parts._replace(unused=tuple(name for name in parts.unused if name != validation)).note_use(tree.path)
     classes = classes_of(tree, f"{root}{train}/")
     files: dict[str, _File] = {}
     for folder, part in ((train, "train" if test else ""), (validation, "validation"), (test, "test")):
@@ -103,6 +104,7 @@ def _files(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
             if label not in classes:
                 raise PellucidError(f"{tree.where(class_root + label)} is a class that {train}/ lacks; add it there")
             files[name] = _File(part, classes.index(label))
+    note_class_folders(tree, root, parts._replace(unused=unused))
     return classes, files
 
 

@@ -210,11 +210,11 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     names, parts = mask_parts(path), mask_split(path)
     if not names:
         raise PellucidError(f"{path} has no folders NAME and NAME{MASK_SUFFIX}, such as val and val{MASK_SUFFIX}")
-    parts.note_use(path)
     other_names = (name for name in names if name != parts.train)
     part = parts.held_out or next(other_names, parts.train) or names[0]
     source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
     source = images_held_out(model, source) if part == parts.train else source
     source.refuse_unreadable()
     source.check_values(training=False)
+    parts.note_use(path)
     return source

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.data.class_folders import class_of, class_parts, files_of, part_classes, root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.images import (
     MAX_DARK_VALUE,
@@ -23,7 +24,7 @@ from pellucid.data.images import (
     deep_maximum,
 )
 from pellucid.data.source import Batch
-from pellucid.data.tree import Tree, class_of, class_parts, files_of, part_classes, root_of, tree_at
+from pellucid.data.tree import Tree, tree_at
 from pellucid.errors import PellucidError
 from pellucid.files import is_picture
 from pellucid.image_objects import Objects

@@ -8,21 +8,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from pellucid.data.class_folders import class_of, class_parts, files_of, note_class_folders, part_classes, root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.masks import MASK_SUFFIX, MaskFolder
-from pellucid.data.tree import (
-    Tree,
-    class_of,
-    class_parts,
-    files_of,
-    note_class_folders,
-    open_tree,
-    part_classes,
-    root_of,
-)
+from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
 from pellucid.settings.tensors import as_indices

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.data.class_folders import root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, refuse_unreadable, resized_size
 from pellucid.data.images import attempt_all, check_format, decode, decode_mask, resized
 from pellucid.data.parts import PartUse, parts_among, spelled
-from pellucid.data.tree import Tree, root_of, tree_at
+from pellucid.data.tree import Tree, tree_at
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_picture
 from pellucid.text import note_once, plural

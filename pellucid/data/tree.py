@@ -1,4 +1,4 @@
-"""Files in a folder or a zip with one interface, and the class folders and parts among them."""
+"""Files in a folder or a zip with one interface."""
 
 import lzma
 import os
@@ -13,10 +13,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from pellucid.data.images import MAX_FILE_BYTES, read_file
-from pellucid.data.parts import TRAIN, PartUse, part_named, parts_among, spelled
 from pellucid.errors import PellucidError
-from pellucid.files import is_hidden_picture, is_listed, is_picture
-from pellucid.text import note_once, plural
+from pellucid.files import is_hidden_picture, is_listed
 
 SAMPLE_BYTES = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
@@ -258,122 +256,3 @@ def _check_inside(path: Path, info: zipfile.ZipInfo) -> None:
 def _visible(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names that are not hidden, sorted."""
     return tuple(sorted(name for name in names if is_listed(name)))
-
-
-def root_of(tree: Tree) -> str:
-    """Return the single folder that contains all files, as a prefix such as "pets/"; "" if there is none."""
-    folders = {tuple(name.split("/")[:2]) for name in tree.names}
-    top_folders = {folder[0] for folder in folders}
-    is_nested = all(name.count("/") >= 2 for name in tree.names)
-    # A single part, such as train/, is not the root, unless its folders are parts, as in training_data/train.
-    is_part = any(map(part_named, top_folders)) and not all(part_named(folder[-1]) for folder in folders)
-    is_wrapped = len(top_folders) == 1 and is_nested and not is_part
-    # CLASS/folder/IMAGE with a single class has the same structure, but one class cannot be learned.
-    return f"{top_folders.pop()}/" if is_wrapped else ""
-
-
-def class_parts(tree: Tree, root: str) -> PartUse:
-    """Return the use of the folders below `root` that contain class folders.
-
-    `train` is None if the class folders are directly below `root`. Raises PellucidError for parts without a part to
-    train on.
-    """
-    subfolders: dict[str, set[str]] = {}
-    flat_folders: set[str] = set()
-    for name in tree.names:
-        folders = name.removeprefix(root).split("/")[:-1]
-        if len(folders) > 1:
-            subfolders.setdefault(folders[0], set()).add(folders[1])
-        elif folders and is_picture(name):
-            flat_folders.add(folders[0])
-    parts = parts_among(subfolders)
-    flat_folders -= {*subfolders}
-    if parts.train is not None:
-        return parts._replace(unused=tuple(sorted({*parts.unused, *flat_folders})))
-    named = sorted(filter(part_named, subfolders))
-    have_same_classes = len(subfolders) > 1 and len(set(map(frozenset, subfolders.values()))) == 1
-    have_same_classes = have_same_classes and all(len(names) > 1 for names in subfolders.values())
-    if named and (have_same_classes or len(named) == len(subfolders) + len(flat_folders)):
-        raise PellucidError(
-            f"{tree.where(root)} has the folders {', '.join(named):.100}, but no part to train on; name its folder "
-            f"{TRAIN}"
-        )
-    if have_same_classes:
-        shared = ", ".join(sorted(next(iter(subfolders.values()))))
-        note_once(
-            f"{tree.where(root)}: the classes are the folders {', '.join(sorted(subfolders)):.100}, each with the "
-            f"subfolders {shared:.100}; if these are the classes, name the outer folders {TRAIN} and test"
-        )
-    return PartUse(None, None)
-
-
-def note_class_folders(tree: Tree, root: str, parts: PartUse) -> None:
-    """Write notes on unused parts, and on files that are not read. parts: of `class_parts`."""
-    parts.note_use(tree.path)
-    depth = 1 if parts.train is None else 2  # of files in class folders
-    in_classes = [name for name in tree.names if name.removeprefix(root).count("/") >= depth]
-    others = [name for name in in_classes if not is_picture(name)]
-    suffixes = sorted({PurePosixPath(name).suffix.lower() or "no suffix" for name in others})
-    outside = [name for name in tree.names if name.removeprefix(root).count("/") < depth and is_picture(name)]
-    outside = [name for name in outside if class_of(name, root) not in parts.unused]
-    counts = {
-        f"in class folders without the suffix of an image ({', '.join(suffixes):.60})": ("file", len(others)),
-        "outside class folders": ("image", len(outside)),
-        "with a hidden name": ("image", len(tree.hidden_pictures)),
-        "to a folder": ("link", len(tree.links)),
-    }
-    texts = [f"{plural(count, noun)} {where}" for where, (noun, count) in counts.items() if count]
-    if texts:
-        note_once(f"{tree.path}: not read: {', '.join(texts)}")
-
-
-def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
-    """Return the class folders below `root`, sorted; raise PellucidError if there are none, or one is empty."""
-    classes = sorted({class_of(name, root) for name in files_of(tree, root)})
-    empty_folders = {
-        name for name in tree.empty_folders if name.startswith(root) and "/" not in name.removeprefix(root)
-    }
-    empty_folders |= {root + class_of(name, root) for name in _nested_files(tree, root)} - {
-        root + name for name in classes
-    }
-    if empty_folders:
-        raise PellucidError(
-            f"{tree.where(min(empty_folders))} is a class folder without images; add some, or remove it"
-        )
-    if not classes:
-        raise PellucidError(f"{tree.where(root)} has no class folders; arrange the images as CLASS/IMAGE")
-    return tuple(classes)
-
-
-def part_classes(tree: Tree, root: str, part: str) -> tuple[str, tuple[str, ...]]:
-    """Return the prefix of a part's files, and the classes: those of the training part if there is one.
-
-    part: a folder of class folders in any spelling, "" for the tree itself. Raises PellucidError for a class that is
-    not in the training part.
-    """
-    folders = {name.removeprefix(root).split("/", 1)[0] for name in tree.names}
-    folder = spelled(part, folders)
-    prefix = f"{root}{folder}/" if part else root
-    part_names = classes_of(tree, prefix)
-    train = class_parts(tree, root).train if part else None
-    if train is None or folder == train:
-        return prefix, part_names
-    classes = classes_of(tree, f"{root}{train}/")
-    unknown = sorted(set(part_names) - set(classes))
-    if unknown:
-        raise PellucidError(f"{tree.where(prefix + unknown[0])} is a class that is not in {train}/; add it there")
-    return prefix, classes
-
-
-def files_of(tree: Tree, root: str) -> list[str]:
-    """Return the images of the class folders below `root`, sorted."""
-    return [name for name in _nested_files(tree, root) if is_picture(name)]
-
-
-def _nested_files(tree: Tree, root: str) -> list[str]:
-    return [name for name in tree.names if name.startswith(root) and "/" in name.removeprefix(root)]
-
-
-def class_of(name: str, root: str) -> str:
-    """Return the class of a file below `root`."""
-    return name.removeprefix(root).split("/", 1)[0]

@@ -25,6 +25,7 @@ from pellucid.data import (
     load_masks,
 )
 from pellucid.data.catalogue import how_to_obtain
+from pellucid.data.class_folders import class_parts, note_class_folders, root_of
 from pellucid.data.dataset import split_by_class, split_images
 from pellucid.data.detection import has_objects
 from pellucid.data.entries import MASK_PARTS
@@ -32,7 +33,7 @@ from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
 from pellucid.data.masks import MASK_SUFFIX, N_VALUES, check_values, mask_parts, mask_split, plain_values
 from pellucid.data.parts import TRAIN
-from pellucid.data.tree import class_parts, note_class_folders, open_tree, root_of
+from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 from pellucid.model import Model

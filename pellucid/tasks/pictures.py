@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from pellucid.data import CATALOGUE, Dataset, load_image
+from pellucid.data.class_folders import class_of, class_parts, note_class_folders, root_of
 from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import read_full_size
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
-from pellucid.data.tree import Tree, class_of, class_parts, note_class_folders, open_tree, root_of
+from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import is_picture
 from pellucid.metrics import class_scores

@@ -5,7 +5,8 @@ import zipfile
 
 import pytest
 
-from pellucid.data.tree import class_of, class_parts, classes_of, files_of, open_tree, root_of
+from pellucid.data.class_folders import class_of, class_parts, classes_of, files_of, root_of
+from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 
 

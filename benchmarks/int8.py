@@ -28,7 +28,8 @@ from pellucid.layers.conv2d import Conv2d
 from pellucid.model import Model
 from pellucid.objective import InferenceNetwork, Supervised
 from pellucid.recipe.job import load_data
-from pellucid.recipe.material import load_splits, table_for
+from pellucid.recipe.material import load_splits
+from pellucid.recipe.model_data import table_for
 from pellucid.recipe.recipe import read_recipe
 from pellucid.tasks.classify.predict import evaluate
 from pellucid.tasks.keypoints.finder import is_keypoint_model

@@ -31,7 +31,8 @@ from pellucid.nested import leaves
 from pellucid.network.summary import summary
 from pellucid.objective import Supervised
 from pellucid.recipe.job import load_data
-from pellucid.recipe.material import load_splits, table_for
+from pellucid.recipe.material import load_splits
+from pellucid.recipe.model_data import table_for
 from pellucid.recipe.recipe import read_recipe
 from pellucid.run.folder import weights_file
 from pellucid.run.weights import write_weights

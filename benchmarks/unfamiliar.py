@@ -22,7 +22,8 @@ from pellucid import __version__, shipped_files
 from pellucid.calibration.familiarity import farthest_score
 from pellucid.data.dataset import float_images
 from pellucid.model import Model
-from pellucid.recipe.material import data_name, load_splits, table_for
+from pellucid.recipe.material import load_splits
+from pellucid.recipe.model_data import data_name, table_for
 from pellucid.tasks.pictures import read_views
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "unfamiliar.md"

@@ -21,7 +21,8 @@ from pellucid.errors import PellucidError
 from pellucid.explain import ledger
 from pellucid.model import Model
 from pellucid.nested import map_tree
-from pellucid.recipe.material import load_splits, table_for
+from pellucid.recipe.material import load_splits
+from pellucid.recipe.model_data import table_for
 from pellucid.recipe.recipe import read_recipe
 from pellucid.tasks.classify.predict import evaluate
 from pellucid.tasks.colorize.measure import evaluate as evaluate_colours

@@ -181,14 +181,8 @@ def _write_network_page(args: argparse.Namespace) -> int:
 def _retrain_variants(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
     """Train variants of the model's network on evenly chosen images of its training data; `test` evaluates them."""
     from pellucid.explain.retrained import retrain_variants
-    from pellucid.recipe.material import (
-        check_data_in_run_folder,
-        data_for_model,
-        data_name,
-        is_data_root,
-        load_splits,
-        table_for,
-    )
+    from pellucid.recipe.material import load_splits
+    from pellucid.recipe.model_data import check_data_in_run_folder, data_for_model, data_name, is_data_root, table_for
 
     name, root = data_name(model), args.data
     if not name or (root is not None and not is_data_root(name, root)):

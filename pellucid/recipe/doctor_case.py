@@ -15,17 +15,13 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.recipe.job import augmentation, build_model, data_in_task_format, load_data
-from pellucid.recipe.material import (
-    SHAPES,
-    Material,
+from pellucid.recipe.material import SHAPES, Material, is_annotated, load_arrays, load_splits
+from pellucid.recipe.model_data import (
     check_data_exists,
     check_data_in_run_folder,
     data_and_root,
     data_for_model,
-    is_annotated,
     is_data_root,
-    load_arrays,
-    load_splits,
     table_for,
 )
 from pellucid.recipe.recipe import Recipe, load_recipe

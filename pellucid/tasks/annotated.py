@@ -16,7 +16,8 @@ from pellucid.data.parts import parts_among
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe.material import data_and_root, data_name, load_material, run_folder_of
+from pellucid.recipe.material import load_material
+from pellucid.recipe.model_data import data_and_root, data_name, run_folder_of
 from pellucid.recipe.recipe import load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.task import task_of

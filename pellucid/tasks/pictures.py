@@ -22,14 +22,13 @@ from pellucid.files import is_picture
 from pellucid.metrics import class_scores
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.recipe.material import (
-    SHAPES,
+from pellucid.recipe.material import SHAPES, load_splits
+from pellucid.recipe.model_data import (
     check_data_exists,
     check_data_in_run_folder,
     data_for_model,
     data_name,
     is_data_root,
-    load_splits,
     table_for,
 )
 from pellucid.task import task_of

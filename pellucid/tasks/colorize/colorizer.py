@@ -12,7 +12,8 @@ from pellucid.errors import PellucidError
 from pellucid.generators import Translator
 from pellucid.model import Model
 from pellucid.ops.colour import lab_to_rgb, recolour, rgb_to_lab
-from pellucid.recipe.material import data_name, shape_of_table
+from pellucid.recipe.material import shape_of_table
+from pellucid.recipe.model_data import data_name
 from pellucid.recipe.tables import Data
 from pellucid.settings.checks import check
 from pellucid.tasks.colorize.hints import Hint, hint_maps

@@ -19,7 +19,8 @@ from pellucid.layers.base import Mode
 from pellucid.metrics.generation import ParzenLikelihood, Variety, frechet_distance, kernel_distance, parzen, variety
 from pellucid.model import Model
 from pellucid.models import features
-from pellucid.recipe.material import check_data_exists, data_and_root, load_material, table_for
+from pellucid.recipe.material import load_material
+from pellucid.recipe.model_data import check_data_exists, data_and_root, table_for
 from pellucid.report.figures.samples import montage
 from pellucid.tasks.generate.report import images_at, nearest_images, sample
 from pellucid.tasks.outputs import png

@@ -9,7 +9,8 @@ from pellucid.doctor.checks import constant_inputs, discriminator, duplicated_in
 from pellucid.doctor.finding import Check
 from pellucid.model import Model
 from pellucid.recipe import doctor_case
-from pellucid.recipe.material import Material, check_data_exists, data_and_root, is_data_root, load_material, table_for
+from pellucid.recipe.material import Material, load_material
+from pellucid.recipe.model_data import check_data_exists, data_and_root, is_data_root, table_for
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 from pellucid.run.history import History

@@ -1,0 +1,117 @@
+"""The data that a trained model names, and data in the form that it expects."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pellucid.data import CATALOGUE, Dataset, data_root
+from pellucid.data.folder import MaskDataset
+from pellucid.errors import PellucidError, nearest
+from pellucid.model import Model
+from pellucid.recipe.material import SHAPES, mask_parts_of
+from pellucid.recipe.tables import Data
+
+
+def data_name(model: Model) -> str:
+    """Return the name of the data that a model was trained on; "" if its file does not name them."""
+    name = model.preprocess.get("data", "")
+    return name if isinstance(name, str) else ""
+
+
+def check_data_in_run_folder(name: str, file: Path | None) -> None:
+    """Raise PellucidError if `file` names its data by a path outside its own run folder.
+
+    file: a weights file or a recipe of any origin; None for a model that was made in this process, whose paths the user
+    gave. The run folder is RUN for RUN/recipe.toml, and for RUN/weights/FILE if RUN/manifest.json exists. Training with
+    a recipe opens its paths without this check, since the user chose the recipe.
+    """
+    if file is None or not name or name in CATALOGUE or name in SHAPES:
+        return
+    run = run_folder_of(file.resolve())
+    if run is None or not Path(name).resolve().is_relative_to(run):
+        raise PellucidError(
+            f"{file} names {name!r:.200} as its training data, a path outside its run folder, which is not opened; if "
+            "you trust it, give it with --data"
+        )
+
+
+def run_folder_of(file: Path) -> Path | None:
+    """Return the run folder of a weights file or a recipe; None if the file is not in one."""
+    if file.name == "recipe.toml":
+        return file.parent
+    run = file.parent.parent
+    return run if file.parent.name == "weights" and (run / "manifest.json").is_file() else None
+
+
+def check_data_exists(name: str) -> None:
+    """Raise PellucidError, with the nearest name, for a name that is neither a known data set nor an existing path."""
+    if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():
+        hint = nearest(name, [*CATALOGUE, *SHAPES])
+        raise PellucidError(f"no data set or folder {name!r}{hint}; `pellucid data list` shows the names")
+
+
+def is_data_root(name: str, folder: str) -> bool:
+    """Return whether `folder` is the root that contains the data set `name` of the catalogue."""
+    path = CATALOGUE[name].path if name in CATALOGUE else ""
+    return bool(path) and Path(folder).is_dir() and (data_root(folder) / path).exists()
+
+
+def data_and_root(model: Model, data: str | None) -> tuple[str, str | None]:
+    """Return the name or folder of the data to examine a model with, and the root, None for the default root.
+
+    data: the name of a data set, a folder, or the root of the model's own data set; None for the model's own. Raises
+    PellucidError if the model does not name its data, and like `check_data_in_run_folder`.
+    """
+    name = data_name(model)
+    if data is not None and not is_data_root(name, data):
+        return data, None
+    if not name:
+        raise PellucidError(
+            "the model does not name its training data; name a data set or a folder with --data, or use "
+            "Model.evaluate in Python, or model.doctor(x, y)"
+        )
+    check_data_in_run_folder(name, model.source)
+    return name, data
+
+
+def table_for(shape: Sequence[int], name: str) -> Data:
+    """Return the [data] table that loads images as inputs of this shape."""
+    if name in SHAPES:
+        return Data(name)
+    return Data(name, size=0 if mask_parts_of(name) else shape[-1], mode="L" if shape[0] == 1 else "RGB")
+
+
+def data_for_model(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset) -> Dataset:
+    """Return a data set with the class indices of a model, checked for a network with inputs of this shape.
+
+    Images with masks may have another height and width. Raises PellucidError if the images have another shape, and if
+    the model lacks one of the classes.
+    """
+    data_shape = tuple(data.x.shape[1:])
+    if data_shape != tuple(shape) and not (isinstance(data, MaskDataset) and data_shape[0] == shape[0]):
+        actual, expected = (" x ".join(map(str, sizes)) for sizes in (data_shape, shape))
+        raise PellucidError(f"{data.name} has images of {actual}, but the model takes {expected}; give other data")
+    return with_model_classes(classes, data)
+
+
+def with_model_classes(classes: Sequence[str] | None, data: Dataset) -> Dataset:
+    """Return a data set with the class indices of a model; unchanged if the model has no class names.
+
+    Classes of masks keep their indices, and get the model's names. Raises PellucidError for a class of other data that
+    the model lacks.
+    """
+    names = tuple(classes or data.classes)
+    if names == data.classes:
+        return data
+    if isinstance(data, MaskDataset) and len(data.classes) <= len(names):
+        return replace(data, classes=names)
+    for name in data.classes:
+        if name not in names:
+            raise PellucidError(
+                f"{data.name} has the class {name!r}, which the model lacks{nearest(name, names)}; it has "
+                f"{', '.join(names):.80}; give data with these classes, or train a new model on these data"
+            )
+    order = torch.tensor([names.index(name) for name in data.classes])
+    return replace(Dataset.from_arrays(data.x, order[data.y], names, data.name), skipped=data.skipped)

@@ -2,8 +2,12 @@
 
 import inspect
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
+
+_collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -16,14 +20,36 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def note(text: str) -> None:
-    """Write a message of one line to stderr, with the prefix "pellucid: " unless it begins with "pellucid "."""
+    """Write a message of one line to stderr, with the prefix "pellucid: " unless it begins with "pellucid ".
+
+    Inside `collected_notes`, it is added to the collected notes instead.
+    """
+    collected = _collected.get()
+    if collected is not None:
+        collected.append(text)
+        return
     sys.stderr.write(f"{printable(text)}\n" if text.startswith("pellucid ") else f"pellucid: {printable(text)}\n")
 
 
-@cache
 def note_once(text: str) -> None:
     """Write a message like `note`, but only the first time that this process writes it."""
-    note(text)
+    if _collected.get() is None:
+        note_first_time(text)
+    else:
+        note(text)
+
+
+note_first_time = cache(note)  # its cache is cleared by tests
+
+
+@contextmanager
+def collected_notes() -> Iterator[list[str]]:
+    """Return a context manager of a list to which all notes are added instead of being written."""
+    token = _collected.set(notes := [])
+    try:
+        yield notes
+    finally:
+        _collected.reset(token)
 
 
 def shown(value: object) -> str:

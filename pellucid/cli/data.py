@@ -136,8 +136,9 @@ def lint_parser() -> Parser:
         "data lint",
         "List the faults of annotated images by file and line: files and images that cannot be read, boxes without "
         "area or outside their image, unknown classes, objects and images annotated twice, images without objects, and "
-        "images with a near duplicate in another part; of other images, those that cannot be read. The exit code is 2 "
-        "if training would refuse a file.",
+        "images with a near duplicate in another part. Also of masks, class folders and other images: those that "
+        "cannot be read, values of masks without a class, parts and files that are not used, and files that may be "
+        "annotations. The exit code is 2 if training would refuse a file.",
     )
     parser.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of images")
     return parser.data_option().json_flag()

@@ -8,6 +8,10 @@ from pellucid.errors import PellucidError
 from pellucid.files import is_picture
 from pellucid.text import note_once, plural
 
+# Names of folders of masks, in lower case, which are unlikely to be classes.
+MASK_FOLDERS = ("mask", "masks", "label", "labels", "gt", "ground_truth", "groundtruth", "annotation", "annotations",
+                "segmentation", "segmentations")  # fmt: skip
+
 
 def root_of(tree: Tree) -> str:
     """Return the single folder that contains all files, as a prefix such as "pets/"; "" if there is none."""
@@ -59,6 +63,12 @@ def class_parts(tree: Tree, root: str) -> PartUse:
 def note_class_folders(tree: Tree, root: str, parts: PartUse) -> None:
     """Write notes on unused parts, and on files that are not read. parts: of `class_parts`."""
     parts.note_use(tree.path)
+    classes = {class_of(name, f"{root}{parts.train}/" if parts.train else root) for name in files_of(tree, root)}
+    if masks := sorted(name for name in classes if name.lower() in MASK_FOLDERS):
+        note_once(
+            f"{tree.path}: the class folder {masks[0]!r} has a usual name of a folder of masks; masks are read from "
+            "train/ and trainannot/"
+        )
     depth = 1 if parts.train is None else 2  # of files in class folders
     in_classes = [name for name in tree.names if name.removeprefix(root).count("/") >= depth]
     others = [name for name in in_classes if not is_picture(name)]

@@ -111,6 +111,14 @@ class MaskFolder(ImageFiles):
 
     def example(self, k: int) -> tuple[Tensor, Tensor]:
         """Return image k and its mask (H, W) of classes, int64."""
+        image, mask = self.read_pair(k)
+        if self.values is not None:
+            mask = self._class_indices(mask, self.others[k])
+        size = resized_size((mask.shape[0], mask.shape[1]), self.size if self.longest is None else self.longest)
+        return resized(image, size), resized(mask[None], size, smooth=False)[0].to(torch.int64)
+
+    def read_pair(self, k: int) -> tuple[Tensor, Tensor]:
+        """Return image k, and the values (H, W) of its mask, in the size of their files."""
         name, mask_name = self.names[k], self.others[k]
         image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
         mask = decode_mask(self.tree.read(mask_name), self.tree.where(mask_name))
@@ -119,10 +127,7 @@ class MaskFolder(ImageFiles):
                 f"{self.tree.where(mask_name)} is {mask.shape[0]}x{mask.shape[1]} but its image is "
                 f"{image.shape[1]}x{image.shape[2]}; make them the same size"
             )
-        if self.values is not None:
-            mask = self._class_indices(mask, mask_name)
-        size = resized_size((mask.shape[0], mask.shape[1]), self.size if self.longest is None else self.longest)
-        return resized(image, size), resized(mask[None], size, smooth=False)[0].to(torch.int64)
+        return image, mask
 
     def _class_indices(self, mask: Tensor, name: str) -> Tensor:
         """Return the indices of the classes in a mask; raise PellucidError for a value of no class."""

@@ -24,11 +24,12 @@ def test_lint_lists_file_line_and_reason(cli: Cli, folder: Path):
     assert result.code == 0
     lines = result.out.splitlines()
     assert lines[0] == f"{folder}/Annotations/a.xml:4: box (5, 5, 5, 5) has no area [dropped]"
+    assert f"{folder}: part 'train': no object is of the class 'cat' [listed]" in lines
     assert lines[-3:] == [
-        "train: 2 images, 1 without objects, 1 object", "val: 1 image, 1 object", "voc: 2 faults: 1 dropped, 1 listed"
+        "train: 2 images, 1 without objects, 1 object", "val: 1 image, 1 object", "voc: 3 faults: 1 dropped, 2 listed"
     ]  # fmt: skip
     output = cli("data", "lint", str(folder), "--json").json
-    assert output["counts"] == {"dropped": 1, "listed": 1}
+    assert output["counts"] == {"dropped": 1, "listed": 2}
     assert output["faults"][0] | {"file": ""} == {
         "file": "", "line": 4, "reason": "box (5, 5, 5, 5) has no area", "effect": "dropped"
     }  # fmt: skip

@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_material
 from pellucid.recipe.tables import Data
 from pellucid.tasks.gestures.reading import read_collection
-from pellucid.text import note_once
+from pellucid.text import note_first_time
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes, picture_bytes
 
@@ -25,7 +25,7 @@ LABELME = json.dumps({"imagePath": "a.png", "shapes": [SHAPE]}).encode()
 
 @pytest.fixture(autouse=True)
 def each_note_is_new():
-    note_once.cache_clear()
+    note_first_time.cache_clear()
 
 
 # The path of the annotation, of the image, and of other files with the same name.
@@ -94,7 +94,7 @@ def test_files_in_class_folders_that_are_not_read_are_counted(write_tree, capsys
         lambda: load_material(Data(str(path), size=8, stream=True), 0),
         lambda: read_collection(path, 8),
     ):
-        note_once.cache_clear()
+        note_first_time.cache_clear()
         read()
         error = capsys.readouterr().err
         assert f"pellucid: {path}: not read: " in error

@@ -13,13 +13,13 @@ from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_material
 from pellucid.recipe.tables import Data
 from pellucid.tasks.segment.own import recipe_for
-from pellucid.text import note_once
+from pellucid.text import note_first_time
 from tests.data.pictures import grey_bytes, picture_bytes
 
 
 @pytest.fixture(autouse=True)
 def each_note_is_new():
-    note_once.cache_clear()
+    note_first_time.cache_clear()
 
 
 def pillow_pixels(data, size=None):

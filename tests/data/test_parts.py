@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_material
 from pellucid.recipe.material import load_splits as load_mask_splits
 from pellucid.recipe.tables import Data
-from pellucid.text import note_once
+from pellucid.text import note_first_time
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes, picture_bytes
 
@@ -27,7 +27,7 @@ COLOURS = {"train": (255, 0, 0), "test": (0, 255, 0), "val": (0, 0, 255), "dev":
 
 @pytest.fixture(autouse=True)
 def each_note_is_new():
-    note_once.cache_clear()
+    note_first_time.cache_clear()
 
 
 def class_folders(**folders: str) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_material
 from pellucid.recipe.tables import Data
 from pellucid.tasks.gestures.reading import read_collection
-from pellucid.text import note_once
+from pellucid.text import note_first_time
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes
 
@@ -27,7 +27,7 @@ SHORT, LONG = 3, 4  # types of TIFF's tags
 
 @pytest.fixture(autouse=True)
 def each_note_is_new():
-    note_once.cache_clear()
+    note_first_time.cache_clear()
 
 
 def smooth(shape, largest=255):

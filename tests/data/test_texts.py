@@ -12,7 +12,7 @@ from pellucid.data.picture_list import picture_list
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text
-from pellucid.text import note_once
+from pellucid.text import note_first_time
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes, picture_bytes
 
@@ -31,7 +31,7 @@ ENCODINGS = {
 
 @pytest.fixture(autouse=True)
 def each_note_is_new():
-    note_once.cache_clear()
+    note_first_time.cache_clear()
 
 
 def encoded(text: str, encoding: str, newline: str) -> bytes:

@@ -7,7 +7,7 @@ import pellucid
 from pellucid import Dense, Model, PellucidError, Sequential
 from pellucid.layers import Flatten
 from pellucid.run.weights import read_weights, write_weights
-from pellucid.text import note_once
+from pellucid.text import note_first_time
 from tests.own.parts import output_std
 from tests.training.small import digits
 
@@ -16,7 +16,7 @@ from tests.training.small import digits
 def own_registry(monkeypatch):
     """Replace the registry by an empty one, and reset the messages that are shown once per process."""
     monkeypatch.setattr("pellucid.registry.REGISTERED", {})
-    note_once.cache_clear()
+    note_first_time.cache_clear()
 
 
 def mean_top(outputs, targets):

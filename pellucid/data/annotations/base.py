@@ -258,7 +258,8 @@ class Faults:
         box: BoxCorners | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Add a fault with these values."""
+        """Add a fault with these values; the name of the file at the beginning of the reason is left out."""
+        reason = reason.removeprefix(f"{file}: ").removeprefix(f"{file} ")
         self.append(AnnotationFault(file, line, reason, effect, box, size))
 
     def extend(self, faults: Iterable[AnnotationFault]) -> None:

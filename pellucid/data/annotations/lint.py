@@ -1,9 +1,12 @@
 """Checks of annotated images: a list of the faults of each file."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 
 import torch
@@ -12,24 +15,32 @@ from pellucid.data.annotations.base import (
     AnnotationFault,
     Annotations,
     BoxCorners,
+    Effect,
     Faults,
     ImageRecord,
     Instance,
     size_fault,
 )
 from pellucid.data.annotations.images import ImageIndex
-from pellucid.data.annotations.layout import find_format, read_annotations, training_part_first
+from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations, remarks, training_part_first
+from pellucid.data.class_folders import class_parts, note_class_folders, part_classes, root_of
+from pellucid.data.files import check_bits
 from pellucid.data.images import attempt_all, decode
-from pellucid.data.masks import MaskFolder, mask_parts
+from pellucid.data.masks import VOID, MaskFolder, mask_parts, mask_split
+from pellucid.data.parts import parts_among
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError
+from pellucid.files import is_picture
 from pellucid.metrics.objects import default_unit, measurable, required_points
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.masks import span_box
-from pellucid.text import plural
+from pellucid.text import collected_notes, note, plural
 
+MAX_SUFFIXES = 5  # of files that are not recognized
+_MASK_STEM = re.compile(r"(.*)[_-](?:mask|label|seg|gt)\.[^./]*", re.IGNORECASE)  # NAME_mask.png beside NAME.jpg
+_DOCUMENT = re.compile("(readme|licen[cs]e|citation|notice)", re.IGNORECASE)  # the names of other files
 MIN_DUPLICATE_IOU = 0.85  # two boxes of one class with at least this IoU may be the same object
 MIN_MASK_IOU = 0.5  # of an object's box and the bounding box of its mask; below it, the mask counts as misplaced
 BOXES_PER_CHUNK = 512  # compared at a time with all earlier ones; memory use is then linear in the number of boxes
@@ -55,33 +66,66 @@ class LintReport:
 
 
 def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> LintReport:
-    """Read all annotations and images of a folder or .zip, and list their faults.
+    """Read all annotations and images of a folder or .zip, and list their faults, and the notes of their readers.
 
-    Without annotations, the images that cannot be read are listed. progress: called with the number of images read so
-    far and the total. Raises PellucidError only for a folder with neither annotations nor images.
+    Without annotations, the images that cannot be read are listed, and files that may be annotations. progress: called
+    with the number of images read so far and the total. Raises PellucidError only for a folder with neither annotations
+    nor images.
     """
-    with open_tree(path) as tree:
-        format_name, parts = find_format(tree)
-        if not format_name:
-            folders = mask_parts(path)
-            return _lint_masks(path, folders, progress) if folders else _lint_images(tree, progress)
-        annotations_by_part: dict[str, Annotations] = {}
-        faults = Faults()
-        for part in training_part_first(parts):
-            classes = next((annotations.classes for annotations in annotations_by_part.values()), None)
-            try:
-                annotations_by_part[part] = read_annotations(tree, part, classes)
-            except PellucidError as error:
-                if not parts:
-                    raise
-                faults.add(str(tree.path), None, f"part {part!r}: {error}", "refused")
-                continue
-            faults.extend(annotations_by_part[part].faults)
-            for record in annotations_by_part[part].records:
-                faults.extend(_record_faults(record))
-            faults.extend(_unmeasurable(annotations_by_part[part]))
-        faults.extend(_image_faults(tree, annotations_by_part, progress))
-    counts = {
+    faults = Faults()
+    with open_tree(path) as tree, collected_notes() as notes:
+        format_name, files = find_format(tree)
+        if format_name:
+            counts = _lint_annotations(tree, files, faults, progress)
+            _list_other_formats(tree, format_name, faults)
+        elif folders := mask_parts(path):
+            format_name, counts = "masks", _lint_masks(path, folders, faults, progress)
+        else:
+            format_name, counts = "images", _lint_images(tree, faults, progress)
+        _refuse(faults, tree, lambda: check_bits(tree))
+    for text in dict.fromkeys(notes):
+        faults.add(_file_of(text, tree), None, text, "listed")
+    return LintReport(format_name, counts, faults.entries)
+
+
+def _refuse(faults: Faults, tree: Tree, check: Callable[[], object], effect: Effect = "refused") -> None:
+    """Add the error of a check to `faults`, if there is one."""
+    try:
+        check()
+    except PellucidError as error:
+        faults.add(_file_of(str(error), tree), None, str(error), effect)
+
+
+def _file_of(message: str, tree: Tree) -> str:
+    """Return the file with whose name a message begins, otherwise the path of the tree."""
+    files = map(tree.where, tree.names)
+    return next((file for file in files if message.startswith((f"{file} ", f"{file}: "))), str(tree.path))
+
+
+def _lint_annotations(
+    tree: Tree, files: Mapping[str, Sequence[str]], faults: Faults, progress: Callable[[int, int], None] | None
+) -> dict[str, PartCounts]:
+    """List the faults of annotations and their images; return the counts of each part."""
+    annotations_by_part: dict[str, Annotations] = {}
+    for part in training_part_first(files):
+        classes = next((annotations.classes for annotations in annotations_by_part.values()), None)
+        try:
+            annotations_by_part[part] = read_annotations(tree, part, classes)
+        except PellucidError as error:
+            if not files:
+                raise
+            faults.add(str(tree.path), None, f"part {part!r}: {error}", "refused")
+            continue
+        if any(record.instances for record in annotations_by_part[part].records):  # otherwise each image is listed
+            for text in remarks(annotations_by_part[part], classes is None):
+                note(f"part {part!r}: {text}" if part else text)
+        faults.extend(annotations_by_part[part].faults)
+        for record in annotations_by_part[part].records:
+            faults.extend(_record_faults(record))
+        faults.extend(_unmeasurable(annotations_by_part[part]))
+    parts_among(files).note_use(tree.path, files)
+    faults.extend(_image_faults(tree, annotations_by_part, progress))
+    return {
         part: PartCounts(
             len(annotations.records),
             sum(len(record.instances) for record in annotations.records),
@@ -89,38 +133,45 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
         )
         for part, annotations in annotations_by_part.items()
     }
-    return LintReport(format_name, counts, faults.entries)
 
 
 def _lint_masks(
-    path: str | os.PathLike[str], parts: Sequence[str], progress: Callable[[int, int], None] | None
-) -> LintReport:
-    """List the images and class masks that training cannot use, and the first file without a partner of each part."""
-    faults, sources = Faults(), dict[str, MaskFolder]()
+    path: str | os.PathLike[str],
+    folders: Sequence[str],
+    faults: Faults,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, PartCounts]:
+    """List the images and masks that training cannot use, and the first file without a partner of each part."""
+    sources: dict[str, MaskFolder] = {}
+    parts = mask_split(path)
     with ExitStack() as open_trees:
-        for part in parts:
+        for part in folders:
             try:
-                sources[part] = MaskFolder(path, part)
+                sources[part] = MaskFolder(path, part, ignored=VOID)
                 open_trees.enter_context(closing(sources[part].tree))
             except PellucidError as error:
                 faults.add(str(path), None, f"part {part!r}: {error}", "refused")
         done, total = 0, sum(map(len, sources.values()))
-        for source in sources.values():
-            with attempt_all(source.example, range(len(source))) as results:
+        for part, source in sources.items():
+            readable: list[int] = []
+            with attempt_all(source.read_pair, range(len(source))) as results:
                 for k, result in results:
                     if isinstance(result, PellucidError):
                         where = source.tree.where(source.names[k])
-                        faults.add(where, None, str(result).removeprefix(f"{where} "), "refused")
+                        faults.add(where, None, str(result), "refused")
+                    else:
+                        readable.append(k)
                     done += 1
                     if progress is not None:
                         progress(done, total)
-    return LintReport(
-        "masks", {part: PartCounts(len(source), 0, 0) for part, source in sources.items()}, faults.entries
-    )
+            if readable:
+                _refuse(faults, source.tree, partial(source.check_values, readable, part == parts.train))
+    parts.note_use(path)
+    return {part: PartCounts(len(source), 0, 0) for part, source in sources.items()}
 
 
-def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> LintReport:
-    """List the images of a tree without annotations that cannot be read."""
+def _lint_images(tree: Tree, faults: Faults, progress: Callable[[int, int], None] | None) -> dict[str, PartCounts]:
+    """List the images of a tree without annotations that cannot be read, and what a reader of class folders notes."""
     names = ImageIndex(tree).images
     if not names:
         raise PellucidError(f"{tree.path} contains neither annotations nor images; give a folder of images")
@@ -128,15 +179,46 @@ def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Lin
     def check(name: str) -> None:
         decode(tree.read(name), tree.where(name), None, "RGB")
 
-    faults = Faults()
     with attempt_all(check, names) as results:
         for done, (name, error) in enumerate(results, start=1):
             if error is not None:
                 where = tree.where(name)
-                faults.add(where, None, str(error).removeprefix(f"{where} "), "refused")
+                faults.add(where, None, str(error), "refused")
             if progress is not None:
                 progress(done, len(names))
-    return LintReport("images", {"": PartCounts(len(names), 0, 0)}, faults.entries)
+    if any("/" in name for name in names):
+        _refuse(faults, tree, lambda: _check_class_folders(tree), "listed")
+    stems = {str(PurePosixPath(name).with_suffix("")) for name in names}
+    beside = [name for name in names if (match := _MASK_STEM.fullmatch(name)) and match[1] in stems]
+    if beside:
+        note(f"{plural(len(beside), 'image')} such as {beside[0]} may be masks beside their images, which are not read")
+    unknown = [name for name in tree.names if not is_picture(name) and not _DOCUMENT.match(PurePosixPath(name).name)]
+    if unknown:
+        counts = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in unknown)
+        suffixes = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(MAX_SUFFIXES))
+        note(f"no annotations are recognized; other files: {suffixes}, such as {unknown[0]}")
+    return {"": PartCounts(len(names), 0, 0)}
+
+
+def _check_class_folders(tree: Tree) -> None:
+    """Write the notes on class folders, and raise PellucidError for a class without images or only for testing."""
+    root = root_of(tree)
+    parts = class_parts(tree, root)
+    for part in (parts.train or "", parts.held_out):
+        if part is not None:
+            part_classes(tree, root, part)
+    note_class_folders(tree, root, parts)
+
+
+def _list_other_formats(tree: Tree, format_name: str, faults: Faults) -> None:
+    """List annotations of other formats than the one that is read."""
+    for other in FORMATS.values():
+        if other.name == format_name:
+            continue
+        files = [name for part in other.parts(tree).values() for name in part]
+        if files:
+            reason = f"is an annotation of {other.name}, which is not read, since there are those of {format_name}"
+            faults.add(tree.where(files[0]), None, f"{reason} ({plural(len(files), 'file')})", "listed")
 
 
 def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:

@@ -10,7 +10,7 @@ from PIL import Image
 from pellucid.data.annotations.lint import lint
 from pellucid.errors import PellucidError
 from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set, voc_set, voc_xml
-from tests.data.pictures import picture_bytes
+from tests.data.pictures import grey_bytes, picture_bytes
 
 
 def listed_faults(path) -> list[tuple[str, int | None, str, str]]:
@@ -19,13 +19,6 @@ def listed_faults(path) -> list[tuple[str, int | None, str, str]]:
         (fault.file.removeprefix(f"{path}/").rpartition("/")[2], fault.line, fault.effect, fault.reason)
         for fault in lint(path).faults
     ]
-
-
-def grey_mask(width: int, height: int) -> bytes:
-    """Return a PNG with one channel, in which every pixel is 1."""
-    out = io.BytesIO()
-    Image.new("L", (width, height), 1).save(out, "PNG")
-    return out.getvalue()
 
 
 def smooth_photo(seed: int, shift: int = 0) -> bytes:
@@ -111,13 +104,14 @@ def test_objects_without_a_normalised_error_are_listed(write_tree):
 
 
 def test_files_after_an_unreadable_file_are_checked(write_tree):
-    files = coco_set(annotation()) | {"val.json": coco([IMAGE], [annotation(bbox=[])])[:-5]}
+    cat = annotation(id=2, category_id=3, bbox=[20, 10, 5, 5])
+    files = coco_set(annotation(), cat) | {"val.json": coco([IMAGE], [annotation(bbox=[])])[:-5]}
     listed = listed_faults(write_tree("set", files))
     assert [(effect, "is not JSON" in reason) for _, _, effect, reason in listed] == [("refused", True)]
 
 
 def test_an_image_of_another_size_is_refused(write_tree):
-    content = json.loads(coco_set(annotation())["train.json"])
+    content = json.loads(coco_set(annotation(), categories=[{"id": 7, "name": "dog"}])["train.json"])
     content["images"][0] |= {"width": 31}
     ((_, _, effect, reason),) = listed_faults(
         write_tree("set", coco_set() | {"train.json": json.dumps(content).encode()})
@@ -137,13 +131,13 @@ def test_annotations_of_a_missing_image_are_not_listed_separately(write_tree):
 
 
 def test_missing_and_invalid_masks_are_listed(write_tree):
-    image, mask = picture_bytes((9, 9, 9), (6, 4)), grey_mask(6, 4)
+    image, mask = picture_bytes((9, 9, 9), (6, 4)), grey_bytes(np.indices((4, 6)).sum(0) % 2)
     masks = {f"train/{name}.png": image for name in "ab"} | {f"trainannot/{name}.png": mask for name in "ab"}
     assert [part.images for part in lint(write_tree("good", masks)).parts.values()] == [2]
     del masks["trainannot/b.png"]
     ((_, _, effect, reason),) = listed_faults(write_tree("bad", masks))
     assert (effect, "has no mask in trainannot/" in reason) == ("refused", True)
-    masks["trainannot/b.png"] = grey_mask(5, 4)
+    masks["trainannot/b.png"] = grey_bytes(np.indices((4, 5)).sum(0) % 2)
     ((name, _, effect, reason),) = listed_faults(write_tree("worse", masks))
     assert (name, effect, "make them the same size" in reason) == ("b.png", "refused", True)
     masks["trainannot/b.png"] = image  # an RGB image is not a mask

@@ -147,7 +147,16 @@ def _parse_command(words: list[str]) -> Callable[[], int] | None:
     args = command.parser().read(arguments)
     if args is None:
         return None
-    return partial(args.handle if "handle" in args else command.handle, args)
+    run = partial(args.handle if "handle" in args else command.handle, args)
+    return partial(_run_skipping, run) if "skip" in args and args.skip else run
+
+
+def _run_skipping(run: Callable[[], int]) -> int:
+    """Run a command that leaves out images that are missing or cannot be read."""
+    from pellucid.data.skipping import skipping
+
+    with skipping():
+        return run()
 
 
 def _remove_debug(words: list[str]) -> tuple[list[str], bool]:

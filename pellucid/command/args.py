@@ -10,6 +10,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.settings.checks import check_known
 from pellucid.shipped_files import MODEL_HELP
 
+SKIP_WORD = "data.skip=true"  # a setting of recipes that commands without a recipe accept too
 MAX_SEED = 2**31 - 1  # NumPy accepts up to 2**32 - 1, and some code adds a number to the seed
 
 
@@ -20,7 +21,17 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f"pellucid {command}", description=about, allow_abbrev=False, **kwargs)
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
-        """Parse the words after the command's name; for `--help`, print the help and return None."""
+        """Parse the words after the command's name; for `--help`, print the help and return None.
+
+        Commands of a model that read data also accept data.skip=true; the result has it as
+        `skip`.
+        """
+        names = {action.dest for action in self._actions}
+        skip = False
+        if names & {"model", "models"} and names & {"data", "source"}:
+            self.epilog = f"{SKIP_WORD} leaves out images that are missing or cannot be read, up to a tenth."
+            skip = SKIP_WORD in words
+            words = [word for word in words if word != SKIP_WORD]
         options_end = list(words).index("--") if "--" in words else len(words)
         if any(word in ("--help", "-h") for word in words[:options_end]):
             print_text(self.format_help().rstrip())
@@ -34,6 +45,7 @@ class Parser(argparse.ArgumentParser):
                 name = next(iter(action.option_strings), action.metavar or action.dest)
                 # An empty path must not be accepted, because Path("") is the current folder.
                 raise PellucidError(f"{self.prog}: {name} is empty; see {self.prog} --help")
+        args.skip = skip
         return args
 
     def error(self, message: str) -> NoReturn:

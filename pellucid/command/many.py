@@ -29,7 +29,7 @@ from pellucid.training.device import usable_device
 RESULTS_FILE, PARTS_FOLDER, FILES_FOLDER = "results.jsonl", "parts", "files"  # in the output folder
 MAX_NAME_LENGTH = 50  # characters of a picture's name in the names of its files
 # Arguments that do not affect the results, or that `_job_settings` handles separately.
-UNRELATED_ARGUMENTS = {"model", "source", "image", "camera", "out", "json", "device", "handle"}
+UNRELATED_ARGUMENTS = {"model", "source", "image", "camera", "out", "json", "device", "handle", "skip"}
 
 
 def rank_and_world_size() -> tuple[int, int]:

@@ -58,10 +58,14 @@ def print_result_with_files(
     )
 
 
-def note_skipped(faults: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Print on stderr why images were skipped, each different message once; return all names and reasons for JSON."""
+def note_skipped(faults: Mapping[str, Any], is_silent: bool = False) -> list[dict[str, str]]:
+    """Print on stderr why images were skipped, each different message once; return all names and reasons for JSON.
+
+    is_silent: whether to print nothing.
+    """
     for message in dict.fromkeys(map(str, faults.values())):
-        note(message)
+        if not is_silent:
+            note(message)
     return [{"image": name, "reason": str(error)} for name, error in faults.items()]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.out import ENGINE, note_skipped, print_json, print_lines
+from pellucid.data.skipping import check_skipped, skips
 from pellucid.errors import PellucidError
 from pellucid.predictor import SOURCE_HELP, Predictor, camera_pictures, pictures, predicted, write_csv
 
@@ -34,8 +35,8 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
 
     Many pictures are predicted part by part, into files that a later run continues, see `is_in_parts`. make_predictor:
     a function of a folder, or None, that returns a predictor which writes its files into the folder. about: additional
-    values of the printed JSON. Why pictures were skipped is printed on stderr, each message once. Raises PellucidError
-    unless exactly one source is given.
+    values of the printed JSON. Why pictures were skipped is printed on stderr, each message once, and the exit code is
+    2; with data.skip=true one note counts them, and it is 0. Raises PellucidError unless exactly one source is given.
     """
     from pellucid.command.many import is_in_parts, predict_in_parts
 
@@ -65,7 +66,7 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
             csv_rows += [] if csv_path is None else prediction.table()
             if not args.json:
                 print_lines(prediction.line)
-    skipped_values = note_skipped(skipped_reasons)
+    skipped_values = note_skipped(skipped_reasons, is_silent=skips())
     if rows:
         values, file = predictor.finish(rows)
         if video := _write_video(args.source, written_files):
@@ -79,7 +80,11 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
             print_json({"model": args.model, "engine": ENGINE, **about, **values, "skipped": skipped_values})
         elif file is not None:
             print_lines(f"wrote {file}")
-    return 2 if skipped_reasons else 0
+    if not skips():
+        return 2 if skipped_reasons else 0
+    names = [args.source] if isinstance(args.source, str) else [*(args.source or ())]
+    check_skipped(", ".join(names[:3]), [*skipped_reasons], len(rows) + len(skipped_reasons))
+    return 0
 
 
 def _write_video(source: str | Sequence[str] | None, frames: Sequence[Path]) -> Path | None:

@@ -62,8 +62,8 @@ def load(
 
     Images are loaded into memory, except annotated ones, which are decoded on demand, see `load_objects`. root: see
     `data_root`. size: for image folders (see `load_splits`) and annotated images. mode: for these and for images with
-    masks. on_error: for image folders only. Raises PellucidError for an unknown name, for missing, damaged or altered
-    files, and for `size` if the images of the data set have a fixed size.
+    masks. on_error: for image folders and annotated images. Raises PellucidError for an unknown name, for missing,
+    damaged or altered files, and for `size` if the images of the data set have a fixed size.
     """
     from pellucid.data.dataset import Splits
     from pellucid.data.detection import has_objects, load_objects
@@ -71,8 +71,7 @@ def load(
 
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
         if Path(name).exists() and has_objects(name):
-            _check_on_error(name, on_error)
-            return load_objects(name, size, mode)
+            return load_objects(name, size, mode, on_error=on_error)
         return load_splits(name, size, mode, on_error)
     entry = find_entry(name)
     path = data_root(root) / entry.path
@@ -80,8 +79,7 @@ def load(
         if not path.exists():
             raise PellucidError(f"{entry.name} is missing; {how_to_obtain(entry, path)}")
         if entry.kind == "objects":
-            _check_on_error(name, on_error)
-            return load_objects(path, size, mode, entry.classes, entry.swaps)
+            return load_objects(path, size, mode, entry.classes, entry.swaps, on_error)
         splits = load_splits(path, size, mode, on_error)
         return Splits(replace(splits.train, name=entry.name), replace(splits.test, name=entry.name))
     if size is not None:
@@ -89,11 +87,6 @@ def load(
     if entry.kind == "masks":
         return _load_masks(entry, path, mode)
     return _load_digits(entry) if entry.kind == "bundled" else _load_idx(entry, path)
-
-
-def _check_on_error(name: str, on_error: "OnError") -> None:
-    if on_error != "raise":
-        raise PellucidError(f"{name}: on_error={on_error!r} would drop annotated images; leave it out")
 
 
 def get(

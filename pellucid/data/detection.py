@@ -15,10 +15,11 @@ from pellucid.data.annotations.layout import find_format, parts_in_order, read_a
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Splits, split_images
-from pellucid.data.files import ImageFiles, resized_size
+from pellucid.data.files import ImageFiles, resized_size, split_by_readability
 from pellucid.data.folder import TEST_FRACTION
-from pellucid.data.images import check_format, decode, resized
+from pellucid.data.images import OnError, check_format, check_on_error, decode, resized
 from pellucid.data.parts import TRAIN, parts_among
+from pellucid.data.skipping import note_skipped, skips
 from pellucid.data.source import Arrays, Source
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
@@ -38,12 +39,13 @@ class DetectionFolder(ImageFiles):
     every object in the annotations has one, and key-points if the annotations define any. `Objects.crowd` is True for
     VOC's difficult objects and COCO's crowds. part: for example "train", or the path of a COCO file; "" if there is
     only one part. size: (H, W), or the length of the longest side, which keeps the proportions; by default images are
-    not resized. classes: the allowed class names. swaps: the pairs of key-points that mirroring exchanges, by default
-    derived from their names (left_eye, right_eye), None if no names have sides.
-    records: the annotations of each image. faults: the faults of the annotations; objects that cannot be used are left
-    out, and their number is printed in a note, as are classes of the training part without objects.
-    Raises PellucidError, naming the file, for annotations that cannot be read. When `example` or `batch` is called, it
-    is also raised for an image that cannot be read or whose size differs from its annotations.
+    not resized. on_error="skip" decodes every image once on creation and leaves out missing and unreadable ones, which
+    are in `skipped`. classes: the allowed class names. swaps: the pairs of key-points that mirroring exchanges, by
+    default derived from their names (left_eye, right_eye), None if no names have sides. records: the annotations of
+    each image. faults: the faults of the annotations; objects that cannot be used are left out, and their number is
+    printed in a note, as are classes of the training part without objects. Raises PellucidError, naming the file, for
+    annotations that cannot be read. When `example` or `batch` is called, it is also raised for an image that cannot be
+    read or whose size differs from its annotations.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class DetectionFolder(ImageFiles):
         mode: ColourMode = "RGB",
         classes: Sequence[str] | None = None,
         swaps: Pairs | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         tree = tree_at(path)
         annotations = read_annotations(tree, part, classes)
+        skip = skips(check_on_error(on_error))
         check_faults(
-            annotations.faults,
+            [fault for fault in annotations.faults if not (skip and fault.is_image)],
             "correct the file" if classes is None else "give data with these classes, or correct the file",
         )
         if not annotations.records:
@@ -74,6 +78,12 @@ class DetectionFolder(ImageFiles):
         self.has_masks = annotations.has_masks
         self.numbers = annotations.category_ids  # COCO's category id of each class
         self.swaps = swaps if swaps is not None else mirrored_pairs(annotations.keypoints)
+        if skip:
+            readable, unreadable = split_by_readability(tree, self.names, self.image)
+            self.records = tuple(self.records[k] for k in readable)
+            self.names = tuple(record.image for record in self.records)
+            missing = [str(fault) for fault in annotations.faults if fault.is_image]
+            self.skipped = (*missing, *unreadable)
         for text in (fault_summary(annotations.faults), *remarks(annotations, classes is None)):
             if text:
                 note_once(f"{path}: {text}")
@@ -142,6 +152,7 @@ def load_objects(
     mode: ColourMode = "RGB",
     classes: Sequence[str] | None = None,
     swaps: Pairs | None = None,
+    on_error: OnError = "raise",
 ) -> Splits[DetectionFolder]:
     """Return the training part and the held-out part of annotated images, see `DetectionFolder`.
 
@@ -154,8 +165,9 @@ def load_objects(
     parts, use = parts_in_order(files), parts_among(files)
     if use.train is None and len(files) > 1:
         raise PellucidError(f"{path} has the parts {', '.join(files):.100}, but none to train on; name it {TRAIN}")
-    train = DetectionFolder(path, parts[0] if parts else "", size, mode, classes, swaps)
-    test = DetectionFolder(path, parts[1], size, mode, train.classes, swaps) if len(parts) > 1 else None
+    train = DetectionFolder(path, parts[0] if parts else "", size, mode, classes, swaps, on_error)
+    test = DetectionFolder(path, parts[1], size, mode, train.classes, swaps, on_error) if len(parts) > 1 else None
+    note_skipped(path, train, test)
     use.note_use(path, files)
     if test is not None:
         return Splits(train, test)

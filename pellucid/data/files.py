@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -23,6 +23,7 @@ from pellucid.data.images import (
     decode_mask,
     deep_maximum,
 )
+from pellucid.data.skipping import ADVICE, check_skipped, skips
 from pellucid.data.source import Batch
 from pellucid.data.tree import Tree, tree_at
 from pellucid.errors import PellucidError
@@ -104,6 +105,7 @@ class ImageFiles(metaclass=Checked):
         self.mode: ColourMode = mode
         self.classes = None if classes is None else tuple(classes)
         self.ignored = ignored
+        self.skipped: tuple[str, ...] = ()  # names in messages of images that are left out
         self._checksum = ""  # computed on first use
 
     def __len__(self) -> int:
@@ -175,9 +177,9 @@ class ImageFolder(ImageFiles):
             raise PellucidError(f"{path} has a folder {train!r} beside class folders; give part={train!r} to stream it")
         root, classes = part_classes(tree, top, part)
         super().__init__(tree, files_of(tree, root), size=size, mode=mode, classes=classes)
-        self.skipped: tuple[str, ...] = ()
-        if check_on_error(on_error) == "skip":
-            self.names, self.skipped = _split_by_readability(self)
+        if skips(check_on_error(on_error)):
+            readable, self.skipped = split_by_readability(tree, self.names, self.image)
+            self.names = tuple(self.names[k] for k in readable)
         label = {name: k for k, name in enumerate(classes)}
         self.labels = torch.tensor([label[class_of(name, root)] for name in self.names], dtype=torch.int64)
 
@@ -298,7 +300,8 @@ def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:
         (_, first), *others = errors.items()
         names = ", ".join([PurePosixPath(file).name for file, _ in others[:2]] + ["..."] * (len(others) > 2))
         remark = f" (and {len(others):,} more: {names})" if others else ""
-        raise PellucidError(f"{first}{remark}; `pellucid data lint` lists the faults of the files") from first
+        advice = f"`pellucid data lint` lists the faults of the files, and {ADVICE}"
+        raise PellucidError(f"{first}{remark}; {advice}") from first
 
 
 def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) -> None:
@@ -316,6 +319,16 @@ def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) ->
             errors |= {name: error for name, error in results if error is not None}
     refuse_unreadable(errors)
     check_bits(tree)
+
+
+def readable_images(tree: Tree, names: Sequence[str]) -> Sequence[str]:
+    """Return the images of a tree that can be read, inside `skipping`; otherwise raise the errors of `check_images`."""
+    if not skips():
+        check_images(tree, names)
+        return names
+    readable, skipped = split_by_readability(tree, names, lambda k: decode(tree.read(names[k]), names[k], None, "RGB"))
+    check_skipped(tree.path, skipped, len(names))
+    return [names[k] for k in readable]
 
 
 def check_bits(tree: Tree) -> None:
@@ -355,15 +368,26 @@ def resized_size(size: tuple[int, int], target: int | tuple[int, int] | None) ->
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def _split_by_readability(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Decode every image once; return the names of readable images, and the names in messages of unreadable ones."""
+def split_by_readability(
+    tree: Tree, names: Sequence[str], read: Callable[[int], Any]
+) -> tuple[list[int], tuple[str, ...]]:
+    """Read every image once; return the indices of readable images, and the names in messages of the others.
 
-    readable: list[str] = []
+    read: a function of an index that raises PellucidError for an unreadable image. Raises PellucidError if there is no
+    readable image.
+    """
+
+    def attempt(k: int) -> None:  # returns None, since results computed ahead stay in memory
+        read(k)
+
+    readable: list[int] = []
     skipped: list[str] = []
-    with attempt_all(lambda k: files.image(k).shape, range(len(files))) as results:  # without keeping the images
-        for k, shape in results:
-            name = files.names[k]
-            skipped.append(files.tree.where(name)) if isinstance(shape, PellucidError) else readable.append(name)
+    with attempt_all(attempt, range(len(names))) as results:
+        for k, error in results:
+            if error is None:
+                readable.append(k)
+            else:
+                skipped.append(tree.where(names[k]))
     if not readable:
-        raise PellucidError(f"{files.tree.path}: none of its {len(skipped)} images can be read; replace {skipped[0]}")
-    return tuple(readable), tuple(skipped)
+        raise PellucidError(f"{tree.path}: none of its {len(skipped)} images can be read; replace {skipped[0]}")
+    return readable, tuple(skipped)

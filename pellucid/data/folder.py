@@ -14,6 +14,7 @@ from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.masks import MASK_SUFFIX, MaskFolder
+from pellucid.data.skipping import note_skipped, skips
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
@@ -52,7 +53,9 @@ def load_folder(
                 f"{path} has masks in {masked_folder}{MASK_SUFFIX} for the images in {masked_folder}; read them with "
                 f"load_masks({str(path)!r}, {masked_folder!r}) or MaskFolder"
             )
-        return _load_part(tree, root, "", size, mode, on_error)
+        images = _load_part(tree, root, "", size, mode, on_error)
+        note_skipped(path, images)
+        return images
 
 
 @checked
@@ -76,6 +79,7 @@ def load_splits(
         parts = class_parts(tree, root)
         train = _load_part(tree, root, parts.train or "", size, mode, on_error)
         test = None if parts.held_out is None else _load_part(tree, root, parts.held_out, size, mode, on_error)
+        note_skipped(path, train, test)
         note_class_folders(tree, root, parts)
     if test is None:
         return train.split(TEST_FRACTION)
@@ -142,7 +146,7 @@ def load_masks(
     if classes is None:
         labelled = y if ignored is None else y[y != ignored]
         classes = [str(k) for k in range(int(labelled.max()) + 1)] if labelled.numel() else []
-    return MaskDataset(x, y, tuple(classes), arrays_checksum(x, y), str(path), (), ignored, source.names)
+    return MaskDataset(x, y, tuple(classes), arrays_checksum(x, y), str(path), source.skipped, ignored, source.names)
 
 
 def _load_part(
@@ -178,7 +182,7 @@ def _decode_files(
                 )
             x[len(decoded_names)] = image
             decoded_names.append(name)
-    if on_error == "raise":
+    if not skips(on_error):
         refuse_unreadable(errors)
     check_bits(tree)
     if not decoded_names:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from pellucid.data.class_folders import root_of
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.files import ImageFiles, refuse_unreadable, resized_size
-from pellucid.data.images import attempt_all, check_format, decode, decode_mask, resized
+from pellucid.data.files import ImageFiles, refuse_unreadable, resized_size, split_by_readability
+from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, decode_mask, resized
 from pellucid.data.parts import PartUse, parts_among, spelled
+from pellucid.data.skipping import ADVICE, skips
 from pellucid.data.tree import Tree, tree_at
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_picture
@@ -44,7 +45,8 @@ class MaskFolder(ImageFiles):
     are given, the classes of the file are mapped to `classes` by name. If the masks of all parts have only the values 0
     and 255, and there are two classes or no names, 255 is read as class 1, with a note. values: the index of the class
     of each value of a mask, None without names. ignored: the class that pads masks in a batch of different sizes; pass
-    it to the loss as `ignore` too.
+    it to the loss as `ignore` too. on_error="skip" reads every image and mask once on creation, and leaves out pairs of
+    which one is missing or unreadable, whose names are in `skipped`.
     Raises PellucidError, naming the file, for an image without a mask, a mask without an image, and a class of
     classes.txt that is not in `classes`; and, when `example` or `batch` is called, for an unreadable file, a mask of
     another size, or a value that no class has.
@@ -58,6 +60,7 @@ class MaskFolder(ImageFiles):
         mode: ColourMode = "RGB",
         classes: Sequence[str] | None = None,
         ignored: int | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         tree = tree_at(path)
         top = root_of(tree)
@@ -69,12 +72,14 @@ class MaskFolder(ImageFiles):
             raise PellucidError(f"{tree.where(f'{top}{part}')} contains no images; give the image folder as part=")
         for files, others, partner in ((images, masks, "mask in"), (masks, images, "image in")):
             unpaired = next((name for stem, name in files.items() if stem not in others), None)
-            if unpaired:
+            if unpaired and not skips(check_on_error(on_error)):
                 where = f"{mask_folder if others is masks else part}/"
                 raise PellucidError(
-                    f"{tree.where(unpaired)} has no {partner} {where}; add one with the same name, or remove the file"
+                    f"{tree.where(unpaired)} has no {partner} {where}; add one with the same name, or remove the file "
+                    f"({ADVICE})"
                 )
-        mask_names = [masks[stem] for stem in images]
+        stems = [stem for stem in images if stem in masks]
+        mask_names = [masks[stem] for stem in stems]
         listed = _read_classes_file(tree, top)  # class names by the values of masks
         if listed is None:
             listed = {} if classes is None else dict(enumerate(classes))
@@ -93,7 +98,7 @@ class MaskFolder(ImageFiles):
         self.values = {value: (class_names or ()).index(name) for value, name in listed.items()} or None
         super().__init__(
             tree,
-            [*images.values()],
+            [images[stem] for stem in stems],
             others=mask_names,
             size=None if isinstance(size, int) else size,
             mode=mode,
@@ -101,6 +106,11 @@ class MaskFolder(ImageFiles):
             ignored=ignored,
         )
         self.longest = max(check_format(size, mode) or (0,)) if isinstance(size, int) else None
+        if skips(on_error):
+            readable, unreadable = split_by_readability(tree, self.names, self.read_pair)
+            self.names, self.others = (tuple(files[k] for k in readable) for files in (self.names, self.others))
+            unpaired = [name for stem, name in {**masks, **images}.items() if stem not in stems]
+            self.skipped = (*map(tree.where, unpaired), *unreadable)
 
     def subset(self, indices: Sequence[int] | Tensor) -> "MaskFolder":
         """Return a source of the images at `indices`, in that order."""

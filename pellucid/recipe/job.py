@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.data import CATALOGUE, Arrays, Augment, FeatureStats, Source
+from pellucid.data.skipping import skipping
 from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -298,7 +299,8 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
 def data_in_task_format(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source] | None:
     """Return the data of a recipe if their format is specific to its task, otherwise None."""
     objective = recipe.training_objective()
-    parts = task_for(objective).read(objective, recipe.data, root)
+    with skipping(recipe.data.skip):
+        parts = task_for(objective).read(objective, recipe.data, root)
     return None if parts is None else divide_data(recipe.data, recipe.recipe.seed, *parts)
 
 

@@ -33,6 +33,7 @@ from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
 from pellucid.data.masks import MASK_SUFFIX, N_VALUES, check_values, mask_parts, mask_split, plain_values
 from pellucid.data.parts import TRAIN
+from pellucid.data.skipping import note_skipped, skipping
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
@@ -105,13 +106,14 @@ def load_material(
     With data.stream, and for annotated objects, the parts are sources that decode images when a batch needs them.
     ignored: the class index that the loss ignores in the user's own masks; data sets of the catalogue define their own.
     """
-    if is_annotated(table.name):
-        loaded = load(table.name, root, size=table.size or None, mode=table.mode)
-        train, test = loaded.train, loaded.test
-    elif not table.stream:
-        return load_arrays(table, seed, root, ignored)
-    else:
-        train, test = _stream_splits(table, root, ignored)
+    with skipping(table.skip):
+        if is_annotated(table.name):
+            loaded = load(table.name, root, size=table.size or None, mode=table.mode)
+            train, test = loaded.train, loaded.test
+        elif not table.stream:
+            return load_arrays(table, seed, root, ignored)
+        else:
+            train, test = _stream_splits(table, root, ignored)
     return divide_data(table, seed, train, test)
 
 
@@ -153,6 +155,7 @@ def _stream_splits(table: Data, root: str | os.PathLike[str] | None, ignored: in
     if part_names := mask_parts_of(table.name, root):
         classes, ignored = (None, ignored) if entry is None else (entry.classes, len(entry.classes))
         mask_folders = [MaskFolder(path, part, table.size or None, table.mode, classes, ignored) for part in part_names]
+        note_skipped(path, *mask_folders)
         train, test = mask_folders if len(mask_folders) > 1 else _split(mask_folders[0], TEST_FRACTION, 0, table.name)
         return train, test
     if not table.size and table.name != "cifar10":
@@ -163,6 +166,7 @@ def _stream_splits(table: Data, root: str | os.PathLike[str] | None, ignored: in
         parts = class_parts(tree, top)
         folder = ImageFolder(path, parts.train or "", size, table.mode)
         test = None if parts.held_out is None else ImageFolder(path, parts.held_out, size, table.mode)
+        note_skipped(path, folder, test)
         note_class_folders(tree, top, parts)
     if test is not None:
         return folder, test
@@ -199,6 +203,11 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
 
     ignored: see `load_material`. Raises PellucidError for annotated objects, which are not loaded into memory.
     """
+    with skipping(table.skip):
+        return _load_splits(table, root, ignored)
+
+
+def _load_splits(table: Data, root: str | os.PathLike[str] | None, ignored: int | None) -> Splits[Dataset]:
     if is_annotated(table.name):
         raise PellucidError(
             f"{table.name} contains annotated objects; give data with one class for each image or pixel"
@@ -213,6 +222,7 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
         _check_no_size(table, "; images with masks are resized if data.stream=true")
         mask_sets = [load_masks(table.name, part, None, ignored, table.mode) for part in parts]
         classes = max((part.classes for part in mask_sets), key=len)
+        note_skipped(table.name, *mask_sets)
         _check_classes(mask_sets[0], classes)
         mask_sets = [replace(part, classes=classes) for part in mask_sets]
         return Splits(*mask_sets) if len(mask_sets) > 1 else mask_sets[0].split(TEST_FRACTION)
@@ -259,7 +269,8 @@ def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shap
     if shape is None and is_annotated(table.name):
         return tuple(first_batch(load_material(table, 0, root).train).images.shape[1:])
     if shape is None and mask_parts_of(table.name, root):
-        return tuple(first_batch(_stream_splits(table, root, None)[0]).images.shape[1:])
+        with skipping(table.skip):
+            return tuple(first_batch(_stream_splits(table, root, None)[0]).images.shape[1:])
     return shape or tuple(load_splits(table, root).train.x.shape[1:])
 
 

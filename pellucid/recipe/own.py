@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.data import CATALOGUE
+from pellucid.data.skipping import SETTING, skipping
 from pellucid.errors import PellucidError, nearest
 from pellucid.recipe.recipe import Recipe, find_recipe, folder_name, load_recipe, parse_overrides
 from pellucid.shipped_files import recipe_names
@@ -34,7 +35,8 @@ def recipe_for(
             f"no folder, file or data set {data!r}{nearest(data, CATALOGUE)}; give the data to train on"
         )
     path = data if is_catalogued else str(Path(data).expanduser().absolute())
-    name, settings = tasks_by_verb()[verb].recipe_for(path, root)
+    with skipping(overrides.get(SETTING) is True):
+        name, settings = tasks_by_verb()[verb].recipe_for(path, root)
     about = {
         "recipe.name": folder_name(f"{Path(data).stem}-{verb}"),
         "recipe.about": f"{verb}: the data of {Path(data).name}, from the recipe {name}",

@@ -57,7 +57,8 @@ class Data:
     height and width in pixels to resize to, 0 to leave the size unchanged; for annotated objects and masks, the
     longest side, with the other in proportion (masks only with stream). mode: colour or grey, for image folders.
     stream: decode image files when a batch needs them, for data sets larger than memory; the trained weights are the
-    same as without. Annotated objects are always streamed.
+    same as without. Annotated objects are always streamed. skip: leave out images that are missing or cannot be read,
+    up to a tenth of them, with a note; by default they are refused.
     """
 
     name: str = "digits"
@@ -67,6 +68,7 @@ class Data:
     size: int = 0
     mode: Literal["RGB", "L"] = "RGB"
     stream: bool = False
+    skip: bool = False
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""

@@ -13,6 +13,7 @@ from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import split_images
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.parts import parts_among
+from pellucid.data.skipping import note_skipped
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
@@ -69,6 +70,7 @@ def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> t
     source = DetectionFolder(path, part, mode=mode_of(model), classes=classes)
     source = images_held_out(model, source) if part == training_part else source
     source.refuse_unreadable()
+    note_skipped(path, source)
     parts_among(parts).note_use(path, parts)
     return source, part
 

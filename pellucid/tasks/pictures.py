@@ -16,6 +16,7 @@ from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import read_full_size
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
+from pellucid.data.skipping import check_skipped, skips
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import is_picture
@@ -180,12 +181,15 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
                 x = picture.new_empty(len(files), *picture.shape)
             x[len(class_indices)] = picture
             class_indices.append(classes.index(label))
-        refuse_unreadable(faults)
+        if skips():
+            check_skipped(data, [*faults], len(files))
+        else:
+            refuse_unreadable(faults)
         with suppress(PellucidError):  # there is no part to train on
             note_class_folders(tree, root_of(tree), class_parts(tree, root_of(tree)))
     if not class_indices:
         raise PellucidError(f"{data} has no images in folders named by class; lay it out as CLASS/IMAGE")
-    images = make_dataset(data, x, torch.tensor(class_indices), classes)
+    images = make_dataset(data, x[: len(class_indices)], torch.tensor(class_indices), classes, tuple(faults))
     return images if has_list or is_held_out or (all_images and not part) else images.split(TEST_FRACTION).test
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.images import MAX_PIXELS
+from pellucid.data.skipping import ADVICE
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects
 from pellucid.ops.masks import (
@@ -43,7 +44,8 @@ class AnnotationFault:
 
     effect: "refused" (the data set cannot be loaded), "dropped" (the object is left out), "changed" (its box is
     clipped) or "listed" (loaded unchanged). box, size: the faulty box as written in the file, and (H, W) of its image;
-    None if the fault is not in a box. count: the number of faults that this one represents.
+    None if the fault is not in a box. count: the number of faults that this one represents. is_image: whether the fault
+    is that the image is missing or unreadable.
     """
 
     file: str
@@ -53,6 +55,7 @@ class AnnotationFault:
     box: BoxCorners | None = field(default=None, compare=False)
     size: tuple[int, int] | None = field(default=None, compare=False)
     count: int = 1
+    is_image: bool = False
 
     def __str__(self) -> str:
         """Return `FILE:LINE: REASON`."""
@@ -198,7 +201,10 @@ def check_faults(faults: Iterable[AnnotationFault], advice: str = "correct the f
     if refused:
         n_others = fault_count(refused) - 1
         count_remark = f" (and {n_others:,} more)" if n_others else ""
-        raise PellucidError(f"{refused[0]}{count_remark}; {advice}; `pellucid data lint` lists the faults of the files")
+        skip_advice = f", and {ADVICE}" if refused[0].is_image else ""
+        raise PellucidError(
+            f"{refused[0]}{count_remark}; {advice}; `pellucid data lint` lists the faults of the files{skip_advice}"
+        )
 
 
 def fault_summary(faults: Iterable[AnnotationFault]) -> str:
@@ -221,6 +227,10 @@ def fault_count(faults: Iterable[AnnotationFault]) -> int:
 def join_names(names: Iterable[str]) -> str:
     """Return the first 20 names, separated by commas and cut to 200 characters, for messages."""
     return f"{', '.join(islice(names, 20)):.200}"
+
+
+class MissingImageError(PellucidError):
+    """An image that is missing, or that cannot be read."""
 
 
 class DamageError(PellucidError):
@@ -257,10 +267,16 @@ class Faults:
         effect: Effect,
         box: BoxCorners | None = None,
         size: tuple[int, int] | None = None,
+        is_image: bool = False,
     ) -> None:
         """Add a fault with these values; the name of the file at the beginning of the reason is left out."""
         reason = reason.removeprefix(f"{file}: ").removeprefix(f"{file} ")
-        self.append(AnnotationFault(file, line, reason, effect, box, size))
+        self.append(AnnotationFault(file, line, reason, effect, box, size, is_image=is_image))
+
+    def refuse(self, file: str, line: int | None, error: PellucidError) -> None:
+        """Add the error of a file with the effect "refused"."""
+        line = error.line if isinstance(error, DamageError) else line
+        self.add(file, line, str(error), "refused", is_image=isinstance(error, MissingImageError))
 
     def extend(self, faults: Iterable[AnnotationFault]) -> None:
         """Add faults in their order."""

@@ -222,7 +222,7 @@ class _CocoReader:
                 file = image_index.find_by_name(name, self.name)
                 images[image_id] = file, stated_size(entry.get("height"), entry.get("width")) or image_index.size(file)
             except PellucidError as error:
-                self._refuse("image", entry, str(error))
+                self.faults.refuse(f"{self.where}, {_entry_name('image', entry)}", None, error)
                 self.refused_images.add(image_id)
         return images
 

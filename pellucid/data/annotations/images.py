@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
+from pellucid.data.annotations.base import MissingImageError
 from pellucid.data.images import image_size
 from pellucid.data.parts import part_words
 from pellucid.data.tree import Tree
@@ -69,8 +70,11 @@ class ImageIndex:
         return self._closest(standard or beside or candidates, f"image of {stem!r:.200}", annotations)
 
     def size(self, name: str) -> tuple[int, int]:
-        """Return the size (H, W) of an image, read from its header."""
-        return image_size(self.tree.read(name), self.tree.where(name))
+        """Return the size (H, W) of an image, read from its header; raise MissingImageError if it is unreadable."""
+        try:
+            return image_size(self.tree.read(name), self.tree.where(name))
+        except PellucidError as error:
+            raise MissingImageError(str(error)) from error
 
     def _closest(self, candidates: list[str], description: str, annotations: str) -> str:
         """Return the candidate with the most folder names that occur in the path of the annotation file.
@@ -90,5 +94,5 @@ class ImageIndex:
             closest = beside or in_image_folder or closest
         if len(closest) != 1:
             problem = f"is found as {closest[0]} and {closest[1]}" if closest else f"is not below {self.tree.path}"
-            raise PellucidError(f"{description} {problem}")
+            raise (PellucidError if closest else MissingImageError)(f"{description} {problem}")
         return closest[0]

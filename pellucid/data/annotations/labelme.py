@@ -59,7 +59,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         try:
             image, size, shapes = _read_file(tree, name, image_index)
         except PellucidError as error:
-            faults.add(where, None, str(error), "refused")
+            faults.refuse(where, None, error)
             continue
         valid_shapes = _valid_shapes(shapes, where, faults)
         void = [(k, shape) for k, shape in valid_shapes if shape["label"] == IGNORE]

@@ -81,7 +81,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             roots[name] = parse_xml(tree.document(name), tree.where(name))
             class_names |= class_names_in(roots[name])
         except PellucidError as error:
-            faults.add(tree.where(name), error.line if isinstance(error, DamageError) else None, str(error), "refused")
+            faults.refuse(tree.where(name), None, error)
     class_order = tuple(classes or sorted(class_names))
     labels = {name: k for k, name in enumerate(class_order)}
     records: list[ImageRecord] = []
@@ -93,7 +93,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 image = image_index.find_by_stem(PurePosixPath(name).stem, name)
                 size = size_of(roots[name]) or image_index.size(image)
             except PellucidError as error:
-                faults.add(where, 1, str(error), "refused")
+                faults.refuse(where, 1, error)
                 continue
             objects = read_instances(roots[name], size, labels, where, faults, readings)
             records.append(ImageRecord(image, size, objects, where, k + 1))

@@ -78,7 +78,7 @@ class _YoloReader:
             try:
                 size = image_index.size(image)
             except PellucidError as error:
-                self.faults.add(self.tree.where(image), None, str(error), "refused")
+                self.faults.refuse(self.tree.where(image), None, error)
                 continue
             try:
                 text = _text(self.tree, label_file) if label_file in paths else ""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid import shipped_files
 from pellucid.calibration.familiarity import features
-from pellucid.data.files import check_images
+from pellucid.data.files import readable_images
 from pellucid.data.images import load_image
 from pellucid.data.masks import MASK_SUFFIX
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
@@ -148,8 +148,7 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
     metrics_by_name = {name: ColourMetrics() for name in (*colorizers, GREY)}
     true = ColourMetrics()
     with open_tree(path) as tree:
-        files = colour_images(tree)
-        check_images(tree, files)
+        files = readable_images(tree, colour_images(tree))
         if data is None and not any(
             part_named(folder) in HELD_OUT_PARTS for name in files for folder in name.split("/")[:-1]
         ):

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from pellucid.data import CATALOGUE, data_root
 from pellucid.data.dataset import split_images
-from pellucid.data.files import ImageFiles
+from pellucid.data.files import ImageFiles, split_by_readability
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import decode, resized
+from pellucid.data.skipping import note_skipped, skips
 from pellucid.data.source import Source, Subset
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
@@ -35,6 +36,10 @@ class Photos(ImageFiles):
         if not files:
             raise PellucidError(f"{path} contains no images; give a folder of photos")
         super().__init__(tree, files, size=(side, side))
+        if skips():
+            readable, self.skipped = split_by_readability(tree, self.names, self.image)
+            self.names = tuple(files[k] for k in readable)
+            note_skipped(path, self)
 
     def example(self, k: int) -> tuple[Tensor, int]:
         """Return photo k (3, side, side), and 0."""
@@ -65,10 +70,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
     if not path.exists():
         raise PellucidError(f"{path} does not exist; give a folder of photos")
-    with open_tree(path) as tree:
-        count = sum(map(is_picture, tree.names))
-    if not count:
-        raise PellucidError(f"{path} contains no images; give a folder of photos")
+    count = len(Photos(path, SIDE))
     batch_size = min(BATCH_SIZE, count)
     return OwnRecipe(RECIPE, {
         "data.size": SIDE,

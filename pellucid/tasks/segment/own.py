@@ -1,6 +1,5 @@
 """The recipe for a user's own images with masks of classes: `pellucid train segment DATA`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
 from pellucid.data.files import resized_size
-from pellucid.data.images import decode_mask, strict_warnings
+from pellucid.data.images import image_size, strict_warnings
 from pellucid.data.masks import N_VALUES, check_values, mask_split, plain_values
 from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.parts import TRAIN
@@ -36,11 +35,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
     source = _training_source(data, path, root)
     classes = CATALOGUE[data].classes if isinstance(source, MaskFolder) and data in CATALOGUE else source.classes
-    counts, sizes = torch.zeros(N_VALUES, dtype=torch.int64), []
-    with strict_warnings():
-        for mask in _read_masks(source):
-            counts += torch.bincount(mask.flatten().long(), minlength=N_VALUES)
-            sizes.append((mask.shape[0], mask.shape[1]))
+    counts, sizes = _counts_and_sizes(source)
     values = plain_values(counts, classes) if isinstance(source, ObjectMasks) or not source.values else source.values
     void_value = check_values(counts, values, classes, str(path))
     count = len(values)
@@ -81,11 +76,17 @@ def _training_source(data: str, path: Path, root: Any) -> MaskFolder | ObjectMas
     return MaskFolder(path, part)
 
 
-def _read_masks(source: MaskFolder | ObjectMasks) -> Iterator[Tensor]:
-    if isinstance(source, ObjectMasks):
-        yield from (source.example(k)[1] for k in range(len(source)))
-    else:
-        yield from (decode_mask(source.tree.read(name), source.tree.where(name)) for name in source.others)
+def _counts_and_sizes(source: MaskFolder | ObjectMasks) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Return the number of pixels of each value of all masks, and the size (H, W) of each mask."""
+    if isinstance(source, MaskFolder):
+        counts = source.count_values(source.others)
+        return counts, [image_size(source.tree.read(name), source.tree.where(name)) for name in source.others]
+    counts, sizes = torch.zeros(N_VALUES, dtype=torch.int64), []
+    with strict_warnings():
+        for _, mask in map(source.example, range(len(source))):
+            counts += torch.bincount(mask.flatten(), minlength=N_VALUES)
+            sizes.append((mask.shape[0], mask.shape[1]))
+    return counts, sizes
 
 
 def frequency_weights(counts: list[int]) -> list[float]:

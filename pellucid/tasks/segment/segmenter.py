@@ -18,6 +18,7 @@ from pellucid.data.files import resized_size
 from pellucid.data.images import resized, strict_warnings
 from pellucid.data.masks import MASK_SUFFIX, mask_parts, mask_split
 from pellucid.data.object_masks import BACKGROUND, ObjectMasks
+from pellucid.data.skipping import note_skipped
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.fuse.inference import inference
@@ -216,5 +217,6 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     source = images_held_out(model, source) if part == parts.train else source
     source.refuse_unreadable()
     source.check_values(training=False)
+    note_skipped(path, source)
     parts.note_use(path)
     return source

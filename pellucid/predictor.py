@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pellucid.errors import PellucidError
-from pellucid.files import PICTURE_SUFFIXES, STILL_SUFFIXES, is_picture
 from pellucid.files import PICTURE_SUFFIXES, STILL_SUFFIXES, is_picture, pictures_below
 from pellucid.text import note, plural
 

@@ -26,13 +26,14 @@ class SampleDepth(NamedTuple):
     is_colour: bool
 
 
-def depth_of(image: ImageFile.ImageFile) -> SampleDepth:
-    """Return the depth of an image that is not yet loaded.
+def depth_of(image: Image.Image) -> SampleDepth:
+    """Return the depth of an image in memory, or of a file that is not yet loaded.
 
     A TIFF states it by 12 bits for each value, or by MaxSampleValue if that is the largest number of some bits, such as
     4095. (PNG's chunk sBIT does not, because the values of such files have been scaled to 16 bits.)
     """
-    is_deep = image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in image.tile)
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else ()
+    is_deep = image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in tiles)
     if not is_deep:
         return SampleDepth(8, False, False)
     tags: Any = getattr(image, "tag_v2", {})

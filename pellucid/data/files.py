@@ -30,7 +30,6 @@ from pellucid.errors import PellucidError
 from pellucid.files import is_picture
 from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
-from pellucid.settings.tensors import as_indices
 from pellucid.text import plural, printable
 
 N_SAMPLED = 100  # images that show whether a data set has images of 16 bits
@@ -186,109 +185,6 @@ class ImageFolder(ImageFiles):
     def example(self, k: int) -> tuple[Tensor, int]:
         """Return image k and its class index."""
         return self.image(k), int(self.labels[k])
-
-
-class MaskFolder(ImageFiles):
-    """Images, each with a mask of class indices: PART/NAME.jpg and PARTannot/NAME.png, in a folder or a .zip.
-
-    A mask is a grey or palette image of the same size as its image, whose values are class indices; in batches masks
-    are int64 (N, H, W). size: (H, W), or the length of the longest side, which keeps the proportions; images are
-    resized bilinearly, masks by nearest neighbour. classes: class names, by default the lines of the file classes.txt
-    if there is one; if both are given, mask values are indices into the file and are mapped to `classes` by name.
-    ignored: the class that pads masks in a batch of different sizes; pass it to the loss as `ignore` too.
-    Raises PellucidError, naming the file, for an image without a mask, a mask without an image, and a class of
-    classes.txt that is not in `classes`; and, when `example` or `batch` is called, for an unreadable file, a mask of
-    another size, or a class that is not in `classes`.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        part: str = "train",
-        size: int | tuple[int, int] | None = None,
-        mode: ColourMode = "RGB",
-        classes: Sequence[str] | None = None,
-        ignored: int | None = None,
-    ) -> None:
-        tree = tree_at(path)
-        top = root_of(tree)
-        images, masks = (_images_by_stem(tree, f"{top}{folder}/") for folder in (part, part + MASK_SUFFIX))
-        if not images:
-            raise PellucidError(f"{tree.where(f'{top}{part}')} contains no images; give the image folder as part=")
-        for files, others, partner in ((images, masks, "mask in"), (masks, images, "image in")):
-            unpaired = next((name for stem, name in files.items() if stem not in others), None)
-            if unpaired:
-                where = f"{part}{MASK_SUFFIX if others is masks else ''}/"
-                raise PellucidError(
-                    f"{tree.where(unpaired)} has no {partner} {where}; add one with the same name, or remove the file"
-                )
-        mask_names = [masks[stem] for stem in images]
-        file_classes = _read_classes_file(tree, top)
-        class_names = file_classes if classes is None else classes
-        self.listed = class_names if file_classes is None else file_classes  # class names by the values of masks
-        if unknown := [name for name in self.listed or () if name not in (class_names or ())]:
-            raise PellucidError(
-                f"{tree.where(top + CLASSES_FILE)} names the class {unknown[0]!r}, which is not among "
-                f"{', '.join(class_names or ())}; give data with these classes"
-            )
-        super().__init__(
-            tree,
-            [*images.values()],
-            others=mask_names,
-            size=None if isinstance(size, int) else size,
-            mode=mode,
-            classes=class_names,
-            ignored=ignored,
-        )
-        self.longest = max(check_format(size, mode) or (0,)) if isinstance(size, int) else None
-
-    def subset(self, indices: Sequence[int] | Tensor) -> "MaskFolder":
-        """Return a source of the images at `indices`, in that order."""
-        part = copy(self)
-        selected = as_indices(indices, len(self), f"subset of {self.tree.path}").tolist()
-        part.names, part.others = (tuple(files[k] for k in selected) for files in (self.names, self.others))
-        part._checksum = ""
-        return part
-
-    def example(self, k: int) -> tuple[Tensor, Tensor]:
-        """Return image k and its mask (H, W) of classes, int64."""
-        name, mask_name = self.names[k], self.others[k]
-        image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
-        mask = decode_mask(self.tree.read(mask_name), self.tree.where(mask_name))
-        if mask.shape != image.shape[1:]:
-            raise PellucidError(
-                f"{self.tree.where(mask_name)} is {mask.shape[0]}x{mask.shape[1]} but its image is "
-                f"{image.shape[1]}x{image.shape[2]}; make them the same size"
-            )
-        if self.classes is not None and self.listed is not None:
-            is_listed = mask < len(self.listed)
-            unknown = mask[~is_listed & (mask != (-1 if self.ignored is None else self.ignored))]
-            if unknown.numel():
-                raise PellucidError(
-                    f"{self.tree.where(mask_name)} contains the class {int(unknown[0])}, but there are "
-                    f"{len(self.listed)} classes, counted from 0; name them all, or give ignored={int(unknown[0])}"
-                )
-            if self.listed != self.classes:
-                indices = torch.tensor([self.classes.index(name) for name in self.listed], dtype=mask.dtype)
-                mask = torch.where(is_listed, indices[mask.long().clamp(max=len(indices) - 1)], mask)
-        size = resized_size((mask.shape[0], mask.shape[1]), self.size if self.longest is None else self.longest)
-        return resized(image, size), resized(mask[None], size, smooth=False)[0].to(torch.int64)
-
-    @property
-    def sizes_vary(self) -> bool:
-        """Whether images may have different sizes, because they are resized to a longest side."""
-        return self.longest is not None
-
-    @property
-    def preprocess(self) -> dict[str, Any]:
-        """The longest side of the images, if they are resized to it."""
-        return {} if self.longest is None else {"size": self.longest}
-
-    def _compute_checksum(self) -> str:
-        content = super()._compute_checksum()
-        return content if self.longest is None else hashlib.sha256(f"{content}{self.longest}".encode()).hexdigest()
-
-
 
 
 def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:

@@ -278,9 +278,9 @@ def luma(x: Tensor) -> Tensor:
 def pillow_pixels(image: Image.Image, name: str) -> Any:
     """Return the pixels (H, W, 3) of an image in memory, of any Pillow mode, as `load_image` reads them from a file."""
     try:
-        return np.array(flatten_mode(_apply_orientation(image), "RGB"))
+        return np.array(flatten_mode(_apply_orientation(image), "RGB", depth_of(image)))
     except DAMAGE_ERRORS as error:
-        raise _damage_error(name, error) from error
+        raise damage_error(name, error) from error
 
 
 def channels_first(array: Any) -> Tensor:

@@ -22,6 +22,7 @@ from pellucid.data.skipping import ADVICE, skips
 from pellucid.data.tree import Tree, tree_at
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_picture
+from pellucid.settings.tensors import as_indices
 from pellucid.text import note_once, plural
 
 MASK_SUFFIX = "annot"  # a folder of masks has the name of the folder of images with this suffix
@@ -114,7 +115,8 @@ class MaskFolder(ImageFiles):
 
     def subset(self, indices: Sequence[int] | Tensor) -> "MaskFolder":
         """Return a source of the images at `indices`, in that order."""
-        part, selected = copy(self), torch.as_tensor(indices).tolist()
+        part = copy(self)
+        selected = as_indices(indices, len(self), f"subset of {self.tree.path}").tolist()
         part.names, part.others = (tuple(files[k] for k in selected) for files in (self.names, self.others))
         part._checksum = ""
         return part

@@ -9,20 +9,8 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe.doctor_case import copy_weights, read_history, recipe_to_examine, saved_model
 from pellucid.recipe.job import augmentation, build_model, load_data
-from pellucid.recipe.material import (
-    Material,
-    check_data_exists,
-    check_data_in_run_folder,
-    data_and_root,
-    is_annotated,
-    is_data_root,
-    load_material,
-)
-from pellucid.recipe.doctor_case import read_history
-from pellucid.recipe.job import build_model, load_data
 from pellucid.recipe.material import Material, is_annotated, load_material
 from pellucid.recipe.model_data import check_data_exists, check_data_in_run_folder, data_and_root, is_data_root
-from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 from pellucid.run.folder import RunFolder
 from pellucid.task import task_of

@@ -15,6 +15,7 @@ from benchmarks.fuzz.material import PICTURES, WEIGHTS, write_picture, write_wei
 from benchmarks.fuzz.mutations import damage
 from benchmarks.fuzz.names import outcome_of_names, write_names, write_names_case
 from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
+from benchmarks.fuzz.readings import READINGS, outcome_of_reading, write_readings_case
 from benchmarks.fuzz.runs import RUNS, use_run, write_run, write_run_case
 from pellucid.data.annotations import convert, voc
 from pellucid.errors import PellucidError
@@ -85,6 +86,41 @@ def test_an_annotation_lost_in_loading_is_reported(tmp_path, monkeypatch):
     write_annotations("voc", path)
     monkeypatch.setattr(voc, "read_instances", lambda *arguments: ())
     assert outcome_of_annotations("voc", path) == "lost: 3 objects in the file, 0 loaded, 0 listed"
+
+
+@pytest.mark.parametrize("kind", READINGS)
+def test_data_sets_in_unusual_forms_are_read_as_meant_or_refused(kind, tmp_path):
+    path = tmp_path / "case.json"
+    outcomes: set[str] = set()
+    for number in range(60):
+        write_readings_case(kind, path, random.Random(f"0 {kind} {number}"))
+        outcomes.add(outcome_of_reading(path))
+    assert outcomes <= {"refused", "listed", "same"}
+    assert "same" in outcomes
+
+
+@pytest.mark.parametrize(
+    ("kind", "function", "replacement"),
+    [
+        ("mask-values", "pellucid.tasks.segment.own.check_values", lambda *arguments: None),
+        ("mask-values", "pellucid.data.images.JPEG", b"another"),
+        ("parts", "pellucid.data.parts.part_named", lambda folder: folder if folder == "train" else ""),
+        ("parts", "pellucid.data.parts.note_once", lambda text: None),
+        ("pixels", "pellucid.data.folder.check_bits", lambda tree: None),
+        ("line-shapes", "pellucid.data.annotations.yolo_lines.PolygonLines.fault", lambda self: ""),
+        ("line-shapes", "pellucid.data.annotations.readings.BoxReadings.fault", lambda self: ""),
+        ("groups", "pellucid.data.annotations.coco._CocoReader._unused_parents", lambda self, categories: []),
+        ("texts", "pellucid.files.note_once", lambda text: None),
+    ],
+)
+def test_a_misreading_is_reported(kind, function, replacement, tmp_path, monkeypatch):
+    path = tmp_path / "case.json"
+    monkeypatch.setattr(function, replacement)
+    outcomes: set[str] = set()
+    for number in range(80):
+        write_readings_case(kind, path, random.Random(f"0 {kind} {number}"))
+        outcomes.add(outcome_of_reading(path).partition(" ")[0].partition(":")[0])
+    assert "misread" in outcomes
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ and a matching SHA-256. Annotations and masks are read as in training, together 
 the file is loaded without some objects, which are listed as faults, and an object that is neither loaded nor listed is
 a fault. Archives are zips of annotations with few bytes and many objects; each is read by `data lint`, `data show`,
 `data convert` or for training. Names of classes and images must be unchanged by `data convert` ("same") or refused.
-Objectives are weights files of detectors and generators with changed hyperparameters; runs are the CSV files of run
-folders; networks are exported programs and ONNX files of other people, opened as models. The table
-is printed, and the exit status is 1 if there is any fault.
+Readings are small data sets in unusual forms, whose meaning is known: names in some encoding, values of masks, names of
+parts, depths of pixels, lines of YOLO text, groups of shapes; each is read as meant ("same"), refused, or a note states
+the difference ("listed"), and another reading is a fault. Objectives are weights files of detectors and generators with
+changed hyperparameters; runs are the CSV files of run folders; networks are exported programs and ONNX files of other
+people, opened as models. The table is printed, and the exit status is 1 if there is any fault.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from benchmarks.fuzz.material import PICTURES, WEIGHTS, write_picture, write_wei
 from benchmarks.fuzz.names import NAME_KINDS, write_names
 from benchmarks.fuzz.networks import NETWORKS, write_network
 from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
+from benchmarks.fuzz.readings import READINGS, write_readings
 from benchmarks.fuzz.runs import RUNS, write_run
 
 MAX_SECONDS = 10.0  # processor time per file
@@ -48,6 +51,9 @@ WRITERS: dict[str, Callable[[str, Path], None]] = {
     **dict.fromkeys(ANNOTATIONS, write_annotations), **dict.fromkeys(ARCHIVES, write_archives),
     **dict.fromkeys(NAME_KINDS, write_names), **dict.fromkeys(OBJECTIVES, write_objective),
     **dict.fromkeys(RUNS, write_run), **dict.fromkeys(NETWORKS, write_network),
+
+
+    **dict.fromkeys(RUNS, write_run), **dict.fromkeys(READINGS, write_readings),
 }  # fmt: skip
 
 
@@ -128,6 +134,9 @@ def main() -> int:
     parser.add_argument("--objectives", type=int, default=2_000)
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--networks", type=int, default=2_000)
+
+
+    parser.add_argument("--readings", type=int, default=3_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
@@ -138,6 +147,9 @@ def main() -> int:
         | split_count(options.objectives, OBJECTIVES)
         | split_count(options.runs, RUNS)
         | split_count(options.networks, NETWORKS)
+
+
+        | split_count(options.readings, READINGS)
     )
     counts = {kind: count for kind, count in counts.items() if count}
     results = fuzz(counts, options.seed, options.processes)

@@ -94,16 +94,25 @@ def _outcome_of_mask(path: Path) -> str:
 
 def _count_objects(kind: str, data: bytes, annotations: Annotations) -> int:
     """Return the number of objects in a file, counted without the readers."""
+    text = _decoded(data)
     if kind == "voc":
-        return sum(one.find("bndbox") is not None or one.tag == "object" for one in ElementTree.fromstring(data))
+        return sum(one.find("bndbox") is not None or one.tag == "object" for one in ElementTree.fromstring(text))
     if kind == "coco":
-        return len(json.loads(data)["annotations"])
+        return len(json.loads(text)["annotations"])
     if kind == "yolo":
-        return sum(bool(line.strip()) for line in data.decode("utf-8", "replace").splitlines())
-    shapes = [one for one in json.loads(data)["shapes"] if one.get("shape_type", "polygon") != "point"]
+        return sum(bool(line.strip()) for line in text.splitlines())
+    shapes = [one for one in json.loads(text)["shapes"] if one.get("shape_type", "polygon") != "point"]
     supported = [one for one in shapes if one.get("shape_type", "polygon") in ("rectangle", "polygon")]
     grouped = [(one["group_id"], one["label"]) for one in supported if isinstance(one.get("group_id"), int)]
     return len(shapes) - len(grouped) + len({*grouped})
+
+
+def _decoded(data: bytes) -> str:
+    """Return a text in UTF-8, otherwise in Windows-1252, as the readers do."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252")
 
 
 def _annotation_file(path: Path, kind: str) -> Path:

@@ -21,7 +21,8 @@ from pellucid.model import Model
 
 INPUT_SHAPE = (3, 12, 12)
 WEIGHTS = ("ours", "forged", "graph", "zip", "old", "safetensors", "h5", "keras", "onnx")
-PICTURES = ("png", "jpeg", "gif", "bmp", "webp", "ppm", "tiff")
+COMPRESSIONS = {"lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate"}  # of TIFFs
+PICTURES = ("png", "jpeg", "gif", "bmp", "webp", "ppm", "tiff", *COMPRESSIONS)
 CHECKSUMMED = (
     "ours",
     "zip",
@@ -73,4 +74,5 @@ def write_picture(kind: str, path: Path) -> None:
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:40, :50]
     pixels = np.stack([rows * 6, columns * 5, rng.integers(0, 255, (40, 50))], -1).astype(np.uint8)
-    Image.fromarray(pixels).save(path, format=kind)
+    options = {"compression": COMPRESSIONS[kind]} if kind in COMPRESSIONS else {}
+    Image.fromarray(pixels).save(path, format="TIFF" if options else kind, **options)

@@ -22,6 +22,7 @@ from benchmarks.fuzz.mutations import change_header, damage, forge
 from benchmarks.fuzz.names import NAME_KINDS, outcome_of_names, write_names_case
 from benchmarks.fuzz.networks import NETWORKS, use_network, write_network_case
 from benchmarks.fuzz.objectives import OBJECTIVES, use_objective, write_objective_case
+from benchmarks.fuzz.readings import READINGS, outcome_of_reading, write_readings_case
 from benchmarks.fuzz.runs import RUNS, use_run, write_run_case
 from pellucid.errors import PellucidError
 from pellucid.export import from_onnx
@@ -58,6 +59,8 @@ def outcome_of(kind: str, path: Path, picture: Path, expected: Tensor | None) ->
     """Return the outcome of one file: one of GOOD_OUTCOMES or a description of the fault."""
     if kind in ANNOTATIONS:
         return outcome_of_annotations(kind, path)
+    if kind in READINGS:
+        return outcome_of_reading(path)
     if kind in ARCHIVES:
         return outcome_of_archive(path)
     return outcome_of_names(path, picture) if kind in NAME_KINDS else outcome_of_use(kind, path, picture, expected)
@@ -67,6 +70,8 @@ def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> Non
     """Write a changed copy of the original file of a kind."""
     if kind in ANNOTATIONS:
         write_annotation_case(kind, original, path, rng)
+    elif kind in READINGS:
+        write_readings_case(kind, path, rng)
     elif kind in ARCHIVES:
         write_archive_case(kind, original, path, rng)
     elif kind in NAME_KINDS:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
@@ -337,7 +338,7 @@ def _read_list(path: Path) -> list[str]:
         data = read_regular(path, MAX_LIST_BYTES)
     except OSError as error:
         raise PellucidError(f"{path} cannot be read ({error}); give a list of paths or addresses") from error
-    for number, line in enumerate(decode_text(data, str(path)).split("\n"), 1):
+    for number, line in enumerate(re.split("\r\n|\n|\r", decode_text(data, str(path))), 1):
         text = line.strip()
         if len(line.encode()) > MAX_LINE_BYTES:
             raise PellucidError(f"{path}, line {number} is no path or address; write one in each line")

@@ -16,6 +16,8 @@ from benchmarks.fuzz.mutations import damage
 from benchmarks.fuzz.names import outcome_of_names, write_names, write_names_case
 from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
 from benchmarks.fuzz.readings import READINGS, outcome_of_reading, write_readings_case
+from benchmarks.fuzz.recipes import RECIPES, write_recipe
+from benchmarks.fuzz.records import RECORDS, write_record
 from benchmarks.fuzz.runs import RUNS, use_run, write_run, write_run_case
 from pellucid.data.annotations import convert, voc
 from pellucid.errors import PellucidError
@@ -147,6 +149,33 @@ def test_damaged_histories_of_runs_are_refused_or_read(kind, tmp_path):
     outcomes: set[str] = set()
     for number in range(25):
         write_run_case(original, path, random.Random(f"0 {kind} {number}"))
+        outcomes.add(trial.outcome_of_use(kind, path, tmp_path, None))
+    assert outcomes == {"refused", "other"}
+
+
+@pytest.mark.heavy
+@pytest.mark.slow
+def test_strange_files_of_runs_and_sweeps_are_refused_or_read(tmp_path):
+    outcomes: set[str] = set()
+    for kind in RECORDS:
+        original, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
+        write_record(kind, original)
+        assert trial.outcome_of_use(kind, original, tmp_path, None) == "other", kind
+        for number in range(20):
+            trial.write_case(kind, original, path, random.Random(f"0 {kind} {number}"))
+            outcomes.add(trial.outcome_of_use(kind, path, tmp_path, None))
+    assert outcomes == {"refused", "other"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RECIPES)
+def test_changed_recipes_are_refused_or_read(kind, tmp_path):
+    original, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
+    write_recipe(kind, original)
+    assert trial.outcome_of_use(kind, original, tmp_path, None) == "other"
+    outcomes: set[str] = set()
+    for number in range(100):
+        trial.write_case(kind, original, path, random.Random(f"0 {kind} {number}"))
         outcomes.add(trial.outcome_of_use(kind, path, tmp_path, None))
     assert outcomes == {"refused", "other"}
 

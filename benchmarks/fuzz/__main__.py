@@ -12,8 +12,9 @@ a fault. Archives are zips of annotations with few bytes and many objects; each 
 Readings are small data sets in unusual forms, whose meaning is known: names in some encoding, values of masks, names of
 parts, depths of pixels, lines of YOLO text, groups of shapes; each is read as meant ("same"), refused, or a note states
 the difference ("listed"), and another reading is a fault. Objectives are weights files of detectors and generators with
-changed hyperparameters; runs are the CSV files of run folders; networks are exported programs and ONNX files of other
-people, opened as models. The table is printed, and the exit status is 1 if there is any fault.
+changed hyperparameters; runs are the CSV files of run folders, and records their other small files and those of sweeps;
+recipes are TOML; networks are exported programs and ONNX files of other people, opened as models. The table is printed,
+and the exit status is 1 if there is any fault.
 """
 
 import argparse
@@ -36,6 +37,8 @@ from benchmarks.fuzz.names import NAME_KINDS, write_names
 from benchmarks.fuzz.networks import NETWORKS, write_network
 from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
 from benchmarks.fuzz.readings import READINGS, write_readings
+from benchmarks.fuzz.recipes import RECIPES, write_recipe
+from benchmarks.fuzz.records import RECORDS, write_record
 from benchmarks.fuzz.runs import RUNS, write_run
 
 MAX_SECONDS = 10.0  # processor time per file
@@ -50,10 +53,8 @@ WRITERS: dict[str, Callable[[str, Path], None]] = {
     **dict.fromkeys(WEIGHTS, write_weights), **dict.fromkeys(PICTURES, write_picture),
     **dict.fromkeys(ANNOTATIONS, write_annotations), **dict.fromkeys(ARCHIVES, write_archives),
     **dict.fromkeys(NAME_KINDS, write_names), **dict.fromkeys(OBJECTIVES, write_objective),
-    **dict.fromkeys(RUNS, write_run), **dict.fromkeys(NETWORKS, write_network),
-
-
-    **dict.fromkeys(RUNS, write_run), **dict.fromkeys(READINGS, write_readings),
+    **dict.fromkeys(RUNS, write_run), **dict.fromkeys(RECORDS, write_record), **dict.fromkeys(RECIPES, write_recipe),
+    **dict.fromkeys(NETWORKS, write_network), **dict.fromkeys(READINGS, write_readings),
 }  # fmt: skip
 
 
@@ -134,9 +135,9 @@ def main() -> int:
     parser.add_argument("--objectives", type=int, default=2_000)
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--networks", type=int, default=2_000)
-
-
     parser.add_argument("--readings", type=int, default=3_000)
+    parser.add_argument("--records", type=int, default=6_000)
+    parser.add_argument("--recipes", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
@@ -147,9 +148,9 @@ def main() -> int:
         | split_count(options.objectives, OBJECTIVES)
         | split_count(options.runs, RUNS)
         | split_count(options.networks, NETWORKS)
-
-
         | split_count(options.readings, READINGS)
+        | split_count(options.records, RECORDS)
+        | split_count(options.recipes, RECIPES)
     )
     counts = {kind: count for kind, count in counts.items() if count}
     results = fuzz(counts, options.seed, options.processes)

@@ -119,6 +119,8 @@ def forge(original: Path, path: Path, rng: random.Random) -> None:
 def _change(tree: dict[str, Any], rng: random.Random) -> None:
     """Change, remove, duplicate or swap one value of nested JSON values, in place."""
     locations = list(_locations(tree))
+    if not locations:  # an earlier change has removed the last value
+        return
     parent, key = rng.choice(locations)
     kind = rng.randrange(8)
     if kind == 0:

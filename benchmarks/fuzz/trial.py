@@ -23,6 +23,8 @@ from benchmarks.fuzz.names import NAME_KINDS, outcome_of_names, write_names_case
 from benchmarks.fuzz.networks import NETWORKS, use_network, write_network_case
 from benchmarks.fuzz.objectives import OBJECTIVES, use_objective, write_objective_case
 from benchmarks.fuzz.readings import READINGS, outcome_of_reading, write_readings_case
+from benchmarks.fuzz.recipes import RECIPES, use_recipe, write_recipe_case
+from benchmarks.fuzz.records import RECORDS, use_record, write_record_case
 from benchmarks.fuzz.runs import RUNS, use_run, write_run_case
 from pellucid.errors import PellucidError
 from pellucid.export import from_onnx
@@ -80,6 +82,10 @@ def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> Non
         write_run_case(original, path, rng)
     elif kind in NETWORKS:
         write_network_case(original, path, rng)
+    elif kind in RECORDS:
+        write_record_case(kind, original, path, rng)
+    elif kind in RECIPES:
+        write_recipe_case(original, path, rng)
     elif kind in OBJECTIVES:
         write_objective_case(original, path, rng)
     elif kind == "forged":
@@ -119,8 +125,11 @@ def result_of(kind: str, path: Path, picture: Path) -> Tensor:
     """
     if kind in OBJECTIVES:
         return use_objective(kind, path, picture)
-    if kind in RUNS:
-        use_run(kind, path)
+    if kind in RECIPES:
+        use_recipe(path)
+        return torch.zeros(0)
+    if kind in (*RUNS, *RECORDS):
+        (use_run if kind in RUNS else use_record)(kind, path)
         return torch.zeros(0)
     if kind in NETWORKS:
         use_network(path)

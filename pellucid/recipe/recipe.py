@@ -169,7 +169,9 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     values of the wrong type or size.
     """
     path = find_recipe(name_or_path)
-    _, tables = read_toml(path, "give a built-in recipe or a TOML file")
+    # A run folder, which may come from a stranger, contains its recipe itself, not a link to any file.
+    is_in_run_folder = path.name == "recipe.toml"
+    _, tables = read_toml(path, "give a built-in recipe or a TOML file", follow_links=not is_in_run_folder)
     return read_recipe(tables, str(name_or_path), overrides or {}, path.stem)
 
 

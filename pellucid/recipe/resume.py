@@ -160,7 +160,7 @@ def _following_run(path: Path) -> Path | None:
     name = read_line(name_file, "remove it, and its run begins again")
     if name is None:
         return None
-    if Path(name).name != name:
+    if name == ".." or Path(name).name != name:
         raise PellucidError(f"{name_file} contains {shown(name)}, not the name of a folder beside {path}; remove it")
     following = path.parent / name
     return following if (following / "recipe.toml").is_file() else None

@@ -22,6 +22,7 @@ from pellucid.text import note, shown
 from pellucid.version import __version__
 
 MAX_RUNS = 1_000_000
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class RunFolder:
@@ -140,11 +141,14 @@ class RunFolder:
 
 
 def read_preview(file: Path) -> bytes:
-    """Return the bytes of a file of `RunFolder.previews`; raises PellucidError if it is not a regular file."""
+    """Return the bytes of a file of `RunFolder.previews`; raises PellucidError if it is not a PNG file."""
     try:
-        return read_regular(file, follow_links=False)
+        data = read_regular(file, follow_links=False)
     except OSError as error:
         raise PellucidError(f"{file} cannot be read ({reason_of(error)}); remove it") from error
+    if not data.startswith(PNG_SIGNATURE):
+        raise PellucidError(f"{file} is not a PNG file; remove it")
+    return data
 
 
 def next_run(root: str | os.PathLike[str], name: str) -> Path:

@@ -192,7 +192,7 @@ def has_weights(path: Path) -> bool:
 
 def process_of(path: Path) -> Process | None:
     """Return the process that trains in a run folder now, if any."""
-    if _is_locked(path / LOG) and (numbers := _numbers(path / PROCESS)):
+    if _is_locked(path / LOG) and (numbers := _numbers(path / PROCESS)) and _exists(numbers[0]):
         return Process(numbers[0], numbers[-1])
     pid = next(iter(_numbers(path / "lock")), None)
     # The lock is tried only if this process exists, so that it is free for a training that starts.

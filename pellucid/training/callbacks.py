@@ -338,5 +338,6 @@ class Snapshots(Callback):
 
 def snapshot_files(folder: Path) -> dict[int, Path]:
     """Return the files that Snapshots wrote into a folder, by epoch in ascending order."""
-    epoch_texts = {path: path.stem.removeprefix("epoch-") for path in folder.glob(SNAPSHOT_FILE_NAME.format("*"))}
+    files = [path for path in folder.glob(SNAPSHOT_FILE_NAME.format("*")) if path.is_file()]
+    epoch_texts = {path: path.stem.removeprefix("epoch-") for path in files}
     return dict(sorted((int(epoch_text), path) for path, epoch_text in epoch_texts.items() if epoch_text.isdecimal()))

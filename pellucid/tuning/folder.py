@@ -18,6 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.run.folder import lock_file
 from pellucid.run.records import read_object, to_record
+from pellucid.text import shown
 from pellucid.tuning.plan import FORMAT, TuningPlan, plan_from_json
 
 RunState = Literal["complete", "pruned", "failed"]
@@ -210,6 +211,12 @@ class TuningFolder:
         if trial.number != number or trial.settings.keys() != plan.space.keys():
             keys = ", ".join(plan.space)
             raise PellucidError(f"{file} does not have the number {number} and settings of {keys}; {COMPUTED_AGAIN}")
+        for key, value in trial.settings.items():
+            if not plan.space[key].contains(value):
+                raise PellucidError(
+                    f"{file}: {key} is {shown(value)}, which is not one of the sweep's values, {plan.space[key]}; "
+                    f"{COMPUTED_AGAIN}"
+                )
         return trial.settings
 
     def choose_settings(self, plan: TuningPlan, number: int, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pellucid.report.sections import (
     SectionPart,
     TablePart,
 )
+from pellucid.settings.checks import is_number
 from pellucid.task import Merit, tasks
 from pellucid.text import plural
 from pellucid.tuning.importance import importances
@@ -103,9 +104,7 @@ def _best_settings_parts(results: TuningResult, merit: Merit) -> list[SectionPar
         return [Missing("No trial is complete yet.")]
     run = best.runs[0]
     test_values = [(run.seed, run.results.get(merit.name)) for run in best.runs]
-    test_text = ", ".join(
-        f"seed {seed}: {value_text(merit, value)}" for seed, value in test_values if value is not None
-    )
+    test_text = ", ".join(f"seed {seed}: {value_text(merit, value)}" for seed, value in test_values if is_number(value))
     rows = [(key, toml_value(value)) for key, value in best.settings.items()]
     parts: list[SectionPart] = [
         f"Trial {best.number}: {_range_text(merit, best)} on validation images"

@@ -137,11 +137,11 @@ def plan_from_json(table: Mapping[str, Any], where: str) -> TuningPlan:
     except ValueError as error:
         raise PellucidError(f"{where}: recipe is not TOML ({error})") from error
     base = read_recipe(tables, where, {}).to_toml()
-    plan = TuningPlan(
+    # Raises PellucidError for keys and values that the recipe does not accept.
+    read_recipe(tables, where, {key: values.required_values[0] for key, values in space.items()})
+    return TuningPlan(
         base, space, definition.seeds, definition.trials, definition.sampler, definition.prune, definition.words
     )
-    plan.recipe({key: values.required_values[0] for key, values in space.items()})
-    return plan
 
 
 def make_plan(

@@ -35,6 +35,10 @@ class ValueList:
         """The values that a recipe must accept."""
         return self.values
 
+    def contains(self, value: Any) -> bool:
+        """Return whether a value is one of the list, of the same type."""
+        return any(type(value) is type(known) and value == known for known in self.values)
+
     def value_at(self, fraction: float) -> Any:
         """Return the value at a fraction (0 to 1) of the list."""
         return self.values[min(int(fraction * len(self.values)), len(self.values) - 1)]
@@ -75,6 +79,11 @@ class ValueRange:
     def spaced_values(self, count: int) -> tuple[Any, ...]:
         """Return `count` numbers from low to high at equal distances; equal whole numbers only once."""
         return tuple(dict.fromkeys(self._interpolate(k / (count - 1)) for k in range(count)))
+
+    def contains(self, value: Any) -> bool:
+        """Return whether a value is a number of the range."""
+        is_in_range = is_number(value) and self.low <= value <= self.high
+        return is_in_range and (type(value) is int or not self.whole)
 
     def value_at(self, fraction: float) -> Any:
         """Return the number at a fraction (0 to 1) of the range, extended by 1/2 at both ends for whole numbers."""

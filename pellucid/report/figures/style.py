@@ -231,7 +231,8 @@ def separate_labels(preferred: Sequence[float], heights: Sequence[float], low: f
 
 def set_log_scale(plot: Axes) -> None:
     """Set a logarithmic y axis; a range below two decades is extended to whole decades, whose ticks have labels."""
-    plot.set_yscale("log")
+    with np.errstate(over="ignore"):  # the limits of the axis may be beyond the largest number
+        plot.set_yscale("log")
     low, high = plot.get_ylim()
     if high < 100 * low:
         low, high = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))

@@ -125,14 +125,8 @@ def result_of(kind: str, path: Path, picture: Path) -> Tensor:
     """
     if kind in OBJECTIVES:
         return use_objective(kind, path, picture)
-    if kind in RECIPES:
-        use_recipe(path)
-        return torch.zeros(0)
-    if kind in (*RUNS, *RECORDS):
-        (use_run if kind in RUNS else use_record)(kind, path)
-        return torch.zeros(0)
-    if kind in NETWORKS:
-        use_network(path)
+    if kind in (*RUNS, *RECORDS, *RECIPES, *NETWORKS):
+        _read_only(kind, path)
         return torch.zeros(0)
     if kind in PICTURES:
         classifier = make_model()
@@ -149,6 +143,18 @@ def result_of(kind: str, path: Path, picture: Path) -> Tensor:
         net, params = classifier.net, nest(classifier.params, tensors)
     y, _ = net.forward(params, torch.linspace(-1, 1, 432).view(1, *INPUT_SHAPE), Mode())
     return y
+
+
+def _read_only(kind: str, path: Path) -> None:
+    """Read a file of a run, a recipe, or a network of other people."""
+    if kind in RUNS:
+        use_run(kind, path)
+    elif kind in RECORDS:
+        use_record(kind, path)
+    elif kind in RECIPES:
+        use_recipe(path)
+    else:
+        use_network(path)
 
 
 def _processor_seconds() -> float:

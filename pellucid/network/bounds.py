@@ -23,6 +23,7 @@ MAX_INPUT_MEMORY = 1 << 29  # bytes of activations at one time
 MAX_PICTURE_MEMORY = 5 << 28  # the same for a picture: two activations of 64 channels in 1920 x 1080
 MAX_VALUES = 1 << 30  # values in the outputs of all operations together
 MAX_WORK = 1 << 38  # multiply-adds
+BATCH_FACTOR = 3  # these limits for a batch, relative to one input; a ResNet-50 has them for 100 images of 224 x 224
 MAX_RUNS = 4_000  # runs of layers, each of about 1 ms: each level of nested shared layers may double their number
 
 
@@ -42,8 +43,8 @@ def init_within_bounds(
     that receives (input shape, output shape) of each layer that is run, by path. inputs: the numbers of inputs for one
     image, in total and in one run. picture: check only the memory, against MAX_PICTURE_MEMORY. trusted: run no layer,
     count only outputs; this saves seconds, since PyTorch imports its compiler to run on "meta". examples: the number of
-    examples of each input; several may together take twice as much as one. Raises LayerError, with the layer's path,
-    for the first layer with which the network exceeds a limit.
+    examples of each input; several may together take BATCH_FACTOR times as much as one. Raises LayerError, with the
+    layer's path, for the first layer with which the network exceeds a limit.
     """
     with torch.device("meta"), torch.no_grad():
         tally = Tally({} if shapes is None else shapes, inputs.total / inputs.at_once, picture, trusted, examples)
@@ -51,16 +52,6 @@ def init_within_bounds(
             x = _empty(shape, examples, inputs.at_once * examples)
         _run_children(tally, "")("", net, {}, x, Mode(keep=False))
         return net.init(shape, torch.Generator())
-
-
-def check_batch(net: Layer, shape: Any, examples: int) -> None:
-    """Raise LayerError for a network that exceeds a limit for one input, or twice that limit for a batch of inputs.
-
-    shape: see `init_within_bounds`. examples: the number of inputs in the batch.
-    """
-    init_within_bounds(net, shape)
-    if examples > 2:  # two take at most twice as much as one
-        init_within_bounds(net, shape, examples=examples)
 
 
 def init_objective_within_bounds(
@@ -196,7 +187,7 @@ class Tally(TorchDispatchMode):
             self._add(tensor, is_view)
         if outputs and not is_view:
             count = sum(tensor.numel() for tensor in outputs)
-            self.values += count
+            self.values += max(count, _expanded_values(args))
             self.work += int(count * _multiply_adds_per_output(func, args))
             self.peak = max(self.peak, self.memory + _workspace(func, args, outputs[0]))
         return result
@@ -220,19 +211,19 @@ class Tally(TorchDispatchMode):
             self.memory -= size
 
     def check(self) -> None:
-        """Raise PellucidError if a count exceeds its limit; several examples may take twice as much as one."""
+        """Raise PellucidError if a count exceeds its limit; see BATCH_FACTOR for several examples."""
         if self.picture:
             self._check_limit("bytes of memory for one input", self.peak, MAX_PICTURE_MEMORY)
             return
-        times = 1
+        factor = 1
         owner = "one input"
         if self.examples > 1:
-            times = 2
+            factor = BATCH_FACTOR
             owner = f"{self.examples:,} examples"
         self._check_limit("runs of layers", self.runs, MAX_RUNS)
-        self._check_limit(f"bytes of memory for {owner}", self.peak, times * MAX_INPUT_MEMORY)
-        self._check_limit(f"output values for {owner}", int(self.values * self.n_passes), times * MAX_VALUES)
-        self._check_limit(f"multiply-adds for {owner}", int(self.work * self.n_passes), times * MAX_WORK)
+        self._check_limit(f"bytes of memory for {owner}", self.peak, factor * MAX_INPUT_MEMORY)
+        self._check_limit(f"output values for {owner}", int(self.values * self.n_passes), factor * MAX_VALUES)
+        self._check_limit(f"multiply-adds for {owner}", int(self.work * self.n_passes), factor * MAX_WORK)
 
     def _check_limit(self, quantity: str, count: int, limit: int) -> None:
         if count > scaled_limit(limit):
@@ -262,6 +253,18 @@ def _multiply_adds_per_output(func: Any, args: tuple[Any, ...]) -> float:
     if operation in (_aten.max_pool2d_with_indices, _aten.avg_pool2d):
         return math.prod(args[1]) * _SLOW_FACTOR
     return 1
+
+
+def _expanded_values(args: tuple[Any, ...]) -> int:
+    """Return the number of values of the largest input that repeats the values in its memory, such as an expanded one.
+
+    An operation takes time, and in other libraries memory, for all of them.
+    """
+    tensors = [arg for each in args for arg in (each if isinstance(each, (list, tuple)) else (each,))]
+    sizes = [
+        x.numel() for x in tensors if isinstance(x, Tensor) and x.numel() * x.itemsize > x.untyped_storage().nbytes()
+    ]
+    return max(sizes, default=0)
 
 
 def _workspace(func: Any, args: tuple[Any, ...], y: Tensor) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from pellucid.combine import Graph
 from pellucid.config import LIMITS_HINT, scaled_limit
@@ -352,6 +352,9 @@ def _check_folding(tally: Tally, call: Call, values: dict[str, Any], count: int)
         arguments["device"] = torch.device("meta")
     with torch.device("meta"), tally:
         _compute(replace(call, arguments=arguments), meta_values, count)
+    if torch.Tag.pointwise not in getattr(call.target, "tags", ()) and call.op not in TRANSLATIONS:
+        n_values = sum(value.numel() for value in tree_leaves(meta_values) if isinstance(value, Tensor))
+        tally.work += round(n_values**1.5)  # of operators on matrices, such as a decomposition
     if tally.values > scaled_limit(MAX_FOLDED_VALUES) or tally.work > scaled_limit(MAX_FOLDED_WORK):
         raise PellucidError(
             f"open: {call.module or 'the network itself'}: {call.op} computes constants of more than "

@@ -25,15 +25,13 @@ from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.open_onnx import open_onnx
 from pellucid.opening.outputs import check_outputs, difference_hint, free_shapes, loss_for, outputs_of
 from pellucid.opening.program import open_program
-from pellucid.opening.programfile import DAMAGE_ERRORS, read_program
+from pellucid.opening.programfile import read_program
 from pellucid.opening.timmnetworks import PREFIX, timm_network
 from pellucid.settings.checks import integer
+from pellucid.settings.tensors import as_tensor
 from pellucid.text import note, plural
 from pellucid.training.arguments import class_names
 from pellucid.verify.modules import frozen_names
-from pellucid.weights.fault import file_errors
-
-FILE_KINDS = {".onnx": "ONNX model", ".pt2": "exported program"}
 
 
 def open(
@@ -77,7 +75,8 @@ def open(
     if weights is not None:
         raise _weights_error("a module or an exported program")
     if isinstance(network, ExportedProgram):
-        return open_program(network, example, options)
+        examples = example if isinstance(example, tuple) or example is None else (example,)
+        return open_program(network, examples, options)
     if not isinstance(network, nn.Module):
         raise PellucidError(f"open takes a torch.nn.Module and an example input, not {type(network).__name__}")
     if example is None:
@@ -195,24 +194,21 @@ def _open_named(
     return _open_module(configured.network, x, {**configured.options, **options}, from_file=not is_name)
 
 
-def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
-    """Return the model of a file; every error is one line that names the file."""
-    kind = FILE_KINDS.get(path.suffix.lower())
-    if kind is None:
-        raise PellucidError(
-            f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2); timm:NAME opens a "
-            "network of timm"
-        )
-    try:
-        with file_errors(path, kind, DAMAGE_ERRORS):
-            if path.suffix.lower() == ".onnx":
-                return open_onnx(path, example, options)
-            return open_program(read_program(path), example, options, from_file=True)
-    except PellucidError as error:
-        message = str(error)
-        if str(path) not in message:
-            message = f"{path}: {message.removeprefix('open: ')}"
-        raise PellucidError(message) from error
+def _open_file(path: Path, example: Any, options: dict[str, Any]) -> OpenedModel:
+    examples = None
+    if example is not None:
+        given = example if isinstance(example, tuple) else (example,)
+        examples = tuple(as_tensor(one, "open: the example").detach() for one in given)
+        if not examples or not all(x.dim() and len(x) for x in examples):
+            raise PellucidError("open: the example must be an array (N, ...), or a tuple of them for several inputs")
+    if path.suffix.lower() == ".onnx":
+        return open_onnx(path, examples, options)
+    if path.suffix.lower() == ".pt2":
+        return open_program(read_program(path), examples, options, path)
+    raise PellucidError(
+        f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2); timm:NAME opens a "
+        "network of timm"
+    )
 
 
 def _note_training(network: nn.Module) -> None:

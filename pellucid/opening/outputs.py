@@ -67,6 +67,11 @@ def outputs_of(net: Graph, params: Params, x: Any) -> Any:
         ) from error
 
 
+def batch_rows(count: int, batch: int) -> Tensor:
+    """Return the indices of `count` examples in batches (n, batch); the first examples complete the last batch."""
+    return torch.arange(-(-count // batch) * batch).view(-1, batch) % count
+
+
 def loss_for(net: Graph) -> dict[str, str]:
     """Return {"loss": "quadratic"} for a network that ends in a softmax, which the default loss contains; else {}."""
     last_layer = net.nodes.get(net.outputs[0], (None,))[0]

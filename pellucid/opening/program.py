@@ -1,6 +1,7 @@
 """Opening of programs exported by PyTorch as models for any number of examples."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,55 +10,70 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument
 
+from pellucid.combine import Graph
 from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
 from pellucid.nested import flatten, map_tree
-from pellucid.network.bounds import check_batch
+from pellucid.network.bounds import Tally, init_within_bounds
 from pellucid.opening.exported import ExportedNetwork, call_of, example_count, input_shapes
 from pellucid.opening.graph import graph_of
 from pellucid.opening.in_place import writes_a_view
 from pellucid.opening.model import OpenedModel
-from pellucid.opening.outputs import check_equal, loss_for, outputs_of
+from pellucid.opening.outputs import batch_rows, check_equal, loss_for, outputs_of
+from pellucid.opening.programfile import DAMAGE_ERRORS
 from pellucid.text import note, plural
+from pellucid.weights.fault import naming_file
 
 EXPORT_HINT = "export it with dynamic_shapes, such as ({0: torch.export.Dim.AUTO},), and two examples or more"
 
 
 def open_program(
     program: ExportedProgram,
-    example: Tensor | tuple[Tensor, ...] | None,
+    examples: tuple[Tensor, ...] | None,
     options: dict[str, Any],
-    from_file: bool = False,
+    path: Path | None = None,
 ) -> OpenedModel:
     """Return the model of an exported program; see pellucid.open.
 
-    from_file: whether the program is from a file, so `pellucid.network.bounds` limits its size.
+    path: the program's file, None for a program in memory; `pellucid.network.bounds` limits a program from a file.
     """
-    if writes_a_view(program.graph_module.graph):
-        program = program.run_decompositions({})
-    examples = example if isinstance(example, tuple) else None if example is None else (example,)
-    batch = fixed_batch(program)
-    exported = _exported_network(program, examples, batch)
-    net, params = graph_of(exported, _empty_modules({call.module for call in exported.calls}), from_file)
-    count = len(examples[0]) if examples else 2 * (batch or 1)
-    if from_file:  # before any input of the declared size exists
-        shapes = [exported.shapes[name][1:] for name in exported.inputs]
-        if examples is not None:
-            shapes = [shape_of(one) for one in examples]
-        check_batch(net, shapes[0] if len(shapes) == 1 else tuple(shapes), count)
-    params = map_tree(torch.detach, params)  # shares the program's memory, by which tied weights are found
-    xs = _random_inputs(exported, count) if examples is None else tuple(examples)
+    with naming_file(path, "exported program", DAMAGE_ERRORS):
+        if writes_a_view(program.graph_module.graph):
+            program = program.run_decompositions({})
+        batch = fixed_batch(program)
+        exported = _exported_network(program, examples, batch)
+        modules = _empty_modules({call.module for call in exported.calls})
+        net, params = graph_of(exported, modules, from_file=path is not None)
+        if path is not None:  # before any input of the declared size exists
+            _check_bounds(net, exported, examples, batch)
+        params = map_tree(torch.detach, params)  # shares the program's memory, by which tied weights are found
+        xs = _random_inputs(exported, (batch or 1) + 1) if examples is None else examples
+        x: Any = xs if len(exported.inputs) > 1 else xs[0]
+        if path is not None:
+            _check_program_bounds(program, xs, batch or 2)
+        y = outputs_of(net, params, x)
+        _check_outputs(program, xs, y if isinstance(y, tuple) else (y,), batch or len(xs[0]))
     is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *xs))
     model = OpenedModel(net, **{"precision": "float64" if is_double else "float32", **loss_for(net), **options})
-    x: Any = xs if len(exported.inputs) > 1 else next(iter(xs))
-    y = outputs_of(net, params, x)
-    _check_outputs(program, xs, y if isinstance(y, tuple) else (y,), batch or len(xs[0]))
     if batch is not None:
         note(f"open: the program was exported for exactly {plural(batch, 'example')}; it is opened for any number, as "
              "no operator in it contains that number")  # fmt: skip
     model._set_params(map_tree(torch.clone, params), shape_of(x), shape_of(y))
     model._keep_state(program.state_dict, flatten(params))
     return model
+
+
+def _check_bounds(
+    net: Graph, exported: ExportedNetwork, examples: tuple[Tensor, ...] | None, batch: int | None
+) -> None:
+    """Raise LayerError for a network that exceeds the limits for one input, or for a batch of the declared size."""
+    shapes = [exported.shapes[name][1:] for name in exported.inputs]
+    if examples is not None:
+        shapes = [shape_of(one) for one in examples]
+    shape = shapes[0] if len(shapes) == 1 else tuple(shapes)
+    init_within_bounds(net, shape)
+    if examples is None and batch is not None and batch > 1:
+        init_within_bounds(net, shape, examples=batch + 1)
 
 
 def _exported_network(
@@ -137,25 +153,6 @@ def _resized_nodes(
     return [_with_sizes(node, {}, count, recorder.values.get(name)) for name, node in nodes.items()]
 
 
-class _ValueRecorder(torch.fx.Interpreter):
-    """Interpreter of a graph on the device "meta", which records the values of nodes; latest_node: the last to run."""
-
-    def __init__(self, module: torch.fx.GraphModule) -> None:
-        super().__init__(module, garbage_collect_values=False)
-        self.values: dict[str, Any] = {}
-        self.latest_node: torch.fx.Node | None = None
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        """Run a node, and record its value."""
-        self.latest_node = n
-        self.values[n.name] = super().run_node(n)
-        return self.values[n.name]
-
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Run an operator, with the argument device="meta" if it has a device."""
-        return super().call_function(target, args, {**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
-
-
 class _OutputInterpreter(torch.fx.Interpreter):
     """Interpreter that runs only the nodes on which the outputs depend; no limit was checked for the others."""
 
@@ -170,6 +167,29 @@ class _OutputInterpreter(torch.fx.Interpreter):
         """Run a node if an output depends on it, an input of the graph, or the output."""
         is_run = n in self.needed_nodes or n.op in ("placeholder", "output")
         return super().run_node(n) if is_run else None
+
+
+class _MetaInterpreter(_OutputInterpreter):
+    """Interpreter on the device "meta", whose tensors have a shape but no values."""
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operator, with the argument device="meta" if it has a device."""
+        return super().call_function(target, args, {**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
+
+
+class _ValueRecorder(_MetaInterpreter):
+    """Interpreter on "meta" that records the values of nodes; latest_node: the last to run."""
+
+    def __init__(self, module: torch.fx.GraphModule) -> None:
+        super().__init__(module)
+        self.values: dict[str, Any] = {}
+        self.latest_node: torch.fx.Node | None = None
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run a node, and record its value."""
+        self.latest_node = n
+        self.values[n.name] = super().run_node(n)
+        return self.values[n.name]
 
 
 def _stored_tensors(program: ExportedProgram) -> dict[str, Any]:
@@ -263,16 +283,32 @@ def _random_inputs(exported: ExportedNetwork, count: int) -> tuple[Tensor, ...]:
     return tuple(torch.rand(count, *shape, generator=rng, dtype=dtype) for shape in shapes)
 
 
+def _check_program_bounds(program: ExportedProgram, xs: Sequence[Tensor], batch: int) -> None:
+    """Raise PellucidError if the program exceeds a limit for the first `batch` examples.
+
+    The limits of the opened network are not enough, as the program's operators may compute more than it declares.
+    """
+    values = [value.to("meta") for value in _placeholder_values(program, [x[:batch] for x in xs])]
+    tally = Tally({}, examples=min(batch, len(xs[0])))
+    with torch.no_grad(), tally:
+        _MetaInterpreter(program.graph_module).run(*values)
+    tally.check()
+
+
 def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], outputs: Sequence[Tensor], batch: int) -> None:
     """Raise PellucidError unless outputs equal the program's for `batch` examples at a time, up to rounding errors."""
-    stored_tensors, keys, count = _stored_tensors(program), _keys_by_node(program), len(xs[0])
-    placeholders = [node.name for node in program.graph_module.graph.nodes if node.op == "placeholder"]
+    count = len(xs[0])
     batch_outputs: list[Any] = []
-    for start in range(0, count, batch):
-        rows = torch.arange(start, start + batch) % count
-        row_inputs = (x[rows] for x in xs)
-        values = [stored_tensors[keys[name]] if name in keys else next(row_inputs) for name in placeholders]
+    for rows in batch_rows(count, batch):
         with torch.no_grad():
+            values = _placeholder_values(program, [x[rows] for x in xs])
             batch_outputs.append(_OutputInterpreter(program.graph_module).run(*values))
-    expected = [parts[0] if batch == count else torch.cat(parts)[:count] for parts in zip(*batch_outputs, strict=True)]
+    expected = [torch.cat(parts)[:count] if batch < count else parts[0] for parts in zip(*batch_outputs, strict=True)]
     check_equal("open", outputs, expected, "the program's")
+
+
+def _placeholder_values(program: ExportedProgram, xs: Sequence[Tensor]) -> list[Any]:
+    """Return the stored tensors and the inputs in the order in which the program's graph takes them."""
+    stored_tensors, keys, inputs = _stored_tensors(program), _keys_by_node(program), iter(xs)
+    names = [node.name for node in program.graph_module.graph.nodes if node.op == "placeholder"]
+    return [stored_tensors[keys[name]] if name in keys else next(inputs) for name in names]

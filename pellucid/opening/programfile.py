@@ -108,7 +108,7 @@ def _read_tensors(
     from torch._export.serde import schema, serialize
 
     tensors: dict[str, Tensor] = {}
-    stored: dict[tuple[str, torch.dtype], Tensor] = {}  # the values of an entry, by its path
+    stored: dict[str, bytearray] = {}  # the bytes of an entry, by its path
     layouts: dict[tuple[Any, ...], int] = {}  # the bytes of tensors with the same values and shape, which are one
     for name, entry in _read_json(archive, files, folder + config)["config"].items():
         if entry["use_pickle"] or entry["tensor_meta"] is None:
@@ -121,16 +121,16 @@ def _read_tensors(
         stride = [int(one.as_int) for one in meta.strides]
         offset = int(meta.storage_offset.as_int)
         path = folder + entry["path_name"]
-        if (path, dtype) not in stored:
-            data = bytearray(archive.read(files[path]))
-            stored[path, dtype] = torch.frombuffer(data, dtype=dtype) if data else torch.zeros(0, dtype=dtype)
-        flat = stored[path, dtype]
+        if path not in stored:
+            stored[path] = bytearray(archive.read(files[path]))
+        data = stored[path]
+        flat = torch.frombuffer(data, dtype=dtype) if data else torch.zeros(0, dtype=dtype)
         if min(size, default=0) < 0 or math.prod(size) > len(flat):
             raise FileFault(f"has {quoted(name)} with more values than are stored")
         tensor = torch.as_strided(flat, size, stride, offset)
         layouts[path, dtype, *size, *stride, offset] = tensor.numel() * dtype.itemsize
         tensors[name] = torch.nn.Parameter(tensor, False) if entry["is_param"] else tensor
-    stored_bytes = sum(flat.nbytes for flat in stored.values())
+    stored_bytes = sum(map(len, stored.values()))
     if sum(layouts.values()) > MAX_SIZE_RATIO * stored_bytes:
         raise FileFault(f"describes tensors of {sum(layouts.values()):,} bytes, of which {stored_bytes:,} are stored")
     return tensors

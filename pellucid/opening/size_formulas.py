@@ -1,10 +1,11 @@
 """Formulas for sizes in the file of an exported program, which are checked before PyTorch evaluates them."""
 
 import ast
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.weights.fault import FileFault, quoted
@@ -17,6 +18,8 @@ MAX_DEPTH = 40  # nested functions in a formula
 MAX_POWER = 4  # the area of a square image is the second power of its side
 MAX_SIZE_BITS = 256  # bits of a size if each symbol has SYMBOL_BITS, such as the product of seven axes
 SYMBOL_BITS = 32
+MAX_TERMS = 64  # of a formula that is multiplied out, as PyTorch does in quotients; sizes are sums of a few products
+MAX_SYMBOLS = 8  # different symbols in a formula; an image has three
 
 _SYMBOL_NAME = re.compile(r"[a-z]{1,4}\d{1,9}")
 _ASSUMPTIONS = {"positive", "integer", "nonnegative"}
@@ -48,11 +51,16 @@ def _check_formula(text: str) -> None:
         raise FileFault(f"has a size of more than {MAX_FORMULA_LENGTH:,} characters, {quoted(text)}", SAVE_AGAIN)
     try:
         tree = ast.parse(text, mode="eval").body
-        bits = _bits(tree, 0)
+        size = _bound(tree, 0)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise FileFault(f"has the size {quoted(text)}, which is more than arithmetic", SAVE_AGAIN) from error
-    if bits > MAX_SIZE_BITS:
+    if size.bits > MAX_SIZE_BITS:
         raise FileFault(f"has the size {quoted(text)}, which may have more than {MAX_SIZE_BITS} bits", SAVE_AGAIN)
+    n_symbols = len(set(re.findall(r"Symbol\('\w+'", text)))
+    if size.terms > MAX_TERMS or n_symbols > MAX_SYMBOLS:
+        raise FileFault(
+            f"has the size {quoted(text)}, of more than {MAX_TERMS} terms or {MAX_SYMBOLS} symbols", SAVE_AGAIN
+        )
 
 
 def check_computed_sizes(nodes: Iterable[Mapping[str, Any]]) -> None:
@@ -89,36 +97,50 @@ def _size_name(value: Mapping[str, Any]) -> str | None:
     return size.get("as_name") if isinstance(size, Mapping) else None
 
 
-def _bits(tree: ast.expr, depth: int) -> int:
-    """Return an upper bound of the bits of a formula; raises ValueError for one that is more than arithmetic."""
+class _Bound(NamedTuple):
+    """Upper bounds for a formula: the bits of its value, and its terms if it, or a part of it, is multiplied out."""
+
+    bits: int
+    terms: int = 1
+
+
+def _bound(tree: ast.expr, depth: int) -> _Bound:
+    """Return bounds for a formula; raises ValueError for one that is more than arithmetic."""
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     match tree:
         case ast.Constant(value=int(number)) if not isinstance(number, bool):
-            return number.bit_length()
+            return _Bound(number.bit_length())
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return _bits(operand, depth + 1)
+            return _bound(operand, depth + 1)
         case ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))], keywords=assumptions):
             _check_symbol(name, assumptions)
-            return SYMBOL_BITS
+            return _Bound(SYMBOL_BITS)
         case ast.Call(func=ast.Name(id="Pow"), args=[base, exponent], keywords=[]):
-            return _bits(base, depth + 1) * _exponent(exponent)
+            factor = _bound(base, depth + 1)
+            return _product([factor] * _exponent(exponent))
         case ast.Call(func=ast.Name(id=function), args=[_, *_] as arguments, keywords=[]):
-            bits = [_bits(argument, depth + 1) for argument in arguments]
-            return _call_bits(function, bits)
+            return _call_bound(function, [_bound(argument, depth + 1) for argument in arguments])
         case _:
             raise ValueError("more than arithmetic")
 
 
-def _call_bits(function: str, bits: list[int]) -> int:
-    """Return an upper bound of the bits of a function's value, from those of its arguments."""
+def _call_bound(function: str, parts: list[_Bound]) -> _Bound:
+    """Return bounds for a function's value, from those of its arguments."""
+    bits = max(part.bits for part in parts)
     if function == "Mul":
-        return sum(bits)
+        return _product(parts)
     if function == "Add":
-        return max(bits) + len(bits).bit_length()
-    if function in _SELECTIONS or (function == "Integer" and len(bits) == 1):
-        return max(bits)
-    raise ValueError("unknown function")
+        return _Bound(bits + len(parts).bit_length(), sum(part.terms for part in parts))
+    if function in _SELECTIONS and max(part.terms for part in parts) <= MAX_TERMS:
+        return _Bound(bits)  # one term of the formula around it
+    if function == "Integer" and len(parts) == 1:
+        return parts[0]
+    raise ValueError("unknown function, or too many terms")
+
+
+def _product(factors: list[_Bound]) -> _Bound:
+    return _Bound(sum(factor.bits for factor in factors), math.prod(factor.terms for factor in factors))
 
 
 def _exponent(tree: ast.expr) -> int:

@@ -38,6 +38,22 @@ def file_errors(path: Path, kind: str, damage: tuple[type[Exception], ...] = ())
         raise PellucidError(f"{path} cannot be read ({reason}); check its path and permissions") from error
 
 
+@contextmanager
+def naming_file(path: Path | None, kind: str, damage: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Context of `file_errors` in which messages of other PellucidErrors, too, begin with the path; None: no file."""
+    if path is None:
+        yield
+        return
+    try:
+        with file_errors(path, kind, damage):
+            yield
+    except PellucidError as error:
+        message = str(error)
+        if str(path) not in message:
+            error.args = (f"{path}: {message.removeprefix('open: ')}",)
+        raise
+
+
 def quoted(text: str, limit: int = 80) -> str:
     """Return text from a file as printable ASCII of at most about `limit` characters."""
     return ascii(text[:limit])[1:-1] + ("..." if len(text) > limit else "")

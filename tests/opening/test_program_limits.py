@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,7 @@ def test_the_declared_number_of_examples_is_limited(batch: int, tmp_path: Path) 
         for value in program["graph_module"]["graph"]["tensor_values"].values():
             value["sizes"][0] = {"as_int": batch}
 
-    assert f"for {2 * batch:,} examples" in refusal(change_program(path, change))
+    assert f"for {batch + 1:,} examples" in refusal(change_program(path, change))
 
 
 class Grows(nn.Module):
@@ -121,6 +122,57 @@ def test_outputs_of_operators_are_limited(times: int, tmp_path: Path) -> None:
         rewrite_entry(path.read_bytes(), "model.json", lambda text: text.replace(b"[1, 77]", f"[1, {times}]".encode()))
     )
     refusal(path)
+
+
+class ReducesExpanded(nn.Module):
+    """Reduces a value that is expanded without memory, by one of several operators."""
+
+    def __init__(self, op: str) -> None:
+        super().__init__()
+        self.op = op
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.unsqueeze(-1).expand(-1, -1, 77)
+        return {"sum": wide.sum, "mean": wide.mean, "amax": wide.amax}[self.op](-1)
+
+
+@pytest.mark.parametrize("op", ["sum", "mean", "amax"])
+@pytest.mark.parametrize("size", [1 << 33, 1 << 40])
+def test_values_that_are_only_repeated_count_too(op: str, size: int, tmp_path: Path) -> None:
+    module = ReducesExpanded(op)
+    path = save(tmp_path / "net.pt2", module, torch.rand(3, 4))
+    x = torch.randn(2, 4)
+    torch.testing.assert_close(pellucid.open(path)(x), module(x))
+    path.write_bytes(
+        rewrite_entry(path.read_bytes(), "model.json", lambda text: text.replace(b"-1, 77]", f"-1, {size}]".encode()))
+    )
+    refusal(path)
+
+
+CONSTANTS: dict[str, Callable[[], Tensor]] = {
+    "an expansion": lambda: torch.ones(1).expand(1 << 40).sum(),
+    "windows": lambda: torch.ones(1 << 20).unfold(0, 1 << 19, 1).sum(),
+    "singular values": lambda: torch.linalg.svdvals(torch.ones(3000, 3000))[0],
+    "distances": lambda: torch.cdist(torch.ones(3000, 3000), torch.ones(3000, 3000), p=3.0).sum(),
+    "an inverse": lambda: torch.linalg.inv(torch.eye(3000)).sum(),
+    "a sorted list": lambda: torch.arange(1 << 26).sort()[0].sum(),  # noqa: PLW0108 - run while the program is exported
+    "places of values": lambda: torch.ones(1 << 20).nonzero().sum(),
+}
+
+
+class AddsConstant(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + CONSTANTS[self.name]()
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_costly_constants_are_refused(name: str, tmp_path: Path) -> None:
+    """torch.export computes nothing, so these files are written at once."""
+    refusal(save(tmp_path / "net.pt2", AddsConstant(name), torch.rand(3, 4)))
 
 
 class ComputesConstants(nn.Module):
@@ -267,6 +319,40 @@ def test_views_of_one_tensor_are_limited_in_total(change: Callable[[Any, int], N
 def test_impossible_views_are_refused(meta: dict[str, Any], tmp_path: Path) -> None:
     path = save(tmp_path / "net.pt2", nn.Linear(512, 512), torch.rand(3, 512))
     refusal(with_config(path, lambda config: config["weight"]["tensor_meta"].update(meta)))
+
+
+def test_one_entry_of_many_dtypes_is_read_once(tmp_path: Path) -> None:
+    path = save(tmp_path / "net.pt2", nn.Linear(512, 512), torch.rand(3, 512))
+
+    def repeat(config: dict[str, Any]) -> None:
+        for k in range(300):
+            entry = json.loads(json.dumps(config["weight"]))
+            entry["tensor_meta"]["dtype"] = k % 7 + 1
+            entry["tensor_meta"]["sizes"] = [{"as_int": 512}, {"as_int": 128 - k // 7}]
+            entry["tensor_meta"]["strides"] = [{"as_int": 128}, {"as_int": 1}]
+            config[f"view{k}"] = entry
+
+    assert "bytes, of which 1,050,624 are stored" in refusal(with_config(path, repeat))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bogus": 1}, "no argument 'bogus'"),
+        ({"loss": "strange"}, "strange"),
+        ({"example": np.zeros(3)}, "net.pt2"),
+        ({"example": np.zeros((2, 7))}, "net.pt2"),
+        ({"example": "picture.png"}, "open: the example is the path"),
+        ({"example": ()}, "open: the example must be an array"),
+    ],
+)
+def test_mistakes_in_the_call_are_not_reported_as_damage(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = save(tmp_path / "net.pt2", nn.Linear(4, 2), torch.rand(3, 4))
+    with pytest.raises(PellucidError, match=message) as caught:
+        pellucid.open(path, **options)
+    assert "is damaged" not in str(caught.value)
+    example = np.ones((2, 4))
+    assert pellucid.open(path, example.astype(np.float32))(example.astype(np.float32)).shape == (2, 2)
 
 
 def test_powers_of_sizes_are_refused(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         try:
             structure, _ = init_within_bounds(net, nominal)
             if batch is not None and batch > 1:
-                init_within_bounds(net, nominal, examples=2 * batch)
+                init_within_bounds(net, nominal, examples=batch + 1)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
     params = nest_like(path, structure, flatten(params_by_node))

@@ -14,28 +14,30 @@ from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.file import OnnxNetwork, read_onnx
 from pellucid.opening.onnx.runtime import runtime_outputs
 from pellucid.opening.outputs import check_equal, loss_for
+from pellucid.opening.programfile import DAMAGE_ERRORS
 from pellucid.text import note, plural
+from pellucid.weights.fault import naming_file
 
 FREE_SIDE = 64  # pixels for a free height or width in the comparison
 
 
-def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
+def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
     """Return the model of an ONNX file; see pellucid.open.
 
-    example: the input for the comparison with onnxruntime, whose shape sets the sizes that the file leaves free; None
-    for a random input. Raises PellucidError if the outputs differ.
+    examples: the inputs for the comparison with onnxruntime, whose shapes set the sizes that the file leaves free; None
+    for random inputs. Raises PellucidError if the outputs differ.
     """
-    examples = example if isinstance(example, tuple) else None if example is None else (example,)
-    network = read_onnx(path, None if examples is None else [tuple(x.shape) for x in examples])
-    shapes = (network.input_shape,) if len(network.inputs) == 1 else network.input_shape
-    xs = _random_inputs(network, shapes) if examples is None else [x.detach().float() for x in examples]
-    with torch.no_grad():
-        y, _ = network.net.forward(network.params, tuple(xs) if len(xs) > 1 else xs[0], Mode(keep=False))
-    outputs = y if isinstance(y, tuple) else (y,)
+    with naming_file(path, "ONNX model", DAMAGE_ERRORS):
+        network = read_onnx(path, None if examples is None else [tuple(x.shape) for x in examples])
+        shapes = (network.input_shape,) if len(network.inputs) == 1 else network.input_shape
+        xs = _random_inputs(network, shapes) if examples is None else [x.float() for x in examples]
+        with torch.no_grad():
+            y, _ = network.net.forward(network.params, tuple(xs) if len(xs) > 1 else xs[0], Mode(keep=False))
+        outputs = y if isinstance(y, tuple) else (y,)
+        _check_outputs(path, network, xs, outputs)
     has_scores = len(outputs) == 1 and outputs[0].dim() == 2 and not loss_for(network.net)
     model = OpenedModel(network.net, **{"loss": "softmax_cross_entropy" if has_scores else "quadratic", **options})
-    _check_outputs(path, network, xs, outputs)
-    params = map_tree(lambda tensor: tensor.clone(), network.params)
+    params = map_tree(torch.clone, network.params)
     out = tuple(tuple(part.shape[1:]) for part in outputs)
     model._set_params(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
     model._keep_state(flatten(params), flatten(params))
@@ -56,8 +58,8 @@ def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:
 
 
 def _random_inputs(network: OnnxNetwork, shapes: Any) -> list[Tensor]:
-    """Return random inputs with twice the file's batch size."""
-    rng, count = torch.Generator().manual_seed(0), 2 * (network.batch or 1)
+    """Return random inputs, one more than the file's batch size."""
+    rng, count = torch.Generator().manual_seed(0), (network.batch or 1) + 1
     return [torch.rand(count, *nominal_shape(shape, FREE_SIDE), generator=rng) for shape in shapes]
 
 

@@ -15,11 +15,14 @@ from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError
 from pellucid.onnx_nodes.proto import import_optional, keep_needed
 from pellucid.opening.onnx.file import FLOAT16, OnnxNetwork
+from pellucid.opening.outputs import batch_rows
 from pellucid.weights.fault import quoted
 
-MAX_SECONDS = 60  # of processor time, for all batches
+MAX_SECONDS = 20  # of processor time, for all batches; a U-Net on two images of 512 x 512 takes 14
 MAX_MEMORY = 2 << 30  # bytes of address space, besides MODEL_COPIES of the file
 MODEL_COPIES = 6  # the file, its tensors, and the weights in the layouts of the kernels
+OUT_OF_MEMORY = 3  # exit code of the script
+MAX_THREADS = 8  # each reserves address space
 SCRIPT = Path(__file__).with_name("runtime_script.py")
 
 
@@ -37,12 +40,13 @@ def runtime_outputs(path: Path, network: OnnxNetwork, inputs: Sequence[Tensor]) 
         model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
     keep_needed(model, network.outputs)
     half_inputs = {one.name for one in model.graph.input if one.type.tensor_type.elem_type == FLOAT16}
-    size = network.batch or len(inputs[0])
-    batches = [
-        (x.half() if name in half_inputs else x).unflatten(0, (-1, size))
-        for name, x in zip(network.inputs, inputs, strict=True)
-    ]
-    outputs = [torch.cat(parts) for parts in _run(path, model.SerializeToString(), network.inputs, batches)]
+    count = len(inputs[0])
+    rows = batch_rows(count, network.batch or count)
+    batches: list[Tensor] = []
+    for name, x in zip(network.inputs, inputs, strict=True):
+        values = x.half() if name in half_inputs else x
+        batches.append(values[rows])
+    outputs = [torch.cat(parts)[:count] for parts in _run(path, model.SerializeToString(), network.inputs, batches)]
     return [one.half() for one in outputs] if network.in_halves else outputs
 
 
@@ -55,7 +59,7 @@ def _run(path: Path, data: bytes, names: Sequence[str], inputs: Sequence[Tensor]
         "names": list(names),
         "seconds": scaled_limit(MAX_SECONDS),
         "memory": scaled_limit(MAX_MEMORY) + MODEL_COPIES * len(data),
-        "threads": torch.get_num_threads(),
+        "threads": min(torch.get_num_threads(), MAX_THREADS),
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -67,7 +71,7 @@ def _run(path: Path, data: bytes, names: Sequence[str], inputs: Sequence[Tensor]
         except subprocess.TimeoutExpired as error:
             raise _limit_error(path) from error
         message = process.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        if process.returncode < 0 or "MemoryError" in message or "bad_alloc" in message:
+        if process.returncode < 0 or process.returncode == OUT_OF_MEMORY:  # ended by the system, or by the script
             raise _limit_error(path)
         if process.returncode:
             raise PellucidError(f"{path}: onnxruntime cannot run it ({quoted(message, 200)})")

@@ -37,4 +37,11 @@ def main(folder: Path, names: list[str], seconds: int, memory: int, threads: int
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), **json.loads(sys.argv[2]))
+    try:
+        main(Path(sys.argv[1]), **json.loads(sys.argv[2]))
+    except MemoryError:
+        sys.exit(3)
+    except Exception as error:  # onnxruntime raises its own classes
+        if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
+            sys.exit(3)
+        raise

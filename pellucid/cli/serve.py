@@ -34,9 +34,8 @@ def handle(args: argparse.Namespace) -> int:
     import socket
 
     try:
-        import uvicorn
-
         from pellucid.serve.app import application
+        from pellucid.serve.connections import http_server
     except ImportError as error:
         raise PellucidError(f"serving needs an extra: pip install 'pellucid[serve]' ({error})") from error
     host, port = args.host or LOCALHOST, DEFAULT_PORT if args.port is None else args.port
@@ -51,7 +50,5 @@ def handle(args: argparse.Namespace) -> int:
         )
         app = application(args.model, open_model(args.model, args.device), allowed_hosts)
         print_lines(f"serving {args.model} at http://{host}:{port} (Ctrl-C ends it)")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)).run(
-            sockets=[server]
-        )
+        http_server(app).run(sockets=[server])
     return 0

@@ -55,9 +55,9 @@ def handle(args: argparse.Namespace) -> int:
     import webbrowser
 
     try:
-        import uvicorn
         import websockets  # noqa: F401  (uvicorn needs it for WebSockets)
 
+        from pellucid.serve.connections import http_server
         from pellucid.studio.app import MAX_MESSAGE, application
     except ImportError as error:
         raise PellucidError(f"the studio needs an extra: pip install 'pellucid[studio]' ({error})") from error
@@ -87,11 +87,8 @@ def handle(args: argparse.Namespace) -> int:
         threading.Thread(target=_preload, args=[library]).start()  # Python crashes if it ends during an import
         if not args.no_open:
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-        config = uvicorn.Config(
+        http = http_server(
             app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
             lifespan="off",
             ws_max_size=MAX_MESSAGE,
             ws_per_message_deflate=False,  # compression takes longer than local transfer
@@ -99,7 +96,7 @@ def handle(args: argparse.Namespace) -> int:
         )
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so running trainings save
         try:
-            uvicorn.Server(config).run(sockets=[server])
+            http.run(sockets=[server])
         finally:
             runs.close()
     return 0

@@ -21,7 +21,7 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
 from pellucid.report.embedded import data_uri
-from pellucid.serve.limits import OnlyFrom, RefusedError, picture_of, refusal
+from pellucid.serve.limits import OnlyFrom, RefusedError, UploadReader, refusal
 from pellucid.task import task_of
 
 PAGE = Path(__file__).parent / "page"
@@ -35,7 +35,9 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
     predictions for pictures.
     """
     task = task_of(model)
-    predictor, one_at_a_time = task.predictor(model), threading.Lock()
+    predictor = task.predictor(model)
+    one_at_a_time = threading.Lock()
+    uploads = UploadReader()
 
     def predict_picture(body: bytes, file: str) -> dict[str, Any]:
         with TemporaryDirectory(prefix="pellucid-") as folder, one_at_a_time, torch.inference_mode():
@@ -53,8 +55,8 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
     async def predict(request: Request) -> Response:
         """Handle POST /predict, whose body is a picture: return its prediction."""
         try:
-            body = await picture_of(request)
-            return JSONResponse(plain(await run_in_threadpool(predict_picture, body, "picture")))
+            async with uploads.picture(request) as body:
+                return JSONResponse(plain(await run_in_threadpool(predict_picture, body, "picture")))
         except RefusedError as error:
             return refusal(error)
         except PellucidError as error:

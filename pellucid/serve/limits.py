@@ -1,11 +1,12 @@
 """Checks of a request's host, origin and cookie, and of the size and format of uploads; headers of responses."""
 
 import secrets
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -14,6 +15,7 @@ from pellucid.data.images import image_size
 from pellucid.errors import PellucidError
 
 MAX_UPLOAD = 10_000_000  # bytes
+MAX_UPLOADS_MEMORY = 100_000_000  # bytes of all uploads that are being sent or answered
 MAX_PIXELS = 12_500_000  # the largest size of a picture, checked before it is decoded
 # The accepted formats: for each, the offset and the bytes of its signature.
 FORMAT_SIGNATURES = {"PNG": (0, b"\x89PNG\r\n\x1a\n"), "JPEG": (0, b"\xff\xd8\xff"), "WebP": (8, b"WEBP")}
@@ -107,17 +109,38 @@ def _refusal_response(scope: Scope, reason: str) -> ASGIApp:
     return WebSocketClose(1008, reason) if scope["type"] == "websocket" else JSONResponse({"error": reason}, 403)
 
 
-async def picture_of(request: Request) -> bytes:
-    """Return the body of a request if it is a picture within the limits; raises RefusedError for any other body."""
-    declared_length = request.headers.get("content-length", "")
-    if declared_length.isdecimal() and int(declared_length) > MAX_UPLOAD:
-        raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
-    received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_UPLOAD:
+class UploadReader:
+    """Reader of the pictures that are sent to an application, which together are limited to MAX_UPLOADS_MEMORY."""
+
+    def __init__(self) -> None:
+        self.memory = 0  # bytes of all pictures that have not been answered
+
+    @asynccontextmanager
+    async def picture(self, request: Request) -> AsyncIterator[bytes]:
+        """Yield the body of a request if it is a picture within the limits; raises RefusedError for any other body."""
+        declared_length = request.headers.get("content-length", "")
+        if declared_length.isdecimal() and int(declared_length) > MAX_UPLOAD:
             raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
-    body = bytes(received)
+        received = bytearray()
+        try:
+            async for chunk in request.stream():
+                received += chunk
+                self.memory += len(chunk)
+                if len(received) > MAX_UPLOAD:
+                    raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
+                if self.memory > MAX_UPLOADS_MEMORY:
+                    raise RefusedError(503, "too many pictures are being sent; try again later")
+            body = bytes(received)
+            check_picture(body)
+            yield body
+        except ClientDisconnect as error:  # nobody reads the answer
+            raise RefusedError(400, "the connection ended before the whole picture was sent") from error
+        finally:
+            self.memory -= len(received)
+
+
+def check_picture(body: bytes) -> None:
+    """Raise RefusedError unless these are the bytes of a picture within the limits."""
     if not any(body[start : start + len(magic)] == magic for start, magic in FORMAT_SIGNATURES.values()):
         raise RefusedError(415, f"this is no {', '.join(FORMAT_SIGNATURES)} file; give one of these")
     try:
@@ -126,7 +149,6 @@ async def picture_of(request: Request) -> bytes:
         raise RefusedError(400, str(error)) from error
     if height * width > MAX_PIXELS:
         raise RefusedError(413, f"the picture has {width} x {height} pixels, above {MAX_PIXELS:,}; send a smaller one")
-    return body
 
 
 def refusal(error: Any) -> JSONResponse:

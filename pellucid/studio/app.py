@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pellucid.errors import PellucidError
-from pellucid.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, picture_of, refusal
+from pellucid.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, UploadReader, refusal
 from pellucid.studio.messages import MAX_MESSAGE
 from pellucid.studio.session import VIEWS, Session
 from pellucid.studio.view import Library
@@ -31,6 +31,7 @@ def application(library: Library, hosts: Collection[str], token: str, cookie: st
     """Return the application; hosts: see `OnlyFrom`; token, cookie: see `OnlyWithCookie`."""
 
     threads = CapacityLimiter(os.cpu_count() or 1)  # more threads would only wait for each other
+    uploads = UploadReader()
 
     async def talk(socket: WebSocket) -> None:
         """Reply to each message of a tab with one message, in order, until the tab closes."""
@@ -48,7 +49,8 @@ def application(library: Library, hosts: Collection[str], token: str, cookie: st
     async def upload(request: Request) -> Response:
         """Store the picture in the body of POST /upload, and return the id by which messages refer to it."""
         try:
-            name, line = await run_sync(library.uploads.add, await picture_of(request), limiter=threads)
+            async with uploads.picture(request) as body:
+                name, line = await run_sync(library.uploads.add, body, limiter=threads)
         except RefusedError as error:
             return refusal(error)
         except PellucidError as error:

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.scenes import street
 from pellucid.model import Model
 from pellucid.serve.app import application
+from pellucid.serve.connections import http_server
 from pellucid.serve.limits import HEADERS, MAX_UPLOAD
 
 ROUTES = (("GET", "/"), ("GET", "/about"), ("GET", "/page.js"), ("GET", "/page.css"), ("POST", "/predict"))
@@ -57,7 +57,7 @@ class RunningServer:
         self.port = listening.getsockname()[1]
         self.host = f"127.0.0.1:{self.port}"
         app = application(name, Model.load(name), (self.host, f"localhost:{self.port}"))
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        self.server = http_server(app)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
         self.thread.start()
 

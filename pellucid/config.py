@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -11,6 +10,13 @@ from pellucid import registry
 from pellucid.combine import Fork, Sequential
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer
+from pellucid.limits import (
+    LIMITS_HINT,
+    MAX_DESCRIBED_LAYERS,
+    MAX_DESCRIBED_LEVELS,
+    MAX_DESCRIBED_VALUES,
+    scaled_limit,
+)
 from pellucid.losses import Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 from pellucid.metrics.base import MissingMetric
@@ -19,12 +25,6 @@ from pellucid.settings.annotations import ValueFormat, convert, slots
 from pellucid.settings.checks import check
 from pellucid.text import note_once, shown
 
-MAX_DEPTH = 128  # nesting depth of objects and lists; each level of nested layers adds two or three
-MAX_LAYERS = 10_000
-MAX_VALUES = 100_000  # numbers, texts, lists and objects together, so that no file takes long to read
-# Environment variable with a factor by which MAX_LAYERS and MAX_VALUES are multiplied, for the user's own files.
-LIMITS_VARIABLE = "PELLUCID_LIMITS"
-LIMITS_HINT = f"make it smaller, or raise the limits for files of your own, such as {LIMITS_VARIABLE}=10"
 JSON_FORMAT = ValueFormat(
     lists=(tuple,),  # `_Reader.decode` returns lists as tuples
     none=None,
@@ -35,21 +35,6 @@ JSON_FORMAT = ValueFormat(
     },
 )
 T = TypeVar("T", bound=Layer | Loss | Metric | Part)
-
-
-def scaled_limit(limit: int) -> int:
-    """Return `limit` times the value of the environment variable PELLUCID_LIMITS, by default 1.
-
-    Raises PellucidError unless the variable is a number of at least 1.
-    """
-    text = os.environ.get(LIMITS_VARIABLE, "1")
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = 0.0
-    if not 1 <= factor < math.inf:
-        raise PellucidError(f"{LIMITS_VARIABLE} must be a number of at least 1, not {shown(text)}; change or unset it")
-    return int(limit * factor)
 
 
 def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -> dict[str, Any]:
@@ -110,7 +95,8 @@ def from_config(config: Any, custom: Iterable[Any] = ()) -> Layer:
     """Build a layer from its configuration by `to_config`.
 
     Raises PellucidError for unknown types, for fields that are unknown, missing or of a wrong type or value, and for
-    more than MAX_DEPTH levels, MAX_LAYERS layers or MAX_VALUES values (the last two multiplied by PELLUCID_LIMITS).
+    more than MAX_DESCRIBED_LEVELS levels, MAX_DESCRIBED_LAYERS layers or MAX_DESCRIBED_VALUES values (the last two
+    multiplied by PELLUCID_LIMITS).
     """
     return _Reader(registry.types(custom)).read(config, "network", 0, Layer)
 
@@ -221,8 +207,10 @@ class _Reader:
             known = [name for name, kind in self.types.items() if inspect.isclass(kind) and issubclass(kind, base)]
             raise _unknown_error(where, base.__name__.lower(), name, known)
         self.layers += 1
-        if self.layers > scaled_limit(MAX_LAYERS):
-            raise PellucidError(f"network: there are more than {scaled_limit(MAX_LAYERS)} layers; {LIMITS_HINT}")
+        if self.layers > scaled_limit(MAX_DESCRIBED_LAYERS):
+            raise PellucidError(
+                f"network: there are more than {scaled_limit(MAX_DESCRIBED_LAYERS)} layers; {LIMITS_HINT}"
+            )
         where = f"{where}.{name}"
         fields = slots(kind) if dataclasses.is_dataclass(kind) else {}
         values: dict[str, Any] = {}
@@ -241,10 +229,14 @@ class _Reader:
 
     def decode(self, value: Any, where: str, depth: int) -> Any:
         self.values += 1
-        if depth > MAX_DEPTH:
-            raise PellucidError(f"network: layers are nested in more than {MAX_DEPTH} levels; make it flatter")
-        if self.values > scaled_limit(MAX_VALUES):
-            raise PellucidError(f"network: there are more than {scaled_limit(MAX_VALUES)} values; {LIMITS_HINT}")
+        if depth > MAX_DESCRIBED_LEVELS:
+            raise PellucidError(
+                f"network: layers are nested in more than {MAX_DESCRIBED_LEVELS} levels; make it flatter"
+            )
+        if self.values > scaled_limit(MAX_DESCRIBED_VALUES):
+            raise PellucidError(
+                f"network: there are more than {scaled_limit(MAX_DESCRIBED_VALUES)} values; {LIMITS_HINT}"
+            )
         if isinstance(value, dict):
             if isinstance(value.get("type"), str):
                 kind = self.types.get(value["type"])

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_RUN_TEXT_BYTES
 from pellucid.text import note_once
 
 # Suffixes of images. Files in a format that cannot be read, such as HEIC, are reported as unreadable, not ignored.
@@ -19,7 +20,6 @@ PICTURE_SUFFIXES = (
 )  # fmt: skip
 STILL_SUFFIXES = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder, or among several files, counts as its first image
 DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
-MAX_BYTES = 1 << 28  # the largest size of a text file in a run folder
 # Errors of os.link if the file system, or the file, does not support hard links.
 NO_HARD_LINK_ERRORS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
@@ -141,7 +141,7 @@ def set_aside(path: Path) -> Path | None:
         ) from error
 
 
-def read_regular(path: Path, limit: int = MAX_BYTES, follow_links: bool = True) -> bytes:
+def read_regular(path: Path, limit: int = MAX_RUN_TEXT_BYTES, follow_links: bool = True) -> bytes:
     """Return the bytes of a file; raises the errors of `open_regular`, and OSError for more than `limit` bytes."""
     with open_regular(path, follow_links) as file:
         data = file.read(limit + 1)

@@ -7,15 +7,17 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.files import open_regular, reason_of
+from pellucid.limits import (
+    MAX_TOML_BYTES,
+    MAX_TOML_KEY_PARTS,
+    MAX_TOML_KEYS,
+    MAX_TOML_LEVELS,
+    MAX_TOML_VALUES,
+    MAX_TOML_WORD,
+)
 
 # A longest recipe of ours has 5 kB, 150 keys and a few levels. A parser takes about 1 GB for 10 kB of a dotted key, and
 # 1 s for 20,000 tables.
-MAX_BYTES = 1 << 20  # of a file
-MAX_KEYS = 10_000  # keys and headers of tables
-MAX_VALUES = 20_000  # values of lists, and keys of inline tables
-MAX_KEY_PARTS = 16  # parts of a dotted key, such as a.b.c
-MAX_LEVELS = 32  # levels of nested lists and inline tables
-MAX_WORD = 128  # characters of a number, a date or a key without quotes; Python reads numbers of at most 4,300 digits
 _TOKEN = re.compile(
     r"""
     (?P<comment>\#[^\n]*+)
@@ -33,12 +35,12 @@ def read_toml(path: Path, advice: str, follow_links: bool = True) -> tuple[str, 
     """Return the text and the tables of a TOML file; raises PellucidError, which ends with `advice`, for any other."""
     try:
         with open_regular(path, follow_links) as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(MAX_TOML_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         raise PellucidError(f"{path} cannot be read ({reason_of(error)}); {advice}") from error
     try:
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+        if len(data) > MAX_TOML_BYTES:
+            raise ValueError(f"it has more than {MAX_TOML_BYTES:,} bytes")
         text = data.decode("utf-8-sig")  # editors of Windows write a byte-order mark
         return text, parse_toml(text)
     except ValueError as error:
@@ -64,17 +66,17 @@ def _check_limits(text: str) -> None:
         if kind in (None, "comment"):
             continue
         if kind == "word":
-            _check(len(found), MAX_WORD, "a number or a key of more than {:,} characters")
+            _check(len(found), MAX_TOML_WORD, "a number or a key of more than {:,} characters")
         if kind == "mark":
             is_header = found == "[" and previous == "\n" and levels == 0
             keys += found == "=" or is_header
             values += found == ","
             levels = max(0, levels + (found in "[{") - (found in "]}"))
             dots = dots + 1 if found == "." else 0
-            _check(keys, MAX_KEYS, "more than {:,} keys")
-            _check(values, MAX_VALUES, "more than {:,} values")
-            _check(levels, MAX_LEVELS, "lists nested in more than {:,} levels")
-            _check(dots + 1, MAX_KEY_PARTS, "a key of more than {:,} parts")
+            _check(keys, MAX_TOML_KEYS, "more than {:,} keys")
+            _check(values, MAX_TOML_VALUES, "more than {:,} values")
+            _check(levels, MAX_TOML_LEVELS, "lists nested in more than {:,} levels")
+            _check(dots + 1, MAX_TOML_KEY_PARTS, "a key of more than {:,} parts")
         previous = found
 
 

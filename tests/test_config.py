@@ -130,10 +130,10 @@ def test_networks_nested_too_deeply_are_refused():
 
 
 def test_too_many_layers_or_values_are_refused(monkeypatch):
-    monkeypatch.setattr(config, "MAX_LAYERS", 5)
+    monkeypatch.setattr(config, "MAX_DESCRIBED_LAYERS", 5)
     with pytest.raises(PellucidError, match="more than 5 layers"):
         from_config({"type": "Sequential", "children": {f"a{k}": {"type": "ReLU"} for k in range(6)}})
-    monkeypatch.setattr(config, "MAX_VALUES", 5)
+    monkeypatch.setattr(config, "MAX_DESCRIBED_VALUES", 5)
     with pytest.raises(PellucidError, match="more than 5 values"):
         from_config({"type": "Conv2d", "filters": 1, "kernel": list(range(9))})
 

@@ -9,48 +9,49 @@ import tomllib
 import pytest
 
 from pellucid.errors import PellucidError
+from pellucid.limits import (
+    MAX_TOML_BYTES,
+    MAX_TOML_KEY_PARTS,
+    MAX_TOML_KEYS,
+    MAX_TOML_LEVELS,
+    MAX_TOML_VALUES,
+    MAX_TOML_WORD,
+)
 from pellucid.recipe.recipe import load_recipe
 from pellucid.shipped_files import recipe_file, recipe_names
-from pellucid.toml_reader import (
-    MAX_BYTES,
-    MAX_KEY_PARTS,
-    MAX_KEYS,
-    MAX_LEVELS,
-    MAX_VALUES,
-    MAX_WORD,
-    parse_toml,
-    read_toml,
-)
+from pellucid.toml_reader import parse_toml, read_toml
 
 # For each limit: the text for a count, the largest count that is read, and the message above it.
 LIMITS = {
-    "parts of a key": (lambda n: ".".join(["a"] * n) + " = 1", MAX_KEY_PARTS, "a key of more than 16 parts"),
-    "parts in quotes": (lambda n: ".".join(['"a b"'] * n) + " = 1", MAX_KEY_PARTS, "a key of more than 16 parts"),
-    "parts with spaces": (lambda n: " . ".join(["a"] * n) + " = 1", MAX_KEY_PARTS, "a key of more than 16 parts"),
-    "parts of a table": (lambda n: f"[{'.'.join(['a'] * n)}]", MAX_KEY_PARTS, "a key of more than 16 parts"),
-    "parts of tables in a list": (lambda n: f"[[{'.'.join(['a'] * n)}]]", MAX_KEY_PARTS, "a key of more than 16 parts"),
+    "parts of a key": (lambda n: ".".join(["a"] * n) + " = 1", MAX_TOML_KEY_PARTS, "a key of more than 16 parts"),
+    "parts in quotes": (lambda n: ".".join(['"a b"'] * n) + " = 1", MAX_TOML_KEY_PARTS, "a key of more than 16 parts"),
+    "parts with spaces": (lambda n: " . ".join(["a"] * n) + " = 1", MAX_TOML_KEY_PARTS, "a key of more than 16 parts"),
+    "parts of a table": (lambda n: f"[{'.'.join(['a'] * n)}]", MAX_TOML_KEY_PARTS, "a key of more than 16 parts"),
+    "parts of tables in a list": (
+        lambda n: f"[[{'.'.join(['a'] * n)}]]", MAX_TOML_KEY_PARTS, "a key of more than 16 parts"
+    ),
     "parts in an inline table": (
-        lambda n: f"x = {{ {'.'.join(['a'] * n)} = 1 }}", MAX_KEY_PARTS, "a key of more than 16 parts"
+        lambda n: f"x = {{ {'.'.join(['a'] * n)} = 1 }}", MAX_TOML_KEY_PARTS, "a key of more than 16 parts"
     ),
-    "tables": (lambda n: "".join(f"[t{k}]\n" for k in range(n)), MAX_KEYS, "more than 10,000 keys"),
-    "tables in a list": (lambda n: "[[t]]\n" * n, MAX_KEYS, "more than 10,000 keys"),
-    "keys": (lambda n: "".join(f"k{k} = 1\n" for k in range(n)), MAX_KEYS, "more than 10,000 keys"),
+    "tables": (lambda n: "".join(f"[t{k}]\n" for k in range(n)), MAX_TOML_KEYS, "more than 10,000 keys"),
+    "tables in a list": (lambda n: "[[t]]\n" * n, MAX_TOML_KEYS, "more than 10,000 keys"),
+    "keys": (lambda n: "".join(f"k{k} = 1\n" for k in range(n)), MAX_TOML_KEYS, "more than 10,000 keys"),
     "keys of inline tables": (
-        lambda n: f"x = [{','.join(['{a=1}'] * (n - 1))}]", MAX_KEYS, "more than 10,000 keys"
+        lambda n: f"x = [{','.join(['{a=1}'] * (n - 1))}]", MAX_TOML_KEYS, "more than 10,000 keys"
     ),
-    "values": (lambda n: f"x = [{'1,' * n}]", MAX_VALUES, "more than 20,000 values"),
-    "empty lists": (lambda n: f"x = [{'[],' * n}]", MAX_VALUES, "more than 20,000 values"),
-    "nested lists": (lambda n: f"x = {'[' * n}{']' * n}", MAX_LEVELS, "lists nested in more than 32 levels"),
-    "nested tables": (lambda n: f"x = {'{x=' * n}1{'}' * n}", MAX_LEVELS, "lists nested in more than 32 levels"),
+    "values": (lambda n: f"x = [{'1,' * n}]", MAX_TOML_VALUES, "more than 20,000 values"),
+    "empty lists": (lambda n: f"x = [{'[],' * n}]", MAX_TOML_VALUES, "more than 20,000 values"),
+    "nested lists": (lambda n: f"x = {'[' * n}{']' * n}", MAX_TOML_LEVELS, "lists nested in more than 32 levels"),
+    "nested tables": (lambda n: f"x = {'{x=' * n}1{'}' * n}", MAX_TOML_LEVELS, "lists nested in more than 32 levels"),
     "lists over lines": (
-        lambda n: "x = " + "[ # [\n" * n + "]" * n, MAX_LEVELS, "lists nested in more than 32 levels"
+        lambda n: "x = " + "[ # [\n" * n + "]" * n, MAX_TOML_LEVELS, "lists nested in more than 32 levels"
     ),
-    "digits": (lambda n: f"x = {'1' * n}", MAX_WORD, "a number or a key of more than 128"),
-    "digits with marks": (lambda n: f"x = 1{'_1' * ((n - 1) // 2)}", MAX_WORD - 1, "a number or a key"),
-    "hexadecimal digits": (lambda n: f"x = 0x{'f' * (n - 2)}", MAX_WORD, "a number or a key of more than 128"),
-    "digits of a fraction": (lambda n: f"x = 1.{'1' * n}", MAX_WORD, "a number or a key of more than 128"),
-    "characters of a key": (lambda n: f"{'k' * n} = 1", MAX_WORD, "a number or a key of more than 128"),
-    "bytes": (lambda n: "#" * n, MAX_BYTES, "more than 1,048,576 bytes"),
+    "digits": (lambda n: f"x = {'1' * n}", MAX_TOML_WORD, "a number or a key of more than 128"),
+    "digits with marks": (lambda n: f"x = 1{'_1' * ((n - 1) // 2)}", MAX_TOML_WORD - 1, "a number or a key"),
+    "hexadecimal digits": (lambda n: f"x = 0x{'f' * (n - 2)}", MAX_TOML_WORD, "a number or a key of more than 128"),
+    "digits of a fraction": (lambda n: f"x = 1.{'1' * n}", MAX_TOML_WORD, "a number or a key of more than 128"),
+    "characters of a key": (lambda n: f"{'k' * n} = 1", MAX_TOML_WORD, "a number or a key of more than 128"),
+    "bytes": (lambda n: "#" * n, MAX_TOML_BYTES, "more than 1,048,576 bytes"),
 }  # fmt: skip
 # Texts far above every limit, also of kinds that are no TOML; all end the reader at once.
 HOSTILE = {

@@ -57,8 +57,9 @@ def handle(args: argparse.Namespace) -> int:
     try:
         import websockets  # noqa: F401  (uvicorn needs it for WebSockets)
 
+        from pellucid.limits import MAX_MESSAGE_BYTES
         from pellucid.serve.connections import http_server
-        from pellucid.studio.app import MAX_MESSAGE, application
+        from pellucid.studio.app import application
     except ImportError as error:
         raise PellucidError(f"the studio needs an extra: pip install 'pellucid[studio]' ({error})") from error
     import torch
@@ -90,7 +91,7 @@ def handle(args: argparse.Namespace) -> int:
         http = http_server(
             app,
             lifespan="off",
-            ws_max_size=MAX_MESSAGE,
+            ws_max_size=MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,  # compression takes longer than local transfer
             timeout_graceful_shutdown=1,
         )

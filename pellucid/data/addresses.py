@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pellucid.data.shards import TarMember, open_tar_members
 from pellucid.errors import PellucidError
 from pellucid.files import is_listed, is_picture
+from pellucid.limits import MAX_ADDRESS_BYTES
 
 T = TypeVar("T")
 WEB_SCHEMES = ("http", "https")
@@ -20,7 +21,6 @@ TAR_SUFFIX = ".tar"
 BUCKET_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "memory")  # have folders that can be listed
 READER_THREADS = 8  # threads of one process that read pictures while it predicts
 MAX_READ_AHEAD = 16  # pictures that are read before they are needed
-MAX_PICTURE_BYTES = 50 << 20  # of one picture; MAX_READ_AHEAD of them may be in memory
 MAX_TRIES = 3
 RETRY_PAUSE = 2.0  # seconds before the second try; twice as many before the third
 READ_TIMEOUT = 60  # seconds for one picture
@@ -77,7 +77,7 @@ def _is_picture_or_tar(path: str) -> bool:
 def read_address(address: str, stop: Event) -> bytes:
     """Return the bytes of the picture at an address, after up to MAX_TRIES tries, fewer if `stop` is set.
 
-    Raises PellucidError, which names the address, for a picture that cannot be read or is above MAX_PICTURE_BYTES.
+    Raises PellucidError, which names the address, for a picture that cannot be read or is above MAX_ADDRESS_BYTES.
     """
     check_address(address)
     scheme, _, _ = address.partition("://")
@@ -88,8 +88,8 @@ def read_address(address: str, stop: Event) -> bytes:
             chunks, size = [], 0
             while chunk := file.read(1 << 20):
                 chunks.append(chunk)
-                if (size := size + len(chunk)) > MAX_PICTURE_BYTES:
-                    raise PellucidError(f"{address} has more than {MAX_PICTURE_BYTES} bytes; make it smaller")
+                if (size := size + len(chunk)) > MAX_ADDRESS_BYTES:
+                    raise PellucidError(f"{address} has more than {MAX_ADDRESS_BYTES} bytes; make it smaller")
             return b"".join(chunks)
 
     return _with_retries(address, stop, read)
@@ -118,12 +118,12 @@ def tar_members_at(address: str, stop: Event) -> list[TarMember]:
 def read_member_at(address: str, member: TarMember, stop: Event) -> bytes:
     """Return the bytes of a file in the tar archive at an address, by one range request.
 
-    Raises PellucidError, which names the file, for a file above MAX_PICTURE_BYTES or one that cannot be read, and for
+    Raises PellucidError, which names the file, for a file above MAX_ADDRESS_BYTES or one that cannot be read, and for
     an archive that has changed.
     """
     name = f"{address}:{member.name}"
-    if member.size > MAX_PICTURE_BYTES:
-        raise PellucidError(f"{name} has more than {MAX_PICTURE_BYTES} bytes; make it smaller")
+    if member.size > MAX_ADDRESS_BYTES:
+        raise PellucidError(f"{name} has more than {MAX_ADDRESS_BYTES} bytes; make it smaller")
     end = member.start + member.size
     data = _with_retries(address, stop, lambda file_system: file_system.cat_file(address, start=member.start, end=end))
     if len(data) != member.size:

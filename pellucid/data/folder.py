@@ -17,10 +17,10 @@ from pellucid.data.masks import MASK_SUFFIX, MaskFolder
 from pellucid.data.skipping import note_skipped, skips
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_DATA_BYTES
 from pellucid.settings.arguments import checked
 from pellucid.settings.tensors import as_indices
 
-MAX_DECODED_BYTES = 16 << 30  # of all decoded images of a data set
 TEST_FRACTION = 0.2  # held out without a test part: of each class, or of all images with masks or objects
 
 
@@ -194,7 +194,7 @@ def _decode_files(
 
 
 def _allocate_images(tree: Tree, n: int, image: Tensor) -> Tensor:
-    if n * image.numel() > MAX_DECODED_BYTES:
+    if n * image.numel() > MAX_DATA_BYTES:
         raise PellucidError(
             f"{tree.path}: {n} images of {_size_text(image)} do not fit into memory; give a smaller size"
         )

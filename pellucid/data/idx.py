@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_IDX_AXES, MAX_IDX_BYTES
 
 # The third byte of the magic number is the code of the dtype, the fourth the number of dimensions.
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 _CODES = {torch.from_numpy(np.empty(0, dtype)).dtype: code for code, dtype in _DTYPES.items()}
-_MAX_BYTES = 4 << 30  # of values in a file
 _MAX_DEFLATE_RATIO = 1032  # maximum compression ratio of a deflate stream
-_MAX_DIMENSIONS = 8
 _CHUNK_BYTES = 1 << 20  # bytes read at a time
 
 
@@ -50,13 +49,13 @@ def read_idx(path: str | os.PathLike[str], sha256: str = "") -> Tensor:
 
 def _read(stream: io.BufferedIOBase, path: Path, max_size: int, sha256: str) -> Tensor:
     magic = _read_exactly(stream, 4, path)
-    if magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 1 <= magic[3] <= _MAX_DIMENSIONS:
+    if magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 1 <= magic[3] <= MAX_IDX_AXES:
         raise PellucidError(f"{path} is not an idx file: its magic number is {magic.hex()}")
     header = _read_exactly(stream, 4 * magic[3], path)
     shape = [int(n) for n in np.frombuffer(header, ">u4")]
     dtype = np.dtype(_DTYPES[magic[2]])
     size = math.prod(shape) * dtype.itemsize
-    if size > min(_MAX_BYTES, max_size):
+    if size > min(MAX_IDX_BYTES, max_size):
         raise PellucidError(
             f"{path} declares shape {tuple(shape)}, more than a file of its size can contain; download it again"
         )
@@ -90,7 +89,7 @@ def write_idx(path: str | os.PathLike[str], tensor: Tensor) -> None:
     """
     path = Path(path)
     code = _CODES.get(tensor.dtype)
-    if code is None or not 1 <= tensor.ndim <= _MAX_DIMENSIONS:
+    if code is None or not 1 <= tensor.ndim <= MAX_IDX_AXES:
         dtype = str(tensor.dtype).removeprefix("torch.")
         raise PellucidError(f"{path}: idx does not support {dtype} of shape {tuple(tensor.shape)}; convert it first")
     array = tensor.detach().cpu().contiguous().numpy()

@@ -25,8 +25,8 @@ from PIL import (
 
 from pellucid.data.colour_modes import PixelValueError, SampleDepth, depth_of
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_IMAGE_PIXELS
 
-MAX_PIXELS = 64_000_000
 ROWS_PER_STRIP = 1024  # of a large image that are copied at a time
 JPEG = b"\xff\xd8\xff"  # the first bytes of a file
 _COMPRESSION_TAG = 259  # of TIFF
@@ -74,9 +74,9 @@ def decode_array(
     try:
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
+            if width * height > MAX_IMAGE_PIXELS:
                 raise PellucidError(
-                    f"{name} declares {width}x{height} pixels, above the limit of {MAX_PIXELS}; make it smaller"
+                    f"{name} declares {width}x{height} pixels, above the limit of {MAX_IMAGE_PIXELS}; make it smaller"
                 )
             depth = depth_of(image)
             if any(tile[0] == "libtiff" for tile in image.tile):

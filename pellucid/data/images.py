@@ -15,18 +15,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.data.colour_modes import ColourMode, SampleDepth, deep_values, depth_of, flatten_mode, unit_floats
-from pellucid.data.image_formats import (
-    DAMAGE_ERRORS,
-    JPEG,
-    MAX_PIXELS,
-    ROWS_PER_STRIP,
-    damage_error,
-    decode_array,
-    reader_for,
-)
+from pellucid.data.image_formats import DAMAGE_ERRORS, JPEG, ROWS_PER_STRIP, damage_error, decode_array, reader_for
 from pellucid.errors import PellucidError
+from pellucid.limits import LIMITS_HINT, MAX_FULL_SIZE_PIXELS, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, scaled_limit
 from pellucid.settings.arguments import checked
 from pellucid.text import note_once
 
@@ -35,8 +27,6 @@ T = TypeVar("T")
 
 
 OnError = Literal["raise", "skip"]
-MAX_FILE_BYTES = 200 << 20
-MAX_FULL_PIXELS = 24_000_000  # of a picture that is processed at its full size; with copies it needs 25 bytes per pixel
 JPEG_SCALE_MARGIN = 2  # a JPEG decoded at a reduced scale has at least this many times the requested size
 DECODE_THREADS = 2  # Pillow releases the global interpreter lock while it decodes
 FILES_PER_CHUNK = 256  # files submitted to the workers at a time; an interrupt waits only for these
@@ -101,7 +91,7 @@ def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, in
     is_valid = (
         isinstance(sides, list | tuple) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
     )
-    if not is_valid or sides[0] * sides[1] > MAX_PIXELS:
+    if not is_valid or sides[0] * sides[1] > MAX_IMAGE_PIXELS:
         raise PellucidError(f"invalid image size {size!r:.60}; give (height, width) in pixels, or one number")
     return sides[0], sides[1]
 
@@ -190,7 +180,7 @@ def _resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
     return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
 
-def read_full_size(source: str | os.PathLike[str] | bytes, name: str = "", limit: int = MAX_FULL_PIXELS) -> bytes:
+def read_full_size(source: str | os.PathLike[str] | bytes, name: str = "", limit: int = MAX_FULL_SIZE_PIXELS) -> bytes:
     """Return the bytes of a picture that is processed at its full size.
 
     Raises PellucidError, naming the picture, if its header declares more pixels than `limit` (times PELLUCID_LIMITS).
@@ -288,7 +278,7 @@ def channels_first(array: Any) -> Tensor:
     return torch.from_numpy(np.array(array.reshape(*array.shape[:2], -1).transpose(2, 0, 1), order="C"))
 
 
-def image_size(data: bytes, name: str, limit: int = MAX_PIXELS) -> tuple[int, int]:
+def image_size(data: bytes, name: str, limit: int = MAX_IMAGE_PIXELS) -> tuple[int, int]:
     """Return (H, W) of an image after EXIF rotation; raise PellucidError, naming the file, if damaged.
 
     limit: number of pixels above which the rotation is not read, because Pillow decodes a PNG file to read it.
@@ -303,7 +293,7 @@ def image_size(data: bytes, name: str, limit: int = MAX_PIXELS) -> tuple[int, in
     return (width, height) if is_rotated else (height, width)
 
 
-def read_file(path: Path, limit: int = MAX_FILE_BYTES, kind: str = "an image file") -> bytes:
+def read_file(path: Path, limit: int = MAX_IMAGE_BYTES, kind: str = "an image file") -> bytes:
     """Return the bytes of a file; raise PellucidError if it is missing, not a file, unreadable or above `limit` bytes.
 
     kind: the expected file, in messages.

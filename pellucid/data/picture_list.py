@@ -28,11 +28,10 @@ from pellucid.data.shards import TarMember, expand_braces, read_member, tar_memb
 from pellucid.data.tree import ZipTree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_listed, is_picture, read_regular
+from pellucid.limits import MAX_LIST_BYTES, MAX_LIST_LINE_BYTES
 
 ZIP_SUFFIX, LIST_SUFFIX = ".zip", ".txt"
 COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-MAX_LINE_BYTES = 4096  # bytes of a path or an address in a list
-MAX_LIST_BYTES = 1 << 30  # bytes of a list
 
 
 class PictureList(ABC):
@@ -340,7 +339,7 @@ def _read_list(path: Path) -> list[str]:
         raise PellucidError(f"{path} cannot be read ({error}); give a list of paths or addresses") from error
     for number, line in enumerate(re.split("\r\n|\n|\r", decode_text(data, str(path))), 1):
         text = line.strip()
-        if len(line.encode()) > MAX_LINE_BYTES:
+        if len(line.encode()) > MAX_LIST_LINE_BYTES:
             raise PellucidError(f"{path}, line {number} is no path or address; write one in each line")
         if is_address(text):
             first_by_scheme.setdefault(text.partition("://")[0], text)

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pellucid.data.images import MAX_FILE_BYTES
 from pellucid.errors import PellucidError
 from pellucid.files import open_regular
+from pellucid.limits import MAX_IMAGE_BYTES, MAX_SHARD_HEADER_BYTES
 
 BLOCK = 512  # bytes; headers and data begin at multiples of it
-MAX_HEADER_BYTES = 1 << 16  # bytes of the headers that contain long names and times
 FILE_TYPES, FOLDER_TYPE = (b"\0", b"0", b"7"), b"5"  # types of members; the rest are links, devices, and sparse files
 LONG_NAME, EXTENDED, GLOBAL = b"L", b"x", b"g"  # types of headers before a member: GNU's, then POSIX's
 _OCTAL = re.compile(rb"[0-7]*")
@@ -70,7 +69,7 @@ def _parse_members(file: BinaryIO, end: int) -> Iterator[TarMember]:
         if header[257:263] == b"ustar\0" and header[345] != 0:
             name = _text_field(header[345:500]) + b"/" + name
         if kind in (LONG_NAME, EXTENDED, GLOBAL):
-            if size > MAX_HEADER_BYTES:
+            if size > MAX_SHARD_HEADER_BYTES:
                 raise ValueError(f"a header of {size} bytes")
             data = file.read(size)
             if kind == LONG_NAME:
@@ -137,8 +136,8 @@ def _extended_records(data: bytes) -> dict[bytes, bytes]:
 
 def read_member(path: Path, member: TarMember, name: str) -> bytes:
     """Return the bytes of a file in a tar archive; raise PellucidError if it is too large or has changed."""
-    if member.size > MAX_FILE_BYTES:
-        raise PellucidError(f"{name} has {member.size} bytes, above the limit of {MAX_FILE_BYTES}; make it smaller")
+    if member.size > MAX_IMAGE_BYTES:
+        raise PellucidError(f"{name} has {member.size} bytes, above the limit of {MAX_IMAGE_BYTES}; make it smaller")
     try:
         with open_regular(path) as file:
             file.seek(member.start)

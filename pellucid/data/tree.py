@@ -12,15 +12,14 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from pellucid.data.images import MAX_FILE_BYTES, read_file
+from pellucid.data.images import read_file
 from pellucid.errors import PellucidError
 from pellucid.files import is_hidden_picture, is_listed
+from pellucid.limits import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_RATIO, MAX_IMAGE_BYTES
 
 SAMPLE_BYTES = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
 DOCUMENT_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names")  # of annotations and lists
-MAX_DOCUMENT_BYTES = 1 << 30  # of one such file; COCO's instances_train2017.json has 448 MB
-MAX_DOCUMENT_RATIO = 50  # size of all such files in a zip, relative to the zip; 4 for COCO's
 MIN_DOCUMENT_BYTES = 256 << 10  # all such files in a zip together may always have this size
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -196,8 +195,8 @@ class ZipTree(Tree):
         super().__init__(path, files, (i.filename.rstrip("/") for i in members if i.is_dir()))
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of one member, at most MAX_FILE_BYTES, with its CRC checked."""
-        return self._unpack(name, MAX_FILE_BYTES)
+        """Return the bytes of one member, at most MAX_IMAGE_BYTES, with its CRC checked."""
+        return self._unpack(name, MAX_IMAGE_BYTES)
 
     def document(self, name: str) -> bytes:
         """Return the bytes of an annotation file or list; raise PellucidError if all are far larger than the zip."""

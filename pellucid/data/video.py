@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pellucid.data.images import DAMAGE_ERRORS, MAX_PIXELS, load_image, read_file, read_full_size, strict_warnings
+from pellucid.data.images import DAMAGE_ERRORS, load_image, read_file, read_full_size, strict_warnings
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_IMAGE_PIXELS
 
 GIF_MAGIC = (b"GIF87a", b"GIF89a")
 DEFAULT_DURATION = 0.1  # seconds for a frame of a GIF without a duration, as in browsers
@@ -128,8 +129,8 @@ def _gif_frames(path: Path, every: int) -> Frames:
 def _gif_frame(animation: Image.Image, path: Path) -> tuple[Tensor, float]:
     """Return the current picture of an animation, on a white background, and its duration in seconds."""
     width, height = animation.size
-    if width * height > MAX_PIXELS:
-        raise PellucidError(f"{path} declares {width}x{height} pixels, above the limit of {MAX_PIXELS}; shrink it")
+    if width * height > MAX_IMAGE_PIXELS:
+        raise PellucidError(f"{path} declares {width}x{height} pixels, above {MAX_IMAGE_PIXELS}; shrink it")
     picture = animation.convert("RGBA")
     background = Image.new("RGBA", picture.size, (255, 255, 255, 255))
     array = np.array(Image.alpha_composite(background, picture).convert("RGB"))  # (H, W, 3)

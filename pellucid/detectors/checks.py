@@ -6,12 +6,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError
+from pellucid.limits import LIMITS_HINT, MAX_DETECTOR_ANCHORS, MAX_DETECTOR_LENGTH, scaled_limit
 from pellucid.settings.checks import check_above_zero, check_whole
-
-MAX_LENGTH = 1 << 20  # pixels: the largest stride, scale or side of an anchor
-MAX_ANCHORS = 1_000_000  # anchors per image; YOLO v3 has 65,000 for an image of 1024 x 1024
 
 
 class AnchorDetector(Protocol):
@@ -28,15 +25,15 @@ class AnchorDetector(Protocol):
 
 
 def check_strides(detector: object, strides: Sequence[int]) -> None:
-    """Raise PellucidError unless there is at least one stride, and all are whole numbers from 1 to MAX_LENGTH."""
-    check_above_zero(detector, MAX_LENGTH, strides=tuple(strides))
+    """Raise PellucidError unless there are strides, all of them whole numbers from 1 to MAX_DETECTOR_LENGTH."""
+    check_above_zero(detector, MAX_DETECTOR_LENGTH, strides=tuple(strides))
     for stride in strides:
         check_whole(detector, strides=stride)
 
 
 def check_stride(detector: object, stride: int) -> None:
-    """Raise PellucidError unless the stride is a whole number from 1 to MAX_LENGTH."""
-    check_above_zero(detector, MAX_LENGTH, stride=stride)
+    """Raise PellucidError unless the stride is a whole number from 1 to MAX_DETECTOR_LENGTH."""
+    check_above_zero(detector, MAX_DETECTOR_LENGTH, stride=stride)
     check_whole(detector, stride=stride)
 
 
@@ -61,10 +58,10 @@ def check_maps(detector: AnchorDetector, name: str, maps: Sequence[Any], image_s
             f"{kind}: {name} outputs {len(maps)} maps, but there are anchors for another number; give strides and "
             "anchors for each map"
         ) from error
-    if n_anchors > scaled_limit(MAX_ANCHORS):
+    if n_anchors > scaled_limit(MAX_DETECTOR_ANCHORS):
         raise PellucidError(
             f"{kind}: an image of {image_shape[1]}x{image_shape[2]} has {n_anchors:,} anchors, above the limit of "
-            f"{scaled_limit(MAX_ANCHORS):,}; {LIMITS_HINT}"
+            f"{scaled_limit(MAX_DETECTOR_ANCHORS):,}; {LIMITS_HINT}"
         )
     n_values = sum(math.prod(map_) for map_ in maps)
     if n_anchors * n_outputs != n_values:

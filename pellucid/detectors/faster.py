@@ -13,12 +13,13 @@ from pellucid.combine.base import init_child
 from pellucid.constant import constant
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Anchors, Candidates, Size, join_maps, split_maps
-from pellucid.detectors.checks import MAX_LENGTH, check_maps, check_strides
+from pellucid.detectors.checks import check_maps, check_strides
 from pellucid.detectors.regions import MAX_BOXES, Regions, class_agnostic, draw_regions, indexed_regions, propose
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
 from pellucid.detectors.two_stage import HeadResult, TwoStage, box_head, refined_candidates, roi_layer
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.limits import MAX_DETECTOR_LENGTH
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Gradients, InputCount
 from pellucid.settings.checks import check_above_zero, check_whole
@@ -55,7 +56,7 @@ class ProposalDetector(TwoStage):
         """Raise PellucidError for numbers that are not above 0."""
         super().__post_init__()
         check_strides(self, self.strides)
-        check_above_zero(self, MAX_LENGTH, scale=self.scale)
+        check_above_zero(self, MAX_DETECTOR_LENGTH, scale=self.scale)
         check_whole(self, proposals=self.proposals, regions=self.regions)
 
     @abstractmethod

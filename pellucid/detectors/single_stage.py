@@ -11,10 +11,11 @@ from torch import Tensor
 from pellucid.combine import Sequential, Shared
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
-from pellucid.detectors.checks import MAX_LENGTH, check_strides
+from pellucid.detectors.checks import check_strides
 from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
+from pellucid.limits import MAX_DETECTOR_LENGTH
 from pellucid.losses import GIoU, QualityFocal
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -54,7 +55,7 @@ class SingleStage(OneStage):
         """Raise PellucidError for strides or a scale that are not above 0."""
         super().__post_init__()
         check_strides(self, self.strides)
-        check_above_zero(self, MAX_LENGTH, scale=self.scale)
+        check_above_zero(self, MAX_DETECTOR_LENGTH, scale=self.scale)
 
     @property
     def outputs_per_anchor(self) -> int:

@@ -10,11 +10,12 @@ from torch import Tensor
 from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
-from pellucid.detectors.checks import MAX_LENGTH, check_strides
+from pellucid.detectors.checks import check_strides
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
+from pellucid.limits import MAX_DETECTOR_LENGTH
 from pellucid.losses import Huber, SoftmaxCrossEntropy
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
@@ -51,9 +52,9 @@ class SSD(OneStage):
         """Raise PellucidError unless strides, sides and ratios are above 0 and their numbers match."""
         super().__post_init__()
         check_strides(self, self.strides)
-        check_above_zero(self, MAX_LENGTH, sides=self.sides)
+        check_above_zero(self, MAX_DETECTOR_LENGTH, sides=self.sides)
         if any(self.ratios):
-            check_above_zero(self, MAX_LENGTH, ratios=self.ratios)
+            check_above_zero(self, MAX_DETECTOR_LENGTH, ratios=self.ratios)
         if not len(self.strides) == len(self.ratios) == len(self.sides) - 1:
             raise PellucidError(
                 f"SSD: there are {len(self.strides)} strides, {len(self.ratios)} ratios and {len(self.sides)} sides; "

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from pellucid.combine import Graph
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
-from pellucid.detectors.checks import MAX_LENGTH, check_strides
+from pellucid.detectors.checks import check_strides
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
+from pellucid.limits import MAX_DETECTOR_LENGTH
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -63,7 +64,7 @@ class YOLO3(OneStage):
         super().__post_init__()
         check_strides(self, self.strides)
         for shapes in self.shapes:
-            check_above_zero(self, MAX_LENGTH, shapes=shapes)
+            check_above_zero(self, MAX_DETECTOR_LENGTH, shapes=shapes)
         if len(self.shapes) != len(self.strides):
             raise PellucidError(
                 f"YOLO3: there are {len(self.strides)} strides and {len(self.shapes)} lists of shapes; give one each "

@@ -17,12 +17,13 @@ from pellucid.export.parity import Parity, batch, compare, outputs, plain_tensor
 from pellucid.export.target import ExportTarget
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
+from pellucid.limits import MAX_ONNX_BYTES
 from pellucid.model import Model
 from pellucid.nested import flatten, map_tree
 from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.objective import Supervised
 from pellucid.onnx_nodes import Node, custom_layers, unwritable, write
-from pellucid.onnx_nodes.proto import IR_VERSION, MAX_BYTES, OPSET, import_optional, node_proto, run_file
+from pellucid.onnx_nodes.proto import IR_VERSION, OPSET, import_optional, node_proto, run_file
 from pellucid.opening.onnx import READERS
 from pellucid.task import task_of
 
@@ -209,7 +210,7 @@ def graph_bytes(
     from pellucid.version import __version__
 
     size = sum(tensor.numel() * tensor.element_size() for tensor in constants.values())
-    if size > MAX_BYTES - (64 << 20):
+    if size > MAX_ONNX_BYTES - (64 << 20):
         raise PellucidError(f"the weights take {size} bytes, more than the 2 GB limit of ONNX files")
     graph = onnx.helper.make_graph(
         [node_proto(onnx, node) for node in nodes],

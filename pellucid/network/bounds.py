@@ -10,21 +10,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.combine.base import Combinator, LayerRun, join, shape_of, uses_flow
-from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
+from pellucid.limits import (
+    BATCH_FACTOR,
+    LIMITS_HINT,
+    MAX_INPUT_MEMORY,
+    MAX_LAYER_RUNS,
+    MAX_MULTIPLY_ADDS,
+    MAX_OUTPUT_VALUES,
+    MAX_PICTURE_MEMORY,
+    scaled_limit,
+)
 from pellucid.objective import ONE_INPUT, InputCount, LayerWrapper, Objective
 from pellucid.registry import is_ours
-
-# These limits are several times what the largest built-in model needs, and a U-Net on images of 512 x 512; see
-# docs/decisions.md.
-MAX_INPUT_MEMORY = 1 << 29  # bytes of activations at one time
-MAX_PICTURE_MEMORY = 5 << 28  # the same for a picture: two activations of 64 channels in 1920 x 1080
-MAX_VALUES = 1 << 30  # values in the outputs of all operations together
-MAX_WORK = 1 << 38  # multiply-adds
-BATCH_FACTOR = 3  # these limits for a batch, relative to one input; a ResNet-50 has them for 100 images of 224 x 224
-MAX_RUNS = 4_000  # runs of layers, each of about 1 ms: each level of nested shared layers may double their number
 
 
 def init_within_bounds(
@@ -220,10 +220,10 @@ class Tally(TorchDispatchMode):
         if self.examples > 1:
             factor = BATCH_FACTOR
             owner = f"{self.examples:,} examples"
-        self._check_limit("runs of layers", self.runs, MAX_RUNS)
+        self._check_limit("runs of layers", self.runs, MAX_LAYER_RUNS)
         self._check_limit(f"bytes of memory for {owner}", self.peak, factor * MAX_INPUT_MEMORY)
-        self._check_limit(f"output values for {owner}", int(self.values * self.n_passes), factor * MAX_VALUES)
-        self._check_limit(f"multiply-adds for {owner}", int(self.work * self.n_passes), factor * MAX_WORK)
+        self._check_limit(f"output values for {owner}", int(self.values * self.n_passes), factor * MAX_OUTPUT_VALUES)
+        self._check_limit(f"multiply-adds for {owner}", int(self.work * self.n_passes), factor * MAX_MULTIPLY_ADDS)
 
     def _check_limit(self, quantity: str, count: int, limit: int) -> None:
         if count > scaled_limit(limit):

@@ -9,16 +9,14 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_ONNX_ENDS, MAX_ONNX_NODES
 from pellucid.onnx_nodes import Node
 from pellucid.weights import onnxfile
-from pellucid.weights.fault import FileFault, quoted
+from pellucid.weights.fault import FileFault, check_count, quoted
 
 OPSET = 21  # operator set of exported files: the first in which GroupNormalization has a scale per channel
 MIN_OPSET = 7  # the first operator set with the current rules for broadcasting
 IR_VERSION = 10  # version of exported files: the first in which nodes have metadata
-MAX_BYTES = (2 << 30) - 1  # size limit of a Protocol Buffers file
-MAX_NODES = 10_000
-MAX_VALUES = 1_000  # inputs, and outputs, of a graph; onnxruntime's time grows with the square of their number
 LAYER_METADATA_KEY = "pellucid.layer"  # metadata key of a node's layer configuration
 
 
@@ -129,13 +127,9 @@ def _opset(onnx: Any, model: Any) -> int:
     if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest_opset:
         found_opsets = ", ".join(map(str, versions)) or "no version"
         raise FileFault(f"uses operator set {found_opsets}", f"export it with opset {MIN_OPSET} to {newest_opset}")
-    for kind, count, limit in (
-        ("nodes", len(graph.node), MAX_NODES),
-        ("inputs", len(graph.input) - len(graph.initializer), MAX_VALUES),
-        ("outputs", len(graph.output), MAX_VALUES),
-    ):
-        if count > limit:
-            raise FileFault(f"has {count} {kind}, above the limit of {limit}")
+    check_count("nodes", len(graph.node), MAX_ONNX_NODES)
+    check_count("inputs", len(graph.input) - len(graph.initializer), MAX_ONNX_ENDS)
+    check_count("outputs", len(graph.output), MAX_ONNX_ENDS)
     return versions[0]
 
 

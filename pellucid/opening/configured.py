@@ -15,14 +15,12 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError
+from pellucid.limits import LIMITS_HINT, MAX_FOLDER_MODULES, MAX_FOLDER_NUMBER, scaled_limit
 from pellucid.text import shown
 from pellucid.weights.match import require_match
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the files in a Hugging Face folder
-MAX_MODULES = 50_000  # several times the number in the largest networks, which are built twice
-MAX_INTEGER = 1_000_000  # limit on the numbers of classes, channels and layers in a configuration
 OPERATOR_DECLARATIONS: list[Any] = []  # keeps the declarations of operators, which end with their objects
 
 
@@ -101,12 +99,12 @@ def _offline() -> Iterator[None]:
 
 @contextmanager
 def _size_limit(file_values: int | None) -> Iterator[None]:
-    """Raise PellucidError as soon as a network has more than MAX_MODULES modules or far more parameters than its file.
+    """Raise PellucidError as soon as a network exceeds MAX_FOLDER_MODULES or has far more parameters than its file.
 
     A configuration may name layers of any number and size. New parameters are registered before their memory is used.
     Some are replaced while a network is built, so up to four times as many parameters as values are accepted.
     """
-    module_count, value_count, max_modules = 0, 0, scaled_limit(MAX_MODULES)
+    module_count, value_count, max_modules = 0, 0, scaled_limit(MAX_FOLDER_MODULES)
 
     def count_module(*_: Any) -> None:
         nonlocal module_count
@@ -117,7 +115,7 @@ def _size_limit(file_values: int | None) -> Iterator[None]:
     def count_values(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal value_count
         value_count += 0 if parameter is None else parameter.numel()
-        if file_values is not None and value_count > 4 * file_values + MAX_INTEGER:
+        if file_values is not None and value_count > 4 * file_values + MAX_FOLDER_NUMBER:
             raise PellucidError(
                 f"open: the network has far more parameters than the {file_values:,} values of its file"
             )

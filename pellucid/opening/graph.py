@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from pellucid.combine import Graph
-from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
+from pellucid.limits import LIMITS_HINT, MAX_PROGRAM_CONSTANT_WORK, MAX_PROGRAM_CONSTANTS, scaled_limit
 from pellucid.network.bounds import Tally
 from pellucid.opening import functions, layers, tensors
 from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref
@@ -24,8 +24,6 @@ from pellucid.operators import Expand, Fixed, Learned, ToShape
 TRANSLATIONS = {**layers.TRANSLATIONS, **tensors.TRANSLATIONS, **functions.TRANSLATIONS}
 INPUT = "input"
 FOLDING_COUNTS = (2, 3)  # numbers of examples for which constants that depend on it are computed
-MAX_FOLDED_VALUES = 1 << 25  # values of the constants that a program from a file computes together
-MAX_FOLDED_WORK = 1 << 33  # multiply-adds for these
 SHAPE_ONLY_OPS = (
     "zeros_like",
     "ones_like",
@@ -40,9 +38,9 @@ SHAPE_ONLY_OPS = (
 def graph_of(exported: ExportedNetwork, module: nn.Module, from_file: bool = False) -> tuple[Graph, Params]:
     """Return the graph and the parameters of an exported module.
 
-    from_file: whether constants are computed only within MAX_FOLDED_VALUES and MAX_FOLDED_WORK. Raises PellucidError,
-    which lists every operator that has no layer, with its number of calls and the path of the first call; a note of the
-    error contains the class to write.
+    from_file: whether constants are computed only within MAX_PROGRAM_CONSTANTS and MAX_PROGRAM_CONSTANT_WORK. Raises
+    PellucidError, which lists every operator that has no layer, with its number of calls and the path of the first
+    call; a note of the error contains the class to write.
     """
     return _GraphBuilder(exported, module, from_file).build()
 
@@ -355,11 +353,11 @@ def _check_folding(tally: Tally, call: Call, values: dict[str, Any], count: int)
     if torch.Tag.pointwise not in getattr(call.target, "tags", ()) and call.op not in TRANSLATIONS:
         n_values = sum(value.numel() for value in tree_leaves(meta_values) if isinstance(value, Tensor))
         tally.work += round(n_values**1.5)  # of operators on matrices, such as a decomposition
-    if tally.values > scaled_limit(MAX_FOLDED_VALUES) or tally.work > scaled_limit(MAX_FOLDED_WORK):
+    if tally.values > scaled_limit(MAX_PROGRAM_CONSTANTS) or tally.work > scaled_limit(MAX_PROGRAM_CONSTANT_WORK):
         raise PellucidError(
             f"open: {call.module or 'the network itself'}: {call.op} computes constants of more than "
-            f"{scaled_limit(MAX_FOLDED_VALUES):,} values or {scaled_limit(MAX_FOLDED_WORK):,} multiply-adds together "
-            f"with the calls before it; {LIMITS_HINT}"
+            f"{scaled_limit(MAX_PROGRAM_CONSTANTS):,} values or {scaled_limit(MAX_PROGRAM_CONSTANT_WORK):,} "
+            f"multiply-adds together with the calls before it; {LIMITS_HINT}"
         )
 
 

@@ -9,20 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError, nearest
+from pellucid.limits import LIMITS_HINT, MAX_FOLDER_CONFIG_BYTES, MAX_FOLDER_NUMBER, MAX_RESIZED_PIXELS, scaled_limit
 from pellucid.nested import entries
-from pellucid.opening.configured import (
-    CONFIG,
-    MAX_INTEGER,
-    WEIGHTS,
-    ConfiguredNetwork,
-    build,
-    import_library,
-    unique_class_names,
-)
+from pellucid.opening.configured import CONFIG, WEIGHTS, ConfiguredNetwork, build, import_library, unique_class_names
 from pellucid.opening.timmnetworks import timm_folder
-from pellucid.run.described import MAX_SIZE
 from pellucid.text import note, plural
 from pellucid.weights import safetensorsfile
 from pellucid.weights.fault import FileFault, file_errors, quoted
@@ -30,7 +21,6 @@ from pellucid.weights.match import Mismatch, MismatchError
 
 PREPROCESSOR_CONFIG = "preprocessor_config.json"
 OTHER_FORMATS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.safetensors.index.json")  # not read
-MAX_CONFIG = 16 << 20  # bytes
 DEFAULT_SIDE = 224  # height and width of an input, in pixels, if the files do not contain them
 # Entries that select how transformers computes, without an effect on the outputs; some name code to download.
 DROPPED_ENTRIES = {
@@ -73,8 +63,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     with file_errors(path, "JSON file", (ValueError, RecursionError)):
         if not path.is_file():
             raise FileFault("is missing", f"give a folder with {CONFIG} and {WEIGHTS}")
-        if path.stat().st_size > MAX_CONFIG:
-            raise FileFault(f"has {path.stat().st_size} bytes, above the limit of {MAX_CONFIG}")
+        if path.stat().st_size > MAX_FOLDER_CONFIG_BYTES:
+            raise FileFault(f"has {path.stat().st_size} bytes, above the limit of {MAX_FOLDER_CONFIG_BYTES}")
         content = json.loads(path.read_text(encoding="utf-8"))
         if type(content) is not dict:
             raise FileFault("is not a JSON object")
@@ -87,8 +77,10 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
         if name in REFUSED_ENTRIES and value:
             raise PellucidError(f"{path}: {name} {REFUSED_ENTRIES[name]}")
         for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, int) and number > scaled_limit(MAX_INTEGER):
-                raise PellucidError(f"{path}: {name} is {number:,}, above {scaled_limit(MAX_INTEGER):,}; {LIMITS_HINT}")
+            if isinstance(number, int) and number > scaled_limit(MAX_FOLDER_NUMBER):
+                raise PellucidError(
+                    f"{path}: {name} is {number:,}, above {scaled_limit(MAX_FOLDER_NUMBER):,}; {LIMITS_HINT}"
+                )
 
 
 def _transformers_network(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> ConfiguredNetwork:
@@ -197,7 +189,7 @@ def _preprocessing(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int
             f"open: {path} resizes images to {size[0]}x{size[1]}, "
             f"but {CONFIG} has an image_size of {config_size[0]}x{config_size[1]}"
         )
-    if size[0] * size[1] > scaled_limit(MAX_SIZE):
+    if size[0] * size[1] > scaled_limit(MAX_RESIZED_PIXELS):
         raise PellucidError(f"{folder}: images of {size[0]}x{size[1]} pixels are too large; {LIMITS_HINT}")
     if not settings:
         note(f"open: {folder} has no {PREPROCESSOR_CONFIG}, so that images of 0 to 1 are not standardized")

@@ -12,19 +12,20 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from pellucid.config import LIMITS_HINT, scaled_limit
+from pellucid.limits import (
+    MAX_PROGRAM_ARGUMENTS,
+    MAX_PROGRAM_BYTES,
+    MAX_PROGRAM_INPUTS,
+    MAX_PROGRAM_MEMBERS,
+    MAX_PROGRAM_NODES,
+    MAX_PROGRAM_OUTPUTS,
+    MAX_PROGRAM_VALUES,
+    MAX_PROGRAM_WEIGHT_RATIO,
+)
 from pellucid.nested import entries
 from pellucid.opening.size_formulas import SAVE_AGAIN, check_computed_sizes, check_formulas
-from pellucid.weights.fault import FileFault, file_errors, quoted
+from pellucid.weights.fault import FileFault, check_count, file_errors, quoted
 
-MAX_ENTRIES = 100_000  # entries of the archive
-MAX_PROGRAM_BYTES = 32 << 20  # bytes of the program, without the weights; Python needs up to 20 times as many
-MAX_DESCRIBED = 300_000  # entries of the program; some 100 for each node
-MAX_NODES = 3_000  # PyTorch reads 500 a second; a network of 12 transformer layers has 423
-MAX_ARGUMENTS = 1_000  # of one node, such as the tensors that it concatenates
-MAX_INPUTS = 10_000  # of the program's graph, weights included
-MAX_OUTPUTS = 1_000
-MAX_SIZE_RATIO = 2  # values of all tensors, relative to the stored ones: tensors may be views of the same values
 OPERATORS = re.compile(
     r"torch\.ops\.aten\.\w+\.\w+|torch\.sym_\w+"
     r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_|not_)"
@@ -82,8 +83,8 @@ def _deserialize(
 def _entries_by_path(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return the entries by their paths within the archive's folder."""
     infos = archive.infolist()
-    if len(infos) > MAX_ENTRIES:
-        raise FileFault(f"has {len(infos)} entries, above the limit of {MAX_ENTRIES}")
+    if len(infos) > MAX_PROGRAM_MEMBERS:
+        raise FileFault(f"has {len(infos)} entries, above the limit of {MAX_PROGRAM_MEMBERS}")
     if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos):
         raise FileFault("is compressed", SAVE_AGAIN)
     return {info.filename.partition("/")[2]: info for info in infos}
@@ -131,7 +132,7 @@ def _read_tensors(
         layouts[path, dtype, *size, *stride, offset] = tensor.numel() * dtype.itemsize
         tensors[name] = torch.nn.Parameter(tensor, False) if entry["is_param"] else tensor
     stored_bytes = sum(map(len, stored.values()))
-    if sum(layouts.values()) > MAX_SIZE_RATIO * stored_bytes:
+    if sum(layouts.values()) > MAX_PROGRAM_WEIGHT_RATIO * stored_bytes:
         raise FileFault(f"describes tensors of {sum(layouts.values()):,} bytes, of which {stored_bytes:,} are stored")
     return tensors
 
@@ -150,15 +151,15 @@ def _check_program(program_dict: dict[str, Any]) -> None:
             raise FileFault(f"has {quoted(name)} of other parts than tuples, lists and dicts", SAVE_AGAIN)
     check_formulas(formulas)
     graph = program_dict["graph_module"]["graph"]
-    _check_count("entries", count, MAX_DESCRIBED)
-    _check_count("nodes", len(graph["nodes"]), MAX_NODES)
-    _check_count("inputs", len(program_dict["graph_module"]["signature"]["input_specs"]), MAX_INPUTS)
-    _check_count("outputs", len(graph["outputs"]), MAX_OUTPUTS)
+    check_count("entries", count, MAX_PROGRAM_VALUES)
+    check_count("nodes", len(graph["nodes"]), MAX_PROGRAM_NODES)
+    check_count("inputs", len(program_dict["graph_module"]["signature"]["input_specs"]), MAX_PROGRAM_INPUTS)
+    check_count("outputs", len(graph["outputs"]), MAX_PROGRAM_OUTPUTS)
     for node in graph["nodes"]:
         target = node["target"]
         if not isinstance(target, str) or not OPERATORS.fullmatch(target) or not _is_pure_operator(target):
             raise FileFault(f"calls {quoted(str(target))}, which is no operator of PyTorch", SAVE_AGAIN)
-        _check_count(f"arguments of {quoted(target)}", len(node["inputs"]), MAX_ARGUMENTS)
+        check_count(f"arguments of {quoted(target)}", len(node["inputs"]), MAX_PROGRAM_ARGUMENTS)
         _check_inputs(target, node["inputs"])
     check_computed_sizes(graph["nodes"])
 
@@ -173,11 +174,6 @@ def _drop_unused_ranges(program_dict: dict[str, Any]) -> None:
     }
     ranges = program_dict["range_constraints"]
     program_dict["range_constraints"] = {name: value for name, value in ranges.items() if name in symbols}
-
-
-def _check_count(kind: str, count: int, limit: int) -> None:
-    if count > scaled_limit(limit):
-        raise FileFault(f"has {count:,} {kind}, above the limit of {scaled_limit(limit):,}", LIMITS_HINT)
 
 
 def _is_pure_operator(target: str) -> bool:

@@ -7,19 +7,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from pellucid.config import LIMITS_HINT, scaled_limit
-from pellucid.weights.fault import FileFault, quoted
+from pellucid.limits import (
+    MAX_DISTINCT_FORMULAS_LENGTH,
+    MAX_FORMULA_BITS,
+    MAX_FORMULA_LENGTH,
+    MAX_FORMULA_LEVELS,
+    MAX_FORMULA_POWER,
+    MAX_FORMULA_SYMBOLS,
+    MAX_FORMULA_TERMS,
+    MAX_FORMULAS_LENGTH,
+)
+from pellucid.weights.fault import FileFault, check_count, quoted
 
 SAVE_AGAIN = "save it again by torch.export.save of PyTorch 2.13"
-MAX_FORMULA_LENGTH = 4_000  # characters of one formula; 850 in a U-Net of six levels with free height and width
-MAX_FORMULAS_LENGTH = 400_000  # characters of all formulas together, which PyTorch reads in about 7 s
-MAX_DISTINCT_LENGTH = 25_000  # the same for distinct formulas, which take up to ten times as long; 10,000 in that U-Net
-MAX_DEPTH = 40  # nested functions in a formula
-MAX_POWER = 4  # the area of a square image is the second power of its side
-MAX_SIZE_BITS = 256  # bits of a size if each symbol has SYMBOL_BITS, such as the product of seven axes
 SYMBOL_BITS = 32
-MAX_TERMS = 64  # of a formula that is multiplied out, as PyTorch does in quotients; sizes are sums of a few products
-MAX_SYMBOLS = 8  # different symbols in a formula; an image has three
 
 _SYMBOL_NAME = re.compile(r"[a-z]{1,4}\d{1,9}")
 _ASSUMPTIONS = {"positive", "integer", "nonnegative"}
@@ -34,14 +35,8 @@ def check_formulas(formulas: Iterable[Any]) -> None:
     counts = Counter(map(str, formulas))
     total_length = sum(len(text) * count for text, count in counts.items())
     distinct_length = sum(map(len, counts))
-    for kind, length, limit in (
-        ("formulas", total_length, MAX_FORMULAS_LENGTH),
-        ("distinct formulas", distinct_length, MAX_DISTINCT_LENGTH),
-    ):
-        if length > scaled_limit(limit):
-            raise FileFault(
-                f"has {length:,} characters in {kind} for sizes, above {scaled_limit(limit):,}", LIMITS_HINT
-            )
+    check_count("characters in formulas for sizes", total_length, MAX_FORMULAS_LENGTH)
+    check_count("characters in distinct formulas for sizes", distinct_length, MAX_DISTINCT_FORMULAS_LENGTH)
     for text in counts:
         _check_formula(text)
 
@@ -54,17 +49,18 @@ def _check_formula(text: str) -> None:
         size = _bound(tree, 0)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise FileFault(f"has the size {quoted(text)}, which is more than arithmetic", SAVE_AGAIN) from error
-    if size.bits > MAX_SIZE_BITS:
-        raise FileFault(f"has the size {quoted(text)}, which may have more than {MAX_SIZE_BITS} bits", SAVE_AGAIN)
+    if size.bits > MAX_FORMULA_BITS:
+        raise FileFault(f"has the size {quoted(text)}, which may have more than {MAX_FORMULA_BITS} bits", SAVE_AGAIN)
     n_symbols = len(set(re.findall(r"Symbol\('\w+'", text)))
-    if size.terms > MAX_TERMS or n_symbols > MAX_SYMBOLS:
+    if size.terms > MAX_FORMULA_TERMS or n_symbols > MAX_FORMULA_SYMBOLS:
         raise FileFault(
-            f"has the size {quoted(text)}, of more than {MAX_TERMS} terms or {MAX_SYMBOLS} symbols", SAVE_AGAIN
+            f"has the size {quoted(text)}, of more than {MAX_FORMULA_TERMS} terms or {MAX_FORMULA_SYMBOLS} symbols",
+            SAVE_AGAIN,
         )
 
 
 def check_computed_sizes(nodes: Iterable[Mapping[str, Any]]) -> None:
-    """Raise FileFault for nodes that multiply sizes to numbers of more than MAX_SIZE_BITS.
+    """Raise FileFault for nodes that multiply sizes to numbers of more than MAX_FORMULA_BITS.
 
     nodes: the nodes of a program's graph, in order.
     """
@@ -76,8 +72,8 @@ def check_computed_sizes(nodes: Iterable[Mapping[str, Any]]) -> None:
         result_bits = max(bits, default=0) + 1  # of a sum; those of quotients and remainders are fewer
         if node["target"] == "_operator.mul":
             result_bits = sum(bits)
-        if result_bits > MAX_SIZE_BITS:
-            raise FileFault(f"multiplies sizes to numbers of more than {MAX_SIZE_BITS} bits", SAVE_AGAIN)
+        if result_bits > MAX_FORMULA_BITS:
+            raise FileFault(f"multiplies sizes to numbers of more than {MAX_FORMULA_BITS} bits", SAVE_AGAIN)
         for output in node["outputs"]:
             name = _size_name(output)
             if name is not None:
@@ -106,7 +102,7 @@ class _Bound(NamedTuple):
 
 def _bound(tree: ast.expr, depth: int) -> _Bound:
     """Return bounds for a formula; raises ValueError for one that is more than arithmetic."""
-    if depth > MAX_DEPTH:
+    if depth > MAX_FORMULA_LEVELS:
         raise ValueError("nested too deeply")
     match tree:
         case ast.Constant(value=int(number)) if not isinstance(number, bool):
@@ -132,7 +128,7 @@ def _call_bound(function: str, parts: list[_Bound]) -> _Bound:
         return _product(parts)
     if function == "Add":
         return _Bound(bits + len(parts).bit_length(), sum(part.terms for part in parts))
-    if function in _SELECTIONS and max(part.terms for part in parts) <= MAX_TERMS:
+    if function in _SELECTIONS and max(part.terms for part in parts) <= MAX_FORMULA_TERMS:
         return _Bound(bits)  # one term of the formula around it
     if function == "Integer" and len(parts) == 1:
         return parts[0]
@@ -144,10 +140,10 @@ def _product(factors: list[_Bound]) -> _Bound:
 
 
 def _exponent(tree: ast.expr) -> int:
-    """Return the exponent of a power, a number from 1 to MAX_POWER; raises ValueError for another one."""
+    """Return the exponent of a power, a number from 1 to MAX_FORMULA_POWER; raises ValueError for another one."""
     match tree:
         case ast.Call(func=ast.Name(id="Integer"), args=[ast.Constant(value=int(number))], keywords=[]):
-            if 1 <= number <= MAX_POWER:
+            if 1 <= number <= MAX_FORMULA_POWER:
                 return number
     raise ValueError("no power of a size")
 

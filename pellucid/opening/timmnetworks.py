@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError, nearest
+from pellucid.limits import LIMITS_HINT, MAX_RESIZED_PIXELS, scaled_limit
 from pellucid.opening.configured import (
     CONFIG,
     WEIGHTS,
@@ -17,7 +17,6 @@ from pellucid.opening.configured import (
     load,
     unique_class_names,
 )
-from pellucid.run.described import MAX_SIZE
 from pellucid.text import note
 from pellucid.weights.fault import file_errors
 from pellucid.weights.opening import open_weights
@@ -67,7 +66,7 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
     with file_errors(folder / CONFIG, "configuration of timm", (KeyError, TypeError, ValueError)):
         configured = _configured(network)
     size = configured.shape[1:]
-    if len(size) != 2 or size[0] * size[1] > scaled_limit(MAX_SIZE):
+    if len(size) != 2 or size[0] * size[1] > scaled_limit(MAX_RESIZED_PIXELS):
         raise PellucidError(f"{folder}: images of {'x'.join(map(str, size))} pixels are too large; {LIMITS_HINT}")
     labels = config.get("label_names")
     if labels is None:

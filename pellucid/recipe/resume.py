@@ -8,6 +8,7 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.files import read_regular
+from pellucid.limits import MAX_TOML_BYTES
 from pellucid.model import Model
 from pellucid.recipe.job import Run, begin_run, load_data, train_in, write_following_name
 from pellucid.recipe.material import Material
@@ -16,7 +17,6 @@ from pellucid.recipe.start import source_checksum
 from pellucid.run.folder import RunFolder
 from pellucid.run.records import read_line, read_object
 from pellucid.text import plural, shown
-from pellucid.toml_reader import MAX_BYTES
 from pellucid.training.checkpoint import SavedState
 from pellucid.training.distributed import launch_name, processes
 
@@ -133,7 +133,7 @@ def train_or_resume(
         folder = RunFolder(path)
         recorded = folder.read_manifest() if folder.manifest.is_file() else expected
         try:
-            text = read_regular(folder.recipe, MAX_BYTES, follow_links=False).decode("utf-8", "replace")
+            text = read_regular(folder.recipe, MAX_TOML_BYTES, follow_links=False).decode("utf-8", "replace")
         except OSError:
             continue
         if text != recipe.to_toml() or {name: recorded.get(name) for name in expected} != expected:

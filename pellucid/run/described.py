@@ -10,19 +10,13 @@ from torch import Tensor
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.config import (
-    LIMITS_HINT,
-    from_config,
-    loss_from_config,
-    metric_from_config,
-    part_from_config,
-    scaled_limit,
-)
+from pellucid.config import from_config, loss_from_config, metric_from_config, part_from_config
 from pellucid.data import FeatureStats
 from pellucid.detectors import DETECTOR_CLASSES
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.generators import GENERATOR_CLASSES
 from pellucid.layers.base import Layer, Params
+from pellucid.limits import LIMITS_HINT, MAX_DESCRIBED_AXIS, MAX_RESIZED_PIXELS, scaled_limit
 from pellucid.nested import map_tree
 from pellucid.network.bounds import init_objective_within_bounds, init_within_bounds
 from pellucid.network.ending import check_classes
@@ -34,9 +28,7 @@ from pellucid.run.weights import read_weights
 
 T = TypeVar("T")
 OBJECTIVES = (*DETECTOR_CLASSES, *GENERATOR_CLASSES)  # the built-in objectives that a file may name
-MAX_AXIS = 1 << 20  # the largest size of an input's axis
 MAX_UNIT_STD = 0.5  # the largest standard deviation of values from 0 to 1
-MAX_SIZE = 1 << 22  # the largest number of pixels of resized images
 # Keys of the preprocessing: the name of the data, the mean and standard deviation of each channel, the digests of the
 # held-out files, the object and the names of its key-points, and the size of the images.
 PREPROCESS_KEYS = ("data", "mean", "std", "held_out", "keypoints", "size")
@@ -102,9 +94,9 @@ def check_size_within_bounds(
     if size is None or len(shape) != 3 or not (objective.any_size or None in shape):
         return
     height, width = (size, size) if isinstance(size, int) else size
-    if height * width > scaled_limit(MAX_SIZE):
+    if height * width > scaled_limit(MAX_RESIZED_PIXELS):
         raise PellucidError(
-            f"preprocess: size {size!r:.40} is {height * width:,} pixels, above {scaled_limit(MAX_SIZE):,}; "
+            f"preprocess: size {size!r:.40} is {height * width:,} pixels, above {scaled_limit(MAX_RESIZED_PIXELS):,}; "
             f"{LIMITS_HINT}"
         )
     try:
@@ -178,7 +170,7 @@ def image_shape(shape: Any) -> FreeShape:
     """Return an input shape of positive integers, None for a free height or width; raises PellucidError otherwise."""
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
     fixed = [size for k, size in enumerate(sizes) if size is not None or len(sizes) != 3 or k == 0]
-    if not sizes or not all(type(size) is int and 0 < size <= MAX_AXIS for size in fixed):
+    if not sizes or not all(type(size) is int and 0 < size <= MAX_DESCRIBED_AXIS for size in fixed):
         raise PellucidError(
             f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), or (3, None, None) for any size, "
             f"not {shape!r}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import read_regular, reason_of, write_atomically
+from pellucid.limits import MAX_HISTORY_BYTES, MAX_HISTORY_ROWS, MAX_HISTORY_VALUES
 from pellucid.text import aligned, plural, printable, shown
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ Row = dict[str, Any]
 OMITTED_FROM_REPR = ("epoch", "step", "lr", "seconds", "images_per_second", "slowest_process", "wait_seconds")
 COUNT_COLUMNS = ("epoch", "step")  # columns of whole numbers
 MAX_COUNT = 2**53
-# Limits of a CSV file. A row takes about 70 bytes; 1,000,000 rows are 2,500 epochs of a network with 400 tensors, and
-# are read in about 5 s and 500 MB.
-MAX_BYTES = 1 << 27
-MAX_ROWS, MAX_VALUES = 1_000_000, 4_000_000
 _match_integer = re.compile(r"-?[0-9]{1,18}").fullmatch
 
 
@@ -179,14 +176,16 @@ def csv_lines(rows: Iterable[Mapping[str, Any]], header: bool) -> list[str]:
 def read_csv(path: str | os.PathLike[str]) -> list[Row]:
     """Return the rows of a CSV file, with numbers converted.
 
-    Raises PellucidError if it cannot be read, names a column twice, or has more than MAX_ROWS rows or MAX_VALUES
-    values.
+    Raises PellucidError if it cannot be read, names a column twice, or has more than MAX_HISTORY_ROWS rows or
+    MAX_HISTORY_VALUES values.
     """
     path = Path(path)
     rows: list[Row] = []
     try:
         lines = csv.reader(
-            io.TextIOWrapper(io.BytesIO(read_regular(path, MAX_BYTES, follow_links=False)), "utf-8", newline=""),
+            io.TextIOWrapper(
+                io.BytesIO(read_regular(path, MAX_HISTORY_BYTES, follow_links=False)), "utf-8", newline=""
+            ),
             strict=True,
         )
         columns = next(lines, [])
@@ -199,8 +198,8 @@ def read_csv(path: str | os.PathLike[str]) -> list[Row]:
                     f"{path}: line {lines.line_num} has more or fewer values than the first; resume the run to "
                     "repair it"
                 )
-            if len(rows) == MAX_ROWS or len(rows) * len(columns) > MAX_VALUES:
-                raise ValueError(f"it has more than {MAX_ROWS:,} rows or {MAX_VALUES:,} values")
+            if len(rows) == MAX_HISTORY_ROWS or len(rows) * len(columns) > MAX_HISTORY_VALUES:
+                raise ValueError(f"it has more than {MAX_HISTORY_ROWS:,} rows or {MAX_HISTORY_VALUES:,} values")
             row: Row = dict(zip(columns, values, strict=True))
             for name in numeric_columns:
                 row[name] = _parse_field(row[name])

@@ -11,14 +11,11 @@ from typing import Any, TypeVar, cast
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import read_regular, reason_of
+from pellucid.limits import MAX_RUN_JSON_BYTES, MAX_RUN_JSON_DIGITS, MAX_RUN_JSON_LEVELS, MAX_RUN_LINE_BYTES
 from pellucid.settings.annotations import ValueFormat, convert, name_of, slots
 from pellucid.settings.checks import check
 from pellucid.text import shown
 
-MAX_JSON_BYTES = 16 << 20  # the confusion matrix of 1,000 classes takes 7 MB; parsed values take up to 30 times as much
-MAX_LINE_BYTES = 4096  # of a file with one line, such as a name
-MAX_LEVELS = 32  # levels of nested values; deeper ones end the recursion of what prints and compares them
-MAX_DIGITS = 20  # characters of a whole number: those of 64 bits
 JSON = ValueFormat(
     lists=(list,),
     none=None,
@@ -33,7 +30,7 @@ def read_object(path: Path, advice: str) -> dict[str, Any] | None:
     Raises PellucidError, which ends with `advice`, for any other file, and for one that exceeds a limit.
     """
     try:
-        values = parse_json(read_regular(path, MAX_JSON_BYTES, follow_links=False))
+        values = parse_json(read_regular(path, MAX_RUN_JSON_BYTES, follow_links=False))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -46,7 +43,7 @@ def read_object(path: Path, advice: str) -> dict[str, Any] | None:
 def read_line(path: Path, advice: str) -> str | None:
     """Return the one line of a file, None if it does not exist; raises PellucidError like `read_object`."""
     try:
-        text = read_regular(path, MAX_LINE_BYTES, follow_links=False).decode("utf-8").strip()
+        text = read_regular(path, MAX_RUN_LINE_BYTES, follow_links=False).decode("utf-8").strip()
         if not text or not text.isprintable():
             raise ValueError("it does not contain one line of text")
         return text
@@ -61,13 +58,13 @@ def parse_json(data: bytes) -> Any:
     try:
         values: Any = json.loads(data, parse_int=_parse_integer)
     except RecursionError as error:
-        raise ValueError(f"it is nested in more than {MAX_LEVELS} levels") from error
+        raise ValueError(f"it is nested in more than {MAX_RUN_JSON_LEVELS} levels") from error
     level = [values]
-    for _ in range(MAX_LEVELS + 1):
+    for _ in range(MAX_RUN_JSON_LEVELS + 1):
         level = [part for value in level for part in _parts(value)]
         if not level:
             return values
-    raise ValueError(f"it is nested in more than {MAX_LEVELS} levels")
+    raise ValueError(f"it is nested in more than {MAX_RUN_JSON_LEVELS} levels")
 
 
 def to_record(values: Mapping[str, Any], kind: Callable[..., T], where: str) -> T:
@@ -104,6 +101,6 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _parse_integer(text: str) -> int:
-    if len(text) > MAX_DIGITS:
-        raise ValueError(f"a whole number has more than {MAX_DIGITS} digits")
+    if len(text) > MAX_RUN_JSON_DIGITS:
+        raise ValueError(f"a whole number has more than {MAX_RUN_JSON_DIGITS} digits")
     return int(text)

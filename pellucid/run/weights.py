@@ -15,6 +15,7 @@ from torch import Tensor
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.files import write_atomically
 from pellucid.layers.base import Params
+from pellucid.limits import MAX_WEIGHTS_BYTES, MAX_WEIGHTS_HEADER_BYTES
 from pellucid.nested import flatten, nest
 from pellucid.text import shown
 from pellucid.weights.fault import quoted
@@ -22,8 +23,6 @@ from pellucid.weights.match import dtype_and_shape, match
 from pellucid.weights.safetensorsfile import has_valid_booleans
 
 FORMAT = "pellucid/1"
-MAX_FILE_SIZE = 16 << 30  # bytes
-MAX_HEADER_SIZE = 16 << 20  # bytes; a parsed header takes about 20 times as much memory
 FOREIGN_SUFFIXES = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # suffixes of other libraries' weights files
 MAX_MISMATCHES = 20  # tensors that an error message lists
 _LENGTH_BYTES = 8  # number of bytes, first in a safetensors file, with the length of its header
@@ -56,7 +55,10 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], a
 
 def check_size(path: str | os.PathLike[str], header_size: int, file_size: int = 0) -> None:
     """Raise PellucidError if the bytes of a header, or of the whole file, exceed the limits of `read_weights`."""
-    for subject, size, limit in (("its description", header_size, MAX_HEADER_SIZE), ("it", file_size, MAX_FILE_SIZE)):
+    for subject, size, limit in (
+        ("its description", header_size, MAX_WEIGHTS_HEADER_BYTES),
+        ("it", file_size, MAX_WEIGHTS_BYTES),
+    ):
         if size > limit:
             raise PellucidError(
                 f"{path} cannot be written: {subject} takes {size} bytes, above the limit of {limit}; make the "
@@ -124,11 +126,11 @@ def nest_like(path: str | os.PathLike[str], structure: Params, tensors: Mapping[
 
 
 def _read_header(path: Path) -> bytes:
-    """Return the beginning of a file: the header's length, and the header unless it exceeds MAX_HEADER_SIZE."""
+    """Return the beginning of a file: the header's length, and the header unless it is too large."""
     with path.open("rb") as file:
         prefix = file.read(_LENGTH_BYTES)
         size = int.from_bytes(prefix, "little")
-        return prefix if size > MAX_HEADER_SIZE else prefix + file.read(size)
+        return prefix if size > MAX_WEIGHTS_HEADER_BYTES else prefix + file.read(size)
 
 
 def _read_file(path: Path, reader: Callable[[Path], bytes]) -> bytes:
@@ -140,8 +142,8 @@ def _read_file(path: Path, reader: Callable[[Path], bytes]) -> bytes:
             suggestion = f", such as {best_weights}" if best_weights.is_file() else ""
             raise DamagedFileError(f"{path} is {state}; give a weights file (.safetensors){suggestion}")
         size = path.stat().st_size
-        if size > MAX_FILE_SIZE:
-            raise PellucidError(f"{path} has {size} bytes, above the limit of {MAX_FILE_SIZE}; give a weights file")
+        if size > MAX_WEIGHTS_BYTES:
+            raise PellucidError(f"{path} has {size} bytes, above the limit of {MAX_WEIGHTS_BYTES}; give a weights file")
         return reader(path)
     except (OSError, ValueError) as error:  # ValueError: a file name with a NUL character
         raise PellucidError(f"{path} cannot be read ({error}); check its permissions") from error
@@ -150,7 +152,7 @@ def _read_file(path: Path, reader: Callable[[Path], bytes]) -> bytes:
 def _parse_metadata(data: bytes) -> dict[str, str]:
     """Return "__metadata__" of a safetensors header; the safetensors library checks the other entries."""
     size = int.from_bytes(data[:_LENGTH_BYTES], "little")
-    if len(data) < _LENGTH_BYTES or size > min(len(data) - _LENGTH_BYTES, MAX_HEADER_SIZE):
+    if len(data) < _LENGTH_BYTES or size > min(len(data) - _LENGTH_BYTES, MAX_WEIGHTS_HEADER_BYTES):
         raise ValueError("the header is incomplete")
     try:
         header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + size], object_pairs_hook=_check_unique_names)

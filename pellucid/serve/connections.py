@@ -8,11 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MAX_CONNECTIONS = (
-    256  # at a time, those of WebSockets included; a browser opens six, and one for each tab of the studio
-)
-MAX_HEADER_SECONDS = 10  # from the first byte of a request to the end of its headers
-MAX_REQUEST_SECONDS = 60  # from the end of the headers to the end of the body
+from pellucid.limits import MAX_CONNECTIONS, MAX_HEADER_SECONDS, MAX_REQUEST_SECONDS
 
 
 def http_server(app: ASGIApp, **options: Any) -> uvicorn.Server:

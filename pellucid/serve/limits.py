@@ -13,10 +13,8 @@ from starlette.websockets import WebSocketClose
 
 from pellucid.data.images import image_size
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, MAX_UPLOADS_MEMORY
 
-MAX_UPLOAD = 10_000_000  # bytes
-MAX_UPLOADS_MEMORY = 100_000_000  # bytes of all uploads that are being sent or answered
-MAX_PIXELS = 12_500_000  # the largest size of a picture, checked before it is decoded
 # The accepted formats: for each, the offset and the bytes of its signature.
 FORMAT_SIGNATURES = {"PNG": (0, b"\x89PNG\r\n\x1a\n"), "JPEG": (0, b"\xff\xd8\xff"), "WebP": (8, b"WEBP")}
 HEADERS = {
@@ -119,15 +117,15 @@ class UploadReader:
     async def picture(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the body of a request if it is a picture within the limits; raises RefusedError for any other body."""
         declared_length = request.headers.get("content-length", "")
-        if declared_length.isdecimal() and int(declared_length) > MAX_UPLOAD:
-            raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
+        if declared_length.isdecimal() and int(declared_length) > MAX_UPLOAD_BYTES:
+            raise RefusedError(413, f"the picture has more than {MAX_UPLOAD_BYTES:,} bytes; send a smaller one")
         received = bytearray()
         try:
             async for chunk in request.stream():
                 received += chunk
                 self.memory += len(chunk)
-                if len(received) > MAX_UPLOAD:
-                    raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
+                if len(received) > MAX_UPLOAD_BYTES:
+                    raise RefusedError(413, f"the picture has more than {MAX_UPLOAD_BYTES:,} bytes; send a smaller one")
                 if self.memory > MAX_UPLOADS_MEMORY:
                     raise RefusedError(503, "too many pictures are being sent; try again later")
             body = bytes(received)
@@ -144,11 +142,13 @@ def check_picture(body: bytes) -> None:
     if not any(body[start : start + len(magic)] == magic for start, magic in FORMAT_SIGNATURES.values()):
         raise RefusedError(415, f"this is no {', '.join(FORMAT_SIGNATURES)} file; give one of these")
     try:
-        height, width = image_size(body, "the picture", MAX_PIXELS)
+        height, width = image_size(body, "the picture", MAX_UPLOAD_PIXELS)
     except PellucidError as error:
         raise RefusedError(400, str(error)) from error
-    if height * width > MAX_PIXELS:
-        raise RefusedError(413, f"the picture has {width} x {height} pixels, above {MAX_PIXELS:,}; send a smaller one")
+    if height * width > MAX_UPLOAD_PIXELS:
+        raise RefusedError(
+            413, f"the picture has {width} x {height} pixels, above {MAX_UPLOAD_PIXELS:,}; send a smaller one"
+        )
 
 
 def refusal(error: Any) -> JSONResponse:

@@ -17,8 +17,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_MESSAGE_BYTES
 from pellucid.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, UploadReader, refusal
-from pellucid.studio.messages import MAX_MESSAGE
 from pellucid.studio.session import VIEWS, Session
 from pellucid.studio.view import Library
 
@@ -42,7 +42,7 @@ def application(library: Library, hosts: Collection[str], token: str, cookie: st
             while (message := await socket.receive())["type"] != "websocket.disconnect":
                 data = message.get("bytes") or (message.get("text") or "").encode()
                 await socket.send_bytes(await run_sync(session.answer, data, limiter=threads))
-                if len(data) > MAX_MESSAGE:
+                if len(data) > MAX_MESSAGE_BYTES:
                     await socket.close(TOO_BIG)
                     return
 

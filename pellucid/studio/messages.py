@@ -17,11 +17,10 @@ from torch import Tensor
 
 from pellucid.command.out import plain
 from pellucid.errors import PellucidError, nearest
+from pellucid.limits import MAX_MESSAGE_BYTES, MAX_MESSAGE_TENSORS
 from pellucid.settings.annotations import ValueFormat, convert, name_of, slots
 
 VERSION = 1
-MAX_MESSAGE = 1 << 20  # bytes of a request
-MAX_TENSORS = 8  # tensors of a request
 MAX_ID = 2**31
 DTYPES = {"float32": np.dtype("<f4"), "uint8": np.dtype("u1")}
 FORM = ValueFormat(
@@ -84,8 +83,8 @@ def read(message: bytes, kinds: Mapping[str, Callable[..., Any]]) -> tuple[str, 
 
 def _header(message: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the header of a message and the bytes after it."""
-    if len(message) > MAX_MESSAGE:
-        raise MessageError(f"the message has more than {MAX_MESSAGE:,} bytes")
+    if len(message) > MAX_MESSAGE_BYTES:
+        raise MessageError(f"the message has more than {MAX_MESSAGE_BYTES:,} bytes")
     length = int.from_bytes(message[:4], "little")
     if len(message) < 4 or 4 + length > len(message):
         raise MessageError("the message is shorter than its first 4 bytes, the length of the header, say")
@@ -104,15 +103,15 @@ def _no_constant(name: str) -> None:
 
 def _tensors(table: Any, body: bytes) -> dict[str, Tensor]:
     """Return the tensors of a message; their sizes must add up to its bytes."""
-    if not isinstance(table, dict) or len(table) > MAX_TENSORS:
-        raise MessageError(f"tensors must be an object with at most {MAX_TENSORS} entries")
+    if not isinstance(table, dict) or len(table) > MAX_MESSAGE_TENSORS:
+        raise MessageError(f"tensors must be an object with at most {MAX_MESSAGE_TENSORS} entries")
     tensors, start = dict[str, Tensor](), 0
     for name, entry in table.items():
         dtype, shape = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else (None, None)
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise MessageError(f"the dtype of the tensor {name[:40]!r} must be one of {', '.join(DTYPES)}")
         lengths: list[Any] = shape if isinstance(shape, list) and len(shape) <= 4 else [None]
-        if not all(type(length) is int and 0 < length <= MAX_MESSAGE for length in lengths):
+        if not all(type(length) is int and 0 < length <= MAX_MESSAGE_BYTES for length in lengths):
             raise MessageError(f"the shape of the tensor {name[:40]!r} must be at most 4 whole numbers above 0")
         end = start + math.prod(lengths) * DTYPES[dtype].itemsize
         if end > len(body):

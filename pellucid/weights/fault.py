@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pellucid.errors import PellucidError
+from pellucid.limits import LIMITS_HINT, scaled_limit
 
 DOWNLOAD_AGAIN = "download or export it again"
 
@@ -15,6 +16,12 @@ class FileFault(Exception):  # noqa: N818 - it becomes an error with the file's 
 
     def __init__(self, reason: str, advice: str = DOWNLOAD_AGAIN) -> None:
         super().__init__(f"{reason}; {advice}")
+
+
+def check_count(kind: str, count: int, limit: int) -> None:
+    """Raise FileFault if a file has more of a kind than `limit`, times PELLUCID_LIMITS."""
+    if count > scaled_limit(limit):
+        raise FileFault(f"has {count:,} {kind}, above the limit of {scaled_limit(limit):,}", LIMITS_HINT)
 
 
 @contextmanager

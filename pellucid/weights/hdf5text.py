@@ -9,9 +9,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-MAX_TEXT = 255  # bytes
-_MAX_HEADER = 1 << 16  # bytes of one block of an object's header
-_MAX_BLOCKS = 64  # of a header
+from pellucid.limits import MAX_KERAS_HEADER_BLOCKS, MAX_KERAS_HEADER_BYTES, MAX_KERAS_TEXT_BYTES
+
 _ATTRIBUTE, _CONTINUATION = 0x0C, 0x10  # types of messages in a header
 # Classes of data types: string of fixed length; variable length, stored in a heap.
 _FIXED_LENGTH, _VARIABLE_LENGTH = 3, 9
@@ -20,8 +19,8 @@ _FIXED_LENGTH, _VARIABLE_LENGTH = 3, 9
 def text_attribute(file: BinaryIO, address: int, name: str) -> str | None:
     """Return the text attribute `name` of the object whose header is at `address`, or None if it has none.
 
-    Only headers of version 1, which h5py writes by default, and single texts of at most MAX_TEXT bytes are supported;
-    otherwise the result is None.
+    Only headers of version 1, which h5py writes by default, and single texts of at most MAX_KERAS_TEXT_BYTES bytes are
+    supported; otherwise the result is None.
     """
     for kind, body in _header_messages(file, address):
         if kind == _ATTRIBUTE:
@@ -37,7 +36,7 @@ def _header_messages(file: BinaryIO, address: int) -> Iterator[tuple[int, bytes]
     if header[:1] != b"\x01" or len(header) < 16:
         return
     blocks = [(address + 16, struct.unpack_from("<I", header, 8)[0])]
-    for _ in range(_MAX_BLOCKS):
+    for _ in range(MAX_KERAS_HEADER_BLOCKS):
         if not blocks:
             return
         block = _read_bytes(file, *blocks.pop(0))
@@ -65,23 +64,23 @@ def _attribute_text(file: BinaryIO, body: bytes, name: bytes) -> str | None:
         return None
     data = body[position:]
     if datatype[0] & 15 == _FIXED_LENGTH:
-        text = data[: min(struct.unpack_from("<I", datatype, 4)[0], MAX_TEXT + 1)]
+        text = data[: min(struct.unpack_from("<I", datatype, 4)[0], MAX_KERAS_TEXT_BYTES + 1)]
     elif datatype[0] & 15 == _VARIABLE_LENGTH and datatype[1] & 15 == 1 and len(data) >= 16:
         text = _heap_object(file, *struct.unpack_from("<IQI", data))
     else:
         return None
     text = text.rstrip(b"\0")
-    return text.decode("utf-8", "replace") if len(text) <= MAX_TEXT else None
+    return text.decode("utf-8", "replace") if len(text) <= MAX_KERAS_TEXT_BYTES else None
 
 
 def _heap_object(file: BinaryIO, length: int, address: int, index: int) -> bytes:
     """Return object `index` of the heap at `address`, or b"" unless it exists with this length."""
-    heap = _read_bytes(file, address, _MAX_HEADER)
+    heap = _read_bytes(file, address, MAX_KERAS_HEADER_BYTES)
     position = 16
     while heap[:4] == b"GCOL" and position + 16 <= len(heap):
         found_index, size = struct.unpack_from("<H6xQ", heap, position)
         if found_index == index:
-            return heap[position + 16 : position + 16 + length] if size == length <= MAX_TEXT else b""
+            return heap[position + 16 : position + 16 + length] if size == length <= MAX_KERAS_TEXT_BYTES else b""
         if found_index == 0:  # free space up to the end
             break
         position += 16 + -(-size // 8) * 8
@@ -92,4 +91,4 @@ def _read_bytes(file: BinaryIO, address: int, size: int) -> bytes:
     if address >= 1 << 62:  # beyond the maximum size of a file
         return b""
     file.seek(address)
-    return file.read(min(size, _MAX_HEADER))
+    return file.read(min(size, MAX_KERAS_HEADER_BYTES))

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_KERAS_LEVELS, MAX_KERAS_OBJECTS
 from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.hdf5text import text_attribute
 
 if TYPE_CHECKING:
     import h5py
 
-_MAX_OBJECTS = 100_000
-_MAX_DEPTH = 32
 _TRAINING_GROUPS = ("optimizer", "optimizer_weights")  # groups in the root for resuming training
 _HARD_LINK = 0  # HDF5's link type for objects in the same file
 _RESAVE_ADVICE = "load it in Keras and save its weights again"
@@ -105,7 +104,11 @@ def _walk_datasets(
                 continue
             child = _open_child(group, name)
             address = _address(child)
-            if address in seen_addresses or len(seen_addresses) == _MAX_OBJECTS or path.count("/") == _MAX_DEPTH:
+            if (
+                address in seen_addresses
+                or len(seen_addresses) == MAX_KERAS_OBJECTS
+                or path.count("/") == MAX_KERAS_LEVELS
+            ):
                 raise FileFault(f"has a cycle, too many objects or too many levels at {quoted(path)}", _RESAVE_ADVICE)
             seen_addresses.add(address)
             if isinstance(child, h5py.Group):

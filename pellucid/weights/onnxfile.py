@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_ONNX_BYTES, MAX_ONNX_FIELDS, MAX_ONNX_STRUCTURE_BYTES
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
-_MAX_FILE = (2 << 30) - 1  # bytes of a Protocol Buffers file
-_MAX_STRUCTURE = 8 << 20  # bytes of a file without the values of its initializers
-_MAX_FIELDS = 200_000  # read while the values are counted; enough for about 40,000 tensors
 _INSIDE_ADVICE = "save the model with its weights inside, as one file"
 _EXTERNAL = 1  # TensorProto.DataLocation
 
@@ -55,12 +53,14 @@ def load(path: Path) -> Any:
     except ImportError as error:
         raise PellucidError(f"{path} needs the onnx library; pip install 'pellucid[export]'") from error
     size = path.stat().st_size
-    if size > _MAX_FILE:
-        raise FileFault(f"is larger than an ONNX model can be, {_MAX_FILE} bytes", _INSIDE_ADVICE)
+    if size > MAX_ONNX_BYTES:
+        raise FileFault(f"is larger than an ONNX model can be, {MAX_ONNX_BYTES} bytes", _INSIDE_ADVICE)
     data = path.read_bytes()
     n_structure_bytes = size - _count_value_bytes(memoryview(data))
-    if n_structure_bytes > _MAX_STRUCTURE:
-        raise FileFault(f"contains {n_structure_bytes} bytes besides its weights, above the limit of {_MAX_STRUCTURE}")
+    if n_structure_bytes > MAX_ONNX_STRUCTURE_BYTES:
+        raise FileFault(
+            f"contains {n_structure_bytes} bytes besides its weights, above the limit of {MAX_ONNX_STRUCTURE_BYTES}"
+        )
     model = onnx.load_model_from_string(data)
     if model.graph.sparse_initializer:
         raise FileFault("contains sparse weights", "save the model with dense weights")
@@ -99,7 +99,7 @@ def tensor_of(proto: Any) -> Tensor:
 
 def _count_value_bytes(data: memoryview) -> int:
     """Return the number of bytes in a file that are values of initializers."""
-    field_budget = iter(range(_MAX_FIELDS))
+    field_budget = iter(range(MAX_ONNX_FIELDS))
     graphs = list(_find_fields(data, 0, len(data), field_budget, (_GRAPH,)))
     if len(graphs) != 1:
         raise FileFault(f"contains {'several graphs' if graphs else 'no graph'}, where an ONNX model contains one")
@@ -119,7 +119,7 @@ def _find_fields(
     """
     while position < end:
         if next(field_budget, None) is None:
-            raise FileFault(f"has more than {_MAX_FIELDS} fields", "save its weights as safetensors")
+            raise FileFault(f"has more than {MAX_ONNX_FIELDS} fields", "save its weights as safetensors")
         key, position = _read_varint(data, position, end)
         if key & 7 == _VARINT:
             _, stop = _read_varint(data, position, end)

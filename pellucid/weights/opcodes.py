@@ -13,13 +13,10 @@ from typing import Any
 
 import torch
 
+from pellucid.limits import MAX_PICKLE_INTEGER, MAX_PICKLE_INTEGER_BYTES, MAX_PICKLE_NAME_BYTES, MAX_PICKLE_STEPS
 from pellucid.weights.fault import FileFault, quoted
 
 # Opcodes, plus list items passed to calls: enough for about 10,000 tensors. A step needs at most 100 bytes of memory.
-_MAX_STEPS = 500_000
-_MAX_NAME = 256  # bytes of a module's or object's name
-_MAX_INT_BYTES = 16
-_MAX_INTEGER = 1 << 40  # of integers that describe tensors, and of dict keys
 _DANGER_ADVICE = "do not load it with other programs unless you trust its source; save only its tensors, as safetensors"
 
 
@@ -74,7 +71,7 @@ def _build_view(args: tuple[Any, ...]) -> StorageView:
     if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides) or len(shape) > 32:
         raise FileFault("describes a tensor whose shape and strides do not agree")
     for number in (offset, *shape, *strides):
-        if type(number) is not int or not 0 <= number < _MAX_INTEGER:
+        if type(number) is not int or not 0 <= number < MAX_PICKLE_INTEGER:
             raise FileFault("describes a tensor with a negative or excessive offset, size or stride")
     view = StorageView(storage, offset, shape, strides)
     last_index = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
@@ -117,7 +114,7 @@ def set_item(target: Any, key: Any, value: Any) -> None:
     if type(target) is not dict:
         raise FileFault("sets an item of an object that is not a dict")
     # Hashing tuples inside tuples can take exponential time.
-    if type(key) is not str and not (type(key) is int and abs(key) < _MAX_INTEGER):
+    if type(key) is not str and not (type(key) is int and abs(key) < MAX_PICKLE_INTEGER):
         raise FileFault("has a dict whose key is neither a string nor an integer")
     target[key] = value
 
@@ -145,7 +142,7 @@ class _Unpickler:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
-        self.steps_left = _MAX_STEPS
+        self.steps_left = MAX_PICKLE_STEPS
 
     def run(self) -> PickleStream:
         if self.read_bytes(1) != b"\x80" or self.read_unsigned(1) not in (2, 3, 4, 5):
@@ -167,7 +164,7 @@ class _Unpickler:
         """Count steps; raises FileFault above the limit."""
         self.steps_left -= steps
         if self.steps_left < 0:
-            raise FileFault(f"has a pickle of more than {_MAX_STEPS} opcodes")
+            raise FileFault(f"has a pickle of more than {MAX_PICKLE_STEPS} opcodes")
 
     def read_bytes(self, count: int) -> bytes:
         """Return the next `count` bytes."""
@@ -183,7 +180,7 @@ class _Unpickler:
 
     def read_line(self) -> str:
         """Return the text up to the next line break."""
-        end = self.data.find(b"\n", self.position, self.position + _MAX_NAME)
+        end = self.data.find(b"\n", self.position, self.position + MAX_PICKLE_NAME_BYTES)
         if end < 0:
             raise FileFault("has a pickle with a name that is too long or not terminated")
         raw = self.read_bytes(end - self.position)
@@ -273,7 +270,7 @@ class _Unpickler:
             raise FileFault("describes a storage by other values than type, key and size")
         if persistent_id[5:] not in ((), (None,)):
             raise FileFault("has a view of a storage", "load it in PyTorch and save its tensors as safetensors")
-        if not 0 <= numel < _MAX_INTEGER:
+        if not 0 <= numel < MAX_PICKLE_INTEGER:
             raise FileFault(f"describes a storage of {numel} elements")
         storage = Storage(key, dtype, numel)
         if self.storages.setdefault(key, storage) != storage:
@@ -295,8 +292,8 @@ def _string_handler(size: int) -> Callable[[_Unpickler], None]:
 
 def _push_int(u: _Unpickler) -> None:
     size = u.read_unsigned(1)
-    if size > _MAX_INT_BYTES:
-        raise FileFault(f"has an integer of {size} bytes, above the limit of {_MAX_INT_BYTES}")
+    if size > MAX_PICKLE_INTEGER_BYTES:
+        raise FileFault(f"has an integer of {size} bytes, above the limit of {MAX_PICKLE_INTEGER_BYTES}")
     u.push(int.from_bytes(u.read_bytes(size), "little", signed=True))
 
 

@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.limits import MAX_SAFETENSORS_HEADER_BYTES, MAX_SAFETENSORS_TENSORS
 from pellucid.weights.fault import FileFault, file_errors, quoted
-
-_MAX_HEADER = 16 << 20  # bytes
-_MAX_TENSORS = 50_000
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -39,8 +37,8 @@ def _tensor_names(path: Path) -> list[str]:
     """Return the names of the tensors in the order of the header; raises FileFault for duplicates."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > _MAX_HEADER:
-            raise FileFault(f"has a header of {length} bytes, above the limit of {_MAX_HEADER}")
+        if length > MAX_SAFETENSORS_HEADER_BYTES:
+            raise FileFault(f"has a header of {length} bytes, above the limit of {MAX_SAFETENSORS_HEADER_BYTES}")
         header = file.read(length)
     try:
         entries = json.loads(header, object_pairs_hook=_unique_dict)
@@ -51,8 +49,8 @@ def _tensor_names(path: Path) -> list[str]:
     names = [name for name in entries if name != "__metadata__"]
     if not names:
         raise FileFault("contains no tensors", "give a file that has weights")
-    if len(names) > _MAX_TENSORS:
-        raise FileFault(f"contains {len(names)} tensors, above the limit of {_MAX_TENSORS}")
+    if len(names) > MAX_SAFETENSORS_TENSORS:
+        raise FileFault(f"contains {len(names)} tensors, above the limit of {MAX_SAFETENSORS_TENSORS}")
     declared = 8 + length + max(entries[name]["data_offsets"][1] for name in names)
     if declared != path.stat().st_size:
         raise FileFault(f"declares {declared} bytes, but has {path.stat().st_size}")

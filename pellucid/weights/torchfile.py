@@ -12,6 +12,13 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from pellucid.limits import (
+    MAX_PICKLE_BYTES,
+    MAX_TORCH_DIRECTORY_BYTES,
+    MAX_TORCH_LEVELS,
+    MAX_TORCH_MEMBERS,
+    MAX_TORCH_WEIGHT_RATIO,
+)
 from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.opcodes import Storage, StorageView, unpickle
 from pellucid.weights.safetensorsfile import has_valid_booleans
@@ -19,10 +26,6 @@ from pellucid.weights.safetensorsfile import has_valid_booleans
 # The format before 1.6 begins with a pickle of this number: an opcode, a length, ten bytes, STOP.
 MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _LEGACY_VERSION = 1001
-_MAX_PICKLE = 16 << 20  # bytes; describes about 40,000 tensors
-_MAX_MEMBERS = 100_000
-# Bytes of the archive's directory, which needs a hundred times as much memory; an entry has 46 bytes plus a name.
-_MAX_DIRECTORY = 8 << 20
 _CHUNK_SIZE = 1 << 20  # bytes
 _RESAVE_ADVICE = "load it in PyTorch and save its tensors as safetensors"
 _DAMAGE_ERRORS = (
@@ -34,9 +37,6 @@ _DAMAGE_ERRORS = (
 _STATE_DICT_KEYS = (
     "state_dict", "model_state_dict", "model", "module", "net", "network", "params", "weights", "state_dict_ema",
 )  # fmt: skip
-_MAX_DEPTH = 4  # of dicts around the state dict
-# Tensors may share storage, as tied weights do: the tensors together may be this many times the file's size.
-_MAX_SIZE_RATIO = 2
 _STATE_DICT_ADVICE = "save only the model's state dict"
 
 
@@ -51,13 +51,13 @@ def read_zip(path: Path) -> dict[str, Tensor]:
         _LimitedReader(path.open("rb", buffering=0)) as file,
         zipfile.ZipFile(file) as archive,
     ):
-        file.max_read = _MAX_PICKLE
+        file.max_read = MAX_PICKLE_BYTES
         members = _check_members(archive, size)
         prefix = _archive_prefix(members)
         byte_order = members.get(prefix + "byteorder")
         if byte_order is not None and _read_member(archive, byte_order, 16) != b"little":
             raise FileFault("was written on a machine with the other byte order", _RESAVE_ADVICE)
-        stream = unpickle(_read_member(archive, members[prefix + "data.pkl"], _MAX_PICKLE))
+        stream = unpickle(_read_member(archive, members[prefix + "data.pkl"], MAX_PICKLE_BYTES))
         views = views_of(stream.value, size)
         needed_storages = {view.storage.key: view.storage for view in views.values()}
         data: dict[str, Tensor] = {}
@@ -80,7 +80,7 @@ def read_legacy(path: Path) -> dict[str, Tensor]:
     """
     size = path.stat().st_size
     with file_errors(path, "PyTorch file", (RuntimeError, OverflowError)), path.open("rb") as file:
-        head = file.read(_MAX_PICKLE)
+        head = file.read(MAX_PICKLE_BYTES)
         magic = unpickle(head)
         version = unpickle(head, magic.end)
         system = unpickle(head, version.end)
@@ -126,7 +126,7 @@ def views_of(root: Any, size: int) -> dict[str, StorageView]:
             fault = "a tensor whose name is not a string" if type(value) is StorageView else kind
             raise FileFault(f"has, at {quoted(str(name))}, {fault}", _STATE_DICT_ADVICE)
     total = sum(view.numel * view.storage.dtype.itemsize for view in views.values())
-    if total > _MAX_SIZE_RATIO * size:
+    if total > MAX_TORCH_WEIGHT_RATIO * size:
         raise FileFault(f"describes tensors of {total} bytes in a file of {size} bytes")
     return views
 
@@ -151,7 +151,7 @@ def _assemble(views: Mapping[str, StorageView], data: Mapping[str, Tensor]) -> d
 def _find_state_dict(root: Any) -> dict[Any, Any]:
     """Return the dict of tensors: `root`, or a dict inside it under one of the keys in _STATE_DICT_KEYS."""
     candidate = root
-    for _ in range(_MAX_DEPTH):
+    for _ in range(MAX_TORCH_LEVELS):
         if type(candidate) is not dict:
             break
         if any(type(value) is StorageView for value in candidate.values()):
@@ -167,7 +167,7 @@ def _find_state_dict(root: Any) -> dict[Any, Any]:
 class _LimitedReader(io.BufferedReader):
     """A file that raises FileFault for reads of more than `max_read` bytes; zipfile reads the directory first."""
 
-    max_read = _MAX_DIRECTORY
+    max_read = MAX_TORCH_DIRECTORY_BYTES
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the next `size` bytes; raises FileFault above `max_read`."""
@@ -191,7 +191,7 @@ def _storage_bytes(file: IO[bytes], key: str, storages: Mapping[str, Storage], s
 def _check_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """Return the members by name; raises FileFault for members that PyTorch never writes, such as links."""
     infos = archive.infolist()
-    if len(infos) > _MAX_MEMBERS or sum(info.file_size for info in infos) > size:
+    if len(infos) > MAX_TORCH_MEMBERS or sum(info.file_size for info in infos) > size:
         raise FileFault(f"declares {len(infos)} members that are together larger than the file of {size} bytes")
     for info in infos:
         name = quoted(info.filename)

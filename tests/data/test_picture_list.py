@@ -302,7 +302,7 @@ def test_web_addresses_are_read_and_retried(site: str, folder: Path, monkeypatch
 
 
 def test_an_endless_response_is_stopped_at_the_limit(site: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(addresses, "MAX_PICTURE_BYTES", 3 << 20)
+    monkeypatch.setattr(addresses, "MAX_ADDRESS_BYTES", 3 << 20)
     with pytest.raises(PellucidError, match="more than 3145728 bytes"):
         read_address(f"{site}/endless.png", threading.Event())
 

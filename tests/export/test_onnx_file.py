@@ -278,7 +278,7 @@ def test_a_missing_package_is_reported_in_one_line(package: str, tmp_path, monke
 
 
 def test_weights_above_the_size_limit_of_a_file_are_refused(monkeypatch) -> None:
-    monkeypatch.setattr(onnx_file, "MAX_BYTES", (64 << 20) + 10)
+    monkeypatch.setattr(onnx_file, "MAX_ONNX_BYTES", (64 << 20) + 10)
     with pytest.raises(PellucidError, match="the weights take 36 bytes, more than the 2 GB"):
         onnx_bytes(Dense(3), Dense(3).init((2,), torch.Generator().manual_seed(0))[0], (2,))
 

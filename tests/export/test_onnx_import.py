@@ -277,10 +277,10 @@ def test_other_files_and_impossible_sizes_are_refused(tmp_path, monkeypatch) -> 
         from_onnx(write(path, [relu], ["N", "C", 3]))
     with pytest.raises(PellucidError, match="an output w that is not computed by a node"):
         from_onnx(write(path, [relu], [2, 3], {"w": rand(3)}, outputs=("w",)))
-    monkeypatch.setattr(onnx_proto, "MAX_NODES", 0)
+    monkeypatch.setattr(onnx_proto, "MAX_ONNX_NODES", 0)
     with pytest.raises(PellucidError, match="has 1 nodes, above the limit of 0"):
         from_onnx(write(path, [relu], [2, 3]))
-    monkeypatch.setattr(onnxfile, "_MAX_STRUCTURE", 10)
+    monkeypatch.setattr(onnxfile, "MAX_ONNX_STRUCTURE_BYTES", 10)
     with pytest.raises(PellucidError, match="bytes besides its weights, above the limit of 10"):
         from_onnx(write(path, [relu], [2, 3], {"w": rand(3)}))
 

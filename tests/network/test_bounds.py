@@ -267,7 +267,7 @@ def test_weights_of_another_dtype_than_the_network_are_refused_before_the_first_
 
 
 def test_limits_can_be_raised_for_trusted_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "MAX_VALUES", 15)
+    monkeypatch.setattr(bounds, "MAX_OUTPUT_VALUES", 15)
     message = "output values for one input, above 15; make it smaller, or raise the limits .* PELLUCID_LIMITS=10"
     with pytest.raises(PellucidError, match=f"not loaded again: .*{message}"):
         fit(dense_model(ReLU()), tmp_path / "run")

@@ -181,7 +181,7 @@ def test_configurations_that_name_code_or_are_invalid_are_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(configured, "MAX_MODULES", 500)  # building 50,000 takes seconds
+    monkeypatch.setattr(configured, "MAX_FOLDER_MODULES", 500)  # building 50,000 takes seconds
     save_folder(vit(transformers), tmp_path, **changes)
     if message is None:
         pellucid.open(tmp_path)

@@ -323,7 +323,7 @@ def test_the_error_for_a_refused_file_is_one_line(tmp_path: Path, monkeypatch: p
     huge = [node("ConstantOfShape", "s", "h"), node("Add", "xh", "y")]
     assert "computes more than" in refusal_message(write(path, huge, ["N", 3], {"s": i64(1 << 30, 3)}))
     wide = [node("Add", "wv", "h"), node("Add", "xh", "y")]
-    monkeypatch.setattr(folding, "MAX_FOLDED", 100)
+    monkeypatch.setattr(folding, "MAX_ONNX_CONSTANTS", 100)
     assert "computes more than" in refusal_message(write(path, wide, ["N", 40], {"w": f32(40, 1), "v": f32(1, 40)}))
 
 

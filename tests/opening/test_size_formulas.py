@@ -125,9 +125,9 @@ def test_formulas_are_limited_in_length_and_number() -> None:
     with pytest.raises(FileFault, match="has a size of more than 4,000 characters"):
         check_formulas([f"Add({', '.join(['1'] * 2000)})"])
     check_formulas([SYMBOL] * 5000)
-    with pytest.raises(FileFault, match="430,000 characters in formulas for sizes, above 400,000"):
+    with pytest.raises(FileFault, match="430,000 characters in formulas for sizes, above the limit of 400,000"):
         check_formulas([SYMBOL + " "] * 10_000)
-    with pytest.raises(FileFault, match="characters in distinct formulas for sizes, above 25,000"):
+    with pytest.raises(FileFault, match="characters in distinct formulas for sizes, above the limit of 25,000"):
         check_formulas(f"Mul({SYMBOL}, Integer({k}))" for k in range(1000))
 
 

@@ -385,7 +385,7 @@ def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
 
 
 def test_a_description_larger_than_a_file_may_have_is_reported_before_the_first_step(tmp_path, monkeypatch):
-    monkeypatch.setattr("pellucid.run.weights.MAX_HEADER_SIZE", 2000)
+    monkeypatch.setattr("pellucid.run.weights.MAX_WEIGHTS_HEADER_BYTES", 2000)
     model = Model(Sequential(flat=Flatten(), **{f"layer{k}": ReLU() for k in range(100)}, scores=Dense(10)))
     with pytest.raises(PellucidError, match=r"the model cannot be written: its description takes .* the limit of 2000"):
         model.fit(digits(), epochs=1, run=tmp_path / "run", callbacks=[FailOnStep()], verbose=False)

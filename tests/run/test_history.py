@@ -65,7 +65,7 @@ def test_a_file_with_too_many_rows_is_refused_in_little_time_and_memory(tmp_path
 
 def test_a_file_with_too_many_bytes_is_refused(tmp_path, monkeypatch):
     (tmp_path / "big.csv").write_bytes(b"epoch\n" + b"1\n" * 100)
-    monkeypatch.setattr(history, "MAX_BYTES", 100)
+    monkeypatch.setattr(history, "MAX_HISTORY_BYTES", 100)
     with pytest.raises(PellucidError, match=r"big\.csv cannot be read \(more than 100 bytes\)"):
         read_csv(tmp_path / "big.csv")
 

@@ -8,15 +8,8 @@ from typing import Literal, NamedTuple
 import pytest
 
 from pellucid.errors import PellucidError
-from pellucid.run.records import (
-    MAX_DIGITS,
-    MAX_JSON_BYTES,
-    MAX_LEVELS,
-    MAX_LINE_BYTES,
-    read_line,
-    read_object,
-    to_record,
-)
+from pellucid.limits import MAX_RUN_JSON_BYTES, MAX_RUN_JSON_DIGITS, MAX_RUN_JSON_LEVELS, MAX_RUN_LINE_BYTES
+from pellucid.run.records import read_line, read_object, to_record
 
 ADVICE = "remove it"
 
@@ -32,7 +25,7 @@ VALID_OBJECTS = {
     "empty": {},
     "numbers": {"a": 0, "b": -1.5, "c": 2**63, "d": -(2**63), "e": 1e308, "f": None, "g": True},
     "names": {"é": "\U0001f600", "": "\n", "a" * 1000: "\x1b[2J", "\u2028": "\0"},
-    "deep": nested(MAX_LEVELS),
+    "deep": nested(MAX_RUN_JSON_LEVELS),
     "wide": {str(k): [k] * 3 for k in range(50_000)},
     "a confusion matrix": {"classes": ["a"] * 1000, "counts": [[12345] * 1000] * 1000},
 }
@@ -48,15 +41,18 @@ INVALID_TEXTS = {
     "bytes": (b"\xff\xfe\xfd", "codec can't decode"),
     "half of a pair": (b'{"a": "\\ud800"}', "surrogates not allowed"),
     "half of a pair as a name": (b'{"a": [{"\\udfff": 1}]}', "surrogates not allowed"),
-    "too deep": (json.dumps(nested(MAX_LEVELS + 1)).encode(), f"nested in more than {MAX_LEVELS} levels"),
-    "much too deep": (b'{"a":' * 500 + b"1" + b"}" * 500, f"nested in more than {MAX_LEVELS} levels"),
-    "deeper than the stack": (b"[" * 100_000, f"nested in more than {MAX_LEVELS} levels"),
-    "objects deeper than the stack": (b'{"a":' * 100_000, f"nested in more than {MAX_LEVELS} levels"),
-    "digits": (b'{"a": ' + b"9" * (MAX_DIGITS + 1) + b"}", f"more than {MAX_DIGITS} digits"),
-    "negative digits": (b'{"a": -' + b"9" * MAX_DIGITS + b"}", f"more than {MAX_DIGITS} digits"),
-    "32 digits": (b'{"a": [' + b"1" * 32 + b"]}", f"more than {MAX_DIGITS} digits"),
-    "more digits than Python reads": (b'{"a": ' + b"9" * 5000 + b"}", f"more than {MAX_DIGITS} digits"),
-    "too large": (b" " * (MAX_JSON_BYTES + 1), "more than 16,777,216 bytes"),
+    "too deep": (
+        json.dumps(nested(MAX_RUN_JSON_LEVELS + 1)).encode(),
+        f"nested in more than {MAX_RUN_JSON_LEVELS} levels",
+    ),
+    "much too deep": (b'{"a":' * 500 + b"1" + b"}" * 500, f"nested in more than {MAX_RUN_JSON_LEVELS} levels"),
+    "deeper than the stack": (b"[" * 100_000, f"nested in more than {MAX_RUN_JSON_LEVELS} levels"),
+    "objects deeper than the stack": (b'{"a":' * 100_000, f"nested in more than {MAX_RUN_JSON_LEVELS} levels"),
+    "digits": (b'{"a": ' + b"9" * (MAX_RUN_JSON_DIGITS + 1) + b"}", f"more than {MAX_RUN_JSON_DIGITS} digits"),
+    "negative digits": (b'{"a": -' + b"9" * MAX_RUN_JSON_DIGITS + b"}", f"more than {MAX_RUN_JSON_DIGITS} digits"),
+    "32 digits": (b'{"a": [' + b"1" * 32 + b"]}", f"more than {MAX_RUN_JSON_DIGITS} digits"),
+    "more digits than Python reads": (b'{"a": ' + b"9" * 5000 + b"}", f"more than {MAX_RUN_JSON_DIGITS} digits"),
+    "too large": (b" " * (MAX_RUN_JSON_BYTES + 1), "more than 16,777,216 bytes"),
 }
 INVALID_LINES = {
     "nothing": (b"", "it does not contain one line of text"),
@@ -66,7 +62,7 @@ INVALID_LINES = {
     "a line separator": ("a\u2028b".encode(), "it does not contain one line of text"),
     "bytes": (b"\xff", "codec can't decode"),
     "a NUL character": (b"a\0", "it does not contain one line of text"),
-    "too long": (b"a" * (MAX_LINE_BYTES + 1), "more than 4,096 bytes"),
+    "too long": (b"a" * (MAX_RUN_LINE_BYTES + 1), "more than 4,096 bytes"),
 }
 
 
@@ -108,7 +104,7 @@ def test_other_texts_are_refused(name, tmp_path):
 
 
 def test_lines_are_read(tmp_path):
-    for line in ("a", "digits-2", "é ü", "a" * MAX_LINE_BYTES):
+    for line in ("a", "digits-2", "é ü", "a" * MAX_RUN_LINE_BYTES):
         (tmp_path / "a.txt").write_text(line, encoding="utf-8")
         assert read_line(tmp_path / "a.txt", ADVICE) == line
     (tmp_path / "a.txt").write_text(" digits-2 \r\n")

@@ -238,12 +238,12 @@ def test_a_duplicate_name_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limit", "message"), [("MAX_HEADER_SIZE", "its description takes"), ("MAX_FILE_SIZE", "it takes")]
+    ("limit", "message"), [("MAX_WEIGHTS_HEADER_BYTES", "its description takes"), ("MAX_WEIGHTS_BYTES", "it takes")]
 )
 def test_a_description_that_could_not_be_read_is_not_written(tmp_path, monkeypatch, limit, message):
     write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
     file_bytes = (tmp_path / "w").read_bytes()
-    size = int.from_bytes(file_bytes[:8], "little") if limit == "MAX_HEADER_SIZE" else len(file_bytes)
+    size = int.from_bytes(file_bytes[:8], "little") if limit == "MAX_WEIGHTS_HEADER_BYTES" else len(file_bytes)
     monkeypatch.setattr(weights, limit, size)
     write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
     assert read_weights(tmp_path / "w")[1] == DESCRIPTION

@@ -23,10 +23,11 @@ from PIL import Image
 
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.scenes import street
+from pellucid.limits import MAX_UPLOAD_BYTES
 from pellucid.model import Model
 from pellucid.serve.app import application
 from pellucid.serve.connections import http_server
-from pellucid.serve.limits import HEADERS, MAX_UPLOAD
+from pellucid.serve.limits import HEADERS
 
 ROUTES = (("GET", "/"), ("GET", "/about"), ("GET", "/page.js"), ("GET", "/page.css"), ("POST", "/predict"))
 
@@ -140,7 +141,7 @@ def test_invalid_uploads_are_refused_and_the_server_continues(mnist_server: Runn
     assert mnist_server.predict(b"GIF89a" + bytes(100))[0] == 415
     assert mnist_server.predict(encode(digit_image(), "BMP"))[0] == 415
     assert mnist_server.predict(png_with_declared_size(30_000, 30_000))[0] in {400, 413}
-    status, actual = mnist_server.predict(bytes(MAX_UPLOAD + 1))
+    status, actual = mnist_server.predict(bytes(MAX_UPLOAD_BYTES + 1))
     assert (status, "more than 10,000,000 bytes" in actual["error"]) == (413, True)
     valid_png, rng = encode(digit_image()), np.random.default_rng(0)
     for _ in range(60):

@@ -12,9 +12,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from starlette.testclient import TestClient
 
+from pellucid.limits import MAX_MESSAGE_BYTES
 from pellucid.model import Model
 from pellucid.studio.app import application
-from pellucid.studio.messages import MAX_MESSAGE, pack
+from pellucid.studio.messages import pack
 from pellucid.studio.runs import Runs
 from pellucid.studio.session import REQUESTS
 from pellucid.studio.view import Library
@@ -142,6 +143,6 @@ def test_each_of_1000_malformed_messages_is_answered_by_an_error(opened: TestCli
         assert not [answer for answer in answers if "fault" in answer["message"] or "\n" in answer["message"]]
         socket.send_bytes(good[0])
         assert parsed(socket.receive_bytes())[0]["kind"] == "studio.open"
-        socket.send_bytes(bytes(MAX_MESSAGE + 1))
+        socket.send_bytes(bytes(MAX_MESSAGE_BYTES + 1))
         assert parsed(socket.receive_bytes())[0]["kind"] == "error"
         assert socket.receive()["type"] == "websocket.close"

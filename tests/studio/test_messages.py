@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.limits import MAX_MESSAGE_BYTES
 from pellucid.settings.annotations import slots
-from pellucid.studio.messages import MAX_MESSAGE, pack
+from pellucid.studio.messages import pack
 from pellucid.studio.session import REQUESTS
 from tests.studio.talk import Tab
 
@@ -74,7 +75,11 @@ def raw(header: Any, body: bytes = b"") -> bytes:
 def test_bytes_that_are_not_a_message_are_refused(tab: Tab) -> None:
     rng = random.Random(0)
     broken = [b"", b"{", b"\0\0\0", b"\xff" * 4, raw(b""), raw(b"\xff\xfe"), raw(b"[" * 100_000), raw(b"1" * 10_000)]
-    broken += [raw(value) for value in VALUES] + [bytes(MAX_MESSAGE + 1), raw(b'{"v": NaN}'), raw(b'{"id": Infinity}')]
+    broken += [raw(value) for value in VALUES] + [
+        bytes(MAX_MESSAGE_BYTES + 1),
+        raw(b'{"v": NaN}'),
+        raw(b'{"id": Infinity}'),
+    ]
     broken += [rng.randbytes(rng.randrange(300)) for _ in range(200)]
     good = pack("draw.run", 1, {}, {"picture": torch.zeros(28, 28, dtype=torch.uint8)})
     broken += [good[: rng.randrange(len(good))] for _ in range(50)]

@@ -332,7 +332,7 @@ def test_a_training_killed_inside_any_write_is_resumed_exactly(tmp_path, monkeyp
 
 def test_a_history_longer_than_the_header_limit_is_written_and_resumed(tmp_path, monkeypatch):
     """Long trainings of deep networks have more bytes of layers.csv than a header may have."""
-    monkeypatch.setattr(weights, "MAX_HEADER_SIZE", 1 << 20)
+    monkeypatch.setattr(weights, "MAX_WEIGHTS_HEADER_BYTES", 1 << 20)
 
     class AddRows(Callback):
         def on_start(self, training):
@@ -343,7 +343,7 @@ def test_a_history_longer_than_the_header_limit_is_written_and_resumed(tmp_path,
     monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)
     uninterrupted, resumed = small_mlp(), small_mlp()
     expected = train(uninterrupted, tmp_path / "whole", callbacks=[AddRows()])
-    assert RunFolder(tmp_path / "whole").last.stat().st_size > weights.MAX_HEADER_SIZE
+    assert RunFolder(tmp_path / "whole").last.stat().st_size > weights.MAX_WEIGHTS_HEADER_BYTES
     with pytest.raises(Stopped):
         train(small_mlp(), tmp_path / "run", callbacks=[AddRows(), StopAt(23)])
     history = train(resumed, tmp_path / "run", resume=True, callbacks=[AddRows()])

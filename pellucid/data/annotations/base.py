@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.data.images import MAX_PIXELS
 from pellucid.data.skipping import ADVICE
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects
+from pellucid.limits import MAX_IMAGE_PIXELS, MAX_MASK_MEMORY
 from pellucid.ops.masks import (
     check_run_lengths,
     compress,
@@ -31,10 +31,6 @@ BoxCorners = tuple[float, float, float, float]  # x0, y0, x1, y1 as in `Objects`
 Polygons = tuple[tuple[float, ...], ...]  # each x0, y0, x1, y1, ...
 Effect = Literal["refused", "dropped", "changed", "listed"]
 BOX_TOLERANCE = 1.0  # pixels by which a box may extend beyond its image, because of rounding, without a fault
-MAX_KEYPOINTS = 1000  # names in a data set
-MAX_CLASSES = 50_000  # names in a data set
-MAX_OBJECTS = 20_000  # in one image
-MAX_MASK_BYTES = 1 << 29  # of all masks of one image
 MAX_FAULTS = 100_000  # listed for one effect; additional ones are only counted
 
 
@@ -121,13 +117,13 @@ class ImageRecord:
     def masks(self, size: tuple[int, int] | None = None) -> Tensor:
         """Return the masks (n, H, W) bool of all instances, resized to `size` (H, W) if it is given.
 
-        Raises PellucidError if an object has no outline, and for more than MAX_MASK_BYTES.
+        Raises PellucidError if an object has no outline, and for more than MAX_MASK_MEMORY.
         """
         height, width = size or self.size
-        if len(self.instances) * height * width > MAX_MASK_BYTES:
+        if len(self.instances) * height * width > MAX_MASK_MEMORY:
             raise PellucidError(
                 f"{self.file} has {plural(len(self.instances), 'mask')} of {width}x{height} pixels in {self.image}, "
-                f"above the limit of {MAX_MASK_BYTES >> 20} MiB for one image; give a smaller size"
+                f"above the limit of {MAX_MASK_MEMORY >> 20} MiB for one image; give a smaller size"
             )
         masks = torch.zeros(len(self.instances), height, width, dtype=torch.bool)
         for mask, instance in zip(masks, self.instances, strict=True):
@@ -349,11 +345,11 @@ def parse_polygons(value: object, size: tuple[int, int]) -> Polygons:
 
 
 def stated_size(height: object, width: object) -> tuple[int, int] | None:
-    """Return the size (H, W) in annotations, None if it is invalid; raise DamageError above MAX_PIXELS."""
+    """Return the size (H, W) in annotations, None if it is invalid; raise DamageError above MAX_IMAGE_PIXELS."""
     if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
         return None
-    if height * width > MAX_PIXELS:
-        raise DamageError(f"image is stated to have {width}x{height} pixels, above the limit of {MAX_PIXELS}")
+    if height * width > MAX_IMAGE_PIXELS:
+        raise DamageError(f"image is stated to have {width}x{height} pixels, above the limit of {MAX_IMAGE_PIXELS}")
     return height, width
 
 

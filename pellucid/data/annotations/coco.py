@@ -9,8 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pellucid.data.annotations.base import (
-    MAX_KEYPOINTS,
-    MAX_OBJECTS,
     Annotations,
     Faults,
     ImageRecord,
@@ -26,6 +24,7 @@ from pellucid.data.annotations.readings import CORNER_AND_SIZE, BoxReadings
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_wide_text, make_folder, write_atomically
+from pellucid.limits import MAX_KEYPOINTS, MAX_OBJECTS
 
 _LIST_KEYS = ("images", "annotations", "categories")
 

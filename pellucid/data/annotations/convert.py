@@ -25,14 +25,11 @@ from pellucid.data.annotations.layout import FORMATS, find_format, read_annotati
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import make_folder, write_atomically
+from pellucid.limits import MAX_MASK_SIDES, MAX_SIDES, MAX_SIDES_PER_BYTE, MAX_SIDES_PER_IMAGE
 from pellucid.ops.masks import span_box, span_outline
 
 # The time to convert masks (RLE) to polygons grows with the number of pixel sides along their outlines. It is limited
-# for one mask, and for all masks of a data set by the sum of BASE_SIDES, SIDES_PER_IMAGE and SIDES_PER_BYTE.
-MAX_MASK_SIDES = 500_000  # sides; a disc with a diameter of 8000 pixels has 32,000
-BASE_SIDES = 500_000  # sides of any data set, so that a single mask of MAX_MASK_SIDES is allowed
-SIDES_PER_IMAGE = 10_000  # sides for each image
-SIDES_PER_BYTE = 2  # sides for each byte of annotations: long outlines are also long in the file
+# for one mask, and for all masks of a data set by the sum of MAX_SIDES, MAX_SIDES_PER_IMAGE and MAX_SIDES_PER_BYTE.
 PIXELS_PER_SIDE = 200  # pixels in a mask's columns that take as long to scan as one side takes to follow
 
 
@@ -168,7 +165,7 @@ def _check_mask_sides(
         annotations for annotations in annotations_by_part.values() if "masks" in target_format.written(annotations)
     ]
     total, images = 0, sum(len(annotations.records) for annotations in parts)
-    limit = BASE_SIDES + SIDES_PER_IMAGE * images + SIDES_PER_BYTE * tree.document_bytes
+    limit = MAX_SIDES + MAX_SIDES_PER_IMAGE * images + MAX_SIDES_PER_BYTE * tree.document_bytes
     for record in (record for annotations in parts for record in annotations.records):
         for instance in record.instances:
             if isinstance(instance.outline, str):

@@ -13,8 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pellucid.data.annotations.base import (
-    MAX_KEYPOINTS,
-    MAX_OBJECTS,
     Annotations,
     BoxCorners,
     DamageError,
@@ -33,6 +31,7 @@ from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
+from pellucid.limits import MAX_KEYPOINTS, MAX_OBJECTS
 
 _VERSION = "5.2.1"  # of labelme's format
 IGNORE = "__ignore__"  # labelme's label of pixels without a class

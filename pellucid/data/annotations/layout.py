@@ -4,18 +4,15 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from pellucid.data.annotations import coco, labelme, voc, yolo
-from pellucid.data.annotations.base import MAX_CLASSES, Annotations, join_names
+from pellucid.data.annotations.base import Annotations, join_names
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.parts import parts_among, spelled
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError, nearest
+from pellucid.limits import MAX_CLASSES, MAX_OUTLINE_PIXELS, MAX_OUTLINE_PIXELS_PER_BYTE, MAX_OUTLINE_PIXELS_PER_IMAGE
 from pellucid.ops.masks import outline_length
 from pellucid.text import plural
 
-# The time to fill polygons grows with the length of their outlines. The limit for a part, in pixels, is a sum:
-OUTLINE_PIXELS = 2_000_000  # for every part: one image may have many objects
-OUTLINE_PIXELS_PER_IMAGE = 20_000  # COCO's polygons have about 2,000
-OUTLINE_PIXELS_PER_BYTE = 4  # of annotations; COCO's polygons have 0.6
 POLYGONS_PER_CHUNK = 10_000  # measured at a time, so memory use does not grow with the data set
 
 
@@ -112,8 +109,8 @@ def _check_polygon_lengths(tree: Tree, files: Sequence[str], annotations: Annota
     length = 0.0
     while chunk := tuple(islice(polygons, POLYGONS_PER_CHUNK)):
         length += outline_length(chunk)
-    limit = OUTLINE_PIXELS + OUTLINE_PIXELS_PER_IMAGE * len(annotations.records)
-    if length > limit and length > (limit := limit + OUTLINE_PIXELS_PER_BYTE * tree.document_bytes):
+    limit = MAX_OUTLINE_PIXELS + MAX_OUTLINE_PIXELS_PER_IMAGE * len(annotations.records)
+    if length > limit and length > (limit := limit + MAX_OUTLINE_PIXELS_PER_BYTE * tree.document_bytes):
         raise PellucidError(
             f"{tree.where(files[0])}: the outlines of the objects are {length:.0f} pixels long, above the limit of "
             f"{limit} for {len(annotations.records)} images; correct the points of the polygons"

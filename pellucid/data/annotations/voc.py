@@ -14,7 +14,6 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from pellucid.data.annotations.base import (
-    MAX_OBJECTS,
     Annotations,
     BoxCorners,
     DamageError,
@@ -31,11 +30,11 @@ from pellucid.data.parts import PART_OF_WORD, part_named, part_words, spelled
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_wide_text, make_folder, write_atomically
+from pellucid.limits import MAX_OBJECTS, MAX_XML_LEVELS
 
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 _CHALLENGE_PREFIX = "PASCAL VOC"  # beginning of <source><annotation> in files of the VOC challenges
 _LIST_FOLDER = "ImageSets/Main/"  # folder of the lists of images
-_MAX_DEPTH = 50  # of nested elements
 
 
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
@@ -195,8 +194,8 @@ def parse_xml(data: bytes, where: str) -> Element:
         element = Element(tag, parser.CurrentLineNumber)
         stack[-1].children.append(element)
         stack.append(element)
-        if len(stack) > _MAX_DEPTH:
-            raise DamageError(f"elements are nested {_MAX_DEPTH} deep", element.line)
+        if len(stack) > MAX_XML_LEVELS:
+            raise DamageError(f"elements are nested {MAX_XML_LEVELS} deep", element.line)
 
     def refuse_entity(*arguments: object) -> None:
         raise DamageError("declares an entity; remove the declaration", parser.CurrentLineNumber)

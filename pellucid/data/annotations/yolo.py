@@ -13,15 +13,7 @@ from typing import Any
 
 import yaml
 
-from pellucid.data.annotations.base import (
-    MAX_KEYPOINTS,
-    MAX_OBJECTS,
-    Annotations,
-    Faults,
-    ImageRecord,
-    Instance,
-    join_names,
-)
+from pellucid.data.annotations.base import Annotations, Faults, ImageRecord, Instance, join_names
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.annotations.readings import CENTRE_AND_SIZE, BoxReadings
@@ -29,9 +21,9 @@ from pellucid.data.annotations.yolo_lines import KeypointShape, PolygonLines, pa
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, make_folder, write_atomically
+from pellucid.limits import MAX_KEYPOINTS, MAX_OBJECTS, MAX_YAML_BYTES
 
 SETTINGS_FILE = "data.yaml"
-MAX_SETTINGS_BYTES = 128 << 10  # of a YAML file; reading takes about 15 seconds per MB
 # names of files with one class name per line
 _CLASS_LIST_FILES = ("classes.txt", "obj.names", "classes.names")
 
@@ -161,9 +153,9 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
 def class_fault(parts: Mapping[str, Annotations]) -> str:
     """Return the reason if the class names are too long for data.yaml, "" otherwise."""
     size = len(settings_text(parts))
-    if size <= MAX_SETTINGS_BYTES:
+    if size <= MAX_YAML_BYTES:
         return ""
-    return f"need {size} characters in {SETTINGS_FILE}, above the limit of {MAX_SETTINGS_BYTES}"
+    return f"need {size} characters in {SETTINGS_FILE}, above the limit of {MAX_YAML_BYTES}"
 
 
 def settings_text(parts: Mapping[str, Annotations]) -> str:
@@ -225,9 +217,9 @@ def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], KeypointShap
     """
     if not name.endswith((".yaml", ".yml")):
         return tuple(line.strip() for line in text.splitlines() if line.strip()), KeypointShape()
-    if len(text) > MAX_SETTINGS_BYTES:
+    if len(text) > MAX_YAML_BYTES:
         raise PellucidError(
-            f"{name} has {len(text)} characters, above the limit of {MAX_SETTINGS_BYTES}; list the classes in "
+            f"{name} has {len(text)} characters, above the limit of {MAX_YAML_BYTES}; list the classes in "
             f"{_CLASS_LIST_FILES[0]}, one on each line"
         )
     try:

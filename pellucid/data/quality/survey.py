@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.folder import MAX_DECODED_BYTES
 from pellucid.data.images import FILES_PER_CHUNK, JPEG_SCALE_MARGIN, attempt_all, decode, luma, resized
 from pellucid.data.quality.duplicates import THUMBNAIL_SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_DATA_BYTES
 
 # Blur detection.
 MAX_SHARPNESS_SIDE = 256  # pixels of the longer side; resizing to the network's input size removes finer blur
@@ -62,10 +62,10 @@ def survey(
     """Read the named files of a tree, each once, resized to `size` (H, W); unreadable files are listed in `corrupt`.
 
     progress: called after every FILES_PER_CHUNK files and at the end, with the number of files read and the total.
-    Raises PellucidError if the images would take more than MAX_DECODED_BYTES, or if none can be read.
+    Raises PellucidError if the images would take more than MAX_DATA_BYTES, or if none can be read.
     """
     n, shape = len(names), (1 if mode == "L" else 3, *size)
-    if n * shape[0] * size[0] * size[1] > MAX_DECODED_BYTES:
+    if n * shape[0] * size[0] * size[1] > MAX_DATA_BYTES:
         raise PellucidError(
             f"{tree.path}: {n} images of {size[0]}x{size[1]} do not fit into memory; give a smaller size"
         )

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.limits import MAX_ONNX_CONSTANTS
 from pellucid.opening.onnx.values import Unreadable, Value
 from pellucid.weights.fault import FileFault
 
-MAX_FOLDED = 1 << 24  # number of values in all results together
 _BROADCASTING_OPS = (
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Or",
     "Pow", "Sub", "Sum", "Where", "Xor",
@@ -39,12 +39,12 @@ class Folding:
 
     def __init__(self, onnx: Any, opset: int) -> None:
         self.onnx, self.opset = onnx, opset
-        self.values_left = MAX_FOLDED
+        self.values_left = MAX_ONNX_CONSTANTS
 
     def fold(self, proto: Any, inputs: Sequence[Value | None]) -> list[Value]:
         """Return the outputs of a node whose inputs are all known, with 16-bit floats as float32.
 
-        Raises FileFault if all folded nodes together compute more than MAX_FOLDED values.
+        Raises FileFault if all folded nodes together compute more than MAX_ONNX_CONSTANTS values.
         """
         first, second = (self._run(proto, [one and one.tensors[batch] for one in inputs]) for batch in (0, 1))
         first_input = next((one for one in inputs if one is not None), None)
@@ -58,7 +58,9 @@ class Folding:
         arrays = {name: tensor.numpy() for name, tensor in zip(proto.input, tensors, strict=True) if tensor is not None}
         self.values_left -= _max_output_values(proto, [tensor for tensor in tensors if tensor is not None])
         if self.values_left < 0:
-            raise FileFault(f"computes more than {MAX_FOLDED:,} values before any input", "export a smaller network")
+            raise FileFault(
+                f"computes more than {MAX_ONNX_CONSTANTS:,} values before any input", "export a smaller network"
+            )
         outputs = run_reference(self.onnx, proto, arrays, self.opset)
         return [to_float32(torch.from_numpy(np.ascontiguousarray(y).copy().reshape(np.shape(y)))) for y in outputs]
 

@@ -8,6 +8,7 @@ import torch
 
 from pellucid import layers
 from pellucid.layers.base import Layer
+from pellucid.limits import MAX_ONNX_POOLED_PIXELS
 from pellucid.opening.onnx.convolutions import conv, conv_transpose, image_padding
 from pellucid.opening.onnx.reading import NodeReading, Reader, derived_constant, shortest_decimal, single_or_pair
 from pellucid.opening.onnx.tensors import to_shape
@@ -27,7 +28,6 @@ from pellucid.operators import (
     ToShape,
 )
 
-MAX_PIXELS = 1 << 24  # limit on the image size for which the padding in each window is counted
 FLOAT32_MIN = torch.finfo(torch.float32).min
 
 
@@ -116,8 +116,8 @@ def average_pool(r: NodeReading) -> Value:
     padded = r.inner("pad", pad)
     if with_padding:
         return r.layer(layer, padded)
-    if math.prod(r.shape[1:]) > MAX_PIXELS:
-        raise Unreadable(f"has images of more than {MAX_PIXELS:,} pixels")
+    if math.prod(r.shape[1:]) > MAX_ONNX_POOLED_PIXELS:
+        raise Unreadable(f"has images of more than {MAX_ONNX_POOLED_PIXELS:,} pixels")
     mode = layers.Mode(keep=False)
     ones, _ = pad.forward({}, torch.ones(1, 1, *r.shape[1:]), mode)
     image_share, _ = layer.forward({}, ones, mode)  # the fraction of each window that is not padding

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.combine import join
 from pellucid.config import from_config
 from pellucid.layers.base import Layer, Trait
+from pellucid.limits import MAX_ONNX_MAIN_AXIS
 from pellucid.network.traced import TracedLayer, graph_value, output_of
 from pellucid.onnx_nodes import is_writable, write
 from pellucid.onnx_nodes.proto import LAYER_METADATA_KEY, node_proto
@@ -18,7 +19,6 @@ from pellucid.opening.onnx.values import Unreadable, Value, constant
 from pellucid.registry import is_ours
 
 # Limit on height, width and channels, since the check of a layer may create constants of this size squared.
-MAX_CHECKED_SIZE = 1 << 13
 TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits
 
 
@@ -56,8 +56,8 @@ def layer_of(
     params = {name: constants[join(path, name)] for name in _parameter_names(layer, inputs)}
     last_node, meta_inputs = nodes[-1], [(value.tensors[0].to("meta"), value.tensors[1].to("meta")) for value in inputs]
     meta_output = output_of(layer, params, meta_inputs, len(meta_inputs) > 1)
-    if any(size > MAX_CHECKED_SIZE for pair in (*meta_inputs, meta_output) for size in pair[0].shape[1:]):
-        raise Unreadable(f"has more than {MAX_CHECKED_SIZE} rows, columns or channels")
+    if any(size > MAX_ONNX_MAIN_AXIS for pair in (*meta_inputs, meta_output) for size in pair[0].shape[1:]):
+        raise Unreadable(f"has more than {MAX_ONNX_MAIN_AXIS} rows, columns or channels")
     graph_inputs = tuple(graph_value(name, pair) for name, pair in zip(names, meta_inputs, strict=True))
     step = TracedLayer(last_node.name, path, layer, params, graph_inputs, graph_value(last_node.output[0], meta_output))
     rewritten = write(step)

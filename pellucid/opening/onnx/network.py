@@ -11,9 +11,9 @@ from torch import Tensor
 from pellucid.combine import Graph
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Trait
+from pellucid.limits import MAX_ONNX_ENDS, MAX_ONNX_VALUES
 from pellucid.nested import flatten
 from pellucid.onnx_nodes import Node
-from pellucid.onnx_nodes.proto import MAX_VALUES as MAX_OUTPUTS
 from pellucid.onnx_nodes.proto import names_read, node_of
 from pellucid.opening.onnx.catalogue import READERS
 from pellucid.opening.onnx.folding import FOLDED_OPS, Folding
@@ -24,10 +24,9 @@ from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, 
 from pellucid.opening.values import unused_name
 from pellucid.operators import Fixed, Learned
 from pellucid.text import plural
-from pellucid.weights.fault import FileFault, quoted
+from pellucid.weights.fault import FileFault, check_count, quoted
 from pellucid.weights.match import match
 
-MAX_VALUES = 1 << 28  # number of elements of one output in the graph, for either of BATCH_SIZES
 SUPPRESSION_OPS = ("NonMaxSuppression",)  # the operators at which a detector is cut
 # Errors that invalid attributes and inputs may cause while a node is read.
 _READING_ERRORS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, AttributeError)
@@ -93,8 +92,7 @@ class OnnxGraph:
         """
         if not outputs:
             raise FileFault("has no output")
-        if len(outputs) > MAX_OUTPUTS:  # those of the nodes before a detector's suppression
-            raise FileFault(f"has {len(outputs)} outputs, above the limit of {MAX_OUTPUTS}")
+        check_count("outputs", len(outputs), MAX_ONNX_ENDS)  # those of the nodes before a detector's suppression
         for name in outputs:
             if name not in self.values or self.values[name].is_known:
                 raise FileFault(f"has an output {quoted(name)} that is not computed by a node")
@@ -112,8 +110,8 @@ class OnnxGraph:
         """Add a node, and return its output; see `Emit`. Nodes with equal layers and the same weights share a layer."""
         all_inputs = [*inputs, self.values[next(iter(self.values))]] if batch else list(inputs)
         sizes = _output_sizes(layer, all_inputs, {name: value.tensors[0] for name, value in params.items()})
-        if max(torch.Size(size).numel() for size in sizes) > MAX_VALUES:
-            raise Unreadable(f"has a result of more than {MAX_VALUES:,} values")
+        if max(torch.Size(size).numel() for size in sizes) > MAX_ONNX_VALUES:
+            raise Unreadable(f"has a result of more than {MAX_ONNX_VALUES:,} values")
         sources = [self._source_node(value) for value in all_inputs]
         weight_keys = tuple((value.key, value.derivation) for value in params.values())
         name = self._name_node(params, part)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from pellucid import layers
+from pellucid.limits import MAX_ONNX_RESIZED_SIDE
 from pellucid.onnx_nodes.resizing import RESIZE_MODES
 from pellucid.opening.onnx.folding import run_reference
 from pellucid.opening.onnx.reading import NodeReading
@@ -13,7 +14,6 @@ from pellucid.opening.onnx.values import Unreadable, Value, constant
 from pellucid.operators import Index, MatMul
 
 UPSAMPLE_KINDS = {mode: kind for kind, mode in RESIZE_MODES.items()}
-MAX_SIDE = 1 << 12  # limit on the height and width of images that are resized with matrices
 _OPSET = 19  # operator set of the Resize that the reference implementation computes
 
 _ScalePair = tuple[float, float]
@@ -78,8 +78,8 @@ def _resize_image(
         return r.layer(layer)
     if options["mode"] not in ("nearest", *UPSAMPLE_KINDS) or "crop" in options["coordinate_transformation_mode"]:
         raise Unreadable(f"resizes with mode={options['mode']!r}, {options['coordinate_transformation_mode']!r}")
-    if max(*size, *input_size) > MAX_SIDE:
-        raise Unreadable(f"resizes images with more than {MAX_SIDE} rows or columns in this way")
+    if max(*size, *input_size) > MAX_ONNX_RESIZED_SIDE:
+        raise Unreadable(f"resizes images with more than {MAX_ONNX_RESIZED_SIDE} rows or columns in this way")
     axis_scales = [None, None] if scales is None else list(scales)
     rows, columns = (
         _resize_matrix(r, options, old, new, scale)

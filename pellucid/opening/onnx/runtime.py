@@ -11,15 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError
+from pellucid.limits import LIMITS_HINT, MAX_ONNX_MEMORY, MAX_ONNX_SECONDS, scaled_limit
 from pellucid.onnx_nodes.proto import import_optional, keep_needed
 from pellucid.opening.onnx.file import FLOAT16, OnnxNetwork
 from pellucid.opening.outputs import batch_rows
 from pellucid.weights.fault import quoted
 
-MAX_SECONDS = 20  # of processor time, for all batches; a U-Net on two images of 512 x 512 takes 14
-MAX_MEMORY = 2 << 30  # bytes of address space, besides MODEL_COPIES of the file
 MODEL_COPIES = 6  # the file, its tensors, and the weights in the layouts of the kernels
 OUT_OF_MEMORY = 3  # exit code of the script
 MAX_THREADS = 8  # each reserves address space
@@ -57,8 +55,8 @@ def _run(path: Path, data: bytes, names: Sequence[str], inputs: Sequence[Tensor]
     """
     settings = {
         "names": list(names),
-        "seconds": scaled_limit(MAX_SECONDS),
-        "memory": scaled_limit(MAX_MEMORY) + MODEL_COPIES * len(data),
+        "seconds": scaled_limit(MAX_ONNX_SECONDS),
+        "memory": scaled_limit(MAX_ONNX_MEMORY) + MODEL_COPIES * len(data),
         "threads": min(torch.get_num_threads(), MAX_THREADS),
     }
     with tempfile.TemporaryDirectory() as name:
@@ -84,5 +82,5 @@ def _run(path: Path, data: bytes, names: Sequence[str], inputs: Sequence[Tensor]
 def _limit_error(path: Path) -> PellucidError:
     return PellucidError(
         f"{path}: onnxruntime, with whose outputs those of the model are compared, needs more than "
-        f"{scaled_limit(MAX_SECONDS)} s or {scaled_limit(MAX_MEMORY) >> 20:,} MiB; {LIMITS_HINT}"
+        f"{scaled_limit(MAX_ONNX_SECONDS)} s or {scaled_limit(MAX_ONNX_MEMORY) >> 20:,} MiB; {LIMITS_HINT}"
     )

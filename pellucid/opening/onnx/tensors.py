@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from pellucid import layers
+from pellucid.limits import MAX_ONNX_COPIES
 from pellucid.onnx_nodes.layers import PAD_MODES
 from pellucid.opening.onnx.reading import NodeReading, Reader, edges, free_batch_shape, shortest_decimal
 from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, constant
 from pellucid.operators import Expand, Fold, Index, Join, Pad, Permute, Reverse, Select, Slice, ToShape
 
 PAD_KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # kinds of Pad2d; "constant" stays "constant", not "zero"
-MAX_COPIES = 256  # limit on the copies along one axis in Tile
 FLOATS = (1, 10, 16)  # TensorProto.FLOAT, FLOAT16 and BFLOAT16, which are all computed in float32
 
 
@@ -158,7 +158,7 @@ def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = 
 def tile(r: NodeReading) -> Value:
     """Read Tile as Concat of copies."""
     x, repeats = r.x, r.integers(1)
-    if len(repeats) != x.rank or any(not 0 < count <= MAX_COPIES for count in repeats):
+    if len(repeats) != x.rank or any(not 0 < count <= MAX_ONNX_COPIES for count in repeats):
         raise Unreadable(f"repeats {repeats} times")
     for axis, count in enumerate(repeats):
         if count > 1:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.data.images import load_channels, read_full_size
 from pellucid.errors import PellucidError
+from pellucid.limits import MAX_COLORIZED_PIXELS
 from pellucid.metrics import colourfulness_rgb
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
@@ -17,7 +18,6 @@ from pellucid.tasks.colorize.hints import Hint
 from pellucid.tasks.colorize.output_files import BeforeAndAfter, check_files, write_colorized
 
 PAGE_INTERVAL = 12  # the page shows every 12th frame of a video
-MAX_PIXELS = 12_500_000  # of a picture; Lab components in float32 take about 70 bytes for each pixel
 
 
 class ColorPredictor(Predictor):
@@ -44,7 +44,7 @@ class ColorPredictor(Predictor):
     def read(self, source: Path | bytes, name: str = "") -> Tensor:
         """Return the image of a file or of its bytes, (C, H, W), with the channels of the file."""
         name = name or str(source)
-        return load_channels(read_full_size(source, name, limit=MAX_PIXELS), name)
+        return load_channels(read_full_size(source, name, limit=MAX_COLORIZED_PIXELS), name)
 
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
         """Yield each colorized picture with its file, or its error."""

@@ -176,9 +176,9 @@ def test_masks_with_long_outlines_are_refused_where_they_become_polygons(write_t
         assert convert(pointed, tmp_path / "out", form).lost == {"masks": 1}
     monkeypatch.setattr(module, "MAX_MASK_SIDES", 60)
     convert(plain, tmp_path / "again", form)
-    monkeypatch.setattr(module, "BASE_SIDES", 0)
-    monkeypatch.setattr(module, "SIDES_PER_IMAGE", 60)
-    monkeypatch.setattr(module, "SIDES_PER_BYTE", 0)
+    monkeypatch.setattr(module, "MAX_SIDES", 0)
+    monkeypatch.setattr(module, "MAX_SIDES_PER_IMAGE", 60)
+    monkeypatch.setattr(module, "MAX_SIDES_PER_BYTE", 0)
     with pytest.raises(PellucidError, match="or 60 in all; convert them to coco"):
         convert(plain, tmp_path / "over", form)
 

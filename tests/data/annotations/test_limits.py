@@ -94,7 +94,7 @@ def test_masks_are_decoded_at_the_size_of_the_image(write_tree):
 
 
 def test_masks_of_one_image_that_need_much_memory_are_refused(write_tree, monkeypatch):
-    monkeypatch.setattr(base, "MAX_MASK_BYTES", 2 * 600)
+    monkeypatch.setattr(base, "MAX_MASK_MEMORY", 2 * 600)
     items = [annotation(id=k, segmentation={"size": [20, 30], "counts": [600]}) for k in range(3)]
     path = write_tree("set", coco_set(*items))
     with pytest.raises(PellucidError, match=r"train.json has 3 masks of 30x20 pixels in .*a.png, above .* size"):
@@ -106,10 +106,10 @@ def test_outlines_above_the_length_limit_are_refused(write_tree, monkeypatch):
     zigzag = [value for k in range(40) for value in (30 * (k % 2), k / 2)]  # each side is 30 pixels long
     path = write_tree("set", coco_set(annotation(segmentation=[zigzag])))
     assert len(read(path).records) == 1
-    monkeypatch.setattr(layout, "OUTLINE_PIXELS", 0)
-    monkeypatch.setattr(layout, "OUTLINE_PIXELS_PER_IMAGE", 500)
+    monkeypatch.setattr(layout, "MAX_OUTLINE_PIXELS", 0)
+    monkeypatch.setattr(layout, "MAX_OUTLINE_PIXELS_PER_IMAGE", 500)
     assert len(read(path).records) == 1, "the limit grows with the file"
-    monkeypatch.setattr(layout, "OUTLINE_PIXELS_PER_BYTE", 0)
+    monkeypatch.setattr(layout, "MAX_OUTLINE_PIXELS_PER_BYTE", 0)
     with pytest.raises(PellucidError, match=r"outlines of the objects are 1200 pixels long, above the limit of 500"):
         read(path)
 

@@ -76,7 +76,7 @@ def test_no_readable_image_and_too_many_pixels_are_errors(write_tree, monkeypatc
         pytest.raises(PellucidError, match=r"none of its 3 .*cat/broken\.png is"),
     ):
         survey(files, files.names, (8, 8))
-    monkeypatch.setitem(survey.__globals__, "MAX_DECODED_BYTES", 4 * 3 * 8 * 8 - 1)
+    monkeypatch.setitem(survey.__globals__, "MAX_DATA_BYTES", 4 * 3 * 8 * 8 - 1)
     with (
         open_tree(write_tree("good", FILES)) as files,
         pytest.raises(PellucidError, match="4 images of 8x8 do not fit"),

@@ -24,10 +24,11 @@ def are_pictures(x: Any) -> bool:
     in_memory = [_is_pillow(item) or _is_array(item) for item in items]
     if all(in_memory):
         return True
-    other = next(item for item, is_picture in zip(items, in_memory, strict=True) if not is_picture)
+    others = [item for item, is_picture in zip(items, in_memory, strict=True) if not is_picture]
     if any(in_memory) or any(isinstance(item, (str, PathLike)) for item in items):
-        shape = getattr(other, "shape", None)
-        description = shown(other) if shape is None else f"an array {tuple(shape)} of {other.dtype}"
+        other = next((item for item in others if not isinstance(item, (str, PathLike))), others[0])
+        is_array = hasattr(other, "shape") and hasattr(other, "dtype")
+        description = f"an array {tuple(other.shape)} of {other.dtype}" if is_array else shown(other)
         raise PellucidError(
             f"predict: a list of pictures also contains {description}; give only paths, or only Pillow images and "
             "arrays (H, W, 3) of uint8"

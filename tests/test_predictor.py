@@ -179,7 +179,7 @@ NO_PICTURES = {
         r"contains an array \(10, 12, 4\) of uint8",
     ),
     "a picture and text": ([Image.new("L", (3, 3)), "a"], "a list of pictures also contains 'a'"),
-    "a picture of floats": (Image.new("F", (10, 12)), r"picture 0 .*32-bit floats"),
+    "a picture of floats": (Image.new("F", (10, 12), 3.5), "picture 0 .*has floats from 3.5 to 3.5"),
 }
 
 

@@ -143,8 +143,10 @@ def _change_json(root: Any, rng: random.Random) -> None:
 
 def _formula(rng: random.Random, depth: int) -> str:
     if depth < 1 or rng.random() < 0.1:
-        return rng.choice((*_SYMBOLS, str(rng.choice(_INTEGERS)), f"Integer({rng.choice(_INTEGERS)})", "9**9**9"))
-    parts = [_formula(rng, depth - 1 if k == 0 else min(depth - 1, 2)) for k in range(rng.choice((1, 2, 2, 3)))]
+        symbol = f"Symbol('s{rng.randrange(12)}', positive=True, integer=True)"
+        number = rng.choice(_INTEGERS)
+        return rng.choice((symbol, *_SYMBOLS, str(number), f"Integer({number})", "9**9**9"))
+    parts = [_formula(rng, depth - 1 if k == 0 else min(depth - 1, 3)) for k in range(rng.choice((1, 2, 2, 3)))]
     return f"{rng.choice(_FUNCTIONS)}({', '.join(parts)})"
 
 

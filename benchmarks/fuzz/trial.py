@@ -52,8 +52,12 @@ def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
         ctypes.CDLL(None).malloc_trim(0)  # memory freed by earlier cases must not count for this one
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak (VmHWM)
         start_seconds = _processor_seconds()
+        children_peak = _children_peak()
         outcome = outcome_of(kind, path, picture, expected)
-        seconds, peak = _processor_seconds() - start_seconds, _peak_bytes()
+        seconds = _processor_seconds() - start_seconds
+        peak = _peak_bytes()
+        if _children_peak() > children_peak:  # by a child process of this case
+            peak = max(peak, _children_peak())
         print(json.dumps({"case": case, "outcome": outcome, "seconds": seconds, "peak": peak}), flush=True)
 
 
@@ -161,6 +165,11 @@ def _processor_seconds() -> float:
     """Return the processor time of this process and of those that it started and that ended."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _children_peak() -> int:
+    """Return the largest resident memory in bytes of any child process so far."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
 
 
 def _peak_bytes() -> int:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Batch
@@ -63,10 +63,11 @@ class Stream:
     def smallest_size(self) -> int:
         """The smallest known number of examples in a batch: of the first one, and of the last one of a DataLoader."""
         loader = self._iterable
-        if not isinstance(loader, DataLoader) or not loader.batch_size or not hasattr(loader.sampler, "__len__"):
+        batches = loader.batch_sampler if isinstance(loader, DataLoader) else None
+        if not isinstance(batches, BatchSampler) or not hasattr(batches.sampler, "__len__"):
             return self.first_size
-        last_size = len(cast(Any, loader.sampler)) % loader.batch_size
-        has_smaller_last = last_size > 0 and not loader.drop_last and self.steps == len(loader)
+        last_size = len(cast(Any, batches.sampler)) % batches.batch_size
+        has_smaller_last = last_size > 0 and not batches.drop_last and self.steps == len(batches)
         return min(self.first_size, last_size) if has_smaller_last else self.first_size
 
     def checked(self, check: Callable[[Batch], None]) -> "Stream":

@@ -146,8 +146,8 @@ def integrated_gradients(
 def _baseline_like(baseline: float | Tensor, x: Tensor) -> Tensor:
     """Return the baseline in the shape of x."""
     try:
-        values = as_tensor(baseline, "baseline").to(x)
-        baseline_x = values.expand(x.shape)
+        values = as_tensor(baseline, "baseline")
+        baseline_x = values.to(x).expand(x.shape)
     except (RuntimeError, PellucidError) as error:
         description = f"a tensor {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
         raise PellucidError(

@@ -63,6 +63,7 @@ class OpenedModel(Model):
                 raise PellucidError(
                     f"gradients: dy has the shape {_shapes_text(dy_shapes)}; the outputs have {_shapes_text(shapes)}"
                 )
+            dys = tuple(one.to(output) for one, output in zip(dys, outputs, strict=True))  # their dtype and device
             output_gradients = dys if isinstance(y, tuple) else dys[0]
             dx, dparams = backward(self.net, self.params, copy_cache(cache), output_gradients)
         return {"input": dx, **flatten(dparams)}

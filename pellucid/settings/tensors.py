@@ -26,14 +26,13 @@ def as_tensor(values: Any, name: str) -> Tensor:
         check_dense(values, name)
         return values.detach()
     if isinstance(values, str | PathLike):
-        path = str(cast(object, values))
-        raise PellucidError(f"{name} is the path {path!r}, not a batch; read a picture with pellucid.load_image")
-    parts = cast("list[Any]", values) if isinstance(values, list | tuple) else [values]
-    if any(map(np.ma.is_masked, parts)):
+        text = shown(str(cast(object, values)))
+        raise PellucidError(f"{name} is {text}, not an array of numbers; read a picture with pellucid.load_image")
+    if _is_masked(values):
         raise PellucidError(f"{name}: some values are masked; replace them by numbers with .filled(...)")
     array = _numbers(values, name)
-    if array.dtype == np.longdouble:
-        array = array.astype(np.float64)
+    if array.dtype in (np.longdouble, np.clongdouble):
+        array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if any(stride < 0 or stride % array.itemsize for stride in array.strides):
@@ -58,7 +57,9 @@ def as_indices(values: Any, count: int, name: str) -> Tensor:
         return indices.long()
     if indices.is_floating_point() or indices.dtype in (torch.bool, torch.complex64, torch.complex128):
         kind = str(indices.dtype).removeprefix("torch.")
-        raise PellucidError(f"{name}: indices are {kind}; give whole numbers, such as mask.nonzero()[0] for a mask")
+        raise PellucidError(
+            f"{name}: indices are {kind}; give whole numbers, such as numpy.flatnonzero(mask) for a mask"
+        )
     low, high = int(indices.long().min()), int(indices.long().max())
     if low < 0 or high >= count:
         raise PellucidError(f"{name}: indices {low}..{high} are not within 0..{count - 1}")
@@ -76,6 +77,13 @@ def check_dense(x: Tensor, name: str) -> None:
     if x.layout is not torch.strided:
         layout = str(x.layout).removeprefix("torch.")
         raise PellucidError(f"{name} is a tensor with the layout {layout}; convert it with .to_dense()")
+
+
+def _is_masked(values: Any) -> bool:
+    """Return whether a masked array, alone or in nested lists, has masked values."""
+    if isinstance(values, list | tuple):
+        return any(map(_is_masked, cast("list[Any]", values)))
+    return isinstance(values, np.ma.MaskedArray) and bool(np.ma.is_masked(values))
 
 
 def _numbers(values: Any, name: str) -> np.ndarray[Any, Any]:

@@ -64,23 +64,35 @@ def batch_loader(
     if not isinstance(data, Stream):
         loader = Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
         is_single = len(data) % batch_size // shards == 1
-        return replace(loader, min_rows=2) if is_single and single_example_fault(model, data) else loader
+        return replace(loader, min_rows=2) if is_single and single_example_fault(model, data) is not None else loader
     if data.steps is None:
         raise PellucidError("fit: give steps_per_epoch, the number of batches that make an epoch of a generator")
     return StreamLoader(data, model.seed, augment, transform)
 
 
-def single_example_fault(model: Learner, data: Source) -> str:
-    """Return why a model cannot be trained on the first example alone, such as by batch normalization; "" if it can."""
-    batch = next(read_batches(data, [0], 1, model.stats, model.device, dtype_of(model.params)))
+def single_example_fault(model: Learner, data: Source) -> Exception | None:
+    """Return the error with which a model cannot be trained on the first example alone, such as by batch normalization.
+
+    None if it can, and if two examples fail too, since the error is then not that of a single example.
+    """
+    fault = _training_error(model, data, [0])
+    n_examples = data.first_size if isinstance(data, Stream) else len(data)
+    if fault is not None and n_examples > 1 and _training_error(model, data, [0, 1]) is not None:
+        return None
+    return fault
+
+
+def _training_error(model: Learner, data: Source, indices: list[int]) -> Exception | None:
+    """Return the error with which the gradients of the examples at `indices` fail, None if they do not."""
+    batch = next(read_batches(data, indices, len(indices), model.stats, model.device, dtype_of(model.params)))
     params = map_tree(torch.clone, model.params)  # the pass changes running statistics
     objective = training_form(model.objective, params, model.frozen)
     try:
         with torch.inference_mode():
             merge_turns(objective.gradients(params, batch, Mode(True, seeded(model.device).manual_seed(model.seed))))
     except Exception as error:  # a user-defined part may raise any
-        return str(error) or type(error).__name__
-    return ""
+        return error
+    return None
 
 
 def check_single_examples(model: Learner, data: Source, batch_size: int, shards: int) -> None:
@@ -90,7 +102,8 @@ def check_single_examples(model: Learner, data: Source, batch_size: int, shards:
     """
     is_stream = isinstance(data, Stream)
     size = data.smallest_size if is_stream else min(batch_size, len(data))
-    if size // shards != 1 or not (fault := single_example_fault(model, data)):
+    fault = single_example_fault(model, data) if size // shards == 1 else None
+    if fault is None:
         return
     batches = f"{plural(len(data), 'example')} in batches of {batch_size}"
     remedy = f"give a batch size of at least {2 * shards}"
@@ -100,7 +113,8 @@ def check_single_examples(model: Learner, data: Source, batch_size: int, shards:
     elif len(data) < 2 * shards:
         remedy = f"give at least {2 * shards} examples"
     part = f"one of {shards} shards" if shards > 1 else "a batch"
-    raise PellucidError(f"fit: with {batches}, {part} has a single example: {fault}; {remedy}")
+    reason = str(fault) or type(fault).__name__
+    raise PellucidError(f"fit: with {batches}, {part} has a single example: {reason}; {remedy}") from fault
 
 
 def read_batches(

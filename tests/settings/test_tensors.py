@@ -116,8 +116,8 @@ def test_unsigned_classes_become_int64(dtype):
         ([torch.zeros(2), torch.zeros(3)], "its entries have different shapes"),
         (np.ma.array([1.0, 2.0], mask=[0, 1]), "x: some values are masked"),
         ([np.ma.array([1.0, 2.0], mask=[0, 1])], "x: some values are masked"),
-        ("a.png", "x is the path 'a.png', not a batch"),
-        (Path("a.png"), "x is the path 'a.png', not a batch"),
+        ("a.png", "x is 'a.png', not an array"),
+        (Path("a.png"), "x is 'a.png', not an array"),
         (torch.zeros(2, device="meta"), "without values"),
         (torch.eye(2).to_sparse(), "layout sparse_coo"),
     ],
@@ -138,7 +138,7 @@ def test_indices_of_any_integer_type_are_accepted(indices):
 @pytest.mark.parametrize(
     ("indices", "message"),
     [
-        (np.array([True, False]), "indices are bool; give whole numbers, such as mask.nonzero"),
+        (np.array([True, False]), "indices are bool; give whole numbers, such as numpy.flatnonzero"),
         ([0.0, 1.0], "indices are float64"),
         ([0, 5], r"indices 0..5 are not within 0..4"),
         ([-1], r"indices -1..-1 are not within 0..4"),

@@ -74,7 +74,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"precision": "int8", "calibration": torch.full_like(X, 0.5)},
         "calibration: all values of all images are 0.5; give images like those to predict",
     ),
-    ({"precision": "int8", "calibration": "images"}, "calibration is the path 'images'"),
+    ({"precision": "int8", "calibration": "images"}, "calibration is 'images', not an array"),
     *(
         ({"precision": "int8", "calibration": X, "engine": engine}, "is computed by engine='pellucid' only")
         for engine in ("onnxruntime", "auto")

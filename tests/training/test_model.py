@@ -192,7 +192,7 @@ def test_inputs_of_another_shape_are_refused_with_both_shapes():
         ([[0.0]], [0, 1], "1 inputs and 2 targets"),
         (np.zeros((2, 1), np.int64), [0, 1], "x is int64"),
         ([["a"]], [0], "not an array of numbers"),
-        ("digit.png", [0], "x is the path 'digit.png', not a batch"),
+        ("digit.png", [0], "x is 'digit.png', not an array"),
         (1.0, [0], "one number"),
         (np.zeros((2, 1), "f"), [0, 7], "classes 0 to 7"),
     ],

@@ -99,9 +99,24 @@ def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
         raise PellucidError(
             f"{tree.where(min(empty_folders))} is a class folder without images; add some, or remove it"
         )
+    _refuse_copies(tree, root, classes)
     if not classes:
         raise PellucidError(f"{tree.where(root)} has no class folders; arrange the images as CLASS/IMAGE")
     return tuple(classes)
+
+
+def _refuse_copies(tree: Tree, root: str, classes: list[str]) -> None:
+    """Raise PellucidError for a class folder with the folders of two other classes, such as a data set in itself."""
+    subfolders: dict[str, set[str]] = {}
+    for name in files_of(tree, root):
+        folder, *inner_folders = name.removeprefix(root).split("/")[:-1]
+        subfolders.setdefault(folder, set()).update(inner_folders[:1])
+    for folder, names in subfolders.items():
+        if len(copies := sorted(names & {*classes})) > 1:
+            raise PellucidError(
+                f"{tree.where(root + folder)} is among the class folders and contains the folders "
+                f"{', '.join(copies):.100} of other classes, as a copy of the data set in itself does; move it away"
+            )
 
 
 def part_classes(tree: Tree, root: str, part: str) -> tuple[str, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.data.annotations.labelme import IGNORE
 from pellucid.data.class_folders import root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, refuse_unreadable, resized_size, split_by_readability
@@ -161,7 +162,11 @@ class MaskFolder(ImageFiles):
         """Count the values of the masks at `indices`, by default all, and raise the errors of `check_values`."""
         counts = self.count_values(self.others if indices is None else [self.others[k] for k in indices])
         values = self.values or plain_values(counts, None)
-        check_values(counts, values, self.classes, str(self.tree.path), training)
+        check_values(counts, values, self.classes, str(self.tree.path), training, self.mask_with)
+
+    def mask_with(self, value: int) -> str:
+        """Return the name of the first mask with a value."""
+        return next(self.tree.where(name) for name in self.others if _count_values(self.tree, name)[value])
 
     def count_values(self, masks: Sequence[str]) -> Tensor:
         """Return the number of pixels of each value (256,) in some masks; raise PellucidError for unreadable ones."""
@@ -235,14 +240,19 @@ def plain_values(counts: Tensor, classes: Sequence[str] | None) -> dict[int, int
 
 
 def check_values(
-    counts: Tensor, values: Mapping[int, int], classes: Sequence[str] | None, name: str, training: bool = True
+    counts: Tensor,
+    values: Mapping[int, int],
+    classes: Sequence[str] | None,
+    name: str,
+    training: bool = True,
+    mask_with: Callable[[int], str] | None = None,
 ) -> int | None:
     """Return the value of pixels without a class in masks, None if there is none.
 
     counts: (256,), the number of pixels of each value. values: the index of the class of each value. classes: the names
-    of the classes, None if the values themselves are the classes. name: of the data, in messages. Raises PellucidError
-    for several values without a class, and if no class occurs. For a training, two classes must occur, and a note names
-    those that do not.
+    of the classes, None if the values themselves are the classes. name: of the data, in messages. mask_with: returns
+    the name of a mask with a value, for messages. Raises PellucidError for several values without a class, and if no
+    class occurs. For a training, two classes must occur, and a note names those that do not.
     """
     present = [int(value) for value in counts.nonzero()[:, 0]]
     names = {value: f"class {index}" if classes is None else repr(classes[index]) for value, index in values.items()}
@@ -271,7 +281,8 @@ def check_values(
     elif unnamed and unnamed[0] < len(values):
         reason = f"the value {unnamed[0]} has no name"
     if reason:
-        raise PellucidError(f"{name}: {reason}; {found}; {advice}")
+        example = f"; {mask_with(unnamed[0])} has the value {unnamed[0]}" if unnamed and mask_with is not None else ""
+        raise PellucidError(f"{name}: {reason}; {found}{example}; {advice}")
     if missing and (training or n_found == 1):
         absent = ", ".join(names[value] for value in missing[:MAX_LISTED_VALUES])
         note_once(f"{name}: no pixel has {absent:.200}; {found}")
@@ -310,13 +321,16 @@ def _are_binary(tree: Tree, folders: Sequence[str]) -> bool:
 def _read_classes_file(tree: Tree, top: str) -> dict[int, str] | None:
     """Return the class names in the file classes.txt by the values of masks; None without such a file.
 
-    Each line is the name of the next class, from 0, or each is `VALUE: NAME`.
+    Each line is the name of the next class, from 0, or each is `VALUE: NAME`. A list of labelme begins with IGNORE, its
+    name for pixels without a class, which is not counted.
     """
     name = f"{top}{CLASSES_FILE}"
     if name not in tree.names:
         return None
     lines = decode_text(tree.document(name), tree.where(name)).splitlines()
     lines = [line.strip() for line in lines if line.strip()]
+    if lines[:1] == [IGNORE]:
+        lines = lines[1:]
     matches = [_VALUE_LINE.fullmatch(line) for line in lines]
     stated = [(int(match[1]), match[2].strip()) for match in matches if match]
     entries = stated if len(stated) == len(lines) else [*enumerate(lines)]

@@ -206,10 +206,9 @@ REFUSED = {
     "one class of three, and void": (
         random_masks([1, 255]), ["sky", "bird", "tree"],
         "the masks have one class only, and a training needs two, such as background and object; the masks have 2 "
-        "values: 1 ('bird'), 255 (no class); state the value of each class in classes.txt, in lines such as `255: "
-        "NAME`",
+        "values: 1 ('bird'), 255 (no class); ",
     ),
-    "another value than 255": (random_masks([0, 128]), ["sky", "bird"], "0 ('sky'), 128 (no class); state"),
+    "another value than 255": (random_masks([0, 128]), ["sky", "bird"], "trainannot/0.png has the value 128; state"),
     "gaps": (random_masks([0, 38, 75, 113]), ["sky", "bird", "tree", "hill"], "there are 4 classes, counted from 0"),
     "gaps, without names": (random_masks([0, 38, 75]), None, "most of the 76 classes, counted from 0, do not occur"),
     "counted from 1": (random_masks([1, 2, 3]), ["sky", "bird", "tree"], "the values of classes are counted from 0"),
@@ -283,3 +282,14 @@ def test_evaluation_refuses_masks_without_a_class_and_notes_a_single_one(write_t
     path = write_tree("one", mask_set(random_masks([0, 255]), ["sky", "bird", "tree"], "val"))
     MaskFolder(path, "val", ignored=255).check_values(training=False)
     assert "no pixel has 'bird', 'tree'; the masks have 2 values: 0 ('sky'), 255 (no class)" in capsys.readouterr().err
+
+
+def test_a_list_of_labelme_names_the_classes_after_its_ignored_label(write_tree):
+    """labelme's __ignore__ has the value -1, which is 255 in a mask."""
+    masks = random_masks([0, 1, 2, 255])
+    files = mask_set(masks, ["__ignore__", "_background_", "bird", "tree"])
+    path = write_tree("set", files | mask_set(masks, part="test"))
+    data = loaded(path, ignored=255)
+    assert data.classes == ("_background_", "bird", "tree")
+    assert torch.equal(data.y, torch.from_numpy(masks))
+    assert recipe_for(str(path)).settings["loss.ignore"] == 255

@@ -243,3 +243,21 @@ def test_files_that_all_have_a_part_in_their_names_are_parts(write_tree):
              for name, data in files.items()}  # fmt: skip
     splits = load_objects(write_tree("set", files))
     assert [part.names for part in (splits.train, splits.test)] == [("train_train.png",), ("test_test.png",)]
+
+
+@pytest.mark.parametrize("root", ["", "data/"])
+@pytest.mark.parametrize("part", ["", "train/"])
+@pytest.mark.parametrize("copy", ["images", "cat", "all of them"])
+def test_a_data_set_that_contains_itself_is_refused(write_tree, root, part, copy):
+    images = {f"{label}/{k}.png": picture_bytes((k, 1, 1)) for label in ("cat", "dog") for k in range(3)}
+    other = {"test/cat/1.png": picture_bytes((9, 9, 9)), "test/dog/1.png": picture_bytes((9, 9, 9))} if part else {}
+    files = {f"{part}{name}": data for name, data in images.items()} | other
+    assert load_splits(write_tree("whole", {f"{root}{name}": data for name, data in files.items()})).train.classes == (
+        "cat",
+        "dog",
+    )
+    files |= {f"{part}{copy}/{name}": data for name, data in images.items()}
+    path = write_tree("set", {f"{root}{name}": data for name, data in files.items()})
+    with pytest.raises(PellucidError, match="contains the folders cat, dog of other classes, as a copy") as caught:
+        load_splits(path)
+    assert copy in str(caught.value)

@@ -1,12 +1,13 @@
-"""labelme: one JSON file for each image, with rectangles, polygons and points.
+"""labelme: one JSON file for each image, with rectangles, polygons, circles and points.
 
-Rectangles and polygons with the same group_id and label describe one object, as in labelme's own exports: its box and
-the polygons of its mask. Points with this group_id are its key-points, named by their labels. The flag "crowd" of a
-shape sets `Objects.crowd`; the flag "hidden" of a point means visibility 1. The label __ignore__ marks pixels without a
-class. Source: github.com/wkentaro/labelme.
+Shapes with the same group_id and label describe one object, as in labelme's own exports: its box and the polygons of
+its mask; a circle is read as a polygon. Points with this group_id are its key-points, named by their labels. The flag
+"crowd" of a shape sets `Objects.crowd`; the flag "hidden" of a point means visibility 1. The label __ignore__ marks
+pixels without a class. Source: github.com/wkentaro/labelme.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,7 @@ from pellucid.limits import MAX_KEYPOINTS, MAX_OBJECTS
 
 _VERSION = "5.2.1"  # of labelme's format
 IGNORE = "__ignore__"  # labelme's label of pixels without a class
+CIRCLE_VERTICES = 64  # of the polygon for a circle
 _Shapes = list[tuple[int, dict[str, Any]]]  # shapes with their indices in the file
 
 
@@ -165,11 +167,24 @@ def _valid_shapes(shapes: list[Any], where: str, faults: Faults) -> _Shapes:
         )
         if not kind or not points or None in points or not isinstance(shape.get("label"), str):
             faults.add(f"{where}, shape {k}", None, "needs a label, a shape_type and points of x and y", "refused")
-        elif kind not in ("rectangle", "polygon", "point"):
-            faults.add(f"{where}, shape {k}", None, f"{kind!r:.40} is not a rectangle, polygon or point", "dropped")
+        elif kind not in ("rectangle", "polygon", "circle", "point"):
+            reason = f"{kind!r:.40} is not a rectangle, polygon, circle or point"
+            faults.add(f"{where}, shape {k}", None, reason, "dropped")
+        elif kind == "circle" and len(points) != 2:
+            faults.add(f"{where}, shape {k}", None, "circle needs its centre and a point of its edge", "refused")
         else:
+            if kind == "circle":
+                kind = "polygon"
+                points = _circle_points(*points)
             valid_shapes.append((k, {**shape, "shape_type": kind, "points": points}))
     return valid_shapes
+
+
+def _circle_points(centre: Sequence[float], edge: Sequence[float]) -> list[tuple[float, float]]:
+    """Return the vertices of a polygon for a circle, among them its leftmost, rightmost, highest and lowest points."""
+    radius = math.dist(centre, edge)
+    angles = [2 * math.pi * k / CIRCLE_VERTICES for k in range(CIRCLE_VERTICES)]
+    return [(centre[0] + radius * math.cos(angle), centre[1] + radius * math.sin(angle)) for angle in angles]
 
 
 def _group_shapes(shapes: _Shapes, where: str, faults: Faults) -> list[_Shapes]:

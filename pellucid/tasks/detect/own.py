@@ -3,6 +3,7 @@
 from typing import Any
 
 from pellucid.data import load
+from pellucid.data.annotations.base import fault_summary
 from pellucid.data.formats import ANNOTATION_FORMATS
 from pellucid.errors import PellucidError
 from pellucid.recipe.material import is_annotated
@@ -23,6 +24,9 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     if not is_annotated(data):
         raise PellucidError(f"{data} has no annotated objects; give images with annotations of {ANNOTATION_FORMATS}")
     train = load(data, root).train
+    if not any(record.instances for record in train.records):
+        left_out = fault_summary(train.faults)
+        raise PellucidError(f"{data} has no objects to train on{left_out and f': {left_out}'}; annotate some")
     recipe_name, start_weights = ("pennfudan-mask", "pennfudan") if train.has_masks else ("bccd-single", "bccd")
     batch_size = min(BATCH_SIZE[recipe_name], len(train))
     return OwnRecipe(recipe_name, {

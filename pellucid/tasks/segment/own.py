@@ -37,7 +37,8 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     classes = CATALOGUE[data].classes if isinstance(source, MaskFolder) and data in CATALOGUE else source.classes
     counts, sizes = _counts_and_sizes(source)
     values = plain_values(counts, classes) if isinstance(source, ObjectMasks) or not source.values else source.values
-    void_value = check_values(counts, values, classes, str(path))
+    mask_with = source.mask_with if isinstance(source, MaskFolder) else None
+    void_value = check_values(counts, values, classes, str(path), mask_with=mask_with)
     count = len(values)
     pixels = [0] * count  # of each class
     for value, index in values.items():

@@ -1,6 +1,8 @@
 """Annotation formats: files are written and read back, and files that labelme and YOLO tools wrote are read."""
 
 import json
+import math
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -244,10 +246,26 @@ def test_labelme_shapes_of_a_group_are_one_object(write_tree):
     assert (second.box, second.outline, second.points, second.crowd) == ((2, 4, 12, 14), None, (), True)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_labelme_circle_has_the_box_around_it_and_its_area(write_tree, seed):
+    rng = random.Random(seed)
+    x, y, radius, angle = rng.uniform(4, 9), rng.uniform(4, 9), rng.uniform(1, 4), rng.uniform(0, 7)
+    edge = [x + radius * math.cos(angle), y + radius * math.sin(angle)]
+    loaded = read(write_tree("set", labelme_files(labelme_shape("circle", [[x, y], edge]))), "")
+    (instance,) = loaded.records[0].instances
+    assert instance.box == pytest.approx((x - radius, y - radius, x + radius, y + radius))
+    xs, ys = instance.outline[0][::2], instance.outline[0][1::2]
+    area = sum(xs[k - 1] * ys[k] - xs[k] * ys[k - 1] for k in range(len(xs))) / 2
+    assert area == pytest.approx(math.pi * radius**2, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("shapes", "effect", "message"),
     [
-        ([labelme_shape("circle")], "dropped", "'circle' is not a rectangle, polygon or point"),
+        ([labelme_shape("linestrip")], "dropped", "'linestrip' is not a rectangle, polygon, circle or point"),
+        ([labelme_shape("circle", [[5, 5]])], "refused", "circle needs its centre and a point of its edge"),
+        ([labelme_shape("circle", [[5, 5], [6, 5], [7, 5]])], "refused", "circle needs its centre and a point"),
+        ([labelme_shape("circle", [[5, 5], [500, 5]])], "refused", "points far outside the image"),
         ([labelme_shape("point", [[1, 2]])], "refused", "point belongs to no rectangle or polygon"),
         ([labelme_shape(points=[[1, None], [2, 3]])], "refused", "needs a label, a shape_type and points"),
         ([labelme_shape(label=3)], "refused", "needs a label"),

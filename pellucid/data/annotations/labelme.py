@@ -180,7 +180,7 @@ def _valid_shapes(shapes: list[Any], where: str, faults: Faults) -> _Shapes:
     return valid_shapes
 
 
-def _circle_points(centre: Sequence[float], edge: Sequence[float]) -> list[tuple[float, float]]:
+def _circle_points(centre: Any, edge: Any) -> list[tuple[float, float]]:
     """Return the vertices of a polygon for a circle, among them its leftmost, rightmost, highest and lowest points."""
     radius = math.dist(centre, edge)
     angles = [2 * math.pi * k / CIRCLE_VERTICES for k in range(CIRCLE_VERTICES)]

@@ -19,7 +19,11 @@ PICTURE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".heic", ".heif", ".avif",
 )  # fmt: skip
 STILL_SUFFIXES = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder, or among several files, counts as its first image
-DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
+# Files and folders that desktop systems and network drives create, some of them with small copies of the images.
+SYSTEM_FILES = (
+    "__MACOSX", "Thumbs.db", "ehthumbs.db", "desktop.ini", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN",
+    "System Volume Information", "lost+found",
+)  # fmt: skip
 # Errors of os.link if the file system, or the file, does not support hard links.
 NO_HARD_LINK_ERRORS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
@@ -37,8 +41,8 @@ _TEMPORARY_SUFFIX = ".tmp"
 
 
 def is_listed(name: str) -> bool:
-    """Return whether a file in a folder is read: no part of its path is hidden or created by a desktop system."""
-    return not any(part.startswith(".") or part in DESKTOP_FILES for part in PurePosixPath(name).parts)
+    """Return whether a file in a folder is read: no part of its path is hidden or created by a system."""
+    return not any(part.startswith(".") or part in SYSTEM_FILES for part in PurePosixPath(name).parts)
 
 
 def is_picture(name: str) -> bool:
@@ -47,10 +51,10 @@ def is_picture(name: str) -> bool:
 
 
 def is_hidden_picture(name: str) -> bool:
-    """Return whether a file is an image but for its hidden name; files that desktop systems create are not."""
+    """Return whether a file is an image but for its hidden name; files that systems create are not."""
     parts = PurePosixPath(name).parts
-    is_desktop_file = any(part.startswith("._") or part in DESKTOP_FILES for part in parts)
-    return not is_listed(name) and not is_desktop_file and PurePosixPath(name).suffix.lower() in STILL_SUFFIXES
+    is_system_file = any(part.startswith("._") or part in SYSTEM_FILES for part in parts)
+    return not is_listed(name) and not is_system_file and PurePosixPath(name).suffix.lower() in STILL_SUFFIXES
 
 
 def pictures_below(folder: Path) -> list[str]:

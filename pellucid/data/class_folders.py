@@ -1,5 +1,6 @@
 """Class folders in a tree of files, and the parts among them."""
 
+import unicodedata
 from pathlib import PurePosixPath
 
 from pellucid.data.parts import TRAIN, PartUse, part_named, parts_among, spelled
@@ -50,6 +51,12 @@ def class_parts(tree: Tree, root: str) -> PartUse:
         raise PellucidError(
             f"{tree.where(root)} has the folders {', '.join(named):.100}, but no part to train on; name its folder "
             f"{TRAIN}"
+        )
+    inner_names = set[str]().union(*subfolders.values())
+    if (inner := parts_among(inner_names)).train and inner.held_out and not inner.unused:
+        raise PellucidError(
+            f"{tree.where(root)}: the class folders contain the parts {', '.join(sorted(inner_names)):.100}; put the "
+            f"parts outside, as {inner.train}/{min(subfolders)}/IMAGE"
         )
     if have_same_classes:
         shared = ", ".join(sorted(next(iter(subfolders.values()))))
@@ -149,5 +156,5 @@ def _nested_files(tree: Tree, root: str) -> list[str]:
 
 
 def class_of(name: str, root: str) -> str:
-    """Return the class of a file below `root`."""
-    return name.removeprefix(root).split("/", 1)[0]
+    """Return the class of a file below `root`, its letters in the composed form, which not all systems write."""
+    return unicodedata.normalize("NFC", name.removeprefix(root).split("/", 1)[0])

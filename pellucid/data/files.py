@@ -249,10 +249,11 @@ def check_bits(tree: Tree) -> None:
     name = max(dark, key=lambda name: dark[name])
     if dark[name] == 0:  # black images
         return
+    n_bits = 8 if dark[name] < 256 else max(10, dark[name].bit_length())
     raise PellucidError(
         f"{tree.where(name)}: the images of 16 bits have values of at most {dark[name]:,} of 65,535, so they would be "
-        f"nearly black; if they have {max(dark[name].bit_length(), 10)} bits, multiply all of them by "
-        f"{1 << (16 - max(dark[name].bit_length(), 10))}, or save them with 8 bits, scaled alike"
+        f"nearly black; if they have {n_bits} bits, multiply all of them by {1 << (16 - n_bits)}, or save them with 8 "
+        "bits, scaled alike"
     )
 
 

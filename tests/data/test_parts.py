@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import unicodedata
 
 import pytest
 
@@ -261,3 +262,36 @@ def test_a_data_set_that_contains_itself_is_refused(write_tree, root, part, copy
     with pytest.raises(PellucidError, match="contains the folders cat, dog of other classes, as a copy") as caught:
         load_splits(path)
     assert copy in str(caught.value)
+
+
+@pytest.mark.parametrize(("train", "held_out"), [("train", "test"), ("Training", "val"), ("TRAIN", "testing")])
+def test_parts_inside_class_folders_are_refused(write_tree, train, held_out):
+    parts = [(label, part) for label in ("cat", "dog") for part in (train, held_out)]
+    files = {f"{label}/{part}/1.png": picture_bytes((1, 1, 1)) for label, part in parts}
+    with pytest.raises(PellucidError, match=f"contain the parts .*; put the parts outside, as {train}/cat/IMAGE"):
+        load_splits(write_tree("set", files))
+    files = {name: data for name, data in files.items() if name != f"dog/{held_out}/1.png"}
+    with pytest.raises(PellucidError, match="contain the parts"):
+        load_splits(write_tree("uneven", files))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_class_folders_in_either_form_of_accents_are_one_class(write_tree, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    files = {
+        f"{part}/{unicodedata.normalize(written, label)}/{k}.png": picture_bytes((9 * k, 1, 1))
+        for part, written in (("train", form), ("test", other)) for label in ("Käfer", "Ölçü") for k in range(2)
+    }  # fmt: skip
+    splits = load_splits(write_tree("set", files))
+    assert splits.train.classes == splits.test.classes == ("Käfer", "Ölçü")
+    assert splits.train.y.tolist() == splits.test.y.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("system", ["@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"])
+def test_folders_of_systems_are_not_read(write_tree, capsys, system):
+    files = {f"{label}/{k}.png": picture_bytes((k, 1, 1)) for label in ("cat", "dog") for k in range(3)}
+    copies = {f"{system}/{name}": data for name, data in files.items()}
+    copies |= {f"cat/{system}/0.png/small.png": picture_bytes((9, 9, 9))}
+    splits = load_splits(write_tree("set", files | copies))
+    assert (splits.train.classes, len(splits.train) + len(splits.test)) == (("cat", "dog"), 6)
+    assert capsys.readouterr().err == ""

@@ -25,7 +25,9 @@ from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, is_wide_text, make_folder, write_atomically
 from pellucid.limits import MAX_KEYPOINTS, MAX_OBJECTS
+from pellucid.text import note_once
 
+MAX_ID_DIGITS = 18  # of an id that is written as text
 _LIST_KEYS = ("images", "annotations", "categories")
 
 
@@ -113,7 +115,7 @@ class _CocoReader:
         for key in _LIST_KEYS:
             if not isinstance(content, dict) or not isinstance(content.get(key), list):
                 raise PellucidError(f"{self.where} has no list {key!r}; give a file of COCO's annotations")
-        self.images, self.items, self.categories = (content[key] for key in _LIST_KEYS)
+        self.images, self.items, self.categories = (_with_whole_ids(content[key]) for key in _LIST_KEYS)
         self.expected_classes = classes
         self.category_names: dict[int, str] = {}  # names of categories by id
         self.keypoint_names: tuple[str, ...] = ()
@@ -254,6 +256,10 @@ class _CocoReader:
         """Return the key-points of an annotation, () if it has none; raise PellucidError for invalid values."""
         if not item.get("keypoints"):
             return ()
+        if pairs := parse_numbers(item["keypoints"], 2 * len(self.keypoint_names)):
+            note_once(f"{self.where}: the key-points have no visibility; all but those at 0, 0 are read as visible")
+            positions = zip(pairs[::2], pairs[1::2], strict=True)
+            return tuple(value for x, y in positions for value in (x, y, 2.0 if (x, y) != (0, 0) else 0.0))
         points = parse_numbers(item["keypoints"], 3 * len(self.keypoint_names))
         if points is None or not set(points[2::3]) <= {0, 1, 2}:
             raise PellucidError(
@@ -281,6 +287,17 @@ def has_keys(data: bytes, *keys: str) -> bool:
     if is_wide_text(data):  # the characters of a key have two or four bytes, of which only one is not 0
         data = data.replace(b"\0", b"")
     return all(f'"{key}"'.encode() in data for key in keys)
+
+
+def _with_whole_ids(entries: list[Any]) -> list[Any]:
+    """Return entries whose ids are whole numbers, also those that a script wrote as text, such as "7", or as 7.0."""
+    for entry in filter(lambda entry: isinstance(entry, dict), entries):
+        for key in ("id", "image_id", "category_id"):
+            value = entry.get(key)
+            is_text = isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= MAX_ID_DIGITS
+            if is_text or (isinstance(value, float) and value.is_integer()):
+                entry[key] = int(value)
+    return entries
 
 
 def load_json(data: bytes, where: str) -> Any:

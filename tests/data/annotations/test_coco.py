@@ -67,6 +67,24 @@ def test_key_points_without_label_are_zero(write_tree):
     assert objects.keypoints.tolist() == [[[3, 4, 2], [0, 0, 0]]]
 
 
+def test_key_points_without_visibility_are_visible(write_tree, capsys):
+    loaded = read(write_tree("set", coco_set(annotation(keypoints=[3, 4, 0, 0]), categories=KEYPOINT_CATEGORIES)))
+    assert loaded.records[0].instances[0].points == (3, 4, 2, 0, 0, 0)
+    assert "the key-points have no visibility" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("write", [str, float, lambda value: f"{value:09d}"])
+@pytest.mark.parametrize("key", ["id", "image_id", "category_id"])
+def test_ids_that_a_script_wrote_as_text_or_floats_are_read(write_tree, key, write):
+    items = [annotation(id=k, category_id=7 - 4 * (k % 2)) for k in range(4)]
+    expected = read(write_tree("whole", coco_set(*items)))
+    loaded = read(write_tree("set", coco_set(*(item | {key: write(item[key])} for item in items))))
+    assert loaded.records[0].instances == expected.records[0].instances
+    for value in ("a1", "7.5", 7.5, "-7", "९", "9" * 5000, True, None):
+        (fault, *_) = read(write_tree("wrong", coco_set(annotation(**{"image_id": value})))).faults
+        assert "which no image has" in fault.reason
+
+
 def test_objects_without_an_outline_have_no_masks(write_tree):
     loaded = read(write_tree("set", coco_set(annotation(segmentation=[[2, 4, 12, 4, 12, 14]]), annotation(id=2))))
     assert not loaded.has_masks

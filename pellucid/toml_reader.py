@@ -62,7 +62,8 @@ def _check_limits(text: str) -> None:
         if token is None:
             raise ValueError(f"the string in line {text.count(chr(10), 0, position) + 1} has no end")
         position = token.end()
-        kind, found = token.lastgroup, token[0]
+        kind = token.lastgroup
+        found = token[0]
         if kind in (None, "comment"):
             continue
         if kind == "word":

@@ -134,7 +134,8 @@ def damage_error(name: str, error: Exception) -> PellucidError:
 
 def _check_png(data: bytes) -> None:
     """Raise ValueError unless every chunk up to IEND has the right CRC; Pillow does not check it for pixel data."""
-    position, chunk_type = 8, b""
+    position = 8
+    chunk_type = b""
     while chunk_type != b"IEND":
         length, chunk_type = struct.unpack_from(">I4s", data, position)
         (crc,) = struct.unpack_from(">I", data, position + 8 + length)

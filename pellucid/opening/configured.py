@@ -104,7 +104,8 @@ def _size_limit(file_values: int | None) -> Iterator[None]:
     A configuration may name layers of any number and size. New parameters are registered before their memory is used.
     Some are replaced while a network is built, so up to four times as many parameters as values are accepted.
     """
-    module_count, value_count, max_modules = 0, 0, scaled_limit(MAX_FOLDER_MODULES)
+    module_count = value_count = 0
+    max_modules = scaled_limit(MAX_FOLDER_MODULES)
 
     def count_module(*_: Any) -> None:
         nonlocal module_count

@@ -235,4 +235,5 @@ def copy_weights(model: BaseModel, loaded: Model, folder: RunFolder) -> None:
         )
     for path, value in params.items():
         value.copy_(weights[path])
-    model.confidence, model.source = loaded.confidence, loaded.source
+    model.confidence = loaded.confidence
+    model.source = loaded.source

@@ -115,7 +115,8 @@ def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
 
 def _image_note(trace: TraceRecord, element: TracedElement, h: float) -> str:
     """Return the change of the image for an element of a standardized input; "" for other elements."""
-    target, stats = element.target, trace.settings.stats
+    target = element.target
+    stats = trace.settings.stats
     value = target.value
     if target.call is not None and target.argument.startswith("x."):
         value = target.call.inputs[int(target.argument[2:])]

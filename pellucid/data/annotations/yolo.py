@@ -50,7 +50,8 @@ class _YoloReader:
     """Reader of the label files of a data set."""
 
     def __init__(self, tree: Tree, classes: Sequence[str] | None) -> None:
-        self.tree, self.faults = tree, Faults()
+        self.tree = tree
+        self.faults = Faults()
         class_file = next(name for name in tree.names if _is_class_file(name))
         self.class_file = tree.where(class_file)
         self.names, self.shape = _parse_settings(_text(tree, class_file), self.class_file)

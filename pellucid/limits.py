@@ -93,6 +93,7 @@ MAX_ONNX_BYTES = (2 << 30) - 1  # of a file: the limit of Protocol Buffers
 MAX_ONNX_STRUCTURE_BYTES = 8 << 20  # of a file without the values of its initializers
 MAX_ONNX_FIELDS = 200_000  # fields that are read while the values are counted; enough for about 40,000 tensors
 MAX_ONNX_NODES = 10_000  # nodes
+MAX_ONNX_ARGUMENTS = 20_000  # inputs of all nodes together; a DenseNet-264 that joins all maps anew has 3,400
 MAX_ONNX_ENDS = 1_000  # inputs, and outputs, of a graph; onnxruntime's time grows with the square of their number
 MAX_ONNX_VALUES = 1 << 28  # values of one output in the graph
 MAX_ONNX_CONSTANTS = 1 << 24  # values of the constants that a file computes together

@@ -104,11 +104,11 @@ def test_data_sets_in_unusual_forms_are_read_as_meant_or_refused(kind, tmp_path)
 @pytest.mark.parametrize(
     ("kind", "function", "replacement"),
     [
-        ("mask-values", "pellucid.tasks.segment.own.check_values", lambda *arguments: None),
+        ("mask-values", "pellucid.tasks.segment.own.check_values", lambda *arguments, **options: None),
         ("mask-values", "pellucid.data.images.JPEG", b"another"),
         ("parts", "pellucid.data.parts.part_named", lambda folder: folder if folder == "train" else ""),
         ("parts", "pellucid.data.parts.note_once", lambda text: None),
-        ("pixels", "pellucid.data.folder.check_bits", lambda tree: None),
+        ("pixels", "pellucid.data.folder.check_bits", lambda tree, names: None),
         ("line-shapes", "pellucid.data.annotations.yolo_lines.PolygonLines.fault", lambda self: ""),
         ("line-shapes", "pellucid.data.annotations.readings.BoxReadings.fault", lambda self: ""),
         ("groups", "pellucid.data.annotations.coco._CocoReader._unused_parents", lambda self, categories: []),

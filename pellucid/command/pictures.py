@@ -66,6 +66,9 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
             csv_rows += [] if csv_path is None else prediction.table()
             if not args.json:
                 print_lines(prediction.line)
+    if skips():
+        names = [args.source] if isinstance(args.source, str) else [*(args.source or ())]
+        check_skipped(", ".join(names[:3]), [*skipped_reasons], len(rows) + len(skipped_reasons))
     skipped_values = note_skipped(skipped_reasons, is_silent=skips())
     if rows:
         values, file = predictor.finish(rows)
@@ -80,11 +83,7 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
             print_json({"model": args.model, "engine": ENGINE, **about, **values, "skipped": skipped_values})
         elif file is not None:
             print_lines(f"wrote {file}")
-    if not skips():
-        return 2 if skipped_reasons else 0
-    names = [args.source] if isinstance(args.source, str) else [*(args.source or ())]
-    check_skipped(", ".join(names[:3]), [*skipped_reasons], len(rows) + len(skipped_reasons))
-    return 0
+    return 2 if skipped_reasons and not skips() else 0
 
 
 def _write_video(source: str | Sequence[str] | None, frames: Sequence[Path]) -> Path | None:

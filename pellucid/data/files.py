@@ -214,7 +214,7 @@ def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) ->
         with attempt_all(check_file, files) as results:
             errors |= {name: error for name, error in results if error is not None}
     refuse_unreadable(errors)
-    check_bits(tree)
+    check_bits(tree, names)
 
 
 def readable_images(tree: Tree, names: Sequence[str]) -> Sequence[str]:
@@ -227,17 +227,17 @@ def readable_images(tree: Tree, names: Sequence[str]) -> Sequence[str]:
     return [names[k] for k in readable]
 
 
-def check_bits(tree: Tree) -> None:
-    """Raise PellucidError if all 16-bit images of a folder or .zip have values of 12 bits or fewer.
+def check_bits(tree: Tree, names: Sequence[str]) -> None:
+    """Raise PellucidError if 16-bit images are among `names`, and those of the whole tree have 12 bits or fewer.
 
     Values are not scaled by the maximum of each image or part, which would make images of one set differ. Up to
     N_SAMPLED images, evenly spaced, show whether there are 16-bit images; then all are read up to the first with larger
     values. Unreadable images are left out.
     """
-    names = [name for name in tree.names if is_picture(name)]
     sampled = [names[k * len(names) // N_SAMPLED] for k in range(N_SAMPLED)] if len(names) > N_SAMPLED else names
     dark: dict[str, int] = {}
-    for candidates in (sampled, names):
+    others = [name for name in tree.names if is_picture(name)]  # such as those of another part
+    for candidates in (sampled, names, others):
         with attempt_all(lambda name: deep_maximum(tree.read(name), tree.where(name)), candidates) as results:
             for name, maximum in results:
                 if isinstance(maximum, int) and maximum > MAX_DARK_VALUE:

@@ -141,7 +141,7 @@ def load_masks(
                 )
             images.append(image)
             masks.append(mask.to(torch.uint8))
-    check_bits(source.tree)
+    check_bits(source.tree, source.names)
     x, y = torch.stack(images), torch.stack(masks)
     if classes is None:
         labelled = y if ignored is None else y[y != ignored]
@@ -184,7 +184,7 @@ def _decode_files(
             decoded_names.append(name)
     if not skips(on_error):
         refuse_unreadable(errors)
-    check_bits(tree)
+    check_bits(tree, names)
     if not decoded_names:
         raise PellucidError(
             f"{tree.path}: none of its {len(names)} images can be read; replace {next(iter(errors))}"

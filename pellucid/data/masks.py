@@ -111,7 +111,7 @@ class MaskFolder(ImageFiles):
         if skips(on_error):
             readable, unreadable = split_by_readability(tree, self.names, self.read_pair)
             self.names, self.others = (tuple(files[k] for k in readable) for files in (self.names, self.others))
-            unpaired = [name for stem, name in {**masks, **images}.items() if stem not in stems]
+            unpaired = [name for stem, name in {**masks, **images}.items() if not (stem in masks and stem in images)]
             self.skipped = (*map(tree.where, unpaired), *unreadable)
 
     def subset(self, indices: Sequence[int] | Tensor) -> "MaskFolder":
@@ -145,7 +145,9 @@ class MaskFolder(ImageFiles):
     def _class_indices(self, mask: Tensor, name: str) -> Tensor:
         """Return the indices of the classes in a mask; raise PellucidError for a value of no class."""
         values = self.values or {}
-        ignored = {} if self.ignored is None else {self.ignored: self.ignored}
+        ignored: dict[int, int] = {}
+        if self.ignored is not None and 0 <= self.ignored < N_VALUES:  # other values are in no mask
+            ignored[self.ignored] = self.ignored
         table = torch.full((N_VALUES,), -1, dtype=torch.int16)
         for value, index in (ignored | values).items():
             table[value] = index
@@ -337,7 +339,7 @@ def _read_classes_file(tree: Tree, top: str) -> dict[int, str] | None:
     classes = dict(entries)
     if not classes or len(set(classes.values())) < len(lines):
         raise PellucidError(f"{tree.where(name)} must have one class name per line, each once; correct it")
-    if stated and (len(stated) < len(lines) or max(classes) >= N_VALUES):
+    if (stated and len(stated) < len(lines)) or max(classes) >= N_VALUES:
         raise PellucidError(
             f"{tree.where(name)} must have one class name per line, or in each line a value from 0 to 255 and a name, "
             "such as `255: cell`; correct it"

@@ -75,8 +75,9 @@ def parts_among(names: Iterable[str]) -> PartUse:
     """Return the use of the parts with these names.
 
     The training part is "train" in any spelling, see `part_named`, otherwise "trainval", otherwise the files without a
-    part. The held-out part is the first of HELD_OUT_PARTS in any spelling. Of several spellings of one part, the usual
-    one is used, otherwise the first in alphabetical order.
+    part. The held-out part is the first of HELD_OUT_PARTS in any spelling; beside "trainval", which contains the images
+    of "val", only "test". Of several spellings of one part, the usual one is used, otherwise the first in alphabetical
+    order.
     """
     names = sorted(names)
 
@@ -87,5 +88,5 @@ def parts_among(names: Iterable[str]) -> PartUse:
     train = first((TRAIN, TRAINVAL))
     if train is None and "" in names:
         train = ""
-    held_out = first(HELD_OUT_PARTS)
+    held_out = first(HELD_OUT_PARTS[:1] if train and part_named(train) == TRAINVAL else HELD_OUT_PARTS)
     return PartUse(train, held_out, tuple(name for name in names if name not in (train, held_out)))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.limits import MAX_ONNX_ENDS, MAX_ONNX_NODES
+from pellucid.limits import MAX_ONNX_ARGUMENTS, MAX_ONNX_ENDS, MAX_ONNX_NODES
 from pellucid.onnx_nodes import Node
 from pellucid.weights import onnxfile
 from pellucid.weights.fault import FileFault, check_count, quoted
@@ -128,6 +128,7 @@ def _opset(onnx: Any, model: Any) -> int:
         found_opsets = ", ".join(map(str, versions)) or "no version"
         raise FileFault(f"uses operator set {found_opsets}", f"export it with opset {MIN_OPSET} to {newest_opset}")
     check_count("nodes", len(graph.node), MAX_ONNX_NODES)
+    check_count("inputs of nodes", sum(len(node.input) for node in graph.node), MAX_ONNX_ARGUMENTS)
     check_count("inputs", len(graph.input) - len(graph.initializer), MAX_ONNX_ENDS)
     check_count("outputs", len(graph.output), MAX_ONNX_ENDS)
     return versions[0]

@@ -52,6 +52,13 @@ class LimitedConnection(H11Protocol):
             self._stop_timer()
         self._awaits_body = has_headers
 
+    def on_response_complete(self) -> None:
+        """End a response, after which the next request may be in what was received with the one before."""
+        super().on_response_complete()
+        if self._timer is None and self.conn.their_state is h11.SEND_BODY:
+            self._awaits_body = True
+            self._start_timer(MAX_REQUEST_SECONDS)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_timer()

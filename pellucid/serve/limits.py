@@ -120,21 +120,24 @@ class UploadReader:
         if declared_length.isdecimal() and int(declared_length) > MAX_UPLOAD_BYTES:
             raise RefusedError(413, f"the picture has more than {MAX_UPLOAD_BYTES:,} bytes; send a smaller one")
         received = bytearray()
+        size = 0
         try:
             async for chunk in request.stream():
                 received += chunk
+                size += len(chunk)
                 self.memory += len(chunk)
-                if len(received) > MAX_UPLOAD_BYTES:
+                if size > MAX_UPLOAD_BYTES:
                     raise RefusedError(413, f"the picture has more than {MAX_UPLOAD_BYTES:,} bytes; send a smaller one")
                 if self.memory > MAX_UPLOADS_MEMORY:
                     raise RefusedError(503, "too many pictures are being sent; try again later")
             body = bytes(received)
+            received.clear()
             check_picture(body)
             yield body
         except ClientDisconnect as error:  # nobody reads the answer
             raise RefusedError(400, "the connection ended before the whole picture was sent") from error
         finally:
-            self.memory -= len(received)
+            self.memory -= size
 
 
 def check_picture(body: bytes) -> None:

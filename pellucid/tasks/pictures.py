@@ -158,8 +158,8 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
     x, class_indices = torch.empty(0), list[int]()
     faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
-        check_bits(tree)
         files, part = _evaluation_part([label for label in tree.names if "/" in label and is_picture(label)], classes)
+        check_bits(tree, files)
         is_held_out = part_named(part) in HELD_OUT_PARTS
         has_list = not all_images and not is_held_out and HELD_OUT_KEY in model.preprocess
         if has_list:

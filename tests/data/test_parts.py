@@ -107,6 +107,8 @@ def test_the_usual_spelling_is_preferred_and_others_are_unused():
     assert parts_among(["train", "Train", "test", "val", "dev"]) == ("train", "test", ("Train", "dev", "val"))
     assert parts_among(["Validation", "training", "test1", "test2"]) == ("training", "test1", ("Validation", "test2"))
     assert parts_among(["trainval", "test"]) == ("trainval", "test", ())
+    assert parts_among(["Trainval", "val"]) == ("Trainval", None, ("val",))
+    assert parts_among(["trainval", "valid", "testing"]) == ("trainval", "testing", ("valid",))
     assert parts_among(["", "val"]) == ("", "val", ())
     assert parts_among(["test", "val"]) == (None, "test", ("val",))
 

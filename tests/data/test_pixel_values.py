@@ -11,6 +11,7 @@ from PIL import Image
 
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder, load_image, load_splits
+from pellucid.data.annotations.lint import lint
 from pellucid.data.images import load_channels
 from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_material
@@ -18,7 +19,7 @@ from pellucid.recipe.tables import Data
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.text import note_first_time
 from tests.data.annotations.sets import voc_xml
-from tests.data.pictures import grey_bytes
+from tests.data.pictures import grey_bytes, picture_bytes
 
 RNG = np.random.default_rng(0)
 COMPRESSIONS = ("tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits")
@@ -233,6 +234,21 @@ def test_other_data_of_12_bits_are_refused(write_tree, format_name):
     read = in_memory_masks if format_name == "masks" else annotated
     with pytest.raises(PellucidError, match="the images of 16 bits have values of at most 3,000 of 65,535"):
         read(path)
+
+
+def test_16_bit_files_that_are_not_read_do_not_matter(write_tree):
+    """Such as Pascal VOC's maps of objects, and depths beside the images of a data set."""
+    maps = deep_images(9)
+    files = {f"{k}.xml": voc_xml(("a", 1, 1, 5, 5, 0), size=(8, 8)) for k in range(6)}
+    files |= {f"{k}.png": picture_bytes((k, 90, 9), (8, 8)) for k in range(6)}
+    files |= {f"SegmentationObject/x{k}.png": data for k, data in enumerate(maps)}
+    path = write_tree("set", files)
+    annotated(path)
+    assert not any("16 bits" in fault.reason for fault in lint(path).faults)
+    folders = {f"train/{'ab'[k % 2]}/{k}.png": picture_bytes((k, 90, 9), (8, 8)) for k in range(6)}
+    folders |= {f"depth/{'ab'[k % 2]}/{k}.png": data for k, data in enumerate(maps)}
+    path = write_tree("classes", folders)
+    assert len(load_splits(path).train) + len(load_splits(path).test) == 6
 
 
 def test_a_single_dark_image_is_read_with_a_note(tmp_path, capsys):

@@ -136,6 +136,20 @@ def test_a_second_request_of_a_connection_has_the_same_limits(mnist_server: Runn
         assert received(client).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.usefixtures("short_times")
+@pytest.mark.parametrize("sent", [0, 3])
+def test_a_request_behind_another_has_the_same_limits(sent: int, mnist_server: RunningServer) -> None:  # noqa: F811
+    """Both arrive at once; the second is read after the response to the first."""
+    with connect(mnist_server) as client:
+        client.sendall(request_head(mnist_server) + PICTURE + request_head(mnist_server) + PICTURE[:sent])
+        answer = received(client)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 408 " in answer
+    with connect(mnist_server) as client:  # two whole requests
+        client.sendall((request_head(mnist_server) + PICTURE) * 2)
+        assert received(client).count(b"HTTP/1.1 200 ") == 2
+
+
 def test_connections_are_limited(mnist_server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
     clients = [connect(mnist_server) for _ in range(60)]

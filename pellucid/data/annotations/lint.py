@@ -82,9 +82,8 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
             format_name, counts = "masks", _lint_masks(path, folders, faults, progress)
         else:
             format_name, counts = "images", _lint_images(tree, faults, progress)
-        _refuse(faults, tree, lambda: check_bits(tree))
-    for text in dict.fromkeys(notes):
-        faults.add(_file_of(text, tree), None, text, "listed")
+        for text in dict.fromkeys(notes):
+            faults.add(_file_of(text, tree), None, text, "listed")
     return LintReport(format_name, counts, faults.entries)
 
 
@@ -125,6 +124,8 @@ def _lint_annotations(
         faults.extend(_unmeasurable(annotations_by_part[part]))
     parts_among(files).note_use(tree.path, files)
     faults.extend(_image_faults(tree, annotations_by_part, progress))
+    images = [record.image for annotations in annotations_by_part.values() for record in annotations.records]
+    _refuse(faults, tree, lambda: check_bits(tree, images))
     return {
         part: PartCounts(
             len(annotations.records),
@@ -166,6 +167,8 @@ def _lint_masks(
                         progress(done, total)
             if readable:
                 _refuse(faults, source.tree, partial(source.check_values, readable, part == parts.train))
+        for source in sources.values():
+            _refuse(faults, source.tree, partial(check_bits, source.tree, source.names))
     parts.note_use(path)
     return {part: PartCounts(len(source), 0, 0) for part, source in sources.items()}
 
@@ -186,6 +189,7 @@ def _lint_images(tree: Tree, faults: Faults, progress: Callable[[int, int], None
                 faults.add(where, None, str(error), "refused")
             if progress is not None:
                 progress(done, len(names))
+    _refuse(faults, tree, lambda: check_bits(tree, names))
     if any("/" in name for name in names):
         _refuse(faults, tree, lambda: _check_class_folders(tree), "listed")
     stems = {str(PurePosixPath(name).with_suffix("")) for name in names}

@@ -53,16 +53,21 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     for stem, name in lists.items():
         lines = decode_text(tree.document(name), tree.where(name)).splitlines()
         stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
-        listed = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
+        listed = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in dict.fromkeys(stems))
         part = spelled(stem, PART_OF_WORD)
         names_by_part[part] = (*names_by_part.get(part, ()), *listed)
     return names_by_part
 
 
 def _is_list(name: str) -> bool:
-    """Return whether a file lists the images of a part, not those of one class, such as cat_train.txt."""
+    """Return whether a file lists the images of a part, not those of one class, such as cat_train.txt or train_val.txt.
+
+    The latter is the part val of the class train.
+    """
     stem = f"/{name}".partition(_LIST_FOLDER)[2].removesuffix(".txt")
-    return name.endswith(".txt") and "/" not in stem and bool(stem) and (not part_words(stem) or bool(part_named(stem)))
+    words = part_words(stem)
+    names_part = not words or (len(words) == 1 and bool(part_named(stem)))
+    return name.endswith(".txt") and "/" not in stem and bool(stem) and names_part
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:

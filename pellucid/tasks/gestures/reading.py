@@ -68,7 +68,7 @@ def read_collection(
         classes, files_by_name = _files(tree)
         _check_classes(path, classes, [file.label for file in files_by_name.values()], "file")
         pictures = survey(tree, list(files_by_name), (size, size), mode, progress and partial(progress, "reading"))
-        check_bits(tree)
+        check_bits(tree, [*files_by_name])
     usable_files = [files_by_name[name] for name in pictures.files]
     train_labels = [file.label for file in usable_files if file.part in ("", "train")]
     _check_classes(path, classes, train_labels, "readable image", _unreadable_reason(pictures, files_by_name))

@@ -16,8 +16,8 @@ from pellucid.limits import (
     MAX_TOML_WORD,
 )
 
-# A longest recipe of ours has 5 kB, 150 keys and a few levels. A parser takes about 1 GB for 10 kB of a dotted key, and
-# 1 s for 20,000 tables.
+# The longest built-in recipe has 5 kB, 150 keys and a few levels. A parser takes about 1 GB for 10 kB of a dotted key,
+# and 1 s for 20,000 tables.
 _TOKEN = re.compile(
     r"""
     (?P<comment>\#[^\n]*+)

@@ -23,8 +23,7 @@ class Parser(argparse.ArgumentParser):
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
         """Parse the words after the command's name; for `--help`, print the help and return None.
 
-        Commands of a model that read data also accept data.skip=true; the result has it as
-        `skip`.
+        Commands of a model that read data also accept data.skip=true; the result has it as `skip`.
         """
         names = {action.dest for action in self._actions}
         skip = False

@@ -35,7 +35,7 @@ CONTAINER_TYPES = {"builtins.tuple", "builtins.list", "builtins.dict", "collecti
 CREATION_OPS = ("arange", "full", "ones", "scalar_tensor", "zeros", "empty", "eye", "linspace")  # read no tensor
 DAMAGE_ERRORS = (
     zipfile.BadZipFile, RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
-    AssertionError, NotImplementedError, MemoryError,
+    AssertionError, NotImplementedError, MemoryError, EOFError,
 )  # fmt: skip
 
 
@@ -117,6 +117,8 @@ def _read_tensors(
                 f"stores {quoted(name)} as a pickle, which may run code", "save tensors of PyTorch's own types"
             )
         meta: Any = serialize._dict_to_dataclass(schema.TensorMeta, entry["tensor_meta"])
+        if meta.layout != schema.Layout.Strided:
+            raise FileFault(f"stores {quoted(name)} in another layout than a dense array", SAVE_AGAIN)
         dtype = serialize.deserialize_scalar_type(meta.dtype)
         size = [int(one.as_int) for one in meta.sizes]
         stride = [int(one.as_int) for one in meta.strides]

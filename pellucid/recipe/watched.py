@@ -37,7 +37,7 @@ def live_file(run: Path) -> Path:
 
 def read_control(run: Path) -> Control:
     """Return the request in control.json; an empty one if the file is missing or damaged."""
-    values = read_object(control_file(run))
+    values = read_object_or_empty(control_file(run))
     pause, steps = values.get("pause"), values.get("steps")
     return Control(pause is True, steps if type(steps) is int and steps >= 0 else 0)
 
@@ -47,7 +47,7 @@ def write_control(run: Path, control: Control) -> None:
     write_atomically(control_file(run), json.dumps(control._asdict()).encode(), durable=False)
 
 
-def read_object(file: Path) -> dict[str, Any]:
+def read_object_or_empty(file: Path) -> dict[str, Any]:
     """Return the JSON object of a file; {} if it is missing or damaged."""
     try:
         return records.read_object(file, "") or {}

@@ -59,6 +59,10 @@ class LimitedConnection(H11Protocol):
             self._awaits_body = True
             self._start_timer(MAX_REQUEST_SECONDS)
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not HTTP."""
+        self._refuse("400 Bad Request", "this is no valid HTTP request")
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_timer()

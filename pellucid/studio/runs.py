@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import open_regular, reason_of, write_atomically
 from pellucid.recipe.recipe import Recipe
-from pellucid.recipe.watched import Control, control_file, live_file, read_control, read_object, write_control
+from pellucid.recipe.watched import Control, control_file, live_file, read_control, read_object_or_empty, write_control
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.studio.examinations import Examinations
@@ -140,7 +140,7 @@ class Runs:
             epochs_of(path),
             len(self.history(path)),
         )
-        live = read_object(live_file(path)) if process else {}
+        live = read_object_or_empty(live_file(path)) if process else {}
         message = ""
         if process is not None:
             _touch(path)
@@ -149,7 +149,7 @@ class Runs:
                 status = "paused" if live.get("paused") else "running"
         elif (
             finished_epochs
-            and read_object(path / "results.json").get("epochs") == finished_epochs
+            and read_object_or_empty(path / "results.json").get("epochs") == finished_epochs
             and (path / "report.html").is_file()
         ):
             status = "finished"
@@ -180,7 +180,7 @@ class Runs:
     def examine(self, path: Path, again: bool) -> dict[str, Any]:
         """Return the latest diagnosis of a run, and start another if it is due; see `Examinations.request`."""
         is_training = process_of(path) is not None
-        is_running = is_training and not read_object(live_file(path)).get("paused")
+        is_running = is_training and not read_object_or_empty(live_file(path)).get("paused")
         state = (len(self.history(path)), is_training, is_running)
         return self._examinations.request(path, *state, again, self.data_of(path))
 

@@ -63,8 +63,10 @@ def batch_loader(
     transform = None if model.stats is None else partial(model.stats.apply, dtype=dtype)
     if not isinstance(data, Stream):
         loader = Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
-        is_single = len(data) % batch_size // shards == 1
-        return replace(loader, min_rows=2) if is_single and single_example_fault(model, data) is not None else loader
+        last_rows = (len(data) % batch_size) // shards  # of the last batch, in its smallest shard
+        if last_rows == 1 and single_example_fault(model, data) is not None:
+            return replace(loader, min_rows=2)
+        return loader
     if data.steps is None:
         raise PellucidError("fit: give steps_per_epoch, the number of batches that make an epoch of a generator")
     return StreamLoader(data, model.seed, augment, transform)

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import struct
 import sys
 import zipfile
 from collections.abc import Callable
@@ -314,11 +315,25 @@ def test_views_of_one_tensor_are_limited_in_total(change: Callable[[Any, int], N
         {"sizes": [{"as_int": 10**4000}]},
         {"dtype": 99},
         {"sizes": "512"},
+        {"layout": 1},
+        {"layout": 99},
     ],
 )
 def test_impossible_views_are_refused(meta: dict[str, Any], tmp_path: Path) -> None:
     path = save(tmp_path / "net.pt2", nn.Linear(512, 512), torch.rand(3, 512))
     refusal(with_config(path, lambda config: config["weight"]["tensor_meta"].update(meta)))
+
+
+@pytest.mark.parametrize("length", [0, 1, 1 << 19, 1 << 29, (1 << 32) - 2])
+def test_a_false_length_in_the_directory_is_refused(length: int, tmp_path: Path) -> None:
+    path = save(tmp_path / "net.pt2", nn.Linear(512, 512), torch.rand(3, 512))
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        names = [name.encode() for name in archive.namelist() if "data/weights/weight_" in name]
+    start = data.rindex(names[0]) - 46  # of its entry in the directory
+    data[start + 20 : start + 28] = struct.pack("<II", length, length)
+    path.write_bytes(data)
+    refusal(path)
 
 
 def test_one_entry_of_many_dtypes_is_read_once(tmp_path: Path) -> None:

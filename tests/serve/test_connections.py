@@ -1,5 +1,6 @@
 """Connections of strangers are closed in time, are limited in number, and end without a traceback."""
 
+import json
 import logging
 import re
 import secrets
@@ -83,6 +84,20 @@ def test_a_connection_without_complete_headers_is_closed(sent: int, mnist_server
         start = time.monotonic()
         assert received(client).startswith(b"HTTP/1.1 408 ")
         assert time.monotonic() - start < 5
+    assert mnist_server.predict(PICTURE)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+     b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", b"a" * 100_000],
+)  # fmt: skip
+def test_what_is_no_request_is_answered_as_other_errors(data: bytes, mnist_server: RunningServer) -> None:  # noqa: F811
+    with connect(mnist_server) as client:
+        client.sendall(data + b"\r\n\r\n")
+        head, _, body = received(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert list(json.loads(body)) == ["error"]
     assert mnist_server.predict(PICTURE)[0] == 200
 
 

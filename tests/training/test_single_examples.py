@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from pellucid import BatchNorm, Conv2d, Dense, Flatten, Model, ReLU, Sequential
 from pellucid.combine.base import Layer
@@ -237,3 +237,35 @@ def test_a_range_test_and_the_doctor_merge_too() -> None:
     model = Model(after_dense(), input_shape=(2, 4, 4))
     assert len(model.find_lr(X[:33], Y[:33], batch_size=16, steps=20).losses) == 20
     assert "batch-norm" not in model.doctor(X[:33], Y[:33], batch_size=16).names
+
+
+@dataclass(frozen=True)
+class Broken(Layer):
+    """A user's layer with a mistake, for any number of examples."""
+
+    def init(self, shape: Any, rng: torch.Generator) -> Any:
+        return {}, shape
+
+    def forward(self, params: Any, x: Any, mode: Any) -> Any:
+        if mode.train:
+            raise KeyError("typo")
+        return x, None
+
+    def backward(self, params: Any, cache: Any, dy: Any) -> Any:
+        return dy, {}
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(8, 1), (9, 8), (9, 4)])
+def test_a_mistake_is_not_blamed_on_single_examples(n: int, batch_size: int) -> None:
+    model = Model(Sequential(flat=Flatten(), broken=Broken(), scores=Dense(3)), input_shape=(2, 4, 4))
+    with pytest.raises(Exception, match="typo") as caught:
+        model.fit(X[:n], Y[:n], epochs=1, batch_size=batch_size)
+    assert "single example" not in str(caught.value)
+
+
+@pytest.mark.parametrize("batch_size", [4, 8, 16])
+def test_the_last_batch_of_a_batch_sampler_is_looked_at_too(batch_size: int) -> None:
+    data = TensorDataset(X[: 2 * batch_size + 1], Y[: 2 * batch_size + 1])
+    sampler = BatchSampler(SequentialSampler(data), batch_size, drop_last=False)
+    with pytest.raises(PellucidError, match="a batch of 1 from the stream, a batch has a single example"):
+        Model(after_dense(), input_shape=(2, 4, 4)).fit(DataLoader(data, batch_sampler=sampler), epochs=1)

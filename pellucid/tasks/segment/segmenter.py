@@ -202,10 +202,9 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     """Return the pictures in NAME/ with the masks in NAMEannot/ of a folder or zip.
 
     If there are several such pairs, NAME is test, otherwise val, in any spelling, otherwise the first name other than
-    train. Of the
-    folder of the model's training, only the images that training held out are returned. data: the folder or zip, or
-    the root of the model's own data set; None for the model's own data set. ignored: the label that the loss ignores,
-    or None. Raises PellucidError if there is no such pair.
+    train. Of the folder of the model's training, only the images that training held out are returned. data: the folder
+    or zip, or the root of the model's own data set; None for the model's own data set. ignored: the label that the loss
+    ignores, or None. Raises PellucidError if there is no such pair.
     """
     path = data_path(model, data)
     names, parts = mask_parts(path), mask_split(path)

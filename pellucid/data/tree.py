@@ -96,14 +96,26 @@ def tree_at(path: str | os.PathLike[str]) -> Tree:
 
 
 class FolderTree(Tree):
-    """The files below a folder; links to folders are followed at the first level only."""
+    """The files below a folder.
+
+    A link to a folder is followed only at the first level, and only to a folder outside, such as a part on another
+    disk. A link to another folder of the tree would add the same files under a second name, such as a second class.
+    """
 
     def __init__(self, path: Path) -> None:
         files: list[Path] = []
         folders: list[Path] = []
         links: list[Path] = []
         try:
-            for entry in path.iterdir():
+            root = path.resolve()
+            linked: set[Path] = set()  # folders outside that a link names
+            for entry in sorted(path.iterdir()):
+                if entry.is_symlink() and entry.is_dir():
+                    target = entry.resolve()
+                    if target in linked or target.is_relative_to(root) or root.is_relative_to(target):
+                        links.append(entry)
+                        continue
+                    linked.add(target)
                 if entry.is_dir():
                     _add_folder(entry, files, folders, links)
                 else:

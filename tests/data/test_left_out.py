@@ -119,6 +119,27 @@ def test_links_to_folders_below_are_counted(write_tree, capsys):
     assert f"{path}: not read: 1 link to a folder\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("target", ["cat", "dog", "cat/.", ".", ".."])
+@pytest.mark.parametrize("is_absolute", [False, True])
+@pytest.mark.parametrize("name", ["kitty", "a", "train"])
+def test_a_link_to_a_folder_of_the_same_data_is_no_class(write_tree, capsys, target, is_absolute, name):
+    path = write_tree("set", CLASSES)
+    (path / name).symlink_to(path / target if is_absolute else target)
+    splits = load_splits(path, size=8)
+    assert splits.train.classes == ("cat", "dog")
+    assert len(splits.train) + len(splits.test) == 6
+    assert f"{path}: not read: 1 link to a folder\n" in capsys.readouterr().err
+
+
+def test_links_to_folders_outside_are_read_once(write_tree, capsys):
+    """Parts and classes on another disk are linked in this way."""
+    path, outside = write_tree("set", CLASSES), write_tree("disk", {f"birds/{k}.png": SMALL for k in range(3)})
+    (path / "bird").symlink_to(outside / "birds")
+    (path / "duck").symlink_to(outside / "birds")
+    assert load_splits(path, size=8).train.classes == ("bird", "cat", "dog")
+    assert f"{path}: not read: 1 link to a folder\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("depth", "count"), [(1, 1), (1, 3), (3, 2)])
 def test_predictions_for_a_folder_say_what_they_leave_out(write_tree, capsys, depth, count):
     files = {f"{'sub/' * depth}{k}.png": SMALL for k in range(count)} | {"sub/.hidden.png": SMALL, "sub/notes.txt": b""}

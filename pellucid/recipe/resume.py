@@ -73,17 +73,36 @@ def _run_begun_by(name: str, out: Path) -> Path | None:
 
 def _prepare_runs(path: Path, data: str | os.PathLike[str] | None, epochs: int | None) -> list[Path]:
     """Return a run folder and the one that follows it; raises PellucidError unless both can have `epochs`, if given."""
-    if epochs is not None:
-        _check_extension(RunFolder(path), epochs)
     then = load_recipe(path / "recipe.toml").recipe.then
     if not then:
+        if epochs is not None:
+            _check_extension(RunFolder(path), epochs)
         return [path]
     following = _following_run(path)
     if epochs is not None:
-        if following is None:
-            raise PellucidError(f"the run that follows {path} is missing; resume it without train.epochs first")
-        _check_extension(RunFolder(following), epochs)
+        _check_extension_of_pair(path, following, epochs)
     return [path, following or _begin_following_run(path, then, data)]
+
+
+def _check_extension_of_pair(path: Path, following: Path | None, epochs: int) -> None:
+    """Raise PellucidError unless both runs can have `epochs`, or this extension was begun and is not finished."""
+    if following is None:
+        _check_extension(RunFolder(path), epochs)
+        raise PellucidError(f"the run that follows {path} is missing; resume it without train.epochs first")
+    runs = [path, following]
+    is_finished = all(_has_results(run, epochs) for run in runs)
+    for run in runs:
+        is_begun = load_recipe(run / "recipe.toml").train.epochs == epochs
+        if is_finished or not is_begun:
+            _check_extension(RunFolder(run), epochs)
+
+
+def _has_results(path: Path, epochs: int) -> bool:
+    """Return whether a training of `epochs` epochs is finished and evaluated."""
+    state = SavedState.find(RunFolder(path))
+    if state is None or not state.has_ended(epochs):
+        return False
+    return _read_results(path).get("epochs") == state.progress["epoch"]
 
 
 def _resume_run(path: Path, data: str | os.PathLike[str] | None, progress: bool, epochs: int | None) -> Run:

@@ -27,6 +27,7 @@ class Learner(Protocol):
     schedule: Schedule
     regularizers: tuple[Regularizer | MaxNorm, ...]
     metrics: tuple[MetricLike, ...]
+    classes: tuple[str, ...] | None  # names, None if targets are not classes
     clip: float | None
     average: float | None
     precision: str

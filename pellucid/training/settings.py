@@ -22,6 +22,7 @@ KEYS_IN_FILE = {
     "loss": "loss",
     "objective": "objective",
     "metrics": "metrics",
+    "classes": "classes",
     "preprocessing": "preprocess",
 }
 
@@ -59,6 +60,7 @@ def training_settings(
         "precision": usable_precision(model.precision, model.device)[0],
         "seed": model.seed,
         "metrics": tuple(map(_metric_setting, model.metrics)),
+        "classes": model.classes,
         "frozen parameters": sorted(model.frozen),
         "rates by path": sorted(model.rates.items()),
     }

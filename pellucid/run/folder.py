@@ -47,6 +47,9 @@ class RunFolder:
         self.last = self.weights / "last.safetensors"
         self.previous = self.weights / "previous.safetensors"  # the checkpoint before the last
         self.pictures = self.path / "pictures"
+        self.figures = self.path / "figures"  # of the report
+        self.tensorboard = self.path / "tensorboard"
+        self.samples = self.path / "samples"
         self._handle: int | None = None
 
     def preview(self, epoch: int) -> Path:
@@ -61,8 +64,8 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         """Create and lock the folder, and remove the temporary files of killed processes."""
         try:
+            self._check_no_linked_folders()
             self.weights.mkdir(parents=True, exist_ok=True)
-            _check_no_linked_folders(self.path)
             handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except (OSError, ValueError) as error:
             raise PellucidError(f"{self.path} cannot be written ({error}); choose another place") from error
@@ -93,6 +96,17 @@ class RunFolder:
         if self._handle is not None:
             os.close(self._handle)  # which also unlocks it
             self._handle = None
+
+    def _check_no_linked_folders(self) -> None:
+        """Raise PellucidError if a folder into which a training writes is a link; the user's own links may remain.
+
+        Links to files are replaced by files, or refused where they are opened.
+        """
+        for folder in (self.weights, self.pictures, self.figures, self.tensorboard, self.samples):
+            if folder.is_symlink():
+                raise PellucidError(
+                    f"{folder} is a link to a folder, and a training writes only into its own; remove the link"
+                )
 
     @property
     def has_checkpoint(self) -> bool:
@@ -181,17 +195,6 @@ def environment() -> dict[str, Any]:
         "cpu": processor(),
         "threads": torch.get_num_threads(),
     }
-
-
-def _check_no_linked_folders(folder: Path) -> None:
-    """Raise PellucidError if a run folder contains a link to a folder, into which a training would write.
-
-    Links to files are replaced by files, or refused where they are opened.
-    """
-    with os.scandir(folder) as entries:
-        link = next((entry.path for entry in entries if entry.is_symlink() and entry.is_dir()), None)
-    if link is not None:
-        raise PellucidError(f"{link} is a link to a folder, and a training writes only into its own; remove the link")
 
 
 def recipe_hash(recipe: Path) -> dict[str, str]:

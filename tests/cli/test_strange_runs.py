@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from pellucid.cli.main import main
+from pellucid.errors import PellucidError
 from pellucid.recipe.job import train
+from pellucid.run.folder import RunFolder
 from tests.reports import without_report
 from tests.studio.test_strange_runs import CONTENTS, FILES, put
 
@@ -65,6 +67,29 @@ def test_a_training_writes_into_no_linked_folder(
     assert main(["train", "--resume", str(strange), "train.epochs=2"]) == 2
     assert f"{strange / name} is a link to a folder" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in outside.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["data", "notes", "images"])
+def test_links_of_the_user_in_a_run_folder_remain(name: str, run: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(run, tmp_path / "own"))
+    (tmp_path / "outside").mkdir()
+    (own / name).symlink_to(tmp_path / "outside")
+    with without_report():
+        assert main(["train", "--resume", str(own), "train.epochs=2"]) == 0
+    assert (own / name).is_symlink()
+
+
+@pytest.mark.parametrize("is_dangling", [False, True])
+def test_a_linked_folder_is_refused_before_a_folder_is_made(tmp_path: Path, is_dangling: bool) -> None:
+    outside = tmp_path / "outside"
+    if not is_dangling:
+        outside.mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/weights").symlink_to(outside)
+    with pytest.raises(PellucidError, match="weights is a link"), RunFolder(tmp_path / "run"):
+        pass
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["weights"]
+    assert outside.exists() != is_dangling
 
 
 def test_a_run_folder_may_be_reached_through_a_link(run: Path, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class DetectionFolder(ImageFiles):
             self.names = tuple(record.image for record in self.records)
             missing = [str(fault) for fault in annotations.faults if fault.is_image]
             self.skipped = (*missing, *unreadable)
+            self.is_checked = True
         for text in (fault_summary(annotations.faults), *remarks(annotations, classes is None)):
             if text:
                 note_once(f"{path}: {text}")

@@ -105,6 +105,7 @@ class ImageFiles(metaclass=Checked):
         self.classes = None if classes is None else tuple(classes)
         self.ignored = ignored
         self.skipped: tuple[str, ...] = ()  # names in messages of images that are left out
+        self.is_checked = False  # whether all files have been decoded once on creation
         self._checksum = ""  # computed on first use
 
     def __len__(self) -> int:
@@ -134,8 +135,12 @@ class ImageFiles(metaclass=Checked):
     def refuse_unreadable(self, indices: Sequence[int] | None = None) -> None:
         """Decode the images at `indices`, by default all, and their masks; raise PellucidError if any is unreadable."""
         checked_indices = range(len(self)) if indices is None else indices
+        names = [self.names[k] for k in checked_indices]
+        if self.is_checked:
+            check_bits(self.tree, names)
+            return
         masks = [self.others[k] for k in checked_indices] if self.others else []
-        check_images(self.tree, [self.names[k] for k in checked_indices], masks)
+        check_images(self.tree, names, masks)
 
     @property
     def checksum(self) -> str:
@@ -179,6 +184,7 @@ class ImageFolder(ImageFiles):
         if skips(check_on_error(on_error)):
             readable, self.skipped = split_by_readability(tree, self.names, self.image)
             self.names = tuple(self.names[k] for k in readable)
+            self.is_checked = True
         label = {name: k for k, name in enumerate(classes)}
         self.labels = torch.tensor([label[class_of(name, root)] for name in self.names], dtype=torch.int64)
 

@@ -113,6 +113,7 @@ class MaskFolder(ImageFiles):
             self.names, self.others = (tuple(files[k] for k in readable) for files in (self.names, self.others))
             unpaired = [name for stem, name in {**masks, **images}.items() if not (stem in masks and stem in images)]
             self.skipped = (*map(tree.where, unpaired), *unreadable)
+            self.is_checked = True
 
     def subset(self, indices: Sequence[int] | Tensor) -> "MaskFolder":
         """Return a source of the images at `indices`, in that order."""

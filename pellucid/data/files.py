@@ -15,6 +15,7 @@ from pellucid.data.class_folders import class_of, class_parts, files_of, part_cl
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.images import (
     MAX_DARK_VALUE,
+    MaskFormatError,
     OnError,
     attempt_all,
     check_format,
@@ -202,7 +203,9 @@ def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:
         (_, first), *others = errors.items()
         names = ", ".join([PurePosixPath(file).name for file, _ in others[:2]] + ["..."] * (len(others) > 2))
         remark = f" (and {len(others):,} more: {names})" if others else ""
-        advice = f"`pellucid data lint` lists the faults of the files, and {ADVICE}"
+        advice = "`pellucid data lint` lists the faults of the files"
+        if not isinstance(first, MaskFormatError):  # usually all masks have the same format
+            advice += f", and {ADVICE}"
         raise PellucidError(f"{first}{remark}; {advice}") from first
 
 

@@ -29,6 +29,8 @@ from pellucid.limits import MAX_IMAGE_PIXELS
 
 ROWS_PER_STRIP = 1024  # of a large image that are copied at a time
 JPEG = b"\xff\xd8\xff"  # the first bytes of a file
+WEBP = b"RIFF"
+LOSSLESS_WEBP = b"VP8L"  # bytes 12 to 16 of a WebP that is compressed without loss
 _COMPRESSION_TAG = 259  # of TIFF
 _TIFF_COMPRESSIONS = {5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits"}  # that libtiff decompresses
 
@@ -40,7 +42,7 @@ _READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] 
     (b"BM", BmpImagePlugin.BmpImageFile),
     (b"GIF87a", GifImagePlugin.GifImageFile),
     (b"GIF89a", GifImagePlugin.GifImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
+    (WEBP, WebPImagePlugin.WebPImageFile),
     *((b"P%d" % kind, PpmImagePlugin.PpmImageFile) for kind in range(1, 7)),
     (b"II*\0", TiffImagePlugin.TiffImageFile),
     (b"MM\0*", TiffImagePlugin.TiffImageFile),

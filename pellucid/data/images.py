@@ -16,7 +16,16 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pellucid.data.colour_modes import ColourMode, SampleDepth, deep_values, depth_of, flatten_mode, unit_floats
-from pellucid.data.image_formats import DAMAGE_ERRORS, JPEG, ROWS_PER_STRIP, damage_error, decode_array, reader_for
+from pellucid.data.image_formats import (
+    DAMAGE_ERRORS,
+    JPEG,
+    LOSSLESS_WEBP,
+    ROWS_PER_STRIP,
+    WEBP,
+    damage_error,
+    decode_array,
+    reader_for,
+)
 from pellucid.errors import PellucidError
 from pellucid.limits import LIMITS_HINT, MAX_FULL_SIZE_PIXELS, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, scaled_limit
 from pellucid.settings.arguments import checked
@@ -32,6 +41,7 @@ DECODE_THREADS = 2  # Pillow releases the global interpreter lock while it decod
 FILES_PER_CHUNK = 256  # files submitted to the workers at a time; an interrupt waits only for these
 MAX_DARK_VALUE = 4095  # of 16 bits; images with at most this value have 12 bits or fewer, or are nearly black
 _ORIENTATION = 0x0112  # the EXIF tag
+_COLOUR_MASKS = ("RGB", "RGBA", "LA")  # modes of masks that are read if all colours are equal
 
 
 @checked
@@ -203,17 +213,48 @@ def _name_of(source: str | os.PathLike[str] | bytes) -> str:
     return "image" if isinstance(source, bytes) else str(source)
 
 
-def decode_mask(data: bytes, name: str) -> Tensor:
-    """Read the values of an 8-bit grey or palette image as uint8 (H, W); raise PellucidError for other images."""
-    if data.startswith(JPEG):
-        raise PellucidError(f"{name} is a JPEG, whose compression changes the values of a mask; save it as PNG")
+class MaskFormatError(PellucidError):
+    """An image that is not damaged, but whose pixels are no class indices."""
 
-    def values(image: Image.Image, depth: SampleDepth) -> Image.Image:
-        if image.mode not in ("L", "P", "1"):
-            raise ValueError(f"a mask of mode {image.mode}; save it with one 8-bit value, its class, for each pixel")
-        return image
+
+def decode_mask(data: bytes, name: str) -> Tensor:
+    """Read the values of a mask as uint8 (H, W).
+
+    A mask has one value below 256 for each pixel: an index of a palette, grey of up to 16 bits, or equal channels of 8
+    bits, without transparency. Raises MaskFormatError for other images, and PellucidError for unreadable ones.
+    """
+    is_lossy_webp = data.startswith(WEBP) and data[12:16] != LOSSLESS_WEBP
+    if data.startswith(JPEG) or is_lossy_webp:
+        kind = "WebP with loss" if is_lossy_webp else "JPEG"
+        raise MaskFormatError(f"{name} is a {kind}, whose compression changes the values of a mask; save it as PNG")
+
+    def values(image: Image.Image, depth: SampleDepth) -> Any:
+        if fault := _mask_fault(image, depth):
+            raise MaskFormatError(
+                f"{name} is a mask {fault}; save one 8-bit value, the index of its class, for each pixel"
+            )
+        return image.getchannel(0) if image.mode in _COLOUR_MASKS else image
 
     return torch.from_numpy(decode_array(data, name, values).astype(np.uint8))
+
+
+def _mask_fault(image: Image.Image, depth: SampleDepth) -> str:
+    """Return why the pixels of a mask are no class indices, as a phrase; "" if they are."""
+    mode = image.mode
+    if mode in ("L", "P", "1"):
+        return ""
+    if mode.startswith("I"):
+        array = np.array(image)
+        is_index = array.min() >= 0 and array.max() < 256
+        return "" if is_index else f"with values from {array.min():,} to {array.max():,}"
+    if mode not in _COLOUR_MASKS or image.format == "PPM":  # Pillow scales the values of a PPM to 8 bits
+        return f"of mode {mode}"
+    if depth.is_colour:  # Pillow reads only the upper 8 bits
+        return f"of 16 bits in several channels (mode {mode})"
+    if mode != "RGB" and image.getchannel("A").getextrema() != (255, 255):
+        return f"with transparent pixels (mode {mode})"
+    first, *others = (image.getchannel(band).tobytes() for band in image.getbands() if band != "A")
+    return "" if all(other == first for other in others) else f"in colours (mode {mode})"
 
 
 def deep_maximum(data: bytes, name: str) -> int | None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from copy import copy
@@ -13,28 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data.annotations.labelme import IGNORE
 from pellucid.data.class_folders import root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, refuse_unreadable, resized_size, split_by_readability
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, decode_mask, resized
+from pellucid.data.mask_classes import CLASSES_FILE, N_VALUES, note_other_lists, read_classes_file
 from pellucid.data.parts import PartUse, parts_among, spelled
 from pellucid.data.skipping import ADVICE, skips
 from pellucid.data.tree import Tree, tree_at
 from pellucid.errors import PellucidError
-from pellucid.files import decode_text, is_picture
+from pellucid.files import is_picture
 from pellucid.settings.tensors import as_indices
 from pellucid.text import note_once, plural
 
 MASK_SUFFIX = "annot"  # a folder of masks has the name of the folder of images with this suffix
-CLASSES_FILE = "classes.txt"  # the names of the classes of masks
-N_VALUES = 256  # number of values of a uint8 mask
 VOID = 255  # the value of pixels without a class, unless the classes have names, as in Pascal VOC
 FOREGROUND = 255  # the value of class 1 in masks that have only the values 0 and 255
 BINARY_CLASSES = ("background", "foreground")  # of such masks without names
 MAX_LISTED_VALUES = 8  # in a message
 MANY_VALUES = 8  # more values without a class than this, and than classes, are no classes
-_VALUE_LINE = re.compile(r"([0-9]{1,9})\s*:(.*\S.*)")
 
 
 class MaskFolder(ImageFiles):
@@ -43,7 +39,7 @@ class MaskFolder(ImageFiles):
     A mask is a grey or palette image of the same size as its image, whose values are class indices; in batches masks
     are int64 (N, H, W). part: the folder of the images, such as "train", in any spelling. size: (H, W), or the length
     of the longest side, which keeps the proportions; images are resized bilinearly, masks by nearest neighbour.
-    classes: class names, by default those of the file classes.txt if there is one, see `_read_classes_file`; if both
+    classes: class names, by default those of the file classes.txt if there is one, see `read_classes_file`; if both
     are given, the classes of the file are mapped to `classes` by name. If the masks of all parts have only the values 0
     and 255, and there are two classes or no names, 255 is read as class 1, with a note. values: the index of the class
     of each value of a mask, None without names. ignored: the class that pads masks in a batch of different sizes; pass
@@ -82,7 +78,9 @@ class MaskFolder(ImageFiles):
                 )
         stems = [stem for stem in images if stem in masks]
         mask_names = [masks[stem] for stem in stems]
-        listed = _read_classes_file(tree, top)  # class names by the values of masks
+        listed = read_classes_file(tree, top)  # class names by the values of masks
+        if listed is None and classes is None:
+            note_other_lists(tree, top)
         if listed is None:
             listed = {} if classes is None else dict(enumerate(classes))
         if [*listed] in ([], [0, 1]) and _are_binary(tree, [f"{top}{folder}/" for folder in mask_folders.values()]):
@@ -319,33 +317,6 @@ def _are_binary(tree: Tree, folders: Sequence[str]) -> bool:
             if bool(counts[1:FOREGROUND].any()):
                 return False
     return bool(total[0]) and bool(total[FOREGROUND])
-
-
-def _read_classes_file(tree: Tree, top: str) -> dict[int, str] | None:
-    """Return the class names in the file classes.txt by the values of masks; None without such a file.
-
-    Each line is the name of the next class, from 0, or each is `VALUE: NAME`. A list of labelme begins with IGNORE, its
-    name for pixels without a class, which is not counted.
-    """
-    name = f"{top}{CLASSES_FILE}"
-    if name not in tree.names:
-        return None
-    lines = decode_text(tree.document(name), tree.where(name)).splitlines()
-    lines = [line.strip() for line in lines if line.strip()]
-    if lines[:1] == [IGNORE]:
-        lines = lines[1:]
-    matches = [_VALUE_LINE.fullmatch(line) for line in lines]
-    stated = [(int(match[1]), match[2].strip()) for match in matches if match]
-    entries = stated if len(stated) == len(lines) else [*enumerate(lines)]
-    classes = dict(entries)
-    if not classes or len(set(classes.values())) < len(lines):
-        raise PellucidError(f"{tree.where(name)} must have one class name per line, each once; correct it")
-    if (stated and len(stated) < len(lines)) or max(classes) >= N_VALUES:
-        raise PellucidError(
-            f"{tree.where(name)} must have one class name per line, or in each line a value from 0 to 255 and a name, "
-            "such as `255: cell`; correct it"
-        )
-    return classes
 
 
 def _images_by_stem(tree: Tree, root: str) -> dict[str, str]:

@@ -94,7 +94,7 @@ def test_batches_of_different_sizes_are_padded_with_the_ignored_class(write_tree
         ({"trainannot/deep/9.png": COLOUR}, {}, r"9\.png has no image in train/"),
         ({"train/deep/1.png": COLOUR}, {}, "differ only in their suffix"),
         ({"trainannot/deep/0.png": grey_bytes(MASKS[0][:4])}, {}, r"0\.png is 4x8 but its image is 5x8"),
-        ({"trainannot/deep/0.png": COLOUR}, {}, r"0\.png .*a mask of mode RGB"),
+        ({"trainannot/deep/0.png": COLOUR}, {}, r"0\.png is a mask in colours \(mode RGB\); save one 8-bit value"),
         ({}, {"classes": ["a", "b", "c"]}, "contains the class 3, but there are 3 classes"),
         ({}, {"part": "val"}, "contains no images"),
     ],
@@ -262,9 +262,9 @@ def test_a_small_gap_between_values_without_names_is_noted(write_tree, capsys):
     [
         (["0: sky", "bird"], "or in each line a value from 0 to 255 and a name"),
         (["0: sky", "256: bird"], "or in each line a value from 0 to 255 and a name"),
-        (["0: sky", "0: bird"], "each once"),
-        (["0: sky", "1: sky"], "each once"),
-        (["sky", "sky"], "each once"),
+        (["0: sky", "0: bird"], "line 2: the value 0 stands twice; give each value once"),
+        (["0: sky", "1: sky"], "line 2: the class 'sky' stands twice; give each name once"),
+        (["sky", "sky"], "line 2: the class 'sky' stands twice; give each name once"),
         ([""], "one class name per line"),
     ],
 )

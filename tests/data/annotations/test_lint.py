@@ -140,9 +140,9 @@ def test_missing_and_invalid_masks_are_listed(write_tree):
     masks["trainannot/b.png"] = grey_bytes(np.indices((4, 5)).sum(0) % 2)
     ((name, _, effect, reason),) = listed_faults(write_tree("worse", masks))
     assert (name, effect, "make them the same size" in reason) == ("b.png", "refused", True)
-    masks["trainannot/b.png"] = image  # an RGB image is not a mask
+    masks["trainannot/b.png"] = picture_bytes((9, 90, 9), (6, 4))  # colours are not a mask
     ((name, _, effect, reason),) = listed_faults(write_tree("colour", masks))
-    assert (name, effect, "a mask of mode RGB" in reason) == ("b.png", "refused", True)
+    assert (name, effect, "a mask in colours (mode RGB)" in reason) == ("b.png", "refused", True)
 
 
 def test_a_folder_without_annotations_is_refused(write_tree):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pellucid.recipe.job import train
-from pellucid.recipe.watched import Control, control_file, live_file, read_object, write_control
+from pellucid.recipe.watched import Control, control_file, live_file, read_object_or_empty, write_control
 
 DIGITS_SETTINGS: dict[str, Any] = {"train.epochs": 40, "optimizer.name": "sgd", "optimizer.lr": 0.1, "recipe.seed": 3}
 
@@ -34,7 +34,7 @@ class PausingWatcher(threading.Thread):
         self.run_folder, self.seen = run, list[dict[str, Any]]()
 
     def paused_state(self, after: int) -> dict[str, Any] | None:
-        settings = read_object(live_file(self.run_folder))
+        settings = read_object_or_empty(live_file(self.run_folder))
         return settings if settings.get("paused") and settings["step"] > after else None
 
     def run(self) -> None:
@@ -47,7 +47,7 @@ class PausingWatcher(threading.Thread):
             write_control(self.run_folder, Control(pause=True, steps=steps))
             self.seen.append(wait_for(lambda: self.paused_state(self.seen[-1]["step"])))
         time.sleep(0.3)
-        self.seen.append(read_object(live_file(self.run_folder)))
+        self.seen.append(read_object_or_empty(live_file(self.run_folder)))
         write_control(self.run_folder, Control())
 
 

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from pellucid.data.annotations.base import ImageRecord, check_faults, fault_summary, size_fault
-from pellucid.data.annotations.layout import find_format, parts_in_order, read_annotations, remarks
+from pellucid.data.annotations.layout import (
+    find_format,
+    other_formats,
+    parts_in_order,
+    read_annotations,
+    remarks,
+    unused_annotations,
+)
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Splits, split_images
@@ -162,7 +169,9 @@ def load_objects(
     images is held out. Both parts have the classes of the training part.
     """
     with open_tree(path) as tree:
-        files = find_format(tree)[1]
+        format_name, files = find_format(tree)
+        for other, unused in other_formats(tree, format_name).items():
+            note_once(f"{tree.where(unused[0])} {unused_annotations(format_name, other, unused)}")
     parts, use = parts_in_order(files), parts_among(files)
     if use.train is None and len(files) > 1:
         raise PellucidError(f"{path} has the parts {', '.join(files):.100}, but none to train on; name it {TRAIN}")

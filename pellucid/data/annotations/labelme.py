@@ -29,6 +29,7 @@ from pellucid.data.annotations.base import (
 from pellucid.data.annotations.coco import has_keys, load_json
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
+from pellucid.data.annotations.readings import CORNERS, BoxReadings
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -77,6 +78,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     labels = {name: k for k, name in enumerate(class_order)}
     indices = {name: k for k, name in enumerate(keypoint_names)}
     records: list[ImageRecord] = []
+    readings = BoxReadings(CORNERS)
     for k, (name, (image, size, groups, void)) in enumerate(images.items()):
         instances: list[Instance] = []
         for group in groups:
@@ -86,6 +88,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             except PellucidError as error:
                 faults.add(where, None, str(error), "refused")
                 continue
+            readings.add(instance.box, size)
             box = faults.clip_box(instance.box, size, where, None)
             if box is not None and len(instances) == MAX_OBJECTS:
                 faults.add(where, None, f"{image} has more than {MAX_OBJECTS} objects", "refused")
@@ -93,6 +96,8 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 instances.append(Instance(box, instance.label, instance.outline, instance.points, instance.crowd))
         void_polygons = _void_polygons(void, size, tree.where(name), faults)
         records.append(ImageRecord(image, size, tuple(instances), tree.where(name), k + 1, void_polygons))
+    if reason := readings.fraction_fault():
+        faults.add(str(tree.path), None, reason, "refused")
     return Annotations(
         class_order, tuple(records), faults.entries, tuple(keypoint_names), tuple(range(1, len(class_order) + 1))
     )  # fmt: skip

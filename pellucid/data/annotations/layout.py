@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
-from pellucid.data.annotations import coco, labelme, voc, yolo
+from pellucid.data.annotations import coco, labelme, voc, yolo, yolo_layout
 from pellucid.data.annotations.base import Annotations, join_names
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.parts import parts_among, spelled
@@ -25,6 +25,27 @@ def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
         if parts := annotation_format.parts(tree):
             return name, parts
     return "", {}
+
+
+def other_formats(tree: Tree, format_name: str) -> dict[str, list[str]]:
+    """Return the annotation files of each format other than the one that is read; {} if there are none."""
+    files_by_format: dict[str, list[str]] = {}
+    for name, one in FORMATS.items():
+        if name == format_name:
+            continue
+        if name == yolo.FORMAT.name:  # its parts are images
+            files = yolo_layout.label_files(tree)
+        else:
+            files = [path for part in one.parts(tree).values() for path in part]
+        if files:
+            files_by_format[name] = files
+    return files_by_format
+
+
+def unused_annotations(format_name: str, other: str, files: Sequence[str]) -> str:
+    """Return in words that the annotations of another format than the one that is read are not used."""
+    reason = f"is an annotation of {other}, which is not read, since there are those of {format_name}"
+    return f"{reason} ({plural(len(files), 'file')})"
 
 
 def parts_in_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
@@ -89,6 +110,12 @@ def remarks(annotations: Annotations, is_training: bool) -> list[str]:
         texts.append(f"no image has objects ({plural(len(annotations.records), 'image')})")
     elif absent and is_training:
         texts.append(f"no object is of the class {join_names(map(repr, absent))}")
+    spellings: dict[str, list[str]] = {}
+    for name in annotations.classes:
+        spellings.setdefault(name.casefold(), []).append(name)
+    similar = [repr(name) for names in spellings.values() if len(names) > 1 for name in names]
+    if similar and is_training:
+        texts.append(f"the classes {join_names(similar)} differ only in case, and are read as different classes")
     n_outlines = sum(instance.outline is not None for instance in instances)
     if 0 < n_outlines < len(instances):
         texts.append(

@@ -22,7 +22,14 @@ from pellucid.data.annotations.base import (
     size_fault,
 )
 from pellucid.data.annotations.images import ImageIndex
-from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations, remarks, training_part_first
+from pellucid.data.annotations.layout import (
+    find_format,
+    other_formats,
+    read_annotations,
+    remarks,
+    training_part_first,
+    unused_annotations,
+)
 from pellucid.data.class_folders import class_parts, note_class_folders, part_classes, root_of
 from pellucid.data.files import check_bits
 from pellucid.data.images import attempt_all, decode
@@ -106,6 +113,7 @@ def _lint_annotations(
 ) -> dict[str, PartCounts]:
     """List the faults of annotations and their images; return the counts of each part."""
     annotations_by_part: dict[str, Annotations] = {}
+    listed: set[AnnotationFault] = set()  # the faults of earlier parts: those of all parts are listed once
     for part in training_part_first(files):
         classes = next((annotations.classes for annotations in annotations_by_part.values()), None)
         try:
@@ -118,7 +126,8 @@ def _lint_annotations(
         if any(record.instances for record in annotations_by_part[part].records):  # otherwise each image is listed
             for text in remarks(annotations_by_part[part], classes is None):
                 note(f"part {part!r}: {text}" if part else text)
-        faults.extend(annotations_by_part[part].faults)
+        faults.extend(fault for fault in annotations_by_part[part].faults if fault not in listed)
+        listed.update(annotations_by_part[part].faults)
         for record in annotations_by_part[part].records:
             faults.extend(_record_faults(record))
         faults.extend(_unmeasurable(annotations_by_part[part]))
@@ -216,13 +225,8 @@ def _check_class_folders(tree: Tree) -> None:
 
 def _list_other_formats(tree: Tree, format_name: str, faults: Faults) -> None:
     """List annotations of other formats than the one that is read."""
-    for other in FORMATS.values():
-        if other.name == format_name:
-            continue
-        files = [name for part in other.parts(tree).values() for name in part]
-        if files:
-            reason = f"is an annotation of {other.name}, which is not read, since there are those of {format_name}"
-            faults.add(tree.where(files[0]), None, f"{reason} ({plural(len(files), 'file')})", "listed")
+    for other, files in other_formats(tree, format_name).items():
+        faults.add(tree.where(files[0]), None, unused_annotations(format_name, other, files), "listed")
 
 
 def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:

@@ -12,6 +12,9 @@ MIN_LEAVING = 3
 MAX_LEAVING = 0.1
 MAX_LEAVING_ALONE = 0.5
 MIN_FITTING = 0.98  # of all boxes, in another reading
+# Boxes whose corners are in the wrong order are never valid, so fewer of them raise the question of another reading.
+MIN_UNORDERED = 2
+MIN_FRACTION_SIDE = 8  # pixels of an image in which boxes from 0 to 1 are too small to be meant as pixels
 
 CENTRE_AND_SIZE = "centre and size"
 CORNER_AND_SIZE = "upper left corner and size"
@@ -30,11 +33,17 @@ class BoxReadings:
     def __init__(self, declared: str) -> None:
         self.declared = declared
         self._count = 0
+        self._unordered = 0
+        self._fractions: list[BoxCorners] = []
         self._fitting: Counter[str] = Counter()
 
     def add(self, numbers: BoxCorners, size: tuple[int, int]) -> None:
         """Count one box. numbers: as in the file, in pixels; size: (H, W) of its image."""
         self._count += 1
+        x0, y0, x1, y1 = READINGS[self.declared](*numbers)
+        self._unordered += x1 < x0 or y1 < y0
+        if min(numbers) >= 0 and 0 < max(numbers) <= 1 and min(size) >= MIN_FRACTION_SIDE:
+            self._fractions.append(numbers)
         for name, corners in READINGS.items():
             x0, y0, x1, y1 = corners(*numbers)
             is_ordered = x0 <= x1 and y0 <= y1
@@ -44,15 +53,32 @@ class BoxReadings:
             self._fitting[name] += is_ordered and is_inside
 
     def fault(self) -> str:
-        """Return a message if many boxes leave their image as declared; "" otherwise."""
+        """Return a message if many boxes leave their image as declared, or are fractions of it; "" otherwise."""
+        if reason := self.fraction_fault():
+            return reason
         leaving = self._count - self._fitting[self.declared]
-        if leaving < MIN_LEAVING or leaving <= MAX_LEAVING * self._count:
+        if leaving <= MAX_LEAVING * self._count:
             return ""
         others = (name for name in READINGS if self._fitting[name] >= MIN_FITTING * self._count)
         other = next(others, "")
+        is_other = bool(other) and self._unordered >= MIN_UNORDERED
+        if leaving < MIN_LEAVING and not is_other:
+            return ""
         if not other and leaving <= MAX_LEAVING_ALONE * self._count:
             return ""
         question = (
             f"; all fit as {other}: {other} in place of {self.declared}?" if other else "; in another unit or order?"
         )
         return f"{leaving:,} of {self._count:,} boxes leave their image, read as {self.declared}{question}"
+
+    def fraction_fault(self) -> str:
+        """Return a message if (nearly) all numbers, read as pixels, are from 0 to 1; "" otherwise."""
+        count = len(self._fractions)
+        is_in_pixels = self.declared != CENTRE_AND_SIZE  # YOLO's boxes are fractions, which its reader multiplies
+        if not is_in_pixels or count < MIN_LEAVING or count < MIN_FITTING * self._count:
+            return ""
+        first = ", ".join(f"{value:g}" for value in self._fractions[0])
+        return (
+            f"{count:,} of {self._count:,} boxes have only numbers from 0 to 1, such as ({first}), read as pixels: "
+            "fractions of the image in place of pixels? Multiply them by its width and height"
+        )

@@ -13,29 +13,28 @@ from typing import Any
 
 import yaml
 
-from pellucid.data.annotations.base import Annotations, Faults, ImageRecord, Instance, join_names
+from pellucid.data.annotations.base import Annotations, Faults, ImageRecord, Instance, MissingImageError, join_names
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.annotations.images import ImageIndex, group_images_by_part
+from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.readings import CENTRE_AND_SIZE, BoxReadings
+from pellucid.data.annotations.yolo_layout import (
+    CLASS_LIST_FILES,
+    LABEL_SUFFIX,
+    find_parts,
+    is_class_file,
+    label_file,
+    missing_labels,
+    path_faults,
+)
 from pellucid.data.annotations.yolo_lines import KeypointShape, PolygonLines, parse_line
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import decode_text, make_folder, write_atomically
 from pellucid.limits import MAX_KEYPOINTS, MAX_OBJECTS, MAX_YAML_BYTES
+from pellucid.text import plural
 
 SETTINGS_FILE = "data.yaml"
-# names of files with one class name per line
-_CLASS_LIST_FILES = ("classes.txt", "obj.names", "classes.names")
-
-
-def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
-    """Return the images of a tree by part; {} for a tree without class names or without label files."""
-    if not any(_is_class_file(name) for name in tree.names):
-        return {}
-    images, paths = ImageIndex(tree).images, set(tree.names)
-    labelled = [name for name in images if _label_file(name) in paths]
-    folders = {PurePosixPath(name).parent for name in labelled}
-    return group_images_by_part(name for name in images if PurePosixPath(name).parent in folders)
+_YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -52,29 +51,33 @@ class _YoloReader:
     def __init__(self, tree: Tree, classes: Sequence[str] | None) -> None:
         self.tree = tree
         self.faults = Faults()
-        class_file = next(name for name in tree.names if _is_class_file(name))
+        class_file = next(name for name in tree.names if is_class_file(name))
         self.class_file = tree.where(class_file)
-        self.names, self.shape = _parse_settings(_text(tree, class_file), self.class_file)
+        text = _text(tree, class_file)
+        self.names, self.shape = _parse_settings(text, self.class_file)
+        self.settings = _load_settings(text, self.class_file)
         self.classes = tuple(classes or self.names)
         self.labels = {name: label for label, name in enumerate(self.classes)}
         self.readings = BoxReadings(CENTRE_AND_SIZE)
         self.polygon_lines = PolygonLines()
 
-    def annotations(self, images: Sequence[str]) -> Annotations:
-        """Return the annotations of images."""
+    def annotations(self, files: Sequence[str]) -> Annotations:
+        """Return the annotations of images. For a label file without an image, `files` has its own path."""
         self._check_names()
+        self._check_folders(files)
+        images = [name for name in files if not name.endswith(LABEL_SUFFIX)]
         image_index, paths = ImageIndex(self.tree), set(self.tree.names)
         records: list[ImageRecord] = []
         for k, image in enumerate(images):
-            label_file = _label_file(image)
-            where = self.tree.where(label_file)
+            labels = label_file(image)
+            where = self.tree.where(labels)
             try:
                 size = image_index.size(image)
             except PellucidError as error:
                 self.faults.refuse(self.tree.where(image), None, error)
                 continue
             try:
-                text = _text(self.tree, label_file) if label_file in paths else ""
+                text = _text(self.tree, labels) if labels in paths else ""
             except PellucidError as error:
                 self.faults.add(where, None, str(error), "refused")
                 continue
@@ -93,6 +96,18 @@ class _YoloReader:
                 self.faults.add(self.class_file, None, reason, "refused")
             elif first_indices.setdefault(name, k) != k:
                 self.faults.add(self.class_file, None, f"class {name!r:.60} is named twice", "refused")
+
+    def _check_folders(self, files: Sequence[str]) -> None:
+        """Add the faults of the folders of a part, of the folders in data.yaml, and of label files without an image."""
+        images = [name for name in files if not name.endswith(LABEL_SUFFIX)]
+        if reason := missing_labels(self.tree, images):
+            self.faults.add(self.tree.where(str(PurePosixPath(images[0]).parent)), None, reason, "refused")
+        for reason in path_faults(self.settings, [*find_parts(self.tree)]):
+            self.faults.add(self.class_file, None, reason, "refused")
+        for name in files:
+            if name.endswith(LABEL_SUFFIX):
+                reason = "has objects, but no image has its name; add the image, or remove the file"
+                self.faults.refuse(self.tree.where(name), None, MissingImageError(reason))
 
     def _instances(self, text: str, size: tuple[int, int], where: str) -> tuple[Instance, ...]:
         """Return the objects in a label file; size: (H, W) of its image."""
@@ -195,18 +210,21 @@ def _text(tree: Tree, name: str) -> str:
     return decode_text(tree.document(name), tree.where(name))
 
 
-def _label_file(image: str) -> str:
-    """Return the path of an image's label file: in labels/ instead of images/, or in the image's folder."""
-    path = PurePosixPath(image).with_suffix(".txt")
-    indices = [k for k, folder in enumerate(path.parts[:-1]) if folder == "images"]
-    if not indices:
-        return str(path)
-    return str(PurePosixPath(*path.parts[: indices[-1]], "labels", *path.parts[indices[-1] + 1 :]))
-
-
-def _is_class_file(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.name in _CLASS_LIST_FILES or path.name in ("data.yaml", "data.yml", "dataset.yaml")
+@lru_cache(maxsize=2)
+def _load_settings(text: str, name: str) -> Mapping[str, Any]:
+    """Return the content of a settings file, {} for a list of classes; raise PellucidError for invalid YAML."""
+    if not name.endswith(_YAML_SUFFIXES):
+        return {}
+    if len(text) > MAX_YAML_BYTES:
+        raise PellucidError(
+            f"{name} has {len(text)} characters, above the limit of {MAX_YAML_BYTES}; list the classes in "
+            f"{CLASS_LIST_FILES[0]}, one on each line"
+        )
+    try:
+        settings = yaml.load(text, Loader=yaml.BaseLoader)  # returns only strings, lists and dicts
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PellucidError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
+    return settings if isinstance(settings, dict) else {}
 
 
 @lru_cache(maxsize=2)  # the file is parsed for each part of a data set and by its checks
@@ -216,23 +234,20 @@ def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], KeypointShap
     From YAML: `names`, a list or a mapping from label to name, and `kpt_shape: [K, 2 or 3]`. From any other file: one
     class name per line, and no key-points. Raises PellucidError for invalid YAML, names and shapes.
     """
-    if not name.endswith((".yaml", ".yml")):
+    if not name.endswith(_YAML_SUFFIXES):
         return tuple(line.strip() for line in text.splitlines() if line.strip()), KeypointShape()
-    if len(text) > MAX_YAML_BYTES:
-        raise PellucidError(
-            f"{name} has {len(text)} characters, above the limit of {MAX_YAML_BYTES}; list the classes in "
-            f"{_CLASS_LIST_FILES[0]}, one on each line"
-        )
-    try:
-        settings = yaml.load(text, Loader=yaml.BaseLoader)  # returns only strings, lists and dicts
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PellucidError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
-    settings = settings if isinstance(settings, dict) else {}
+    settings = _load_settings(text, name)
     names: Any = settings.get("names", [])
     if isinstance(names, dict):
         names = [names.get(str(label)) for label in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
         raise PellucidError(f"{name}: names must be a list of class names, or a mapping from labels 0, 1, ... to names")
+    count: Any = settings.get("nc")
+    if isinstance(count, str) and count.isdecimal() and count != str(len(names)):
+        raise PellucidError(
+            f"{name}: nc is {count:.40}, but names has {plural(len(names), 'class', 'classes')}, {join_names(names)}; "
+            "correct nc, or the names"
+        )
     keypoint_shape: Any = settings.get("kpt_shape") or None
     if keypoint_shape is None:
         return tuple(names), KeypointShape()

@@ -7,6 +7,7 @@ import pytest
 
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import read_annotations
+from pellucid.data.annotations.lint import lint
 from pellucid.data.annotations.yolo_lines import MIN_LINES
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
@@ -233,3 +234,60 @@ def test_boxes_in_another_unit_are_refused(write_tree):
     boxes = random_boxes(0) * PIXELS * 4
     with pytest.raises(PellucidError, match=r"boxes leave their image, read as corners; in another unit or order\?"):
         DetectionFolder(write_tree("set", voc_set(boxes)))
+
+
+def labelme_set(corners):
+    shapes = [
+        {"label": "cat", "shape_type": "rectangle", "points": [row[:2].tolist(), row[2:].tolist()]} for row in corners
+    ]
+    content = {"imagePath": "a.png", "imageHeight": HEIGHT, "imageWidth": WIDTH, "shapes": shapes}
+    return {"a.png": picture_bytes((0, 0, 0), (WIDTH, HEIGHT)), "a.json": json.dumps(content).encode()}
+
+
+FRACTIONS = {
+    "coco": lambda boxes: coco_set(corner_and_size(boxes)),
+    "coco, corners": coco_set,
+    "coco, centre": lambda boxes: coco_set(centre_and_size(boxes)),
+    "voc": voc_set,
+    "voc, sizes": lambda boxes: voc_set(corner_and_size(boxes)),
+    "labelme": labelme_set,
+}
+
+
+@pytest.mark.parametrize("count", [3, 24, 60])
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", FRACTIONS)
+def test_boxes_as_fractions_of_the_image_are_refused(write_tree, kind, seed, count):
+    path = write_tree("set", FRACTIONS[kind](random_boxes(seed, count)))
+    (reason,) = refusals(path)
+    assert reason.startswith(f"{count} of {count} boxes have only numbers from 0 to 1, such as (0.")
+    assert "fractions of the image in place of pixels? Multiply them by its width and height" in reason
+    assert any(reason in fault.reason for fault in lint(path).faults)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_small_boxes_in_pixels_are_read(write_tree, seed):
+    boxes = random_boxes(seed) * PIXELS / 8
+    for kind, write in (("voc", voc_set), ("labelme", labelme_set)):
+        assert refusals(write_tree(kind, write(boxes))) == []
+    assert refusals(write_tree("coco", coco_set(corner_and_size(boxes)))) == []
+    assert refusals(write_tree("yolo", yolo_set(centre_and_size(boxes / PIXELS)))) == []
+    assert refusals(write_tree("none", voc_set(np.zeros((5, 4))))) == []  # boxes without area are left out
+
+
+@pytest.mark.parametrize("count", [4, 5, 10])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_sizes_in_place_of_corners_are_refused_in_small_sets(write_tree, count, seed):
+    """Two of the boxes begin right of the middle, so that their widths are smaller than their left sides."""
+    boxes = random_boxes(seed, count)
+    boxes[:2] = [[0.6, 0.1, 0.8, 0.5], [0.1, 0.7, 0.4, 0.9]]
+    path = write_tree("set", voc_set(corner_and_size(boxes) * PIXELS))
+    (reason,) = refusals(path)
+    assert "boxes leave their image, read as corners; all fit as upper left corner and size" in reason
+
+
+def test_a_few_boxes_with_corners_in_the_wrong_order_are_left_out(write_tree):
+    boxes = random_boxes(1) * PIXELS
+    boxes[:2] = boxes[:2][:, [2, 3, 0, 1]]
+    annotations = read(write_tree("set", voc_set(boxes)))
+    assert [fault.effect for fault in annotations.faults] == ["dropped", "dropped"]

@@ -1,0 +1,154 @@
+"""The files of a YOLO data set: its images and label files by part, and the folders that data.yaml names."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from pellucid.data.annotations.images import ImageIndex, group_images_by_part, part_of
+from pellucid.data.parts import HELD_OUT_PARTS, TRAIN, TRAINVAL, part_named
+from pellucid.data.tree import Tree
+from pellucid.errors import PellucidError
+from pellucid.files import decode_text
+from pellucid.text import note_once
+
+LABELS_FOLDER = "labels"
+LABEL_SUFFIX = ".txt"
+# names of files with one class name per line
+CLASS_LIST_FILES = ("classes.txt", "obj.names", "classes.names")
+_SETTINGS_FILES = ("data.yaml", "data.yml", "dataset.yaml")
+_NUMBERS_OF_BOX = 5  # of a line: the class and a box
+_PATH_FOLDERS = 2  # at the end of a path in data.yaml that may name its part, as in images/train and train/images
+
+
+def is_class_file(name: str) -> bool:
+    """Return whether a file contains the names of the classes."""
+    return PurePosixPath(name).name in (*CLASS_LIST_FILES, *_SETTINGS_FILES)
+
+
+def label_file(image: str) -> str:
+    """Return the path of an image's label file: in labels/ instead of images/, or in the image's folder."""
+    path = PurePosixPath(image).with_suffix(LABEL_SUFFIX)
+    indices = [k for k, folder in enumerate(path.parts[:-1]) if folder == "images"]
+    if not indices:
+        return str(path)
+    return str(PurePosixPath(*path.parts[: indices[-1]], LABELS_FOLDER, *path.parts[indices[-1] + 1 :]))
+
+
+def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
+    """Return the images of a tree by part; {} for a tree without class names or without label files.
+
+    For a label file with objects but without an image, the path of the label file is returned. The training part is
+    returned even if none of its images has a label file, so that its reader can refuse it.
+    """
+    if not any(is_class_file(name) for name in tree.names):
+        return {}
+    images, paths = ImageIndex(tree).images, set(tree.names)
+    labelled = [name for name in images if label_file(name) in paths]
+    if not labelled:
+        return {}
+    folders = {_folder(name) for name in labelled}
+    labelled_parts = {part_of(folder) for folder in folders}
+    for folder in sorted({_folder(name) for name in images} - folders):
+        part = part_of(folder)
+        has_labels = part in labelled_parts or not labelled_parts - {""}
+        if part in (TRAIN, TRAINVAL) and not (has_labels or {TRAIN, TRAINVAL} & labelled_parts):
+            folders.add(folder)
+        elif part in HELD_OUT_PARTS and not has_labels:
+            note_once(
+                f"{tree.where(folder)} is not used, since none of its images has a label file in {_labels(folder)}"
+            )
+    used = [name for name in images if _folder(name) in folders]
+    return group_images_by_part([*used, *_labels_without_image(tree, images, labelled)])
+
+
+def missing_labels(tree: Tree, images: Sequence[str]) -> str:
+    """Return a message if these images are in a folder for training and none has a label file; "" otherwise."""
+    paths = set(tree.names)
+    is_training = bool(images) and part_of(_folder(images[0])) in (TRAIN, TRAINVAL)
+    if not is_training or any(name in paths for name in map(label_file, images)):
+        return ""
+    count = "its image has" if len(images) == 1 else f"none of its {len(images):,} images has"
+    labels = tree.where(_labels(_folder(images[0])))
+    return f"{count} a label file in {labels}; add the label files there, or remove the folder of images"
+
+
+def path_faults(settings: Mapping[str, Any], parts: Sequence[str]) -> Iterator[str]:
+    """Yield a message for each key train, val and test of data.yaml whose paths all name another of the parts.
+
+    `val: images/test` is valid, since both are held out, as is a path to a part that has no folder of its own.
+    """
+    existing = {_kind(part_named(part)) for part in parts}
+    for key in ("train", "val", "test"):
+        value = settings.get(key)
+        paths = [path for path in (value if isinstance(value, list) else [value]) if isinstance(path, str)]
+        kinds = [_kind(_part_of_path(path)) for path in paths]
+        is_other = bool(kinds) and key in existing and all(kind in existing and kind != key for kind in kinds)
+        if is_other and (key, {*kinds}) != ("val", {"test"}):
+            yield (
+                f"{key}: {', '.join(paths):.200} names the part {kinds[0]!r}, but parts are read by the names of their "
+                f"folders; give the folder of {key!r}, or rename the folders"
+            )
+
+
+def label_files(tree: Tree) -> list[str]:
+    """Return the label files of a tree, also those without class names or images; [] if none has objects."""
+    of_images = {label_file(name) for name in ImageIndex(tree).images}
+    candidates = [
+        name
+        for name in tree.names
+        if name in of_images or (name.endswith(LABEL_SUFFIX) and LABELS_FOLDER in name.split("/")[:-1])
+    ]
+    return candidates if any(_has_objects(tree, name) for name in candidates) else []
+
+
+def _labels_without_image(tree: Tree, images: Sequence[str], labelled: Sequence[str]) -> list[str]:
+    """Return the label files with objects, in folders like those of the labelled images, that no image has."""
+    of_images = {label_file(name) for name in images}
+    bases = {_base(label_file(name)) for name in labelled}
+    others = [name for name in tree.names if name.endswith(LABEL_SUFFIX) and name not in of_images]
+    return [name for name in others if _base(name) in bases and _has_objects(tree, name)]
+
+
+def _base(label: str) -> tuple[str, ...]:
+    """Return the folders of a label file without "labels" and without the names of parts."""
+    folders = label.split("/")[:-1]
+    return tuple(folder for folder in folders if folder != LABELS_FOLDER and not part_named(folder))
+
+
+def _has_objects(tree: Tree, name: str) -> bool:
+    """Return whether a file has at least one line, and each is a class and the numbers of a box or a polygon."""
+    try:
+        lines = decode_text(tree.document(name), tree.where(name)).splitlines()
+    except PellucidError:
+        return False
+    rows = [line.split() for line in lines if line.strip()]
+    return bool(rows) and all(len(row) >= _NUMBERS_OF_BOX and all(map(_is_number, row)) for row in rows)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _part_of_path(path: str) -> str:
+    """Return the part that the last folders of a path, or the name of its list of images, mean; "" for others."""
+    words = path.replace("\\", "/").removesuffix(LABEL_SUFFIX).split("/")
+    folders = [word for word in words if word not in ("", ".", "..")]
+    return part_of("/".join(folders[-_PATH_FOLDERS:]))
+
+
+def _kind(part: str) -> str:
+    """Return the key of data.yaml for a part: "train", "val", "test", or "" for none."""
+    return {TRAINVAL: TRAIN, "valid": "val", "validation": "val"}.get(part, part)
+
+
+def _labels(folder: str) -> str:
+    """Return the folder of the label files of the images in `folder`."""
+    return _folder(label_file(f"{folder}/image"))
+
+
+def _folder(name: str) -> str:
+    return str(PurePosixPath(name).parent)

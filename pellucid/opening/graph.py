@@ -344,7 +344,7 @@ def _check_folding(tally: Tally, call: Call, values: dict[str, Any], count: int)
 
     Operators whose shape depends on values, such as nonzero, cannot run without values and are refused.
     """
-    meta_values = tree_map(lambda value: value.to("meta") if isinstance(value, Tensor) else value, values)
+    meta_values = tree_map(_on_meta, values)
     arguments = dict(call.arguments)
     if "device" in arguments:
         arguments["device"] = torch.device("meta")
@@ -359,6 +359,13 @@ def _check_folding(tally: Tally, call: Call, values: dict[str, Any], count: int)
             f"{scaled_limit(MAX_PROGRAM_CONSTANTS):,} values or {scaled_limit(MAX_PROGRAM_CONSTANT_WORK):,} "
             f"multiply-adds together with the calls before it; {LIMITS_HINT}"
         )
+
+
+def _on_meta(value: Any) -> Any:
+    """Return a tensor on "meta" with the strides of `value`, which show whether it is expanded; others unchanged."""
+    if not isinstance(value, Tensor):
+        return value
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
 
 
 def _tied_names(exported: ExportedNetwork) -> dict[str, str]:

@@ -93,10 +93,12 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, dict):
         parts = cast(dict[str, Any], value)
         for name in parts:
-            name.encode()
+            name.encode(errors="surrogateescape")
         return list(parts.values())
     if isinstance(value, str):
-        value.encode()  # UnicodeEncodeError, a ValueError, for half of a pair of surrogates
+        # UnicodeEncodeError, a ValueError, for half of a pair of surrogates; a run writes those of names of files that
+        # are not UTF-8.
+        value.encode(errors="surrogateescape")
     return cast(list[Any], value) if isinstance(value, list) else []
 
 

@@ -154,6 +154,15 @@ def test_the_number_of_inputs_and_outputs_is_limited(kind: str, tmp_path: Path) 
     assert f"has 1,001 {kind}, above the limit of 1,000;" in refusal(path)
 
 
+@pytest.mark.parametrize("width", [101, 400, 900])
+def test_the_number_of_inputs_of_all_nodes_is_limited(width: int, tmp_path: Path) -> None:
+    nodes = [node("Relu", ["x"], f"v{k}") for k in range(width)]
+    count = 20_000 // width + 1
+    nodes += [node("Sum", [f"v{k}" for k in range(width)], f"y{k}") for k in range(count)]
+    path = write(tmp_path / "net.onnx", nodes, ["N", 3], outputs=[f"y{k}" for k in range(count)])
+    assert "inputs of nodes, above the limit of 20,000;" in refusal(path)
+
+
 def chain(op: str, count: int) -> tuple[list[Any], dict[str, Any], str]:
     """Return nodes of one operator in a chain, their constants and the last value."""
     constants = {"b": f32(4) / 100, "w": np.eye(4, dtype=np.float32), "s0": i64(-1, 2, 2), "s1": i64(-1, 4)}

@@ -1,6 +1,8 @@
 """What a case is, and what is expected of a library that reads it."""
 
-from collections.abc import Callable
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -61,3 +63,13 @@ class Case:
 def both(facts: Expected, outcome: str, words: tuple[str, ...] = (), lint: tuple[str, ...] = ()) -> dict:
     """Trap and twin of a case in which the right reading of the trap gives the same facts as the twin."""
     return {"trap": replace(facts, outcome=outcome, words=words, lint=lint), "twin": replace(facts, outcome="read")}
+
+
+def chosen_cases(description: str | None) -> tuple[Path, Sequence[Case]]:
+    """The folder and the cases that a command's arguments name: OUT, and --sealed for the sealed cases."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sealed", action="store_true", help="the sealed cases in place of the open ones")
+    chosen = parser.parse_args()
+    # Imported by name, so that a command for the open cases does not even load the sealed ones.
+    return chosen.out, importlib.import_module(".sealed_part" if chosen.sealed else ".open_part", __package__).CASES

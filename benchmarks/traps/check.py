@@ -4,9 +4,7 @@ It reads the files with Pillow, json, ElementTree and NumPy alone, by the docume
 what it finds with what is expected. It shares nothing with the code that writes.
 """
 
-import argparse
 import ast
-import importlib
 import json
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -16,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .cases import Expected
+from .cases import Expected, chosen_cases
 
 PARTS = {"train": "train", "val": "held_out", "test": "held_out"}
 
@@ -173,13 +171,10 @@ def faults(folder: Path, task: str, expected: Expected) -> list[str]:
 
 def main() -> None:
     """One line for each twin; exit code 1 if one is not as expected."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--sealed", action="store_true")
-    chosen = parser.parse_args()
     failed = False
-    for case in importlib.import_module(".sealed_part" if chosen.sealed else ".open_part", __package__).CASES:
-        wrong = faults(chosen.out / case.name / "twin", case.task, case.twin)
+    out, cases = chosen_cases(__doc__)
+    for case in cases:
+        wrong = faults(out / case.name / "twin", case.task, case.twin)
         failed |= bool(wrong)
         print(f"{case.name}: {'; '.join(wrong) or f'as expected, {len(case.twin.checks)} facts of pictures'}")
     raise SystemExit(failed)

@@ -4,8 +4,6 @@ Each folder is read as `pellucid train` reads it, and by `pellucid data lint`. O
 what became of it; exit code 1 if one of them is not as expected.
 """
 
-import argparse
-import importlib
 import io
 import unicodedata
 from collections import Counter
@@ -23,7 +21,7 @@ from pellucid.recipe.tables import Data
 from pellucid.task.registered import tasks
 from pellucid.text import collected_notes
 
-from .cases import Expected
+from .cases import Expected, chosen_cases
 
 TOLERANCE = 1.0  # pixels, of corners and points
 CLASSIFIED_SIZE = 64  # pixels; images with one class are resized
@@ -39,9 +37,9 @@ def examples(source: Any) -> list[tuple[str, torch.Tensor, Any]]:
     return [(str(files.names[k]), *files.example(k)) for k in indices]
 
 
-def read(folder: Path, task: str) -> tuple[list[list[tuple[str, torch.Tensor, Any]]], tuple[str, ...], Any]:
-    """Return the examples of both parts, the names of the classes, and the ignored class."""
-    (own,) = (one for one in tasks() if one.name == {"classify": "classification"}.get(task, task) or one.verb == task)
+def read(folder: Path, task: str) -> tuple[list[list[tuple[str, torch.Tensor, Any]]], tuple[str, ...]]:
+    """Return the examples of both parts, and the names of the classes."""
+    (own,) = (one for one in tasks() if one.verb == task)
     settings = own.recipe_for(str(folder), None).settings
     ignored = settings.get("loss.ignore")
     if task == "classify":
@@ -49,7 +47,7 @@ def read(folder: Path, task: str) -> tuple[list[list[tuple[str, torch.Tensor, An
     table = Data(str(folder), stream=True, size=CLASSIFIED_SIZE if task == "classify" else 0)
     material = load_material(table, 0, None, ignored)
     parts = [examples(source) for source in (material.train, material.test)]
-    return parts, tuple(settings.get("network.classes_names", ()) or material.train.classes or ()), ignored
+    return parts, tuple(material.train.classes or ())
 
 
 def normal(value: Any) -> str:
@@ -83,7 +81,7 @@ def holds(check: tuple[Any, ...], image: torch.Tensor, target: Any, classes: tup
 
 def faults(folder: Path, task: str, expected: Expected) -> list[str]:
     """Return what of the facts is read otherwise."""
-    parts, classes, _ = read(folder, task)
+    parts, classes = read(folder, task)
     everything = [example for part in parts for example in part]
     if task == "classify":
         counts = Counter(classes[int(target)] for _, _, target in everything)
@@ -141,15 +139,11 @@ def judged(folder: Path, task: str, expected: Expected) -> tuple[str, str]:
 
 def main() -> None:
     """Judge all cases of a list."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--sealed", action="store_true", help="the sealed cases in place of the open ones")
-    chosen = parser.parse_args()
-    cases = importlib.import_module(".sealed_part" if chosen.sealed else ".open_part", __package__).CASES
+    out, cases = chosen_cases(__doc__)
     marks = Counter[str]()
     for case in cases:
         for role, expected in (("trap", case.trap), ("twin", case.twin)):
-            mark, outcome = judged(chosen.out / case.name / role, case.task, expected)
+            mark, outcome = judged(out / case.name / role, case.task, expected)
             marks[f"{role} {mark}"] += 1
             marks[f"{role} read"] += outcome.startswith("read")
             print(f"{mark} {case.name} {role} [{expected.outcome}]: {outcome}")

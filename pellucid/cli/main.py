@@ -75,9 +75,9 @@ def main(argv: Sequence[str]) -> int:
         silence_stdout()
         return SUCCESS
     except (Exception, KeyboardInterrupt) as error:  # every failure becomes one line
-        # CPython notes whether KeyboardInterrupt ended the last code that was run from a string (unhandled_keyboard_-
-        # interrupt in Python/pythonrun.c), such as that of dataclass(). If so, the process ends by SIGINT and not with
-        # its exit code, even if the exception was caught. Code that ends without it clears the note.
+        # CPython notes whether KeyboardInterrupt ended the last code that was run from a string, such as that of
+        # dataclass() (`unhandled_keyboard_interrupt` in Python/pythonrun.c). If so, the process ends by SIGINT and not
+        # with its exit code, even if the exception was caught. Code that ends without it clears the note.
         exec("")
         message, code = _message_and_code(error, debug)
         return _report_failure(message, code, debug)

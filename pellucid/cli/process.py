@@ -38,7 +38,7 @@ def run() -> NoReturn:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt, but end the process in an import, which may raise another error in its place, or none.
 
-    An import leaves nothing to clean up.
+    Files are written atomically, so at most a temporary file remains.
     """
     while frame is not None:
         if frame.f_code.co_filename == IMPORT_FILE:

@@ -30,7 +30,7 @@ VOID = 255  # the value of pixels without a class, unless the classes have names
 FOREGROUND = 255  # the value of class 1 in masks that have only the values 0 and 255
 BINARY_CLASSES = ("background", "foreground")  # of such masks without names
 MAX_LISTED_VALUES = 8  # in a message
-MANY_VALUES = 8  # more values without a class than this, and than classes, are no classes
+MAX_UNNAMED_VALUES = 8  # more values without a class than this, and than classes, are no classes
 
 
 class MaskFolder(ImageFiles):
@@ -265,7 +265,7 @@ def check_values(
         shown.append("...")
     found = f"the masks have {plural(len(present), 'value')}: {', '.join(shown)}"
     advice = f"state the value of each class in {CLASSES_FILE}, in lines such as `{present[-1]}: NAME`"
-    if len(unnamed) > max(len(values), MANY_VALUES):
+    if len(unnamed) > max(len(values), MAX_UNNAMED_VALUES):
         advice = "JPEG compression and smooth resizing change the values of masks: save the original ones as PNG"
     is_counted = [*values] == [*range(len(values))]
     reason = ""

@@ -102,7 +102,7 @@ class _YoloReader:
         images = [name for name in files if not name.endswith(LABEL_SUFFIX)]
         if reason := missing_labels(self.tree, images):
             self.faults.add(self.tree.where(str(PurePosixPath(images[0]).parent)), None, reason, "refused")
-        for reason in path_faults(self.settings, [*find_parts(self.tree)]):
+        for reason in path_faults(self.settings, self.tree):
             self.faults.add(self.class_file, None, reason, "refused")
         for name in files:
             if name.endswith(LABEL_SUFFIX):

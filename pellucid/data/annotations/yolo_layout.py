@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part, part_of
+from pellucid.data.annotations.yolo_lines import parse_word
 from pellucid.data.parts import HELD_OUT_PARTS, TRAIN, TRAINVAL, part_named
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -72,18 +73,19 @@ def missing_labels(tree: Tree, images: Sequence[str]) -> str:
     return f"{count} a label file in {labels}; add the label files there, or remove the folder of images"
 
 
-def path_faults(settings: Mapping[str, Any], parts: Sequence[str]) -> Iterator[str]:
-    """Yield a message for each key train, val and test of data.yaml whose paths all name another of the parts.
+def path_faults(settings: Mapping[str, Any], tree: Tree) -> Iterator[str]:
+    """Yield a message for each key train, val and test of data.yaml whose paths all name another part of the tree.
 
     `val: images/test` is valid, since both are held out, as is a path to a part that has no folder of its own.
     """
-    existing = {_kind(part_named(part)) for part in parts}
     for key in ("train", "val", "test"):
         value = settings.get(key)
         paths = [path for path in (value if isinstance(value, list) else [value]) if isinstance(path, str)]
         kinds = [_kind(_part_of_path(path)) for path in paths]
-        is_other = bool(kinds) and key in existing and all(kind in existing and kind != key for kind in kinds)
-        if is_other and (key, {*kinds}) != ("val", {"test"}):
+        if not kinds or key in kinds or (key, {*kinds}) == ("val", {"test"}):
+            continue
+        existing = {_kind(part_named(part)) for part in find_parts(tree)}  # not before, since it looks at all files
+        if {key, *kinds} <= existing:
             yield (
                 f"{key}: {', '.join(paths):.200} names the part {kinds[0]!r}, but parts are read by the names of their "
                 f"folders; give the folder of {key!r}, or rename the folders"
@@ -122,15 +124,7 @@ def _has_objects(tree: Tree, name: str) -> bool:
     except PellucidError:
         return False
     rows = [line.split() for line in lines if line.strip()]
-    return bool(rows) and all(len(row) >= _NUMBERS_OF_BOX and all(map(_is_number, row)) for row in rows)
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+    return bool(rows) and all(len(row) >= _NUMBERS_OF_BOX and None not in map(parse_word, row) for row in rows)
 
 
 def _part_of_path(path: str) -> str:

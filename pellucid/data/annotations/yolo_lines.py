@@ -9,7 +9,7 @@ MAX_FRACTION = 2.0  # of the image's size; a larger coordinate is in another uni
 # A polygon that is drawn past the border leaves the image by a few percent; a larger number has another meaning, such
 # as the visibility 2 of a key-point.
 MAX_EXCESS = 0.1
-MARGIN = 0.02  # by which a key-point may lie outside its box, to tell key-points from polygons
+MARGIN = 0.02  # fraction of the image by which a key-point may lie outside its box, unlike the points of polygons
 MIN_LINES = 8  # with unlabelled visibility; polygons of fewer lines may look like boxes with key-points by chance
 KEYPOINTS_ADVICE = "for boxes with key-points, state kpt_shape: [K, 3] in data.yaml, or [K, 2] without visibility"
 
@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 def parse_line(words: Sequence[str], size: tuple[int, int], shape: KeypointShape, n_classes: int) -> Line:
     """Return the object of a line that is not empty; raise DamageError for an invalid line. size: (H, W)."""
-    label, values = _number(words[0]), parse_numbers([_number(word) for word in words])
+    label, values = parse_word(words[0]), parse_numbers([parse_word(word) for word in words])
     if label is None or not label.is_integer() or not 0 <= label < n_classes:
         raise DamageError(f"class {words[0]!r:.40} is not an integer from 0 to {n_classes - 1}")
     if values is None:
@@ -142,7 +142,8 @@ def _fits_keypoints(coordinates: Sequence[float], numbers: int) -> bool:
     return True
 
 
-def _number(word: str) -> float | None:
+def parse_word(word: str) -> float | None:
+    """Return the number in a word, None for other words."""
     try:
         return float(word)
     except ValueError:

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
 from pellucid.data.files import resized_size
 from pellucid.data.images import image_size, strict_warnings
-from pellucid.data.masks import N_VALUES, check_values, mask_split, plain_values
+from pellucid.data.masks import N_VALUES, VOID, check_values, mask_split, plain_values
 from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.parts import TRAIN
 from pellucid.errors import PellucidError
@@ -22,7 +22,6 @@ TRAINING_STEPS = 600  # about ten minutes on two cores
 BATCH_SIZE = 8
 MAX_SIDE = 320  # pixels, the longer side of the images
 MAX_CROP = (192, 256)  # pixels, height and width of the training crops
-VOID = 255  # label of pixels without a class, as in Pascal VOC
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:

@@ -97,10 +97,13 @@ def keep_needed(model: Any, outputs: Iterable[str]) -> None:
     if len(nodes) < len(graph.node):
         del graph.node[:]
         graph.node.extend(reversed(nodes))
-    initializers = [each for each in graph.initializer if each.name in needed_names]
-    if len(initializers) < len(graph.initializer):
-        del graph.initializer[:]
-        graph.initializer.extend(initializers)
+    unused_names = {each.name for each in graph.initializer} - needed_names
+    if unused_names:
+        # Files before IR version 4 list their initializers among the inputs too.
+        for values in (graph.initializer, graph.input):
+            kept = [each for each in values if each.name not in unused_names]
+            del values[:]
+            values.extend(kept)
 
 
 def _check_functions(model: Any) -> None:
@@ -129,7 +132,8 @@ def _opset(onnx: Any, model: Any) -> int:
         raise FileFault(f"uses operator set {found_opsets}", f"export it with opset {MIN_OPSET} to {newest_opset}")
     check_count("nodes", len(graph.node), MAX_ONNX_NODES)
     check_count("inputs of nodes", sum(len(node.input) for node in graph.node), MAX_ONNX_ARGUMENTS)
-    check_count("inputs", len(graph.input) - len(graph.initializer), MAX_ONNX_ENDS)
+    initializers = {each.name for each in graph.initializer}
+    check_count("inputs", sum(each.name not in initializers for each in graph.input), MAX_ONNX_ENDS)
     check_count("outputs", len(graph.output), MAX_ONNX_ENDS)
     return versions[0]
 

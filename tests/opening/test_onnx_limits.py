@@ -80,6 +80,20 @@ def test_what_no_output_needs_is_neither_read_nor_run(name: str, tmp_path: Path)
     assert torch.equal(pellucid.open(path)(x), x.relu())
 
 
+@pytest.mark.parametrize("unused", [np.int64(3), np.float32(3), f32(5), np.zeros(2, np.int32), np.zeros(2, bool)])
+def test_initializers_among_the_inputs_are_no_inputs(unused: Any, tmp_path: Path) -> None:
+    """Files before IR version 4 list all initializers among the inputs, also those that no node reads."""
+    constants = {"w": f32(3), "unused": unused}
+    path = write(tmp_path / "net.onnx", [node("Add", ["x", "w"], "y")], ["N", 3], constants, opset=8)
+    model = onnx.load(path)
+    for each in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(each.name, each.data_type, list(each.dims)))
+    model.ir_version = 3
+    path.write_bytes(model.SerializeToString())
+    x = torch.randn(2, 3)
+    assert torch.equal(pellucid.open(path)(x), x + torch.from_numpy(constants["w"]))
+
+
 @pytest.mark.parametrize("name", COSTLY)
 @pytest.mark.parametrize("read", ["boxes", "picked"])
 def test_what_is_behind_the_suppression_of_a_detector_is_not_run(name: str, read: str, tmp_path: Path) -> None:

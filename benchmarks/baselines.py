@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.detection import scale_objects
 from pellucid.data.images import resized
 from pellucid.data.keypoints import KeypointSource
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections
 from pellucid.metrics.objects import OUTER_EYE_CORNERS, normalised_errors
+from pellucid.ops.image_objects import Detections
 from pellucid.tasks.detect.results import Results, measure
 from pellucid.tasks.keypoints.measure import CHUNK_SIZE, read_chunk
 

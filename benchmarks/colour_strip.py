@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.files import write_atomically
 from pellucid.command.models import open_model
 from pellucid.data.images import load_image
 from pellucid.data.tree import open_tree
-from pellucid.files import write_atomically
 from pellucid.ops.colour import delta_e_2000, rgb_to_lab
 from pellucid.report.figures.style import FIGURE_WIDTH, INK, SMALL, panels, png, truncate
 from pellucid.tasks.colorize.colorizer import Colorizer

@@ -18,7 +18,7 @@ from matplotlib.ticker import NullFormatter
 from benchmarks.jobs import DETECTORS, GROWTH, Job
 from benchmarks.run import Worker, rotated
 from benchmarks.table import DOCS, conditions, time_text
-from pellucid.files import write_atomically
+from pellucid.base.files import write_atomically
 from pellucid.report.figures.style import (
     BLUE,
     FIGURE_WIDTH,

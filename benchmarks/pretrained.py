@@ -21,6 +21,7 @@ from benchmarks.int8 import has_int8, write_accuracy
 from benchmarks.made_for import COLOURS_MADE_FOR, MADE_FOR
 from benchmarks.results import run_pellucid
 from pellucid import __version__, shipped_files
+from pellucid.base.text import aligned, plural
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
 from pellucid.detectors.base import Detector
 from pellucid.fuse.inference import check_kernels
@@ -47,7 +48,6 @@ from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
 from pellucid.tasks.pictures import held_out
 from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
 from pellucid.tasks.segment.segmenter import is_segmenter
-from pellucid.text import aligned, plural
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_BYTES = 6_000_000

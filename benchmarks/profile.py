@@ -17,7 +17,7 @@ from benchmarks.kernels import BACKWARD, FORWARD, PASSES, PRODUCTS, Kernels
 from benchmarks.peers import onnxruntime_peer, pellucid_peer, torch_peer
 from benchmarks.run import PAUSE_SECONDS, rotated
 from benchmarks.table import DOCS, conditions
-from pellucid.allocator import keeping_freed_memory
+from pellucid.base.allocator import keeping_freed_memory
 
 PAGE = DOCS / "profile.md"
 PROFILED = (

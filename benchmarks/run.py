@@ -4,7 +4,7 @@ Every peer has its own process. The peers run in turn, each round with another f
 because the memory of the waiting process may have been evicted, and then a measured burst. Each ratio is taken within a
 round, which cancels slow changes of the machine's speed. The memory format of PyTorch, and for small jobs the thread
 count of each peer, are the fastest in a short trial; PyTorch's other forms have the format of its plain form. All jobs
-use the allocator setting of `fit` and of predictors (pellucid/allocator.py).
+use the allocator setting of `fit` and of predictors (pellucid/base/allocator.py).
 """
 
 import argparse

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.jobs import DETECTORS, JOBS
 from benchmarks.results import ROOT, machine, measured_with
-from pellucid.text import plural
+from pellucid.base.text import plural
 
 # Targets of training: the smallest ratio of times to PyTorch's fastest form
 TARGETS: dict[str, float] = {
@@ -64,7 +64,7 @@ memory are Pellucid's value divided by the peer's: below 1, Pellucid needs less.
 the network of "PyTorch" under `torch.compile`; "onnxruntime" runs the ONNX file that Pellucid exports.
 Opened networks have no in-place form, detectors neither that nor a compiled one, and EfficientNet-B0 none that compiles
 within five minutes. PyTorch's detectors compute RoIAlign by tensor operations, since it has no kernel for it.
-Every peer uses the allocator setting of `fit` and of predictors (pellucid/allocator.py: freed memory stays in the
+Every peer uses the allocator setting of `fit` and of predictors (pellucid/base/allocator.py: freed memory stays in the
 process), which is available to all users of PyTorch; onnxruntime keeps its memory by itself.
 If a target is missed, docs/profile.md compares the kernels with what the machine can reach.
 """

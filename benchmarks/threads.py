@@ -20,7 +20,7 @@ from benchmarks import networks
 from benchmarks.estimators import busy_processes
 from benchmarks.run import PAUSE_SECONDS, rotated
 from benchmarks.table import THREADS_TARGETS, publish
-from pellucid.allocator import keeping_freed_memory
+from pellucid.base.allocator import keeping_freed_memory
 from pellucid.data import Arrays
 from pellucid.layers.base import Layer
 from pellucid.model import Model

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.jobs import Job, find
-from pellucid.allocator import keeping_freed_memory
+from pellucid.base.allocator import keeping_freed_memory
 
 ALLOCATOR_SETTING = ExitStack()
 

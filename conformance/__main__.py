@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.parts import COVERAGE, PARTS, check_part_names
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note
 from pellucid.cli.main import main
 from pellucid.command.args import Parser
 from pellucid.command.out import print_json, print_lines, print_text
-from pellucid.errors import PellucidError
-from pellucid.text import note
 
 if TYPE_CHECKING:
     from conformance.tally import Row

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 SAMPLES_VERSION = "2.13.0"  # the version of PyTorch whose samples the modules of this package list
 # Relative to the largest entry of the expected tensor. We may add in another order than the suite.

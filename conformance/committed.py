@@ -9,8 +9,8 @@ from pathlib import Path
 from conformance.coverage import Entry
 from conformance.page import SUMMARY_PREFIX, render, summary, with_checksum
 from conformance.tally import Row
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
 
 PAGE, README = Path("docs/scorecard.md"), Path("README.md")
 START_MARK, END_MARK = "<!-- scorecard: written by `pellucid scorecard` -->", "<!-- end of scorecard -->"

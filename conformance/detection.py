@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from conformance.case import Case, relative_error
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import Coco
+from pellucid.ops.image_objects import Detections, Objects
 
 TOLERANCE = 1e-9
 N_SETS = 200

@@ -5,7 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.base.errors import PellucidError, nearest
 
 if TYPE_CHECKING:  # the help lists the parts without importing PyTorch
     from conformance.case import Case

@@ -6,12 +6,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from pellucid.version import __version__ as __version__
+from pellucid.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pellucid.base.errors import PellucidError
     from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
     from pellucid.data import Augment, Dataset, Loader, Splits, load_folder, load_image, load_splits
-    from pellucid.errors import PellucidError
     from pellucid.extend import register
     from pellucid.layers import *  # noqa: F403 - __all__ below contains all of its names
     from pellucid.losses import (
@@ -141,7 +141,7 @@ if not TYPE_CHECKING:  # the names in pellucid.layers, read from its source, sin
 # The modules of the public names. Each is imported on the first use of one of its names, so that `import pellucid` is
 # fast.
 _MODULES = (
-    "pellucid.errors",
+    "pellucid.base.errors",
     "pellucid.layers",
     "pellucid.combine",
     "pellucid.sweep",
@@ -174,7 +174,7 @@ def __getattr__(name: str) -> Any:
             if value is not None:
                 globals()[name] = value
                 return value
-    from pellucid.errors import nearest
+    from pellucid.base.errors import nearest
 
     hint = nearest(name, __all__)
     # `from pellucid import NAME` replaces the message of an AttributeError by its own, so raise an ImportError. That

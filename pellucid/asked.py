@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pellucid.settings.checks import check_known
+from pellucid.base.settings.checks import check_known
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 ConstantT = TypeVar("ConstantT")
 CHANGED_MESSAGE = (

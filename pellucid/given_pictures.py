@@ -5,9 +5,9 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note, shown
 from pellucid.predictor import Picture, PredictionList, Predictor, paths, pictures, predicted
-from pellucid.text import note, shown
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.doctor import Diagnosis, case_with, examined
-from pellucid.errors import PellucidError
 from pellucid.explain import Ledger, explain, ledger
 from pellucid.given_pictures import are_pictures, predict_pictures
 from pellucid.run.described import feature_stats

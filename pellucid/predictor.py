@@ -10,9 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pellucid.errors import PellucidError
-from pellucid.files import PICTURE_SUFFIXES, STILL_SUFFIXES, is_picture, pictures_below
-from pellucid.text import note, plural
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import PICTURE_SUFFIXES, STILL_SUFFIXES, is_picture, pictures_below
+from pellucid.base.text import note, plural
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,7 +141,7 @@ def write_csv(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     import csv
     import io
 
-    from pellucid.files import write_atomically
+    from pellucid.base.files import write_atomically
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")

@@ -5,15 +5,15 @@ import inspect
 from collections.abc import Iterable
 from typing import Any, get_type_hints
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import Checked
+from pellucid.base.text import shown
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
-from pellucid.errors import PellucidError
 from pellucid.layers import LAYERS
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.metrics import METRICS, Metric, function_name
 from pellucid.operators import OPERATORS
-from pellucid.settings.arguments import Checked
-from pellucid.text import shown
 
 
 class Part(metaclass=Checked):

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError, nearest
-from pellucid.plugins import load_plugins
-from pellucid.toml_reader import read_toml
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.plugins import load_plugins
+from pellucid.base.toml_reader import read_toml
 
 MODEL_HELP = "a run folder, a weights file, or a pretrained model's name"  # what a MODEL argument may be
 

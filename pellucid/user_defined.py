@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import shown
 from pellucid.combine.base import Combinator, join, prefix_of, walk
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.nested import flatten, map_tree
 from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
-from pellucid.text import shown
 
 T = TypeVar("T")
 

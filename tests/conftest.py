@@ -13,8 +13,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import catalogue, fetch
-from pellucid.errors import PellucidError
 from tests.reports import without_report
 
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pellucid import Conv2d, Model, Sequential
-from pellucid.allocator import IS_GLIBC, keeping_freed_memory
+from pellucid.base.allocator import IS_GLIBC, keeping_freed_memory
 from tests.forked import run_forked
 
 pytestmark = pytest.mark.skipif(not IS_GLIBC, reason="only glibc has these settings")

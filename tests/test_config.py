@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 
 from pellucid import config
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared, walk
 from pellucid.config import from_config, loss_from_config, to_config
-from pellucid.errors import PellucidError
 from pellucid.layers import LAYERS, Add, BatchNorm, Conv2d, Dense, Identity, ReLU, Upsample
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Huber, SoftmaxCrossEntropy

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import copy_file, open_regular, read_regular, remove_orphans, write_atomically
 from pellucid.data import load_image
-from pellucid.errors import PellucidError
-from pellucid.files import copy_file, open_regular, read_regular, remove_orphans, write_atomically
 from pellucid.model import Model
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.colorize.hints import read_hints

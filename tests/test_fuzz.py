@@ -19,8 +19,8 @@ from benchmarks.fuzz.readings import READINGS, outcome_of_reading, write_reading
 from benchmarks.fuzz.recipes import RECIPES, write_recipe
 from benchmarks.fuzz.records import RECORDS, write_record
 from benchmarks.fuzz.runs import RUNS, use_run, write_run, write_run_case
+from pellucid.base.errors import PellucidError
 from pellucid.data.annotations import convert, voc
-from pellucid.errors import PellucidError
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 KINDS = [*WEIGHTS, *PICTURES]
@@ -112,7 +112,7 @@ def test_data_sets_in_unusual_forms_are_read_as_meant_or_refused(kind, tmp_path)
         ("line-shapes", "pellucid.data.annotations.yolo_lines.PolygonLines.fault", lambda self: ""),
         ("line-shapes", "pellucid.data.annotations.readings.BoxReadings.fault", lambda self: ""),
         ("groups", "pellucid.data.annotations.coco._CocoReader._unused_parents", lambda self, categories: []),
-        ("texts", "pellucid.files.note_once", lambda text: None),
+        ("texts", "pellucid.base.files.note_once", lambda text: None),
     ],
 )
 def test_a_misreading_is_reported(kind, function, replacement, tmp_path, monkeypatch):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects, concatenate
+from pellucid.base.errors import PellucidError
+from pellucid.ops.image_objects import Detections, Objects, concatenate
 
 
 def two_objects(**parts: torch.Tensor | None) -> Objects:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pellucid
-from pellucid import limits
+from pellucid.base import limits
 
 PACKAGE = Path(pellucid.__file__).parent
 LINE = re.compile(r"(?P<name>[A-Z_]+) = (?P<value>[^#]+)  # (?P<meaning>.+)")

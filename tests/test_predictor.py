@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from pellucid import Dense, Flatten, Model, Predicted, PredictionList, Sequential, shipped_files
+from pellucid.base.errors import PellucidError
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face
 from pellucid.data.samples.scenes import street
-from pellucid.errors import PellucidError
 from tests.cli.conftest import Cli, cli  # noqa: F401 - a fixture
 
 

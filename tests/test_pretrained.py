@@ -16,8 +16,8 @@ from benchmarks import unfamiliar
 from benchmarks.int8 import accuracy_section, write_accuracy
 from benchmarks.pretrained import counted_boxes, measure_again
 from pellucid import Dense, Flatten, Sequential, Sigmoid, shipped_files
+from pellucid.base.errors import PellucidError
 from pellucid.data import data_root
-from pellucid.errors import PellucidError
 from pellucid.explain import ledger
 from pellucid.model import Model
 from pellucid.nested import map_tree

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from pellucid import shipped_files
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 PROMISED_RECIPES = {
     "digits", "mnist-mlp", "mnist-mlp-100", "mnist-lenet", "mnist-conv", "mnist-overfit", "mnist-deep-sigmoid", "xor",

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Add, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, Mode, ReLU
 from pellucid.sweep import Rule, backward, forward, gradient, own_rule, run
 from tests.oracle import assert_close, autograd, cotangent, leaves, normal, randomized

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import pytest
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
 from pellucid.losses import AuxiliaryCrossEntropy
 from pellucid.model import Model

@@ -2,7 +2,7 @@
 
 import torch
 
-from pellucid.text import aligned, shown
+from pellucid.base.text import aligned, shown
 
 
 def test_table_columns_are_aligned_and_numbers_are_flush_right() -> None:

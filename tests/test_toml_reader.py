@@ -8,8 +8,8 @@ import tomllib
 
 import pytest
 
-from pellucid.errors import PellucidError
-from pellucid.limits import (
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import (
     MAX_TOML_BYTES,
     MAX_TOML_KEY_PARTS,
     MAX_TOML_KEYS,
@@ -17,9 +17,9 @@ from pellucid.limits import (
     MAX_TOML_VALUES,
     MAX_TOML_WORD,
 )
+from pellucid.base.toml_reader import parse_toml, read_toml
 from pellucid.recipe.recipe import load_recipe
 from pellucid.shipped_files import recipe_file, recipe_names
-from pellucid.toml_reader import parse_toml, read_toml
 
 # For each limit: the text for a count, the largest count that is read, and the message above it.
 LIMITS = {

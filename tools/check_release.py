@@ -16,7 +16,9 @@ IN_SDIST = ("CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt
 
 def released_version() -> str:
     """Return the version of the package; end with a message unless CHANGELOG.md begins with it and a date."""
-    (version,) = re.findall(r'^__version__ = "(.+)"$', (ROOT / "pellucid/version.py").read_text("utf-8"), re.MULTILINE)
+    (version,) = re.findall(
+        r'^__version__ = "(.+)"$', (ROOT / "pellucid/base/version.py").read_text("utf-8"), re.MULTILINE
+    )
     newest = re.findall(r"^## (\d.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[:1]
     check(
         bool(newest and re.fullmatch(rf"{re.escape(version)} - \d{{4}}-\d\d-\d\d", newest[0])),

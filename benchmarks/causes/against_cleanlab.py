@@ -28,7 +28,7 @@ from benchmarks.causes.fit import Fit
 from benchmarks.causes.listed import HERE, listed_mistakes
 from benchmarks.causes.page import markdown_row
 from pellucid import Model
-from pellucid.files import write_atomically
+from pellucid.base.files import write_atomically
 
 MISTAKES = (  # those whose training or validation targets are wrong, of the tasks that cleanlab has
     "cls-class-order-differs", "cls-labels-unsorted",

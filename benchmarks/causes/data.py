@@ -15,7 +15,7 @@ from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face
 from pellucid.data.samples.scenes import CLASSES, street
 from pellucid.data.source import Arrays, Batch
-from pellucid.image_objects import Objects
+from pellucid.ops.image_objects import Objects
 
 CELLS = ("RBC", "WBC", "Platelets")
 CELL_SIZE, STREET_SIZE, FACE_SIDE = (72, 96), (48, 64), 48

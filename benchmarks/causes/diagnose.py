@@ -24,8 +24,8 @@ from benchmarks.causes.fit import Fit
 from benchmarks.causes.harm import Record, Results, code_hash
 from benchmarks.causes.listed import HERE, LATER_LISTS, all_mistakes
 from benchmarks.causes.paired import PAIRS, both_mistakes
+from pellucid.base.errors import PellucidError
 from pellucid.doctor import Diagnosis
-from pellucid.errors import PellucidError
 
 DIAGNOSES_FOLDER = HERE / "diagnoses"  # of results
 PACKAGE = Path(pellucid.__file__).parent

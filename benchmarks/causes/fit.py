@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from pellucid import Model
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.run.history import History
 
 

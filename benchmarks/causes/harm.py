@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.causes import data, fit, scores, usual
 from benchmarks.causes.fit import Case
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 SEEDS = (0, 1, 2)
 MIN_DEVIATIONS = 2  # that a harm must be larger than

@@ -17,9 +17,9 @@ from pellucid import Model
 from pellucid.combine import Sequential
 from pellucid.data import Augment
 from pellucid.generators import dcgan, gmmn, mse, pix2pix
-from pellucid.image_objects import Objects
 from pellucid.layers import GELU, BatchNorm, Conv2d, Dense, Dropout, Flatten, LayerNorm, MaxPool2d, ReLU, Tanh
 from pellucid.losses import Focal, HeatMaps, Huber, SoftmaxCrossEntropy
+from pellucid.ops.image_objects import Objects
 from pellucid.optim import AdamW, Momentum
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, OneCycle, Step

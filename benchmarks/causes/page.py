@@ -17,9 +17,9 @@ from typing import Any
 from benchmarks.causes.diagnose import DIAGNOSES_FOLDER
 from benchmarks.causes.listed import HERE, LATER_LISTS, all_mistakes, later_mistakes, listed_mistakes, unopened_ids
 from benchmarks.doctor.report import interval, share
+from pellucid.base.files import write_atomically
 from pellucid.command.out import plain
 from pellucid.doctor.paired import DEFAULT_BUDGET
-from pellucid.files import write_atomically
 
 JUDGEMENTS = ("named", "general", "wrong", "symptom", "silent", "refused", "not examined")
 HEADING = """# Mistakes of all tasks, and what the doctor says first

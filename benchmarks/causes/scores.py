@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchmarks.causes.data import Boxes
 from pellucid import Model
+from pellucid.base.errors import PellucidError
 from pellucid.data import float_images
 from pellucid.data.source import Arrays
-from pellucid.errors import PellucidError
 from pellucid.metrics import AveragePrecision
 
 Score = Callable[[Model], float]

@@ -18,10 +18,10 @@ from typing import Any
 from benchmarks.causes.cases import later_cases
 from benchmarks.causes.fit import Fit, Pair, Ran
 from benchmarks.causes.listed import HERE, LATER_LISTS
+from pellucid.base.errors import PellucidError
 from pellucid.doctor import case_of
 from pellucid.doctor.finding import suspect
 from pellucid.doctor.paired import PairedTrainings
-from pellucid.errors import PellucidError
 from pellucid.task import task_of
 
 

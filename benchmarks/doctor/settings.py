@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.doctor.material import material
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Augment, Dataset, FeatureStats
 from pellucid.doctor import Case, case_of
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer
 from pellucid.model import Model

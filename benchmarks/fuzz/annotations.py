@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from benchmarks.fuzz.mutations import change_json, change_xml, damage
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, MaskFolder
 from pellucid.data.annotations import Annotations, read_annotations
 from pellucid.data.annotations.base import check_faults
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.ops.masks import compress
 
 ANNOTATIONS = ("voc", "coco", "yolo", "labelme", "mask")

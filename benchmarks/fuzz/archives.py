@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import FORMATS
 from pellucid.data.annotations.convert import convert
 from pellucid.data.annotations.lint import lint
 from pellucid.data.annotations.sheet import contact_sheet
-from pellucid.errors import PellucidError
 from pellucid.ops.masks import compress
 from pellucid.report.figures.style import png
 

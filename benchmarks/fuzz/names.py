@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import FORMATS
 from pellucid.data.annotations.convert import convert
-from pellucid.errors import PellucidError
 
 NAME_KINDS = ("names",)
 NAME_PIECES = (

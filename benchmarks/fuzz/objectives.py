@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.fuzz.mutations import forge, read_in_order
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Graph, Sequential, Shared
 from pellucid.data import load_image
 from pellucid.detectors import FasterRCNN, SingleStage
-from pellucid.errors import PellucidError
 from pellucid.generators import GAN, l1
 from pellucid.layers import Conv2d, Dense, Flatten, GroupNorm, ReLU, RoIAlign, Upsample
 from pellucid.model import Model

@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 
 from benchmarks.fuzz.shapes import SIZE, Check, random_image, save_file, write_file, write_groups, write_lines
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import collected_notes
 from pellucid.data import DetectionFolder, MaskFolder, load_objects, load_splits
 from pellucid.data.picture_list import picture_list
-from pellucid.errors import PellucidError
 from pellucid.tasks.segment.own import recipe_for
-from pellucid.text import collected_notes
 
 _ENCODINGS = (
     ("utf-8", b""), ("utf-8", codecs.BOM_UTF8), ("utf-16-le", codecs.BOM_UTF16_LE), ("utf-16-be", codecs.BOM_UTF16_BE),

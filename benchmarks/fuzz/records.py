@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz.mutations import change_json, damage
+from pellucid.base.errors import PellucidError
 from pellucid.command.out import plain
-from pellucid.errors import PellucidError
 from pellucid.recipe.compare import compare_runs, comparison_page
 from pellucid.recipe.job import train
 from pellucid.recipe.recipe import load_recipe

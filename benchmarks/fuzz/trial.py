@@ -26,7 +26,7 @@ from benchmarks.fuzz.readings import READINGS, outcome_of_reading, write_reading
 from benchmarks.fuzz.recipes import RECIPES, use_recipe, write_recipe_case
 from benchmarks.fuzz.records import RECORDS, use_record, write_record_case
 from benchmarks.fuzz.runs import RUNS, use_run, write_run_case
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.export import from_onnx
 from pellucid.layers.base import Mode
 from pellucid.model import Model

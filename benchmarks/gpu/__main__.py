@@ -26,8 +26,8 @@ from benchmarks.gpu.page import page
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import COMPILED, memory, training
 from benchmarks.gpu.transfer import collectives, copies, decoding
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
 from pellucid.run.folder import environment
 from pellucid.training.device import device_name, usable_device
 

@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.doctor.report import FURTHER, interval, share
 from benchmarks.mistakes.listed import VERDICTS, Mistake, mistakes, verdict
 from benchmarks.mistakes.trial import Record
+from pellucid.base.files import write_atomically
 from pellucid.command.out import plain
-from pellucid.files import write_atomically
 
 MIN_HARM = 0.02  # score without the mistake minus score with it
 MAX_GENERALIZATION_GAP = 0.12  # score of a healthy training on training data minus that on validation data

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pellucid import Callback, Dataset, Model, Optimizer
+from pellucid.base.errors import PellucidError
 from pellucid.data import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.doctor import Case, case_of
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode
 from pellucid.run.described import scaling_entries
 

@@ -31,8 +31,8 @@ def run_job(job: Job) -> Record:
     from benchmarks.mistakes.cases import CASES
     from benchmarks.mistakes.healthy import HEALTHY
     from benchmarks.mistakes.training import score_of
+    from pellucid.base.errors import PellucidError
     from pellucid.doctor import diagnose
-    from pellucid.errors import PellucidError
 
     record: Record = {"key": job.key, "id": job.id, "seed": job.seed, "healthy": job.healthy}
     start_time = time.perf_counter()

@@ -19,10 +19,10 @@ from pellucid.detectors.regions import DEVIATIONS, Regions, class_agnostic, draw
 from pellucid.detectors.search import search
 from pellucid.detectors.yolo3 import MAX_BACKGROUND_IOU
 from pellucid.export.torch_file import source
-from pellucid.image_objects import Objects
 from pellucid.layers import Mode
 from pellucid.ops.assign import assign_best_anchor
 from pellucid.ops.coding import encode
+from pellucid.ops.image_objects import Objects
 
 Targets = Sequence[Objects]
 

@@ -19,7 +19,7 @@ from benchmarks.relevance.networks import (
 )
 from benchmarks.relevance.tools import CAPTUM, LXT, ZENNIT, by_captum, by_lxt, by_zennit
 from conformance.explanations.zennit_side import StackedSum
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.explain import ledger, measure_composites
 from pellucid.explain.checks import deletion
 from pellucid.explain.measured import CANDIDATES

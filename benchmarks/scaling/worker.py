@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.scaling.steps import make_model, plain_step, sharded_step, torch_step
-from pellucid.allocator import keeping_freed_memory
+from pellucid.base.allocator import keeping_freed_memory
 from pellucid.nested import flatten
 from pellucid.training.distributed import Processes, processes
 from pellucid.training.reducer import BUCKET_MB

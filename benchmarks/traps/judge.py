@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import collected_notes
 from pellucid.cli.main import main as run_command
 from pellucid.data.source import Subset
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_arrays, load_material
 from pellucid.recipe.tables import Data
 from pellucid.task.registered import tasks
-from pellucid.text import collected_notes
 
 from .cases import Expected, chosen_cases
 

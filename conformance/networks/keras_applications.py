@@ -18,8 +18,8 @@ from conformance.case import Case
 from conformance.networks.answer import Answer, PassResult
 from conformance.networks.network import Network
 from pellucid import models
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.models.parts import dense_head
 
 

@@ -16,7 +16,7 @@ from conformance.networks.answer import Answer, PassResult, images, random_weigh
 from conformance.networks.graph import run
 from conformance.networks.network import Network
 from pellucid import models
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.verify import pull_back
 
 BATCH = 2

@@ -23,7 +23,7 @@ from conformance.onnx_nodes import (
     training,
 )
 from conformance.onnx_nodes.operator import Operator
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 OPERATORS: dict[str, Operator] = {
     **convolutions.OPERATORS,

@@ -11,7 +11,7 @@ from conformance.case import SkipCase
 from conformance.opinfo.operator import Operator
 from conformance.trial import ForwardPass, Trial
 from pellucid import operators
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import Layer, Mode, Trait
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
-from pellucid.settings.checks import is_number
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import is_number
 
 JSON_KEYS = ("temperature", "threshold")
 MAX_TEMPERATURE = 1e4  # makes all probabilities nearly uniform

@@ -16,15 +16,15 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import is_number
 from pellucid.combine.base import walk
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.nested import dtype_of, leaves
-from pellucid.settings.checks import is_number
 from pellucid.sweep import forward
 
 TARGET_FALSE_POSITIVE_RATE = 0.01  # for in-distribution images; 1 / (N + 1) for N held-out images if that is larger

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import shown, table
 from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.out import print_result
-from pellucid.errors import PellucidError
-from pellucid.text import shown, table
 
 if TYPE_CHECKING:
     from pellucid.metrics import Box
@@ -228,7 +228,7 @@ def read_boxes(path: str, scored: bool = False) -> "list[Box]":
 
     scored: whether the boxes have scores.
     """
-    from pellucid.files import decode_text, read_regular
+    from pellucid.base.files import decode_text, read_regular
 
     kind = Path(path).suffix
     if kind not in (".csv", ".json"):

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
+from pellucid.base.files import write_atomically
+from pellucid.base.text import table
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.out import print_result, repeat_command
-from pellucid.files import write_atomically
-from pellucid.text import table
 
 DEFAULT_PAGE = "comparison.html"
 

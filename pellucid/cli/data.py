@@ -5,13 +5,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note, plural, table
 from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.out import print_json, print_lines, print_result
 from pellucid.command.progress import CountProgress, DownloadProgress
 from pellucid.data.formats import ANNOTATION_FORMATS, FORMAT_NAMES
-from pellucid.errors import PellucidError
-from pellucid.text import note, plural, table
 
 
 def parser() -> Actions:
@@ -105,12 +105,12 @@ def show_parser() -> Parser:
 
 def show_data(args: argparse.Namespace) -> int:
     """Write the contact sheet, and print its path."""
+    from pellucid.base.files import write_atomically
     from pellucid.data import DetectionFolder
     from pellucid.data.annotations.layout import find_format, parts_in_order
     from pellucid.data.annotations.sheet import contact_sheet
     from pellucid.data.catalogue import annotated_path
     from pellucid.data.tree import open_tree
-    from pellucid.files import write_atomically
     from pellucid.report.figures.style import png
 
     out_path = check_output_path(args.out, "--out", (".png",))

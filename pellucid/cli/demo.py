@@ -18,10 +18,10 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print a line for each finished part, the paths of the report and of the page, and the next command."""
+    from pellucid.base.files import write_atomically
     from pellucid.command.out import print_json, print_lines, program_command
     from pellucid.command.results import run_values
     from pellucid.command.tour import demo_parts
-    from pellucid.files import write_atomically
     from pellucid.recipe.job import train
     from pellucid.report.sections import Page
 

@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
+from pellucid.base.text import note, printable
 from pellucid.command.args import Parser
 from pellucid.command.files import html_output_path, write_html
 from pellucid.command.models import open_model
 from pellucid.command.out import print_result
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
-from pellucid.text import note, printable
 
 if TYPE_CHECKING:
     from pellucid.task import Task

@@ -6,15 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import percent
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.models import open_model
 from pellucid.command.options import add_options, given_options, options_of
 from pellucid.command.out import print_result, print_result_with_files
 from pellucid.command.pictures import MANY_HELP
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
-from pellucid.text import percent
 
 if TYPE_CHECKING:
     from pellucid.data import Dataset

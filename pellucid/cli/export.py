@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import note
 from pellucid.command.args import Parser, parse_sizes
 from pellucid.command.files import check_output_path
 from pellucid.command.out import print_result
-from pellucid.errors import PellucidError, nearest
-from pellucid.text import note
 
 ABOUT = (
     "Write a model as an ONNX file, or as a Python file that builds a PyTorch module, with its weights in a "

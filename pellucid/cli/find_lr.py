@@ -2,10 +2,10 @@
 
 import argparse
 
+from pellucid.base.files import write_atomically
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.out import print_result
-from pellucid.files import write_atomically
 
 PLOT_SUFFIXES = (".png", ".svg")
 

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from textwrap import indent
 
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import table
 from pellucid.command.args import Parser
 from pellucid.command.files import check_folder, check_output_path
 from pellucid.command.out import print_json, print_lines, print_result, print_text
-from pellucid.files import make_folder, write_atomically
-from pellucid.text import table
 
 
 def parser() -> Parser:

@@ -8,13 +8,13 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from pellucid.base.errors import PellucidError, is_out_of_memory, nearest
+from pellucid.base.plugins import run_file
+from pellucid.base.text import note
 from pellucid.cli import INTERRUPTED
 from pellucid.command.out import print_lines, print_text, silence_stdout
-from pellucid.errors import PellucidError, is_out_of_memory, nearest
-from pellucid.plugins import run_file
 from pellucid.task import Command
 from pellucid.task import commands as task_commands
-from pellucid.text import note
 
 # The commands that do not belong to one task. Each is a module pellucid.cli.NAME with parser() and, unless the command
 # has actions, handle(args) -> exit code.
@@ -130,7 +130,7 @@ def _parse_command(words: list[str]) -> Callable[[], int] | None:
         return None
     name, arguments = words[0], words[1:]
     if name == "--version":
-        from pellucid.version import __version__
+        from pellucid.base.version import __version__
 
         print_lines(f"pellucid {__version__}")
         return None

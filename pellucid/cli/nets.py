@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.base import buffer_paths
 from pellucid.command.args import parse_sizes
 from pellucid.command.models import open_model
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss

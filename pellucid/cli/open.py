@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser, parse_sizes
 from pellucid.command.files import check_output_path
 from pellucid.command.out import print_result
-from pellucid.errors import PellucidError
 
 MODEL_SUFFIX = ".safetensors"
 ABOUT = (

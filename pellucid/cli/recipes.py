@@ -4,10 +4,10 @@ import argparse
 import json
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import table
 from pellucid.command.args import Parser
 from pellucid.command.out import print_result
-from pellucid.errors import PellucidError
-from pellucid.text import table
 
 
 def parser() -> Parser:

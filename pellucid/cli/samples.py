@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from pellucid.base.text import plural
 from pellucid.command.args import Parser
 from pellucid.command.out import print_result
-from pellucid.text import plural
 
 
 def parser() -> Parser:

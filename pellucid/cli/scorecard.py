@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
-from pellucid.errors import PellucidError
 
 
 def parser() -> Parser:

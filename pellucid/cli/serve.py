@@ -2,10 +2,10 @@
 
 import argparse
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.out import print_lines
-from pellucid.errors import PellucidError
 
 LOCALHOST = "127.0.0.1"
 DEFAULT_PORT = 8000

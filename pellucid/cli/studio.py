@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.models import open_network
 from pellucid.command.out import print_lines
-from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pellucid.studio.view import Library
@@ -57,7 +57,7 @@ def handle(args: argparse.Namespace) -> int:
     try:
         import websockets  # noqa: F401  (uvicorn needs it for WebSockets)
 
-        from pellucid.limits import MAX_MESSAGE_BYTES
+        from pellucid.base.limits import MAX_MESSAGE_BYTES
         from pellucid.serve.connections import http_server
         from pellucid.studio.app import application
     except ImportError as error:

@@ -3,11 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path, html_output_path
 from pellucid.command.out import print_result
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
 from pellucid.shipped_files import MODEL_HELP
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.out import print_result
 from pellucid.command.progress import StatusLine
-from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pellucid.tuning.results import TuningResult
@@ -89,7 +89,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _print_results(args: argparse.Namespace, results: "TuningResult", submitted: bool) -> None:
-    from pellucid.text import table
+    from pellucid.base.text import table
     from pellucid.tuning.page import command_of, merit_of, settings_text, value_text
 
     merit, best_trial = merit_of(results), results.best

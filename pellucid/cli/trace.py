@@ -3,11 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.files import html_output_path, write_html
 from pellucid.command.models import open_model
 from pellucid.command.out import print_result
-from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +116,7 @@ def _write_page(
     about: str,
 ) -> None:
     """Write the studio's view Draw of the image; for a nudge or a model without this view, write the tables."""
-    from pellucid.files import write_atomically
+    from pellucid.base.files import write_atomically
     from pellucid.studio.draw.file import traced_file
     from pellucid.studio.draw.session import can_draw
 

@@ -3,9 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.results import print_runs
-from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pellucid.recipe.job import Run

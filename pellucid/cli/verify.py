@@ -2,9 +2,9 @@
 
 import argparse
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.out import print_result
-from pellucid.errors import PellucidError
 from pellucid.shipped_files import MODEL_HELP
 
 MAX_BATCH = 64

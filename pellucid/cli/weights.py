@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural, table
 from pellucid.command.args import Parser, check_action
 from pellucid.command.out import print_result
 from pellucid.command.progress import DownloadProgress
-from pellucid.errors import PellucidError
-from pellucid.text import plural, table
 
 ACTIONS = ("list", "get", "show")
 

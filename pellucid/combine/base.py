@@ -10,9 +10,9 @@ from typing import Any, Self, TypeGuard, cast
 
 import torch
 
-from pellucid.errors import LayerError, PellucidError, nearest
+from pellucid.base.errors import LayerError, PellucidError, nearest
+from pellucid.base.text import shown
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.text import shown
 
 # How a combinator runs one child forward: (name, child, its params, x, mode) -> (y, its cache)
 LayerRun = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.base import Back, Combinator, LayerRun, add_up, add_up_tree, init_child, name_children, shape_of
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 
 

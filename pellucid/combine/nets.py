@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from pellucid.base.text import plural
 from pellucid.combine.base import buffer_paths, prefix_of, walk
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import flatten
-from pellucid.text import plural
 
 
 def named_layers(nets: Mapping[str, Layer]) -> Iterator[tuple[str, Layer]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import Back, Combinator, LayerRun, check_layer, init_child, name_children
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 

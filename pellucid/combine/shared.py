@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import Back, Combinator, LayerRun, add_up_tree, init_child
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 

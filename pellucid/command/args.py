@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.settings.checks import check_known
 from pellucid.command.out import print_text
-from pellucid.errors import PellucidError, nearest
-from pellucid.settings.checks import check_known
 from pellucid.shipped_files import MODEL_HELP
 
 SKIP_WORD = "data.skip=true"  # a setting of recipes that commands without a recipe accept too

@@ -11,7 +11,7 @@ def check_output_path(file: str, option: str, suffixes: Sequence[str] = ()) -> P
 
     Called before any work is done. suffixes: the allowed suffixes, () for any.
     """
-    from pellucid.errors import PellucidError
+    from pellucid.base.errors import PellucidError
 
     path = Path(file)
     if suffixes and path.suffix not in suffixes:
@@ -30,7 +30,7 @@ def check_output_path(file: str, option: str, suffixes: Sequence[str] = ()) -> P
 
 def check_folder(folder: Path) -> Path:
     """Return an output folder, which need not exist; raise PellucidError if the folder or a parent is a file."""
-    from pellucid.errors import PellucidError
+    from pellucid.base.errors import PellucidError
 
     file = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
     if file.exists() and not file.is_dir():
@@ -45,7 +45,7 @@ def html_output_path(args: argparse.Namespace) -> Path | None:
 
 def write_html(path: Path, body: str, title: str) -> None:
     """Write an HTML page with this body and title; raise PellucidError if the file cannot be written."""
-    from pellucid.files import write_atomically
+    from pellucid.base.files import write_atomically
     from pellucid.report.page import document
 
     write_atomically(path, document(body, title).encode())

@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
+from pellucid.base.text import plural
 from pellucid.command.merge_results import SUFFIXES, check_installed, merge
 from pellucid.command.out import ENGINE, plain, print_result
 from pellucid.command.parts import MANIFEST, Parts
 from pellucid.command.progress import CountProgress
 from pellucid.data.picture_list import PictureList, is_collection, picture_list
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
 from pellucid.predictor import Picture, Predicted, Predictor, outcomes
 from pellucid.run.folder import weights_file
-from pellucid.text import plural
 from pellucid.training.device import usable_device
 
 RESULTS_FILE, PARTS_FOLDER, FILES_FOLDER = "results.jsonl", "parts", "files"  # in the output folder

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.images import read_file
-from pellucid.errors import PellucidError
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.task import Explained
 

@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pellucid.errors import PellucidError
-from pellucid.files import atomic_file
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import atomic_file
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
-from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pellucid.task import Option, Task

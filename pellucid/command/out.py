@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.text import note, printable
+from pellucid.base.text import note, printable
 
 PROGRAM = "pellucid"  # the name of the program
 # What computed the predictions: the value of the key "engine" of `--json`. Only `gestures predict` of frames chooses

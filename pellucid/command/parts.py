@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from PIL import __version__ as pillow_version
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, read_regular, remove_orphans, write_atomically
+from pellucid.base.text import note
+from pellucid.base.version import __version__
 from pellucid.data.picture_list import PictureList
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder, read_regular, remove_orphans, write_atomically
-from pellucid.text import note
-from pellucid.version import __version__
 
 MIN_PART_SIZE, MAX_PART_SIZE = 16, 512  # pictures
 TARGET_PARTS = 64  # approximate number of parts, unless a part would be smaller or larger than the limits

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.out import ENGINE, note_skipped, print_json, print_lines
 from pellucid.data.skipping import check_skipped, skips
-from pellucid.errors import PellucidError
 from pellucid.predictor import SOURCE_HELP, Predictor, camera_pictures, pictures, predicted, write_csv
 
 MANY_HELP = "for many pictures a .zip, .tar files, a .txt file of paths or addresses, or an address such as s3://"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pellucid.base.text import plural
 from pellucid.command.out import print_json, print_lines
 from pellucid.task import task_of
-from pellucid.text import plural
 
 if TYPE_CHECKING:
     from pellucid.recipe.job import Run

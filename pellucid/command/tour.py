@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 import torch
 
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import percent, plural
 from pellucid.data import load_image
 from pellucid.data.images import luma
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.written import SAMPLES, command_for, single_pictures
 from pellucid.explain.examine import MethodResult, examine, heat_map
-from pellucid.files import make_folder, write_atomically
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import colourfulness_rgb
 from pellucid.metrics.verdicts import HIT, MISSED, classify_detections
 from pellucid.model import Model
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.recipe.job import Run
 from pellucid.report.embedded import embedded
 from pellucid.report.figures.curves import metric_curves
@@ -24,7 +25,6 @@ from pellucid.report.figures.detections import draw_detections
 from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Fragment, ImageRow, Section, TablePart
 from pellucid.run.history import History
 from pellucid.task import task_of
-from pellucid.text import percent, plural
 from pellucid.trace.text import PRODUCT_SIGN, brief
 
 DIGIT = "3"  # the class of the sample digit.png, which is not among the training pictures of `digits`

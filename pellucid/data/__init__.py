@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from pellucid.base.lazy import lazy_getattr
 from pellucid.data.fetch import fetch
-from pellucid.lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from pellucid.data.augment import Augment, FeatureStats
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pellucid.data.loader import Loader
     from pellucid.data.masks import MaskFolder
     from pellucid.data.source import Arrays, Batch, Source, Subset
-    from pellucid.image_objects import Detections, Objects
+    from pellucid.ops.image_objects import Detections, Objects
 
 __all__ = [
     "CATALOGUE",
@@ -71,6 +71,6 @@ __getattr__ = lazy_getattr(
         "pellucid.data.loader",
         "pellucid.data.masks",
         "pellucid.data.source",
-        "pellucid.image_objects",
+        "pellucid.ops.image_objects",
     ),
 )

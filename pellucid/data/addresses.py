@@ -10,10 +10,10 @@ from itertools import islice
 from threading import Event
 from typing import Any, TypeVar
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import is_listed, is_picture
+from pellucid.base.limits import MAX_ADDRESS_BYTES
 from pellucid.data.shards import TarMember, open_tar_members
-from pellucid.errors import PellucidError
-from pellucid.files import is_listed, is_picture
-from pellucid.limits import MAX_ADDRESS_BYTES
 
 T = TypeVar("T")
 WEB_SCHEMES = ("http", "https")

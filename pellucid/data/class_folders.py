@@ -3,11 +3,11 @@
 import unicodedata
 from pathlib import PurePosixPath
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import is_picture
+from pellucid.base.text import note_once, plural
 from pellucid.data.parts import TRAIN, PartUse, part_named, parts_among, spelled
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError
-from pellucid.files import is_picture
-from pellucid.text import note_once, plural
 
 # Names of folders of masks, in lower case, which are unlikely to be classes.
 MASK_FOLDERS = ("mask", "masks", "label", "labels", "gt", "ground_truth", "groundtruth", "annotation", "annotations",

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.settings.arguments import checked
+from pellucid.base.settings.tensors import as_indices, as_tensor
+from pellucid.base.text import aligned, plural, printable
 from pellucid.data.seeds import mix
 from pellucid.data.source import Arrays, Source
-from pellucid.errors import PellucidError, nearest
-from pellucid.settings.arguments import checked
-from pellucid.settings.tensors import as_indices, as_tensor
-from pellucid.text import aligned, plural, printable
 
 MAX_LISTED_CLASSES = 20  # classes in a table or an error message
 MIN_IMAGE_SIDE = 24  # pixels; arrays with a smaller side may be feature maps

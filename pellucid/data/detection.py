@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.tensors import as_indices
+from pellucid.base.text import note_once
 from pellucid.data.annotations.base import ImageRecord, check_faults, fault_summary, size_fault
 from pellucid.data.annotations.layout import (
     find_format,
@@ -29,11 +32,8 @@ from pellucid.data.parts import TRAIN, parts_among
 from pellucid.data.skipping import note_skipped, skips
 from pellucid.data.source import Arrays, Source
 from pellucid.data.tree import open_tree, tree_at
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.ops.masks import nearest_pixels
-from pellucid.settings.tensors import as_indices
-from pellucid.text import note_once
 
 ObjectsType = TypeVar("ObjectsType", Objects, Detections)
 _SIDE_NAMES = (("left", "right"), ("Left", "Right"))

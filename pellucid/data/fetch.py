@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 ByteProgress = Callable[[int, int | None], None]  # (bytes so far, total bytes, None if the server does not send it)
 _CHUNK_BYTES = 1 << 16

@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import is_picture
+from pellucid.base.settings.arguments import Checked
+from pellucid.base.text import plural, printable
 from pellucid.data.class_folders import class_of, class_parts, files_of, part_classes, root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.images import (
@@ -27,11 +31,7 @@ from pellucid.data.images import (
 from pellucid.data.skipping import ADVICE, check_skipped, skips
 from pellucid.data.source import Batch
 from pellucid.data.tree import Tree, tree_at
-from pellucid.errors import PellucidError
-from pellucid.files import is_picture
-from pellucid.image_objects import Objects
-from pellucid.settings.arguments import Checked
-from pellucid.text import plural, printable
+from pellucid.ops.image_objects import Objects
 
 N_SAMPLED = 100  # images that show whether a data set has images of 16 bits
 

@@ -8,6 +8,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_DATA_BYTES
+from pellucid.base.settings.arguments import checked
+from pellucid.base.settings.tensors import as_indices
 from pellucid.data.class_folders import class_of, class_parts, files_of, note_class_folders, part_classes, root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
@@ -16,10 +20,6 @@ from pellucid.data.images import OnError, attempt_all, check_format, check_on_er
 from pellucid.data.masks import MASK_SUFFIX, MaskFolder
 from pellucid.data.skipping import note_skipped, skips
 from pellucid.data.tree import Tree, open_tree
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_DATA_BYTES
-from pellucid.settings.arguments import checked
-from pellucid.settings.tensors import as_indices
 
 TEST_FRACTION = 0.2  # held out without a test part: of each class, or of all images with masks or objects
 

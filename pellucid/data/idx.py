@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_IDX_AXES, MAX_IDX_BYTES
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_IDX_AXES, MAX_IDX_BYTES
 
 # The third byte of the magic number is the code of the dtype, the fourth the number of dimensions.
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}

@@ -23,9 +23,9 @@ from PIL import (
     _imaging,  # pyright: ignore[reportPrivateImportUsage]  # for its path
 )
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_IMAGE_PIXELS
 from pellucid.data.colour_modes import PixelValueError, SampleDepth, depth_of
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_IMAGE_PIXELS
 
 ROWS_PER_STRIP = 1024  # of a large image that are copied at a time
 JPEG = b"\xff\xd8\xff"  # the first bytes of a file

@@ -15,6 +15,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import LIMITS_HINT, MAX_FULL_SIZE_PIXELS, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, scaled_limit
+from pellucid.base.settings.arguments import checked
+from pellucid.base.text import note_once
 from pellucid.data.colour_modes import ColourMode, SampleDepth, deep_values, depth_of, flatten_mode, unit_floats
 from pellucid.data.image_formats import (
     DAMAGE_ERRORS,
@@ -26,10 +30,6 @@ from pellucid.data.image_formats import (
     decode_array,
     reader_for,
 )
-from pellucid.errors import PellucidError
-from pellucid.limits import LIMITS_HINT, MAX_FULL_SIZE_PIXELS, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, scaled_limit
-from pellucid.settings.arguments import checked
-from pellucid.text import note_once
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.detection import DetectionFolder
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.source import Batch, Source
-from pellucid.errors import PellucidError
 
 
 @dataclass(frozen=True, eq=False)

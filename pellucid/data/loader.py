@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import shown
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, batch_of
-from pellucid.errors import PellucidError
-from pellucid.text import shown
 
 _CHUNK_BATCHES = 64  # maximum number of batches that are gathered at a time
 _CHUNK_BYTES = 8 << 20  # maximum size of their float32 images: about the size of a processor's caches

@@ -2,11 +2,11 @@
 
 import re
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import decode_text
+from pellucid.base.text import note_once
 from pellucid.data.annotations.labelme import IGNORE
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError
-from pellucid.files import decode_text
-from pellucid.text import note_once
 
 CLASSES_FILE = "classes.txt"  # the names of the classes of masks
 N_VALUES = 256  # number of values of a uint8 mask

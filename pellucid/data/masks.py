@@ -12,6 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import is_picture
+from pellucid.base.settings.tensors import as_indices
+from pellucid.base.text import note_once, plural
 from pellucid.data.class_folders import root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, refuse_unreadable, resized_size, split_by_readability
@@ -20,10 +24,6 @@ from pellucid.data.mask_classes import CLASSES_FILE, N_VALUES, note_other_lists,
 from pellucid.data.parts import PartUse, parts_among, spelled
 from pellucid.data.skipping import ADVICE, skips
 from pellucid.data.tree import Tree, tree_at
-from pellucid.errors import PellucidError
-from pellucid.files import is_picture
-from pellucid.settings.tensors import as_indices
-from pellucid.text import note_once, plural
 
 MASK_SUFFIX = "annot"  # a folder of masks has the name of the folder of images with this suffix
 VOID = 255  # the value of pixels without a class, unless the classes have names, as in Pascal VOC

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.detection import DetectionFolder
 from pellucid.data.files import collate
 from pellucid.data.masks import VOID
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 
 BACKGROUND = "background"
 

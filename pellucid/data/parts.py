@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pellucid.text import note_once, plural
+from pellucid.base.text import note_once, plural
 
 TRAIN, TRAINVAL = "train", "trainval"
 HELD_OUT_PARTS = ("test", "val", "valid", "validation")  # the first that exists is the held-out part

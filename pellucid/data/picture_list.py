@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import decode_text, is_listed, is_picture, read_regular
+from pellucid.base.limits import MAX_LIST_BYTES, MAX_LIST_LINE_BYTES
 from pellucid.data.addresses import (
     TAR_SUFFIX,
     check_address,
@@ -26,9 +29,6 @@ from pellucid.data.addresses import (
 )
 from pellucid.data.shards import TarMember, expand_braces, read_member, tar_members
 from pellucid.data.tree import ZipTree
-from pellucid.errors import PellucidError
-from pellucid.files import decode_text, is_listed, is_picture, read_regular
-from pellucid.limits import MAX_LIST_BYTES, MAX_LIST_LINE_BYTES
 
 ZIP_SUFFIX, LIST_SUFFIX = ".zip", ".txt"
 COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pellucid.errors import PellucidError
-from pellucid.files import open_regular
-from pellucid.limits import MAX_IMAGE_BYTES, MAX_SHARD_HEADER_BYTES
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import open_regular
+from pellucid.base.limits import MAX_IMAGE_BYTES, MAX_SHARD_HEADER_BYTES
 
 BLOCK = 512  # bytes; headers and data begin at multiples of it
 FILE_TYPES, FOLDER_TYPE = (b"\0", b"0", b"7"), b"5"  # types of members; the rest are links, devices, and sparse files

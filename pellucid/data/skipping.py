@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from pellucid.errors import PellucidError
-from pellucid.text import note_once, plural
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_once, plural
 
 SETTING = "data.skip"
 # The share of images that may be left out. A few damaged files of a download do not change a result noticeably; more

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.tensors import as_targets, as_tensor
+from pellucid.base.text import shown
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
-from pellucid.settings.tensors import as_targets, as_tensor
-from pellucid.text import shown
 
 
 def is_stream(x: Any) -> bool:

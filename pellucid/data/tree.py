@@ -12,10 +12,10 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import is_hidden_picture, is_listed
+from pellucid.base.limits import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_RATIO, MAX_IMAGE_BYTES
 from pellucid.data.images import read_file
-from pellucid.errors import PellucidError
-from pellucid.files import is_hidden_picture, is_listed
-from pellucid.limits import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_RATIO, MAX_IMAGE_BYTES
 
 SAMPLE_BYTES = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid

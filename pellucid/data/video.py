@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_IMAGE_PIXELS
 from pellucid.data.images import DAMAGE_ERRORS, load_image, read_file, read_full_size, strict_warnings
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_IMAGE_PIXELS
 
 GIF_MAGIC = (b"GIF87a", b"GIF89a")
 DEFAULT_DURATION = 0.1  # seconds for a frame of a GIF without a duration, as in browsers

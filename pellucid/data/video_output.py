@@ -7,9 +7,9 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import PICTURE_SUFFIXES
 from pellucid.data.video import DEFAULT_DURATION, import_opencv, video_frames
-from pellucid.errors import PellucidError
-from pellucid.files import PICTURE_SUFFIXES
 
 
 def is_video(path: Path) -> bool:

@@ -9,24 +9,24 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_whole, check_within
+from pellucid.base.text import plural, shown
 from pellucid.combine.base import init_child
 from pellucid.config import to_config
 from pellucid.data.source import Batch
 from pellucid.detectors.checks import check_maps
-from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
-from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Cache, Mode, Params
 from pellucid.losses.base import HALF_DTYPES, upcast_half
 from pellucid.nested import leaves
 from pellucid.objective import BatchEvaluation, Gradients, Losses, Objective
 from pellucid.ops.assign import Assignment
 from pellucid.ops.boxes import clip
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.ops.nms import batched_nms
-from pellucid.settings.checks import check_whole, check_within
 from pellucid.sweep import backward
-from pellucid.text import plural, shown
 
 INITIAL_STD = 0.01  # standard deviation of the initial weights of a head's last convolutions
 MAX_CANDIDATES = 1000  # pairs of a box and a class per image that enter non-maximum suppression

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.limits import LIMITS_HINT, MAX_DETECTOR_ANCHORS, MAX_DETECTOR_LENGTH, scaled_limit
-from pellucid.settings.checks import check_above_zero, check_whole
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import LIMITS_HINT, MAX_DETECTOR_ANCHORS, MAX_DETECTOR_LENGTH, scaled_limit
+from pellucid.base.settings.checks import check_above_zero, check_whole
 
 
 class AnchorDetector(Protocol):

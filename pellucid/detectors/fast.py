@@ -7,6 +7,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_choice, check_whole
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Candidates
@@ -15,11 +16,10 @@ from pellucid.detectors.regions import Regions, draw_regions, indexed_regions
 from pellucid.detectors.search import DEFAULT_STRIDE, Search, count_windows, search
 from pellucid.detectors.single_stage import single_stage
 from pellucid.detectors.two_stage import TwoStage, box_head, refined_candidates, roi_layer
-from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Gradients, InputCount
-from pellucid.settings.checks import check_choice, check_whole
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.sweep import backward
 
 # The lowest IoU with an object that a background proposal of selective search has (Girshick 2015, section 2.3).

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.limits import MAX_DETECTOR_LENGTH
+from pellucid.base.settings.checks import check_above_zero, check_whole
 from pellucid.combine.base import init_child
 from pellucid.constant import constant
 from pellucid.data.source import Batch
@@ -17,12 +19,10 @@ from pellucid.detectors.checks import check_maps, check_strides
 from pellucid.detectors.regions import MAX_BOXES, Regions, class_agnostic, draw_regions, indexed_regions, propose
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
 from pellucid.detectors.two_stage import HeadResult, TwoStage, box_head, refined_candidates, roi_layer
-from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.limits import MAX_DETECTOR_LENGTH
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Gradients, InputCount
-from pellucid.settings.checks import check_above_zero, check_whole
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.sweep import backward
 
 

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
 from pellucid.detectors.faster import ProposalDetector, faster_rcnn
 from pellucid.detectors.regions import Regions, indexed_regions
 from pellucid.detectors.two_stage import HeadResult
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import SoftmaxCrossEntropy
@@ -21,6 +20,7 @@ from pellucid.losses.base import upcast_half
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Losses
 from pellucid.ops.heatmaps import quarter
+from pellucid.ops.image_objects import Detections, Objects
 
 
 @dataclass(frozen=True)

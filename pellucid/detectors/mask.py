@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
 from pellucid.detectors.faster import ProposalDetector, faster_rcnn
 from pellucid.detectors.regions import Regions, indexed_regions
 from pellucid.detectors.two_stage import HeadResult, roi_layer
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.losses.base import upcast_half
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Losses
+from pellucid.ops.image_objects import Detections, Objects
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.fuse.inference import inference
-from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Mode, RoIAlign
 from pellucid.layers.base import Layer, Params
 from pellucid.ops.assign import highest_iou, in_crowd
 from pellucid.ops.boxes import box_iou, clip
 from pellucid.ops.coding import decode, encode
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.ops.nms import batched_nms
 
 CONTEXT_PIXELS = 16  # pixels around the proposal in its warped image (Girshick et al. 2014, appendix A)

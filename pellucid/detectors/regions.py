@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.image_objects import Objects
 from pellucid.losses import Huber, SoftmaxCrossEntropy
 from pellucid.ops.assign import assign_by_iou, sample
 from pellucid.ops.boxes import area, clip
 from pellucid.ops.coding import decode, encode
+from pellucid.ops.image_objects import Objects
 from pellucid.ops.nms import nms
 
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of the predicted offsets (Girshick 2015, reference code)

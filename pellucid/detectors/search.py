@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import decode_text, read_regular
 from pellucid.data.annotations.base import parse_numbers
-from pellucid.errors import PellucidError
-from pellucid.files import decode_text, read_regular
 from pellucid.ops.anchors import base_anchors, grid_anchors
 from pellucid.ops.boxes import area, clip
 

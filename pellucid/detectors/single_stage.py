@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pellucid.base.limits import MAX_DETECTOR_LENGTH
+from pellucid.base.settings.checks import check_above_zero
 from pellucid.combine import Sequential, Shared
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import check_strides
-from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
-from pellucid.limits import MAX_DETECTOR_LENGTH
 from pellucid.losses import GIoU, QualityFocal
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -24,7 +24,7 @@ from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_atss
 from pellucid.ops.boxes import paired_iou
 from pellucid.ops.coding import decode, decode_gradient
-from pellucid.settings.checks import check_above_zero
+from pellucid.ops.image_objects import Objects
 
 # The initial scores of the anchors. They are low because nearly all anchors are background (Lin et al. 2017, "Focal
 # loss for dense object detection", section 4.1).

@@ -7,22 +7,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_DETECTOR_LENGTH
+from pellucid.base.settings.checks import check_above_zero
 from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import check_strides
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
-from pellucid.limits import MAX_DETECTOR_LENGTH
 from pellucid.losses import Huber, SoftmaxCrossEntropy
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
 from pellucid.ops.anchors import ssd_priors
 from pellucid.ops.assign import Assignment, assign_bipartite
 from pellucid.ops.coding import decode, encode
-from pellucid.settings.checks import check_above_zero
+from pellucid.ops.image_objects import Objects
 
 NEGATIVES_PER_POSITIVE = 3  # number of priors in the loss: hard negative mining (Liu et al. 2016, section 2.2)
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of dx, dy, dw, dh; the reference code calls them variances

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.combine.base import init_child
 from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
 from pellucid.detectors.base import MAX_DETECTIONS, Candidates, Detector, Size
 from pellucid.detectors.regions import Regions, decode_head_outputs, head_losses
-from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool

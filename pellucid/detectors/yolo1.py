@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check_whole
 from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import check_stride
-from pellucid.image_objects import Objects
 from pellucid.layers import Concat, Conv2d, Crop, GroupNorm, LeakyReLU, Upsample
 from pellucid.layers.base import Layer, Params
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -21,7 +21,7 @@ from pellucid.objective import Losses
 from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_grid
 from pellucid.ops.boxes import paired_iou
-from pellucid.settings.checks import check_whole
+from pellucid.ops.image_objects import Objects
 
 INITIAL_ROOT = 0.4  # initial w and h: square roots of a box's width and height as fractions of the image's
 LOSS_WEIGHTS = {"box": 5.0, "background": 0.5}  # Redmon et al. 2016, section 2.2

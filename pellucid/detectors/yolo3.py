@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_DETECTOR_LENGTH
+from pellucid.base.settings.checks import check_above_zero
 from pellucid.combine import Graph
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import check_strides
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
-from pellucid.limits import MAX_DETECTOR_LENGTH
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -25,7 +25,7 @@ from pellucid.objective import Losses
 from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_best_anchor
 from pellucid.ops.coding import MAX_LOG_SIZE
-from pellucid.settings.checks import check_above_zero
+from pellucid.ops.image_objects import Objects
 
 PRIOR = 0.01  # initial probability that an anchor contains an object
 MAX_BACKGROUND_IOU = 0.7  # an unassigned anchor is ignored if its predicted box has a higher IoU with an object

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_known, integer, is_number
+from pellucid.base.text import plural
 from pellucid.data.source import Arrays
 from pellucid.data.stream import Stream
 from pellucid.doctor.case import Case
@@ -19,12 +22,9 @@ from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.inputs import drawn_indices, select
 from pellucid.doctor.rehearsal import model_on, reinitialized, with_copied_weights
-from pellucid.errors import PellucidError
 from pellucid.objective import Supervised
 from pellucid.run.history import History
-from pellucid.settings.checks import check, check_known, integer, is_number
 from pellucid.task import Task, task_of
-from pellucid.text import plural
 from pellucid.training.device import CPU
 from pellucid.training.examples import examples, is_batchwise, source_of
 from pellucid.training.model import BaseModel

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import Activity, MeasuredGradients, activity, gradients, rms, trainable_layers
@@ -21,7 +22,6 @@ from pellucid.doctor.rehearsal import (
     reinitialized,
 )
 from pellucid.doctor.simple_classifier import KernelClassifier, fit_simple_classifier
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.metrics import classes_of

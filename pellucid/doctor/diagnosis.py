@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from textwrap import wrap
 from typing import Any
 
-from pellucid.deprecated import renamed_fields
+from pellucid.base.deprecated import renamed_fields
+from pellucid.base.text import aligned, plural
 from pellucid.doctor.finding import EvidenceValue, Finding
 from pellucid.doctor.intervention import MeasuredEffect
-from pellucid.text import aligned, plural
 
 CellRows = list[tuple[str, ...]]
 CAUSE_KINDS = ("cause", "likely cause")

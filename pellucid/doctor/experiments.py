@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import has_flat_targets
 from pellucid.doctor.checks import CHECKS, overfitting
 from pellucid.doctor.cross_fit import CROSS_FIT, SPLITS_DIFFER, compare_targets, train_on_validation_data
@@ -29,7 +30,6 @@ from pellucid.doctor.replaced_parts import (
     sound_case,
     with_held_out_part,
 )
-from pellucid.errors import PellucidError
 from pellucid.task import Task
 from pellucid.training.device import CPU
 

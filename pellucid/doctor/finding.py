@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pellucid.deprecated import renamed_fields
+from pellucid.base.deprecated import renamed_fields
 
 if TYPE_CHECKING:
     from pellucid.doctor.case import Case

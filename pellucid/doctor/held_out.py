@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, batch_of
 from pellucid.doctor.inputs import drawn_indices
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.task import HeldOutScores, Task
 from pellucid.training.device import on_device
 from pellucid.training.model import BaseModel

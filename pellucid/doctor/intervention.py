@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pellucid.text import plural
+from pellucid.base.text import plural
 
 if TYPE_CHECKING:
     from pellucid.doctor.finding import Suspect

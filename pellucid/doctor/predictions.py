@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.metrics import classes_of
 from pellucid.objective import Supervised
 from pellucid.training.evaluate import loss_and_predictions

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths
 from pellucid.data.source import Source
 from pellucid.doctor.passes import rms
-from pellucid.errors import PellucidError
 from pellucid.nested import flatten, map_tree
 from pellucid.network.work import objective_work
 from pellucid.objective import Supervised, seeded

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.combine.base import map_layers, replace_layer
 from pellucid.data.source import Arrays
@@ -13,7 +14,6 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.inputs import select
 from pellucid.doctor.rehearsal import reinitialized
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.checks import preprocessing_mismatch, shifted_labels, shuffled_labels
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_HALF_EXAMPLES, Evaluations
@@ -20,7 +21,6 @@ from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network, with_trained
 from pellucid.doctor.suspects import replaced_parts, suspects
-from pellucid.errors import PellucidError
 from pellucid.training.examples import split
 
 HELD_OUT_FRACTION = 0.25  # fraction of the training data that is held out if there are no validation data

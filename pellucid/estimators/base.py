@@ -15,9 +15,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
-from pellucid.errors import PellucidError
 from pellucid.estimators.plotting import BoundaryPlot
 from pellucid.estimators.weighted import WeightedLoss, weighted_penalty, with_weights
 from pellucid.layers import Dense
@@ -27,7 +28,6 @@ from pellucid.network.inputs import check_inputs
 from pellucid.objective import Supervised
 from pellucid.optim import Optimizer
 from pellucid.run.history import History
-from pellucid.settings.tensors import as_tensor
 from pellucid.training.callbacks import Callback
 from pellucid.training.evaluate import batch_within_memory
 from pellucid.training.measures import boundary

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.settings.tensors import as_tensor
+from pellucid.base.settings.tensors import as_tensor
 
 if TYPE_CHECKING:
     from pellucid.estimators.base import (

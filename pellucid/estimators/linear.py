@@ -9,6 +9,7 @@ from sklearn import linear_model
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.estimators.base import (
     Array,
     NetworkEstimator,
@@ -24,7 +25,6 @@ from pellucid.estimators.plotting import CoefficientPlot, PathPlot
 from pellucid.optim import SGD, regularizers
 from pellucid.optim.schedules import InverseTime
 from pellucid.run.history import History
-from pellucid.settings.tensors import as_tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,6 +9,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.estimators.base import (
     Array,
     ProbabilisticClassification,
@@ -25,7 +26,6 @@ from pellucid.nested import flatten
 from pellucid.optim import Nesterov
 from pellucid.optim.regularizers import L2
 from pellucid.run.history import History, Row
-from pellucid.settings.tensors import as_tensor
 from pellucid.training.callbacks import Callback, Training
 
 STEPS_PER_EPOCH = 50  # gradient descent steps between two tests of convergence

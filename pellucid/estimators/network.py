@@ -8,6 +8,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine import Sequential
 from pellucid.data.seeds import mix
 from pellucid.estimators.base import (
@@ -25,7 +26,6 @@ from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.model import Model
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
-from pellucid.settings.tensors import as_tensor
 from pellucid.training.callbacks import EarlyStopping
 from pellucid.training.measures import ends_in_probabilities, predicts_probabilities
 

@@ -8,6 +8,7 @@ import torch
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.estimators.base import (
     NetworkClassification,
     checked_classes,
@@ -23,7 +24,6 @@ from pellucid.losses.targets import target_values
 from pellucid.model import Model
 from pellucid.optim import SGD
 from pellucid.run.history import Row
-from pellucid.settings.tensors import as_tensor
 from pellucid.training.callbacks import Callback, Training
 
 

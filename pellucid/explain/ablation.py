@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.settings.checks import check_choice, integer
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import float_images
-from pellucid.errors import PellucidError, nearest
 from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target, aim
 from pellucid.explain.top_patches import BATCH, Prepare, map_means, one_tensor
 from pellucid.layers import ConvTranspose2d, Dense, Flatten
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.metrics import accuracy, classes_of
-from pellucid.settings.checks import check_choice, integer
-from pellucid.settings.tensors import as_tensor
 from pellucid.sweep import run
 
 OutputEdit = Callable[[Any], Any]  # function of a layer's output that returns its replacement

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_choice, check_range, integer
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.explain.sweeps import fix_target, forward_to
 from pellucid.explain.target import Region, Target, target_classes
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import seeded
-from pellucid.settings.checks import check_choice, check_range, integer
-from pellucid.settings.tensors import as_tensor
 
 
 def repeat_examples(x: Tensor, count: int) -> Tensor:

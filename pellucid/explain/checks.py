@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine.base import Combinator, prefix_of, walk
-from pellucid.errors import PellucidError
 from pellucid.explain.occlusion import FillValue, OutputFunction
 from pellucid.explain.sweeps import fix_target, scores
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.nested import flatten, nest
-from pellucid.settings.checks import integer
-from pellucid.settings.tensors import as_tensor
 from pellucid.sweep import forward
 
 

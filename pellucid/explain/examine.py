@@ -15,7 +15,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.settings.checks import check_known
 from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomize_weights
 from pellucid.explain.ledger import absorbed_text, ledger
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
@@ -23,11 +25,9 @@ from pellucid.explain.occlusion import grey, occlude
 from pellucid.explain.sweeps import fix_target, scores
 from pellucid.explain.target import Region, aim
 from pellucid.explain.verdicts import ORDERS, RULES, TestVerdict, curve_verdict, sum_verdict, weights_verdict
-from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat, occlusion_maps, overview
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, TablePart
 from pellucid.report.write import write_picture
-from pellucid.settings.checks import check_known
 from pellucid.training.model import BaseModel
 
 MAX_SHUFFLED_LAYERS = 4  # maximum number of explanations with shuffled weights, each of more layers

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.base import Combinator, walk
-from pellucid.errors import PellucidError, nearest
 from pellucid.explain.layout import ImageOutputs, check_has_rules
 from pellucid.explain.sweeps import ForwardPass, forward_to
 from pellucid.explain.target import Target

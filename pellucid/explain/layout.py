@@ -4,13 +4,13 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.combine.base import Combinator, walk
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, GroupNorm
 from pellucid.layers.base import Layer, Trait
 from pellucid.operators import Fixed, Learned
 from pellucid.rules import Rules, own
-from pellucid.text import plural
 
 IMAGE_LAYERS = Trait.CONVOLUTION | Trait.RESAMPLE  # layers with inputs and outputs (N, C, H, W)
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.text import plural
 from pellucid.combine.base import uses_flow
 from pellucid.explain.lrp import lrp
 from pellucid.explain.sweeps import scores
@@ -15,7 +16,6 @@ from pellucid.layers import Softmax
 from pellucid.layers.base import Layer, Params, Trait
 from pellucid.operators import AffineMap, Attention, Fixed, Learned, Length, MaskedFill, Pad, Unfold, Variance
 from pellucid.sweep import BackwardWatch
-from pellucid.text import plural
 
 BIAS, PARAMETER, CONSTANT, SOFTMAX, STABILIZER, RULE = (
     "bias", "parameter", "constant", "softmax", "stabilizer", "rule",

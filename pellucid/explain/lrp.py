@@ -4,13 +4,13 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_known
 from pellucid.explain.layout import check_has_rules
 from pellucid.explain.sweeps import backward_by_composite, values_at_target
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import COMPOSITES, Composite, Entrance, Table, fold
-from pellucid.settings.checks import check_known
 from pellucid.sweep import BackwardWatch
 
 GRADIENT_RULES = ("guided_backprop", "deconvnet")  # composites that compute gradients, not relevance

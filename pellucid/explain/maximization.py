@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_range, integer
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.explain.checks import gaussian_blur
 from pellucid.explain.sweeps import forward_to, scores
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params, Shape
-from pellucid.settings.checks import check_range, integer
-from pellucid.settings.tensors import as_tensor
 from pellucid.training.device import device_of
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import aligned
 from pellucid.explain.checks import deletion
 from pellucid.explain.lrp import lrp
 from pellucid.explain.occlusion import OutputFunction
 from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
-from pellucid.text import aligned
 
 Candidate = tuple[str, Mapping[str, Any]]  # the name of a composite, and its options
 CANDIDATES: tuple[Candidate, ...] = (

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_known
 from pellucid.explain.averaged import integrated_gradients, smoothgrad
 from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam
 from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
@@ -15,7 +16,6 @@ from pellucid.explain.occlusion import occlusion
 from pellucid.explain.rollout import rollout
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
-from pellucid.settings.checks import check_known
 
 METHODS: dict[str, Callable[..., Tensor]] = {
     "saliency": saliency,

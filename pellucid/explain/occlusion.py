@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.allocator import keeping_freed_memory
-from pellucid.errors import PellucidError
+from pellucid.base.allocator import keeping_freed_memory
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.explain.incremental import IncrementalNetwork
 from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
-from pellucid.settings.checks import integer
-from pellucid.settings.tensors import as_tensor
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 

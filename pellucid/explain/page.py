@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from pellucid.files import make_folder, write_atomically
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import percent
 from pellucid.report.figures.heat import heat, occlusion_maps
 from pellucid.report.figures.pictures import filters, sheet
 from pellucid.report.figures.style import (
@@ -30,7 +31,6 @@ from pellucid.report.figures.style import (
 )
 from pellucid.report.sections import FigurePart, FigureRow, Missing, Page, Section, TablePart
 from pellucid.report.write import npz_bytes
-from pellucid.text import percent
 
 if TYPE_CHECKING:
     from pellucid.explain.ablation import AblationRow

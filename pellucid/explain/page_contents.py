@@ -7,10 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import Dataset, float_images
-from pellucid.errors import PellucidError
 from pellucid.explain.ablation import AblationRow, ablation_table
 from pellucid.explain.gradients import deconvnet
 from pellucid.explain.maximization import Maximum, maximize

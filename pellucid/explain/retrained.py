@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
 from pellucid.combine.base import replace_layer, walk
 from pellucid.combine.nets import parameter_counts
 from pellucid.data.dataset import Dataset
-from pellucid.errors import PellucidError
 from pellucid.explain.ablation import default_rows
 from pellucid.layers import Conv2d, Dense, Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import map_tree
 from pellucid.optim import Adam
 from pellucid.run.history import Row
-from pellucid.settings.checks import integer
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.model import BaseModel
 

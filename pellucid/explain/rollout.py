@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.explain.gradcam import resized_map
 from pellucid.explain.layout import ImageOutputs
 from pellucid.explain.sweeps import forward_to, n_examples
@@ -14,7 +15,6 @@ from pellucid.explain.tokens import Tokens
 from pellucid.layers import Softmax
 from pellucid.layers.base import Cache, Layer, Params
 from pellucid.operators import Attention
-from pellucid.text import plural
 
 
 def has_attention_weights(layer: Layer) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.settings.tensors import as_targets
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.combine.base import first_name
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer
-from pellucid.settings.tensors import as_targets
 
 
 def upto(net: Layer, path: str) -> Layer:

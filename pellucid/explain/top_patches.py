@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from pellucid import rules
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
 from pellucid.data.dataset import float_images
-from pellucid.errors import PellucidError
 from pellucid.explain.receptive_field import receptive_fields
 from pellucid.explain.sweeps import forward_to, values_at_target
 from pellucid.explain.target import upto
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.rules import Entrance
-from pellucid.settings.checks import integer
 from pellucid.sweep import forward
 from pellucid.training.callbacks import snapshot_files
 from pellucid.training.model import BaseModel

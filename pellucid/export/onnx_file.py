@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
+from pellucid.base.limits import MAX_ONNX_BYTES
 from pellucid.data import FeatureStats
-from pellucid.errors import PellucidError
 from pellucid.export.metadata import shared_preprocess
 from pellucid.export.parity import Parity, batch, compare, outputs, plain_tensor
 from pellucid.export.target import ExportTarget
-from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
-from pellucid.limits import MAX_ONNX_BYTES
 from pellucid.model import Model
 from pellucid.nested import flatten, map_tree
 from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
@@ -207,7 +207,7 @@ def graph_bytes(
     metadata: Mapping[str, str],
 ) -> bytes:
     """Return the bytes of an ONNX file, checked by the onnx package; inputs, outputs: (name, type, shape)."""
-    from pellucid.version import __version__
+    from pellucid.base.version import __version__
 
     size = sum(tensor.numel() * tensor.element_size() for tensor in constants.values())
     if size > MAX_ONNX_BYTES - (64 << 20):

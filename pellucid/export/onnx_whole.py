@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import float_images
-from pellucid.errors import PellucidError
 from pellucid.export.metadata import shared_preprocess
 from pellucid.export.parity import BATCH, SEED, Parity, compare, outputs, plain_tensor
 from pellucid.layers.base import Params

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import FeatureStats
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.network.traced import GraphTrace, GraphValue
 from pellucid.sweep import forward

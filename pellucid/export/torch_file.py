@@ -15,15 +15,15 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
 from pellucid.data import FeatureStats
-from pellucid.errors import PellucidError
 from pellucid.export.parity import Parity, ParityError, batch, compare, outputs, plain_tensor
 from pellucid.export.target import ExportTarget
 from pellucid.export.torch_code import modules
 from pellucid.export.torch_code.calls import literal
 from pellucid.export.torch_code.layers import is_writable, module_code
-from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
 from pellucid.nested import map_tree
@@ -147,7 +147,7 @@ def source(
     stem: str, net: Layer, params: Params, shape: Any, stats: FeatureStats | None, classes: Sequence[str] | None
 ) -> tuple[str, dict[str, Tensor]]:
     """Return the text of STEM.py, and the weights by their names in the module."""
-    from pellucid.version import __version__
+    from pellucid.base.version import __version__
 
     code = _network_code(net, params, trace(net, params, shape))
     expression = "net"

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import map_layers
-from pellucid.errors import PellucidError
 from pellucid.fuse.context import FusedForm
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache

@@ -8,17 +8,17 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_choice, check_whole
 from pellucid.combine.base import init_child
 from pellucid.config import to_config
 from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.fuse import without_dx
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import leaves
 from pellucid.objective import BatchEvaluation, Objective, merge_turns, seeded
 from pellucid.rules.without_weights import own
-from pellucid.settings.checks import check_choice, check_whole
 from pellucid.sweep import backward
 
 Prior = Literal["normal", "uniform"]

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_choice, check_flag
 from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
@@ -16,7 +17,6 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
-from pellucid.settings.checks import check_choice, check_flag
 from pellucid.sweep import backward
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_above_zero, check_within
 from pellucid.combine.base import init_child
 from pellucid.constant import with_gradient_of
 from pellucid.data.source import Batch
@@ -17,7 +18,6 @@ from pellucid.losses import BinaryCrossEntropy
 from pellucid.losses.mmd import BANDWIDTHS, mmd
 from pellucid.models.gmmn import dense_decoder, dense_encoder, gmmn_generator
 from pellucid.objective import Gradients
-from pellucid.settings.checks import check_above_zero, check_within
 from pellucid.sweep import backward
 
 # Smaller than BANDWIDTHS: on digits the mean squared distance of two examples was 2.5 for codes, 100 for images.

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import copy_cache, join, uses_flow
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import without_wrappers
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_choice, check_flag
 from pellucid.combine import Sequential
 from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.generators.base import input_gradient, parameter_gradients
 from pellucid.generators.perceptual import copy_trained_weights, feature_network, perceptual_distance, perceptual_value
@@ -22,7 +23,6 @@ from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.pix2pix import Field, NormName, patch_discriminator, unet_generator
 from pellucid.nested import map_tree
 from pellucid.objective import Gradients, Losses, seeded
-from pellucid.settings.checks import check_choice, check_flag
 from pellucid.sweep import backward
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 
+from pellucid.base.settings.checks import check_within
 from pellucid.combine.base import add_up_tree
 from pellucid.data.source import Batch
 from pellucid.generators.gan import AdversarialGenerator
@@ -13,7 +14,6 @@ from pellucid.losses.adversarial import NonSaturating
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.nested import map_tree
 from pellucid.objective import Gradients
-from pellucid.settings.checks import check_within
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_choice, check_flag, check_whole, check_within
+from pellucid.base.text import shown
 from pellucid.combine.base import init_child
 from pellucid.config import to_config
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses.base import upcast_half
 from pellucid.objective import BatchEvaluation, Losses, Objective
 from pellucid.ops.colour import rgb_to_lab
-from pellucid.settings.checks import check_choice, check_flag, check_whole, check_within
-from pellucid.text import shown
 
 LIGHTNESS_SCALE, CHROMA_SCALE = 50.0, 110.0  # networks receive L / 50 - 1, and output a / 110 and b / 110
 HINT_CHANNELS = 3  # a, b, and 1 inside a hint

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.generators.base import Generator, initial_parameters
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import BinaryCrossEntropy

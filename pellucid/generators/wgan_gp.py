@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_whole, check_within
 from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.generators.base import Generator, initial_parameters, input_gradient
@@ -16,7 +17,6 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.nested import map_tree
 from pellucid.objective import Gradients
-from pellucid.settings.checks import check_whole, check_within
 from pellucid.sweep import backward
 
 

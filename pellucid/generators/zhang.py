@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check_above_zero, check_choice
 from pellucid.combine import Sequential
 from pellucid.constant import with_gradient_of
 from pellucid.data.source import Batch
@@ -20,7 +21,6 @@ from pellucid.losses.base import upcast_half
 from pellucid.models.pix2pix import INITIALIZER, NormName, unet_levels
 from pellucid.objective import Gradients, Losses
 from pellucid.ops.colour import rgb_to_lab
-from pellucid.settings.checks import check_above_zero, check_choice
 from pellucid.sweep import backward
 
 SPACING, MAX_AB = 10, 110  # of the grid of bins: distance of neighbours, largest a and b

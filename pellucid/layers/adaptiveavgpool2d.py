@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check_positive
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import check_image_shape
-from pellucid.settings.checks import check_positive
 
 
 class AdaptiveAvgPool2dCache(NamedTuple):

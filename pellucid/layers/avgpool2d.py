@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check_positive
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import check_image_shape, check_pool_padding, check_windows_overlap_input, window_outputs
 from pellucid.layers.windows import Windows, sum_dtype
-from pellucid.settings.checks import check_positive
 
 
 class AvgPool2dCache(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.settings.arguments import Checked
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import Checked
 
 Params = dict[str, Any]  # a nested dict of tensors; a path in it is written `block1.conv.weight`
 Shape = tuple[int, ...]  # the shape of one example, without the batch axis

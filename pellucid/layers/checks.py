@@ -5,9 +5,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_not_negative
 from pellucid.layers.base import pair
-from pellucid.settings.checks import check_not_negative
 
 
 def check_image_shape(layer: object, shape: Any) -> tuple[int, int, int]:

@@ -12,10 +12,10 @@ from typing import ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_whole
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import check_axis
-from pellucid.settings.checks import check_whole
 
 
 class ConcatCache(NamedTuple):

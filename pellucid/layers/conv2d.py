@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_flag, check_not_negative, check_positive, check_whole
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import check_image_shape, check_window_output
 from pellucid.layers.initializers import check_initializer, draw
-from pellucid.settings.checks import check_flag, check_not_negative, check_positive, check_whole
 
 # Up to this number of input channels, `pull` is two to six times as fast on the CPU as PyTorch's kernel for dx.
 MAX_SUMMED_CHANNELS = 4

@@ -9,10 +9,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_flag, check_whole
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.initializers import check_initializer, draw
-from pellucid.settings.checks import check_flag, check_whole
 
 
 class DenseCache(NamedTuple):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check_within
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.settings.checks import check_within
 
 
 class ELUCache(NamedTuple):

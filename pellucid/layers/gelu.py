@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check_choice
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.settings.checks import check_choice
 
 
 class GELUCache(NamedTuple):

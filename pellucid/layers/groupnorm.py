@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_whole, check_within
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
-from pellucid.settings.checks import check_whole, check_within
 
 
 class GroupNormCache(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from pellucid.settings.checks import check_known
+from pellucid.base.settings.checks import check_known
 
 if TYPE_CHECKING:
     from pellucid.layers.base import Shape

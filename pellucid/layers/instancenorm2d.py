@@ -6,11 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_within
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import check_image_shape
 from pellucid.layers.groupnorm import GroupNormCache, group_norm, group_norm_backward
-from pellucid.settings.checks import check_within
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check_positive, check_within
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import check_image_shape, window_outputs
 from pellucid.layers.windows import Windows, sum_dtype
-from pellucid.settings.checks import check_positive, check_within
 
 
 class LpPool2dCache(NamedTuple):

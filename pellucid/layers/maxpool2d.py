@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check_positive
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, expanded_zeros, memory_format, pair
 from pellucid.layers.checks import check_image_shape, check_pool_padding, check_windows_overlap_input, window_outputs
-from pellucid.settings.checks import check_positive
 
 
 class MaxPool2dCache(NamedTuple):

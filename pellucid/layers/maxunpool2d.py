@@ -6,10 +6,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_positive
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import check_image_shape, check_pool_padding, check_same_shapes, check_window_output
-from pellucid.settings.checks import check_positive
 
 
 class MaxUnpool2dCache(NamedTuple):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_choice
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
 from pellucid.layers.checks import check_image_shape
-from pellucid.settings.checks import check, check_choice
 
 TORCH_MODES = {  # for each `kind`, the mode of torch.nn.functional.pad
     "zero": "constant",

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_positive, check_within
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, expanded_zeros, pair
 from pellucid.layers.roialign import check_regions
-from pellucid.settings.checks import check_positive, check_within
 
 MAX_COMPARED_VALUES = 1 << 22  # number of values that are compared at a time, to limit the memory
 

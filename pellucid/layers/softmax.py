@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_whole
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import check_axis
-from pellucid.settings.checks import check_whole
 
 
 class SoftmaxCache(NamedTuple):

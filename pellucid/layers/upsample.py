@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_choice, check_positive
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format, pair
 from pellucid.layers.checks import check_image_shape
-from pellucid.settings.checks import check_choice, check_positive
 
 KERNELS = {  # PyTorch's forward and backward kernel for each kind
     "nearest": (torch.ops.aten.upsample_nearest2d, torch.ops.aten.upsample_nearest2d_backward),

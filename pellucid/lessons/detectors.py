@@ -14,7 +14,6 @@ from pellucid.detectors import YOLO1, SingleStage
 from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import windows
 from pellucid.detectors.yolo1 import LOSS_WEIGHTS
-from pellucid.image_objects import Detections, Objects
 from pellucid.layers import AvgPool2d, Conv2d, GroupNorm, Mode, ReLU, RoIAlign
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.model import Model
@@ -24,6 +23,7 @@ from pellucid.models.surface import features
 from pellucid.network.counts import counts
 from pellucid.ops.assign import highest_iou
 from pellucid.ops.boxes import box_iou
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.ops.nms import nms
 from pellucid.optim import AdamW
 from pellucid.report.figures.grids import image_panels

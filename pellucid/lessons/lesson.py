@@ -7,8 +7,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pellucid.errors import PellucidError, nearest
-from pellucid.text import aligned
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.losses.base import upcast_half
 
 GANLoss = Literal["non_saturating", "least_squares", "hinge"]  # the keys of ADVERSARIAL

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_range
 from pellucid.losses.base import Loss
 from pellucid.losses.softmax_cross_entropy import SoftmaxCrossEntropy
-from pellucid.settings.checks import check_range
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.settings.arguments import Checked
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import Checked
 
 Reduction = Literal["mean", "batch", "sum"]
 REDUCTIONS = get_args(Reduction)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_choice, check_range
 from pellucid.layers.base import Shape
 from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction_tensor
 from pellucid.losses.targets import check_values, check_weights, class_weights_like, target_values, weight_count_error
-from pellucid.settings.checks import check_choice, check_range
 
 
 @dataclass(frozen=True)

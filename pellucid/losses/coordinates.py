@@ -6,10 +6,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_range
 from pellucid.layers.base import Shape
 from pellucid.losses.keypoints import KeypointLoss, point_weights
-from pellucid.settings.checks import check_range
 
 
 class CoordinatePieces(NamedTuple):

@@ -5,9 +5,9 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
+from pellucid.base.settings.checks import check, check_choice, is_number
 from pellucid.losses.base import REDUCTIONS, Reduction
 from pellucid.losses.targets import ClassLoss, check_weights, position_targets
-from pellucid.settings.checks import check, check_choice, is_number
 
 
 class FocalPieces(NamedTuple):

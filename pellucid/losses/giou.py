@@ -6,11 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_choice
 from pellucid.layers.base import Shape
 from pellucid.losses.base import REDUCTIONS, Loss, Reduction, fraction_tensor
 from pellucid.losses.targets import check_values
-from pellucid.settings.checks import check_choice
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_choice, check_range, is_number
 from pellucid.layers.base import Shape
 from pellucid.losses.keypoints import KeypointLoss, point_weights
 from pellucid.ops import heatmaps
-from pellucid.settings.checks import check, check_choice, check_range, is_number
 
 Decoding = Literal["expectation", "quarter", "taylor"]
 

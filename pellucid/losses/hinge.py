@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_choice, check_range
 from pellucid.layers.base import Shape
 from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction_tensor
 from pellucid.losses.targets import check_classes, check_weights, position_targets
-from pellucid.settings.checks import check, check_choice, check_range
 
 
 @dataclass(frozen=True)

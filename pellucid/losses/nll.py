@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_choice
 from pellucid.losses.base import REDUCTIONS, Reduction
 from pellucid.losses.targets import ClassLoss, check_weights, position_targets
-from pellucid.settings.checks import check_choice
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check, check_choice, is_number
 from pellucid.layers.base import Shape
 from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction_tensor
 from pellucid.losses.targets import check_values, target_values
-from pellucid.settings.checks import check, check_choice, is_number
 
 
 @dataclass(frozen=True)

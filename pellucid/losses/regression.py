@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_choice, check_range
 from pellucid.layers.base import Shape
 from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction_tensor
 from pellucid.losses.targets import check_values, target_values
-from pellucid.settings.checks import check_choice, check_range
 
 
 class RegressionLoss(Loss):

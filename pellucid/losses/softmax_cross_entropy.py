@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_choice, is_number
 from pellucid.layers.base import Shape
 from pellucid.losses.base import REDUCTIONS, Reduction, fraction_tensor, position_divisor
 from pellucid.losses.targets import (
@@ -19,7 +20,6 @@ from pellucid.losses.targets import (
     position_targets,
     weight_count_error,
 )
-from pellucid.settings.checks import check, check_choice, is_number
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import is_number
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss, Reduction, class_range_error, divisor
-from pellucid.settings.checks import is_number
 
 MAX_IDENTITY_CLASSES = 1024  # for more classes, an identity matrix is too large to cache
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.settings.arguments import Checked
-from pellucid.text import note_once
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import Checked
+from pellucid.base.text import note_once
 
 
 class Metric(metaclass=Checked):

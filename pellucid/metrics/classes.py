@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_whole
 from pellucid.metrics.base import Metric, checked_ratio
 from pellucid.metrics.functions import Bins, confusion_matrix, f1, macro, precision, recall, top_k
-from pellucid.settings.checks import check, check_whole
 
 
 @dataclass

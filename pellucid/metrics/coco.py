@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_known
 from pellucid.metrics.overlaps import OVERLAP_KINDS, PERSON_SIGMAS, truth_areas
-from pellucid.settings.checks import check_known
+from pellucid.ops.image_objects import Detections, Objects
 
 IOU_THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # rounded as in COCO's reference code
 RECALL_LEVELS = torch.from_numpy(np.linspace(0.0, 1.0, 101))

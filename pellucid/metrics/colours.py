@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.metrics.base import Metric, checked_ratio
 from pellucid.metrics.images import psnr_of
 from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab

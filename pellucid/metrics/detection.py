@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
 from pellucid.ops.boxes import box_iou
-from pellucid.settings.checks import check
+from pellucid.ops.image_objects import Detections, Objects
 
 N_RECALL_LEVELS = 11  # the recalls 0, 0.1, ..., 1
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import AREA_RANGES, precision_at_recalls
 from pellucid.metrics.overlaps import truth_areas
 from pellucid.metrics.verdicts import (
@@ -21,6 +20,7 @@ from pellucid.metrics.verdicts import (
     crowd_mask,
 )
 from pellucid.ops.boxes import coverage
+from pellucid.ops.image_objects import Detections, Objects
 
 # Ranges [low, high) of the largest fraction of an object's box that is inside another object's box.
 CROWDING = {"apart": (0.0, 0.1), "touching": (0.1, 0.3), "crowded": (0.3, 2.0)}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.settings.tensors import as_tensor
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.tensors import as_tensor
 
 
 def accuracy(target: Tensor, predicted: Tensor) -> float:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.metrics.base import Metric, check_measured, checked_ratio
 
 WINDOW_SIZE, WINDOW_SIGMA = 11, 1.5  # side and standard deviation of the Gaussian window, in pixels

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
 from pellucid.metrics.base import Metric, check_measured
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.overlaps import box_overlaps
+from pellucid.ops.image_objects import Detections, Objects
 
 N_FACE_POINTS = 68
 OUTER_EYE_CORNERS = (36, 45)  # the outer eye corners of the 68 points of a face (Sagonas et al. 2013), counted from 0

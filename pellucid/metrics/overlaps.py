@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
 from pellucid.ops.boxes import area, box_iou, coverage
+from pellucid.ops.image_objects import Detections, Objects
 
 # COCO's sigmas of the 17 key-points of a person, from nose to ankles (Ronchi and Perona 2017, section 3.1).
 PERSON_SIGMAS = (

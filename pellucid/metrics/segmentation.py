@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
 from pellucid.metrics.base import Metric, checked_ratio
 from pellucid.metrics.functions import confusion_matrix
-from pellucid.settings.checks import check
 
 BOUNDARY_TOLERANCE = 0.0075  # fraction of the image diagonal within which boundaries match
 

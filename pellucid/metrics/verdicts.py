@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
 from pellucid.metrics.coco import match_to_truths
 from pellucid.metrics.overlaps import OVERLAP_KINDS, PERSON_SIGMAS, truth_areas
+from pellucid.ops.image_objects import Detections, Objects
 
 HIT, IGNORED = "hit", "ignored"
 ERRORS = ("class", "place", "both", "duplicate", "background")  # kinds of errors of detections

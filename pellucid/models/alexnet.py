@@ -1,10 +1,10 @@
 """AlexNet and ZFNet."""
 
+from pellucid.base.settings.arguments import checked
 from pellucid.combine import Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, LocalResponseNorm, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import dense_head, network, units_head
-from pellucid.settings.arguments import checked
 
 
 @checked

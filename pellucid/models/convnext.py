@@ -1,11 +1,11 @@
 """ConvNeXt-T."""
 
+from pellucid.base.settings.arguments import checked
 from pellucid.combine import Graph, Parallel, Sequential
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Conv2d, Dense, Flatten, LayerNorm
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, network, residual
 from pellucid.operators import Learned, Permute, Times
-from pellucid.settings.arguments import checked
 
 BLOCKS_PER_STAGE, WIDTHS = (3, 3, 9, 3), (96, 192, 384, 768)  # blocks and channels of the four stages
 EPSILON = 1e-6  # of the layer normalization

@@ -1,7 +1,7 @@
 """DCGAN: a generator and a discriminator of strided convolutions."""
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, ReLU, Reshape, Tanh
 from pellucid.layers.base import Layer
 

@@ -1,10 +1,10 @@
 """DenseNet-121."""
 
+from pellucid.base.settings.arguments import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AvgPool2d, BatchNorm, Concat, Conv2d, Identity, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm_relu, network
-from pellucid.settings.arguments import checked
 
 LAYERS_PER_BLOCK = (6, 12, 24, 16)
 GROWTH = 32  # maps that each layer adds

@@ -1,10 +1,10 @@
 """EfficientNet-B0."""
 
+from pellucid.base.settings.arguments import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Identity, Multiply, Sigmoid, SiLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm, name_after, network, residual
-from pellucid.settings.arguments import checked
 
 # The stages of table 1: expansion factor, kernel, stride of the first block, channels, number of blocks.
 STAGES = (

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, get_args
 
+from pellucid.base.settings.checks import check_known
 from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import map_layers, walk
 from pellucid.layers import Add, BatchNorm, Conv2d, ConvTranspose2d, Crop, Dropout, MaxPool2d, Pad2d
@@ -13,7 +14,6 @@ from pellucid.models.mobilenet import mobilenet_v2
 from pellucid.models.parts import LOGITS, chain
 from pellucid.models.surface import features
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
-from pellucid.settings.checks import check_known
 
 Backbone = Literal[
     "mobilenet_v2", "airbench96", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"

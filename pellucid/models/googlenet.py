@@ -1,5 +1,6 @@
 """GoogLeNet, the first Inception network."""
 
+from pellucid.base.settings.arguments import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -15,7 +16,6 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, average_head, conv_norm_relu, name_after, network, network_with_auxiliaries
-from pellucid.settings.arguments import checked
 
 EPSILON = 1e-3  # of the batch normalization
 

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
+from pellucid.base.settings.arguments import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, Concat, Dense, Flatten, MaxPool2d
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, average_head, conv_norm_relu, network, network_with_auxiliaries
-from pellucid.settings.arguments import checked
 
 EPSILON = 1e-3  # of the batch normalization
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_known
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import (
     ELU,
     GELU,
@@ -20,7 +21,6 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer
 from pellucid.models.parts import network
-from pellucid.settings.checks import check_known
 
 ACTIVATIONS: dict[str, type[Layer]] = {
     "sigmoid": Sigmoid,

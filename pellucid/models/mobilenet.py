@@ -2,12 +2,12 @@
 
 from typing import Literal
 
+from pellucid.base.settings.arguments import checked
+from pellucid.base.settings.checks import check
 from pellucid.combine import Sequential
 from pellucid.layers import Pad2d, ReLU6
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm, name_after, network, residual
-from pellucid.settings.arguments import checked
-from pellucid.settings.checks import check
 
 # The stages of table 2: expansion factor, channels, number of blocks, stride of the first block.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import (
     BatchNorm,
     Concat,

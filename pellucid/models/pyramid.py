@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 import torch
 
+from pellucid.base.settings.checks import check_known
 from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import uses_flow
 from pellucid.layers import Identity
@@ -14,7 +15,6 @@ from pellucid.models.resnet import resnet18, resnet34, resnet50
 from pellucid.models.surface import features
 from pellucid.nested import flatten, nest
 from pellucid.rules.fold import fold
-from pellucid.settings.checks import check_known
 
 Pyramid = Literal["mobilenet_v2", "airbench96", "resnet18", "resnet34", "resnet50", "vgg11", "vgg13", "vgg16"]
 RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}

@@ -1,10 +1,10 @@
 """Residual networks for ImageNet and CIFAR-10."""
 
+from pellucid.base.settings.arguments import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import Add, AvgPool2d, Identity, MaxPool2d, PadChannels, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm, conv_norm_relu, network
-from pellucid.settings.arguments import checked
 
 WIDTHS = (64, 128, 256, 512)  # filters of the 3 x 3 convolutions in the four stages
 

@@ -1,10 +1,10 @@
 """SqueezeNet."""
 
+from pellucid.base.settings.arguments import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Concat, Conv2d, Dropout, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import network
-from pellucid.settings.arguments import checked
 
 # For each fire module: filters of the squeeze layer, and filters of each of the two expand branches.
 FIRE_FILTERS = {

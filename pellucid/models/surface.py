@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import Combinator, walk
 from pellucid.combine.sequential import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense

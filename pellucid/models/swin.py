@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from pellucid.base.settings.arguments import checked
+from pellucid.base.settings.checks import check
 from pellucid.combine import Graph, Sequential
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Conv2d, Dense, Flatten, LayerNorm
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, network, residual
 from pellucid.operators import Attention, Learned, Permute, Reverse, Roll, ShiftMask, Slice, ToShape, Unfold
-from pellucid.settings.arguments import checked
-from pellucid.settings.checks import check
 
 PATCH = 4  # side in pixels of the squares that become tokens
 POSITION_STD = 0.02  # standard deviation of initial position biases

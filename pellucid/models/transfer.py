@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any, Literal
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError, nearest
 from pellucid.models.airbench import airbench96
 from pellucid.models.alexnet import alexnet
 from pellucid.models.densenet import densenet121

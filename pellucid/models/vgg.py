@@ -1,9 +1,9 @@
 """The VGG networks."""
 
+from pellucid.base.settings.arguments import checked
 from pellucid.combine import Sequential
 from pellucid.layers import MaxPool2d
 from pellucid.models.parts import convolutions, dense_head, network, units_head
-from pellucid.settings.arguments import checked
 
 # By the number of layers with weights, the number of 3 x 3 convolutions in each of the five blocks: Simonyan and
 # Zisserman 2015, table 1, columns A, B, D and E.

@@ -2,13 +2,13 @@
 
 from typing import Any, Literal
 
+from pellucid.base.settings.arguments import checked
+from pellucid.base.settings.checks import check
 from pellucid.combine import Graph, Sequential
 from pellucid.layers import GELU, Conv2d, Dense, LayerNorm
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, conv_norm_relu, network, residual
 from pellucid.operators import Attention, Expand, Join, Learned, Mean, Permute, Plus, Select, Slice, ToShape
-from pellucid.settings.arguments import checked
-from pellucid.settings.checks import check
 
 EPSILON = 1e-6  # of the layer normalization
 POSITION_STD = 0.02  # standard deviation of initial position embeddings

@@ -9,11 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.combine.base import Combinator, LayerRun, join, shape_of, uses_flow
-from pellucid.errors import LayerError, PellucidError
-from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
-from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
-from pellucid.limits import (
+from pellucid.base.errors import LayerError, PellucidError
+from pellucid.base.limits import (
     BATCH_FACTOR,
     LIMITS_HINT,
     MAX_INPUT_MEMORY,
@@ -23,6 +20,9 @@ from pellucid.limits import (
     MAX_PICTURE_MEMORY,
     scaled_limit,
 )
+from pellucid.combine.base import Combinator, LayerRun, join, shape_of, uses_flow
+from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
+from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import ONE_INPUT, InputCount, LayerWrapper, Objective
 from pellucid.registry import is_ours
 

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import aligned, shown
 from pellucid.combine import Combinator, Sequential
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers import LAYERS, AvgPool2d, BatchNorm, Conv2d, Layer, LpPool2d, MaxPool2d, Shape
 from pellucid.layers.base import Trait, pair
 from pellucid.layers.checks import window_outputs
 from pellucid.nested import flatten
 from pellucid.network.summary import shape_text, summary
-from pellucid.text import aligned, shown
 
 SINGLE_INPUT_LAYERS = {layer.__name__: layer for layer in LAYERS if Trait.MULTIPLE_INPUTS not in layer.traits}
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
 from pellucid.data.dataset import check_channels_first
-from pellucid.errors import PellucidError
 from pellucid.layers import LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer, Trait, pair
 from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import integer
+from pellucid.base.text import aligned, plural
 from pellucid.combine.base import Combinator, prefix_of
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
@@ -15,9 +17,7 @@ from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
 from pellucid.nested import flatten
 from pellucid.operators import Attention, Convolve, Einsum, LinearMap, MatMul
-from pellucid.settings.checks import integer
 from pellucid.sweep import forward
-from pellucid.text import aligned, plural
 
 # Number of multiply-adds for one image: (layer, weight or None, input of batch size 1, its output) -> number
 MultiplyAddCount = Callable[[Any, Any, Any, Tensor], int]

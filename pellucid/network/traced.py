@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import MaxUnpool2d
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.nested import map_tree

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from pellucid import layers
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Layer, pair
 from pellucid.network.traced import TracedLayer
 from pellucid.onnx_nodes import operators, pooling, resizing

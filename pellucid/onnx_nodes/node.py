@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import join
 from pellucid.config import to_config
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.network.traced import TracedLayer
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pellucid import operators
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Layer
 from pellucid.onnx_nodes import moves
 from pellucid.onnx_nodes.node import Nodes

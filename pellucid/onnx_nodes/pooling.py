@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d, MaxUnpool2d
 from pellucid.layers.base import pair
 from pellucid.onnx_nodes.node import Nodes

@@ -15,9 +15,9 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from pellucid.errors import PellucidError
-from pellucid.limits import LIMITS_HINT, MAX_FOLDER_MODULES, MAX_FOLDER_NUMBER, scaled_limit
-from pellucid.text import shown
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import LIMITS_HINT, MAX_FOLDER_MODULES, MAX_FOLDER_NUMBER, scaled_limit
+from pellucid.base.text import shown
 from pellucid.weights.match import require_match
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the files in a Hugging Face folder

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.opening.exported import evaluating
 from pellucid.opening.model import OpenedModel
 from pellucid.verify.modules import module_gradients

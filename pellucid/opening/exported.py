@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.opening.autocast_regions import inline_regions
 from pellucid.opening.in_place import writes_a_view
 

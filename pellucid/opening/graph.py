@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import LIMITS_HINT, MAX_PROGRAM_CONSTANT_WORK, MAX_PROGRAM_CONSTANTS, scaled_limit
 from pellucid.combine import Graph
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
-from pellucid.limits import LIMITS_HINT, MAX_PROGRAM_CONSTANT_WORK, MAX_PROGRAM_CONSTANTS, scaled_limit
 from pellucid.network.bounds import Tally
 from pellucid.opening import functions, layers, tensors
 from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref

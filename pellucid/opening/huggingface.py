@@ -9,12 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import PellucidError, nearest
-from pellucid.limits import LIMITS_HINT, MAX_FOLDER_CONFIG_BYTES, MAX_FOLDER_NUMBER, MAX_RESIZED_PIXELS, scaled_limit
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.limits import (
+    LIMITS_HINT,
+    MAX_FOLDER_CONFIG_BYTES,
+    MAX_FOLDER_NUMBER,
+    MAX_RESIZED_PIXELS,
+    scaled_limit,
+)
+from pellucid.base.text import note, plural
 from pellucid.nested import entries
 from pellucid.opening.configured import CONFIG, WEIGHTS, ConfiguredNetwork, build, import_library, unique_class_names
 from pellucid.opening.timmnetworks import timm_folder
-from pellucid.text import note, plural
 from pellucid.weights import safetensorsfile
 from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.match import Mismatch, MismatchError

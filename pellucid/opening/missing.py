@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import PellucidError
-from pellucid.text import plural
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 
 if TYPE_CHECKING:
     from pellucid.opening.values import CallLayer, Context

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine.base import copy_cache
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.network.inputs import check_inputs
-from pellucid.settings.tensors import as_tensor
 from pellucid.sweep import backward, forward
 from pellucid.training.examples import as_inputs
 

@@ -11,9 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
+from pellucid.base.settings.tensors import as_tensor
+from pellucid.base.text import note, plural
 from pellucid.combine import Graph
 from pellucid.combine.base import shape_of
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import init_within_bounds
@@ -27,9 +30,6 @@ from pellucid.opening.outputs import check_outputs, difference_hint, free_shapes
 from pellucid.opening.program import open_program
 from pellucid.opening.programfile import read_program
 from pellucid.opening.timmnetworks import PREFIX, timm_network
-from pellucid.settings.checks import integer
-from pellucid.settings.tensors import as_tensor
-from pellucid.text import note, plural
 from pellucid.training.arguments import class_names
 from pellucid.verify.modules import frozen_names
 

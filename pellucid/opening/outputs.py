@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.combine.base import shape_of
 from pellucid.combine.graph import Graph
-from pellucid.errors import PellucidError
 from pellucid.layers import LogSoftmax, Softmax
 from pellucid.layers.base import Mode, Params
 from pellucid.network.inputs import common_sizes
 from pellucid.opening.exported import ExportedNetwork, evaluating
-from pellucid.text import plural
 from pellucid.verify.modules import recorded_functions
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # difference of outputs, relative to the largest value

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note, plural
 from pellucid.combine import Graph
 from pellucid.combine.base import shape_of
-from pellucid.errors import PellucidError
 from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import Tally, init_within_bounds
 from pellucid.opening.exported import ExportedNetwork, call_of, example_count, input_shapes
@@ -21,7 +22,6 @@ from pellucid.opening.in_place import writes_a_view
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.outputs import batch_rows, check_equal, loss_for, outputs_of
 from pellucid.opening.programfile import DAMAGE_ERRORS
-from pellucid.text import note, plural
 from pellucid.weights.fault import naming_file
 
 EXPORT_HINT = "export it with dynamic_shapes, such as ({0: torch.export.Dim.AUTO},), and two examples or more"

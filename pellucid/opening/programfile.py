@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from pellucid.limits import (
+from pellucid.base.limits import (
     MAX_PROGRAM_ARGUMENTS,
     MAX_PROGRAM_BYTES,
     MAX_PROGRAM_INPUTS,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Layer, Mode
 from pellucid.opening.exported import Ref
 from pellucid.opening.graph import TRANSLATIONS

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from pellucid.limits import (
+from pellucid.base.limits import (
     MAX_DISTINCT_FORMULAS_LENGTH,
     MAX_FORMULA_BITS,
     MAX_FORMULA_LENGTH,

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pellucid.errors import PellucidError, nearest
-from pellucid.limits import LIMITS_HINT, MAX_RESIZED_PIXELS, scaled_limit
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.limits import LIMITS_HINT, MAX_RESIZED_PIXELS, scaled_limit
+from pellucid.base.text import note
 from pellucid.opening.configured import (
     CONFIG,
     WEIGHTS,
@@ -17,7 +18,6 @@ from pellucid.opening.configured import (
     load,
     unique_class_names,
 )
-from pellucid.text import note
 from pellucid.weights.fault import file_errors
 from pellucid.weights.opening import open_weights
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Trait
 
 BATCHES = (3, 5)  # batch sizes from which the shape of an output is derived

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Mode, Params, Trait
 from pellucid.layers.dense import flatten_rows
 from pellucid.operators.base import TensorLayer, unbroadcast

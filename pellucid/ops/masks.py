@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 _BITS_PER_CHARACTER, _ZERO_CODE = 5, 48  # bits of a run length in one character; code of the character for 0
 _MORE_BIT, _SIGN_BIT = 0x20, 0x10  # bit of a character if another follows; sign bit of the last character

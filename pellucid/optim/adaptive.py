@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_range
 from pellucid.optim import foreach
 from pellucid.optim.base import Optimizer, State, check_state, increment_step, tensors_of, zeros
-from pellucid.settings.checks import check_range
 
 
 @dataclass(frozen=True)

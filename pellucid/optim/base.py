@@ -11,9 +11,9 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import Checked
 from pellucid.optim import foreach
-from pellucid.settings.arguments import Checked
 
 # The state of an optimizer between steps: lists of tensors in the order of the parameters ("velocity": [...]), and
 # whole numbers ("step": 3). `pack` names the tensors for a checkpoint.

@@ -10,9 +10,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.arguments import Checked
+from pellucid.base.settings.checks import check_range
 from pellucid.optim import foreach
-from pellucid.settings.arguments import Checked
-from pellucid.settings.checks import check_range
 
 
 @dataclass(frozen=True)

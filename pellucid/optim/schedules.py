@@ -6,9 +6,9 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from pellucid.errors import PellucidError
-from pellucid.settings.arguments import Checked
-from pellucid.settings.checks import check_choice, check_range, check_whole
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import Checked
+from pellucid.base.settings.checks import check_choice, check_range, check_whole
 
 Memory = dict[str, float]  # state of a schedule between epochs: numbers, saved in checkpoints
 

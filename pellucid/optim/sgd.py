@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from pellucid.base.settings.checks import check_range
 from pellucid.optim import foreach
 from pellucid.optim.base import Optimizer, State, tensors_of, zeros
-from pellucid.settings.checks import check_range
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Layer, Shape
 from pellucid.nested import leaves
 from pellucid.network.ending import check_classes

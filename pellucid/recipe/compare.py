@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.recipe.toml import toml_value
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, run_curves

@@ -6,12 +6,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Splits
 from pellucid.data.catalogue import CATALOGUE
 from pellucid.doctor import arrays_of
 from pellucid.doctor.case import Case
 from pellucid.doctor.rehearsal import reinitialized, with_copied_weights
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.recipe.job import augmentation, build_model, data_in_task_format, load_data

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
 from pellucid.data import CATALOGUE, Arrays, Augment, FeatureStats, Source
 from pellucid.data.skipping import skipping
 from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
 from pellucid.layers.base import Layer
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pellucid.base.settings.annotations import Slot, name_of, slots
+from pellucid.base.text import aligned
 from pellucid.optim import Schedule
 from pellucid.recipe.recipe import KINDS, NOTHING, PLAIN, TABLES
 from pellucid.recipe.toml import NONE, toml_value
-from pellucid.settings.annotations import Slot, name_of, slots
-from pellucid.text import aligned
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note
 from pellucid.data import (
     CATALOGUE,
     Arrays,
@@ -35,10 +37,8 @@ from pellucid.data.masks import MASK_SUFFIX, N_VALUES, check_values, mask_parts,
 from pellucid.data.parts import TRAIN
 from pellucid.data.skipping import note_skipped, skipping
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.recipe.tables import Data
-from pellucid.text import note
 from pellucid.training.examples import first_batch
 
 S_co = TypeVar("S_co", bound=Source, covariant=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.data.folder import MaskDataset
-from pellucid.errors import PellucidError, nearest
 from pellucid.model import Model
 from pellucid.recipe.material import SHAPES, mask_parts_of
 from pellucid.recipe.tables import Data

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.data import CATALOGUE
 from pellucid.data.skipping import SETTING, skipping
-from pellucid.errors import PellucidError, nearest
 from pellucid.recipe.recipe import Recipe, find_recipe, folder_name, load_recipe, parse_overrides
 from pellucid.shipped_files import recipe_names
 from pellucid.task import Task, tasks

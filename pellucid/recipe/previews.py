@@ -8,16 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import percent
 from pellucid.data import Source, float_images
 from pellucid.data.seeds import generator
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
 from pellucid.task import task_of
-from pellucid.text import percent
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.examples import first_batch
 

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError, closest, nearest
+from pellucid.base.settings.annotations import slots
+from pellucid.base.toml_reader import read_toml
 from pellucid.data import Augment
-from pellucid.errors import PellucidError, closest, nearest
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, Schedule
 from pellucid.recipe.tables import About, Data, Distributed, NamedPart, Start, Train, as_table
 from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
-from pellucid.settings.annotations import slots
 from pellucid.task import tasks
-from pellucid.toml_reader import read_toml
 
 NOTHING = "none"  # for example regularizer.name = "none"
 MAX_DEPTH = 8  # levels of nested schedules

@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError
-from pellucid.files import read_regular
-from pellucid.limits import MAX_TOML_BYTES
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import read_regular
+from pellucid.base.limits import MAX_TOML_BYTES
+from pellucid.base.text import plural, shown
 from pellucid.model import Model
 from pellucid.recipe.job import Run, begin_run, load_data, train_in, write_following_name
 from pellucid.recipe.material import Material
@@ -16,7 +17,6 @@ from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum
 from pellucid.run.folder import RunFolder
 from pellucid.run.records import read_line, read_object
-from pellucid.text import plural, shown
 from pellucid.training.checkpoint import SavedState
 from pellucid.training.distributed import launch_name, processes
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.base import walk
 from pellucid.data import Source
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import generator
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers import BatchNorm, Conv2d
 from pellucid.layers.base import Layer, Params, Shape, pair
 from pellucid.model import Model

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from pellucid.settings.checks import check, check_known
+from pellucid.base.settings.checks import check, check_known
 from pellucid.training.device import check_device
 from pellucid.training.plan import BATCH_NORMS
 from pellucid.training.threads import Threads, check_threads

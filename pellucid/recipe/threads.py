@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 
-from pellucid.allocator import keeping_freed_memory
-from pellucid.errors import PellucidError
+from pellucid.base.allocator import keeping_freed_memory
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
 from pellucid.model import Model
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe
 from pellucid.run.folder import RunFolder
-from pellucid.settings.checks import integer
 from pellucid.training.distributed import processes
 from pellucid.training.process import naming_batch_size
 from pellucid.training.reading import Augmentation

@@ -5,10 +5,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pellucid.errors import PellucidError, nearest
-from pellucid.settings.annotations import Slot, ValueFormat, convert, name_of
-from pellucid.text import shown
-from pellucid.toml_reader import parse_toml
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.settings.annotations import Slot, ValueFormat, convert, name_of
+from pellucid.base.text import shown
+from pellucid.base.toml_reader import parse_toml
 
 NONE = "none"  # TOML has no null: this word represents None where None is allowed
 TOML = ValueFormat(

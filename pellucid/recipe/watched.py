@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
 from pellucid.run import records
 from pellucid.training.callbacks import Callback, Training
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pellucid.text import printable
+from pellucid.base.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def render(template: str, **values: Any) -> str:
     """Return a template rendered with `values`; raises jinja2.UndefinedError for a missing name.
 
-    Strings are escaped for HTML; unprintable characters are escaped by `pellucid.text.printable`.
+    Strings are escaped for HTML; unprintable characters are escaped by `pellucid.base.text.printable`.
     """
     return _environment().get_template(f"{template}.html").render(links=[], **values)
 

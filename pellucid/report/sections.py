@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pellucid.files import make_folder, write_atomically
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import aligned
 from pellucid.report.page import render
-from pellucid.text import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

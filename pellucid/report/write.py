@@ -9,10 +9,10 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 from matplotlib.figure import Figure
 
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
+from pellucid.base.text import printable
 from pellucid.report.figures.style import png
-from pellucid.text import printable
 
 
 def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import Softmax
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.layers.dense import DenseCache

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_range
 from pellucid.combine.base import add_up_tree
-from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules.outputs import OutputRule
@@ -27,7 +28,6 @@ from pellucid.rules.term import (
     stabilize,
     weighted_input,
 )
-from pellucid.settings.checks import check_range
 
 Bound = float | tuple[float, ...]  # bound of the input: one value, or one for each channel
 BOUNDS_TOLERANCE = 1e-5  # tolerance for rounding errors at the bounds, relative to the size of the box

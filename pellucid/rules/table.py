@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.base import walk
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Trait
 from pellucid.rules.without_weights import own
 from pellucid.sweep import Rule

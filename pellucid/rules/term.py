@@ -7,10 +7,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_range
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, MaxPool2d
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
-from pellucid.settings.checks import check_range
 
 # The axis of the output that contains the channels.
 CHANNEL_AXIS: dict[type[Layer], int] = {Dense: -1, Conv2d: 1, ConvTranspose2d: 1, BatchNorm: 1}

@@ -7,22 +7,22 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import DamagedFileError, PellucidError
+from pellucid.base.limits import LIMITS_HINT, MAX_DESCRIBED_AXIS, MAX_RESIZED_PIXELS, scaled_limit
+from pellucid.base.plugins import load_plugins
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.config import from_config, loss_from_config, metric_from_config, part_from_config
 from pellucid.data import FeatureStats
 from pellucid.detectors import DETECTOR_CLASSES
-from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.generators import GENERATOR_CLASSES
 from pellucid.layers.base import Layer, Params
-from pellucid.limits import LIMITS_HINT, MAX_DESCRIBED_AXIS, MAX_RESIZED_PIXELS, scaled_limit
 from pellucid.nested import map_tree
 from pellucid.network.bounds import init_objective_within_bounds, init_within_bounds
 from pellucid.network.ending import check_classes
 from pellucid.network.inputs import FreeShape, free_output_shape, nominal_shape
 from pellucid.objective import Objective
-from pellucid.plugins import load_plugins
 from pellucid.run.folder import RunFolder
 from pellucid.run.weights import read_weights
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from pellucid import shipped_files
-from pellucid.errors import PellucidError, nearest
-from pellucid.files import is_picture, read_regular, reason_of, remove_orphans, set_aside, write_atomically
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.files import is_picture, read_regular, reason_of, remove_orphans, set_aside, write_atomically
+from pellucid.base.text import note, shown
+from pellucid.base.version import __version__
 from pellucid.run.records import read_object
-from pellucid.text import note, shown
-from pellucid.version import __version__
 
 MAX_RUNS = 1_000_000
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

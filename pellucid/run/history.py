@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from pellucid.errors import PellucidError, nearest
-from pellucid.files import read_regular, reason_of, write_atomically
-from pellucid.limits import MAX_HISTORY_BYTES, MAX_HISTORY_ROWS, MAX_HISTORY_VALUES
-from pellucid.text import aligned, plural, printable, shown
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.files import read_regular, reason_of, write_atomically
+from pellucid.base.limits import MAX_HISTORY_BYTES, MAX_HISTORY_ROWS, MAX_HISTORY_VALUES
+from pellucid.base.text import aligned, plural, printable, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.run.described import float16_to_float32

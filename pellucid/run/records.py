@@ -9,12 +9,12 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pellucid.errors import PellucidError, nearest
-from pellucid.files import read_regular, reason_of
-from pellucid.limits import MAX_RUN_JSON_BYTES, MAX_RUN_JSON_DIGITS, MAX_RUN_JSON_LEVELS, MAX_RUN_LINE_BYTES
-from pellucid.settings.annotations import ValueFormat, convert, name_of, slots
-from pellucid.settings.checks import check
-from pellucid.text import shown
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.files import read_regular, reason_of
+from pellucid.base.limits import MAX_RUN_JSON_BYTES, MAX_RUN_JSON_DIGITS, MAX_RUN_JSON_LEVELS, MAX_RUN_LINE_BYTES
+from pellucid.base.settings.annotations import ValueFormat, convert, name_of, slots
+from pellucid.base.settings.checks import check
+from pellucid.base.text import shown
 
 JSON = ValueFormat(
     lists=(list,),

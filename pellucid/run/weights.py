@@ -12,12 +12,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pellucid.errors import DamagedFileError, PellucidError
-from pellucid.files import write_atomically
+from pellucid.base.errors import DamagedFileError, PellucidError
+from pellucid.base.files import write_atomically
+from pellucid.base.limits import MAX_WEIGHTS_BYTES, MAX_WEIGHTS_HEADER_BYTES
+from pellucid.base.text import shown
 from pellucid.layers.base import Params
-from pellucid.limits import MAX_WEIGHTS_BYTES, MAX_WEIGHTS_HEADER_BYTES
 from pellucid.nested import flatten, nest
-from pellucid.text import shown
 from pellucid.weights.fault import quoted
 from pellucid.weights.match import dtype_and_shape, match
 from pellucid.weights.safetensorsfile import has_valid_booleans

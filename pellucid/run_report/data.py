@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid.base.toml_reader import read_toml
 from pellucid.combine.base import join, walk
 from pellucid.combine.nets import parameter_counts, params_of
 from pellucid.data import Arrays
@@ -26,7 +27,6 @@ from pellucid.report.sections import ImageRow, Section
 from pellucid.run.folder import RunFolder, read_preview
 from pellucid.run.history import History
 from pellucid.task import Merit, task_of
-from pellucid.toml_reader import read_toml
 from pellucid.training.examples import first_batch
 
 if TYPE_CHECKING:

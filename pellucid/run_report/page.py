@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.files import write_atomically
+from pellucid.base.files import write_atomically
 from pellucid.metrics import METRICS
 from pellucid.report.figures.curves import (
     gradient_norm_curves,

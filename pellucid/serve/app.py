@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from pellucid.base.errors import PellucidError
 from pellucid.command.out import plain
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
 from pellucid.report.embedded import data_uri

@@ -8,7 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pellucid.limits import MAX_CONNECTIONS, MAX_HEADER_SECONDS, MAX_REQUEST_SECONDS
+from pellucid.base.limits import MAX_CONNECTIONS, MAX_HEADER_SECONDS, MAX_REQUEST_SECONDS
 
 
 def http_server(app: ASGIApp, **options: Any) -> uvicorn.Server:

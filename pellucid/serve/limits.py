@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, MAX_UPLOADS_MEMORY
 from pellucid.data.images import image_size
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, MAX_UPLOADS_MEMORY
 
 # The accepted formats: for each, the offset and the bytes of its signature.
 FORMAT_SIGNATURES = {"PNG": (0, b"\x89PNG\r\n\x1a\n"), "JPEG": (0, b"\xff\xd8\xff"), "WebP": (8, b"WEBP")}

@@ -16,8 +16,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_MESSAGE_BYTES
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_MESSAGE_BYTES
 from pellucid.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, UploadReader, refusal
 from pellucid.studio.session import VIEWS, Session
 from pellucid.studio.view import Library

@@ -31,7 +31,7 @@ def _bundle(function: str) -> Callable[..., Any]:
     """Return a formatter of a widget; it returns None, for the result's own HTML, if no view shows the result."""
 
     def bundle(result: Any, **_: Any) -> Any:
-        from pellucid.errors import PellucidError
+        from pellucid.base.errors import PellucidError
         from pellucid.studio import notebook
 
         try:

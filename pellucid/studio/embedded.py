@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.report.page import escaped
 from pellucid.studio.messages import pack
 from pellucid.studio.session import REQUESTS, Session

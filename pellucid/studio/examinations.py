@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 LOW_PRIORITY = 15  # niceness; 19 is the lowest priority
 MAX_SILENCE = 3.0  # seconds between two requests of a page that waits for an examination

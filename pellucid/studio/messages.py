@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.limits import MAX_MESSAGE_BYTES, MAX_MESSAGE_TENSORS
+from pellucid.base.settings.annotations import ValueFormat, convert, name_of, slots
 from pellucid.command.out import plain
-from pellucid.errors import PellucidError, nearest
-from pellucid.limits import MAX_MESSAGE_BYTES, MAX_MESSAGE_TENSORS
-from pellucid.settings.annotations import ValueFormat, convert, name_of, slots
 
 VERSION = 1
 MAX_ID = 2**31

@@ -9,9 +9,9 @@ import anywidget
 import traitlets
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.dataset import float_images
 from pellucid.doctor import Diagnosis
-from pellucid.errors import PellucidError
 from pellucid.given_pictures import given_pictures
 from pellucid.model import Model
 from pellucid.predictor import PredictionList

@@ -17,15 +17,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from pellucid.errors import PellucidError, nearest
-from pellucid.files import open_regular, reason_of, write_atomically
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.files import open_regular, reason_of, write_atomically
+from pellucid.base.text import shown
+from pellucid.base.toml_reader import read_toml
 from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.watched import Control, control_file, live_file, read_control, read_object_or_empty, write_control
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.studio.examinations import Examinations
-from pellucid.text import shown
-from pellucid.toml_reader import read_toml
 from pellucid.training.diagnose import StoppedError
 
 LOG, PROCESS = "train.log", "studio.pid"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.studio.draw import DRAW
 from pellucid.studio.draw.session import can_draw
 from pellucid.studio.explain import EXPLAIN

@@ -5,12 +5,12 @@ from contextlib import closing
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.given_pictures import given_pictures
 from pellucid.predictor import Picture, Predicted, PredictionList, Predictor
 from pellucid.report.embedded import embedded
 from pellucid.report.page import table_html
-from pellucid.text import plural
 
 MAX_STILLS = 9  # pictures that are shown
 SIDE = 320  # pixels of their longer side

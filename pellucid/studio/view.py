@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import shown
 from pellucid.model import Model
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import Uploads
 from pellucid.studio.runs import Runs, has_weights
-from pellucid.text import shown
 from pellucid.trace import prepared
 
 

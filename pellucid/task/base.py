@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.asked import Area, Asked, ask_scores, resized_to
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task.values import (
     Command,

@@ -3,8 +3,8 @@
 from importlib import import_module
 from typing import Any
 
-from pellucid.errors import PellucidError
-from pellucid.plugins import load_plugins
+from pellucid.base.errors import PellucidError
+from pellucid.base.plugins import load_plugins
 from pellucid.task.base import Task
 from pellucid.task.values import Command
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pellucid.text import percent
+from pellucid.base.text import percent
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note, plural
 from pellucid.data import CATALOGUE, DetectionFolder, MaskFolder, data_root
 from pellucid.data.annotations.layout import find_format, parts_in_order
 from pellucid.data.colour_modes import ColourMode
@@ -15,14 +17,12 @@ from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.parts import parts_among
 from pellucid.data.skipping import note_skipped
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe.material import load_material
 from pellucid.recipe.model_data import data_and_root, data_name, run_folder_of
 from pellucid.recipe.recipe import load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.task import task_of
-from pellucid.text import note, plural
 
 Folder = TypeVar("Folder", MaskFolder, DetectionFolder)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.text import table
+from pellucid.base.text import table
 
 
 def baseline_table(

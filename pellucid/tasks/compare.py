@@ -15,10 +15,11 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import percent
 from pellucid.combine import Sequential
 from pellucid.data.catalogue import load
 from pellucid.data.dataset import Dataset, float_images, split_by_class
-from pellucid.errors import PellucidError
 from pellucid.estimators import KNeighborsClassifier, NetworkClassifier
 from pellucid.estimators.base import Array
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU
@@ -27,7 +28,6 @@ from pellucid.optim import Adam
 from pellucid.report.figures.classifiers import classifiers
 from pellucid.report.sections import TablePart
 from pellucid.tasks.comparison import Comparison, ComparisonProgress, measure_candidates, select
-from pellucid.text import percent
 
 VALIDATION_FRACTION = 1 / 6  # fraction of the training images used for validation: 10,000 of MNIST's 60,000
 MAX_VALIDATION = 2_000  # validation images of nearest neighbours: each is compared with all training images

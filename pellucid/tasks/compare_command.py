@@ -81,8 +81,8 @@ def handle(args: argparse.Namespace) -> int:
 def _classifiers(args: argparse.Namespace) -> "Comparison":
     import warnings
 
+    from pellucid.base.errors import PellucidError
     from pellucid.command.progress import CountProgress
-    from pellucid.errors import PellucidError
     from pellucid.tasks.compare import compare
 
     if args.settings:

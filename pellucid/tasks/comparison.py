@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeVar
 
 from matplotlib.figure import Figure
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.files import make_folder, write_atomically
 from pellucid.command.out import plain
-from pellucid.errors import PellucidError, nearest
-from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.style import png
 from pellucid.report.sections import Page, TablePart
 

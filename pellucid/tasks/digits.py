@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 MIN_CONTRAST = 0.04  # fraction of the range from black to white, below which the picture is blank
 MIN_INK = 0.2  # fraction of the strongest ink; weaker pixels (paper, noise) do not extend the bounding box

@@ -11,11 +11,11 @@ from numpy import ndarray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
 from pellucid.data.annotations.base import Annotations, ImageRecord, Instance
 from pellucid.data.annotations.coco import document
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
-from pellucid.image_objects import Detections
+from pellucid.ops.image_objects import Detections
 from pellucid.ops.masks import encode_rle
 
 VISIBLE = 2.0  # COCO's flag for a key-point that is labelled and visible

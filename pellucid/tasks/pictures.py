@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.files import is_picture
+from pellucid.base.text import note
 from pellucid.data import CATALOGUE, Dataset, load_image
 from pellucid.data.class_folders import class_of, class_parts, note_class_folders, root_of
 from pellucid.data.dataset import float_images, make_dataset
@@ -18,8 +21,6 @@ from pellucid.data.images import read_full_size
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
 from pellucid.data.skipping import check_skipped, skips
 from pellucid.data.tree import Tree, open_tree
-from pellucid.errors import PellucidError, nearest
-from pellucid.files import is_picture
 from pellucid.metrics import class_scores
 from pellucid.model import Model
 from pellucid.objective import Supervised
@@ -34,7 +35,6 @@ from pellucid.recipe.model_data import (
 )
 from pellucid.task import task_of
 from pellucid.tasks.digits import LAYOUTS, lay_out_with_surroundings
-from pellucid.text import note
 from pellucid.training.measures import boundary, predicts_probabilities
 
 

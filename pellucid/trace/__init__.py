@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_known, integer
 from pellucid.objective import Supervised
 from pellucid.optim import Optimizer
-from pellucid.settings.checks import check_known, integer
 from pellucid.trace.explain import explain
 from pellucid.trace.explanation import ActivationInput, Explanation, Factor, Link, Made, ProductTerm
 from pellucid.trace.nudge import Nudge, nudge

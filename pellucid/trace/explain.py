@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import integer
 from pellucid.combine.base import join
 from pellucid.optim.regularizers import L1, L2
-from pellucid.settings.checks import integer
 from pellucid.trace.columns import explainer, weighted_sum_words
 from pellucid.trace.columns.base import MAX_PASSES, Factors, elements, exact_sum, input_index, slopes
 from pellucid.trace.explanation import ActivationInput, Explanation, Factor, Link, Made, ProductTerm

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import Any
 
-from pellucid.text import aligned
+from pellucid.base.text import aligned
 from pellucid.trace.text import DIGITS, MINUS, PRODUCT_SIGN, TIMES, bar, brief
 
 INDENT = "     "

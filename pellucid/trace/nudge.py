@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import aligned
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, nest
-from pellucid.text import aligned
 from pellucid.trace.passes import ValueChange
 from pellucid.trace.record import TracedElement, TraceRecord, resolve
 from pellucid.trace.text import TIMES, bar, brief, unravel_index

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.text import aligned
 from pellucid.combine.base import join
-from pellucid.text import aligned
 from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import bar, brief
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths, join
-from pellucid.errors import PellucidError
 from pellucid.layers.checks import check_floating
 from pellucid.nested import flatten
 from pellucid.trace.deltas import LossPieces, loss_pieces

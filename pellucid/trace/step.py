@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import instance_by_name
+from pellucid.base.text import aligned
 from pellucid.layers import Conv2d, Dense
 from pellucid.nested import flatten, nest
 from pellucid.optim import OPTIMIZERS, Optimizer, clip_by_norm
 from pellucid.optim.regularizers import in_order, max_norms
-from pellucid.settings.checks import instance_by_name
-from pellucid.text import aligned
 from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import brief, format_signed
 from pellucid.training.parameter_groups import parameter_groups, penalize, update_groups

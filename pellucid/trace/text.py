@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 
 ELEMENT_NAME = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<index>[^\[\]]*)\])?\s*")  # NAME or NAME[INDEX]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.augment.standardise import scaled
-from pellucid.errors import PellucidError
 from pellucid.metrics import class_scores
 from pellucid.objective import Supervised
 from pellucid.task import Traced, task_of

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, instance, instance_by_name, integer, is_number
+from pellucid.base.text import shown
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer
-from pellucid.settings.checks import check, instance, instance_by_name, integer, is_number
-from pellucid.text import shown
 from pellucid.training.step import optimizers_of
 
 DEFAULT_LOSS = "softmax_cross_entropy"

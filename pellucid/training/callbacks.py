@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import Checked
+from pellucid.base.settings.checks import check_known, integer
+from pellucid.base.text import constructor_repr
 from pellucid.nested import flatten
 from pellucid.objective import Supervised
 from pellucid.optim import Progress
 from pellucid.run.history import History, Row, csv_lines, write_csv
-from pellucid.settings.arguments import Checked
-from pellucid.settings.checks import check_known, integer
-from pellucid.text import constructor_repr
 from pellucid.training.learner import Learner
 
 SNAPSHOT_FILE_NAME = "epoch-{}.safetensors"  # file name, with the number of the epoch

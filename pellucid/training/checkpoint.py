@@ -8,14 +8,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.errors import DamagedFileError, PellucidError
-from pellucid.files import copy_file, set_aside
+from pellucid.base.errors import DamagedFileError, PellucidError
+from pellucid.base.files import copy_file, set_aside
+from pellucid.base.text import note, plural
 from pellucid.layers.base import Params
 from pellucid.nested import flatten
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.run.weights import nest_like, read_weights, write_weights
-from pellucid.text import note, plural
 from pellucid.training.callbacks import Callback, Training, tensors_of
 from pellucid.training.learner import Learner
 from pellucid.training.settings import EPOCHS_SETTING, describe_settings, is_unchanged, saved_settings

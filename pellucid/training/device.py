@@ -7,8 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.nets import named_layers
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Conv2d, ConvTranspose2d, Dense
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import flatten, leaves, nest

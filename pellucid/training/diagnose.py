@@ -12,15 +12,15 @@ from typing import Any, Literal, NamedTuple, Self, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
+from pellucid.base.settings.checks import check
 from pellucid.combine.base import uses_flow
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import flatten
 from pellucid.objective import Objective, Supervised
 from pellucid.run.records import read_object, to_record
-from pellucid.settings.checks import check
 from pellucid.sweep import forward
 from pellucid.training.examples import first_not_finite
 from pellucid.training.learner import Learner

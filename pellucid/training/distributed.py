@@ -19,9 +19,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.version import __version__
 from pellucid.training.device import device_name
-from pellucid.version import __version__
 
 # PyTorch gives some of these functions no type annotations.
 _group = cast(Any, dist)

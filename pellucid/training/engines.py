@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.allocator import FreedMemory
-from pellucid.errors import PellucidError
+from pellucid.base.allocator import FreedMemory
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
+from pellucid.base.text import note
 from pellucid.fuse.inference import check_kernels, inference, int8_inference
 from pellucid.fuse.inference.runs import RunFunction
-from pellucid.settings.checks import check
-from pellucid.text import note
 from pellucid.training.examples import as_inputs, first_not_finite
 from pellucid.training.process import torch_threads
 from pellucid.training.threads import ThreadChoice, Threads, check_on_cpu, check_threads, fastest_threads

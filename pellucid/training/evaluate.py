@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Arrays, Batch, Source
-from pellucid.errors import PellucidError
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.metrics.base import mergeable_state

@@ -8,15 +8,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
+from pellucid.base.settings.tensors import as_targets, as_tensor
+from pellucid.base.text import note, shown
 from pellucid.data.dataset import Dataset, named_labels
 from pellucid.data.loader import as_batch
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
 from pellucid.data.stream import Stream, is_stream
-from pellucid.errors import PellucidError
-from pellucid.settings.checks import integer
-from pellucid.settings.tensors import as_targets, as_tensor
-from pellucid.text import note, shown
 
 
 def examples(

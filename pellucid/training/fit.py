@@ -10,7 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.allocator import keeping_freed_memory
+from pellucid.base.allocator import keeping_freed_memory
+from pellucid.base.text import note
 from pellucid.combine.nets import named_layers
 from pellucid.data.source import Batch
 from pellucid.fuse import BatchParts
@@ -20,7 +21,6 @@ from pellucid.objective import Objective, Supervised, seeded
 from pellucid.optim.schedules import Constant
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
-from pellucid.text import note
 from pellucid.training.cached import without_frozen_front
 from pellucid.training.callbacks import Callback, Training, check_monitors
 from pellucid.training.checkpoint import SavedState, prepare_folder, repair_best, save_checkpoint

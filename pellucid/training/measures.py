@@ -10,8 +10,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import shown
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses.base import Loss
@@ -30,7 +31,6 @@ from pellucid.metrics.base import Function, is_mergeable
 from pellucid.network.ending import last_layers
 from pellucid.objective import Objective, Supervised
 from pellucid.registry import is_ours
-from pellucid.text import shown
 from pellucid.user_defined import attempt, describe
 
 REGRESSION_METRICS = ("mae",)  # the metrics of regression losses

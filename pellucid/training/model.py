@@ -8,12 +8,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import checked
+from pellucid.base.settings.checks import instance, integer
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity, named_tensors
 from pellucid.config import metrics_to_config, note_unsaved
 from pellucid.data import Arrays, Source
 from pellucid.data.stream import Stream
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
@@ -29,8 +31,6 @@ from pellucid.run.described import feature_stats, float16_to_float32, image_shap
 from pellucid.run.folder import weights_file
 from pellucid.run.history import History
 from pellucid.run.weights import nest_like, read_weights, write_weights
-from pellucid.settings.arguments import checked
-from pellucid.settings.checks import instance, integer
 from pellucid.shipped_files import is_shipped
 from pellucid.training.arguments import (
     DEFAULT_LOSS,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import shown
 from pellucid.combine.nets import all_buffers
-from pellucid.errors import PellucidError
 from pellucid.models import match
 from pellucid.optim.base import tensors_of
 from pellucid.optim.regularizers import add_penalties, shrink_weights
-from pellucid.text import shown
 
 if TYPE_CHECKING:
     from pellucid.layers.base import Params

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.optim import Optimizer
 from pellucid.optim.base import State
 from pellucid.training.distributed import Processes, assigned_range

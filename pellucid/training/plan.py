@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import boolean, check, check_above_zero, instances, integer
+from pellucid.base.text import shown
 from pellucid.data.source import Source
-from pellucid.errors import PellucidError
 from pellucid.optim import Schedule
 from pellucid.run.folder import RunFolder
-from pellucid.settings.checks import boolean, check, check_above_zero, instances, integer
-from pellucid.text import shown
 from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, Training
 from pellucid.training.device import device_name, usable_precision
 from pellucid.training.distributed import processes

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.familiarity import Familiarity
 from pellucid.data import Source
 from pellucid.data.augment.standardise import scaled
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode
 from pellucid.objective import Supervised
 from pellucid.training.device import on_device

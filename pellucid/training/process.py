@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from pellucid.errors import PellucidError, is_out_of_memory
+from pellucid.base.errors import PellucidError, is_out_of_memory
 from pellucid.run.folder import RunFolder
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

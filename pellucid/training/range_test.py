@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, integer
 from pellucid.data.source import Batch, Source
-from pellucid.errors import PellucidError
 from pellucid.nested import flatten
 from pellucid.objective import seeded
-from pellucid.settings.checks import check, integer
 from pellucid.training.device import on_device
 from pellucid.training.layers import seed_step
 from pellucid.training.learner import Learner

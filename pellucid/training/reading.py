@@ -8,17 +8,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.data import FeatureStats, Loader
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.loader import augment_batch
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, Subset
 from pellucid.data.stream import Stream
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode, Params
 from pellucid.nested import dtype_of, map_tree
 from pellucid.objective import merge_turns, seeded
-from pellucid.text import plural
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.learner import Learner
 from pellucid.training.step import training_form

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import flatten, leaves
 from pellucid.training.distributed import Awaited, Processes, assigned_range

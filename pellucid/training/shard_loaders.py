@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.data.loader import Loader
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
-from pellucid.text import plural
 from pellucid.training.distributed import Processes, assigned_range
 from pellucid.training.reading import StreamLoader
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.nets import all_buffers
 from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import flatten, nest
 from pellucid.objective import Gradients, Objective, Supervised, mean_losses, seeded

@@ -7,10 +7,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.base import join
 from pellucid.combine.nets import all_buffers, named_layers, params_of, paths_below
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError, nearest
 from pellucid.fuse import BatchParts, Rate, freeze, fuse
 from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Layer, Mode, Params

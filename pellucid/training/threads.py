@@ -12,14 +12,14 @@ from typing import Any, Literal, NamedTuple, cast
 
 import torch
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
+from pellucid.base.text import note, plural, shown
 from pellucid.data.loader import usable_processors
 from pellucid.data.source import Arrays, Source
-from pellucid.errors import PellucidError
 from pellucid.nested import map_tree
 from pellucid.objective import seeded
 from pellucid.run.history import Row
-from pellucid.settings.checks import integer
-from pellucid.text import note, plural, shown
 from pellucid.training.cached import without_frozen_front
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.layers import seed_step

@@ -15,11 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import note
 from pellucid.run.history import Row
 from pellucid.run.records import read_line
-from pellucid.text import note
 from pellucid.training.callbacks import Callback, Training
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")  # each is the name of a package, and of the extra that installs it

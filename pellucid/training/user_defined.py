@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from pellucid import config
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import shown
 from pellucid.combine.base import walk
 from pellucid.data.source import Batch, Source
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Mode, Params
 from pellucid.nested import dtype_of, flatten
 from pellucid.objective import Objective, Supervised
@@ -22,7 +23,6 @@ from pellucid.optim.base import State
 from pellucid.registry import check_fields, check_list, is_ours
 from pellucid.run.described import rebuild_model
 from pellucid.run.weights import check_size
-from pellucid.text import shown
 from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
 from pellucid.training.reading import read_batches

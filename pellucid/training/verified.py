@@ -6,9 +6,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.nets import params_of
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.losses import Loss
 from pellucid.objective import Objective, Supervised
 from pellucid.training.learner import Learner

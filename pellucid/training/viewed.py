@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.settings.arguments import Checked
+from pellucid.base.text import aligned, plural
 from pellucid.combine.base import Combinator, prefix_of
 from pellucid.combine.nets import named_layers, parameter_counts
 from pellucid.data import FeatureStats
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
 from pellucid.nested import flatten
@@ -23,8 +25,6 @@ from pellucid.objective import Objective, Supervised
 from pellucid.optim import Optimizer
 from pellucid.run.described import expects_unit_range
 from pellucid.run.weights import weights_sha256
-from pellucid.settings.arguments import Checked
-from pellucid.text import aligned, plural
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import shown
 from pellucid.run.folder import lock_file
 from pellucid.run.records import read_object, to_record
-from pellucid.text import shown
 from pellucid.tuning.plan import FORMAT, TuningPlan, plan_from_json
 
 RunState = Literal["complete", "pruned", "failed"]

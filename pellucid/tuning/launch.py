@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder
-from pellucid.plugins import files_run, run_file
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder
+from pellucid.base.plugins import files_run, run_file
+from pellucid.base.settings.checks import integer
 from pellucid.recipe.job import build_model, load_data
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
-from pellucid.settings.checks import integer
 from pellucid.training.trackers import check_trackers
 from pellucid.tuning.folder import MAX_ATTEMPTS, TuningFolder, unfinished_runs
 from pellucid.tuning.page import write_results

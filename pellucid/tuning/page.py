@@ -5,7 +5,9 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from pellucid.files import write_atomically
+from pellucid.base.files import write_atomically
+from pellucid.base.settings.checks import is_number
+from pellucid.base.text import plural
 from pellucid.recipe.toml import toml_value
 from pellucid.report.figures.compared import Dot, ranking
 from pellucid.report.figures.tuned import EpochValues, SettingAxis, parallel_coordinates, results_by_setting, seed_bands
@@ -20,9 +22,7 @@ from pellucid.report.sections import (
     SectionPart,
     TablePart,
 )
-from pellucid.settings.checks import is_number
 from pellucid.task import Merit, tasks
-from pellucid.text import plural
 from pellucid.tuning.importance import importances
 from pellucid.tuning.results import LOSS, TunedRun, TunedTrial, TuningResult, by_epoch
 from pellucid.tuning.space import ValueList, ValueRange

@@ -10,12 +10,12 @@ from itertools import combinations, islice, product
 from math import prod
 from typing import Any, Literal, NamedTuple
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_known
+from pellucid.base.toml_reader import parse_toml
 from pellucid.recipe.recipe import Recipe, read_recipe
 from pellucid.recipe.toml import parse_value, toml_value
 from pellucid.run.records import to_record
-from pellucid.settings.checks import check, check_known
-from pellucid.toml_reader import parse_toml
 from pellucid.tuning.space import MAX_VALUES, ValueRange, Values, read_values, values_from_json, with_type_of
 
 FORMAT = 1  # version of definition.json

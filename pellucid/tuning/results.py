@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.run.history import History
 from pellucid.run.records import read_object
 from pellucid.task import Merit

@@ -8,10 +8,10 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder
-from pellucid.plugins import run_file
-from pellucid.settings.checks import check_known
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder
+from pellucid.base.plugins import run_file
+from pellucid.base.settings.checks import check_known
 from pellucid.tuning.folder import TuningFolder
 
 if TYPE_CHECKING:

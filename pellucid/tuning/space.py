@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, is_number
+from pellucid.base.text import shown
 from pellucid.recipe.toml import parse_value, toml_value
 from pellucid.run.records import to_record
-from pellucid.settings.checks import check, is_number
-from pellucid.text import shown
 
 N_POINTS = 5  # points of a range of real numbers in a grid
 N_DIGITS = 4  # significant digits of a drawn number, few enough for a command

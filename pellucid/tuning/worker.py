@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError, is_out_of_memory
-from pellucid.files import make_folder, write_atomically
-from pellucid.plugins import run_file
+from pellucid.base.errors import PellucidError, is_out_of_memory
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.plugins import run_file
+from pellucid.base.text import note
 from pellucid.recipe.job import load_data, train_in
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
 from pellucid.task import task_of
-from pellucid.text import note
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.checkpoint import SavedState
 from pellucid.training.device import usable_device

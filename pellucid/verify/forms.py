@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths, join, walk
-from pellucid.errors import PellucidError
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Layer, Mode, Params

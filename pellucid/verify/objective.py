@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths
 from pellucid.constant import Constants
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode, Params
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.objective import Gradients, Losses, Objective, seeded

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pellucid.text import aligned
+from pellucid.base.text import aligned
 from pellucid.verify import differences
 
 WRITTEN, OBJECTIVE, TRAINS, PREDICTS = "written", "objective", "training", "predicting"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pellucid.lazy import lazy_getattr
+from pellucid.base.lazy import lazy_getattr
 from pellucid.weights.match import Mismatch, MismatchError, match, require_match
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.base.errors import PellucidError, nearest
 
 if TYPE_CHECKING:
     from pellucid.data.fetch import ByteProgress

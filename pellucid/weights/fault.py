@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pellucid.errors import PellucidError
-from pellucid.limits import LIMITS_HINT, scaled_limit
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import LIMITS_HINT, scaled_limit
 
 DOWNLOAD_AGAIN = "download or export it again"
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pellucid.limits import MAX_KERAS_HEADER_BLOCKS, MAX_KERAS_HEADER_BYTES, MAX_KERAS_TEXT_BYTES
+from pellucid.base.limits import MAX_KERAS_HEADER_BLOCKS, MAX_KERAS_HEADER_BYTES, MAX_KERAS_TEXT_BYTES
 
 _ATTRIBUTE, _CONTINUATION = 0x0C, 0x10  # types of messages in a header
 # Classes of data types: string of fixed length; variable length, stored in a heap.

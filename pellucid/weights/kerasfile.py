@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_KERAS_LEVELS, MAX_KERAS_OBJECTS
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_KERAS_LEVELS, MAX_KERAS_OBJECTS
 from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.hdf5text import text_attribute
 

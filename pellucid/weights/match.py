@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.weights.fault import quoted
 
 if TYPE_CHECKING:

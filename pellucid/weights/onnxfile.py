@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_ONNX_BYTES, MAX_ONNX_FIELDS, MAX_ONNX_STRUCTURE_BYTES
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_ONNX_BYTES, MAX_ONNX_FIELDS, MAX_ONNX_STRUCTURE_BYTES
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
 _INSIDE_ADVICE = "save the model with its weights inside, as one file"

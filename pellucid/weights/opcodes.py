@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pellucid.limits import MAX_PICKLE_INTEGER, MAX_PICKLE_INTEGER_BYTES, MAX_PICKLE_NAME_BYTES, MAX_PICKLE_STEPS
+from pellucid.base.limits import MAX_PICKLE_INTEGER, MAX_PICKLE_INTEGER_BYTES, MAX_PICKLE_NAME_BYTES, MAX_PICKLE_STEPS
 from pellucid.weights.fault import FileFault, quoted
 
 # Opcodes, plus list items passed to calls: enough for about 10,000 tensors. A step needs at most 100 bytes of memory.

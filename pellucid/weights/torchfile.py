@@ -12,7 +12,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from pellucid.limits import (
+from pellucid.base.limits import (
     MAX_PICKLE_BYTES,
     MAX_TORCH_DIRECTORY_BYTES,
     MAX_TORCH_LEVELS,

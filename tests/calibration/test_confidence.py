@@ -11,8 +11,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence, fit_temperature, negative_log_likelihood
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import mlp
 from tests.calibration.probabilities import draw_predictions

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import MAX_AXES, familiarity_scores, fit_familiarity
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU, Sigmoid
 from pellucid.model import Model
 from pellucid.models import mlp

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data import Arrays
 from pellucid.data.samples.written import write_samples
-from pellucid.errors import PellucidError
 from pellucid.generators import GMMN
 from pellucid.model import Model
 from pellucid.models.gmmn import gmmn_generator

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, ImageFolder, MaskFolder, load_folder
-from pellucid.errors import PellucidError
 from pellucid.recipe.job import load_data
 from pellucid.recipe.own import recipe_of_words
 from tests.cli.conftest import Cli

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.idx import read_idx, write_idx
-from pellucid.errors import PellucidError
 from tests.cli.conftest import Cli
 
 N_WEIGHTS, N_PICTURES, N_IDX = 400, 300, 300

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pellucid import Model
+from pellucid.base.text import percent
 from pellucid.explain.examine import examine
 from pellucid.tasks.pictures import read_picture
-from pellucid.text import percent
 from tests.cli.conftest import Cli
 from tests.pages import without_script
 

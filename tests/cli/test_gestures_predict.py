@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import video as frames
 from pellucid.data.video import VideoFrame
-from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.command import frames as command
 from tests.cli.conftest import Cli
 from tests.tasks.gestures.colours import BLUE, GREEN, GREY, PURE, RED, animation, colour_model, picture, tensor

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from pellucid import Model
+from pellucid.base.errors import PellucidError
 from pellucid.cli import main as main_module
 from pellucid.combine import Sequential
 from pellucid.data import load_image
 from pellucid.data.images import read_full_size
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, ReLU
 from pellucid.network.bounds import check_picture
 from pellucid.objective import Objective

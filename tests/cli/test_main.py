@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pellucid import __version__
+from pellucid.base.errors import PellucidError
 from pellucid.cli import main as main_module
-from pellucid.errors import PellucidError
 from tests.cli.conftest import Cli
 
 

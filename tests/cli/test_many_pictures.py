@@ -17,13 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.files import write_atomically
 from pellucid.cli.main import main
 from pellucid.command import many, parts
 from pellucid.data.picture_list import picture_list
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import street
-from pellucid.files import write_atomically
 from pellucid.model import Model
 from tests.cli.conftest import Cli
 

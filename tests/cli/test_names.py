@@ -14,14 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import aligned, note, printable
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.style import curve_axes, png, svg
 from pellucid.report.page import document, table_html
-from pellucid.text import aligned, note, printable
 from tests.cli.conftest import Cli, CliResult
 from tests.pages import without_script
 
@@ -262,7 +262,7 @@ def test_a_layer_whose_name_is_not_printable_is_refused():
 # Files that may write to stdout or stderr without `print_lines` and `note`: the definitions of these two, progress
 # lines that are overwritten, and the output of a user's module during its export.
 FILES_THAT_PRINT = {
-    "pellucid/command/out.py", "pellucid/text.py", "pellucid/command/progress.py", "pellucid/opening/exported.py",
+    "pellucid/command/out.py", "pellucid/base/text.py", "pellucid/command/progress.py", "pellucid/opening/exported.py",
 }  # fmt: skip
 
 

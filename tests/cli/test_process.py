@@ -79,7 +79,7 @@ def run_script(script, *words):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("module", ["argparse", "pellucid.task", "pellucid.errors", "pellucid.text"])
+@pytest.mark.parametrize("module", ["argparse", "pellucid.task", "pellucid.base.errors", "pellucid.base.text"])
 def test_a_start_that_is_interrupted(module):
     result = run_script(INTERRUPT_IMPORT, module, "pellucid", "predict", "mnist-lenet", "none.png")
     assert (result.returncode, result.stderr) == (130, "pellucid: stopped by Ctrl-C\n")

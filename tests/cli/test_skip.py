@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_first_time
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder, MaskFolder, load, load_splits
-from pellucid.errors import PellucidError
 from pellucid.recipe.job import load_data
 from pellucid.recipe.own import recipe_of_words
-from pellucid.text import note_first_time
 from tests.cli.conftest import Cli
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
-from pellucid.errors import PellucidError
 from pellucid.recipe.job import train
 from pellucid.run.folder import RunFolder
 from tests.reports import without_report

@@ -8,8 +8,8 @@ import torch
 from hypothesis import strategies as st
 
 from pellucid import layers
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
-from pellucid.errors import PellucidError
 from pellucid.layers import Layer
 from tests.layers.samples import SAMPLES
 

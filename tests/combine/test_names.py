@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared, join, walk
-from pellucid.errors import PellucidError
 from pellucid.layers import Add, Concat, Conv2d, Dense, Flatten, Identity, Layer, ReLU, Tanh
 
 

@@ -28,7 +28,7 @@ from conformance.moduleinfo.module import ConvertedModule, Module, module_trial
 from conformance.moduleinfo.norms import batch_norm, instance_norm
 from conformance.moduleinfo.windows import adaptive_avg_pool, avg_pool, conv, lp_pool, max_pool
 from conformance.trial import Trial, run
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import LAYERS, BatchNorm, Conv2d, Dense
 from pellucid.losses import BinaryCrossEntropy
 

@@ -16,7 +16,7 @@ from conformance.opinfo.operator import Operator
 from conformance.tally import Row, run_cases
 from conformance.trial import run
 from pellucid import layers
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 from conformance import committed, page
 from conformance.coverage import Entry
 from conformance.tally import Row
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import ReLU
 
 ROOT = Path(__file__).resolve().parents[2]

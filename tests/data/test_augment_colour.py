@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Augment
 from pellucid.data.augment import brightness, contrast, hue, saturation
 from pellucid.data.augment.colour import cutout, with_brightness, with_contrast, with_hue, with_saturation
 from pellucid.data.seeds import generator
-from pellucid.errors import PellucidError
 
 FACTORS = [0.0, 0.4, 1.0, 1.7]
 

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Arrays, Augment, Loader, Objects
 from pellucid.data.augment.targets import move_objects, tight_boxes
 from pellucid.data.augment.windows import Flip, Window
 from pellucid.data.seeds import generator
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.recipe.recipe import read_recipe
 
 H, W = 48, 64

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Augment, Objects
 from pellucid.data.seeds import generator
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from tests.data.test_augment_joint import EVERYTHING, H, W, rectangle_batch
 
 

@@ -5,10 +5,10 @@ from dataclasses import fields
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Augment
 from pellucid.data.augment import affine, brightness, elastic, horizontal_flip, hue, random_crop, vertical_flip
 from pellucid.data.seeds import generator
-from pellucid.errors import PellucidError
 from pellucid.recipe.recipe import read_recipe
 
 EVERYTHING = Augment(

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import ndimage
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.augment import affine, elastic, rotate, shear, shift, zoom
 from pellucid.data.augment.resample import affine_map, random_field, resample, smooth
 from pellucid.data.seeds import generator
-from pellucid.errors import PellucidError
 
 SCIPY_MODE = {"constant": "grid-constant", "nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap"}
 FILLS = tuple(SCIPY_MODE)

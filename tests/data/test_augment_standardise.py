@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import FeatureStats
-from pellucid.errors import PellucidError
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

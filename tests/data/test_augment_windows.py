@@ -6,13 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Augment, Objects
 from pellucid.data.augment import horizontal_flip, random_crop, resized_crop, vertical_flip
 from pellucid.data.augment.targets import move_objects, tight_boxes
 from pellucid.data.augment.windows import random_mosaic
 from pellucid.data.seeds import generator
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 
 NUMPY_MODE = {"constant": "constant", "nearest": "edge", "reflect": "symmetric", "wrap": "wrap"}
 

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import addresses
 from pellucid.data.picture_list import picture_list
-from pellucid.errors import PellucidError
 
 # s3fs needs python-dateutil below 3, which conflicts with constraints.txt, so `make test` cannot install it.
 pytest.importorskip("s3fs", reason="s3fs is not installed")

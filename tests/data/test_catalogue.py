@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import CATALOGUE, catalogue, check, data_root, get, load, write_idx
-from pellucid.errors import PellucidError
 from tests.data.http_site import Site
 from tests.data.pictures import picture_bytes
 

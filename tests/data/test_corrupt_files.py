@@ -19,8 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load_folder, load_image, read_idx, write_idx
-from pellucid.errors import PellucidError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 ARRAY = torch.arange(5 * 6 * 7, dtype=torch.int64).reshape(5, 6, 7).to(torch.uint8)
@@ -146,7 +146,7 @@ READERS = """
 from pellucid.data import ImageFolder, MaskFolder, load_folder, load_masks, load_splits
 from pellucid.data.quality.survey import survey
 from pellucid.data.tree import tree_at
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.recipe.job import train
 from pellucid.tasks.gestures.reading import read_collection
 tree, pipe = tree_at("set"), "a/pipe.png"

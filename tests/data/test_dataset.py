@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Dataset, float_images
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.model import Model
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_first_time
 from pellucid.data import images
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_material
 from pellucid.recipe.tables import Data
-from pellucid.text import note_first_time
 
 COUNT = 24  # images of each part
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, Splits, load
 from pellucid.data.detection import mirrored_pairs
 from pellucid.data.images import image_size
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import input_shape, load_material, load_splits
 from pellucid.recipe.tables import Data
 from tests.data.annotations.sets import annotation, coco, coco_set, voc_set, voc_xml

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import fetch
-from pellucid.errors import PellucidError
 from tests.data.http_site import DATA, Site
 
 CHECKSUM = "sha256:" + hashlib.sha256(DATA).hexdigest()

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Augment, ImageFiles, ImageFolder, Loader, collate, load_folder
 from pellucid.data.seeds import mix
 from pellucid.data.tree import SAMPLE_BYTES, tree_at
-from pellucid.errors import PellucidError
 from tests.data.pictures import picture_bytes
 
 RNG = np.random.default_rng(0)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load_folder, load_splits
-from pellucid.errors import PellucidError
 from tests.data.pictures import picture_bytes
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import read_idx, write_idx
-from pellucid.errors import PellucidError
 
 # The idx format: two zero bytes, type, number of dimensions, big-endian sizes, then the values.
 HAND_WRITTEN = bytes([0, 0, 8, 2]) + struct.pack(">II", 2, 3) + bytes([1, 2, 3, 250, 251, 252])

@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import images, load_image
 from pellucid.data.images import load_channels
-from pellucid.errors import PellucidError
 
 KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 

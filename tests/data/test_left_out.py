@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_first_time
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder, load_splits
 from pellucid.data.annotations import read_annotations
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_material
 from pellucid.recipe.tables import Data
 from pellucid.tasks.gestures.reading import read_collection
-from pellucid.text import note_first_time
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes, picture_bytes
 

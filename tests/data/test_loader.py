@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Arrays, Augment, Batch, Loader
 from pellucid.data.loader import WORKERS, usable_processors
 from pellucid.data.seeds import mix
-from pellucid.errors import PellucidError
 
 X = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (103, 1, 6, 6), dtype=np.uint8))
 Y = torch.arange(103)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_first_time
 from pellucid.cli.main import main
 from pellucid.data import MaskFolder
 from pellucid.data.images import MaskFormatError, decode_mask
-from pellucid.errors import PellucidError
-from pellucid.text import note_first_time
 from tests.data.pictures import picture_bytes
 
 RNG = np.random.default_rng(0)

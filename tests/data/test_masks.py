@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_first_time
 from pellucid.cli.main import main
 from pellucid.data import Loader, MaskFolder
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_material
 from pellucid.recipe.tables import Data
 from pellucid.tasks.segment.own import recipe_for
-from pellucid.text import note_first_time
 from tests.data.pictures import grey_bytes, picture_bytes
 
 

@@ -10,9 +10,9 @@ import torch
 from matplotlib.path import Path as MplPath
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.object_masks import ObjectMasks
-from pellucid.errors import PellucidError
 
 SIZE = (40, 60)  # (H, W)
 RECTANGLE = [(5, 4), (25, 4), (25, 14), (5, 14)]  # 20 x 10 pixels

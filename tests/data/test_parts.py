@@ -6,15 +6,15 @@ import unicodedata
 
 import pytest
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_first_time
 from pellucid.data import DetectionFolder, ImageFolder, load_objects, load_splits
 from pellucid.data.annotations.layout import find_format
 from pellucid.data.parts import part_named, parts_among
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import load_material
 from pellucid.recipe.material import load_splits as load_mask_splits
 from pellucid.recipe.tables import Data
-from pellucid.text import note_first_time
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes, picture_bytes
 

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import pytest
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import addresses
 from pellucid.data.addresses import read_address, read_ahead
 from pellucid.data.picture_list import PictureList, is_collection, picture_list
-from pellucid.errors import PellucidError
 
 pytest.importorskip("aiohttp", reason="fsspec reads web servers by it")
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, MaskFolder, load_folder
 from pellucid.data.samples import Sample, write_samples
 from pellucid.data.samples.cells import CLASSES as CELLS
@@ -16,7 +17,6 @@ from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import CLASSES as STREET
 from pellucid.data.samples.scenes import people, street
 from pellucid.data.samples.written import PART_SIZES, PICTURES_PER_CLASS, SHAPES
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.ops.boxes import box_iou
 from pellucid.predictor import Picture

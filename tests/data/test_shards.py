@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.shards import TarMember, expand_braces, read_member, tar_members
-from pellucid.errors import PellucidError
 
 FORMATS = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT, "ustar": tarfile.USTAR_FORMAT}
 LONG_NAME = (

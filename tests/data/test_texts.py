@@ -5,14 +5,14 @@ import json
 
 import pytest
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import decode_text
+from pellucid.base.text import note_first_time
 from pellucid.cli.calc import read_boxes
 from pellucid.data import MaskFolder
 from pellucid.data.annotations import read_annotations
 from pellucid.data.picture_list import picture_list
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
-from pellucid.files import decode_text
-from pellucid.text import note_first_time
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes, picture_bytes
 

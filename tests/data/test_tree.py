@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.class_folders import class_of, class_parts, classes_of, files_of, root_of
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 
 
 def test_splits_and_classes_are_found_inside_one_enclosing_folder(write_tree):

@@ -6,9 +6,9 @@ from pellucid.combine import Graph, Sequential, Shared
 from pellucid.data import Batch
 from pellucid.detectors import SSD, YOLO1, YOLO3, SingleStage
 from pellucid.detectors.yolo1 import LOSS_WEIGHTS
-from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.models.fpn import fpn
+from pellucid.ops.image_objects import Objects
 
 
 class Rectangles:

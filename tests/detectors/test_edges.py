@@ -9,9 +9,9 @@ from pellucid.combine import Graph
 from pellucid.data import Batch
 from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import windows
-from pellucid.image_objects import Objects
 from pellucid.layers import AvgPool2d, Conv2d, Mode
 from pellucid.nested import map_tree
+from pellucid.ops.image_objects import Objects
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.test_fast import small_fast
 from tests.detectors.test_keypoint import small_points

@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from pellucid.data import Batch
-from pellucid.image_objects import Objects
 from pellucid.layers.base import Mode
 from pellucid.ops.assign import assign_best_anchor, assign_bipartite, assign_grid
+from pellucid.ops.image_objects import Objects
 from tests.detectors.drawn import small_ssd, small_yolo1, small_yolo3
 from tests.detectors.reference import iou_and_giou, reference_gradients
 from tests.detectors.test_single_stage import random_batch, random_params

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Batch
 from pellucid.detectors import FastRCNN
 from pellucid.detectors.regions import DEVIATIONS, draw_regions
 from pellucid.detectors.search import search, selective_search, windows
-from pellucid.errors import PellucidError
 from pellucid.layers import Mode, RoIPool
 from tests.detectors.drawn import Rectangles
 from tests.detectors.test_faster import NO_OBJECTS

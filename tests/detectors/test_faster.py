@@ -5,9 +5,9 @@ import torch
 
 from pellucid.data import Batch
 from pellucid.detectors.regions import draw_regions, propose
-from pellucid.image_objects import Objects
 from pellucid.metrics import AveragePrecision
 from pellucid.model import Model
+from pellucid.ops.image_objects import Objects
 from pellucid.optim import AdamW
 from tests.detectors.drawn import Rectangles
 from tests.detectors.test_single_stage import reference_losses

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.detectors import FastRCNN, KeypointRCNN, MaskRCNN
 from pellucid.detectors.search import count_windows, windows
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import small_detector_parts, small_faster

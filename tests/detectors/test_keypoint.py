@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch
 from pellucid.detectors import KeypointRCNN
 from pellucid.detectors.keypoint import point_cells
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, Mode, ReLU, RoIAlign
 from pellucid.model import Model
+from pellucid.ops.image_objects import Objects
 from pellucid.optim import AdamW
 from tests.detectors.drawn import Rectangles
 from tests.detectors.test_faster import NO_OBJECTS

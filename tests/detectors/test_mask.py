@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch
 from pellucid.detectors import MaskRCNN
 from pellucid.detectors.mask import mask_targets, paste_masks
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, Mode, ReLU, RoIAlign
+from pellucid.ops.image_objects import Objects
 from tests.detectors.drawn import Rectangles
 from tests.detectors.test_faster import NO_OBJECTS, fit_and_evaluate
 from tests.detectors.test_single_stage import reference_losses

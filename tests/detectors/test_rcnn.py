@@ -5,11 +5,11 @@ import pytest
 import torch
 from sklearn.svm import LinearSVC
 
+from pellucid.base.errors import PellucidError
 from pellucid.detectors.rcnn import RCNN, warp
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
 from pellucid.layers import AvgPool2d
 from pellucid.ops.boxes import box_iou
+from pellucid.ops.image_objects import Objects
 from tests.detectors.drawn import Rectangles
 
 

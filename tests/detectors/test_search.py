@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.detectors.search import read_proposals
-from pellucid.errors import PellucidError
 
 
 def write_proposals(folder, value):

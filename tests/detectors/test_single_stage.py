@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from pellucid import AdamW, Augment, Model
+from pellucid.base.errors import PellucidError
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
 from pellucid.layers.base import Mode
 from pellucid.ops.assign import assign_atss
 from pellucid.ops.boxes import box_iou
+from pellucid.ops.image_objects import Objects
 from tests.detectors.drawn import Rectangles, small_single_stage
 from tests.detectors.reference import box_at, iou_and_giou, quality_focal, reference_gradients
 from tests.oracle import assert_close, leaves, randomized

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of, diagnose
 from pellucid.doctor.case import MAX_SAMPLE, REHEARSAL_STEPS
@@ -14,7 +15,6 @@ from pellucid.doctor.inputs import subsample
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.rehearsal import Rehearsal, step_work
 from pellucid.doctor.remedies import rebuilt
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
 from pellucid.losses import Quadratic
 from pellucid.model import Model

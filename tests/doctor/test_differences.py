@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.data.changed_source import with_images, with_targets
@@ -13,12 +14,11 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.differences import TraitDifference, as_text, differences, traits
 from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.preprocessing import input_changes
-from pellucid.errors import PellucidError
 from pellucid.generators import Regression
-from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import L1, Coordinates, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.ops.image_objects import Objects
 from pellucid.optim import Adam, Momentum
 from pellucid.task import task_of
 from pellucid.tasks.detect.doctor.traits import target_traits

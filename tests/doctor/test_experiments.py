@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch
 from pellucid.doctor import Diagnosis, case_of
@@ -16,7 +17,6 @@ from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Finding, suspect
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.preprocessing import input_changes
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Mode
 from pellucid.losses import Quadratic

@@ -9,10 +9,10 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import Diagnosis
 from pellucid.doctor.held_out import predicted_target
-from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Dense, ReLU
 from pellucid.losses import Quadratic
 from pellucid.model import Model
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.optim import Adam
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import AuxiliaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model

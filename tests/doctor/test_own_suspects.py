@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
 from pellucid.doctor.suspects import architecture, losses, objectives, own_parts, parts, suspects
 from pellucid.doctor.suspects.own_parts import own_layer_suspects
-from pellucid.errors import PellucidError
 from pellucid.generators import GAN
 from pellucid.layers import (
     BatchNorm,

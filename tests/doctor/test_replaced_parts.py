@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of
 from pellucid.doctor.paired import PairedTrainings
@@ -14,7 +15,6 @@ from pellucid.doctor.rehearsal import rehearse
 from pellucid.doctor.suspects import parts, replaced_parts
 from pellucid.doctor.suspects.layers import layer_suspects
 from pellucid.doctor.suspects.settings import early_end_suspects, rate_suspects
-from pellucid.errors import PellucidError
 from pellucid.generators import GAN, WGANGP
 from pellucid.layers import (
     GELU,

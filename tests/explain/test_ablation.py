@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain.ablation import Removal, ablation_table, forward_with_edits, map_effects
 from pellucid.layers import Add, BatchNorm, Concat, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, Mode, ReLU
 from tests.explain.networks import NETWORKS, network_and_batch

@@ -6,8 +6,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain import integrated_gradients, lrp, occlusion, saliency
 from pellucid.explain.checks import (
     SumCheck,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain.page import evolution_figure, means_figure
 from pellucid.explain.top_patches import epoch_weights, evolution
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, ReLU

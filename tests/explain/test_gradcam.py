@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain import gradcam, gradcam_plus_plus, guided_gradcam, upto
 from pellucid.layers import Dense, Flatten, Layer, Mode, ReLU, ReLU6
 from tests.explain.networks import CLASSES, SHAPE, network_and_batch

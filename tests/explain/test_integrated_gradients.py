@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain import QUADRATURES, integrated_gradients, scores
 from pellucid.layers import Dense, Identity, Layer, Multiply
 from tests.explain.networks import NETWORKS, network_and_batch

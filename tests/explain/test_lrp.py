@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain import lrp, scores
 from pellucid.layers import (
     AdaptiveAvgPool2d,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain import scores
 from pellucid.explain.maximization import maximize, variation_gradient
 from pellucid.explain.target import upto

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.explain import lrp, measure_composites
 from pellucid.layers import Mode, Softmax
 from tests.explain.networks import network_and_batch

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.explain import METHODS, explain
 from tests.explain.networks import NETWORKS, network_and_batch
 from tests.oracle import cast

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain import occlude, occlusion, upto
 from pellucid.layers import Conv2d, Dense, Flatten, Mode
 from tests.explain.networks import NETWORKS, network_and_batch

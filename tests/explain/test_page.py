@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Graph, Sequential
 from pellucid.data import Dataset
-from pellucid.errors import PellucidError
 from pellucid.explain import TopPatches
 from pellucid.explain.page import patch_sheet, patch_tiles, write_page
 from pellucid.explain.page_contents import activation_path, page_contents

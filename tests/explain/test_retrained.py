@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain.retrained import NetworkVariant, changed_net, default_variants, retrain_variants
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, ReLU
 from pellucid.model import Model

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain import saliency, smoothgrad
 from pellucid.layers import Dense, Flatten, Identity, Multiply
 from tests.explain.networks import network_and_batch

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Sequential, walk
-from pellucid.errors import PellucidError
 from pellucid.explain import saliency, scores, upto
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, ReLU
 from tests.explain.networks import NETWORKS, SHAPE, network_and_batch

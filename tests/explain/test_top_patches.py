@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.explain import deconvnet, top_patches, upto
 from pellucid.layers import Mode
 from tests.explain.networks import network_and_batch

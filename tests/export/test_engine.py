@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.export.parity import ParityError
 from pellucid.layers import Conv2d, ReLU
 from pellucid.model import Model

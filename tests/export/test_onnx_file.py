@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import pellucid
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Sequential
 from pellucid.data import FeatureStats
-from pellucid.errors import PellucidError
 from pellucid.export import ParityError, from_onnx, onnx_bytes, onnx_file, to_onnx
 from pellucid.export.parity import outputs
 from pellucid.layers import (

@@ -7,8 +7,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Graph, Sequential, Shared
-from pellucid.errors import PellucidError
 from pellucid.export import from_onnx, onnx_bytes
 from pellucid.export.parity import outputs
 from pellucid.layers import (

@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.export import TOLERANCE, to_onnx
 from pellucid.layers import Conv2d
 from pellucid.losses import HeatMaps

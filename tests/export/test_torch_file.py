@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.export import ParityError, to_torch, torch_files
 from pellucid.export.torch_code.layers import CODERS, is_writable
 from pellucid.export.torch_file import source

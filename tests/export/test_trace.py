@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Sequential, Shared
-from pellucid.errors import PellucidError
 from pellucid.layers import Concat, Conv2d, Dense, Identity, Tanh
 from pellucid.network.traced import trace
 

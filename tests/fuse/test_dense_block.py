@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.dense_block import DenseBlock
 from pellucid.layers import (

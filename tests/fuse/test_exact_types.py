@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.combine.base import Combinator, map_layers
-from pellucid.errors import PellucidError
 from pellucid.explain.incremental import IncrementalNetwork
 from pellucid.explain.lrp import lrp
 from pellucid.explain.receptive_field import marking_rules

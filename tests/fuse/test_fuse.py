@@ -7,9 +7,9 @@ import torch
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential, walk
 from pellucid.combine.base import Combinator, buffer_paths
-from pellucid.errors import PellucidError
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.combinators import FusedResidual

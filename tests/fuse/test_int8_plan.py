@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.fuse.inference import int8_inference
 from pellucid.fuse.inference.int8_runs import (
     Dequantize,

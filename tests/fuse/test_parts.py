@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.fuse import BatchParts, freeze, fuse, sync_norms
 from pellucid.fuse.parts import SyncedNorm
 from pellucid.layers import BatchNorm, Dense, Mode

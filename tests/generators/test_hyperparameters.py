@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.generators import l1, pix2pix, zhang
 from tests.generators.small import FAMILIES
 

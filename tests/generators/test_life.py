@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid import Adam, Model
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.generators import GENERATOR_CLASSES, GENERATORS, TRANSLATORS
 from pellucid.layers import Mode

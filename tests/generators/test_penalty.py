@@ -20,8 +20,8 @@ from pellucid import (
     Sequential,
     Sigmoid,
 )
+from pellucid.base.errors import PellucidError
 from pellucid.combine import walk
-from pellucid.errors import PellucidError
 from pellucid.generators.penalty import Penalty, gradient_penalty, one_centred_penalty, zero_centred_penalty
 from pellucid.layers import Add, Identity, Layer, Mode
 from pellucid.layers.base import Params

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.generators import pix2pix
 from pellucid.generators.perceptual import copy_trained_weights, feature_network, perceptual_distance, perceptual_value
 from pellucid.layers import Conv2d, Mode

@@ -7,8 +7,8 @@ from skimage.color import rgb2lab
 from torch.nn import functional as F
 
 from pellucid import Model
+from pellucid.base.errors import PellucidError
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.generators import TRANSLATORS, Translator, l1, mse, pix2pix, zhang
 from pellucid.generators.translation import CHROMA_SCALE, LIGHTNESS_SCALE, MAX_DOTS, draw_hints
 from pellucid.generators.zhang import annealed_mean, colour_table, encode

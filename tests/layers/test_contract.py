@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid import layers
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import LAYERS, Layer
 from pellucid.sweep import forward
 from tests.cases import each_sample

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pellucid import layers
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import Layer, Mode
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import Mode, Multiply
 
 

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import MaxPool2d, Mode
 from pellucid.layers.checks import check_windows_overlap_input
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import pellucid
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten, Mode, ReLU
 from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.models import googlenet

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.losses.mmd import mmd
 
 BANDWIDTHS = (0.5, 2.0, 7.0)

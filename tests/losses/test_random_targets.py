@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.losses import AuxiliaryCrossEntropy, Coordinates, HeatMaps, Quadratic, SoftmaxCrossEntropy
 
 CASES = {  # (loss, shape of the outputs, shape of the target of one example)

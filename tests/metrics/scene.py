@@ -2,7 +2,7 @@
 
 import torch
 
-from pellucid.image_objects import Detections, Objects
+from pellucid.ops.image_objects import Detections, Objects
 
 CLASSES = ("cell", "plate")
 OBJECTS = Objects(

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from conformance.detection import IOU_TYPES, ImageSet, draw_set, pellucid_figures, pycocotools_figures
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
 from pellucid.metrics.coco import FIGURES, IOU_THRESHOLDS, KEYPOINT_FIGURES, RECALL_LEVELS, Coco, match_to_truths
 from pellucid.metrics.overlaps import keypoint_similarity
+from pellucid.ops.image_objects import Detections, Objects
 
 BOX = torch.tensor([[0.0, 0.0, 40.0, 40.0]])
 

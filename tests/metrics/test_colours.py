@@ -3,8 +3,8 @@ import pytest
 import torch
 from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
 from pellucid.metrics import Colours, DeltaE, ab_histogram, colourfulness_lab, colourfulness_rgb, fresh, overlap
 
 

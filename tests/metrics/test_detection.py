@@ -10,8 +10,7 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from conformance.detection import draw_set
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
 from pellucid.metrics import (
     Box,
     ClassScores,
@@ -20,6 +19,7 @@ from pellucid.metrics import (
     mean_average_precision,
     voc_average_precision,
 )
+from pellucid.ops.image_objects import Detections, Objects
 
 # The toy set of ../shared/facts/detect.md: 24 detections at IoU 0.3 in the order of their scores, 15 true boxes.
 EXAMPLE_HITS = [k in (0, 2, 9, 11, 12, 13, 22) for k in range(24)]

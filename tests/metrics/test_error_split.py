@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from conformance.detection import ImageSet, draw_set, pycocotools_figures
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.error_split import CROWDING, confusion, error_split, recall_by_group
+from pellucid.ops.image_objects import Detections, Objects
 from tests.metrics.scene import DETECTIONS, OBJECTS
 
 

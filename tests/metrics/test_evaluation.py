@@ -6,8 +6,8 @@ import torch
 from sklearn import metrics as oracle
 from sklearn.calibration import calibration_curve
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten, LogSoftmax
 from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, QualityFocal, SoftmaxCrossEntropy
 from pellucid.metrics import Accuracy

@@ -7,7 +7,7 @@ from sklearn import metrics as oracle
 from sklearn.calibration import calibration_curve
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.metrics import (
     accuracy,
     calibration_error,

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import entropy
 from sklearn.neighbors import KernelDensity
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.metrics.generation import BANDWIDTHS, log_densities, parzen, variety
 
 

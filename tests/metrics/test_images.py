@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.metrics import PSNR, SSIM, fresh, ssim
 
 

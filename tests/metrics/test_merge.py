@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pellucid.data import Batch
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import METRICS, OF_MASKS, Metric, fresh
 from pellucid.metrics.base import is_mergeable
+from pellucid.ops.image_objects import Detections, Objects
 
 N_BATCHES = 5
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from conformance.detection import draw_set, pycocotools_figures
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
 from pellucid.metrics import METRICS, NME, AveragePrecision, Metric, fresh
 from pellucid.metrics.objects import unit_points
+from pellucid.ops.image_objects import Detections, Objects
 
 
 def evaluate_in_batches(metric: Metric, outputs: list | Tensor, targets: list, size: int) -> dict:

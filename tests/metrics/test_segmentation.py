@@ -7,7 +7,7 @@ import torch
 from sklearn import metrics as oracle
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.metrics import BoundaryF1, MeanIoU
 
 N_CLASSES, IGNORED = 5, 9

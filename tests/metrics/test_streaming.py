@@ -12,7 +12,7 @@ from sklearn import metrics as oracle
 from sklearn.calibration import calibration_curve
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.metrics import ECE, MAE, METRICS, R2, RMSE, Accuracy, Confusion, Metric, TopK, fresh
 
 

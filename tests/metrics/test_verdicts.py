@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
 from pellucid.metrics.verdicts import DetectionVerdict, classify_detections
+from pellucid.ops.image_objects import Detections, Objects
 from tests.metrics.scene import DETECTIONS, OBJECTS
 
 

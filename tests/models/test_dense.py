@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import walk
-from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.layers import Dropout, Layer, Mode
 from pellucid.layers.base import Params

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import Layer
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.models.gmmn import dense_decoder, dense_encoder, gmmn_generator

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import walk
-from pellucid.errors import PellucidError
 from pellucid.layers import Dropout, LogSoftmax, Mode, ReLU, Sigmoid, Softmax
 from pellucid.layers.initializers import INITIALIZERS
 from pellucid.models import MODELS, convnet, lenet, mlp

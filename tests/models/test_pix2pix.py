@@ -5,8 +5,8 @@ from typing import get_args
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.layers import BatchNorm, Dropout, InstanceNorm2d, Mode
 from pellucid.models import patch_discriminator, resnet_generator, unet_generator

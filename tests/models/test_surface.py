@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, Mode
 from pellucid.models import (
     features,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.explain import ledger
 from pellucid.fuse import fuse
 from pellucid.layers import Mode

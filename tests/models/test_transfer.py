@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.models import MODELS, features, match, transfer
 from pellucid.nested import flatten
 from pellucid.recipe.recipe import load_recipe

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.layers import Mode
 from pellucid.losses import SoftmaxCrossEntropy

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pellucid import Model
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
-from pellucid.errors import PellucidError
 from pellucid.layers import (
     AdaptiveAvgPool2d,
     Add,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, Flatten, LpPool2d, MaxPool2d, ReLU
 from pellucid.network.counts import counts, output_size, read_layers, receptive_field
 

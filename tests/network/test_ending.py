@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential
 from pellucid.data import Dataset
-from pellucid.errors import PellucidError
 from pellucid.layers import Add, Conv2d, Dense, Flatten, Identity, LogSoftmax, Reshape, Softmax, Tanh
 from pellucid.losses import NegativeLogLikelihood, Quadratic
 from pellucid.model import Model

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, Model, ReLU, Sequential, SoftmaxCrossEntropy
+from pellucid.base.errors import PellucidError
 from pellucid.data import Batch, collate
-from pellucid.errors import PellucidError
 from pellucid.network.inputs import check_range
 
 ANY_SIZE = (3, None, None)

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Sequential, Shared
-from pellucid.errors import PellucidError
 from pellucid.layers import (
     Add,
     BatchNorm,

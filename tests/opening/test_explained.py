@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from tests.opening.networks import ConvNeXt, DeiT, ResNet, Swin, ViT
 from tests.opening.test_opened import autograd_gradients, build_network, images
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.opening import configured
 from pellucid.opening.configured import import_library
 

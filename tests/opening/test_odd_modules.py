@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, images
 
 VECTORS = torch.randn(8, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.export import from_onnx
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree, nest

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.opening.onnx import runtime
 from tests.opening.onnxfiles import f32, i64, node, write
 from tests.opening.test_program_limits import refusal

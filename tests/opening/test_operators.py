@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, images
 
 torch.manual_seed(0)

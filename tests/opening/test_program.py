@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from tests.opening.networks import ConvNeXt, ResNet, ViT
 from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, build_network, images
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from tests.opening.test_program import rewrite_entry
 
 FREE = torch.export.Dim.AUTO

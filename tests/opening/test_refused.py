@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from tests.opening.networks import ResNet
 from tests.opening.test_opened import images
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid import registry
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.opening import missing
 from pellucid.operators import TensorLayer
 from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, images

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.opening.configured import import_library
 from pellucid.tasks.pictures import read_picture
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import Layer, Mode
 from pellucid.operators import (
     OPERATORS,

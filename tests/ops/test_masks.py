@@ -5,7 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as coco
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.ops import masks as masks_module
 from pellucid.ops.masks import (
     decode_rle,

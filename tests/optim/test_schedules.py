@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.optim.schedules import (
     SCHEDULES,
     Constant,

@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 import pellucid
-from pellucid import Model, PellucidError, plugins, registry, shipped_files, task
+from pellucid import Model, PellucidError, registry, shipped_files, task
+from pellucid.base import plugins
 from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
 from pellucid.task import registered
@@ -267,7 +268,7 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: 
     metadata_folder = tmp_path / "broken-1.0.dist-info"
     metadata_folder.mkdir()
     (metadata_folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (metadata_folder / "entry_points.txt").write_text("[pellucid.plugins]\nbroken = no_such_module\n")
+    (metadata_folder / "entry_points.txt").write_text("[pellucid.base.plugins]\nbroken = no_such_module\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(plugins, "_LOADED_GROUPS", [])
     with pytest.raises(PellucidError, match=r"the plugin 'broken' cannot be loaded .*update or uninstall it"):

@@ -5,9 +5,9 @@ import torch
 
 import pellucid
 from pellucid import Dense, Model, PellucidError, Sequential
+from pellucid.base.text import note_first_time
 from pellucid.layers import Flatten
 from pellucid.run.weights import read_weights, write_weights
-from pellucid.text import note_first_time
 from tests.own.parts import output_std
 from tests.training.small import digits
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load
 from pellucid.doctor import diagnose
 from pellucid.doctor.rehearsal import RehearsalSettings
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.optim import Adam
 from pellucid.recipe.doctor_case import case_of_model, case_of_run, splits_for

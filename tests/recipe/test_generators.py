@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Arrays, DetectionFolder, load
 from pellucid.data.detection import images_alone
 from pellucid.doctor import diagnose
-from pellucid.errors import PellucidError
 from pellucid.recipe.job import Run, train
 from pellucid.recipe.resume import resume
 from pellucid.tasks.generate.doctor import CHECKS, case_of_model, case_of_run

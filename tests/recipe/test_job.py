@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe import resume as resuming
 from pellucid.recipe.job import Job, Run, train

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import ImageFolder, MaskFolder, Subset
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.doctor import diagnose
-from pellucid.errors import PellucidError
 from pellucid.recipe import material
 from pellucid.recipe.doctor_case import case_of_model, case_of_run
 from pellucid.recipe.job import Run, train

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError
 from pellucid.data import Dataset
-from pellucid.errors import PellucidError
 from pellucid.generators import Generator
 from pellucid.losses import Quadratic
 from pellucid.optim import SCHEDULES, SGD, MaxNorm

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.recipe.job import Run, train
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.resume import resume_runs

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
 from pellucid.data import load
-from pellucid.errors import PellucidError
 from pellucid.layers import Add, Conv2d, Flatten, ReLU
 from pellucid.layers.base import Layer, Mode
 from pellucid.model import Model

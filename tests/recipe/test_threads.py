@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe import threads
 from pellucid.recipe.doctor_case import case_of_run

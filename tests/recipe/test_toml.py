@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.annotations import slots
 from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
-from pellucid.settings.annotations import slots
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from PIL import Image
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import run_curves
 from pellucid.report.figures.curves import (

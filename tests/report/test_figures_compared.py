@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix, precision_and_recall, reliability_diagram
 from pellucid.report.figures.compared import Dot, accuracy_by_time, ranking
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, png

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
-from pellucid.files import make_folder
 from pellucid.report.figures.heat import (
     DIVERGING,
     MAX_OPACITY,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import (
     AdaptiveAvgPool2d,
     AvgPool2d,

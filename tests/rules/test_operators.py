@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Graph, Parallel
-from pellucid.errors import PellucidError
 from pellucid.explain import lrp
 from pellucid.explain.layout import check_has_rules
 from pellucid.layers import (

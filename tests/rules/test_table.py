@@ -2,8 +2,8 @@
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.layers.base import Layer
 from pellucid.rules import Epsilon, Pass, ZPlus, composite, own

@@ -2,8 +2,8 @@
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
-from pellucid.errors import PellucidError
 from pellucid.layers import Add, Concat, Dense, Flatten, ReLU, Tanh
 from pellucid.recipe.doctor_case import case_of_run
 from pellucid.recipe.job import train

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe.compare import compare_runs
 from pellucid.recipe.recipe import load_recipe

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.run.folder import RunFolder, next_run, processor, weights_file
 from pellucid.run.history import History
 from tests.training.small import digits, small_mlp

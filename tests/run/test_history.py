@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.run import history
 from pellucid.run.history import History, read_csv, write_csv
 from pellucid.training.callbacks import CSVLog
@@ -49,7 +49,7 @@ def test_a_file_with_too_many_rows_is_refused_in_little_time_and_memory(tmp_path
     names = [b"epoch", b"path", b"a", b"b"][: line.count(b",") + 1]
     (tmp_path / "layers.csv").write_bytes(b",".join(names) + b"\n" + line * 8_000_000)
     code = (
-        "import re, sys, time; from pathlib import Path; from pellucid.errors import PellucidError\n"
+        "import re, sys, time; from pathlib import Path; from pellucid.base.errors import PellucidError\n"
         "from pellucid.run.history import History\n"
         "try: History.read(sys.argv[1])\n"
         "except PellucidError as error: print(error)\n"

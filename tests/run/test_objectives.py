@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pellucid import Model
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.network.bounds import init_objective_within_bounds
 from pellucid.run.weights import read_weights, write_weights
 from tests.detectors.drawn import small_single_stage

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_RUN_JSON_BYTES, MAX_RUN_JSON_DIGITS, MAX_RUN_JSON_LEVELS, MAX_RUN_LINE_BYTES
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_RUN_JSON_BYTES, MAX_RUN_JSON_DIGITS, MAX_RUN_JSON_LEVELS, MAX_RUN_LINE_BYTES
 from pellucid.run.records import read_line, read_object, to_record
 
 ADVICE = "remove it"

@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.model import Model
 from pellucid.models import mlp

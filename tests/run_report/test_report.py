@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data.dataset import Dataset, float_images
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, Params, Sigmoid
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import class_scores

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pellucid.base.limits import MAX_UPLOAD_BYTES
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.scenes import street
-from pellucid.limits import MAX_UPLOAD_BYTES
 from pellucid.model import Model
 from pellucid.serve.app import application
 from pellucid.serve.connections import http_server

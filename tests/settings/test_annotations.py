@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from pellucid.base.settings.annotations import Slot, convert, slots
 from pellucid.config import JSON_FORMAT
 from pellucid.layers import ReLU
 from pellucid.layers.base import Layer
 from pellucid.recipe.toml import TOML
-from pellucid.settings.annotations import Slot, convert, slots
 
 
 @pytest.mark.parametrize(

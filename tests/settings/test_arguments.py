@@ -8,8 +8,9 @@ from typing import get_type_hints
 import pytest
 
 from pellucid import layers
+from pellucid.base.errors import ArgumentError, PellucidError, closest, nearest
+from pellucid.base.settings.arguments import checked
 from pellucid.data import Augment, load_folder, load_image
-from pellucid.errors import ArgumentError, PellucidError, closest, nearest
 from pellucid.losses import LOSSES, SoftmaxCrossEntropy
 from pellucid.metrics import ECE, METRICS, TopK
 from pellucid.model import Model
@@ -17,7 +18,6 @@ from pellucid.models import mlp
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Step
-from pellucid.settings.arguments import checked
 from pellucid.training.callbacks import EarlyStopping
 
 CLASSES = [

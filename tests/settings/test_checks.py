@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from pellucid.errors import PellucidError
-from pellucid.settings import checks
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings import checks
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
-from pellucid.settings.tensors import as_indices, as_targets, as_tensor
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.tensors import as_indices, as_targets, as_tensor
 
 DTYPES = (
     "f2",

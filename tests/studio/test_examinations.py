@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.studio import examinations
 from pellucid.studio.examinations import LOW_PRIORITY, Examinations
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.command.models import open_network
-from pellucid.errors import PellucidError
 from pellucid.export import to_onnx
 from pellucid.model import Model
 from pellucid.models import mlp

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from starlette.testclient import TestClient
 
-from pellucid.limits import MAX_MESSAGE_BYTES
+from pellucid.base.limits import MAX_MESSAGE_BYTES
 from pellucid.model import Model
 from pellucid.studio.app import application
 from pellucid.studio.messages import pack

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from pellucid.limits import MAX_MESSAGE_BYTES
-from pellucid.settings.annotations import slots
+from pellucid.base.limits import MAX_MESSAGE_BYTES
+from pellucid.base.settings.annotations import slots
 from pellucid.studio.messages import pack
 from pellucid.studio.session import REQUESTS
 from tests.studio.talk import Tab

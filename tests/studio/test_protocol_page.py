@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.settings.annotations import slots
+from pellucid.base.settings.annotations import slots
 from pellucid.studio.session import REQUESTS
 from tests.studio.talk import Tab
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
 from pellucid.combine import Fork, Sequential
 from pellucid.data import Dataset, Splits
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
 from pellucid.losses import AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.model import Model

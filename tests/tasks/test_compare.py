@@ -6,8 +6,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.catalogue import load
-from pellucid.errors import PellucidError
 from pellucid.tasks.compare import CANDIDATES, ClassifierCandidate, compare
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
 from pellucid.data import Dataset
-from pellucid.errors import PellucidError
 from pellucid.tasks.classify.confidence import MAX_REFUSED, cross_validate, fit_confidence, measure_selective
 from tests.calibration.probabilities import draw_predictions
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.tasks.digits import LAYOUTS, MIN_INK, lay_out, lay_out_with_surroundings
 
 MNIST = LAYOUTS["mnist"]

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid import Dense, Model, shipped_files
+from pellucid.base.errors import PellucidError
 from pellucid.data import Arrays
-from pellucid.errors import PellucidError
 from pellucid.generators import Generator
 from pellucid.tasks.generate.measure import evaluate_generator, is_generator, write_samples
 from pellucid.tasks.generate.report import latent_walk, nearest_images, sample

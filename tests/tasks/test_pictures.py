@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
 from pellucid.combine import Sequential
 from pellucid.data import load_folder, load_splits
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.tasks.classify.predict import evaluate

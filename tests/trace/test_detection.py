@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
 from pellucid.layers import Mode
 from pellucid.model import Model
 from pellucid.nested import flatten, map_tree

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.trace.columns import base

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.layers import Dense, Identity
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.model import Model

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import Quadratic
 from pellucid.model import Model

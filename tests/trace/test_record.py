@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pellucid import Mode
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
-from pellucid.errors import PellucidError
 from pellucid.layers import Add, BatchNorm, Concat, Conv2d, Dense, Dropout, Identity, ReLU, Tanh
 from pellucid.losses import Quadratic
 from pellucid.model import Model

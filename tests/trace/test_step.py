@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.model import Model
 from pellucid.optim import SGD, Adagrad, Adam, AdamW, MaxNorm, Momentum, Nesterov, Optimizer, RMSprop
 from pellucid.optim.regularizers import L2

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pellucid import Model
+from pellucid.base.errors import PellucidError
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.generators import l1, pix2pix, zhang
 from pellucid.layers import Mode
 from pellucid.nested import flatten

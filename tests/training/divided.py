@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
 from pellucid.model import Model
 from pellucid.optim import OPTIMIZERS, Adam, AdamW, MaxNorm, Optimizer, State

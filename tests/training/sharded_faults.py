@@ -10,9 +10,9 @@ import PIL
 import torch
 
 import pellucid
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data import loader
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.optim import SGD

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import pellucid
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Augment
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.optim import SGD

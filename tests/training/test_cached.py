@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.metrics import Metric
 from pellucid.model import Model

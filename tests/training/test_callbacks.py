@@ -12,9 +12,9 @@ from threading import Thread
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data import Dataset
-from pellucid.errors import PellucidError
 from pellucid.metrics import Metric
 from pellucid.model import Model
 from pellucid.models import mlp

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pellucid import files
-from pellucid.errors import PellucidError
+from pellucid.base import files
+from pellucid.base.errors import PellucidError
 from pellucid.model import Model
 from pellucid.run.folder import RunFolder
 from pellucid.run.weights import read_weights, write_weights

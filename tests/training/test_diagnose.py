@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
 from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, Mode, ReLU, Sigmoid
 from pellucid.losses import Quadratic
 from pellucid.model import Model

@@ -4,8 +4,8 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import MeanIoU

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Batch, Dataset
-from pellucid.errors import PellucidError
 from pellucid.training.examples import as_inputs, examples, split
 from tests.training.small import digits, flip, small_conv
 

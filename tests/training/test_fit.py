@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch, Loader
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten, LayerNorm, Mode
 from pellucid.losses import Quadratic
 from pellucid.model import Model

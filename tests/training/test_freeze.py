@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
 from pellucid.fuse.frozen import FrozenLayer, freeze
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU
 from pellucid.layers.base import Layer, Mode

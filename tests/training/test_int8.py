@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, Layer, Mode
 from pellucid.layers.base import Params, Shape
 from pellucid.model import Model

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pellucid import Dense, Flatten, Model, Sequential
-from pellucid.errors import ArgumentError, PellucidError
+from pellucid.base.errors import ArgumentError, PellucidError
 from pellucid.models import resnet18, squeezenet1_1, vgg16
 from pellucid.weights import MismatchError
 from tests.weights import published_names as published

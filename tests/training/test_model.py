@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model

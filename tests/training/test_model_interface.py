@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.combine.nets import parameter_counts
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model
 from pellucid.models import lenet, resnet18

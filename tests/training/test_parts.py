@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Loader
-from pellucid.errors import PellucidError
 from pellucid.recipe.tables import Distributed
 from pellucid.training.step import TrainingStep
 from tests.forked import run_group

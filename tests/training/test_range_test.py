@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid import Dense, Model, Sequential
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.losses import Quadratic
 from pellucid.optim import SGD
 

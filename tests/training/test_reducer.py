@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense
 from pellucid.model import Model
 from pellucid.optim import SGD

@@ -10,8 +10,8 @@ from functools import cache
 import pytest
 import torch
 
-from pellucid import files
-from pellucid.errors import PellucidError
+from pellucid.base import files
+from pellucid.base.errors import PellucidError
 from pellucid.model import Model
 from pellucid.optim import SGD
 from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, ReduceOnPlateau, Step, Warmup

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
-from pellucid.errors import PellucidError
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.models import mlp

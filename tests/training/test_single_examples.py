@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from pellucid import BatchNorm, Conv2d, Dense, Flatten, Model, ReLU, Sequential
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import Layer
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, Dropout, LayerNorm
 from pellucid.objective import Objective
 from pellucid.training import fit as fit_module

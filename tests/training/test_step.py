@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Graph, Parallel, Sequential
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
 from pellucid.layers import (
     AdaptiveAvgPool2d,
     Add,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.model import Model
 from pellucid.training import engines, threads
 from pellucid.training.callbacks import Callback, Training

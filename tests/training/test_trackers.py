@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.recipe.job import load_data, new_jobs, train_in
 from pellucid.recipe.recipe import load_recipe
 from pellucid.run.history import History

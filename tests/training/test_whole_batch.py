@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Batch
-from pellucid.errors import PellucidError
 from pellucid.generators import Zhang
-from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, Dense, Flatten, LogSoftmax, ReLU
 from pellucid.losses import (
     BinaryCrossEntropy,
@@ -25,6 +24,7 @@ from pellucid.losses import (
     SoftmaxCrossEntropy,
 )
 from pellucid.model import Model
+from pellucid.ops.image_objects import Objects
 from pellucid.optim import SGD
 from pellucid.training.distributed import Processes
 from pellucid.training.shards import ShardedStep

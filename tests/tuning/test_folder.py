@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tuning import slurm
 from pellucid.tuning.folder import MAX_ATTEMPTS, Outcome, TrialRun, TuningFolder

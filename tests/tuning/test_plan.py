@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tuning import plan as planning
 from pellucid.tuning.plan import command_words, make_plan, plan_from_json

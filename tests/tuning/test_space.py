@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.tuning.space import ValueList, ValueRange, read_values, values_from_json, with_type_of
 
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
-from pellucid.errors import PellucidError
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tuning.folder import Outcome, TuningFolder
 from pellucid.tuning.plan import make_plan

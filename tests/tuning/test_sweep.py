@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pellucid
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.recipe.job import train
 from pellucid.run.history import History
 from pellucid.tuning.folder import TuningFolder

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from pellucid import Model
+from pellucid.base.errors import PellucidError
 from pellucid.constant import Constants, constant
 from pellucid.data import Batch
 from pellucid.detectors import SSD, YOLO3, FasterRCNN
 from pellucid.detectors import base as detector_base
-from pellucid.errors import PellucidError
 from pellucid.generators import GAN, VAE, CodeGMMN, Zhang
 from pellucid.layers import Mode
 from pellucid.nested import map_tree

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.models import MODELS
 from pellucid.weights import catalogue
 from pellucid.weights.catalogue import CATALOGUE, PublishedWeights, find_entry, get

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.weights import open_weights, require_match
 from pellucid.weights.fault import FileFault
 from pellucid.weights.opcodes import unpickle
@@ -75,7 +75,7 @@ def test_damaged_pickles_are_refused():
 PEAK_MEMORY_SCRIPT = """
 import re, sys
 from pathlib import Path
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.weights import open_weights
 
 def peak():

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import data_root
-from pellucid.errors import PellucidError
 from pellucid.models import MODELS, mobilenet_v2
 from pellucid.weights import MismatchError, open_weights, require_match
 from pellucid.weights.kerasfile import keras_name

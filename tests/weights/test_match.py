@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.weights import Mismatch, MismatchError, match, require_match
 
 EXPECTED = {"a.weight": torch.empty(2, 3, device="meta"), "a.bias": torch.empty(2, device="meta")}

@@ -4,8 +4,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
 from pellucid.models import MODELS, convnet, lenet, resnet18, squeezenet1_1
 from pellucid.nested import flatten

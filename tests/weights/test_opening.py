@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.weights import format_name, open_weights
 from tests.weights.conftest import OpenRefused
 from tests.weights.samples import FORMATS, SAMPLE_TENSORS, write_sample

@@ -11,7 +11,7 @@ from benchmarks.causes.data import CELL_SIZE, Boxes
 from benchmarks.causes.fit import Case, Pair
 from benchmarks.causes.usual import detector, small_detector
 from pellucid import Model
-from pellucid.image_objects import Objects
+from pellucid.ops.image_objects import Objects
 
 MEASURE = "average precision"
 MAX_CORNERS = torch.tensor([CELL_SIZE[1], CELL_SIZE[0]] * 2, dtype=torch.float32)

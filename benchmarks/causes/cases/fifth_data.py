@@ -46,9 +46,9 @@ from pellucid import AdamW, Model
 from pellucid.combine import Sequential
 from pellucid.data import Augment, Dataset
 from pellucid.data.source import Arrays, Batch
-from pellucid.image_objects import Objects
 from pellucid.layers import Dense, Flatten
 from pellucid.losses import HeatMaps, SoftmaxCrossEntropy
+from pellucid.ops.image_objects import Objects
 
 LIMIT = torch.tensor([CELL_SIZE[1], CELL_SIZE[0]] * 2, dtype=torch.float32)  # of boxes in whole images
 

@@ -44,9 +44,9 @@ from pellucid.data import Augment, Dataset
 from pellucid.data.augment import resized_crop
 from pellucid.data.source import Arrays
 from pellucid.generators import Regression
-from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, Tanh
 from pellucid.losses import L1, BinaryCrossEntropy, HeatMaps, SoftmaxCrossEntropy
+from pellucid.ops.image_objects import Objects
 from pellucid.optim import Adam
 
 NEAR = 10  # pixels between cells of one group

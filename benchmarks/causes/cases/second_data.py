@@ -39,8 +39,8 @@ from benchmarks.causes.usual import (
 from pellucid.combine import Sequential
 from pellucid.data import Augment, Dataset
 from pellucid.data.source import Arrays
-from pellucid.image_objects import Objects
 from pellucid.layers import Dense, Flatten, ReLU
+from pellucid.ops.image_objects import Objects
 from pellucid.optim import Momentum
 
 ACCURACY, PRECISION, IOU, NEARNESS = "accuracy", "average precision", "mean IoU", "nearness"

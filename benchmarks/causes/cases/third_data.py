@@ -35,8 +35,8 @@ from benchmarks.causes.usual import (
 from pellucid import AdamW, Model
 from pellucid.data import Augment, Dataset
 from pellucid.data.source import Arrays
-from pellucid.image_objects import Objects
 from pellucid.losses import HeatMaps, SoftmaxCrossEntropy
+from pellucid.ops.image_objects import Objects
 
 COLOURS, IMAGES = "explained variance of the colours", "explained variance of the images"
 

@@ -11,7 +11,7 @@ from benchmarks.causes.data import CELLS, Boxes
 from benchmarks.causes.fit import Case, Pair
 from benchmarks.causes.usual import detector
 from pellucid.data import Augment
-from pellucid.image_objects import Objects
+from pellucid.ops.image_objects import Objects
 from pellucid.optim import Momentum
 
 MEASURE = "average precision"

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_IMAGE_PIXELS, MAX_MASK_MEMORY
+from pellucid.base.text import plural
 from pellucid.data.skipping import ADVICE
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
-from pellucid.limits import MAX_IMAGE_PIXELS, MAX_MASK_MEMORY
+from pellucid.ops.image_objects import Objects
 from pellucid.ops.masks import (
     check_run_lengths,
     compress,
@@ -25,7 +26,6 @@ from pellucid.ops.masks import (
     run_spans,
     span_box,
 )
-from pellucid.text import plural
 
 BoxCorners = tuple[float, float, float, float]  # x0, y0, x1, y1 as in `Objects`
 Polygons = tuple[tuple[float, ...], ...]  # each x0, y0, x1, y1, ...

@@ -8,6 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import decode_text, is_wide_text, make_folder, write_atomically
+from pellucid.base.limits import MAX_KEYPOINTS, MAX_OBJECTS
+from pellucid.base.text import note_once
 from pellucid.data.annotations.base import (
     Annotations,
     Faults,
@@ -22,10 +26,6 @@ from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_by_part
 from pellucid.data.annotations.readings import CORNER_AND_SIZE, BoxReadings
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError
-from pellucid.files import decode_text, is_wide_text, make_folder, write_atomically
-from pellucid.limits import MAX_KEYPOINTS, MAX_OBJECTS
-from pellucid.text import note_once
 
 MAX_ID_DIGITS = 18  # of an id that is written as text
 _LIST_KEYS = ("images", "annotations", "categories")

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path, PurePosixPath
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.limits import MAX_MASK_SIDES, MAX_SIDES, MAX_SIDES_PER_BYTE, MAX_SIDES_PER_IMAGE
 from pellucid.data.annotations.base import (
     BOX_TOLERANCE,
     AnnotationFault,
@@ -23,9 +26,6 @@ from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations, training_part_first
 from pellucid.data.tree import Tree, open_tree
-from pellucid.errors import PellucidError, nearest
-from pellucid.files import make_folder, write_atomically
-from pellucid.limits import MAX_MASK_SIDES, MAX_SIDES, MAX_SIDES_PER_BYTE, MAX_SIDES_PER_IMAGE
 from pellucid.ops.masks import span_box, span_outline
 
 # The time to convert masks (RLE) to polygons grows with the number of pixel sides along their outlines. It is limited

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import is_picture
 from pellucid.data.annotations.base import MissingImageError
 from pellucid.data.images import image_size
 from pellucid.data.parts import part_words
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError
-from pellucid.files import is_picture
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "pictures", "photos")  # in lower case
 _VOC_FOLDER = "JPEGImages"

@@ -13,6 +13,9 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.limits import MAX_KEYPOINTS, MAX_OBJECTS
 from pellucid.data.annotations.base import (
     Annotations,
     BoxCorners,
@@ -31,9 +34,6 @@ from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.annotations.readings import CORNERS, BoxReadings
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
-from pellucid.limits import MAX_KEYPOINTS, MAX_OBJECTS
 
 _VERSION = "5.2.1"  # of labelme's format
 IGNORE = "__ignore__"  # labelme's label of pixels without a class

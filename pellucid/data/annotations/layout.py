@@ -3,15 +3,20 @@
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.limits import (
+    MAX_CLASSES,
+    MAX_OUTLINE_PIXELS,
+    MAX_OUTLINE_PIXELS_PER_BYTE,
+    MAX_OUTLINE_PIXELS_PER_IMAGE,
+)
+from pellucid.base.text import plural
 from pellucid.data.annotations import coco, labelme, voc, yolo, yolo_layout
 from pellucid.data.annotations.base import Annotations, join_names
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.parts import parts_among, spelled
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError, nearest
-from pellucid.limits import MAX_CLASSES, MAX_OUTLINE_PIXELS, MAX_OUTLINE_PIXELS_PER_BYTE, MAX_OUTLINE_PIXELS_PER_IMAGE
 from pellucid.ops.masks import outline_length
-from pellucid.text import plural
 
 POLYGONS_PER_CHUNK = 10_000  # measured at a time, so memory use does not grow with the data set
 

@@ -11,6 +11,9 @@ from pathlib import PurePosixPath
 
 import torch
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import is_picture
+from pellucid.base.text import collected_notes, note, plural
 from pellucid.data.annotations.base import (
     AnnotationFault,
     Annotations,
@@ -38,12 +41,9 @@ from pellucid.data.parts import parts_among
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
 from pellucid.data.tree import Tree, open_tree
-from pellucid.errors import PellucidError
-from pellucid.files import is_picture
 from pellucid.metrics.objects import default_unit, measurable, required_points
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.masks import span_box
-from pellucid.text import collected_notes, note, plural
 
 MAX_SUFFIXES = 5  # of files that are not recognized
 _MASK_STEM = re.compile(r"(.*)[_-](?:mask|label|seg|gt)\.[^./]*", re.IGNORECASE)  # NAME_mask.png beside NAME.jpg

@@ -6,13 +6,13 @@ from pathlib import PurePosixPath
 
 from torch import Tensor
 
+from pellucid.base.text import plural
 from pellucid.data.annotations.base import ImageRecord
 from pellucid.data.detection import DetectionFolder
 from pellucid.data.files import resized_size
-from pellucid.image_objects import Objects
+from pellucid.ops.image_objects import Objects
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.figures.style import Plot
-from pellucid.text import plural
 
 MAX_IMAGES = 12
 MAX_DRAWN_OBJECTS = 100  # in one image

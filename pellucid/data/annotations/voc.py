@@ -13,6 +13,9 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import decode_text, is_wide_text, make_folder, write_atomically
+from pellucid.base.limits import MAX_OBJECTS, MAX_XML_LEVELS
 from pellucid.data.annotations.base import (
     Annotations,
     BoxCorners,
@@ -28,9 +31,6 @@ from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.annotations.readings import CORNERS, BoxReadings
 from pellucid.data.parts import PART_OF_WORD, part_named, part_words, spelled
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError
-from pellucid.files import decode_text, is_wide_text, make_folder, write_atomically
-from pellucid.limits import MAX_OBJECTS, MAX_XML_LEVELS
 
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 _CHALLENGE_PREFIX = "PASCAL VOC"  # beginning of <source><annotation> in files of the VOC challenges

@@ -13,6 +13,10 @@ from typing import Any
 
 import yaml
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import decode_text, make_folder, write_atomically
+from pellucid.base.limits import MAX_KEYPOINTS, MAX_OBJECTS, MAX_YAML_BYTES
+from pellucid.base.text import plural
 from pellucid.data.annotations.base import Annotations, Faults, ImageRecord, Instance, MissingImageError, join_names
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex
@@ -28,10 +32,6 @@ from pellucid.data.annotations.yolo_layout import (
 )
 from pellucid.data.annotations.yolo_lines import KeypointShape, PolygonLines, parse_line
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError
-from pellucid.files import decode_text, make_folder, write_atomically
-from pellucid.limits import MAX_KEYPOINTS, MAX_OBJECTS, MAX_YAML_BYTES
-from pellucid.text import plural
 
 SETTINGS_FILE = "data.yaml"
 _YAML_SUFFIXES = (".yaml", ".yml")

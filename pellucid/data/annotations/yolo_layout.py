@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import decode_text
+from pellucid.base.text import note_once
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part, part_of
 from pellucid.data.annotations.yolo_lines import parse_word
 from pellucid.data.parts import HELD_OUT_PARTS, TRAIN, TRAINVAL, part_named
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError
-from pellucid.files import decode_text
-from pellucid.text import note_once
 
 LABELS_FOLDER = "labels"
 LABEL_SUFFIX = ".txt"

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.augment.move import uniform
-from pellucid.errors import PellucidError
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 

@@ -7,7 +7,7 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.base.errors import PellucidError, nearest
 
 Fill = Literal["constant", "nearest", "reflect", "wrap"]
 

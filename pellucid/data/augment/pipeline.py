@@ -7,16 +7,16 @@ from typing import Any, ClassVar, overload
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import Checked
+from pellucid.base.text import shown
 from pellucid.data.augment.colour import brightness, contrast, cutout, hue, saturation
 from pellucid.data.augment.move import Fill, Move, check_fill
 from pellucid.data.augment.resample import Resampling, random_affine, random_field
 from pellucid.data.augment.targets import Pairs, move_objects, move_points
 from pellucid.data.augment.windows import Mosaic, random_flip, random_mosaic, random_transposition, random_window
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
-from pellucid.settings.arguments import Checked
-from pellucid.text import shown
+from pellucid.ops.image_objects import Objects
 
 # Descriptions of field types in messages, and the range of each field, (0, 1) for fields that are not listed.
 _TYPE_NAMES = {float: "a number", int: "a whole number", bool: "true or false"}

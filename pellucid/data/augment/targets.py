@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.augment.move import Move
 from pellucid.data.augment.resample import Resampling
 from pellucid.data.augment.windows import Flip, Mosaic, Transposition, pixels_inside
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects, concatenate
+from pellucid.ops.image_objects import Objects, concatenate
 
 Pairs = tuple[tuple[int, int], ...]
 _ROUNDING = 1e-4  # tolerance of `min_area`: rounding may leave 0.99999 of a rotated box's area inside the image

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.augment.move import Fill, Move, check_fill, random_booleans, uniform
 from pellucid.data.augment.resample import resample
-from pellucid.errors import PellucidError
 
 _MIN_QUARTER = 0.2  # height and width of a mosaic's quarter, as a fraction of the image's
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.quality.hashing import HASHED_SIDE, close_pairs, perceptual_hash
-from pellucid.errors import PellucidError
 
 THUMBNAIL_SIDE = 64  # pixels; height and width of the grey thumbnails
 MAX_BITS = 12  # bits in which hashes of near duplicates differ; enough for 99 % of images cropped by 3 % at each edge

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_DATA_BYTES
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.images import FILES_PER_CHUNK, JPEG_SCALE_MARGIN, attempt_all, decode, luma, resized
 from pellucid.data.quality.duplicates import THUMBNAIL_SIDE
 from pellucid.data.tree import Tree
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_DATA_BYTES
 
 # Blur detection.
 MAX_SHARPNESS_SIDE = 256  # pixels of the longer side; resizing to the network's input size removes finer blur

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
 from pellucid.data.samples.cells import CLASSES as CELLS
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import CLASSES as STREET
 from pellucid.data.samples.scenes import people, street
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
 
 PART_SIZES = {"train": 24, "val": 8}  # the number of pictures in each part of a folder
 PICTURES_PER_CLASS = 20  # pictures of each class in the folders of classes

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import select
 from pellucid.doctor.predictions import predictions
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network
-from pellucid.errors import PellucidError
 
 MIN_EXAMPLES = 400
 MAX_EXAMPLES = 2_000  # for the small network

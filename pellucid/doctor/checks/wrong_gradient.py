@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.seeds import generator
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import is_user_defined, leaves, params_at
 from pellucid.doctor.predictions import UnansweredError
-from pellucid.errors import PellucidError
 from pellucid.layers import Identity
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
+from pellucid.base.settings.checks import is_number
 from pellucid.combine import Sequential
 from pellucid.combine.base import join, replace_layer, walk
 from pellucid.doctor.case import Case
@@ -14,7 +15,6 @@ from pellucid.doctor.remedies import rebuilt, with_replaced_layers
 from pellucid.doctor.suspects.parts import initialization_suspects
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Trait
-from pellucid.settings.checks import is_number
 
 MIN_UNITS = 16  # of a layer; a layer with fewer units is a suspect
 WIDE_UNITS = 64  # number of units that is tried instead

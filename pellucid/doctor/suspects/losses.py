@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pellucid.base.settings.checks import is_number
 from pellucid.combine.base import replace_layer
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
@@ -19,7 +20,6 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.nested import flatten
 from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
-from pellucid.settings.checks import is_number
 
 # Options of losses and objectives that other suspects check, or that the network and the data fix.
 SKIPPED_OPTIONS = ("ignore", "label_smoothing", "stride", "multiple", "to", "hints")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths, join, walk
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
@@ -27,7 +28,6 @@ from pellucid.doctor.remedies import (
     with_rate,
     with_standardised_targets,
 )
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.models import replace_head

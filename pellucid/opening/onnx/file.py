@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Graph
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten
 from pellucid.network.bounds import init_within_bounds

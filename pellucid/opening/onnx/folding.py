@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.limits import MAX_ONNX_CONSTANTS
+from pellucid.base.limits import MAX_ONNX_CONSTANTS
 from pellucid.opening.onnx.values import Unreadable, Value
 from pellucid.weights.fault import FileFault
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from pellucid import layers
+from pellucid.base.limits import MAX_ONNX_POOLED_PIXELS
 from pellucid.layers.base import Layer
-from pellucid.limits import MAX_ONNX_POOLED_PIXELS
 from pellucid.opening.onnx.convolutions import conv, conv_transpose, image_padding
 from pellucid.opening.onnx.reading import NodeReading, Reader, derived_constant, shortest_decimal, single_or_pair
 from pellucid.opening.onnx.tensors import to_shape

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.limits import MAX_ONNX_MAIN_AXIS
 from pellucid.combine import join
 from pellucid.config import from_config
 from pellucid.layers.base import Layer, Trait
-from pellucid.limits import MAX_ONNX_MAIN_AXIS
 from pellucid.network.traced import TracedLayer, graph_value, output_of
 from pellucid.onnx_nodes import is_writable, write
 from pellucid.onnx_nodes.proto import LAYER_METADATA_KEY, node_proto

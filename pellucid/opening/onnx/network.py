@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_ONNX_ENDS, MAX_ONNX_VALUES
+from pellucid.base.text import plural
 from pellucid.combine import Graph
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Trait
-from pellucid.limits import MAX_ONNX_ENDS, MAX_ONNX_VALUES
 from pellucid.nested import flatten
 from pellucid.onnx_nodes import Node
 from pellucid.onnx_nodes.proto import names_read, node_of
@@ -23,7 +24,6 @@ from pellucid.opening.onnx.tensors import FLOATS
 from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, computed_value, constant
 from pellucid.opening.values import unused_name
 from pellucid.operators import Fixed, Learned
-from pellucid.text import plural
 from pellucid.weights.fault import FileFault, check_count, quoted
 from pellucid.weights.match import match
 

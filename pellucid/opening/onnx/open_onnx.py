@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.text import note, plural
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.network.inputs import FreeShape, free_output_shape, nominal_shape
@@ -15,7 +16,6 @@ from pellucid.opening.onnx.file import OnnxNetwork, read_onnx
 from pellucid.opening.onnx.runtime import runtime_outputs
 from pellucid.opening.outputs import check_equal, loss_for
 from pellucid.opening.programfile import DAMAGE_ERRORS
-from pellucid.text import note, plural
 from pellucid.weights.fault import naming_file
 
 FREE_SIDE = 64  # pixels for a free height or width in the comparison

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pellucid import layers
-from pellucid.limits import MAX_ONNX_RESIZED_SIDE
+from pellucid.base.limits import MAX_ONNX_RESIZED_SIDE
 from pellucid.onnx_nodes.resizing import RESIZE_MODES
 from pellucid.opening.onnx.folding import run_reference
 from pellucid.opening.onnx.reading import NodeReading

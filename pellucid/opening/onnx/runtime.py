@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.limits import LIMITS_HINT, MAX_ONNX_MEMORY, MAX_ONNX_SECONDS, scaled_limit
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import LIMITS_HINT, MAX_ONNX_MEMORY, MAX_ONNX_SECONDS, scaled_limit
 from pellucid.onnx_nodes.proto import import_optional, keep_needed
 from pellucid.opening.onnx.file import FLOAT16, OnnxNetwork
 from pellucid.opening.outputs import batch_rows

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pellucid import layers
-from pellucid.limits import MAX_ONNX_COPIES
+from pellucid.base.limits import MAX_ONNX_COPIES
 from pellucid.onnx_nodes.layers import PAD_MODES
 from pellucid.opening.onnx.reading import NodeReading, Reader, edges, free_batch_shape, shortest_decimal
 from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, constant

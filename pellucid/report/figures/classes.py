@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.report.figures.style import (
     BLUE,
     GREEN,

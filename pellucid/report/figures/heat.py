@@ -14,7 +14,7 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.ops.colour import lab_to_rgb
 from pellucid.report.figures.style import INK, SMALL, TEXT, Plot, panels, picture_axes, pixels, show_image
 

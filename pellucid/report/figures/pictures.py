@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.report.figures.heat import colour_bar, colour_scale
 from pellucid.report.figures.style import BLUE, FIGURE_WIDTH, INK, ORANGE, PALE, SMALL, TEXT, Plot, panels, truncate
 

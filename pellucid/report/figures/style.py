@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pellucid.text import printable
+from pellucid.base.text import printable
 
 # Distinguishable for colour-blind readers, on white and on black; after Okabe and Ito 2008.
 BLUE, ORANGE, GREEN = "#1a7fc4", "#d55e00", "#009e73"

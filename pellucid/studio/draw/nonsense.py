@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from pellucid.settings.checks import check, check_known
+from pellucid.base.settings.checks import check, check_known
 
 NONSENSE = ("noise", "stripes", "scribble")
 MAX_SEED = 1000

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_known
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import Layer, Params, Trait, pair
 from pellucid.model import Model
 from pellucid.nested import flatten, nest
 from pellucid.optim import SGD
 from pellucid.predictor import Predictor
-from pellucid.settings.checks import check, check_known
 from pellucid.studio.draw.nonsense import nonsense
 from pellucid.studio.messages import Reply
 from pellucid.studio.view import Library

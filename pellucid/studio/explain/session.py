@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.asked import Asked
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_known
 from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, walk
-from pellucid.errors import PellucidError
 from pellucid.explain import METHODS, Occluded, explain, ledger, scores, top_patches, upto
 from pellucid.explain.checks import SUMS, deletion
 from pellucid.explain.methods import MAGNITUDES
@@ -20,7 +21,6 @@ from pellucid.explain.rollout import has_attention_weights
 from pellucid.explain.verdicts import ORDERS, sum_verdict
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.predictor import Picture, Predicted
-from pellucid.settings.checks import check, check_known
 from pellucid.studio.explain.layers import maps_of
 from pellucid.studio.explain.requests import (
     AimAt,

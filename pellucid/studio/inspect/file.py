@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.model import Model
 from pellucid.studio.embedded import document, recorded
 from pellucid.studio.inspect import INSPECT

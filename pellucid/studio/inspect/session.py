@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_known
 from pellucid.combine.base import prefix_of
-from pellucid.errors import PellucidError
 from pellucid.layers import ConvTranspose2d, Flatten
 from pellucid.layers.base import Mode, Trait
 from pellucid.losses import Quadratic
 from pellucid.nested import flatten
 from pellucid.network.summary import describe, multiply_adds
-from pellucid.settings.checks import check, check_known
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import family_for, sample
 from pellucid.sweep import forward

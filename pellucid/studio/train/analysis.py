@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import float_images
-from pellucid.errors import PellucidError
 from pellucid.metrics import class_scores, classes_of, confusion_matrix
 from pellucid.nested import flatten
 from pellucid.run.folder import RunFolder

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.annotations import slots
+from pellucid.base.settings.checks import check, check_known
 from pellucid.data import CATALOGUE
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import SHAPES
 from pellucid.recipe.recipe import KINDS, NOTHING, PLAIN, Recipe, load_recipe, parse_overrides
 from pellucid.recipe.toml import toml_value
-from pellucid.settings.annotations import slots
-from pellucid.settings.checks import check, check_known
 from pellucid.shipped_files import recipe_names
 
 MAX_SETTINGS, MAX_SETTING = 100, 1000  # overrides of a recipe, and the characters of one

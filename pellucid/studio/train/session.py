@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_known
 from pellucid.model import Model
 from pellucid.recipe.recipe import load_recipe
 from pellucid.run.folder import RunFolder, read_preview
-from pellucid.settings.checks import check, check_known
 from pellucid.shipped_files import recipe_abouts
 from pellucid.studio.messages import Reply
 from pellucid.studio.runs import has_weights

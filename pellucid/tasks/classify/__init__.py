@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
 from pellucid.task import (
     Command,
@@ -19,7 +20,6 @@ from pellucid.task import (
     TargetChange,
     Task,
 )
-from pellucid.text import percent, table
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import table
 from pellucid.explain.examine import examine, folder_for, title, write_examination
 from pellucid.explain.ledger import absorbed_text
 from pellucid.explain.methods import METHODS
 from pellucid.explain.verdicts import RULES
 from pellucid.task import Explained
-from pellucid.text import table
 from pellucid.trace.traced import default_classes
 
 if TYPE_CHECKING:

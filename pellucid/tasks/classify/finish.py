@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
+from pellucid.base.text import note
 from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly_spaced_indices, fit_familiarity
 from pellucid.data import Batch, Source
 from pellucid.data.seeds import generator
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.text import note
 from pellucid.training.examples import first_batch
 
 

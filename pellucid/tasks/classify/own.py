@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import CATALOGUE, ImageFolder, data_root
 from pellucid.data.class_folders import class_parts, root_of
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 from pellucid.tasks.gestures.collection import class_weights, imbalance

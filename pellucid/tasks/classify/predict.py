@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.familiarity import FamiliarityScore, farthest_score
-from pellucid.errors import PellucidError
 from pellucid.metrics import (
     calibration_error,
     class_scores,

@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import percent
 from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.data import float_images
 from pellucid.data.video import ppm_bytes
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.classify.predict import Prediction, classify
 from pellucid.tasks.pictures import class_names, read_views
-from pellucid.text import percent
 
 MAX_CLASSES = 3  # number of most probable classes in the text
 

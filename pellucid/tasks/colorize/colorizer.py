@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
 from pellucid.data.dataset import float_images
-from pellucid.errors import PellucidError
 from pellucid.generators import Translator
 from pellucid.model import Model
 from pellucid.ops.colour import lab_to_rgb, recolour, rgb_to_lab
 from pellucid.recipe.material import shape_of_table
 from pellucid.recipe.model_data import data_name
 from pellucid.recipe.tables import Data
-from pellucid.settings.checks import check
 from pellucid.tasks.colorize.hints import Hint, hint_maps
 
 BAND_PIXELS = 1 << 19  # pixels converted at a time; limits the memory

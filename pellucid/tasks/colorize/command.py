@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import PICTURE_SUFFIXES, write_atomically
+from pellucid.base.text import plural
 from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_output_path
 from pellucid.command.models import open_model
 from pellucid.command.out import print_result, repeat_command
 from pellucid.command.pictures import add_source, predict_pictures
-from pellucid.errors import PellucidError
-from pellucid.files import PICTURE_SUFFIXES, write_atomically
 from pellucid.shipped_files import MODEL_HELP
-from pellucid.text import plural
 
 if TYPE_CHECKING:
     from pellucid.tasks.colorize.hints import Hint

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder
 from pellucid.data import load_image
 from pellucid.data.images import read_full_size
-from pellucid.errors import PellucidError
 from pellucid.explain.methods import MAGNITUDES
-from pellucid.files import make_folder
 from pellucid.generators import Pix2Pix
 from pellucid.model import Model
 from pellucid.ops.colour import recolour, rgb_to_lab

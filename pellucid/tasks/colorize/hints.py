@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.files import decode_text, read_regular
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import decode_text, read_regular
 from pellucid.ops.colour import rgb_to_lab
 
 HINT_FORMAT = 'a hint is {"x": 12, "y": 30, "color": "#c03020"}, in pixels from the upper left corner'

@@ -9,21 +9,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import is_picture
+from pellucid.base.text import note
 from pellucid.calibration.familiarity import features
 from pellucid.data.files import readable_images
 from pellucid.data.images import load_image
 from pellucid.data.masks import MASK_SUFFIX
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
 from pellucid.data.tree import Tree, open_tree
-from pellucid.errors import PellucidError
-from pellucid.files import is_picture
 from pellucid.layers.base import Mode
 from pellucid.metrics import PSNR, SSIM, ab_histogram, colourfulness_lab, colourfulness_rgb, frechet_distance, overlap
 from pellucid.model import Model
 from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab
 from pellucid.tasks.annotated import data_path
 from pellucid.tasks.colorize.colorizer import Colorizer
-from pellucid.text import note
 from pellucid.training.distributed import ALONE, Processes
 
 BATCH_PIXELS = 1 << 18  # pixels of a batch of images of one size

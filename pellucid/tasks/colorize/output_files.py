@@ -6,11 +6,11 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from pellucid.files import make_folder, write_atomically
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import plural
 from pellucid.report.embedded import embedded
 from pellucid.report.sections import ImageRow, Page, Section
 from pellucid.tasks.outputs import check_outputs, png
-from pellucid.text import plural
 
 PAGE = "colorized.html"
 PNG_MARK = {"Software": "pellucid colorize"}  # text in each PNG file; files with it may be overwritten later

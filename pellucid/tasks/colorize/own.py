@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import is_picture
 from pellucid.data import CATALOGUE, data_root
 from pellucid.data.dataset import split_images
 from pellucid.data.files import ImageFiles, split_by_readability
@@ -13,8 +15,6 @@ from pellucid.data.images import decode, resized
 from pellucid.data.skipping import note_skipped, skips
 from pellucid.data.source import Source, Subset
 from pellucid.data.tree import open_tree, tree_at
-from pellucid.errors import PellucidError
-from pellucid.files import is_picture
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.images import load_image
 from pellucid.data.seeds import generator
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.report.embedded import Embedded, embedded
 from pellucid.report.page import render

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_COLORIZED_PIXELS
 from pellucid.data.images import load_channels, read_full_size
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_COLORIZED_PIXELS
 from pellucid.metrics import colourfulness_rgb
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor

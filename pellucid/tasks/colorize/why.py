@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pellucid.asked import Area, Asked, index_of
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.explain.receptive_field import receptive_fields
 from pellucid.explain.sweeps import forward_to

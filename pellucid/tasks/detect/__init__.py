@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.asked import Area, Asked, resized_to
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
 from pellucid.task import (
     Command,
@@ -22,7 +23,6 @@ from pellucid.task import (
     Traced,
 )
 from pellucid.tasks.detect.thresholds import MIN_SCORE
-from pellucid.text import percent, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

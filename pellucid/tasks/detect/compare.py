@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.combine.nets import parameter_counts
 from pellucid.data import DetectionFolder
 from pellucid.data.augment.standardise import scaled as scaled_images
 from pellucid.data.detection import scale_objects
 from pellucid.detectors import Detector
 from pellucid.detectors.search import Search, selective_search
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.recipe.job import load_data
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
@@ -27,7 +28,6 @@ from pellucid.tasks.comparison import Comparison, ComparisonProgress, measure_ca
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
 from pellucid.tasks.detect.results import measure, percent_cell
 from pellucid.tasks.detect.stages import StageTimes, mean_stages, timed_predictor
-from pellucid.text import plural
 
 ROI_POOL: Mapping[str, Any] = {"objective.pool": True}
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from pellucid.asked import Area, Asked
+from pellucid.base.errors import PellucidError
 from pellucid.command.out import repeat_command
 from pellucid.data import load_image
 from pellucid.data.images import read_full_size
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.ops.boxes import box_iou
 from pellucid.report.write import write_picture

@@ -10,20 +10,20 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import printable
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import scale_objects
 from pellucid.data.files import resized_size
 from pellucid.data.images import resized
 from pellucid.detectors import Detector
-from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
-from pellucid.image_objects import Detections
 from pellucid.layers.base import Params
 from pellucid.model import Model
 from pellucid.objective import InferenceNetwork
+from pellucid.ops.image_objects import Detections
 from pellucid.report.figures.overlay import object_overlay
 from pellucid.tasks.annotated import mode_of
-from pellucid.text import printable
 
 
 def is_detector(model: Model) -> bool:

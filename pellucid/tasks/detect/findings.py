@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.verdicts import (
     HIT,
     IGNORED,
@@ -14,6 +13,7 @@ from pellucid.metrics.verdicts import (
     MatchedImage,
     classify_detections,
 )
+from pellucid.ops.image_objects import Detections, Objects
 
 
 class DetectionFinding(NamedTuple):

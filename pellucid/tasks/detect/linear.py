@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.combine.nets import parameter_counts
 from pellucid.data import DetectionFolder
@@ -17,11 +18,10 @@ from pellucid.data.detection import scale_objects as resized_objects
 from pellucid.data.seeds import generator
 from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import Search, search
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections
 from pellucid.models import features
 from pellucid.ops.assign import highest_iou
 from pellucid.ops.boxes import box_iou
+from pellucid.ops.image_objects import Detections
 from pellucid.recipe.start import trained_network
 from pellucid.run.described import feature_stats
 from pellucid.tasks.detect.stages import StageTimes

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pellucid.data import DetectionFolder
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.overlaps import truth_areas
 from pellucid.model import Model
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.findings import DetectionFinding, findings

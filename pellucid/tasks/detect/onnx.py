@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.detectors import Anchors, Candidates, OneStage
 from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
-from pellucid.errors import PellucidError
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
 from pellucid.export.parity import Parity, ParityError, batch, compare, plain_tensor
-from pellucid.image_objects import Detections
 from pellucid.layers import Identity
 from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.onnx_nodes import Nodes
 from pellucid.onnx_nodes.proto import import_optional, run_file
+from pellucid.ops.image_objects import Detections
 from pellucid.tasks.detect.onnx_nodes import write_candidates
 
 DETECTIONS_AXIS = "detections"

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load
 from pellucid.data.annotations.base import fault_summary
 from pellucid.data.formats import ANNOTATION_FORMATS
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe

@@ -7,9 +7,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import RECALL_LEVELS
 from pellucid.metrics.verdicts import HIT, IGNORED, MISSED
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.detections import draw_detections, precision_recall
 from pellucid.report.figures.grids import bar_panels

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError, nearest
 from pellucid.data.detection import scale_objects
 from pellucid.data.images import resized
 from pellucid.detectors import Decision, Detector, Fate
-from pellucid.errors import PellucidError, nearest
 from pellucid.explain import explain
-from pellucid.image_objects import Detections
 from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.ops.boxes import box_iou
+from pellucid.ops.image_objects import Detections
 from pellucid.ops.nms import suppressors
 from pellucid.rules import Epsilon, ZPlus
 from pellucid.rules.composites import relevance

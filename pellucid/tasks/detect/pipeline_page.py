@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pellucid.base.text import plural
 from pellucid.detectors import FATES, FastRCNN, Fate
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.ops.boxes import box_iou
@@ -15,7 +16,6 @@ from pellucid.report.figures.detections import Cell, attribution, draw_box_group
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
 from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedCandidate
 from pellucid.tasks.detect.thresholds import MIN_SCORE
-from pellucid.text import plural
 
 MAX_ROWS = 12  # in the table of candidates
 MIN_IOU = 0.3  # minimum IoU of the listed candidates with the box

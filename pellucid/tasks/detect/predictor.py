@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.model import Model
+from pellucid.ops.image_objects import Detections
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.detect.finder import ObjectFinder, overlay
 from pellucid.tasks.outputs import CocoResults, OutputFiles
-from pellucid.text import plural
 
 
 class DetectionPredictor(Predictor):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pellucid.base.text import plural
 from pellucid.data.detection import scale_objects
 from pellucid.detectors import FATES, Fate, OneStage
 from pellucid.detectors.regions import MIN_POSITIVE_IOU
@@ -15,11 +16,10 @@ from pellucid.ops.assign import REASONS, assign_by_iou
 from pellucid.ops.boxes import box_iou
 from pellucid.tasks.detect.findings import format_below
 from pellucid.tasks.detect.thresholds import MIN_SCORE
-from pellucid.text import plural
 
 if TYPE_CHECKING:
-    from pellucid.image_objects import Objects
     from pellucid.ops.assign import Assignment
+    from pellucid.ops.image_objects import Objects
     from pellucid.tasks.detect.findings import DetectionFinding
     from pellucid.tasks.detect.pipeline import Pipeline
 

@@ -20,8 +20,8 @@ from pellucid.tasks.detect.thresholds import MIN_SCORE
 
 if TYPE_CHECKING:
     from pellucid.data import Source
-    from pellucid.image_objects import Detections, Objects
     from pellucid.model import Model
+    from pellucid.ops.image_objects import Detections, Objects
 
 MAX_IMAGES = 8  # number of images in a report
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
+from pellucid.base.errors import PellucidError
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.error_split import ErrorGain, RecallCounts, confusion, error_split, recall_by_group
 from pellucid.metrics.overlaps import PERSON_SIGMAS
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.tasks.detect.thresholds import MIN_SCORE
 
 INTERVAL_METRICS = ("ap", "ap50")

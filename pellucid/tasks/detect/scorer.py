@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Graph, Sequential
 from pellucid.detectors import SSD, YOLO1, YOLO3, Anchors, Detector, OneStage, SingleStage
 from pellucid.detectors.base import join_maps
 from pellucid.detectors.regions import DEVIATIONS
 from pellucid.detectors.two_stage import TwoStage
-from pellucid.errors import PellucidError
 from pellucid.layers import Concat, Dense, Flatten
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.ops.coding import MAX_LOG_SIZE, decode_gradient

@@ -14,8 +14,8 @@ from pellucid.objective import InferenceNetwork
 
 if TYPE_CHECKING:
     from pellucid.detectors import Detector
-    from pellucid.image_objects import Detections
     from pellucid.layers.base import Cache, Mode, Params
+    from pellucid.ops.image_objects import Detections
 
 FEATURE_NETS = ("backbone", "neck")  # the networks that compute features; "rpn", or a search, computes the proposals
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data.augment.standardise import scaled
 from pellucid.detectors import Anchors, OneStage
 from pellucid.detectors.base import join_maps, split_maps
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
 from pellucid.losses.base import Loss
+from pellucid.ops.image_objects import Objects
 from pellucid.task import Traced
 from pellucid.training.examples import as_inputs
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.detectors import Anchors, Candidates, Detector, FastRCNN, OneStage, ProposalDetector
 from pellucid.detectors.base import join_maps
 from pellucid.detectors.regions import indexed_regions
 from pellucid.detectors.two_stage import refined_candidates
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode, Params
 
 

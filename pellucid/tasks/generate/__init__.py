@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import percent
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, HeldOutScores, Reported, Task
-from pellucid.text import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
+from pellucid.base.text import plural
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.out import print_result
-from pellucid.errors import PellucidError
-from pellucid.settings.checks import check
-from pellucid.text import plural
 
 MAX_IMAGES = 10_000
 

@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid import shipped_files
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
 from pellucid.data import Arrays, Source
 from pellucid.data.detection import images_alone
-from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
 from pellucid.generators import Generator
 from pellucid.layers.base import Mode
 from pellucid.metrics.generation import ParzenLikelihood, Variety, frechet_distance, kernel_distance, parzen, variety

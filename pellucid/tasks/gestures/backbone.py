@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import walk
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer
 from pellucid.model import Model

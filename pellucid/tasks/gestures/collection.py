@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Dataset
 from pellucid.data.quality import UnreadableFile
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import Material
 from pellucid.tasks.pictures import HELD_OUT_KEY, short_digest
 

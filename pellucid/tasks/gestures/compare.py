@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
+from pellucid.base.text import plural
 from pellucid.data import CATALOGUE, Dataset, data_root
-from pellucid.errors import PellucidError
 from pellucid.recipe.job import Run, build_model
 from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
 from pellucid.run.history import History
-from pellucid.settings.checks import integer
 from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings
 from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.comparison import (
@@ -35,7 +36,6 @@ from pellucid.tasks.gestures.learn import (
 from pellucid.tasks.gestures.measure import N_REPEATS, measure
 from pellucid.tasks.gestures.reading import ReadingProgress
 from pellucid.tasks.gestures.report import write_comparison
-from pellucid.text import plural
 from pellucid.training.process import torch_threads
 
 BACKBONE = "cifar"  # start.weights in the built-in recipes

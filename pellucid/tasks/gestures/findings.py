@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pellucid.base.text import aligned, plural
 from pellucid.tasks.gestures.collection import Collection, imbalance
-from pellucid.text import aligned, plural
 
 MIN_PICTURES = 10  # training pictures of a class, below which results are unreliable
 MIN_IMBALANCE = 3.0  # size of the largest class divided by the smallest, from which classes are imbalanced

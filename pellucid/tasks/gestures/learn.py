@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
 from pellucid.model import Model
 from pellucid.recipe.checks import check_network
 from pellucid.recipe.job import Run, begin_run, train_in

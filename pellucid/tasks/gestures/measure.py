@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import negative_log_likelihood
 from pellucid.data import Dataset
-from pellucid.errors import PellucidError
 from pellucid.metrics import (
     Reliability,
     accuracy,

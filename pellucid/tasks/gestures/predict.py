@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.class_folders import class_of, class_parts, classes_of, files_of, note_class_folders, root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import make_dataset
@@ -25,7 +26,6 @@ from pellucid.data.quality import (
     survey,
 )
 from pellucid.data.tree import Tree, open_tree
-from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.collection import BlurryPicture, Collection, DuplicatePair, SplitFiles
 from pellucid.tasks.gestures.findings import data_warnings
 from pellucid.tasks.splitting import hold_out

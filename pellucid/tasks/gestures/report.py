@@ -8,7 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pellucid.files import make_folder, write_atomically
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import percent, plural
 from pellucid.recipe.compare import differing_rows, flat_settings
 from pellucid.report.figures.classes import confusion_matrix, precision_and_recall, reliability_diagram
 from pellucid.report.figures.compared import COLOURS, Dot, accuracy_by_time, ranking
@@ -30,7 +31,6 @@ from pellucid.run_report.page import duration
 from pellucid.tasks.classify.report import mistakes_part
 from pellucid.tasks.gestures.comparison import METRICS, SeedRange, Trial, VariantComparison, VariantRow, best_row
 from pellucid.tasks.gestures.findings import findings_to_json, unreadable_text
-from pellucid.text import percent, plural
 
 TABLE_HEADER = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "trainable")
 

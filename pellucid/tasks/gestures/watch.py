@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.settings.checks import check
 from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
 from pellucid.data.video import VideoFrame, ppm_bytes
 from pellucid.model import Model
-from pellucid.settings.checks import check
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
 MIN_RATIO = 2.0  # a class with this many times the probability of the answer replaces it, regardless of the margin

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.asked import Area, Asked, index_of
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
 from pellucid.combine import Sequential
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.images import resized
-from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.layers import SoftArgmax
 from pellucid.layers.base import Layer, Mode, Params
@@ -20,7 +21,6 @@ from pellucid.losses import HeatMaps
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.settings.checks import check
 from pellucid.tasks.annotated import check_image, mode_of
 
 Axis = Literal["x", "y"]

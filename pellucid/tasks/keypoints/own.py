@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load
 from pellucid.data.keypoints import KeypointSource
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe

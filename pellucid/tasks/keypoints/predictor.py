@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.base.text import percent
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.report.figures.overlay import keypoint_overlay
 from pellucid.tasks.keypoints.finder import KeypointFinder
 from pellucid.tasks.outputs import OutputFiles, keypoints_to_coco
-from pellucid.text import percent
 
 
 class KeypointPredictor(Predictor):

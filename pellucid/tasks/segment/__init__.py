@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.asked import Area, Asked, resized_to
+from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
 from pellucid.task import (
     Command,
@@ -20,7 +21,6 @@ from pellucid.task import (
     TargetChange,
     Task,
 )
-from pellucid.text import percent, table
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 ITERATIONS = 5
 PUBLISHED_SIDE = 500  # pixels, the longer side of the pictures for which the authors chose their parameters

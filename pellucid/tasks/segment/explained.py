@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pellucid.asked import Area, Asked, index_of
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.explain.examine import title
 from pellucid.explain.target import Region
 from pellucid.layers.base import Mode
@@ -18,7 +19,6 @@ from pellucid.objective import Supervised
 from pellucid.task import Example
 from pellucid.tasks.classify.explained import UNIT_HINT, class_index
 from pellucid.tasks.segment.segmenter import classes_of
-from pellucid.text import plural
 
 RANGE_PATTERN = re.compile(r"\s*(?:(?P<at>\d{1,9})|(?P<start>\d{1,9})?\s*:\s*(?P<stop>\d{1,9})?)\s*")
 

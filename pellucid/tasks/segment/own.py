@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
 from pellucid.data.files import resized_size
 from pellucid.data.images import image_size, strict_warnings
 from pellucid.data.masks import N_VALUES, VOID, check_values, mask_split, plain_values
 from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.parts import TRAIN
-from pellucid.errors import PellucidError
 from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe

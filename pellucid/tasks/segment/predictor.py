@@ -5,11 +5,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import percent
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.segment.segmenter import Segmenter, check_files, write_segmentation
-from pellucid.text import percent
 
 MAX_CLASSES = 4  # number of classes in the text for a picture, those with the largest areas
 

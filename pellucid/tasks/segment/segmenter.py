@@ -11,6 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
 from pellucid.data import MaskFolder
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import has_objects
@@ -19,8 +21,6 @@ from pellucid.data.images import resized, strict_warnings
 from pellucid.data.masks import MASK_SUFFIX, mask_parts, mask_split
 from pellucid.data.object_masks import BACKGROUND, ObjectMasks
 from pellucid.data.skipping import note_skipped
-from pellucid.errors import PellucidError
-from pellucid.files import write_atomically
 from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.base.text import plural
 from pellucid.task import Evaluation, TargetChange, Task, Traced
 from pellucid.tasks.baseline import baseline_table
-from pellucid.text import plural
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,10 +6,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import MaskFolder
 from pellucid.data.images import strict_warnings
 from pellucid.data.label_maps import label_channels
-from pellucid.errors import PellucidError
 from pellucid.generators import Translator
 from pellucid.metrics import PSNR, SSIM, Metric, frechet_distance
 from pellucid.model import Model

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.generators import Pix2Pix, Regression, Translator
 from pellucid.layers import Concat, Identity
 from pellucid.layers.base import Mode

@@ -2,9 +2,9 @@
 
 import torch
 
+from pellucid.base.text import plural
 from pellucid.layers import Concat, LpPool2d
 from pellucid.layers.base import Mode
-from pellucid.text import plural
 from pellucid.trace.columns.base import (
     Column,
     Explainer,

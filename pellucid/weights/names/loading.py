@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine.base import Combinator, walk
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.models import MODELS, features
 from pellucid.nested import flatten, nest

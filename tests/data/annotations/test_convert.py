@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.annotations import FORMATS, Annotations, coco
 from pellucid.data.annotations import convert as module
 from pellucid.data.annotations.convert import convert
 from pellucid.data.annotations.lint import lint
-from pellucid.errors import PellucidError
 from tests.data.annotations.sets import annotation, coco_set, voc_set
 from tests.data.annotations.test_formats import read
 from tests.data.pictures import picture_bytes

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 import pellucid
+from pellucid.base.errors import PellucidError
 from pellucid.cli.data import convert_parser
 from pellucid.data import DetectionFolder, formats
 from pellucid.data.annotations import FORMATS, read_annotations, yolo
 from pellucid.data.annotations.convert import convert
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.ops.masks import encode_rle
 from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set, voc_set
 from tests.data.pictures import picture_bytes

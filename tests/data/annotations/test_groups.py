@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, load_objects
 from pellucid.data.annotations import read_annotations
 from pellucid.data.annotations.lint import lint
 from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.tasks.segment.own import recipe_for
 from tests.data.pictures import picture_bytes
 

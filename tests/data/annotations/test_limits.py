@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import base, labelme, layout, read_annotations
 from pellucid.data.annotations.lint import lint
 from pellucid.data.tree import MIN_DOCUMENT_BYTES, ZipTree, open_tree
-from pellucid.errors import PellucidError
 from pellucid.ops.masks import encode_rle
 from tests.data.annotations.sets import annotation, coco, coco_set, voc_set, voc_xml
 from tests.data.pictures import picture_bytes

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.annotations.lint import lint
-from pellucid.errors import PellucidError
 from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set, voc_set, voc_xml
 from tests.data.pictures import grey_bytes, picture_bytes
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from pellucid.base.text import note_first_time, note_once
 from pellucid.cli.main import main
 from pellucid.data.annotations.lint import lint
-from pellucid.text import note_first_time, note_once
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import read_annotations
 from pellucid.data.annotations.lint import lint
 from pellucid.data.annotations.yolo_lines import MIN_LINES
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import picture_bytes
 

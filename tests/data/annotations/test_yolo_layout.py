@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_first_time
 from pellucid.data import DetectionFolder, load_objects
 from pellucid.data.annotations.lint import lint
-from pellucid.errors import PellucidError
-from pellucid.text import note_first_time
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes
 

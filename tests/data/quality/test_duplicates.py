@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.quality import DisjointSets, SimilarPair, duplicates, exact_duplicates, near_duplicates
 from pellucid.data.quality.duplicates import aligned_correlations
-from pellucid.errors import PellucidError
 from tests.data.quality.photos import COPIES, crop_edges, photo, thumbnail
 
 PHOTOS = 40

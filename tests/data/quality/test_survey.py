@@ -8,10 +8,10 @@ import torch
 from PIL import Image, ImageFilter
 from scipy.ndimage import laplace
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load_folder
 from pellucid.data.quality import is_blurry, sharpness, survey
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from tests.data.quality.photos import file_of, photo, thumbnail
 
 FILES = {

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.nan_origin import CHECK
-from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Dense, ReLU
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import Loss

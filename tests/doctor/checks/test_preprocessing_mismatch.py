@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.preprocessing_mismatch import CHECK, MAX_DISTANCE
-from pellucid.errors import PellucidError
 from tests.doctor.small_cases import conv_net, corners, make_model
 
 

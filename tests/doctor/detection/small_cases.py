@@ -4,8 +4,8 @@ import torch
 
 from pellucid.data import Batch
 from pellucid.doctor.rehearsal import reinitialized
-from pellucid.image_objects import Objects
 from pellucid.model import Model
+from pellucid.ops.image_objects import Objects
 from pellucid.tasks.detect.doctor import DetectionCase
 from tests.detectors.drawn import Rectangles, small_single_stage
 

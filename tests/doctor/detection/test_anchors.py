@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.image_objects import Objects
+from pellucid.ops.image_objects import Objects
 from pellucid.tasks.detect.doctor import CHECKS, no_positives, unfitting_anchors
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.test_fast import small_fast

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.tasks.detect.doctor.cases import case_of_detector_model
 from tests.detectors.drawn import Rectangles, small_single_stage

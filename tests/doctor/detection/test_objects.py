@@ -5,7 +5,7 @@ import torch
 
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations.readings import BoxReadings
-from pellucid.image_objects import Objects
+from pellucid.ops.image_objects import Objects
 from pellucid.tasks.detect.doctor import absent_class, box_format, flipped_points, shifted_masks
 from tests.detectors.drawn import Rectangles, small_single_stage
 from tests.doctor.detection.small_cases import ListSource, make_case, with_changed_objects

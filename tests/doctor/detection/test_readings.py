@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pellucid.doctor import Diagnosis
-from pellucid.image_objects import Detections, Objects
 from pellucid.model import Model
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.optim import AdamW
 from pellucid.tasks.detect.doctor.target_changes import named_conversions, scores, target_changes
 from tests.detectors.drawn import Rectangles, small_single_stage

@@ -3,7 +3,7 @@
 import pytest
 
 from pellucid import AdamW
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.model import Model
 from pellucid.tasks.detect.doctor import CHECKS, diagnose_detector, score_collapse
 from tests.detectors.drawn import Rectangles, small_single_stage

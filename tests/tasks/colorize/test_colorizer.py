@@ -5,8 +5,8 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.generators import Regression
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.losses import L1

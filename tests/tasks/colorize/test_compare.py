@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from scipy.stats import binomtest
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.tasks.colorize.measure import evaluate
 from pellucid.tasks.colorize.pages import name_models, questions, real_page, wilson
 from tests.pages import without_script

@@ -8,9 +8,9 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 from sklearn.metrics import mean_squared_error
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data.tree import open_tree
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.run.folder import weights_file
 from pellucid.tasks.colorize.colorizer import Colorizer

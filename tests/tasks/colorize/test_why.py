@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid import Model
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.generators import l1, pix2pix, zhang
 from pellucid.generators.translation import CHROMA_SCALE
 from pellucid.generators.zhang import colour_table

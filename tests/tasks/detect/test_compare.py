@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe import resume
 from pellucid.tasks.detect.compare import ComparedDetector, DetectorComparison, compare_detectors

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder
 from pellucid.data.video import VideoFrame
 from pellucid.detectors import Detector
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections
 from pellucid.model import Model
+from pellucid.ops.image_objects import Detections
 from pellucid.report.figures.overlay import object_overlay
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.outputs import CocoResults

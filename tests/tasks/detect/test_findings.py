@@ -2,7 +2,7 @@
 
 import torch
 
-from pellucid.image_objects import Detections, Objects
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.tasks.detect.findings import findings, format_below
 from tests.metrics.scene import CLASSES, DETECTIONS, OBJECTS
 

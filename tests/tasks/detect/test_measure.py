@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from benchmarks.baselines import evaluate_nearest_objects
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder, load
 from pellucid.data.annotations.convert import convert
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections
 from pellucid.model import Model
+from pellucid.ops.image_objects import Detections
 from pellucid.tasks.detect.finder import ObjectFinder, is_detector
 from pellucid.tasks.detect.measure import evaluate
 from pellucid.tasks.outputs import CocoResults

@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.detectors import SSD, OneStage, SingleStage
-from pellucid.errors import PellucidError
 from pellucid.export import ParityError, to_onnx
 from pellucid.model import Model
 from pellucid.nested import leaves

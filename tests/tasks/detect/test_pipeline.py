@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
 from pellucid.detectors import YOLO1, Detector, SingleStage
-from pellucid.errors import PellucidError
 from pellucid.explain import lrp
-from pellucid.image_objects import Detections
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.nested import leaves
+from pellucid.ops.image_objects import Detections
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.pipeline import WITHOUT_BIAS, Pipeline, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from pellucid.image_objects import Objects
 from pellucid.ops.boxes import box_iou
+from pellucid.ops.image_objects import Objects
 from pellucid.tasks.detect.findings import findings
 from pellucid.tasks.detect.reasons import assign_objects, origin_text, with_reasons
 from tests.detectors.drawn import Rectangles

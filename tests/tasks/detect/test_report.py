@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from pellucid.data.source import Batch
-from pellucid.image_objects import Detections, Objects
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.tasks.detect.report import find_worst_images
 from pellucid.tasks.detect.thresholds import MIN_SCORE
 

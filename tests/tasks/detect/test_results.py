@@ -9,10 +9,10 @@ import torch
 from matplotlib.patches import Rectangle
 
 from conformance.detection import draw_set, pycocotools_figures
+from pellucid.base.errors import PellucidError
 from pellucid.command.out import plain
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import FIGURES
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.tasks.detect.findings import findings
 from pellucid.tasks.detect.page import METRIC_DESCRIPTIONS, detection_page, draw_findings, worst_images
 from pellucid.tasks.detect.results import measure

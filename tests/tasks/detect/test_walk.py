@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from pellucid.base.errors import PellucidError
 from pellucid.detectors import SSD, YOLO1, Detector, FasterRCNN, FastRCNN, OneStage, SingleStage
 from pellucid.detectors.base import join_maps
 from pellucid.detectors.regions import decode_head_outputs, indexed_regions
-from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.layers import Mode, RoIAlign
 from pellucid.tasks.detect.scorer import scorer, slopes

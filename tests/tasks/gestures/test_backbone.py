@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import data_root
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import MODELS, airbench, features, match
 from pellucid.nested import flatten

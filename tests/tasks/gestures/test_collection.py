@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.tasks.gestures.collection import class_weights, imbalance
 
 

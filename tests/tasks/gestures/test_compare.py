@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from sklearn import metrics as oracle
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load_splits
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import airbench
 from pellucid.tasks.gestures.collection import class_weights

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load_image
 from pellucid.data import video as frames
 from pellucid.data.video import Frames, NewestFrame, VideoFrame, camera_frames, ppm_bytes, video_frames
-from pellucid.errors import PellucidError
 from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
 
 with_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="OpenCV is not installed: pip install -e .[camera]")

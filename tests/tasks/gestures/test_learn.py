@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
 from pellucid.data import Dataset
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import airbench96
 from pellucid.recipe.job import Run

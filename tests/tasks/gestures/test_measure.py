@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn import metrics as oracle
 
+from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.data import Dataset
-from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.tasks.gestures.measure import measure, measure_latency

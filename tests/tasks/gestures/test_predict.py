@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.tasks.gestures.predict import BATCH_SIZE, predict

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import ImageFilter
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import load_folder
-from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.reading import read_collection
 from tests.data.quality.photos import COPIES, file_of, photo

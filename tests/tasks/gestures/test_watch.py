@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
 from pellucid.data.video import VideoFrame, video_frames
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d
 from pellucid.model import Model
 from pellucid.models import mlp

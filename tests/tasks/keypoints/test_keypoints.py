@@ -12,11 +12,11 @@ from PIL import Image
 
 import pellucid
 from benchmarks.baselines import mean_shape_error, nearest_points_error
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
 from pellucid.data import Augment, DetectionFolder
 from pellucid.data.keypoints import KeypointSource
-from pellucid.errors import PellucidError
 from pellucid.export import to_onnx
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Mode, ReLU, SoftArgmax
 from pellucid.losses import Coordinates, HeatMaps

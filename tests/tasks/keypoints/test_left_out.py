@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data.annotations.lint import lint
-from pellucid.errors import PellucidError
 from pellucid.losses import HeatMaps
 from pellucid.model import Model
 from pellucid.optim import Adam

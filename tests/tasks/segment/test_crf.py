@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import benchmarks.crf
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 from pellucid.tasks.segment import crf
 from pellucid.tasks.segment.crf import CrfKernels, bilateral_filter, dense_crf, kernels_for, smoothness_filter
 

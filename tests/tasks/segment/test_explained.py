@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.explain.occlusion import occlude
 from pellucid.layers import Conv2d, Mode, ReLU

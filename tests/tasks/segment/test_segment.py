@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
 from pellucid.data import Augment, load_masks
 from pellucid.data.folder import MaskDataset
-from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Mode
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import MeanIoU

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
 from pellucid.data import Source
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import Check
 from pellucid.doctor.rehearsal import reinitialized
-from pellucid.errors import PellucidError
-from pellucid.settings.checks import integer
 from pellucid.tasks.detect.doctor import (
     absent_class,
     box_format,

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, Objects, Source
 from pellucid.data.annotations.base import BoxCorners
 from pellucid.data.augment.targets import Pairs
@@ -17,9 +18,8 @@ from pellucid.detectors import Detector, OneStage, ProposalDetector
 from pellucid.detectors.base import Anchors, Candidates
 from pellucid.detectors.regions import class_agnostic
 from pellucid.doctor.inputs import drawn_indices
-from pellucid.errors import PellucidError
-from pellucid.image_objects import Detections
 from pellucid.ops.assign import Assignment
+from pellucid.ops.image_objects import Detections
 from pellucid.training.device import CPU
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation

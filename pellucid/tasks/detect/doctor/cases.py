@@ -3,9 +3,9 @@
 import os
 from dataclasses import replace
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, Source
 from pellucid.data.formats import ANNOTATION_FORMATS
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe.doctor_case import copy_weights, read_history, recipe_to_examine, saved_model
 from pellucid.recipe.job import augmentation, build_model, load_data

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.image_objects import Detections, Objects
 from pellucid.ops.boxes import box_iou, clip
+from pellucid.ops.image_objects import Detections, Objects
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.tasks.classify.doctor import class_changes
 from pellucid.tasks.outlines import edges

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.differences import class_text
-from pellucid.image_objects import Objects
+from pellucid.ops.image_objects import Objects
 
 
 def target_traits(targets: Sequence[Objects], class_names: Sequence[str]) -> Mapping[str, Tensor]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data.dataset import float_images
-from pellucid.errors import PellucidError
 from pellucid.task import HeldOutScores
 
 MIN_IMAGES = 2  # the energy distance contains distances between different samples

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note, percent, plural, printable
 from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.command.models import open_model
 from pellucid.command.out import plain, print_json, print_lines
 from pellucid.data.video import camera_frames, video_frames
-from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.predict import UNCALIBRATED_NOTE, UNSURE, threshold_of
 from pellucid.tasks.gestures.watch import AnswerSmoothing, FrameCounts, SmoothedPrediction, watch
-from pellucid.text import note, percent, plural, printable
 from pellucid.training.arguments import output_path
 
 ROW_COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # the answer is empty if unsure

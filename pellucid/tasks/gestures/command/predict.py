@@ -2,11 +2,11 @@
 
 import argparse
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note, percent
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.out import ENGINE, print_json, print_lines
-from pellucid.errors import PellucidError
-from pellucid.text import note, percent
 
 MAX_CLASSES = 3  # number of most probable classes in the text output
 FRAME_OPTIONS = ("smoothing", "every", "out")  # options for videos and cameras only

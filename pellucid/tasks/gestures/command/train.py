@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
 from pellucid.command.args import Parser
 from pellucid.command.progress import CountProgress
-from pellucid.errors import PellucidError
-from pellucid.settings.checks import check
 
 if TYPE_CHECKING:
     from pellucid.recipe.job import Run
@@ -130,11 +130,11 @@ def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
     """Print the results, the fraction of held-out images above the confidence threshold, and the next command."""
     import shlex
 
+    from pellucid.base.text import percent
     from pellucid.command.out import print_json, print_lines, program_command
     from pellucid.command.results import print_runs, run_values
     from pellucid.tasks.gestures.findings import findings_to_json
     from pellucid.tasks.gestures.learn import measure_confidence
-    from pellucid.text import percent
 
     confidence = run.model.confidence
     assert confidence is not None  # fitted by `learn` and `train_in_folder`

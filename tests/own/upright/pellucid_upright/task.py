@@ -70,8 +70,8 @@ class Uprightness(Task):
 
     def explain(self, model, request, **options):
         from pellucid import load_image
+        from pellucid.base.files import make_folder
         from pellucid.explain import explain
-        from pellucid.files import make_folder
         from pellucid.report.figures.heat import heat
         from pellucid.report.write import write_picture
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.text import shown
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import shown
 
 NUMBER_KINDS = "biufc"  # of NumPy's dtypes: bool, integers, unsigned integers, floats, complex numbers
 UNSIGNED_DTYPES = (torch.uint16, torch.uint32, torch.uint64)  # PyTorch has few operations for these

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from pellucid.errors import PellucidError, nearest
-from pellucid.text import shown
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import shown
 
 T = TypeVar("T")
 MAX_INTEGER = 2**63 - 1

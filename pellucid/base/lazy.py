@@ -20,7 +20,7 @@ def lazy_getattr(package: str, names: Sequence[str], modules: Sequence[str]) -> 
                 if value is not None:
                     setattr(sys.modules[package], name, value)
                     return value
-        from pellucid.errors import nearest
+        from pellucid.base.errors import nearest
 
         raise AttributeError(f"module {package!r} has no attribute {name!r}{nearest(name, names)}")
 

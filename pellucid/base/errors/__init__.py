@@ -3,8 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
-from pellucid.errors.synonyms import SYNONYMS
-from pellucid.text import printable
+from pellucid.base.errors.synonyms import SYNONYMS
+from pellucid.base.text import printable
 
 
 class PellucidError(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pellucid.settings.checks import is_number
+from pellucid.base.settings.checks import is_number
 
 _LIST_TYPES = (tuple, list, Sequence)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.settings.arguments import Checked
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import Checked
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ memory.
 import math
 import os
 
-from pellucid.errors import PellucidError
-from pellucid.text import shown
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import shown
 
 # Environment variable with a factor for the limits on networks and on pictures, for the user's own files.
 LIMITS_VARIABLE = "PELLUCID_LIMITS"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pellucid.errors import ArgumentError, closest, nearest
-from pellucid.errors.synonyms import SYNONYMS
+from pellucid.base.errors import ArgumentError, closest, nearest
+from pellucid.base.errors.synonyms import SYNONYMS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-from pellucid.errors import PellucidError
+from pellucid.base.errors import PellucidError
 
 ENTRY_POINT_GROUP = "pellucid.plugins"  # the group of entry points; their values are modules
 _LOADED_GROUPS: list[str] = []

@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from pellucid.errors import PellucidError
-from pellucid.limits import MAX_RUN_TEXT_BYTES
-from pellucid.text import note_once
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_RUN_TEXT_BYTES
+from pellucid.base.text import note_once
 
 # Suffixes of images. Files in a format that cannot be read, such as HEIC, are reported as unreadable, not ignored.
 PICTURE_SUFFIXES = (

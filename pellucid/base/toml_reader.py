@@ -5,9 +5,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError
-from pellucid.files import open_regular, reason_of
-from pellucid.limits import (
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import open_regular, reason_of
+from pellucid.base.limits import (
     MAX_TOML_BYTES,
     MAX_TOML_KEY_PARTS,
     MAX_TOML_KEYS,

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pellucid.base.errors import PellucidError
     from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
     from pellucid.data import Augment, Dataset, Loader, Splits, load_folder, load_image, load_splits
-    from pellucid.extend import register
     from pellucid.layers import *  # noqa: F403 - __all__ below contains all of its names
     from pellucid.losses import (
         L1,
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from pellucid.recipe.resume import resume
     from pellucid.sweep import backward, forward, gradient
     from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
+    from pellucid.training.register import register
     from pellucid.tuning.launch import tune
 
 __all__ = [
@@ -160,7 +160,7 @@ _MODULES = (
     "pellucid.recipe.job",
     "pellucid.recipe.resume",
     "pellucid.tuning.launch",
-    "pellucid.extend",
+    "pellucid.training.register",
     "pellucid.opening",
 )
 _NOT_IN_ALL = ("open",)  # public, but `from pellucid import *` must not replace the built-in function

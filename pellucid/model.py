@@ -10,11 +10,11 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.doctor import Diagnosis, case_with, examined
 from pellucid.explain import Ledger, explain, ledger
-from pellucid.given_pictures import are_pictures, predict_pictures
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
 from pellucid.run.loaded import params_of_file
 from pellucid.task import task_of
+from pellucid.task.given_pictures import are_pictures, predict_pictures
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
 from pellucid.training.examples import as_inputs, checked_source, source_of

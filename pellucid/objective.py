@@ -11,16 +11,16 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.settings.checks import check, is_number
 from pellucid.combine.base import init_child, join, uses_flow
-from pellucid.config import to_config
 from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
+from pellucid.extend.config import to_config
+from pellucid.extend.registry import Part
 from pellucid.fuse.context import FusedForm
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.fuse.parts import BatchParts, sync_norms
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.nested import flatten, leaves
-from pellucid.registry import Part
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
 
 MIN_INPUTS = 16  # number of inputs from which converting the memory layout of the weights is worthwhile

@@ -9,7 +9,7 @@ import pytest
 @contextmanager
 def without_report() -> Iterator[None]:
     """Disable the reports of trainings by recipes within a `with` block."""
-    from pellucid import run_report
+    from pellucid.recipe import run_report
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_report, "write_report", lambda run, data: run / "report.html")

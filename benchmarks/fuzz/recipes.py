@@ -8,7 +8,7 @@ from benchmarks.fuzz.mutations import damage
 from benchmarks.fuzz.records import remove
 from pellucid.base.errors import PellucidError
 from pellucid.recipe.recipe import load_recipe, parse_overrides
-from pellucid.run_report.data import read_recipe
+from pellucid.recipe.run_report.data import read_recipe
 from pellucid.shipped_files import recipe_names
 from pellucid.studio.runs import epochs_of
 

@@ -34,8 +34,8 @@ def handle(args: argparse.Namespace) -> int:
     import socket
 
     try:
-        from pellucid.serve.app import application
-        from pellucid.serve.connections import http_server
+        from pellucid.studio.serve.app import application
+        from pellucid.studio.serve.connections import http_server
     except ImportError as error:
         raise PellucidError(f"serving needs an extra: pip install 'pellucid[serve]' ({error})") from error
     host, port = args.host or LOCALHOST, DEFAULT_PORT if args.port is None else args.port

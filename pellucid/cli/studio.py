@@ -58,8 +58,8 @@ def handle(args: argparse.Namespace) -> int:
         import websockets  # noqa: F401  (uvicorn needs it for WebSockets)
 
         from pellucid.base.limits import MAX_MESSAGE_BYTES
-        from pellucid.serve.connections import http_server
         from pellucid.studio.app import application
+        from pellucid.studio.serve.connections import http_server
     except ImportError as error:
         raise PellucidError(f"the studio needs an extra: pip install 'pellucid[studio]' ({error})") from error
     import torch

@@ -31,10 +31,10 @@ def handle(args: argparse.Namespace) -> int:
     import torch
 
     from pellucid.cli.nets import open_net
+    from pellucid.extend.registry import is_ours
+    from pellucid.extend.user_defined import try_loss
     from pellucid.losses.base import Loss
-    from pellucid.registry import is_ours
     from pellucid.training.device import on_device, usable_device
-    from pellucid.user_defined import try_loss
     from pellucid.verify import verify
 
     if not 1 <= args.batch <= MAX_BATCH:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.user_defined import attempt
+from pellucid.extend.user_defined import attempt
 
 
 class Batch(NamedTuple):

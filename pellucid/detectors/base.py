@@ -13,9 +13,9 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_whole, check_within
 from pellucid.base.text import plural, shown
 from pellucid.combine.base import init_child
-from pellucid.config import to_config
 from pellucid.data.source import Batch
 from pellucid.detectors.checks import check_maps
+from pellucid.extend.config import to_config
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Mode, Params

@@ -6,7 +6,7 @@ from pellucid.export.onnx_import import from_onnx
 from pellucid.export.parity import TOLERANCE, Parity, ParityError
 from pellucid.export.target import ExportTarget
 from pellucid.export.torch_file import to_torch, torch_files, weights_path
-from pellucid.onnx_nodes import Nodes
+from pellucid.opening.onnx_nodes import Nodes
 
 TARGETS = {one.TARGET.name: one.TARGET for one in (onnx_file, torch_file)}
 

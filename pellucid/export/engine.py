@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.export.onnx_file import onnx_bytes
 from pellucid.layers.base import Layer, Params
-from pellucid.onnx_nodes.proto import session
+from pellucid.opening.onnx_nodes.proto import session
 
 
 def onnxruntime_engine(net: Layer, params: Params, shape: tuple[int, ...]) -> Callable[[Tensor], Any]:

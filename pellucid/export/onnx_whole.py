@@ -17,7 +17,7 @@ from pellucid.layers.base import Params
 from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.objective import Supervised
-from pellucid.onnx_nodes.proto import OPSET, import_optional, run_file
+from pellucid.opening.onnx_nodes.proto import OPSET, import_optional, run_file
 from pellucid.report.sections import CodeBlock, Facts, Page, Section, TablePart
 
 IMAGES, PREDICTIONS, CLASS_MAP = "images", "predictions", "class_map"

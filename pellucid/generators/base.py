@@ -11,9 +11,9 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_choice, check_whole
 from pellucid.combine.base import init_child
-from pellucid.config import to_config
 from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
+from pellucid.extend.config import to_config
 from pellucid.fuse import without_dx
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import leaves

@@ -14,8 +14,8 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_choice, check_flag, check_whole, check_within
 from pellucid.base.text import shown
 from pellucid.combine.base import init_child
-from pellucid.config import to_config
 from pellucid.data.source import Batch
+from pellucid.extend.config import to_config
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses.base import upcast_half

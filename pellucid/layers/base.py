@@ -102,8 +102,8 @@ class Layer(metaclass=Checked):
         """Write the layer as ONNX nodes with the builder `pellucid.export.Nodes`.
 
         `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's output. For the
-        library's layers that do not override this method, `pellucid.onnx_nodes` writes the nodes. Raises PellucidError
-        unless overridden.
+        library's layers that do not override this method, `pellucid.opening.onnx_nodes` writes the nodes. Raises
+        PellucidError unless overridden.
         """
         raise PellucidError(f"{type(self).__name__} cannot be exported to ONNX; define its method onnx")
 

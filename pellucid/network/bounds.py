@@ -21,10 +21,10 @@ from pellucid.base.limits import (
     scaled_limit,
 )
 from pellucid.combine.base import Combinator, LayerRun, join, shape_of, uses_flow
+from pellucid.extend.registry import is_ours
 from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import ONE_INPUT, InputCount, LayerWrapper, Objective
-from pellucid.registry import is_ours
 
 
 def init_within_bounds(

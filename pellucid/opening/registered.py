@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.extend.registry import register
 from pellucid.layers.base import Layer, Mode
 from pellucid.opening.exported import Ref
 from pellucid.opening.graph import TRANSLATIONS
 from pellucid.opening.missing import REGISTERED
 from pellucid.opening.values import CallLayer, Context, Unsupported
-from pellucid.registry import register
 
 SAMPLE_SHAPE = (2, 3, 4)  # shape of the default samples
 DIFFERENCE_STEP = 1e-6  # step of the central differences

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.base.errors import PellucidError
+from pellucid.recipe.run_report.classes import CONFUSION_FILE, class_rows
+from pellucid.recipe.run_report.data import read_recipe
+from pellucid.recipe.run_report.page import dotted_pairs, headline
 from pellucid.recipe.toml import toml_value
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, run_curves
@@ -27,9 +30,6 @@ from pellucid.report.sections import (
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.run.records import read_object
-from pellucid.run_report.classes import CONFUSION_FILE, class_rows
-from pellucid.run_report.data import read_recipe
-from pellucid.run_report.page import dotted_pairs, headline
 from pellucid.training.diagnose import StoppedError
 
 WRITTEN_AGAIN = "`pellucid train --resume` writes it again"

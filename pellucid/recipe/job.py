@@ -121,7 +121,7 @@ class Job:
     def _evaluate_and_report(self, history: History) -> Run:
         """Evaluate the model on the test images, and write results.json and the report."""
         # Imports matplotlib, which the doctor of a run does not need.
-        from pellucid.run_report import read_report_data, write_report
+        from pellucid.recipe.run_report import read_report_data, write_report
 
         recipe, material, path = self.recipe, self.material, self.path
         folder = RunFolder(path)

@@ -13,9 +13,9 @@ from pellucid.base.plugins import load_plugins
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.config import from_config, loss_from_config, metric_from_config, part_from_config
 from pellucid.data import FeatureStats
 from pellucid.detectors import DETECTOR_CLASSES
+from pellucid.extend.config import from_config, loss_from_config, metric_from_config, part_from_config
 from pellucid.generators import GENERATOR_CLASSES
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import map_tree

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_MESSAGE_BYTES
-from pellucid.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, UploadReader, refusal
+from pellucid.studio.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, UploadReader, refusal
 from pellucid.studio.session import VIEWS, Session
 from pellucid.studio.view import Library
 

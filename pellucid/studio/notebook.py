@@ -12,7 +12,6 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.data.dataset import float_images
 from pellucid.doctor import Diagnosis
-from pellucid.given_pictures import given_pictures
 from pellucid.model import Model
 from pellucid.predictor import PredictionList
 from pellucid.run.history import History
@@ -24,6 +23,7 @@ from pellucid.studio.session import Session
 from pellucid.studio.train import TRAIN
 from pellucid.studio.view import Library
 from pellucid.task import task_of
+from pellucid.task.given_pictures import given_pictures
 from pellucid.trace import Trace
 from pellucid.training.examples import as_inputs
 

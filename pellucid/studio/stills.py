@@ -7,10 +7,10 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
-from pellucid.given_pictures import given_pictures
 from pellucid.predictor import Picture, Predicted, PredictionList, Predictor
 from pellucid.report.embedded import embedded
 from pellucid.report.page import table_html
+from pellucid.task.given_pictures import given_pictures
 
 MAX_STILLS = 9  # pictures that are shown
 SIDE = 320  # pixels of their longer side

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.asked import Area, Asked, ask_scores, resized_to
 from pellucid.base.errors import PellucidError
 from pellucid.predictor import Predictor
+from pellucid.task.asked import Area, Asked, ask_scores, resized_to
 from pellucid.task.values import (
     Command,
     Evaluation,

@@ -11,13 +11,13 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import Combinator, buffer_paths, join, walk
 from pellucid.data import FeatureStats
+from pellucid.extend.user_defined import try_loss
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.nested import flatten, map_tree
 from pellucid.objective import seeded
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.training.device import CPU, on_device
-from pellucid.user_defined import try_loss
 from pellucid.verify.probe import like, tensors
 
 # Function of (index of the call in forward order, "x" or "y", index of the input or output, tensor) that returns the

@@ -15,12 +15,12 @@ from pellucid.base.allocator import FreedMemory
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
 from pellucid.base.text import note
+from pellucid.extend.user_defined import naming_layers
 from pellucid.fuse.inference import check_kernels, inference, int8_inference
 from pellucid.fuse.inference.runs import RunFunction
 from pellucid.training.examples import as_inputs, first_not_finite
 from pellucid.training.process import torch_threads
 from pellucid.training.threads import ThreadChoice, Threads, check_on_cpu, check_threads, fastest_threads
-from pellucid.user_defined import naming_layers
 
 ENGINES = ("pellucid", "onnxruntime", "auto")
 MIN_CALIBRATION_IMAGES = 32

@@ -12,12 +12,13 @@ from pellucid.base.errors import PellucidError
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Arrays, Batch, Source
+from pellucid.extend.registry import is_ours
+from pellucid.extend.user_defined import naming_layers
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.metrics.base import mergeable_state
 from pellucid.nested import dtype_of, flatten
 from pellucid.objective import MIN_INPUTS, Objective, Supervised
-from pellucid.registry import is_ours
 from pellucid.run.history import Row
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose
@@ -26,7 +27,6 @@ from pellucid.training.examples import Stream, first_batch
 from pellucid.training.learner import Learner
 from pellucid.training.measures import Measures, metric_columns
 from pellucid.training.reading import read_batches, read_images
-from pellucid.user_defined import naming_layers
 
 MAX_BATCH = 256  # inputs
 MAX_BATCH_MEMORY = 1 << 30  # bytes for the outputs of all layers together: 9 images of 224 x 224 pixels in VGG16

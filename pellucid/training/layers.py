@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
+from pellucid.extend.registry import is_ours
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.nested import flatten
 from pellucid.objective import Objective, merge_turns
-from pellucid.registry import is_ours
 from pellucid.run.history import Row
 
 DRAW_SEED = 0xD0  # part of the seeds for random draws of layers, so that these differ from all other seeds

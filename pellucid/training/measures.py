@@ -13,6 +13,8 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import shown
 from pellucid.data.source import Batch
+from pellucid.extend.registry import is_ours
+from pellucid.extend.user_defined import attempt, describe
 from pellucid.layers import Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses.base import Loss
@@ -30,8 +32,6 @@ from pellucid.metrics import (
 from pellucid.metrics.base import Function, is_mergeable
 from pellucid.network.ending import last_layers
 from pellucid.objective import Objective, Supervised
-from pellucid.registry import is_ours
-from pellucid.user_defined import attempt, describe
 
 REGRESSION_METRICS = ("mae",)  # the metrics of regression losses
 RESERVED_NAMES = ("loss", "n")  # names of results that are not metrics

@@ -13,9 +13,9 @@ from pellucid.base.settings.arguments import checked
 from pellucid.base.settings.checks import instance, integer
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity, named_tensors
-from pellucid.config import metrics_to_config, note_unsaved
 from pellucid.data import Arrays, Source
 from pellucid.data.stream import Stream
+from pellucid.extend.config import metrics_to_config, note_unsaved
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
 from pellucid.metrics import MetricLike

@@ -12,6 +12,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.calibration.familiarity import Familiarity
 from pellucid.data import Source
 from pellucid.data.augment.standardise import scaled
+from pellucid.extend.user_defined import naming_layers
 from pellucid.layers.base import Mode
 from pellucid.objective import Supervised
 from pellucid.training.device import on_device
@@ -22,7 +23,6 @@ from pellucid.training.examples import as_inputs
 from pellucid.training.reading import read_images
 from pellucid.training.threads import Threads
 from pellucid.training.viewed import ModelDisplay
-from pellucid.user_defined import naming_layers
 
 
 class Predicting(ModelDisplay):

@@ -8,10 +8,10 @@ from dataclasses import MISSING, is_dataclass
 from typing import Any, cast
 
 from pellucid.data import Source
+from pellucid.extend.registry import PART_BASES, fields_of
 from pellucid.metrics import Metric, MetricLike, function_name
 from pellucid.metrics.base import MissingMetric
 from pellucid.objective import Supervised
-from pellucid.registry import PART_BASES, fields_of
 from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
 

@@ -10,24 +10,24 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid import config
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import shown
 from pellucid.combine.base import walk
 from pellucid.data.source import Batch, Source
+from pellucid.extend import config
+from pellucid.extend.registry import check_fields, check_list, is_ours
+from pellucid.extend.user_defined import attempt, copy_of, describe, has_changed, try_network
 from pellucid.layers.base import Mode, Params
 from pellucid.nested import dtype_of, flatten
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, MaxNorm, Optimizer, Progress, Regularizer, Schedule
 from pellucid.optim.base import State
-from pellucid.registry import check_fields, check_list, is_ours
 from pellucid.run.described import rebuild_model
 from pellucid.run.weights import check_size
 from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
 from pellucid.training.reading import read_batches
 from pellucid.training.step import TrainingStep
-from pellucid.user_defined import attempt, copy_of, describe, has_changed, try_network
 from pellucid.weights.match import match
 
 # Classes of parts that are passed to each training, so weights files do not name them.

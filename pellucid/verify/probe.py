@@ -12,12 +12,12 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths
+from pellucid.extend.registry import is_ours
+from pellucid.extend.user_defined import attempt, copy_of, has_changed, layer_label
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.nested import flatten, map_tree, nest
-from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
-from pellucid.user_defined import attempt, copy_of, has_changed, layer_label
 
 # A function that runs one leaf, a layer that is not a combinator: (index of the leaf in forward order, path, layer,
 # params, x, mode) -> (y, cache).

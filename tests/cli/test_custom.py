@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from pellucid.extend.registry import REGISTERED
 
 from pellucid import Dense, Flatten, Model, Sequential
-from pellucid.registry import REGISTERED
 from tests.cli.conftest import Cli
 
 PARTS_SOURCE = """from __future__ import annotations
@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(autouse=True)
 def restored_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr("pellucid.extend.registry.REGISTERED", dict(REGISTERED))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def parts_file(tmp_path: Path) -> Path:
 def saved_model(parts_file: Path, cli: Cli, tmp_path: Path) -> str:
     """The file of a model with a layer whose class is no longer registered in this process."""
     assert cli("recipes", "--custom", str(parts_file)).code == 0
-    from pellucid import registry
+    from pellucid.extend import registry
 
     net = Sequential(factor=registry.REGISTERED["Factor"](), flat=Flatten(), scores=Dense(10))
     Model(net, input_shape=(1, 8, 8), classes=10, preprocess={"data": "digits"}).save(tmp_path / "own.safetensors")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pellucid import run_report
 from pellucid.cli.main import main
+from pellucid.recipe import run_report
 from pellucid.recipe.recipe import load_recipe
 
 RECIPE_KEYS = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]

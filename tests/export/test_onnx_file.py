@@ -32,7 +32,7 @@ from pellucid.layers import (
 )
 from pellucid.losses import HeatMaps
 from pellucid.model import Model
-from pellucid.onnx_nodes import WRITERS, is_writable
+from pellucid.opening.onnx_nodes import WRITERS, is_writable
 from pellucid.operators import OPERATORS, Times, Variance
 from tests.export.samples import ALL_SAMPLES, ROI_LAYERS, draw_sample
 from tests.oracle import Sample, difference

@@ -29,7 +29,7 @@ from pellucid.layers import (
     Upsample,
 )
 from pellucid.nested import flatten
-from pellucid.onnx_nodes import proto as onnx_proto
+from pellucid.opening.onnx_nodes import proto as onnx_proto
 from pellucid.weights import onnxfile
 from tests.export.samples import ALL_SAMPLES, draw_sample
 from tests.oracle import difference

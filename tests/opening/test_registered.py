@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import pellucid
-from pellucid import registry
 from pellucid.base.errors import PellucidError
+from pellucid.extend import registry
 from pellucid.opening import missing
 from pellucid.operators import TensorLayer
 from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, images

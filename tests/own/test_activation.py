@@ -7,6 +7,7 @@ from typing import NamedTuple
 import onnxruntime
 import pytest
 import torch
+from pellucid.extend.registry import REGISTERED
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,7 +20,6 @@ from pellucid.export import from_onnx, to_onnx, to_torch
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Trait
 from pellucid.network.drawing import draw_network
-from pellucid.registry import REGISTERED
 from tests.training.small import digits
 
 
@@ -54,7 +54,7 @@ class Softplus(Layer):
 
 @pytest.fixture(autouse=True)
 def register_softplus(monkeypatch):
-    monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr("pellucid.extend.registry.REGISTERED", dict(REGISTERED))
     pellucid.register(Softplus)
 
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 import onnxruntime
 import torch
+from pellucid.extend.registry import REGISTERED
 from torch.nn import functional as F
 
 import pellucid
 from pellucid import Add, Combinator, Conv2d, Dense, Flatten, Layer, Model, Sequential
 from pellucid.combine.base import init_child
 from pellucid.export import to_onnx
-from pellucid.registry import REGISTERED
 from tests.own.parts import Scale
 from tests.training.small import digits
 
@@ -45,7 +45,7 @@ class Residual(Combinator):
 
 
 def test_a_user_defined_combinator_trains_saves_loads_and_explains(tmp_path, monkeypatch):
-    monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr("pellucid.extend.registry.REGISTERED", dict(REGISTERED))
     pellucid.register(Residual, Scale)
     body = Sequential(conv=Conv2d(1, 3, padding=1), scale=Scale())
     model = Model(Sequential(block=Residual(body), flat=Flatten(), out=Dense(10)), optimizer="momentum")

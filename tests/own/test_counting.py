@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from pellucid.extend.registry import REGISTERED
 
 from pellucid import Callback, Model, PellucidError
 from pellucid.cli.main import main
-from pellucid.registry import REGISTERED
 from tests.forked import run_forked
 from tests.own import counting, elsewhere
 
@@ -115,7 +115,7 @@ def command(trained, run, monkeypatch, capsys):
 
     def run_command(name: str, *args: str) -> tuple[int, str, str]:
         remaining_parts = {name: part for name, part in REGISTERED.items() if name not in ("DensityLoss", "CountError")}
-        monkeypatch.setattr("pellucid.registry.REGISTERED", remaining_parts)
+        monkeypatch.setattr("pellucid.extend.registry.REGISTERED", remaining_parts)
         code = main([name, str(run), *args, "--custom", FILE])
         return code, *capsys.readouterr()
 

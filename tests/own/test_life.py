@@ -3,11 +3,11 @@
 import onnxruntime
 import pytest
 import torch
+from pellucid.extend.registry import REGISTERED
 from torch.nn import functional as F
 
 from pellucid.export import to_onnx
 from pellucid.model import Model
-from pellucid.registry import REGISTERED
 from pellucid.run.history import read_csv
 from pellucid.training.checkpoint import SavedState
 from tests.forked import run_forked
@@ -18,7 +18,7 @@ from tests.training.small import digits
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
-    monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr("pellucid.extend.registry.REGISTERED", dict(REGISTERED))
 
 
 def reference(weights, x):

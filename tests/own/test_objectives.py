@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from pellucid.extend.registry import REGISTERED
 from torch.nn import functional as F
 
 import pellucid
@@ -13,7 +14,6 @@ from pellucid.data import Batch
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import Metric
 from pellucid.nested import flatten, map_tree
-from pellucid.registry import REGISTERED
 from pellucid.run.history import History
 from pellucid.training.step import TrainingStep
 from tests.own import two_networks
@@ -27,7 +27,7 @@ NAN = float("nan")
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
     monkeypatch.setattr(
-        "pellucid.registry.REGISTERED",
+        "pellucid.extend.registry.REGISTERED",
         {**REGISTERED, "GAN": GAN, "Distill": Distill, "PixelClassifier": PixelClassifier},
     )
 

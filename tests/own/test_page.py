@@ -6,16 +6,16 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
+from pellucid.extend.registry import REGISTERED
 
 from pellucid.layers.base import Mode
-from pellucid.registry import REGISTERED
 from pellucid.sweep import forward
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-parts.md"
 
 
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr("pellucid.extend.registry.REGISTERED", dict(REGISTERED))
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(blocks) == 12

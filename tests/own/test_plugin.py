@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 
 import pellucid
-from pellucid import Model, PellucidError, registry, shipped_files, task
+from pellucid import Model, PellucidError, shipped_files, task
 from pellucid.base import plugins
+from pellucid.extend import registry
 from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
 from pellucid.task import registered

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from pellucid.extend.config import from_config, loss_from_config, metric_from_config, metrics_to_config, to_config
 
 import pellucid
-from pellucid import Callback, Checkpoint, Dense, Layer, Loss, Metric, Model, PellucidError, Sequential, registry
-from pellucid.config import from_config, loss_from_config, metric_from_config, metrics_to_config, to_config
+from pellucid import Callback, Checkpoint, Dense, Layer, Loss, Metric, Model, PellucidError, Sequential
+from pellucid.extend import registry
 from pellucid.layers import Conv2d, Flatten, ReLU
 from pellucid.optim import SGD, Optimizer
 from tests.own import parts
@@ -22,7 +23,7 @@ from tests.training.small import digits, small_mlp
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
     """Replace the registry by an empty one for a test."""
-    monkeypatch.setattr("pellucid.registry.REGISTERED", {})
+    monkeypatch.setattr("pellucid.extend.registry.REGISTERED", {})
 
 
 def through_json(value):

@@ -15,7 +15,7 @@ from tests.training.small import digits
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
     """Replace the registry by an empty one, and reset the messages that are shown once per process."""
-    monkeypatch.setattr("pellucid.registry.REGISTERED", {})
+    monkeypatch.setattr("pellucid.extend.registry.REGISTERED", {})
     note_first_time.cache_clear()
 
 

@@ -21,8 +21,8 @@ from pellucid.recipe.job import Run, train
 from pellucid.recipe.material import input_shape, load_arrays, load_material
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.resume import resume
+from pellucid.recipe.run_report.classes import CONFUSION_FILE
 from pellucid.recipe.tables import Data
-from pellucid.run_report.classes import CONFUSION_FILE
 from pellucid.training import fit
 from pellucid.training.examples import first_batch
 from pellucid.training.step import TrainingStep

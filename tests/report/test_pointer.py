@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pellucid.recipe.run_report import ReportData, write_report
+from pellucid.recipe.run_report.classes import class_sections
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import Dot, accuracy_by_time, ranking, run_curves
 from pellucid.report.figures.curves import loss_curves, metric_curves
 from pellucid.report.figures.style import Plot, svg
 from pellucid.report.page import render
-from pellucid.run_report import ReportData, write_report
-from pellucid.run_report.classes import class_sections
 
 HISTORY = [
     {"epoch": k, "train_loss": 3.0 / k, "val_loss": None if k == 2 else 2.5 / k, "train_accuracy": 1 - 0.4 / k,

@@ -192,7 +192,7 @@ def test_a_network_that_needs_too_much_memory_is_refused_before_allocation(tmp_p
     path = tmp_path / "model.safetensors"
     huge = Sequential(Conv2d(2**31 - 1, 2**20), Flatten(), Dense(2**31 - 1))
     about = {**small_model().about(), "network": None, "input_shape": [2**20, 2**20, 2**20]}
-    from pellucid.config import to_config
+    from pellucid.extend.config import to_config
 
     write_weights(path, {}, {**about, "network": to_config(huge)})
     with pytest.raises(PellucidError, match=r"no such network can exist|takes the network to .* bytes of memory"):

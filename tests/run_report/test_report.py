@@ -21,12 +21,12 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import class_scores
 from pellucid.network.summary import summary
 from pellucid.objective import Supervised
+from pellucid.recipe.run_report import ReportData, read_report_data, write_report
+from pellucid.recipe.run_report.classes import class_rows, class_sections, common_confusions
+from pellucid.recipe.run_report.data import first_weights
+from pellucid.recipe.run_report.page import duration
 from pellucid.report.sections import Section
 from pellucid.run.history import write_csv
-from pellucid.run_report import ReportData, read_report_data, write_report
-from pellucid.run_report.classes import class_rows, class_sections, common_confusions
-from pellucid.run_report.data import first_weights
-from pellucid.run_report.page import duration
 from pellucid.tasks.classify.report import Mistakes, mistakes_part, select_mistakes
 from tests.pages import without_script
 

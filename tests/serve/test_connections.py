@@ -14,9 +14,9 @@ import websockets.sync.client
 from starlette.applications import Starlette
 
 from pellucid.model import Model
-from pellucid.serve import connections, limits
-from pellucid.serve.connections import http_server
 from pellucid.studio.app import application as studio_application
+from pellucid.studio.serve import connections, limits
+from pellucid.studio.serve.connections import http_server
 from pellucid.studio.view import Library
 from tests.serve.test_serve import RunningServer, digit_image, encode, mnist_server  # noqa: F401  (a fixture)
 

@@ -25,9 +25,9 @@ from pellucid.base.limits import MAX_UPLOAD_BYTES
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.scenes import street
 from pellucid.model import Model
-from pellucid.serve.app import application
-from pellucid.serve.connections import http_server
-from pellucid.serve.limits import HEADERS
+from pellucid.studio.serve.app import application
+from pellucid.studio.serve.connections import http_server
+from pellucid.studio.serve.limits import HEADERS
 
 ROUTES = (("GET", "/"), ("GET", "/about"), ("GET", "/page.js"), ("GET", "/page.css"), ("POST", "/predict"))
 

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from pellucid.model import Model
-from pellucid.serve.limits import HEADERS
 from pellucid.studio.app import PAGE, application
+from pellucid.studio.serve.limits import HEADERS
 from pellucid.studio.session import VIEWS
 from pellucid.studio.view import Library
 

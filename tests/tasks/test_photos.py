@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from pellucid import registry
 from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
+from pellucid.extend import registry
 from pellucid.generators import Regression
 from pellucid.layers import Conv2d
 from pellucid.losses import L1

@@ -14,10 +14,10 @@ from pellucid.layers.base import Params
 from pellucid.nested import flatten
 from pellucid.network.bounds import init_within_bounds
 from pellucid.network.inputs import NOMINAL_SIDE, OTHER_SIDE, nominal_shape
-from pellucid.onnx_nodes.proto import import_optional, read_proto
 from pellucid.opening.onnx.folding import HALF_DTYPES, to_float32
 from pellucid.opening.onnx.network import OnnxGraph, cut_at_suppression
 from pellucid.opening.onnx.patterns import Patterns
+from pellucid.opening.onnx_nodes.proto import import_optional, read_proto
 from pellucid.run.weights import nest_like
 from pellucid.weights.fault import FileFault, file_errors, quoted
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from pellucid.base.limits import MAX_ONNX_MAIN_AXIS
 from pellucid.combine import join
-from pellucid.config import from_config
+from pellucid.extend.config import from_config
+from pellucid.extend.registry import is_ours
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.traced import TracedLayer, graph_value, output_of
-from pellucid.onnx_nodes import is_writable, write
-from pellucid.onnx_nodes.proto import LAYER_METADATA_KEY, node_proto
 from pellucid.opening.onnx.catalogue import READERS
 from pellucid.opening.onnx.values import Unreadable, Value, constant
-from pellucid.registry import is_ours
+from pellucid.opening.onnx_nodes import is_writable, write
+from pellucid.opening.onnx_nodes.proto import LAYER_METADATA_KEY, node_proto
 
 # Limit on height, width and channels, since the check of a layer may create constants of this size squared.
 TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits

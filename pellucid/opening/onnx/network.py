@@ -14,14 +14,14 @@ from pellucid.base.text import plural
 from pellucid.combine import Graph
 from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.nested import flatten
-from pellucid.onnx_nodes import Node
-from pellucid.onnx_nodes.proto import names_read, node_of
 from pellucid.opening.onnx.catalogue import READERS
 from pellucid.opening.onnx.folding import FOLDED_OPS, Folding
 from pellucid.opening.onnx.metadata import end_of_layer, layer_metadata, layer_of
 from pellucid.opening.onnx.reading import GraphContext, NodeReading
 from pellucid.opening.onnx.tensors import FLOATS
 from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, computed_value, constant
+from pellucid.opening.onnx_nodes import Node
+from pellucid.opening.onnx_nodes.proto import names_read, node_of
 from pellucid.opening.values import unused_name
 from pellucid.operators import Fixed, Learned
 from pellucid.weights.fault import FileFault, check_count, quoted

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Layer, Shape
-from pellucid.onnx_nodes import Node
 from pellucid.opening.onnx.values import Sizes, Unreadable, Value
+from pellucid.opening.onnx_nodes import Node
 
 
 class Emit(Protocol):

@@ -7,10 +7,10 @@ import torch
 
 from pellucid import layers
 from pellucid.base.limits import MAX_ONNX_RESIZED_SIDE
-from pellucid.onnx_nodes.resizing import RESIZE_MODES
 from pellucid.opening.onnx.folding import run_reference
 from pellucid.opening.onnx.reading import NodeReading
 from pellucid.opening.onnx.values import Unreadable, Value, constant
+from pellucid.opening.onnx_nodes.resizing import RESIZE_MODES
 from pellucid.operators import Index, MatMul
 
 UPSAMPLE_KINDS = {mode: kind for kind, mode in RESIZE_MODES.items()}

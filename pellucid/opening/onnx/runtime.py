@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import LIMITS_HINT, MAX_ONNX_MEMORY, MAX_ONNX_SECONDS, scaled_limit
-from pellucid.onnx_nodes.proto import import_optional, keep_needed
 from pellucid.opening.onnx.file import FLOAT16, OnnxNetwork
+from pellucid.opening.onnx_nodes.proto import import_optional, keep_needed
 from pellucid.opening.outputs import batch_rows
 from pellucid.weights.fault import quoted
 

@@ -9,9 +9,9 @@ import torch
 
 from pellucid import layers
 from pellucid.base.limits import MAX_ONNX_COPIES
-from pellucid.onnx_nodes.layers import PAD_MODES
 from pellucid.opening.onnx.reading import NodeReading, Reader, edges, free_batch_shape, shortest_decimal
 from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, constant
+from pellucid.opening.onnx_nodes.layers import PAD_MODES
 from pellucid.operators import Expand, Fold, Index, Join, Pad, Permute, Reverse, Select, Slice, ToShape
 
 PAD_KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # kinds of Pad2d; "constant" stays "constant", not "zero"

@@ -17,7 +17,7 @@ from pellucid.task import task_of
 def explained_file(model: Model, name: str, image: str | Path, of: str | None = None) -> str:
     """Return an HTML document that explains one score for an image file by all methods, and needs no other file.
 
-    name: name of the model. of: the score, as for `pellucid.asked.Asked`; None for the most confident one. Raises
+    name: name of the model. of: the score, as for `pellucid.task.asked.Asked`; None for the most confident one. Raises
     PellucidError for an image that cannot be read, and for a score that the model does not have.
     """
     task, file = task_of(model), Path(image)

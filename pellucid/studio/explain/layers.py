@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.asked import Asked
 from pellucid.combine.base import Combinator
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.sweep import forward
+from pellucid.task.asked import Asked
 
 
 def maps_of(asked: Asked) -> list[dict[str, Any]]:

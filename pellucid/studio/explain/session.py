@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.asked import Asked
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, check_known
 from pellucid.combine import Sequential
@@ -37,6 +36,7 @@ from pellucid.studio.pictures import as_bytes, family_for, sample, sample_names
 from pellucid.studio.view import Library
 from pellucid.sweep import forward
 from pellucid.task import task_of
+from pellucid.task.asked import Asked
 
 BUDGET = 0.7  # approximate seconds of computation for one answer
 RECORDED_PACE = 1e-7  # approximate seconds of a forward pass per input value, for files

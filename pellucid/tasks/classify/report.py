@@ -14,9 +14,9 @@ from pellucid.layers.base import Shape
 from pellucid.metrics import class_scores, classes_of, confusion_matrix
 from pellucid.model import Model
 from pellucid.objective import Supervised
+from pellucid.recipe.run_report.classes import CONFUSION_FILE, class_sections
 from pellucid.report.figures.pictures import worst_mistakes
 from pellucid.report.sections import FigurePart, Missing, Section
-from pellucid.run_report.classes import CONFUSION_FILE, class_sections
 from pellucid.task import Reported
 from pellucid.training.examples import first_batch
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.asked import Area, Asked
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Request, Task, Traced
+from pellucid.task.asked import Area, Asked
 from pellucid.tasks.baseline import baseline_table
 
 if TYPE_CHECKING:

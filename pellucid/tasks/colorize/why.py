@@ -6,7 +6,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from pellucid.asked import Area, Asked, index_of
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.explain import explain
@@ -17,6 +16,7 @@ from pellucid.generators.translation import CHROMA_SCALE
 from pellucid.generators.zhang import colour_table
 from pellucid.layers.base import Mode
 from pellucid.model import Model
+from pellucid.task.asked import Area, Asked, index_of
 from pellucid.tasks.colorize.colorizer import is_colorizer
 
 Channel = Literal["a", "b"]

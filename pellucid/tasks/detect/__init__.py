@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.asked import Area, Asked, resized_to
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
@@ -22,6 +21,7 @@ from pellucid.task import (
     Task,
     Traced,
 )
+from pellucid.task.asked import Area, Asked, resized_to
 from pellucid.tasks.detect.thresholds import MIN_SCORE
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.asked import Area, Asked
 from pellucid.base.errors import PellucidError
 from pellucid.command.out import repeat_command
 from pellucid.data import load_image
@@ -15,6 +14,7 @@ from pellucid.model import Model
 from pellucid.ops.boxes import box_iou
 from pellucid.report.write import write_picture
 from pellucid.task import Explained, Request
+from pellucid.task.asked import Area, Asked
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.pipeline import LAYER_METHODS, METHODS, SIDES, WITHOUT_BIAS, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage, sentences

@@ -19,8 +19,8 @@ from pellucid.layers import Identity
 from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
-from pellucid.onnx_nodes import Nodes
-from pellucid.onnx_nodes.proto import import_optional, run_file
+from pellucid.opening.onnx_nodes import Nodes
+from pellucid.opening.onnx_nodes.proto import import_optional, run_file
 from pellucid.ops.image_objects import Detections
 from pellucid.tasks.detect.onnx_nodes import write_candidates
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.detectors import SSD, YOLO1, YOLO3, Anchors, OneStage, SingleStage
 from pellucid.detectors.ssd import DEVIATIONS
-from pellucid.onnx_nodes.node import Nodes
+from pellucid.opening.onnx_nodes.node import Nodes
 from pellucid.ops.coding import MAX_LOG_SIZE
 
 

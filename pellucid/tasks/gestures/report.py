@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from pellucid.base.files import make_folder, write_atomically
 from pellucid.base.text import percent, plural
 from pellucid.recipe.compare import differing_rows, flat_settings
+from pellucid.recipe.run_report.classes import class_rows, confusions_text
+from pellucid.recipe.run_report.page import duration
 from pellucid.report.figures.classes import confusion_matrix, precision_and_recall, reliability_diagram
 from pellucid.report.figures.compared import COLOURS, Dot, accuracy_by_time, ranking
 from pellucid.report.figures.curves import loss_curves, metric_curves
@@ -26,8 +28,6 @@ from pellucid.report.sections import (
     SectionPart,
     TablePart,
 )
-from pellucid.run_report.classes import class_rows, confusions_text
-from pellucid.run_report.page import duration
 from pellucid.tasks.classify.report import mistakes_part
 from pellucid.tasks.gestures.comparison import METRICS, SeedRange, Trial, VariantComparison, VariantRow, best_row
 from pellucid.tasks.gestures.findings import findings_to_json, unreadable_text

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.asked import Area, Asked, resized_to
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent, plural
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, HeldOutScores, Merit, OwnRecipe, Reported, TargetChange, Task
+from pellucid.task.asked import Area, Asked, resized_to
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.asked import Area, Asked, index_of
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
 from pellucid.combine import Sequential
@@ -21,6 +20,7 @@ from pellucid.losses import HeatMaps
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.model import Model
 from pellucid.objective import Supervised
+from pellucid.task.asked import Area, Asked, index_of
 from pellucid.tasks.annotated import check_image, mode_of
 
 Axis = Literal["x", "y"]

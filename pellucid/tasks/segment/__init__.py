@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.asked import Area, Asked, resized_to
 from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
 from pellucid.task import (
@@ -21,6 +20,7 @@ from pellucid.task import (
     TargetChange,
     Task,
 )
+from pellucid.task.asked import Area, Asked, resized_to
 
 if TYPE_CHECKING:
     from torch import Tensor

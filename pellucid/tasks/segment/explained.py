@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.asked import Area, Asked, index_of
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
 from pellucid.explain.examine import title
@@ -17,6 +16,7 @@ from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.task import Example
+from pellucid.task.asked import Area, Asked, index_of
 from pellucid.tasks.classify.explained import UNIT_HINT, class_index
 from pellucid.tasks.segment.segmenter import classes_of
 

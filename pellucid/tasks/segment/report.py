@@ -13,9 +13,9 @@ from pellucid.data.files import pad_and_stack
 from pellucid.data.seeds import generator
 from pellucid.metrics import MeanIoU
 from pellucid.model import Model
+from pellucid.recipe.run_report.classes import CONFUSION_FILE, class_sections
 from pellucid.report.figures.pictures import worst_masks
 from pellucid.report.sections import FigurePart, Section
-from pellucid.run_report.classes import CONFUSION_FILE, class_sections
 from pellucid.task import Reported
 from pellucid.tasks.segment.segmenter import classes_of
 

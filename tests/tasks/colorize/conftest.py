@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from pellucid import registry
 from pellucid.cli.main import main
+from pellucid.extend import registry
 from tests.tasks.colorize.tiny import CUSTOM_OBJECTIVES, colorizer
 
 

@@ -23,8 +23,8 @@ from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Missing, 
 from pellucid.task import Merit
 
 if TYPE_CHECKING:
+    from pellucid.recipe.run_report.data import ReportData
     from pellucid.report.sections import SectionPart
-    from pellucid.run_report.data import ReportData
 
 ACCURACY_MERIT = (Merit("accuracy", "accuracy"),)
 MAX_FILTERS = 64  # the number of filters that `first_weights` draws

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pellucid import registry, shipped_files
+from pellucid import shipped_files
+from pellucid.extend import registry
 from pellucid.task import Command, Task, register_command, register_task
 from pellucid.training.user_defined import parts_for_files
 

@@ -9,8 +9,8 @@ import torch
 from pellucid import operators
 from pellucid.base.errors import PellucidError
 from pellucid.layers.base import Layer
-from pellucid.onnx_nodes import moves
-from pellucid.onnx_nodes.node import Nodes
+from pellucid.opening.onnx_nodes import moves
+from pellucid.opening.onnx_nodes.node import Nodes
 
 MIN_EXACT_THRESHOLD = 15.0  # above it, softplus(x) is x in float32
 

@@ -9,8 +9,8 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d, MaxUnpool2d
 from pellucid.layers.base import pair
-from pellucid.onnx_nodes.node import Nodes
-from pellucid.onnx_nodes.resizing import write_matrix_products
+from pellucid.opening.onnx_nodes.node import Nodes
+from pellucid.opening.onnx_nodes.resizing import write_matrix_products
 
 
 def max_pool2d(layer: MaxPool2d, n: Nodes) -> None:

@@ -11,7 +11,7 @@ from pellucid import operators
 
 if TYPE_CHECKING:
     from pellucid.layers.base import Layer
-    from pellucid.onnx_nodes.node import Nodes
+    from pellucid.opening.onnx_nodes.node import Nodes
 
 SLICE_END = torch.iinfo(torch.int64).max  # the stop of a slice up to the end of its axis
 

@@ -21,7 +21,7 @@ from pellucid.command.out import plain
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
 from pellucid.report.embedded import data_uri
-from pellucid.serve.limits import OnlyFrom, RefusedError, UploadReader, refusal
+from pellucid.studio.serve.limits import OnlyFrom, RefusedError, UploadReader, refusal
 from pellucid.task import task_of
 
 PAGE = Path(__file__).parent / "page"

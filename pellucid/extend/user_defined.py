@@ -9,6 +9,7 @@ from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
 import torch
+from pellucid.extend.registry import is_ours
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
@@ -17,7 +18,6 @@ from pellucid.combine.base import Combinator, join, prefix_of, walk
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.nested import flatten, map_tree
-from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
 
 T = TypeVar("T")

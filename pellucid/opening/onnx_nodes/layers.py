@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from pellucid import layers
 from pellucid.base.errors import PellucidError
+from pellucid.extend.registry import is_ours
 from pellucid.layers.base import Layer, pair
 from pellucid.network.traced import TracedLayer
-from pellucid.onnx_nodes import operators, pooling, resizing
-from pellucid.onnx_nodes.node import Nodes
-from pellucid.registry import is_ours
+from pellucid.opening.onnx_nodes import operators, pooling, resizing
+from pellucid.opening.onnx_nodes.node import Nodes
 
 PAD_MODES = {"zero": "constant", "constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 

@@ -19,8 +19,8 @@ from pellucid.operators import OPERATORS
 class Part(metaclass=Checked):
     """Base class of objects that a file may name other than layers, losses and metrics, such as pellucid.Objective.
 
-    In names and messages of this module and of pellucid.config, a part is any object that a file may name: a layer, a
-    loss, a metric, or an instance of a subclass of Part.
+    In names and messages of this module and of pellucid.extend.config, a part is any object that a file may name: a
+    layer, a loss, a metric, or an instance of a subclass of Part.
     """
 
 

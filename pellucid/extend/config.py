@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, get_type_hints
 
-from pellucid import registry
+from pellucid.extend.registry import PART_BASES, Part, fields_of, is_ours
+
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.limits import (
     LIMITS_HINT,
@@ -19,11 +20,11 @@ from pellucid.base.settings.annotations import ValueFormat, convert, slots
 from pellucid.base.settings.checks import check
 from pellucid.base.text import note_once, shown
 from pellucid.combine import Fork, Sequential
+from pellucid.extend import registry
 from pellucid.layers.base import Layer
 from pellucid.losses import Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 from pellucid.metrics.base import MissingMetric
-from pellucid.registry import PART_BASES, Part, fields_of, is_ours
 
 JSON_FORMAT = ValueFormat(
     lists=(tuple,),  # `_Reader.decode` returns lists as tuples

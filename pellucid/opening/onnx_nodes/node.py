@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import join
-from pellucid.config import to_config
+from pellucid.extend.config import to_config
 from pellucid.layers.base import Shape
 from pellucid.network.traced import TracedLayer
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_ONNX_ARGUMENTS, MAX_ONNX_ENDS, MAX_ONNX_NODES
-from pellucid.onnx_nodes import Node
+from pellucid.opening.onnx_nodes import Node
 from pellucid.weights import onnxfile
 from pellucid.weights.fault import FileFault, check_count, quoted
 

@@ -13,7 +13,7 @@ from pellucid.layers.base import Mode
 if TYPE_CHECKING:
     from pellucid.layers import Upsample
     from pellucid.layers.base import Layer
-    from pellucid.onnx_nodes.node import Nodes
+    from pellucid.opening.onnx_nodes.node import Nodes
 
 RESIZE_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 

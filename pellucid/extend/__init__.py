@@ -1,0 +1,1 @@
+"""What user-defined parts need: their registry, their configurations in files, and checks of them."""

@@ -159,9 +159,9 @@ _MODULES = (
     "pellucid.recipe.recipe",
     "pellucid.recipe.job",
     "pellucid.recipe.resume",
-    "pellucid.tuning.launch",
     "pellucid.training.register",
     "pellucid.opening",
+    "pellucid.tuning.launch",  # the last, since an installation may lack it
 )
 _NOT_IN_ALL = ("open",)  # public, but `from pellucid import *` must not replace the built-in function
 

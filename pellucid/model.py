@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.doctor import Diagnosis, case_with, examined
 from pellucid.explain import Ledger, explain, ledger
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
@@ -23,6 +22,9 @@ from pellucid.training.reading import read_batches
 from pellucid.training.verified import verify_model
 from pellucid.verify.table import GradientTable
 from pellucid.weights.catalogue import CATALOGUE, downloaded_path
+
+if TYPE_CHECKING:
+    from pellucid.doctor import Diagnosis
 
 
 class Model(BaseModel):
@@ -117,13 +119,16 @@ class Model(BaseModel):
 
     def doctor(
         self, x: Any, y: Any = None, *, attempts: bool = False, budget: float | None = None, **options: Any
-    ) -> Diagnosis:
+    ) -> "Diagnosis":
         """Diagnose model, data and training. attempts: whether to try the fixes. options: see `doctor.case_of`.
 
         budget: the limit for the short trainings that test causes, as a multiple of the computations of the whole
         training; with it, further causes are looked for after the first. By default, the limit is 6. For a detector, x
         is a source of images with objects, and the options are `validation` and `history`.
         """
+        # The doctor is plugged in: a part above this one, and not in every installation.
+        from pellucid.doctor import case_with, examined
+
         task = task_of(self)
         case = task.case(self, x, y, options)
         case = case_with(self, x, y, options) if case is None else case

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from benchmarks.fuzz.mutations import damage
+from pellucid.doctor.run_case import read_history
 from pellucid.recipe.compare import compare_runs, comparison_page
-from pellucid.recipe.doctor_case import read_history
 from pellucid.recipe.job import train
 from pellucid.report.figures.curves import (
     gradient_norm_curves,

@@ -78,7 +78,7 @@ def handle(args: argparse.Namespace) -> int:
 def _diagnosis_case(name: str, data: str | None) -> "tuple[Task, Any]":
     """Return the task, and the case to diagnose: the model, its data, and its training if MODEL is a run folder."""
     from pellucid import shipped_files
-    from pellucid.recipe.doctor_case import case_of_model, case_of_run, read_history
+    from pellucid.doctor.run_case import case_of_model, case_of_run, read_history
     from pellucid.recipe.recipe import load_recipe
     from pellucid.task import task_for, task_of
 

@@ -16,8 +16,8 @@ from pellucid.command.out import print_lines, print_text, silence_stdout
 from pellucid.task import Command
 from pellucid.task import commands as task_commands
 
-# The commands that do not belong to one task. Each is a module pellucid.cli.NAME with parser() and, unless the command
-# has actions, handle(args) -> exit code.
+# The commands that do not belong to one task. Each is a module with parser() and, unless the command has actions,
+# handle(args) -> exit code: pellucid.cli.NAME, or for what is plugged into the library one of PLUGGED_IN.
 GENERAL_COMMANDS = {
     "demo": "train, explain, detect and colour with what is bundled, on one page",
     "train": "train with a recipe, or on your own data: pellucid train RECIPE|TASK DATA [key=value ...]",
@@ -43,6 +43,13 @@ GENERAL_COMMANDS = {
     "calc": "calculate output sizes, counts, receptive fields, IoU and average precision",
     "recipes": "list the recipes, print one, or explain their keys",
     "completion": "complete commands, options, recipes and models in bash, zsh or fish",
+}
+# The commands of folders without which the others work.
+PLUGGED_IN = {
+    "sweep": "pellucid.tuning.command",
+    "serve": "pellucid.studio.serve.command",
+    "studio": "pellucid.studio.command",
+    "lesson": "pellucid.lessons.command",
 }
 
 SUCCESS, INTERNAL_ERROR, USER_ERROR = 0, 1, 2  # exit codes
@@ -114,7 +121,8 @@ def usage() -> str:
 def commands() -> dict[str, Command]:
     """Return all commands by name; raise PellucidError if a plugin's command has the name of a general command."""
     general = {
-        name: Command(name, about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL_COMMANDS.items()
+        name: Command(name, about, PLUGGED_IN.get(name, f"pellucid.cli.{name.replace('-', '_')}"))
+        for name, about in GENERAL_COMMANDS.items()
     }
     commands_of_tasks = {command.name: command for command in task_commands()}
     conflict = next((command for name, command in commands_of_tasks.items() if name in general), None)
@@ -194,14 +202,23 @@ def _message_and_code(error: BaseException, debug: bool) -> tuple[str, int]:
         return str(error), USER_ERROR
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "stopped by Ctrl-C", INTERRUPTED
-    if isinstance(error, ImportError) and _is_interrupted(error):
-        return "stopped by Ctrl-C", INTERRUPTED
+    if isinstance(error, ImportError) and (result := _import_message(error)):
+        return result
     if is_out_of_memory(error):
         return "not enough memory; make the network or the images smaller", USER_ERROR
     if isinstance(error, OSError):
         return _os_error_message(error), USER_ERROR
     hint = "" if debug else "; this is a fault in pellucid: run again with --debug to see where"
     return f"{type(error).__name__}: {error}{hint}", INTERNAL_ERROR
+
+
+def _import_message(error: ImportError) -> tuple[str, int] | None:
+    """Return the message and the exit code for an import that Ctrl-C ended, or that an installation lacks."""
+    if _is_interrupted(error):
+        return "stopped by Ctrl-C", INTERRUPTED
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("pellucid."):
+        return f"this needs {error.name}, which this installation lacks; install the whole package", USER_ERROR
+    return None
 
 
 def _report_failure(message: str, code: int, debug: bool) -> int:

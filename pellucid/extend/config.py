@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, get_type_hints
 
-from pellucid.extend.registry import PART_BASES, Part, fields_of, is_ours
-
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.limits import (
     LIMITS_HINT,
@@ -21,6 +19,7 @@ from pellucid.base.settings.checks import check
 from pellucid.base.text import note_once, shown
 from pellucid.combine import Fork, Sequential
 from pellucid.extend import registry
+from pellucid.extend.registry import PART_BASES, Part, fields_of, is_ours
 from pellucid.layers.base import Layer
 from pellucid.losses import Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name

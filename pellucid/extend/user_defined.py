@@ -9,12 +9,12 @@ from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
 import torch
-from pellucid.extend.registry import is_ours
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import shown
 from pellucid.combine.base import Combinator, join, prefix_of, walk
+from pellucid.extend.registry import is_ours
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.nested import flatten, map_tree

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.data.dataset import float_images
-from pellucid.doctor import Diagnosis
 from pellucid.model import Model
 from pellucid.predictor import PredictionList
 from pellucid.run.history import History
@@ -26,6 +25,9 @@ from pellucid.task import task_of
 from pellucid.task.given_pictures import given_pictures
 from pellucid.trace import Trace
 from pellucid.training.examples import as_inputs
+
+if TYPE_CHECKING:
+    from pellucid.doctor import Diagnosis
 
 MAX_PICTURES = 9  # pictures that a view offers
 
@@ -139,7 +141,7 @@ def of_history(history: History) -> StudioWidget:
     return _record("History", {"rows": history.rows, "layers": history.layers})
 
 
-def of_diagnosis(diagnosis: Diagnosis) -> StudioWidget:
+def of_diagnosis(diagnosis: "Diagnosis") -> StudioWidget:
     """Return the findings of the doctor."""
     return _record("Doctor", {"rows": [], "layers": [], "diagnosis": diagnosis.to_json()})
 

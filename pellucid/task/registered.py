@@ -1,6 +1,7 @@
 """The registered tasks and commands, of the library and of plugins."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from pellucid.base.errors import PellucidError
@@ -51,7 +52,8 @@ def register_command(command: Command) -> None:
 
 def tasks() -> tuple[Task, ...]:
     """Return the registered tasks, the last registered first: a model is assigned to the first that it matches."""
-    import_module(BUILT_IN_TASKS)
+    if find_spec(BUILT_IN_TASKS) is not None:
+        import_module(BUILT_IN_TASKS)
     load_plugins()
     return tuple(reversed(_TASKS.values()))
 
@@ -64,9 +66,15 @@ def commands() -> tuple[Command, ...]:
 
 def task_for(objective: Any) -> Task:
     """Return the first task whose models this objective trains; classification, the last, accepts any objective."""
-    return next(task for task in tasks() if task.trains(objective))
+    return _first([task for task in tasks() if task.trains(objective)])
 
 
 def task_of(model: Any) -> Task:
     """Return the first task that a model matches; classification, the last, matches any model."""
-    return next(task for task in tasks() if task.matches(model))
+    return _first([task for task in tasks() if task.matches(model)])
+
+
+def _first(matching_tasks: list[Task]) -> Task:
+    if not matching_tasks:
+        raise PellucidError(f"this needs {BUILT_IN_TASKS}, which this installation lacks; install the whole package")
+    return matching_tasks[0]

@@ -13,9 +13,9 @@ from pellucid.combine import Sequential
 from pellucid.doctor import Diagnosis, diagnose
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.intervention import MeasuredEffect
+from pellucid.doctor.run_case import case_of_run
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
-from pellucid.recipe.doctor_case import case_of_run
 from tests.cli.conftest import Cli
 from tests.data.quality.photos import file_of, photo
 from tests.doctor import example_diagnoses

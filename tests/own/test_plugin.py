@@ -269,7 +269,7 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: 
     metadata_folder = tmp_path / "broken-1.0.dist-info"
     metadata_folder.mkdir()
     (metadata_folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (metadata_folder / "entry_points.txt").write_text("[pellucid.base.plugins]\nbroken = no_such_module\n")
+    (metadata_folder / "entry_points.txt").write_text("[pellucid.plugins]\nbroken = no_such_module\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(plugins, "_LOADED_GROUPS", [])
     with pytest.raises(PellucidError, match=r"the plugin 'broken' cannot be loaded .*update or uninstall it"):

@@ -12,9 +12,9 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import load
 from pellucid.doctor import diagnose
 from pellucid.doctor.rehearsal import RehearsalSettings
+from pellucid.doctor.run_case import case_of_model, case_of_run, splits_for
 from pellucid.model import Model
 from pellucid.optim import Adam
-from pellucid.recipe.doctor_case import case_of_model, case_of_run, splits_for
 from pellucid.recipe.job import train
 from pellucid.recipe.resume import resume
 from pellucid.training.diagnose import StoppedError

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from pellucid import shipped_files
+from pellucid.doctor.run_case import case_of_run
 from pellucid.optim import AdamW
-from pellucid.recipe.doctor_case import case_of_run
 from pellucid.recipe.job import augmentation, build_model, load_data
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.task import task_for

@@ -15,8 +15,8 @@ from pellucid.data import ImageFolder, MaskFolder, Subset
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.doctor import diagnose
+from pellucid.doctor.run_case import case_of_model, case_of_run
 from pellucid.recipe import material
-from pellucid.recipe.doctor_case import case_of_model, case_of_run
 from pellucid.recipe.job import Run, train
 from pellucid.recipe.material import input_shape, load_arrays, load_material
 from pellucid.recipe.recipe import load_recipe

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pellucid.base.errors import PellucidError
+from pellucid.doctor.run_case import case_of_run
 from pellucid.model import Model
 from pellucid.recipe import threads
-from pellucid.recipe.doctor_case import case_of_run
 from pellucid.recipe.job import Job, Run, new_jobs, train
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.resume import resume

@@ -4,8 +4,8 @@ import pytest
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.doctor.run_case import case_of_run
 from pellucid.layers import Add, Concat, Dense, Flatten, ReLU, Tanh
-from pellucid.recipe.doctor_case import case_of_run
 from pellucid.recipe.job import train
 from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.resume import resume

@@ -134,7 +134,7 @@ class Classification(Task):
 
     def case_of_run(self, run: Path, data: str | None) -> Any:
         """Return the case of a run on checked folders; which images were left out is not in its recipe."""
-        from pellucid.recipe.doctor_case import case_of_run
+        from pellucid.doctor.run_case import case_of_run
         from pellucid.tasks.gestures.learn import FINDINGS_FILE, read_recipe_collection, recipe_of_run
 
         if not (run / FINDINGS_FILE).is_file():

@@ -1,6 +1,7 @@
 """Rules for the library's source, checked in syntax trees: names of tasks, imports, and replaced methods."""
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -192,3 +193,12 @@ class Last(Middle):
     def missing(self): return 2
 """
     assert replaced_methods([ast.parse(source)]) == {"Base.replaced": "Last"}
+
+
+def test_the_map_of_the_architecture_has_a_row_for_each_room() -> None:
+    rooms = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page[page.index("| room") : page.index("What is plugged in")]
+    first_cells = [row.split("|")[1] for row in table.splitlines()[2:] if row.startswith("|")]
+    listed_rooms = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(listed_rooms) == sorted(rooms - {"__init__", "__main__"})

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pellucid.base.settings.checks import check, check_known
 from pellucid.training.device import check_device
-from pellucid.training.plan import BATCH_NORMS
+from pellucid.training.options import BATCH_NORMS
 from pellucid.training.threads import Threads, check_threads
 from pellucid.training.trackers import TRACKERS
 

@@ -66,25 +66,25 @@ class Loop:
     """
 
     def __init__(self, full_model: Learner, plan: FitPlan) -> None:
-        folder = plan.folder
+        options, folder = plan.options, plan.folder
         self.processes = processes()
         self.checkpoint = self.processes.from_first(lambda: None if folder is None else SavedState.find(folder))
         if self.checkpoint is not None:
-            self.checkpoint.check(plan.settings, plan.epochs)
+            self.checkpoint.check(plan.settings, options.epochs)
             self.checkpoint.restore_params(full_model.params)
-        self.full_model, self.plan = full_model, plan
+        self.full_model, self.plan, self.options = full_model, plan, options
         self.model, self.data, self.validation = full_model, plan.data, plan.validation
         start_time = time.perf_counter()
-        if plan.augment is None and full_model.frozen and not (self.checkpoint is not None and self.checkpoint.done):
+        if options.augment is None and full_model.frozen and not (self.checkpoint is not None and self.checkpoint.done):
             self.model, self.data, self.validation = without_frozen_front(full_model, plan.data, plan.validation)
         model, data = self.model, self.data
         # Statistics of the whole batch need no second example in each shard.
-        separate_shards = 1 if plan.batch_norm == "sync" else plan.shards
-        check_single_examples(model, data, plan.batch_size, separate_shards)
-        self.loader = batch_loader(model, data, plan.batch_size, plan.augment, separate_shards)
+        separate_shards = 1 if options.batch_norm == "sync" else plan.shards
+        check_single_examples(model, data, options.batch_size, separate_shards)
+        self.loader = batch_loader(model, data, options.batch_size, options.augment, separate_shards)
         if plan.shards > 1:
             self.loader = loader_of_shards(self.loader, self.processes, plan.shards)
-        self.training = Training(full_model, plan.epochs, len(self.loader), plan.batch_size)
+        self.training = Training(full_model, options.epochs, len(self.loader), options.batch_size)
         if self.model is not full_model:  # computing the features is part of the first epoch
             self.training.seconds = time.perf_counter() - start_time
         self.memory = model.schedule.begin()  # the schedule's state
@@ -109,7 +109,8 @@ class Loop:
                 self.checkpoint.adopt(plan.folder)
             self._repair_best()
             return training
-        with torch.inference_mode(), keeping_freed_memory(), naming_batch_size(plan.batch_size), ExitStack() as stack:
+        least_size = self.options.batch_size
+        with torch.inference_mode(), keeping_freed_memory(), naming_batch_size(least_size), ExitStack() as stack:
             if plan.folder is not None or self.processes.count > 1:
                 stack.enter_context(self.signals.handling_signals())
             self.saved_at = time.perf_counter()
@@ -117,7 +118,7 @@ class Loop:
             self._check_learned()
             try_parts(self.model, self.step, self.data, training.progress, self.rng)
             # The batch size for evaluation: at least that of training, which takes more memory.
-            self.evaluation_batch_size = batch_size = max(plan.batch_size, batch_within_memory(self.model, self.data))
+            self.evaluation_batch_size = batch_size = max(least_size, batch_within_memory(self.model, self.data))
             columns = try_metrics(self.model, self.data, self.sample_indices, batch_size, self.validation is not None)
             check_monitors(plan.callbacks, self.model, [*BASE_COLUMNS, *columns] if columns else [])
             if plan.folder is not None:
@@ -141,13 +142,13 @@ class Loop:
 
     def _make_step(self) -> None:
         """Create the step and, if batches are divided, the ShardedStep; raise PellucidError if processes differ."""
-        shards = self.plan.shards
-        parts = BatchParts(self.processes.gather) if shards > 1 and self.plan.batch_norm == "sync" else None
-        state_processes = self.processes if self.plan.shard_optimizer else ALONE
+        options, shards = self.options, self.plan.shards
+        parts = BatchParts(self.processes.gather) if shards > 1 and options.batch_norm == "sync" else None
+        state_processes = self.processes if options.shard_optimizer else ALONE
         self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts, state_processes)
-        sharding = self.processes, shards, self.plan.batch_norm == "shard", self.plan.bucket_mb
+        sharding = self.processes, shards, options.batch_norm == "shard", options.bucket_mb
         self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *sharding)
-        exchange_settings = {"bucket_mb": str(self.plan.bucket_mb), "shard_optimizer": str(self.plan.shard_optimizer)}
+        exchange_settings = {"bucket_mb": str(options.bucket_mb), "shard_optimizer": str(options.shard_optimizer)}
         settings = {name: digest(repr(describe(value))) for name, value in self.plan.settings.items()}
         self.processes.check_equal({**settings, **exchange_settings, **versions(self.model.device)})
         if self.step.note:
@@ -234,7 +235,7 @@ class Loop:
 
     def _decide(self, is_requested: bool) -> bool:
         """Return `is_requested`; that of the first process if all processes take part in checkpoints."""
-        return self.processes.from_first(lambda: is_requested) if self.plan.shard_optimizer else is_requested
+        return self.processes.from_first(lambda: is_requested) if self.options.shard_optimizer else is_requested
 
     def _is_save_due(self, interval: float) -> bool:
         """Return whether to write a checkpoint: `interval` seconds have passed since the last one."""
@@ -253,7 +254,7 @@ class Loop:
         if training.batch < training.batches:
             if self.stop_requested:
                 self._stop()
-            if self._is_save_due(self.plan.checkpoint_seconds):
+            if self._is_save_due(self.options.checkpoint_seconds):
                 self._save()
 
     def _on_device(self, batches: Iterable[Any]) -> Iterable[Any]:

@@ -48,8 +48,9 @@ from pellucid.training.evaluate import batch_within_memory, evaluate
 from pellucid.training.examples import checked_source, first_batch, inputs_of, source_of, training_and_validation
 from pellucid.training.fit import Loop
 from pellucid.training.measures import check_metrics, default_metrics
+from pellucid.training.options import FitOptions
 from pellucid.training.parameter_groups import Trainable
-from pellucid.training.plan import FitArguments
+from pellucid.training.plan import preparing_plan
 from pellucid.training.predicting import Predicting
 from pellucid.training.range_test import DEFAULT_STEPS, HIGHEST_RATE, LOWEST_RATE, LearningRateRange, range_test
 from pellucid.training.reducer import BUCKET_MB
@@ -179,13 +180,29 @@ class BaseModel(Trainable, Predicting):
         write; manifest: values for its manifest.json. resume: whether to continue exactly from its last checkpoint,
         written every `checkpoint_seconds` and on Ctrl-C. monitor: the column of the history that selects the best
         weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm, bucket_mb
-        and shard_optimizer: see `FitArguments`. Raises PellucidError for invalid data or run folder, NaN and infinity.
+        and shard_optimizer: see `FitOptions`. Raises PellucidError for invalid data or run folder, NaN and infinity.
         """
-        options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
-        arguments = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb, shard_optimizer)
-        arguments.check(self.schedule, validation is not None)
+        options = FitOptions(
+            epochs=epochs,
+            batch_size=batch_size,
+            augment=augment,
+            callbacks=callbacks,
+            run=run,
+            resume=resume,
+            monitor=monitor,
+            checkpoint_seconds=checkpoint_seconds,
+            manifest=manifest,
+            verbose=verbose,
+            accumulate=accumulate,
+            shards=shards,
+            exact=exact,
+            batch_norm=batch_norm,
+            bucket_mb=bucket_mb,
+            shard_optimizer=shard_optimizer,
+        ).checked()
+        options.check_validation(self.schedule, validation is not None)
         data, held_out = self._training_data(x, y, validation, steps_per_epoch)
-        with arguments.preparing_plan(self, self.preprocess, data, held_out) as plan:
+        with preparing_plan(options, self, self.preprocess, data, held_out) as plan:
             return Loop(self, plan).run().history
 
     @checked

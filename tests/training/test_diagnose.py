@@ -19,6 +19,7 @@ from pellucid.training import fit
 from pellucid.training.callbacks import Callback
 from pellucid.training.diagnose import NotFinite, StoppedError, diagnose, diagnose_output
 from pellucid.training.examples import examples
+from pellucid.training.options import FitOptions
 from pellucid.training.plan import FitPlan
 from pellucid.training.step import TrainingStep
 from tests.training.small import digits, small_conv
@@ -241,7 +242,8 @@ def test_rare_checks_report_all_steps_since_the_last_check(monkeypatch):
 
 
 def test_the_interval_of_checks_follows_from_their_cost():
-    loop = fit.Loop(deep_model(), FitPlan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
+    options = FitOptions(1, 10, None, [], None, False, "auto", 0.0, None, False, 1, None, True, "shard", 4.0, False)
+    loop = fit.Loop(deep_model(), FitPlan(options, examples(digits()), None, [], None, {}))
     assert loop._next_check(per_step=1e-4) == 1  # the cost of a check is not known yet
     loop.check_cost = 1.4e-5
     assert loop._next_check(per_step=1e-3) == 1  # a check costs 1.4 % of a step

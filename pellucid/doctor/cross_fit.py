@@ -23,7 +23,6 @@ from pellucid.doctor.checks import (
 )
 from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
 from pellucid.doctor.differences import (
-    PAIR_TRAIT,
     TraitDifference,
     as_evidence,
     as_text,
@@ -40,7 +39,8 @@ from pellucid.doctor.evaluations import (
 from pellucid.doctor.finding import Finding, Suspect, suspect
 from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
 from pellucid.doctor.judged_examples import JudgedExamples
-from pellucid.doctor.paired import ProvenCause
+from pellucid.doctor.paired import ProvenCause, Untried
+from pellucid.task.values import OF_PAIR
 from pellucid.training.examples import subset
 
 # Checks whose faults of the training or the validation data explain that a model learns more from the other data.
@@ -49,7 +49,8 @@ DATA_FAULTS = (
     shortcut_exposure.NAME, shortcut_pixels.NAME, class_imbalance.NAME,
 )  # fmt: skip
 PREPARED_OTHERWISE = "validation inputs are prepared in another way than training inputs"
-CROSS_FIT = "training on validation data"
+CROSS_FIT = "training on validation data"  # the description of the experiment
+CROSS_FIT_KEY = "cross-fit"
 SPLITS_DIFFER = "splits-differ"  # the name of the finding
 COMPARE_SPLITS = (
     "compare some examples of both: whether targets fit the images, how they were read, what one part lacks"
@@ -70,13 +71,13 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
         return None
     first_half, second_half = evaluations.halves
     if len(first_half) < MIN_HALF_EXAMPLES:
-        untried[CROSS_FIT] = f"needs {2 * MIN_HALF_EXAMPLES} validation examples"
+        untried[CROSS_FIT_KEY] = Untried(CROSS_FIT, f"needs {2 * MIN_HALF_EXAMPLES} validation examples")
         return None
     if _have_near_copies(first_half, second_half, case.model.seed):
-        untried[CROSS_FIT] = (
-            "needs validation examples that are no near copies of each other, as frames of a scene or images of a "
-            "patient are: half of them would be learned by heart from the other half"
-        )
+        untried[CROSS_FIT_KEY] = Untried(
+            CROSS_FIT, "needs validation examples that are no near copies of each other, as frames of a scene or "
+            "images of a patient are: half of them would be learned by heart from the other half",
+        )  # fmt: skip
         return None
     count = min(len(first_half), len(case.train))
     order = torch.randperm(len(case.train), generator=generator(case.model.seed))
@@ -88,6 +89,7 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
         SPLITS_DIFFER, "the training and validation data differ in their images or their targets", COMPARE_SPLITS,
         f"trained on {count} validation instead of training examples",
         lambda case: replace(case, train=validation_part), path="validation", min_gain=MIN_SPLIT_GAIN,
+        key=f"{SPLITS_DIFFER}/{count}",
     )  # fmt: skip
     base_scores = dict[int, Tensor]()
     split_cause = evaluations.trainings.measure(base, replace(change, is_likely=True), base_scores)
@@ -144,7 +146,7 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
         return split_cause.with_finding(replace(lacking, cause=f"{lacking.cause}{lacked_text(lacking, found)}"))
     fault = split_cause.change.finding
     # Targets that can be learned fit their images, and the targets of other images have the same traits.
-    can_be_unpaired = {one.trait for one in found} <= {PAIR_TRAIT} and len(evaluations.untried) == n_untried
+    can_be_unpaired = {one.kind for one in found} <= {OF_PAIR} and len(evaluations.untried) == n_untried
     if can_be_unpaired and evaluations.training_score < MIN_TRAINING_SCORE and not judged.are_paired:
         return split_cause.with_finding(replace(
             fault, check="unpaired-targets", path="train",

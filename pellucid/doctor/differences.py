@@ -9,11 +9,12 @@ from torch import Tensor
 
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Batch, Source
-from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
+from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.finding import Evidence, Finding
 from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.inputs import has_colours, is_image
-from pellucid.task import Task
+from pellucid.task import DataTrait, Task
+from pellucid.task.values import MISSING_INPUTS, OF_CLASS, OF_PAIR
 from pellucid.training.model import BaseModel
 
 MAX_EXAMPLES = 200  # of each part of the data
@@ -22,20 +23,18 @@ MIN_EFFECT, MIN_DEVIATIONS = 0.5, 5.0  # difference of two means: in standard de
 LARGE_EFFECT, MIN_RATIO = 1.0, 1.5  # of large differences: in standard deviations, and the ratio of the means
 MAX_SHOWN, MAX_IN_TEXT = 3, 2  # differences in the evidence, and in a sentence
 MAX_COLUMNS = 8  # of targets whose means are compared
-MISSING_INPUTS = "inputs with the value"  # the beginning of the names of kinds of vectors
-CLASS_TRAITS = ("share of class", "boxes of class", "share of labels")  # of the names of traits of classes and points
-PAIR_TRAIT = "mean difference of target and input images"
 MAX_CLASSES = 100  # whose shares are compared
 MIN_REPEATED = 0.05  # fraction of the examples with one value
 MIN_VALUES = 10  # different values of a feature; with fewer, a far value may be a class
 MIN_FAR = 10.0  # distance from the median, in distances of the quartiles, from which a value is far from the others
-Traits = dict[str, Tensor]  # values of examples (n,) by the name of the trait; a bool is whether an example has it
+Traits = dict[str, DataTrait]  # by name
 
 
 class TraitDifference(NamedTuple):
     """A trait whose means over training and over validation examples differ.
 
-    size: in standard deviations. is_of_inputs: whether it is a trait of the inputs, not of the targets.
+    size: in standard deviations. is_of_inputs: whether it is a trait of the inputs, not of the targets. kind: of the
+    trait, see `DataTrait`.
     """
 
     trait: str
@@ -43,11 +42,12 @@ class TraitDifference(NamedTuple):
     validation: float
     size: float
     is_of_inputs: bool = False
+    kind: str = ""
 
     @property
     def is_of_class(self) -> bool:
         """Whether it is the share or the number of a class."""
-        return self.trait.startswith(CLASS_TRAITS)
+        return self.kind == OF_CLASS
 
     @property
     def is_large(self) -> bool:
@@ -64,8 +64,8 @@ def differences(task: Task, model: BaseModel, train: Source, validation: Source)
     """Return the clear differences of the traits of two parts of the data, the largest first."""
     examples = [read_examples(part, MAX_EXAMPLES, model.seed) for part in (train, validation)]
     found, of_inputs = list[TraitDifference](), input_traits([*examples[0], *examples[1]])
-    for name, values in (of_inputs | target_traits(task, model, [*examples[0], *examples[1]])).items():
-        parts = values.double().split([len(examples[0]), len(examples[1])])
+    for name, trait in (of_inputs | target_traits(task, model, [*examples[0], *examples[1]])).items():
+        parts = trait.values.double().split([len(examples[0]), len(examples[1])])
         a, b = (part[~part.isnan()] for part in parts)
         if min(len(a), len(b)) < 2:
             continue
@@ -74,7 +74,9 @@ def differences(task: Task, model: BaseModel, train: Source, validation: Source)
         size = difference / sqrt(sum(variances) / 2) if sum(variances) else inf
         is_rounding = difference <= 1e-6 * max(abs(float(a.mean())), abs(float(b.mean())))
         if not is_rounding and difference >= MIN_DEVIATIONS * error and size >= MIN_EFFECT:
-            found.append(TraitDifference(name, float(a.mean()), float(b.mean()), size, name in of_inputs))
+            found.append(TraitDifference(
+                name, float(a.mean()), float(b.mean()), size, name in of_inputs, trait.kind
+            ))  # fmt: skip
     return sorted(found, key=lambda one: (-one.size, one.trait))
 
 
@@ -95,7 +97,7 @@ def as_text(found: Sequence[TraitDifference]) -> str:
 
 def lacked_text(finding: Finding, found: Sequence[TraitDifference]) -> str:
     """Return in brackets the share of a class that a finding says training lacks; "" for other findings."""
-    names_class = finding.path == "train" and FIRST_LACKED in finding.evidence
+    names_class = finding.path == "train" and finding.kind == LACKED_CLASS
     return as_text([one for one in found if one.is_of_class and not one.train][:1]) if names_class else ""
 
 
@@ -115,7 +117,7 @@ def target_traits(task: Task, model: BaseModel, examples: Sequence[Batch]) -> Tr
     targets = [example.targets[0] for example in examples]
     of_task = task.target_traits(model, targets)
     if of_task is not None:
-        return dict(of_task)
+        return {name: one if isinstance(one, DataTrait) else DataTrait(one) for name, one in of_task.items()}
     result = plain_target_traits(
         targets, model.classes, getattr(getattr(model.objective, "loss", None), "ignore", None)
     )
@@ -125,7 +127,7 @@ def target_traits(task: Task, model: BaseModel, examples: Sequence[Batch]) -> Tr
     ]
     if all(is_pair) and all(is_image(one.images) for one in examples):
         changes = [(float_images(one.images)[0] - y).abs().mean() for one, y in zip(examples, targets, strict=True)]
-        result[PAIR_TRAIT] = torch.stack(changes)
+        result["mean difference of target and input images"] = DataTrait(torch.stack(changes), OF_PAIR)
     return result
 
 
@@ -141,10 +143,10 @@ def image_traits(images: Sequence[Tensor], prefix: str = "") -> Traits:
     groups = (torch.stack([*images[k : k + size]]) for k in range(0, len(images), size))
     found = [_stacked_image_traits(float_images(x)) for x in groups]
     names = set.intersection(*({*one} for one in found))  # grey images among others have no traits of colours
-    return {f"{prefix}{name}": torch.cat([one[name] for one in found]) for name in found[0] if name in names}
+    return {f"{prefix}{name}": DataTrait(torch.cat([one[name] for one in found])) for name in found[0] if name in names}
 
 
-def _stacked_image_traits(x: Tensor) -> Traits:
+def _stacked_image_traits(x: Tensor) -> dict[str, Tensor]:
     contrast = x.std((1, 2, 3), correction=0)
     steps = (x[..., 1:] - x[..., :-1]).abs().mean((1, 2, 3)) + (x[..., 1:, :] - x[..., :-1, :]).abs().mean((1, 2, 3))
     result = {
@@ -161,19 +163,18 @@ def _vector_traits(inputs: Sequence[Tensor]) -> Traits:
     """Return for vectors whether a feature has a value that many examples share, far from all others; {} for others."""
     if len({x.shape for x in inputs}) > 1 or inputs[0].dim() != 1:
         return {}
-    x, result = torch.stack([*inputs]).double(), Traits()
+    x, result = torch.stack([*inputs]).double(), dict[str, Tensor]()
     for feature in x.T:
         values, counts = feature.unique(return_counts=True)
         value = float(values[counts.argmax()])
-        is_repeated, others = feature == value, values[values != value]
+        name, is_repeated, others = f"inputs with the value {value:g}", feature == value, values[values != value]
         if (
             int(counts.max()) >= MIN_REPEATED * len(x)
             and len(values) > MIN_VALUES
             and bool(_is_far(feature, others)[is_repeated].any())
         ):
-            name = f"{MISSING_INPUTS} {value:g}"
             result[name] = result.get(name, torch.zeros(len(x), dtype=torch.bool)) | is_repeated
-    return result
+    return {name: DataTrait(one, MISSING_INPUTS) for name, one in result.items()}
 
 
 def _is_far(y: Tensor, others: Tensor) -> Tensor:
@@ -203,7 +204,7 @@ def plain_target_traits(
 
 
 def _value_traits(y: Tensor) -> Traits:
-    result = {f"column {k} of the targets": y[:, k] for k in range(min(y.shape[1], MAX_COLUMNS))}
+    result = {f"column {k} of the targets": DataTrait(y[:, k]) for k in range(min(y.shape[1], MAX_COLUMNS))}
     values, counts = y[:, 0].unique(return_counts=True)
     if (
         y.shape[1] == 1
@@ -211,9 +212,9 @@ def _value_traits(y: Tensor) -> Traits:
         and int((counts == 1).sum()) >= len(counts) / 2
     ):
         value = float(values[counts.argmax()])
-        result[f"targets that are exactly {value:g}"] = y[:, 0] == value
+        result[f"targets that are exactly {value:g}"] = DataTrait(y[:, 0] == value)
     if y.shape[1] == 1 and len(values) > 2:
-        result["targets far from all others"] = _is_far(y[:, 0], y[:, 0])
+        result["targets far from all others"] = DataTrait(_is_far(y[:, 0], y[:, 0]))
     return result
 
 
@@ -221,11 +222,14 @@ def _class_traits(y: Tensor, names: Sequence[str], ignored: int | None) -> Trait
     """Return the share of each class in the values (n, positions) of each target, without ignored ones."""
     labels = [label for label in y.unique().tolist() if label >= 0 and label != ignored][:MAX_CLASSES]
     count = ((y != ignored) if ignored is not None else torch.ones_like(y)).sum(1).double()  # NaN without any labels
-    result = {f"share of class {class_text(label, names)}": (y == label).sum(1) / count for label in labels}
+    result = {
+        f"share of class {class_text(label, names)}": DataTrait((y == label).sum(1) / count, OF_CLASS)
+        for label in labels
+    }
     if y.shape[1] > 1:
         largest = y.max() + 1
         low, high = (torch.where(y == ignored, out, y) if ignored is not None else y for out in (largest, y.min() - 1))
-        result["masks of a single class"] = low.amin(1) == high.amax(1)
+        result["masks of a single class"] = DataTrait(low.amin(1) == high.amax(1))
     return result
 
 

@@ -13,7 +13,7 @@ from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.checks import preprocessing_mismatch
-from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
+from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, read_examples
@@ -33,7 +33,7 @@ MIN_HARMFUL_GAP, MIN_LEARNED_SCORE = 0.05, 0.5
 MIN_EXPLAINED, MIN_PARTLY_EXPLAINED = 2 / 3, 0.5
 MIN_HALF_EXAMPLES = 20  # in each half of the validation data; one half is only scored, see `Evaluations.halves`
 N_EXAMINED = 48  # examples for which the task proposes other targets
-UNDONE = "undone in validation {}: "  # the description of a change of images or other inputs, before its name
+UNDONE = "undone-in-validation/{}"  # the key of the remedy that undoes an `InputChange` of this key
 N_COMPARED = 200  # images of each part of the data whose preprocessing is compared
 
 
@@ -121,7 +121,7 @@ class Evaluations:
     def _without_lacking_classes(self) -> ProvenCause | None:
         """Evaluate the present model without the validation examples whose classes a finding says training lacks."""
         case = self.case
-        finding = next((one for one in self.findings if one.path == "train" and FIRST_LACKED in one.evidence), None)
+        finding = next((one for one in self.findings if one.path == "train" and one.kind == LACKED_CLASS), None)
         if finding is None or not isinstance(case.validation, Arrays) or case.validation.y.dim() != 1:
             return None
         is_kept, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
@@ -130,8 +130,9 @@ class Evaluations:
             return None
         remaining = subset(case.validation, is_kept.nonzero().flatten(), False)
         remedy = Remedy(
-            "validation without classes that training lacks", lambda case: replace(case, validation=remaining)
-        )
+            "validation without classes that training lacks", lambda case: replace(case, validation=remaining),
+            "without-lacking-classes",
+        )  # fmt: skip
         change = Suspect(replace(finding, remedy=remedy), min_gain=MIN_EXPLAINED * self.score_gap)
         # The classes that are left out score 0, and the others weigh more, so that the mean is that of the others.
         kept_scores = scores * kept
@@ -152,9 +153,8 @@ class Evaluations:
 
     def refutes(self, finding: Finding) -> bool:
         """Return whether undoing the change of the images that a finding names had no effect."""
-        ineffective = [effect.description for effect in self.trainings.effects if effect.verdict == "no effect"]
-        start, end = UNDONE.split("{}")
-        return any(text.startswith(start) and text.partition(end)[2] in finding.cause for text in ineffective)
+        key = UNDONE.format(finding.kind)
+        return any(effect.key == key and effect.verdict == "no effect" for effect in self.trainings.effects)
 
     def other_targets(self, part: Source, suggesting_model: BaseModel | None) -> Sequence[TargetChange]:
         """Return the task's proposed changes of targets for some examples.
@@ -177,12 +177,12 @@ class Evaluations:
         fix = "use the same preprocessing function in training, validation and prediction"
         return [
             suspect(
-                "preprocessing-mismatch", f"validation {inputs} are {name}, unlike training {inputs}", fix,
-                f"{UNDONE.format(inputs)}{name}",
-                lambda case, change=change: replace(case, validation=with_images(case.validation, change)),
-                path="validation",
+                "preprocessing-mismatch", f"validation {inputs} are {change.fault}, unlike training {inputs}", fix,
+                f"undone in validation {inputs}: {change.fault}",
+                lambda case, undo=change.undo: replace(case, validation=with_images(case.validation, undo)),
+                path="validation", key=UNDONE.format(key),
             )
-            for name, change in changes.items() if not has_positions or "border" not in name
+            for key, change in changes.items() if not (has_positions and change.moves_pixels)
         ]  # fmt: skip
 
     def _images(self, part: Source) -> Tensor | None:
@@ -202,6 +202,7 @@ def changed_targets(part: str, target_change: TargetChange, min_gain: float = MI
         f"{target_change.fix}, in whichever of the training and validation data they do not fit the images",
         f"{'training' if part == 'train' else part} with {target_change.description}",
         partial(with_changed_targets, parts=(part,), apply=target_change.apply), path=part, min_gain=min_gain,
+        key=f"{part}-targets/{target_change.identity}",
     )  # fmt: skip
 
 

@@ -12,7 +12,13 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import has_flat_targets
 from pellucid.doctor.checks import CHECKS, overfitting
-from pellucid.doctor.cross_fit import CROSS_FIT, SPLITS_DIFFER, compare_targets, train_on_validation_data
+from pellucid.doctor.cross_fit import (
+    CROSS_FIT,
+    CROSS_FIT_KEY,
+    SPLITS_DIFFER,
+    compare_targets,
+    train_on_validation_data,
+)
 from pellucid.doctor.diagnosis import Diagnosis, sorted_by_kind, with_order, without_refuted_causes
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_changed_targets
 from pellucid.doctor.examination import examine
@@ -20,7 +26,7 @@ from pellucid.doctor.finding import Check, Finding, Suspect, suspect
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.judged_examples import judge_training_targets
 from pellucid.doctor.left_out import train_without_kinds
-from pellucid.doctor.paired import PairedTrainings, ProvenCause
+from pellucid.doctor.paired import PairedTrainings, ProvenCause, Untried
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.replaced_parts import (
     MIN_REFERENCE_SCORE,
@@ -34,7 +40,7 @@ from pellucid.task import Task
 from pellucid.training.device import CPU
 
 MAX_SEARCHES = 3  # for causes, with a budget; each is made in the case without the causes of those before it
-FURTHER_SEARCH = "a search for further causes", "needs a budget, such as --budget 18"
+FURTHER_SEARCH = Untried("a search for further causes", "needs a budget, such as --budget 18")
 MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two of them is chance
 # Of the score (the largest unclear gain of 52 sound trainings is 0.04), and of the gain that would prove the cause.
 MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
@@ -73,7 +79,7 @@ def with_causes(
     trainings = PairedTrainings(task, case, show or (lambda line: None), budget)
     causes: dict[str, ProvenCause] = {}
     effects: list[MeasuredEffect] = []
-    left_out: dict[str, str] = {}
+    untried: dict[str, Untried] = {}
     likely: list[tuple[Finding, Any]] = []
     harmless = set[str]()
     for _ in range(MAX_SEARCHES):
@@ -82,7 +88,7 @@ def with_causes(
         cause = _first_cause(evaluations)
         harmless = {finding.check for finding in findings if evaluations.is_harmless(finding)}
         effects += trainings.effects
-        left_out |= trainings.untried
+        untried |= trainings.untried
         likely += evaluations.likely
         if cause is None:
             break
@@ -90,7 +96,7 @@ def with_causes(
         if fmean(cause.effect.after) >= GOOD_SCORE:
             break
         if budget is None:
-            left_out |= [FURTHER_SEARCH]
+            untried["further-causes"] = FURTHER_SEARCH
             break
         trainings = trainings.without_cause(cause)
     if not causes and not likely and not diagnosis.causes and (promising := _most_promising(trainings)) is not None:
@@ -99,14 +105,14 @@ def with_causes(
         diagnosis = _with_finding(diagnosis, finding, case, mended_case, task, checks)
     for cause in reversed(causes.values()):
         diagnosis = _with_finding(diagnosis, cause.finding, case, cause.mended_case, task, checks)
-    by_description: dict[str, MeasuredEffect] = {}
+    effect_by_key: dict[str, MeasuredEffect] = {}
     for effect in (*(cause.effect for cause in causes.values()), *effects):
-        by_description.setdefault(effect.description, effect)
-    measured = tuple(by_description.values())
+        effect_by_key.setdefault(effect.key, effect)
+    measured = tuple(effect_by_key.values())
     evaluated = [effect for effect in measured if not effect.steps]
     effective = {effect.name for effect in evaluated if effect.verdict != "no effect"}
     diagnosis = without_refuted_causes(diagnosis, ({effect.name for effect in evaluated} | harmless) - effective)
-    reasons = {name: reason for name, reason in left_out.items() if name not in by_description}
+    reasons = {one.description: one.reason for key, one in untried.items() if key not in effect_by_key}
     diagnosis = replace(diagnosis, intervention_effects=measured, left_out={**diagnosis.left_out, **reasons})
     tried = {k: causes[one.check].effect for k, one in enumerate(diagnosis.findings) if one.proven}
     diagnosis = replace(diagnosis, attempts=diagnosis.attempts | tried)
@@ -145,33 +151,42 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     """
     case, untried = evaluations.case, evaluations.untried
     is_flat = has_flat_targets(case)
-    experiments: dict[str, Experiment] = {"validation data read otherwise": Evaluations.evaluate_changes}
+    experiments: list[tuple[str, str, Experiment]]
+    experiments = [("other-reading", "validation data read otherwise", Evaluations.evaluate_changes)]
     if is_trainable := getattr(case, "trainable", True) and (case.steps_planned or is_flat):
-        experiments = {"examples of one kind left out": train_without_kinds, **experiments}
-        data: dict[str, Experiment] = {
-            "other targets": train_with_suggested_targets, "training examples judged": judge_training_targets,
-            CROSS_FIT: train_on_validation_data,
-        }  # fmt: skip
+        experiments.insert(0, ("kinds", "examples of one kind left out", train_without_kinds))
+        data: list[tuple[str, str, Experiment]] = [
+            ("other-targets", "other targets", train_with_suggested_targets),
+            ("judged-examples", "training examples judged", judge_training_targets),
+            (CROSS_FIT_KEY, CROSS_FIT, train_on_validation_data),
+        ]
         parts = cache(lambda: ReplacedParts(evaluations))
 
         def is_before_data(part: Suspect) -> bool:
             return (parts().reference_score >= MIN_REFERENCE_SCORE or not part.general) if is_flat else part.unusual
 
-        experiments["parts replaced by defaults"] = lambda _: parts().train(is_before_data)
-        experiments |= data
-        experiments["other parts replaced by defaults"] = lambda _: parts().train(lambda part: not is_before_data(part))
-        experiments["fewer examples"] = train_on_fewer_examples
-    experiments["targets compared"] = compare_targets
-    for name, experiment in experiments.items():
+        experiments += [
+            ("parts", "parts replaced by defaults", lambda _: parts().train(is_before_data)),
+            *data,
+            (
+                "other-parts",
+                "other parts replaced by defaults",
+                lambda _: parts().train(lambda part: not is_before_data(part)),
+            ),
+            ("fewer-examples", "fewer examples", train_on_fewer_examples),
+        ]
+    experiments.append(("compared-targets", "targets compared", compare_targets))
+    for key, description, experiment in experiments:
         try:
             proven_cause = experiment(evaluations)
         except PellucidError as error:  # the network or the data do not allow the change
-            untried[name] = str(error)
+            untried[key] = Untried(description, str(error))
             continue
         if proven_cause is not None:
             return proven_cause
     if not is_trainable and not untried and evaluations.score_gap >= MIN_GAP:
-        untried["short trainings"] = "need a run folder, or the epochs and the batch size of the training"
+        reason = "need a run folder, or the epochs and the batch size of the training"
+        untried["short-trainings"] = Untried("short trainings", reason)
     return evaluations.partial_cause
 
 
@@ -186,12 +201,12 @@ def train_with_suggested_targets(evaluations: Evaluations) -> ProvenCause | None
     suggested = evaluations.other_targets(base.train, None)
     validation_changes = evaluations.other_targets(base.validation, None) if suggested else ()
     for target_change in suggested:
-        description = target_change.description
-        in_both = any(change.description == description for change in validation_changes)
+        in_both = any(change.identity == target_change.identity for change in validation_changes)
         parts = ("train", "validation") if in_both else ("train",)
         change = suspect(
-            target_change.name, f"the targets {target_change.cause}", target_change.fix, description,
+            target_change.name, f"the targets {target_change.cause}", target_change.fix, target_change.description,
             partial(with_changed_targets, parts=parts, apply=target_change.apply), path="train",
+            key=f"targets/{target_change.identity}",
         )  # fmt: skip
         if (proven_cause := evaluations.trainings.measure(base, change, base_scores)) is not None:
             return proven_cause
@@ -253,7 +268,7 @@ def _with_attempts(diagnosis: Diagnosis, trainings: PairedTrainings) -> Diagnosi
     for index, finding in enumerate(findings):
         if finding.remedy is None or finding.proven or index in diagnosis.cause_by_consequence:
             continue
-        key, n_effects = (finding.check, finding.remedy.description), len(trainings.effects)
+        key, n_effects = (finding.check, finding.remedy.key), len(trainings.effects)
         if base is None or not can_be_tried(finding, base, trainings):
             reasons[finding.check] = "its fix cannot be tried: too few examples, no validation data, or faults in them"
         elif key not in effect_by_remedy and finding.check not in reasons:
@@ -264,7 +279,7 @@ def _with_attempts(diagnosis: Diagnosis, trainings: PairedTrainings) -> Diagnosi
             if len(trainings.effects) > n_effects:
                 effect_by_remedy[key] = trainings.effects[-1]
             elif finding.check not in reasons:
-                reasons[finding.check] = trainings.untried[finding.remedy.description]
+                reasons[finding.check] = trainings.untried[finding.remedy.key].reason
         if key in effect_by_remedy:
             tried[index] = effect_by_remedy[key]
             findings[index] = replace(finding, proven=tried[index].verdict == "cause")

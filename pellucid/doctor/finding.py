@@ -24,10 +24,19 @@ MIN_GAIN = 0.05  # of the mean held-out score, 1 for perfect outputs; a change w
 @renamed_fields("0.4", does="description")
 @dataclass(frozen=True, eq=False)
 class Remedy:
-    """A remedy: its description, and a function that returns the case without the fault."""
+    """A remedy: its description, and a function that returns the case without the fault.
+
+    key: identifies what it changes; remedies with the same key are tried once. By default, the description.
+    """
 
     description: str
     apply: Callable[[Case], Case]
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Set the default of the key."""
+        if not self.key:
+            object.__setattr__(self, "key", self.description)
 
 
 @renamed_fields("0.4", direct="is_fault")
@@ -40,7 +49,8 @@ class Finding:
     measurements, by name. cause: the cause, "" for symptoms. fix: what the user should do, in the imperative, "" for
     symptoms. remedy: the fix as a change that can be tried. is_fault: whether the measurement is itself a fault, and
     therefore a likely cause; otherwise it is a symptom until an experiment proves it. proven: whether an experiment of
-    this examination has proven it as a cause.
+    this examination has proven it as a cause. kind: an identifier of what the finding states, for experiments that
+    depend on it, such as the key of an `InputChange`; it is not shown.
     """
 
     check: str
@@ -51,6 +61,7 @@ class Finding:
     remedy: Remedy | None = field(default=None, repr=False)
     is_fault: bool = False
     proven: bool = False
+    kind: str = ""
 
     @property
     def is_cause(self) -> bool:
@@ -133,12 +144,12 @@ class Suspect:
 
 def suspect(
     name: str, cause: str, fix: str, description: str, apply: Callable[[Any], Any], step_factor: float = 1.0,
-    path: str = "training", unusual: bool = False, min_gain: float = MIN_GAIN, **evidence: EvidenceValue,
+    path: str = "training", unusual: bool = False, min_gain: float = MIN_GAIN, key: str = "", **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
-    name, cause, fix, path, evidence: see `Finding`. description, apply: see `Remedy`. step_factor, unusual, min_gain:
-    see `Suspect`.
+    name, cause, fix, path, evidence: see `Finding`. description, apply, key: see `Remedy`; the key is by default the
+    name. step_factor, unusual, min_gain: see `Suspect`.
     """
-    finding = Finding(name, path, evidence, cause, fix, Remedy(description, apply))
+    finding = Finding(name, path, evidence, cause, fix, Remedy(description, apply, key or name))
     return Suspect(finding, step_factor=step_factor, unusual=unusual, min_gain=min_gain)

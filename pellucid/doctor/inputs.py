@@ -16,11 +16,9 @@ from pellucid.data.source import Arrays
 MAX_SIDE = 12  # pixels of a side of reduced images, in which digits and hand signs are still distinguishable
 MAX_COLOUR = 2 / 255  # mean difference of the channels of an image without colours
 CHUNK_SIZE = 4_096  # examples processed at a time
-# The changes that affect only scale and mean.
-SCALE_CHANGES = (
-    "not divided by 255", "divided by 255 once more", "standardised otherwise", "standardised twice",
-    "standardised not at all",
-)  # fmt: skip
+STANDARDISED_OTHERWISE = "standardised-otherwise"
+# The keys of the changes that affect only scale and mean.
+SCALE_CHANGES = ("not-divided", "divided-twice", STANDARDISED_OTHERWISE, "standardised-twice", "not-standardised")
 # The maximum number of images whose nearest neighbours are searched, and of the images among which they are searched.
 MAX_SAMPLED, MAX_NEIGHBOURS = 500, 10_000
 MAX_SHIFT = 1  # pixels by which an image may be shifted
@@ -28,7 +26,16 @@ NEAR_RANK, FAR_RANK = 5, 30  # ranks of the two neighbours with which the neares
 RIDGE = 0.1  # relative to the mean squared norm of an example; enough if there are more features than examples
 MIN_SQUARED_NORM = 1e-12  # avoids a ridge of 0 if all inputs are the same
 
-InputChange = Callable[[Tensor], Tensor]
+
+class InputChange(NamedTuple):
+    """A change of inputs (N, ...) that undoes a fault.
+
+    fault: what the fault made of the inputs, such as "mirrored". moves_pixels: whether the positions of objects change.
+    """
+
+    fault: str
+    undo: Callable[[Tensor], Tensor]
+    moves_pixels: bool = False
 
 
 def select(part: Arrays, index: Tensor) -> Arrays:
@@ -124,35 +131,44 @@ def traits(x: Tensor) -> Tensor:
 
 
 def undoing_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
-    """Return functions that may make x similar to `reference`; the key names the fault of x that a function undoes.
+    """Return changes that may make x similar to `reference`, by their keys.
 
     x, reference: inputs (N, ...), floats. stats: the standardization in the model. For inputs that are not images, only
     two changes of scale are returned.
     """
-    changes: dict[str, InputChange]
-    changes = {"not divided by 255": lambda x: x / 255, "divided by 255 once more": lambda x: x * 255}
+    changes = {
+        "not-divided": InputChange("not divided by 255", lambda x: x / 255),
+        "divided-twice": InputChange("divided by 255 once more", lambda x: x * 255),
+    }
     if x.dim() != 4:
         return changes
     channels, height, width = x.shape[1:]
     low, high = reference.amin(), reference.amax()
     mean, std = _moments(x)
     reference_mean, reference_std = _moments(reference)
-    changes["inverted"] = lambda x: low + high - x
-    changes["standardised otherwise"] = lambda x: (x - mean) / std * reference_std + reference_mean
+    changes["inverted"] = InputChange("inverted", lambda x: low + high - x)
+    changes[STANDARDISED_OTHERWISE] = InputChange(
+        "standardised otherwise", lambda x: (x - mean) / std * reference_std + reference_mean
+    )
     if stats is not None:
-        changes["standardised twice"] = lambda x: x * stats.std + stats.mean
-        changes["standardised not at all"] = lambda x: (x - stats.mean) / stats.std
+        changes["standardised-twice"] = InputChange("standardised twice", lambda x: x * stats.std + stats.mean)
+        changes["not-standardised"] = InputChange("standardised not at all", lambda x: (x - stats.mean) / stats.std)
     if channels > 1:
-        changes["with channels in reverse order, BGR for RGB"] = lambda x: x.flip(1)
+        changes["reversed-channels"] = InputChange("with channels in reverse order, BGR for RGB", lambda x: x.flip(1))
         shape = (height, width, channels)
-        changes["reshaped where axes should be exchanged"] = lambda x: x.reshape(len(x), *shape).movedim(-1, 1)
+        changes["reshaped"] = InputChange(
+            "reshaped where axes should be exchanged", lambda x: x.reshape(len(x), *shape).movedim(-1, 1), True
+        )
     if min(height, width) > 1:
-        changes |= {"mirrored": lambda x: x.flip(3), "upside down": lambda x: x.flip(2)}
-        changes["turned by 180 degrees"] = lambda x: x.flip(2, 3)
+        changes["mirrored"] = InputChange("mirrored", lambda x: x.flip(3), True)
+        changes["upside-down"] = InputChange("upside down", lambda x: x.flip(2), True)
+        changes["half-turn"] = InputChange("turned by 180 degrees", lambda x: x.flip(2, 3), True)
         if height == width:
-            changes["with rows and columns exchanged"] = lambda x: x.transpose(2, 3)
-            changes["turned by 90 degrees anticlockwise"] = lambda x: x.rot90(-1, (2, 3))
-            changes["turned by 90 degrees clockwise"] = lambda x: x.rot90(1, (2, 3))
+            changes["transposed"] = InputChange("with rows and columns exchanged", lambda x: x.transpose(2, 3), True)
+            changes["turned-left"] = InputChange(
+                "turned by 90 degrees anticlockwise", lambda x: x.rot90(-1, (2, 3)), True
+            )
+            changes["turned-right"] = InputChange("turned by 90 degrees clockwise", lambda x: x.rot90(1, (2, 3)), True)
     return changes
 
 

@@ -31,11 +31,11 @@ STUDENT_T = {2: 8.86, 3: 5.39, 4: 4.31, 5: 3.81, 6: 3.52, 7: 3.34, 8: 3.21, 9: 3
 class MeasuredEffect:
     """The mean held-out scores without and with an intervention, for each pair of trainings or evaluations.
 
-    name: of the fault. description: of the intervention. score: the name of the score, see `HeldOutScores`. before,
-    after: the mean scores without and with the intervention. low, high: the interval of the mean gain. verdict: "cause"
-    if the interval is above 0 and the mean gain is at least `min_gain`; "no effect" if the gain is certainly below
-    `min_gain`; otherwise "unclear". examples: the number of held-out examples. steps: the number of steps of each
-    training, 0 if the present model is evaluated.
+    name: of the fault. description, key: of the intervention, see `Remedy`. score: the name of the score, see
+    `HeldOutScores`. before, after: the mean scores without and with the intervention. low, high: the interval of the
+    mean gain. verdict: "cause" if the interval is above 0 and the mean gain is at least `min_gain`; "no effect" if the
+    gain is certainly below `min_gain`; otherwise "unclear". examples: the number of held-out examples. steps: the
+    number of steps of each training, 0 if the present model is evaluated.
     """
 
     name: str
@@ -48,6 +48,7 @@ class MeasuredEffect:
     verdict: str
     examples: int
     steps: int
+    key: str = ""
 
     @property
     def gains(self) -> tuple[float, ...]:
@@ -56,7 +57,9 @@ class MeasuredEffect:
 
     def to_json(self) -> dict[str, Any]:
         """Return the effect as JSON values; the key of the description is "does"."""
-        return {"does" if key == "description" else key: value for key, value in asdict(self).items()}
+        values = {"does" if name == "description" else name: value for name, value in asdict(self).items()}
+        del values["key"]
+        return values
 
     def __str__(self) -> str:
         """Return the effect in one line."""
@@ -100,6 +103,6 @@ def effect_of(
     elif highest_gain < change.min_gain and (len(means) > 1 or mean < change.min_gain / 3 or not steps):
         verdict = "no effect"
     before, after = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
-    name, description = change.finding.check, change.remedy.description
+    name, description, key = change.finding.check, change.remedy.description, change.remedy.key
     interval = mean - margin, max(mean, min(mean + margin, 1 - fmean(before)))  # the highest score is 1
-    return MeasuredEffect(name, description, score, before, after, *interval, verdict, count, steps)
+    return MeasuredEffect(name, description, score, before, after, *interval, verdict, count, steps, key)

@@ -158,6 +158,7 @@ class JudgedExamples:
             some_changed = self._suspect(
                 change.name, f"the targets of {self._share(places)} {change.cause}",
                 f"{change.fix}; look at {self._listed(places)}", f"{change.description} in {self._share(places)}",
+                f"some-targets/{change.identity}/{len(places) / len(self.indices):.2f}",
                 with_targets(self.base.train, change.apply, frozenset(places.tolist())), self.min_gain,
             )  # fmt: skip
             if (proven_cause := self._measure(some_changed)) is not None:
@@ -177,6 +178,7 @@ class JudgedExamples:
             "validation examples predicts them badly", f"look at {self._listed(self.bad)}, and correct their "
             "targets or leave them out",
             f"training without {self._share(self.bad)}, which the model predicts badly",
+            f"without-bad/{len(self.bad) / len(self.indices):.2f}",
             subset(self.base.train, is_kept.nonzero().flatten(), False), LEFT_OUT_GAIN * self.min_gain,
         ))  # fmt: skip
 
@@ -195,17 +197,19 @@ class JudgedExamples:
             WRONG_TARGETS, f"the training targets are not those that belong to their inputs: with targets that a model "
             f"predicts which was trained on validation data, the network learns more{text}",
             "look at some training targets beside their inputs: how they were made, converted, resized or rounded",
-            "training with targets predicted by a model that was trained on validation data",
+            "training with targets predicted by a model that was trained on validation data", "predicted-targets",
             with_new_targets(self.base.train, targets), min_gain,
         )  # fmt: skip
         proven_cause = self._measure(change)
-        effects = [one for one in trainings.effects if one.description == change.remedy.description]
+        effects = [one for one in trainings.effects if one.key == change.remedy.key]
         return proven_cause, next(iter(effects), None)
 
-    def _suspect(self, name: str, cause: str, fix: str, description: str, train: Any, min_gain: float) -> Suspect:
+    def _suspect(
+        self, name: str, cause: str, fix: str, description: str, key: str, train: Any, min_gain: float
+    ) -> Suspect:  # fmt: skip
         change = suspect(
             name, cause, fix, description, lambda case: replace(case, train=train), path="train",
-            min_gain=max(min_gain, MIN_GAIN),
+            min_gain=max(min_gain, MIN_GAIN), key=key,
         )  # fmt: skip
         return replace(change, is_likely=True)
 

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 
 from pellucid.data.source import Arrays
-from pellucid.doctor.differences import MISSING_INPUTS, traits
+from pellucid.doctor.differences import traits
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.finding import suspect
 from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
 from pellucid.doctor.replaced_parts import with_held_out_part
+from pellucid.task.values import MISSING_INPUTS
 from pellucid.training.examples import subset
 
 MAX_EXAMPLES, MAX_READ = 1_000, 200  # of each part of the data: in memory, and of other sources
@@ -28,7 +29,7 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
         return None
     train, validation = (_limited(part, case.model.seed) for part in (base.train, base.validation))
     model, examples = case.model, [read_examples(part, len(part), case.model.seed) for part in (train, validation)]
-    for name, values in traits(evaluations.task, model, [*examples[0], *examples[1]]).items():
+    for name, (values, kind) in traits(evaluations.task, model, [*examples[0], *examples[1]]).items():
         if values.dtype is not torch.bool:
             continue
         is_of_kind, kept = values[: len(train)], ~values[len(train) :]
@@ -36,7 +37,7 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
         if not MIN_FRACTION <= fraction <= MAX_FRACTION or int(kept.sum()) < MIN_HELD_OUT:
             continue
         left_fraction = 1 - float(kept.double().mean())
-        if left_fraction > fraction / 2 and not name.startswith(MISSING_INPUTS):
+        if left_fraction > fraction / 2 and kind != MISSING_INPUTS:
             continue  # as many examples of a kind are usual in these data
         other_train = subset(train, (~is_of_kind).nonzero().flatten(), False)
         without = replace(base, train=train, validation=subset(validation, kept.nonzero().flatten(), False))
@@ -44,7 +45,7 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
             "unusual-examples", f"{fraction:.0%} of the training examples are of one kind ({name}), and without them "
             "the network learns more", f"look at these examples ({name}): leave them out, or correct how they are read",
             f"training without {name}", lambda case, part=other_train: replace(case, train=part), path="train",
-            min_gain=MIN_KIND_GAIN, fraction=fraction, fraction_in_validation=left_fraction,
+            min_gain=MIN_KIND_GAIN, key=f"without-kind/{name}", fraction=fraction, fraction_in_validation=left_fraction,
         )  # fmt: skip
         if (cause := evaluations.trainings.measure(without, change, {})) is not None:
             return cause

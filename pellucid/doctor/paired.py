@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from pellucid.doctor.finding import Evidence, Finding, Suspect
+from pellucid.doctor.finding import Evidence, Finding, Remedy, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import MAX_PAIRS, MeasuredEffect, effect_of
 from pellucid.doctor.rehearsal import RehearsalSettings, model_on, rehearse, step_work, with_copied_weights
@@ -59,6 +59,13 @@ class ProvenCause(NamedTuple):
         return self._replace(change=change, effect=replace(self.effect, name=change.finding.check))
 
 
+class Untried(NamedTuple):
+    """The description of an intervention or an experiment that was not tried, and the reason."""
+
+    description: str
+    reason: str
+
+
 class ScoredModel(NamedTuple):
     """A model after a training, and its scores on the validation data."""
 
@@ -75,8 +82,8 @@ class PairedTrainings:
     number of steps of the first case's training, at most MAX_STEPS. model_steps: that of the case's model.
     budget: the limit of all trainings together, divided by the multiply-adds of the case's training; by default
     DEFAULT_BUDGET, and at most MAX_TOTAL_WORK multiply-adds. effects: the measured effects. unclear: interventions of
-    which they prove nothing, since they are unclear. untried: the reason why an intervention was not tried, by its
-    description. show: called with a sentence about each effect.
+    which they prove nothing, since they are unclear. untried: what was not tried, by the key of the remedy or the
+    experiment. show: called with a sentence about each effect.
     """
 
     def __init__(self, task: Task, case: Any, show: Callable[[str], object], budget: float | None = None) -> None:
@@ -84,7 +91,7 @@ class PairedTrainings:
         self.score, self._spent = HeldOutScorer(task, case), 0.0
         self.effects: list[MeasuredEffect] = []
         self.unclear: list[ProvenCause] = []
-        self.untried: dict[str, str] = {}
+        self.untried: dict[str, Untried] = {}
         self.model_steps = self._first_steps = getattr(case, "steps_to_repeat", case.steps_planned)
         self.max_steps = min(self.model_steps or MAX_STEPS, MAX_STEPS)
         self.steps = min(self.max_steps, max(self.model_steps // SHORT_DIVISOR, MIN_SHORT_STEPS))
@@ -120,29 +127,29 @@ class PairedTrainings:
             return MAX_TOTAL_WORK * (1 if self.budget is None else self.budget / DEFAULT_BUDGET)
         return min(DEFAULT_BUDGET * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
 
-    def proves_nothing(self, base: Any, description: str, steps: int) -> bool:
+    def proves_nothing(self, base: Any, remedy: Remedy, steps: int) -> bool:
         """Return whether there are too few steps or held-out examples, and add this reason to `untried`.
 
-        base: see `measure`. description: of the intervention.
+        base: see `measure`.
         """
         for name, count, minimum in (
             ("steps", steps, MIN_PROOF_STEPS), ("held-out examples", len(base.validation), MIN_HELD_OUT),
         ):  # fmt: skip
             if count < minimum:
                 reason = f"too few {name} ({count}, at least {minimum} are needed)"
-                self.untried[description] = f"could not be tried: {reason}"
+                self.untried[remedy.key] = Untried(remedy.description, f"could not be tried: {reason}")
                 return True
         return False
 
-    def spend(self, description: str, *trainings: tuple[Any, int]) -> bool:
+    def spend(self, remedy: Remedy, *trainings: tuple[Any, int]) -> bool:
         """Return whether trainings are within the limit, and add their multiply-adds to the total if they are.
 
-        description: of the intervention, for which a reason is added to `untried` if they are not. trainings: the case
-        and the number of steps of each.
+        remedy: for which a reason is added to `untried` if they are not. trainings: the case and the number of steps of
+        each.
         """
         work = sum(steps * self._work(case) for case, steps in trainings)
         if self._spent + work > self._limit:
-            self.untried[description] = SPENT_REASON
+            self.untried[remedy.key] = Untried(remedy.description, SPENT_REASON)
             return False
         self._spent += work
         return True
@@ -162,8 +169,8 @@ class PairedTrainings:
         `step_factor`. first_trained: the result of the first pair's training with the intervention, if it has been made
         already.
         """
-        steps, description, factor = steps or self.steps, change.remedy.description, change.step_factor
-        if self.proves_nothing(base, description, steps):
+        steps, remedy, factor = steps or self.steps, change.remedy, change.step_factor
+        if self.proves_nothing(base, remedy, steps):
             return None
         changed_case, mended_case, pairs = change.apply(base), None, list[tuple[Tensor, Tensor]]()
         effect: MeasuredEffect | None = None
@@ -171,7 +178,7 @@ class PairedTrainings:
             trained = None if k else first_trained
             needed = [] if k in base_scores else [(base, steps)]
             needed += [] if trained else [(changed_case, round(steps * factor))]
-            if not self.spend(description, *needed):
+            if not self.spend(remedy, *needed):
                 break
             if k not in base_scores:
                 base_scores[k] = self.train(base, k, steps).scores
@@ -184,7 +191,7 @@ class PairedTrainings:
                 break  # it is certain, or more pairs would hardly prove a cause
         if effect is None:
             return None
-        self.untried.pop(description, None)
+        self.untried.pop(remedy.key, None)
         self.record(effect)
         measured = ProvenCause(change, effect, mended_case)
         if effect.verdict == "unclear":

@@ -6,12 +6,10 @@ from torch.nn import functional as F
 
 from pellucid.data.augment.standardise import FeatureStats
 from pellucid.data.dataset import float_images
-from pellucid.doctor.inputs import InputChange, has_colours, undoing_changes
+from pellucid.doctor.inputs import STANDARDISED_OTHERWISE, InputChange, has_colours, undoing_changes
 
-VALUE_CHANGES = (  # the keys of `undoing_changes` whose functions move no pixels, so targets with positions still fit
-    "not divided by 255", "divided by 255 once more", "inverted", "standardised otherwise",
-    "with channels in reverse order, BGR for RGB",
-)  # fmt: skip
+# The keys of the changes of `undoing_changes` that are tried: they move no pixels, so targets with positions still fit.
+VALUE_CHANGES = ("not-divided", "divided-twice", "inverted", STANDARDISED_OTHERWISE, "reversed-channels")
 MIN_DEVIATION = 1e-3  # of a feature, relative to the largest; others are nearly constant, and not standardised
 MAX_FARTHER = 0.1  # standard deviations by which a change may increase the distance of the moments from the others'
 MIN_COLOURED = 0.5  # fraction of the images that have colours
@@ -20,9 +18,9 @@ MAX_VARIATION = 2 / 255  # difference between the largest and the smallest pixel
 
 
 def input_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
-    """Return functions that may make the preprocessing of images x equal to that of `reference`; both are (N, C, H, W).
+    """Return changes that may make the preprocessing of images x equal to that of `reference`; both are (N, C, H, W).
 
-    The key describes what the function undoes. stats: the standardization in the model. Vectors (N, D) are only
+    The changes are returned by their keys. stats: the standardization in the model. Vectors (N, D) are only
     standardised.
     """
     x, reference = float_images(x), float_images(reference)
@@ -31,31 +29,39 @@ def input_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> d
         varies = (std > MIN_DEVIATION * std.max()) & (new_std > MIN_DEVIATION * new_std.max())
         factor = torch.where(varies, new_std / std, 1.0)
         offset = torch.where(varies, new_mean - factor * mean, 0.0)
-        return {"standardised otherwise": lambda x: x * factor + offset}
+        return {STANDARDISED_OTHERWISE: InputChange("standardised otherwise", lambda x: x * factor + offset)}
     max_distance = _moment_distance(x, reference) + MAX_FARTHER
     changes = {
-        name: change for name, change in undoing_changes(x, reference, stats).items()
-        if name in VALUE_CHANGES and _moment_distance(change(x), reference) <= max_distance
+        key: change for key, change in undoing_changes(x, reference, stats).items()
+        if key in VALUE_CHANGES and _moment_distance(change.undo(x), reference) <= max_distance
     }  # fmt: skip
     if not bool(has_colours(reference).any()) and float(has_colours(x).double().mean()) > MIN_COLOURED:
-        changes["in colour, while training images have shades of grey alone"] = lambda x: x.mean(1, True).expand_as(x)
+        changes["coloured"] = InputChange(
+            "in colour, while training images have shades of grey alone", lambda x: x.mean(1, True).expand_as(x)
+        )
     if x.shape[2:] != reference.shape[2:]:
         return changes
     excess = [a - b for a, b in zip(_border_sizes(x), _border_sizes(reference), strict=True)]
     if max(excess) > 0 and min(excess) >= 0:
         (top, bottom, left, right), (height, width) = excess, x.shape[2:]
-        changes["padded to their size with a border (letterboxed)"] = lambda x: F.interpolate(
-            x[:, :, top : height - bottom, left : width - right], (height, width), mode="bilinear", antialias=True
-        )
+
+        def without_border(x: Tensor) -> Tensor:
+            inner = x[:, :, top : height - bottom, left : width - right]
+            return F.interpolate(inner, (height, width), mode="bilinear", antialias=True)
+
+        changes["padded"] = InputChange("padded to their size with a border (letterboxed)", without_border, True)
     if min(excess) < 0 and max(excess) <= 0:
         top, bottom, left, right = (-border for border in excess)
         inner_size = x.shape[2] - top - bottom, x.shape[3] - left - right
         row = 0 if top else -1 if bottom else slice(None)
         column = 0 if left else -1 if right else slice(None)
         value = float(reference[:, :, row, slice(None) if top or bottom else column].mean())
-        changes["not padded with a border, as the training images are"] = lambda x: F.pad(
-            F.interpolate(x, inner_size, mode="bilinear", antialias=True), (left, right, top, bottom), value=value
-        )
+
+        def with_border(x: Tensor) -> Tensor:
+            inner = F.interpolate(x, inner_size, mode="bilinear", antialias=True)
+            return F.pad(inner, (left, right, top, bottom), value=value)
+
+        changes["not-padded"] = InputChange("not padded with a border, as the training images are", with_border, True)
     return changes
 
 

@@ -115,7 +115,9 @@ def he_initialized(layer: Layer) -> Layer:
     return layer
 
 
-DRAWN_AS_HE = Remedy("weights redrawn by He initialization", lambda case: with_layers(case, he_initialized))
+DRAWN_AS_HE = Remedy(
+    "weights redrawn by He initialization", lambda case: with_layers(case, he_initialized), "he-weights"
+)
 
 
 def with_parts(case: Case, change: Callable[[Arrays], Arrays]) -> Case:

@@ -13,11 +13,11 @@ from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.checks import preprocessing_mismatch, shifted_labels, shuffled_labels
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_HALF_EXAMPLES, Evaluations
-from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect
+from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.other_weights import epoch_steps, finding_of_other_weights, finding_of_short_epochs
-from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
+from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause, Untried
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network, with_trained
 from pellucid.doctor.suspects import replaced_parts, suspects
@@ -36,6 +36,7 @@ MIN_SMALL_STEPS, MAX_SMALL_STEPS, MAX_SMALL_WORK = 150, 400, 3.2e11
 # Faults of the validation data, and the last also of the training data, that keep trainings from showing other causes.
 UNSOUND_DATA = (preprocessing_mismatch.NAME, shifted_labels.NAME, shuffled_labels.NAME)
 DATA_PATHS = ("train", "validation")  # of findings in the data
+UNCHANGED = Remedy("the same training once more", lambda case: case, "unchanged")
 MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are faults, no parts are replaced
 
 
@@ -119,9 +120,9 @@ class ReplacedParts:
         or, if that has fewer steps, than a training with the part. Learning rates are tried in short trainings, since
         another rate improves many trainings a little.
         """
-        evaluations, trainings, base, description = self.evaluations, self.trainings, self.base, part.remedy.description
+        evaluations, trainings, base, remedy = self.evaluations, self.trainings, self.base, part.remedy
         steps = trainings.steps if part.general and part.step_factor == 1 else trainings.max_steps
-        if trainings.proves_nothing(base, description, steps):
+        if trainings.proves_nothing(base, remedy, steps):
             return None
         base_scores, present = self.base_scores[steps], None if trainings.model_steps < steps else self.present
         if part.step_factor > 1:  # the present model may be worse than the same training for another reason
@@ -130,13 +131,13 @@ class ReplacedParts:
         changed_steps = round(steps * part.step_factor)
         try:
             changed_case = part.apply(base)
-            if not trainings.spend(description, *missing, (changed_case, changed_steps)):
+            if not trainings.spend(remedy, *missing, (changed_case, changed_steps)):
                 return None
             if missing:
                 base_scores[0] = trainings.train(base, 0, steps).scores
             trained = trainings.train(changed_case, 0, changed_steps)
         except PellucidError as error:  # the change does not fit the networks
-            evaluations.untried[description] = str(error)
+            evaluations.untried[remedy.key] = Untried(remedy.description, str(error))
             return None
         first_scores = base_scores[0] if present is None else present
         first_effect = effect_of(part, evaluations.score.name, [(first_scores, trained.scores)], 0)
@@ -144,7 +145,7 @@ class ReplacedParts:
         if not is_promising:
             trainings.record(replace(first_effect, steps=steps))
             return None
-        if part.general and 0 not in base_scores and trainings.spend(description, (base, steps)):
+        if part.general and 0 not in base_scores and trainings.spend(remedy, (base, steps)):
             base_scores[0] = trainings.train(base, 0, steps).scores
         if part.general and 0 in base_scores:  # in few steps, the training may fail less than in all
             missing_score = self.reference_score - float(base_scores[0].mean())
@@ -176,8 +177,8 @@ class ReplacedParts:
         if reference is None or (present is not None and not _clear_deficit(present, reference)):
             return 0.0
         self.reference_score = float(reference.mean())
-        steps, description = trainings.max_steps, "the same training once more"
-        if trainings.proves_nothing(base, description, steps) or not trainings.spend(description, (base, steps)):
+        steps = trainings.max_steps
+        if trainings.proves_nothing(base, UNCHANGED, steps) or not trainings.spend(UNCHANGED, (base, steps)):
             return 0.0
         rehearsed = trainings.train(base, 0, steps)
         self.base_scores[steps][0] = rehearsed.scores
@@ -185,7 +186,7 @@ class ReplacedParts:
         deficit = _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT if present is None else MIN_DEFICIT / 2)
         if not deficit and present is not None and base is trainings.first_case and trainings.model_steps >= steps:
             score, made, finding = float(present.mean()), base.steps_made, None
-            if epoch_steps(base) < base.steps_per_epoch and trainings.spend(description, (base, made)):
+            if epoch_steps(base) < base.steps_per_epoch and trainings.spend(UNCHANGED, (base, made)):
                 short = trainings.train(base, 0, made)
                 if not _clear_deficit(short.scores, reference, MIN_DEFICIT / 2):
                     finding, rehearsed = finding_of_short_epochs(base, score, float(short.scores.mean())), short

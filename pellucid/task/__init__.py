@@ -4,6 +4,7 @@ from pellucid.task.base import Task
 from pellucid.task.registered import commands, register_command, register_task, task_for, task_of, tasks
 from pellucid.task.values import (
     Command,
+    DataTrait,
     Evaluation,
     Example,
     Explained,
@@ -19,6 +20,7 @@ from pellucid.task.values import (
 
 __all__ = [
     "Command",
+    "DataTrait",
     "Evaluation",
     "Example",
     "Explained",

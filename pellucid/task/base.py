@@ -10,6 +10,7 @@ from pellucid.predictor import Predictor
 from pellucid.task.asked import Area, Asked, ask_scores, resized_to
 from pellucid.task.values import (
     Command,
+    DataTrait,
     Evaluation,
     Example,
     Explained,
@@ -224,11 +225,12 @@ class Task(ABC):
         """
         return None
 
-    def target_traits(self, model: Any, targets: Sequence[Any]) -> "Mapping[str, Tensor] | None":
+    def target_traits(self, model: Any, targets: Sequence[Any]) -> "Mapping[str, Tensor | DataTrait] | None":
         """Return traits (n,) of n targets by name, which the doctor compares between training and validation data.
 
         A trait is NaN for a target that lacks it. Traits of type bool are kinds of examples, such as "images without
-        boxes", which the doctor may leave out. None, the default, for the traits of classes, values, masks and images.
+        boxes", which the doctor may leave out. A DataTrait also has a kind, which the doctor's experiments depend on.
+        None, the default, for the traits of classes, values, masks and images.
         """
         return None
 

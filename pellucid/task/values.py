@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pellucid.losses.base import Loss
     from pellucid.report.sections import Section
 
+OF_CLASS, OF_PAIR, MISSING_INPUTS = "class", "pair", "missing-inputs"  # kinds of a DataTrait
+
 
 @dataclass(frozen=True)
 class Option:
@@ -127,6 +129,17 @@ class HeldOutScores(NamedTuple):
         return values if self.weights is None else values * self.weights
 
 
+class DataTrait(NamedTuple):
+    """Values (n,) of n examples; a bool is whether an example has the trait.
+
+    kind: OF_CLASS for the share or the number of a class or a labelled point, OF_PAIR for the difference of target and
+    input images, MISSING_INPUTS for a value that stands for missing ones; "" for other traits.
+    """
+
+    values: "Tensor"
+    kind: str = ""
+
+
 class TargetChange(NamedTuple):
     """Other targets, such as boxes in another unit, which the doctor tries.
 
@@ -134,7 +147,7 @@ class TargetChange(NamedTuple):
     predicate of the targets, such as "are written in another unit". fix: in the imperative. apply: a function of one
     target and the size (H, W) of its image, () for other inputs, that returns the changed target; None if no change
     undoes the fault. unproven: whether a model's outputs show the fault, but no training with changed targets can prove
-    it.
+    it. key: tells changes of one name apart; by default, the description does.
     """
 
     name: str
@@ -143,6 +156,12 @@ class TargetChange(NamedTuple):
     fix: str
     apply: Callable[[Any, tuple[int, ...]], Any] | None
     unproven: bool = False
+    key: str = ""
+
+    @property
+    def identity(self) -> str:
+        """The name with the key."""
+        return f"{self.name}/{self.key or self.description}"
 
 
 class OwnRecipe(NamedTuple):

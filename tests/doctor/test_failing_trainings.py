@@ -14,7 +14,7 @@ from pellucid.doctor import Case, case_of, diagnose, replaced_parts
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.examination import examine
 from pellucid.doctor.experiments import with_causes
-from pellucid.doctor.finding import suspect
+from pellucid.doctor.finding import Remedy, suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.paired import PairedTrainings
 from pellucid.doctor.rehearsal import step_work
@@ -319,6 +319,10 @@ class NormalLikelihood(Loss):
         return y
 
 
+def remedy(description: str) -> Remedy:
+    return Remedy(description, lambda case: case)
+
+
 def test_trainings_are_charged_by_their_own_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times the examples in a batch are four times the work of a step."""
     monkeypatch.setattr("pellucid.doctor.paired.STEP_OVERHEAD", 0.0)
@@ -327,7 +331,7 @@ def test_trainings_are_charged_by_their_own_work(monkeypatch: pytest.MonkeyPatch
     trainings = PairedTrainings(task_of(case.model), case, lambda line: None, budget=1)
     larger = replace(case, batch_size=4 * case.batch_size)
     assert trainings._limit == work * case.steps_planned
-    assert not trainings.spend("larger batches", (larger, case.steps_planned // 2))
-    assert trainings.untried["larger batches"].startswith("not within the rest of the budget")
-    assert trainings.spend("a quarter of the steps", (larger, case.steps_planned // 4))
-    assert not trainings.spend("once more", (case, 1))
+    assert not trainings.spend(remedy("larger batches"), (larger, case.steps_planned // 2))
+    assert trainings.untried["larger batches"].reason.startswith("not within the rest of the budget")
+    assert trainings.spend(remedy("a quarter of the steps"), (larger, case.steps_planned // 4))
+    assert not trainings.spend(remedy("once more"), (case, 1))

@@ -63,7 +63,7 @@ def _few_values(case: Case, paths: list[str]) -> list[Finding]:
 
 
 def _batches_of(size: int) -> Remedy:
-    return Remedy(f"batches of {size}", lambda case: replace(case, batch_size=size))
+    return Remedy(f"batches of {size}", lambda case: replace(case, batch_size=size), f"batch-size-{size}")
 
 
 def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
@@ -89,7 +89,7 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
             cause = "the frozen layer has the initial running statistics, mean 0 and variance 1: those that belong to "
             cause += "its weights were not saved or not loaded"
             fix = "load the running statistics together with the weights, or unfreeze the batch normalization"
-        remedy = Remedy("batch normalization unfrozen", _with_unfrozen_norms)
+        remedy = Remedy("batch normalization unfrozen", _with_unfrozen_norms, "unfrozen-norms")
         return [Finding(NAME, path, evidence, cause, fix, remedy, is_fault=has_lost_statistics)]
     return []
 
@@ -114,7 +114,7 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
     buffer_paths = [join(path, name) for name in layer.buffers]
     is_updated = any(not torch.equal(current[name], initial[name]) for name in buffer_paths)
     has_usual_momentum, min_momentum = layer.momentum == USUAL_MOMENTUM, max(layer.momentum, USUAL_MOMENTUM)
-    usual_momentum = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum))
+    usual_momentum = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum), "usual-momentum")
     remedy = None if has_usual_momentum else usual_momentum
     if last_batch_only:
         cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum "

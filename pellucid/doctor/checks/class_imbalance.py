@@ -9,7 +9,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 
 MIN_RATIO = 10.0  # of class sizes; from this ratio on, accuracies are lower (Buda, Maki and Mazurowski 2018)
-FIRST_LACKED = "the_first_of_them"  # evidence: the name of the first class that is lacking
+LACKED_CLASS = "lacked-class"  # the kind of findings that name a class that is lacking
 MAX_PROBABILITY = 1e-3  # that a class is missing or as small as measured by chance
 
 
@@ -30,10 +30,10 @@ def find(case: Case) -> list[Finding]:
     n_absent = int(is_absent.sum())
     if n_absent and class_names and _probability_by_chance(0, len(y), n_classes) < MAX_PROBABILITY:
         evidence: Evidence = {"classes": n_classes, "without_examples": n_absent}
-        evidence[FIRST_LACKED] = _first_class_name(case, is_absent)
+        evidence["the_first_of_them"] = _first_class_name(case, is_absent)
         cause = "no example belongs to some of the listed classes"
         fix = "add examples of these classes, or remove them from the list and from the network's outputs"
-        findings.append(Finding(NAME, "train", evidence, cause, fix))
+        findings.append(Finding(NAME, "train", evidence, cause, fix, kind=LACKED_CLASS))
     present = counts[counts > 0]
     smallest, largest = int(present.min()), int(present.max())
     if largest >= MIN_RATIO * smallest and _probability_by_chance(smallest, len(y), len(present)) < MAX_PROBABILITY:
@@ -94,13 +94,13 @@ def _missing_classes(case: Case, train_counts: Tensor) -> list[Finding]:
         if int(is_lacking.sum()):
             evidence: Evidence = {
                 "classes_missing": int(is_lacking.sum()),
-                FIRST_LACKED: _first_class_name(case, is_lacking),
+                "the_first_of_them": _first_class_name(case, is_lacking),
                 f"examples_of_them_in_{other_path}": int(other_counts[is_lacking].sum()),
                 "expected_here": float(expected[is_lacking].sum()),
             }
             cause = "data sorted by class were split without shuffling, or files of a class are missing"
             fix = "shuffle before splitting, or split each class separately, so that both parts have every class"
-            findings.append(Finding(NAME, path, evidence, cause, fix))
+            findings.append(Finding(NAME, path, evidence, cause, fix, kind=LACKED_CLASS))
     return findings
 
 

@@ -42,7 +42,11 @@ def _constant_finding(path: str, x: Tensor) -> Finding | None:
         fix = "find the blank examples, and load them again or remove them"
         nonblank_indices = torch.nonzero(~is_blank).flatten()
         if path == "train" and len(nonblank_indices):
-            remedy = Remedy("training without the blank examples", lambda case: with_examples(case, nonblank_indices))
+            remedy = Remedy(
+                "training without the blank examples",
+                lambda case: with_examples(case, nonblank_indices),
+                "without-blank",
+            )
     elif n_constant_channels:
         evidence |= {"channels": channels, "that_never_vary": n_constant_channels}
         cause = "a channel was lost when the images were read or converted"

@@ -73,7 +73,9 @@ def find(case: Case) -> list[Finding]:
             net = replace_layer(net, path, StraightThrough)
         return rebuilt(case, keep_weights=True, net=net)
 
-    remedy = Remedy("its gradient passed on unchanged", with_straight_through) if is_straight else None
+    remedy = (
+        Remedy("its gradient passed on unchanged", with_straight_through, "straight-through") if is_straight else None
+    )
     return [Finding(NAME, path, evidence, cause, fix, remedy)]
 
 

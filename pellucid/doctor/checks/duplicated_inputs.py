@@ -32,7 +32,7 @@ def find(case: Case) -> list[Finding]:
         evidence["copies_of_the_commonest"] = n_of_one
         is_first = torch.ones(n, dtype=torch.bool)
         is_first[[pair.second for pair in pairs]] = False
-        remedy = Remedy("training with each input once", lambda case: with_examples(case, is_first))
+        remedy = Remedy("training with each input once", lambda case: with_examples(case, is_first), "without-copies")
     if n_of_one / n > MAX_COPIES and n_of_one > len(pairs) / 2:
         cause = "one input replaces many others, such as a placeholder for missing files"
         fix = "look at the commonest input, and leave its copies out"

@@ -49,7 +49,7 @@ def find(case: Case) -> list[Finding]:
     }
     cause = "single batches give gradients so large that no learning rate helps"
     fix = "look for very large values in the data, and clip the norm of the gradient"
-    clipping = Remedy("gradients clipped to norm 1", lambda case: rebuilt(case, clip=1.0))
+    clipping = Remedy("gradients clipped to norm 1", lambda case: rebuilt(case, clip=1.0), "clipped")
     return [Finding(NAME, "training", evidence, cause, fix, clipping)]
 
 

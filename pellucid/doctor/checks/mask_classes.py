@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.checks.class_imbalance import FIRST_LACKED
+from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 
@@ -25,7 +25,7 @@ def find(case: Case) -> list[Finding]:
         cause = "no mask pixel has one of these classes, so the network cannot learn them"
         fix = "check how the masks are read: shifted class indices, a class read as the ignored index, or missing "
         fix += "images"
-        findings.append(Finding(NAME, "train", evidence, cause, fix, is_fault=True))
+        findings.append(Finding(NAME, "train", evidence, cause, fix, is_fault=True, kind=LACKED_CLASS))
     try:
         predictions = case.train_predictions if case.trained else None
     except UnansweredError:
@@ -52,7 +52,7 @@ def _pixel_counts(y: Tensor, n_classes: int, ignored: int | None) -> Tensor:
 
 def _missing_evidence(case: Case, is_missing: Tensor, n_classes: int) -> Evidence:
     classes = is_missing.nonzero().flatten().tolist()
-    return {"classes": n_classes, "missing": len(classes), FIRST_LACKED: case.class_name(classes[0])}
+    return {"classes": n_classes, "missing": len(classes), "the_first_of_them": case.class_name(classes[0])}
 
 
 NAME = "mask-classes"

@@ -56,7 +56,8 @@ def fewer_examples(case: Case, gap: Finding) -> tuple[Case, Suspect] | None:
     if n < MIN_EXAMPLES:
         return None
     fault = replace(
-        gap, is_fault=True, remedy=Remedy("all training examples instead of a quarter", lambda quarter: case),
+        gap, is_fault=True,
+        remedy=Remedy("all training examples instead of a quarter", lambda quarter: case, "all-examples"),
         cause="the examples are too few: with a quarter of them the same training does worse, so with more it would do "
         "better",
         fix="get more examples or augment them, add weight decay or dropout, or stop at the lowest validation loss",

@@ -1,6 +1,6 @@
 """Inputs that are preprocessed differently from the inputs that the model was trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import sqrt
 
 import torch
@@ -11,7 +11,14 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks.unnormalised_inputs import MAX_RMS, MIN_RMS
 from pellucid.doctor.finding import Check, Evidence, Finding
-from pellucid.doctor.inputs import SCALE_CHANGES, subsample, traits, undoing_changes
+from pellucid.doctor.inputs import (
+    SCALE_CHANGES,
+    STANDARDISED_OTHERWISE,
+    InputChange,
+    subsample,
+    traits,
+    undoing_changes,
+)
 from pellucid.doctor.passes import activity, normalized_moments
 from pellucid.doctor.predictions import significantly_better
 from pellucid.doctor.simple_classifier import count_correct
@@ -66,9 +73,9 @@ def _finding_by_traits(case: Case) -> Finding | None:
         return None
     max_undone = min(current_distance / 2, MAX_DISTANCE)
     changes = undoing_changes(x, reference, case.model.stats)
-    distances = {name: undone for name, change in changes.items() if (undone := distance(change(x))) < max_undone}
+    distances = {key: undone for key, change in changes.items() if (undone := distance(change.undo(x))) < max_undone}
     # A new standardization corrects any scale and mean, so it is named only if no other change explains the distance.
-    name = min(distances, key=lambda name: (name == "standardised otherwise", distances[name]), default="")
+    best_key = min(distances, key=lambda key: (key == STANDARDISED_OTHERWISE, distances[key]), default="")
     evidence: Evidence = {
         "distance_of_means_in_standard_deviations": current_distance,
         "largest_usual_distance": limit,
@@ -77,9 +84,9 @@ def _finding_by_traits(case: Case) -> Finding | None:
         "standard_deviation_train": float(reference.std()),
         "standard_deviation_validation": float(x.std()),
     }
-    if name:
-        evidence["distance_if_undone"] = distances[name]
-    return _finding("validation", evidence, name)
+    if best_key:
+        evidence["distance_if_undone"] = distances[best_key]
+    return _finding("validation", evidence, best_key, changes)
 
 
 def _trait_distance(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], float]] | None:
@@ -121,7 +128,7 @@ def _finding_by_range(case: Case) -> Finding | None:
             "mean_if_undone": new_mean,
             "standard_deviation_if_undone": new_std,
         }
-        return _finding("train", evidence, "divided by 255 once more")
+        return _finding("train", evidence, "divided-twice", undoing_changes(x, x, stats))
     undone = x * stats.std + stats.mean
     is_inside = float(undone.min()) >= -RANGE_TOLERANCE and float(undone.max()) <= 1 + RANGE_TOLERANCE
     if float(x.min()) >= -RANGE_TOLERANCE or not is_inside:
@@ -132,7 +139,7 @@ def _finding_by_range(case: Case) -> Finding | None:
         "smallest_if_undone": float(undone.min()),
         "largest_if_undone": float(undone.max()),
     }
-    return _finding("train", evidence, "standardised twice")
+    return _finding("train", evidence, "standardised-twice", undoing_changes(x, x, stats))
 
 
 def _finding_by_recognition(case: Case, part: Arrays | None, path: str) -> Finding | None:
@@ -147,14 +154,14 @@ def _finding_by_recognition(case: Case, part: Arrays | None, path: str) -> Findi
     if float(is_correct.float().mean()) > 1 - MIN_GAIN:
         return None
     input_rms = float(case.inputs(part).square().mean().sqrt())
-    undo_functions = undoing_changes(x, float_images(case.sample.x), case.model.stats)
+    changes = undoing_changes(x, float_images(case.sample.x), case.model.stats)
     if MIN_RMS <= input_rms <= MAX_RMS:  # the scale is right; another one could help only because it outweighs a bias
-        undo_functions = {change: undo for change, undo in undo_functions.items() if change not in SCALE_CHANGES}
-    if not undo_functions:
+        changes = {key: change for key, change in changes.items() if key not in SCALE_CHANGES}
+    if not changes:
         return None
-    correct_by_change = {change: predict(undo(x)) == part.y for change, undo in undo_functions.items()}
-    change = max(correct_by_change, key=lambda change: int(correct_by_change[change].sum()))
-    is_correct_undone = correct_by_change[change]
+    correct_by_key = {key: predict(change.undo(x)) == part.y for key, change in changes.items()}
+    best_key = max(correct_by_key, key=lambda key: int(correct_by_key[key].sum()))
+    is_correct_undone = correct_by_key[best_key]
     accuracy, accuracy_undone = (float(correct.float().mean()) for correct in (is_correct, is_correct_undone))
     min_accuracy = max(accuracy + MIN_GAIN, count_correct(part.y, part.y).chance + MIN_ABOVE_CHANCE)
     if accuracy_undone < min_accuracy or not significantly_better(is_correct, is_correct_undone):
@@ -165,7 +172,7 @@ def _finding_by_recognition(case: Case, part: Arrays | None, path: str) -> Findi
         "share_recognised": accuracy,
         "share_recognised_if_undone": accuracy_undone,
     }
-    return _finding(path, evidence, change)
+    return _finding(path, evidence, best_key, changes)
 
 
 def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]] | None:
@@ -196,8 +203,9 @@ def _finding_by_norm(case: Case) -> Finding | None:
     if not path or (mean <= MAX_MEAN and 1 / MAX_STD <= std <= MAX_STD):
         return None
     x = float_images(part.x)
-    for name, undo in undoing_changes(x, x, case.model.stats).items():
-        _, new_mean, new_std = _first_norm_moments(case, undo(x))
+    changes = undoing_changes(x, x, case.model.stats)
+    for key, change in changes.items():
+        _, new_mean, new_std = _first_norm_moments(case, change.undo(x))
         if new_mean < MAX_FITTING_MEAN and 1 / MAX_FITTING_STD < new_std < MAX_FITTING_STD:
             evidence: Evidence = {
                 "mean_off_by_remembered_standard_deviations": mean,
@@ -205,7 +213,7 @@ def _finding_by_norm(case: Case) -> Finding | None:
                 "mean_if_undone": new_mean,
                 "standard_deviation_if_undone": new_std,
             }
-            return _finding(path, evidence, name)
+            return _finding(path, evidence, key, changes)
     return None
 
 
@@ -224,11 +232,12 @@ def _first_norm_moments(case: Case, x: Tensor) -> tuple[str, float, float]:
     return "", 0.0, 1.0
 
 
-def _finding(path: str, evidence: Evidence, change: str) -> Finding:
+def _finding(path: str, evidence: Evidence, key: str, changes: Mapping[str, InputChange]) -> Finding:
+    """Return the finding of the fault that one of the changes undoes; key: of this change, "" for an unknown fault."""
     inputs = "these inputs are" if path != "validation" else "validation inputs are"
-    cause = f"{inputs} {change}, unlike those in training" if change else f"{inputs} prepared in another way"
+    cause = f"{inputs} {changes[key].fault}, unlike those in training" if key else f"{inputs} prepared in another way"
     fix = "use the same preprocessing for training, validation and prediction: scale, mean, channel order and position"
-    return Finding(NAME, path, evidence, cause, fix)
+    return Finding(NAME, path, evidence, cause, fix, kind=key)
 
 
 NAME = "preprocessing-mismatch"

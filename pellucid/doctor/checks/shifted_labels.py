@@ -149,7 +149,9 @@ def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str
         part = case.validation
         return replace(case, validation=part and replace(part, y=other_classes.to(part.y.device)[part.y]))
 
-    return Finding(NAME, "validation", evidence, cause, fix, Remedy("validation labels moved back", move_back))
+    return Finding(
+        NAME, "validation", evidence, cause, fix, Remedy("validation labels moved back", move_back, "moved-back")
+    )
 
 
 NAME = "shifted-labels"

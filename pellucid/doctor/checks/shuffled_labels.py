@@ -130,7 +130,12 @@ def _findings_of_offset(case: Case, path: str, part: Arrays, classifier: KernelC
     fix = "align labels and inputs again, and read both from one list"
     return [
         Finding(
-            NAME, path, evidence, cause, fix, Remedy(f"labels moved by {best_shift} places", with_labels_moved_back)
+            NAME,
+            path,
+            evidence,
+            cause,
+            fix,
+            Remedy(f"labels moved by {best_shift} places", with_labels_moved_back, f"labels-moved-{best_shift}"),
         )
     ]
 

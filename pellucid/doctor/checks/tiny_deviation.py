@@ -45,7 +45,7 @@ def find(case: Case) -> list[Finding]:
     cause = "features that are nearly constant in training were divided by their standard deviation, which is almost 0"
     fix = "divide by one standard deviation for all pixels or for each channel, or by at least a tenth of the median "
     fix += "one"
-    remedy = Remedy("such features set to their median", lambda case: with_parts(case, with_median))
+    remedy = Remedy("such features set to their median", lambda case: with_parts(case, with_median), "median-features")
     return [Finding(NAME, "validation", evidence, cause, fix, remedy)]
 
 

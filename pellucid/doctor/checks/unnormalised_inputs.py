@@ -89,7 +89,7 @@ def _input_findings(case: Case) -> list[Finding]:
     else:
         return []
     fix = "divide bytes by 255 once, then subtract the mean and divide by the standard deviation of the training inputs"
-    remedy = Remedy("inputs of mean 0 and standard deviation 1", _with_standardised_inputs)
+    remedy = Remedy("inputs of mean 0 and standard deviation 1", _with_standardised_inputs, "standardised-inputs")
     return [Finding(NAME, "train", evidence, cause, fix, remedy)]
 
 

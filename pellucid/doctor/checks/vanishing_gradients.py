@@ -12,7 +12,7 @@ from pellucid.layers import ReLU, Sigmoid, Tanh
 MIN_RATIO = 1 / 100
 RELU_AND_HE = Remedy("ReLU and He initialization", lambda case: with_layers(
     case, lambda layer: ReLU() if isinstance(layer, Sigmoid | Tanh) else he_initialized(layer)
-))  # fmt: skip
+), "relu-and-he")  # fmt: skip
 
 
 def find(case: Case) -> list[Finding]:

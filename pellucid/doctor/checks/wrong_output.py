@@ -129,7 +129,7 @@ def _removal(net: Layer, path: str) -> Remedy | None:
     def with_identity(case: Case) -> Case:
         return rebuilt(case, net=replace_layer(case.model.net, path, lambda layer: Identity()))
 
-    return Remedy(f"the network without {path}", with_identity)
+    return Remedy(f"the network without {path}", with_identity, f"without-{path}")
 
 
 NAME = "wrong-output"

@@ -116,7 +116,7 @@ def layer_option_suspects(case: Case) -> Iterator[Suspect]:
             "layer-settings", f"{option_name} = {value:g} of {kind.__name__} does not suit this network",
             f"set {option_name} to its default, {default:g}", f"{option_name} = {default:g} in {kind.__name__}",
             partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*paths[0]), unusual=True,
-            value=value, default=default,
+            key=f"{kind.__name__}-{option_name}", value=value, default=default,
         )  # fmt: skip
 
 

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from pellucid.combine import Sequential
 from pellucid.combine.base import join, walk
@@ -30,14 +31,19 @@ SATURATING = (Sigmoid, HardSigmoid, Tanh)
 RECTIFIERS = Trait.RECTIFIER | Trait.SMOOTH_RECTIFIER
 
 
-class _Replacement(NamedTuple):
-    """The layer that replaces layers of a kind, and the name, the cause and the fix of the suspect."""
+@dataclass(frozen=True)
+class _Replacement:
+    """The layer that replaces layers of a kind, and the name, the cause and the fix of the suspect.
+
+    kind: of the replaced layers if they are suspected apart from those of other kinds that the layer replaces.
+    """
 
     layer: Layer
     name: str
-    cause: str
-    fix: str
+    cause: str = field(compare=False)
+    fix: str = field(compare=False)
     unusual: bool = False
+    kind: str = ""
 
 
 def layer_suspects(case: Case) -> Iterator[Suspect]:
@@ -60,7 +66,7 @@ def layer_suspects(case: Case) -> Iterator[Suspect]:
         yield suspect(
             replacement.name, replacement.cause, replacement.fix, f"{text} instead of {names} in inner layers",
             partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*found[0]), layers=len(found),
-            unusual=replacement.unusual,
+            unusual=replacement.unusual, key=f"{text}-for-{names}",
         )  # fmt: skip
 
 
@@ -75,7 +81,7 @@ def _replacement(case: Any, net: Layer, path: str, layer: Layer) -> _Replacement
     if Trait.NORM in layer.traits and not isinstance(layer, BatchNorm):
         return _Replacement(
             Identity(), "norm-layer", f"{kind} removes differences that the layers after it need",
-            f"leave {kind} out, or use batch normalization",
+            f"leave {kind} out, or use batch normalization", kind=kind,
         )  # fmt: skip
     if isinstance(layer, AdaptiveAvgPool2d) and layer.size in (1, (1, 1)) and _may_need_positions(case, net, path):
         return _Replacement(

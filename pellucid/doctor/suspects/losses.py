@@ -40,7 +40,7 @@ def loss_option_suspects(case: Case) -> Iterator[Suspect]:
             "weight classes by the inverse of their counts, or not at all", "no class weights",
             lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
             unusual=_has_larger_weights_of_frequent_classes(case, weights), smallest_weight=float(min(weights)),
-            largest_weight=float(max(weights)),
+            largest_weight=float(max(weights)), key="no-class-weights",
         )  # fmt: skip
         if max(weights) > MAX_WEIGHT_RATIO * min(weight for weight in weights if weight > 0):
             roots = tuple(weight**0.5 for weight in weights)
@@ -48,7 +48,7 @@ def loss_option_suspects(case: Case) -> Iterator[Suspect]:
                 "class-weights", "class weights are so uneven that classes of large weights are predicted too often",
                 "use weights that differ less, such as their square roots", "square roots of the class weights",
                 lambda case: rebuilt(case, loss=replace(loss, class_weights=roots)), unusual=True,
-                smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
+                key="class-weight-roots", smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
             )  # fmt: skip
     smoothing = getattr(loss, "label_smoothing", 0.0)
     if smoothing:
@@ -95,7 +95,7 @@ def default_option_suspects(case: Case) -> Iterator[Suspect]:
             f"{path}-settings", f"{name} = {value!r} of {type(part).__name__} does not suit this training",
             f"set {name} to its default, {default!r}", f"{name} = {default!r} in the {path}",
             partial(rebuilt, **{path: replace(part, **{name: default})}),
-            path=path, value=str(value), default=str(default),
+            path=path, key=f"{path}-{name}", value=str(value), default=str(default),
         )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def loss_suspects(case: Case) -> Iterator[Suspect]:
     yield suspect(
         "wrong-loss", "minimizing this loss does not lead to the right classes here",
         "use softmax_cross_entropy on logits", "softmax cross-entropy", _with_cross_entropy,
-        unusual=is_user_defined(loss), loss=type(loss).__name__,
+        unusual=is_user_defined(loss), key="softmax-cross-entropy", loss=type(loss).__name__,
     )  # fmt: skip
 
 

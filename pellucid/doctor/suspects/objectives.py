@@ -33,7 +33,7 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
                     "wrong-output", f"{type(layer).__name__} limits the outputs of the {name}, which may be any number",
                     f"end the {name} without an activation", f"the {name} without {path}",
                     _with_layer(nets, name, path, Identity()), path=join(name, path), unusual=True,
-                    last_layer=type(layer).__name__,
+                    key=f"without-{join(name, path)}", last_layer=type(layer).__name__,
                 )  # fmt: skip
     name = PREDICTING_NETWORK if PREDICTING_NETWORK in nets else next(iter(nets), "")
     if name not in nets or (len(nets) > 1 and name != PREDICTING_NETWORK):
@@ -41,17 +41,18 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
     for path, last_layer in last_layers(nets[name]).items():
         if not path or Trait.ACTIVATION not in last_layer.traits:
             continue
-        layer_by_change = {f"the network without {join(name, path)}": Identity()}
+        changes: list[tuple[str, str, Layer]]
+        changes = [(f"without-{join(name, path)}", f"the network without {join(name, path)}", Identity())]
         if len(nets) > 1 and not isinstance(last_layer, Tanh):
-            layer_by_change = {"a generator that ends in a tanh": Tanh(), **layer_by_change}
-        for description, layer in layer_by_change.items():
+            changes.insert(0, ("generator-tanh", "a generator that ends in a tanh", Tanh()))
+        for key, description, layer in changes:
             yield suspect(
                 "wrong-output",
                 f"{type(last_layer).__name__} limits the outputs, or makes their gradients small",
                 "end the network in a tanh, whose range the images have" if isinstance(layer, Tanh) else
                 "end the network without an activation, or with one that has the range of the targets", description,
                 _with_layer(nets, name, path, layer), path=join(name, path), last_layer=type(last_layer).__name__,
-                min_gain=MIN_TANH_GAIN if isinstance(last_layer, Tanh) else MIN_GAIN,
+                min_gain=MIN_TANH_GAIN if isinstance(last_layer, Tanh) else MIN_GAIN, key=key,
             )  # fmt: skip
     for path, last_layer in last_layers(
         nets[name], lambda layer: only_reshapes(layer) or Trait.ACTIVATION in layer.traits
@@ -61,7 +62,7 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
                 "norm-before-output", "a normalization before the last activation forces the distribution of the "
                 "outputs", "remove the normalization before the last activation",
                 f"the network without {join(name, path)}", _with_layer(nets, name, path, Identity()),
-                path=join(name, path), layer=type(last_layer).__name__,
+                path=join(name, path), key=f"without-{join(name, path)}", layer=type(last_layer).__name__,
             )  # fmt: skip
 
 
@@ -77,7 +78,8 @@ def stride_suspects(case: Case) -> Iterator[Suspect]:
             "loss-settings", f"the loss assumes a stride of {stride}, but the network's maps have a stride of {ratio}",
             f"set stride to {ratio}", f"stride = {ratio} in the loss",
             partial(rebuilt, loss=replace(loss, stride=ratio)),
-            path="loss", unusual=True, stride=stride, side_of_the_image=image[2], side_of_the_maps=maps[2],
+            path="loss", unusual=True, key=f"loss-stride-{ratio}", stride=stride,
+            side_of_the_image=image[2], side_of_the_maps=maps[2],
         )  # fmt: skip
 
 
@@ -141,7 +143,7 @@ def network_rate_suspects(case: Case) -> Iterator[Suspect]:
                 f"lower the learning rate of the {name}, to that of the other network or less",
                 f"the learning rate {lowest:g} for the {name}",
                 partial(rebuilt, optimizers={**optimizers, name: replace(optimizer, lr=lowest)}),
-                path=name, learning_rate=optimizer.lr, lowest_learning_rate=lowest,
+                path=name, key=f"{name}-rate-{lowest:g}", learning_rate=optimizer.lr, lowest_learning_rate=lowest,
             )  # fmt: skip
 
 
@@ -155,6 +157,7 @@ def batch_norm_suspects(case: Case) -> Iterator[Suspect]:
                 "batch-norm", f"with batch normalization, what the {name} says of an image depends on the others",
                 f"use layer or instance normalization in the {name}, or none", f"a {name} without batch normalization",
                 partial(rebuilt, keep_weights=True, nets={**nets, name: without_norms}), path=name,
+                key=f"{name}-without-norms",
             )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def own_loss_suspects(case: Case) -> Iterator[Suspect]:
             "wrong-loss", f"minimizing {type(loss).__name__} does not lead to good predictions",
             f"compare its values and gradients with those of {type(plain).__name__}, or use that",
             f"the loss {type(plain).__name__}", partial(rebuilt, loss=plain), path="loss", unusual=True,
-            loss=type(loss).__name__,
+            key=f"loss-{type(plain).__name__}", loss=type(loss).__name__,
         )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def own_optimizer_suspects(case: Any) -> Iterator[Suspect]:
             "own-optimizer", f"the steps of {own_name} differ from those of {name}, and the network learns less with "
             "them", f"compare the steps of {own_name} with those of {name}: what it keeps from step to step, and the "
             "sign and the size of the step", f"the optimizer {name}", partial(rebuilt, **changes),
-            path=network or "training", unusual=True, optimizer=own_name,
+            path=network or "training", unusual=True, key=f"optimizer-{name}", optimizer=own_name,
         )  # fmt: skip
 
 
@@ -75,5 +75,5 @@ def own_layer_suspects(case: Case) -> Iterator[Suspect]:
             OWN_LAYER, f"with {kind.__name__}, the network learns less than with {text} in its place",
             f"compare the outputs and gradients of {kind.__name__} with what they should be, or leave it out",
             f"{text} instead of {kind.__name__}", partial(rebuilt, keep_weights=True, nets=changed_nets),
-            path=join(name, path), unusual=True, layer=kind.__name__,
+            path=join(name, path), unusual=True, key=f"{text}-for-{kind.__name__}", layer=kind.__name__,
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Suspects in the data, loss, layers and initial weights of a training, each with a remedy that replaces this part."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,10 +16,10 @@ from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.inputs import InputChange
 from pellucid.doctor.passes import is_user_defined, leaves, params_at, rms, trainable_layers
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.remedies import (
+    DRAWN_AS_HE,
     he_initialized,
     rebuilt,
     with_initial_model,
@@ -107,7 +107,8 @@ def pretrained_suspects(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "learning-rate-too-high", "the learning rate is so high that the pretrained weights lose what they learned",
             "lower the learning rate, above all of the pretrained layers", "a tenth of the learning rate of training",
-            partial(with_rate, factor=0.1), unusual=True, learning_rate=case.model.optimizer.lr,
+            partial(with_rate, factor=0.1), unusual=True, key="pretrained-rate",
+            learning_rate=case.model.optimizer.lr,
         )  # fmt: skip
     if not pretrained:
         return
@@ -115,17 +116,18 @@ def pretrained_suspects(case: Case) -> Iterator[Suspect]:
     x = float_images(case.sample.x)
     axes = (0, 2, 3) if x.dim() == 4 else (0,)
     mean, std = x.mean(axes, keepdim=True), x.std(axes, correction=0, keepdim=True).clamp_min(1e-6)
-    changes: dict[str, InputChange] = {"standardised": lambda x: (x - mean) / std}
+    changes: list[tuple[str, str, Callable[[Tensor], Tensor]]]
+    changes = [("inputs-standardised", "inputs standardised", lambda x: (x - mean) / std)]
     if input_rms > MAX_RMS:
-        changes["divided by 255"] = lambda x: x / MAX_BYTE
+        changes.append(("inputs-divided", "inputs divided by 255", lambda x: x / MAX_BYTE))
     if input_rms < MIN_RMS:
-        changes["multiplied by 255"] = lambda x: x * MAX_BYTE
-    for name, change in changes.items():
+        changes.append(("inputs-multiplied", "inputs multiplied by 255", lambda x: x * MAX_BYTE))
+    for key, description, change in changes:
         yield suspect(
             "preprocessing-mismatch", "the network begins with weights that were learned from inputs of another scale",
-            "prepare inputs as in the training that the weights come from", f"inputs {name}",
+            "prepare inputs as in the training that the weights come from", description,
             lambda case, change=change: with_parts(case, lambda part: replace(part, x=change(float_images(part.x)))),
-            path="train", root_mean_square_of_inputs=input_rms,
+            path="train", key=key, root_mean_square_of_inputs=input_rms,
         )  # fmt: skip
 
 
@@ -284,8 +286,8 @@ def initialization_suspects(case: Case) -> Iterator[Suspect]:
     if ratios and (is_unusual or is_large or any(shift > MAX_WEIGHT_OFFSET for shift in shifts)):
         yield suspect(
             "bad-initialization", "the initial weights or biases are so large or so small that the network does not "
-            "learn", "use He initialization (He et al. 2015) and biases of 0", "weights redrawn by He initialization",
-            _with_redrawn_weights, unusual=True, smallest_weights_over_he=min(ratios),
+            "learn", "use He initialization (He et al. 2015) and biases of 0", DRAWN_AS_HE.description,
+            _with_redrawn_weights, unusual=True, key=DRAWN_AS_HE.key, smallest_weights_over_he=min(ratios),
             largest_weights_over_he=max(ratios), largest_first_biases=bias,
             largest_mean_of_weights_over_deviation=max(shifts, default=0.0),
         )  # fmt: skip

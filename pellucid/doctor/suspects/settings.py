@@ -66,7 +66,8 @@ def regularizer_suspects(case: Case) -> Iterator[Suspect]:
             "regularization-too-strong", "the regularizer keeps the weights too small to fit the data",
             "reduce it by powers of ten", f"without {type(penalty).__name__}",
             partial(rebuilt, regularizer=(*penalties[:index], *penalties[index + 1 :])),
-            unusual=case.trained and case.weight_growth < MIN_WEIGHT_GROWTH, regularizer=str(penalty),
+            unusual=case.trained and case.weight_growth < MIN_WEIGHT_GROWTH, key=f"without-{type(penalty).__name__}",
+            regularizer=str(penalty),
         )  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def augment_suspects(case: Case) -> Iterator[Suspect]:
             "down, matter here", "augment without mirroring", "no mirroring",
             lambda case: replace(rebuilt(case), augment=replace(augmentation, **NO_MIRRORING)),
             unusual=case.classifies and _mirrored_images_differ(case, augmentation),
-            flip=augmentation.flip, vertical_flip=augmentation.vertical_flip,
+            key="no-mirroring", flip=augmentation.flip, vertical_flip=augmentation.vertical_flip,
         )  # fmt: skip
     is_learned = case.trained and case.classifies and case.loss < float("inf")
     if is_learned:
@@ -141,7 +142,7 @@ def augment_suspects(case: Case) -> Iterator[Suspect]:
         "the augmentation changes the training inputs so much that they no longer resemble those in evaluation",
         "use the same preprocessing function in training, validation and prediction" if is_learned else
         "look at some augmented inputs, reduce the changes, and leave out those that change the class",
-        "no augmentation", lambda case: replace(rebuilt(case), augment=None),
+        "no augmentation", lambda case: replace(rebuilt(case), augment=None), key="no-augmentation",
         augmentation=getattr(augmentation, "__name__", type(augmentation).__name__),
     )  # fmt: skip
 
@@ -188,6 +189,7 @@ def optimizer_suspects(case: Case) -> Iterator[Suspect]:
             f"use {', '.join(f'{name}={value:g}' for name, value in defaults.items())}",
             "the optimizer's default hyperparameters",
             lambda case: rebuilt(case, optimizer=replace(optimizer, **defaults)), unusual=is_unusual,
+            key="default-hyperparameters",
             **{name: getattr(optimizer, name) for name in defaults},
         )  # fmt: skip
 
@@ -217,7 +219,7 @@ def schedule_suspects(case: Case) -> Iterator[Suspect]:
         "the warmup is so long that little of the training is left at a high learning rate",
         "let the rate fall later and less" if is_early_decay else "warm up over a few percent of the steps",
         "a constant learning rate", partial(rebuilt, schedule=Constant()), unusual=low_fraction > MAX_LOW_RATE_FRACTION,
-        schedule=str(schedule), share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
+        key="constant-rate", schedule=str(schedule), share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
         share_of_steps_before_the_highest_rate=rising_fraction,
     )  # fmt: skip
 
@@ -234,7 +236,8 @@ def tiny_batch_suspects(
             "batch normalization computes mean and variance from so few examples that they are noise, and evaluation "
             "uses other values",
             "use batches of 16 or more, or group or layer normalization", f"batches of {usual_size}",
-            lambda case: replace(rebuilt(case), batch_size=usual_size), unusual=True, batch_size=case.batch_size,
+            lambda case: replace(rebuilt(case), batch_size=usual_size), unusual=True,
+            key=f"batch-size-{usual_size}", batch_size=case.batch_size,
         )  # fmt: skip
 
 
@@ -247,7 +250,8 @@ def rate_suspects(case: Case) -> Iterator[Suspect]:
             yield suspect(
                 "learning-rate-too-low", f"at the learning rate {rate:g} the weights do not follow the gradient",
                 f"raise the learning rate to about {usual_rate:.2g}", "the optimizer's default learning rate",
-                lambda case: rebuilt(case, optimizer=replace(case.model.optimizer, lr=usual_rate)), learning_rate=rate,
+                lambda case: rebuilt(case, optimizer=replace(case.model.optimizer, lr=usual_rate)),
+                key="default-rate", learning_rate=rate,
             )  # fmt: skip
         return
     factors = [0.1, 10.0, 0.01] if has_default else [0.1, 10.0, 0.01, 100.0]
@@ -260,7 +264,8 @@ def rate_suspects(case: Case) -> Iterator[Suspect]:
             "each step is too large: it overshoots the minimum" if is_lower else
             "the steps are so small that all of them together do not reach a low loss",
             f"{'lower' if is_lower else 'raise'} the learning rate to about {rate * factor:.2g}",
-            f"{factor:.3g} times the learning rate", partial(with_rate, factor=factor), learning_rate=rate,
+            f"{factor:.3g} times the learning rate", partial(with_rate, factor=factor),
+            key=f"rate-times-{factor:.3g}", learning_rate=rate,
         )  # fmt: skip
 
 
@@ -290,7 +295,7 @@ def early_end_suspects(case: Any) -> Iterator[Suspect]:
             "stopped-too-early", "the training was stopped before the network had learned what it can",
             "let early stopping wait for more epochs, or watch a measure that varies less", f"{factor:.2g} times the "
             "steps, within those planned", rebuilt, step_factor=factor, unusual=True, min_gain=MIN_LATER_GAIN,
-            steps_of_the_training=made, steps_planned=planned,
+            key=f"planned-steps-times-{factor:.2g}", steps_of_the_training=made, steps_planned=planned,
         )  # fmt: skip
 
 

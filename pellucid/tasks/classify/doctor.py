@@ -73,12 +73,15 @@ def class_changes(matrix: Tensor, name: str) -> list[TargetChange]:
         return []
     offsets = {other - label for label, other in changed_classes.items()}
     description = ", ".join(f"class {label} as {other}" for label, other in list(changed_classes.items())[:4])
+    key = ",".join(f"{label}-{other}" for label, other in changed_classes.items())
     if len(offsets) == 1:
+        key = f"plus-{min(offsets)}"
         description = f"class numbers {'raised' if min(offsets) > 0 else 'lowered'} by {abs(min(offsets))}"
     return [
         TargetChange(
             name, description, "count or order their classes in another way than the other",
             "list the classes once, in the same order, for training and validation", class_replacer(new_classes),
+            key=key,
         )
     ]  # fmt: skip
 
@@ -98,23 +101,28 @@ def class_replacer(classes: Mapping[int, int]) -> Callable[[Tensor, tuple[int, .
 def _suggest_value_changes(predicted: Tensor, y: Tensor) -> list[TargetChange]:
     changes: list[TargetChange] = []
 
-    def add(description: str, cause: str, fix: str, change: Callable[[Tensor], Tensor]) -> None:
-        changes.append(TargetChange("other-values", description, cause, fix, lambda target, size: change(target)))
+    def add(key: str, description: str, cause: str, fix: str, change: Callable[[Tensor], Tensor]) -> None:
+        changes.append(
+            TargetChange("other-values", description, cause, fix, lambda target, size: change(target), key=key)
+        )
 
     factor = float((predicted * y).sum() / y.square().sum().clamp_min(1e-12))
     if factor < 0 or abs(log(max(factor, 1e-12))) > log(MIN_FACTOR):
         add(
-            f"values multiplied by {factor:.4g}", "are in another unit than those that the network learned",
+            f"times-{factor:.4g}", f"values multiplied by {factor:.4g}",
+            "are in another unit than those that the network learned",
             "use the same unit for training and validation targets", lambda target: target * factor,
         )  # fmt: skip
     offset = float((predicted - y).mean())
     if abs(offset) > MIN_OFFSET * float(y.std()):
         add(
-            f"values raised by {offset:.4g}", "are counted from another origin than those that the network learned",
+            f"plus-{offset:.4g}", f"values raised by {offset:.4g}",
+            "are counted from another origin than those that the network learned",
             "subtract the same mean from training and validation targets", lambda target: target + offset,
         )  # fmt: skip
     if y.dim() == 2 and y.shape[1] == 2:
-        add("both columns exchanged", "have their columns in another order than those that the network learned",
+        add("exchanged", "both columns exchanged",
+            "have their columns in another order than those that the network learned",
             "write the columns of training and validation targets in the same order",
             lambda target: target.flip(0))  # fmt: skip
     return changes

@@ -9,6 +9,7 @@ from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
 from pellucid.task import (
     Command,
+    DataTrait,
     Evaluation,
     Explained,
     HeldOutScores,
@@ -170,7 +171,7 @@ class Detection(Task):
 
         return scores(outputs, targets)
 
-    def target_traits(self, model: "Model", targets: Sequence[Any]) -> "Mapping[str, Tensor]":
+    def target_traits(self, model: "Model", targets: Sequence[Any]) -> "Mapping[str, Tensor | DataTrait]":
         """Return the mean position and size of the boxes of each image, and their number by class."""
         from pellucid.tasks.detect.doctor.traits import target_traits
 

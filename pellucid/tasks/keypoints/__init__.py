@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent, plural
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, HeldOutScores, Merit, OwnRecipe, Reported, TargetChange, Task
+from pellucid.task import Command, DataTrait, Evaluation, HeldOutScores, Merit, OwnRecipe, Reported, TargetChange, Task
 from pellucid.task.asked import Area, Asked, resized_to
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Keypoints(Task):
 
         return scores(outputs, targets)
 
-    def target_traits(self, model: "Model", targets: Sequence[Any]) -> "Mapping[str, Tensor]":
+    def target_traits(self, model: "Model", targets: Sequence[Any]) -> "Mapping[str, Tensor | DataTrait]":
         """Return the mean position of the points of each image, and whether each point is labelled."""
         from pellucid.tasks.keypoints.doctor import target_traits
 

@@ -6,7 +6,8 @@ from math import nan
 import torch
 from torch import Tensor
 
-from pellucid.task import HeldOutScores, TargetChange
+from pellucid.task import DataTrait, HeldOutScores, TargetChange
+from pellucid.task.values import OF_CLASS
 
 # Distance from the true point, divided by the diagonal of the box around all points, from which the score is 0.
 MAX_DISTANCE = 0.25
@@ -33,13 +34,15 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
     return HeldOutScores("closeness of key-points", torch.tensor(values))
 
 
-def target_traits(targets: Sequence[Tensor]) -> Mapping[str, Tensor]:
+def target_traits(targets: Sequence[Tensor]) -> Mapping[str, Tensor | DataTrait]:
     """Return the mean position of the labelled points (K, 3) of each image, and whether each point is labelled."""
     points = torch.stack([*targets])
     labelled = points[..., 2] > 0
     position = (points[..., :2] * labelled[..., None]).sum(1) / labelled.sum(1, keepdim=True)  # NaN without points
+    result: dict[str, Tensor | DataTrait]
     result = {"x of the key-points": position[:, 0], "y of the key-points": position[:, 1]}
-    result |= {f"share of labels of key-point {k}": labelled[:, k].double() for k in range(points.shape[1])}
+    for k in range(points.shape[1]):
+        result[f"share of labels of key-point {k}"] = DataTrait(labelled[:, k].double(), OF_CLASS)
     return {**result, "images without key-points": ~labelled.any(1)}
 
 
@@ -56,8 +59,8 @@ def target_changes(
     predicted, true = torch.stack([*outputs])[..., :2], points[..., :2]
     factor = float((predicted * true)[labelled].sum() / true.square()[labelled].sum().clamp_min(1e-12))
     changes = [] if 1 / MIN_FACTOR < factor < MIN_FACTOR or factor <= 0 else [_scale_change(factor)]
-    changes.append(_axes_change("x and y exchanged", lambda xy, size: xy.flip(1)))
-    mirrored = _axes_change("mirrored", lambda xy, size: torch.stack([size[1] - xy[:, 0], xy[:, 1]], 1))
+    changes.append(_axes_change("exchanged", "x and y exchanged", lambda xy, size: xy.flip(1)))
+    mirrored = _axes_change("mirrored", "mirrored", lambda xy, size: torch.stack([size[1] - xy[:, 0], xy[:, 1]], 1))
     changes.append(mirrored._replace(cause="are mirrored relative to their images, or have left and right exchanged"))
     distances = (predicted[:, None] - true[:, :, None]).norm(dim=3)  # (N, true, predicted point)
     order = torch.where(labelled[:, :, None], distances, torch.nan).nanmedian(0).values.nan_to_num(torch.inf).argmin(1)
@@ -70,7 +73,7 @@ def target_changes(
             "key-point-order", f"key-points exchanged ({exchanged_text})",
             "have their points in another order, such as left and right exchanged",
             "write the points in the same order in all files; if images are mirrored, list the pairs in augment.swaps",
-            lambda target, size: target[order.argsort()],
+            lambda target, size: target[order.argsort()], key=",".join(map(str, order.tolist())),
         ))  # fmt: skip
     return changes
 
@@ -89,7 +92,7 @@ def _without_unseen_points(points: Tensor, labelled: Tensor) -> list[TargetChang
         "unseen-points", f"key-points at {position[0]:g}, {position[1]:g} left out",
         f"hold {counts.max() / labelled.sum():.0%} of the key-points at {position[0]:g}, {position[1]:g}, where they "
         "were written without having been seen", "mark key-points that nobody has seen by a visibility of 0",
-        mark_unseen,
+        mark_unseen, key=f"{position[0]:g},{position[1]:g}",
     )]  # fmt: skip
 
 
@@ -97,7 +100,9 @@ def _scales_inside_images(points: Tensor, sizes: Tensor, labelled: Tensor) -> li
     """Return the changes of scale after which points that are outside their images are inside."""
     outside_fraction = ((points > sizes[:, None]).any(2) & labelled).sum() / labelled.sum()
     if float(points.amax()) <= 1 < int(sizes.min()):
-        change = _axes_change("multiplied by the image's size", lambda xy, size: xy * torch.tensor([size[1], size[0]]))
+        change = _axes_change(
+            "image-size", "multiplied by the image's size", lambda xy, size: xy * torch.tensor([size[1], size[0]])
+        )
         return [change._replace(name="key-point-scale")]
     if float(outside_fraction) <= MAX_OUTSIDE:
         return []
@@ -108,16 +113,18 @@ def _scales_inside_images(points: Tensor, sizes: Tensor, labelled: Tensor) -> li
     return [_scale_change(1 / factor) for factor in fitting_factors[:2]]
 
 
-def _axes_change(description: str, convert: Callable[[Tensor, tuple[int, ...]], Tensor]) -> TargetChange:
+def _axes_change(
+    key: str, description: str, convert: Callable[[Tensor, tuple[int, ...]], Tensor]
+) -> TargetChange:  # fmt: skip
     return TargetChange(
         "key-point-axes", f"key-points {description}", "have other axes than the pixels of their images",
         "write x, y in pixels from the upper left corner, and mirror images and points together",
-        lambda target, size: torch.cat([convert(target[:, :2], size), target[:, 2:]], 1),
+        lambda target, size: torch.cat([convert(target[:, :2], size), target[:, 2:]], 1), key=key,
     )  # fmt: skip
 
 
 def _scale_change(factor: float) -> TargetChange:
-    change = _axes_change(f"multiplied by {factor:.3g}", lambda xy, size: xy * factor)
+    change = _axes_change(f"times-{factor:.3g}", f"multiplied by {factor:.3g}", lambda xy, size: xy * factor)
     return change._replace(
         name="key-point-scale", cause="belong to images of another size",
         fix="scale key-points by the same factors as their images",

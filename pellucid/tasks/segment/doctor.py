@@ -68,7 +68,7 @@ def target_changes(
         changes.append(TargetChange(
             "shifted-masks", f"masks shifted by {shift_text(down, right)}",
             "are shifted from their images", "find out what moved the masks, such as padding or cropping of the images "
-            "alone", shift_by(down, right),
+            "alone", shift_by(down, right), key=f"{down},{right}",
         ))  # fmt: skip
     is_square = masks[0].shape[0] == masks[0].shape[1]
     for name, turn in (FLIPS | SQUARE_TURNS if is_square else FLIPS).items():
@@ -78,7 +78,7 @@ def target_changes(
         ):
             changes.append(TargetChange(
                 "mirrored-masks", f"masks {name}", "are mirrored or turned relative to their images",
-                "mirror and turn images and masks together", lambda mask, size, turn=turn: turn(mask),
+                "mirror and turn images and masks together", lambda mask, size, turn=turn: turn(mask), key=name,
             ))  # fmt: skip
     if outputs is not None:
         confusion = _confusion_matrix(outputs, masks, ignore)
@@ -102,6 +102,7 @@ def _without_averaged_labels(masks: Sequence[Tensor]) -> list[TargetChange]:
         "interpolated-masks", "masks whose averages of two labels are one of the two",
         "have labels between those of two neighbours, as averages of class numbers are",
         "resize masks by the nearest pixel, never by interpolation", lambda mask, size: _replace_averaged_labels(mask),
+        key="averages",
     )]  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def _without_mixed_class(confusion: Tensor, ignore: int) -> list[TargetChange]:
     return [TargetChange(
         "mixed-class", f"masks without class {label}", f"mark pixels of other classes as class {label}",
         f"mark pixels that are left out with {ignore}, which the loss ignores, and look for objects in class {label}",
-        lambda mask, size: mask.masked_fill(mask == label, ignore), unproven=True,
+        lambda mask, size: mask.masked_fill(mask == label, ignore), unproven=True, key=str(label),
     )]  # fmt: skip
 
 

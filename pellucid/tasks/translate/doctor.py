@@ -22,7 +22,7 @@ def target_changes(targets: Sequence[Tensor], outputs: Sequence[Tensor] | None) 
     changes = [
         TargetChange(
             "mirrored-targets", f"target images {name}", "are mirrored or turned relative to their inputs",
-            "mirror and turn inputs and targets together", lambda target, size, turn=turn: turn(target),
+            "mirror and turn inputs and targets together", lambda target, size, turn=turn: turn(target), key=name,
         )
         for name, turn in FLIPS.items() if sum(float((a * turn(b)).sum()) for a, b in pairs) > MIN_RATIO * unshifted
     ]  # fmt: skip
@@ -31,5 +31,5 @@ def target_changes(targets: Sequence[Tensor], outputs: Sequence[Tensor] | None) 
     return [*changes, TargetChange(
         "shifted-targets", f"target images shifted by {shift_text(down, right)}",
         "are shifted from their inputs", "resize, crop and pad inputs and targets in the same way",
-        shift_by(down, right),
+        shift_by(down, right), key=f"{down},{right}",
     )]  # fmt: skip

@@ -1,5 +1,6 @@
 """Check for classes without objects in the training data."""
 
+from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
@@ -26,7 +27,7 @@ def find(case: DetectionCase) -> list[Finding]:
     fix = (
         "add images with such objects, correct the class names, or set objective.classes to the number of classes used"
     )
-    return [Finding(NAME, "train", evidence, cause, fix)]
+    return [Finding(NAME, "train", evidence, cause, fix, kind=LACKED_CLASS)]
 
 
 NAME = "absent-class"

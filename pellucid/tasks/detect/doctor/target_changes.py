@@ -142,7 +142,7 @@ def _box_change(name: str, fault: str, convert: BoxConversion) -> TargetChange:
         ),
     }
     return TargetChange(
-        fault, f"boxes {name}", *causes[fault], lambda target, size: convert_boxes(target, size, convert)
+        fault, f"boxes {name}", *causes[fault], lambda target, size: convert_boxes(target, size, convert), key=name
     )
 
 
@@ -165,6 +165,7 @@ def _overlooked_objects(outputs: Sequence[Detections], targets: Sequence[Objects
     return [TargetChange(
         "overlooked-objects", "boxes around overlooked objects", "lack the boxes of many objects",
         "look at images without boxes, or with fewer than others, and annotate every object", None, unproven=True,
+        key="overlooked",
     )]  # fmt: skip
 
 

@@ -56,7 +56,9 @@ def find(case: DetectionCase) -> list[Finding]:
     factor = float(f"{float(all_object_sides.median() / anchor_side):.1g}")
     remedy = None
     if factor not in (0, 1) and _anchor_field(case.detector):
-        remedy = Remedy(f"anchors of {factor:g} times their size", partial(_with_anchors, factor=factor))
+        remedy = Remedy(
+            f"anchors of {factor:g} times their size", partial(_with_anchors, factor=factor), f"anchors-{factor:g}"
+        )
     return [Finding(NAME, "train", evidence, cause, fix, remedy, is_fault=unfit_fraction > MIN_FAULT_FRACTION)]
 
 

@@ -46,12 +46,13 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Diagnose the model, and print the findings and fixes; write the page of `--html`."""
     from pellucid.doctor import examined
+    from pellucid.doctor.training_case import optional_fields
     from pellucid.training.device import usable_device
 
     html_path, device = html_output_path(args), usable_device(args.device or "cpu")
     task, case = _diagnosis_case(args.model, args.data)
-    trainable = getattr(case, "trainable", False)
-    if args.attempts and not getattr(case, "trainable", True):
+    trainable = optional_fields(case).trainable
+    if args.attempts and trainable is False:
         raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
     examination = examined(task, case, args.attempts, device, note, args.budget)
     if examination.intervention_effects and (recipe := Path(args.model) / "recipe.toml").is_file():

@@ -22,6 +22,7 @@ from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.inputs import drawn_indices, select
 from pellucid.doctor.rehearsal import model_on, reinitialized, with_copied_weights
+from pellucid.doctor.training_case import ExaminedCase
 from pellucid.objective import Supervised
 from pellucid.run.history import History
 from pellucid.task import Task, task_of
@@ -102,7 +103,7 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
 
 def examined(
     task: Task,
-    case: Any,
+    case: ExaminedCase,
     attempts: bool,
     device: torch.device,
     show: Callable[[str], object] | None = None,
@@ -135,7 +136,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     return with_causes(diagnosis, task_of(case.model), case, attempts=attempts, checks=checks)
 
 
-def _noted(diagnosis: Diagnosis, case: Any) -> Diagnosis:
+def _noted(diagnosis: Diagnosis, case: ExaminedCase) -> Diagnosis:
     """Return the diagnosis with a note if the case has a model that is not trained."""
     if not isinstance(case, Case) or case.trained:
         return diagnosis

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -95,9 +95,13 @@ class Case:
         """The model before its first step, with newly drawn weights if the initial weights are unknown."""
         return self.begin()
 
-    @cached_property
+    @property
     def trained(self) -> bool:
         """Whether the weights differ from those before the first step."""
+        return self._is_trained
+
+    @cached_property
+    def _is_trained(self) -> bool:
         weights, initial = flatten(self.model.params), flatten(self.initial.params)
         return any(not torch.equal(value, initial[path]) for path, value in weights.items())
 
@@ -282,7 +286,7 @@ class Case:
         return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK, measures_updates=True))
 
 
-def has_flat_targets(case: Any) -> bool:
+def has_flat_targets(case: object) -> TypeGuard[Case]:
     """Return whether it is a Case with a class or a vector as the target of each example, as the small network has."""
     if not isinstance(case, Case) or not isinstance(case.model.objective, Supervised):
         return False

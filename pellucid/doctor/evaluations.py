@@ -21,6 +21,7 @@ from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.preprocessing import input_changes
+from pellucid.doctor.training_case import T, TrainingCase, optional_fields, validation_of
 from pellucid.task import TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
@@ -49,14 +50,14 @@ class Evaluations:
     def __init__(self, trainings: PairedTrainings, findings: Sequence[Finding], is_explained: bool) -> None:
         self.trainings, self.findings, self.is_explained = trainings, findings, is_explained
         self.task, self.case, self.score = trainings.task, trainings.case, trainings.score
-        self.untried, self.likely = trainings.untried, list[tuple[Finding, Any]]()
+        self.untried, self.likely = trainings.untried, list[tuple[Finding, TrainingCase | None]]()
         self.partial_cause: ProvenCause | None = None
         self.base_scores: dict[int, dict[int, Tensor]] = {}
 
     @property
     def is_scored(self) -> bool:
         """Whether the model was trained to the end, and there are validation data for its scores."""
-        return self.case.validation is not None and self.case.trained and not getattr(self.case, "stopped", "")
+        return self.case.validation is not None and self.case.trained and not optional_fields(self.case).stopped
 
     @property
     def has_targets(self) -> bool:
@@ -79,12 +80,12 @@ class Evaluations:
     @cached_property
     def validation_scores(self) -> Tensor:
         """The scores of the validation examples."""
-        return self.score(self.case.model, self.case.validation)
+        return self.score(self.case.model, validation_of(self.case))
 
     @cached_property
     def halves(self) -> tuple[Source, Source]:
         """The two halves of the validation data: the first to choose changes and to train on, the second for scores."""
-        validation = self.case.validation
+        validation = validation_of(self.case)
         order = torch.randperm(len(validation), generator=generator(self.case.model.seed))
         first, second = (part.sort().values for part in order.tensor_split(2))
         return subset(validation, first, False), subset(validation, second, False)
@@ -95,7 +96,7 @@ class Evaluations:
         Changes are chosen on one half of the data and measured on the other. Returns the cause with the highest score,
         unless it explains less than MIN_EXPLAINED of the gap; it is then the `partial_cause`.
         """
-        if self.score_gap < MIN_GAP or len(self.case.validation) < 2 * MIN_HALF_EXAMPLES:
+        if self.score_gap < MIN_GAP or len(validation_of(self.case)) < 2 * MIN_HALF_EXAMPLES:
             return None
         if (proven_cause := self._without_lacking_classes()) is not None:
             return proven_cause
@@ -108,7 +109,7 @@ class Evaluations:
         for proposed in (*self._input_changes(), *changes):
             change = replace(proposed, min_gain=MIN_PARTLY_EXPLAINED * self.score_gap)
             changed_case = change.apply(base)
-            score_pair = scores_before, self.score(base.model, changed_case.validation)
+            score_pair = scores_before, self.score(base.model, validation_of(changed_case))
             effect = self.trainings.record(effect_of(change, self.score.name, [score_pair], 0))
             if effect.verdict == "cause":
                 proven_causes.append(ProvenCause(change, effect, change.apply(self.case)))
@@ -122,7 +123,9 @@ class Evaluations:
         """Evaluate the present model without the validation examples whose classes a finding says training lacks."""
         case = self.case
         finding = next((one for one in self.findings if one.path == "train" and one.kind == LACKED_CLASS), None)
-        if finding is None or not isinstance(case.validation, Arrays) or case.validation.y.dim() != 1:
+        if finding is None or not (isinstance(case.train, Arrays) and isinstance(case.validation, Arrays)):
+            return None
+        if case.validation.y.dim() != 1:
             return None
         is_kept, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
         kept = is_kept[drawn_indices(len(is_kept), len(scores), case.model.seed)].double()
@@ -168,7 +171,7 @@ class Evaluations:
 
     def _input_changes(self) -> list[Suspect]:
         """Return changes of the validation inputs; changes that move pixels only if the targets have no positions."""
-        train, validation = (self._images(part) for part in (self.case.train, self.case.validation))
+        train, validation = (self._images(part) for part in (self.case.train, validation_of(self.case)))
         if train is None or validation is None:
             return []
         inputs = "images" if train.dim() == 4 else "inputs"
@@ -206,6 +209,6 @@ def changed_targets(part: str, target_change: TargetChange, min_gain: float = MI
     )  # fmt: skip
 
 
-def with_changed_targets(case: Any, parts: Sequence[str], apply: Any) -> Any:
+def with_changed_targets(case: T, parts: Sequence[str], apply: Any) -> T:
     """Return the case with changed targets in `parts` of its data ("train", "validation")."""
     return replace(case, **{part: with_targets(getattr(case, part), apply) for part in parts})

@@ -8,11 +8,12 @@ from pellucid.doctor.checks import confused_labels
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.predictions import UnansweredError
+from pellucid.doctor.training_case import ExaminedCase
 from pellucid.training.viewed import OtherObjectiveError
 
 
-def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
-    """Return the findings of the checks on a case of any class with `notes` and `trained`; no cause is proven.
+def examine(case: ExaminedCase, checks: Sequence[Check[Any]]) -> Diagnosis:
+    """Return the findings of the checks on a case of any task; no cause is proven.
 
     They are in order: likely causes, symptoms, then consequences of causes. Checks that do not apply are skipped.
     """
@@ -34,7 +35,7 @@ def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
     return Diagnosis(tuple(ordered), names, cause_by_index, {}, skip_reasons, case.notes, case.trained, symptoms)
 
 
-def _results(check: Check[Any], case: Any) -> tuple[list[Finding], str]:
+def _results(check: Check[Any], case: ExaminedCase) -> tuple[list[Finding], str]:
     """Return the findings of a check, and the reason why it cannot be made, "" if it can."""
     if reason := check.skip_reason(case):
         return [], reason

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.doctor.case import has_flat_targets
+from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.checks import CHECKS, overfitting
 from pellucid.doctor.cross_fit import (
     CROSS_FIT,
@@ -36,6 +36,7 @@ from pellucid.doctor.replaced_parts import (
     sound_case,
     with_held_out_part,
 )
+from pellucid.doctor.training_case import ExaminedCase, TrainingCase, optional_fields, repeats_training, validation_of
 from pellucid.task import Task
 from pellucid.training.device import CPU
 
@@ -51,7 +52,7 @@ Experiment = Callable[[Evaluations], ProvenCause | None]
 def with_causes(
     diagnosis: Diagnosis,
     task: Task,
-    case: Any,
+    case: ExaminedCase,
     show: Callable[[str], object] | None = None,
     budget: float | None = None,
     attempts: bool = False,
@@ -69,18 +70,19 @@ def with_causes(
     remedies of the findings too. checks: those to repeat in the case without a cause, unless the task has its own.
     Raises UnansweredError if `attempts` is True and the settings of the training are unknown.
     """
-    if attempts and not getattr(case, "trainable", True):
+    optional = optional_fields(case)
+    if attempts and optional.trainable is False:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
-    if not hasattr(case, "steps_planned") or any(finding.proven for finding in diagnosis.findings):
+    if not repeats_training(case) or any(finding.proven for finding in diagnosis.findings):
         return diagnosis
-    if getattr(case, "stopped", "") and not has_flat_targets(case) and case.validation is None:
+    if optional.stopped and not has_flat_targets(case) and case.validation is None:
         reason = {"--try": "the training stopped with an error"} if attempts else {}
         return replace(diagnosis, left_out=diagnosis.left_out | reason)
     trainings = PairedTrainings(task, case, show or (lambda line: None), budget)
     causes: dict[str, ProvenCause] = {}
     effects: list[MeasuredEffect] = []
     untried: dict[str, Untried] = {}
-    likely: list[tuple[Finding, Any]] = []
+    likely: list[tuple[Finding, TrainingCase | None]] = []
     harmless = set[str]()
     for _ in range(MAX_SEARCHES):
         findings = [finding for finding in diagnosis.findings if finding.check not in causes]
@@ -153,7 +155,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     is_flat = has_flat_targets(case)
     experiments: list[tuple[str, str, Experiment]]
     experiments = [("other-reading", "validation data read otherwise", Evaluations.evaluate_changes)]
-    if is_trainable := getattr(case, "trainable", True) and (case.steps_planned or is_flat):
+    if is_trainable := optional_fields(case).trainable is not False and bool(case.steps_planned or is_flat):
         experiments.insert(0, ("kinds", "examples of one kind left out", train_without_kinds))
         data: list[tuple[str, str, Experiment]] = [
             ("other-targets", "other targets", train_with_suggested_targets),
@@ -199,7 +201,7 @@ def train_with_suggested_targets(evaluations: Evaluations) -> ProvenCause | None
     if base.validation is None and (base := with_held_out_part(base)) is None:
         return None
     suggested = evaluations.other_targets(base.train, None)
-    validation_changes = evaluations.other_targets(base.validation, None) if suggested else ()
+    validation_changes = evaluations.other_targets(validation_of(base), None) if suggested else ()
     for target_change in suggested:
         in_both = any(change.identity == target_change.identity for change in validation_changes)
         parts = ("train", "validation") if in_both else ("train",)
@@ -217,11 +219,12 @@ def train_on_fewer_examples(evaluations: Evaluations) -> None:
     """Train on a quarter of the examples if the model overfits for an unknown reason; add the finding to `likely`."""
     gap = next((one for one in evaluations.findings if one.check == overfitting.NAME), None)
     base = sound_case(evaluations)
-    if gap is None or base is not evaluations.case or evaluations.is_explained:
+    if gap is None or base is not evaluations.case or evaluations.is_explained or not isinstance(base, Case):
         return
-    quarter, change = overfitting.fewer_examples(base, gap) or (None, None)
-    if change is None:
+    fewer = overfitting.fewer_examples(base, gap)
+    if fewer is None:
         return
+    quarter, change = fewer
     cause = evaluations.trainings.measure(quarter, change, {}, evaluations.trainings.max_steps)
     if cause is not None:
         scores = {"score_with_a_quarter_of_the_examples": fmean(cause.effect.before)}
@@ -231,7 +234,8 @@ def train_on_fewer_examples(evaluations: Evaluations) -> None:
 
 
 def _with_finding(
-    diagnosis: Diagnosis, finding: Finding, case: Any, mended_case: Any, task: Task, checks: Sequence[Check[Any]]
+    diagnosis: Diagnosis, finding: Finding, case: TrainingCase, mended_case: TrainingCase | None, task: Task,
+    checks: Sequence[Check[Any]],
 ) -> Diagnosis:  # fmt: skip
     """Return the diagnosis of a case with a finding as the first of its kind, instead of the findings of its check.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pellucid.base.deprecated import renamed_fields
 
 if TYPE_CHECKING:
-    from pellucid.doctor.case import Case
+    from pellucid.doctor.training_case import ExaminedCase, T
 
 C = TypeVar("C")  # the type of the case: of a network, or of a detector
 EvidenceValue = float | int | str
@@ -30,7 +30,7 @@ class Remedy:
     """
 
     description: str
-    apply: Callable[[Case], Case]
+    apply: Callable[[Any], Any]
     key: str = ""
 
     def __post_init__(self) -> None:
@@ -101,7 +101,7 @@ class Check(Generic[C]):
     finds_faults: bool = False
     runs_trial: bool = False
 
-    def skip_reason(self, case: Any) -> str:
+    def skip_reason(self, case: ExaminedCase) -> str:
         """Return why the check cannot be made for a case, such as too few examples; "" if it can."""
         validation = 0 if case.validation is None else len(case.validation)
         if len(case.train) < self.examples:
@@ -137,8 +137,8 @@ class Suspect:
         assert self.finding.remedy is not None
         return self.finding.remedy
 
-    def apply(self, case: Any) -> Any:
-        """Return the case without the suspected cause; case: a Case, or a case of another task."""
+    def apply(self, case: T) -> T:
+        """Return the case without the suspected cause."""
         return self.remedy.apply(case)
 
 

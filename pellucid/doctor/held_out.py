@@ -11,6 +11,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, batch_of
 from pellucid.doctor.inputs import drawn_indices
+from pellucid.doctor.training_case import TrainingCase
 from pellucid.ops.image_objects import Detections, Objects
 from pellucid.task import HeldOutScores, Task
 from pellucid.training.device import on_device
@@ -52,7 +53,7 @@ class HeldOutScorer:
     The decrease is relative to the loss before the first step. name: the name of the last score.
     """
 
-    def __init__(self, task: Task, case: Any) -> None:
+    def __init__(self, task: Task, case: TrainingCase) -> None:
         self.task, self.case, self.name = task, case, ""
         self._first_loss: float | None = None
 

@@ -15,6 +15,7 @@ from pellucid.doctor.held_out import outputs_for, predicted_target, read_example
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.intervention import MeasuredEffect, effect_of
 from pellucid.doctor.paired import ProvenCause
+from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
@@ -66,8 +67,8 @@ class JudgedExamples:
     """
 
     def __init__(
-        self, evaluations: Evaluations, base: Any, indices: Tensor, base_scores: dict[int, Tensor], model: BaseModel,
-        min_gain: float, steps: int = 0,
+        self, evaluations: Evaluations, base: TrainingCase, indices: Tensor, base_scores: dict[int, Tensor],
+        model: BaseModel, min_gain: float, steps: int = 0,
     ) -> None:  # fmt: skip
         self.evaluations, self.base, self.base_scores, self.model = evaluations, base, base_scores, model
         self.indices, self.min_gain, self.steps = indices, min_gain, steps
@@ -129,7 +130,7 @@ class JudgedExamples:
     @cached_property
     def usual_scores(self) -> HeldOutScores:
         """The scores of validation examples."""
-        return self.evaluations.score.scored(self.model, self.base.validation)
+        return self.evaluations.score.scored(self.model, validation_of(self.base))
 
     @cached_property
     def bad(self) -> Tensor:

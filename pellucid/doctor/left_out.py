@@ -1,11 +1,10 @@
 """Trainings without examples of one kind, such as images without colours or targets that all have one value."""
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
-from pellucid.data.source import Arrays
+from pellucid.data.source import Arrays, Source
 from pellucid.doctor.differences import traits
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.finding import suspect
@@ -13,6 +12,7 @@ from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
 from pellucid.doctor.replaced_parts import with_held_out_part
+from pellucid.doctor.training_case import validation_of
 from pellucid.task.values import MISSING_INPUTS
 from pellucid.training.examples import subset
 
@@ -27,7 +27,7 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
     base = with_held_out_part(case) if case.validation is None else case
     if base is None or not evaluations.has_targets:
         return None
-    train, validation = (_limited(part, case.model.seed) for part in (base.train, base.validation))
+    train, validation = (_limited(part, case.model.seed) for part in (base.train, validation_of(base)))
     model, examples = case.model, [read_examples(part, len(part), case.model.seed) for part in (train, validation)]
     for name, (values, kind) in traits(evaluations.task, model, [*examples[0], *examples[1]]).items():
         if values.dtype is not torch.bool:
@@ -52,7 +52,7 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
     return None
 
 
-def _limited(part: Any, seed: int) -> Any:
+def _limited(part: Source, seed: int) -> Source:
     """Return the examples, or MAX_EXAMPLES (MAX_READ if they are read from files) that are drawn with the seed."""
     count = MAX_EXAMPLES if isinstance(part, Arrays) else MAX_READ
     if len(part) <= count:

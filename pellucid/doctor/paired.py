@@ -5,7 +5,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from statistics import fmean
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import MAX_PAIRS, MeasuredEffect, effect_of
 from pellucid.doctor.rehearsal import RehearsalSettings, model_on, rehearse, step_work, with_copied_weights
 from pellucid.doctor.remedies import with_trained
+from pellucid.doctor.training_case import TrainingCase, optional_fields, validation_of
 from pellucid.task import Task
 from pellucid.training.device import CPU
 from pellucid.training.model import BaseModel
@@ -37,7 +38,7 @@ class ProvenCause(NamedTuple):
 
     change: Suspect
     effect: MeasuredEffect
-    mended_case: Any
+    mended_case: TrainingCase
 
     @property
     def finding(self) -> Finding:
@@ -86,13 +87,16 @@ class PairedTrainings:
     experiment. show: called with a sentence about each effect.
     """
 
-    def __init__(self, task: Task, case: Any, show: Callable[[str], object], budget: float | None = None) -> None:
+    def __init__(
+        self, task: Task, case: TrainingCase, show: Callable[[str], object], budget: float | None = None
+    ) -> None:  # fmt: skip
         self.task, self.case, self.first_case, self.show, self.budget = task, case, case, show, budget
         self.score, self._spent = HeldOutScorer(task, case), 0.0
         self.effects: list[MeasuredEffect] = []
         self.unclear: list[ProvenCause] = []
         self.untried: dict[str, Untried] = {}
-        self.model_steps = self._first_steps = getattr(case, "steps_to_repeat", case.steps_planned)
+        to_repeat = optional_fields(case).steps_to_repeat
+        self.model_steps = self._first_steps = case.steps_planned if to_repeat is None else to_repeat
         self.max_steps = min(self.model_steps or MAX_STEPS, MAX_STEPS)
         self.steps = min(self.max_steps, max(self.model_steps // SHORT_DIVISOR, MIN_SHORT_STEPS))
 
@@ -112,7 +116,7 @@ class PairedTrainings:
         case = self.first_case
         return STEP_OVERHEAD + step_work(case.model, case.train, case.batch_size)
 
-    def _work(self, case: Any) -> float:
+    def _work(self, case: TrainingCase) -> float:
         """Return the multiply-adds of a step of a case, counted anew only for other networks or batches."""
         nets, first_nets = case.model.objective.nets, self.first_case.model.objective.nets
         if case.batch_size == self.first_case.batch_size and all(net is first_nets[name] for name, net in nets.items()):
@@ -127,13 +131,13 @@ class PairedTrainings:
             return MAX_TOTAL_WORK * (1 if self.budget is None else self.budget / DEFAULT_BUDGET)
         return min(DEFAULT_BUDGET * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
 
-    def proves_nothing(self, base: Any, remedy: Remedy, steps: int) -> bool:
+    def proves_nothing(self, base: TrainingCase, remedy: Remedy, steps: int) -> bool:
         """Return whether there are too few steps or held-out examples, and add this reason to `untried`.
 
         base: see `measure`.
         """
         for name, count, minimum in (
-            ("steps", steps, MIN_PROOF_STEPS), ("held-out examples", len(base.validation), MIN_HELD_OUT),
+            ("steps", steps, MIN_PROOF_STEPS), ("held-out examples", len(validation_of(base)), MIN_HELD_OUT),
         ):  # fmt: skip
             if count < minimum:
                 reason = f"too few {name} ({count}, at least {minimum} are needed)"
@@ -141,7 +145,7 @@ class PairedTrainings:
                 return True
         return False
 
-    def spend(self, remedy: Remedy, *trainings: tuple[Any, int]) -> bool:
+    def spend(self, remedy: Remedy, *trainings: tuple[TrainingCase, int]) -> bool:
         """Return whether trainings are within the limit, and add their multiply-adds to the total if they are.
 
         remedy: for which a reason is added to `untried` if they are not. trainings: the case and the number of steps of
@@ -156,7 +160,7 @@ class PairedTrainings:
 
     def measure(
         self,
-        base: Any,
+        base: TrainingCase,
         change: Suspect,
         base_scores: dict[int, Tensor],
         steps: int = 0,
@@ -172,7 +176,8 @@ class PairedTrainings:
         steps, remedy, factor = steps or self.steps, change.remedy, change.step_factor
         if self.proves_nothing(base, remedy, steps):
             return None
-        changed_case, mended_case, pairs = change.apply(base), None, list[tuple[Tensor, Tensor]]()
+        changed_case, pairs = change.apply(base), list[tuple[Tensor, Tensor]]()
+        mended_case: TrainingCase | None = None
         effect: MeasuredEffect | None = None
         for k in range(MAX_PAIRS):
             trained = None if k else first_trained
@@ -189,7 +194,7 @@ class PairedTrainings:
             effect = effect_of(change, self.score.name, pairs, steps, self.effects)
             if effect.verdict != "unclear" or fmean(effect.gains) < change.min_gain:
                 break  # it is certain, or more pairs would hardly prove a cause
-        if effect is None:
+        if effect is None or mended_case is None:
             return None
         self.untried.pop(remedy.key, None)
         self.record(effect)
@@ -198,7 +203,7 @@ class PairedTrainings:
             self.unclear.append(measured)
         return measured if effect.verdict == "cause" else None
 
-    def train(self, case: Any, pair: int, steps: int) -> ScoredModel:
+    def train(self, case: TrainingCase, pair: int, steps: int) -> ScoredModel:
         """Train the model of a case from its initial weights, with the seed of pair number `pair`."""
         model = with_copied_weights(model_on(case.begin(), case.device))
         model.seed += pair
@@ -208,7 +213,7 @@ class PairedTrainings:
         size = min(case.batch_size, len(case.train))
         rehearsal = rehearse(model, case.train, size, case.augment, settings, planned)
         model = model_on(rehearsal.model, CPU)
-        scores = self.score(model, case.validation)
+        scores = self.score(model, validation_of(case))
         return ScoredModel(model, torch.zeros_like(scores) if rehearsal.has_failed else scores)
 
     def record(self, effect: MeasuredEffect) -> MeasuredEffect:

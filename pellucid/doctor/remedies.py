@@ -14,6 +14,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.inputs import select
 from pellucid.doctor.rehearsal import reinitialized
+from pellucid.doctor.training_case import T, optional_fields
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
@@ -29,10 +30,10 @@ LEARNING_RATE, BATCH_SIZE = 2e-3, 32
 MIN_TARGET_STD = 1e-12  # by which targets are divided if they are constant
 
 
-def rebuilt(case: Any, keep_weights: bool = False, **changes: Any) -> Any:
+def rebuilt(case: T, keep_weights: bool = False, **changes: Any) -> T:
     """Return the case with changed arguments of `Model` (net, optimizer, regularizer, ...) and an untrained model.
 
-    case: a Case, or a case of another task, see `with_causes`. changes: see `reinitialized`. The initial weights are
+    changes: see `reinitialized`. The initial weights are
     the same unless `changes` contain a network, whose weights are newly drawn. keep_weights: whether that network
     receives the initial weights with the same path and shape. The model of the new case is in its state before the
     first step, and the case has no history. Raises PellucidError for layers that do not fit together.
@@ -52,23 +53,24 @@ def rebuilt(case: Any, keep_weights: bool = False, **changes: Any) -> Any:
         return new
 
     values = {"model": begin(), "begin": begin, "history": None, "stopped": "", "steps": 0}
-    if getattr(case, "history", None) is not None:
-        values["epochs"] = case.epochs or len(case.history)
+    optional = optional_fields(case)
+    if optional.history is not None:
+        values["epochs"] = optional.epochs or len(optional.history)
     return with_values(case, values)
 
 
-def with_values(case: Any, values: Mapping[str, Any]) -> Any:
+def with_values(case: T, values: Mapping[str, Any]) -> T:
     """Return the case with new values of its fields; names for which the case has no field are ignored."""
     field_names = {field.name for field in fields(case)}
     return replace(case, **{name: value for name, value in values.items() if name in field_names})
 
 
-def with_trained(case: Any, model: BaseModel, **values: Any) -> Any:
+def with_trained(case: T, model: BaseModel, **values: Any) -> T:
     """Return the case with a model that was trained on it, and other new values of its fields."""
     return with_values(case, {"model": model, "history": None, "stopped": "", **values})
 
 
-def with_initial_model(case: Any, alter: Callable[[BaseModel], object]) -> Any:
+def with_initial_model(case: T, alter: Callable[[BaseModel], object]) -> T:
     """Return the case with `alter` applied to the model before its first step."""
     new = rebuilt(case)
 
@@ -81,7 +83,7 @@ def with_initial_model(case: Any, alter: Callable[[BaseModel], object]) -> Any:
     return replace(new, model=begin(), begin=begin)
 
 
-def with_rate(case: Any, factor: float) -> Any:
+def with_rate(case: T, factor: float) -> T:
     """Return the case with the learning rate multiplied by `factor`."""
     optimizer = case.model.optimizer
     return rebuilt(case, optimizer=replace(optimizer, lr=optimizer.lr * factor))

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import cached_property
 from math import sqrt
 from statistics import fmean
-from typing import Any
 
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause, U
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network, with_trained
 from pellucid.doctor.suspects import replaced_parts, suspects
+from pellucid.doctor.training_case import T, TrainingCase, optional_fields
 from pellucid.training.examples import split
 
 HELD_OUT_FRACTION = 0.25  # fraction of the training data that is held out if there are no validation data
@@ -105,13 +105,13 @@ class ReplacedParts:
         if evaluations.is_explained and base is evaluations.case:
             return [*(part for part in candidates if part.finding in faults), *unusual]
         may_fail = score <= 1 - MIN_DEFICIT  # otherwise, not even a perfect score would be clearly higher
-        if may_fail and (deficit := self._deficit()):
+        if may_fail and (deficit := self._deficit(base)):
             fractions = [MIN_GENERAL_FRACTION if part.general else MIN_FRACTION for part in candidates]
             return [
                 replace(part, min_gain=max(MIN_GAIN, fraction * deficit), is_likely=True)
                 for part, fraction in zip(candidates, fractions, strict=True)
             ]
-        return unusual if evaluations.case.trained and not evaluations.case.stopped else ()
+        return unusual if evaluations.case.trained and not optional_fields(evaluations.case).stopped else ()
 
     def _train_with(self, part: Suspect) -> ProvenCause | None:
         """Train with one part replaced, and return the cause that this proves.
@@ -121,6 +121,7 @@ class ReplacedParts:
         another rate improves many trainings a little.
         """
         evaluations, trainings, base, remedy = self.evaluations, self.trainings, self.base, part.remedy
+        assert base is not None  # without it, there are no parts
         steps = trainings.steps if part.general and part.step_factor == 1 else trainings.max_steps
         if trainings.proves_nothing(base, remedy, steps):
             return None
@@ -166,13 +167,13 @@ class ReplacedParts:
         present = 0.0 if self.present is None else float(self.present.mean())
         return part.step_factor > 1 and fmean(cause.effect.after) < present + part.min_gain
 
-    def _deficit(self) -> float:
+    def _deficit(self, base: Case) -> float:
         """Return how much lower the score is than that of a small network, if that is clear; 0 if it is not.
 
         The score is the higher one of the present model and of the training made once more. If the latter does well,
         the settings of the training are not the cause, and the finding for that is added to `likely`.
         """
-        base, trainings, present = self.base, self.trainings, self.present
+        trainings, present = self.trainings, self.present
         reference = _reference_scores(base, self.evaluations.score)
         if reference is None or (present is not None and not _clear_deficit(present, reference)):
             return 0.0
@@ -198,7 +199,7 @@ class ReplacedParts:
         return deficit if present is None else min(deficit, _clear_deficit(present, reference))
 
 
-def sound_case(evaluations: Evaluations) -> Any:
+def sound_case(evaluations: Evaluations) -> TrainingCase | None:
     """Return the case without data at fault and with validation data, so that trainings show other causes.
 
     If the validation data are at fault or missing, it has a part of the training data instead. If labels do not belong
@@ -208,7 +209,7 @@ def sound_case(evaluations: Evaluations) -> Any:
     """
     case = evaluations.case
     if not has_flat_targets(case):
-        has_scores = evaluations.is_scored or (case.validation is not None and getattr(case, "stopped", ""))
+        has_scores = evaluations.is_scored or (case.validation is not None and optional_fields(case).stopped)
         return case if has_scores else None
     faults = {(finding.check, finding.path) for finding in evaluations.findings if finding.is_fault}
     if case.validation is None or any((name, "validation") in faults for name in UNSOUND_DATA):
@@ -219,7 +220,7 @@ def sound_case(evaluations: Evaluations) -> Any:
     return case
 
 
-def with_held_out_part(case: Any) -> Any:
+def with_held_out_part(case: T) -> T | None:
     """Return the case with a part of its training data as validation data; None if it has too few."""
     if len(case.train) * HELD_OUT_FRACTION < MIN_HELD_OUT:
         return None
@@ -227,7 +228,7 @@ def with_held_out_part(case: Any) -> Any:
     return replace(case, train=train, validation=validation)
 
 
-def can_be_tried(finding: Finding, base: Any, trainings: PairedTrainings) -> bool:
+def can_be_tried(finding: Finding, base: TrainingCase, trainings: PairedTrainings) -> bool:
     """Return whether the remedy of a finding fits a case: faults of other data may have indices of their examples."""
     first = trainings.first_case
     has_same_data = base.train is first.train and base.validation is first.validation

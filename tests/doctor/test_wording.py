@@ -132,11 +132,11 @@ def many_settings() -> Diagnosis:
 
 CASES = (
     letterboxed_validation, lacking_classes, other_classes_in_validation, masks_at_other_positions, tiny_rate,
-    tried_remedies, wrong_kinds_of_vectors, many_settings,
+    tried_remedies, wrong_kinds_of_vectors,
+    pytest.param(many_settings, marks=pytest.mark.slow),
 )  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make_diagnosis", CASES)
 def test_other_words_lead_to_the_same_decisions(
     make_diagnosis: Callable[[], Diagnosis], monkeypatch: pytest.MonkeyPatch

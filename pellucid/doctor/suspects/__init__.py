@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
 from pellucid.doctor.suspects import architecture, layers, losses, objectives, own_parts, parts, settings
+from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.objective import Supervised
 
 __all__ = ["Suspect", "replaced_parts", "suspects"]
@@ -15,6 +15,7 @@ __all__ = ["Suspect", "replaced_parts", "suspects"]
 # Checks whose remedies change a single setting.
 SINGLE_SETTING_CHECKS = ("unnormalised-inputs", "batch-norm", "update-ratio")
 SuspectSource = Callable[[Case], Iterator[Suspect]]
+TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     parts.coupled_loss_suspects, parts.mode_suspects, parts.target_suspects, parts.angle_suspects,
     parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
@@ -35,7 +36,7 @@ SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
     parts.initialization_suspects,
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
-ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
+ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
     settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, settings.dropout_suspects,
     objectives.image_range_suspects, objectives.own_objective_suspects, objectives.ending_suspects,
     losses.ignored_class_suspects, objectives.stride_suspects, losses.loss_option_suspects,
@@ -47,19 +48,21 @@ ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
 )  # fmt: skip
 
 
-def replaced_parts(case: Any, findings: Sequence[Finding] = ()) -> list[Suspect]:
+def replaced_parts(case: TrainingCase, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return a suspect for each part of a training that can be replaced by a plain default, for a case of any task.
 
-    case: see `experiments.with_causes`. findings: of the checks; those with remedies are suspects too, faults as the
+    findings: of the checks; those with remedies are suspects too, faults as the
     first. Learning rates are last, and marked as general; for a training that stopped with an error, they are first.
     """
-    is_supervised = isinstance(case, Case) and isinstance(case.model.objective, Supervised)
-    sources = (*(SUPERVISED_SOURCES if is_supervised else ()), *ANY_TASK_SOURCES)
-    particular = _without_named_layers([candidate for source in sources for candidate in source(case)], findings)
+    particular: list[Suspect] = []
+    if isinstance(case, Case) and isinstance(case.model.objective, Supervised):
+        particular += [candidate for source in SUPERVISED_SOURCES for candidate in source(case)]
+    particular += [candidate for source in ANY_TASK_SOURCES for candidate in source(case)]
+    particular = _without_named_layers(particular, findings)
     rates = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
     faults, symptoms = found_suspects(findings)
     usual = [*faults, *particular, *symptoms]
-    return [*rates, *usual] if getattr(case, "stopped", "") else [*usual, *rates]
+    return [*rates, *usual] if optional_fields(case).stopped else [*usual, *rates]
 
 
 def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:

@@ -13,6 +13,7 @@ from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, output_layers, trainable_layers
 from pellucid.doctor.remedies import rebuilt, with_replaced_layers
 from pellucid.doctor.suspects.parts import initialization_suspects
+from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Trait
 
@@ -96,7 +97,7 @@ def _with_finer_steps(layer: Layer) -> Layer:
     return replace(layer, kernel=2, stride=None, padding=0)  # pyright: ignore
 
 
-def layer_option_suspects(case: Case) -> Iterator[Suspect]:
+def layer_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each of OPTIONS of a layer that is far from its default."""
     nets = case.model.objective.nets
     places: dict[tuple[type[Layer], str, float, Any], list[tuple[str, str]]] = {}

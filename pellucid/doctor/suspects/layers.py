@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from pellucid.combine import Sequential
 from pellucid.combine.base import join, walk
-from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves
 from pellucid.doctor.remedies import rebuilt, with_replaced_layers
+from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.layers import (
     AdaptiveAvgPool2d,
     BatchNorm,
@@ -46,7 +45,7 @@ class _Replacement:
     kind: str = ""
 
 
-def layer_suspects(case: Case) -> Iterator[Suspect]:
+def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each kind of the library's inner layers that can be replaced by a plainer one."""
     nets = case.model.objective.nets
     places: dict[_Replacement, list[tuple[str, str]]] = {}
@@ -70,7 +69,7 @@ def layer_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def _replacement(case: Any, net: Layer, path: str, layer: Layer) -> _Replacement | None:
+def _replacement(case: TrainingCase, net: Layer, path: str, layer: Layer) -> _Replacement | None:
     """Return what replaces a layer; None if it is plain itself."""
     kind = type(layer).__name__
     if isinstance(layer, SATURATING):
@@ -91,17 +90,17 @@ def _replacement(case: Any, net: Layer, path: str, layer: Layer) -> _Replacement
     return None
 
 
-def _may_need_positions(case: Any, net: Layer, path: str) -> bool:
+def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:
     """Return whether the targets are no classes, and vectors follow the layer at a path, in images of a fixed size."""
     prefix, _, name = path.rpartition(".")
     parent, shape = dict(walk(net)).get(prefix), case.model.nominal_shape
     layers: Mapping[str, Layer] = parent.layers if isinstance(parent, Sequential) else {}
     following = list(layers.values())[list(layers).index(name) + 1 :] if name in layers else []
     is_followed_by_vectors = bool(following) and isinstance(following[0], Flatten | Dense)
-    return is_followed_by_vectors and None not in shape and not getattr(case, "classifies", True)
+    return is_followed_by_vectors and None not in shape and optional_fields(case).classifies is False
 
 
-def _pretrained_rectifier(case: Any, net: Layer) -> type[Layer] | None:
+def _pretrained_rectifier(case: TrainingCase, net: Layer) -> type[Layer] | None:
     """Return the most frequent rectifier of a network with frozen layers, which may not be the one of its training."""
     kinds = Counter(type(layer) for _, layer in leaves(net) if layer.traits & RECTIFIERS and not is_user_defined(layer))
     return max(kinds, key=lambda kind: kinds[kind]) if kinds and case.model.frozen else None

@@ -9,11 +9,12 @@ import torch
 
 from pellucid.base.settings.checks import is_number
 from pellucid.combine.base import replace_layer
-from pellucid.data.source import Arrays
+from pellucid.data.source import Arrays, Source
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined
 from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import Identity, LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses import SoftmaxCrossEntropy
@@ -30,7 +31,7 @@ MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a high
 MAX_SMOOTHING = 0.3  # label smoothing; more is unusual
 
 
-def loss_option_suspects(case: Case) -> Iterator[Suspect]:
+def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield suspects for class weights and label smoothing."""
     loss: Any = getattr(case.model.objective, "loss", None)
     weights = getattr(loss, "class_weights", None)
@@ -39,7 +40,7 @@ def loss_option_suspects(case: Case) -> Iterator[Suspect]:
             "class-weights", "the class weights of the loss are so uneven that some classes hardly count",
             "weight classes by the inverse of their counts, or not at all", "no class weights",
             lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
-            unusual=_has_larger_weights_of_frequent_classes(case, weights), smallest_weight=float(min(weights)),
+            unusual=_has_larger_weights_of_frequent_classes(case.train, weights), smallest_weight=float(min(weights)),
             largest_weight=float(max(weights)), key="no-class-weights",
         )  # fmt: skip
         if max(weights) > MAX_WEIGHT_RATIO * min(weight for weight in weights if weight > 0):
@@ -60,15 +61,17 @@ def loss_option_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def _has_larger_weights_of_frequent_classes(case: Case, weights: Any) -> bool:
+def _has_larger_weights_of_frequent_classes(part: Source, weights: Any) -> bool:
     """Return whether more frequent classes tend to have larger weights."""
-    counts = case.train.y.flatten()
+    if not isinstance(part, Arrays):
+        return False
+    counts = part.y.flatten()
     counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
     counts_and_weights = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
     return bool((counts_and_weights.std(1) > 0).all()) and float(counts_and_weights.corrcoef()[0, 1]) > MIN_CORRELATION
 
 
-def ignored_class_suspects(case: Case) -> Iterator[Suspect]:
+def ignored_class_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if the label that the loss ignores is a class of the network."""
     loss: Any = getattr(case.model.objective, "loss", None)
     ignore, shape = getattr(loss, "ignore", None), case.model.output_shape
@@ -80,7 +83,7 @@ def ignored_class_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def default_option_suspects(case: Case) -> Iterator[Suspect]:
+def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each option of the loss or the objective that is far from its default."""
     objective: Any = case.model.objective
     path = "loss" if isinstance(objective, Supervised) else "objective"
@@ -103,7 +106,7 @@ def _options(part: Any) -> tuple[Field[Any], ...]:
     return fields(part) if is_dataclass(part) else ()
 
 
-def class_balance_suspects(case: Case) -> Iterator[Suspect]:
+def class_balance_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if some classes of labels or masks are far more frequent than others, without class weights."""
     loss: Any = getattr(case.model.objective, "loss", None)
     if type(loss) is not SoftmaxCrossEntropy or loss.class_weights is not None or not isinstance(case.train, Arrays):

@@ -11,6 +11,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, library_part
 from pellucid.doctor.remedies import rebuilt, with_parts, with_replaced_layers
+from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Identity, Tanh
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers, only_reshapes
@@ -23,7 +24,7 @@ MIN_TANH_GAIN = 0.15  # of the score, without a last tanh, which is usual for im
 PREDICTING_NETWORK = "generator"  # in objectives such as GANs, the network whose outputs are the predictions
 
 
-def ending_suspects(case: Case) -> Iterator[Suspect]:
+def ending_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield suspects for the last activations of the networks, and for a normalization before the predicting one's."""
     nets = case.model.objective.nets
     for name, net in nets.items() if PREDICTING_NETWORK in nets else ():
@@ -66,7 +67,7 @@ def ending_suspects(case: Case) -> Iterator[Suspect]:
             )  # fmt: skip
 
 
-def stride_suspects(case: Case) -> Iterator[Suspect]:
+def stride_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if the stride of a loss is not the image's side divided by that of the network's maps."""
     loss: Any = case.model.objective.loss if isinstance(case.model.objective, Supervised) else None
     image, maps, stride = case.model.nominal_shape, case.model.output_shape, getattr(loss, "stride", None)
@@ -83,7 +84,7 @@ def stride_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def image_range_suspects(case: Case) -> Iterator[Suspect]:
+def image_range_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for images with values outside of 0 to 1, the range that objectives with a generator expect."""
     if PREDICTING_NETWORK not in case.model.objective.nets or not isinstance(case.train, Arrays):
         return
@@ -104,7 +105,7 @@ def image_range_suspects(case: Case) -> Iterator[Suspect]:
     )  # fmt: skip
 
 
-def own_objective_suspects(case: Case) -> Iterator[Suspect]:
+def own_objective_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for a user-defined objective that is derived from an objective of the library."""
     objective = case.model.objective
     plain = library_part(objective) if is_user_defined(objective) else None
@@ -118,7 +119,7 @@ def own_objective_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def loss_weight_suspects(case: Case) -> Iterator[Suspect]:
+def loss_weight_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if the losses of an objective have weights far from 1."""
     objective = case.model.objective
     values = () if isinstance(objective, Supervised) else objective.weights.values()
@@ -132,7 +133,7 @@ def loss_weight_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def network_rate_suspects(case: Case) -> Iterator[Suspect]:
+def network_rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each network whose learning rate is not the lowest of all networks."""
     optimizers = case.model.optimizers
     lowest = min((optimizer.lr for optimizer in optimizers.values()), default=0.0)
@@ -147,7 +148,7 @@ def network_rate_suspects(case: Case) -> Iterator[Suspect]:
             )  # fmt: skip
 
 
-def batch_norm_suspects(case: Case) -> Iterator[Suspect]:
+def batch_norm_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for batch normalization in each network except the predicting one."""
     nets = case.model.objective.nets
     for name, net in nets.items() if PREDICTING_NETWORK in nets else ():

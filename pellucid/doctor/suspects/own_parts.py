@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 from pellucid.combine.base import join
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, library_part
 from pellucid.doctor.remedies import rebuilt, with_replaced_layers
+from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
@@ -18,7 +18,7 @@ from pellucid.objective import Supervised
 OWN_LAYER = "own-layer"  # the name of the suspect
 
 
-def own_loss_suspects(case: Case) -> Iterator[Suspect]:
+def own_loss_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for a user-defined loss: that of the library which it is derived from, or one for the targets."""
     objective = case.model.objective
     if not isinstance(objective, Supervised) or not is_user_defined(objective.loss) or not isinstance(case, Case):
@@ -40,7 +40,7 @@ def own_loss_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def own_optimizer_suspects(case: Any) -> Iterator[Suspect]:
+def own_optimizer_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each user-defined optimizer that is derived from one of the library."""
     optimizers = case.model.optimizers
     for network, optimizer in optimizers.items() if optimizers else [("", case.model.optimizer)]:
@@ -57,7 +57,7 @@ def own_optimizer_suspects(case: Any) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def own_layer_suspects(case: Case) -> Iterator[Suspect]:
+def own_layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each kind of user-defined layer: the library's layer that it is derived from, or none."""
     nets = case.model.objective.nets
     places_by_kind: dict[type[Layer], list[tuple[str, str]]] = {}

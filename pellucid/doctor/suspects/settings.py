@@ -20,6 +20,7 @@ from pellucid.doctor.paired import MAX_STEPS
 from pellucid.doctor.passes import dropout_rate
 from pellucid.doctor.rehearsal import default_rate
 from pellucid.doctor.remedies import rebuilt, with_initial_model, with_rate
+from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.layers import BatchNorm, Dropout
 from pellucid.layers.base import Layer
 from pellucid.optim import Progress
@@ -71,7 +72,7 @@ def regularizer_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def dropout_suspects(case: Case) -> Iterator[Suspect]:
+def dropout_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if a network has dropout."""
     nets = case.model.objective.nets
     if rate := dropout_rate(case.model):
@@ -89,7 +90,7 @@ def _without_dropout(layer: Layer) -> Layer:
     return replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
 
 
-def frozen_suspects(case: Case) -> Iterator[Suspect]:
+def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if tensors are frozen."""
     if case.model.frozen:
         yield suspect(
@@ -101,7 +102,7 @@ def frozen_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def layer_rate_suspects(case: Case) -> Iterator[Suspect]:
+def layer_rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if some parameters have their own factor of the learning rate."""
     rates = case.model.rates
     if any(rate != 1 for rate in rates.values()):
@@ -113,7 +114,7 @@ def layer_rate_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def augment_suspects(case: Case) -> Iterator[Suspect]:
+def augment_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for flipping, and one for the augmentation as a whole.
 
     If the accuracy on augmented inputs is much higher than on unchanged ones, the augmentation acts as preprocessing
@@ -127,11 +128,11 @@ def augment_suspects(case: Case) -> Iterator[Suspect]:
             "augmentation-destroys", "mirrored inputs belong to another class, or none: left and right, or up and "
             "down, matter here", "augment without mirroring", "no mirroring",
             lambda case: replace(rebuilt(case), augment=replace(augmentation, **NO_MIRRORING)),
-            unusual=case.classifies and _mirrored_images_differ(case, augmentation),
+            unusual=isinstance(case, Case) and case.classifies and _mirrored_images_differ(case, augmentation),
             key="no-mirroring", flip=augmentation.flip, vertical_flip=augmentation.vertical_flip,
         )  # fmt: skip
-    is_learned = case.trained and case.classifies and case.loss < float("inf")
-    if is_learned:
+    is_learned = False
+    if isinstance(case, Case) and case.trained and case.classifies and case.loss < float("inf"):
         part, rng = case.sample, torch.Generator().manual_seed(case.model.seed)
         is_correct = case.classes_for(augmentation(float_images(part.x).clone(), rng)) == part.y
         min_accuracy = max(MIN_AUGMENTED_ACCURACY, case.train_predictions.accuracy + MIN_ACCURACY_GAIN)
@@ -159,7 +160,7 @@ def _mirrored_images_differ(case: Case, augmentation: Augment) -> bool:
     return plain_count.accuracy > plain_count.chance + MIN_ABOVE_CHANCE and mirrored_accuracy < limit
 
 
-def plain_setting_suspects(case: Case) -> Iterator[Suspect]:
+def plain_setting_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each of PLAIN_SETTINGS that does not have a plain value."""
     for setting, plain_values, name, cause, fix, description, evidence_name in PLAIN_SETTINGS:
         value = getattr(case.model, setting)
@@ -168,7 +169,7 @@ def plain_setting_suspects(case: Case) -> Iterator[Suspect]:
             yield suspect(name, cause, fix, description, remedy, **{evidence_name: value})
 
 
-def optimizer_suspects(case: Case) -> Iterator[Suspect]:
+def optimizer_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect if hyperparameters of the optimizer, other than the learning rate, are not the defaults."""
     optimizer = case.model.optimizer
     defaults = {
@@ -201,7 +202,7 @@ def _is_unusual_option(name: str, value: float, default: float) -> bool:
     return default > 0 and value > MAX_OPTION_RATIO * default
 
 
-def schedule_suspects(case: Case) -> Iterator[Suspect]:
+def schedule_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for a schedule that is not constant."""
     schedule = case.model.schedule
     if isinstance(schedule, Constant):
@@ -225,7 +226,7 @@ def schedule_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def tiny_batch_suspects(
-    case: Case, min_size: int = MIN_NORM_BATCH_SIZE, usual_size: int = DEFAULT_BATCH_SIZE
+    case: TrainingCase, min_size: int = MIN_NORM_BATCH_SIZE, usual_size: int = DEFAULT_BATCH_SIZE
 ) -> Iterator[Suspect]:
     """Yield a suspect for batch normalization over fewer than `min_size` examples, with `usual_size` as the remedy."""
     layers = (layer for net in case.model.objective.nets.values() for _, layer in walk(net))
@@ -241,7 +242,7 @@ def tiny_batch_suspects(
         )  # fmt: skip
 
 
-def rate_suspects(case: Case) -> Iterator[Suspect]:
+def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield suspects for the learning rate: lower and higher ones, and the optimizer's default if it is far away."""
     rate, usual_rate = case.model.optimizer.lr, default_rate(case.model.optimizer)
     has_default = 0 < usual_rate < float("inf")
@@ -282,14 +283,15 @@ def large_batch_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def early_end_suspects(case: Any) -> Iterator[Suspect]:
+def early_end_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for a training that was ended long before its planned end, as by early stopping.
 
     Only if the doctor's training with more steps is longer than the user's.
     """
-    made, planned = getattr(case, "steps_to_repeat", case.steps_planned), case.steps_planned
+    optional, planned = optional_fields(case), case.steps_planned
+    made = planned if optional.steps_to_repeat is None else optional.steps_to_repeat
     factor = min(planned / max(made, 1), LATER_END_FACTOR)
-    is_early = 0 < made <= MAX_ENDED_FRACTION * planned and not getattr(case, "resume_command", "")
+    is_early = 0 < made <= MAX_ENDED_FRACTION * planned and not optional.resume_command
     if is_early and factor * MAX_STEPS > made:
         yield suspect(
             "stopped-too-early", "the training was stopped before the network had learned what it can",

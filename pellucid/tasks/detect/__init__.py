@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pellucid.export import Parity
     from pellucid.model import Model
     from pellucid.objective import Objective
+    from pellucid.tasks.detect.doctor.case import DetectionCase
 
 
 class Detection(Task):
@@ -155,7 +156,7 @@ class Detection(Task):
 
         return case_of_detector_model(model, data)
 
-    def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
+    def diagnose(self, case: "DetectionCase", attempts: bool, device: Any) -> Any:
         """Run every check of detectors, on the CPU; raises PellucidError for other arguments."""
         from pellucid.tasks.detect.doctor import diagnose_detector
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pellucid.model import Model
     from pellucid.objective import Objective
+    from pellucid.tasks.generate.doctor.case import GeneratorCase
 
 
 class Generation(Task):
@@ -80,7 +81,7 @@ class Generation(Task):
 
         return case_of_model(model, data, history)
 
-    def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
+    def diagnose(self, case: "GeneratorCase", attempts: bool, device: Any) -> Any:
         """Run the checks of generators."""
         from pellucid.doctor.examination import examine
         from pellucid.tasks.generate.doctor import CHECKS

@@ -68,7 +68,7 @@ def _anchor_field(detector: Detector) -> str:
     return next((name for name in ("scale", "sides", "shapes") if name in names), "")
 
 
-def _with_anchors(case: Any, factor: float) -> Any:
+def _with_anchors(case: DetectionCase, factor: float) -> DetectionCase:
     """Return the case with anchors of `factor` times their size, and an untrained model."""
     name = _anchor_field(case.detector)
 

@@ -87,7 +87,7 @@ def choosing(setting: Setting) -> Result:
     test_accuracy = KNeighborsClassifier(k, metric=metric).fit(x, y).score(*flat_images(digits.test))
     numbers = {"k": ks, **accuracies, "chosen": f"{metric}, k = {k}", "test accuracy": test_accuracy}
     percentages = {name.upper(): [100 * accuracy for accuracy in values] for name, values in accuracies.items()}
-    return Result(numbers, curves(percentages, "k", "validation accuracy (%)", ks))
+    return Result(numbers, curves(percentages, "k", "validation accuracy", ks, unit="%"))
 
 
 def templates(setting: Setting) -> Result:

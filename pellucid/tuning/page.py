@@ -136,7 +136,8 @@ def _curves_figure(results: TuningResult, merit: Merit) -> FigurePart:
         f"trial {trial.number}": [_run_curve(results, run, scale) for run in trial.runs] for trial in best_trials
     }
     other_runs = [run for trial in results.trials if trial not in best_trials for run in trial.runs][:MAX_GREY_CURVES]
-    figure = seed_bands(curves_by_trial, [_run_curve(results, run, scale) for run in other_runs], _axis_label(merit))
+    other_curves = [_run_curve(results, run, scale) for run in other_runs]
+    figure = seed_bands(curves_by_trial, other_curves, f"validation {merit.label}", merit.unit)
     band_text = " The bands are from the worst to the best seed." if len(results.plan.seeds) > 1 else ""
     caption = f"The best {plural(len(best_trials), 'trial')} by epoch, in colour; the others in grey.{band_text}"
     return FigurePart("curves", figure, f"{merit.label} of the trials by epoch", caption, "No trial is complete yet.")

@@ -14,7 +14,7 @@ from pellucid.recipe.run_report.classes import class_sections
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import Dot, accuracy_by_time, ranking, run_curves
 from pellucid.report.figures.curves import loss_curves, metric_curves
-from pellucid.report.figures.style import Plot, svg
+from pellucid.report.figures.style import Plot, curve_axes, svg
 from pellucid.report.page import render
 
 HISTORY = [
@@ -123,3 +123,17 @@ def test_a_missing_variable_of_a_template_raises_an_error() -> None:
 
     with pytest.raises(UndefinedError):
         render("table", caption="x", head=("a",), rows=())
+
+
+@pytest.mark.parametrize(
+    ("label", "unit", "expected"), [("odds (%)", "", ""), ("share", "%", " %"), ("PSNR", "dB", "")]
+)
+def test_the_unit_of_tooltips_is_that_of_the_plot_and_not_read_from_its_label(
+    label: str, unit: str, expected: str
+) -> None:
+    figure, plot = curve_axes("epoch", label, unit)
+    (line,) = plot.plot([1, 2], [3, 4])
+    figure.lines_by_name.append(("line", line))
+    values = figure.tooltip_values()
+    assert values is not None
+    assert values["unit"] == expected

@@ -32,7 +32,7 @@ def run_curves(names: Sequence[str], histories: Sequence[RunRows], metric: str) 
     Accuracies are in per cent. None if no history has a finite value.
     """
     scale, unit = (100, " %") if metric == "accuracy" else (1, "")
-    figure, plot = curve_axes("epoch", f"{metric.replace('_', ' ')} (%)" if unit else metric.replace("_", " "))
+    figure, plot = curve_axes("epoch", metric.replace("_", " "), unit.strip())
     ends: list[CurveEnd] = []
     for k, (name, history) in enumerate(zip(names, histories, strict=True)):
         keys = (f"val_{metric}", f"train_{metric}")
@@ -53,7 +53,7 @@ def accuracy_by_time(
     A dotted line connects the last epoch to the name. data_name: the name of the data of val_accuracy. Epochs
     without a time or an accuracy are left out; None if none remain.
     """
-    figure, plot = curve_axes("seconds of training", f"{data_name} accuracy (%)")
+    figure, plot = curve_axes("seconds of training", f"{data_name} accuracy", "%")
     last_points: list[tuple[float, float, str, str]] = []
     for k, (name, rows) in enumerate(zip(names, histories, strict=True)):
         colour, seconds = colours[k % len(colours)], 0.0

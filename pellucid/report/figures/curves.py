@@ -66,7 +66,7 @@ def metric_curves(
     train, val = f"train_{metric}", f"val_{metric}"
     factor = 100 if unit == "%" else 1
     scaled = [{**row, **{key: factor * finite_or_nan(row.get(key)) for key in (train, val)}} for row in history]
-    figure, plot = curve_axes("epoch", f"{label} ({unit})")
+    figure, plot = curve_axes("epoch", label, unit)
     choose_best = (min if is_error else max) if val_data == "validation" else None
     ends = [
         *draw_column(figure, scaled, train, "training", BLUE, unit=f" {unit}"),

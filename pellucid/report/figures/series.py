@@ -49,13 +49,14 @@ def curves(
     x: Sequence[float] | None = None,
     log: bool = False,
     log_x: bool = False,
+    unit: str = "",
 ) -> Plot:
     """Draw curves by name, each labelled at its end.
 
     x: x values of all curves, by default 1, 2, ... log, log_x: whether the y axis and the x axis are logarithmic; a
-    logarithmic x axis has its ticks at `x`.
+    logarithmic x axis has its ticks at `x`. unit: of the values.
     """
-    figure, plot = curve_axes(xlabel, ylabel)
+    figure, plot = curve_axes(xlabel, ylabel, unit)
     ends = []
     for (name, values), colour in zip(series.items(), colours(len(series)), strict=True):
         xs = range(1, len(values) + 1) if x is None else x

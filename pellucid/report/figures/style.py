@@ -44,12 +44,14 @@ class CurveEnd(NamedTuple):
 class Plot(Figure):
     """A figure that notebooks display without pyplot, with values for tooltips on a page.
 
-    lines_by_name: the curves with tooltips. confusion: the classes and the (K, K) counts of a confusion matrix.
+    lines_by_name: the curves with tooltips. unit: of their y values. confusion: the classes and the (K, K) counts of a
+    confusion matrix.
     """
 
     def __init__(self, size: tuple[float, float]) -> None:
         super().__init__(size)
         self.lines_by_name: list[tuple[str, Line2D]] = []
+        self.unit = ""
         self.confusion: tuple[Sequence[str], Any] | None = None
 
     def _repr_png_(self) -> bytes:
@@ -71,7 +73,7 @@ class Plot(Figure):
         if self.confusion is not None:
             names, counts = self.confusion
             return {**values, "names": [printable(name) for name in names], "counts": counts.tolist()}
-        values |= {"x": plot.get_xlabel(), "unit": " %" if plot.get_ylabel().endswith("(%)") else "", "lines": []}
+        values |= {"x": plot.get_xlabel(), "unit": " %" if self.unit == "%" else "", "lines": []}
         for name, line in self.lines_by_name:
             pairs = np.asarray(line.get_xydata(), dtype=np.float64).tolist()
             points = [
@@ -163,12 +165,13 @@ def light_grid(plot: Axes) -> None:
     plot.set_axisbelow(True)
 
 
-def curve_axes(xlabel: str, ylabel: str) -> tuple[Plot, Axes]:
-    """Return a wide plot with a light grid and room on the right for labels."""
+def curve_axes(xlabel: str, ylabel: str, unit: str = "") -> tuple[Plot, Axes]:
+    """Return a wide plot with a light grid and room on the right for labels; unit: of the y values."""
     figure, plot = single_plot(FIGURE_WIDTH, 3.1, (0.85, 0.55, 1.95, 0.2))
     light_grid(plot)
+    figure.unit = unit
     plot.set_xlabel(xlabel, color=INK, fontsize=TEXT)
-    plot.set_ylabel(ylabel, color=INK, fontsize=TEXT)
+    plot.set_ylabel(f"{ylabel} ({unit})" if unit else ylabel, color=INK, fontsize=TEXT)
     return figure, plot
 
 

@@ -40,14 +40,14 @@ EpochValues = Mapping[int, float]  # a value by epoch
 
 
 def seed_bands(
-    best_curves: Mapping[str, Sequence[EpochValues]], other_curves: Sequence[EpochValues], ylabel: str
+    best_curves: Mapping[str, Sequence[EpochValues]], other_curves: Sequence[EpochValues], ylabel: str, unit: str
 ) -> Figure | None:
     """Draw the mean of each trial's curves by epoch, with a band from smallest to largest; the other curves in grey.
 
     best_curves: the curves by the name of the trial, one for each seed. A mean is over the epochs that all its curves
-    have. None if there is nothing to draw.
+    have. unit: of the values. None if there is nothing to draw.
     """
-    figure, plot = curve_axes("epoch", ylabel)
+    figure, plot = curve_axes("epoch", ylabel, unit)
     for curve in other_curves:
         plot.plot([*curve], [*curve.values()], color=PALE, linewidth=0.7, alpha=0.45)
     ends: list[CurveEnd] = []

@@ -119,7 +119,7 @@ class ExplainSession:
         drawn = {"boxes": output.boxes, "scores": output.scores, "mask": output.mask, "image": output.image}
         drawn["points"] = None if output.points is None else output.points.reshape(-1, 3)
         tensors = {name: value.cpu() for name, value in drawn.items() if value is not None}
-        line = output.line.partition(": ")[2] or output.line
+        line = output.line.removeprefix(f"{name}: ")
         values = {"line": line, "label": output.label, "labels": output.labels, "confidence": output.confidence}
         return Reply(values, {"picture": picture, **tensors})
 

@@ -62,9 +62,8 @@ def with_causes(
 
     Findings that the case no longer has after an intervention become consequences of its cause; a fault of the
     validation data without which the score is the same becomes a symptom. With a budget, further causes are looked for
-    in the case without the first; without one, the diagnosis states that this was left out. case: a Case, or an object
-    with the fields model, trained, train, validation, begin, batch_size, steps_planned, augment and device; for other
-    objects, nothing is tried, and for a training that stopped with an error, only if its targets are classes or
+    in the case without the first; without one, the diagnosis states that this was left out. case: nothing is tried for
+    one that is no TrainingCase, and for a training that stopped with an error, only if its targets are classes or
     vectors, or if there are validation data. show: called with a sentence about each measured effect. budget: the
     multiply-adds of all trainings together, divided by those of the case's training. attempts: whether to measure the
     remedies of the findings too. checks: those to repeat in the case without a cause, unless the task has its own.

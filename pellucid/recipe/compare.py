@@ -181,6 +181,13 @@ def _table_rows(keys: Iterable[str], columns: Sequence[Mapping[str, str]]) -> li
 def comparison_page(comparison: RunComparison, command: str) -> Page:
     """Return the page of a comparison. command: the command that writes the page."""
     colours = [RUN_COLOURS[k % len(RUN_COLOURS)] for k in range(len(comparison.names))]
+    legend = Legend(list(zip(comparison.names, colours, strict=True)))
+    sections = [*run_sections(comparison), Section("reproduce", "How to reproduce", [CodeBlock(command)], wide=True)]
+    return Page(f"Runs compared: {', '.join(comparison.names)}", sections, header=[legend], heading="Runs compared")
+
+
+def run_sections(comparison: RunComparison) -> list[Section]:
+    """Return the sections about the runs: results, recipes, curves, classes, manifests and confusion matrices."""
     runs = list(zip(comparison.names, comparison.runs, strict=True))
     unfinished_names = [name for name, run in runs if not run.results and not run.stopped]
     no_result_notes = [
@@ -203,7 +210,7 @@ def comparison_page(comparison: RunComparison, command: str) -> Page:
     results_table = TablePart("", ("", *comparison.names), comparison.results)
     recipes_caption = "All keys that differ; a dash where a recipe does not have a key."
     manifests_caption = "What the results depend on besides the recipes."
-    sections = [
+    return [
         Section("results", "Results on the test images", [results_table, *comparison.stopped, *no_result_notes]),
         Section(
             "recipes",
@@ -223,10 +230,7 @@ def comparison_page(comparison: RunComparison, command: str) -> Page:
             [_differences_part(comparison.names, "manifests", comparison.manifests, manifests_caption)],
         ),
         Section("confusion", "Confusion matrices", [FigureRow(confusion_figures)], wide=True),
-        Section("reproduce", "How to reproduce", [CodeBlock(command)], wide=True),
     ]
-    legend = Legend(list(zip(comparison.names, colours, strict=True)))
-    return Page(f"Runs compared: {', '.join(comparison.names)}", sections, header=[legend], heading="Runs compared")
 
 
 def _differences_part(names: Sequence[str], subject: str, rows: list[tuple[str, ...]], caption: str) -> SectionPart:
@@ -248,9 +252,7 @@ def _curves_row(comparison: RunComparison) -> FigureRow:
         for name in metrics
     ]  # fmt: skip
     val_data = {run.val_data for run in comparison.runs}
-    figure = accuracy_by_time(
-        comparison.names, histories, val_data.pop() if len(val_data) == 1 else "held-out", RUN_COLOURS
-    )
+    figure = accuracy_by_time(comparison.names, histories, val_data.pop() if len(val_data) == 1 else "held-out")
     caption = "The same by seconds of training, on a logarithmic axis."
     alt, otherwise = "Held-out accuracy of each run by seconds of training", "No accuracy over time was recorded."
     return FigureRow([*figures, FigurePart("time", figure, alt, caption, otherwise)])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pellucid.base.errors import PellucidError
-from pellucid.report.figures.classes import confusion_matrix, precision_and_recall, reliability_diagram
+from pellucid.report.figures.classes import confusion_matrix, reliability_diagram
 from pellucid.report.figures.compared import Dot, accuracy_by_time, ranking
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, png
 
@@ -56,27 +56,6 @@ def test_no_reliability_diagram_without_predictions() -> None:
     assert reliability_diagram([0, 0], [0.0, 0.0], [0.0, 0.0], 0.0) is None
     with pytest.raises(PellucidError, match="give one of each for every bin"):
         reliability_diagram([1, 2], [0.5], [0.5], 0.0)
-
-
-def test_each_class_has_a_dot_for_precision_and_one_for_recall() -> None:
-    figure = precision_and_recall(["cat", "dog"], [0.9, 1.0], [0.8, 0.75])
-    assert figure is not None
-    precision_line, recall_line = figure.axes[0].lines
-    assert (list(precision_line.get_xdata()), list(recall_line.get_xdata())) == ([90, 100], [80, 75])
-    assert (precision_line.get_label(), recall_line.get_label()) == ("precision", "recall")
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
-    assert figure.axes[0].get_ylim() == (1.5, -0.5)  # the first class is at the top
-    assert figure.axes[0].get_xlim()[0] <= 75
-    assert ink_fraction(figure) > 0.005
-
-
-def test_precision_and_recall_must_fit_the_classes() -> None:
-    assert precision_and_recall([], [], []) is None
-    with pytest.raises(PellucidError, match="for 2 classes"):
-        precision_and_recall(["cat", "dog"], [0.9], [0.8, 0.7])
-    figure = precision_and_recall([f"class {k}" for k in range(60)], np.ones(60), np.zeros(60))
-    assert figure is not None
-    assert max(figure.get_size_inches()) < 14
 
 
 def test_a_normalised_confusion_matrix_writes_per_cent_of_the_true_class() -> None:

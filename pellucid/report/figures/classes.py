@@ -1,4 +1,4 @@
-"""Figures of a classifier's results: confusion matrix, precision and recall, reliability."""
+"""Figures of a classifier's results: confusion matrix and reliability."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,6 @@ from pellucid.report.figures.style import (
     PALE,
     SMALL,
     TEXT,
-    light_grid,
     single_plot,
     style_axes,
     truncate,
@@ -81,42 +80,6 @@ def _write_counts(plot: Any, numbers: Any, opacity: Any, cell: float) -> None:
             column, row, str(numbers[row][column]), ha="center", va="center", fontsize=font_size,
             color="white" if opacity[row, column] > 0.6 else INK,
         )  # fmt: skip
-
-
-def precision_and_recall(classes: Sequence[str], precision: Any, recall: Any) -> Figure | None:
-    """Draw the precision and the recall of each class in per cent, as two dots connected by a line.
-
-    precision, recall: (K,), 0..1. Raises PellucidError for other lengths; returns None without classes.
-    """
-    precisions, recalls = (100 * np.asarray(values, dtype=np.float64) for values in (precision, recall))
-    n_classes = len(classes)
-    if precisions.shape != (n_classes,) or recalls.shape != (n_classes,):
-        raise PellucidError(
-            f"precision_and_recall: shapes {precisions.shape} and {recalls.shape} for {n_classes} classes; "
-            "give one for each"
-        )
-    if n_classes == 0:
-        return None
-    names = [truncate(name) for name in classes]
-    row_height = 0.27 if n_classes <= 26 else 0.17
-    margin = 0.35 + 0.075 * max(map(len, names))
-    figure, plot = single_plot(margin + 3.4, 0.95 + row_height * n_classes, (margin, 0.55, 0.2, 0.4))
-    rows = np.arange(n_classes)
-    plot.hlines(rows, np.minimum(precisions, recalls), np.maximum(precisions, recalls), color=PALE, linewidth=1.2)
-    plot.plot(precisions, rows, linestyle="none", marker="s", markersize=6.5, color=BLUE, label="precision")
-    plot.plot(recalls, rows, linestyle="none", marker="o", markersize=4.2, color=ORANGE, label="recall")
-    plot.set_yticks(rows, names, fontsize=SMALL if n_classes <= 26 else 7)
-    plot.tick_params(axis="y", length=0)
-    plot.set_ylim(n_classes - 0.5, -0.5)
-    low = min(float(np.min([precisions, recalls])), 95)
-    plot.set_xlim(max(np.floor(low / 5) * 5 - 2, -2), 101.5)
-    light_grid(plot)
-    plot.set_xlabel("per cent", color=INK, fontsize=TEXT)
-    plot.legend(
-        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=SMALL, labelcolor=INK,
-        handletextpad=0.2, borderaxespad=0.1,
-    )  # fmt: skip
-    return figure
 
 
 def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float) -> Figure | None:

@@ -22,8 +22,7 @@ from pellucid.report.figures.style import (
 
 RunRows = Sequence[Mapping[str, Any]]
 # Distinguishable for colour-blind readers, on white and on black; after Okabe and Ito 2008.
-COLOURS = ("#808691", "#1a7fc4", "#009e73", "#b07f00", "#d55e00", "#b5589a", "#4a9fb0")
-RUN_COLOURS = (*COLOURS[1:], COLOURS[0])  # grey, the colour of baselines, comes last
+RUN_COLOURS = ("#1a7fc4", "#009e73", "#b07f00", "#d55e00", "#b5589a", "#4a9fb0", "#808691")
 
 
 def run_curves(names: Sequence[str], histories: Sequence[RunRows], metric: str) -> Figure | None:
@@ -46,7 +45,7 @@ def run_curves(names: Sequence[str], histories: Sequence[RunRows], metric: str) 
 
 
 def accuracy_by_time(
-    names: Sequence[str], histories: Sequence[RunRows], data_name: str = "validation", colours: Sequence[str] = COLOURS
+    names: Sequence[str], histories: Sequence[RunRows], data_name: str = "validation"
 ) -> Figure | None:
     """Draw val_accuracy of several histories over the training time in seconds, on a logarithmic axis.
 
@@ -56,7 +55,7 @@ def accuracy_by_time(
     figure, plot = curve_axes("seconds of training", f"{data_name} accuracy", "%")
     last_points: list[tuple[float, float, str, str]] = []
     for k, (name, rows) in enumerate(zip(names, histories, strict=True)):
-        colour, seconds = colours[k % len(colours)], 0.0
+        colour, seconds = RUN_COLOURS[k % len(RUN_COLOURS)], 0.0
         points: list[tuple[float, float]] = []
         for row in rows:
             seconds += finite_or_nan(row.get("seconds"))

@@ -38,6 +38,7 @@ from pellucid.training.measures import boundary
 # Relative tolerance for equal temperatures and thresholds: saving the weights in half precision changes them by less,
 # fitting them on other images by more.
 REFIT_TOLERANCE = 0.01
+MAX_CLASSES = 3  # number of most probable classes in the text of a prediction
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Prediction:
     name: of the image. label: the class with the highest output. output: the output of that class. outputs: the outputs
     of all classes by name, calibrated if the model has a calibration. are_probabilities: False for scores such as
     logits. familiarity: the distance of the image from the training data, None for a model without familiarity.
+    threshold: the output below which the model is unsure, 0 for a model that never is.
     """
 
     name: str
@@ -55,18 +57,38 @@ class Prediction:
     outputs: dict[str, float]
     are_probabilities: bool
     familiarity: FamiliarityScore | None = None
+    threshold: float = 0.0
+
+    @property
+    def answer(self) -> str | None:
+        """The label, None if the model is unsure."""
+        return self.label if self.output >= self.threshold else None
+
+    @property
+    def top_classes(self) -> list[tuple[str, float]]:
+        """The classes with the highest outputs, at most MAX_CLASSES, and their outputs."""
+        return sorted(self.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
 
 
-def predict(model: Model, picture: str | Path) -> Prediction:
-    """Classify a picture of any size; see `read_views` for its preprocessing."""
-    return classify(model, read_views(model, picture), str(picture))
+def predict(model: Model, picture: str | Path, requires_probabilities: bool = False) -> Prediction:
+    """Classify a picture of any size; see `read_views` for its preprocessing, and `classify`."""
+    return classify(model, read_views(model, picture), str(picture), requires_probabilities)
 
 
-def classify(model: Model, views: Tensor, name: str) -> Prediction:
-    """Classify a picture, given its inputs (1 or 2, C, H, W) as `read_views` returns them."""
+def threshold_of(model: Model) -> float:
+    """Return the probability below which a model is unsure; 0 (never unsure) without calibration."""
+    return 0.0 if model.confidence is None else model.confidence.threshold
+
+
+def classify(model: Model, views: Tensor, name: str, requires_probabilities: bool = False) -> Prediction:
+    """Classify a picture, given its inputs (1 or 2, C, H, W) as `read_views` returns them.
+
+    requires_probabilities: whether to raise PellucidError for a model that outputs scores, such as logits.
+    """
     classes, outputs = class_names(model), model.predict(views[:1])
     has_probabilities = are_probabilities(model, outputs)
-    scores = (calibrated_probabilities if has_probabilities else raw_scores)(model, outputs)[0]  # (classes,)
+    is_calibrated = has_probabilities or requires_probabilities
+    scores = (calibrated_probabilities if is_calibrated else raw_scores)(model, outputs)[0]  # (classes,)
     label = int(scores.argmax())
     outputs_by_class = dict(zip(classes, scores.tolist(), strict=True))
     return Prediction(
@@ -76,6 +98,7 @@ def classify(model: Model, views: Tensor, name: str) -> Prediction:
         outputs_by_class,
         has_probabilities,
         farthest_score(model, views),
+        threshold_of(model) if has_probabilities else -math.inf,  # scores may be negative
     )
 
 

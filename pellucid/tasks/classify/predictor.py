@@ -16,8 +16,6 @@ from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.classify.predict import Prediction, classify
 from pellucid.tasks.pictures import class_names, read_views
 
-MAX_CLASSES = 3  # number of most probable classes in the text
-
 
 class ClassPredictor(Predictor):
     """Classifies pictures of any size; writes no files. Raises PellucidError for a model that is not a classifier."""
@@ -49,9 +47,9 @@ class ClassPredictor(Predictor):
                 yield error
                 continue
             has_probabilities = prediction.are_probabilities
-            top_classes = sorted(prediction.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
             top_text = ", ".join(
-                f"{label} {percent(value) if has_probabilities else f'{value:.4g}'}" for label, value in top_classes
+                f"{label} {percent(value) if has_probabilities else f'{value:.4g}'}"
+                for label, value in prediction.top_classes
             )
             row = {
                 "image": prediction.name,
@@ -71,7 +69,7 @@ class ClassPredictor(Predictor):
         row: dict[str, Any] = {"image": prediction.name, "class": prediction.label}
         row["confidence" if prediction.are_probabilities else "score"] = prediction.output
         if prediction.are_probabilities and self.model.confidence is not None:
-            row["unsure"] = prediction.output < self.model.confidence.threshold
+            row["unsure"] = prediction.answer is None
         if prediction.familiarity is not None:
             row |= {"unfamiliar": prediction.familiarity.unfamiliar, "distance": prediction.familiarity.distance}
         return row

@@ -56,8 +56,8 @@ def report(model: Model, test: Source) -> Reported:
     )
 
 
-def mistakes_part(mistakes: Mistakes | None, name: str = "mistakes") -> FigurePart | Missing:
-    """Return the figure of the worst mistakes; name: of the figure.
+def mistakes_part(mistakes: Mistakes | None) -> FigurePart | Missing:
+    """Return the figure of the worst mistakes.
 
     mistakes: None if the data are not images. Without mistakes, a text that says so is returned.
     """
@@ -72,7 +72,7 @@ def mistakes_part(mistakes: Mistakes | None, name: str = "mistakes") -> FigurePa
         f"{len(mistakes.true)} of {mistakes.total:,} misclassified test images, the most confident first: true → "
         "predicted class, and the probability (or score) of the predicted one."
     )
-    return FigurePart(name, figure, f"Misclassified images: {pair_text}", caption)
+    return FigurePart("mistakes", figure, f"Misclassified images: {pair_text}", caption)
 
 
 def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tensor]:

@@ -9,22 +9,17 @@ from typing import Any
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.base.text import plural
+from pellucid.combine.base import buffer_paths
+from pellucid.combine.nets import parameter_counts
 from pellucid.data import CATALOGUE, Dataset, data_root
+from pellucid.models import match
 from pellucid.recipe.job import Run, build_model
 from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
-from pellucid.run.history import History
 from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings
 from pellucid.tasks.gestures.collection import Collection
-from pellucid.tasks.gestures.comparison import (
-    VARIANTS,
-    TrainingVariant,
-    Trial,
-    VariantComparison,
-    VariantRow,
-    count_parameters,
-)
+from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, Trial, VariantRow
 from pellucid.tasks.gestures.findings import finding_lines
 from pellucid.tasks.gestures.learn import (
     check_data,
@@ -35,7 +30,7 @@ from pellucid.tasks.gestures.learn import (
 )
 from pellucid.tasks.gestures.measure import N_REPEATS, measure
 from pellucid.tasks.gestures.reading import ReadingProgress
-from pellucid.tasks.gestures.report import write_comparison
+from pellucid.tasks.gestures.report import VariantComparison, write_comparison
 from pellucid.training.process import torch_threads
 
 BACKBONE = "cifar"  # start.weights in the built-in recipes
@@ -128,7 +123,7 @@ def compare(
                 run = train_or_resume(recipe, *arguments)
                 trial = measure_run(run, own_pictures.material, repeats)
                 trials[variant.name].append(trial)
-                seed = f", seed {trial.seed}" if count > 1 else ""
+                seed = f", seed {trial.values['seed']}" if count > 1 else ""
                 report_line(_trial_line(f"{number}/{len(variants)} {variant.title}{seed}", trial))
     except KeyboardInterrupt:
         n_done = sum(map(len, trials.values()))
@@ -216,10 +211,10 @@ def _check_alike(recipes: Sequence[Recipe]) -> None:
 
 
 def _trial_line(name: str, trial: Trial) -> str:
-    evaluation = trial.evaluation
+    values = trial.values
     return (
-        f"{name}: accuracy {100 * evaluation.accuracy:.2f} %, macro F1 {100 * evaluation.macro_f1:.2f} %, "
-        f"{plural(trial.epochs, 'epoch')} in {trial.seconds:.1f} s"
+        f"{name}: accuracy {100 * values['accuracy']:.2f} %, macro F1 {100 * values['macro_f1']:.2f} %, "
+        f"{plural(values['epochs'], 'epoch')} in {values['seconds']:.1f} s"
     )
 
 
@@ -241,17 +236,16 @@ def has_same_pictures(recipe: Recipe, base_recipe: Recipe) -> bool:
 
 def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
     """Evaluate a finished training on the test part; repeats: see `measure`."""
+    model = run.model
     with torch_threads(run.recipe.recipe.fixed_threads):
-        evaluation = measure(run.model, material.test, repeats)
-    n_parameters, n_trained = count_parameters(run.model, run.recipe.train.frozen)
-    return Trial(
-        run=run.path,
-        recipe=run.recipe,
-        evaluation=evaluation,
-        history=History.read(run.path).rows,
-        part="test" if material.validation is None else "validation",
-        seconds=float(run.metrics["seconds"]),
-        epochs=int(run.metrics["epochs"]),
-        n_parameters=n_parameters,
-        n_trained=n_trained,
-    )
+        results = measure(model, material.test, repeats)
+    training = {
+        "seed": run.recipe.recipe.seed,
+        "run": str(run.path),
+        "seconds": float(run.metrics["seconds"]),
+        "epochs": int(run.metrics["epochs"]),
+    }
+    n_parameters = parameter_counts({"": model.net}, model.params).parameters
+    frozen_paths = {path for pattern in run.recipe.train.frozen for path in match(model.params, pattern)}
+    n_frozen = sum(model.weights[path].numel() for path in frozen_paths - buffer_paths(model.net))
+    return Trial(run.path, run.recipe, {**training, **results}, n_parameters, n_parameters - n_frozen)

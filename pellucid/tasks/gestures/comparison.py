@@ -1,16 +1,11 @@
 """The five variants of training that are compared, and the results of a comparison."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.combine.base import buffer_paths
-from pellucid.model import Model
-from pellucid.models import match
 from pellucid.recipe.recipe import Recipe
-from pellucid.tasks.gestures.collection import Collection
-from pellucid.tasks.gestures.measure import ClassifierEvaluation
 
 
 @dataclass(frozen=True)
@@ -77,25 +72,30 @@ class SeedRange(NamedTuple):
     low: float
     high: float
 
+    @property
+    def percent(self) -> str:
+        """The mean of a fraction in per cent, such as "98.71 %", or with its range "98.71 % (98.10 to 99.40)"."""
+        text = f"{100 * self.mean:.2f} %"
+        return text if self.low == self.high else f"{text} ({100 * self.low:.2f} to {100 * self.high:.2f})"
+
+
+# The metrics of a training, by their keys in comparison.json.
+METRICS = ("accuracy", "macro_f1", "ece", "loss", "latency_ms", "seconds")
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One finished training. n_parameters, n_trained: the numbers of all parameters and of trained parameters."""
+    """One finished training.
+
+    values: the results in comparison.json: seed, run, seconds and epochs of the training, and those of `measure`.
+    n_parameters, n_trained: the numbers of all parameters and of trained parameters.
+    """
 
     run: Path
     recipe: Recipe
-    evaluation: ClassifierEvaluation
-    history: Sequence[Mapping[str, Any]]
-    part: str  # the part of the data on which val_* in the history was measured, "validation" or "test"
-    seconds: float
-    epochs: int
+    values: Mapping[str, Any]
     n_parameters: int
     n_trained: int
-
-    @property
-    def seed(self) -> int:
-        """The seed of all random numbers of the training."""
-        return self.recipe.recipe.seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,63 +110,20 @@ class VariantRow:
         """The training with the first seed."""
         return self.trials[0]
 
-    def seed_range(self, metric: Callable[[Trial], float]) -> SeedRange:
-        """Return a metric of the trainings as its mean and range."""
-        values = [metric(trial) for trial in self.trials]
+    def seed_range(self, metric: str) -> SeedRange:
+        """Return one of the values of the trainings as its mean and range."""
+        values = [float(trial.values[metric]) for trial in self.trials]
         return SeedRange(sum(values) / len(values), min(values), max(values))
 
-
-@dataclass(frozen=True, eq=False)
-class VariantComparison:
-    """The variants trained so far on the same pictures.
-
-    n_planned: the number of all variants. backbone: see `compare`. network: its name, as in a recipe. data: the name of
-    the data. n_train, n_test: the numbers of pictures. command: the command that repeats the comparison. collection:
-    the contents of the user's own folder, None for a data set.
-    """
-
-    rows: tuple[VariantRow, ...]
-    n_planned: int
-    backbone: str
-    network: str
-    size: tuple[int, ...]  # (C, H, W) of an image
-    data: str
-    n_train: int
-    n_test: int
-    classes: tuple[str, ...]
-    command: str
-    collection: Collection | None
-
-    @property
-    def seconds(self) -> float:
-        """The total time of all trainings."""
-        return sum(trial.seconds for row in self.rows for trial in row.trials)
-
-
-# The metrics of a training, by their keys in comparison.json.
-METRICS: dict[str, Callable[[Trial], float]] = {
-    "accuracy": lambda trial: trial.evaluation.accuracy,
-    "macro_f1": lambda trial: trial.evaluation.macro_f1,
-    "ece": lambda trial: trial.evaluation.ece,
-    "loss": lambda trial: trial.evaluation.loss,
-    "latency_ms": lambda trial: trial.evaluation.latency.milliseconds,
-    "seconds": lambda trial: trial.seconds,
-}
-
-
-def count_parameters(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
-    """Return the number of parameters of a network, and the number of trained parameters.
-
-    frozen: patterns of the paths of frozen parameters.
-    """
-    frozen_paths = {path for pattern in frozen for path in match(model.params, pattern)}
-    buffers = buffer_paths(model.net)
-    sizes = {path: tensor.numel() for path, tensor in model.weights.items() if path not in buffers}
-    return sum(sizes.values()), sum(size for path, size in sizes.items() if path not in frozen_paths)
-
-
-def best_row(rows: Sequence[VariantRow]) -> VariantRow:
-    """Return the variant with the highest mean accuracy; among equal ones, with the highest mean macro F1."""
-    return max(
-        rows, key=lambda row: (row.seed_range(METRICS["accuracy"]).mean, row.seed_range(METRICS["macro_f1"]).mean)
-    )
+    def to_json(self) -> dict[str, Any]:
+        """Return the means and ranges of METRICS, and the values of each training, as JSON values."""
+        ranges = {metric: self.seed_range(metric) for metric in METRICS}
+        return {
+            "variant": self.variant.name,
+            "title": self.variant.title,
+            "learned": self.first.n_trained,
+            "parameters": self.first.n_parameters,
+            **{metric: seed_range.mean for metric, seed_range in ranges.items()},
+            "range": {metric: [seed_range.low, seed_range.high] for metric, seed_range in ranges.items()},
+            "trials": [dict(trial.values) for trial in self.trials],
+        }

@@ -1,208 +1,24 @@
 """The report of a comparison: one HTML page, its figures, and its table as text, Markdown and JSON."""
 
-import json
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.files import write_atomically
 from pellucid.base.text import percent, plural
-from pellucid.recipe.compare import differing_rows, flat_settings
-from pellucid.recipe.run_report.classes import class_rows, confusions_text
+from pellucid.recipe.compare import RunComparison, read_run, run_sections
 from pellucid.recipe.run_report.page import duration
-from pellucid.report.figures.classes import confusion_matrix, precision_and_recall, reliability_diagram
-from pellucid.report.figures.compared import COLOURS, Dot, accuracy_by_time, ranking
-from pellucid.report.figures.curves import loss_curves, metric_curves
-from pellucid.report.sections import (
-    CodeBlock,
-    Facts,
-    FigurePart,
-    FigureRow,
-    Heading,
-    Missing,
-    Page,
-    Section,
-    SectionPart,
-    TablePart,
-)
-from pellucid.tasks.classify.report import mistakes_part
-from pellucid.tasks.gestures.comparison import METRICS, SeedRange, Trial, VariantComparison, VariantRow, best_row
+from pellucid.report.figures.classes import reliability_diagram
+from pellucid.report.figures.compared import RUN_COLOURS, Dot, ranking
+from pellucid.report.sections import CodeBlock, Facts, FigurePart, FigureRow, Legend, Missing, Page, Section, TablePart
+from pellucid.tasks.comparison import Comparison
+from pellucid.tasks.gestures.collection import Collection
+from pellucid.tasks.gestures.comparison import VariantRow
 from pellucid.tasks.gestures.findings import findings_to_json, unreadable_text
 
+PAGE_FILE, TABLE_FILE = "comparison.html", "comparison.md"
 TABLE_HEADER = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "trainable")
-
-
-def table_row(row: VariantRow) -> tuple[str, ...]:
-    """Return a variant's row of the table: the mean of each metric over the seeds, and its range if they differ."""
-    return (
-        row.variant.title,
-        *(percent_range(row.seed_range(METRICS[key])) for key in ("accuracy", "macro_f1", "ece")),
-        f"{row.seed_range(METRICS['latency_ms']).mean:.2f} ms",
-        duration(row.seed_range(METRICS["seconds"]).mean),
-        f"{row.first.n_trained:,}",
-    )
-
-
-def table(comparison: VariantComparison) -> TablePart:
-    """Return the table of the variants."""
-    threads = plural(comparison.rows[0].first.evaluation.latency.threads, "thread")
-    caption = f"On {comparison.n_test:,} held-out pictures; times per image on {threads} of the CPU."
-    return TablePart(caption, TABLE_HEADER, [table_row(row) for row in comparison.rows])
-
-
-def percent_range(fractions: SeedRange) -> str:
-    """Return a mean fraction in per cent, such as "98.71 %", or with its range "98.71 % (98.10 to 99.40)"."""
-    text = f"{100 * fractions.mean:.2f} %"
-    return (
-        text if fractions.low == fractions.high else f"{text} ({100 * fractions.low:.2f} to {100 * fractions.high:.2f})"
-    )
-
-
-def differences(comparison: VariantComparison) -> list[tuple[str, ...]]:
-    """Return the keys in which the recipes differ, each with its value for every variant, as text."""
-    return differing_rows([flat_settings(row.first.recipe.tables()) for row in comparison.rows])
-
-
-def finding_text(comparison: VariantComparison) -> str:
-    """Return a sentence that compares the best variant with the worst."""
-    best, accuracy = best_row(comparison.rows), METRICS["accuracy"]
-    pictures = f"{comparison.n_test:,} held-out pictures"
-    text = f"“{best.variant.title}” is right on {percent_range(best.seed_range(accuracy))} of the {pictures}"
-    worst = min(comparison.rows, key=lambda row: row.seed_range(accuracy).mean)
-    if worst is best:
-        return f"{text}."
-    n_wrong = [
-        row.seed_range(lambda trial: trial.evaluation.n * (1 - trial.evaluation.accuracy)).mean for row in (best, worst)
-    ]
-    counts = [f"{n:.0f}" if len(best.trials) == 1 else f"{n:.1f}" for n in n_wrong]
-    return (
-        f"{text}, “{worst.variant.title}” on {percent_range(worst.seed_range(accuracy))}: "
-        f"{counts[0]} misclassified in place of {counts[1]}."
-    )
-
-
-def setting_text(comparison: VariantComparison) -> str:
-    """Return the settings that all variants share, as text."""
-    channels, height, width = comparison.size
-    seeds = len(comparison.rows[0].trials)
-    n_corrupt = 0 if comparison.collection is None else len(comparison.collection.corrupt)
-    skipped = f" {unreadable_text(n_corrupt)}." if n_corrupt else ""
-    seeds_text = f" Each was trained with {seeds} seeds; the values are means." if seeds > 1 else ""
-    return (
-        f"One network, {comparison.network} with {comparison.rows[0].first.n_parameters:,} weights, "
-        f"{comparison.n_train:,} training pictures of {len(comparison.classes)} classes at {height} x {width} in "
-        f"{'colour' if channels == 3 else 'grey'}, and {comparison.n_test:,} other pictures for the evaluation. "
-        f"Only the way of training differs. The backbone is {comparison.backbone}.{seeds_text}{skipped}"
-    )
-
-
-def to_json(comparison: VariantComparison) -> dict[str, Any]:
-    """Return all results as JSON values."""
-    return {
-        "data": comparison.data,
-        "backbone": comparison.backbone,
-        "network": comparison.network,
-        "size": list(comparison.size),
-        "n_train": comparison.n_train,
-        "n_test": comparison.n_test,
-        "classes": list(comparison.classes),
-        "command": comparison.command,
-        "complete": len(comparison.rows) == comparison.n_planned,
-        "seconds": round(comparison.seconds, 3),
-        "best": best_row(comparison.rows).variant.name,
-        "collection": None if comparison.collection is None else findings_to_json(comparison.collection),
-        "variants": [_variant_json(row) for row in comparison.rows],
-    }
-
-
-def markdown(comparison: VariantComparison, picture: Callable[[str, str], str]) -> str:
-    """Return the table, and for each variant its classes and figures; `picture(name, alt)` links a figure."""
-    lines = ["# Comparison of ways to train", "", setting_text(comparison), "", finding_text(comparison), ""]
-    lines += table(comparison).markdown()
-    lines += ["", f"Threads for the times per image: {comparison.rows[0].first.evaluation.latency.threads}. "
-              f"All trainings together: {duration(comparison.seconds)}. Made by `{comparison.command}`."]  # fmt: skip
-    for row in comparison.rows:
-        classes = TablePart("", CLASS_HEADER, _class_rows(row)[:-1])  # without the row of means
-        lines += ["", f"## {row.variant.title}", "", row.variant.about, "", f"Run: `{row.first.run}`", ""]
-        lines += classes.markdown()
-        lines += [
-            "",
-            *(line for name, alt in VARIANT_FIGURES for line in [picture(f"{row.variant.name}-{name}", alt)] if line),
-        ]
-    return "\n".join(lines) + "\n"
-
-
-# The name and the description of each figure of a variant.
-VARIANT_FIGURES = (
-    ("loss", "Loss by epoch"),
-    ("accuracy", "Accuracy by epoch"),
-    ("confusion", "Confusion matrix, counts"),
-    ("normalised", "Confusion matrix, per cent of each true class"),
-    ("classes", "Precision and recall of each class"),
-    ("reliability", "Reliability diagram"),
-    ("mistakes", "Misclassified pictures"),
-)
-
-
-def _variant_json(row: VariantRow) -> dict[str, Any]:
-    return {
-        "variant": row.variant.name,
-        "title": row.variant.title,
-        "learned": row.first.n_trained,
-        "parameters": row.first.n_parameters,
-        **{key: row.seed_range(number).mean for key, number in METRICS.items()},
-        "range": {key: list(row.seed_range(number)[1:]) for key, number in METRICS.items()},
-        "trials": [_trial_json(trial) for trial in row.trials],
-    }
-
-
-def _trial_json(trial: Trial) -> dict[str, Any]:
-    return {
-        "seed": trial.seed,
-        "run": str(trial.run),
-        "seconds": trial.seconds,
-        "epochs": trial.epochs,
-        **trial.evaluation.to_json(),
-    }
-
-
-# The metrics in figures that rank the variants: key, column of the table, heading, whether the value is a fraction.
-RANKED_METRICS = (
-    ("accuracy", 1, "Accuracy, higher is better", True),
-    ("macro_f1", 2, "Macro F1, higher is better", True),
-    ("ece", 3, "Calibration error (ECE), lower is better", True),
-    ("seconds", 5, "Training time, in seconds", False),
-)
-
-
-def _ranking_figures(comparison: VariantComparison) -> list[FigurePart]:
-    table_rows, figures = [table_row(row) for row in comparison.rows], []
-    for key, column, title, is_fraction in RANKED_METRICS:
-        scale = 100 if is_fraction else 1
-        dots: list[Dot] = []
-        for row in comparison.rows:
-            metric_range = row.seed_range(METRICS[key])
-            text = percent_range(metric_range).split("(")[0].strip() if is_fraction else duration(metric_range.mean)
-            dots.append(
-                Dot(
-                    row.variant.title,
-                    scale * metric_range.mean,
-                    scale * metric_range.low,
-                    scale * metric_range.high,
-                    text,
-                )
-            )
-        plot = ranking(title, dots, COLOURS, logarithmic=not is_fraction)
-        if plot is not None:
-            figures.append(
-                FigurePart(key, plot, f"{title}: {', '.join(f'{cells[0]} {cells[column]}' for cells in table_rows)}")
-            )
-    return figures
-
-
 GLOSSARY = (
     ("accuracy", "the fraction of held-out pictures that are classified correctly"),
     ("macro F1", "the mean over the classes of F1, which is high only where both precision and recall are; rare "
@@ -213,125 +29,16 @@ GLOSSARY = (
     ("training", "the time of all epochs"),
     ("trainable", "the number of parameters that training updates"),
 )  # fmt: skip
-
-
-def page(comparison: VariantComparison) -> Page:
-    """Return the page of a comparison."""
-    rows, best = comparison.rows, best_row(comparison.rows)
-    title, n_missing = f"Ways to train, compared: {comparison.data}", comparison.n_planned - len(rows)
-    missing_text = (
-        f"{n_missing} of {comparison.n_planned} variants are not trained yet; the command at the end continues."
-    )
-    results = [
-        (f"best accuracy, {best.variant.title}", percent(best.seed_range(METRICS["accuracy"]).mean)),
-        ("its macro F1", percent(best.seed_range(METRICS["macro_f1"]).mean)),
-        ("held-out pictures", f"{comparison.n_test:,}"),
-        ("training in all", duration(comparison.seconds)),
-    ]
-    result = [
-        finding_text(comparison),
-        FigureRow(_ranking_figures(comparison)),
-        table(comparison),
-        Facts(GLOSSARY, "What the columns mean"),
-    ]
-    header = ("key", *(row.variant.title for row in rows))
-    differing_keys = differences(comparison)
-    sections = [
-        Section("result", "Result", result, wide=True),
-        Section("time", "Accuracy by time", _by_time(comparison), wide=True),
-        *(_variant_section(row, COLOURS[k % len(COLOURS)]) for k, row in enumerate(rows)),
-        Section("differences", "What differs", [
-            "All keys in which the recipes differ; a dash where a recipe does not have a key.",
-            TablePart("Settings of each variant", header, differing_keys, (), wrap=True),
-        ] if differing_keys else [Missing("The recipes do not differ.")], wide=True),
-        Section("again", "Reproduce", [REPRODUCTION_NOTE, CodeBlock(comparison.command)], wide=True),
-    ]  # fmt: skip
-    return Page(title, sections, setting_text(comparison), results, [Missing(missing_text)] if n_missing else ())
-
-
+# The metrics in figures that rank the variants: heading, and whether the value is a fraction.
+RANKED_METRICS = {
+    "accuracy": ("Accuracy, higher is better", True),
+    "macro_f1": ("Macro F1, higher is better", True),
+    "ece": ("Calibration error (ECE), lower is better", True),
+    "seconds": ("Training time, in seconds", False),
+}
 REPRODUCTION_NOTE = (
     "The same command on the same kind of machine gives the same weights, bit by bit; only times vary. What is "
     "finished is not trained again."
-)
-
-
-def _by_time(comparison: VariantComparison) -> list[SectionPart]:
-    rows, part = comparison.rows, comparison.rows[0].first.part
-    plot = accuracy_by_time([row.variant.title for row in rows], [row.first.history for row in rows], part)
-    end_times = ", ".join(f"{row.variant.title} after {duration(row.first.seconds)}" for row in rows)
-    alt = f"Accuracy by seconds of training, on a logarithmic axis: {end_times}"
-    figure = FigurePart("time", plot, alt, otherwise="No accuracy was recorded during training.")
-    text = (
-        f"The accuracy of each variant on the {part} pictures by seconds of training; each point is an epoch. Further "
-        "left is faster, higher is better. The time axis is logarithmic."
-    )
-    return [figure] if plot is None else [text, figure]
-
-
-def _variant_section(row: VariantRow, colour: str) -> Section:
-    trial, evaluation, bins = row.first, row.first.evaluation, row.first.evaluation.reliability
-    initial_weights = trial.recipe.start.weights or (
-        "whitened filters" if trial.recipe.start.whiten else "random weights"
-    )
-    facts = Facts([
-        *((name, percent_range(row.seed_range(METRICS[key]))) for name, key in
-          (("accuracy", "accuracy"), ("macro F1", "macro_f1"), ("ECE", "ece"))),
-        ("loss", f"{row.seed_range(METRICS['loss']).mean:.4f}"),
-        ("trainable", f"{trial.n_trained:,} of {trial.n_parameters:,} parameters"),
-        (f"training, {trial.epochs:,} epochs", duration(row.seed_range(METRICS["seconds"]).mean)),
-        ("starts from", initial_weights),
-        ("run", str(trial.run)),
-    ])  # fmt: skip
-    n = len(row.trials)
-    seed = f" Pictures and classes are those of seed {trial.seed}, one of {n}." if n > 1 else ""
-    confusions = confusions_text(evaluation.confusion.numpy(), evaluation.classes)
-    figure_titles = dict(VARIANT_FIGURES)
-
-    def figure(name: str, drawing: Figure | None, alt: str, caption: str = "") -> FigurePart:
-        otherwise = f"There is no picture “{figure_titles[name]}”: nothing was recorded for it."
-        return FigurePart(f"{row.variant.name}-{name}", drawing, alt, caption, otherwise)
-
-    matrix = confusion_matrix(evaluation.confusion, evaluation.classes)
-    fractions = confusion_matrix(evaluation.confusion, evaluation.classes, normalised=True)
-    diagram = reliability_diagram(bins.count, bins.confidence, bins.accuracy, evaluation.ece)
-    by_class = precision_and_recall(evaluation.classes, evaluation.precision, evaluation.recall)
-    calibration_alt = f"Reliability diagram: the expected calibration error is {100 * evaluation.ece:.1f} per cent"
-    fractions_alt = "Confusion matrix in per cent of each true class"
-    return Section(row.variant.name, row.variant.title, [
-        FigureRow([f"{row.variant.about}{seed}", facts]),
-        Heading("Learning"),
-        FigureRow([
-            figure(
-                "loss", loss_curves(trial.history, trial.part),
-                f"Loss by epoch, in the end {_last_values(row, 'loss')}",
-            ),
-            figure(
-                "accuracy", metric_curves(trial.history, trial.part),
-                f"Accuracy by epoch, in the end {_last_values(row, 'accuracy')}",
-            ),
-        ]),
-        Heading("Confusion matrix"),
-        confusions,
-        FigureRow([
-            figure("confusion", matrix, f"Confusion matrix in counts. {confusions}", "Counts."),
-            figure("normalised", fractions, fractions_alt, "Per cent of each true class: every row adds up to 100."),
-        ]),
-        Heading("Class by class"),
-        FigureRow([
-            figure("classes", by_class, "Precision and recall of each class, as in the table"),
-            TablePart(CLASS_CAPTION, CLASS_HEADER, _class_rows(row), foot=True),
-        ]),
-        FigureRow([
-            [Heading("Calibration"), figure("reliability", diagram, calibration_alt, CALIBRATION_CAPTION)],
-            [Heading("Misclassified pictures"), mistakes_part(evaluation.mistakes, f"{row.variant.name}-mistakes")],
-        ]),
-    ], wide=True, colour=colour)  # fmt: skip
-
-
-CLASS_HEADER = ("class", "precision", "recall", "F1", "n")
-CLASS_CAPTION = (
-    "Precision: of the pictures predicted as a class, the fraction that belongs to it. Recall: of the pictures of a "
-    "class, the fraction predicted as it."
 )
 CALIBRATION_CAPTION = (
     "The marks across the bars are the accuracy at each confidence; of a calibrated network they lie on the dashed "
@@ -339,36 +46,171 @@ CALIBRATION_CAPTION = (
 )
 
 
-def _class_rows(row: VariantRow) -> list[tuple[str, ...]]:
-    return class_rows(row.first.evaluation.confusion.numpy(), row.first.evaluation.classes)
+@dataclass(frozen=True, eq=False)
+class VariantComparison(Comparison):
+    """The variants trained so far on the same pictures.
+
+    n_planned: the number of all variants. backbone: see `compare`. network: its name, as in a recipe. data: the name of
+    the data. n_train, n_test: the numbers of pictures. command: the command that repeats the comparison. collection:
+    the contents of the user's own folder, None for a data set.
+    """
+
+    rows: tuple[VariantRow, ...]
+    n_planned: int
+    backbone: str
+    network: str
+    size: tuple[int, ...]  # (C, H, W) of an image
+    data: str
+    n_train: int
+    n_test: int
+    classes: tuple[str, ...]
+    command: str
+    collection: Collection | None
+
+    @property
+    def seconds(self) -> float:
+        """The total time of all trainings."""
+        return sum(trial.values["seconds"] for row in self.rows for trial in row.trials)
+
+    @property
+    def best(self) -> VariantRow:
+        """The variant with the highest mean accuracy; among equal ones, with the highest mean macro F1."""
+        return max(self.rows, key=lambda row: (row.seed_range("accuracy").mean, row.seed_range("macro_f1").mean))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all results as JSON values."""
+        return {
+            "data": self.data,
+            "backbone": self.backbone,
+            "network": self.network,
+            "size": list(self.size),
+            "n_train": self.n_train,
+            "n_test": self.n_test,
+            "classes": list(self.classes),
+            "command": self.command,
+            "complete": len(self.rows) == self.n_planned,
+            "seconds": round(self.seconds, 3),
+            "best": self.best.variant.name,
+            "collection": None if self.collection is None else findings_to_json(self.collection),
+            "variants": [row.to_json() for row in self.rows],
+        }
+
+    def table(self) -> TablePart:
+        """Return a row for each variant: the mean of each metric over the seeds, and its range if they differ."""
+        threads = plural(self.rows[0].first.values["latency_threads"], "thread")
+        caption = f"On {self.n_test:,} held-out pictures; times per image on {threads} of the CPU."
+        cells = [
+            (
+                row.variant.title,
+                *(row.seed_range(metric).percent for metric in ("accuracy", "macro_f1", "ece")),
+                f"{row.seed_range('latency_ms').mean:.2f} ms",
+                duration(row.seed_range("seconds").mean),
+                f"{row.first.n_trained:,}",
+            )
+            for row in self.rows
+        ]
+        return TablePart(caption, TABLE_HEADER, cells)
+
+    def lines(self) -> list[str]:
+        """Return the lines above the table in a terminal."""
+        return [""]
+
+    def setting(self) -> str:
+        """Return the settings that all variants share, as text."""
+        channels, height, width = self.size
+        seeds = len(self.rows[0].trials)
+        n_corrupt = 0 if self.collection is None else len(self.collection.corrupt)
+        skipped = f" {unreadable_text(n_corrupt)}." if n_corrupt else ""
+        seeds_text = f" Each was trained with {seeds} seeds; the values are means." if seeds > 1 else ""
+        return (
+            f"One network, {self.network} with {self.rows[0].first.n_parameters:,} weights, {self.n_train:,} training "
+            f"pictures of {len(self.classes)} classes at {height} x {width} in "
+            f"{'colour' if channels == 3 else 'grey'}, and {self.n_test:,} other pictures for the evaluation. Only the "
+            f"way of training differs. The backbone is {self.backbone}.{seeds_text}{skipped}"
+        )
+
+    def finding(self) -> str:
+        """Return a sentence that compares the best variant with the worst."""
+        best = self.best
+        pictures = f"{self.n_test:,} held-out pictures"
+        text = f"“{best.variant.title}” is right on {best.seed_range('accuracy').percent} of the {pictures}"
+        worst = min(self.rows, key=lambda row: row.seed_range("accuracy").mean)
+        if worst is best:
+            return f"{text}."
+        decimals = 0 if len(best.trials) == 1 else 1
+        n_best, n_worst = (f"{row.seed_range('misread').mean:.{decimals}f}" for row in (best, worst))
+        return (
+            f"{text}, “{worst.variant.title}” on {worst.seed_range('accuracy').percent}: {n_best} misclassified in "
+            f"place of {n_worst}."
+        )
+
+    def markdown(self) -> str:
+        """Return the table, and the description and the run folder of each variant."""
+        lines = ["# Comparison of ways to train", "", self.setting(), "", self.finding(), "", *self.table().markdown()]
+        lines += ["", f"{self.table().caption} All trainings together: {duration(self.seconds)}."]
+        lines += [f"Made by `{self.command}`."]
+        for row in self.rows:
+            lines += ["", f"## {row.variant.title}", "", row.variant.about, "", f"Run: `{row.first.run}`"]
+        return "\n".join(lines) + "\n"
+
+    def page_or_figure(self, command: str) -> Page:
+        """Return the page: the table, its figures, and the runs with the first seed side by side."""
+        best, n_missing = self.best, self.n_planned - len(self.rows)
+        results = [
+            (f"best accuracy, {best.variant.title}", percent(best.seed_range("accuracy").mean)),
+            ("its macro F1", percent(best.seed_range("macro_f1").mean)),
+            ("held-out pictures", f"{self.n_test:,}"),
+            ("training in all", duration(self.seconds)),
+        ]
+        titles = [row.variant.title for row in self.rows]
+        abouts = [(row.variant.title, f"{row.variant.about} Run: {row.first.run}") for row in self.rows]
+        result_parts = [
+            self.finding(),
+            FigureRow(self._ranking_figures()),
+            self.table(),
+            Facts(GLOSSARY, "What the columns mean"),
+        ]
+        sections = [
+            Section("result", "Result", result_parts, wide=True),
+            Section("variants", "Variants", [Facts(abouts)], wide=True),
+            Section("calibration", "Calibration", [self._calibration_figures(), CALIBRATION_CAPTION], wide=True),
+            *run_sections(RunComparison(titles, [read_run(row.first.run) for row in self.rows])),
+            Section("again", "Reproduce", [REPRODUCTION_NOTE, CodeBlock(command)], wide=True),
+        ]
+        missing_text = (
+            f"{n_missing} of {self.n_planned} variants are not trained yet; the command at the end continues."
+        )
+        legend = Legend(list(zip(titles, RUN_COLOURS, strict=False)))
+        header = [legend, Missing(missing_text)] if n_missing else [legend]
+        return Page(f"Ways to train, compared: {self.data}", sections, self.setting(), results, header)
+
+    def _ranking_figures(self) -> list[FigurePart]:
+        figures: list[FigurePart] = []
+        for metric, (title, is_fraction) in RANKED_METRICS.items():
+            scale = 100 if is_fraction else 1
+            dots: list[Dot] = []
+            for row in self.rows:
+                mean, low, high = row.seed_range(metric)
+                text = f"{100 * mean:.2f} %" if is_fraction else duration(mean)
+                dots.append(Dot(row.variant.title, scale * mean, scale * low, scale * high, text))
+            alt = f"{title}: {', '.join(f'{dot.name} {dot.text}' for dot in dots)}"
+            figures.append(FigurePart(metric, ranking(title, dots, RUN_COLOURS, logarithmic=not is_fraction), alt))
+        return figures
+
+    def _calibration_figures(self) -> FigureRow:
+        figures: list[FigurePart] = []
+        for row in self.rows:
+            values = row.first.values
+            diagram = reliability_diagram(**values["reliability"], error=values["ece"])
+            text = f"{row.variant.title}: expected calibration error {100 * values['ece']:.1f} per cent."
+            figures.append(FigurePart(f"{row.variant.name}-reliability", diagram, f"Reliability diagram. {text}", text))
+        return FigureRow(figures)
 
 
-def _last_values(row: VariantRow, metric: str) -> str:
-    last_row = row.first.history[-1] if row.first.history else {}
-    value_texts = [
-        f"{name} {last_row[key]:.4g}"
-        for key, name in ((f"train_{metric}", "training"), (f"val_{metric}", row.first.part))
-        if isinstance(last_row.get(key), int | float)
-    ]
-    return ", ".join(value_texts) or "not recorded"
-
-
-PAGE_FILE, TABLE_FILE, VALUES_FILE = "comparison.html", "comparison.md", "comparison.json"
-
-
-def write_comparison(out: str | os.PathLike[str], comparison: VariantComparison) -> Path:
-    """Write comparison.html, comparison.md, comparison.json and figures/*.png into a folder; return the page's path.
+def write_comparison(out: str | os.PathLike[str], comparison: VariantComparison) -> None:
+    """Write comparison.html, comparison.md, comparison.json and figures/*.png into a folder.
 
     Each file is written completely or not at all. Raises PellucidError if a file cannot be written.
     """
-    folder = Path(out)
-    make_folder(folder)
-    report_page = page(comparison)
-    figures = report_page.figures
-
-    def link(name: str, alt: str) -> str:
-        return f"![{alt}](figures/{name}.png)" if figures.get(name) else ""
-
-    write_atomically(folder / VALUES_FILE, (json.dumps(to_json(comparison), indent=2) + "\n").encode())
-    write_atomically(folder / TABLE_FILE, markdown(comparison, link).encode("utf-8"))
-    return report_page.write(folder / PAGE_FILE)
+    comparison.write(Path(out), comparison.command)
+    write_atomically(Path(out) / TABLE_FILE, comparison.markdown().encode("utf-8"))

@@ -22,13 +22,13 @@ from pellucid.model import Model
 from pellucid.models import airbench
 from pellucid.tasks.gestures.collection import class_weights
 from pellucid.tasks.gestures.compare import _resolve_data, compare
-from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, VariantComparison
+from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant
 from pellucid.tasks.gestures.learn import MIN_STEPS
 from pellucid.tasks.gestures.reading import read_collection
+from pellucid.tasks.gestures.report import VariantComparison
 from pellucid.tasks.pictures import held_out
 from tests.data.quality.photos import file_of, photo
 from tests.pages import without_script
-from tests.reports import without_report
 
 pytestmark = pytest.mark.slow
 CLASSES = ("fist", "palm", "thumb")
@@ -95,8 +95,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def two_seeds(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VariantComparison]:
     """Return the folder of a comparison with two seeds, and the comparison."""
     out = tmp_path_factory.mktemp("compared") / "out"
-    with without_report():
-        return out, bench.compare(out, seeds=2, command="pellucid gestures compare --seeds 2")
+    return out, bench.compare(out, seeds=2, command="pellucid gestures compare --seeds 2")
 
 
 @pytest.fixture
@@ -194,15 +193,17 @@ def test_page_shows_all_variants_and_loads_no_external_files(two_seeds: tuple[Pa
     text = (two_seeds[0] / "comparison.html").read_text(encoding="utf-8")
     page = ParsedPage(without_script(text))
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
-    assert sections == ["result", "time", "scratch", "frozen", "differences", "again"]
-    headings = [tag for tag, _ in page.elements if tag == "h3"]
-    assert len(headings) == 5 * 2  # learning, confusion, classes, confidence, mistakes
+    assert sections == [
+        "result", "variants", "calibration", "results", "recipes", "curves", "classes", "manifests", "confusion",
+        "again",
+    ]  # fmt: skip
     for trial in (row.first for row in two_seeds[1].rows):
-        assert f"{100 * trial.evaluation.ece:.1f} per cent" in text
-    assert "What frozen does. Pictures and classes are those of seed 4, one of 2." in page.words
+        assert f"{100 * trial.values['ece']:.1f} per cent" in text
+    assert any(words.startswith("What frozen does. Run: ") for words in page.words)
+    assert "train.frozen" in page.words, "the only difference of the recipes"
     assert "pellucid gestures compare --seeds 2" in page.words
     pictures = [values for tag, values in page.elements if tag == "svg"]
-    assert len(pictures) == len(list((two_seeds[0] / "figures").iterdir())) >= 5 + 2 * 6
+    assert len(pictures) == len(list((two_seeds[0] / "figures").iterdir())) >= 5 + 2 * 2
     assert all(values["role"] == "img" and values["aria-label"] for values in pictures)
     assert all(values.get("scope") for tag, values in page.elements if tag == "th")
     ids = [values["id"] for _, values in page.elements if "id" in values]
@@ -215,14 +216,14 @@ def test_page_shows_all_variants_and_loads_no_external_files(two_seeds: tuple[Pa
     assert "@import" not in text
 
 
-def test_markdown_table_links_to_existing_pictures(two_seeds: tuple[Path, VariantComparison]) -> None:
+def test_markdown_has_the_table_and_the_runs(two_seeds: tuple[Path, VariantComparison]) -> None:
     text = (two_seeds[0] / "comparison.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert rows[0][0] == "| variant"
     assert [row[0] for row in rows[2:4]] == ["| Scratch", "| Frozen"]
-    links = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
-    assert len(links) >= 2 * 6
-    assert all((two_seeds[0] / link).is_file() for link in links)
+    run_paths = re.findall(r"Run: `([^`]+)`", text)
+    assert run_paths == [str(row.first.run) for row in two_seeds[1].rows]
+    assert all((Path(path) / "recipe.toml").is_file() for path in run_paths)
 
 
 @pytest.mark.usefixtures("no_page")
@@ -234,7 +235,7 @@ def test_finished_runs_are_not_trained_again(bench: Bench, two_seeds: tuple[Path
     repeated = bench.compare(out, seeds=2)
     assert [row.first.run for row in repeated.rows] == [row.first.run for row in first.rows]
     assert {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs} == stamps
-    accuracies = [[row.first.evaluation.accuracy for row in comparison.rows] for comparison in (repeated, first)]
+    accuracies = [[row.first.values["accuracy"] for row in comparison.rows] for comparison in (repeated, first)]
     assert accuracies[0] == accuracies[1]
     assert len([path for path in out.iterdir() if (path / "recipe.toml").is_file()]) == 4
 
@@ -248,7 +249,7 @@ def test_interrupted_run_is_resumed_unless_its_data_have_changed(bench: Bench, t
     first_trial = single.compare(tmp_path / "out").rows[0].first
     (first_trial.run / "results.json").write_text('{"seconds": 1')
     resumed_trial = single.compare(tmp_path / "out").rows[0].first
-    assert (resumed_trial.run, resumed_trial.evaluation.accuracy) == (first_trial.run, first_trial.evaluation.accuracy)
+    assert (resumed_trial.run, resumed_trial.values["accuracy"]) == (first_trial.run, first_trial.values["accuracy"])
     assert json.loads((first_trial.run / "results.json").read_text())["epochs"] == 2
     (data / "train" / "fist" / "0.png").unlink()
     changed_comparison = single.compare(tmp_path / "out")
@@ -261,7 +262,7 @@ def test_small_data_sets_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "progress": False, "repeats": 1}
     comparison = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
     steps_per_epoch = math.ceil(36 / 16)
-    assert comparison.rows[0].first.epochs == MIN_STEPS / steps_per_epoch
+    assert comparison.rows[0].first.values["epochs"] == MIN_STEPS / steps_per_epoch
 
 
 @pytest.mark.heavy

@@ -1,5 +1,7 @@
 """Metrics and latency of a classifier, compared with scikit-learn."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -34,27 +36,25 @@ def test_scores_of_all_and_of_each_class_equal_scikit_learns(model: Model, image
     measurement = measure(model, images, repeats=2)
     probabilities = model.predict(images).double().numpy()
     true, predicted = images.y.numpy(), probabilities.argmax(1)
-    assert measurement.accuracy == pytest.approx(oracle.accuracy_score(true, predicted))
-    assert measurement.macro_f1 == pytest.approx(oracle.f1_score(true, predicted, average="macro"))
+    assert measurement["accuracy"] == pytest.approx(oracle.accuracy_score(true, predicted))
+    assert measurement["macro_f1"] == pytest.approx(oracle.f1_score(true, predicted, average="macro"))
     exact = probabilities / probabilities.sum(1, keepdims=True)  # scikit-learn warns of sums other than 1
-    assert measurement.loss == pytest.approx(oracle.log_loss(true, exact), rel=1e-5)
+    assert measurement["loss"] == pytest.approx(oracle.log_loss(true, exact), rel=1e-5)
     references = oracle.precision_recall_fscore_support(true, predicted, zero_division=0.0)
-    for actual, expected in zip(
-        (measurement.precision, measurement.recall, measurement.f1), references[:3], strict=True
-    ):
-        np.testing.assert_allclose(actual.numpy(), expected)
-    np.testing.assert_array_equal(measurement.confusion.numpy(), oracle.confusion_matrix(true, predicted))
+    for key, expected in zip(("precision", "recall", "f1"), references[:3], strict=True):
+        np.testing.assert_allclose([row[key] for row in measurement["classes"]], expected)
+    assert measurement["confusion"] == oracle.confusion_matrix(true, predicted).tolist()
     np.testing.assert_allclose(
-        measurement.confusion_fractions.numpy(), oracle.confusion_matrix(true, predicted, normalize="true")
+        measurement["confusion_normalised"], oracle.confusion_matrix(true, predicted, normalize="true")
     )
-    assert (measurement.n, measurement.classes) == (80, CLASSES)
+    assert measurement["n"] == 80
 
 
 def test_macro_f1_is_over_the_classes_that_occur_or_are_predicted(model: Model, images: Dataset) -> None:
     subset = images.subset(torch.nonzero((images.y != 2) & (model.predict(images).argmax(1) != 2)).flatten())
     true, predicted = subset.y.numpy(), model.predict(subset).argmax(1).numpy()
     assert {*true.tolist()} == {0, 1}
-    assert measure(model, subset, repeats=2).macro_f1 == pytest.approx(
+    assert measure(model, subset, repeats=2)["macro_f1"] == pytest.approx(
         oracle.f1_score(true, predicted, average="macro")
     )
 
@@ -64,27 +64,13 @@ def test_calibration_error_is_computed_from_histograms(model: Model, images: Dat
     confidences, is_right = probabilities.max(1), probabilities.argmax(1) == images.y.numpy()
     edges = np.linspace(0, 1, 16)
     sums = [np.histogram(confidences, edges, weights=weights)[0] for weights in (confidences, is_right.astype(float))]
-    assert measure(model, images, repeats=2).ece == pytest.approx(np.abs(sums[0] - sums[1]).sum() / 80)
-
-
-def test_errors_are_listed_in_order_of_confidence(model: Model, images: Dataset) -> None:
-    measurement = measure(model, images, repeats=2)
-    probabilities = model.predict(images)
-    wrong = torch.nonzero(probabilities.argmax(1) != images.y).flatten().tolist()
-    wrong.sort(key=lambda k: -float(probabilities[k].max()))
-    mistakes = measurement.mistakes
-    assert mistakes is not None
-    assert mistakes.total == len(wrong) == len(mistakes.true) > 5
-    np.testing.assert_allclose(mistakes.images, images.x[wrong].float().numpy() / 255, rtol=1e-6)
-    assert list(mistakes.true) == [CLASSES[int(images.y[k])] for k in wrong]
-    assert list(mistakes.predicted) == [CLASSES[int(probabilities[k].argmax())] for k in wrong]
-    np.testing.assert_allclose(mistakes.probability, [float(probabilities[k].max()) for k in wrong])
+    assert measure(model, images, repeats=2)["ece"] == pytest.approx(np.abs(sums[0] - sums[1]).sum() / 80)
 
 
 def test_the_json_contains_only_finite_numbers(model: Model, images: Dataset) -> None:
-    measurement = measure(model, images, repeats=2)
-    values = measurement.to_json()
-    assert values["misread"] == 80 - np.trace(np.array(values["confusion"])) == len(measurement.mistakes.true)  # type: ignore[union-attr]
+    values = measure(model, images, repeats=2)
+    json.dumps(values, allow_nan=False)
+    assert values["misread"] == 80 - np.trace(np.array(values["confusion"])) > 5
     assert [row["class"] for row in values["classes"]] == list(CLASSES)
     assert sum(values["reliability"]["count"]) == values["n"] == 80
     assert values["latency_ms"] > 0
@@ -102,8 +88,8 @@ def test_latency_is_the_median_of_single_images(model: Model, images: Dataset, m
     monkeypatch.setattr(model, "predictor", predictor)
     monkeypatch.setattr("pellucid.tasks.gestures.measure.time.perf_counter", lambda: next(clock))
     result = measure_latency(model, images.x, repeats=3)
-    assert result.milliseconds == pytest.approx(20)
-    assert (result.threads, result.repeats) == (torch.get_num_threads(), 3)
+    assert result["latency_ms"] == pytest.approx(20)
+    assert result["latency_threads"] == torch.get_num_threads()
     assert set(batch_sizes) == {1}
     assert len(predictors) == 1, "once, as those who answer frame after frame do"
     assert len(batch_sizes) > 3  # with warmup

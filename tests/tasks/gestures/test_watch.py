@@ -13,7 +13,7 @@ from pellucid.data.video import VideoFrame, video_frames
 from pellucid.layers import Conv2d
 from pellucid.model import Model
 from pellucid.models import mlp
-from pellucid.tasks.gestures.predict import predict
+from pellucid.tasks.classify.predict import predict
 from pellucid.tasks.gestures.watch import AnswerSmoothing, FrameCounts, SmoothedPrediction, SmoothingState, watch
 from tests.tasks.gestures.colours import GREEN, GREY, PURE, RED, colour_model, tensor
 
@@ -64,8 +64,8 @@ def test_a_frame_is_classified_like_its_picture_file(tmp_path: Path):
     pixels = torch.randint(0, 256, (3, 37, 53), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "1.png")
     (predictions,) = watch(model, video_frames(tmp_path), AnswerSmoothing())
-    (result,) = predict(model, [tmp_path / "1.png"])
-    assert predictions.probabilities == pytest.approx(result.probabilities, rel=1e-5)  # `watch` uses the faster engine
+    result = predict(model, tmp_path / "1.png")
+    assert predictions.probabilities == pytest.approx(result.outputs, rel=1e-5)  # `watch` uses the faster engine
 
 
 def test_models_that_are_not_classifiers_are_refused():

@@ -15,8 +15,15 @@ from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.command.models import open_model
 from pellucid.command.out import plain, print_json, print_lines
 from pellucid.data.video import camera_frames, video_frames
-from pellucid.tasks.gestures.predict import UNCALIBRATED_NOTE, UNSURE, threshold_of
-from pellucid.tasks.gestures.watch import AnswerSmoothing, FrameCounts, SmoothedPrediction, watch
+from pellucid.tasks.classify.predict import threshold_of
+from pellucid.tasks.gestures.watch import (
+    UNCALIBRATED_NOTE,
+    UNSURE,
+    AnswerSmoothing,
+    FrameCounts,
+    SmoothedPrediction,
+    watch,
+)
 from pellucid.training.arguments import output_path
 
 ROW_COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # the answer is empty if unsure

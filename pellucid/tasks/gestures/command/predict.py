@@ -8,7 +8,6 @@ from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.out import ENGINE, print_json, print_lines
 
-MAX_CLASSES = 3  # number of most probable classes in the text output
 FRAME_OPTIONS = ("smoothing", "every", "out")  # options for videos and cameras only
 
 
@@ -54,11 +53,19 @@ def handle(args: argparse.Namespace) -> int:
 def _classify_pictures(args: argparse.Namespace) -> int:
     """Print the predicted gesture of each image, and report on stderr why images were skipped."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
-    from pellucid.tasks.gestures.predict import UNCALIBRATED_NOTE, predict
+    from pellucid.tasks.classify.predict import Prediction, predict
+    from pellucid.tasks.gestures.watch import UNCALIBRATED_NOTE, UNSURE
+    from pellucid.tasks.pictures import class_names
 
     model = open_model(args.model)
+    class_names(model)  # raises PellucidError for a model that is not a classifier
+    predictions: list[Prediction] = []
     faults: dict[str, PellucidError] = {}
-    predictions = predict(model, args.images, faults)
+    for image in args.images:
+        try:
+            predictions.append(predict(model, image, requires_probabilities=True))
+        except PellucidError as error:
+            faults[image] = error
     if not predictions:
         raise next(iter(faults.values()))
     if args.json:
@@ -67,8 +74,8 @@ def _classify_pictures(args: argparse.Namespace) -> int:
                 "image": prediction.name,
                 "answer": prediction.answer,
                 "label": prediction.label,
-                "probability": prediction.probability,
-                "probabilities": prediction.probabilities,
+                "probability": prediction.output,
+                "probabilities": prediction.outputs,
                 **score_to_json(prediction.familiarity),
             }
             for prediction in predictions
@@ -79,8 +86,9 @@ def _classify_pictures(args: argparse.Namespace) -> int:
         print_json({**header, "predictions": rows, "skipped": skipped})
         return 0
     for prediction in predictions:
-        top_text = ", ".join(f"{label} {percent(p)}" for label, p in prediction.top_classes(MAX_CLASSES))
-        print_lines(f"{prediction.name}: {prediction.text}  ({top_text}){score_suffix(prediction.familiarity)}")
+        top_text = ", ".join(f"{label} {percent(p)}" for label, p in prediction.top_classes)
+        answer = UNSURE if prediction.answer is None else prediction.answer
+        print_lines(f"{prediction.name}: {answer}  ({top_text}){score_suffix(prediction.familiarity)}")
     for error in faults.values():
         note(f"skipped: {error}")
     if model.confidence is None:

@@ -24,7 +24,7 @@ from pellucid.recipe.model_data import (
     is_data_root,
     table_for,
 )
-from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.recipe import Recipe, recipe_of_run
 from pellucid.recipe.threads import recorded_threads
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, check_columns
@@ -40,14 +40,12 @@ def case_of_run(
     path: str | os.PathLike[str],
     data: str | None = None,
     material: Material[Any] | None = None,
-    resume: str = "pellucid train --resume",
 ) -> Case:
     """Return the case of a run folder that `pellucid train` wrote, finished or not.
 
     The model is built from the recipe. It gets the first weights that exist: the best ones of the run, the last ones,
     those of the latest epoch in train.keep, or newly drawn ones. data: another data set or image folder to examine the
     model with, or the root of the data sets. material: the run's data, if the recipe's [data] does not determine it.
-    resume: the command that resumes an interrupted run.
     Raises PellucidError for a folder without a recipe, for missing data, for weights that do not match the network, and
     for an invalid metrics.csv.
     """
@@ -72,7 +70,7 @@ def case_of_run(
     except PellucidError as error:
         raise PellucidError(f"{data or recipe.data.name} does not fit the model of {folder.path}: {error}") from error
     history = read_history(folder.path)
-    command = _resume_command(folder, history, recipe.train.epochs, resume)
+    command = _resume_command(folder, history, recipe.train.epochs)
     return Case(
         model,
         train,
@@ -93,7 +91,7 @@ def recipe_to_examine(folder: RunFolder) -> Recipe:
     """Return the recipe of a run, for the CPU, since this machine may lack the run's device."""
     if not folder.recipe.is_file():
         raise PellucidError(f"{folder.path} contains no recipe.toml; give a run folder that `pellucid train` began")
-    recipe = load_recipe(folder.recipe)
+    recipe = recipe_of_run(folder.path)
     threads = recorded_threads(folder) if recipe.recipe.threads == "auto" else recipe.recipe.threads
     return replace(recipe, recipe=replace(recipe.recipe, device="cpu", threads=threads))
 
@@ -109,10 +107,10 @@ def saved_model(folder: RunFolder) -> Model | None:
     return None if weights is None else Model.load(weights)
 
 
-def _resume_command(folder: RunFolder, history: History | None, epochs: int, resume: str) -> str:
+def _resume_command(folder: RunFolder, history: History | None, epochs: int) -> str:
     """Return the command that resumes an interrupted run; "" for a run that ended, even early or by an error."""
     has_ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _epochs_done(history) >= epochs
-    return "" if has_ended else f"{resume} {quote(str(folder.path))}"
+    return "" if has_ended else f"pellucid train --resume {quote(str(folder.path))}"
 
 
 def _interruption_notes(folder: RunFolder, history: History | None, epochs: int, command: str) -> tuple[str, ...]:

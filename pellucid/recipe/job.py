@@ -16,10 +16,11 @@ from pellucid.layers.base import Layer
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
 from pellucid.objective import Objective, Supervised
+from pellucid.recipe.checked.reading import read_checked
 from pellucid.recipe.checks import check_network, check_objective
 from pellucid.recipe.material import Material, divide_data, fetch_missing, load_material
 from pellucid.recipe.previews import Previews
-from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.recipe import Recipe, load_recipe, recipe_of_run
 from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
 from pellucid.recipe.tables import Start
 from pellucid.recipe.threads import auto_threads, check_auto_threads
@@ -250,11 +251,10 @@ def begin_run(
     material: Material[Any],
     out: str | os.PathLike[str] = "runs",
     data: str | os.PathLike[str] | None = None,
-    preprocess: Mapping[str, Any] | None = None,
 ) -> tuple[Path, Model]:
     """Make the run folder and the model of a training on `material`; an error in the recipe leaves no folder behind."""
     processes(recipe.distributed.timeout)
-    model = build_model(recipe, material.train, data, preprocess)
+    model = build_model(recipe, material.train, data)
     return _make_folders([recipe], out)[0], model
 
 
@@ -263,7 +263,6 @@ def train_in(
     material: Material[Any],
     progress: bool = True,
     data: str | os.PathLike[str] | None = None,
-    preprocess: Mapping[str, Any] | None = None,
     command: str = "",
     model: Model | None = None,
     callbacks: Sequence[Callback] = (),
@@ -271,11 +270,11 @@ def train_in(
 ) -> Run:
     """Train in a run folder with its recipe, from its last checkpoint if there is one.
 
-    preprocess: see `build_model`; a resumed run needs the same. command, callbacks: see `Job`. model: the model of
-    `begin_run`, for a new run. recipe: replaces that of the folder when the training begins.
+    command, callbacks: see `Job`. model: the model of `begin_run`, for a new run. recipe: replaces that of the folder
+    when the training begins.
     """
-    recipe = recipe or load_recipe(path / "recipe.toml")
-    model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
+    recipe = recipe or recipe_of_run(path)
+    model = model or build_model(recipe, material.train, data, run=RunFolder(path))
     return Job(recipe, model, material, path, data, progress, command, callbacks).train()
 
 
@@ -284,9 +283,11 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
 
     For the user's own masks, loss.ignore is the class index that is ignored. The user's own images that are decoded on
     demand are all decoded once, so that unreadable files raise PellucidError before the training. Missing files of a
-    data set with a download site are downloaded.
+    data set with a download site are downloaded. With data.check, the data are a `Collection`.
     """
     objective, table = recipe.training_objective(), recipe.data
+    if table.check:
+        return read_checked(recipe)
     processes().from_first(lambda: fetch_missing(table.name, root))
     material = data_in_task_format(recipe, root)
     if material is None:

@@ -106,6 +106,7 @@ def build_part(part: NamedPart, table: str, where: str) -> Any:
 PLAIN: dict[str, type] = {
     "recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train, "distributed": Distributed
 }  # fmt: skip
+FINDINGS_FILE = "collection.json"  # in the run folders of `gestures train`: the findings in the class folders
 REPLACED_TABLES = ("network", "loss")  # tables that [objective] replaces
 TABLES = (
     "recipe", "data", "augment", "network", "objective", "start", "loss", "optimizer", "schedule", "regularizer",
@@ -173,6 +174,13 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     is_in_run_folder = path.name == "recipe.toml"
     _, tables = read_toml(path, "give a built-in recipe or a TOML file", follow_links=not is_in_run_folder)
     return read_recipe(tables, str(name_or_path), overrides or {}, path.stem)
+
+
+def recipe_of_run(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe of a run folder; overrides: see `load_recipe`."""
+    # Folders of `gestures train` of earlier releases have FINDINGS_FILE, but not data.check.
+    check = {"data.check": True} if (Path(path) / FINDINGS_FILE).is_file() else {}
+    return load_recipe(Path(path) / "recipe.toml", {**check, **(overrides or {})})
 
 
 def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, Any], name: str = "custom") -> Recipe:

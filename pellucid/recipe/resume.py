@@ -1,7 +1,6 @@
 """Resume the training of a run folder, or extend it."""
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from pellucid.base.text import plural, shown
 from pellucid.model import Model
 from pellucid.recipe.job import Run, begin_run, load_data, train_in, write_following_name
 from pellucid.recipe.material import Material
-from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.recipe import Recipe, load_recipe, recipe_of_run
 from pellucid.recipe.start import source_checksum
 from pellucid.run.folder import RunFolder
 from pellucid.run.records import read_line, read_object
@@ -108,7 +107,7 @@ def _has_results(path: Path, epochs: int) -> bool:
 def _resume_run(path: Path, data: str | os.PathLike[str] | None, progress: bool, epochs: int | None) -> Run:
     """Return a finished run, or resume an unfinished one, or extend it to `epochs`; see `resume_runs`."""
     overrides = {} if epochs is None else {"train.epochs": epochs}
-    folder, recipe = RunFolder(path), load_recipe(path / "recipe.toml", overrides)
+    folder, recipe = RunFolder(path), recipe_of_run(path, overrides)
     state = SavedState.find(folder)
     if state is not None and state.has_ended(recipe.train.epochs) and (path / "report.html").is_file():
         results = _read_results(path)
@@ -138,12 +137,10 @@ def train_or_resume(
     out: str | os.PathLike[str] = "runs",
     data: str | os.PathLike[str] | None = None,
     progress: bool = True,
-    preprocess: Mapping[str, Any] | None = None,
-    command: str = "",
 ) -> Run:
     """Return the finished run of a recipe on `material` in `out`; otherwise resume or start one.
 
-    Only runs on the same data and from the same initial weights are used. preprocess, command: see `train_in`.
+    Only runs on the same data and from the same initial weights are used.
     """
     expected = {"data": material.checksums, "start": source_checksum(recipe.start.weights, data)}
     unfinished: Path | None = None
@@ -160,8 +157,8 @@ def train_or_resume(
         if results := _read_results(path):
             return Run(path, path / "report.html", results, Model.load(folder.best), recipe)
         unfinished = path
-    path, model = (unfinished, None) if unfinished else begin_run(recipe, material, out, data, preprocess)
-    return train_in(path, material, progress, data, preprocess, command, model)
+    path, model = (unfinished, None) if unfinished else begin_run(recipe, material, out, data)
+    return train_in(path, material, progress, data, model=model)
 
 
 def _read_results(path: Path) -> dict[str, Any]:

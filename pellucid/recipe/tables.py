@@ -58,7 +58,9 @@ class Data:
     longest side, with the other in proportion (masks only with stream). mode: colour or grey, for image folders.
     stream: decode image files when a batch needs them, for data sets larger than memory; the trained weights are the
     same as without. Annotated objects are always streamed. skip: leave out images that are missing or cannot be read,
-    up to a tenth of them, with a note; by default they are refused.
+    up to a tenth of them, with a note; by default they are refused. check: for image folders, leave out all images that
+    cannot be read, keep near duplicates in one part, split by the files' contents, and calibrate the trained classifier
+    on held-out images; `pellucid gestures train` sets it.
     """
 
     name: str = "digits"
@@ -69,6 +71,7 @@ class Data:
     mode: Literal["RGB", "L"] = "RGB"
     stream: bool = False
     skip: bool = False
+    check: bool = False
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""

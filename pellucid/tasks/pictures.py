@@ -24,6 +24,7 @@ from pellucid.data.tree import Tree, open_tree
 from pellucid.metrics import class_scores
 from pellucid.model import Model
 from pellucid.objective import Supervised
+from pellucid.recipe.checked.collection import HELD_OUT_KEY, short_digest
 from pellucid.recipe.material import SHAPES, load_splits
 from pellucid.recipe.model_data import (
     check_data_exists,
@@ -78,9 +79,6 @@ def calibrated_probabilities(model: Model, scores: Tensor) -> Tensor:
         )
     scores = class_scores(scores)
     return scores if model.confidence is None else model.confidence.calibrate(scores)
-
-
-HELD_OUT_KEY = "held_out"  # key in a model's `preprocess` of the list of short digests of the held-out files
 
 
 def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
@@ -207,11 +205,6 @@ def _missing_class_error(
         f"{location} is of class {missing_class!r}, which the model lacks{remark}{hint}; rename the folders, or train "
         "a model on them"
     )
-
-
-def short_digest(digest: bytes) -> str:
-    """Return the first 64 bits of a file's SHA-256 in hexadecimal, as in a model's list of held-out files."""
-    return digest.hex()[:16]
 
 
 def _listed_files(model: Model, tree: Tree, files: list[str]) -> list[str]:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from pellucid.extend.registry import REGISTERED
 
 from pellucid import Dense, Flatten, Model, Sequential
+from pellucid.extend.registry import REGISTERED
 from tests.cli.conftest import Cli
 
 PARTS_SOURCE = """from __future__ import annotations

@@ -129,7 +129,7 @@ def test_a_folder_that_python_trained_into_is_a_model_with_a_history(cli: Cli, t
 def test_the_training_of_a_folder_of_pictures_is_found(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Runs of `pellucid gestures` skip unreadable pictures, which training by the recipe would refuse."""
+    """Runs of `pellucid gestures` skip unreadable pictures, as their recipe says."""
     quick = [check for check in CHECKS if check.name in ("class-imbalance", "dead-units")]
     monkeypatch.setattr("pellucid.doctor.diagnose", lambda case, attempts: diagnose(case, attempts, quick))
     for c, name in enumerate("ab"):
@@ -139,12 +139,13 @@ def test_the_training_of_a_folder_of_pictures_is_found(
     (tmp_path / "hands/a/bad.png").write_bytes(b"no")
     words = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32", "--epochs", "1")
     run = cli("gestures", "train", "hands", *words, "--json").json["run"]
-    output = cli("doctor", run, "--json").json
+    assert "give it with --data" in cli("doctor", run).error_line
+    output = cli("doctor", run, "--data", "hands", "--json").json
     assert output["checks"]
     assert output["notes"] == []
     (Path(run) / "results.json").unlink()
     (Path(run) / "metrics.csv").unlink()
-    assert f"pellucid gestures train --resume {run}`" in cli("doctor", run, "--json").json["notes"][0]
+    assert f"pellucid train --resume {run}`" in cli("doctor", run, "--data", "hands", "--json").json["notes"][0]
 
 
 MESSAGES = {

@@ -65,7 +65,7 @@ def test_ctrl_c_prints_the_command_that_resumes_the_run(cli: Cli, image_folder, 
         patch.setattr(ProgressLine, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT))
         stopped = cli("gestures", "train", "hands", *FAST_SETTINGS, "--epochs", "2")
     assert stopped.code == 130
-    assert "resume with pellucid gestures train --resume runs/gestures-1" in stopped.err
+    assert "resume with pellucid train --resume runs/gestures-1" in stopped.err
     assert cli("gestures", "train", "--resume", "runs/gestures-1", "--json").json["epochs"] == 2
     shutil.rmtree(image_folder)
     assert "hands is missing" in cli("gestures", "train", "--resume", "runs/gestures-1").error_line

@@ -148,7 +148,7 @@ from pellucid.data.quality.survey import survey
 from pellucid.data.tree import tree_at
 from pellucid.base.errors import PellucidError
 from pellucid.recipe.job import train
-from pellucid.tasks.gestures.reading import read_collection
+from pellucid.recipe.checked.reading import read_collection
 tree, pipe = tree_at("set"), "a/pipe.png"
 for read in (
     lambda: load_folder("set"), lambda: load_splits("set"), lambda: ImageFolder("set", size=8).checksum,

@@ -11,9 +11,9 @@ from pellucid.cli.main import main
 from pellucid.data import DetectionFolder, load_splits
 from pellucid.data.annotations import read_annotations
 from pellucid.data.tree import open_tree
+from pellucid.recipe.checked.reading import read_collection
 from pellucid.recipe.material import load_material
 from pellucid.recipe.tables import Data
-from pellucid.tasks.gestures.reading import read_collection
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes, picture_bytes
 

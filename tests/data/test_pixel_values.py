@@ -15,9 +15,9 @@ from pellucid.cli.main import main
 from pellucid.data import DetectionFolder, load_image, load_splits
 from pellucid.data.annotations.lint import lint
 from pellucid.data.images import load_channels
+from pellucid.recipe.checked.reading import read_collection
 from pellucid.recipe.material import load_material
 from pellucid.recipe.tables import Data
-from pellucid.tasks.gestures.reading import read_collection
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes, picture_bytes
 

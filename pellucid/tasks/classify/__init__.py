@@ -69,7 +69,7 @@ class Classification(Task):
         return recipe_for(data, root)
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
-        """Fit the familiarity of the model, see `pellucid.calibration.familiarity`."""
+        """Fit the familiarity of the model, see `pellucid.calibration`, and for checked data its confidence."""
         from pellucid.tasks.classify.finish import finish
 
         return finish(model, train, validation, test)
@@ -131,16 +131,6 @@ class Classification(Task):
         from pellucid.tasks.classify.report import report
 
         return report(model, test)
-
-    def case_of_run(self, run: Path, data: str | None) -> Any:
-        """Return the case of a run on checked folders; which images were left out is not in its recipe."""
-        from pellucid.doctor.run_case import case_of_run
-        from pellucid.tasks.gestures.learn import FINDINGS_FILE, read_recipe_collection, recipe_of_run
-
-        if not (run / FINDINGS_FILE).is_file():
-            return None
-        material = None if data is not None else read_recipe_collection(recipe_of_run(run)).material()
-        return case_of_run(run, data, material, "pellucid gestures train --resume")
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores | None:
         """Return scores whose mean is the mean recall of the classes, or the closeness of predicted values."""

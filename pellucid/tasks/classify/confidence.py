@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pellucid.calibration.confidence import Confidence, check_targets, fit_temperature
+from pellucid.data.splitting import hold_out
 from pellucid.metrics import accuracy
-from pellucid.tasks.splitting import hold_out
 
 # The highest error rate of the answers (predictions that are not "unsure") on held-out pictures. One wrong gesture in
 # twenty is tolerable, and a hundred pictures cannot distinguish a much lower rate from 0.

@@ -1,4 +1,4 @@
-"""After the training of a classifier: fit its familiarity, which detects images unlike the training data."""
+"""After the training of a classifier: fit its confidence, and its familiarity, which detects unfamiliar images."""
 
 import torch
 from torch import Tensor
@@ -9,19 +9,29 @@ from pellucid.data import Batch, Source
 from pellucid.data.seeds import generator
 from pellucid.model import Model
 from pellucid.objective import Supervised
+from pellucid.recipe.checked.collection import CheckedPart
+from pellucid.tasks.classify.confidence import fit_confidence
+from pellucid.tasks.pictures import are_probabilities
 from pellucid.training.examples import first_batch
 
 
 def finish(model: Model, train: Source, validation: Source | None, test: Source) -> bool:
-    """Fit the familiarity of a classifier on held-out images; return whether this was done.
+    """Fit the confidence and the familiarity of a classifier on held-out images; return whether this was done.
 
-    Without validation images it is fitted on every second test image; the other test images can still evaluate it. A
-    model that has a familiarity is left unchanged: it is from a run that was finished before.
+    The confidence is fitted for data that were checked. Without validation images, the familiarity is fitted on every
+    second test image; the other test images can still evaluate it. What a model has is left unchanged: it is from a run
+    that was finished before.
     """
     targets = first_batch(train).targets
     is_classifier = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
+    needs_confidence = is_classifier and isinstance(test, CheckedPart) and model.confidence is None
+    if needs_confidence:
+        images = test if validation is None else validation
+        assert isinstance(images, CheckedPart)
+        outputs = model.predict(images)
+        model.confidence = fit_confidence(outputs, images.y) if are_probabilities(model, outputs) else None
     if model.familiarity is not None or not is_classifier:
-        return False
+        return needs_confidence
     held_out = _even_sample(test, 2) if validation is None else _even_sample(validation)
     images = _even_sample(train)
     model.familiarity = fit_familiarity(model.net, model.params, images, held_out.images, model.stats)

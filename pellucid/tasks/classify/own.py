@@ -1,5 +1,6 @@
 """The recipe for a user's own images in class folders: `pellucid train classify DATA`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import CATALOGUE, ImageFolder, data_root
 from pellucid.data.class_folders import class_parts, root_of
 from pellucid.data.tree import open_tree
+from pellucid.recipe.checked.collection import class_weights, imbalance
+from pellucid.recipe.checked.findings import MIN_IMBALANCE
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
-from pellucid.tasks.gestures.collection import class_weights, imbalance
-from pellucid.tasks.gestures.findings import MIN_IMBALANCE
 
 RECIPE = "signs-best"  # starts from the shipped model `cifar`
 TRAINING_STEPS = 500  # about five minutes on two cores
@@ -37,10 +38,19 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     if len(counts) < 2:
         raise PellucidError(f"{path} has one class folder, {images.classes[0]!r:.60}; give at least two classes")
     batch_size = min(BATCH_SIZE, len(images))
-    weights = {"loss.class_weights": [round(weight, 6) for weight in class_weights(counts)]}
     return OwnRecipe(RECIPE, {
-        "network.classes": len(counts),
+        **class_settings(counts),
         "train.batch_size": batch_size,
         "train.epochs": epochs_for(TRAINING_STEPS, len(images), batch_size, MIN_EPOCHS),
-        **(weights if imbalance(counts) >= MIN_IMBALANCE else {}),
     })  # fmt: skip
+
+
+def class_settings(counts: Sequence[int]) -> dict[str, Any]:
+    """Return the settings that depend on the classes: their number, and weights if the classes are imbalanced.
+
+    counts: the number of training images of each class.
+    """
+    settings: dict[str, Any] = {"network.classes": len(counts)}
+    if imbalance(counts) >= MIN_IMBALANCE:
+        settings["loss.class_weights"] = [round(weight, 6) for weight in class_weights(counts)]
+    return settings

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +13,23 @@ from pellucid.combine.base import buffer_paths
 from pellucid.combine.nets import parameter_counts
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.models import match
+from pellucid.recipe.checked.collection import Collection
+from pellucid.recipe.checked.findings import finding_lines
+from pellucid.recipe.checked.reading import ReadingProgress, read_checked
 from pellucid.recipe.job import Run, build_model
 from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
+from pellucid.tasks.classify.own import class_settings
 from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings
-from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, Trial, VariantRow
-from pellucid.tasks.gestures.findings import finding_lines
-from pellucid.tasks.gestures.learn import (
-    check_data,
-    check_in_memory,
-    class_settings,
-    epochs_for_min_steps,
-    read_recipe_collection,
-)
+from pellucid.tasks.gestures.learn import epochs_for_min_steps, known_settings
 from pellucid.tasks.gestures.measure import N_REPEATS, measure
-from pellucid.tasks.gestures.reading import ReadingProgress
 from pellucid.tasks.gestures.report import VariantComparison, write_comparison
 from pellucid.training.process import torch_threads
 
 BACKBONE = "cifar"  # start.weights in the built-in recipes
 ReportLine = Callable[[str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """The data of a training.
-
-    collection: the contents of the user's own folder, None for a data set. preprocess: see `build_model`.
-    """
-
-    material: Material[Dataset]
-    collection: Collection | None
-    preprocess: Mapping[str, Any]
 
 
 def compare(
@@ -76,18 +59,23 @@ def compare(
     count = integer(seeds, "seeds", 1)
     root, data_settings = _resolve_data(data)
     settings = {**data_settings, **(overrides or {})}
+    if settings.get("data.name", "") not in ("", *CATALOGUE, *SHAPES):
+        settings["data.check"] = True
     backbone_overrides = {} if backbone == BACKBONE else backbone_settings(backbone, root)
     recipes = _recipes(variants, backbone_overrides, settings)
-    pictures = load_pictures(recipes[0], root, reading_progress)
-    material = pictures.material
-    settings = {**_data_settings(recipes, pictures), **settings}
+    material = load_pictures(recipes[0], root, reading_progress)
+    collection = material if isinstance(material, Collection) else None
+    class_values = {"network.classes": len(material.test.classes)}
+    if collection is not None:
+        class_values = class_settings(collection.train.counts())
+    settings = {**known_settings(class_values, recipes), **settings}
     recipes = _recipes(variants, backbone_overrides, settings)
     if "train.epochs" not in settings:
         n = len(material.train)
         recipes = [
             replace(recipe, train=replace(recipe.train, epochs=epochs_for_min_steps(recipe, n))) for recipe in recipes
         ]
-    for line in finding_lines(pictures.collection) if pictures.collection is not None else ():
+    for line in finding_lines(collection) if collection is not None else ():
         report_line(line)
     for recipe in recipes:
         build_model(recipe, material.train, root)  # raises errors before the first training
@@ -108,7 +96,7 @@ def compare(
             n_test=len(material.test),
             classes=material.test.classes,
             command=command,
-            collection=pictures.collection,
+            collection=collection,
         )
 
     try:
@@ -116,12 +104,9 @@ def compare(
             for number, (variant, base_recipe) in enumerate(zip(variants, recipes, strict=True), 1):
                 recipe = replace(base_recipe, recipe=replace(base_recipe.recipe, seed=base_recipe.recipe.seed + k))
                 has_shared_pictures = has_same_pictures(recipe, recipes[0])
-                own_pictures = pictures if has_shared_pictures else load_pictures(recipe, root, reading_progress)
-                # The report of a run shows this command: no other one splits the user's own folder in the same way.
-                repeat_command = "" if own_pictures.collection is None else command
-                arguments = own_pictures.material, folder, root, progress, own_pictures.preprocess, repeat_command
-                run = train_or_resume(recipe, *arguments)
-                trial = measure_run(run, own_pictures.material, repeats)
+                pictures = material if has_shared_pictures else load_pictures(recipe, root, reading_progress)
+                run = train_or_resume(recipe, pictures, folder, root, progress)
+                trial = measure_run(run, pictures, repeats)
                 trials[variant.name].append(trial)
                 seed = f", seed {trial.values['seed']}" if count > 1 else ""
                 report_line(_trial_line(f"{number}/{len(variants)} {variant.title}{seed}", trial))
@@ -177,21 +162,6 @@ def _recipes(
     return recipes
 
 
-def _data_settings(recipes: Sequence[Recipe], pictures: TrainingData) -> dict[str, Any]:
-    """Return the settings that depend on the pictures: the number of classes, and weights of imbalanced classes."""
-    if pictures.collection is not None:
-        by_recipe = [class_settings(pictures.collection, recipe) for recipe in recipes]
-        return {
-            key: value
-            for settings in by_recipe
-            for key, value in settings.items()
-            if all(key in other_settings for other_settings in by_recipe)
-        }
-    classes = len(pictures.material.test.classes)
-    arguments = recipes[0].network.arguments
-    return {"network.classes": classes} if arguments.get("classes", classes) != classes else {}
-
-
 def _check_alike(recipes: Sequence[Recipe]) -> None:
     """Raise PellucidError unless all recipes have the same network and images."""
     first_recipe = recipes[0]
@@ -218,14 +188,11 @@ def _trial_line(name: str, trial: Trial) -> str:
     )
 
 
-def load_pictures(recipe: Recipe, root: str | None = None, progress: ReadingProgress | None = None) -> TrainingData:
-    """Load the pictures of a recipe; a folder is read by `read_collection`, as in `gestures train`."""
-    check_in_memory(recipe)
-    if recipe.data.name in CATALOGUE or recipe.data.name in SHAPES:
-        return TrainingData(load_arrays(recipe.data, recipe.recipe.seed, root), None, {})
-    check_data(recipe)
-    collection = read_recipe_collection(recipe, progress)
-    return TrainingData(collection.material(), collection, collection.held_out_metadata())
+def load_pictures(recipe: Recipe, root: str | None = None, progress: ReadingProgress | None = None) -> Material[Any]:
+    """Load the pictures of a recipe into memory; a folder becomes a `Collection`, as in `gestures train`."""
+    if recipe.data.check:
+        return read_checked(recipe, progress)
+    return load_arrays(recipe.data, recipe.recipe.seed, root)
 
 
 def has_same_pictures(recipe: Recipe, base_recipe: Recipe) -> bool:

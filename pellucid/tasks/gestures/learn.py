@@ -3,31 +3,25 @@
 import json
 import math
 import os
-import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
-from pellucid.model import Model
+from pellucid.recipe.checked.collection import Collection
+from pellucid.recipe.checked.findings import findings_to_json
+from pellucid.recipe.checked.reading import check_table
 from pellucid.recipe.checks import check_network
 from pellucid.recipe.job import Run, begin_run, train_in
-from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.recipe import FINDINGS_FILE, Recipe, load_recipe
 from pellucid.recipe.start import trained_features
-from pellucid.run.folder import RunFolder
-from pellucid.run.records import read_object
-from pellucid.tasks.classify.confidence import SelectiveResult, cross_validate, fit_confidence, measure_selective
+from pellucid.tasks.classify.confidence import SelectiveResult, cross_validate, measure_selective
+from pellucid.tasks.classify.own import class_settings
 from pellucid.tasks.gestures.backbone import backbone_settings
-from pellucid.tasks.gestures.collection import Collection, class_weights, imbalance
-from pellucid.tasks.gestures.findings import MIN_IMBALANCE, findings_to_json
-from pellucid.tasks.gestures.reading import ReadingProgress, read_collection
 
 RECIPE = "signs-best"
 RECIPE_NAME = "gestures"
 MIN_STEPS = 300  # of a training; small collections are therefore trained for more epochs
-MIN_SIDE = 16  # pixels, the minimum of data.size
-FINDINGS_FILE = "collection.json"
 
 
 def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,49 +32,18 @@ def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mappi
     """
     path = Path(folder).expanduser().absolute()
     about = {"recipe.name": RECIPE_NAME, "recipe.about": f"the classes of {path.name}, by fine-tuning a whole network"}
-    return {**about, **(backbone_settings(backbone) if backbone else {}), **overrides, "data.name": str(path)}
-
-
-def recipe_of_run(path: str | os.PathLike[str]) -> Recipe:
-    """Return the recipe of a run folder that `learn` started; raises PellucidError for any other folder."""
-    path = Path(path)
-    if not (path / FINDINGS_FILE).is_file() or not (path / "recipe.toml").is_file():
-        raise PellucidError(f"{path} has no {FINDINGS_FILE}; give a run folder that `pellucid gestures train` started")
-    return load_recipe(path / "recipe.toml")
+    data = {"data.name": str(path), "data.check": True}
+    return {**about, **(backbone_settings(backbone) if backbone else {}), **overrides, **data}
 
 
 def check(recipe: Recipe) -> None:
     """Raise PellucidError for a recipe that cannot be trained on a folder of pictures; reads no pictures."""
-    check_data(recipe)
     data = recipe.data
+    check_table(data)
     net, shape = recipe.build("network"), (1 if data.mode == "L" else 3, data.size, data.size)
     check_network(recipe, net, shape)
     if recipe.start.weights:
         trained_features(recipe.start.weights, net, shape)
-
-
-def check_data(recipe: Recipe) -> None:
-    """Raise PellucidError if the [data] table of a recipe cannot be used with a folder of pictures."""
-    data = recipe.data
-    if data.size < MIN_SIDE:
-        raise PellucidError(
-            f"data.size is {data.size}, but the pictures of a folder vary in size; set {MIN_SIDE} or more"
-        )
-    check_in_memory(recipe)
-    if data.limit:
-        raise PellucidError("data.limit has no effect on a folder of pictures; leave it out")
-
-
-def check_in_memory(recipe: Recipe) -> None:
-    """Raise PellucidError for a recipe that streams its images, since this task reads all pictures into memory."""
-    if recipe.data.stream:
-        raise PellucidError("data.stream: pictures of gestures are read into memory; leave it out")
-
-
-def read_recipe_collection(recipe: Recipe, progress: ReadingProgress | None = None) -> Collection:
-    """Read the collection in the folder of a recipe; see `read_collection`."""
-    data = recipe.data
-    return read_collection(data.name, data.size, data.mode, data.validation, recipe.recipe.seed, progress)
 
 
 def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str = RECIPE) -> Recipe:
@@ -91,8 +54,8 @@ def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str 
     """
     base = load_recipe(recipe, settings)
     derived = {
-        **class_settings(collection, base),
-        "train.epochs": epochs_for_min_steps(base, len(collection.train.files)),
+        **known_settings(class_settings(collection.train.counts()), [base]),
+        "train.epochs": epochs_for_min_steps(base, len(collection.train)),
     }
     return load_recipe(recipe, {**derived, **settings})
 
@@ -103,13 +66,11 @@ def epochs_for_min_steps(recipe: Recipe, n: int) -> int:
     return max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch))
 
 
-def class_settings(collection: Collection, recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that depend on the classes: their number, and weights if the classes are imbalanced."""
-    counts = collection.train.counts()
-    settings: dict[str, Any] = {"network.classes": len(counts)} if "classes" in recipe.network.arguments else {}
-    if imbalance(counts) >= MIN_IMBALANCE and min(counts) and "class_weights" in recipe.loss.arguments:
-        settings["loss.class_weights"] = [round(weight, 6) for weight in class_weights(counts)]
-    return settings
+def known_settings(settings: Mapping[str, Any], recipes: Sequence[Recipe]) -> dict[str, Any]:
+    """Return the settings whose keys all recipes have."""
+    keys = {key: tuple(key.split(".")) for key in settings}
+    tables = [recipe.tables() for recipe in recipes]
+    return {key: settings[key] for key, (table, name) in keys.items() if all(name in each[table] for each in tables)}
 
 
 def measure_confidence(run: Run, collection: Collection) -> tuple[SelectiveResult | None, str]:
@@ -121,50 +82,26 @@ def measure_confidence(run: Run, collection: Collection) -> tuple[SelectiveResul
     pictures, not measured (None).
     """
     test, confidence = collection.test, run.model.confidence
-    assert confidence is not None  # `train_in_folder` fits one
-    probabilities = run.model.predict(test.images)
+    if confidence is None:
+        return None, "not fitted, because the network outputs scores, not probabilities"
+    probabilities = run.model.predict(test)
     if collection.validation is not None:
-        return measure_selective(probabilities, test.images.y, confidence), "fitted on the validation part"
-    result = cross_validate(probabilities, test.images.y, test.groups)
+        return measure_selective(probabilities, test.y, confidence), "fitted on the validation part"
+    result = cross_validate(probabilities, test.y, test.groups)
     if result is None:
         return None, "fitted on these images, which are too few to measure it"
     return result, "each half measured with the confidence fitted on the other"
 
 
 def learn(
-    collection: Collection,
-    recipe: Recipe,
-    out: str | os.PathLike[str] = "runs",
-    progress: bool = True,
-    command: str = "",
+    collection: Collection, recipe: Recipe, out: str | os.PathLike[str], progress: bool = True, command: str = ""
 ) -> Run:
     """Train in a new run folder inside `out`, and write the findings into its file collection.json.
 
-    command: the command that repeats the training, for the report; by default the command line without options. Raises
-    PellucidError for a recipe that cannot be used. Raises KeyboardInterrupt on Ctrl-C, after the state is saved.
+    command: the command that repeats the training. Raises PellucidError for a recipe that cannot be used. Raises
+    KeyboardInterrupt on Ctrl-C, after the state is saved.
     """
-    path, model = begin_run(recipe, collection.material(), out, preprocess=collection.held_out_metadata())
-    repeat_command = command or shlex.join(["pellucid", "gestures", "train", collection.path])
-    write_atomically(
-        path / FINDINGS_FILE,
-        (json.dumps({"command": repeat_command, **findings_to_json(collection)}, indent=1) + "\n").encode(),
-    )
-    return train_in_folder(collection, path, progress, model)
-
-
-def train_in_folder(collection: Collection, path: Path, progress: bool = True, model: Model | None = None) -> Run:
-    """Start or resume the training in a run folder, fit the confidence on held-out pictures, and save the model."""
-    material = collection.material()
-    try:
-        findings = read_object(path / FINDINGS_FILE, "start a new training")
-        command = str((findings or {}).get("command", ""))
-        run = train_in(
-            path, material, progress, preprocess=collection.held_out_metadata(), command=command, model=model
-        )
-    except KeyboardInterrupt as interrupt:
-        resume_command = f"pellucid gestures train --resume {path}"
-        raise KeyboardInterrupt(str(interrupt).replace(f"pellucid train --resume {path}", resume_command)) from None
-    held_out = material.validation or material.test
-    run.model.confidence = fit_confidence(run.model.predict(held_out), held_out.y)
-    run.model.save(RunFolder(path).best)
-    return run
+    path, model = begin_run(recipe, collection, out)
+    findings = {"command": command, **findings_to_json(collection)}
+    write_atomically(path / FINDINGS_FILE, (json.dumps(findings, indent=1) + "\n").encode())
+    return train_in(path, collection, progress, command=command, model=model)

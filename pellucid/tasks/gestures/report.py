@@ -7,15 +7,15 @@ from typing import Any
 
 from pellucid.base.files import write_atomically
 from pellucid.base.text import percent, plural
+from pellucid.recipe.checked.collection import Collection
+from pellucid.recipe.checked.findings import findings_to_json, unreadable_text
 from pellucid.recipe.compare import RunComparison, read_run, run_sections
 from pellucid.recipe.run_report.page import duration
 from pellucid.report.figures.classes import reliability_diagram
 from pellucid.report.figures.compared import RUN_COLOURS, Dot, ranking
 from pellucid.report.sections import CodeBlock, Facts, FigurePart, FigureRow, Legend, Missing, Page, Section, TablePart
 from pellucid.tasks.comparison import Comparison
-from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.comparison import VariantRow
-from pellucid.tasks.gestures.findings import findings_to_json, unreadable_text
 
 PAGE_FILE, TABLE_FILE = "comparison.html", "comparison.md"
 TABLE_HEADER = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "trainable")

@@ -20,11 +20,11 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import load_splits
 from pellucid.model import Model
 from pellucid.models import airbench
-from pellucid.tasks.gestures.collection import class_weights
+from pellucid.recipe.checked.collection import class_weights
+from pellucid.recipe.checked.reading import read_collection
 from pellucid.tasks.gestures.compare import _resolve_data, compare
 from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant
 from pellucid.tasks.gestures.learn import MIN_STEPS
-from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.gestures.report import VariantComparison
 from pellucid.tasks.pictures import held_out
 from tests.data.quality.photos import file_of, photo
@@ -388,7 +388,7 @@ def test_uneven_classes_of_a_folder_are_weighted(unsplit: tuple[Path, Path, Vari
 
 def test_a_run_on_a_folder_is_evaluated_on_its_held_out_images(unsplit: tuple[Path, Path, VariantComparison]) -> None:
     model = Model.load(unsplit[2].rows[0].first.run / "weights" / "best.safetensors")
-    assert held_out(model, str(unsplit[0])).checksum == read_collection(unsplit[0], 16).test.images.checksum
+    assert held_out(model, str(unsplit[0])).checksum == read_collection(unsplit[0], 16).test.checksum
 
 
 def test_a_class_folder_named_like_a_data_set_is_not_a_data_root(tmp_path: Path):

@@ -17,20 +17,12 @@ from pellucid.calibration.confidence import Confidence
 from pellucid.data import Dataset
 from pellucid.model import Model
 from pellucid.models import airbench96
+from pellucid.recipe.checked.collection import class_weights
+from pellucid.recipe.checked.reading import read_checked, read_collection
 from pellucid.recipe.job import Run
-from pellucid.recipe.recipe import load_recipe
-from pellucid.tasks.gestures.collection import class_weights
-from pellucid.tasks.gestures.learn import (
-    check,
-    learn,
-    measure_confidence,
-    read_recipe_collection,
-    recipe_for,
-    recipe_of_run,
-    settings_for,
-    train_in_folder,
-)
-from pellucid.tasks.gestures.reading import read_collection
+from pellucid.recipe.recipe import load_recipe, recipe_of_run
+from pellucid.recipe.resume import resume
+from pellucid.tasks.gestures.learn import check, learn, measure_confidence, recipe_for, settings_for
 from pellucid.tasks.pictures import held_out
 from pellucid.training.progress import ProgressLine
 from tests.data.quality.photos import file_of
@@ -86,7 +78,7 @@ def test_recipes_that_cannot_use_a_folder_are_refused_before_reading(settings, m
 
 def test_the_recipe_gets_the_number_of_classes_and_enough_epochs(folder):
     collection = read_collection(folder, 16)
-    n = len(collection.train.images)
+    n = len(collection.train)
     settings = {key: value for key, value in SMALL.items() if key != "train.epochs"}
     recipe = recipe_for(collection, settings)
     assert recipe.network.arguments["classes"] == 2
@@ -112,10 +104,11 @@ def test_imbalanced_classes_get_weights(tree):
 @pytest.mark.slow
 def test_a_training_learns_and_is_calibrated(folder, tmp_path):
     settings = settings_for(folder, "", {**SMALL, "network.width": 8, "train.epochs": 25, "train.batch_size": 8})
-    collection = read_recipe_collection(load_recipe(RECIPE, settings))
-    run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
+    collection = read_checked(load_recipe(RECIPE, settings))
+    command = f"pellucid gestures train {folder}"
+    run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False, command=command)
     assert run.path == tmp_path / "runs" / "gestures-1"
-    assert run.metrics["n"] == len(collection.test.images) == 6
+    assert run.metrics["n"] == len(collection.test) == 6
     model = Model.load(run.path / "weights" / "best.safetensors")
     assert model.confidence is not None
     assert model.confidence == run.model.confidence
@@ -139,7 +132,7 @@ def test_the_weights_are_selected_on_the_validation_part(tree):
     }
     folder = tree("parts", files)
     settings = settings_for(folder, "", SMALL)
-    collection = read_recipe_collection(load_recipe(RECIPE, settings))
+    collection = read_checked(load_recipe(RECIPE, settings))
     run = learn(collection, recipe_for(collection, settings), folder.parent / "runs", progress=False)
     assert not run.recipe.data.validation
     assert "has no validation images" not in run.report.read_text()
@@ -150,7 +143,7 @@ def test_the_weights_are_selected_on_the_validation_part(tree):
 @pytest.mark.usefixtures("no_report")
 def test_a_run_stopped_by_ctrl_c_is_resumed(folder, tmp_path, monkeypatch):
     settings = settings_for(folder, "", {**SMALL, "train.epochs": 3})
-    collection = read_recipe_collection(load_recipe(RECIPE, settings))
+    collection = read_checked(load_recipe(RECIPE, settings))
     uninterrupted = learn(collection, recipe_for(collection, settings), tmp_path / "whole", progress=False)
 
     def interrupt(self, training, row):
@@ -158,19 +151,28 @@ def test_a_run_stopped_by_ctrl_c_is_resumed(folder, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(ProgressLine, "on_epoch_end", interrupt)
-        with pytest.raises(KeyboardInterrupt, match="pellucid gestures train --resume") as caught:
+        with pytest.raises(KeyboardInterrupt, match="pellucid train --resume") as caught:
             learn(collection, recipe_for(collection, settings), tmp_path / "cut", progress=True)
     path = tmp_path / "cut" / "gestures-1"
     assert str(path) in str(caught.value)
     assert recipe_of_run(path) == recipe_for(collection, settings)
-    run = train_in_folder(read_recipe_collection(recipe_of_run(path)), path, progress=False)
+    run = resume(path, progress=False)
     assert run.model.sha256() == uninterrupted.model.sha256()
     assert run.model.confidence == uninterrupted.model.confidence
 
 
-def test_resuming_with_another_folder_is_refused(tmp_path):
-    with pytest.raises(PellucidError, match=r"has no collection\.json"):
-        recipe_of_run(tmp_path)
+@pytest.mark.usefixtures("no_report")
+def test_runs_of_earlier_releases_are_resumed_with_the_same_pictures(folder, tmp_path):
+    """Their recipes lack data.check, and have the findings in the run folder."""
+    settings = settings_for(folder, "", {**SMALL, "train.epochs": 1})
+    collection = read_checked(load_recipe(RECIPE, settings))
+    run = learn(collection, recipe_for(collection, settings), tmp_path, progress=False)
+    recipe_file = run.path / "recipe.toml"
+    recipe_file.write_text(recipe_file.read_text().replace("check = true\n", ""))
+    assert not load_recipe(recipe_file).data.check
+    assert recipe_of_run(run.path) == run.recipe
+    (run.path / "results.json").unlink()
+    assert resume(run.path, progress=False).metrics["n"] == 6
 
 
 @pytest.mark.usefixtures("no_report")
@@ -178,7 +180,7 @@ def test_an_unfinished_run_is_evaluated_on_its_held_out_pictures(folder, tmp_pat
     for k in range(15):  # a split by pictures would separate these copies
         (folder / "lying" / f"again{k}.png").write_bytes((folder / "lying" / f"{k:02}.png").read_bytes())
     settings = settings_for(folder, "", {**SMALL, "train.epochs": 2})
-    collection = read_recipe_collection(load_recipe(RECIPE, settings))
+    collection = read_checked(load_recipe(RECIPE, settings))
     held_out_sets: list[Dataset] = []
 
     def record_held_out(self, training, row):
@@ -188,18 +190,18 @@ def test_an_unfinished_run_is_evaluated_on_its_held_out_pictures(folder, tmp_pat
     monkeypatch.setattr(ProgressLine, "on_epoch_end", record_held_out)
     learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=True)
     assert held_out_sets
-    assert {data.checksum for data in held_out_sets} == {collection.test.images.checksum}
+    assert {data.checksum for data in held_out_sets} == {collection.test.checksum}
 
 
 @pytest.mark.usefixtures("no_report")
 def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_added(folder, tmp_path):
     settings = settings_for(folder, "", SMALL)
-    collection = read_recipe_collection(load_recipe(RECIPE, settings))
+    collection = read_checked(load_recipe(RECIPE, settings))
     run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
     for k in range(12):
         (folder / "lying" / f"{k:02}-more.png").write_bytes(stripes(500 + k, False))
     test_data = held_out(Model.load(run.path / "weights/best.safetensors"), str(folder))
-    assert test_data.checksum == collection.test.images.checksum
+    assert test_data.checksum == collection.test.checksum
 
 
 class FixedModel:
@@ -218,7 +220,7 @@ def test_the_confidence_is_never_measured_on_pictures_it_was_fitted_on(tree, n_p
     collection = read_collection(tree("mine", files), 16, validation=validation)
     n = len(collection.test.files)
     confidences = torch.linspace(0.6, 0.99, n)
-    is_true_class = torch.arange(2) == collection.test.images.y[:, None]  # (N, 2): always right
+    is_true_class = torch.arange(2) == collection.test.y[:, None]  # (N, 2): always right
     probabilities = torch.where(is_true_class, confidences[:, None], 1 - confidences[:, None])
     confidence = Confidence(1.0, 0.9)
     run = Run(

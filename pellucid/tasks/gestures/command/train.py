@@ -11,8 +11,8 @@ from pellucid.command.args import Parser
 from pellucid.command.progress import CountProgress
 
 if TYPE_CHECKING:
+    from pellucid.recipe.checked.collection import Collection
     from pellucid.recipe.job import Run
-    from pellucid.tasks.gestures.collection import Collection
 
 MIN_SIZE, MAX_SIZE = 16, 1024  # pixels, limits of --size
 
@@ -47,39 +47,35 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the findings on the folder, train, and print the results and a command to try the model."""
     from pellucid.command.out import print_lines, repeat_command
-    from pellucid.recipe.recipe import load_recipe
-    from pellucid.tasks.gestures.findings import finding_lines
-    from pellucid.tasks.gestures.learn import (
-        RECIPE,
-        check,
-        learn,
-        read_recipe_collection,
-        recipe_for,
-        recipe_of_run,
-        settings_for,
-        train_in_folder,
-    )
+    from pellucid.recipe.checked.findings import finding_lines
+    from pellucid.recipe.checked.reading import read_checked
+    from pellucid.recipe.job import train_in
+    from pellucid.recipe.recipe import FINDINGS_FILE, load_recipe, recipe_of_run
+    from pellucid.tasks.gestures.learn import RECIPE, check, learn, recipe_for, settings_for
 
     settings = _settings(args)
     if args.resume is None:
         settings = settings_for(args.folder, args.backbone, settings)
         recipe = load_recipe(RECIPE, settings)
         _check_out(args.out)
+    elif not (Path(args.resume) / FINDINGS_FILE).is_file():
+        raise PellucidError(
+            f"{args.resume} has no {FINDINGS_FILE}; give a run folder that `pellucid gestures train` started"
+        )
     else:
         recipe = recipe_of_run(args.resume)
     check(recipe)
     reading_progress = CountProgress(not args.json)
-    collection = read_recipe_collection(recipe, reading_progress)
+    collection = read_checked(recipe, reading_progress)
     reading_progress.end()
     if not args.json:
         print_lines(*finding_lines(collection))
     if args.resume is None:
         options = {"--backbone": args.backbone, "--epochs": args.epochs, "--size": args.size, "--seed": args.seed}
         command = repeat_command(["gestures", "train", args.folder], options, args.settings)
-        recipe = recipe_for(collection, settings)
-        run = learn(collection, recipe, args.out, command=command)
+        run = learn(collection, recipe_for(collection, settings), args.out, command=command)
     else:
-        run = train_in_folder(collection, Path(args.resume))
+        run = train_in(Path(args.resume), collection, recipe=recipe)
     _print_results(run, collection, args.json)
     return 0
 
@@ -133,13 +129,12 @@ def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
     from pellucid.base.text import percent
     from pellucid.command.out import print_json, print_lines, program_command
     from pellucid.command.results import print_runs, run_values
-    from pellucid.tasks.gestures.findings import findings_to_json
+    from pellucid.recipe.checked.findings import findings_to_json
     from pellucid.tasks.gestures.learn import measure_confidence
 
-    confidence = run.model.confidence
-    assert confidence is not None  # fitted by `learn` and `train_in_folder`
     selective, measured_text = measure_confidence(run, collection)
     if as_json:
+        fitted = {} if run.model.confidence is None else run.model.confidence.to_json()
         selective_json = {
             "coverage": None if selective is None else selective.coverage,
             "accuracy": None if selective is None else selective.answered_accuracy,
@@ -148,7 +143,7 @@ def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
         print_json(
             {
                 **run_values(run),
-                "confidence": {**confidence.to_json(), **selective_json},
+                "confidence": {**fitted, **selective_json},
                 "collection": findings_to_json(collection),
             }
         )

@@ -9,8 +9,8 @@ from PIL import ImageFilter
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import load_folder
-from pellucid.tasks.gestures.collection import Collection
-from pellucid.tasks.gestures.reading import read_collection
+from pellucid.recipe.checked.collection import Collection
+from pellucid.recipe.checked.reading import read_collection
 from tests.data.quality.photos import COPIES, file_of, photo
 
 SIZE = 24
@@ -61,9 +61,18 @@ def test_pictures_and_file_names_have_the_same_order(tmp_path, photo_files):
     index = {name: k for k, name in enumerate(sorted(class_files(photo_files)))}
     for part in collection.parts().values():
         indices = [index[name] for name in part.files]
-        assert torch.equal(part.images.x, loaded.x[indices])
-        assert torch.equal(part.images.y, loaded.y[indices])
+        assert torch.equal(part.x, loaded.x[indices])
+        assert torch.equal(part.y, loaded.y[indices])
     assert sorted(name for part in collection.parts().values() for name in part.files) == sorted(index)
+
+
+def test_a_subset_has_the_files_of_its_pictures(tmp_path, photo_files):
+    files = {**class_files(photo_files), "a/copy.png": class_files(photo_files)["a/00.png"]}
+    part = read_collection(write_files(tmp_path, files), SIZE).train
+    subset = part.subset([4, 2])
+    assert subset.files == (part.files[4], part.files[2])
+    assert subset.groups == (part.groups[4], part.groups[2])
+    assert torch.equal(subset.x, part.x[[4, 2]])
 
 
 def test_held_out_pictures_depend_on_neither_seed_nor_names(tmp_path, photo_files):
@@ -72,8 +81,8 @@ def test_held_out_pictures_depend_on_neither_seed_nor_names(tmp_path, photo_file
     renamed_collection = read_collection(write_files(tmp_path / "two", renamed), SIZE)
     held_out_files = {class_files(photo_files)[name] for name in collection.test.files}
     assert {renamed[name] for name in renamed_collection.test.files} == held_out_files
-    assert collection.held_out_metadata() == renamed_collection.held_out_metadata()
-    assert collection.held_out_metadata() == {
+    assert collection.train.preprocess == renamed_collection.train.preprocess
+    assert collection.train.preprocess == {
         "held_out": sorted(hashlib.sha256(data).hexdigest()[:16] for data in held_out_files)
     }
 
@@ -88,7 +97,7 @@ def test_added_pictures_do_not_move_the_others_between_parts(tmp_path, photo_fil
 
 
 def test_a_folder_with_a_test_part_needs_no_list_of_held_out_files(tmp_path, split_files):
-    assert read_collection(write_files(tmp_path, split_files), SIZE).held_out_metadata() == {}
+    assert read_collection(write_files(tmp_path, split_files), SIZE).train.preprocess == {}
 
 
 def test_progress_of_reading_and_comparing_is_reported(tmp_path, photo_files):
@@ -107,9 +116,8 @@ def test_the_validation_part_is_split_from_the_training_part(tmp_path, photo_fil
     collection = read_collection(write_files(tmp_path, class_files(photo_files)), SIZE, validation=0.25)
     assert [part.counts() for part in collection.parts().values()] == [[6, 6], [2, 2], [2, 2]]
     assert list(collection.parts()) == ["train", "validation", "test"]
-    material = collection.material()
-    assert material.validation is not None
-    assert len(material.validation) == 4
+    assert collection.validation is not None
+    assert len(collection.validation) == 4
 
 
 def test_given_splits_are_unchanged(tmp_path, split_files):
@@ -134,7 +142,7 @@ def test_a_zip_with_a_folder_around_it_is_the_same(tree, photo_files):
     packed = read_collection(
         tree("packed.zip", {f"mine/{name}": data for name, data in class_files(photo_files).items()}), SIZE
     )
-    assert packed.test.images.checksum == folder.test.images.checksum
+    assert packed.test.checksum == folder.test.checksum
 
 
 def test_fifty_classes_of_two_pictures_are_split(tmp_path):
@@ -183,7 +191,7 @@ def test_corrupt_files_are_left_out_with_their_reasons(tmp_path, photo_files):
     assert [file.file for file in collection.corrupt] == ["a/03.png", "b/none.jpg", "b/text.png"]
     assert "damaged" in collection.corrupt[0].reason
     assert sum(map(sum, (part.counts() for part in collection.parts().values()))) == 19
-    assert collection.train.images.skipped == ("a/03.png", "b/none.jpg", "b/text.png")
+    assert collection.train.skipped == ("a/03.png", "b/none.jpg", "b/text.png")
 
 
 def test_warnings_of_few_and_uneven_pictures(tmp_path, photo_files):
@@ -290,5 +298,5 @@ def test_damaged_folders_are_read_or_refused_in_one_line(tmp_path, photo_files, 
     corrupt_names = {file.file for file in result.corrupt}
     assert n_read + len(corrupt_names) == len(class_pictures) + 1, "and the link to nowhere"
     assert "a/gone.png" in corrupt_names
-    assert all(min(part.counts()) >= 0 and sum(part.counts()) == len(part.images) for part in result.parts().values())
+    assert all(min(part.counts()) >= 0 and sum(part.counts()) == len(part) for part in result.parts().values())
     assert min(result.train.counts()) >= 1

@@ -1,16 +1,24 @@
 """The user's own pictures in class folders, split and checked, and class weights for imbalanced classes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.settings.tensors import as_indices
 from pellucid.data import Dataset
 from pellucid.data.quality import UnreadableFile
 from pellucid.recipe.material import Material
-from pellucid.tasks.pictures import HELD_OUT_KEY, short_digest
+
+HELD_OUT_KEY = "held_out"  # key in a model's `preprocess` of the list of short digests of the held-out files
+
+
+def short_digest(digest: bytes) -> str:
+    """Return the first 64 bits of a file's SHA-256 in hexadecimal, as in a model's list of held-out files."""
+    return digest.hex()[:16]
 
 
 def class_weights(counts: Sequence[int]) -> tuple[float, ...]:
@@ -53,26 +61,34 @@ class BlurryPicture:
     sharpness: float
 
 
-@dataclass(frozen=True, eq=False)
-class SplitFiles:
-    """The files and pictures of one split (training, validation or test), in the same order.
+@dataclass(frozen=True, eq=False, repr=False)
+class CheckedPart(Dataset):
+    """The pictures of one split (training, validation or test).
 
-    digests: the SHA-256 of each file's bytes. groups: an integer for each picture, equal for near duplicates.
+    files: the file of each picture. groups: an integer for each picture, equal for near duplicates. preprocess: entries
+    for the preprocessing of a model that is trained on the part: HELD_OUT_KEY with the digests of the test pictures,
+    which identify these even after pictures are added or renamed; {} if the test pictures have a folder of their own.
     """
 
-    files: tuple[str, ...]
-    images: Dataset
-    digests: tuple[bytes, ...]
-    groups: tuple[int, ...]
+    files: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+
+    def subset(self, indices: Sequence[int] | Tensor) -> Self:
+        """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
+        part = super().subset(indices)
+        selected = as_indices(indices, len(self), f"subset of {self.name}").tolist()
+        files = tuple(self.files[k] for k in selected)
+        return replace(part, files=files, groups=tuple(self.groups[k] for k in selected))
 
     def counts(self) -> list[int]:
         """Return the number of pictures of each class."""
-        return torch.bincount(self.images.y, minlength=len(self.images.classes)).tolist()
+        return torch.bincount(self.y, minlength=len(self.classes)).tolist()
 
 
 @dataclass(frozen=True, eq=False)
-class Collection:
-    """The contents of a folder of class folders.
+class Collection(Material[CheckedPart]):
+    """The contents of a folder of class folders, as the data of a training.
 
     path: the folder or zip. has_test_folder: whether it has a test part; otherwise its pictures were split when they
     were read. duplicates: the pairs that connect each group of near duplicates, k - 1 for k pictures. n_groups: the
@@ -82,40 +98,19 @@ class Collection:
 
     path: str
     has_test_folder: bool
-    train: SplitFiles
-    validation: SplitFiles | None
-    test: SplitFiles
     corrupt: tuple[UnreadableFile, ...]
     duplicates: tuple[DuplicatePair, ...]
     n_groups: int
     n_leaked: int
     blurry: tuple[BlurryPicture, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, sorted."""
-        return self.train.images.classes
+        return self.train.classes
 
-    def parts(self) -> dict[str, SplitFiles]:
+    def parts(self) -> dict[str, CheckedPart]:
         """Return the splits by name: train, validation if there is one, and test."""
         validation = {} if self.validation is None else {"validation": self.validation}
         return {"train": self.train, **validation, "test": self.test}
-
-    def held_out_metadata(self) -> dict[str, Any]:
-        """Return the digests of the test pictures, for the metadata in a model's `preprocess`.
-
-        Returns {} if the test pictures have a folder of their own.
-
-        They identify the test pictures even after pictures are added or renamed; see `short_digest`.
-        """
-        return (
-            {}
-            if self.has_test_folder
-            else {HELD_OUT_KEY: sorted({short_digest(digest) for digest in self.test.digests})}
-        )
-
-    def material(self) -> Material[Dataset]:
-        """Return the pictures as the data of a training."""
-        validation = None if self.validation is None else self.validation.images
-        return Material(self.train.images, validation, self.test.images)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from pellucid.base.errors import PellucidError
-from pellucid.tasks.gestures.collection import class_weights, imbalance
+from pellucid.recipe.checked.collection import class_weights, imbalance
 
 
 @pytest.mark.parametrize("counts", [[5, 5, 5], [1, 10], [142, 143, 30, 7]])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.data import Dataset
-from pellucid.tasks.splitting import hold_out
+from pellucid.data.splitting import hold_out
 
 LABELS = st.lists(st.integers(0, 3), min_size=2, max_size=60)
 

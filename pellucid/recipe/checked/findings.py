@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pellucid.base.text import aligned, plural
-from pellucid.tasks.gestures.collection import Collection, imbalance
+from pellucid.recipe.checked.collection import Collection, imbalance
 
 MIN_PICTURES = 10  # training pictures of a class, below which results are unreliable
 MIN_IMBALANCE = 3.0  # size of the largest class divided by the smallest, from which classes are imbalanced

@@ -6,8 +6,8 @@ import pytest
 from PIL import ImageFilter
 
 from pellucid.command.out import plain
-from pellucid.tasks.gestures.findings import finding_lines, findings_to_json
-from pellucid.tasks.gestures.reading import read_collection
+from pellucid.recipe.checked.findings import finding_lines, findings_to_json
+from pellucid.recipe.checked.reading import read_collection
 from tests.data.quality.photos import file_of, photo
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.data.class_folders import class_of, class_parts, classes_of, files_of, note_class_folders, root_of
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.dataset import make_dataset
+from pellucid.data.dataset import arrays_checksum
 from pellucid.data.files import check_bits
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.parts import part_named
@@ -25,11 +26,23 @@ from pellucid.data.quality import (
     near_duplicates,
     survey,
 )
+from pellucid.data.splitting import hold_out
 from pellucid.data.tree import Tree, open_tree
-from pellucid.tasks.gestures.collection import BlurryPicture, Collection, DuplicatePair, SplitFiles
-from pellucid.tasks.gestures.findings import data_warnings
-from pellucid.tasks.splitting import hold_out
+from pellucid.recipe.checked.collection import (
+    HELD_OUT_KEY,
+    BlurryPicture,
+    CheckedPart,
+    Collection,
+    DuplicatePair,
+    short_digest,
+)
+from pellucid.recipe.checked.findings import data_warnings
 
+if TYPE_CHECKING:
+    from pellucid.recipe.recipe import Recipe
+    from pellucid.recipe.tables import Data
+
+MIN_SIDE = 16  # pixels, the minimum of data.size
 TEST_SEED = 0  # the test pictures are the same for any seed of the training, so that trainings can be compared
 VALIDATION_PARTS = ("val", "valid", "validation")  # names of the validation part if there is a test part too
 ReadingProgress = Callable[[str, int, int], None]  # arguments: "reading" or "comparing", the finished number, the total
@@ -40,6 +53,25 @@ KEY_BYTES = 8  # bytes of a file's digest (64 bits) from which the order of a sp
 class _File:
     part: str  # "train", "validation" or "test"; "" before the split
     label: int
+
+
+def read_checked(recipe: "Recipe", progress: ReadingProgress | None = None) -> Collection:
+    """Read the collection in the folder of a recipe with data.check; see `check_table` and `read_collection`."""
+    data = recipe.data
+    check_table(data)
+    return read_collection(data.name, data.size, data.mode, data.validation, recipe.recipe.seed, progress)
+
+
+def check_table(data: "Data") -> None:
+    """Raise PellucidError if a [data] table with data.check cannot be used with a folder of pictures."""
+    if data.size < MIN_SIDE:
+        raise PellucidError(
+            f"data.size is {data.size}, but the pictures of a folder vary in size; set {MIN_SIDE} or more"
+        )
+    if data.stream:
+        raise PellucidError("data.stream: pictures that are checked are read into memory; leave it out")
+    if data.limit:
+        raise PellucidError("data.limit has no effect on a folder of pictures; leave it out")
 
 
 def read_collection(
@@ -200,13 +232,25 @@ def _build_collection(
     groups: Sequence[int],
 ) -> Collection:
     y = torch.tensor(labels)
+    test_digests = {
+        short_digest(digest) for digest, part in zip(pictures.digests, parts, strict=True) if part == "test"
+    }
+    preprocess = {} if has_test_folder else {HELD_OUT_KEY: sorted(test_digests)}
 
-    def split_files(name: str) -> SplitFiles:
+    def checked_part(name: str) -> CheckedPart:
         indices = [i for i, part_of_file in enumerate(parts) if part_of_file == name]
-        skipped = tuple(part_of_file.file for part_of_file in pictures.corrupt) if name == "train" else ()
-        images = make_dataset(path, pictures.x[indices], y[indices], classes, skipped)
-        files, digests = tuple(pictures.files[i] for i in indices), tuple(pictures.digests[i] for i in indices)
-        return SplitFiles(files, images, digests, tuple(groups[i] for i in indices))
+        images, class_indices = pictures.x[indices], y[indices]
+        return CheckedPart(
+            images,
+            class_indices,
+            tuple(classes),
+            arrays_checksum(images, class_indices),
+            path,
+            tuple(part_of_file.file for part_of_file in pictures.corrupt) if name == "train" else (),
+            tuple(pictures.files[i] for i in indices),
+            tuple(groups[i] for i in indices),
+            preprocess,
+        )
 
     def duplicate_pair(pair: SimilarPair) -> DuplicatePair:
         i, j = pair.first, pair.second
@@ -223,14 +267,13 @@ def _build_collection(
     result = Collection(
         path=path,
         has_test_folder=has_test_folder,
-        train=split_files("train"),
-        validation=split_files("validation") if "validation" in parts else None,
-        test=split_files("test"),
+        train=checked_part("train"),
+        validation=checked_part("validation") if "validation" in parts else None,
+        test=checked_part("test"),
         corrupt=pictures.corrupt,
         duplicates=tuple(duplicate_pair(pair) for pair in sorted(pairs, key=lambda pair: (pair.first, pair.second))),
         n_groups=sum(n > 1 for n in Counter(groups).values()),
         n_leaked=sum(groups[i] in earlier_groups[name] for i, name in enumerate(parts)),
         blurry=tuple(BlurryPicture(pictures.files[i], float(pictures.sharpness[i])) for i in blurry_indices),
-        warnings=(),
     )
     return replace(result, warnings=data_warnings(result))

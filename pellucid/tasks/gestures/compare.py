@@ -20,10 +20,9 @@ from pellucid.recipe.job import Run, build_model
 from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
-from pellucid.tasks.classify.own import class_settings
 from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings
 from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, Trial, VariantRow
-from pellucid.tasks.gestures.learn import epochs_for_min_steps, known_settings
+from pellucid.tasks.gestures.learn import derived_settings
 from pellucid.tasks.gestures.measure import N_REPEATS, measure
 from pellucid.tasks.gestures.report import VariantComparison, write_comparison
 from pellucid.training.process import torch_threads
@@ -65,16 +64,7 @@ def compare(
     recipes = _recipes(variants, backbone_overrides, settings)
     material = load_pictures(recipes[0], root, reading_progress)
     collection = material if isinstance(material, Collection) else None
-    class_values = {"network.classes": len(material.test.classes)}
-    if collection is not None:
-        class_values = class_settings(collection.train.counts())
-    settings = {**known_settings(class_values, recipes), **settings}
-    recipes = _recipes(variants, backbone_overrides, settings)
-    if "train.epochs" not in settings:
-        n = len(material.train)
-        recipes = [
-            replace(recipe, train=replace(recipe.train, epochs=epochs_for_min_steps(recipe, n))) for recipe in recipes
-        ]
+    recipes = _recipes(variants, backbone_overrides, settings, material)
     for line in finding_lines(collection) if collection is not None else ():
         report_line(line)
     for recipe in recipes:
@@ -103,8 +93,8 @@ def compare(
         for k in range(count):
             for number, (variant, base_recipe) in enumerate(zip(variants, recipes, strict=True), 1):
                 recipe = replace(base_recipe, recipe=replace(base_recipe.recipe, seed=base_recipe.recipe.seed + k))
-                has_shared_pictures = has_same_pictures(recipe, recipes[0])
-                pictures = material if has_shared_pictures else load_pictures(recipe, root, reading_progress)
+                is_split_by_seed = k > 0 and recipe.data.validation
+                pictures = load_pictures(recipe, root, reading_progress) if is_split_by_seed else material
                 run = train_or_resume(recipe, pictures, folder, root, progress)
                 trial = measure_run(run, pictures, repeats)
                 trials[variant.name].append(trial)
@@ -145,39 +135,28 @@ def _is_present(path: Path) -> bool:
 
 
 def _recipes(
-    variants: Sequence[TrainingVariant], backbone_overrides: Mapping[str, Any], settings: Mapping[str, Any]
+    variants: Sequence[TrainingVariant],
+    backbone_overrides: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    material: Material[Any] | None = None,
 ) -> list[Recipe]:
     """Return the recipe of each variant.
 
     backbone_overrides: for the variants that start from a backbone; for the others, only the settings of the network
-    are used.
+    are used. material: the pictures, on which some settings depend; None if they are not loaded yet.
     """
     network = {key: value for key, value in backbone_overrides.items() if not key.startswith("start.")}
     recipes: list[Recipe] = []
     for variant in variants:
         overrides = {**(backbone_overrides if variant.transfers else network), **settings}
         recipe = load_recipe(variant.recipe, overrides)
-        recipes.append(load_recipe(variant.recipe, {**adapted_settings(recipe), **overrides}) if network else recipe)
-    _check_alike(recipes)
+        derived: dict[str, Any] = {}
+        if network:
+            derived |= adapted_settings(recipe)
+        if material is not None:
+            derived |= derived_settings(recipe, material)
+        recipes.append(load_recipe(variant.recipe, {**derived, **overrides}))
     return recipes
-
-
-def _check_alike(recipes: Sequence[Recipe]) -> None:
-    """Raise PellucidError unless all recipes have the same network and images."""
-    first_recipe = recipes[0]
-    for recipe in recipes[1:]:
-        first_tables, tables = first_recipe.tables(), recipe.tables()
-        for section, keys in (
-            ("network", first_tables["network"] | tables["network"]),
-            ("data", ("name", "size", "mode")),
-        ):
-            for key in keys:
-                if first_tables[section].get(key) != tables[section].get(key):
-                    raise PellucidError(
-                        f"{first_recipe.name} and {recipe.name} differ in {section}.{key} "
-                        f"({first_tables[section].get(key)} and {tables[section].get(key)}), so they cannot be "
-                        f"compared; set it for all by {section}.{key}=..."
-                    )
 
 
 def _trial_line(name: str, trial: Trial) -> str:
@@ -195,12 +174,6 @@ def load_pictures(recipe: Recipe, root: str | None = None, progress: ReadingProg
     return load_arrays(recipe.data, recipe.recipe.seed, root)
 
 
-def has_same_pictures(recipe: Recipe, base_recipe: Recipe) -> bool:
-    """Return whether two recipes train on the same pictures, apart from standardization."""
-    same_split = not recipe.data.validation or recipe.recipe.seed == base_recipe.recipe.seed
-    return same_split and replace(recipe.data, standardize=base_recipe.data.standardize) == base_recipe.data
-
-
 def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
     """Evaluate a finished training on the test part; repeats: see `measure`."""
     model = run.model
@@ -215,4 +188,4 @@ def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
     n_parameters = parameter_counts({"": model.net}, model.params).parameters
     frozen_paths = {path for pattern in run.recipe.train.frozen for path in match(model.params, pattern)}
     n_frozen = sum(model.weights[path].numel() for path in frozen_paths - buffer_paths(model.net))
-    return Trial(run.path, run.recipe, {**training, **results}, n_parameters, n_parameters - n_frozen)
+    return Trial(run.path, {**training, **results}, n_parameters, n_parameters - n_frozen)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.recipe.recipe import Recipe
-
 
 @dataclass(frozen=True)
 class TrainingVariant:
@@ -92,7 +90,6 @@ class Trial:
     """
 
     run: Path
-    recipe: Recipe
     values: Mapping[str, Any]
     n_parameters: int
     n_trained: int

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pellucid.recipe.checked.findings import findings_to_json
 from pellucid.recipe.checked.reading import check_table
 from pellucid.recipe.checks import check_network
 from pellucid.recipe.job import Run, begin_run, train_in
+from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import FINDINGS_FILE, Recipe, load_recipe
 from pellucid.recipe.start import trained_features
 from pellucid.tasks.classify.confidence import SelectiveResult, cross_validate, measure_selective
@@ -46,31 +47,25 @@ def check(recipe: Recipe) -> None:
         trained_features(recipe.start.weights, net, shape)
 
 
-def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str = RECIPE) -> Recipe:
-    """Return the recipe with settings that depend on the collection, unless `settings` override them.
+def recipe_for(collection: Collection, settings: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with settings that depend on the collection, unless `settings` override them."""
+    return load_recipe(RECIPE, {**derived_settings(load_recipe(RECIPE, settings), collection), **settings})
 
-    These are the number of classes, class weights if the classes are imbalanced, and epochs for at least MIN_STEPS
-    steps.
+
+def derived_settings(recipe: Recipe, material: Material[Any]) -> dict[str, Any]:
+    """Return the settings that depend on the pictures.
+
+    These are the number of classes, class weights if the classes of a folder are imbalanced, and epochs for at least
+    MIN_STEPS steps. Keys that the recipe does not have are left out.
     """
-    base = load_recipe(recipe, settings)
-    derived = {
-        **known_settings(class_settings(collection.train.counts()), [base]),
-        "train.epochs": epochs_for_min_steps(base, len(collection.train)),
-    }
-    return load_recipe(recipe, {**derived, **settings})
-
-
-def epochs_for_min_steps(recipe: Recipe, n: int) -> int:
-    """Return the recipe's epochs, or as many as are needed for MIN_STEPS steps on n pictures if that is more."""
+    settings: dict[str, Any] = {"network.classes": len(material.test.classes)}
+    if isinstance(material, Collection):
+        settings = class_settings(material.train.counts())
+    tables = recipe.tables()
+    known = {key: value for key, value in settings.items() if key.split(".")[1] in tables[key.split(".")[0]]}
+    n = len(material.train)
     steps_per_epoch = math.ceil(n / min(recipe.train.batch_size, n))
-    return max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch))
-
-
-def known_settings(settings: Mapping[str, Any], recipes: Sequence[Recipe]) -> dict[str, Any]:
-    """Return the settings whose keys all recipes have."""
-    keys = {key: tuple(key.split(".")) for key in settings}
-    tables = [recipe.tables() for recipe in recipes]
-    return {key: settings[key] for key, (table, name) in keys.items() if all(name in each[table] for each in tables)}
+    return {**known, "train.epochs": max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch))}
 
 
 def measure_confidence(run: Run, collection: Collection) -> tuple[SelectiveResult | None, str]:

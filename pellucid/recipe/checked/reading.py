@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.base.errors import PellucidError
+from pellucid.data.catalogue import CATALOGUE
 from pellucid.data.class_folders import class_of, class_parts, classes_of, files_of, note_class_folders, root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import arrays_checksum
@@ -37,6 +38,7 @@ from pellucid.recipe.checked.collection import (
     short_digest,
 )
 from pellucid.recipe.checked.findings import data_warnings
+from pellucid.recipe.material import SHAPES
 
 if TYPE_CHECKING:
     from pellucid.recipe.recipe import Recipe
@@ -64,6 +66,8 @@ def read_checked(recipe: "Recipe", progress: ReadingProgress | None = None) -> C
 
 def check_table(data: "Data") -> None:
     """Raise PellucidError if a [data] table with data.check cannot be used with a folder of pictures."""
+    if data.name in (*CATALOGUE, *SHAPES):
+        raise PellucidError(f"data.check is for a folder or zip of class folders, not for {data.name}; leave it out")
     if data.size < MIN_SIDE:
         raise PellucidError(
             f"data.size is {data.size}, but the pictures of a folder vary in size; set {MIN_SIDE} or more"

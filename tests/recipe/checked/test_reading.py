@@ -11,6 +11,8 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import load_folder
 from pellucid.recipe.checked.collection import Collection
 from pellucid.recipe.checked.reading import read_collection
+from pellucid.recipe.job import load_data
+from pellucid.recipe.recipe import load_recipe
 from tests.data.quality.photos import COPIES, file_of, photo
 
 SIZE = 24
@@ -251,6 +253,32 @@ def test_a_file_and_a_missing_folder_are_refused(tmp_path, photo_files):
     (tmp_path / "a.zip").write_bytes(b"PK no")
     with pytest.raises(PellucidError, match="not a readable zip"):
         read_collection(tmp_path / "a.zip", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data.name": "digits"}, "data.check is for a folder or zip of class folders, not for digits"),
+        ({"data.name": "nowhere"}, "data.size is 0"),
+        ({"data.name": "nowhere", "data.size": 16, "data.stream": True}, "data.stream: pictures that are checked"),
+        ({"data.name": "nowhere", "data.size": 16, "data.limit": 5}, "data.limit has no effect"),
+    ],
+)
+def test_tables_that_cannot_be_checked_are_refused(settings, message):
+    recipe = load_recipe("digits", {"data.check": True, "data.validation": 0.0, **settings})
+    with pytest.raises(PellucidError, match=message):
+        load_data(recipe)
+
+
+def test_the_key_of_a_recipe_reads_the_folder_with_a_check(tmp_path, photo_files):
+    files = {**class_files(photo_files), "a/bad.png": b"", "b/copy.jpg": file_of(photo(12), "JPEG", quality=70)}
+    settings = {"data.name": str(write_files(tmp_path, files)), "data.size": SIZE, "data.validation": 0.0}
+    material = load_data(load_recipe("digits", {"data.check": True, **settings}))
+    assert isinstance(material, Collection)
+    assert [file.file for file in material.corrupt] == ["a/bad.png"]
+    assert material.n_groups == 1
+    with pytest.raises(PellucidError, match=r"bad\.png"):
+        load_data(load_recipe("digits", settings))
 
 
 def read_or_message(root) -> Collection | str:

@@ -204,6 +204,18 @@ def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_
     assert test_data.checksum == collection.test.checksum
 
 
+@pytest.mark.usefixtures("no_report")
+def test_no_confidence_is_fitted_to_scores(folder, tmp_path):
+    settings = settings_for(folder, "", {**SMALL, "loss.name": "hinge"})
+    collection = read_checked(load_recipe(RECIPE, settings))
+    run = learn(collection, recipe_for(collection, settings), tmp_path, progress=False)
+    assert run.model.confidence is None
+    assert measure_confidence(run, collection) == (
+        None,
+        "not fitted, because the network outputs scores, not probabilities",
+    )
+
+
 class FixedModel:
     """A model that predicts the given probabilities for any input."""
 

@@ -134,7 +134,8 @@ def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
 
     selective, measured_text = measure_confidence(run, collection)
     if as_json:
-        fitted = {} if run.model.confidence is None else run.model.confidence.to_json()
+        confidence = run.model.confidence
+        fitted = {"temperature": None, "threshold": None} if confidence is None else confidence.to_json()
         selective_json = {
             "coverage": None if selective is None else selective.coverage,
             "accuracy": None if selective is None else selective.answered_accuracy,

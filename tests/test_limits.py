@@ -10,7 +10,7 @@ PACKAGE = Path(pellucid.__file__).parent
 LINE = re.compile(r"(?P<name>[A-Z_]+) = (?P<value>[^#]+)  # (?P<meaning>.+)")
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 READERS = (  # of files and connections of others
-    "data", "onnx_nodes", "opening", "run", "serve", "weights", "config.py", "files.py", "toml_reader.py",
+    "data", "opening", "run", "studio/serve", "weights", "extend/config.py", "base/files.py", "base/toml_reader.py",
     "network/bounds.py", "studio/messages.py",
 )  # fmt: skip
 OWN_LIMIT = re.compile(r"^(_?MAX_\w*(?:BYTES|PIXELS|NODES|DEPTH|LEVELS|MEMORY)\w*) = ", re.MULTILINE)

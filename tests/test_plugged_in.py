@@ -38,7 +38,9 @@ def run_in(path: Path, *words: str, **environment: str) -> subprocess.CompletedP
     return subprocess.run(command, cwd=path, env=env, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize(
+    "folder", [pytest.param(one, marks=() if one in ("doctor", "tasks") else pytest.mark.slow) for one in FOLDERS]
+)
 def test_the_package_and_its_help_need_no_folder_that_is_plugged_in(folder: str, tmp_path: Path) -> None:
     """The command of the folder, if it has one, says in one line what the installation lacks."""
     copy = checkout_without(folder, tmp_path)

@@ -182,24 +182,7 @@ class BaseModel(Trainable, Predicting):
         weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm, bucket_mb
         and shard_optimizer: see `FitOptions`. Raises PellucidError for invalid data or run folder, NaN and infinity.
         """
-        options = FitOptions(
-            epochs=epochs,
-            batch_size=batch_size,
-            augment=augment,
-            callbacks=callbacks,
-            run=run,
-            resume=resume,
-            monitor=monitor,
-            checkpoint_seconds=checkpoint_seconds,
-            manifest=manifest,
-            verbose=verbose,
-            accumulate=accumulate,
-            shards=shards,
-            exact=exact,
-            batch_norm=batch_norm,
-            bucket_mb=bucket_mb,
-            shard_optimizer=shard_optimizer,
-        ).checked()
+        options = FitOptions.of(locals())
         options.check_validation(self.schedule, validation is not None)
         data, held_out = self._training_data(x, y, validation, steps_per_epoch)
         with preparing_plan(options, self, self.preprocess, data, held_out) as plan:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pellucid.base.errors import PellucidError
@@ -18,7 +18,7 @@ BATCH_NORMS = "shard", "local", "sync"
 
 @dataclass(frozen=True)
 class FitOptions:
-    """The arguments of `Model.fit` besides the data; `checked` checks them."""
+    """The arguments of `Model.fit` besides the data."""
 
     epochs: int
     batch_size: int
@@ -39,6 +39,11 @@ class FitOptions:
     bucket_mb: float  # gradients exchanged at once while the backward pass goes on, in megabytes; changes no bits
     # Whether each process keeps only its part of the optimizer's state, with one more exchange; changes no bits.
     shard_optimizer: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "FitOptions":
+        """Return the checked options among the arguments of `fit`, by name; raises PellucidError for invalid ones."""
+        return cls(**{field.name: arguments[field.name] for field in fields(cls)}).checked()
 
     def checked(self) -> "FitOptions":
         """Return the options with plain types and no defaults left; raises PellucidError for invalid ones."""

@@ -68,7 +68,7 @@ def sha256s(runs: list[Run]) -> list[str]:
     return [run.metrics["sha256"] for run in runs]
 
 
-@pytest.mark.parametrize("step", [1, 5, 46, 47, 48])
+@pytest.mark.parametrize("step", [1, 47, *(pytest.param(step, marks=pytest.mark.long) for step in (5, 46, 48))])
 def test_an_interrupted_extension_of_a_pair_is_resumed(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

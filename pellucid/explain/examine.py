@@ -24,7 +24,18 @@ from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.explain.occlusion import grey, occlude
 from pellucid.explain.sweeps import fix_target, scores
 from pellucid.explain.target import Region, aim
-from pellucid.explain.verdicts import ORDERS, RULES, TestVerdict, curve_verdict, sum_verdict, weights_verdict
+from pellucid.explain.verdicts import (
+    ORDERS,
+    RULES,
+    ZERO,
+    TestVerdict,
+    curve_verdict,
+    map_mark,
+    relative_gap,
+    sum_verdict,
+    weights_verdict,
+    zero_verdict,
+)
 from pellucid.report.figures.heat import heat, occlusion_maps, overview
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, TablePart
 from pellucid.report.write import write_picture
@@ -62,7 +73,17 @@ class MethodResult:
     @property
     def gap(self) -> float | None:
         """|sum - expected_sum| / |expected_sum|."""
-        return None if self.expected_sum is None else _relative_gap(self.sum, self.expected_sum)
+        return None if self.expected_sum is None else relative_gap(self.sum, self.expected_sum)
+
+    @property
+    def mark(self) -> str:
+        """What to know of the map wherever it is shown, see `map_mark`."""
+        return map_mark(self.map, self.expected_sum)
+
+    @property
+    def label(self) -> str:
+        """The method, with the mark of its map."""
+        return f"{self.method} ({self.mark})" if self.mark else self.method
 
     @property
     def plane(self) -> Any:
@@ -135,7 +156,9 @@ def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Single
     total, expected_sum, verdicts = float(map_.sum()), None, dict[str, TestVerdict]()
     if method in SUMS:
         expected_sum = float(SUMS[method](model.net, model.params, batch, target, map_).expected)
-        verdicts["sum"] = sum_verdict(total, expected_sum, _relative_gap(total, expected_sum))
+        verdicts["sum"] = sum_verdict(total, expected_sum, relative_gap(total, expected_sum))
+    if map_mark(map_, expected_sum) == ZERO:
+        verdicts["map"] = zero_verdict()
     verdicts["deletion"] = curve_verdict(deletion_area, random[0], low_is_good=True)
     verdicts["insertion"] = curve_verdict(insertion_area, random[1], low_is_good=False)
     verdicts["weights"] = weights_verdict(likeness)
@@ -153,11 +176,6 @@ def _curve_areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Te
         for curve, area in zip((deletion, insertion), areas, strict=True):
             area.extend(curve(model.net, model.params, x, target, part, read=model.loss.predict).area.tolist())
     return areas
-
-
-def _relative_gap(map_sum: float, expected_sum: float) -> float:
-    difference = abs(map_sum - expected_sum)
-    return 0.0 if difference == 0 else difference / abs(expected_sum) if expected_sum else float("inf")
 
 
 def _distance(first: MethodResult, second: MethodResult) -> float | None:
@@ -188,10 +206,11 @@ def write_examination(
             paths += _write_occlusion_by_class(folder, model, x, examination.target, classes)
     if len(examination.results) > 1:
         caption = f"{target_name}, score {examination.score:.4g}; ± marks maps with 0 in the middle"
-        planes = {result.method: result.plane for result in examination.results}
+        planes = {result.label: result.plane for result in examination.results}
+        magnitudes = {result.label for result in examination.results if result.method in MAGNITUDES}
         distances = [[math.nan if value is None else value for value in row] for row in examination.distances]
         npz_values = {"distance": distances, **{result.method: result.map.cpu() for result in examination.results}}
-        paths += write_picture(folder, OVERVIEW_NAME, overview(x, planes, caption, MAGNITUDES), npz_values)
+        paths += write_picture(folder, OVERVIEW_NAME, overview(x, planes, caption, magnitudes), npz_values)
     index = folder / "index.html"
     write_atomically(index, _page(target_name, x, examination).html().encode("utf-8"), durable=False)
     return [*paths, index]
@@ -200,7 +219,7 @@ def write_examination(
 def heat_map(x: Tensor, result: MethodResult, examination: Examination, lines: tuple[str, ...] = ()) -> Figure:
     """Draw an image (C, H, W) and the map of one method; lines: the lines of text below them."""
     outline = examination.target.weights[0] > 0 if isinstance(examination.target, Region) else None
-    return heat(x, result.plane, result.method, lines, result.method not in MAGNITUDES, outline)
+    return heat(x, result.plane, result.label, lines, result.method not in MAGNITUDES, outline)
 
 
 def title(target: SingleTarget, classes: Sequence[str]) -> str:
@@ -214,14 +233,14 @@ def _page(target_name: str, x: Tensor, examination: Examination) -> Page:
     """Return the page of one image: the verdict of each test on each method, and the maps with their tests."""
     tests = list(dict.fromkeys(test for result in examination.results for test in result.verdicts))
     rows = [
-        (result.method, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
+        (result.label, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
         for result in examination.results
     ]
     maps = [
         FigurePart(
             result.method,
             heat_map(x, result, examination),
-            result.method,
+            result.label,
             "; ".join(result_lines(result, examination)),
         )
         for result in examination.results

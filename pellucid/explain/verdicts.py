@@ -14,9 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 ORDERS = 19  # number of random orders
 MAX_GAP = 0.05
 MAX_LIKENESS = 0.5**0.5
+SUM_LOST, ZERO = "sum lost", "0 everywhere"  # marks of a map, wherever it is shown
 RULES = (
     f"Deletion and insertion are compared with {ORDERS} random orders of the pixels: a random map passes with "
     f"probability {100 / (ORDERS + 1):.0f} % (significance level)."
@@ -61,6 +64,31 @@ def sum_verdict(map_sum: float, expected: float, gap: float) -> TestVerdict:
     if gap <= MAX_GAP:
         return TestVerdict(True, f"adds up within {100 * MAX_GAP:.0f} %")
     return TestVerdict(False, f"does not add up: {map_sum:.4g}, not {expected:.4g}")
+
+
+def map_mark(map_: Tensor, expected_sum: float | None) -> str:
+    """Return what to know of a map wherever it is shown: ZERO, SUM_LOST, or "" for nothing.
+
+    expected_sum: the sum that the method guarantees, None without a guarantee.
+    """
+    if not bool(map_.any()):
+        return ZERO
+    if expected_sum is not None and relative_gap(float(map_.sum()), expected_sum) > MAX_GAP:
+        return SUM_LOST
+    return ""
+
+
+def relative_gap(map_sum: float, expected_sum: float) -> float:
+    """Return |sum - expected sum| / |expected sum|, 0 for equal sums."""
+    difference = abs(map_sum - expected_sum)
+    if difference == 0:
+        return 0.0
+    return difference / abs(expected_sum) if expected_sum else float("inf")
+
+
+def zero_verdict() -> TestVerdict:
+    """Return the verdict on a map that is 0 everywhere."""
+    return TestVerdict(False, f"{ZERO}: the method finds nothing that the score depends on, and no place is evidence")
 
 
 def weights_verdict(likeness: Mapping[str, float | None]) -> TestVerdict:

@@ -1,10 +1,22 @@
 """Verdicts of the checks of an explanation, against counts and the binomial distribution."""
 
 import random
+from pathlib import Path
 
 import pytest
+import torch
 
-from pellucid.explain.verdicts import ORDERS, curve_verdict, sum_verdict, weights_verdict
+from pellucid import Dense, Flatten, Model, ReLU, Sequential
+from pellucid.explain.examine import examine, write_examination
+from pellucid.explain.verdicts import (
+    ORDERS,
+    SUM_LOST,
+    ZERO,
+    curve_verdict,
+    map_mark,
+    sum_verdict,
+    weights_verdict,
+)
 
 RANDOM_AREAS = [0.30 + k / 100 for k in range(ORDERS)]
 
@@ -53,3 +65,36 @@ def test_a_map_unchanged_by_shuffled_weights_shows_the_image_only() -> None:
     assert weights_verdict({"bottom": 0.70}).passed
     assert weights_verdict({}).passed is None
     assert weights_verdict({"bottom": None}).passed is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected_sum", "mark"),
+    [
+        ([0.5, 0.5], 1.0, ""),
+        ([0.5, 0.46], 1.0, ""),  # 4 % are missing
+        ([0.5, 0.44], 1.0, SUM_LOST),
+        ([3.0, -2.995], 0.714, SUM_LOST),
+        ([-0.5, -0.44], -1.0, SUM_LOST),
+        ([0.1, 0.0], 0.0, SUM_LOST),
+        ([0.5, 0.44], None, ""),  # the method guarantees no sum
+        ([0.0, 0.0], None, ZERO),
+        ([0.0, 0.0], 1.0, ZERO),
+    ],
+)
+def test_maps_that_are_no_evidence_are_marked(values: list[float], expected_sum: float | None, mark: str) -> None:
+    assert map_mark(torch.tensor(values), expected_sum) == mark
+
+
+def test_an_explanation_marks_its_maps_wherever_they_are_named(tmp_path: Path) -> None:
+    """A ReLU whose sums are all negative: no map of a gradient differs from 0."""
+    net = Sequential(flatten=Flatten(), dense1=Dense(4), relu=ReLU(), dense2=Dense(2))
+    model = Model(net, input_shape=(1, 4, 4), classes=2)
+    for name, value in (("dense1.weight", 0.0), ("dense1.bias", -1.0)):
+        model.weights[name].fill_(value)
+    x = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0))
+    examination = examine(model, x, ["saliency"], 0)
+    (result,) = examination.results
+    assert result.label == f"saliency ({ZERO})"
+    assert result.verdicts["map"].passed is False
+    files = write_examination(tmp_path, model, x, examination, ("a", "b"))
+    assert f"saliency ({ZERO})" in files[-1].read_text(encoding="utf-8")

@@ -85,7 +85,7 @@ def _result_lines(examination: Examination) -> list[str]:
     header = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
     rows = [
         (
-            result.method,
+            result.label,
             f"{result.sum:.4g}" if result.expected_sum is not None else "",
             f"{result.expected_sum:.4g}" if result.expected_sum is not None else "",
             f"{result.deletion:.3f}",
@@ -125,6 +125,7 @@ def _to_json(label: str, examination: Examination) -> dict[str, Any]:
             "sum": result.sum,
             "wanted": result.expected_sum,
             "gap": result.gap,
+            "mark": result.mark,
             "likeness": result.likeness,
             "deletion": result.deletion,
             "insertion": result.insertion,

@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.base.text import plural
 from pellucid.detectors import FATES, FastRCNN, Fate
 from pellucid.explain.methods import MAGNITUDES
+from pellucid.explain.verdicts import SUM_LOST, ZERO, map_mark, zero_verdict
 from pellucid.ops.boxes import box_iou
 from pellucid.report.figures.detections import Cell, attribution, draw_box_groups, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
@@ -41,6 +42,7 @@ class BoxPage:
         self.boxes = pipeline.decision.detections.boxes
         self.image = pipeline.image.float() / 255
         self.maps: dict[str, Tensor] = {}
+        self.marks: dict[str, str] = {}  # of the maps, see `map_mark`
         steps = [self._input(), self._scores(), self._anchor(), self._proposals(), self._candidates()]
         steps += [self._suppression(), self._detections(), self._attributions()]
         self.steps = [step for step in steps if step is not None]
@@ -68,6 +70,7 @@ class BoxPage:
             "score": float(detections.scores[self.detection_index]),
             "place": detections.boxes[self.detection_index].tolist(),
             "steps": {step.id: sentences(step) for step in self.steps},
+            "marks": self.marks,
         }
 
     def _input(self) -> Section:
@@ -269,22 +272,34 @@ class BoxPage:
         figures: list[tuple[str, Figure, str]] = []
         for method in self.methods:
             map_ = self.maps[method] = pipeline.explain(self.box, self.explained_output, method)
-            inside, area = _fraction_inside(map_, self.boxes[self.detection_index])
-            text = (
-                f"{method}: {inside:.0%} of the map's magnitude lies in the box, which covers {area:.0%} of the input"
-            )
-            if method == "lrp":
-                total = (
-                    output
-                    if self.side is not None
-                    else float(pipeline.walk.candidates.scores[self.candidate, self.label])
-                )
-                prefix = "" if self.side is not None else "the score "
-                text += f"; it adds up to {float(map_.sum()):.3f} of {prefix}{total:.3f}; the rest is due to biases"
-            sentences.append(f"{text}.")
-            figure = attribution(self.image, map_, self.boxes[self.detection_index], method, method not in MAGNITUDES)
-            figures.append((method, figure, f"{method} of {output_name}"))
+            expected_sum = self._expected_sum(output) if method == "lrp" else None
+            mark = self.marks[method] = map_mark(map_, expected_sum)
+            sentences.append(self._map_sentence(method, map_, expected_sum))
+            title = f"{method} ({mark})" if mark else method
+            figure = attribution(self.image, map_, self.boxes[self.detection_index], title, method not in MAGNITUDES)
+            figures.append((method, figure, f"{title} of {output_name}"))
         return _step("depends", "What the box depends on", [*sentences, _figure_row(*figures)])
+
+    def _expected_sum(self, output: float) -> float:
+        """Return what an LRP map should add up to: the explained coordinate, or the score of the class."""
+        if self.side is not None:
+            return output
+        return float(self.pipeline.walk.candidates.scores[self.candidate, self.label])
+
+    def _map_sentence(self, method: str, map_: Tensor, expected_sum: float | None) -> str:
+        """Return a sentence about a map: where it lies, unless it is no evidence for that, and what it adds up to."""
+        mark = map_mark(map_, expected_sum)
+        if mark == ZERO:
+            return f"{method}: {zero_verdict().text}."
+        inside, area = _fraction_inside(map_, self.boxes[self.detection_index])
+        place = f"{inside:.0%} of the map's magnitude lies in the box, which covers {area:.0%} of the input"
+        if expected_sum is None:
+            return f"{method}: {place}."
+        name = "" if self.side is not None else "the score "
+        total = f"adds up to {float(map_.sum()):.3f} of {name}{expected_sum:.3f}; the rest is due to biases"
+        if mark == SUM_LOST:
+            return f"{method}: {mark}: the map {total}, so where it lies is no evidence for where the score comes from."
+        return f"{method}: {place}; it {total}."
 
     def _class_name(self, label: int) -> str:
         return self.pipeline.classes[label]

@@ -105,6 +105,18 @@ def test_relevance_starts_from_the_score_of_the_box() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["small_single_stage", "small_faster", "small_fast"])
+def test_a_map_that_lost_its_sum_is_no_evidence_for_a_place(name: str) -> None:
+    page = BoxPage(run_pipeline(name), 2, methods=("saliency", "lrp"))
+    candidate_score = float(page.pipeline.walk.candidates.scores[page.candidate, page.label])
+    is_lost = abs(float(page.maps["lrp"].sum()) - candidate_score) > 0.05 * abs(candidate_score)
+    sentences = {text.split(":")[0]: text for text in page.to_json()["steps"]["depends"]}
+    assert page.to_json()["marks"] == {"saliency": "", "lrp": "sum lost" if is_lost else ""}
+    assert "lies in the box" in sentences["saliency"]
+    assert ("lies in the box" in sentences["lrp"]) is not is_lost
+    assert ("sum lost" in sentences["lrp"]) is is_lost
+
+
+@pytest.mark.parametrize("name", ["small_single_stage", "small_faster", "small_fast"])
 def test_page_lists_the_steps_with_their_values(name: str) -> None:
     image_pipeline = run_pipeline(name)
     page = BoxPage(image_pipeline, 2, methods=("lrp",))

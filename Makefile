@@ -32,6 +32,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_types.py
 	@test -x $(TSC) || npm install --silent --no-audit --no-fund --prefix $(VENV)/node typescript@7.0.2 \
 		|| echo "TypeScript cannot be installed by npm: the studio's JavaScript is not checked"
 	test ! -x $(TSC) || $(TSC) --project .

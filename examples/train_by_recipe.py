@@ -2,5 +2,6 @@
 
 import pellucid
 
-run = pellucid.train("digits", **{"train.epochs": 20, "optimizer.lr": 0.005})
+recipe = pellucid.load_recipe("digits", {"train.epochs": 20, "optimizer.lr": 0.005})
+run = pellucid.train(recipe)
 print(f"{run.metrics['accuracy']:.2%} of {run.metrics['n']} held-out digits; open {run.report}")

@@ -9,6 +9,8 @@ import torch
 
 import pellucid
 
+NAMES_FILE = Path(__file__).resolve().parents[1] / "docs/public-names.txt"
+
 
 @pytest.mark.parametrize("name", pellucid.__all__)
 def test_every_public_name_exists(name: str):
@@ -36,6 +38,22 @@ def test_every_name_of_the_layers_is_public():
     assert set(layers.__all__) <= set(pellucid.__all__)
     assert len(set(pellucid.__all__)) == len(pellucid.__all__)
     assert all(getattr(pellucid, name) is getattr(layers, name) for name in layers.__all__)
+
+
+def test_dir_lists_public_names_only():
+    public = {*NAMES_FILE.read_text(encoding="utf-8").split()}
+    names = dir(pellucid)
+    assert "__version__" in names
+    assert {f"pellucid.{name}" for name in names if name != "__version__"} == {
+        name for name in public if name.count(".") == 1
+    }
+
+
+def test_star_import_keeps_the_builtin_open():
+    namespace: dict[str, object] = {}
+    exec("from pellucid import *", namespace)
+    assert "Dense" in namespace
+    assert "open" not in namespace
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -1,6 +1,6 @@
 """Layers: one per file, each with its forward and its backward pass.
 
-To add a layer, import it here and add its name to `__all__`, which determines LAYERS and the exports of `pellucid`.
+To add a layer, import it here and add its name to `__all__`, which determines LAYERS, and to `pellucid/__init__.pyi`.
 """
 
 from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d

@@ -39,9 +39,10 @@ def test_the_layer_of_the_readme_runs():
     namespace: dict[str, Any] = {"__name__": "page"}
     exec(compile(code[1], "README.md", "exec"), namespace)
     x = torch.tensor([[-1.0, 2.0]])
-    y, cache = namespace["ReLU"]().forward({}, x, Mode())
-    assert y.tolist() == [[0.0, 2.0]]
-    assert namespace["ReLU"]().backward({}, cache, torch.ones(1, 2))[0].tolist() == [[0.0, 1.0]]
+    layer = namespace["SquaredReLU"]()
+    y, cache = layer.forward({}, x, Mode())
+    assert y.tolist() == [[0.0, 4.0]]  # max(x, 0) squared
+    assert layer.backward({}, cache, torch.ones(1, 2))[0].tolist() == [[0.0, 4.0]]  # its derivative, 2 max(x, 0)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])

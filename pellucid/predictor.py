@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pellucid.base.brief import screen_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import PICTURE_SUFFIXES, STILL_SUFFIXES, is_picture, pictures_below
 from pellucid.base.text import note, plural
@@ -114,7 +115,9 @@ class PredictionList(list[Predicted]):
         """Return the state to pickle or copy, without the model and its argument."""
         return {**self.__dict__, "model": None, "given": None}
 
-    def __repr__(self) -> str:
+    __repr__ = screen_repr
+
+    def __str__(self) -> str:
         """Return the predictions as text, one on each line."""
         return "\n".join(map(str, self))
 

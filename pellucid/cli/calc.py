@@ -121,8 +121,9 @@ def receptive_field_parser() -> Parser:
 
 def receptive_fields(args: argparse.Namespace) -> int:
     """Print the receptive fields as a table."""
+    from pellucid.layers.base import describe
     from pellucid.network.counts import read_layers, receptive_field
-    from pellucid.network.summary import describe, shape_text
+    from pellucid.network.summary import shape_text
 
     net = read_layers(", ".join(args.layers))
     field = receptive_field(net)

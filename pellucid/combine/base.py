@@ -3,6 +3,7 @@
 # pyright: reportUnnecessaryIsInstance=false
 
 import copy
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,9 +11,12 @@ from typing import Any, Self, TypeGuard, cast
 
 import torch
 
+from pellucid.base.brief import MAX_LINES, screen_repr
 from pellucid.base.errors import LayerError, PellucidError, nearest
-from pellucid.base.text import shown
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.base.text import plural, shown
+from pellucid.layers.base import Cache, Layer, Mode, Params, describe
+
+MAX_DEPTH = 4  # levels of combinators in a `repr`
 
 # How a combinator runs one child forward: (name, child, its params, x, mode) -> (y, its cache)
 LayerRun = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
@@ -20,7 +24,7 @@ LayerRun = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
 Back = Callable[[str, Layer, Params, Cache, Any], tuple[Any, Params]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Combinator(Layer):
     """A layer that contains named layers and defines the order of computation.
 
@@ -59,6 +63,37 @@ class Combinator(Layer):
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
         """Propagate back through the children, each by its own `backward`; `cache` is not changed."""
         return self.sweep(params, copy_cache(cache), dy, own_backward)
+
+    def __str__(self) -> str:
+        """Return the children as an indented text, a line for each layer."""
+        return "\n".join(self._lines(sys.maxsize))
+
+    def __repr__(self) -> str:
+        """Return the text of `str`, with as many levels of combinators as fit on a screen."""
+        for depth in range(MAX_DEPTH, 0, -1):
+            lines = self._lines(depth)
+            if len(lines) <= MAX_LINES:
+                return "\n".join(lines)
+        return screen_repr("\n".join(self._lines(1)))
+
+    def _inputs(self) -> Mapping[str, str] | None:
+        """Return the inputs of children as text, by name; by default None: the type of the combinator defines them."""
+
+    def _lines(self, depth: int) -> list[str]:
+        """Return the lines of the text of `str`; combinators more than `depth` levels down are only named."""
+        lines: list[str] = []
+        inputs = self._inputs() or {}
+        for name, layer in self.layers.items():
+            first = describe(layer)
+            rest: list[str] = []
+            if isinstance(layer, Combinator):
+                first = f"{type(layer).__name__} of {plural(len(layer.layers), 'layer')}"
+                if depth > 1:
+                    first, *rest = layer._lines(depth - 1)
+            lines += [f"  {name}: {first}", *(f"  {line}" for line in rest)]
+            if name in inputs:
+                lines[-1] += f" <- {inputs[name]}"
+        return [f"{type(self).__name__}(", *lines, ")"]
 
 
 def uses_flow(layer: Layer) -> TypeGuard[Combinator]:

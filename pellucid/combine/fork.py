@@ -13,7 +13,7 @@ from pellucid.combine.base import Back, Combinator, LayerRun, add_up, init_child
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Fork(Combinator):
     """Apply several layers (heads) to the same input; y is the tuple of their outputs, dx the sum of their gradients.
 

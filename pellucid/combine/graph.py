@@ -14,7 +14,7 @@ from pellucid.combine.base import Back, Combinator, LayerRun, add_up, add_up_tre
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Graph(Combinator):
     """Connect layers by name: `Graph({"c1": (Conv2d(8, 3), "input"), ..., "s": (Add(), "c1", "c2")}, ("s",))`.
 
@@ -63,6 +63,10 @@ class Graph(Combinator):
     def layers(self) -> Mapping[str, Layer]:
         """The nodes that own a layer, by name."""
         return {name: node[0] for name, node in self.nodes.items() if not isinstance(node[0], str)}
+
+    def _inputs(self) -> Mapping[str, str]:
+        """Return the names of each node's inputs, separated by commas."""
+        return {name: ", ".join(sources) for name, (_, *sources) in self.nodes.items()}
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "Graph":
         """Return a graph with the same connections and other layers."""

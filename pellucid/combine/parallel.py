@@ -14,7 +14,7 @@ from pellucid.combine.base import Back, Combinator, LayerRun, add_up, init_child
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Parallel(Combinator):
     """Apply several layers (branches) to the same input, and merge the tuple of their outputs with another layer.
 

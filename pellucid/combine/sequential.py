@@ -14,7 +14,7 @@ from pellucid.combine.base import Back, Combinator, LayerRun, check_layer, init_
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Sequential(Combinator):
     """Apply each layer to the output of the previous layer: `Sequential(conv1=Conv2d(20, 5), act1=ReLU())`.
 

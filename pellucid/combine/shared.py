@@ -14,7 +14,7 @@ from pellucid.combine.base import Back, Combinator, LayerRun, add_up_tree, init_
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Shared(Combinator):
     """Apply one layer, with the same parameters, to each input in a tuple; the parameters' gradients are summed.
 

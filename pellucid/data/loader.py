@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import shown
 from pellucid.data.dataset import float_images
@@ -61,6 +62,7 @@ class Loader:
     world: int = 1
     dtype: torch.dtype = torch.float32
     min_rows: int = 1
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid sizes."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.extend.user_defined import attempt
 
@@ -21,6 +22,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     targets: Any
+    __repr__ = brief_repr
 
 
 @runtime_checkable
@@ -66,6 +68,7 @@ class Arrays:
     y: Tensor
     classes: tuple[str, ...] | None = None
     checksum: str = ""
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         """Raise PellucidError for different lengths."""
@@ -88,6 +91,7 @@ class Subset:
 
     source: Source
     indices: Tensor
+    __repr__ = brief_repr
 
     @property
     def classes(self) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
@@ -72,6 +73,7 @@ class Case:
     steps: int = 0
     resume_command: str = ""
     device: torch.device = CPU
+    __repr__ = brief_repr
 
     @cached_property
     def classifies(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from textwrap import wrap
 from typing import Any
 
+from pellucid.base.brief import screen_repr
 from pellucid.base.deprecated import renamed_fields
 from pellucid.base.text import aligned, plural
 from pellucid.doctor.finding import EvidenceValue, Finding
@@ -44,6 +45,7 @@ class Diagnosis:
     symptoms: frozenset[int] = frozenset()
     resolved: frozenset[int] = frozenset()
     intervention_effects: tuple[MeasuredEffect, ...] = ()
+    __repr__ = screen_repr
 
     @property
     def healthy(self) -> bool:

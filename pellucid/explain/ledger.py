@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import screen_repr
 from pellucid.base.text import plural
 from pellucid.combine.base import uses_flow
 from pellucid.explain.lrp import lrp
@@ -51,6 +52,7 @@ class Ledger:
     score: float
     input: float
     absorbed: tuple[Absorbed, ...]
+    __repr__ = screen_repr
 
     @property
     def gap(self) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_range, integer
 from pellucid.base.settings.tensors import as_tensor
@@ -21,6 +22,7 @@ class Maximum:
 
     x: Tensor
     scores: tuple[float, ...]
+    __repr__ = brief_repr
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import screen_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import aligned
 from pellucid.explain.checks import deletion
@@ -58,6 +59,7 @@ class MeasuredComposites:
     random: float
     n: int
     skipped: dict[str, str] = field(default_factory=dict[str, str])
+    __repr__ = screen_repr
 
     @property
     def best(self) -> MeasuredComposite:

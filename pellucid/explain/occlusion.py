@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.allocator import keeping_freed_memory
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.base.settings.tensors import as_tensor
@@ -40,6 +41,7 @@ class Occluded(NamedTuple):
     baseline: Tensor
     predicted: Tensor | None
     corners: Tensor
+    __repr__ = brief_repr
 
     def effect(self, height: int, width: int) -> Tensor:
         """Return (N, 1, H, W): the decrease of the score, averaged over all squares that hide a pixel."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.settings.tensors import as_targets
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
@@ -115,6 +116,7 @@ class Aim:
     index: tuple[int | slice, ...] | None = None
     classes: Tensor | None = None
     region: Region | None = None
+    __repr__ = brief_repr
 
     def mask(self, y: Any) -> Tensor:
         """Return 1, or the weight in the sum, for the explained outputs, and 0 for the others, in the shape of y.

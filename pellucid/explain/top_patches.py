@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid import rules
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.data.dataset import float_images
@@ -41,6 +42,7 @@ class TopPatches:
     value: Tensor
     corners: Tensor
     deconvolution: Tensor
+    __repr__ = brief_repr
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """The interface of layers: hyperparameters in a frozen dataclass, learned parameters in a separate `params` dict."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from enum import Flag, auto
 from typing import Any, ClassVar
 
@@ -140,3 +140,15 @@ def memory_format(x: Tensor) -> torch.memory_format:
     """Return the memory format of the images x (N, C, H, W): channels last, or contiguous."""
     channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def describe(layer: Layer) -> str:
+    """Return a layer as its constructor call, without default arguments: `Conv2d(20, 5, padding=2)`."""
+    arguments: list[str] = []
+    for field in fields(layer):
+        value = getattr(layer, field.name)
+        if field.default is MISSING and field.default_factory is MISSING:
+            arguments.append(repr(value))
+        elif value != field.default:
+            arguments.append(f"{field.name}={value!r}")
+    return f"{type(layer).__name__}({', '.join(arguments)})" if arguments else type(layer).__name__

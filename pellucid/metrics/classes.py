@@ -84,7 +84,7 @@ class Confusion(Metric):
     sums: ClassVar[tuple[str, ...]] = ("matrix",)
 
     boundary: float = field(default=0.5, init=False)
-    matrix: Tensor | None = field(default=None, init=False)
+    matrix: Tensor | None = field(default=None, init=False, repr=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the batch."""
@@ -155,7 +155,7 @@ class ECE(Metric):
     sums: ClassVar[tuple[str, ...]] = ("totals",)
 
     bins: int = 15
-    totals: Bins | None = field(default=None, init=False)
+    totals: Bins | None = field(default=None, init=False, repr=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the batch to the bins; raises PellucidError unless the outputs are probabilities."""

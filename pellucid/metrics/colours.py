@@ -67,9 +67,13 @@ class Colours(Metric):
 
     sums: ClassVar[tuple[str, ...]] = ("squares", "colourful", "histograms", "values", "images")
 
-    squares: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, compare=False)
-    colourful: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, compare=False)
-    histograms: Tensor | None = field(default=None, init=False, compare=False)
+    squares: Tensor = field(
+        default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, repr=False, compare=False
+    )
+    colourful: Tensor = field(
+        default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, repr=False, compare=False
+    )
+    histograms: Tensor | None = field(default=None, init=False, repr=False, compare=False)
     values: int = field(default=0, init=False)
     images: int = field(default=0, init=False)
 
@@ -115,7 +119,9 @@ class DeltaE(Metric):
     lower_is_better: ClassVar[bool] = True
     sums: ClassVar[tuple[str, ...]] = ("total", "count")
 
-    total: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, compare=False)
+    total: Tensor = field(
+        default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, repr=False, compare=False
+    )
     count: int = field(default=0, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.tensors import as_tensor
 
@@ -87,6 +88,7 @@ class Reliability:
     count: Tensor
     confidence: Tensor
     accuracy: Tensor
+    __repr__ = brief_repr
 
     @property
     def error(self) -> float:

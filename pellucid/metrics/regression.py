@@ -63,9 +63,9 @@ class R2(Metric):
     """
 
     count: int = field(default=0, init=False)
-    mean: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, compare=False)
-    around_mean: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, compare=False)
-    apart: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, compare=False)
+    mean: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False, compare=False)
+    around_mean: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False, compare=False)
+    apart: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False, compare=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the batch."""

@@ -27,7 +27,7 @@ class MeanIoU(Metric):
     sums: ClassVar[tuple[str, ...]] = ("matrix",)
 
     ignore: int | None = None
-    matrix: Tensor | None = field(default=None, init=False)
+    matrix: Tensor | None = field(default=None, init=False, repr=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the pixels of a batch, except those of class `ignore`."""

@@ -27,8 +27,8 @@ from pellucid.layers import (
     Multiply,
     PadChannels,
 )
-from pellucid.layers.base import Layer, Mode, Trait, pair
-from pellucid.network.summary import describe, shape_text
+from pellucid.layers.base import Layer, Mode, Trait, describe, pair
+from pellucid.network.summary import shape_text
 from pellucid.report.figures.boxes import (
     BRANCH_SPACE,
     GAP,

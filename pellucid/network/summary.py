@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import screen_repr
 from pellucid.base.settings.checks import integer
 from pellucid.base.text import aligned, plural
 from pellucid.combine.base import Combinator, prefix_of
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params, describe
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
@@ -58,6 +59,7 @@ class Summary:
     """The summary of a network: a row for each layer that is not a combinator, in forward order."""
 
     rows: tuple[SummaryRow, ...]
+    __repr__ = screen_repr
 
     @property
     def parameters(self) -> int:
@@ -201,18 +203,6 @@ def _einsum_products(equation: str, x: Any) -> int:
         for pair in zip(subscript, operand.shape, strict=True)
     )
     return (len(xs) - 1) * math.prod(sizes.values())
-
-
-def describe(layer: Layer) -> str:
-    """Return a layer as its constructor call, without default arguments: `Conv2d(20, 5, padding=2)`."""
-    arguments: list[str] = []
-    for field in fields(layer):
-        value = getattr(layer, field.name)
-        if field.default is MISSING and field.default_factory is MISSING:
-            arguments.append(repr(value))
-        elif value != field.default:
-            arguments.append(f"{field.name}={value!r}")
-    return f"{type(layer).__name__}({', '.join(arguments)})" if arguments else type(layer).__name__
 
 
 def shape_text(shape: tuple[Any, ...]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.arguments import Checked
 
@@ -30,6 +31,7 @@ class Objects(metaclass=Checked):
     masks: Tensor | None = None
     keypoints: Tensor | None = None
     crowd: Tensor | None = None
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         """Raise PellucidError for unexpected shapes and dtypes."""
@@ -78,6 +80,7 @@ class Detections(metaclass=Checked):
     labels: Tensor
     masks: Tensor | None = None
     keypoints: Tensor | None = None
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         """Raise PellucidError for unexpected shapes and dtypes."""

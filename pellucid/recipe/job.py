@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 from pellucid.data import CATALOGUE, Arrays, Augment, FeatureStats, Source
@@ -46,6 +47,7 @@ class Run:
     metrics: dict[str, Any]
     model: Model
     recipe: Recipe
+    __repr__ = brief_repr
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.combine.base import uses_flow
 from pellucid.layers import HardSigmoid, Multiply, Sigmoid, Softmax
 from pellucid.layers.base import Cache, Layer, Params, Trait
@@ -30,6 +31,7 @@ class Use:
 
     x: Any
     origins: tuple[Origin, ...]
+    __repr__ = brief_repr
 
     def factors(self, constant_weights: bool) -> list[bool]:
         """Return, for each input of a product, whether it receives relevance.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import Any
 
+from pellucid.base.brief import brief_repr, screen_repr
 from pellucid.base.text import aligned
 from pellucid.trace.text import DIGITS, MINUS, PRODUCT_SIGN, TIMES, bar, brief
 
@@ -81,6 +82,7 @@ class Link:
     total: float
     bound: float
     of: str = "C"
+    __repr__ = brief_repr
 
     def without_next(self, count: int) -> "Link":
         """Return the link whose terms name only the first `count` links."""
@@ -142,6 +144,7 @@ class Made:
     rest: float
     linear: bool
     constant: float
+    __repr__ = brief_repr
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -172,6 +175,7 @@ class Explanation:
     made: Made | None = None
     reached: int = 0
     note: str = ""
+    __repr__ = screen_repr
 
     @property
     def limit_text(self) -> str:

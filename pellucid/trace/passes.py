@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import Combinator, buffer_paths, join, walk
 from pellucid.data import FeatureStats
@@ -240,6 +241,7 @@ class PassSettings:
     device: torch.device = CPU
     chosen: str = ""
     stats: FeatureStats | None = None
+    __repr__ = brief_repr
 
     def run(self, params: Params | None = None, x: Any = None, change: ValueChange | None = None) -> Passes:
         """Run the forward pass, optionally with other parameters, another input, or changes during the pass.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths, join
 from pellucid.layers.checks import check_floating
@@ -31,6 +32,7 @@ class Named:
     kind: str
     path: str
     tensor: Tensor
+    __repr__ = brief_repr
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import screen_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import instance_by_name
 from pellucid.base.text import aligned
@@ -35,6 +36,7 @@ class Stepped:
     before: float
     after: float
     predicted: float
+    __repr__ = screen_repr
 
     def __getitem__(self, path: str) -> Tensor:
         """Return a weight after the step."""

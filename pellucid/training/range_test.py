@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, integer
 from pellucid.data.source import Batch, Source
@@ -41,6 +42,7 @@ class LearningRateRange:
     losses: tuple[float, ...]
     suggestion: float
     lowest: float
+    __repr__ = brief_repr
 
     def __str__(self) -> str:
         """Return the two rates in words."""

@@ -15,12 +15,12 @@ from pellucid.base.text import aligned, plural
 from pellucid.combine.base import Combinator, prefix_of
 from pellucid.combine.nets import named_layers, parameter_counts
 from pellucid.data import FeatureStats
-from pellucid.layers.base import Layer, Params
+from pellucid.layers.base import Layer, Params, describe
 from pellucid.losses import Loss
 from pellucid.nested import flatten
 from pellucid.network.bounds import check_picture
 from pellucid.network.inputs import FreeShape, check_inputs, check_range, nominal_shape
-from pellucid.network.summary import Summary, describe, shape_text, summary
+from pellucid.network.summary import Summary, shape_text, summary
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import Optimizer
 from pellucid.run.described import expects_unit_range

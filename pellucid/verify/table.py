@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pellucid.base.brief import screen_repr
 from pellucid.base.text import aligned
 from pellucid.verify import differences
 
@@ -65,6 +66,7 @@ class GradientTable:
     rows: tuple[GradientRow, ...]
     culprit: str | None
     notes: tuple[str, ...] = ()
+    __repr__ = screen_repr
 
     @property
     def ok(self) -> bool:

@@ -18,7 +18,8 @@ from pellucid.layers import (
     MaxPool2d,
     ReLU,
 )
-from pellucid.network.summary import bytes_text, describe, summary
+from pellucid.layers.base import describe
+from pellucid.network.summary import bytes_text, summary
 
 
 def lenet() -> Sequential:

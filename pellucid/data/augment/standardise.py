@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
@@ -21,6 +22,7 @@ class FeatureStats:
 
     mean: Tensor
     std: Tensor
+    __repr__ = brief_repr
 
     @classmethod
     def fit(cls, x: Tensor | Source) -> "FeatureStats":

@@ -13,10 +13,10 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, check_known
 from pellucid.combine.base import prefix_of
 from pellucid.layers import ConvTranspose2d, Flatten
-from pellucid.layers.base import Mode, Trait
+from pellucid.layers.base import Mode, Trait, describe
 from pellucid.losses import Quadratic
 from pellucid.nested import flatten
-from pellucid.network.summary import describe, multiply_adds
+from pellucid.network.summary import multiply_adds
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import family_for, sample
 from pellucid.sweep import forward

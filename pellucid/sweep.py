@@ -7,6 +7,7 @@ A leaf is a layer that is run as a whole: a layer without children, or a combina
 from collections.abc import Callable
 from typing import Any
 
+from pellucid.base.errors import ArgumentError
 from pellucid.combine.base import copy_cache, join, own_backward, uses_flow
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.checks import check_floating
@@ -25,8 +26,16 @@ def own_rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, 
     return layer.backward(params, cache, dy)
 
 
-def gradient(path: str, layer: Layer) -> Rule:
-    """Return the rule that calls a layer's own `backward`, for every layer: the rules for computing gradients."""
+def gradient(path: str, layer: Layer | None = None, *others: object) -> Rule:
+    """Return the rule that calls a layer's own `backward`, for every layer: the rules for computing gradients.
+
+    Raises ArgumentError for other arguments than a path and a layer, such as a model and a batch.
+    """
+    if others or not isinstance(layer, Layer):
+        raise ArgumentError(
+            "gradient is a rule for backward passes and takes a path and a layer; for gradients, call "
+            "model.trace(x, y), or pellucid.forward and then pellucid.backward"
+        )
     return own_rule
 
 

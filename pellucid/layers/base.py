@@ -3,12 +3,13 @@
 from abc import abstractmethod
 from dataclasses import MISSING, dataclass, fields
 from enum import Flag, auto
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.foreign import NETWORK_ANSWERS, missing_attribute
 from pellucid.base.settings.arguments import Checked
 
 Params = dict[str, Any]  # a nested dict of tensors; a path in it is written `block1.conv.weight`
@@ -75,6 +76,12 @@ class Layer(metaclass=Checked):
     buffers: ClassVar[tuple[str, ...]] = ()
     decayed: ClassVar[tuple[str, ...]] = ()
     constants: ClassVar[tuple[int, ...]] = ()
+
+    if not TYPE_CHECKING:  # type checkers report unknown attributes
+
+        def __getattr__(self, name):
+            """Raise AttributeError, for an attribute of PyTorch's modules with what replaces it."""
+            raise missing_attribute(self, name, NETWORK_ANSWERS)
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Reset `pull` to the default in a subclass that overrides `backward` but not `pull`."""

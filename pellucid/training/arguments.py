@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, instance, instance_by_name, integer, is_number
 from pellucid.base.text import shown
@@ -36,6 +38,11 @@ def objective_of(network: Any, loss: Any) -> Objective:
 
     Raises PellucidError for anything else, for an unknown loss, and for an Objective together with a loss.
     """
+    if isinstance(network, torch.nn.Module):
+        raise PellucidError(
+            f"the network is {type(network).__name__}, a module of PyTorch; convert it with an example of its input: "
+            "model = pellucid.open(module, example)"
+        )
     if not isinstance(network, Objective):
         net = instance(network, (Layer, Objective), "the network")
         return Supervised(cast(Layer, net), instance_by_name(loss, Loss, LOSSES, "loss"))

@@ -4,12 +4,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.foreign import MODEL_ANSWERS, missing_attribute
 from pellucid.base.settings.arguments import Checked
 from pellucid.base.text import aligned, plural
 from pellucid.combine.base import Combinator, prefix_of
@@ -140,6 +141,12 @@ class ModelDisplay(metaclass=Checked):
     def __getitem__(self, path: str) -> LayerView:
         """Return the layer at a path, with its parameters by name: `model["features.conv1"].params["weight"]`."""
         return layer_view(self.objective.nets, self.weights, path)
+
+    if not TYPE_CHECKING:  # type checkers report unknown attributes
+
+        def __getattr__(self, name):
+            """Raise AttributeError, for an attribute of PyTorch's modules with what replaces it."""
+            raise missing_attribute(self, name, MODEL_ANSWERS)
 
     def __repr__(self) -> str:
         """Return the number of layers and parameters, the shapes, the loss and the optimizer in one line."""

@@ -1,5 +1,6 @@
-"""Rules for all files: automatic differentiation only in `verify`, at most 400 lines, no pickle."""
+"""Rules for all files: where gradients come from, at most 400 lines, no pickle."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -16,6 +17,29 @@ def test_only_verify_differentiates_automatically() -> None:
         if FORBIDDEN.search(line)
     ]
     assert not result
+
+
+def test_layers_and_operators_state_their_backward_pass_without_pytorchs_kernels_for_it() -> None:
+    paths = [path for folder in ("layers", "operators") for path in sorted((ROOT / "pellucid" / folder).rglob("*.py"))]
+    assert len(paths) > 50
+    result = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if "backward" in (name := name_in_namespace(node)) and name != "backward"
+    ]
+    assert not result
+
+
+def name_in_namespace(node: ast.AST) -> str:
+    """Return the name that the code takes from an object or a module, such as aten, also by getattr; "" if none."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+        return ast.unparse(node.args[1])
+    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch"):
+        return " ".join(alias.name for alias in node.names)
+    return ""
 
 
 def test_no_file_is_longer_than_400_lines() -> None:

@@ -5,7 +5,7 @@ Tests: tests/fuse/test_forms.py.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,13 +13,10 @@ from torch.nn import functional as F
 
 from pellucid.fuse.context import FusedForm
 from pellucid.layers.base import Layer, Mode, Params, Shape
-from pellucid.layers.gelu import GELU
-from pellucid.layers.hardswish import HardSwish
 from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.relu import ReLU
 from pellucid.layers.relu6 import ReLU6
 from pellucid.layers.sigmoid import Sigmoid
-from pellucid.layers.silu import SiLU
 from pellucid.layers.tanh import Tanh
 
 aten = torch.ops.aten
@@ -125,24 +122,3 @@ class FusedLeakyReLU(FusedForm):
         if self.overwrite_dy:
             return aten.leaky_relu_backward.grad_input(dy, cache.y, slope, True, grad_input=dy), {}
         return aten.leaky_relu_backward(dy, cache.y, slope, True), {}
-
-
-# Kernels of activations that cache their input: each computes dx from the layer, dy and x in one pass over memory.
-INPUT_KERNELS: dict[type[Layer], Callable[[Any, Tensor, Tensor], Tensor]] = {
-    GELU: lambda layer, dy, x: aten.gelu_backward(dy, x, approximate=layer.approximate),
-    SiLU: lambda layer, dy, x: aten.silu_backward(dy, x),
-    HardSwish: lambda layer, dy, x: aten.hardswish_backward(dy, x),
-}
-
-
-@dataclass(frozen=True)
-class FusedSmoothActivation(FusedForm):
-    """Replace a GELU, SiLU or HardSwish: the backward pass reads dy and x once, instead of once for each operation."""
-
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
-        """Compute y as the layer does."""
-        return self.layer.forward(params, x, mode)
-
-    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx from dy and x."""
-        return INPUT_KERNELS[type(self.layer)](self.layer, dy, cache.x), {}

@@ -14,6 +14,7 @@ from pellucid.combine.base import Back, Combinator, LayerRun
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.activations import CHEAP_ACTIVATIONS, KERNELS
+from pellucid.fuse.kernels import batch_norm_gradients
 from pellucid.fuse.recompute import normalize
 from pellucid.layers.base import Cache, Layer, Mode, Params, memory_format
 from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
@@ -75,7 +76,7 @@ class DenseLayer:
         channel; `complete_gradient` adds them to dmaps once.
         """
         if linear_terms is None or not isinstance(cache, BatchCache):
-            dx, dparams = self.norm.backward(params, cache, dy)
+            dx, dparams = batch_norm_gradients(self.norm, params, cache, dy)
             dmaps.add_(dx)
             return dparams
         x, mean, invstd = cache

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from pellucid.fuse.context import FusedForm
+from pellucid.fuse.kernels import max_pool2d_gradients
 from pellucid.layers.base import Mode, Params, expanded_zeros, memory_format, pair
 from pellucid.layers.maxpool2d import MaxPool2d, MaxPool2dCache
 
 _max_pool2d = torch.ops.aten.max_pool2d_with_indices.default
-_max_pool2d_backward = torch.ops.aten.max_pool2d_with_indices_backward.default
 
 # PyTorch's kernel for channels-last images computes so many channels at once. For fewer channels, and for other memory
 # formats, it branches at each value.
@@ -74,12 +74,7 @@ class FusedMaxPool2d(FusedForm):
         if isinstance(cache, PairsCache):
             is_right, is_lower = cache
             return _to_pairs(_to_pairs(dy, is_lower, 2), is_right, 3), {}
-        if dy.device.type == "mps":  # the MPS kernel does not use the switches; the layer's own backward does
-            return self.layer.backward(params, cache, dy)
-        switches, x = cache
-        layout = memory_format(switches)
-        x_placeholder = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=layout)
-        return _max_pool2d_backward(dy, x_placeholder, *self._window, switches), {}
+        return max_pool2d_gradients(self.layer, params, cache, dy)
 
 
 def _to_pairs(dy: Tensor, is_second: Tensor, axis: int) -> Tensor:

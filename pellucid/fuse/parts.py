@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import map_layers
 from pellucid.fuse.context import FusedForm
+from pellucid.fuse.kernels import batch_norm_gradients
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
 
@@ -88,7 +89,7 @@ class SyncedNorm(FusedForm):
         The gradients of part p are multiplied by its weight v_p later, so its sums are Σ v_q db_q / v_p.
         """
         if not isinstance(cache, PartCache):
-            return self.layer.backward(params, cache, dy)
+            return batch_norm_gradients(self.layer, params, cache, dy)
         x, mean, var, count = cache
         weight = params["weight"]
         if dy.numel():

@@ -14,11 +14,9 @@ from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.activations import (
     CHEAP_ACTIVATIONS,
-    INPUT_KERNELS,
     KERNELS,
     FusedActivation,
     FusedLeakyReLU,
-    FusedSmoothActivation,
 )
 from pellucid.fuse.attention import FusedAttention
 from pellucid.fuse.combinators import FusedResidual, FusedSequential
@@ -26,6 +24,8 @@ from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, as_dense_layer
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
 from pellucid.fuse.graph import FusedAdd, FusedGraph, chains_of, count_readers, unshared_nodes
+from pellucid.fuse.kernel_form import KernelForm
+from pellucid.fuse.kernels import BACKWARD_KERNELS
 from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.memory import (
     begins_new_dx,
@@ -63,10 +63,10 @@ MIN_RECOMPUTED = 130
 
 # Fused forms that do not depend on the layer's options or the context.
 SIMPLE_FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
+    **dict.fromkeys(BACKWARD_KERNELS, KernelForm),
     PadChannels: FusedPadChannels,
     Concat: FusedConcat,
     Attention: FusedAttention,
-    **dict.fromkeys(INPUT_KERNELS, FusedSmoothActivation),
 }
 
 
@@ -156,7 +156,7 @@ def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
         return FusedDense(layer, need_dx, context)
     if type(layer) is Conv2d:
         left, right, top, bottom = layer.edges()
-        return FusedConv2d(layer, need_dx, context) if (left, top) == (right, bottom) else layer
+        return FusedConv2d(layer, need_dx, context) if (left, top) == (right, bottom) else KernelForm(layer)
     if type(layer) is ConvTranspose2d and not need_dx and context.learns:
         return FusedConvTranspose2d(layer)
     if type(layer) is MaxPool2d and pair(layer.dilation) == (1, 1):

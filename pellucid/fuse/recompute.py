@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.fuse.activations import KERNELS
+from pellucid.fuse.kernels import avg_pool2d_gradients, batch_norm_gradients
 from pellucid.layers.avgpool2d import AvgPool2d, AvgPool2dCache
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
@@ -54,10 +55,10 @@ class NormActConv(Layer):
         y = kernels.forward_inplace(normalize(self.norm, params[norm], cache))
         dy, dconv = self.conv.backward(params[conv], Conv2dCache(self._pool(y, Mode())), dy)
         if self.pool is not None:
-            dy, _ = self.pool.backward({}, AvgPool2dCache(y), dy)
+            dy, _ = avg_pool2d_gradients(self.pool, {}, AvgPool2dCache(y), dy)
         dy = kernels.backward_inplace(dy, y)
         del y
-        dx, dnorm = self.norm.backward(params[norm], cache, dy)
+        dx, dnorm = batch_norm_gradients(self.norm, params[norm], cache, dy)
         return dx, self._empty_params() | {norm: dnorm, conv: dconv}
 
     def _pool(self, y: Tensor, mode: Mode) -> Tensor:

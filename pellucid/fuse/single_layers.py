@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.fuse.context import GRADIENTS, FusedForm, FusionContext, NoCache
+from pellucid.fuse.kernels import transposed_gradients
 from pellucid.layers.base import Mode, Params, expanded_zeros, memory_format, pair
 from pellucid.layers.concat import Concat, ConcatCache
 from pellucid.layers.conv2d import Conv2d, Conv2dCache
@@ -138,7 +139,7 @@ class FusedConvTranspose2d(FusedForm):
 
     def backward(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> tuple[None, Params]:
         """Compute the gradients of weight and bias."""
-        return None, self.layer.parameter_gradients(params, cache, dy)
+        return transposed_gradients(self.layer, params, cache, dy, need_dx=False)
 
 
 def fast_dilation(layer: Conv2d) -> tuple[int, int]:

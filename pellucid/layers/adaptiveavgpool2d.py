@@ -1,4 +1,7 @@
-"""Average pooling to a given output size."""
+"""Average pooling to a given output size.
+
+Fused form: KernelForm (fuse/kernel_form.py) in training.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -8,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.base.settings.checks import check_positive
-from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format, pair
 from pellucid.layers.checks import check_image_shape
+from pellucid.layers.windows import sum_dtype
 
 
 class AdaptiveAvgPool2dCache(NamedTuple):
@@ -48,4 +52,18 @@ class AdaptiveAvgPool2d(Layer):
         x = cache.x
         if pair(self.size) == (1, 1):
             return (dy / (x.shape[2] * x.shape[3])).expand(x.shape), {}
-        return torch.ops.aten._adaptive_avg_pool2d_backward(dy, x), {}
+        rows, columns = (  # weights of the means, (H', H) and (W', W)
+            _mean_weights(size, input_size, dy) for size, input_size in zip(dy.shape[2:], x.shape[2:], strict=True)
+        )
+        dx = rows.t() @ dy.to(rows.dtype) @ columns  # (N, C, H, W)
+        return dx.to(dy.dtype, memory_format=memory_format(dy)), {}
+
+
+def _mean_weights(size: int, input_size: int, like: Tensor) -> Tensor:
+    """Return the matrix (size, input_size) of the means along one axis: 1 / length inside a window, else 0."""
+    index = torch.arange(size, device=like.device)[:, None]
+    position = torch.arange(input_size, device=like.device)
+    first = index * input_size // size
+    end = ((index + 1) * input_size + size - 1) // size  # rounded up
+    inside = (first <= position) & (position < end)
+    return inside.to(sum_dtype(like.dtype)) / (end - first)

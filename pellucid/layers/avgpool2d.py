@@ -1,6 +1,6 @@
 """Average pooling.
 
-Fused form: NormActConv (fuse/recompute.py) in training.
+Fused forms: KernelForm (fuse/kernel_form.py) and NormActConv (fuse/recompute.py) in training.
 """
 
 from dataclasses import dataclass, replace
@@ -66,20 +66,8 @@ class AvgPool2d(Layer):
 
     def backward(self, params: Params, cache: AvgPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[i] = the sum of dy / (number of values in the window) over the windows that contain pixel i."""
-        if pair(self.dilation) != (1, 1):
-            windows = self._windows(*cache.x.shape[2:])
-            return windows.scatter(dy / self._window_counts(windows, cache.x)).to(dy.dtype), {}
-        dx = torch.ops.aten.avg_pool2d_backward(
-            dy,
-            cache.x,
-            pair(self.kernel),
-            pair(self.step),
-            pair(self.padding),
-            self.ceil_mode,
-            self.count_include_pad,
-            None,  # no fixed divisor: divide by the number of values in the window
-        )
-        return dx, {}
+        windows = self._windows(*cache.x.shape[2:])
+        return windows.scatter(dy / self._window_counts(windows, cache.x)).to(dy.dtype), {}
 
     def _windows(self, height: int, width: int) -> Windows:
         size, kernel, stride = (height, width), pair(self.kernel), pair(self.step)

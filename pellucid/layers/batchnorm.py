@@ -1,7 +1,8 @@
 """Batch normalization.
 
-Fused forms: NormActConv (fuse/recompute.py), DenseBlock (fuse/dense_block.py), FrozenNorm (fuse/frozen.py) and
-SyncedNorm (fuse/parts.py) in training; Convolution and Affine (fuse/inference/runs.py) in prediction.
+Fused forms: KernelForm (fuse/kernel_form.py), NormActConv (fuse/recompute.py), DenseBlock (fuse/dense_block.py),
+FrozenNorm (fuse/frozen.py) and SyncedNorm (fuse/parts.py) in training; Convolution and Affine (fuse/inference/runs.py)
+in prediction.
 """
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_within
-from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
 class BatchCache(NamedTuple):
@@ -99,22 +100,21 @@ class BatchNorm(Layer):
         The sums run over the m values of a channel. In evaluation mode, where μ and σ² do not depend on x,
         dx = w / sqrt(σ² + ε) dy. Source: Ioffe and Szegedy 2015, the chain rule of section 3.
         """
+        weight = params["weight"]
         if not dy.numel():
             return dy, {name: torch.zeros_like(params[name]) for name in ("weight", "bias")}
-        dy = dy.contiguous(memory_format=memory_format(cache.x))  # the kernel is 10 times as slow for a Concat's dy
-        training = isinstance(cache, BatchCache)
-        empty = params["running_mean"].new_empty(0)  # the kernels of GPUs take no None
-        mean, invstd = (cache.mean, cache.invstd) if training else (empty, empty)
-        dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-            dy,
-            cache.x,
-            params["weight"],
-            params["running_mean"],
-            params["running_var"],
-            mean,
-            invstd,
-            training,
-            self.epsilon,
-            (True, True, True),
-        )
-        return dx, {"weight": dweight, "bias": dbias}
+        axes = [0, *range(2, dy.dim())]  # all axes except the channels
+        shape = [-1] + [1] * (dy.dim() - 2)  # of statistics, (C, 1, 1), or (C,) for vectors
+        if isinstance(cache, BatchCache):
+            mean, invstd = cache.mean, cache.invstd
+        else:
+            mean, invstd = params["running_mean"], torch.rsqrt(params["running_var"] + self.epsilon)
+        g = dy.to(weight.dtype)
+        normalized = (cache.x - mean.view(shape)) * invstd.view(shape)  # x̂
+        dweight = (g * normalized).sum(axes)
+        dbias = g.sum(axes)
+        if isinstance(cache, BatchCache):
+            count = dy.numel() // len(weight)  # m
+            g = g - (dbias.view(shape) + normalized * dweight.view(shape)) / count
+        dx = (weight * invstd).view(shape) * g
+        return dx.to(dy.dtype), {"weight": dweight, "bias": dbias}

@@ -1,10 +1,11 @@
 """The convolution over images.
 
-Fused forms: FusedConv2d (fuse/single_layers.py), NormActConv (fuse/recompute.py) and DenseBlock
-(fuse/dense_block.py) in training; Convolution and Residual (fuse/inference/runs.py), QuantizedConvolution and
-QuantizedResidual (fuse/inference/int8_runs.py) in prediction.
+Fused forms: FusedConv2d (fuse/single_layers.py), KernelForm (fuse/kernel_form.py), NormActConv (fuse/recompute.py) and
+DenseBlock (fuse/dense_block.py) in training; Convolution and Residual (fuse/inference/runs.py), QuantizedConvolution
+and QuantizedResidual (fuse/inference/int8_runs.py) in prediction.
 """
 
+import itertools
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, NamedTuple
 
@@ -109,16 +110,16 @@ class Conv2d(Layer):
         return y, Conv2dCache(x)
 
     def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = the transposed convolution of dy with w, dw = x correlated with dy, db = the sum of dy.
-
-        In the correlation for dw, dy is the kernel, so stride and dilation are exchanged. PyTorch computes all three in
-        `torch.ops.aten.convolution_backward`.
-        """
-        dx, dweight, dbias = self._gradients(params, cache, dy, (True, True, self.bias))
-        return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
+        """Compute dx = the transposed convolution of dy with w, dw = x correlated with dy, db = the sum of dy."""
+        x = F.pad(cache.x, self.edges())  # (N, C, H + top + bottom, W + left + right)
+        kernel, stride, dilation = pair(self.kernel), pair(self.stride), pair(self.dilation)
+        dparams = {"weight": weight_gradient(x, dy, kernel, stride, dilation, self.groups)}
+        if self.bias:
+            dparams["bias"] = dy.sum((0, 2, 3))  # (filters,)
+        return self._input_gradient(params, cache, dy), dparams
 
     def pull(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
-        """Compute dx without dparams, in half the time of `backward`.
+        """Compute dx without dparams.
 
         For inputs of few channels on the CPU, the contributions wᵀ dy of all windows are computed first, then added
         where windows overlap.
@@ -129,29 +130,42 @@ class Conv2d(Layer):
             windows = params["weight"].flatten(1).t() @ dy.flatten(2)  # (N, C kH kW, H' W')
             size, padding = cache.x.shape[2:], (top, left)
             return F.fold(windows, size, pair(self.kernel), pair(self.dilation), padding, pair(self.stride))
-        return self._gradients(params, cache, dy, (True, False, False))[0]
+        return self._input_gradient(params, cache, dy)
 
-    def _gradients(
-        self, params: Params, cache: Conv2dCache, dy: Tensor, output_mask: tuple[bool, bool, bool]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return dx, dw and db, each computed only if requested."""
-        left, right, top, bottom = self.edges()
+    def _input_gradient(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
+        """Return dx: each pixel of dy adds the kernels, scaled by it, to the window that it was computed from."""
         height, width = cache.x.shape[2:]
-        extra_padding = (0, right - left, 0, bottom - top)
-        x = F.pad(cache.x, extra_padding) if any(extra_padding) else cache.x
-        dx, dweight, dbias = torch.ops.aten.convolution_backward(
-            dy,
-            x,
-            params["weight"],
-            [self.filters] if self.bias else None,
-            pair(self.stride),
-            (top, left),
-            pair(self.dilation),
-            False,  # not transposed
-            (0, 0),  # output padding
-            self.groups,
-            output_mask,
+        left, right, top, bottom = self.edges()
+        unread = [  # numbers of rows and columns after the last window
+            (size - d * (k - 1) - 1) % s
+            for size, d, k, s in zip(
+                (height + top + bottom, width + left + right),
+                pair(self.dilation),
+                pair(self.kernel),
+                pair(self.stride),
+                strict=True,
+            )
+        ]
+        dx = F.conv_transpose2d(
+            dy, params["weight"], None, self.stride, (top, left), unread, self.groups, self.dilation
         )
-        if any(extra_padding):
-            dx = dx[:, :, :height, :width]  # drop the gradient of the padding
-        return dx, dweight, dbias
+        return dx[:, :, :height, :width]  # without the extra row and column of padding="same"
+
+
+def weight_gradient(
+    x: Tensor, dy: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], groups: int
+) -> Tensor:
+    """Return dw[f, c, i] = the sum over n and o of dy[n, f, o] x[n, c, s o + d i], the correlation of x with dy.
+
+    x is padded, (N, C, ...), dy is (N, filters, ...), and dw is (filters, C / groups, *kernel), for any number of axes
+    after the channels. i is a position in the kernel, o a position in the output.
+    """
+    dy_groups = torch.unflatten(dy, 1, (groups, -1)).flatten(3)  # (N, groups, filters / groups, positions)
+    gradients: list[Tensor] = []
+    for index in itertools.product(*map(range, kernel)):
+        axes = zip(index, stride, dilation, dy.shape[2:], strict=True)
+        read = [slice(d * i, d * i + s * (size - 1) + 1, s) for i, s, d, size in axes]
+        # the values that the weights at this position were multiplied by: (N, groups, C / groups, positions)
+        values = torch.unflatten(x[(..., *read)], 1, (groups, -1)).flatten(3)
+        gradients.append(torch.einsum("ngfo,ngco->gfc", dy_groups, values).flatten(0, 1))  # (filters, C / groups)
+    return torch.unflatten(torch.stack(gradients, 2), 2, kernel)

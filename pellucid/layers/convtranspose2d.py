@@ -1,6 +1,6 @@
 """The transposed convolution.
 
-Fused form: FusedConvTranspose2d (fuse/single_layers.py) in training.
+Fused forms: FusedConvTranspose2d (fuse/single_layers.py) and KernelForm (fuse/kernel_form.py) in training.
 """
 
 from dataclasses import KW_ONLY, dataclass
@@ -14,6 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_flag, check_not_negative, check_positive, check_whole
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import check_image_shape, check_window_output
+from pellucid.layers.conv2d import weight_gradient
 from pellucid.layers.initializers import check_initializer, draw
 
 
@@ -104,36 +105,18 @@ class ConvTranspose2d(Layer):
         return y, ConvTranspose2dCache(x)
 
     def backward(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = Conv2d of dy with the same w, dw = dy correlated with x, db = the sum of dy.
-
-        PyTorch computes all three in `torch.ops.aten.convolution_backward`.
-        """
-        dx, dweight, dbias = self._gradients(params, cache, dy, (True, True, self.bias))
-        return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
+        """Compute dx = Conv2d of dy with the same w, dw = dy correlated with x, db = the sum of dy."""
+        vertical, horizontal = pair(self.padding)
+        padded_dy = F.pad(dy, (horizontal, horizontal, vertical, vertical))
+        kernel, stride, dilation = pair(self.kernel), pair(self.stride), pair(self.dilation)
+        # x and dy have exchanged their places in the gradient of Conv2d
+        dparams = {"weight": weight_gradient(padded_dy, cache.x, kernel, stride, dilation, self.groups)}
+        if self.bias:
+            dparams["bias"] = dy.sum((0, 2, 3))  # (filters,)
+        return ConvTranspose2d.pull(self, params, cache, dy), dparams
 
     def pull(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> Tensor:
-        """Compute dx without dparams, in half the time of `backward`."""
-        return self._gradients(params, cache, dy, (True, False, False))[0]
-
-    def parameter_gradients(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> Params:
-        """Compute dparams without dx, as for the first layer of a network."""
-        _, dweight, dbias = self._gradients(params, cache, dy, (False, True, self.bias))
-        return {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
-
-    def _gradients(
-        self, params: Params, cache: ConvTranspose2dCache, dy: Tensor, output_mask: tuple[bool, bool, bool]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return dx, dw and db, each computed only if requested."""
-        return torch.ops.aten.convolution_backward(
-            dy,
-            cache.x,
-            params["weight"],
-            [self.filters] if self.bias else None,
-            pair(self.stride),
-            pair(self.padding),
-            pair(self.dilation),
-            True,  # transposed
-            pair(self.output_padding),
-            self.groups,
-            output_mask,
-        )
+        """Compute dx without dparams."""
+        height, width = cache.x.shape[2:]
+        dx = F.conv2d(dy, params["weight"], None, self.stride, self.padding, self.dilation, self.groups)
+        return dx[:, :, :height, :width]  # without windows that begin in the rows and columns of the output padding

@@ -1,4 +1,7 @@
-"""Group normalization."""
+"""Group normalization.
+
+Fused form: KernelForm (fuse/kernel_form.py) in training.
+"""
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -70,7 +73,7 @@ class GroupNorm(Layer):
 
 def group_norm(params: Params, x: Tensor, groups: int, epsilon: float) -> tuple[Tensor, GroupNormCache]:
     """Return (y, cache), where y is x normalized by group, then scaled and shifted if `params` contains `weight`."""
-    x = x.contiguous(memory_format=_kernel_format(x))
+    x = x.contiguous(memory_format=kernel_format(x))
     sizes = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     y, mean, invstd = torch.native_group_norm(x, params.get("weight"), params.get("bias"), *sizes, groups, epsilon)
     return y, GroupNormCache(x, mean, invstd)
@@ -78,16 +81,26 @@ def group_norm(params: Params, x: Tensor, groups: int, epsilon: float) -> tuple[
 
 def group_norm_backward(params: Params, cache: GroupNormCache, dy: Tensor, groups: int) -> tuple[Tensor, Params]:
     """Return (dx, dparams), the gradients of `group_norm`."""
-    x, mean, invstd = cache
-    weight = params.get("weight")
-    affine = weight is not None
-    sizes = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    dx, dweight, dbias = torch.ops.aten.native_group_norm_backward(
-        dy.contiguous(memory_format=_kernel_format(x)), x, mean, invstd, weight, *sizes, groups, (True, affine, affine)
-    )
-    return dx, {"weight": dweight, "bias": dbias} if affine else {}
+    # Axis 1 becomes two axes, (N, groups, C / groups, ...); the means are over all axes after the groups.
+    x = torch.unflatten(cache.x, 1, (groups, -1))
+    ones = [1] * (x.dim() - 2)
+    mean = cache.mean.view(-1, groups, *ones)
+    invstd = cache.invstd.view(-1, groups, *ones)
+    dy_exact = torch.unflatten(dy.to(mean.dtype), 1, (groups, -1))
+    normalized = (x - mean) * invstd  # x̂
+    g = dy_exact
+    dparams: Params = {}
+    if "weight" in params:
+        weight: Tensor = params["weight"]
+        g = weight.view(groups, -1, *ones[1:]) * dy_exact
+        example_axes = [0, *range(3, x.dim())]
+        dparams["weight"] = (dy_exact * normalized).sum(example_axes).flatten()  # (C,)
+        dparams["bias"] = dy_exact.sum(example_axes).flatten()  # (C,)
+    group_axes = list(range(2, x.dim()))
+    dx = invstd * (g - g.mean(group_axes, True) - normalized * (g * normalized).mean(group_axes, True))
+    return dx.flatten(1, 2).to(dy.dtype), dparams
 
 
-def _kernel_format(x: Tensor) -> torch.memory_format:
+def kernel_format(x: Tensor) -> torch.memory_format:
     """Return the memory format that the kernels assume: that of x on CPUs, contiguous on other devices."""
     return memory_format(x) if x.device.type == "cpu" else torch.contiguous_format

@@ -1,4 +1,7 @@
-"""The piecewise linear approximation of the sigmoid."""
+"""The piecewise linear approximation of the sigmoid.
+
+Fused form: KernelForm (fuse/kernel_form.py) in training.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -8,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
+
+SLOPE = torch.tensor(1 / 6).item()  # rounded to float32, as in PyTorch's kernel for the forward pass
 
 
 class HardSigmoidCache(NamedTuple):
@@ -34,11 +39,8 @@ class HardSigmoid(Layer):
         return F.hardsigmoid(x), HardSigmoidCache(x)
 
     def backward(self, params: Params, cache: HardSigmoidCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = dy / 6 where -3 < x < 3, else 0.
-
-        PyTorch's kernels, including the one used by `forward`, round 1/6 to float32.
-        """
-        return torch.ops.aten.hardsigmoid_backward(dy, cache.x), {}
+        """Compute dx = dy / 6 where -3 < x < 3, else 0."""
+        return dy * ((cache.x > -3) & (cache.x < 3)) * SLOPE, {}
 
     def onnx(self, nodes: Any) -> None:
         """Write the ONNX node HardSigmoid."""

@@ -1,6 +1,6 @@
 """The piecewise quadratic approximation of swish.
 
-Fused forms: FusedSmoothActivation (fuse/activations.py) in training; InPlaceActivation (fuse/inference/runs.py) in
+Fused forms: KernelForm (fuse/kernel_form.py) in training; InPlaceActivation (fuse/inference/runs.py) in
 prediction.
 """
 

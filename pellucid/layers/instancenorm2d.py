@@ -1,4 +1,7 @@
-"""Instance normalization."""
+"""Instance normalization.
+
+Fused form: KernelForm (fuse/kernel_form.py) in training.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,7 @@
-"""Layer normalization."""
+"""Layer normalization.
+
+Fused form: KernelForm (fuse/kernel_form.py) in training.
+"""
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -64,8 +67,14 @@ class LayerNorm(Layer):
 
         The sums are over the examples (and rows), the means over the values of one example (or row).
         """
+        x, mean, invstd = cache
         weight = params["weight"]
-        dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(
-            dy, cache.x, weight.shape, cache.mean, cache.invstd, weight, params["bias"], (True, True, True)
-        )
-        return dx, {"weight": dweight, "bias": dbias}
+        normalized_axes = list(range(x.dim() - weight.dim(), x.dim()))
+        example_axes = list(range(x.dim() - weight.dim()))
+        dy_exact = dy.to(weight.dtype)
+        normalized = (x - mean) * invstd  # x̂
+        g = weight * dy_exact
+        dx = invstd * (g - g.mean(normalized_axes, True) - normalized * (g * normalized).mean(normalized_axes, True))
+        dweight = (dy_exact * normalized).sum(example_axes)
+        dbias = dy_exact.sum(example_axes)
+        return dx.to(dy.dtype), {"weight": dweight, "bias": dbias}

@@ -1,4 +1,7 @@
-"""Power-average pooling."""
+"""Power-average pooling.
+
+Fused form: KernelForm (fuse/kernel_form.py) in training.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -67,12 +70,7 @@ class LpPool2d(Layer):
         """Compute dx = sign(x) |x|^(p - 1) times the sum of dy y^(1 - p) over the windows that contain x."""
         x, y = (tensor.to(sum_dtype(tensor.dtype)) for tensor in cache)
         weighted_dy = torch.where(y > 0, dy * y ** (1 - self.p), 0)  # (N, C, H', W')
-        if pair(self.dilation) == (1, 1):
-            dy_sums = torch.ops.aten.avg_pool2d_backward(
-                weighted_dy, x, pair(self.kernel), pair(self.step), (0, 0), self.ceil_mode, True, 1
-            )  # (N, C, H, W)
-        else:
-            dy_sums = self._windows(*x.shape[2:]).scatter(weighted_dy)
+        dy_sums = self._windows(*x.shape[2:]).scatter(weighted_dy)  # (N, C, H, W)
         return (x.sign() * x.abs() ** (self.p - 1) * dy_sums).to(dy.dtype), {}
 
     def _windows(self, height: int, width: int) -> Windows:

@@ -1,7 +1,7 @@
 """Max pooling.
 
-Fused forms: FusedMaxPool2d (fuse/max_pool.py) in training; MaxPoolRun (fuse/inference/runs.py) and QuantizedMaxPool
-(fuse/inference/int8_runs.py) in prediction.
+Fused forms: FusedMaxPool2d (fuse/max_pool.py) and KernelForm (fuse/kernel_form.py) in training; MaxPoolRun
+(fuse/inference/runs.py) and QuantizedMaxPool (fuse/inference/int8_runs.py) in prediction.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from pellucid.base.settings.checks import check_positive
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, expanded_zeros, memory_format, pair
 from pellucid.layers.checks import check_image_shape, check_pool_padding, check_windows_overlap_input, window_outputs
+from pellucid.layers.windows import sum_dtype
 
 
 class MaxPool2dCache(NamedTuple):
@@ -77,21 +78,9 @@ class MaxPool2d(Layer):
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[switch] = the sum of dy over the windows that have their maximum there, and 0 elsewhere."""
         switches, x = cache
-        if dy.device.type == "mps":  # the kernel for mps recomputes the maxima, but the input is not cached
-            planes = dy.new_zeros(*x.shape[:2], x.shape[2] * x.shape[3])  # (N, C, H W)
-            return planes.scatter_add(2, switches.flatten(2), dy.flatten(2)).view(x.shape), {}
-        shape_tensor = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(switches))
-        dx = torch.ops.aten.max_pool2d_with_indices_backward(
-            dy,
-            shape_tensor,
-            pair(self.kernel),
-            pair(self.step),
-            pair(self.padding),
-            pair(self.dilation),
-            self.ceil_mode,
-            switches,
-        )
-        return dx, {}
+        planes = dy.new_zeros(*x.shape[:2], x.shape[2] * x.shape[3], dtype=sum_dtype(dy.dtype))  # (N, C, H W)
+        planes.scatter_add_(2, switches.flatten(2), dy.flatten(2).to(planes.dtype))
+        return planes.view(x.shape).to(dy.dtype, memory_format=memory_format(switches)), {}
 
     def _check_windows(self, height: int, width: int) -> None:
         """Raise PellucidError for a window entirely in the padding, whose maximum has an invalid index in PyTorch."""

@@ -1,6 +1,6 @@
 """Padding around an image.
 
-Fused form: QuantizedPad (fuse/inference/int8_runs.py) in prediction.
+Fused forms: KernelForm (fuse/kernel_form.py) in training; QuantizedPad (fuse/inference/int8_runs.py) in prediction.
 """
 
 import math
@@ -93,21 +93,28 @@ class Pad2d(Layer):
     def backward(self, params: Params, cache: Pad2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[i] = the sum of dy over the output pixels that copy pixel i; for constants, dy is cropped."""
         left, right, top, bottom = self.edges()
-        if self.kind == "circular":
-            dx = _circular_backward(_circular_backward(dy, 2, top, bottom), 3, left, right)
-            return F.pad(dx, tuple(max(-size, 0) for size in self.edges())), {}
         if TORCH_MODES[self.kind] == "constant":
             return F.pad(dy, (-left, -right, -top, -bottom)), {}
-        aten = torch.ops.aten
-        kernel = aten.reflection_pad2d_backward if self.kind == "reflect" else aten.replication_pad2d_backward
-        return kernel(dy, cache.x, (left, right, top, bottom)), {}
+        height, width = cache.x.shape[2:]
+        dx = self._axis_gradient(dy, 2, height, top, bottom)
+        return self._axis_gradient(dx, 3, width, left, right), {}
 
-
-def _circular_backward(dy: Tensor, axis: int, n_before: int, n_after: int) -> Tensor:
-    """Return the gradient of circular padding along one axis, with respect to the cropped image."""
-    n_before, n_after = max(n_before, 0), max(n_after, 0)
-    size = dy.shape[axis] - n_before - n_after
-    dx = dy.narrow(axis, n_before, size).clone()
-    dx.narrow(axis, size - n_before, n_before).add_(dy.narrow(axis, 0, n_before))
-    dx.narrow(axis, 0, n_after).add_(dy.narrow(axis, n_before + size, n_after))
-    return dx
+    def _axis_gradient(self, dy: Tensor, axis: int, size: int, n_before: int, n_after: int) -> Tensor:
+        """Return the gradient of padding along one axis, with respect to images of `size` along it."""
+        first, end = max(-n_before, 0), size - max(-n_after, 0)  # the part of x that is not cropped
+        n_before, n_after = max(n_before, 0), max(n_after, 0)
+        before = dy.narrow(axis, 0, n_before)
+        middle = dy.narrow(axis, n_before, end - first)
+        after = dy.narrow(axis, n_before + end - first, n_after)
+        crop = [0, 0] * (3 - axis) + [first, size - end]
+        dx = F.pad(middle, crop) if any(crop) else middle.clone()
+        if self.kind == "circular":
+            dx.narrow(axis, end - n_before, n_before).add_(before)
+            dx.narrow(axis, first, n_after).add_(after)
+        elif self.kind == "reflect":
+            dx.narrow(axis, 1, n_before).add_(before.flip(axis))
+            dx.narrow(axis, size - 1 - n_after, n_after).add_(after.flip(axis))
+        else:
+            dx.narrow(axis, 0, 1).add_(before.sum(axis, True))
+            dx.narrow(axis, size - 1, 1).add_(after.sum(axis, True))
+        return dx

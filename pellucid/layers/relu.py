@@ -1,7 +1,8 @@
 """The rectified linear unit.
 
-Fused forms: FusedActivation (fuse/activations.py), NormActConv (fuse/recompute.py) and DenseBlock
-(fuse/dense_block.py) in training; Convolution, Affine and InPlaceActivation (fuse/inference/runs.py) in prediction.
+Fused forms: FusedActivation (fuse/activations.py), KernelForm (fuse/kernel_form.py), NormActConv
+(fuse/recompute.py) and DenseBlock (fuse/dense_block.py) in training; Convolution, Affine and InPlaceActivation
+(fuse/inference/runs.py) in prediction.
 """
 
 from dataclasses import dataclass
@@ -39,11 +40,7 @@ class ReLU(Layer):
 
     def backward(self, params: Params, cache: ReLUCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy where y > 0, else 0."""
-        return dy * (cache.y > 0), {}
-
-    def pull(self, params: Params, cache: ReLUCache, dy: Tensor) -> Tensor:
-        """Compute dx with PyTorch's kernel, which makes a single pass over memory."""
-        return torch.ops.aten.threshold_backward(dy, cache.y, 0)
+        return dy * cache.y.sign(), {}  # y is not negative, so its sign is 0 or 1
 
     def onnx(self, nodes: Any) -> None:
         """Write the ONNX node Relu."""

@@ -1,27 +1,30 @@
-"""Resizing of images by interpolation."""
+"""Resizing of images by interpolation.
+
+Fused form: KernelForm (fuse/kernel_form.py) in training.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_choice, check_positive
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format, pair
 from pellucid.layers.checks import check_image_shape
+from pellucid.layers.windows import sum_dtype
 
-KERNELS = {  # PyTorch's forward and backward kernel for each kind
-    "nearest": (torch.ops.aten.upsample_nearest2d, torch.ops.aten.upsample_nearest2d_backward),
-    "nearest-exact": (torch.ops.aten._upsample_nearest_exact2d, torch.ops.aten._upsample_nearest_exact2d_backward),
-    "bilinear": (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_bilinear2d_backward),
-    "bicubic": (torch.ops.aten.upsample_bicubic2d, torch.ops.aten.upsample_bicubic2d_backward),
+KERNELS = {
+    "nearest": torch.ops.aten.upsample_nearest2d,
+    "nearest-exact": torch.ops.aten._upsample_nearest_exact2d,
+    "bilinear": torch.ops.aten.upsample_bilinear2d,
+    "bicubic": torch.ops.aten.upsample_bicubic2d,
 }
 ANTIALIASED_KERNELS = {
-    "bilinear": (torch.ops.aten._upsample_bilinear2d_aa, torch.ops.aten._upsample_bilinear2d_aa_backward),
-    "bicubic": (torch.ops.aten._upsample_bicubic2d_aa, torch.ops.aten._upsample_bicubic2d_aa_backward),
+    "bilinear": torch.ops.aten._upsample_bilinear2d_aa,
+    "bicubic": torch.ops.aten._upsample_bicubic2d_aa,
 }
 ALIGN_CORNERS_KINDS = ("bilinear", "bicubic")  # kinds that accept align_corners
 COPYING_KINDS = ("nearest", "bilinear")  # kinds that copy x along an axis whose size does not change, for any scale
@@ -82,7 +85,7 @@ class Upsample(Layer):
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the shape after resizing."""
         channels, height, width = check_image_shape(self, shape)
-        output_size = self._output_size(height, width)
+        output_size = self.output_size(height, width)
         if min(output_size) < 1:
             raise PellucidError(
                 f"Upsample: scale={self.scale} reduces an image of {height}x{width} to nothing; use a larger scale"
@@ -91,39 +94,47 @@ class Upsample(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, UpsampleCache]:
         """Compute y = the weighted sum of the pixels of x near each output pixel."""
-        output_size = self._output_size(*x.shape[2:])
+        output_size = self.output_size(*x.shape[2:])
         if self.antialias:
             return self._resize_antialiased(x, output_size), UpsampleCache(x)
-        computed_size = self._computed_size(x, output_size)
-        y = KERNELS[self.kind][0](x, computed_size, *self._kernel_arguments(x, output_size))
+        computed_size = self.computed_size(x, output_size)
+        y = KERNELS[self.kind](x, computed_size, *self.kernel_arguments(x, output_size))
         y = y if computed_size == output_size else y[:, :, : output_size[0]].contiguous(memory_format=memory_format(x))
         return y, UpsampleCache(x)
 
     def backward(self, params: Params, cache: UpsampleCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx[j] = the sum of dy times the weight of pixel j over the output pixels that use pixel j."""
-        x = cache.x
-        output_size = self._output_size(*x.shape[2:])
-        if self.antialias:
-            return ANTIALIASED_KERNELS[self.kind][1](
-                _at_least_float32(dy), output_size, x.shape, *self._kernel_arguments(x, output_size)
-            ).to(dy.dtype), {}
-        computed_size = self._computed_size(x, output_size)
-        dy = dy if computed_size == output_size else F.pad(dy, (0, 0, 0, 1))
-        return KERNELS[self.kind][1](dy, computed_size, x.shape, *self._kernel_arguments(x, output_size)), {}
+        """Compute dx = Rᵀ dy C, where R and C are the weights of y = R x Cᵀ, which resizes rows and columns."""
+        height, width = cache.x.shape[2:]
+        rows, columns = self._weights(height, 0, dy), self._weights(width, 1, dy)  # (H', H), (W', W)
+        dx = rows.t() @ dy.to(rows.dtype) @ columns  # (N, C, H, W)
+        return dx.to(dy.dtype, memory_format=memory_format(dy)), {}
+
+    def _weights(self, length: int, axis: int, like: Tensor) -> Tensor:
+        """Return the weight of each of `length` rows in each row of the output: (output rows, length).
+
+        Column j is the output for an image of one column that is 1 in row j, else 0.
+        """
+        if self.size is None:
+            resize = replace(self, scale=(self._scales()[axis], 1))
+        else:
+            resize = replace(self, size=(pair(self.size)[axis], 1))
+        images = torch.eye(length, dtype=sum_dtype(like.dtype), device=like.device)[:, None, :, None]
+        y, _ = resize.forward({}, images, Mode())  # (length, 1, output rows, 1)
+        return y[:, 0, :, 0].t()
 
     def _resize_antialiased(self, x: Tensor, output_size: tuple[int, int]) -> Tensor:
         """Resize with PyTorch's kernel; an output of one column is computed transposed.
 
         For one column, PyTorch's CPU kernel would repeat the first row.
         """
-        kernel, _ = ANTIALIASED_KERNELS[self.kind]
+        kernel = ANTIALIASED_KERNELS[self.kind]
         height, width = output_size
-        align_corners, *scales = self._kernel_arguments(x, output_size)
+        align_corners, *scales = self.kernel_arguments(x, output_size)
         if width > 1:
-            return kernel(_at_least_float32(x), output_size, align_corners, *scales).to(x.dtype)
-        return kernel(_at_least_float32(x).mT, (width, height), align_corners, *reversed(scales)).mT.to(x.dtype)
+            return kernel(at_least_float32(x), output_size, align_corners, *scales).to(x.dtype)
+        return kernel(at_least_float32(x).mT, (width, height), align_corners, *reversed(scales)).mT.to(x.dtype)
 
-    def _kernel_arguments(self, x: Tensor, output_size: tuple[int, int]) -> tuple[Any, ...]:
+    def kernel_arguments(self, x: Tensor, output_size: tuple[int, int]) -> tuple[Any, ...]:
         """Return the kernels' last arguments: align_corners, and the scales if the sizes do not imply them.
 
         The scale is None for an axis that is only copied: with `antialias`, the forward kernel would ignore the scale,
@@ -135,7 +146,7 @@ class Upsample(Layer):
             scales = tuple(None if new == old else scale for scale, new, old in axes)
         return (self.align_corners, *scales) if self.kind in ALIGN_CORNERS_KINDS else scales
 
-    def _computed_size(self, x: Tensor, output_size: tuple[int, int]) -> tuple[int, int]:
+    def computed_size(self, x: Tensor, output_size: tuple[int, int]) -> tuple[int, int]:
         """Return `output_size`; if bicubic resizing keeps both sizes, with an extra row, which `forward` drops.
 
         Without the extra row, the CPU's backward kernel would only copy dy, although the forward kernel uses the scale.
@@ -148,13 +159,14 @@ class Upsample(Layer):
     def _scales(self) -> tuple[Any, ...]:
         return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)
 
-    def _output_size(self, height: int, width: int) -> tuple[int, int]:
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of y for an image of this size."""
         if self.size is not None:
             return pair(self.size)
         vertical, horizontal = self._scales()
         return math.floor(height * vertical), math.floor(width * horizontal)
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """Return x in at least float32, which the antialiasing kernels require."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

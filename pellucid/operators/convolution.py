@@ -1,12 +1,17 @@
-"""Convolution whose kernels are an input."""
+"""Convolution whose kernels are an input.
+
+Fused form: KernelForm (fuse/kernel_form.py) in training.
+"""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pellucid.layers.base import Mode, Params, Trait
+from pellucid.layers.conv2d import weight_gradient
 from pellucid.operators.base import TensorLayer
 from pellucid.operators.moves import InputsCache
 
@@ -35,20 +40,36 @@ class Convolve(TensorLayer):
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y[n, f] = b[f] + sum over c of w[f, c] ⋆ x[n, c], where ⋆ is cross-correlation."""
         values, weight, *bias = x
-        return torch.convolution(values, weight, bias[0] if bias else None, *self._settings()), InputsCache(x)
+        return torch.convolution(values, weight, bias[0] if bias else None, *self.settings()), InputsCache(x)
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
-        """Compute dx = dy convolved with the flipped w, dw = x correlated with dy, db = the sum of dy.
+        """Compute dx = the transposed convolution of dy with w, dw = x correlated with dy, db = the sum of dy.
 
-        PyTorch computes all three in `torch.ops.aten.convolution_backward`.
+        If y is the transposed convolution, dx is the convolution of dy, and x and dy exchange their places in dw.
         """
         x, weight, *bias = cache.xs
-        output_mask = (True, True, bool(bias))
-        gradients = torch.ops.aten.convolution_backward(
-            dy, x, weight, list(bias[0].shape) if bias else None, *self._settings(), output_mask
-        )
-        return tuple(gradients[: len(cache.xs)]), {}
+        kernel = weight.shape[2:]
+        edges = [padding for padding in reversed(self.padding) for _ in range(2)]  # of the last axis first
+        if self.transposed:
+            dx = torch.convolution(
+                dy, weight, None, self.stride, self.padding, self.dilation, False, (0,) * len(kernel), self.groups
+            )
+            dx = dx[tuple(slice(size) for size in x.shape)]  # without windows that begin in the output padding
+            dweight = weight_gradient(F.pad(dy, edges), x, kernel, self.stride, self.dilation, self.groups)
+        else:
+            padded = F.pad(x, edges)
+            unread = tuple(  # values after the last window
+                (size - d * (k - 1) - 1) % s
+                for size, d, k, s in zip(padded.shape[2:], self.dilation, kernel, self.stride, strict=True)
+            )
+            dx = torch.convolution(
+                dy, weight, None, self.stride, self.padding, self.dilation, True, unread, self.groups
+            )
+            dweight = weight_gradient(padded, dy, kernel, self.stride, self.dilation, self.groups)
+        dbias = [dy.sum([0, *range(2, dy.dim())])] if bias else []
+        return (dx, dweight, *dbias), {}
 
-    def _settings(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool, tuple[int, ...], int]:
+    def settings(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool, tuple[int, ...], int]:
+        """Return the last arguments of PyTorch's convolutions."""
         output_padding = self.output_padding or (0,) * len(self.stride)
         return self.stride, self.padding, self.dilation, self.transposed, output_padding, self.groups

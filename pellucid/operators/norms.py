@@ -1,4 +1,7 @@
-"""Normalizations whose weight and bias are inputs, or absent."""
+"""Normalizations whose weight and bias are inputs, or absent.
+
+Fused form: KernelForm (fuse/kernel_form.py) in training.
+"""
 
 import math
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Mode, Params, Trait
+from pellucid.layers.windows import sum_dtype
 from pellucid.operators.base import TensorLayer
 
 
@@ -35,16 +39,14 @@ class NormalizeLast(TensorLayer):
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Tensor, NormalizeCache]:
         """Compute y = w (x - μ) / sqrt(σ² + ε) + b."""
         xs = _inputs(x)
-        y, mean, invstd = torch.native_layer_norm(xs[0], self.shape, *_affine(xs), self.epsilon)
+        y, mean, invstd = torch.native_layer_norm(xs[0], self.shape, *weight_and_bias(xs), self.epsilon)
         return y, NormalizeCache(xs, mean, invstd)
 
     def backward(self, params: Params, cache: NormalizeCache, dy: Tensor) -> tuple[Any, Params]:
         """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy."""
-        x, mean, invstd = cache.xs[0], cache.mean, cache.invstd
-        gradients = torch.ops.aten.native_layer_norm_backward(
-            dy, x, self.shape, mean, invstd, *_affine(cache.xs), (True, len(cache.xs) > 1, len(cache.xs) > 2)
-        )
-        return _gradients(gradients, cache.xs), {}
+        x, n_axes = cache.xs[0], len(self.shape)
+        axes = tuple(range(x.dim() - n_axes, x.dim()))
+        return _gradients(cache, dy, x.shape, cache.mean.shape, self.shape, axes), {}
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,17 @@ class NormalizeGroups(TensorLayer):
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Tensor, NormalizeCache]:
         """Compute y = w (x - μ) / sqrt(σ² + ε) + b, per group."""
         xs = tuple(part.contiguous() for part in _inputs(x))  # the kernels assume contiguous memory
-        outputs = torch.native_group_norm(xs[0], *_affine(xs), *_sizes(xs[0]), self.groups, self.epsilon)
+        outputs = torch.native_group_norm(xs[0], *weight_and_bias(xs), *axis_sizes(xs[0]), self.groups, self.epsilon)
         return outputs[0], NormalizeCache(xs, *outputs[1:])
 
     def backward(self, params: Params, cache: NormalizeCache, dy: Tensor) -> tuple[Any, Params]:
         """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy."""
-        (x, *_), (weight, _), count = cache.xs, _affine(cache.xs), len(cache.xs)
-        gradients = torch.ops.aten.native_group_norm_backward(
-            dy.contiguous(), x, cache.mean, cache.invstd, weight, *_sizes(x), self.groups, (True, count > 1, count > 2)
-        )
-        return _gradients(gradients, cache.xs), {}
+        n, channels, *rest = cache.xs[0].shape
+        size = channels // self.groups  # channels of a group
+        ones = (1,) * len(rest)
+        shape = n, self.groups, size, *rest
+        axes = tuple(range(2, len(shape)))
+        return _gradients(cache, dy, shape, (n, self.groups, 1, *ones), (1, self.groups, size, *ones), axes), {}
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,15 @@ class NormalizeChannels(TensorLayer):
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Tensor, NormalizeCache]:
         """Compute y = w (x - μ) / sqrt(σ² + ε) + b, per channel."""
         xs = _inputs(x)
-        y, mean, invstd = torch.native_batch_norm(xs[0], *_affine(xs), None, None, True, 0.0, self.epsilon)
+        y, mean, invstd = torch.native_batch_norm(xs[0], *weight_and_bias(xs), None, None, True, 0.0, self.epsilon)
         return y, NormalizeCache(xs, mean, invstd)
 
     def backward(self, params: Params, cache: NormalizeCache, dy: Tensor) -> tuple[Any, Params]:
         """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy."""
-        (x, *_), (weight, _), count = cache.xs, _affine(cache.xs), len(cache.xs)
-        gradients = torch.ops.aten.native_batch_norm_backward(
-            dy, x, weight, None, None, cache.mean, cache.invstd, True, self.epsilon, (True, count > 1, count > 2)
-        )
-        return _gradients(gradients, cache.xs), {}
+        x = cache.xs[0]
+        channels_shape = 1, x.shape[1], *(1,) * (x.dim() - 2)
+        axes = 0, *range(2, x.dim())
+        return _gradients(cache, dy, x.shape, channels_shape, channels_shape, axes), {}
 
 
 def _inputs(x: Any) -> tuple[Tensor, ...]:
@@ -107,16 +109,42 @@ def _inputs(x: Any) -> tuple[Tensor, ...]:
     return x if isinstance(x, tuple) else (x,)
 
 
-def _affine(xs: tuple[Tensor, ...]) -> tuple[Tensor | None, Tensor | None]:
+def weight_and_bias(xs: tuple[Tensor, ...]) -> tuple[Tensor | None, Tensor | None]:
     """Return the weight and the bias among the inputs, or None if they are absent."""
     return xs[1] if len(xs) > 1 else None, xs[2] if len(xs) > 2 else None
 
 
-def _sizes(x: Tensor) -> tuple[int, int, int]:
+def axis_sizes(x: Tensor) -> tuple[int, int, int]:
     """Return the numbers of examples, of channels, and of values in a channel."""
     return x.shape[0], x.shape[1], math.prod(x.shape[2:])
 
 
-def _gradients(gradients: Any, xs: tuple[Tensor, ...]) -> Any:
-    """Return the gradients with respect to the inputs: a tensor for one input, else a tuple."""
-    return gradients[0] if len(xs) == 1 else tuple(gradients[: len(xs)])
+def _gradients(
+    cache: NormalizeCache,
+    dy: Tensor,
+    shape: tuple[int, ...],
+    statistics_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    normalized_axes: tuple[int, ...],
+) -> Any:
+    """Return the gradients with respect to the inputs: a tensor for one input, else a tuple.
+
+    The formula is computed with x and dy in the given `shape`, in which all values of one mean lie along
+    `normalized_axes`, and with the statistics and the weight in shapes that are broadcast to it.
+    """
+    x, *affine = cache.xs
+    exact = sum_dtype(x.dtype)
+    dy_exact = dy.to(exact).reshape(shape)
+    invstd = cache.invstd.reshape(statistics_shape)
+    normalized = (x.to(exact).reshape(shape) - cache.mean.reshape(statistics_shape)) * invstd  # x̂
+    g = dy_exact * affine[0].reshape(weight_shape) if affine else dy_exact
+    dx = invstd * (
+        g - g.mean(normalized_axes, keepdim=True) - normalized * (g * normalized).mean(normalized_axes, keepdim=True)
+    )
+    sums = (dy_exact * normalized, dy_exact)[: len(affine)]  # dw and db, before they are summed
+    dparams = [
+        values.sum_to_size(weight_shape).reshape(part.shape).to(part.dtype)
+        for values, part in zip(sums, affine, strict=True)
+    ]
+    dx = dx.reshape(x.shape).to(x.dtype)
+    return (dx, *dparams) if affine else dx

@@ -5,20 +5,18 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Combinator, Sequential
-from pellucid.fuse.activations import FusedActivation, FusedLeakyReLU, FusedSmoothActivation
+from pellucid.fuse.activations import FusedActivation, FusedLeakyReLU
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.plan import fuse
 from pellucid.fuse.single_layers import FusedConcat, FusedConv2d, FusedDense, FusedPadChannels
 from pellucid.fuse.start import without_dx
 from pellucid.layers import (
-    GELU,
     BatchNorm,
     Concat,
     Conv2d,
     ConvTranspose2d,
     Dense,
-    HardSwish,
     Layer,
     LeakyReLU,
     MaxPool2d,
@@ -28,7 +26,6 @@ from pellucid.layers import (
     ReLU,
     ReLU6,
     Sigmoid,
-    SiLU,
     Tanh,
 )
 from tests.layers.samples import SAMPLES
@@ -39,9 +36,6 @@ FUSED_TYPES = {
     Conv2d: FusedConv2d,
     MaxPool2d: FusedMaxPool2d,
     PadChannels: FusedPadChannels,
-    GELU: FusedSmoothActivation,
-    SiLU: FusedSmoothActivation,
-    HardSwish: FusedSmoothActivation,
 }
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.layers import Conv2d, ConvTranspose2d, Dense, Layer, Mode, Params
+from pellucid.layers import Conv2d, Dense, Layer, Mode, Params
 from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, assert_close, cotangent
@@ -30,21 +30,3 @@ def test_pull_of_a_subclass_uses_its_own_backward(layer_type: type[Layer]) -> No
     y, cache = layer.forward(params, x, Mode())
     dx, _ = layer.backward(params, cache, torch.ones_like(y))
     assert torch.equal(layer.pull(params, cache, torch.ones_like(y)), dx)
-
-
-@pytest.mark.parametrize("layer", [Conv2d(64, 3, padding=1), ConvTranspose2d(64, 3, padding=1)], ids=str)
-def test_pull_requests_only_dx_from_the_kernel(
-    layer: Conv2d | ConvTranspose2d, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    params, _ = layer.init((8, 4, 4), torch.Generator().manual_seed(0))
-    _, cache = layer.forward(params, torch.randn(1, 8, 4, 4), None)  # type: ignore[arg-type]
-    output_masks: list[tuple[bool, ...]] = []
-    kernel = torch.ops.aten.convolution_backward
-
-    def recording_kernel(*arguments: object) -> object:
-        output_masks.append(arguments[-1])  # type: ignore[arg-type]
-        return kernel(*arguments)
-
-    monkeypatch.setattr(torch.ops.aten, "convolution_backward", recording_kernel)
-    layer.pull(params, cache, torch.randn(1, 64, 4, 4))
-    assert output_masks == [(True, False, False)]

@@ -17,6 +17,7 @@ from pellucid.extend.config import to_config
 from pellucid.extend.registry import Part
 from pellucid.fuse.context import FusedForm
 from pellucid.fuse.inference import AsWritten, inference
+from pellucid.fuse.kernel_form import KernelForm, with_kernels
 from pellucid.fuse.parts import BatchParts, sync_norms
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
@@ -132,12 +133,13 @@ class Objective(Part):
         return evaluate
 
     def fused(self) -> "Objective":
-        """Return an equal objective whose networks are in fused forms, for training; by default the objective itself.
+        """Return an equal objective whose networks are in fused forms, for training.
 
-        Layers of a fused network may overwrite each other's outputs, so only an objective that runs each network as a
-        whole can override this.
+        By default, PyTorch's kernels compute the backward pass of each layer. Layers of a network that is fused as a
+        whole may overwrite each other's outputs, so only an objective that runs each network as a whole can override
+        this.
         """
-        return self
+        return self.with_nets({name: with_kernels(net) for name, net in self.nets.items()})
 
     def synced(self, parts: BatchParts) -> "Objective":
         """Return the same objective whose batch statistics in training, as in batch norm, are computed over all parts.
@@ -329,8 +331,8 @@ class InferenceNetwork(LayerWrapper):
 
 
 def without_wrappers(net: Layer) -> Layer:
-    """Return a network with each LayerWrapper replaced by its layer, for passes that are not observed."""
-    if isinstance(net, LayerWrapper):
+    """Return a network with each LayerWrapper and KernelForm replaced by its layer, for code that checks its layers."""
+    if isinstance(net, LayerWrapper | KernelForm):
         return without_wrappers(net.layer)
     return net.rebuild({name: without_wrappers(child) for name, child in net.layers.items()}) if uses_flow(net) else net
 

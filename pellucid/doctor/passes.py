@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.seeds import generator
+from pellucid.fuse import kernel_gradient
 from pellucid.layers import BatchNorm, Dropout
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
@@ -310,7 +311,7 @@ def gradients(
         params = map_tree(torch.clone, model.params)
         y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), after_forward)
         value, dy = model.loss(y, target)
-        _, dparams = backward(model.net, params, cache, dy, watch=watch)
+        _, dparams = backward(model.net, params, cache, dy, kernel_gradient, watch)
     return MeasuredGradients(value.item(), dys, flatten(dparams))
 
 

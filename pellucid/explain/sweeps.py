@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pellucid.explain.target import Aim, Region, Target, aim, predicted_region
+from pellucid.fuse import by_kernel
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.rules import Composite, Entrance, Origins, Outputs, Rule, Rules, own
+from pellucid.rules import Composite, Entrance, Guided, Origins, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 
 # Function of the outputs and the mask (see ForwardPass) that returns the gradient or relevance of the outputs, with
@@ -32,6 +33,16 @@ def gradient_rules(path: str, layer: Layer) -> Rule:
     return own
 
 
+def with_kernels(rules: Rules) -> Rules:
+    """Return rules for which PyTorch's kernels compute the gradients of single layers, where a rule uses these."""
+
+    def rule_for(path: str, layer: Layer) -> Rule:
+        rule = rules(path, layer)
+        return by_kernel(rule) if rule is own or isinstance(rule, Guided) else rule
+
+    return rule_for
+
+
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
     """A forward pass up to a target, for backward passes; mask: 1 or a weight for each explained output, else 0."""
@@ -51,8 +62,9 @@ class ForwardPass:
         consume: bool = True,
     ) -> Any:
         """Return the gradient or relevance of the input by `rules`; consume: release the caches during the pass."""
+
         dy = initial_gradient(self.y, self.mask)
-        return backward(self.net, self.params, self.cache, dy, rules, watch, consume=consume)[0]
+        return backward(self.net, self.params, self.cache, dy, with_kernels(rules), watch, consume=consume)[0]
 
 
 @torch.no_grad()
@@ -104,7 +116,8 @@ def backward_by_composite(
         origins(path, layer, x, y, cache)
 
     run = forward_to(net, params, x, target, watch)
-    return run.propagate_back(outputs.inform(origins.inform(composite(entrance))), initial_gradient, backward_watch)
+    rules = outputs.inform(origins.inform(with_kernels(composite(entrance))))
+    return run.propagate_back(rules, initial_gradient, backward_watch)
 
 
 def n_examples(x: Any) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import copy_cache, join, uses_flow
+from pellucid.fuse import kernel_gradient
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import without_wrappers
 
@@ -66,7 +67,7 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
         backward      v = the output gradient of each layer, down to g = v_0
         forward       u_0 = dP/dg, then u = W u or M u: each layer without its bias, with the mask of x; dP/dW = v uᵀ
 
-    The layer's own `backward` computes dP/dW for the input u and the output gradient v. The masks M do not contribute,
+    The layer's backward pass computes dP/dW for the input u and the output gradient v. The masks M do not contribute,
     since they are constant almost everywhere. Raises PellucidError, naming the layer, for a layer that is neither
     linear nor a rectifier, such as batch normalization, and for a layer that is used twice.
     Source: the chain rule on the backward pass, as in Gulrajani et al. 2017, section 4.
@@ -95,7 +96,8 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
             return layer.pull(params, masks[path], u), {}  # M is diagonal, so M u is the layer's backward pass
         unbiased = {name: weight for name, weight in params.items() if name != "bias"}
         y, cache = layer.forward(unbiased, u, mode)
-        dparams = layer.backward(unbiased, cache, output_gradients[path])[1] if unbiased else {}
+        backward = kernel_gradient(path, layer)
+        dparams = backward(layer, unbiased, cache, output_gradients[path])[1] if unbiased else {}
         return y, {name: dweight for name, dweight in dparams.items() if name != "bias"}
 
     g = first_backward("", net, params, copy_cache(cache), torch.ones_like(y))

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine.base import copy_cache
+from pellucid.fuse import kernel_gradient
 from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.nested import flatten
@@ -65,7 +66,7 @@ class OpenedModel(Model):
                 )
             dys = tuple(one.to(output) for one, output in zip(dys, outputs, strict=True))  # their dtype and device
             output_gradients = dys if isinstance(y, tuple) else dys[0]
-            dx, dparams = backward(self.net, self.params, copy_cache(cache), output_gradients)
+            dx, dparams = backward(self.net, self.params, copy_cache(cache), output_gradients, kernel_gradient)
         return {"input": dx, **flatten(dparams)}
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.combine.base import Combinator, buffer_paths, join, walk
 from pellucid.data import FeatureStats
 from pellucid.extend.user_defined import try_loss
+from pellucid.fuse import kernel_gradient
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.nested import flatten, map_tree
@@ -114,7 +115,7 @@ class Passes:
 
         def visit(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
             if isinstance(cache, LayerCall):
-                dx, dparams = layer.backward(params, cache.cache, dy)
+                dx, dparams = kernel_gradient("", layer)(layer, params, cache.cache, dy)
                 cache.dys, cache.dxs, cache.dparams = tensors(dy), [*tensors(dx)], flatten(dparams)
                 return dx, dparams
             assert isinstance(layer, Combinator)

@@ -135,11 +135,12 @@ class Objective(Part):
     def fused(self) -> "Objective":
         """Return an equal objective whose networks are in fused forms, for training.
 
-        By default, PyTorch's kernels compute the backward pass of each layer. Layers of a network that is fused as a
-        whole may overwrite each other's outputs, so only an objective that runs each network as a whole can override
-        this.
+        By default, PyTorch's kernels compute the backward passes of single layers; the objective itself is returned if
+        no layer has one. Layers of a network that is fused as a whole may overwrite each other's outputs, so only an
+        objective that runs each network as a whole can override this.
         """
-        return self.with_nets({name: with_kernels(net) for name, net in self.nets.items()})
+        nets = {name: with_kernels(net) for name, net in self.nets.items()}
+        return self if nets == self.nets else self.with_nets(nets)
 
     def synced(self, parts: BatchParts) -> "Objective":
         """Return the same objective whose batch statistics in training, as in batch norm, are computed over all parts.

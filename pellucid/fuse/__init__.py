@@ -2,7 +2,7 @@
 
 from pellucid.fuse.context import Rate
 from pellucid.fuse.frozen import freeze
-from pellucid.fuse.kernel_form import by_kernel, kernel_gradient, with_kernels
+from pellucid.fuse.kernel_form import by_kernel, kernel_form, kernel_gradient, with_kernels
 from pellucid.fuse.parts import BatchParts, sync_norms
 from pellucid.fuse.plan import fuse
 from pellucid.fuse.start import without_dx
@@ -13,6 +13,7 @@ __all__ = [
     "by_kernel",
     "freeze",
     "fuse",
+    "kernel_form",
     "kernel_gradient",
     "sync_norms",
     "with_kernels",

@@ -33,12 +33,19 @@ class KernelForm(FusedForm):
         return self.backward(params, cache, dy)[0]
 
 
+def kernel_form(layer: Layer) -> Layer:
+    """Return the KernelForm of a layer, also of a frozen one, or the layer itself if it has no kernel."""
+    if type(layer) is FrozenLayer:
+        return FrozenLayer(with_kernels(layer.layer))
+    return KernelForm(layer) if type(layer) in BACKWARD_KERNELS else layer
+
+
 def with_kernels(net: Layer) -> Layer:
     """Return a network with a KernelForm of each layer that has one, for code that uses single layers of the network.
 
     Unlike the layers of `fuse`, these overwrite no other layer's memory, and all paths and caches are the same.
     """
-    return map_layers(net, _kernel_form)
+    return map_layers(net, kernel_form)
 
 
 def kernel_gradient(path: str, layer: Layer) -> Rule:
@@ -48,10 +55,4 @@ def kernel_gradient(path: str, layer: Layer) -> Rule:
 
 def by_kernel(rule: Rule) -> Rule:
     """Return a rule that only uses the passes of its layer, with the layer's kernel."""
-    return lambda layer, params, cache, dy: rule(_kernel_form(layer), params, cache, dy)
-
-
-def _kernel_form(layer: Layer) -> Layer:
-    if type(layer) is FrozenLayer:
-        return FrozenLayer(with_kernels(layer.layer))
-    return KernelForm(layer) if type(layer) in BACKWARD_KERNELS else layer
+    return lambda layer, params, cache, dy: rule(kernel_form(layer), params, cache, dy)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import copy_cache, join, uses_flow
-from pellucid.fuse import kernel_gradient
+from pellucid.fuse import kernel_form
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import without_wrappers
 
@@ -86,18 +86,19 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
         if path in output_gradients:
             raise PellucidError(f"a gradient penalty takes networks that use each layer once, and {path} is used again")
         output_gradients[path], masks[path] = v, cache
-        return layer.pull(params, cache, v)
+        return kernel_form(layer).pull(params, cache, v)
 
     def second_forward(path: str, layer: Layer, params: Params, u: Any, mode: Mode) -> tuple[Any, Params]:
         """Return W u or M u of one layer and, instead of a cache, the gradients of its parameters."""
         if uses_flow(layer):
             return layer.flow(params, u, mode, lambda name, *child: second_forward(join(path, name), *child))
         if Trait.RECTIFIER in layer.traits:
-            return layer.pull(params, masks[path], u), {}  # M is diagonal, so M u is the layer's backward pass
+            return kernel_form(layer).pull(
+                params, masks[path], u
+            ), {}  # M is diagonal, so M u is the layer's backward pass
         unbiased = {name: weight for name, weight in params.items() if name != "bias"}
         y, cache = layer.forward(unbiased, u, mode)
-        backward = kernel_gradient(path, layer)
-        dparams = backward(layer, unbiased, cache, output_gradients[path])[1] if unbiased else {}
+        dparams = kernel_form(layer).backward(unbiased, cache, output_gradients[path])[1] if unbiased else {}
         return y, {name: dweight for name, dweight in dparams.items() if name != "bias"}
 
     g = first_backward("", net, params, copy_cache(cache), torch.ones_like(y))

@@ -40,7 +40,7 @@ class ReLU(Layer):
 
     def backward(self, params: Params, cache: ReLUCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy where y > 0, else 0."""
-        return dy * cache.y.sign(), {}  # y is not negative, so its sign is 0 or 1
+        return dy * (cache.y > 0), {}
 
     def onnx(self, nodes: Any) -> None:
         """Write the ONNX node Relu."""

@@ -1,5 +1,6 @@
 """Samples of PyTorch's normalizations."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,8 @@ from torch import Tensor
 from conformance.case import SkipCase
 from conformance.opinfo.operator import Operator
 from conformance.trial import AS_IS, ONE_ROW, UNBATCHED, ForwardPass, Trial, View, layer_trial
-from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, LocalResponseNorm, Mode
+from pellucid.fuse.kernel_form import kernel_form
+from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d, Layer, LayerNorm, LocalResponseNorm, Mode
 
 
 def with_constants(trial: Trial, names: Sequence[str]) -> Trial:
@@ -22,6 +24,15 @@ def with_constants(trial: Trial, names: Sequence[str]) -> Trial:
     return replace(trial, tensors={name: x for name, x in trial.tensors.items() if name not in names}, forward=forward)
 
 
+def compared_form(layer: Layer, n_values: int) -> Layer:
+    """Return the layer, or its form with PyTorch's kernel, which trains, if a mean is over one or two values.
+
+    dx is then 0 up to terms of ε / σ², a difference of equal terms: what is left are rounding errors, those of the
+    kernel. In float64 the formula is compared for these sizes too, by tests/fuse/test_kernels.py.
+    """
+    return kernel_form(layer) if n_values <= 2 else layer
+
+
 def norm_trial(
     layer: BatchNorm | GroupNorm | InstanceNorm2d | LayerNorm,
     shape: Sequence[int],
@@ -29,15 +40,19 @@ def norm_trial(
     weight: Tensor | None,
     bias: Tensor | None,
     reference: Callable[[], Tensor],
+    n_values: int,
     view: View = AS_IS,
 ) -> Trial:
-    """Return the trial of a norm; a missing `weight` is ones and a missing `bias` zeros of `shape`."""
+    """Return the trial of a norm; a missing `weight` is ones and a missing `bias` zeros of `shape`.
+
+    n_values: the number of values of one mean.
+    """
     sample_params = {"weight": weight, "bias": bias}
     params = {
         "weight": x.new_ones(tuple(shape)) if weight is None else weight,
         "bias": x.new_zeros(tuple(shape)) if bias is None else bias,
     }
-    trial = layer_trial(layer, params, x, reference, view=view)
+    trial = layer_trial(compared_form(layer, n_values), params, x, reference, view=view)
     return with_constants(trial, [name for name, tensor in sample_params.items() if tensor is None])
 
 
@@ -81,6 +96,7 @@ def batch_norm(
     }
     sample_params = {"weight": weight, "bias": bias}
     layer = BatchNorm(momentum if training else 0.1, eps)  # not used in evaluation mode
+    compared_layer = compared_form(layer, x.numel() // channels[0]) if training else layer
 
     def reference_outputs() -> tuple[Tensor, ...]:
         for tensor, value in zip(
@@ -92,10 +108,10 @@ def batch_norm(
     def forward() -> ForwardPass:
         mean, var = (value.clone() for value in initial_statistics)
         own_params = {**params, "running_mean": mean, "running_var": var}
-        y, cache = layer.forward(own_params, view.lift(x), Mode(train=training))
+        y, cache = compared_layer.forward(own_params, view.lift(x), Mode(train=training))
 
         def backward(dy: Tensor) -> dict[str, Tensor]:
-            dx, dparams = layer.backward(own_params, cache, view.lift(dy))
+            dx, dparams = compared_layer.backward(own_params, cache, view.lift(dy))
             return {"x": view.drop(dx), **dparams}
 
         return ForwardPass((view.drop(y), *((mean, var) if running_statistics else ())), backward)
@@ -143,7 +159,8 @@ def group_norm(
 ) -> Trial:
     """Return the trial of GroupNorm on a sample of group_norm."""
     skip_negative(eps=eps)
-    return norm_trial(GroupNorm(num_groups, eps), x.shape[1:2], x, weight, bias, reference)
+    n_values = math.prod(x.shape[1:]) // num_groups
+    return norm_trial(GroupNorm(num_groups, eps), x.shape[1:2], x, weight, bias, reference, n_values)
 
 
 def native_group_norm(
@@ -180,7 +197,8 @@ def instance_norm(
     if not use_input_stats:
         raise SkipCase("option use_input_stats=False")
     view = AS_IS if x.dim() == 4 else ONE_ROW
-    return norm_trial(InstanceNorm2d(eps, affine=True), x.shape[1:2], x, weight, bias, reference, view)
+    n_values = math.prod(x.shape[2:])
+    return norm_trial(InstanceNorm2d(eps, affine=True), x.shape[1:2], x, weight, bias, reference, n_values, view)
 
 
 def layer_norm(
@@ -195,7 +213,7 @@ def layer_norm(
     skip_negative(eps=eps)
     view = AS_IS if x.dim() > len(normalized_shape) else UNBATCHED
     layer = LayerNorm(tuple(normalized_shape), eps)
-    return norm_trial(layer, normalized_shape, x, weight, bias, reference, view)
+    return norm_trial(layer, normalized_shape, x, weight, bias, reference, math.prod(normalized_shape), view)
 
 
 def native_layer_norm(reference: Callable[[], tuple[Tensor, ...]], x: Tensor, *args: Any) -> Trial:

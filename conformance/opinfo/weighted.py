@@ -1,12 +1,13 @@
 """Samples of PyTorch's linear map, convolutions and norms, run on our operators whose weights are inputs."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from conformance.case import SkipCase
-from conformance.opinfo.normalizations import skip_negative
+from conformance.opinfo.normalizations import compared_form, skip_negative
 from conformance.opinfo.operator import Operator
 from conformance.opinfo.tensors import operator_trial
 from conformance.trial import Trial
@@ -66,7 +67,9 @@ def normalization_adapter(make: Callable[[Any, float], Layer]) -> Callable[..., 
         eps: float = 1e-5,
     ) -> Trial:
         skip_negative(eps=eps)
-        return operator_trial(make(setting, eps), present_inputs(x, weight, bias), reference)
+        n_values = math.prod(x.shape[1:]) // setting if isinstance(setting, int) else math.prod(setting)
+        layer = compared_form(make(setting, eps), n_values)
+        return operator_trial(layer, present_inputs(x, weight, bias), reference)
 
     return adapt
 
@@ -88,7 +91,8 @@ def normalize_channels(
     skip_negative(eps=eps)
     if not options.get("training") or not x.numel():
         raise SkipCase("running statistics, or an empty batch")
-    return operator_trial(NormalizeChannels(eps), present_inputs(x, weight, bias), reference)
+    layer = compared_form(NormalizeChannels(eps), x.numel() // x.shape[1])
+    return operator_trial(layer, present_inputs(x, weight, bias), reference)
 
 
 OPERATORS = (

@@ -70,11 +70,10 @@ class LayerNorm(Layer):
         x, mean, invstd = cache
         weight = params["weight"]
         normalized_axes = list(range(x.dim() - weight.dim(), x.dim()))
-        example_axes = list(range(x.dim() - weight.dim()))
         dy_exact = dy.to(weight.dtype)
         normalized = (x - mean) * invstd  # x̂
         g = weight * dy_exact
         dx = invstd * (g - g.mean(normalized_axes, True) - normalized * (g * normalized).mean(normalized_axes, True))
-        dweight = (dy_exact * normalized).sum(example_axes)
-        dbias = dy_exact.sum(example_axes)
+        dweight = (dy_exact * normalized).sum_to_size(weight.shape)
+        dbias = dy_exact.sum_to_size(weight.shape)
         return dx.to(dy.dtype), {"weight": dweight, "bias": dbias}

@@ -13,6 +13,7 @@ def test_only_verify_differentiates_automatically() -> None:
         f"{path.relative_to(ROOT)}:{number}"
         for path in sorted((ROOT / "pellucid").rglob("*.py"))
         if path.parent != ROOT / "pellucid" / "verify"
+        and path.name != "foreign.py"  # the names of PyTorch's attributes, with what replaces them
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         if FORBIDDEN.search(line)
     ]

@@ -19,23 +19,44 @@ class PublishedFile:
 
 
 @dataclass(frozen=True)
+class Licence:
+    """The licence of the images of a data set.
+
+    name: the licence, or NO_LICENCE. is_free: whether it permits commercial use, too. statement: what its authors say.
+    source: where they say it.
+    """
+
+    name: str
+    is_free: bool
+    statement: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Entry:
     """One data set.
 
-    kind: how its files are stored. path: the path of its file or folder below the data root. swaps: the pairs of
-    key-points that mirroring exchanges.
+    kind: how its files are stored. contents: sizes and authors. path: the path of its file or folder below the data
+    root. swaps: the pairs of key-points that mirroring exchanges.
     """
 
     name: str
     title: str
     kind: Literal["bundled", "idx", "images", "masks", "objects"]
-    about: str  # sizes, source and licence
+    contents: str
+    licence: Licence
     path: str = ""
     classes: tuple[str, ...] = ()
     sources: tuple[PublishedFile, ...] = ()
     swaps: "Pairs | None" = None
 
+    @property
+    def about(self) -> str:
+        """Return sizes, authors and licence."""
+        return f"{self.contents}; {self.licence.name}"
 
+
+NO_LICENCE = "no licence found"
 MASK_PARTS = ("train", "val")  # folders of images with masks: training data, test data
 _DIGITS = tuple("0123456789")
 # Pairs of left and right key-points among the 68 of a face: jaw, brows, nose, eyes, outer and inner lips
@@ -71,14 +92,26 @@ CATALOGUE: dict[str, Entry] = {
             "digits",
             "Optical recognition of handwritten digits, 8x8",
             "bundled",
-            "1,797 images, a fifth of each class held out; Alpaydin, Kaynak 1998; CC BY 4.0; inside scikit-learn",
+            "1,797 images, a fifth of each class held out; Alpaydin, Kaynak 1998; inside scikit-learn",
+            licence=Licence(
+                "CC BY 4.0",
+                is_free=True,
+                statement="The data set is licensed under CC BY 4.0.",
+                source="https://archive.ics.uci.edu/dataset/80",
+            ),
             classes=_DIGITS,
         ),
         Entry(
             "mnist",
             "MNIST handwritten digits, 28x28",
             "idx",
-            "60,000 + 10,000 images; LeCun, Cortes, Burges 1998; CC BY-SA 3.0",
+            "60,000 + 10,000 images; LeCun, Cortes, Burges 1998",
+            licence=Licence(
+                "CC BY-SA 3.0",
+                is_free=True,
+                statement="LeCun and Cortes hold the copyright, and publish it under CC BY-SA 3.0.",
+                source="https://keras.io/api/datasets/mnist/",
+            ),
             path="mnist",
             classes=_DIGITS,
             sources=_idx_sources(
@@ -97,7 +130,13 @@ CATALOGUE: dict[str, Entry] = {
             "fashion-mnist",
             "Fashion-MNIST, photos of clothes, 28x28",
             "idx",
-            "60,000 + 10,000 images; Xiao, Rasul, Vollgraf 2017; MIT",
+            "60,000 + 10,000 images; Xiao, Rasul, Vollgraf 2017",
+            licence=Licence(
+                "MIT",
+                is_free=True,
+                statement="Zalando SE holds the copyright, and publishes it under the MIT licence.",
+                source="https://github.com/zalandoresearch/fashion-mnist",
+            ),
             path="fashion-mnist",
             classes=(
                 "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -114,21 +153,39 @@ CATALOGUE: dict[str, Entry] = {
             "cifar10",
             "CIFAR-10 photos of ten kinds of things, 32x32 colour, as JPEG",
             "images",
-            "50,000 + 10,000 images in train/CLASS/*.jpg and test/CLASS/*.jpg; Krizhevsky 2009; free for research",
+            "50,000 + 10,000 images in train/CLASS/*.jpg and test/CLASS/*.jpg; Krizhevsky 2009",
+            licence=Licence(
+                NO_LICENCE,
+                is_free=False,
+                statement="The authors ask to cite their report of 2009. The photos are from 80 Million Tiny Images.",
+                source="https://www.cs.toronto.edu/~kriz/cifar.html",
+            ),
             path="cifar10/cifar10.zip",
         ),
         Entry(
             "signs",
             "Sign-language digits, 100x100 colour",
             "images",
-            "1,428 + 309 images in train/CLASS/*.jpg and val/CLASS/*.jpg; Mavi 2020; Apache-2.0",
+            "1,428 + 309 images in train/CLASS/*.jpg and val/CLASS/*.jpg; Mavi 2020",
+            licence=Licence(
+                "Apache-2.0",
+                is_free=True,
+                statement="The repository is licensed under Apache-2.0; the authors ask to cite arXiv 2011.08927.",
+                source="https://github.com/ardamavi/Sign-Language-Digits-Dataset",
+            ),
             path="signs",
         ),
         Entry(
             "camvid",
             "CamVid road scenes with the class of each pixel, 240x180 colour",
             "masks",
-            "367 + 101 photos in train and val, index PNGs in trainannot and valannot; Brostow 2009; for research",
+            "367 + 101 photos in train and val, index PNGs in trainannot and valannot; Brostow 2009",
+            licence=Licence(
+                NO_LICENCE,
+                is_free=False,
+                statement="The authors offer it to researchers of object analysis, and ask to cite two papers.",
+                source="http://web4.cs.ucl.ac.uk/staff/g.brostow/MotionSegRecData/",
+            ),
             path="camvid",
             classes=(
                 "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",
@@ -139,7 +196,13 @@ CATALOGUE: dict[str, Entry] = {
             "bccd",
             "Blood cells in boxes, 640x480 colour",
             "objects",
-            "205 + 87 images, Pascal VOC with lists train and val; BCCD 2018; MIT",
+            "205 + 87 images, Pascal VOC with lists train and val; BCCD 2018",
+            licence=Licence(
+                "MIT",
+                is_free=True,
+                statement="The repository is under the MIT licence; it thanks cosmicad and akshaylamba for the images.",
+                source="https://github.com/Shenggan/BCCD_Dataset",
+            ),
             path="bccd",
             classes=("RBC", "WBC", "Platelets"),
         ),
@@ -147,7 +210,13 @@ CATALOGUE: dict[str, Entry] = {
             "pennfudan",
             "Penn-Fudan pedestrians with masks, colour photos of many sizes",
             "objects",
-            "120 + 25 images, train.json and val.json of COCO; Wang, Shi, Song, Shen 2007; for research",
+            "120 + 25 images, train.json and val.json of COCO; Wang, Shi, Song, Shen 2007",
+            licence=Licence(
+                NO_LICENCE,
+                is_free=False,
+                statement="It was published with a paper on pedestrian detection; its page could not be read here.",
+                source="https://www.cis.upenn.edu/~jshi/ped_html/",
+            ),
             path="pennfudan",
             classes=("person",),
         ),
@@ -155,7 +224,13 @@ CATALOGUE: dict[str, Entry] = {
             "faces",
             "Faces with 68 key-points, 112x112 colour",
             "objects",
-            "2,600 + 300 frames of videos, train.json and val.json of COCO; YouTube Faces 2011; for research",
+            "2,600 + 300 frames of videos, train.json and val.json of COCO; YouTube Faces 2011",
+            licence=Licence(
+                NO_LICENCE,
+                is_free=False,
+                statement="The authors offer it to study face recognition. The videos were downloaded from YouTube.",
+                source="https://www.cs.tau.ac.il/~wolf/ytfaces/",
+            ),
             path="faces",
             classes=("face",),
             swaps=_FACE_SWAPS,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from benchmarks.licences import licence_row, with_licence
 from pellucid import __version__
 from pellucid.combine import Sequential
 from pellucid.data import CATALOGUE, Augment, Batch, data_root, load_image
@@ -78,7 +79,7 @@ Written by `python -m benchmarks.distil`, which evaluated the shipped file; noth
 | file | {size:,} bytes in float16, weights SHA-256 {sha} |
 | trained by | `python -m benchmarks.distil`: {training} |
 | measured with | Pellucid {version}, PyTorch {torch} |
-| licence | Apache-2.0 for the weights, as for the teacher's, by Keras Applications; the images' own licences |
+{licence}
 
 `start.weights={name}` in a recipe starts from it without a download, wherever `{teacher}` does,
 with the same network settings (`network.epsilon=0.001` where the recipe has a network). `Model.load` gives a model
@@ -298,7 +299,8 @@ def write_student(params: Params) -> None:
     model = Model(net, Quadratic(), input_shape=(3, None, None), preprocess={"mean": half, "std": half})
     for path, tensor in flatten({"features": params}).items():
         model.weights[path].copy_(tensor)
-    write_weights(WEIGHTS_FILE, {path: tensor.half() for path, tensor in model.weights.items()}, model.about())
+    weights = {path: tensor.half() for path, tensor in model.weights.items()}
+    write_weights(WEIGHTS_FILE, weights, with_licence(WEIGHTS_FILE.stem, model.about()))
 
 
 def measure(teacher: PretrainedBlocks, pictures: Pictures) -> list[str]:
@@ -337,6 +339,7 @@ def write_card(teacher: PretrainedBlocks, pictures: Pictures) -> None:
         training=" and ".join(f"{steps:,} steps of `{phase}`" for phase, (steps, _) in PHASES.items()),
         version=__version__,
         torch=torch.__version__,
+        licence=licence_row(WEIGHTS_FILE.stem),
         errors="\n".join(measure(teacher, held_out)),
         sets="\n".join(sets),
         digest=pictures.digest,

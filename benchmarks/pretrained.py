@@ -18,6 +18,7 @@ import torch
 from benchmarks import photos
 from benchmarks.baselines import evaluate_nearest_objects, mean_shape_error, nearest_points_error
 from benchmarks.int8 import has_int8, write_accuracy
+from benchmarks.licences import licence_row, with_licence
 from benchmarks.made_for import COLOURS_MADE_FOR, MADE_FOR
 from benchmarks.results import run_pellucid
 from pellucid import __version__, shipped_files
@@ -67,7 +68,7 @@ Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; 
 | file | {size:,} bytes{half}, weights SHA-256 {sha} |
 | trained by | {training} |
 {unlike}| measured with | Pellucid {version}, PyTorch {torch} |
-| licence | Apache-2.0 for the weights; {data}'s own licence for the images |
+{licence}
 
 {made_for}
 
@@ -147,7 +148,7 @@ def publish_masks(name: str, model: Model, recipe: str, training: str) -> None:
         f"| {row['class']} | {'-' if row['iou'] is None else format(row['iou'], '.2%')} |" for row in scores["classes"]
     ]
     classes = ("## IoU by class", "", "| class | IoU |", "|---|---:|", *rows)
-    write_card(target, model, recipe, training, written, data, results, classes)
+    write_card(target, model, recipe, training, written, results, classes)
     print(f"{name}: mean IoU {scores['miou']:.2%} on {scores['n']:,} images, {written[1]:,} bytes", flush=True)
 
 
@@ -165,7 +166,7 @@ def publish_keypoints(name: str, model: Model, recipe: str, training: str) -> No
         f"| mean of the training points | {mean_shape_error(material.train, material.test):.2%} |",
         f"| points of the nearest training image | {nearest_points_error(material.train, material.test):.2%} |",
     )
-    write_card(target, model, recipe, training, written, data, results, ())
+    write_card(target, model, recipe, training, written, results, ())
     print(f"{name}: NME {scores['nme']:.2%} on {scores['n']:,} images, {written[1]:,} bytes", flush=True)
 
 
@@ -192,7 +193,7 @@ def publish_objects(name: str, model: Model, recipe: str, training: str) -> None
     ]
     rows = [f"| {label} | {count:,} | {ap50:.2%} | {ap:.2%} |" for label, count, ap, ap50 in evaluation.by_class]
     classes = ("## AP of boxes by class", "", "| class | objects | AP50 | AP |", "|---|---:|---:|---:|", *rows)
-    write_card(target, model, recipe, training, written, data, results, classes)
+    write_card(target, model, recipe, training, written, results, classes)
     print(f"{name}: {results[0]} {written[1]:,} bytes", flush=True)
 
 
@@ -231,7 +232,7 @@ def publish_colours(name: str, model: Model, recipe: str, training: str) -> None
     rows.insert(0, f"| measured on | {scores['n']:,} images of {measured_on} (`pellucid evaluate {name} --json`) |")
     trained_on = data if data == measured_on else photos.SOURCES
     made_for = COLOURS_MADE_FOR.format(data=trained_on, name=name, side=Colorizer(model).side)
-    write_card(target, model, recipe, training, written, measured_on, rows, (), made_for=made_for)
+    write_card(target, model, recipe, training, written, rows, (), made_for=made_for)
     print(f"{name}: PSNR {scores['psnr']:.2f}, grey {scores['psnr_grey']:.2f}; {written[1]:,} bytes", flush=True)
 
 
@@ -265,7 +266,6 @@ def write_card(
     recipe: str,
     training: str,
     written: tuple[bool, int],
-    data: str,
     results: Sequence[str],
     classes: Sequence[str],
     unlike: str = "",
@@ -286,7 +286,7 @@ def write_card(
         unlike=unlike,
         version=__version__,
         torch=torch.__version__,
-        data=data,
+        licence=licence_row(target.stem),
         made_for=made_for or MADE_FOR.get(target.stem) or MADE_FOR[tables["data"]["name"]],
         classes="\n".join(classes),
         summary=layers,
@@ -311,7 +311,7 @@ def write_model(target: Path, model: Model, extra_tensors: dict[str, torch.Tenso
     """Write a weights file; return whether it is in float16, and its size in bytes."""
     is_half = sum(leaf.numel() for leaf in model.weights.values()) > MAX_FLOAT32_WEIGHTS
     tensors = {path: tensor.half() if is_half else tensor for path, tensor in model.weights.items()}
-    write_weights(target, {**tensors, **extra_tensors}, model.about())
+    write_weights(target, {**tensors, **extra_tensors}, with_licence(target.stem, model.about()))
     size = target.stat().st_size
     if size > MAX_BYTES:
         raise SystemExit(f"{target.name} has {size:,} bytes, more than the {MAX_BYTES:,} that are shipped")
@@ -364,7 +364,7 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
         f"which {familiarity.alarms:.1%} of the {familiarity.held_out:,} test images that it was fitted on exceed, and "
         f"{share_beyond:.1%} of {len(other_images):,} others |\n"
     )
-    write_card(target, model, recipe, training, written, evaluation["data"], results, classes, unlike)
+    write_card(target, model, recipe, training, written, results, classes, unlike)
     print(f"{name}: {evaluation['accuracy']:.2%} on {evaluation['n']:,} images, {written[1]:,} bytes", flush=True)
 
 

@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import catalogue, fetch
+from pellucid.run import folder
 from tests.reports import without_report
 
 torch.set_num_threads(1)
@@ -53,6 +54,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def global_seed() -> None:
     """Seed the global generator, so that no test depends on the draws of earlier tests."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_licence_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write no notes on the licences of shipped weights: which test got the only one would depend on their order."""
+    monkeypatch.setattr(folder, "note_limited_use", lambda weights: None)
 
 
 @pytest.fixture(autouse=True)

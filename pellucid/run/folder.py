@@ -19,6 +19,7 @@ from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.files import is_picture, read_regular, reason_of, remove_orphans, set_aside, write_atomically
 from pellucid.base.text import note, shown
 from pellucid.base.version import __version__
+from pellucid.data.trained_on import note_limited_use
 from pellucid.run.records import read_object
 
 MAX_RUNS = 1_000_000
@@ -244,11 +245,13 @@ def weights_file(model: str | os.PathLike[str]) -> Path:
     """Return the weights file that MODEL names; raises PellucidError, with the nearest name, if there is none.
 
     For a run folder, this is the file of the best weights, or else the last checkpoint, or else the one before it.
+    The first use of shipped weights by name writes a note if their data do not permit every use.
     """
     if not isinstance(model, str | os.PathLike):
         raise PellucidError(f"a weights file must be a path, not {shown(model)}; give the file to load")
     path, model = Path(model), str(model)
     if model in shipped_files.pretrained_names():
+        note_limited_use(model)
         return shipped_files.pretrained_file(model)
     if path.is_dir():
         for checkpoint in ("best", "last", "previous"):

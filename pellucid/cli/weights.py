@@ -47,6 +47,7 @@ def handle(args: argparse.Namespace) -> int:
 
 def _list_weights(args: argparse.Namespace) -> int:
     from pellucid.data.catalogue import data_root
+    from pellucid.data.trained_on import LICENCES_FILE, is_free, licence_json, training_text
     from pellucid.weights.catalogue import CATALOGUE
 
     folder = data_root(args.data) / "weights"
@@ -67,7 +68,20 @@ def _list_weights(args: argparse.Namespace) -> int:
     cells = [
         (row["name"], state, f"{row['megabytes']} MB", row["title"]) for row, state in zip(rows, states, strict=True)
     ]
-    print_result(args, {"folder": str(folder), "weights": rows}, f"folder: {folder}", *table(cells, right={2}))
+    shipped = shipped_files.pretrained_names()
+    shipped_cells = [(name, "free" if is_free(name) else "limited", training_text(name)) for name in shipped]
+    print_result(
+        args,
+        {
+            "folder": str(folder),
+            "weights": rows,
+            "shipped": [{"name": name, "licence": licence_json(name)} for name in shipped],
+        },
+        f"folder: {folder}",
+        *table(cells, right={2}),
+        f"shipped with pellucid, with the licences of their data ({LICENCES_FILE}):",
+        *table(shipped_cells),
+    )
     return 0
 
 
@@ -91,11 +105,13 @@ def _download(args: argparse.Namespace) -> int:
 
 
 def _show_tensors(args: argparse.Namespace) -> int:
+    from pellucid.data.trained_on import LICENCES_FILE, licence_json, training_text
     from pellucid.weights import format_name, open_weights
     from pellucid.weights.fault import quoted
     from pellucid.weights.match import dtype_and_shape
 
-    path = shipped_files.pretrained_file(args.name) if args.name in shipped_files.pretrained_names() else args.name
+    is_shipped = args.name in shipped_files.pretrained_names()
+    path = shipped_files.pretrained_file(args.name) if is_shipped else args.name
     file_format = format_name(path)
     tensors = open_weights(path)
     # Names that begin with "[", such as "[familiarity].0.means", are not weights of the network.
@@ -105,10 +121,13 @@ def _show_tensors(args: argparse.Namespace) -> int:
         {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
         for name, tensor in tensors.items()
     ]
-    print_result(
-        args,
-        {"file": args.name, "format": file_format, "numbers": count, "tensors": rows},
+    values = {"file": args.name, "format": file_format, "numbers": count, "tensors": rows}
+    lines = [
         *table([(quoted(name, 200), *dtype_and_shape(tensor).split(" ", 1)) for name, tensor in tensors.items()]),
         f"{file_format}: {plural(len(weights), 'tensor')}, {plural(count, 'value')}",
-    )
+    ]
+    if is_shipped:
+        values["licence"] = licence_json(args.name)
+        lines.append(f"{training_text(args.name)}; see {LICENCES_FILE}")
+    print_result(args, values, *lines)
     return 0

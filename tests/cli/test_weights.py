@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from pellucid.shipped_files import pretrained_names
 from pellucid.weights import catalogue
 from tests.cli.conftest import Cli
 
@@ -27,7 +28,7 @@ def test_list_shows_known_and_downloaded_weights(cli: Cli, tmp_path):
     (folder / "resnet18-f37072fd.pth").touch()
     os.truncate(folder / "resnet18-f37072fd.pth", 46_830_571)  # its published size, as a sparse file
     (folder / "resnet34-b627a593.pth").write_bytes(b"no weights")
-    lines = cli("weights", "list").out.splitlines()
+    lines = cli("weights", "list").out.split("\nshipped with pellucid")[0].splitlines()
     assert lines[0] == f"folder: {folder}"
     states = {line.split()[0]: line.split("  ")[1:][0] for line in lines[1:]}
     assert set(states) == set(catalogue.CATALOGUE)
@@ -39,6 +40,32 @@ def test_list_shows_known_and_downloaded_weights(cli: Cli, tmp_path):
     assert rows["vgg16"]["download"]
     assert rows["mobilenet_v2-keras"]["checksum"] is None
     assert "resnet18 " in next(line for line in lines if " present " in line)
+
+
+def test_list_shows_the_licences_of_shipped_weights(cli: Cli):
+    lines = cli("weights", "list").out.split("\nshipped with pellucid, ")[1].splitlines()
+    assert lines[0] == "with the licences of their data (pretrained/LICENCES.md):"
+    states = {line.split()[0]: line.split()[1] for line in lines[1:]}
+    assert set(states) == set(pretrained_names())
+    assert {name for name, state in states.items() if state == "free"} == {"mnist-conv", "mnist-lenet", "mnist-mlp-100"}
+    shipped = {row["name"]: row["licence"] for row in cli("weights", "list", "--json").json["shipped"]}
+    assert set(shipped) == set(states)
+    assert shipped["camvid"]["data"] == {
+        "camvid": "no licence found",
+        "imagenet": "non-commercial research and education",
+    }
+    assert not shipped["camvid"]["free"]
+    assert shipped["mnist-conv"]["free"]
+
+
+def test_show_ends_with_the_licences_of_shipped_weights(cli: Cli, file: Path):
+    line = cli("weights", "show", "mnist-lenet").out.splitlines()[-1]
+    assert line == (
+        "trained on mnist (CC BY-SA 3.0): for teaching, research and commercial use, with credit to the authors of the "
+        "data; see pretrained/LICENCES.md"
+    )
+    assert cli("weights", "show", "mnist-lenet", "--json").json["licence"]["data"] == {"mnist": "CC BY-SA 3.0"}
+    assert "licence" not in cli("weights", "show", str(file), "--json").json
 
 
 def test_get_without_a_network_names_the_path_for_the_file(cli: Cli, monkeypatch, tmp_path):

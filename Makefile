@@ -85,6 +85,7 @@ release: $(VENV)/.release
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python tools/check_release.py
+	$(BIN)/python tools/walk_docs.py --install README.md
 
 clean:
 	rm -rf $(VENV)

@@ -1,16 +1,19 @@
-"""Check the sdist and the wheel in dist/, and install the wheel into an empty environment (part of `make release`)."""
+"""Check the sdist and the wheel in dist/, and install the wheel with each Python at hand (part of `make release`)."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import venv
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ("recipes", "pretrained")  # folders of the checkout that the wheel contains as pellucid/NAME
+# Limits of the wheel, above what it has today: 950 files and 41 MB, of which 40 MB are the shipped weights.
+MAX_FILES, MAX_MEGABYTES = 1_000, 46
+PYTHONS = ("python3.11", "python3.12", "python3.13")  # those of them that are at hand install the wheel
 IN_SDIST = ("CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "docs/index.md", "tests/conftest.py")
 
 
@@ -39,10 +42,17 @@ def package_files() -> set[str]:
 
 
 def check_wheel(wheel: Path, version: str) -> None:
-    """End with a message unless the wheel contains exactly the package, its data and its metadata with a license."""
+    """End with a message unless the wheel has exactly the package, its data and its metadata, within the limits."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
+        fields = archive.read(f"pellucid-{version}.dist-info/METADATA").decode().splitlines()
     metadata = {name for name in names if name.startswith(f"pellucid-{version}.dist-info/")}
+    megabytes = wheel.stat().st_size / 1e6
+    check(len(names) <= MAX_FILES, f"{wheel.name} has {len(names)} files, more than {MAX_FILES}")
+    check(megabytes <= MAX_MEGABYTES, f"{wheel.name} has {megabytes:.1f} MB, more than {MAX_MEGABYTES}")
+    for field in ("Author: ", "Keywords: ", "Classifier: ", "License-Expression: ", "Requires-Python: "):
+        check(any(line.startswith(field) for line in fields), f"the metadata of {wheel.name} lack {field.strip()}")
+    print(f"{wheel.name}: {len(names)} files, {megabytes:.1f} MB")
     compare(wheel, names - metadata, package_files())
     check(any(name.endswith("/LICENSE") for name in metadata), f"{wheel.name} lacks the license")
 
@@ -56,11 +66,18 @@ def check_sdist(sdist: Path, version: str) -> None:
     compare(sdist, names & {*IN_SDIST}, {*IN_SDIST})
 
 
-def check_installed(wheel: Path, version: str) -> None:
+def pythons() -> list[str]:
+    """Return the supported Pythons that run here, or else this one."""
+    found = [path for name in PYTHONS if (path := shutil.which(name)) is not None]
+    running = [path for path in found if subprocess.run([path, "--version"], check=False).returncode == 0]
+    return running or [sys.executable]
+
+
+def check_installed(wheel: Path, version: str, python: str) -> None:
     """Install the wheel into an empty environment; end with a message unless its version and `pellucid demo` work."""
     with tempfile.TemporaryDirectory() as folder:
         scripts = Path(folder) / "env" / ("Scripts" if sys.platform == "win32" else "bin")
-        venv.create(scripts.parent, with_pip=True)
+        run(python, "-m", "venv", scripts.parent, cwd=folder)
         run(scripts / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel, cwd=folder)
         output = run(scripts / "pellucid", "--version", cwd=folder)
         check(output == f"pellucid {version}\n", f"`pellucid --version` printed {output!r}")
@@ -92,7 +109,9 @@ def main() -> None:
     compare(ROOT / "dist", {file.name for file in (ROOT / "dist").iterdir()}, {wheel.name, sdist.name})
     check_wheel(wheel, version)
     check_sdist(sdist, version)
-    check_installed(wheel, version)
+    for python in pythons():
+        print(f"Installing {wheel.name} with {python}")
+        check_installed(wheel, version, python)
     print(f"dist/ holds pellucid {version}: {wheel.name}, {sdist.name}")
 
 

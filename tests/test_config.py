@@ -5,11 +5,11 @@ import random
 
 import pytest
 from hypothesis import given, settings
-from pellucid.extend.config import from_config, loss_from_config, to_config
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared, walk
 from pellucid.extend import config
+from pellucid.extend.config import from_config, loss_from_config, to_config
 from pellucid.layers import LAYERS, Add, BatchNorm, Conv2d, Dense, Identity, ReLU, Upsample
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Huber, SoftmaxCrossEntropy

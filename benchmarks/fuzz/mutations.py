@@ -9,8 +9,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import torch
-from pellucid.extend.registry import TYPES
 
+from pellucid.extend.registry import TYPES
 from pellucid.run.weights import read_weights, write_weights
 
 _JSON_VALUES = (

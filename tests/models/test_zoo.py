@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from pellucid.extend.config import from_config, to_config
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Combinator, walk
+from pellucid.extend.config import from_config, to_config
 from pellucid.layers import BatchNorm, Conv2d, Dense, Mode
 from pellucid.models import MODELS, features, head, mobilenet_v2
 from pellucid.models.mobilenet import round_to_eight

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import onnxruntime
 import pytest
 import torch
-from pellucid.extend.registry import REGISTERED
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from pellucid.explain import lrp
 from pellucid.explain.receptive_field import receptive_fields
 from pellucid.explain.sweeps import forward_to
 from pellucid.export import from_onnx, to_onnx, to_torch
+from pellucid.extend.registry import REGISTERED
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Trait
 from pellucid.network.drawing import draw_network

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 import onnxruntime
 import torch
-from pellucid.extend.registry import REGISTERED
 from torch.nn import functional as F
 
 import pellucid
 from pellucid import Add, Combinator, Conv2d, Dense, Flatten, Layer, Model, Sequential
 from pellucid.combine.base import init_child
 from pellucid.export import to_onnx
+from pellucid.extend.registry import REGISTERED
 from tests.own.parts import Scale
 from tests.training.small import digits
 

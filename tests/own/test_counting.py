@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from pellucid.extend.registry import REGISTERED
 
 from pellucid import Callback, Model, PellucidError
 from pellucid.cli.main import main
+from pellucid.extend.registry import REGISTERED
 from tests.forked import run_forked
 from tests.own import counting, elsewhere
 

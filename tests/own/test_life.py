@@ -3,10 +3,10 @@
 import onnxruntime
 import pytest
 import torch
-from pellucid.extend.registry import REGISTERED
 from torch.nn import functional as F
 
 from pellucid.export import to_onnx
+from pellucid.extend.registry import REGISTERED
 from pellucid.model import Model
 from pellucid.run.history import read_csv
 from pellucid.training.checkpoint import SavedState

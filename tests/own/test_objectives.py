@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from pellucid.extend.registry import REGISTERED
 from torch.nn import functional as F
 
 import pellucid
 from pellucid import L2, SGD, Adam, Conv2d, Dense, Flatten, Layer, Mode, Model, Objective, Sequential
 from pellucid.base.errors import PellucidError
 from pellucid.data import Batch
+from pellucid.extend.registry import REGISTERED
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import Metric
 from pellucid.nested import flatten, map_tree

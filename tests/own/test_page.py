@@ -6,8 +6,8 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
-from pellucid.extend.registry import REGISTERED
 
+from pellucid.extend.registry import REGISTERED
 from pellucid.layers.base import Mode
 from pellucid.sweep import forward
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from pellucid.extend.config import from_config, loss_from_config, metric_from_config, metrics_to_config, to_config
 
 import pellucid
 from pellucid import Callback, Checkpoint, Dense, Layer, Loss, Metric, Model, PellucidError, Sequential
 from pellucid.extend import registry
+from pellucid.extend.config import from_config, loss_from_config, metric_from_config, metrics_to_config, to_config
 from pellucid.layers import Conv2d, Flatten, ReLU
 from pellucid.optim import SGD, Optimizer
 from tests.own import parts

@@ -5,9 +5,9 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any
 
 import pytest
-from pellucid.extend.config import JSON_FORMAT
 
 from pellucid.base.settings.annotations import Slot, convert, slots
+from pellucid.extend.config import JSON_FORMAT
 from pellucid.layers import ReLU
 from pellucid.layers.base import Layer
 from pellucid.recipe.toml import TOML

@@ -4,7 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
+from pellucid import Loss
 from pellucid.doctor import Check, Diagnosis, Finding, Remedy
 from pellucid.layers import Trait
 
@@ -52,3 +55,23 @@ def test_old_attributes_of_a_diagnosis_work_and_warn() -> None:
 
 def test_old_traits_are_the_new_ones() -> None:
     assert (Trait.SUM, Trait.MERGE) == (Trait.ADDITIVE, Trait.MULTIPLE_INPUTS)
+
+
+def test_a_loss_with_the_methods_of_an_earlier_release_is_used_and_warns() -> None:
+    def compute(self: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        return (y - target).abs().mean(), (y - target).sign() / y.numel()
+
+    methods = {
+        "kept": lambda self, target: target > 0,
+        "counted": lambda self, target: 3.0,
+        "judged": lambda self, y: y[0],
+    }
+    for old, new in (("kept", "valid_mask"), ("counted", "total_weight"), ("judged", "main_output")):
+        message = rf"Old\.{old} is named {new}; the old name will be removed in 0\.4"
+        with pytest.warns(DeprecationWarning, match=message):
+            old_class = type("Old", (Loss,), {"compute": compute, old: methods[old]})
+        loss = old_class()
+        target = torch.tensor([1.0, -1.0])
+        expected = {"kept": [True, False], "counted": 3.0, "judged": 1.0}[old]
+        result = getattr(loss, new)(target)
+        assert (result.tolist() if isinstance(result, Tensor) else result) == expected

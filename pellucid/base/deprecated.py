@@ -33,3 +33,16 @@ def renamed_fields(removed_in: str, **new_names: str) -> Callable[[type[T]], typ
         return cls
 
     return decorate
+
+
+def accept_renamed_methods(cls: type, removed_in: str, **new_names: str) -> None:
+    """Give the methods that a user's class defines under old names the new ones, with a DeprecationWarning.
+
+    Without this, a subclass written for an earlier release would silently use the methods of its base class.
+    removed_in, new_names: see `renamed_fields`.
+    """
+    for old, new in new_names.items():
+        if old in vars(cls):
+            message = f"{cls.__name__}.{old} is named {new}; the old name will be removed in {removed_in}"
+            warnings.warn(message, DeprecationWarning, stacklevel=3)
+            setattr(cls, new, vars(cls)[old])

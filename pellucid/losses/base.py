@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from pellucid.base.deprecated import accept_renamed_methods
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.arguments import Checked
 
@@ -28,6 +29,11 @@ class Loss(metaclass=Checked):
     metrics: ClassVar[tuple[str, ...]] = ()
     multilabel: ClassVar[bool] = False
     indivisible: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        """Accept the names that methods had before release 0.3."""
+        super().__init_subclass__()
+        accept_renamed_methods(cls, "0.4", kept="valid_mask", counted="total_weight", judged="main_output")
 
     def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the loss as a 0-d tensor, and its gradient with respect to `y` in y's shape and dtype.

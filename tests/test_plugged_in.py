@@ -10,7 +10,9 @@ from shutil import copytree, rmtree
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("lessons", "studio", "tuning", "doctor", "estimators", "tasks")
+FOLDERS = ("lessons", "studio", "tuning", "estimators", "doctor", "tasks")
+QUICK_FOLDERS = FOLDERS[4:]
+LONG_MARKS = (pytest.mark.slow, pytest.mark.heavy)
 COMMANDS = {
     "lessons": ["lesson", "softmax"],
     "studio": ["studio"],
@@ -39,7 +41,11 @@ def run_in(path: Path, *words: str, **environment: str) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize(
-    "folder", [pytest.param(one, marks=() if one in ("doctor", "tasks") else pytest.mark.slow) for one in FOLDERS]
+    "folder",
+    [
+        pytest.param(one, marks=() if one in ("doctor", "tasks") else (pytest.mark.slow, pytest.mark.heavy))
+        for one in FOLDERS
+    ],
 )
 def test_the_package_and_its_help_need_no_folder_that_is_plugged_in(folder: str, tmp_path: Path) -> None:
     """The command of the folder, if it has one, says in one line what the installation lacks."""

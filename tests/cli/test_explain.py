@@ -12,6 +12,7 @@ from tests.cli.conftest import Cli
 APPLICABLE_METHODS = [method for method in METHODS if method != "rollout"]  # applicable to networks without attention
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_all_methods_write_a_picture_and_its_values(cli: Cli, seven: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"

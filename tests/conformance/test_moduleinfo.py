@@ -100,7 +100,7 @@ def test_running_statistics_are_compared_and_reset_for_each_sample() -> None:
     assert len(first) == 3  # the output, the mean, the variance
     torch.testing.assert_close(second, first, rtol=0, atol=0)
     torch.testing.assert_close(first[1], 0.3 * random_tensor(6, 4).mean(0))
-    assert run(trial) < 1e-14
+    assert run(trial) < 1e-13  # rounding of a formula and of a kernel that sum in different orders
 
 
 def test_a_wrong_momentum_is_found_in_the_running_statistics() -> None:

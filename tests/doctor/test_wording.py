@@ -133,7 +133,7 @@ def many_settings() -> Diagnosis:
 CASES = (
     letterboxed_validation, lacking_classes, other_classes_in_validation, masks_at_other_positions, tiny_rate,
     tried_remedies, wrong_kinds_of_vectors,
-    pytest.param(many_settings, marks=pytest.mark.slow),
+    pytest.param(many_settings, marks=(pytest.mark.slow, pytest.mark.heavy)),
 )  # fmt: skip
 
 

@@ -19,7 +19,10 @@ EPOCHS = ["train.epochs=2", "train.keep=[0,1,2]", "recipe.threads=1"]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Started, dict[str, str]]]:
+def served(
+    browser: Any,  # noqa: F811  (first, since without a browser nothing need be trained)
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Started, dict[str, str]]]:
     """A studio of a folder with finished runs, and the name of the run of each task."""
     root = tmp_path_factory.mktemp("tasks")
     write_samples(root / "try")

@@ -54,6 +54,7 @@ def test_boxes_of_images_of_another_size_are_the_cause_and_not_the_anchors() -> 
     assert all(diagnosis.cause_by_consequence[k] == "box-scale" for k in anchors)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_validation_boxes_of_images_of_another_size_are_the_cause() -> None:
     diagnosis = diagnosis_after_training(rectangles(0, 32), rectangles(500, 48, enlarged))
@@ -110,6 +111,7 @@ def test_detections_without_a_box_show_overlooked_objects() -> None:
     assert (change.name, change.apply, change.unproven) == ("overlooked-objects", None, True)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_correct_boxes_have_no_cause() -> None:
     diagnosis = diagnosis_after_training(rectangles(0, 32), rectangles(500, 48))

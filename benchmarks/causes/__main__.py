@@ -1,7 +1,6 @@
 """Measure what the listed mistakes cost: `python -m benchmarks.causes`.
 
-Each seed of a case is kept in the case's file as soon as it is known; the same command goes on where an interrupted
-one was.
+Each seed of a case is kept as soon as it is known; the same command goes on where an interrupted one was.
 """
 
 import argparse
@@ -15,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
 from benchmarks.causes.cases import cases, later_cases
 from benchmarks.causes.fit import Case
-from benchmarks.causes.harm import SEEDS, Results, code_hash, harm_summary, measure_case
+from benchmarks.causes.harm import SEEDS, HarmFile, code_hash, harm_summary, measure_case
 from benchmarks.causes.listed import HERE, LATER_LISTS
 
 
@@ -26,14 +25,17 @@ def main() -> int:
     parser.add_argument("--list", choices=LATER_LISTS, help="a later list instead")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
     parser.add_argument(
-        "--out", type=Path, default=HERE / "harm", help="the folder of results (benchmarks/causes/harm)"
+        "--out",
+        type=Path,
+        default=HERE / "harm.json.gz",
+        help="the file of results (benchmarks/causes/harm.json.gz); for parallel processes, one file each",
     )
     args = parser.parse_args()
     chosen = later_cases(args.list) if args.list else cases(with_unopened=args.unopened)
-    return run(args.only, chosen, args.seconds, Results(args.out))
+    return run(args.only, chosen, args.seconds, HarmFile(args.out))
 
 
-def run(only: list[str], chosen: Mapping[str, Case], seconds: float, results: Results) -> int:
+def run(only: list[str], chosen: Mapping[str, Case], seconds: float, results: HarmFile) -> int:
     """Measure the chosen cases, and print what each costs."""
     start_time = time.monotonic()
     for id, case in chosen.items():

@@ -1,5 +1,6 @@
 """What each mistake costs: the scores of the mistaken and of the sound training, with several seeds."""
 
+import gzip
 import hashlib
 import inspect
 import json
@@ -11,6 +12,7 @@ from typing import Any
 from benchmarks.causes import data, fit, scores, usual
 from benchmarks.causes.fit import Case
 from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
 
 SEEDS = (0, 1, 2)
 MIN_DEVIATIONS = 2  # that a harm must be larger than
@@ -45,6 +47,32 @@ class Results:
         path = self.folder / f"{record['id']}.json"
         path.with_suffix(".part").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
         path.with_suffix(".part").replace(path)
+
+
+class HarmFile:
+    """One compressed JSON file for all cases, by id; a case of other code begins anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def records(self) -> dict[str, Record]:
+        """Return what is known of each case."""
+        if not self.path.exists():
+            return {}
+        return json.loads(gzip.decompress(self.path.read_bytes()))
+
+    def read(self, id: str, code: str) -> Record:
+        """Return what is known of a case; code: the hash of what it is now."""
+        record = self.records().get(id)
+        if record is None or record["code"] != code:
+            return {"id": id, "code": code}
+        return record
+
+    def write(self, record: Record) -> None:
+        """Replace the record of a case."""
+        records = self.records() | {record["id"]: record}
+        text = json.dumps(records, indent=1, sort_keys=True) + "\n"
+        write_atomically(self.path, gzip.compress(text.encode(), mtime=0))  # the same bytes for the same records
 
 
 def measure_case(case: Case, seed: int) -> Record:

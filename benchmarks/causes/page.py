@@ -15,33 +15,39 @@ from statistics import median
 from typing import Any
 
 from benchmarks.causes.diagnose import DIAGNOSES_FOLDER
-from benchmarks.causes.listed import HERE, LATER_LISTS, all_mistakes, later_mistakes, listed_mistakes, unopened_ids
-from benchmarks.doctor.report import interval, share
+from benchmarks.causes.listed import HERE, LATER_LISTS, later_mistakes, listed_mistakes, unopened_ids
+from benchmarks.doctor.openings import expectation, openings_table
+from benchmarks.doctor.report import interval, share, wrapped
 from pellucid.base.files import write_atomically
 from pellucid.command.out import plain
 from pellucid.doctor.paired import DEFAULT_BUDGET
 
 JUDGEMENTS = ("named", "general", "wrong", "symptom", "silent", "refused", "not examined")
-HEADING = """# Mistakes of all tasks, and what the doctor says first
+HEADING = """# Mistakes of all tasks
+"""
+OPENED = """## When each list was opened
 
-`benchmarks/causes/list.toml` was frozen before the doctor's interventions were written: mistakes from public trackers,
-each with a harm of more than two standard deviations over three seeds (`benchmarks/causes/harm`). One half, drawn by a
-seed within each task, stayed unopened until the doctor of 2026-11-25 was finished, which named 67.6 % of it; the
-opened half is the one it was written with. The lists `second.toml` to `fifth.toml` were written by someone who had not
-seen the doctor, and each was opened once: the second with the doctor of 2026-11-26, which named 32.3 % of it, the third
-with an earlier doctor of 2026-11-27, which named 44.1 %, the fourth with an earlier one of 2026-11-28, which named
-34.5 %, the fifth with this one, before a few corrections that were made without it. A list that has been opened is
-known to those who then improve the doctor, so only the share at the opening says what to expect of mistakes that nobody
-has thought of. Why so many are missed, two experiments show. With ten times the budget (`--budget 60`), the doctor that
-opened the third list said the same first of all of its mistakes. If the doctor is given the listed change of each
-mistake that it does not name (`python -m benchmarks.causes.with_listed_change`), it proves 17 of the 26 of the fifth
-list as the cause within its budget, and would name 27 of 36: what is missing is neither certainty nor budget, but
-changes that would remove these mistakes.
-A reader judged the first thing that the doctor says (`judged.toml`): *named*, the listed cause or what to change is
-said; *general*, it is true, but the user must still look for the place; *wrong*, something else is called a cause;
-*symptom*, no cause is called. All trainings are of seconds. Intervals are Wilson's, 95 %.
-Written by `python -m benchmarks.causes.page` from `python -m benchmarks.causes.diagnose` (`--unopened`,
-`--list second` to `fifth`, `--healthy`, `--pairs`, `--pairs --budget 18`; pairs were made of opened mistakes).
+The lists were written by someone who had not seen the doctor, and each was opened once. A reader judged the first thing
+that the doctor says: *named*, the listed cause or what to change is said; *general*, it is true, but the user must
+still look for the place; *wrong*, something else is called a cause; *symptom*, no cause is called.
+"""
+LATER = """\
+What is missing is neither certainty nor budget, but changes that would remove these mistakes: with ten times the
+budget, the doctor that opened the third list said the same first of all of its mistakes; given the listed change of
+each mistake that it does not name (`python -m benchmarks.causes.with_listed_change`), it would name 27 of the 36 of the
+fifth.
+
+## Since then
+
+The doctor has been improved with every opened list, so these rates do not say what to expect of other mistakes. The
+first list, from public trackers, was frozen before the doctor's interventions were written; its unopened half, drawn by
+a seed, was opened with the doctor of 2026-11-25, which named 67.6 % of it. Each mistake harms by more than two standard
+deviations over three seeds, in trainings of seconds. Intervals are Wilson's, 95 %.
+"""
+RAW = """\
+Each mistake, what the doctor says first of it, the judgement and the time are in [causes.json](causes.json); the
+sources and the listed causes in `benchmarks/causes/*.toml`. Written by `python -m benchmarks.causes.page` from `python
+-m benchmarks.causes.diagnose`. [cleanlab on mistakes in the targets](cleanlab.md) compares some of these.
 """
 
 
@@ -51,15 +57,35 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="the folder of the page (docs)")
     args = parser.parse_args()
     records = [json.loads(path.read_text("utf-8")) for path in sorted(args.results.glob("*.json"))]
-    judgements = tomllib.loads((HERE / "judged.toml").read_text("utf-8"))
-    write_atomically(args.docs / "causes.md", page(records, judgements).encode())
-    summaries = [{name: value for name, value in record.items() if name != "diagnosis"} for record in records]
+    judged = judgements_by_id()
+    date = time.strftime("%Y-%m-%d")
+    summaries = [summary(record, date, judged) for record in records]
     write_atomically(args.docs / "causes.json", (json.dumps(summaries, indent=1) + "\n").encode())
+    write_atomically(args.docs / "causes.md", page(summaries, read_judgements()).encode())
     return 0
 
 
+def read_judgements() -> dict[str, dict[str, str]]:
+    """Return what a reader judged: by "mistakes", the later lists and "pairs", the judgement of each id."""
+    return tomllib.loads((HERE / "judged.toml").read_text("utf-8"))
+
+
+def judgements_by_id() -> dict[str, str]:
+    """Return the judgement of each mistake of all lists."""
+    judgements = read_judgements()
+    return {id: word for name in ("mistakes", *LATER_LISTS) for id, word in judgements.get(name, {}).items()}
+
+
+def summary(record: dict[str, Any], date: str, judged: dict[str, str]) -> dict[str, Any]:
+    """Return a record without its diagnosis, with its date and, for a listed mistake, its judgement."""
+    result = {name: value for name, value in record.items() if name != "diagnosis"} | {"measured": date}
+    if word := judged.get(record["id"].removesuffix("-0")):
+        result["judged"] = word
+    return result
+
+
 def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]]) -> str:
-    """Return the page. judgements: by "mistakes", the later lists and "pairs", the judgement of each id."""
+    """Return the page. records: as in causes.json. judgements: as in judged.toml."""
     records_by_id = {record["id"].removesuffix("-0"): record for record in records}
     ids_by_half = {"unopened": unopened_ids(), "opened": {one.id for one in listed_mistakes()} - unopened_ids()}
     ids_by_half |= {f"{name} list": {one.id for one in later_mistakes(name)} for name in LATER_LISTS}
@@ -82,20 +108,15 @@ def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]
     default_records = [record for record in records if "-budget-" not in record["id"]]
     healthy_records = [record for id, record in records_by_id.items() if id.startswith("healthy-")]
     false_alarms = [record["id"] for record in healthy_records if record["verdict"] in ("cause", "likely cause")]
-    mistake_rows = [("mistake", "listed cause", "what the doctor says first", "judged", "times the training")]
-    mistake_rows.append(("---", "---", "---", "---", "---:"))
-    for entry in all_mistakes():
-        if record := records_by_id.get(entry.id):
-            first_finding = ": ".join(filter(None, (record["verdict"], record["first"])))
-            mistake_rows.append((entry.id, entry.cause, first_finding, judged_mistakes[entry.id], time_ratio(record)))
     return "\n".join((
-        HEADING, f"Measured on {time.strftime('%Y-%m-%d')}.", "", *map(markdown_row, half_rows), "",
+        HEADING, wrapped(expectation()), OPENED, openings_table(), LATER, *map(markdown_row, half_rows), "",
         *pair_texts, "",
         f"Of {len(healthy_records)} healthy trainings of all tasks, "
         f"{len(false_alarms)} are accused{': ' if false_alarms else ''}{', '.join(false_alarms)}.", "",
         f"Over all of these the doctor needs {time_ratio_summary(default_records)} times the training's own seconds, "
         "with the default budget.", "",
-        *map(markdown_row, mistake_rows), "",
+        RAW,
+        f"Measured on {' and '.join(sorted({record['measured'] for record in records}))}.", "",
     ))  # fmt: skip
 
 

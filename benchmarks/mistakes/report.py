@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.doctor.report import FURTHER, interval, share
+from benchmarks.doctor.openings import expectation
+from benchmarks.doctor.report import interval, share, wrapped
 from benchmarks.mistakes.listed import VERDICTS, Mistake, mistakes, verdict
 from benchmarks.mistakes.trial import Record
 from pellucid.base.files import write_atomically
@@ -15,18 +16,18 @@ from pellucid.command.out import plain
 
 MIN_HARM = 0.02  # score without the mistake minus score with it
 MAX_GENERALIZATION_GAP = 0.12  # score of a healthy training on training data minus that on validation data
-HEADING = """# Mistakes that the doctor was not written for
+HEADING = """# Mistakes from public trackers
+"""
+METHOD = """## Method
 
-`benchmarks/mistakes/list.toml` lists mistakes collected from public trackers and teaching material. The list was frozen
-before its author read the doctor's checks, and is not changed; `names.toml` maps each cause to the doctor's names for
-it. Each mistake is made as a user would make it, in a training that is healthy without it. Its harm is measured by the
-scores of the training with and without the mistake. *Named*: the right name is among the causes. *Refused*: the library
-raises an error before the training begins. *Wrong cause*: another cause is reported, and the right one is not. *Symptom
-only*: there are findings, but none of them is a cause other than a symptom, such as underfitting. *Nothing or error*:
-there is no finding, or the case raised an unexpected error. The strength of each mistake was chosen only by its harm,
-on seeds 0 and 100. The healthy trainings are of other kinds than those of [the benchmark of faults](doctor.md).
-Intervals are Wilson's, 95 %. Written by `python -m benchmarks.mistakes`, except for the figures of the additional
-mistakes, which were counted separately.
+`benchmarks/mistakes/list.toml` lists mistakes of classification and regression from public trackers and teaching
+material, with their sources. It was frozen before its author read the doctor's checks. At its first measurement, 34.6 %
+were named as a cause; the doctor was improved with it afterwards. Each mistake is made as a user would make it, in a
+training that is healthy without it; its strength was chosen by its harm alone. *Named*: the right name is among the
+causes. *Refused*: the library raises an error before the training begins. *Wrong cause*: another cause is reported, and
+the right one is not. *Symptom only*: no finding is a cause other than a symptom. *Nothing or error*: there is no
+finding, or the case raised an error. Intervals are Wilson's, 95 %. What was found in each case, and the scores with and
+without the mistake, are in [mistakes.json](mistakes.json).
 """
 
 
@@ -58,13 +59,13 @@ def mistake_of(id: str) -> Mistake:
     return next(one for one in mistakes() if one.id == id)
 
 
-def page(records: Sequence[Record], command: str, machine: str, source_version: str, docs: Path) -> str:
+def page(records: Sequence[Record], command: str, machine: str, source_version: str, date: str, docs: Path) -> str:
     """Return the page. docs: the folder with the results of the benchmark of faults."""
     broken = [record for record in records if not record["healthy"]]
     healthy = [record for record in records if record["healthy"]]
-    parts = [HEADING, _side_by_side(broken, healthy, docs), FURTHER]
-    if broken:
-        parts += ["## Mistakes\n", _mistakes(broken)]
+    parts = [HEADING, wrapped(expectation()), METHOD, _side_by_side(broken, healthy, docs)]
+    if missed := [record for record in broken if verdict_of(record) != "named"]:
+        parts += ["## Not named\n", _mistakes(missed)]
     if healthy:
         parts += ["## Healthy trainings\n", _healthy(healthy)]
     if harmless := [f"{record['id']} (seed {record['seed']})" for record in broken if not _harms(record)]:
@@ -74,7 +75,7 @@ def page(records: Sequence[Record], command: str, machine: str, source_version: 
         parts += ["## Errors and refusals\n", "".join(lines)]
     times = sorted(record["doctor"] for record in records if "doctor" in record)
     took = f" The doctor took {times[len(times) // 2]:.1f} s per case (median, one thread)." if times else ""
-    parts.append(f"Measured {time.strftime('%Y-%m-%d')} by `{command}` with {machine}; code {source_version}.{took}\n")
+    parts.append(f"Measured {date} by `{command}` with {machine}; code {source_version}.{took}\n")
     return "\n".join(parts)
 
 
@@ -160,14 +161,14 @@ def _healthy(records: Sequence[Record]) -> str:
     return head + ("\n" + "".join(lines) if lines else "")
 
 
-def to_json(records: Sequence[Record], command: str, machine: str, source_version: str) -> dict[str, Any]:
+def to_json(records: Sequence[Record], command: str, machine: str, source_version: str, date: str) -> dict[str, Any]:
     """Return the results as JSON values."""
     healthy = [record for record in records if record["healthy"]]
     return {
         "command": command,
         "machine": machine,
         "code": source_version,
-        "date": time.strftime("%Y-%m-%d"),
+        "date": date,
         "mistakes": {"cases": len(records) - len(healthy), **counts(records)},
         "healthy": {
             "cases": len(healthy),
@@ -181,8 +182,14 @@ def to_json(records: Sequence[Record], command: str, machine: str, source_versio
 def write(records: Sequence[Record], docs: Path, command: str, machine: str, source_version: str) -> None:
     """Write docs/mistakes.md and docs/mistakes.json atomically, with `docs` as the folder."""
     docs.mkdir(parents=True, exist_ok=True)
-    write_atomically(docs / "mistakes.md", page(records, command, machine, source_version, docs).encode())
-    content = plain(to_json(records, command, machine, source_version))
+    date = time.strftime("%Y-%m-%d")
+    write_atomically(docs / "mistakes.md", page(records, command, machine, source_version, date, docs).encode())
+    content = plain(to_json(records, command, machine, source_version, date))
     cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in content.pop("cases"))
     summary_json = json.dumps(content, ensure_ascii=False, indent=1)[:-2]
     write_atomically(docs / "mistakes.json", f'{summary_json},\n "cases": [\n{cases}\n ]\n}}\n'.encode())
+
+
+def stored_page(results: dict[str, Any], docs: Path) -> str:
+    """Return the page of results that were stored as mistakes.json."""
+    return page(results["cases"], results["command"], results["machine"], results["code"], results["date"], docs)

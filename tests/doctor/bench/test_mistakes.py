@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.doctor.report import FURTHER
 from benchmarks.mistakes import report
 from benchmarks.mistakes.__main__ import plan_jobs
 from benchmarks.mistakes.cases import CASES
@@ -198,7 +197,6 @@ def test_the_page_counts_verdicts(tmp_path: Path) -> None:
     page = (tmp_path / "mistakes.md").read_text("utf-8")
     assert "| mistakes | 4 | 25.0 % | 4.6 to 69.9 % | 0.0 % | 25.0 % | 25.0 % | 25.0 % | 4 | 25.0 % | 50.0 % |" in page
     assert "Cost less than 0.02: large-epsilon (seed 1)." in page
-    assert FURTHER in page
     page_json = json.loads((tmp_path / "mistakes.json").read_text("utf-8"))
     assert page_json["mistakes"] == {"cases": 4, "named": 1, "wrong cause": 1, "symptom only": 1, "error": 1}
     assert page_json["healthy"] == {"cases": 4, "with_a_cause": 1, "with_any_finding": 2}

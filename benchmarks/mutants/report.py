@@ -1,6 +1,8 @@
-"""The outcomes of the mutants: docs/mutants.md for people, docs/mutants.json for programs."""
+"""The outcomes of the mutants: docs/mutants.md for people, docs/mutants.json.gz for programs."""
 
+import gzip
 import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +14,15 @@ from benchmarks.mutants.trials import Trial
 
 HEADING = """# Mutation check
 
-Every backward pass is broken on purpose, to measure whether the tests and the scorecard detect it. Each mutant is one
-typical mistake (a sign, a factor, an axis, a sum, a padding off by one, swapped gradients) in code that gradients pass
-through: the backward passes of all layers, combinators and fused forms, the values and gradients of all losses, and the
-outputs of the form for inference. It is written into a copy of the library. Then its tests are run (`tests/layers`,
-`tests/losses`, `tests/combine`, `tests/fuse`, and those of `verify` on the forms for training and inference), and the
-cases of the [scorecard](scorecard.md) for its layer or loss. The scorecard has no cases for combinators and fused
-forms. Written by `python -m benchmarks.mutants`; nothing is typed by hand.
+Every backward pass is broken on purpose, to measure whether the tests and the [scorecard](scorecard.md) detect it. Each
+mutant is one typical mistake (a sign, a factor, an axis, a sum, a padding off by one, swapped gradients) in code that
+gradients pass through: the backward passes of all layers, combinators and fused forms, the values and gradients of all
+losses, and the outputs of the form for inference. It is written into a copy of the library, and the tests of that code
+and the cases of the scorecard for its layer or loss are run; combinators and fused forms have none there. Each mutant,
+the error that showed it, and the reasons why some change nothing are in [mutants.json.gz](mutants.json.gz). Written by
+`python -m benchmarks.mutants`; nothing is typed by hand.
 """
+STORED = "mutants.json.gz"
 WRONG_NUMBER_ERRORS = {
     "AssertionError",
     "Failed",
@@ -89,7 +92,7 @@ def summary(results: list[Outcome]) -> str:
     n_faults = n["mutants"] - n["equivalent"]
     n_caught = n_faults - n["survived"]
     return (
-        f"**{n['mutants']} mutants, of which {n['equivalent']} change nothing (below). Of the other {n_faults}, "
+        f"**{n['mutants']} mutants, of which {n['equivalent']} change nothing. Of the other {n_faults}, "
         f"{n_caught} ({share(n_caught, n_faults)}) are caught:** {n['tests']} by the tests, {n['scorecard']} by the "
         f"scorecard, {n['both']} by both. The scorecard alone has cases for {len(scored)} of the mutants and catches "
         f"{share(n_by_scorecard, len(scored))} of these. {n_wrong_numbers} showed by a wrong number, "
@@ -133,27 +136,53 @@ def mutant_list(results: list[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(results: list[Outcome]) -> str:
-    """Return the page."""
+def page(results: list[Outcome], date: str) -> str:
+    """Return the page. date: of the measurement."""
     parts = [HEADING, summary(results)]
-    parts += ["## By file\n", counts_table("file", results, lambda one: f"`{one.trial.mutant.file}`")]
+    parts += ["## By package\n", counts_table("package", results, lambda one: f"`{package(one.trial.mutant.file)}`")]
     order = sorted(results, key=lambda one: one.trial.mutant.operator)
     parts += ["## By mistake\n", counts_table("mistake", order, lambda one: one.trial.mutant.operator)]
     if survivors := [one for one in results if one.survived]:
         parts += ["## Survived\n", mutant_list(survivors)]
-    if equivalent := [one for one in results if one.why]:
-        parts += ["## Equivalent\n", mutant_list(equivalent)]
+    parts.append(f"Measured {date}.\n")
     return "\n".join(parts)
 
 
+def package(file: str) -> str:
+    """Return the first folder of a file's path, or the file if it has none."""
+    return file.partition("/")[0]
+
+
+def read(docs: Path) -> dict[str, Any]:
+    """Return what is stored in the folder: the date, the counts and the mutants."""
+    return json.loads(gzip.decompress((docs / STORED).read_bytes()))
+
+
+def stored_page(docs: Path) -> str:
+    """Return the page of the stored outcomes."""
+    results = read(docs)
+    stored = [Outcome(_trial(_mutant(row), row), row["equivalent"]) for row in results["mutants"]]
+    return page(stored, results["date"])
+
+
+def _mutant(row: dict[str, Any]) -> Mutant:
+    """Return a stored mutant, without the text of its file."""
+    file, line_and_operator = row["mutant"].split(":", 1)
+    operator = line_and_operator.split(" ", 1)[1].rpartition(" #")[0]
+    return Mutant(row["mutant"], file, operator, "", frozenset(), row["before"], row["after"], "")
+
+
 def earlier_trials(docs: Path, mutants: Iterable[Mutant]) -> list[Trial]:
-    """Return the trials of mutants stored in DOCS/mutants.json; raises SystemExit if some are missing there."""
-    rows = json.loads((docs / "mutants.json").read_text(encoding="utf-8"))["mutants"]
-    rows_by_mutant = {(row["mutant"], row["before"], row["after"]): row for row in rows}
+    """Return the trials of mutants stored in the folder; raises SystemExit if some are missing there."""
+    rows_by_mutant = {(row["mutant"], row["before"], row["after"]): row for row in read(docs)["mutants"]}
     pairs = [(one, rows_by_mutant.get((one.name, one.before, one.after))) for one in mutants]
     if new := sorted({one.file for one, row in pairs if row is None}):
-        raise SystemExit(f"{docs / 'mutants.json'} is older than {', '.join(new)}; try these too, with --only")
-    return [Trial(one, _verdict(row["tests"]), _verdict(row["scorecard"])) for one, row in pairs if row is not None]
+        raise SystemExit(f"{docs / STORED} is older than {', '.join(new)}; try these too, with --only")
+    return [_trial(one, row) for one, row in pairs if row is not None]
+
+
+def _trial(mutant: Mutant, row: dict[str, Any]) -> Trial:
+    return Trial(mutant, _verdict(row["tests"]), _verdict(row["scorecard"]))
 
 
 def _verdict(how: str | None) -> Verdict:
@@ -161,13 +190,13 @@ def _verdict(how: str | None) -> Verdict:
 
 
 def write(results: list[Outcome], docs: Path, every: int = 1) -> None:
-    """Write mutants.md and mutants.json to `docs`. every: only each `every`-th mutant was tried."""
+    """Write mutants.md and mutants.json.gz to `docs`. every: only each `every`-th mutant was tried."""
     docs.mkdir(parents=True, exist_ok=True)
-    text = page(results)
+    date = time.strftime("%Y-%m-%d")
+    text = page(results, date)
     if every > 1:
         text = text.replace("nothing is typed by hand.", f"nothing is typed by hand. Only each {every}th was tried.", 1)
     (docs / "mutants.md").write_text(text, encoding="utf-8")
     rows = ",\n".join(json.dumps(one.to_json(), ensure_ascii=False) for one in results)
-    (docs / "mutants.json").write_text(
-        f'{{"counts": {json.dumps(counts(results))}, "mutants": [\n{rows}\n]}}\n', "utf-8"
-    )
+    stored = f'{{"date": "{date}", "counts": {json.dumps(counts(results))}, "mutants": [\n{rows}\n]}}\n'
+    (docs / STORED).write_bytes(gzip.compress(stored.encode(), mtime=0))  # the same bytes for the same outcomes

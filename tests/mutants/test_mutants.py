@@ -1,6 +1,5 @@
 """The mutation check mutates the code that computes gradients, and reports which mutants tests and scorecard catch."""
 
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from benchmarks.mutants import trials
 from benchmarks.mutants.checks import Verdict
 from benchmarks.mutants.equivalents import Equivalent, load, reason, unused_entries
 from benchmarks.mutants.mutant import Mutant, mutants, mutants_of
-from benchmarks.mutants.report import Outcome, counts, earlier_trials, outcomes, page, write
+from benchmarks.mutants.report import Outcome, counts, earlier_trials, outcomes, page, read, write
 from benchmarks.mutants.sites import sites
 from pellucid.layers import LAYERS
 from pellucid.losses import LOSSES
@@ -105,7 +104,7 @@ def test_a_caught_mutant_and_a_survivor_are_distinguished(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "benchmarks.mutants", "--root", tmp_path, "--docs", tmp_path, "--jobs", "2"]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
     assert process.returncode == 1, process.stderr
-    report = json.loads((tmp_path / "mutants.json").read_text())
+    report = read(tmp_path)
     after = {entry["mutant"]: (entry["after"], entry["tests"], entry["scorecard"]) for entry in report["mutants"]}
     assert after["layers/helpers.py:2 missing factor #1"] == ("return 2", "", None)
     assert after["layers/helpers.py:2 missing factor #2"] == ("return x", "AssertionError", None)
@@ -197,8 +196,8 @@ def test_outcomes_are_counted_without_mutants_that_cannot_be_imported() -> None:
     assert [result.trial.mutant.name.split(":")[1].split()[0] for result in results] == ["2", "3", "4", "6", "12"]
     assert counts(results) == {"mutants": 5, "tests": 2, "scorecard": 2, "both": 1, "equivalent": 1, "survived": 1}
     assert [result.survived for result in results] == [False, False, True, False, False]
-    text = page([Outcome(result.trial, result.why) for result in results])
-    assert "**5 mutants, of which 1 change nothing (below). Of the other 4, 3 (75 %) are caught:**" in text
+    text = page([Outcome(result.trial, result.why) for result in results], "2026-01-02")
+    assert "**5 mutants, of which 1 change nothing. Of the other 4, 3 (75 %) are caught:**" in text
     assert textwrap.dedent(text).count("layers/x.py:4 wrong sign #1") == 1
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ABOUT = (
     "Run other people's test suites against our layers, losses, optimizers and metrics. Without PART all of them run "
-    "and, unless a case fails, docs/scorecard.md and the README's line are written. The parts: {}."
+    "and, unless a case fails, docs/scorecard.md and its tables are written. The parts: {}."
 )
 
 

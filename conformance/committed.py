@@ -1,5 +1,6 @@
-"""Writing of the committed scorecard (the page and a line of the README), and its comparison with a run."""
+"""Writing of the committed scorecard (a page and its tables), and its comparison with a run."""
 
+import csv
 import difflib
 import os
 import re
@@ -7,28 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.coverage import Entry
-from conformance.page import SUMMARY_PREFIX, render, summary, with_checksum
+from conformance.page import CASES, CHECKS, PAGE, render, with_checksum
 from conformance.tally import Row
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 
-PAGE, README = Path("docs/scorecard.md"), Path("README.md")
-START_MARK, END_MARK = "<!-- scorecard: written by `pellucid scorecard` -->", "<!-- end of scorecard -->"
+DOCS = Path("docs")
 # In powers of ten, between a worst error and the committed one: other processors add in another order.
 MAX_DECADE_DIFFERENCE = 3
+CHECKSUM_START = "<!-- sha256"
 _ROUNDING_DECADES = {-16, -7}  # of one unit in the last place in float64 and float32
 _DIFF_MEANINGS = {"-": "not from this run", "+": "missing"}
+_ERROR_COLUMN, _COLUMNS = 6, 9  # of the table of cases
 
 
 def check_writable(root: Path) -> None:
-    """Raise PellucidError if the page would replace another file or cannot be written, or the README lacks a mark."""
-    page, readme = root / PAGE, root / README
-    if page.exists() and "<!-- sha256" not in _read(page):
+    """Raise PellucidError if the page would replace another file or cannot be written."""
+    page = root / DOCS / PAGE
+    if page.exists() and CHECKSUM_START not in _read(page):
         raise PellucidError(f"{page} is there and is not a scorecard's page; run this in another folder")
-    if readme.is_file() and START_MARK in (text := _read(readme)) and _summary_line(text) is None:
-        raise PellucidError(
-            f"{readme}: the scorecard's line stands between two marks, once; put {START_MARK} {END_MARK} back"
-        )
     existing_folder = next(folder for folder in (page.parent, *page.absolute().parents) if folder.is_dir())
     if not os.access(existing_folder, os.W_OK):
         raise PellucidError(
@@ -37,48 +35,45 @@ def check_writable(root: Path) -> None:
 
 
 def write(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[Path]:
-    """Write the page, and the line between the marks of the README, if it has them; return the paths written."""
-    page, readme = root / PAGE, root / README
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(page, render(rows, entries).encode())
-    if not readme.is_file() or START_MARK not in (text := _read(readme)):
-        return [page]
-    before, _, after_mark = text.partition(START_MARK)
-    line = f"{START_MARK}\n{summary(rows)}\n{END_MARK}"
-    write_atomically(readme, f"{before}{line}{after_mark.partition(END_MARK)[2]}".encode())
-    return [page, readme]
+    """Write the page and its tables; return the paths written."""
+    folder = root / DOCS
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    for name, text in render(rows, entries).items():
+        write_atomically(folder / name, text.encode())
+        paths.append(folder / name)
+    return paths
 
 
 def differences(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[str]:
-    """Return a line for each difference between this run and the committed page and README.
+    """Return a line for each difference between this run and the committed page and tables.
 
     Worst errors that differ by at most MAX_DECADE_DIFFERENCE powers of ten count as equal.
     """
     problems = manual_edits(root)
-    old, new = (text.splitlines()[:-1] for text in (_read(root / PAGE), render(rows, entries)))
-    changes = difflib.ndiff([_without_error(line) for line in old], [_without_error(line) for line in new])
-    problems += [f"{PAGE}: {_DIFF_MEANINGS[line[0]]}: {line[2:]}" for line in changes if line[0] in _DIFF_MEANINGS]
-    for before, after in zip(old, new, strict=False):
-        if len(old) == len(new) and _differs_by_decades(before, after):
-            problems.append(f"{PAGE}: another worst error: {after}")
-    if _summary_line(_read(root / README)) != summary(rows):
-        problems.append(f"{README}: the scorecard's line is not that of this run: {summary(rows)}")
+    for name, text in render(rows, entries).items():
+        path = DOCS / name
+        old, new = (_lines(one) for one in (_read(root / path), text))
+        changes = difflib.ndiff([_without_error(line) for line in old], [_without_error(line) for line in new])
+        problems += [f"{path}: {_DIFF_MEANINGS[line[0]]}: {line[2:]}" for line in changes if line[0] in _DIFF_MEANINGS]
+        if len(old) != len(new):
+            continue
+        for before, after in zip(old, new, strict=True):
+            if _differs_by_decades(before, after):
+                problems.append(f"{path}: another worst error: {after}")
     return problems
 
 
 def manual_edits(root: Path) -> list[str]:
-    """Return a line for the page and for the README's line if the text is not as the command wrote it.
+    """Return a line if the page and its tables are not as the command wrote them.
 
-    Raises PellucidError if one of the two files is missing.
+    Raises PellucidError if one of them is missing.
     """
-    page = _read(root / PAGE)
-    body, problems = page[: page.rfind("<!-- sha256")], []
-    if with_checksum(body) != page:
-        problems.append(f"{PAGE}: changed by hand: its checksum is not that of its text")
-    summary_lines = [line for line in page.splitlines() if line.startswith(SUMMARY_PREFIX)]
-    if [_summary_line(_read(root / README))] != summary_lines:
-        problems.append(f"{README}: changed by hand: the scorecard's line is not that of {PAGE}")
-    return problems
+    page = _read(root / DOCS / PAGE)
+    tables = {name: _read(root / DOCS / name) for name in (CASES, CHECKS)}
+    if with_checksum(page[: page.rfind(CHECKSUM_START)], tables) == page:
+        return []
+    return [f"{DOCS / PAGE}: it or one of its tables was changed by hand: the checksum is not that of the texts"]
 
 
 def _read(path: Path) -> str:
@@ -89,21 +84,24 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _summary_line(readme: str) -> str | None:
-    """Return the line between the two marks, or None unless each mark occurs once and they enclose one line."""
-    enclosed_lines = re.findall(f"{re.escape(START_MARK)}\n(.*)\n{re.escape(END_MARK)}", readme)
-    return enclosed_lines[0] if readme.count(START_MARK) == readme.count(END_MARK) == len(enclosed_lines) == 1 else None
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text without the checksum, which also depends on the worst errors."""
+    return [line for line in text.splitlines() if not line.startswith(CHECKSUM_START)]
 
 
 def _cells(line: str) -> list[str]:
     """Return the cells of a row of the table whose worst error is a number, and [] for any other line."""
-    cells = line.split(" | ")
-    return cells if len(cells) == 9 and re.fullmatch(r"0|1e-?\d+", cells[6]) else []
+    cells = next(csv.reader([line]), [])
+    has_error = len(cells) == _COLUMNS and re.fullmatch(r"0|1e-?\d+", cells[_ERROR_COLUMN])
+    return cells if has_error else []
 
 
 def _without_error(line: str) -> str:
     cells = _cells(line)
-    return " | ".join([*cells[:6], "...", *cells[7:]]) if cells else line
+    if not cells:
+        return line
+    cells[_ERROR_COLUMN] = "..."
+    return ",".join(cells)
 
 
 def _decades(line: str) -> set[int]:
@@ -111,7 +109,7 @@ def _decades(line: str) -> set[int]:
     cells = _cells(line)
     if not cells:
         return {0}
-    return _ROUNDING_DECADES if cells[6] == "0" else {int(cells[6][2:])}
+    return _ROUNDING_DECADES if cells[_ERROR_COLUMN] == "0" else {int(cells[_ERROR_COLUMN][2:])}
 
 
 def _differs_by_decades(before: str, after: str) -> bool:

@@ -1,15 +1,25 @@
-"""The text of the scorecard's page and of its line in the README."""
+"""The text of the scorecard: a short page, and two tables beside it with all suites and checks."""
 
+import csv
 import hashlib
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 
 from conformance.coverage import Entry
 from conformance.tally import Row, decade
 
-CHECKSUM_LINE = "<!-- sha256 of all above: {} -->\n"
-ONNX_KINDS = ("onnx node", "onnx simple", "onnx pytorch-")
-LIBRARIES = ("keras.applications", "onnx light", "torch transformers")
-SUMMARY_PREFIX = "Passed: "  # the beginning of the summary, by which it is found in the page
+PAGE, CASES, CHECKS = "scorecard.md", "scorecard.csv", "scorecard-checks.csv"  # in docs/
+CHECKSUM_LINE = "<!-- sha256 of the page and its tables: {} -->\n"
+GROUPS = (  # of suites, by the beginnings of their names
+    ("PyTorch's own samples (OpInfo, ModuleInfo)", ("torch OpInfo", "torch ModuleInfo")),
+    ("ONNX's backend cases", ("onnx node", "onnx simple", "onnx pytorch-")),
+    ("PyTorch's optimizers, schedules, penalties, clipping", ("torch.",)),
+    ("scikit-learn's metrics", ("sklearn",)),
+    ("pycocotools", ("pycocotools",)),
+    ("networks of Keras, ONNX and Hugging Face", ("keras.applications", "onnx light", "torch transformers")),
+    ("published numbers of parameters (torchvision)", ("torchvision",)),
+    ("explanations of Captum and Zennit", ("Captum", "Zennit")),
+)
 
 INTRODUCTION = """# Scorecard
 
@@ -32,57 +42,75 @@ scorecard` (extra `pellucid[scorecard]`); nothing here is typed by hand, and CI 
   normalization in training mode.
 - **torchvision documentation**: the published number of parameters of each network, which must equal ours.
 
-**Worst error** is the smallest power of ten above the largest difference, divided by the expected tensor's largest
-entry (for gradients, by at least 1 % of the largest entry of the output gradient). If it is 0 compared with PyTorch,
-our layer calls the same kernel as PyTorch's derivative. Such a row checks the arguments of the kernel (shapes, padding,
-which gradient belongs to which tensor) and not its arithmetic, which ONNX's values and the references and central
-differences of tests/ check. A case is **skipped** if it needs an option that we do not have, or a result in which we
-differ on purpose. A suite that reaches a layer does not test all of its options: tests/layers and tests/losses do.
+A case is **skipped** if it needs an option that we do not have, or a result in which we differ on purpose; the reasons
+are in the table of all suites. A suite that reaches a layer does not test all of its options: tests/layers and
+tests/losses do.
+
+"""
+RAW = """\
+All suites, with their versions, worst errors and reasons for skips, are in [scorecard.csv](scorecard.csv). The **worst
+error** there is the smallest power of ten above the largest difference, divided by the expected tensor's largest entry
+(for gradients, by at least 1 % of the largest entry of the output gradient). If it is 0 compared with PyTorch, our
+layer calls the same kernel as PyTorch's derivative. Such a row checks the arguments of the kernel and not its
+arithmetic, which ONNX's values and the references and central differences of tests/ check.
+
+No suite reaches {entries} public classes and functions; the independent check of each is in
+[scorecard-checks.csv](scorecard-checks.csv).
 
 """
 
 
 def summary(rows: Sequence[Row]) -> str:
     """Return one line with the numbers of passed, failed and skipped cases."""
-    counts = (
-        f"{_passed_cases(rows, 'torch OpInfo', 'torch ModuleInfo')} of PyTorch's own samples in float64 and float32",
-        f"{_passed_cases(rows, *ONNX_KINDS)} ONNX backend cases",
-        f"{_passed_cases(rows, 'torch.')} comparisons with PyTorch's optimizers, schedules, penalties and clipping",
-        f"{_passed_cases(rows, 'sklearn')} with scikit-learn",
-        f"{_passed_cases(rows, 'pycocotools')} with pycocotools",
-        f"{_passed_cases(rows, *LIBRARIES)} with other libraries' networks",
-        f"{_passed_cases(rows, 'torchvision')} with published numbers of parameters",
-        f"{_passed_cases(rows, 'Captum', 'Zennit')} with Captum's and Zennit's explanations",
-    )
-    failed, skipped = sum(row.failed for row in rows), sum(row.skipped for row in rows)
-    return f"{SUMMARY_PREFIX}{', '.join(counts)}. Failed: {failed}. Skipped, each with a reason: {skipped:,}."
+    passed, failed, skipped = _counts(rows)
+    return f"Passed: {passed:,}. Failed: {failed:,}. Skipped, each with a reason: {skipped:,}."
 
 
-def render(rows: Sequence[Row], entries: Sequence[Entry]) -> str:
-    """Return the page as Markdown, with its checksum."""
-    lines = [INTRODUCTION + summary(rows), ""]
-    lines += ["| suite | version | cases | passed | skipped | failed | worst error | our file | skips |"]
-    lines += ["|---|---|---:|---:|---:|---:|---:|---|---|"]
-    lines += [_row_line(row) for row in rows]
-    lines += ["", "## What no outside suite reaches", ""]
-    if entries:
-        lines += ["| what | kind | our file | checked by |", "|---|---|---|---|"]
-        lines += [f"| {e.name} | {e.kind} | {e.file} | {e.checked_by or '**nothing**'} |" for e in entries]
-    else:
-        lines += ["Nothing: every public layer, loss, optimizer, rule and metric is reached by a suite above."]
-    return with_checksum("\n".join(lines) + "\n\n")
+def render(rows: Sequence[Row], entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the text of each file by its name in docs/; the page has a checksum of all of them."""
+    lines = ["| compared with | passed | failed | skipped |", "|---|---:|---:|---:|"]
+    for name, prefixes in GROUPS:
+        group = [row for row in rows if row.suite.startswith(prefixes)]
+        if group:
+            lines.append(_counts_line(name, group))
+    lines.append(_counts_line("**all**", rows))
+    body = INTRODUCTION + "\n".join(lines) + "\n\n" + RAW.format(entries=len(entries))
+    tables = {CASES: _cases_table(rows), CHECKS: _checks_table(entries)}
+    return {PAGE: with_checksum(body, tables), **tables}
 
 
-def with_checksum(text: str) -> str:
-    """Return the text with its SHA-256 checksum as the last line."""
-    return text + CHECKSUM_LINE.format(hashlib.sha256(text.encode()).hexdigest())
+def with_checksum(body: str, tables: Mapping[str, str]) -> str:
+    """Return the page with the SHA-256 checksum of itself and its tables as the last line."""
+    content = "".join([body, *(tables[name] for name in sorted(tables))])
+    return body + CHECKSUM_LINE.format(hashlib.sha256(content.encode()).hexdigest())
 
 
-def _passed_cases(rows: Sequence[Row], *suite_prefixes: str) -> str:
-    return f"{sum(row.passed for row in rows if row.suite.startswith(suite_prefixes)):,}"
+def _counts(rows: Sequence[Row]) -> tuple[int, int, int]:
+    """Return the numbers of passed, failed and skipped cases."""
+    return sum(row.passed for row in rows), sum(row.failed for row in rows), sum(row.skipped for row in rows)
 
 
-def _row_line(row: Row) -> str:
+def _counts_line(name: str, rows: Sequence[Row]) -> str:
+    return f"| {name} | {' | '.join(f'{count:,}' for count in _counts(rows))} |"
+
+
+def _cases_table(rows: Sequence[Row]) -> str:
+    header = ("suite", "version", "cases", "passed", "skipped", "failed", "worst error", "our file", "skips")
+    return _csv([header, *map(_cells, rows)])
+
+
+def _cells(row: Row) -> tuple[object, ...]:
     skips = "; ".join(f"{count} {reason}" for reason, count in sorted(row.skips.items()))
-    numbers = f"{row.cases} | {row.passed} | {row.skipped} | {row.failed} | {decade(row.worst_error)}"
-    return f"| {row.suite} | {row.version} | {numbers} | {row.file} | {skips} |"
+    counts = (row.cases, row.passed, row.skipped, row.failed)
+    return (row.suite, row.version, *counts, decade(row.worst_error), row.file, skips)
+
+
+def _checks_table(entries: Sequence[Entry]) -> str:
+    header = ("what", "kind", "our file", "checked by")
+    return _csv([header, *((one.name, one.kind, one.file, one.checked_by or "nothing") for one in entries)])
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,4 +1,4 @@
-"""The scorecard's page and its line in the README: manual edits of both are found, with or without a run."""
+"""The scorecard's page and its tables: manual edits are found, with or without a run."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,9 +31,6 @@ ENTRIES = (Entry("Hinge", "loss", "pellucid/losses/hinge.py", "tests/losses: by 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "README.md").write_text(
-        f"# Title\n\n{committed.START_MARK}\n{committed.END_MARK}\n\nMore.\n", encoding="utf-8"
-    )
     committed.write(ROWS, ENTRIES, tmp_path)
     return tmp_path
 
@@ -49,38 +46,32 @@ def test_an_unchanged_page_is_not_a_manual_edit(project: Path) -> None:
     assert committed.differences(ROWS, ENTRIES, project) == []
 
 
-def test_the_page_contains_counts_bounds_reasons_and_independent_checks(project: Path) -> None:
+def test_the_files_contain_counts_bounds_reasons_and_independent_checks(project: Path) -> None:
+    cases = (project / "docs/scorecard.csv").read_text(encoding="utf-8")
+    assert ",9,8,1,0,1e-12,pellucid/layers/relu.py,1 option inplace\n" in cases
+    checks = (project / "docs/scorecard-checks.csv").read_text(encoding="utf-8")
+    assert "Hinge,loss,pellucid/losses/hinge.py,tests/losses: by hand\n" in checks
     text = (project / "docs/scorecard.md").read_text(encoding="utf-8")
-    assert "| 9 | 8 | 1 | 0 | 1e-12 | pellucid/layers/relu.py | 1 option inplace |" in text
-    assert "| Hinge | loss | pellucid/losses/hinge.py | tests/losses: by hand |" in text
-    assert "Passed: 8 of PyTorch's own samples in float64 and float32, 2 ONNX backend cases" in text
+    assert "| PyTorch's own samples (OpInfo, ModuleInfo) | 8 | 0 | 1 |" in text
+    assert "| ONNX's backend cases | 2 | 0 | 0 |" in text
+    assert "| **all** | 10 | 0 | 1 |" in text
+    assert "No suite reaches 1 public classes" in text
 
 
 def test_the_table_has_a_row_for_each_suite_that_ran_and_no_other(project: Path) -> None:
-    table = (project / "docs/scorecard.md").read_text(encoding="utf-8").partition("## What no outside")[0]
-    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]  # without the heading
-    assert [line.split(" | ")[0].removeprefix("| ") for line in rows] == [row.suite for row in ROWS]
-
-
-def test_only_the_marked_line_of_the_readme_is_replaced(project: Path) -> None:
-    text = (project / "README.md").read_text(encoding="utf-8")
-    assert text.startswith("# Title\n\n<!-- scorecard")
-    assert text.endswith("<!-- end of scorecard -->\n\nMore.\n")
-    assert page.summary(ROWS) in text
+    rows = (project / "docs/scorecard.csv").read_text(encoding="utf-8").splitlines()[1:]  # without the heading
+    assert [line.split(",")[0] for line in rows] == [row.suite for row in ROWS]
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("docs/scorecard.md", "| 9 | 8 |", "| 9 | 9 |"),
-        ("docs/scorecard.md", "1e-12", "1e-13"),
+        ("docs/scorecard.csv", ",9,8,", ",9,9,"),
+        ("docs/scorecard.csv", "1e-12", "1e-13"),
+        ("docs/scorecard.csv", "\nonnx node Relu", "onnx node Relu"),
+        ("docs/scorecard-checks.csv", "by hand", "by hands"),
         ("docs/scorecard.md", "typed by hand", "typed by hands"),
-        ("docs/scorecard.md", "\n| onnx node Relu", "| onnx node Relu"),
-        ("README.md", "Passed: 8 of", "Passed: 9 of"),
-        ("README.md", page.summary(ROWS), ""),
-        ("README.md", page.summary(ROWS), "# Scorecard"),
-        ("README.md", committed.START_MARK, ""),
-        ("README.md", "More.", f"{committed.START_MARK}\nPassed: 9,999.\n{committed.END_MARK}\n"),
+        ("docs/scorecard.md", "| 10 | 0 | 1 |", "| 11 | 0 | 1 |"),
     ],
 )
 def test_a_manual_edit_of_the_page_is_found_without_a_run(project: Path, file: str, old: str, new: str) -> None:
@@ -95,29 +86,27 @@ def test_a_page_that_the_command_did_not_write_is_not_overwritten(tmp_path: Path
         committed.check_writable(tmp_path)
 
 
-def test_a_readme_with_one_marker_is_not_truncated(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(f"# A\n{committed.START_MARK}\nold\n\n## Install\n", encoding="utf-8")
-    with pytest.raises(PellucidError, match="between two marks"):
-        committed.check_writable(tmp_path)
-
-
 @pytest.mark.parametrize(
     "forge",
     [
-        lambda text: text.replace("| 9 | 8 |", "| 10 | 9 |"),
-        lambda text: text.replace("| onnx node Relu", f"| {ROWS[0].suite} | 2.13.0 |\n| onnx node Relu"),
+        lambda text: text.replace(",9,8,", ",10,9,"),
+        lambda text: text.replace("onnx node Relu", f"{ROWS[0].suite},2.13.0\nonnx node Relu"),
         lambda text: "\n".join(sorted(text.splitlines())) + "\n",
         lambda text: text.replace("1e-12", "1e-2"),
-        lambda text: text.replace("# Scorecard", "# Score card"),
     ],
 )
-def test_a_page_with_a_new_checksum_is_compared_with_the_run(project: Path, forge: Callable[[str], str]) -> None:
+def test_tables_with_a_new_checksum_are_compared_with_the_run(project: Path, forge: Callable[[str], str]) -> None:
+    cases, checks = project / "docs/scorecard.csv", project / "docs/scorecard-checks.csv"
+    cases.write_text(forge(cases.read_text(encoding="utf-8")), encoding="utf-8")
     path = project / "docs/scorecard.md"
     text = path.read_text(encoding="utf-8")
-    forged = forge(text[: text.rfind("<!-- sha256")])
-    path.write_text(page.with_checksum(forged), encoding="utf-8")
-    assert not any("checksum" in line for line in committed.manual_edits(project))
-    assert committed.differences(ROWS, ENTRIES, project)
+    body = text[: text.rfind("<!-- sha256")].replace("# Scorecard", "# Score card")
+    tables = {file.name: file.read_text(encoding="utf-8") for file in (cases, checks)}
+    path.write_text(page.with_checksum(body, tables), encoding="utf-8")
+    assert committed.manual_edits(project) == []
+    problems = committed.differences(ROWS, ENTRIES, project)
+    assert any(line.startswith("docs/scorecard.csv") for line in problems)
+    assert any(line.startswith("docs/scorecard.md") for line in problems)
 
 
 def test_rounding_on_another_processor_is_no_difference(project: Path) -> None:

@@ -43,22 +43,24 @@ POWERS = {"batch": 1, "image size": 2, "width": 2, "depth": 1, "classes": 1, "da
 
 HEAD = """# Growth
 
-How time and memory of a training step grow with one number, on {cores} threads. Written by `make bench`
-(`python -m benchmarks.growth`).
+How time and memory of a training step grow with one number, on a thread per core. Written by `make bench`
+(`python -m benchmarks.growth`); the time and the memory for each number are in [growth.json](growth.json).
 
 ResNet-20 with 16 maps in its first stage trains on 32 images of 32 x 32 pixels and 10 classes, unless the series
 changes it; images of other sizes are 8 at a time. The data set is in memory, and LeNet trains on batches of 64 of its
-images, drawn in a random order. The boxes are objects in each of 4 images of 240 x 320 pixels, for
-the single-stage detector. **Tensors** is the peak memory of the tensors of a step without parameters and data. The
-ratio is PyTorch's value divided by Pellucid's: above 1, Pellucid is faster or needs less.
+images, drawn in a random order. The boxes are objects in each of 4 images of 240 x 320 pixels, for the single-stage
+detector. **Tensors** is the peak memory of the tensors of a step without parameters and data. The ratios are PyTorch's
+value divided by Pellucid's, from the smallest to the largest: above 1, Pellucid is faster or needs less.
 
-**Exponent** is the slope of time over the number, on logarithmic axes, from the row above: log(t2 / t1) / log(n2 / n1).
-Below the power of the arithmetic, which each series states, the fixed time of a step still counts; an exponent more
-than {kink:g} times the power, or than {kink:g} if that is 0, is a kink, and is marked with `!`. If PyTorch's exponent
-beside it is as high, the kernels and caches, which both share, are the cause; if the exponents before or after are low
-in turn, the machine was slower or faster for that row.
+**Power** is that of the arithmetic of a step. **Exponent** is the largest slope of time over the number, on logarithmic
+axes, between two neighbouring numbers: Pellucid's, and PyTorch's there. One more than {kink:g} times the power, or than
+{kink:g} if that is 0, is a kink, and is marked with `!`; if PyTorch's is as high, the cause is in the kernels and
+caches, which both share.
 
 ![Time and memory of a step in each series](growth.png)
+
+| series | numbers | power | exponent | PyTorch's | time, ratio | tensors, ratio |
+|---|---|---:|---:|---:|---:|---:|
 """
 
 
@@ -91,35 +93,18 @@ def exponents(rows: Sequence[Mapping[str, Any]], peer: str) -> list[float | None
     return [None, *((y - last_y) / (x - last_x) for (last_x, last_y), (x, y) in pairwise(points))]
 
 
-def section(series: str, rows: Sequence[Mapping[str, Any]], measured: str) -> str:
-    """Return the part of the page for one series."""
+def series_row(series: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the row of the page for one series."""
     power = POWERS[series]
-    names = list(COLOURS)
-    growth = "hardly depend on it" if power == 0 else f"grow with its power {power}"
-    lines = [
-        f"## {series}",
-        "",
-        f"The multiplications of a step {growth}.",
-        "",
-        f"| {series} | Pellucid | PyTorch | ratio | exponent | PyTorch's | tensors | PyTorch's | ratio |",
-        f"|{'---:|' * 9}",
-    ]
-    slopes = zip(*(exponents(rows, name) for name in names), strict=True)
-    for row, row_slopes in zip(rows, slopes, strict=True):
-        ours, theirs = (row["peers"][name] for name in names)
-        slope_cells = ["-" if slope is None else f"{slope:.2f}{kink_mark(slope, power)}" for slope in row_slopes]
-        cells = [
-            f"{row['number']:,}",
-            time_text(ours["seconds"]),
-            time_text(theirs["seconds"]),
-            f"{theirs['ratio']:.2f}",
-            *slope_cells,
-            f"{ours['tensors'] / 2**20:,.1f} MiB",
-            f"{theirs['tensors'] / 2**20:,.1f} MiB",
-            f"{theirs['tensors'] / ours['tensors']:.2f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
+    slopes = zip(*(exponents(rows, name)[1:] for name in COLOURS), strict=True)
+    steepest = max(slopes, key=lambda pair: pair[0] or 0.0)
+    exponent_cells = [f"{slope or 0.0:.2f}{kink_mark(slope or 0.0, power)}" for slope in steepest]
+    pairs = [[row["peers"][name] for name in COLOURS] for row in rows]
+    time_ratios = [theirs["ratio"] for _, theirs in pairs]
+    memory_ratios = [theirs["tensors"] / ours["tensors"] for ours, theirs in pairs]
+    spreads = [f"{min(ratios):.2f} to {max(ratios):.2f}" for ratios in (time_ratios, memory_ratios)]
+    numbers = f"{rows[0]['number']:,} to {rows[-1]['number']:,}"
+    return f"| {' | '.join([series, numbers, str(power), *exponent_cells, *spreads])} |\n"
 
 
 def kink_mark(slope: float, power: int) -> str:
@@ -157,11 +142,18 @@ def figure(results: Mapping[str, Mapping[str, Any]]) -> Plot:
     return drawing
 
 
-def write_page(results: Mapping[str, Any], cores: int) -> None:
+def page(results: Mapping[str, Any]) -> str:
+    """Return the page of the results, as they are in docs/growth.json."""
+    series = {name: results[name] for name in GROWTH if name in results}
+    rows = "".join(series_row(name, result["rows"]) for name, result in series.items())
+    measured = "; ".join(dict.fromkeys(result["measured"] for result in series.values()))
+    return f"{HEAD.format(kink=KINK)}{rows}\nMeasured {measured}.\n"
+
+
+def write_page(results: Mapping[str, Any]) -> None:
     """Write docs/growth.md and docs/growth.png."""
     series = {name: results[name] for name in GROWTH if name in results}
-    parts = [HEAD.format(cores=cores, kink=KINK), *(section(name, **result) for name, result in series.items())]
-    write_atomically(DOCS / "growth.md", "\n".join(parts).encode())
+    write_atomically(DOCS / "growth.md", page(results).encode())
     write_atomically(DOCS / "growth.png", png(figure(series)))
 
 
@@ -181,7 +173,7 @@ def main() -> None:
             print(f"{name} {number:,}: {time_text(ours['seconds'])}, ratio {ratio:.2f}", flush=True)
         results[name] = {"rows": rows, "measured": conditions()}
         write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
-        write_page(results, cores)
+        write_page(results)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Compare the kernels of a step with what the machine can reach, and write docs/profile.md.
+"""Compare the kernels of a step with what the machine can reach, and write docs/profile.md and profile.json.
 
 Run it by `python -m benchmarks.profile`. What kernels compute and move: benchmarks/kernels.py.
 """
 
 import argparse
+import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch.profiler import profile
@@ -19,7 +21,7 @@ from benchmarks.run import PAUSE_SECONDS, rotated
 from benchmarks.table import DOCS, conditions
 from pellucid.base.allocator import keeping_freed_memory
 
-PAGE = DOCS / "profile.md"
+PAGE, RESULTS = DOCS / "profile.md", DOCS / "profile.json"
 PROFILED = (
     "lenet-64",
     "resnet20-16",
@@ -57,31 +59,22 @@ MATRIX_SIZE = 1_024  # of the product that shows the reachable speed
 HEAD = """# Where the time goes
 
 Written by `make bench` (`python -m benchmarks.profile`), with {threads} threads. PyTorch's profiler runs over
-{slices} slices of {seconds:g} seconds of each job of the [benchmarks](benchmarks.md), channels-last; PyTorch is its
-in-place form, if it has one. The peers take turns, since the machine's speed changes. The times include the overhead of
-the profiler.
+{slices} slices of {slice_seconds:g} seconds of each job of the [benchmarks](benchmarks.md), channels-last; PyTorch is
+its in-place form, if it has one. The peers take turns. The times include the overhead of the profiler. Those of PyTorch
+and onnxruntime, the speeds, and the kernels that take longest are in [profile.json](profile.json).
 
-**Reachable**: the mean speed of a product of two matrices of {size:,} x {size:,} in the same slices, the limit of
-convolutions but for algorithms with fewer operations, such as Winograd's. **Convolutions**: their share of the time,
-and their multiplications and additions by the time in their kernels, forward and backward. For onnxruntime, whose
-kernels the profiler does not see, they are divided by its whole time: its kernels are at least that fast.
-**Memory-bound**: the share of norms, activations, sums and copies, and the bytes that they read and write by their
-time; a copy between two tensors in main memory reaches {bandwidth:.1f} GB/s, and tensors in a cache are read faster.
-**Products**: the share of matrix products, in dense layers and attention, and their operations by their time. **Rest**:
-all other kernels, such as pooling, and the overhead of each.
+The shares are of Pellucid's time in kernels: **convolutions**; **memory-bound** norms, activations, sums and copies;
+matrix **products**; the **rest**, such as pooling. **Reachable** is the mean speed of a product of two matrices of
+{size:,} x {size:,} in the same slices, the limit of convolutions but for algorithms with fewer operations; **reached**
+is that of the forward convolutions. **Ratio** is PyTorch's time in kernels divided by Pellucid's. **At most** is the
+ratio that Pellucid would have with these convolutions and products, if its memory-bound kernels moved their bytes at
+the speed of a copy ({bandwidth:.1f} GB/s), or at their own where that is higher, and the rest took no time at all. A
+target above it needs other convolutions or fewer passes over memory.
 
-Where Pellucid and PyTorch run the same convolutions at the same speed, near the limit, only the other columns can make
-one faster than the other. **Ratio**: PyTorch's time in kernels divided by Pellucid's. **At most**: the ratio that
-Pellucid would have with these convolutions and products, if its memory-bound kernels moved their bytes at the speed of
-a copy, or at their own where that is higher, and the rest took no time at all. A target above it needs other
-convolutions or fewer passes over memory.
-
-Measured {measured}.
-
-| job | reachable | peer | step | convolutions | forward | backward | memory-bound | speed | products | speed | rest \
-| ratio | at most |
-|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| job | convolutions | reached | reachable | memory-bound | products | rest | ratio | at most |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|
 """
+COLUMNS = ("step", "convolutions", "forward", "backward", "memory-bound", "bandwidth", "products", "speed", "rest")
 
 
 def kernels_in_turn(runs: Mapping[str, Callable[[int], None]]) -> tuple[dict[str, Kernels], float, dict[str, float]]:
@@ -133,10 +126,11 @@ def copy_speed() -> float:
     return 8 * source.numel() / min(times)
 
 
-def row(start: Sequence[str], kernels: Kernels, ratios: Sequence[str]) -> str:
-    """Return the row of the first table for one job and a peer whose kernels are known; start: its first cells."""
+def cells(seconds: float, kernels: Kernels) -> dict[str, str]:
+    """Return the figures of a peer whose kernels are known, as text; seconds: of a step."""
     forward, backward, memory, products = (kernels.time_of(names) for names in (FORWARD, BACKWARD, PASSES, PRODUCTS))
-    cells = [
+    values = (
+        milliseconds(seconds),
         share(forward + backward, kernels.total),
         speed(kernels.forward, forward),
         speed(kernels.backward, backward),
@@ -145,8 +139,13 @@ def row(start: Sequence[str], kernels: Kernels, ratios: Sequence[str]) -> str:
         share(products, kernels.total),
         speed(kernels.products, products),
         share(kernels.total - forward - backward - memory - products, kernels.total),
-    ]
-    return f"| {' | '.join([*start, *cells, *ratios])} |\n"
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a duration as text."""
+    return f"{1e3 * seconds:,.2f} ms"
 
 
 def ratio_and_limit(ours: Kernels, theirs: Kernels, bandwidth: float) -> list[str]:
@@ -166,15 +165,59 @@ def share(micros: float, total: float) -> str:
     return f"{micros / 1e3:,.2f} ms ({micros / total:.0%})"
 
 
-def table(name: str, ours: Kernels, theirs: Kernels) -> str:
-    """Return the section of one job: the microseconds of the kernels that take longest."""
+def longest(ours: Kernels, theirs: Kernels) -> dict[str, dict[str, int]]:
+    """Return the microseconds of the kernels of a step that take longest, and of all, for each peer."""
     times = {kernel: (ours.times[kernel], theirs.times[kernel]) for kernel in ours.times | theirs.times}
-    longest = sorted(times, key=lambda kernel: -max(times[kernel]))[:MAX_KERNELS]
-    lines = [f"## {name}", "", "Microseconds of a step, in the kernels themselves.", ""]
-    lines += ["| kernel | Pellucid | PyTorch |", "|---|---:|---:|"]
-    rows = [*((f"`{kernel}`", times[kernel]) for kernel in longest), ("all", (ours.total, theirs.total))]
-    lines += [f"| {name} | {own:,.0f} | {other:,.0f} |" for name, (own, other) in rows]
-    return "\n".join(lines) + "\n"
+    shown = sorted(times, key=lambda kernel: -max(times[kernel]))[:MAX_KERNELS]
+    rows = {kernel: times[kernel] for kernel in shown} | {"all": (ours.total, theirs.total)}
+    return {name: {"Pellucid": round(own), "PyTorch": round(other)} for name, (own, other) in rows.items()}
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """Return the page of the results, as they are in docs/profile.json."""
+    text = HEAD.format(**results["settings"])
+    for name, job in results["jobs"].items():
+        ours = job["peers"]["Pellucid"]
+        shares = {
+            key: ours[key].partition("(")[2].rstrip(")") for key in ("convolutions", "memory-bound", "products", "rest")
+        }
+        row = (
+            name,
+            shares["convolutions"],
+            ours["forward"],
+            job["reachable"],
+            shares["memory-bound"],
+            shares["products"],
+            shares["rest"],
+            job["ratio"],
+            job["at most"],
+        )
+        text += f"| {' | '.join(row)} |\n"
+    return f"{text}\nMeasured {results['measured']}.\n"
+
+
+def profiled(name: str, bandwidth: float) -> dict[str, Any]:
+    """Return the figures of one job; bandwidth: of a copy, in bytes per second."""
+    job = JOBS[name]
+    runs = {
+        "Pellucid": pellucid_peer.make(job),
+        "PyTorch": torch_peer.make(job, channels_last=True, inplace=True, compiled=False),
+    }
+    if job.inference and not job.network.startswith("opened-"):
+        runs["onnxruntime"] = onnxruntime_peer.make(job)
+    kernels, reachable, seconds = kernels_in_turn(runs)
+    peers = {peer: cells(seconds[peer], kernels[peer]) for peer in ("Pellucid", "PyTorch")}
+    if "onnxruntime" in runs:  # the profiler does not see its kernels, which are at least this fast
+        convolutions = speed(kernels["PyTorch"].forward, 1e6 * seconds["onnxruntime"])
+        peers["onnxruntime"] = {"step": milliseconds(seconds["onnxruntime"]), "forward": convolutions}
+    ratio, limit = ratio_and_limit(kernels["Pellucid"], kernels["PyTorch"], bandwidth)
+    return {
+        "reachable": f"{reachable / 1e9:,.0f} GFLOP/s",
+        "ratio": ratio,
+        "at most": limit,
+        "peers": peers,
+        "microseconds": longest(kernels["Pellucid"], kernels["PyTorch"]),
+    }
 
 
 def main() -> None:
@@ -183,37 +226,22 @@ def main() -> None:
     names = parser.parse_args().jobs
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    rows, sections = "", []
+    jobs: dict[str, Any] = {}
     with keeping_freed_memory():
         bandwidth = copy_speed()
         for name in names:
-            job = JOBS[name]
-            runs = {
-                "Pellucid": pellucid_peer.make(job),
-                "PyTorch": torch_peer.make(job, channels_last=True, inplace=True, compiled=False),
-            }
-            if job.inference and not job.network.startswith("opened-"):
-                runs["onnxruntime"] = onnxruntime_peer.make(job)
-            kernels, reachable, seconds = kernels_in_turn(runs)
-            ratios = ratio_and_limit(kernels["Pellucid"], kernels["PyTorch"], bandwidth)
-            for peer in runs:
-                start = [name, f"{reachable / 1e9:,.0f} GFLOP/s", peer, f"{1e3 * seconds[peer]:,.2f} ms"]
-                if peer == "onnxruntime":
-                    convolutions = speed(kernels["PyTorch"].forward, 1e6 * seconds[peer])
-                    rows += f"| {' | '.join([*start, '-', convolutions, *['-'] * 8])} |\n"
-                else:
-                    rows += row(start, kernels[peer], ratios if peer == "Pellucid" else ["1", "-"])
-            sections.append(table(name, kernels["Pellucid"], kernels["PyTorch"]))
+            jobs[name] = profiled(name, bandwidth)
             print(f"{name}: profiled", flush=True)
-    head = HEAD.format(
-        threads=threads,
-        measured=conditions(),
-        slices=SLICES,
-        seconds=SLICE_SECONDS,
-        size=MATRIX_SIZE,
-        bandwidth=bandwidth / 1e9,
-    )
-    PAGE.write_text("\n".join([head + rows, *sections]), encoding="utf-8")
+    settings = {
+        "threads": threads,
+        "slices": SLICES,
+        "slice_seconds": SLICE_SECONDS,
+        "size": MATRIX_SIZE,
+        "bandwidth": round(bandwidth / 1e9, 1),
+    }
+    results = {"measured": conditions(), "settings": settings, "jobs": jobs}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(results), encoding="utf-8")
     print(f"wrote {PAGE.name}")
 
 

@@ -34,6 +34,8 @@ MIN_EAGER, MIN_ONNXRUNTIME_SINGLE, MIN_ONNXRUNTIME = 1.3, 0.9, 1.0
 EAGER, COMPILED, ONNXRUNTIME = ("PyTorch", "PyTorch, in place"), "PyTorch, compiled", "onnxruntime"
 # Targets of mixed precision: ratio of times to PyTorch under autocast, and to PyTorch in float32
 BF16_TARGETS: dict[str, tuple[float, float]] = {"resnet20-64-bf16": (1.0, 2.0)}
+FLOAT32 = "PyTorch, float32"
+BF16_PEERS = ("PyTorch", FLOAT32)  # with these targets
 MIN_STREAMING = 0.9  # speed of a training that streams its images, relative to one that has them in memory
 # Targets of threads = "auto": the speed relative to the best number of threads, by the load of the machine
 THREADS_TARGETS = {"idle": 0.97, "busy": 0.8, "busy later": 0.8}
@@ -42,47 +44,46 @@ PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn", "onnxruntime")
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; nothing here is typed by hand. Each job states when, on which machine and at which commit it
-was measured.
+Written by `make bench`; nothing here is typed by hand. Seconds, memory and every round of each job are in
+[benchmarks.json](benchmarks.json).
 
-A job is one training step on one batch, in float32 unless its name contains bf16: plain gradient descent, or for
-pix2pix and DCGAN both turns with Adam. PyTorch's optimizers are its fused ones. If its name contains inference, a job
-is the prediction of one batch by `Model.predictor()`, with its checks of inputs and outputs, or by a detector, for all
-peers with decoding and suppression; other peers compute the outputs without checks, PyTorch under
-`torch.inference_mode`.
-Every peer runs in its own process; PyTorch in the memory format that is faster for its plain form; MLPs, LeNets and
-single images with the best number of threads of each peer, other jobs with a thread per core. Bursts of the peers
-alternate, and a ratio compares two bursts of the same round; a clearly slower peer takes part in the first three rounds
-only. **Ratio** is the peer's time divided by Pellucid's: above 1, Pellucid is faster; in brackets, the 95 % interval of
-its median over the rounds, or the smallest and the largest ratio of fewer than six rounds. A target is *missed* if the
-median is below it; if only the lower end of the interval is, it is *unclear* whether it is reached.
-**Tensors** is the peak memory of the tensors of a step without
-parameters and data, measured by PyTorch's profiler. **Process** is the increase of the resident memory of the process
-over its value before the first step, including everything that allocators, threads and compilers keep. The ratios of
-memory are Pellucid's value divided by the peer's: below 1, Pellucid needs less.
-"PyTorch, in place" is the same network with in-place ReLU and residual sums, as in torchvision; "PyTorch, compiled" is
-the network of "PyTorch" under `torch.compile`; "onnxruntime" runs the ONNX file that Pellucid exports.
-Opened networks have no in-place form, detectors neither that nor a compiled one, and EfficientNet-B0 none that compiles
-within five minutes. PyTorch's detectors compute RoIAlign by tensor operations, since it has no kernel for it.
-Every peer uses the allocator setting of `fit` and of predictors (pellucid/base/allocator.py: freed memory stays in the
-process), which is available to all users of PyTorch; onnxruntime keeps its memory by itself.
-If a target is missed, docs/profile.md compares the kernels with what the machine can reach.
+A job is one training step on one batch: plain gradient descent, or for pix2pix and DCGAN both turns with Adam. If its
+name contains inference, a job is the prediction of one batch by `Model.predictor()` with its checks, or by a detector
+with decoding and suppression; other peers compute the outputs without checks, PyTorch under `torch.inference_mode`.
+Every peer runs in its own process, PyTorch in the memory format that is faster; small networks and single images with
+the best number of threads of each peer, other jobs with a thread per core; all with the allocator setting of `fit`
+(freed memory stays in the process), which is available to all users of PyTorch. Bursts of the peers alternate, and a
+ratio compares two bursts of the same round.
+
+**Ratio** is the peer's time divided by Pellucid's: above 1, Pellucid is faster; in brackets, the 95 % interval of its
+median over the rounds, or the smallest and the largest ratio of fewer than six rounds. A target is *missed* if the
+median is below it; if only the lower end of the interval is, it is *unclear*. **Tensors** is the peak memory of the
+tensors of a step without parameters and data, as a fraction of the peer's. "PyTorch, in place" has in-place ReLU and
+residual sums, as in torchvision; "PyTorch, compiled" is under `torch.compile`; "onnxruntime" runs the ONNX file that
+Pellucid exports. Detectors and opened networks have no in-place form, detectors and EfficientNet-B0 no compiled one.
+PyTorch's detectors compute RoIAlign by tensor operations, since it has no kernel for it. [Where the time
+goes](profile.md) compares the kernels with what the machine can reach.
 """
-TRAINING_HEAD = """## Training: overview
+TRAINING_HEAD = """## Training
 
 The ratio to the fastest of PyTorch's forms in this job, the fraction of its tensor memory, and the targets.
 
 | job | fastest form | ratio | target | tensors | target |
 |---|---|---:|---:|---:|---:|
 """
-INFERENCE_HEAD = """## Inference: overview
+INFERENCE_HEAD = """## Inference
 
 The ratios to the faster of PyTorch's eager forms, to its compiled form, and to onnxruntime, and the targets.
 
 | job | eager | target | compiled | onnxruntime | target |
 |---|---:|---:|---:|---:|---:|
 """
-STREAM_HEAD = """## streaming: training on a folder of images
+OTHERS_HEAD = """## Other libraries, and mixed precision
+
+| job | peer | ratio | target |
+|---|---|---:|---:|
+"""
+STREAM_HEAD = """## Training on a folder of images
 
 One epoch on a folder of image files of 32 x 32 pixels, streamed from the files or read into memory before. Medians of
 {rounds} trainings of each kind, in turns. Memory is the peak resident memory of the process. Written by
@@ -91,7 +92,7 @@ One epoch on a folder of image files of 32 x 32 pixels, streamed from the files 
 | images | streamed, images/s | in memory, images/s | ratio | target | streamed, memory | in memory, memory |
 |---:|---:|---:|---:|---:|---:|---:|
 """
-THREADS_HEAD = """## threads: the number of CPU threads, fixed and "auto"
+THREADS_HEAD = """## The number of CPU threads, fixed and "auto"
 
 Images per second with each number of threads, and with the number that `recipe.threads` or the `threads` of
 `Model.predictor`, both "auto", chose: the median of bursts in turn; the ratios are taken within a round. **Idle**: no
@@ -99,7 +100,7 @@ other process runs. **Busy**: as many other processes as cores compute all the t
 "auto" has chosen its number, and the bursts begin after it has noticed; trainings have `distributed.exact = false`.
 Written by `python -m benchmarks.threads`.
 """
-READING_HEAD = """## reading: JPEG files of 640 x 480 pixels, resized
+READING_HEAD = """## Reading: JPEG files of 640 x 480 pixels, resized
 
 Images per second without a training, in as many threads or processes as there are processors: Pellucid's loader,
 PyTorch's DataLoader over a data set that reads files as torchvision's `ImageFolder` with `Resize` does, and the
@@ -117,11 +118,25 @@ def write_table(results: dict[str, dict[str, Any]]) -> str:
     training_rows = [_training_row(name, job["figures"]) for name, job in measured.items() if _is_training(name)]
     inference_rows = [_inference_row(name, job["figures"]) for name, job in measured.items() if JOBS[name].inference]
     sections = [TRAINING_HEAD + "".join(training_rows), INFERENCE_HEAD + "".join(inference_rows)]
-    sections += [_section(name, **job) for name, job in measured.items()]
-    sections += [_threads_section(**results["threads"])] if "threads" in results else []
-    sections += [_stream_section(**results["stream"])] if "stream" in results else []
-    sections += [_reading_section(**results["reading"])] if "reading" in results else []
-    return "\n".join([HEAD, *sections])
+    sections += [OTHERS_HEAD + "".join(_other_rows(measured))]
+    sections += [_threads_section(results["threads"]["rows"])] if "threads" in results else []
+    sections += [_stream_section(results["stream"]["rows"])] if "stream" in results else []
+    sections += [_reading_section(results["reading"]["speeds_by_side"])] if "reading" in results else []
+    conditions_text = "; ".join(dict.fromkeys(one["measured"] for one in results.values()))
+    return "\n".join([HEAD, *sections, f"Measured {conditions_text}.\n"])
+
+
+def _other_rows(jobs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the rows of peers other than PyTorch in the precision of the job, and of all peers of mixed precision."""
+    rows: list[str] = []
+    for name, job in jobs.items():
+        is_mixed = name in BF16_TARGETS
+        for figure in job["figures"]:
+            peer = figure["peer"]
+            if peer != "Pellucid" and (is_mixed or peer not in (*EAGER, COMPILED, ONNXRUNTIME)):
+                target = BF16_TARGETS[name][peer == FLOAT32] if is_mixed and peer in BF16_PEERS else None
+                rows.append(f"| {name} | {peer} | {' | '.join(_with_target(figure['ratios'], target))} |\n")
+    return rows
 
 
 def _is_training(name: str) -> bool:
@@ -180,6 +195,11 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[rank], ordered[count - 1 - rank]
 
 
+def stored_page() -> str:
+    """Return the page of docs/benchmarks.json."""
+    return write_table(json.loads((DOCS / "benchmarks.json").read_text()))
+
+
 def publish(section: str, figures: Mapping[str, Any]) -> None:
     """Replace a section of docs/benchmarks.json, under the present conditions, and write docs/benchmarks.md."""
     path = DOCS / "benchmarks.json"
@@ -200,37 +220,7 @@ def conditions() -> str:
     return f"{environment['date']}, commit {commit}, {machine(environment)}, Python {python}, {versions}"
 
 
-def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
-    job = JOBS[name]
-    ours = next(figure for figure in figures if figure["peer"] == "Pellucid")
-    work = "batch" if job.inference else "step"
-    lines = [
-        f"## {name}: {job.network}, batch {job.batch}, {'x'.join(map(str, job.shape))}, {job.precision}",
-        "",
-        f"| peer | form | threads | time a {work} | images/s | ratio | tensors | process |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for figure in figures:
-        middle = statistics.median(figure["seconds"])
-        spread = _ratio_text(figure["ratios"])
-        form = "compiled" if figure["variant"] == "keras" else ""
-        if figure["variant"].startswith("torch"):
-            form = "NCHW" if figure["variant"].endswith("nchw") else "channels-last" if len(job.shape) == 3 else ""
-        if figure is ours:
-            spread = "1"
-        cells = [_bytes_text(figure[kind], ours[kind], figure is ours) for kind in ("tensors", "memory")]
-        lines.append(
-            f"| {figure['peer']} | {form} | {figure['threads']} | {time_text(middle)} | {job.batch / middle:,.0f} "
-            f"| {spread} | {' | '.join(cells)} |"
-        )
-    lines += ["", f"Measured {measured}."]
-    if name in BF16_TARGETS:
-        half, full = BF16_TARGETS[name]
-        lines += ["", f"Target: ratio at least {half:g} to PyTorch under autocast, {full:g} to PyTorch in float32."]
-    return "\n".join(lines) + "\n"
-
-
-def _threads_section(rows: list[dict[str, Any]], measured: str) -> str:
+def _threads_section(rows: list[dict[str, Any]]) -> str:
     counts = [threads for threads in rows[0]["rates"] if threads != "auto"]
     lines = [
         THREADS_HEAD,
@@ -245,10 +235,10 @@ def _threads_section(rows: list[dict[str, Any]], measured: str) -> str:
             f"| {row['work']} | {row['load']} | {' | '.join(cells)} | {row['chosen']} "
             f"| {' | '.join(_with_target(row['ratios'], THREADS_TARGETS[row['load']]))} |"
         )
-    return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def _stream_section(rows: list[dict[str, Any]], measured: str) -> str:
+def _stream_section(rows: list[dict[str, Any]]) -> str:
     lines = [STREAM_HEAD.format(rounds=len(rows[0]["streamed"])).rstrip("\n")]
     for row in rows:
         (speed, memory), (loaded_speed, loaded_memory) = (
@@ -260,24 +250,16 @@ def _stream_section(rows: list[dict[str, Any]], measured: str) -> str:
             f"| {row['images']:,} | {speed:,.0f} | {loaded_speed:,.0f} | {speed / loaded_speed:.2f}{mark} "
             f"| {MIN_STREAMING:g} | {memory / 2**20:,.0f} MiB | {loaded_memory / 2**20:,.0f} MiB |"
         )
-    return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def _reading_section(speeds_by_side: dict[str, dict[str, float]], measured: str) -> str:
+def _reading_section(speeds_by_side: dict[str, dict[str, float]]) -> str:
     lines = [READING_HEAD.rstrip("\n")]
     for side, speeds in speeds_by_side.items():
         *_, limit = speeds.values()
         for name, speed in speeds.items():
             lines.append(f"| {side} x {side} | {name} | {speed:,.0f} | {speed / limit:.0%} |")
-    return "\n".join([*lines, "", f"Measured {measured}."]) + "\n"
-
-
-def _bytes_text(peer_bytes: float, our_bytes: float, is_ours: bool) -> str:
-    if peer_bytes <= 0:
-        return "-"
-    if our_bytes > 100 * peer_bytes:  # the peer had allocated its memory before the first step
-        return f"{peer_bytes / 2**20:.1f} MiB"
-    return f"{peer_bytes / 2**20:.1f} MiB" + ("" if is_ours else f" ({our_bytes / peer_bytes:.2f})")
+    return "\n".join(lines) + "\n"
 
 
 def time_text(seconds: float) -> str:

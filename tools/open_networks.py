@@ -10,6 +10,7 @@ RESULTS.json stores the results; a call with the same code skips networks that a
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import multiprocessing
@@ -32,6 +33,7 @@ FIXED_SIZE_WORDS = (
     "eva",
     "deit",
 )  # parts of the names of networks whose position embedding fixes the size of the images
+MAX_REASON = 300  # characters on the page
 MAX_LAYERS = 2  # of networks of the package transformers
 MAX_SECONDS = 300
 # Largest relative errors. In PyTorch, too, one unit in the last place of the input changes gradients of visformer_tiny
@@ -41,26 +43,25 @@ CONFIG_NAMES = {
     "vitmae": "vit_mae", "clip_vision": "clip_vision_model", "siglip_vision": "siglip_vision_model",
     "data2vec_vision": "data2vec-vision",
 }  # fmt: skip
-FACTS_TEXT = "These are the networks of `../shared/facts/open-ops.json`."
-FAMILIES_TEXT = """These are forty families of timm and transformers that nobody looked at before `pellucid.open` was
-written, `conformance/open_unseen.txt`: of timm, the network with the fewest parameters."""
-HEAD = """# {title}
+HEADS = {
+    "networks": """# Networks that open
 
-{networks}
+What `pellucid.open` does with the networks of `../shared/facts/open-ops.json`, each with random weights; those of
+transformers have at most two layers. Written by `tools/open_networks.py`. The gaps are to PyTorch's automatic
+differentiation in float64, in evaluation mode, for two images: of outputs relative to the largest one, of gradients
+relative to the largest entry of each tensor, with the floor of `verify` (1e-3 of the network's largest gradient, or of
+1). The ledger is what the relevance of the pixels by `cp_lrp` and all that layers absorbed lack of the explained score,
+relative to it. The time is that of `pellucid.open` beside that of one `torch.export`; opening also runs the network and
+its layers for comparisons. "open (outputs)" are networks with more than 100 million parameters, in float32, of which
+only the outputs were compared.
+""",
+    "families": """# Families of networks that open
 
-Each has random weights. The table is what `tools/open_networks.py` found: whether `pellucid.open` opens it, the numbers
-of different operators and of layers, and the largest gaps to PyTorch's automatic differentiation in float64, in
-evaluation mode, for two images: of outputs relative to the largest one, of gradients relative to the largest entry of
-each tensor, with the floor of `verify` (1e-3 of the network's largest gradient, or of 1). The ledger is what the
-relevance of the pixels by `cp_lrp` and all that layers absorbed lack of the explained score, relative to it: the score
-of the best class, or the largest value of the first map or token where the outputs are no classes. The time is that of
-`pellucid.open` beside that of one `torch.export`; opening also runs the network and its layers, on the images and on
-one of another size, for comparisons, which take most of the time of large images in float64. Networks of transformers
-have at most two layers. "open (outputs)" are networks with more than 100 million parameters,
-in float32, of which only the outputs were compared. The others are refused for the reason shown, or could not be built
-or finished.
-
-"""
+Forty families of timm and transformers that nobody looked at before `pellucid.open` was written
+(`conformance/open_unseen.txt`): of timm, the network with the fewest parameters. Measured as the [networks that
+open](open.md).
+""",
+}
 
 
 def network_keys(path: Path) -> list[str]:
@@ -212,23 +213,48 @@ def _gap(actual: Any, expected: Any, floor: float) -> float:
     return float((actual - expected).abs().max() / (expected.abs().max() + floor)) if expected.numel() else 0.0
 
 
-def page(results: dict[str, Any], untried: Sequence[str], head: str) -> str:
-    """Return the page: head, counts and table. untried: the networks of the list without a result."""
+def page(results: dict[str, Any], untried: Sequence[str], head: str, table: str) -> str:
+    """Return the page: counts, the networks that open, and why others do not.
+
+    untried: the networks of the list without a result. table: the name of the file with all results.
+    """
     states = [result["state"] for result in results.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
-    rows = [
-        f"| {key} | {result['state']} | {result.get('operators', '')} | {result.get('layers', '')} | "
-        f"{_formatted(result, 'outputs')} | {_formatted(result, 'gradients')} | {_formatted(result, 'ledger')} | "
-        f"{_formatted(result, 'time', '.1f')} | {result.get('why', '').replace('|', '/')[:300]} |"
-        for key, result in sorted(results.items())
-    ]
-    columns = "| network | state | operators | layers | outputs | gradients | ledger | time | why not |"
     times = statistics.median(result["time"] for result in results.values() if "time" in result)
     unmeasured = f" Not measured: {', '.join(untried)}." if untried else ""
-    table = "\n".join([columns, "|---" * columns.count(" | ") + "|---|", *rows])
-    return (
-        f"{head}Of {len(results)} networks: {counts}.{unmeasured} The median of the times is {times:.1f}.\n\n{table}\n"
-    )
+    measured = [result for result in results.values() if result["state"] == "open"]
+    gaps = ", ".join(f"{name} {max(result[name] for result in measured):.0e}" for name in MAX_GAPS)
+    lines = [
+        head,
+        f"Of {len(results)} networks: {counts}.{unmeasured} The largest gaps: {gaps}. The median of the times is "
+        f"{times:.1f}. The operators, layers, gaps and times of each network are in [{table}]({table}).\n",
+    ]
+    names_by_library: dict[str, list[str]] = {}
+    for key in sorted(key for key, result in results.items() if result["state"].startswith("open")):
+        library, _, name = key.partition(":")
+        names_by_library.setdefault(library, []).append(name)
+    for library, names in names_by_library.items():
+        lines.append(f"Open, of {library}: {', '.join(names)}.\n")
+    lines.append("| not open | state | why not |\n|---|---|---|")
+    for key, result in sorted(results.items()):
+        if not result["state"].startswith("open"):
+            lines.append(f"| {key} | {result['state']} | {result.get('why', '').replace('|', '/')[:MAX_REASON]} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_table(results: dict[str, Any], path: Path) -> None:
+    """Write all results as a CSV file."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ("network", "state", "operators", "layers", "outputs", "gradients", "ledger", "time", "why not")
+        )
+        for key, result in sorted(results.items()):
+            gaps = (_formatted(result, name) for name in MAX_GAPS)
+            counts = (result.get("operators", ""), result.get("layers", ""))
+            writer.writerow(
+                (key, result["state"], *counts, *gaps, _formatted(result, "time", ".1f"), result.get("why", ""))
+            )
 
 
 def _formatted(result: dict[str, Any], name: str, form: str = ".0e") -> str:
@@ -260,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--limit", type=int, default=MAX_PARAMETERS, help="no gradients for networks with more parameters"
     )
     parser.add_argument("--only", default="", help="try only networks whose keys begin with this")
-    parser.add_argument("--page", type=Path, help="write the table here")
+    parser.add_argument("--page", type=Path, help="write the page here, and all results beside it as a CSV file")
     parser.add_argument("--least", type=int, default=0, help="fail unless so many networks open")
     args = parser.parse_args(arguments)
     networks = network_keys(args.list)
@@ -272,12 +298,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{key}: {results[key]['state']} {results[key].get('why', '')[:200]}", flush=True)
         args.results.write_text(json.dumps({"code": code_digest(), "networks": results}, indent=1))
     if args.page:
-        families = args.list.suffix != ".json"
-        head = HEAD.format(
-            title="Families of networks that open" if families else "Networks that open",
-            networks=FAMILIES_TEXT if families else FACTS_TEXT,
-        )
-        args.page.write_text(page(results, sorted(set(networks) - results.keys()), head))
+        table = args.page.with_suffix(".csv")
+        write_table(results, table)
+        head = HEADS["networks" if args.list.suffix == ".json" else "families"]
+        untried = sorted(set(networks) - results.keys())
+        args.page.write_text(page(results, untried, head, table.name))
     states = [result["state"] for result in results.values()]
     count = sum(state.startswith("open") for state in states)
     print(f"{count} of {len(networks)} networks open")

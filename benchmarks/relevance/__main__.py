@@ -1,87 +1,116 @@
 """Compare maps by Pellucid, Zennit, LXT and Captum of trained networks, and write docs/relevance.md."""
 
 import argparse
+import json
+import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.relevance.measure import N_CAPTUM, N_CHOOSING, N_MEASURED, N_ORDERS, NETWORKS, Rows, measure
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "relevance.md"
-PAGE_PARTS = (
-    """# Relevance compared with Zennit, LXT and Captum
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE, RESULTS = DOCS / "relevance.md", DOCS / "relevance.json"
+LIBRARIES = ("Zennit", "LXT")
+HEAD = """# Relevance compared with Zennit, LXT and Captum
 
 Written by `python -m benchmarks.relevance` with Pellucid {pellucid}, PyTorch {torch}, Zennit {zennit}, LXT {lxt}
-and Captum {captum}; nothing in the tables is typed by hand. Pellucid explains trained PyTorch modules opened by
-`pellucid.open`; the other libraries explain the modules themselves.
+and Captum {captum}; nothing in the tables is typed by hand. All rows are in [relevance.json](relevance.json). Pellucid
+explains trained PyTorch modules opened by `pellucid.open`; the other libraries explain the modules themselves.
 
 | network | source | right, of 500 test images |
 |---|---|---:|
-""",
-    """
+"""
+GAPS = """
 ## Differences from Zennit and LXT
 
 The gap is the largest difference between two maps of {measured} images, in float64, relative to Pellucid's largest
-relevance. The next columns are the sum of the explained scores and the sums of the two maps. Layers absorb the
-difference between the scores and the sum of Pellucid's map; the last column lists the causes in its ledger.
+relevance.
 
-| network | rules | gap | scores | sum of theirs | sum of ours | absorbed |
-|---|---|---:|---:|---:|---:|---|
-""",
-    """
-- **ResNet-20 as written.** Zennit attaches rules to modules. The authors add the shortcut by `out += shortcut`, not by
-  a module, so both branches of each of the nine blocks receive the full relevance. An opened network has a node
-  for each sum. With a Zennit module for each sum, the maps are equal; a single module for all sums fails, because its
-  hook keeps only one input. The sums of airbench96 are modules of the exported code, for which Zennit has no rule.
-- **ResNet-20, its own epsilon.** Zennit's SequentialMergeBatchNorm merges batch normalization into convolutions, but
-  still divides by sqrt(1 + ε). For the other rows, ε was added to the variances first, which does not change outputs.
-- **ViT, Zennit.** Zennit has no rule for attention and layer normalization; their gradients are not modified, and
-  relevance is not conserved.
-- **ViT, LXT.** The maps are equal, up to the 1e-10 that LXT adds to inputs of GELU. LXT does not report the relevance
-  absorbed by biases, positions and softmax.
-- **With `F.gelu`, LXT.** LXT patches classes of modules. The gradient of a function used instead of the module is not
-  modified, and no warning is issued.
+| network | rules | gap |
+|---|---|---:|
+"""
+CAPTUM = """
+- **ResNet-20 as written, airbench96.** Zennit attaches rules to modules, and the sums of these networks are none, or
+  modules without a rule, so that both branches of a block receive the full relevance. An opened network has a node for
+  each sum. With a Zennit module for each sum, the maps are equal.
+- **ResNet-20, its own epsilon.** Zennit merges batch normalization into convolutions, but still divides by sqrt(1 + ε).
+- **ViT.** Zennit has no rule for attention and layer normalization, and relevance is not conserved. LXT's maps are
+  equal, up to the 1e-10 that LXT adds to inputs of GELU; it does not report the relevance absorbed by biases, positions
+  and softmax. With `F.gelu` in place of the module, LXT changes nothing, and issues no warning.
 
 ## Captum
 
 The gap is the largest difference between two maps of {few} images, relative to Captum's largest value, in float64;
-Captum computes the steps of integrated gradients in float32. If one of the libraries raises an error, its message is
-shown.
+Captum computes the steps of integrated gradients in float32. *Captum*, *Pellucid*: that library raises an error.
 
-| network | method | gap |
-|---|---|---:|
-""",
-    """
-- **Captum, LRP.** Captum raises an error for modules without a rule, such as `Flatten`, and needs a separate module for
-  each operation. An opened network has a node for each call.
-- **airbench96, Deconvolution.** Captum rectifies gradients only at `ReLU` and uses the derivative of GELU; Pellucid
-  applies the rule to GELU as well.
+"""
+CURVES = """
+Captum has no rules for LRP of modules such as `Flatten`, and needs a separate module for each operation. For
+Deconvolution it rectifies gradients only at `ReLU`, Pellucid at GELU as well. Pellucid has no rules of guided
+backpropagation and deconvolution for attention.
 
 ## Deletion curves
 
 Pixels are replaced by 0 (the mean colour, or black for digits) in descending order of their relevance. The area is the
 mean area under the curve of the predicted class's probability over {measured} test images; lower is better. Pellucid's
-composite was chosen by `measure_composites` on {choosing} other images. The next column shows by how much the area of a
-row is above Pellucid's, with the standard error over the images. The last column shows the number of images whose area
-is below those of all {orders} random orders. If random orders have lower areas than all maps, scattered missing pixels
-disturb the network more than the loss of the pixels that any map ranks first; then only the comparison between maps is
-meaningful. Curves of the same rules differ only by the epsilon: Pellucid's default is 1e-6, and LXT adds none to the
-denominators of layers.
+composite was chosen on {choosing} other images; of the other libraries, the best rules are shown. The next column shows
+by how much the area is above Pellucid's, with the standard error over the images, and the last one the number of images
+whose area is below those of all {orders} random orders. If random orders have lower areas than all maps, only the
+comparison between maps is meaningful.
 
 | network | order | area | above Pellucid's | below random orders |
 |---|---|---:|---:|---:|
-""",
-)
+"""
 
 
-def read_rows() -> dict[str, Rows]:
-    """Return the rows of the existing page, by network."""
-    tables = PAGE.read_text(encoding="utf-8").split("\n|---")[1:]
-    lines = [table.splitlines() for table in tables]
-    return {
-        name: Rows(*([line for line in table if line.startswith(f"| {name}")] for table in lines)) for name in NETWORKS
-    }
+def page(results: dict[str, Any]) -> str:
+    """Return the page of the results, as they are in docs/relevance.json."""
+    values = {"measured": N_MEASURED, "orders": N_ORDERS, "few": N_CAPTUM, "choosing": N_CHOOSING}
+    rows = [Rows(**results["rows"][name]) for name in NETWORKS if name in results["rows"]]
+    text = HEAD.format(**results["versions"]) + "".join(f"{line}\n" for one in rows for line in one.networks)
+    text += GAPS.format(**values) + "".join(_line(cells(line)[:3]) for one in rows for line in one.gaps)
+    text += CAPTUM.format(**values) + _captum_table(rows)
+    text += CURVES.format(**values) + "".join(_line(row) for one in rows for row in _shown_curves(one.curve_rows))
+    return f"{text}\nMeasured {results['date']}.\n"
+
+
+def cells(line: str) -> list[str]:
+    """Return the cells of a row in Markdown."""
+    return [cell.strip() for cell in line.strip()[1:-1].split("|")]
+
+
+def _line(row: Sequence[str]) -> str:
+    return f"| {' | '.join(row)} |\n"
+
+
+def _captum_table(rows: Sequence[Rows]) -> str:
+    """Return a table of the gap by method and network; for an error, the library that raised it."""
+    gaps: dict[str, dict[str, str]] = {}
+    for one in rows:
+        for network, method, gap in (cells(line) for line in one.captum):
+            gaps.setdefault(method, {})[network] = gap.partition(":")[0]
+    networks = list(dict.fromkeys(name for by_network in gaps.values() for name in by_network))
+    head = _line(["method", *networks]) + "|---" + "|---:" * len(networks) + "|\n"
+    return head + "".join(
+        _line([method, *(by_network.get(name, "-") for name in networks)]) for method, by_network in gaps.items()
+    )
+
+
+def _shown_curves(lines: Sequence[str]) -> list[list[str]]:
+    """Return the rows of Pellucid's chosen composite, of random orders, and of the best rules of each other library."""
+    shown: list[list[str]] = []
+    seen: set[str] = set()
+    for row in map(cells, lines):  # the smallest area comes first
+        library = row[1].partition(",")[0]
+        is_best = library in LIBRARIES and library not in seen
+        if is_best or row[1] == "random order" or row[1].endswith(", chosen"):
+            shown.append(row)
+        seen.add(library)
+    return shown
 
 
 def main() -> None:
@@ -89,15 +118,15 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"{', '.join(NETWORKS)} (the default: all); others keep their rows")
     names = parser.parse_args().names or list(NETWORKS)
     torch.set_num_threads(1)
-    measured = {name: measure(name) for name in names}
-    rows = (read_rows() if len(names) < len(NETWORKS) and PAGE.exists() else {}) | measured
-    values = {"measured": N_MEASURED, "orders": N_ORDERS, "few": N_CAPTUM, "choosing": N_CHOOSING}
-    values |= {name: version(name) for name in ("pellucid", "torch", "zennit", "lxt", "captum")}
-    text = ""
-    for index, part in enumerate(PAGE_PARTS):
-        text += part.format(**values)
-        text += "".join(f"{row}\n" for name in NETWORKS if name in rows for row in rows[name][index])
-    PAGE.write_text(text, encoding="utf-8")
+    measured = {name: measure(name)._asdict() for name in names}
+    stored = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else {}
+    results = {
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: version(name) for name in ("pellucid", "torch", "zennit", "lxt", "captum")},
+        "rows": {name: (stored | measured)[name] for name in NETWORKS if name in stored | measured},
+    }
+    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    PAGE.write_text(page(results), encoding="utf-8")
     print(f"wrote {PAGE.name}")
 
 

@@ -27,7 +27,7 @@ IMAGE_BYTES = 110e3  # bytes of a stored image
 HOST_CORES = 128  # cores per host
 GPUS = (1, 8, 16, 32, 64, 128, 256, 512)
 NETWORK_RATES = (10e9, 100e9, 400e9)  # bits per second and host
-IMAGENET_IMAGES, MANY_IMAGES, EPOCHS = 1.28e6, 100e6, 90
+IMAGENET_IMAGES, EPOCHS = 1.28e6, 90
 
 SOURCES = (
     (
@@ -42,9 +42,9 @@ SOURCES = (
         f"{HOP_SECONDS * 1e6:.0f} and {LOCAL_HOP_SECONDS * 1e6:.0f} microseconds a message",
         "between hosts and inside one: a guess",
     ),
-    (f"{STEP_DEVIATION:.0%} standard deviation of a GPU's step", "a guess; the page shows what other values cost"),
+    (f"{STEP_DEVIATION:.0%} standard deviation of a GPU's step", "a guess; scaling.json has the cost of other values"),
     (f"{IMAGE_BYTES / 1e3:.0f} kB of an image", "a guess, about a JPEG file of half a megapixel"),
-    (f"{HOST_CORES} cores of a host", "a guess: two processors of 64 cores; a table below has fewer cores"),
+    (f"{HOST_CORES} cores of a host", "a guess: two processors of 64 cores; scaling.json has fewer cores"),
     ("float32 gradients", "of all parameters, in buckets of 25 MiB, sent during the backward pass"),
 )
 

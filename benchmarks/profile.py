@@ -71,9 +71,10 @@ ratio that Pellucid would have with these convolutions and products, if its memo
 the speed of a copy ({bandwidth:.1f} GB/s), or at their own where that is higher, and the rest took no time at all. A
 target above it needs other convolutions or fewer passes over memory.
 
-| job | convolutions | reached | reachable | memory-bound | products | rest | ratio | at most |
+| job | convolutions | reached, GFLOP/s | reachable | memory-bound | products | rest | ratio | at most |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|
 """
+UNIT = " GFLOP/s"
 COLUMNS = ("step", "convolutions", "forward", "backward", "memory-bound", "bandwidth", "products", "speed", "rest")
 
 
@@ -157,7 +158,7 @@ def ratio_and_limit(ours: Kernels, theirs: Kernels, bandwidth: float) -> list[st
 
 def speed(flops: float, micros: float) -> str:
     """Return the speed of some kernels, or "-" if there are none."""
-    return f"{flops / micros / 1e3:,.0f} GFLOP/s" if flops and micros else "-"
+    return f"{flops / micros / 1e3:,.0f}{UNIT}" if flops and micros else "-"
 
 
 def share(micros: float, total: float) -> str:
@@ -184,8 +185,8 @@ def page(results: Mapping[str, Any]) -> str:
         row = (
             name,
             shares["convolutions"],
-            ours["forward"],
-            job["reachable"],
+            ours["forward"].removesuffix(UNIT),
+            job["reachable"].removesuffix(UNIT),
             shares["memory-bound"],
             shares["products"],
             shares["rest"],
@@ -212,7 +213,7 @@ def profiled(name: str, bandwidth: float) -> dict[str, Any]:
         peers["onnxruntime"] = {"step": milliseconds(seconds["onnxruntime"]), "forward": convolutions}
     ratio, limit = ratio_and_limit(kernels["Pellucid"], kernels["PyTorch"], bandwidth)
     return {
-        "reachable": f"{reachable / 1e9:,.0f} GFLOP/s",
+        "reachable": f"{reachable / 1e9:,.0f}{UNIT}",
         "ratio": ratio,
         "at most": limit,
         "peers": peers,

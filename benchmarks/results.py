@@ -49,11 +49,13 @@ OTHER_TARGETS = {
 HEADING = """# Results
 
 Results of single networks on test data, with the last weights of each training, or with the weights chosen on a
-validation part of the training images. Written by `python -m benchmarks.results`; nothing is typed by hand.
-For `xor`, the loss is the relevant measure: half the squared error, averaged over its four patterns.
+validation part of the training images. Each is the mean of `pellucid train RECIPE recipe.seed=N` over some seeds N.
+Written by `python -m benchmarks.results`; nothing is typed by hand. The losses, machines and versions of each training
+are in [results.json](results.json). For `xor`, the loss there is
+the relevant measure: half the squared error, averaged over its four patterns.
 
-| recipe | command | measure | target | mean | min to max | sd | others | mean loss | seeds | time per run | measured |
-|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---|
+| recipe | measure | mean | min to max | target | others | seeds | time per run | measured |
+|---|---|---:|---:|---:|---|---|---:|---|
 """
 
 
@@ -163,9 +165,13 @@ def machine(measured: Mapping[str, Any]) -> str:
 def write_table() -> None:
     """Write docs/results.md from docs/results.json."""
     with open_results() as results:
-        rows = [row(name, entry) for name, entry in sorted(results.items())]
-    TABLE.write_text(HEADING + "".join(f"{line}\n" for line in rows), encoding="utf-8")
+        TABLE.write_text(page(results), encoding="utf-8")
     print(f"wrote {TABLE.relative_to(ROOT)}")
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """Return the page of the results, as they are in docs/results.json."""
+    return HEADING + "".join(f"{row(name, entry)}\n" for name, entry in sorted(results.items()))
 
 
 def row(training: str, entry: dict[str, Any]) -> str:
@@ -175,26 +181,21 @@ def row(training: str, entry: dict[str, Any]) -> str:
     measure_name = measure_key(runs[0])
     figures = [100 * one[measure_name] for one in runs]
     wall = statistics.mean(one["wall"] for one in runs)
-    spread = f"{statistics.stdev(figures):.2f}" if len(runs) > 1 else "-"
-    machines = [f"{one['date']}, {one['pellucid']}, torch {one['torch']}, {machine(one)}" for one in runs]
+    others = [
+        other_figure(name, key, runs)
+        for key in OTHER_MEASURES
+        if key != measure_name and all(key in one for one in runs)
+    ]
     cells = [
-        name,
-        f"`pellucid train {training} recipe.seed=N`, N = {', '.join(entry['seeds'])}",
+        f"`{training}`",
         MEASURES[measure_name],
-        f"{100 * TARGETS[name]:.1f} %" if name in TARGETS and "data.name=" not in training else "-",
         f"{statistics.mean(figures):.2f} %",
         f"{min(figures):.2f} to {max(figures):.2f} %",
-        spread,
-        "; ".join(
-            other_figure(name, key, runs)
-            for key in OTHER_MEASURES
-            if key != measure_name and all(key in one for one in runs)
-        )
-        or "-",
-        f"{statistics.mean(one['loss'] for one in runs):.5f}",
-        str(len(runs)),
+        f"{100 * TARGETS[name]:.1f} %" if name in TARGETS and "data.name=" not in training else "-",
+        "; ".join(others) or "-",
+        ", ".join(entry["seeds"]),
         f"{wall / 60:.1f} min" if wall >= 60 else f"{wall:.0f} s",
-        "; ".join(dict.fromkeys(machines)),
+        max(one["date"] for one in runs),
     ]
     return f"| {' | '.join(cells)} |"
 

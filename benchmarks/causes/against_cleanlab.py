@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from math import sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from torch import Tensor
 from benchmarks.causes.cases import cases
 from benchmarks.causes.data import Boxes, take
 from benchmarks.causes.fit import Fit
-from benchmarks.causes.listed import HERE, listed_mistakes
+from benchmarks.causes.listed import HERE
 from benchmarks.causes.page import markdown_row
 from pellucid import Model
 from pellucid.base.files import write_atomically
@@ -48,13 +49,13 @@ cross-validation with the settings of the training, for the validation data by t
 shares that it lists of the mistaken data and of their sound twin. *Seen*: in the training or the validation data, the
 share is larger by more than {difference:.0%} and {deviations:g} standard errors over examples. cleanlab does not say
 what is wrong with the listed targets; the last column is what a reader judged of the doctor's first sentence for the
-same training.
+same training. The doctor was improved with these mistakes, so its share is not what to expect of others.
 Written by `python -m benchmarks.causes.against_cleanlab`.
 
 Measured on {date}, seed 0. cleanlab sees {seen} of {count}; the doctor names {named}.
 
 """
-HEADER = ("mistake", "cause", "training: mistaken", "sound", "validation: mistaken", "sound", "seen", "doctor")
+HEADER = ("mistake", "training: mistaken", "sound", "validation: mistaken", "sound", "seen", "doctor")
 
 
 class Listed(NamedTuple):
@@ -152,21 +153,20 @@ def measured(id: str, sound_lists: dict[str, Listed]) -> dict[str, Any]:
     return {"shares": shares, "seen": any(is_seen(*parts) for parts in both)}
 
 
-def page(records: Mapping[str, dict[str, Any]]) -> str:
-    """Return the page; records: what was measured, by the mistakes' ids."""
-    from cleanlab.version import __version__
-
+def page(results: Mapping[str, Any]) -> str:
+    """Return the page of the results, as they are in docs/cleanlab.json."""
+    records = results["mistakes"]
     judgements = tomllib.loads((HERE / "judged.toml").read_text("utf-8"))["mistakes"]
-    causes, ids = {entry.id: entry.cause for entry in listed_mistakes()}, [id for id in MISTAKES if id in records]
+    ids = [id for id in MISTAKES if id in records]
     heading = HEADING.format(
-        version=__version__, folds=FOLDS, difference=MIN_DIFFERENCE, deviations=MIN_DEVIATIONS,
-        date=time.strftime("%Y-%m-%d"), seen=sum(records[id]["seen"] for id in ids), count=len(ids),
+        version=results["cleanlab"], folds=FOLDS, difference=MIN_DIFFERENCE, deviations=MIN_DEVIATIONS,
+        date=results["measured"], seen=sum(records[id]["seen"] for id in ids), count=len(ids),
         named=sum(judgements[id] == "named" for id in ids),
     )  # fmt: skip
-    rows = [HEADER, ("---", "---", *("---:",) * 4, "---", "---")]
+    rows = [HEADER, ("---", *("---:",) * 4, "---", "---")]
     for id in ids:
         shares = [f"{share:.1%}" for share in records[id]["shares"]]
-        rows.append((id, causes[id], *shares, "yes" if records[id]["seen"] else "no", judgements[id]))
+        rows.append((id, *shares, "yes" if records[id]["seen"] else "no", judgements[id]))
     return heading + "\n".join(map(markdown_row, rows)) + "\n"
 
 
@@ -178,10 +178,11 @@ def main() -> int:
     path, sound_lists = args.docs / "cleanlab.json", dict[str, Listed]()
     for id in args.only:
         record = measured(id, sound_lists)
-        records = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        records[id] = record
-        write_atomically(path, (json.dumps(records, indent=1) + "\n").encode())
-        write_atomically(args.docs / "cleanlab.md", page(records).encode())
+        records = json.loads(path.read_text("utf-8"))["mistakes"] if path.exists() else {}
+        date = time.strftime("%Y-%m-%d")
+        results = {"cleanlab": version("cleanlab"), "measured": date, "mistakes": {**records, id: record}}
+        write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
+        write_atomically(args.docs / "cleanlab.md", page(results).encode())
         print(id, record, flush=True)
     return 0
 

@@ -78,7 +78,7 @@ def _checks_table(broken: Sequence[Record], synthetic: Sequence[Record]) -> str:
     A synthetic history is not a faulty training: invented losses of a generator and a discriminator are written into
     the history of a healthy one. Such cases are listed below the total, which does not include them.
     """
-    lines = ["| check | cases | named | 95 % | as a cause | first |", "|---|---:|---:|---:|---:|---:|"]
+    lines = ["| check | cases | named | as a cause | first |", "|---|---:|---:|---:|---:|"]
     for records, name in ((broken, TOTAL_NAME), (synthetic, SYNTHETIC_NAME)):
         for check in dict.fromkeys(record["fault"] for record in records):
             lines.append(_check_line(count_faults([one for one in records if one["fault"] == check]), check))
@@ -90,7 +90,6 @@ def _checks_table(broken: Sequence[Record], synthetic: Sequence[Record]) -> str:
 def _check_line(row: Row, name: str) -> str:
     shares = [
         share(row.named, row.cases),
-        interval(row.named, row.cases),
         share(row.cause, row.cases),
         share(row.first, row.cases),
     ]

@@ -41,17 +41,11 @@ rounds, with the first and third quartiles.
 """
 MODEL = """## The model
 
-| part | time |
-|---|---|
-| computing a shard | measured with two running processes; with more processes than cores, times processes / cores |
-| waiting | the median of the slowest of P processes, by the order statistics of the measured times of single steps |
-| copies | bytes of the gradients, times seconds per byte |
-| exact sum (Pellucid) | all-gather of a table; two processes: ring all-reduce; more: all-to-all and all-gather |
-| ring all-reduce (DDP) | 2 (P - 1) messages of 1 / P of a bucket, while the backward pass computes the next bucket |
-| a message | software + delay + bytes / rate; the first of an operation adds one delay, until its receiver is ready |
-| the next images | at most hosts x cores x images decoded per core |
-
-Each part is measured alone, and no parameter is fitted to the steps below.
+The time of a step consists of computing a shard, waiting for the slowest of P processes (by the order statistics of the
+measured times of single steps), copies, and the exchange: for the exact sum, an all-gather of a table, then a ring
+all-reduce of two processes, or an all-to-all and an all-gather of more; for DDP, a ring all-reduce of each bucket while
+the backward pass computes the next one. A message takes its software time, its delay, and its bytes by the rate. Each
+part is measured alone, and no parameter is fitted to the steps below.
 """
 VALIDATION = """## Predicted and measured times
 

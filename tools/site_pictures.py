@@ -14,7 +14,6 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 WIDTH = 640  # pixels
 # (the picture in docs, the command, the file that the command writes)
 PICTURES = (
-    ("sliding.png", "lesson convolution", "lessons/convolution/sliding.png"),
     ("objects.jpg", "detect bccd try/cells.jpg --out found", "found/cells-detections.png"),
     ("box.png", "explain bccd try/cells.jpg --box 1 --method gradcam --out box", "box/gradcam.png"),
     ("street.jpg", "segment camvid try/street.jpg --out found", "found/street-overlay.png"),

@@ -166,7 +166,9 @@ def main() -> None:
         lines = method_rows(net, params, x)
         occlusion_lines = occlusion_section(net, params, x)
     head = HEAD.format(turns=TURNS, limit=MAX_FORWARD_PASSES, machine=f"torch {torch.__version__} on {processor()}.")
-    PAGE.write_text(head + "\n".join(lines) + "\n" + occlusion_lines + VERDICTS_TEXT, encoding="utf-8")
+    date = time.strftime("%Y-%m-%d")
+    text = head + "\n".join(lines) + "\n" + occlusion_lines + VERDICTS_TEXT
+    PAGE.write_text(f"{text}\nMeasured {date}.\n", encoding="utf-8")
     print(f"{occlusion_lines}wrote {PAGE.name}")
 
 

@@ -7,6 +7,7 @@ compared with the distances of other images, by scikit-learn's area under the RO
 
 import argparse
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,7 +237,8 @@ def main() -> None:
         kinds=" | ".join(PICTURE_KINDS),
         rules="|".join(["---:"] * len(PICTURE_KINDS)),
     )
-    PAGE.write_text(f"{head}{chr(10).join(rows)}\n{tail}", encoding="utf-8")
+    date = time.strftime("%Y-%m-%d")
+    PAGE.write_text(f"{head}{chr(10).join(rows)}\n{tail}\nMeasured {date}.\n", encoding="utf-8")
     print(f"wrote {PAGE.name}")
 
 

@@ -176,7 +176,8 @@ def main() -> int:
         all_passed = all_passed and passed
     if args.docs:
         tables = HEADING + "\n".join(lines) + "\n" + OBJECTIVES_HEADING + "\n".join(objective_lines) + "\n"
-        args.docs.write_text(tables, encoding="utf-8")
+        date = time.strftime("%Y-%m-%d")
+        args.docs.write_text(f"{tables}\nMeasured {date}.\n", encoding="utf-8")
     return 0 if all_passed else 1
 
 

@@ -213,7 +213,7 @@ def _gap(actual: Any, expected: Any, floor: float) -> float:
     return float((actual - expected).abs().max() / (expected.abs().max() + floor)) if expected.numel() else 0.0
 
 
-def page(results: dict[str, Any], untried: Sequence[str], head: str, table: str) -> str:
+def page(results: dict[str, Any], untried: Sequence[str], head: str, table: str, date: str) -> str:
     """Return the page: counts, the networks that open, and why others do not.
 
     untried: the networks of the list without a result. table: the name of the file with all results.
@@ -239,7 +239,7 @@ def page(results: dict[str, Any], untried: Sequence[str], head: str, table: str)
     for key, result in sorted(results.items()):
         if not result["state"].startswith("open"):
             lines.append(f"| {key} | {result['state']} | {result.get('why', '').replace('|', '/')[:MAX_REASON]} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", f"Measured {date}."]) + "\n"
 
 
 def write_table(results: dict[str, Any], path: Path) -> None:
@@ -302,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_table(results, table)
         head = HEADS["networks" if args.list.suffix == ".json" else "families"]
         untried = sorted(set(networks) - results.keys())
-        args.page.write_text(page(results, untried, head, table.name))
+        args.page.write_text(page(results, untried, head, table.name, time.strftime("%Y-%m-%d")))
     states = [result["state"] for result in results.values()]
     count = sum(state.startswith("open") for state in states)
     print(f"{count} of {len(networks)} networks open")

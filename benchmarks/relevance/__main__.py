@@ -28,7 +28,7 @@ GAPS = """
 ## Differences from Zennit and LXT
 
 The gap is the largest difference between two maps of {measured} images, in float64, relative to Pellucid's largest
-relevance.
+relevance, for the rules of each library from the smallest to the largest.
 
 | network | rules | gap |
 |---|---|---:|
@@ -72,7 +72,7 @@ def page(results: dict[str, Any]) -> str:
     values = {"measured": N_MEASURED, "orders": N_ORDERS, "few": N_CAPTUM, "choosing": N_CHOOSING}
     rows = [Rows(**results["rows"][name]) for name in NETWORKS if name in results["rows"]]
     text = HEAD.format(**results["versions"]) + "".join(f"{line}\n" for one in rows for line in one.networks)
-    text += GAPS.format(**values) + "".join(_line(cells(line)[:3]) for one in rows for line in one.gaps)
+    text += GAPS.format(**values) + "".join(map(_line, _gap_rows(rows)))
     text += CAPTUM.format(**values) + _captum_table(rows)
     text += CURVES.format(**values) + "".join(_line(row) for one in rows for row in _shown_curves(one.curve_rows))
     return f"{text}\nMeasured {results['date']}.\n"
@@ -85,6 +85,18 @@ def cells(line: str) -> list[str]:
 
 def _line(row: Sequence[str]) -> str:
     return f"| {' | '.join(row)} |\n"
+
+
+def _gap_rows(rows: Sequence[Rows]) -> list[tuple[str, str, str]]:
+    """Return the smallest and the largest gap for each network, also in another form, and library."""
+    gaps: dict[tuple[str, str], list[str]] = {}
+    for network, rules, gap, *_ in (cells(line) for one in rows for line in one.gaps):
+        gaps.setdefault((network, rules.replace(",", " ").split()[0]), []).append(gap)
+    spreads = {key: sorted(values, key=float) for key, values in gaps.items()}
+    return [
+        (network, library, values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}")
+        for (network, library), values in spreads.items()
+    ]
 
 
 def _captum_table(rows: Sequence[Rows]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 # The modules of the public names, from the stub that editors and type checkers read. Each module is imported on the
 # first use of one of its names, so that `import pellucid` is fast.
-_stub = ast.parse(__spec__.loader.get_data(f"{__file__}i"))  # pyright: ignore
+_stub = ast.parse(__spec__.loader.get_data(f"{__file__.rpartition('__init__')[0]}__init__.pyi"))  # pyright: ignore
 _MODULES = {
     alias.name: node.module
     for node in _stub.body

@@ -25,7 +25,7 @@ NAMES = shipped_files.pretrained_names()
 FREE = {"mnist-conv", "mnist-lenet", "mnist-mlp-100"}
 CIFAR_NOTE = (
     "pellucid: cifar was trained on cifar10 (no licence found): for teaching and research; commercial use is unclear, "
-    "so ask the authors of the data first; see pretrained/LICENCES.md\n"
+    "so ask the authors of the data first; `pellucid weights show cifar` says more\n"
 )
 
 

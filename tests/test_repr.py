@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 import pellucid
-from pellucid import Model, data, explain, rules, trace
+from pellucid import Layer, Model, ReLU, Sequential, data, explain, rules, trace
 from pellucid.doctor import Check, Diagnosis, Finding, Remedy, case_of
 from pellucid.export import TARGETS, Parity
 from pellucid.metrics import R2, Box, Confusion, mean_average_precision, reliability
@@ -212,3 +213,31 @@ def test_repr_of_a_network_shows_as_many_levels_as_fit():
 def test_repr_of_a_graph_shows_the_inputs_of_nodes():
     graph = pellucid.Graph({"a": (pellucid.ReLU(), "input"), "s": (pellucid.Add(), "a", "input")}, ("s",))
     assert repr(graph) == "Graph(\n  a: ReLU <- input\n  s: Add <- a, input\n)"
+
+
+def test_a_network_with_a_layer_of_arrays_has_a_repr() -> None:
+    @dataclass(frozen=True, eq=False)
+    class Scaled(Layer):
+        scale: Any = None
+
+        def init(self, shape: Any, rng: torch.Generator) -> Any:
+            return {}, shape
+
+        def forward(self, params: Any, x: Any, mode: Any) -> Any:
+            return x * self.scale, ()
+
+        def backward(self, params: Any, cache: Any, dy: Any) -> Any:
+            return dy * self.scale, {}
+
+    for scale in (torch.ones(3), np.ones(3)):
+        assert "Scaled" in repr(Sequential(Scaled(scale)))
+
+
+def test_an_error_in_a_property_of_a_layer_is_not_hidden() -> None:
+    class Mistaken(ReLU):
+        @property
+        def output(self) -> Any:
+            return self.typo  # pyright: ignore
+
+    with pytest.raises(AttributeError, match="typo"):
+        _ = Mistaken().output

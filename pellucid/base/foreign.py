@@ -52,7 +52,12 @@ NETWORK_ANSWERS: dict[str, str] = {
 
 
 def missing_attribute(value: object, name: str, answers: Mapping[str, str]) -> AttributeError:
-    """Return the AttributeError for an attribute that a value does not have, with what replaces it."""
+    """Return the AttributeError for an attribute that a value does not have, with what replaces it.
+
+    For an attribute that its class has, a property raised an AttributeError, which is raised again.
+    """
+    if hasattr(type(value), name):
+        object.__getattribute__(value, name)
     answer = f": {answers[name]}" if name in answers else ""
     message = f"{type(value).__name__!r} object has no attribute {name!r}{answer}"
     return AttributeError(message, name=name, obj=value)

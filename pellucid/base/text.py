@@ -33,9 +33,10 @@ def note(text: str) -> None:
 
 def note_once(text: str) -> None:
     """Write a message like `note`, but only the first time that this process writes it."""
-    if _collected.get() is None:
+    collected = _collected.get()
+    if collected is None:
         note_first_time(text)
-    else:
+    elif text not in collected:
         note(text)
 
 

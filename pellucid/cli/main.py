@@ -51,6 +51,7 @@ PLUGGED_IN = {
     "studio": "pellucid.studio.command",
     "lesson": "pellucid.lessons.command",
 }
+REMOVABLE = ("doctor", "estimators", "lessons", "studio", "tasks", "tuning")  # folders that may be left out
 
 SUCCESS, INTERNAL_ERROR, USER_ERROR = 0, 1, 2  # exit codes
 
@@ -216,7 +217,8 @@ def _import_message(error: ImportError) -> tuple[str, int] | None:
     """Return the message and the exit code for an import that Ctrl-C ended, or that an installation lacks."""
     if _is_interrupted(error):
         return "stopped by Ctrl-C", INTERRUPTED
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("pellucid."):
+    package, _, module = (error.name or "").partition(".")
+    if isinstance(error, ModuleNotFoundError) and package == "pellucid" and module.partition(".")[0] in REMOVABLE:
         return f"this needs {error.name}, which this installation lacks; install the whole package", USER_ERROR
     return None
 

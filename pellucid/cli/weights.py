@@ -47,7 +47,7 @@ def handle(args: argparse.Namespace) -> int:
 
 def _list_weights(args: argparse.Namespace) -> int:
     from pellucid.data.catalogue import data_root
-    from pellucid.data.trained_on import LICENCES_FILE, is_free, licence_json, training_text
+    from pellucid.data.trained_on import is_free, licence_json, training_text
     from pellucid.weights.catalogue import CATALOGUE
 
     folder = data_root(args.data) / "weights"
@@ -79,7 +79,7 @@ def _list_weights(args: argparse.Namespace) -> int:
         },
         f"folder: {folder}",
         *table(cells, right={2}),
-        f"shipped with pellucid, with the licences of their data ({LICENCES_FILE}):",
+        f"shipped with pellucid, with the licences of their data ({_licences_file()}):",
         *table(shipped_cells),
     )
     return 0
@@ -105,7 +105,7 @@ def _download(args: argparse.Namespace) -> int:
 
 
 def _show_tensors(args: argparse.Namespace) -> int:
-    from pellucid.data.trained_on import LICENCES_FILE, licence_json, training_text
+    from pellucid.data.trained_on import licence_json, training_text
     from pellucid.weights import format_name, open_weights
     from pellucid.weights.fault import quoted
     from pellucid.weights.match import dtype_and_shape
@@ -128,6 +128,11 @@ def _show_tensors(args: argparse.Namespace) -> int:
     ]
     if is_shipped:
         values["licence"] = licence_json(args.name)
-        lines.append(f"{training_text(args.name)}; see {LICENCES_FILE}")
+        lines.append(f"{training_text(args.name)}; see {_licences_file()}")
     print_result(args, values, *lines)
     return 0
+
+
+def _licences_file() -> Path:
+    """Return the path of the table of licences."""
+    return shipped_files.shipped_folder("pretrained") / "LICENCES.md"

@@ -1,12 +1,12 @@
 """The data sets that the shipped weights were trained on, and what the licences of these mean for the weights."""
 
+import os
 from typing import Any
 
 from pellucid.base.text import note_once
 from pellucid.data.entries import CATALOGUE, Licence
 
 WEIGHTS_LICENCE = "Apache-2.0"
-LICENCES_FILE = "pretrained/LICENCES.md"
 FREE_USE = "for teaching, research and commercial use, with credit to the authors of the data"
 LIMITED_USE = "for teaching and research; commercial use is unclear, so ask the authors of the data first"
 IMAGENET = "imagenet"  # published weights were trained on it; it is not in the catalogue
@@ -39,8 +39,9 @@ def licence_of(data: str) -> Licence:
 
 
 def is_free(weights: str) -> bool:
-    """Return whether all data that shipped weights were trained on permit commercial use."""
-    return all(licence_of(data).is_free for data in TRAINED_ON[weights])
+    """Return whether all data that shipped weights were trained on permit commercial use; False if none is known."""
+    known_data = TRAINED_ON.get(weights, ())
+    return bool(known_data) and all(licence_of(data).is_free for data in known_data)
 
 
 def permitted_use(weights: str) -> str:
@@ -50,7 +51,7 @@ def permitted_use(weights: str) -> str:
 
 def data_text(weights: str) -> str:
     """Return the data sets that shipped weights were trained on, with licences: "mnist (CC BY-SA 3.0)"."""
-    return ", ".join(f"{data} ({licence_of(data).name})" for data in TRAINED_ON[weights])
+    return ", ".join(f"{data} ({licence_of(data).name})" for data in TRAINED_ON.get(weights, ()))
 
 
 def training_text(weights: str) -> str:
@@ -62,13 +63,14 @@ def licence_json(weights: str) -> dict[str, Any]:
     """Return the licences of shipped weights and of their data, as JSON values."""
     return {
         "weights": WEIGHTS_LICENCE,
-        "data": {data: licence_of(data).name for data in TRAINED_ON[weights]},
+        "data": {data: licence_of(data).name for data in TRAINED_ON.get(weights, ())},
         "free": is_free(weights),
         "use": permitted_use(weights),
     }
 
 
 def note_limited_use(weights: str) -> None:
-    """Write a note, once per process, if the data of shipped weights do not permit every use."""
-    if not is_free(weights):
-        note_once(f"{weights} was {training_text(weights)}; see {LICENCES_FILE}")
+    """Write a note if the data of shipped weights do not permit every use: once, by the first of several processes."""
+    is_first_process = os.environ.get("RANK", "0") == "0"
+    if is_first_process and not is_free(weights):
+        note_once(f"{weights} was {training_text(weights)}; `pellucid weights show {weights}` says more")

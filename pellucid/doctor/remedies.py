@@ -33,10 +33,10 @@ MIN_TARGET_STD = 1e-12  # by which targets are divided if they are constant
 def rebuilt(case: T, keep_weights: bool = False, **changes: Any) -> T:
     """Return the case with changed arguments of `Model` (net, optimizer, regularizer, ...) and an untrained model.
 
-    changes: see `reinitialized`. The initial weights are
-    the same unless `changes` contain a network, whose weights are newly drawn. keep_weights: whether that network
-    receives the initial weights with the same path and shape. The model of the new case is in its state before the
-    first step, and the case has no history. Raises PellucidError for layers that do not fit together.
+    changes: see `reinitialized`. The initial weights are the same unless `changes` contain a network, whose weights are
+    newly drawn. keep_weights: whether that network receives the initial weights with the same path and shape. The model
+    of the new case is in its state before the first step, and the case has no history. Raises PellucidError for layers
+    that do not fit together.
     """
 
     def begin() -> BaseModel:

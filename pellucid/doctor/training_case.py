@@ -69,7 +69,13 @@ class OptionalFields(NamedTuple):
 
 def optional_fields(case: ExaminedCase) -> OptionalFields:
     """Return the fields that a case may lack, with the defaults of those that it lacks."""
-    return OptionalFields(**{name: getattr(case, name) for name in OptionalFields._fields if hasattr(case, name)})
+    fields = OptionalFields(**{name: getattr(case, name) for name in OptionalFields._fields if hasattr(case, name)})
+    flags = {
+        name: bool(value)
+        for name, value in (("trainable", fields.trainable), ("classifies", fields.classifies))
+        if value is not None
+    }
+    return fields._replace(**flags)
 
 
 def repeats_training(case: ExaminedCase) -> TypeGuard[TrainingCase]:

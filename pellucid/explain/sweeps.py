@@ -33,7 +33,7 @@ def gradient_rules(path: str, layer: Layer) -> Rule:
     return own
 
 
-def with_kernels(rules: Rules) -> Rules:
+def rules_with_kernels(rules: Rules) -> Rules:
     """Return rules for which PyTorch's kernels compute the gradients of single layers, where a rule uses these."""
 
     def rule_for(path: str, layer: Layer) -> Rule:
@@ -64,7 +64,7 @@ class ForwardPass:
         """Return the gradient or relevance of the input by `rules`; consume: release the caches during the pass."""
 
         dy = initial_gradient(self.y, self.mask)
-        return backward(self.net, self.params, self.cache, dy, with_kernels(rules), watch, consume=consume)[0]
+        return backward(self.net, self.params, self.cache, dy, rules_with_kernels(rules), watch, consume=consume)[0]
 
 
 @torch.no_grad()
@@ -116,7 +116,7 @@ def backward_by_composite(
         origins(path, layer, x, y, cache)
 
     run = forward_to(net, params, x, target, watch)
-    rules = outputs.inform(origins.inform(with_kernels(composite(entrance))))
+    rules = outputs.inform(origins.inform(rules_with_kernels(composite(entrance))))
     return run.propagate_back(rules, initial_gradient, backward_watch)
 
 

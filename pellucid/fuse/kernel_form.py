@@ -4,7 +4,7 @@ Tests: tests/fuse/test_kernels.py.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid.combine.base import map_layers
 from pellucid.fuse.context import FusedForm
@@ -16,7 +16,18 @@ from pellucid.sweep import Rule, own_rule
 
 @dataclass(frozen=True)
 class KernelForm(FusedForm):
-    """Replace a layer whose backward pass has a kernel; params, caches and outputs are those of the layer."""
+    """Replace a layer whose backward pass has a kernel; params, caches and outputs are those of the layer.
+
+    Its other attributes are the layer's, so that an objective can read options such as `filters` of its networks.
+    """
+
+    if not TYPE_CHECKING:  # type checkers report unknown attributes
+
+        def __getattr__(self, name):
+            """Return an attribute of the layer."""
+            if name == "layer" or name.startswith("__"):  # absent while the form is being copied or unpickled
+                raise AttributeError(name)
+            return getattr(self.layer, name)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the layer."""

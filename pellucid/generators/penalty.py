@@ -93,9 +93,8 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
         if uses_flow(layer):
             return layer.flow(params, u, mode, lambda name, *child: second_forward(join(path, name), *child))
         if Trait.RECTIFIER in layer.traits:
-            return kernel_form(layer).pull(
-                params, masks[path], u
-            ), {}  # M is diagonal, so M u is the layer's backward pass
+            # M is diagonal, so M u is the layer's backward pass.
+            return kernel_form(layer).pull(params, masks[path], u), {}
         unbiased = {name: weight for name, weight in params.items() if name != "bias"}
         y, cache = layer.forward(unbiased, u, mode)
         dparams = kernel_form(layer).backward(unbiased, cache, output_gradients[path])[1] if unbiased else {}

@@ -156,6 +156,14 @@ def describe(layer: Layer) -> str:
         value = getattr(layer, field.name)
         if field.default is MISSING and field.default_factory is MISSING:
             arguments.append(repr(value))
-        elif value != field.default:
+        elif not _is_default(value, field.default):
             arguments.append(f"{field.name}={value!r}")
     return f"{type(layer).__name__}({', '.join(arguments)})" if arguments else type(layer).__name__
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Return whether a field has its default value; comparisons of arrays, which are no bool, count as different."""
+    if value is default:
+        return True
+    is_equal = value == default
+    return is_equal is True

@@ -17,7 +17,7 @@ from pellucid.layers.base import Layer
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
 from pellucid.objective import Objective, Supervised
-from pellucid.recipe.checked.reading import read_checked
+from pellucid.recipe.checked.reading import checked_data
 from pellucid.recipe.checks import check_network, check_objective
 from pellucid.recipe.material import Material, divide_data, fetch_missing, load_material
 from pellucid.recipe.previews import Previews
@@ -289,7 +289,7 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     """
     objective, table = recipe.training_objective(), recipe.data
     if table.check:
-        return read_checked(recipe)
+        return checked_data(recipe)
     processes().from_first(lambda: fetch_missing(table.name, root))
     material = data_in_task_format(recipe, root)
     if material is None:

@@ -109,8 +109,8 @@ class Loop:
                 self.checkpoint.adopt(plan.folder)
             self._repair_best()
             return training
-        least_size = self.options.batch_size
-        with torch.inference_mode(), keeping_freed_memory(), naming_batch_size(least_size), ExitStack() as stack:
+        batch_size = self.options.batch_size
+        with torch.inference_mode(), keeping_freed_memory(), naming_batch_size(batch_size), ExitStack() as stack:
             if plan.folder is not None or self.processes.count > 1:
                 stack.enter_context(self.signals.handling_signals())
             self.saved_at = time.perf_counter()
@@ -118,7 +118,7 @@ class Loop:
             self._check_learned()
             try_parts(self.model, self.step, self.data, training.progress, self.rng)
             # The batch size for evaluation: at least that of training, which takes more memory.
-            self.evaluation_batch_size = batch_size = max(least_size, batch_within_memory(self.model, self.data))
+            self.evaluation_batch_size = batch_size = max(batch_size, batch_within_memory(self.model, self.data))
             columns = try_metrics(self.model, self.data, self.sample_indices, batch_size, self.validation is not None)
             check_monitors(plan.callbacks, self.model, [*BASE_COLUMNS, *columns] if columns else [])
             if plan.folder is not None:

@@ -196,3 +196,18 @@ def _raiser(error: BaseException):
 
 def _root() -> Path:
     return Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [("pellucid.doctor.case", 2), ("pellucid.tasks", 2), ("pellucid.errors", 1), ("numpy.nothing", 1)],
+)
+def test_only_folders_that_may_be_left_out_are_called_missing(module: str, code: int, monkeypatch, capsys):
+    """pellucid.errors was moved, so an import of it is a fault of the code that imports it."""
+
+    def command() -> int:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(main_module, "_parse_command", lambda words: command)
+    assert main_module.main(["predict"]) == code
+    assert ("which this installation lacks" in capsys.readouterr().err) is (code == 2)

@@ -13,6 +13,8 @@ from pellucid.shipped_files import pretrained_names
 from pellucid.weights import catalogue
 from tests.cli.conftest import Cli
 
+LICENCES = Path(__file__).resolve().parents[2] / "pretrained" / "LICENCES.md"
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -44,7 +46,7 @@ def test_list_shows_known_and_downloaded_weights(cli: Cli, tmp_path):
 
 def test_list_shows_the_licences_of_shipped_weights(cli: Cli):
     lines = cli("weights", "list").out.split("\nshipped with pellucid, ")[1].splitlines()
-    assert lines[0] == "with the licences of their data (pretrained/LICENCES.md):"
+    assert lines[0] == f"with the licences of their data ({LICENCES}):"
     states = {line.split()[0]: line.split()[1] for line in lines[1:]}
     assert set(states) == set(pretrained_names())
     assert {name for name, state in states.items() if state == "free"} == {"mnist-conv", "mnist-lenet", "mnist-mlp-100"}
@@ -62,7 +64,7 @@ def test_show_ends_with_the_licences_of_shipped_weights(cli: Cli, file: Path):
     line = cli("weights", "show", "mnist-lenet").out.splitlines()[-1]
     assert line == (
         "trained on mnist (CC BY-SA 3.0): for teaching, research and commercial use, with credit to the authors of the "
-        "data; see pretrained/LICENCES.md"
+        f"data; see {LICENCES}"
     )
     assert cli("weights", "show", "mnist-lenet", "--json").json["licence"]["data"] == {"mnist": "CC BY-SA 3.0"}
     assert "licence" not in cli("weights", "show", str(file), "--json").json

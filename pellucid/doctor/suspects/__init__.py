@@ -51,8 +51,8 @@ ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
 def replaced_parts(case: TrainingCase, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return a suspect for each part of a training that can be replaced by a plain default, for a case of any task.
 
-    findings: of the checks; those with remedies are suspects too, faults as the
-    first. Learning rates are last, and marked as general; for a training that stopped with an error, they are first.
+    findings: of the checks; those with remedies are suspects too, faults as the first. Learning rates are last, and
+    marked as general; for a training that stopped with an error, they are first.
     """
     particular: list[Suspect] = []
     if isinstance(case, Case) and isinstance(case.model.objective, Supervised):

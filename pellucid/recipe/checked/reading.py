@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note
 from pellucid.data.catalogue import CATALOGUE
 from pellucid.data.class_folders import class_of, class_parts, classes_of, files_of, note_class_folders, root_of
 from pellucid.data.colour_modes import ColourMode
@@ -37,8 +38,9 @@ from pellucid.recipe.checked.collection import (
     DuplicatePair,
     short_digest,
 )
-from pellucid.recipe.checked.findings import data_warnings
+from pellucid.recipe.checked.findings import data_warnings, finding_lines
 from pellucid.recipe.material import SHAPES
+from pellucid.task import task_for, tasks
 
 if TYPE_CHECKING:
     from pellucid.recipe.recipe import Recipe
@@ -55,6 +57,20 @@ KEY_BYTES = 8  # bytes of a file's digest (64 bits) from which the order of a sp
 class _File:
     part: str  # "train", "validation" or "test"; "" before the split
     label: int
+
+
+def checked_data(recipe: "Recipe") -> Collection:
+    """Return the checked class folders of a recipe, with notes of what was left out and of other findings.
+
+    Raises PellucidError for a recipe of another task than classification.
+    """
+    task = task_for(recipe.training_objective())
+    if task is not tasks()[-1]:  # classification, which takes what no other task does
+        raise PellucidError(f"data.check reads class folders, for classifiers, not for {task.name}; leave it out")
+    collection = read_checked(recipe)
+    for line in finding_lines(collection)[1:]:
+        note(line.strip())
+    return collection
 
 
 def read_checked(recipe: "Recipe", progress: ReadingProgress | None = None) -> Collection:

@@ -31,7 +31,7 @@ def finish(model: Model, train: Source, validation: Source | None, test: Source)
         outputs = model.predict(images)
         model.confidence = fit_confidence(outputs, images.y) if are_probabilities(model, outputs) else None
     if model.familiarity is not None or not is_classifier:
-        return needs_confidence
+        return needs_confidence and model.confidence is not None
     held_out = _even_sample(test, 2) if validation is None else _even_sample(validation)
     images = _even_sample(train)
     model.familiarity = fit_familiarity(model.net, model.params, images, held_out.images, model.stats)

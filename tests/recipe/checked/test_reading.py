@@ -8,6 +8,7 @@ import torch
 from PIL import ImageFilter
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import collected_notes
 from pellucid.data import load_folder
 from pellucid.recipe.checked.collection import Collection
 from pellucid.recipe.checked.reading import read_collection
@@ -273,12 +274,22 @@ def test_tables_that_cannot_be_checked_are_refused(settings, message):
 def test_the_key_of_a_recipe_reads_the_folder_with_a_check(tmp_path, photo_files):
     files = {**class_files(photo_files), "a/bad.png": b"", "b/copy.jpg": file_of(photo(12), "JPEG", quality=70)}
     settings = {"data.name": str(write_files(tmp_path, files)), "data.size": SIZE, "data.validation": 0.0}
-    material = load_data(load_recipe("digits", {"data.check": True, **settings}))
+    with collected_notes() as notes:
+        material = load_data(load_recipe("digits", {"data.check": True, **settings}))
+    assert any("a/bad.png" in text for text in notes)
     assert isinstance(material, Collection)
     assert [file.file for file in material.corrupt] == ["a/bad.png"]
     assert material.n_groups == 1
     with pytest.raises(PellucidError, match=r"bad\.png"):
         load_data(load_recipe("digits", settings))
+
+
+@pytest.mark.parametrize("recipe", ["bccd-single", "cifar-colorize", "mnist-dcgan"])
+def test_the_key_is_refused_for_other_tasks_than_classification(recipe, tmp_path, photo_files):
+    root = write_files(tmp_path, class_files(photo_files))
+    settings = {"data.name": str(root), "data.size": SIZE, "data.validation": 0.0, "data.check": True}
+    with pytest.raises(PellucidError, match=r"data\.check reads class folders, for classifiers, not for "):
+        load_data(load_recipe(recipe, settings))
 
 
 def read_or_message(root) -> Collection | str:

@@ -38,6 +38,7 @@ def test_all_methods_write_a_picture_and_its_values(cli: Cli, seven: Path, tmp_p
         assert 0 <= arrays["probability"].min() <= arrays["probability"].max() <= 1
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_json_contains_the_checks(cli: Cli, seven: Path, tmp_path: Path) -> None:
     output = cli("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
@@ -98,6 +99,7 @@ def test_pictures_of_equal_names_are_written_to_different_folders(cli: Cli, seve
     assert folder(files[3]) == root / "mnist-lenet-0-2"
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
 def test_target_is_a_class_or_a_map(cli: Cli, seven: Path) -> None:

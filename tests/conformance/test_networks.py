@@ -63,6 +63,7 @@ def resnet18_answer(net_bias: float) -> Answer:
     return replace(answer, weights={**answer.weights, name: answer.weights[name] + net_bias})
 
 
+@pytest.mark.heavy
 @LIBRARIES
 def test_a_wrong_weight_fails(all_cases: list[Case]) -> None:
     network = Network("x", "0", resnet18, resnet18(), partial(resnet18_answer, 1e-2), trains=True)

@@ -114,6 +114,7 @@ def test_every_published_case_of_the_supported_operators_is_included() -> None:
     assert bodies <= names
 
 
+@pytest.mark.heavy
 def test_every_operator_except_global_lp_pool_has_a_case() -> None:
     operators = {case.suite.split()[2] for case in all_cases()}
     assert set(OPERATORS) - operators == {"GlobalLpPool"}

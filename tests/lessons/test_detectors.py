@@ -34,6 +34,7 @@ def test_the_number_of_sliding_windows_by_counting():
     assert 0 < values["with an IoU of 0.5 with an object"] < 30
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_regression_moves_boxes_nearer_to_the_objects():
     values = numbers("rcnn")

@@ -75,6 +75,7 @@ def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
     assert epochs in ([3, 4], [2, 3, 4])
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_new_process_loads_the_model_by_custom_or_by_registration(trained, tmp_path):
     trained.save(tmp_path / "own.safetensors")

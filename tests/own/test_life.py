@@ -32,6 +32,7 @@ def focal_loss(y, target):
     return -((1 - p) ** 1.5 * p.log()).mean()
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_user_defined_classes_train_save_load_and_resume(tmp_path):
     # A training that is killed and resumed twice has the hash of an uninterrupted training.

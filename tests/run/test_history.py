@@ -41,6 +41,7 @@ def test_the_history_of_a_long_training_is_read(tmp_path):
     assert History.read(tmp_path).layers == rows
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 @pytest.mark.parametrize("line", [b"1,a\n", b"1,a,,\n", b"1,a,0.5,x\n"], ids=["short", "empty", "letters"])

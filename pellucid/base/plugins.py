@@ -32,6 +32,11 @@ def load_plugins() -> None:
             ) from error
 
 
+def missing_text(module: str) -> str:
+    """Return the message for a module of the package that an installation lacks."""
+    return f"this needs {module}, which this installation lacks; install the whole package"
+
+
 def run_file(path: Path) -> None:
     """Run a user's file as a module; the parts that it registers remain registered.
 

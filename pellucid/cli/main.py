@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from pellucid.base.errors import PellucidError, is_out_of_memory, nearest
-from pellucid.base.plugins import run_file
+from pellucid.base.plugins import missing_text, run_file
 from pellucid.base.text import note
 from pellucid.cli import INTERRUPTED
 from pellucid.command.out import print_lines, print_text, silence_stdout
@@ -219,7 +219,7 @@ def _import_message(error: ImportError) -> tuple[str, int] | None:
         return "stopped by Ctrl-C", INTERRUPTED
     package, _, module = (error.name or "").partition(".")
     if isinstance(error, ModuleNotFoundError) and package == "pellucid" and module.partition(".")[0] in REMOVABLE:
-        return f"this needs {error.name}, which this installation lacks; install the whole package", USER_ERROR
+        return missing_text(f"{error.name}"), USER_ERROR
     return None
 
 

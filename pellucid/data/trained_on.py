@@ -38,9 +38,14 @@ def licence_of(data: str) -> Licence:
     return IMAGENET_LICENCE if data == IMAGENET else CATALOGUE[data].licence
 
 
+def data_of(weights: str) -> tuple[str, ...]:
+    """Return the data sets that shipped weights were trained on, () if they are not listed."""
+    return TRAINED_ON.get(weights, ())
+
+
 def is_free(weights: str) -> bool:
     """Return whether all data that shipped weights were trained on permit commercial use; False if none is known."""
-    known_data = TRAINED_ON.get(weights, ())
+    known_data = data_of(weights)
     return bool(known_data) and all(licence_of(data).is_free for data in known_data)
 
 
@@ -51,7 +56,7 @@ def permitted_use(weights: str) -> str:
 
 def data_text(weights: str) -> str:
     """Return the data sets that shipped weights were trained on, with licences: "mnist (CC BY-SA 3.0)"."""
-    return ", ".join(f"{data} ({licence_of(data).name})" for data in TRAINED_ON.get(weights, ()))
+    return ", ".join(f"{data} ({licence_of(data).name})" for data in data_of(weights))
 
 
 def training_text(weights: str) -> str:
@@ -63,7 +68,7 @@ def licence_json(weights: str) -> dict[str, Any]:
     """Return the licences of shipped weights and of their data, as JSON values."""
     return {
         "weights": WEIGHTS_LICENCE,
-        "data": {data: licence_of(data).name for data in TRAINED_ON.get(weights, ())},
+        "data": {data: licence_of(data).name for data in data_of(weights)},
         "free": is_free(weights),
         "use": permitted_use(weights),
     }

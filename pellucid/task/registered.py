@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.plugins import load_plugins
+from pellucid.base.plugins import load_plugins, missing_text
 from pellucid.task.base import Task
 from pellucid.task.values import Command
 
@@ -76,5 +76,5 @@ def task_of(model: Any) -> Task:
 
 def _first(matching_tasks: list[Task]) -> Task:
     if not matching_tasks:
-        raise PellucidError(f"this needs {BUILT_IN_TASKS}, which this installation lacks; install the whole package")
+        raise PellucidError(missing_text(BUILT_IN_TASKS))
     return matching_tasks[0]

@@ -133,7 +133,7 @@ class DataTrait(NamedTuple):
     """Values (n,) of n examples; a bool is whether an example has the trait.
 
     kind: OF_CLASS for the share or the number of a class or a labelled point, OF_PAIR for the difference of target and
-    input images, MISSING_INPUTS for a value that stands for missing ones; "" for other traits.
+    input images, MISSING_INPUTS for a value that replaces missing ones; "" for other traits.
     """
 
     values: "Tensor"
@@ -147,7 +147,7 @@ class TargetChange(NamedTuple):
     predicate of the targets, such as "are written in another unit". fix: in the imperative. apply: a function of one
     target and the size (H, W) of its image, () for other inputs, that returns the changed target; None if no change
     undoes the fault. unproven: whether a model's outputs show the fault, but no training with changed targets can prove
-    it. key: tells changes of one name apart; by default, the description does.
+    it. key: distinguishes changes with the same name, by default the description.
     """
 
     name: str

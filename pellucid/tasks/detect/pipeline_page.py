@@ -274,7 +274,7 @@ class BoxPage:
             map_ = self.maps[method] = pipeline.explain(self.box, self.explained_output, method)
             expected_sum = self._expected_sum(output) if method == "lrp" else None
             mark = self.marks[method] = map_mark(map_, expected_sum)
-            sentences.append(self._map_sentence(method, map_, expected_sum))
+            sentences.append(self._map_sentence(method, map_, mark, expected_sum))
             title = f"{method} ({mark})" if mark else method
             figure = attribution(self.image, map_, self.boxes[self.detection_index], title, method not in MAGNITUDES)
             figures.append((method, figure, f"{title} of {output_name}"))
@@ -286,9 +286,11 @@ class BoxPage:
             return output
         return float(self.pipeline.walk.candidates.scores[self.candidate, self.label])
 
-    def _map_sentence(self, method: str, map_: Tensor, expected_sum: float | None) -> str:
-        """Return a sentence about a map: where it lies, unless it is no evidence for that, and what it adds up to."""
-        mark = map_mark(map_, expected_sum)
+    def _map_sentence(self, method: str, map_: Tensor, mark: str, expected_sum: float | None) -> str:
+        """Return a sentence about a map: where it lies, unless it is no evidence for that, and what it adds up to.
+
+        mark: see `map_mark`.
+        """
         if mark == ZERO:
             return f"{method}: {zero_verdict().text}."
         inside, area = _fraction_inside(map_, self.boxes[self.detection_index])

@@ -17,6 +17,8 @@ def print_runs(runs: Sequence["Run"], as_json: bool) -> None:
     The object has the results of the first run. If the recipe trains a second run, its results are the value of the key
     "then".
     """
+    from pellucid.recipe.baseline import baseline_text
+
     if as_json:
         first, *other_values = [run_values(run) for run in runs]
         print_json({**first, "then": other_values[0]} if other_values else first)
@@ -30,6 +32,8 @@ def print_runs(runs: Sequence["Run"], as_json: bool) -> None:
         print_lines(
             f"{run.recipe.name}: {merits_text}loss {metrics['loss']:.4f} on {metrics['n']:,} test examples{size_text}"
         )
+        if baseline := baseline_text(task_of(run.model).merits, metrics):
+            print_lines(f"  baseline: {baseline}")
         print_lines(
             f"  {plural(metrics['epochs'], 'epoch')} in {metrics['seconds']:.1f} s ({metrics['weights']} weights)"
         )

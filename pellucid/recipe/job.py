@@ -17,6 +17,7 @@ from pellucid.layers.base import Layer
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
 from pellucid.objective import Objective, Supervised
+from pellucid.recipe.baseline import baseline_results
 from pellucid.recipe.checked.reading import checked_data
 from pellucid.recipe.checks import check_network, check_objective
 from pellucid.recipe.material import Material, divide_data, fetch_missing, load_material
@@ -133,8 +134,10 @@ class Job:
             model.save(folder.best)
         if recipe.recipe.device != "cpu":
             model = Model.load(folder.best, device=recipe.recipe.device)
+        baseline = baseline_results(model, material.train, material.test, len(material.train) * len(history))
         results = {
             **model.evaluate(material.test),
+            **({"baseline": baseline} if baseline else {}),
             "weights": "last" if material.validation is None else "best",
             "sha256": model.sha256(),
             "epochs": len(history),

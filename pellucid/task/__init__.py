@@ -3,6 +3,7 @@
 from pellucid.task.base import Task
 from pellucid.task.registered import commands, register_command, register_task, task_for, task_of, tasks
 from pellucid.task.values import (
+    Baseline,
     Command,
     DataTrait,
     Evaluation,
@@ -19,6 +20,7 @@ from pellucid.task.values import (
 )
 
 __all__ = [
+    "Baseline",
     "Command",
     "DataTrait",
     "Evaluation",

@@ -9,6 +9,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task.asked import Area, Asked, ask_scores, resized_to
 from pellucid.task.values import (
+    Baseline,
     Command,
     DataTrait,
     Evaluation,
@@ -114,6 +115,15 @@ class Task(ABC):
         train, validation, test: the Sources of the training; validation may be None. By default, nothing is fitted.
         """
         return False
+
+    def baseline(self, model: Any, train: Any, max_features: int) -> Baseline | None:
+        """Return a trivial model to compare the metrics of a trained model with; None, the default, for no comparison.
+
+        train: the Source of the training, to whose examples the trivial model is fitted. max_features: the number of
+        images whose features a shipped network may compute, since the baseline should take little of the time of the
+        training.
+        """
+        return None
 
     def predictor(self, model: Any, out: Path | None = None) -> Predictor:
         """Return a predictor for pictures, which writes its files, if any, into the folder `out`.

@@ -109,6 +109,17 @@ class Merit(NamedTuple):
         return percent(value) if self.unit == "%" else f"{value:.2f} {self.unit}"
 
 
+class Baseline(NamedTuple):
+    """A trivial model, fitted to the training data alone; a trained model below it has learned too little.
+
+    name: in words, such as "a linear model of the pixels". predict: returns for the images of a batch, as the source
+    yields them, outputs in the form of `Model.predict`'s.
+    """
+
+    name: str
+    predict: Callable[[Any], Any]
+
+
 class HeldOutScores(NamedTuple):
     """The score of each of N examples, higher is better.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.base.files import write_atomically
 from pellucid.metrics import METRICS
+from pellucid.recipe.baseline import baseline_text
 from pellucid.report.figures.curves import (
     gradient_norm_curves,
     learning_rate_curve,
@@ -47,6 +48,8 @@ def page(data: ReportData) -> Page:
     """Return the report as a page."""
     parameters = data.summary.parameters if data.summary is not None else None
     results = headline(data.metrics, parameters, data.merits)
+    if baseline := baseline_text(data.merits, data.metrics):
+        results.append(("baseline", baseline))
     sections = [
         _curves_section(data),
         *data.sections,

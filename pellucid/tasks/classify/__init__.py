@@ -8,6 +8,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
 from pellucid.task import (
+    Baseline,
     Command,
     Evaluation,
     Example,
@@ -67,6 +68,19 @@ class Classification(Task):
         from pellucid.tasks.classify.own import recipe_for
 
         return recipe_for(data, root)
+
+    def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline | None:
+        """Return a linear model of the classes, for a network with a score for each of them."""
+        from torch.nn.functional import one_hot
+
+        from pellucid.tasks.linear_model import linear_baseline
+        from pellucid.training.examples import first_batch
+
+        targets = first_batch(train).targets
+        n_classes = model.output_shape[0] if len(model.output_shape) == 1 else None
+        if not isinstance(n_classes, int) or n_classes < 2 or targets.dim() != 1 or targets.is_floating_point():
+            return None
+        return linear_baseline(train, lambda targets: one_hot(targets.long(), n_classes), max_features)
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
         """Fit the familiarity of the model, see `pellucid.calibration`, and for checked data its confidence."""

@@ -8,6 +8,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
 from pellucid.task import (
+    Baseline,
     Command,
     DataTrait,
     Evaluation,
@@ -84,6 +85,13 @@ class Detection(Task):
         from pellucid.tasks.detect.own import recipe_for
 
         return recipe_for(data, root)
+
+    def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline | None:
+        """Return the mean box of each class; None for objects with key-points."""
+        from pellucid.tasks.detect.baseline import mean_boxes
+        from pellucid.training.examples import first_batch
+
+        return mean_boxes(train) if first_batch(train).targets[0].keypoints is None else None
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of objects."""

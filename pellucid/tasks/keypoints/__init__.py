@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent, plural
 from pellucid.predictor import Predictor
-from pellucid.task import Command, DataTrait, Evaluation, HeldOutScores, Merit, OwnRecipe, Reported, TargetChange, Task
+from pellucid.task import (
+    Baseline,
+    Command,
+    DataTrait,
+    Evaluation,
+    HeldOutScores,
+    Merit,
+    OwnRecipe,
+    Reported,
+    TargetChange,
+    Task,
+)
 from pellucid.task.asked import Area, Asked, resized_to
 
 if TYPE_CHECKING:
@@ -61,6 +72,12 @@ class Keypoints(Task):
         from pellucid.tasks.keypoints.own import recipe_for
 
         return recipe_for(data, root)
+
+    def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline:
+        """Return the mean shape."""
+        from pellucid.tasks.keypoints.baseline import mean_shape
+
+        return mean_shape(train)
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of key-points."""

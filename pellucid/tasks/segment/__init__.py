@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
 from pellucid.task import (
+    Baseline,
     Command,
     Evaluation,
     Example,
@@ -57,6 +58,13 @@ class Segmentation(Task):
         from pellucid.tasks.segment.own import recipe_for
 
         return recipe_for(data, root)
+
+    def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline:
+        """Return the class of a pixel by its brightness."""
+        from pellucid.tasks.segment.baseline import brightness_baseline
+        from pellucid.tasks.segment.doctor import ignored_label
+
+        return brightness_baseline(train, model.output_shape[0], ignored_label(model))
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of masks, which are written into the folder `out`."""

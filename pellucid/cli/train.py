@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note
 from pellucid.command.args import Parser
 from pellucid.command.results import print_runs
 
@@ -39,7 +40,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the test results and the paths of the run folder and the report."""
     from pellucid.recipe.job import Job, new_jobs
-    from pellucid.recipe.own import recipe_of_words
+    from pellucid.recipe.own import plan_text, recipe_of_words, tasks_by_verb
     from pellucid.recipe.resume import interrupted_run, resume_runs
 
     if args.resume is not None:
@@ -58,6 +59,8 @@ def handle(args: argparse.Namespace) -> int:
         _print_runs(resume_runs(run, data=args.data), args.json)
         return 0
     jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
+    if args.recipe in tasks_by_verb():  # the task chose the recipe
+        note(plan_text(recipe, jobs[0].material, jobs[0].model.input_shape, jobs[0].path))
     _print_runs(list(map(Job.train, jobs)), args.json)
     return 0
 

@@ -3,6 +3,7 @@
 import argparse
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note
 from pellucid.command.args import Parser
 from pellucid.command.out import print_result
 from pellucid.shipped_files import MODEL_HELP
@@ -34,6 +35,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.extend.registry import is_ours
     from pellucid.extend.user_defined import try_loss
     from pellucid.losses.base import Loss
+    from pellucid.nested import flatten
     from pellucid.training.device import on_device, usable_device
     from pellucid.verify import verify
 
@@ -56,6 +58,10 @@ def handle(args: argparse.Namespace) -> int:
             try_loss(network.loss, torch.zeros(args.batch, *outputs), target)
         except PellucidError:  # the targets are not class indices, so draw targets of the output's shape
             target = torch.rand(args.batch, *outputs, generator=rng)
+    note(
+        f"comparing the gradients of {len(flatten(network.params))} tensors, {args.samples} entries of each, with "
+        "autograd and central differences"
+    )
     params, x, target = on_device((network.params, x, target), device)
     table = verify(network.net, params, x, target, network.loss, samples=args.samples, training=network.training)
     print_result(args, {"what": args.what, **table.to_json()}, *str(table).split("\n"))

@@ -77,10 +77,6 @@ def _prediction_part(run: Run, folder: Path) -> DemoPart:
         )
         for result in examination.results
     ]
-    passed_methods = [
-        result.method for result in examination.results if all(verdict.passed for verdict in result.verdicts.values())
-    ]
-    passed_text = ", ".join(passed_methods) or "none"
     parts = [
         f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
         "marks the pixels from which that answer comes, and each map is tested before it is believed.",
@@ -88,7 +84,7 @@ def _prediction_part(run: Run, folder: Path) -> DemoPart:
         CodeBlock(f"pellucid explain {shlex.quote(str(run.path))} {shlex.quote(str(file))}"),
     ]
     line = f"explained: why it reads {answer.label}, by {plural(len(examination.results), 'method')}; "
-    line += f"passed all tests: {passed_text}"
+    line += f"passed all tests: {', '.join(examination.trusted) or 'none'}"
     return DemoPart(line, Section("answer", "An answer is explained", parts, wide=True))
 
 

@@ -107,6 +107,11 @@ class Examination:
     random: tuple[float, float]
     distances: list[list[float | None]]
 
+    @property
+    def trusted(self) -> list[str]:
+        """The methods whose map passed all its tests."""
+        return [result.method for result in self.results if all(verdict.passed for verdict in result.verdicts.values())]
+
 
 def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleTarget | None = None) -> Examination:
     """Explain one image x (C, H, W), as returned by `read_picture`, by several methods, and test the explanations.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note
 from pellucid.layers.base import Params
 from pellucid.nested import flatten
 
@@ -56,6 +57,17 @@ def check_range(x: Tensor, inputs_name: str) -> None:
         raise PellucidError(
             f"{inputs_name} contains floats from {low:.4g} to {high:.4g}, but the model takes images from 0 to 1; give "
             f"uint8 images (0..255), or {inputs_name} / 255"
+        )
+
+
+def note_undivided(images: Tensor, inputs_name: str) -> None:
+    """Write a note for float images (N, C, H, W) to train on with values of uint8 images, which would be divided."""
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or not images.is_floating_point() or not images.numel():
+        return
+    if float(images.max()) > MAX_VALUE and bool((images == images.round()).all()):
+        note(
+            f"{inputs_name} contains whole numbers up to {float(images.max()):g} as floats, used as they are; "
+            f"uint8 images are divided by 255, so give {inputs_name} as uint8, or {inputs_name} / 255"
         )
 
 

@@ -1,5 +1,6 @@
 """The data that a trained model names, and data in the form that it expects."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +33,8 @@ def check_data_in_run_folder(name: str, file: Path | None) -> None:
     run = run_folder_of(file.resolve())
     if run is None or not Path(name).resolve().is_relative_to(run):
         raise PellucidError(
-            f"{file} names {name!r:.200} as its training data, a path outside its run folder, which is not opened; if "
-            "you trust it, give it with --data"
+            f"{file} names its training data by a path outside its run folder, which is not opened, since a file of "
+            f"somebody else could name any path; if it is yours, add --data {shlex.quote(name):.200}"
         )
 
 

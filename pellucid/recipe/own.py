@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import plural
 from pellucid.data import CATALOGUE
 from pellucid.data.skipping import SETTING, skipping
+from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, find_recipe, folder_name, load_recipe, parse_overrides
 from pellucid.shipped_files import recipe_names
 from pellucid.task import Task, tasks
@@ -73,3 +75,23 @@ def recipe_of_words(
 def epochs_for(steps: int, images: int, batch_size: int, min_epochs: int = 5) -> int:
     """Return the number of epochs that makes about `steps` steps, from `min_epochs` to MAX_EPOCHS."""
     return min(MAX_EPOCHS, max(min_epochs, round(steps / math.ceil(images / batch_size))))
+
+
+def plan_text(recipe: Recipe, material: Material[Any], shape: Sequence[int | None], run: Path) -> str:
+    """Return what a training is about to do: with which images, of which size, from which start, for how long.
+
+    shape: of the network's input. run: the run folder.
+    """
+    held_out = {"validation": material.validation, "test": material.test}
+    counts = [f"{len(part):,} {role}" for role, part in held_out.items() if part is not None]
+    names = material.train.classes
+    classes = f"{plural(len(names), 'class', 'classes')}, " if names else ""
+    batch_size = min(recipe.train.batch_size, len(material.train))
+    start = f"starts from {recipe.start.weights}, " if recipe.start.weights else ""
+    steps = plural(math.ceil(len(material.train) / batch_size), "step")
+    return (
+        f"{recipe.recipe.about}; {len(material.train):,} training, {' and '.join(counts)} images, {classes}"
+        f"{' x '.join(str(side or 'any') for side in shape)} values; {start}"
+        f"{plural(recipe.train.epochs, 'epoch')} of {steps} (train.epochs=N changes that); "
+        f"all settings are in {run / 'recipe.toml'}"
+    )

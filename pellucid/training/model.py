@@ -23,7 +23,7 @@ from pellucid.metrics.base import concatenate_batches
 from pellucid.models import replace_head
 from pellucid.nested import flatten, map_tree
 from pellucid.network.ending import check_axes, check_classes, check_ending
-from pellucid.network.inputs import FreeShape, free_output_shape, nominal_shape
+from pellucid.network.inputs import FreeShape, free_output_shape, nominal_shape, note_undivided
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
@@ -296,6 +296,10 @@ class BaseModel(Trainable, Predicting):
         """Return the data of a training; raises PellucidError if all parameters are frozen."""
         data, held_out = self._data(x, y, validation, steps)
         self.check_learns()
+        images = first_batch(data).images
+        if isinstance(images, Tensor):
+            note_undivided(images, "x")
+            self.trained_on_uint8 |= images.dtype is torch.uint8
         self._discard_calibration()
         return data, held_out
 

@@ -79,6 +79,7 @@ class ModelDisplay(metaclass=Checked):
     output_shape: Any
     preprocess: dict[str, Any]
     stats: FeatureStats | None  # of the preprocessing
+    trained_on_uint8: bool = False  # whether `fit` was given images that are divided by 255
     _outputs: dict[FreeShape, Any]  # cache: shapes of outputs by shapes of inputs
     _picture_outputs: dict[FreeShape, Any]  # the same for pictures within the bounds of memory
 
@@ -185,7 +186,7 @@ class ModelDisplay(metaclass=Checked):
     def _check_input(self, x: Tensor, data_name: str) -> None:
         self._check_has_weights()
         check_inputs(x.shape, self.input_shape, data_name)
-        if expects_unit_range(self.preprocess, self.stats):
+        if self.trained_on_uint8 or expects_unit_range(self.preprocess, self.stats):
             check_range(x, data_name)
         if None in self.input_shape:  # a free height or width may be too small for the network
             self.outputs_for(x.shape[1:])

@@ -139,7 +139,7 @@ def test_the_training_of_a_folder_of_pictures_is_found(
     (tmp_path / "hands/a/bad.png").write_bytes(b"no")
     words = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32", "--epochs", "1")
     run = cli("gestures", "train", "hands", *words, "--json").json["run"]
-    assert "give it with --data" in cli("doctor", run).error_line
+    assert "add --data " in cli("doctor", run).error_line
     output = cli("doctor", run, "--data", "hands", "--json").json
     assert output["checks"]
     assert output["notes"] == []

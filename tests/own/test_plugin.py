@@ -212,7 +212,7 @@ def test_a_browser_shows_the_plugin_in_train_and_explain(
         page.status("finished")
         assert "Angle error" in page.tab.inner_text("#train-curves")
         # The doctor does not open data that a run's recipe names outside of the run's folder.
-        until(page.tab, "document.querySelector('#train-findings').textContent.includes('give it with --data')")
+        until(page.tab, "document.querySelector('#train-findings').textContent.includes('add --data')")
         page.tab.goto(f"http://{served.host}/#explain?sample=hand 0")
         until(page.tab, "document.querySelector('#explain-figures')?.textContent.includes('turned by')")
         until(page.tab, "document.querySelectorAll('#explain-figures .sum').length > 0")

@@ -108,7 +108,7 @@ def test_data_outside_the_run_folder_are_not_read_and_the_option_data_is_named(
     monkeypatch.chdir(tmp_path)
     settings = {"data.name": "pictures", "data.size": 8, "data.mode": "L", "train.epochs": 1, "network.sizes": [64, 2]}
     run = train("digits", out=tmp_path / "runs", progress=False, **settings).path
-    with pytest.raises(PellucidError, match=r"names 'pictures' as its training data, .* give it with --data"):
+    with pytest.raises(PellucidError, match=r"names its training data by a path .* add --data pictures"):
         case_of_run(run)
     assert case_of_run(run, "pictures").validation.checksum == case_of_run(run, str(pictures)).validation.checksum
     assert len(case_of_run(run, str(pictures)).train) == len(load(str(pictures), size=(8, 8), mode="L").train)

@@ -247,7 +247,7 @@ def test_user_data_are_read_from_the_given_folder(tmp_path: Path) -> None:
     assert main(["train", "classify", own, "train.epochs=2", "train.keep=[1]", "--out", str(runs)]) == 0
     (run,) = (path.name for path in runs.iterdir())
     refused = tab_of(runs).ask("train.confusion", run=run, epoch=1)
-    assert "give it with --data" in refused["message"]
+    assert "add --data " in refused["message"]
     tab = Tab(Library(talk.LIBRARY.names, talk.LIBRARY.load, Runs(runs, [own])))
     answer = tab.ask("train.confusion", run=run, epoch=1)
     assert (answer["classes"], sum(map(sum, answer["counts"])) > 0) == (["dark", "light"], True)

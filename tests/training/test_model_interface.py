@@ -347,3 +347,20 @@ def test_floats_of_any_range_are_accepted_if_no_range_is_expected(preprocess):
     model.predict(torch.rand(6, 1, 4, 4) * 255)
     features = Model(Sequential(Dense(3)), input_shape=(4,), preprocess={"data": "wine"})
     features.predict(torch.rand(6, 4) * 1000)
+
+
+@pytest.mark.parametrize("call", [lambda m, x: m(x), lambda m, x: m.predict(x), lambda m, x: m.explain(x)])
+def test_floats_up_to_255_are_refused_by_a_model_that_was_trained_on_uint8(call):
+    x, y = torch.randint(0, 256, (6, 3, 4, 4), dtype=torch.uint8), torch.tensor([0, 1, 0, 1, 0, 1])
+    model = Model(Sequential(Flatten(), Dense(2)))
+    model.fit(x, y, epochs=1, verbose=False)
+    call(model, x / 255)
+    with pytest.raises(PellucidError, match=r"^x contains floats from .* to 2\d\d.* 0 to 1; give uint8 .* x / 255"):
+        call(model, x.float())
+
+
+def test_training_on_undivided_floats_is_noted(capsys):
+    x, y = torch.randint(0, 256, (6, 1, 4, 4), dtype=torch.uint8), torch.tensor([0, 1, 0, 1, 0, 1])
+    for images, is_noted in ((x.float(), True), (x, False), (x / 255, False), (x[:, 0].float(), False)):
+        Model(Sequential(Flatten(), Dense(2))).fit(images, y, epochs=1, verbose=False)
+        assert ("give x as uint8, or x / 255" in capsys.readouterr().err) == is_noted

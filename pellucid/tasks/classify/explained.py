@@ -116,7 +116,9 @@ def _result_lines(examination: Examination) -> list[str]:
         if result.absorbed
     ]
     result_table = table([header, *rows, random_row], right=range(1, 5))
-    return [*result_table, *absorbed, *notes, "", *table([("method", "test", "verdict"), *verdict_rows])]
+    verdicts = table([("method", "test", "verdict"), *verdict_rows])
+    trusted = f"passed all tests: {', '.join(examination.trusted) or 'none of the maps, so believe none of them'}"
+    return [*result_table, *absorbed, *notes, "", *verdicts, "", trusted]
 
 
 def _to_json(label: str, examination: Examination) -> dict[str, Any]:

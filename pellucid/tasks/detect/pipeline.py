@@ -80,7 +80,7 @@ class Pipeline:
         """Return the index of detection number `box`; raises PellucidError if there is none."""
         count = len(self.decision.selected_indices)
         if not 1 <= box <= count:
-            boxes_text = f"boxes 1 to {count}, as `pellucid detect` numbers them" if count else "no detections"
+            boxes_text = f"boxes 1 to {count}, from the highest score to the lowest" if count else "no detections"
             raise PellucidError(f"box {box}: the picture has {boxes_text}")
         return box - 1
 

@@ -155,7 +155,7 @@ def test_unknown_boxes_and_targets_are_refused() -> None:
     image_pipeline = run_pipeline()
     count = len(image_pipeline.decision.selected_indices)
     for box in (0, count + 1):
-        with pytest.raises(PellucidError, match=f"the picture has boxes 1 to {count}, as"):
+        with pytest.raises(PellucidError, match=f"the picture has boxes 1 to {count}, from"):
             image_pipeline.index_of(box)
     with pytest.raises(PellucidError, match="no class 'gren'; did you mean 'green'"):
         image_pipeline.class_and_side(1, "gren")

@@ -75,6 +75,17 @@ class Parser(argparse.ArgumentParser):
         )
         return self
 
+    def score_option(self) -> "Parser":
+        """Add `--score`."""
+        self.add_argument(
+            "--score",
+            metavar="X",
+            type=float,
+            help="the score, 0 to 1, from which an object or a label counts (default: the one that training chose on "
+            "held-out images, otherwise 0.5)",
+        )
+        return self
+
     def device_option(self) -> "Parser":
         """Add `--device`."""
         help_text = "where to compute: cpu (default), cuda, cuda:N, mps, or auto for the fastest"

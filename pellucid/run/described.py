@@ -30,8 +30,9 @@ T = TypeVar("T")
 OBJECTIVES = (*DETECTOR_CLASSES, *GENERATOR_CLASSES)  # the built-in objectives that a file may name
 MAX_UNIT_STD = 0.5  # the largest standard deviation of values from 0 to 1
 # Keys of the preprocessing: the name of the data, the mean and standard deviation of each channel, the digests of the
-# held-out files, the object and the names of its key-points, and the size of the images.
-PREPROCESS_KEYS = ("data", "mean", "std", "held_out", "keypoints", "size")
+# held-out files, the object and the names of its key-points, the size of the images, and the scores from which an
+# object or a label counts.
+PREPROCESS_KEYS = ("data", "mean", "std", "held_out", "keypoints", "size", "thresholds")
 
 
 def rebuild_model(

@@ -40,7 +40,8 @@ class Task(ABC):
     such as "detection". model: a model of the task in messages, such as "detector". verb: the word of `pellucid train
     VERB DATA`, "" if only recipes train its models. merits: the figures of merit, the most important first. commands:
     its own commands. options: its options of `pellucid evaluate` and `pellucid explain`, by command. unclassified:
-    the error of commands that need a classifier; {outputs} is the shape of the model's outputs.
+    the error of commands that need a classifier; {outputs} is the shape of the model's outputs. counts_from_score:
+    whether something counts as predicted from a score on, so that --score applies.
     """
 
     name: ClassVar[str]
@@ -49,6 +50,7 @@ class Task(ABC):
     merits: ClassVar[tuple[Merit, ...]] = ()
     commands: ClassVar[tuple[Command, ...]] = ()
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
+    counts_from_score: ClassVar[bool] = False
     unclassified: ClassVar[str] = (
         "the model outputs {outputs} for an image, no classes; give a classifier, or use Model.predict, Model.explain, "
         "Model.trace and Model.evaluate in Python"

@@ -98,6 +98,23 @@ def learning_rate_curve(history: Rows) -> Figure | None:
     return figure
 
 
+def score_curves(scores: Sequence[float], curves: Mapping[str, Sequence[float]], chosen: float) -> Figure | None:
+    """Draw the curves by name over the minimum score of detections, and a dotted line at the chosen one.
+
+    None if there are no scores.
+    """
+    if not scores:
+        return None
+    figure, plot = curve_axes("minimum score", "fraction")
+    for (name, values), colour in zip(curves.items(), (BLUE, GREEN, ORANGE), strict=False):
+        plot.step(scores, values, color=colour, label=name, where="post")
+    plot.axvline(chosen, color=PALE, linestyle=":")
+    plot.set_xlim(0, 1)
+    plot.set_ylim(0, 1.02)
+    plot.legend(frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return figure
+
+
 def history_curves(history: Rows) -> Figure:
     """Draw the losses by epoch, and below them each metric in the history, on training and validation data."""
     metrics = [column.removeprefix("train_") for column in history[-1] if column.startswith("train_")]

@@ -26,7 +26,7 @@ def parser() -> Parser:
         help=f"address to listen on (default: {LOCALHOST}); any other lets every machine that reaches it use the "
         "model, without a password and unencrypted",
     )
-    return parser.device_option()
+    return parser.score_option().device_option()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -48,7 +48,7 @@ def handle(args: argparse.Namespace) -> int:
         allowed_hosts = (
             None if args.host not in (None, LOCALHOST, "localhost") else (f"{LOCALHOST}:{port}", f"localhost:{port}")
         )
-        app = application(args.model, open_model(args.model, args.device), allowed_hosts)
+        app = application(args.model, open_model(args.model, args.device, args.score), allowed_hosts)
         print_lines(f"serving {args.model} at http://{host}:{port} (Ctrl-C ends it)")
         http_server(app).run(sockets=[server])
     return 0

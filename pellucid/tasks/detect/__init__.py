@@ -24,7 +24,7 @@ from pellucid.task import (
     Traced,
 )
 from pellucid.task.asked import Area, Asked, resized_to
-from pellucid.tasks.detect.thresholds import MIN_SCORE
+from pellucid.tasks.detect.thresholds import score_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,7 @@ class Detection(Task):
             ),
         ),
     }
+    counts_from_score: ClassVar[bool] = True
     unclassified: ClassVar[str] = (
         "the model finds objects; use `pellucid detect`, and `pellucid explain --box` for one of them"
     )
@@ -97,7 +98,7 @@ class Detection(Task):
         """Return a predictor of objects."""
         from pellucid.tasks.detect.predictor import DetectionPredictor
 
-        return DetectionPredictor(model, out, MIN_SCORE)
+        return DetectionPredictor(model, out)
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the box whose number is given by `--box`."""
@@ -119,7 +120,7 @@ class Detection(Task):
         """Return the logit of a class, or a coordinate, of the box in an area, by default of the highest score."""
         from pellucid.tasks.detect.explained import ask_box
 
-        return ask_box(model, x, of, area, MIN_SCORE)
+        return ask_box(model, x, of, area, score_of(model))
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the networks of a single-stage detector with the weighted sum of its losses."""
@@ -133,8 +134,19 @@ class Detection(Task):
 
         return detector_bytes(model, size, metadata)
 
+    def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
+        """Choose the score from which a detection counts: the one with the highest F1 on held-out images."""
+        from pellucid.tasks.detect.score_choice import score_curve_on
+
+        if "thresholds" in model.preprocess:
+            return False
+        best = score_curve_on(model, test if validation is None else validation).best
+        if best is not None:
+            model.preprocess["thresholds"] = [best]
+        return best is not None
+
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
-        """Return a section with the images of the lowest average precision."""
+        """Return sections with the images of the lowest average precision, and with F1 by the minimum score."""
         from pellucid.tasks.detect.report import report
 
         return report(model, test)

@@ -5,7 +5,6 @@ import argparse
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.pictures import add_source, predict_pictures
-from pellucid.tasks.detect.thresholds import MIN_SCORE
 
 
 def parser() -> Parser:
@@ -14,13 +13,8 @@ def parser() -> Parser:
         "detect", "Detect objects in images of any size: boxes, classes, scores, and masks if the model predicts them."
     )
     parser.model_argument()
-    add_source(parser).add_argument(
-        "--score",
-        metavar="X",
-        type=float,
-        default=MIN_SCORE,
-        help=f"minimum score of a detection (default: {MIN_SCORE:g}); an image has at most 100 detections",
-    )
+    add_source(parser)
+    parser.score_option()
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -33,5 +27,5 @@ def handle(args: argparse.Namespace) -> int:
     """Print the detections of each image, write the files, and report on stderr why images were skipped."""
     from pellucid.tasks.detect.predictor import DetectionPredictor
 
-    model = open_model(args.model, args.device)
-    return predict_pictures(args, lambda out: DetectionPredictor(model, out, args.score))
+    model = open_model(args.model, args.device, args.score)
+    return predict_pictures(args, lambda out: DetectionPredictor(model, out))

@@ -19,6 +19,7 @@ from pellucid.tasks.detect.page import detection_page
 from pellucid.tasks.detect.pipeline import pipeline
 from pellucid.tasks.detect.reasons import with_reasons
 from pellucid.tasks.detect.results import Results, measure
+from pellucid.tasks.detect.thresholds import score_of
 from pellucid.training.distributed import ALONE, Processes
 
 CHUNK_SIZE = 8  # images at a time
@@ -84,7 +85,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     for chunk in processes.shared(range(0, len(source), CHUNK_SIZE), detect_chunk):
         for values, chunk_values in zip((detections, objects, areas), chunk, strict=True):
             cast(list[Any], values).extend(chunk_values)
-    results = measure(detections, objects, finder.classes, areas)
+    results = measure(detections, objects, finder.classes, areas, score_of(model))
     return DetectionEvaluation(model, results, str(source.tree.path), part, source, detections, objects)
 
 

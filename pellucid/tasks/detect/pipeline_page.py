@@ -16,7 +16,7 @@ from pellucid.ops.boxes import box_iou
 from pellucid.report.figures.detections import Cell, attribution, draw_box_groups, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
 from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedCandidate
-from pellucid.tasks.detect.thresholds import MIN_SCORE
+from pellucid.tasks.detect.thresholds import score_of
 
 MAX_ROWS = 12  # in the table of candidates
 MIN_IOU = 0.3  # minimum IoU of the listed candidates with the box
@@ -220,7 +220,7 @@ class BoxPage:
 
     def _detections(self) -> Section:
         pipeline, detections = self.pipeline, self.pipeline.detections
-        count = max(int((detections.scores >= MIN_SCORE).sum()), self.box)
+        count = max(int((detections.scores >= score_of(pipeline.model)).sum()), self.box)
         shown_detections = pipeline.decision.detections.take(torch.arange(count))
         texts = [f"{k}" for k in range(1, count + 1)]
         other_indices = [k for k in range(count) if k != self.detection_index]

@@ -7,25 +7,23 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
 from pellucid.model import Model
 from pellucid.ops.image_objects import Detections
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.detect.finder import ObjectFinder, overlay
+from pellucid.tasks.detect.thresholds import score_of
 from pellucid.tasks.outputs import CocoResults, OutputFiles
 
 
 class DetectionPredictor(Predictor):
     """Detects objects; writes overlays and detections.json into `out` unless it is None.
 
-    score: the minimum score of a detection, from 0 to 1. Raises PellucidError for another score or model.
+    Detections have at least the score of `score_of`. Raises PellucidError for a model that is not a detector.
     """
 
-    def __init__(self, model: Model, out: Path | None, score: float) -> None:
-        if not 0 <= score <= 1:
-            raise PellucidError(f"--score must be from 0 to 1, not {score:g}")
-        self.finder, self.score = ObjectFinder(model), score
+    def __init__(self, model: Model, out: Path | None) -> None:
+        self.finder, self.score = ObjectFinder(model), score_of(model)
         self.mode, self.classes = self.finder.mode, self.finder.classes
         self.outputs = None if out is None else OutputFiles(out, "detections")
         self.coco = CocoResults(self.classes)

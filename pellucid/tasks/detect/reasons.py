@@ -15,7 +15,6 @@ from pellucid.metrics.verdicts import ERRORS, MIN_HIT_IOU, MISSED
 from pellucid.ops.assign import REASONS, assign_by_iou
 from pellucid.ops.boxes import box_iou
 from pellucid.tasks.detect.findings import format_below
-from pellucid.tasks.detect.thresholds import MIN_SCORE
 
 if TYPE_CHECKING:
     from pellucid.ops.assign import Assignment
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def with_reasons(
-    findings: Sequence[DetectionFinding], pipeline: Pipeline, objects: Objects, score: float = MIN_SCORE
+    findings: Sequence[DetectionFinding], pipeline: Pipeline, objects: Objects, score: float
 ) -> list[DetectionFinding]:
     """Return the findings of an image with additional sentences on the reasons for errors and misses.
 

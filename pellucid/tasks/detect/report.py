@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from pellucid.data import float_images
 from pellucid.data.seeds import generator
 from pellucid.metrics import AveragePrecision
+from pellucid.report.figures.curves import score_curves
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.sections import FigurePart, Section
 from pellucid.task import Reported
-from pellucid.tasks.detect.thresholds import MIN_SCORE
+from pellucid.tasks.detect.score_choice import score_curve_on
+from pellucid.tasks.detect.thresholds import score_of
 
 if TYPE_CHECKING:
     from pellucid.data import Source
@@ -50,11 +52,26 @@ def report(model: Model, test: Source) -> Reported:
     caption = (
         f"The {len(results.ap)} test images with the lowest average precision (at an IoU of 0.5), which is written "
         "above each. Dashed: annotated boxes; solid: detected ones with scores of at least "
-        f"{MIN_SCORE:g}."
+        f"{score_of(model):.2g}."
     )
     alt, otherwise = "The images with the lowest average precision", "No test image has objects."
     figure = FigurePart("objects", plot, alt, caption, otherwise)
-    return Reported([Section("mistakes", "Worst mistakes", [figure], wide=True)])
+    return Reported([Section("mistakes", "Worst mistakes", [figure], wide=True), _score_section(model, test)])
+
+
+def _score_section(model: Model, test: Source) -> Section:
+    """Return the section with F1, precision and recall on the test images by the minimum score."""
+    curve, chosen = score_curve_on(model, test), score_of(model)
+    caption = (
+        "Precision, recall and their harmonic mean, F1, at an IoU of 0.5, of the test images' detections with at least "
+        f"this score. Commands show detections from {chosen:.2f} on (dotted); --score changes that."
+    )
+    plot = score_curves(curve.scores.tolist(), {
+        "precision": curve.precision.tolist(), "recall": curve.recall.tolist(), "F1": curve.f1.tolist(),
+    }, chosen)  # fmt: skip
+    return Section("score", "From which score on", [
+        FigurePart("score", plot, "F1, precision and recall by the minimum score", caption, "Nothing was detected.")
+    ])  # fmt: skip
 
 
 def find_worst_images(model: Model, test: Source, max_images: int = MAX_IMAGES) -> WorstObjects:
@@ -74,14 +91,14 @@ def find_worst_images(model: Model, test: Source, max_images: int = MAX_IMAGES) 
     worst = sorted(rated_images, key=lambda row: row[:2])[:max_images]
     return WorstObjects(
         [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst],
-        [_marks(detections, objects) for _, _, detections, objects in worst],
+        [_marks(detections, objects, score_of(model)) for _, _, detections, objects in worst],
         [ap for ap, _, _, _ in worst],
         [file_names[k] if file_names else f"image {k}" for _, k, _, _ in worst],
     )
 
 
-def _marks(detections: Detections, objects: Objects) -> Marks:
-    confident = detections.take(detections.scores >= MIN_SCORE)
+def _marks(detections: Detections, objects: Objects, score: float) -> Marks:
+    confident = detections.take(detections.scores >= score)
     dashed = torch.arange(len(objects) + len(confident)) < len(objects)
     return Marks(
         torch.cat([objects.boxes, confident.boxes]).numpy(),

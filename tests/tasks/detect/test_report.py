@@ -29,7 +29,7 @@ class OneImage:
 def test_only_detections_that_the_commands_show_are_drawn() -> None:
     scores = torch.tensor([MIN_SCORE + 0.1, MIN_SCORE, MIN_SCORE - 0.1])
     detections = Detections(BOX.repeat(3, 1), scores, torch.zeros(3, dtype=torch.int64))
-    model: Any = SimpleNamespace(predict=lambda images: [detections])
+    model: Any = SimpleNamespace(predict=lambda images: [detections], preprocess={})
     source: Any = OneImage()
     (marks,) = find_worst_images(model, source).marks
     assert marks.texts == ["", "0.60", "0.50"]  # the annotated box, and two detections

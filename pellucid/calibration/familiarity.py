@@ -240,7 +240,8 @@ def features(
 
     They are computed on the device of the parameters. Layers that the forward pass does not run are omitted.
     """
-    path_set, device = {*paths}, leaves(params)[0].device
+    path_set = {*paths}
+    device = leaves(params)[0].device
     batches: dict[str, list[Tensor]] = {}
 
     for part in x.split(BATCH_SIZE):

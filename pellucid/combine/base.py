@@ -118,7 +118,9 @@ def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> La
     Raises PellucidError for an unknown path.
     """
     # The layers on the path, their names, and the remaining path:
-    chain, names, rest_of_path = [net], list[str](), path
+    chain = [net]
+    names = list[str]()
+    rest_of_path = path
     while rest_of_path:
         parent = chain[-1]
         children: Mapping[str, Layer] = parent.layers if isinstance(parent, Combinator) else {}

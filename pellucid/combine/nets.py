@@ -34,7 +34,8 @@ class ParameterCounts(NamedTuple):
 
 def parameter_counts(nets: Mapping[str, Layer], params: Params) -> ParameterCounts:
     """Return the numbers of values in the parameters and in the buffers of several networks."""
-    buffers, counts = all_buffers(nets), {path: tensor.numel() for path, tensor in flatten(params).items()}
+    buffers = all_buffers(nets)
+    counts = {path: tensor.numel() for path, tensor in flatten(params).items()}
     in_buffers = sum(count for path, count in counts.items() if path in buffers)
     return ParameterCounts(sum(counts.values()) - in_buffers, in_buffers)
 

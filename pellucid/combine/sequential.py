@@ -41,7 +41,8 @@ class Sequential(Combinator):
                 "Sequential(**net.layers, name=layer)"
             )
         check_layer(layer, "Sequential.add: the layer")
-        kind, count = type(layer).__name__.lower(), 1
+        kind = type(layer).__name__.lower()
+        count = 1
         while f"{kind}{count}" in self.children:
             count += 1
         self.children[f"{kind}{count}"] = layer

@@ -139,7 +139,9 @@ class Detector(Objective):
         fates[pairs] = Fate.NOT_AMONG_BEST
         pairs = pairs[order[:MAX_CANDIDATES]]
         fates[pairs] = Fate.SUPPRESSED
-        indices, labels, values = pairs // n_classes, pairs % n_classes, scores.flatten()[pairs]
+        indices = pairs // n_classes
+        labels = pairs % n_classes
+        values = scores.flatten()[pairs]
         selected = batched_nms(boxes[indices], values, labels, self.nms_threshold)
         fates[pairs[selected]] = Fate.OVER_LIMIT
         selected = selected[:MAX_DETECTIONS]

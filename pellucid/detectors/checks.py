@@ -42,7 +42,8 @@ def check_maps(detector: AnchorDetector, name: str, maps: Sequence[Any], image_s
 
     name: the network that outputs them. image_shape: (C, H, W).
     """
-    kind, n_outputs = type(detector).__name__, detector.outputs_per_anchor
+    kind = type(detector).__name__
+    n_outputs = detector.outputs_per_anchor
     for map_ in maps:
         if len(map_) != 3 or map_[0] % n_outputs:
             raise PellucidError(

@@ -177,8 +177,10 @@ class ProposalDetector(TwoStage):
 
     def first_stage(self, y: Sequence[Tensor], images: Tensor) -> tuple[SingleStage, Anchors, Tensor]:
         """Return the first stage, its anchors, and its output maps y as one tensor (N, A, 5)."""
-        proposer, (height, width) = self.proposer, images.shape[2:]
-        outputs, sizes = join_maps(y, proposer.outputs_per_anchor), [(map_.shape[2], map_.shape[3]) for map_ in y]
+        proposer = self.proposer
+        height, width = images.shape[2:]
+        outputs = join_maps(y, proposer.outputs_per_anchor)
+        sizes = [(map_.shape[2], map_.shape[3]) for map_ in y]
         boxes = proposer.anchors(sizes, (height, width)).to(outputs)
         return proposer, Anchors(boxes, sizes, (height, width)), outputs
 

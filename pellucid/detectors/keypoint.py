@@ -55,7 +55,8 @@ class KeypointRCNN(ProposalDetector):
     ) -> HeadResult:
         """Return the loss "points" and its gradients, the latter only if `mode.keep`."""
         positive = sampled_regions.positive
-        objects, regions = sampled_regions.objects[positive], sampled_regions.regions[positive]
+        objects = sampled_regions.objects[positive]
+        regions = sampled_regions.regions[positive]
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, K, M, M)
             cells, valid = point_cells(targets, objects, regions, y.shape[1:])
@@ -86,7 +87,8 @@ class KeypointRCNN(ProposalDetector):
         regions = indexed_regions([detection.boxes for detection in detections])
         y = self.outputs(params, "point_", finest_map, regions)  # (n, K, M, M)
         scores = y.flatten(2).softmax(2).amax(2)  # (n, K)
-        corner, extent = regions[:, None, 1:3], (regions[:, 3:] - regions[:, 1:3])[:, None]
+        corner = regions[:, None, 1:3]
+        extent = (regions[:, 3:] - regions[:, 1:3])[:, None]
         position = corner + quarter(y) / y.shape[3] * extent
         counts = [len(detection) for detection in detections]
         image_keypoints = torch.cat([position, scores[..., None]], 2).split(counts)

@@ -57,11 +57,9 @@ class MaskRCNN(ProposalDetector):
     ) -> HeadResult:
         """Return the loss "mask" and its gradients, the latter only if `mode.keep`."""
         positive = sampled_regions.positive
-        labels, objects, regions = (
-            sampled_regions.labels[positive],
-            sampled_regions.objects[positive],
-            sampled_regions.regions[positive],
-        )
+        labels = sampled_regions.labels[positive]
+        objects = sampled_regions.objects[positive]
+        regions = sampled_regions.regions[positive]
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, C, M, M)
             target = mask_targets(targets, objects, regions, y.shape[2:])

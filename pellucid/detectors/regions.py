@@ -29,7 +29,8 @@ def propose(boxes: Tensor, scores: Tensor, size: tuple[int, int], count: int) ->
     top_indices = scores.topk(min(MAX_BOXES, len(scores))).indices
     clipped = clip(boxes[top_indices], size)
     valid = (area(clipped) > 0).nonzero()[:, 0]
-    top_indices, clipped = top_indices[valid], clipped[valid]
+    top_indices = top_indices[valid]
+    clipped = clipped[valid]
     selected = nms(clipped, scores[top_indices], MAX_IOU)[:count]
     return clipped[selected], top_indices[selected]
 
@@ -87,7 +88,8 @@ def draw_regions(
         min_iou = min_background_iou if len(objects) else 0.0
         assignment = assign_by_iou(boxes, true_boxes, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, min_iou, crowd=objects.crowd)
         positive, negative = sample(assignment, count, max_positive_fraction, rng)
-        object_indices, background_boxes = assignment.matched[positive], boxes[negative]
+        object_indices = assignment.matched[positive]
+        background_boxes = boxes[negative]
         image_regions.append(
             Regions(
                 indexed_regions([boxes[torch.cat([positive, negative])]]) + boxes.new_tensor([index, 0, 0, 0, 0]),

@@ -85,7 +85,8 @@ class SingleStage(OneStage):
         logits, offsets = y.split([self.classes, 4], 2)  # (N, A, C), (N, A, 4)
         assignments = [self.assign(anchors, target) for target in targets]
         matches = collect_positives(assignments, targets, y)
-        index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
+        index = (matches.image, matches.anchor)
+        count = max(len(matches.image), 1)
 
         predicted_offsets, matched_anchors = offsets[index], anchors.boxes[matches.anchor]  # (P, 4)
         boxes = decode(predicted_offsets, matched_anchors)

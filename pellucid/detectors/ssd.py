@@ -85,7 +85,8 @@ class SSD(OneStage):
         logits, offsets = y.split([self.classes + 1, 4], 2)  # (N, A, C + 1), (N, A, 4)
         assignments = [self.assign(anchors, target) for target in targets]
         matches = collect_positives(assignments, targets, y)
-        index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
+        index = (matches.image, matches.anchor)
+        count = max(len(matches.image), 1)
 
         classes = torch.zeros(y.shape[:2], dtype=torch.int64, device=y.device)  # 0 is background
         classes[index] = matches.label + 1

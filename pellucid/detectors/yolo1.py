@@ -65,7 +65,8 @@ class YOLO1(OneStage):
         draw_small_weights(params["head"], rng)
         (bias,) = (leaf for leaf in leaves(params["head"]) if leaf.dim() == 1)
         box_bias = bias[: 5 * self.boxes].view(self.boxes, 5)
-        box_bias[:, :2], box_bias[:, 2:4] = 0.5, INITIAL_ROOT
+        box_bias[:, :2] = 0.5
+        box_bias[:, 2:4] = INITIAL_ROOT
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
@@ -89,7 +90,8 @@ class YOLO1(OneStage):
         iou, best_box = constant(tuple(iou.view(-1, self.boxes).max(1)))  # (P,) each
         assigned_outputs = box_outputs[index][torch.arange(len(best_box), device=y.device), best_box]  # (P, 5)
 
-        cell, (low, high) = anchors.boxes[matches.anchor], matches.target_boxes.split(2, 1)
+        cell = anchors.boxes[matches.anchor]
+        low, high = matches.target_boxes.split(2, 1)
         image_size = matches.target_boxes.new_tensor(anchors.image).flip(0)  # (width, height)
         expected = torch.cat([((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / image_size).sqrt()], 1)
         box_error = assigned_outputs[:, :4] - expected

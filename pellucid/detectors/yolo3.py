@@ -102,7 +102,8 @@ class YOLO3(OneStage):
         all_boxes = constant(self._decode_boxes(y, anchors))  # (N, A, 4)
         assignments = [self._assign(anchors, objects, boxes) for objects, boxes in zip(targets, all_boxes, strict=True)]
         matches = collect_positives(assignments, targets, y)
-        index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
+        index = (matches.image, matches.anchor)
+        count = max(len(matches.image), 1)
         outputs = y[index]  # (P, D)
         corner, size = self.cells(anchors)
         low, high = matches.target_boxes.split(2, 1)

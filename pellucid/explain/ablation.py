@@ -161,7 +161,8 @@ def _count_parameters(net: Layer, params: Params, removal: Removal) -> int:
     Each map of a layer has the same number. For maps of a Sequential, the parameters of its last layer with weights and
     of the layers after it are counted; for maps of merged branches, the number is 0.
     """
-    layer, layer_params = dict(walk(net))[removal.path], params
+    layer = dict(walk(net))[removal.path]
+    layer_params = params
     for name in filter(None, removal.path.split(".")):
         layer_params = layer_params[name]
     if removal.maps is not None:

@@ -128,7 +128,8 @@ def object_agreement(map_: Tensor, mask: Tensor) -> Agreement:
         raise PellucidError(
             f"a map of shape {tuple(map_.shape)} needs a mask {tuple(summed_map.shape)}, not {tuple(mask.shape)}"
         )
-    positive, on_object = summed_map.clamp_min(0).flatten(1), mask.flatten(1).bool()
+    positive = summed_map.clamp_min(0).flatten(1)
+    on_object = mask.flatten(1).bool()
     total = positive.sum(1)
     inside = torch.where(total > 0, (positive * on_object).sum(1) / total, 0.0)
     largest = summed_map.flatten(1).argmax(1, keepdim=True)

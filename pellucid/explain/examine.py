@@ -158,7 +158,9 @@ def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Single
     )
     likeness = {randomization.path: _none_if_nan(randomization.likeness) for randomization in randomizations}
     (deletion_area,), (insertion_area,) = _curve_areas(model, batch, target, map_)
-    total, expected_sum, verdicts = float(map_.sum()), None, dict[str, TestVerdict]()
+    total = float(map_.sum())
+    expected_sum = None
+    verdicts = dict[str, TestVerdict]()
     if method in SUMS:
         expected_sum = float(SUMS[method](model.net, model.params, batch, target, map_).expected)
         verdicts["sum"] = sum_verdict(total, expected_sum, relative_gap(total, expected_sum))

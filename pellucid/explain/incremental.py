@@ -103,11 +103,17 @@ def _sliding_window(layer: Layer, x: Tensor) -> SlidingWindow | None:
     if x.dim() != 4:
         return None
     if type(layer) is Conv2d and not isinstance(layer.padding, str):
-        stride, padding, value = layer.stride, layer.padding, 0.0
+        stride = layer.stride
+        padding = layer.padding
+        value = 0.0
     elif type(layer) is MaxPool2d and not layer.ceil_mode:
-        stride, padding, value = layer.step, layer.padding, -torch.inf
+        stride = layer.step
+        padding = layer.padding
+        value = -torch.inf
     elif type(layer) is AvgPool2d and not layer.ceil_mode and pair(layer.padding) == (0, 0):
-        stride, padding, value = layer.step, 0, 0.0
+        stride = layer.step
+        padding = 0
+        value = 0.0
     else:
         return None
     return SlidingWindow(pair(layer.kernel), pair(stride), pair(padding), pair(layer.dilation), value)

@@ -18,9 +18,12 @@ from pellucid.layers.base import Layer, Params, Trait
 from pellucid.operators import AffineMap, Attention, Fixed, Learned, Length, MaskedFill, Pad, Unfold, Variance
 from pellucid.sweep import BackwardWatch
 
-BIAS, PARAMETER, CONSTANT, SOFTMAX, STABILIZER, RULE = (
-    "bias", "parameter", "constant", "softmax", "stabilizer", "rule",
-)  # fmt: skip
+BIAS = "bias"
+PARAMETER = "parameter"
+CONSTANT = "constant"
+SOFTMAX = "softmax"
+STABILIZER = "stabilizer"
+RULE = "rule"
 MAX_ROUNDING_ULPS = 8  # in units in the last place: change of relevance that counts as a rounding error
 MAX_LAYERS = 8  # number of layers in the text of a ledger
 
@@ -114,7 +117,8 @@ def absorbed_text(by_cause: Mapping[str, float]) -> str:
 
 def _absorbed_by_layer(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> Iterable[Absorbed]:
     """Yield the relevance absorbed by one run of a layer: by its bias, whose relevance is in dparams, and the rest."""
-    name, bias_relevance = type(layer).__name__, _nested_sum(dparams)
+    name = type(layer).__name__
+    bias_relevance = _nested_sum(dparams)
     other_relevance = _nested_sum(dy) - _nested_sum(dx) - bias_relevance
     if bias_relevance:
         yield Absorbed(path, name, BIAS, bias_relevance)

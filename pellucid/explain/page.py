@@ -97,7 +97,8 @@ def _layer_section(contents: PageContents, k: int, layer: LayerContents) -> Sect
     if layer.n_silent:
         verb = "is" if layer.n_silent == 1 else "are"
         parts.append(Missing(f"{layer.n_silent} of its {layer.maps} maps {verb} not positive for any image."))
-    weights, outputs = filters(layer.weight, f"{layer.path}.weight"), sheet(layer.outputs, layer.output)
+    weights = filters(layer.weight, f"{layer.path}.weight")
+    outputs = sheet(layer.outputs, layer.output)
     columns: list[SectionPart | Sequence[SectionPart]] = [[
         FigurePart(f"filters-{layer.key}", weights, f"Filters of {layer.path}", "The filters, one row for each."),
         FigurePart(
@@ -122,11 +123,10 @@ def _layer_section(contents: PageContents, k: int, layer: LayerContents) -> Sect
 def _occlusion_row(contents: PageContents, k: int, occluded: OccludedImage) -> FigureRow:
     by_class = occluded.class_occlusion
     assert by_class.predicted is not None
-    side, alt = int(by_class.corners[0, 0, 2]), f"Occlusion of image {k + 1}:"
-    effect, reconstruction = (
-        occluded.map_occlusion.effect(*occluded.image.shape[1:])[0, 0],
-        occluded.deconvolution.sum(0),
-    )
+    side = int(by_class.corners[0, 0, 2])
+    alt = f"Occlusion of image {k + 1}:"
+    effect = occluded.map_occlusion.effect(*occluded.image.shape[1:])[0, 0]
+    reconstruction = occluded.deconvolution.sum(0)
     figures = (
         (
             "map", heat(occluded.image, effect, f"decrease of {occluded.map}", signed=True),
@@ -291,7 +291,8 @@ def patch_sheet(patches: Sequence[TopPatches], images: Tensor) -> Figure:
     images: (N, 1 or 3, H, W) of values 0..1, all images of the data set. Each reconstruction has its own scale, with 0
     as mid-grey, as in the paper; the largest 1 % of magnitudes are clipped. Source: Zeiler and Fergus 2014, figure 2.
     """
-    rows, per_row = math.ceil(len(patches) / MAPS_PER_ROW), min(MAPS_PER_ROW, len(patches))
+    rows = math.ceil(len(patches) / MAPS_PER_ROW)
+    per_row = min(MAPS_PER_ROW, len(patches))
     size = (
         per_row * (2 * PATCH_SIDE + 0.04 + MAP_GAP) + MAP_GAP,
         rows * (PATCH_SIDE + NAME_HEIGHT + MAP_GAP) + MAP_GAP,

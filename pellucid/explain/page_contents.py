@@ -121,7 +121,8 @@ def page_contents(
         :MAX_IMAGES
     ]  # one image per class
     layers = [_layer_contents(model, images, path, maps, example_indices[0]) for path in convolutions]
-    outputs, prepare = [layer.output for layer in layers], model.scaled
+    outputs = [layer.output for layer in layers]
+    prepare = model.scaled
     predicted = classes_of(model.predict(inputs))
     zero_ablations, mean_ablations = (
         ablation_table(model.net, model.params, inputs, labels, by=by, prepare=prepare) for by in ("zero", "mean")
@@ -186,7 +187,8 @@ def _flat_layers(path: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
 
 
 def _layer_contents(model: BaseModel, images: Tensor, path: str, maps: int, example: int) -> LayerContents:
-    output, prepare = activation_path(model.net, path), model.scaled
+    output = activation_path(model.net, path)
+    prepare = model.scaled
     largest_activations = activations(model.net, model.params, images, output, prepare).amax(0)  # (K,)
     order = largest_activations.argsort(descending=True, stable=True)
     map_indices = sorted(int(index) for index in order[:maps] if largest_activations[index] > 0)
@@ -195,7 +197,8 @@ def _layer_contents(model: BaseModel, images: Tensor, path: str, maps: int, exam
     field_size = torch.cat(extents).amax(0) if extents else torch.zeros(2)
     y, _ = forward(upto(model.net, output), model.params, prepare(images[example : example + 1]), Mode(keep=False))
     weight = flatten(model.params)[f"{path}.weight".lstrip(".")]
-    field, n_silent = (int(field_size[0]), int(field_size[1])), int((largest_activations <= 0).sum())
+    field = (int(field_size[0]), int(field_size[1]))
+    n_silent = int((largest_activations <= 0).sum())
     return LayerContents(path, output, weight.cpu(), field, top, n_silent, len(largest_activations), y[0].cpu())
 
 

@@ -85,7 +85,8 @@ def retrain_variants(
     Raises PellucidError for unknown paths. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
     """
     integer(epochs, "retrain_variants: epochs", 1)
-    weights_callback, rows = _KeepWeights(), list[RetrainingRow]()
+    weights_callback = _KeepWeights()
+    rows = list[RetrainingRow]()
     for variant in (NetworkVariant("nothing"), *(default_variants(model.net) if variants is None else variants)):
         net = changed_net(model.net, variant)
         callbacks = [] if rows else [weights_callback]

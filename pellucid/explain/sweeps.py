@@ -108,7 +108,9 @@ def backward_by_composite(
     products are constant (Origins).
     backward_watch: see `pellucid.sweep.backward`.
     """
-    entrance, outputs, origins = Entrance(x), Outputs(), Origins()
+    entrance = Entrance(x)
+    outputs = Outputs()
+    origins = Origins()
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         entrance(path, layer, x, y, cache)

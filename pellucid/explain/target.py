@@ -60,7 +60,8 @@ def _graph_up_to(graph: Graph, name: str, inner_path: str, path: str) -> Layer:
     """Return the graph of the node `name` and the nodes that it needs, cut at `inner_path` in it unless that is ""."""
     if inner_path and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
         raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")
-    needed_nodes, pending = set[str](), [name]
+    needed_nodes = set[str]()
+    pending = [name]
     while pending:
         current = pending.pop()
         if current in needed_nodes or current in graph.inputs:

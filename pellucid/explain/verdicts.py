@@ -24,7 +24,9 @@ RULES = (
     f"Deletion and insertion are compared with {ORDERS} random orders of the pixels: a random map passes with "
     f"probability {100 / (ORDERS + 1):.0f} % (significance level)."
 )
-BETTER, NO_BETTER, WORSE = "better than random order", "no better than random order", "worse than random order"
+BETTER = "better than random order"
+NO_BETTER = "no better than random order"
+WORSE = "worse than random order"
 
 
 @dataclass(frozen=True)

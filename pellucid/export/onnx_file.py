@@ -104,7 +104,8 @@ def _conversion(model: Model, shape: tuple[int, ...]) -> tuple[int, str, Operato
     The number is counted from 1; the conversion is a text and an ONNX operator. It is found by applying the loss's
     `predict` to random outputs. Returns None if no conversion in CONVERSIONS returns the same values.
     """
-    rng, shapes = torch.Generator().manual_seed(0), model.outputs_for(shape)
+    rng = torch.Generator().manual_seed(0)
+    shapes = model.outputs_for(shape)
     has_several_outputs = bool(shapes) and isinstance(shapes[0], tuple)
     ys = tuple(torch.randn(2, *out, generator=rng) for out in (shapes if has_several_outputs else (shapes,)))
     predictions = model.loss.predict(ys if has_several_outputs else ys[0])

@@ -20,7 +20,9 @@ from pellucid.objective import Supervised
 from pellucid.opening.onnx_nodes.proto import OPSET, import_optional, run_file
 from pellucid.report.sections import CodeBlock, Facts, Page, Section, TablePart
 
-IMAGES, PREDICTIONS, CLASS_MAP = "images", "predictions", "class_map"
+IMAGES = "images"
+PREDICTIONS = "predictions"
+CLASS_MAP = "class_map"
 
 
 def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str, int]] | None) -> tuple[bytes, Parity]:
@@ -46,7 +48,8 @@ def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str,
     ]
     graph.initializer.append(helper.make_tensor("images/255", types.FLOAT, [], [255.0]))
     _replace(graph.input, [helper.make_tensor_value_info(IMAGES, types.UINT8, ("N", height, width, channels))])
-    last_nodes, params = [], map_tree(plain_tensor, model.params)
+    last_nodes = []
+    params = map_tree(plain_tensor, model.params)
     if operator is not None:
         index, op_type, attributes = operator
         used_output = graph.output[index]
@@ -65,7 +68,8 @@ def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str,
     if operator is None:
         expected = run_file(data, {"input": float_images(images)})  # `to_onnx` compared these with the model
     else:
-        expected, file_outputs = [_predictions(model, params, images)], file_outputs[:1]
+        expected = [_predictions(model, params, images)]
+        file_outputs = file_outputs[:1]
     return file_bytes, compare([y.float() for y in expected], [y.float() for y in file_outputs]).require(
         "the ONNX file"
     )

@@ -17,7 +17,8 @@ class Rate:
 
     def set(self, lr: float, shrink: float) -> None:
         """Set the values for the next step."""
-        self.lr, self.shrink = lr, shrink
+        self.lr = lr
+        self.shrink = shrink
 
 
 @dataclass(frozen=True)

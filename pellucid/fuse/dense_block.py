@@ -80,10 +80,12 @@ class DenseLayer:
             dmaps.add_(dx)
             return dparams
         x, mean, invstd = cache
-        weight, running = params["weight"], (params["running_mean"], params["running_var"])
+        weight = params["weight"]
+        running = (params["running_mean"], params["running_var"])
         output_mask = False, True, True  # dx, dweight, dbias
         _, dweight, dbias = norm_backward(dy, x, weight, *running, mean, invstd, True, self.norm.epsilon, output_mask)
-        channels, count = len(weight), dy[:, 0].numel()
+        channels = len(weight)
+        count = dy[:, 0].numel()
         scale = weight * invstd
         dmaps.addcmul_(dy, scale[:, None, None])
         slope = scale * invstd * dweight / count
@@ -150,7 +152,8 @@ class DenseBlock(Combinator):
         mean = var = None
         if mode.train:
             mean, var = first_norm_params["running_mean"].new_empty(2, n_maps)
-        n_read, cache = 0, {}
+        n_read = 0
+        cache = {}
         for layer in self.dense_layers:
             norm, _, conv = layer.inner_names
             body_params = layer.body_params(params)

@@ -51,7 +51,8 @@ class FusedGraph(Combinator):
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
         """Propagate back through the chains in reverse order; gradients of a value are summed in place if possible."""
-        graph, chain_params = self.graph, self._by_chain(params)
+        graph = self.graph
+        chain_params = self._by_chain(params)
         gradients: dict[str, Any] = {}
         owned: set[str] = set()  # the values whose gradient is new memory that nothing else reads
 
@@ -60,9 +61,11 @@ class FusedGraph(Combinator):
             if total is None or part is None:
                 gradients[name] = add_up(total, part)
             elif isinstance(part, Tensor) and (name in owned or is_new):
-                gradients[name], is_new = total.add_(part) if name in owned else part.add_(total), True
+                gradients[name] = total.add_(part) if name in owned else part.add_(total)
+                is_new = True
             else:
-                gradients[name], is_new = add_up(total, part), True
+                gradients[name] = add_up(total, part)
+                is_new = True
             if is_new:
                 owned.add(name)
 
@@ -134,7 +137,8 @@ def chains_of(graph: Graph) -> list[tuple[str, ...]]:
     which nothing else reads, neither a node nor the output. So the order of all layers is unchanged, and with it the
     random numbers that they draw.
     """
-    readers, once = count_readers(graph), unshared_nodes(graph)
+    readers = count_readers(graph)
+    once = unshared_nodes(graph)
     chains: list[tuple[str, ...]] = []
     before = ""
     for name, (_, *sources) in graph.nodes.items():

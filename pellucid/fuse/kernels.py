@@ -226,7 +226,8 @@ def normalize_last_gradients(
     layer: NormalizeLast, params: Params, cache: NormalizeCache, dy: Tensor
 ) -> tuple[Any, Params]:
     """Return the gradients with respect to the inputs of a NormalizeLast."""
-    x, n_inputs = cache.xs[0], len(cache.xs)
+    x = cache.xs[0]
+    n_inputs = len(cache.xs)
     output_mask = True, n_inputs > 1, n_inputs > 2
     return _input_gradients(
         aten.native_layer_norm_backward(
@@ -240,7 +241,8 @@ def normalize_groups_gradients(
     layer: NormalizeGroups, params: Params, cache: NormalizeCache, dy: Tensor
 ) -> tuple[Any, Params]:
     """Return the gradients with respect to the inputs of a NormalizeGroups."""
-    x, n_inputs = cache.xs[0], len(cache.xs)
+    x = cache.xs[0]
+    n_inputs = len(cache.xs)
     weight, _ = weight_and_bias(cache.xs)
     output_mask = True, n_inputs > 1, n_inputs > 2
     return _input_gradients(
@@ -255,7 +257,8 @@ def normalize_channels_gradients(
     layer: NormalizeChannels, params: Params, cache: NormalizeCache, dy: Tensor
 ) -> tuple[Any, Params]:
     """Return the gradients with respect to the inputs of a NormalizeChannels."""
-    x, n_inputs = cache.xs[0], len(cache.xs)
+    x = cache.xs[0]
+    n_inputs = len(cache.xs)
     weight, _ = weight_and_bias(cache.xs)
     output_mask = True, n_inputs > 1, n_inputs > 2
     return _input_gradients(

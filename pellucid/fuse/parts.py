@@ -57,7 +57,8 @@ class SyncedNorm(FusedForm):
         """
         if not mode.train:
             return self.layer.forward(params, x, mode)
-        channels, n_values = x.shape[1], x.numel() // x.shape[1]
+        channels = x.shape[1]
+        n_values = x.numel() // x.shape[1]
         if n_values:
             var, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
         else:
@@ -99,7 +100,9 @@ class SyncedNorm(FusedForm):
                 dy, x, weight, mean, var, empty, empty, False, self.layer.epsilon, (True, True, True)
             )
         else:
-            dx, dweight, dbias = dy, torch.zeros_like(weight), torch.zeros_like(weight)
+            dx = dy
+            dweight = torch.zeros_like(weight)
+            dbias = torch.zeros_like(weight)
         gathered = self.parts.gather(self.parts.weight * torch.cat([dweight, dbias]).double())
         sums = gathered.sum(0) / (self.parts.weight * count)
         sum_weight, sum_bias = sums.to(weight.dtype).chunk(2)

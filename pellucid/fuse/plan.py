@@ -106,7 +106,8 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
 
 def _fuse_graph(graph: Graph, need_dx: bool, context: FusionContext) -> Layer:
     """Fuse the chains of layers; chains without a trainable layer before them need no backward pass."""
-    n_readers, unshared = count_readers(graph), unshared_nodes(graph)
+    n_readers = count_readers(graph)
+    unshared = unshared_nodes(graph)
     chains = {names[-1]: names for names in chains_of(graph)}
     sources = {name: graph.nodes[names[0]][1:] for name, names in chains.items()}
     children = {

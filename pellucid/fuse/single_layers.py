@@ -23,7 +23,9 @@ from pellucid.layers.padchannels import PadChannels
 _conv2d_backward = torch.ops.aten.convolution_backward.default
 
 # For wide inputs and narrow outputs, oneMKL computes W xᵀ up to 1.7 times as fast as x Wᵀ (measured for 784 to 30).
-MAX_UNITS, MIN_INPUTS, MIN_ROWS = 64, 256, 16
+MAX_UNITS = 64
+MIN_INPUTS = 256
+MIN_ROWS = 16
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,14 @@ class FrozenEntrance(FusedForm):
         return None, {}
 
     def _run(self, params: Params) -> RunFunction:
-        prediction, tensors = self.prediction, leaves(params)
+        prediction = self.prediction
+        tensors = leaves(params)
         versions = None if any(map(Tensor.is_inference, tensors)) else [tensor._version for tensor in tensors]
         same_tensors = len(tensors) == len(prediction.tensors) and all(map(is_, tensors, prediction.tensors))
         if prediction.run is None or not same_tensors or versions is None or versions != prediction.versions:
-            prediction.run, prediction.tensors, prediction.versions = inference(self.layer, params), tensors, versions
+            prediction.run = inference(self.layer, params)
+            prediction.tensors = tensors
+            prediction.versions = versions
         return prediction.run
 
 

@@ -85,7 +85,8 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
         check_piecewise_linear(path, layer)
         if path in output_gradients:
             raise PellucidError(f"a gradient penalty takes networks that use each layer once, and {path} is used again")
-        output_gradients[path], masks[path] = v, cache
+        output_gradients[path] = v
+        masks[path] = cache
         return kernel_form(layer).pull(params, cache, v)
 
     def second_forward(path: str, layer: Layer, params: Params, u: Any, mode: Mode) -> tuple[Any, Params]:

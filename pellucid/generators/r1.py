@@ -36,7 +36,8 @@ class R1GAN(AdversarialGenerator):
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the discriminator's losses and gradients, then the generator's with the updated discriminator."""
-        loss, images = NonSaturating(), 2 * batch.images - 1
+        loss = NonSaturating()
+        images = 2 * batch.images - 1
         z = self.latents(len(images), mode.rng, images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
 

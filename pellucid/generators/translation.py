@@ -161,7 +161,8 @@ class Translator(Objective):
 
     def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
         """Return a function that evaluates a batch in one forward pass; do not change `params` while it is in use."""
-        forward, mode = self.runner(params), Mode(keep=False)
+        forward = self.runner(params)
+        mode = Mode(keep=False)
 
         def evaluate(batch: Batch) -> BatchEvaluation:
             pair = self.pair(batch, mode)
@@ -220,7 +221,8 @@ def draw_hints(ab: Tensor, rng: torch.Generator) -> Tensor:
     dot_numbers = torch.arange(MAX_DOTS, device=ab.device)[:, None, None]
     offsets = torch.arange(max_side, device=ab.device)
     # All MAX_DOTS dots are computed, since reading their number would synchronize with the GPU: (N, dots, side, side).
-    row_offsets, column_offsets = offsets[:, None], offsets
+    row_offsets = offsets[:, None]
+    column_offsets = offsets
     y, x = rows[:, :, None, None] + row_offsets - sides // 2, columns[:, :, None, None] + column_offsets - sides // 2
     is_inside = (row_offsets < sides) & (column_offsets < sides) & (y >= 0) & (x >= 0) & (y < height) & (x < width)
     is_inside &= dot_numbers < counts[:, None, None, None]
@@ -228,7 +230,8 @@ def draw_hints(ab: Tensor, rng: torch.Generator) -> Tensor:
     top_dot = torch.full((n, height * width + 1), -1, device=ab.device)  # the dot that covers each pixel, -1 for none
     top_dot.scatter_reduce_(1, pixel_indices, dot_numbers.expand(is_inside.shape).flatten(1), "amax")
     top_dot = top_dot[:, :-1].view(n, height, width)
-    images, visible_dot = torch.arange(n, device=ab.device)[:, None, None], top_dot.clamp_min(0)
+    images = torch.arange(n, device=ab.device)[:, None, None]
+    visible_dot = top_dot.clamp_min(0)
     colours = ab[images, :, rows[images, visible_dot], columns[images, visible_dot]]  # (N, H, W, 2)
     dots = torch.cat([colours.permute(0, 3, 1, 2), torch.ones_like(ab[:, :1])], 1)
     return torch.where((top_dot >= 0)[:, None], dots, 0.0)

@@ -42,7 +42,8 @@ class VAE(Generator):
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the two losses and the gradients of both networks."""
-        images, count = batch.images, len(batch.images)
+        images = batch.images
+        count = len(batch.images)
         y, encoder_cache = self.encoder.forward(params["encoder"], images, mode)
         mean, log_variance = y.chunk(2, 1)  # (N, latent) each
         std = (log_variance / 2).exp()

@@ -57,7 +57,8 @@ class WGANGP(Generator):
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the critic's losses and gradients for each of its updates, then the generator's."""
-        count, scaled = len(batch.images), 2 * batch.images - 1
+        count = len(batch.images)
+        scaled = 2 * batch.images - 1
         single = [scaled[k % count].unsqueeze(0) for k in range(self.critic_steps if count < self.critic_steps else 0)]
         critic_batches = single or scaled.tensor_split(self.critic_steps)
         for images in critic_batches:

@@ -180,8 +180,10 @@ class Coco:
         level: the confidence level. The limits are NaN if the figure is NaN.
         Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
         """
-        rng, n = torch.Generator().manual_seed(seed), len(self.images)
-        class_detections, values = self._class_detections(), list[list[float]]()
+        rng = torch.Generator().manual_seed(seed)
+        n = len(self.images)
+        class_detections = self._class_detections()
+        values = list[list[float]]()
         for _ in range(resamples):
             weights = torch.bincount(torch.randint(0, n, (n,), generator=rng), minlength=n)
             values.append(list(self._figures(class_detections, weights, names).values()))
@@ -275,12 +277,16 @@ def match_to_truths(overlaps: Tensor, thresholds: Tensor, ignored: Tensor, crowd
     largest overlap among the crowds and unmatched objects with an overlap of at least the threshold. An ignored object
     is used only if no other is left; among equal overlaps, the last object is used.
     """
-    n_sizes, n_thresholds, (n, m) = len(ignored), len(thresholds), overlaps.shape
+    n_sizes = len(ignored)
+    n_thresholds = len(thresholds)
+    n, m = overlaps.shape
     matched_truths = torch.full((n_sizes, n_thresholds, n), -1)
     if not n or not m:
         return matched_truths
     # Flipped, because argmax returns the first of equal overlaps.
-    overlaps, is_counted, crowd = overlaps.flip(1), ~ignored.flip(1)[:, None], crowd.flip(0)
+    overlaps = overlaps.flip(1)
+    is_counted = ~ignored.flip(1)[:, None]
+    crowd = crowd.flip(0)
     is_free = torch.ones(n_sizes, n_thresholds, m, dtype=torch.bool)
     for index in (overlaps.amax(1) >= thresholds[0]).nonzero().flatten().tolist():
         is_allowed = is_free & (overlaps[index] >= thresholds[:, None])  # (A, T, m)

@@ -127,7 +127,9 @@ def voc_average_precision(
 def _voc_class_scores(
     label: int, detections: Sequence[Detections], objects: Sequence[Objects], threshold: float
 ) -> ClassScores:
-    truths, scored_boxes, n_truths = dict[int, TrueBoxes](), list[tuple[float, int, Tensor]](), 0
+    truths = dict[int, TrueBoxes]()
+    scored_boxes = list[tuple[float, int, Tensor]]()
+    n_truths = 0
     for image, (detected, truth) in enumerate(zip(detections, objects, strict=True)):
         class_truth = truth.take(truth.labels == label)
         difficult = torch.zeros(len(class_truth), dtype=torch.bool) if class_truth.crowd is None else class_truth.crowd

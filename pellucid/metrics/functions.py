@@ -34,7 +34,8 @@ def top_k(target: Tensor, scores: Tensor, k: int) -> float:
         )
     _check_shapes(target, scores[:, 0])
     _check_classes("top_k", "target", target, scores.shape[1])
-    true_class, class_indices = target.long().unsqueeze(1), torch.arange(scores.shape[1], device=scores.device)
+    true_class = target.long().unsqueeze(1)
+    class_indices = torch.arange(scores.shape[1], device=scores.device)
     true_score = scores.gather(1, true_class)  # (n, 1)
     is_ranked_before = ~(scores <= true_score) | (
         (scores == true_score) & (class_indices < true_class)

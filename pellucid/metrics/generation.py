@@ -74,7 +74,8 @@ def log_densities(
         squares = torch.cdist(block, samples).double() ** 2  # (chunk, n)
         return torch.stack([torch.logsumexp(squares / (-2 * s**2), 1) for s in bandwidths])
 
-    size, densities = points.shape[1], [*compute_blocks(points.split(CHUNK_SIZE), block_densities)]
+    size = points.shape[1]
+    densities = [*compute_blocks(points.split(CHUNK_SIZE), block_densities)]
     scale = torch.tensor([size / 2 * math.log(2 * math.pi * s**2) for s in bandwidths], dtype=torch.float64)
     return torch.cat(densities, 1) - math.log(len(samples)) - scale[:, None]
 

@@ -162,7 +162,8 @@ def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] 
     the numbers of points differ.
     """
     check_points(points, truth, normalise)
-    true_points, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
+    true_points = truth[:, :, :2].double()
+    labelled = truth[:, :, 2] > 0
     distances = (points[:, :, :2].double() - true_points).norm(dim=2) * labelled
     return distances.sum(1) / labelled.sum(1) / _divisors(truth, normalise)
 
@@ -207,7 +208,8 @@ def check_points(points: Tensor, truth: Tensor, normalise: tuple[int, int] | Non
 
 def _divisors(truth: Tensor, normalise: tuple[int, int] | None) -> Tensor:
     """Return the divisor of each object's NME, (n,), 0 where the points that define it are not labelled."""
-    points, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
+    points = truth[:, :, :2].double()
+    labelled = truth[:, :, 2] > 0
     normalise = default_unit(truth.shape[1]) if normalise is None else normalise
     if normalise is not None:
         first, second = normalise

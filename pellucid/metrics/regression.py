@@ -74,7 +74,8 @@ class R2(Metric):
             return
         target = target_values(targets, outputs).reshape(n, -1)  # (n, outputs)
         batch = R2()
-        batch.count, batch.mean = n, target.mean(0)
+        batch.count = n
+        batch.mean = target.mean(0)
         batch.around_mean = (target - batch.mean).square().sum(0)
         batch.apart = (outputs.double().reshape(n, -1) - target).square().sum(0)
         self.merge(batch)
@@ -88,7 +89,8 @@ class R2(Metric):
         between_batches = mean_change.square() * (self.count * other.count / total)
         self.around_mean = self.around_mean + other.around_mean + between_batches
         self.apart = self.apart + other.apart
-        self.mean, self.count = self.mean + mean_change * (other.count / total), total
+        self.mean = self.mean + mean_change * (other.count / total)
+        self.count = total
 
     def compute(self) -> dict[str, Any]:
         """Return {"r2": at most 1}."""

@@ -81,7 +81,8 @@ class BoundaryF1(Metric):
         """Compare the boundaries of a batch of masks."""
         predicted, scored_masks = read_masks(self, outputs, targets, self.ignore)
         radius = self.tolerance * (targets.shape[1] ** 2 + targets.shape[2] ** 2) ** 0.5
-        classes, image_scores = outputs.shape[1], list[float]()
+        classes = outputs.shape[1]
+        image_scores = list[float]()
         for predicted_mask, true_mask, scored_mask in zip(predicted, targets.long(), scored_masks, strict=True):
             predicted_edges = _boundary_masks(predicted_mask, scored_mask, classes)
             true_edges = _boundary_masks(true_mask, scored_mask, classes)

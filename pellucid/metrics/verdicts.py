@@ -10,7 +10,8 @@ from pellucid.metrics.coco import match_to_truths
 from pellucid.metrics.overlaps import OVERLAP_KINDS, PERSON_SIGMAS, truth_areas
 from pellucid.ops.image_objects import Detections, Objects
 
-HIT, IGNORED = "hit", "ignored"
+HIT = "hit"
+IGNORED = "ignored"
 ERRORS = ("class", "place", "both", "duplicate", "background")  # kinds of errors of detections
 MISSED = "missed"  # the kind of error of objects
 MIN_HIT_IOU = 0.5  # a detection with this IoU or more can be a hit
@@ -79,7 +80,8 @@ def classify_detections(
         )
     overlaps = OVERLAP_KINDS[kind].overlaps(detections, truth, truth_areas(truth), sigmas)  # (n, m)
     is_crowd = crowd_mask(truth)
-    matched_objects, thresholds = torch.full((len(detections),), -1), torch.tensor([threshold], dtype=torch.float64)
+    matched_objects = torch.full((len(detections),), -1)
+    thresholds = torch.tensor([threshold], dtype=torch.float64)
     for label in detections.labels.unique():
         same_class = (detections.labels == label).nonzero().flatten()
         same_class = same_class[detections.scores[same_class].argsort(descending=True, stable=True)]
@@ -124,11 +126,14 @@ def _verdict(
     )
     best_overlap = best_same_class if best_same_class.values >= best_other_class.values else best_other_class
     if background <= best_same_class.values < threshold:
-        kind, best_overlap = "place", best_same_class
+        kind = "place"
+        best_overlap = best_same_class
     elif best_other_class.values >= threshold:
-        kind, best_overlap = "class", best_other_class
+        kind = "class"
+        best_overlap = best_other_class
     elif best_same_class.values >= threshold:
-        kind, best_overlap = "duplicate", best_same_class
+        kind = "duplicate"
+        best_overlap = best_same_class
     else:
         kind = "both" if best_overlap.values > background else "background"
     return DetectionVerdict(kind, int(best_overlap.indices), float(best_overlap.values))

@@ -57,7 +57,8 @@ def _side_and_doublings(size: int) -> tuple[int, int]:
 
     Raises PellucidError unless `size` is 4, 5, 6 or 7 times a power of 2.
     """
-    side, doublings = size, 0
+    side = size
+    doublings = 0
     while side % 2 == 0 and side >= 2 * MIN_SIDE:
         side, doublings = side // 2, doublings + 1
     if not doublings or side >= 2 * MIN_SIDE:

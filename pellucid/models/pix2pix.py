@@ -70,7 +70,8 @@ def patch_discriminator(field: Field = 70, width: int = 64, norm: NormName = "ba
     layers: dict[str, Layer] = {}
     for number in range(1, max(halvings + 1, 2) + 1):
         stride = 2 if number <= halvings else 1
-        filters, layer_norm = width * min(2 ** (number - 1), MAX_FACTOR), norm if number > 1 else "none"
+        filters = width * min(2 ** (number - 1), MAX_FACTOR)
+        layer_norm = norm if number > 1 else "none"
         bias = layer_norm != "batch"
         conv = Conv2d(filters, kernel, stride=stride, padding=padding, bias=bias, init_weight=INITIALIZER)
         layers |= {f"conv{number}": conv, **named_norm(f"norm{number}", layer_norm), f"leaky{number}": LeakyReLU(SLOPE)}

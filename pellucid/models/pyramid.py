@@ -49,7 +49,8 @@ def pyramid_params(backbone: Pyramid, zoo_params: Params, epsilon: float) -> Par
 
     zoo_params: the parameters of the features of the zoo network. epsilon: of its batch normalization.
     """
-    net, zoo_leaves = _backbone_graph(backbone, epsilon), flatten(zoo_params)
+    net = _backbone_graph(backbone, epsilon)
+    zoo_leaves = flatten(zoo_params)
     with torch.device("meta"):
         structure, _ = net.init((3, 64, 64), torch.Generator())
     params = nest(structure, {path: zoo_leaves[backbone_path(path)] for path in flatten(structure)})

@@ -109,7 +109,8 @@ def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> 
     }
     last_node = "rows_back"
     if shift:
-        nodes["shifted_back"], last_node = (Roll((shift, shift), (1, 2)), last_node), "shifted_back"
+        nodes["shifted_back"] = (Roll((shift, shift), (1, 2)), last_node)
+        last_node = "shifted_back"
     return Graph({**nodes, "project": (Dense(width, init_weight=LOGITS, pixels=True), last_node)}, ("project",))
 
 

@@ -194,7 +194,8 @@ class Tally(TorchDispatchMode):
 
     def _add(self, tensor: Tensor, is_view: bool) -> None:
         storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
+        key = storage._cdata
+        size = storage.nbytes()
         if key not in self._users:
             if is_view:  # a view of a parameter, whose memory is not counted
                 return

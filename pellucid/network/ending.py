@@ -26,7 +26,9 @@ def check_ending(net: Layer, loss: Loss) -> None:
     missing activation is not reported.
     """
     for path, last in last_layers(net).items():
-        where, kind, name = path or "the network", type(last).__name__, type(loss).__name__
+        where = path or "the network"
+        kind = type(last).__name__
+        name = type(loss).__name__
         if isinstance(last, CONTAINED_ACTIVATIONS.get(type(loss), ())):
             raise PellucidError(f"{where}: {kind} is followed by {name}, which contains it; remove that layer")
         is_merge = Trait.MULTIPLE_INPUTS in last.traits

@@ -83,7 +83,8 @@ def trace(net: Layer, params: Params, shape: Any) -> GraphTrace:
         GraphValue(name, (None, *input_shape)) for name, input_shape in zip(input_names, shapes, strict=True)
     )
     meta_pairs = {value.name: _empty(value.shape, BATCHES) for value in inputs}
-    used_names, steps = set(input_names), []
+    used_names = set(input_names)
+    steps = []
 
     def trace_layer(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[GraphValue, None]:
         sources = x if isinstance(x, tuple) else (x,)
@@ -139,7 +140,8 @@ def _empty(shape: Shape, batches: tuple[int, int]) -> _MetaPair:
 
 def _unused_name(path: str, used_names: set[str]) -> str:
     """Return the path, with a number if needed, as a name that is neither used nor reserved."""
-    name, number = path, 1
+    name = path
+    number = 1
     while name in used_names or RESERVED_NAMES.fullmatch(name):
         number += 1
         name = f"{path}:{number}"

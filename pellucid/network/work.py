@@ -30,7 +30,8 @@ def objective_work(objective: Objective, params: Params, shape: Sequence[int]) -
     """Return the multiply-adds of an objective's prediction for one input, counted as by `network_work`."""
     if isinstance(objective, Supervised):
         return network_work(objective.net, params, shape)
-    flat, total = flatten(params), 0
+    flat = flatten(params)
+    total = 0
 
     def add_work(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         nonlocal total

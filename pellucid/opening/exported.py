@@ -188,7 +188,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         for one in values.values()
         if isinstance(one, dict | list | set | deque)
     }
-    fastpath_enabled, disabled_level = torch.backends.mha.get_fastpath_enabled(), logging.root.manager.disable
+    fastpath_enabled = torch.backends.mha.get_fastpath_enabled()
+    disabled_level = logging.root.manager.disable
     try:
         module.train(False)
         torch.backends.mha.set_fastpath_enabled(False)

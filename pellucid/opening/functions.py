@@ -42,7 +42,8 @@ def mish(c: Context) -> CallLayer:
 
 def glu(c: Context) -> CallLayer:
     """Return the first half times the sigmoid of the second half. Source: Dauphin et al. 2017, equation 1."""
-    axis, half = c.axis(), c.shape()[c.axis()] // 2
+    axis = c.axis()
+    half = c.shape()[c.axis()] // 2
     first_half = CallLayer(operators.Slice(axis, 0, half), (c.first_source,))
     gate = CallLayer(layers.Sigmoid(), (CallLayer(operators.Slice(axis, half), (c.first_source,)),))
     return CallLayer(operators.Times(), (first_half, gate))
@@ -95,7 +96,8 @@ def running_sum(c: Context) -> CallLayer:
 
 def repeat(c: Context) -> CallLayer | str:
     """Return Repeat, or Expand if only axes of size 1 are repeated."""
-    counts, shape = c["repeats" if "repeats" in c.call.arguments else "dims"], c.shape()
+    counts = c["repeats" if "repeats" in c.call.arguments else "dims"]
+    shape = c.shape()
     padded_shape = (1,) * (len(counts) - len(shape)) + shape
     if len(counts) < len(shape):
         counts = (1,) * (len(shape) - len(counts)) + counts
@@ -133,7 +135,9 @@ def variance(c: Context) -> CallLayer:
     correction = c.call.arguments.get("correction")
     if correction is None:
         correction = c.call.arguments.get("unbiased", True)
-    axes, keep, x = c.axes(), bool(c.call.arguments.get("keepdim", False)), c.source("self")
+    axes = c.axes()
+    keep = bool(c.call.arguments.get("keepdim", False))
+    x = c.source("self")
     if c.call.op == "var":
         return CallLayer(operators.Variance(axes, keep, float(correction)), (x,))
     sizes = [c.shape()[axis] for axis in axes]
@@ -154,7 +158,8 @@ def image_sizes(c: Context) -> tuple[int, int, int]:
 
 def pixel_shuffle(c: Context) -> CallLayer:
     """Rearrange groups of r² channels as squares of r x r pixels. Source: Shi et al. 2016, equation 4."""
-    r, (channels, height, width) = c["upscale_factor"], image_sizes(c)
+    r = c["upscale_factor"]
+    channels, height, width = image_sizes(c)
     split = CallLayer(operators.ToShape((-1, channels // r**2, r, r, height, width)), (c.source("self"),))
     permuted = CallLayer(operators.Permute((0, 1, 4, 2, 5, 3)), (split,))
     return CallLayer(operators.ToShape((-1, channels // r**2, height * r, width * r)), (permuted,))
@@ -162,7 +167,8 @@ def pixel_shuffle(c: Context) -> CallLayer:
 
 def pixel_unshuffle(c: Context) -> CallLayer:
     """Rearrange squares of r x r pixels as groups of r² channels."""
-    r, (channels, height, width) = c["downscale_factor"], image_sizes(c)
+    r = c["downscale_factor"]
+    channels, height, width = image_sizes(c)
     split = CallLayer(operators.ToShape((-1, channels, height // r, r, width // r, r)), (c.source("self"),))
     permuted = CallLayer(operators.Permute((0, 1, 3, 5, 2, 4)), (split,))
     return CallLayer(operators.ToShape((-1, channels * r**2, height // r, width // r)), (permuted,))
@@ -170,7 +176,8 @@ def pixel_unshuffle(c: Context) -> CallLayer:
 
 def channel_shuffle(c: Context) -> CallLayer:
     """Interleave the channels of all groups. Source: Zhang et al. 2018, figure 1."""
-    groups, (channels, height, width) = c["groups"], image_sizes(c)
+    groups = c["groups"]
+    channels, height, width = image_sizes(c)
     split = CallLayer(operators.ToShape((-1, groups, channels // groups, height, width)), (c.first_source,))
     return CallLayer(
         operators.ToShape((-1, channels, height, width)), (CallLayer(operators.Permute((0, 2, 1, 3, 4)), (split,)),)

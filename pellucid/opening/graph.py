@@ -219,7 +219,8 @@ class _GraphBuilder:
         if name in self.graph_names:
             return self.graph_names[name]
         if name in self.exported.parameters:
-            tensor, layer = self.exported.tensors[name], None
+            tensor = self.exported.tensors[name]
+            layer = None
         elif name in self.constants:
             tensor = self.constants[name]
             dtype = "float32" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
@@ -240,7 +241,8 @@ class _GraphBuilder:
 
         Raises Unsupported for a constant that is not such a repetition.
         """
-        (first, second), node = self.varying_constants[name], self._unused_name(name)
+        first, second = self.varying_constants[name]
+        node = self._unused_name(name)
         rows = len(first) // FOLDING_COUNTS[0] if isinstance(first, Tensor) and first.dim() else 0  # per example
         example = first[:rows] if rows else first
         counts = zip((first, second), FOLDING_COUNTS, strict=True)
@@ -260,7 +262,8 @@ class _GraphBuilder:
 
 def _used_calls(exported: ExportedNetwork) -> Iterator[Call]:
     """Yield the calls on which the outputs depend, in order."""
-    needed_names, calls = set(exported.outputs), list[Call]()
+    needed_names = set(exported.outputs)
+    calls = list[Call]()
     for call in reversed(exported.calls):
         if call.name in needed_names:
             needed_names.update(_ref_names(call.arguments))

@@ -92,7 +92,8 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
 def _transformers_network(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> ConfiguredNetwork:
     """Return the network of a configuration of transformers."""
     transformers = import_library("transformers")
-    model_type, model_types = config.get("model_type"), list(transformers.CONFIG_MAPPING.keys())
+    model_type = config.get("model_type")
+    model_types = list(transformers.CONFIG_MAPPING.keys())
     if model_type not in model_types:
         raise PellucidError(
             f"{folder / CONFIG}: transformers {transformers.__version__} has no model_type {model_type!r:.80}"
@@ -167,7 +168,8 @@ def _network_class(transformers: Any, config: type, class_names: Any) -> Any:
 def _quiet_logging(transformers: Any) -> Iterator[None]:
     """Switch off messages of transformers below errors, and its progress bars; restore both at the end."""
     logging = transformers.utils.logging
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    verbosity = logging.get_verbosity()
+    has_bars = logging.is_progress_bar_enabled()
     try:
         logging.set_verbosity_error()
         logging.disable_progress_bar()

@@ -13,7 +13,8 @@ Translate = Callable[[Context], CallLayer | str]  # the layer, or the name of th
 
 def convolution(c: Context) -> CallLayer:
     """Return Conv2d if the input is images and the calling module has the weight, else Convolve."""
-    own_params, n_axes = c.own_params(weight="weight", bias="bias"), len(c.shape("weight")) - 2
+    own_params = c.own_params(weight="weight", bias="bias")
+    n_axes = len(c.shape("weight")) - 2
     if len(c.shape("input")) != n_axes + 2:
         raise Unsupported("its input has no batch axis")
     if own_params is None or n_axes != 2:
@@ -28,7 +29,8 @@ def convolution(c: Context) -> CallLayer:
 
 def transposed_convolution(c: Context) -> CallLayer:
     """Return ConvTranspose2d if the input is images and the calling module has the weight, else Convolve."""
-    own_params, n_axes = c.own_params(weight="weight", bias="bias"), len(c.shape("weight")) - 2
+    own_params = c.own_params(weight="weight", bias="bias")
+    n_axes = len(c.shape("weight")) - 2
     if len(c.shape("input")) != n_axes + 2:
         raise Unsupported("its input has no batch axis")
     if own_params is None or n_axes != 2:
@@ -67,7 +69,8 @@ def _paddings(c: Context, n_axes: int) -> tuple[int, ...]:
 
 def linear(c: Context) -> CallLayer:
     """Return Dense if the calling module has the weight, else LinearMap."""
-    own_params, shape = c.own_params(weight="weight", bias="bias"), c.shape("input")
+    own_params = c.own_params(weight="weight", bias="bias")
+    shape = c.shape("input")
     if len(c.shape("weight")) != 2:
         raise Unsupported("the weight is a vector")
     if own_params is None:
@@ -90,7 +93,8 @@ def batch_norm(c: Context) -> CallLayer:
 def layer_norm(c: Context) -> CallLayer:
     """Return LayerNorm if the calling module has a weight and a bias, else NormalizeLast."""
     own_params = c.own_params(weight="weight", bias="bias")
-    shape, epsilon = c.fixed_value("normalized_shape"), c.number("eps")
+    shape = c.fixed_value("normalized_shape")
+    epsilon = c.number("eps")
     if own_params is None or len(own_params) < 2:
         return CallLayer(operators.NormalizeLast(shape, epsilon), _affine_sources(c))
     return CallLayer(layers.LayerNorm(shape, epsilon), (c.source("input"),), own_params)
@@ -132,7 +136,8 @@ def feature_dropout(c: Context) -> CallLayer | str:
 
 def softmax(c: Context) -> CallLayer:
     """Return Softmax; for the first axis of a value without a batch axis, Softmax after adding an axis before it."""
-    axis, shape = c.axis(), c.shape()
+    axis = c.axis()
+    shape = c.shape()
     if (axis == 0 and isinstance(shape[0], Multiple)) or c["dtype"] not in (None, c.call.dtype):
         raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
     if axis:
@@ -176,7 +181,8 @@ def upsample(kind: str) -> Translate:
     """Return the translation of an operator that resizes images."""
 
     def translate(c: Context) -> CallLayer:
-        size, scale = c.fixed_value("output_size"), c["scale_factors"]
+        size = c.fixed_value("output_size")
+        scale = c["scale_factors"]
         layer = layers.Upsample(
             None if size else (float(scale[0]), float(scale[-1])), pair(size) if size else None, kind,
             align_corners=bool(c.call.arguments.get("align_corners", False)), antialias=c.call.op.endswith("_aa"),

@@ -181,7 +181,8 @@ def _open_named(
     if not is_name and not Path(source).is_dir():
         return _open_file(Path(source), example, options)
     if is_name:
-        classes, seed = class_names(options.get("classes")), integer(options.get("seed", 0), "seed", 0)
+        classes = class_names(options.get("classes"))
+        seed = integer(options.get("seed", 0), "seed", 0)
         weights_file = None if weights is None else Path(weights)
         class_count = None if classes is None else len(classes)
         configured = timm_network(source.removeprefix(PREFIX), weights_file, class_count, seed)

@@ -22,7 +22,8 @@ def output_part_layer(call: Call, calls: Mapping[str, Call], shapes: Mapping[str
     producer = calls[call.arguments["0"].name]
     if not has_several_outputs(producer):
         raise Unsupported(f"an output of {producer.op}")
-    source, index = producer.arguments["self"].name, call.arguments["1"]
+    source = producer.arguments["self"].name
+    index = call.arguments["1"]
     shape = shapes[source]
     if producer.op in STATISTIC_OPS:
         return CallLayer(_statistic_layer(producer, index, len(shape)), (source,))
@@ -35,7 +36,8 @@ def output_part_layer(call: Call, calls: Mapping[str, Call], shapes: Mapping[str
 
 def _statistic_layer(producer: Call, index: int, rank: int) -> Layer:
     """Return the layer for an output of max, var_mean or std_mean; raises Unsupported for the indices of maxima."""
-    dim, keep = producer.arguments["dim"], bool(producer.arguments["keepdim"])
+    dim = producer.arguments["dim"]
+    keep = bool(producer.arguments["keepdim"])
     axes = tuple(axis % rank for axis in ((dim,) if isinstance(dim, int) else dim or range(rank)))
     if producer.op == "max" and index == 0:
         return LargestOne(axes[0], keep)

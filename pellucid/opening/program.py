@@ -127,7 +127,8 @@ def _resized_nodes(
     program: ExportedProgram, nodes: Mapping[str, Any], inputs: Sequence[str], count: int, batch: int
 ) -> list[SimpleNamespace]:
     """Return the nodes of a program exported for `batch` examples, with the shapes for `count` examples."""
-    stored_tensors, keys = _stored_tensors(program), _keys_by_node(program)
+    stored_tensors = _stored_tensors(program)
+    keys = _keys_by_node(program)
     shapes = {name: nodes[name].meta["val"] for name in inputs}
     if any(not isinstance(length, int) for value in shapes.values() for length in value.shape):
         raise PellucidError(
@@ -244,7 +245,8 @@ def _with_sizes(node: Any, sizes: Mapping[Any, int], count: int, value: Any = No
             node_value = value.meta.get("val")
             return substitute(node_value) if isinstance(node_value, (torch.SymInt, int)) else value
         if isinstance(value, torch.SymInt):
-            size, symbols = int(value.node.expr.subs(sizes)), value.node.expr.free_symbols
+            size = int(value.node.expr.subs(sizes))
+            symbols = value.node.expr.free_symbols
             if size % count and any(sizes[symbol] == count for symbol in symbols):
                 raise PellucidError(f"open: {node.name}: a size is {value}, no multiple of the number of examples")
             return size
@@ -277,7 +279,8 @@ def _empty_modules(paths: set[str]) -> nn.Module:
 
 def _random_inputs(exported: ExportedNetwork, count: int) -> tuple[Tensor, ...]:
     """Return `count` random examples of each input."""
-    rng, first_tensor = torch.Generator().manual_seed(0), next(iter(exported.tensors.values()), torch.zeros(1))
+    rng = torch.Generator().manual_seed(0)
+    first_tensor = next(iter(exported.tensors.values()), torch.zeros(1))
     dtype = first_tensor.dtype if first_tensor.dtype is torch.float64 else torch.float32
     shapes = [exported.shapes[name][1:] for name in exported.inputs]
     return tuple(torch.rand(count, *shape, generator=rng, dtype=dtype) for shape in shapes)
@@ -309,6 +312,8 @@ def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], outputs: Sequ
 
 def _placeholder_values(program: ExportedProgram, xs: Sequence[Tensor]) -> list[Any]:
     """Return the stored tensors and the inputs in the order in which the program's graph takes them."""
-    stored_tensors, keys, inputs = _stored_tensors(program), _keys_by_node(program), iter(xs)
+    stored_tensors = _stored_tensors(program)
+    keys = _keys_by_node(program)
+    inputs = iter(xs)
     names = [node.name for node in program.graph_module.graph.nodes if node.op == "placeholder"]
     return [stored_tensors[keys[name]] if name in keys else next(inputs) for name in names]

@@ -111,7 +111,8 @@ def _check_sample(
 
 def _central_differences(function: Callable[[], float], x: Tensor) -> Tensor:
     """Return the central differences of `function` for the entries of x, which are changed in turn and restored."""
-    flat, differences = x.view(-1), torch.zeros_like(x)
+    flat = x.view(-1)
+    differences = torch.zeros_like(x)
     for index in range(flat.numel()):
         original = flat[index].item()
         flat[index] = original + DIFFERENCE_STEP
@@ -126,6 +127,7 @@ def _check_close(label: str, value: Any, expected: Tensor, tolerance: float) -> 
     if not isinstance(value, Tensor) or value.shape != expected.shape:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise PellucidError(f"register_op: {label} is {shape} instead of a tensor of shape {tuple(expected.shape)}")
-    difference, largest = float((value - expected).abs().max()), max(float(expected.abs().max()), 1e-6)
+    difference = float((value - expected).abs().max())
+    largest = max(float(expected.abs().max()), 1e-6)
     if not difference <= tolerance * largest:
         raise PellucidError(f"register_op: {label} differs by {difference:.2g}, above {tolerance * largest:.2g}")

@@ -50,7 +50,8 @@ def transpose(c: Context) -> CallLayer:
     names = ("dim0", "dim1") if "dim0" in c.call.arguments else ("axis0", "axis1")
     first, second = (rank - 2, rank - 1) if c.call.op in MATRIX_TRANSPOSES else (c[name] % rank for name in names)
     axes = list(range(rank))
-    axes[first], axes[second] = second, first
+    axes[first] = second
+    axes[second] = first
     return CallLayer(operators.Permute(tuple(axes)), (c.source("self"),))
 
 
@@ -68,7 +69,10 @@ def movedim(c: Context) -> CallLayer:
 def slice_(c: Context) -> CallLayer | str:
     """Return Slice, or the name of the input for a slice of the entire axis."""
     axis = c.axis()
-    size, start, stop, step = c.shape()[axis], c.fixed_value("start") or 0, c["end"], c["step"]
+    size = c.shape()[axis]
+    start = c.fixed_value("start") or 0
+    stop = c["end"]
+    step = c["step"]
     if stop is None or stop == size or (not isinstance(stop, Multiple) and stop >= END_OF_AXIS):
         stop = None
     if (start, stop, step) == (0, None, 1):
@@ -134,7 +138,9 @@ def roll(c: Context) -> CallLayer:
 
 def pad(c: Context) -> CallLayer:
     """Return Pad for constant padding, and Pad2d for other padding of images."""
-    padding, kind, value = c.fixed_value("pad"), c.call.arguments.get("mode", "constant"), c["value"] or 0.0
+    padding = c.fixed_value("pad")
+    kind = c.call.arguments.get("mode", "constant")
+    value = c["value"] or 0.0
     if kind in ("reflect", "replicate", "circular") and len(c.shape()) == 4 and len(padding) == 4:
         return CallLayer(layers.Pad2d(padding, kind), (c.source("self"),))
     if kind != "constant":

@@ -32,11 +32,13 @@ def timm_network(name: str, weights: Path | None, classes: int | None, seed: int
     installed, for an unknown name, and for weights of another network.
     """
     timm = import_library("timm")
-    architecture, architectures = name.partition(".")[0], timm.list_models()
+    architecture = name.partition(".")[0]
+    architectures = timm.list_models()
     if architecture not in architectures:
         hint = nearest(architecture, architectures) or "; timm.list_models() returns the names"
         raise PellucidError(f"open: timm {timm.__version__} has no network {name!r}{hint}")
-    source, options = f"{PREFIX}{name}", {} if classes is None else {"num_classes": classes}
+    source = f"{PREFIX}{name}"
+    options = {} if classes is None else {"num_classes": classes}
     network = build(source, "timm", lambda: timm.create_model(name, pretrained=False, **options), seed)
     if weights is None:
         note(f"open: {source} has random weights; give a file with weights= (--weights) for trained ones")
@@ -50,7 +52,8 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
 
     tensors: the tensors of its model.safetensors. Raises PellucidError for an invalid configuration.
     """
-    timm, architecture = import_library("timm"), config["architecture"]
+    timm = import_library("timm")
+    architecture = config["architecture"]
     if architecture not in timm.list_models():
         raise PellucidError(f"{folder / CONFIG}: timm {timm.__version__} has no network {architecture!r}")
 

@@ -75,7 +75,8 @@ class Context:
 
     def axes(self, name: str = "dim", of: str = "self") -> tuple[int, ...]:
         """Return an argument that is a list of axes as nonnegative indices; all axes for None and an empty list."""
-        rank, dims = len(self.shape(of)), self[name]
+        rank = len(self.shape(of))
+        dims = self[name]
         dims = (dims,) if isinstance(dims, int) else dims
         return self.axes_of(dims, rank) if dims else tuple(range(rank))
 

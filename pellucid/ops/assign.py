@@ -173,7 +173,8 @@ def assign_atss(
     iou = without_crowds(box_iou(anchors, boxes), crowd)  # (n, m)
     anchor_centres = centres(anchors)
     distance = torch.cdist(anchor_centres, centres(boxes))  # (n, m)
-    candidates, first_anchor = [], 0
+    candidates = []
+    first_anchor = 0
     for map_distance in distance.split(list(counts)):
         candidates.append(
             first_anchor + map_distance.topk(min(nearest, len(map_distance)), dim=0, largest=False).indices
@@ -258,7 +259,8 @@ def assign_grid(size: tuple[int, int], stride: float, boxes: Tensor, crowd: Tens
     box_index = torch.arange(len(boxes), device=boxes.device)
     cell = centre_cells(boxes, size, stride)
     if crowd is not None:
-        box_index, cell = box_index[~crowd], cell[~crowd]
+        box_index = box_index[~crowd]
+        cell = cell[~crowd]
     matched = torch.full((height * width,), len(boxes), dtype=torch.long, device=boxes.device)
     matched = matched.scatter_reduce(0, cell, box_index, "amin")
     matched = torch.where(matched == len(boxes), -1, matched)

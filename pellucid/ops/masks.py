@@ -57,9 +57,11 @@ def compress(counts: Sequence[int]) -> str:
     runs = np.asarray(counts, dtype=np.int64)
     remaining = runs.copy()
     remaining[3:] -= runs[1:-2]
-    text, has_more = np.zeros((remaining.size, _MAX_CHARACTERS), np.uint8), np.ones(remaining.size, bool)
+    text = np.zeros((remaining.size, _MAX_CHARACTERS), np.uint8)
+    has_more = np.ones(remaining.size, bool)
     for k in range(_MAX_CHARACTERS):
-        bits, is_open = remaining & (_MORE_BIT - 1), has_more
+        bits = remaining & (_MORE_BIT - 1)
+        is_open = has_more
         remaining = remaining >> _BITS_PER_CHARACTER
         has_more = is_open & np.where(bits & _SIGN_BIT, remaining != -1, remaining != 0)
         text[:, k] = np.where(is_open, bits + has_more * _MORE_BIT + _ZERO_CODE, 0)
@@ -259,13 +261,15 @@ def outline_polygons(mask: Tensor) -> list[list[float]]:
         cut_down, cut_up = ((x, top), _CUT_DIRECTION), ((x, bottom), _CUT_DIRECTION)
         into_hole = (previous_step[outer_step], cut_down), (cut_down, next_step[hole_step])
         for step, following in (*into_hole, (hole_step, cut_up), (cut_up, outer_step)):
-            next_step[step], previous_step[following] = following, step
+            next_step[step] = following
+            previous_step[following] = step
     return [_loop_corners(_follow_loop(loop[0], next_step)) for k, loop in enumerate(loops) if k not in hole_tops]
 
 
 def _follow_loop(first: _Step, next_step: dict[_Step, _Step]) -> list[_Step]:
     """Return the steps of a closed line, beginning with `first`; next_step: the step that follows each step."""
-    loop, step = [first], next_step[first]
+    loop = [first]
+    step = next_step[first]
     while step != first:
         loop.append(step)
         step = next_step[step]

@@ -102,7 +102,8 @@ def _unsuppressed_indices(boxes: Tensor, threshold: float, labels: Tensor | None
     pairs = _overlapping_pairs(boxes, None, threshold)
     if labels is not None:
         pairs = pairs[:, labels[pairs[0]] == labels[pairs[1]]]
-    higher, lower = pairs.amin(0), pairs.amax(0)
+    higher = pairs.amin(0)
+    lower = pairs.amax(0)
     is_alive = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     for _ in range(_MAX_ROUNDS):
         if not len(higher):
@@ -111,9 +112,11 @@ def _unsuppressed_indices(boxes: Tensor, threshold: float, labels: Tensor | None
         is_kept[lower] = False
         is_alive[lower[is_kept[higher]]] = False
         is_undecided = is_alive[higher] & is_alive[lower]
-        higher, lower = higher[is_undecided], lower[is_undecided]
+        higher = higher[is_undecided]
+        lower = lower[is_undecided]
     if len(higher):
-        order, alive_list = higher.argsort(), is_alive.tolist()
+        order = higher.argsort()
+        alive_list = is_alive.tolist()
         for first, second in zip(higher[order].tolist(), lower[order].tolist(), strict=True):
             # The pairs are sorted by `first`, so its state is final here.
             alive_list[second] = alive_list[second] and not alive_list[first]

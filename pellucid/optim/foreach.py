@@ -37,12 +37,14 @@ def chunks(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
     operations run on one chunk before the next, it stays in the processor's cache, and temporary results are small.
     """
     split_lists = [[piece for tensor in tensors for piece in _split(tensor)] for tensors in lists]
-    chunk_start, value_count = 0, 0
+    chunk_start = 0
+    value_count = 0
     for index, piece in enumerate(split_lists[0]):
         value_count += piece.numel()
         if value_count > MAX_CHUNK_VALUES and index > chunk_start:
             yield tuple(pieces[chunk_start:index] for pieces in split_lists)
-            chunk_start, value_count = index, piece.numel()
+            chunk_start = index
+            value_count = piece.numel()
     if chunk_start < len(split_lists[0]):
         yield tuple(pieces[chunk_start:] for pieces in split_lists)
 

@@ -268,13 +268,17 @@ class ReduceOnPlateau(Schedule):
             memory["cooling"],
         )
         if loss < best_loss * (1 - self.threshold):
-            best_loss, bad_epochs = loss, 0
+            best_loss = loss
+            bad_epochs = 0
         else:
             bad_epochs += 1
         if cooldown_epochs > 0:
-            cooldown_epochs, bad_epochs = cooldown_epochs - 1, 0
+            cooldown_epochs = cooldown_epochs - 1
+            bad_epochs = 0
         if bad_epochs > self.patience:
-            factor, bad_epochs, cooldown_epochs = max(factor * self.drop, self.minimum), 0, self.cooldown
+            factor = max(factor * self.drop, self.minimum)
+            bad_epochs = 0
+            cooldown_epochs = self.cooldown
         return {"factor": factor, "best": best_loss, "bad": bad_epochs, "cooling": cooldown_epochs}
 
 

@@ -100,11 +100,13 @@ class Gamma(OutputRule):
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
     ) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
-        x, linear_params = weighted_input(self, layer, params, cache), linearize(layer, params, self.bias)
+        x = weighted_input(self, layer, params, cache)
+        linear_params = linearize(layer, params, self.bias)
         if not self.by_sign:
             return divide_relevance([run_term(layer, self._enlarge_positive(linear_params), x)], dy, self.stabilizer)
         z = layer.forward(params, x, Mode())[0] if y is None else y
-        dx, dparams = torch.zeros_like(x), Params()
+        dx = torch.zeros_like(x)
+        dparams = Params()
         for signed_z, upper, lower in (
             (z, self._enlarge_positive, self._enlarge_negative),
             (-z, self._enlarge_negative, self._enlarge_positive),
@@ -114,7 +116,8 @@ class Gamma(OutputRule):
                 side_dx, bias_relevance = divide_relevance(
                     signed_terms(layer, linear_params, x, upper, lower), selected_dy, self.stabilizer
                 )
-                dx, dparams = dx + side_dx, add_up_tree(dparams, bias_relevance)
+                dx = dx + side_dx
+                dparams = add_up_tree(dparams, bias_relevance)
         return dx, dparams
 
     def _enlarge_positive(self, params: Params) -> Params:
@@ -144,7 +147,8 @@ class ZPlus(WithStabilizer):
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
-        x, params = weighted_input(self, layer, params, cache), linearize(layer, params, self.bias)
+        x = weighted_input(self, layer, params, cache)
+        params = linearize(layer, params, self.bias)
         return divide_relevance(signed_terms(layer, params, x, positive_part, negative_part), dy, self.stabilizer)
 
 
@@ -172,14 +176,16 @@ class AlphaBeta:
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
-        x, params = weighted_input(self, layer, params, cache), linearize(layer, params, self.bias)
+        x = weighted_input(self, layer, params, cache)
+        params = linearize(layer, params, self.bias)
         dx, dparams = divide_relevance(
             signed_terms(layer, params, x, positive_part, negative_part), dy, self.stabilizer, self.alpha
         )
         if self.beta:
             terms = signed_terms(layer, params, x, negative_part, positive_part)
             beta_dx, bias_relevance = divide_relevance(terms, dy, self.stabilizer, -self.beta)
-            dx, dparams = dx + beta_dx, add_up_tree(dparams, bias_relevance)
+            dx = dx + beta_dx
+            dparams = add_up_tree(dparams, bias_relevance)
         return dx, dparams
 
 
@@ -241,7 +247,8 @@ class ZBox(WithStabilizer):
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError if the input is outside of the bounds."""
-        x, params = weighted_input(self, layer, params, cache), linearize(layer, params, bias=False)
+        x = weighted_input(self, layer, params, cache)
+        params = linearize(layer, params, bias=False)
         low, high = self._expand_bound(self.low, x), self._expand_bound(self.high, x)
         tolerance = BOUNDS_TOLERANCE * (high - low)
         if bool((x < low - tolerance).any() or (x > high + tolerance).any()):

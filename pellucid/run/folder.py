@@ -249,7 +249,8 @@ def weights_file(model: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(model, str | os.PathLike):
         raise PellucidError(f"a weights file must be a path, not {shown(model)}; give the file to load")
-    path, model = Path(model), str(model)
+    path = Path(model)
+    model = str(model)
     if model in shipped_files.pretrained_names():
         note_limited_use(model)
         return shipped_files.pretrained_file(model)

@@ -64,11 +64,13 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
     a, e = log_a.exp(), loss.label_smoothing
     if target.is_floating_point():
         t = target.to(y.dtype) * (1 - e) + e / y.shape[1]
-        likelihood, denominator = (t * log_a).sum(1), position_divisor(loss.reduction, y)
+        likelihood = (t * log_a).sum(1)
+        denominator = position_divisor(loss.reduction, y)
     else:
         picks = position_targets(loss, y, target, loss.class_weights, loss.ignore)
         t = torch.zeros_like(y).scatter_(1, picks.classes, picks.keep_mask) * (1 - e) + e / y.shape[1] * picks.keep_mask
-        likelihood, denominator = log_a.gather(1, picks.classes).squeeze(1), picks.divisor(loss.reduction)
+        likelihood = log_a.gather(1, picks.classes).squeeze(1)
+        denominator = picks.divisor(loss.reduction)
     target_weights = (
         t * (1.0 if loss.class_weights is None else class_weights_like(loss, loss.class_weights, y)) / denominator
     )
@@ -201,7 +203,9 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> LossPieces:
 
 def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂y = d / n with d = y - t clamped to ±delta."""
-    t, n, delta = target_values(loss, y, target), divisor(loss.reduction, y), loss.delta
+    t = target_values(loss, y, target)
+    n = divisor(loss.reduction, y)
+    delta = loss.delta
     clamped = (y - t).clamp(-delta, delta)
 
     def error(index: int) -> Factor:

@@ -63,7 +63,9 @@ class Chain:
     """The links of one explanation, numbered in the order in which they are first needed."""
 
     def __init__(self, trace: TraceRecord, top: int | None, expand: int) -> None:
-        self.trace, self.top, self.expand = trace, top, expand
+        self.trace = trace
+        self.top = top
+        self.expand = expand
         self.epsilon = torch.finfo(trace.dtype).eps
         self.link_indices: dict[DerivativeKey, int] = {}
         self.keys: list[DerivativeKey] = []  # of all links, in their order
@@ -138,7 +140,8 @@ class Chain:
         call = self.trace.calls[key.call]
         part = input_index(key.argument)
         if part is None:
-            tensor, gradient = call.params[key.argument], call.dparams.get(key.argument)
+            tensor = call.params[key.argument]
+            gradient = call.dparams.get(key.argument)
             name = label(join(call.name, key.argument), key.element, tensor.shape)
         else:
             gradient = None if call.dxs is None else call.dxs[part]
@@ -169,7 +172,8 @@ class Chain:
         """Return the factor of product `k`, named after the tensor that contains it, if any."""
         name = factors.symbol
         if factors.source is not None and factors.indices is not None:
-            index, part = int(factors.indices[k]), input_index(factors.source)
+            index = int(factors.indices[k])
+            part = input_index(factors.source)
             if part is None:
                 name = label(join(call.path, factors.source), index, call.params[factors.source].shape)
             else:
@@ -201,9 +205,11 @@ class Chain:
 
     def sum_over_uses(self, key: DerivativeKey) -> Link:
         """Return the link of a parameter that is used several times, or regularized: the gradients add up."""
-        path, trace = key.argument, self.trace
+        path = key.argument
+        trace = self.trace
         weight = trace.params[path]
-        name, calls = label(path, key.element, weight.shape), self.calls_using(path)
+        name = label(path, key.element, weight.shape)
+        calls = self.calls_using(path)
         sources: list[tuple[Factor, DerivativeKey | None]] = []
         for call in calls:
             name_in_layer = path.removeprefix(call.path).lstrip(".")
@@ -214,7 +220,8 @@ class Chain:
         gradient = 0.0 if path not in trace.gradients else float(trace.gradients[path].flatten()[key.element])
         penalties = trace.settings.penalties if path in trace.penalties else []
         for penalty in penalties:
-            weight_element, n = weight.flatten()[key.element : key.element + 1], trace.settings.examples
+            weight_element = weight.flatten()[key.element : key.element + 1]
+            n = trace.settings.examples
             grad = torch.zeros_like(weight_element)
             penalty.add_gradient([weight_element], [grad], n)
             formula = PENALTY_DERIVATIVES.get(type(penalty), "penalty")
@@ -234,7 +241,8 @@ class Chain:
     def link_of_loss(self, key: DerivativeKey) -> Link:
         """Return the link of an output of the network, by the rule of the loss."""
         trace = self.trace
-        value, pieces = trace.passes.ys[key.call], trace.pieces[key.call]
+        value = trace.passes.ys[key.call]
+        pieces = trace.pieces[key.call]
         factors = pieces.factors(key.element)
         products = torch.tensor([math.prod(factor.value for factor in factors)], dtype=torch.float64)
         magnitudes = torch.tensor([math.prod(factor.magnitude for factor in factors)], dtype=torch.float64)
@@ -307,7 +315,8 @@ def explain_activation(trace: TraceRecord, value: PassValue, index: int, top: in
     linear = sum_words is not None
     inputs.sort(key=lambda entry: -abs(entry.product if linear else entry.slope))
     n_shown = len(inputs) if top is None else min(top, len(inputs))
-    activation, constant = float(value.tensor.flatten()[index]), 0.0
+    activation = float(value.tensor.flatten()[index])
+    constant = 0.0
     if linear:
         bias = row.get("bias")
         constant = activation if not inputs else 0.0 if bias is None else float((bias * call.params["bias"]).sum())

@@ -90,7 +90,8 @@ def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
         raise PellucidError(f"trace.nudge: h must be a finite number other than 0, not {h!r}")
     element = resolve(trace, element_name)
     _check_changes(element, h)
-    settings, target = trace.settings, element.target
+    settings = trace.settings
+    target = element.target
     params: Params | None = None
     if target.value is not None and target.value.producer is None:  # an input of the network
         xs = tensors(settings.x)
@@ -108,7 +109,8 @@ def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
     gradient = element.gradient
     if target.argument in trace.penalties and target.call is None:
         gradient += float(trace.penalties[target.argument].flatten()[element.index])
-    after, epsilon = sum(settings.cost(passes, params)), torch.finfo(element.target.tensor.dtype).eps
+    after = sum(settings.cost(passes, params))
+    epsilon = torch.finfo(element.target.tensor.dtype).eps
     note = _image_note(trace, element, h)
     return Nudge(element.label, element.value, float(h), gradient, trace.cost, after, epsilon, note)
 
@@ -133,7 +135,8 @@ def _check_changes(element: TracedElement, h: float) -> None:
     tensor = element.target.tensor
     value = tensor.flatten()[element.index]
     if math.isfinite(element.value) and bool(value + h == value):
-        dtype, finfo = str(tensor.dtype).removeprefix("torch."), torch.finfo(tensor.dtype)
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        finfo = torch.finfo(tensor.dtype)
         raise PellucidError(
             f"trace.nudge: h = {h:g} is below the rounding of {element.label} = {element.value:.6g} in {dtype}, so "
             f"nothing changes; use at least {max(finfo.eps * abs(element.value), finfo.tiny):.1g}"
@@ -152,7 +155,8 @@ def _value_change(element: TracedElement, h: float) -> ValueChange:
 
     The `index` of a call is its index in the pass, the `index` of an element its index in the flat tensor.
     """
-    value, call = element.target.value, element.target.call
+    value = element.target.value
+    call = element.target.call
     source = (value.producer, "y", value.part) if value is not None else (call, "x", int(element.target.argument[2:]))
     assert source[0] is not None
     changed_index = (source[0].index, *source[1:])

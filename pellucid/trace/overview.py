@@ -89,7 +89,8 @@ def statistics(tensor: Tensor) -> dict[str, float]:
 
 def example_outputs(trace: TraceRecord, row: int) -> list[dict[str, Any]]:
     """Return up to MAX_OUTPUTS outputs of an example, largest |dy| first: class, index, y, probability, target, dy."""
-    y, intermediates = trace.passes.ys[0].tensor, trace.pieces[0].intermediates
+    y = trace.passes.ys[0].tensor
+    intermediates = trace.pieces[0].intermediates
     columns = {"y": y, "probability": intermediates.get("probabilities"), "target": intermediates.get("targets")}
     columns["dy"] = trace.output_delta(0)
     flat = {name: tensor[row].flatten() for name, tensor in columns.items() if tensor is not None}
@@ -176,7 +177,8 @@ def heading_texts(trace: TraceRecord) -> tuple[str, str, str]:
 
 def _target_names(trace: TraceRecord) -> str:
     """Return the classes of the first examples."""
-    classes, numbers = trace.settings.classes, trace.settings.target.flatten().tolist()
+    classes = trace.settings.classes
+    numbers = trace.settings.target.flatten().tolist()
     names = [classes[int(k)] if classes else f"{k:g}" for k in numbers[:MAX_OUTPUTS]]
     return ", ".join(names) + (", ..." if len(numbers) > MAX_OUTPUTS else "")
 

@@ -116,7 +116,9 @@ class Passes:
         def visit(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
             if isinstance(cache, LayerCall):
                 dx, dparams = kernel_gradient("", layer)(layer, params, cache.cache, dy)
-                cache.dys, cache.dxs, cache.dparams = tensors(dy), [*tensors(dx)], flatten(dparams)
+                cache.dys = tensors(dy)
+                cache.dxs = [*tensors(dx)]
+                cache.dparams = flatten(dparams)
                 return dx, dparams
             assert isinstance(layer, Combinator)
             run = self.run_of_cache[id(cache)]
@@ -171,7 +173,8 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
             combinator_runs.append(run)
             run_of_cache[id(cache)] = run
             return run.y, cache
-        index, parts = len(calls), tensors(x)
+        index = len(calls)
+        parts = tensors(x)
         call = LayerCall(
             index, path, layer, params, [recorded_value(path, part) for part in parts], isinstance(x, tuple)
         )
@@ -193,7 +196,8 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
     for part, value in enumerate(ys):
         value.outputs.append(part)
     for runs in (calls, combinator_runs):
-        totals, run_counts = Counter(run.path for run in runs), Counter[str]()
+        totals = Counter(run.path for run in runs)
+        run_counts = Counter[str]()
         for run in runs:
             run_counts[run.path] += 1
             run.name = f"{run.path}:{run_counts[run.path]}" if totals[run.path] > 1 else run.path

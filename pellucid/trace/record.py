@@ -102,7 +102,8 @@ class TraceRecord:
                 penalty.add_gradient(weights, grads, settings.examples)
                 self.regularizer += float(penalty.cost(weights, settings.examples))
             self.penalties = dict(zip(settings.decayed_paths, grads, strict=True))
-        self.params, self.buffers = flatten(settings.params), buffer_paths(settings.net)
+        self.params = flatten(settings.params)
+        self.buffers = buffer_paths(settings.net)
         self.tensors: dict[str, Named] = {}
         self.targets: dict[str, GradientTarget] = {}  # by their names and by the names of their gradients
         self._collect(value.cpu())

@@ -12,7 +12,8 @@ from pellucid.layers.base import Shape
 
 ELEMENT_NAME = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<index>[^\[\]]*)\])?\s*")  # NAME or NAME[INDEX]
 DIGITS = 6  # significant digits by default
-TIMES, MINUS = "\u00d7", "\u2212"
+TIMES = "\u00d7"
+MINUS = "\u2212"
 PRODUCT_SIGN = f" {TIMES} "
 
 
@@ -29,7 +30,8 @@ def parse_name(text: str) -> tuple[str, tuple[int, ...] | None]:
     match = ELEMENT_NAME.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise PellucidError(f"trace: {text!r} is not a tensor's name; write it as in 'dense2.weight[3, 17]'")
-    name, index = match["name"].strip(), match["index"]
+    name = match["name"].strip()
+    index = match["index"]
     if index is None:
         return name, None
     words = [word.strip() for word in index.split(",") if word.strip()]

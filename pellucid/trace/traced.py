@@ -54,5 +54,6 @@ def default_classes(model: BaseModel, x: Tensor, classes: Sequence[str]) -> tupl
         return targets, "predicted"
     if len(x) > 1:
         return targets, f"predicted, or the second where the loss is below {MIN_INFORMATIVE_LOSS:g}"
-    name, loss = classes[int(predicted)], float(losses)
+    name = classes[int(predicted)]
+    loss = float(losses)
     return targets, f"the second, since the loss of the predicted class, {name}, is only {loss:.1e}"

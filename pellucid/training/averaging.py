@@ -20,7 +20,9 @@ class Average:
     """
 
     def __init__(self, paths: Sequence[str], weights: Sequence[Tensor], decay: float) -> None:
-        self.paths, self.weights, self.decay = [*paths], [*weights], decay
+        self.paths = [*paths]
+        self.weights = [*weights]
+        self.decay = decay
         self.averages = [weight.clone() for weight in weights]
         self.state: State = {"weights": self.averages, "updates": 0}
 

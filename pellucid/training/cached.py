@@ -41,7 +41,8 @@ class BackModel:
 
     def __init__(self, model: Learner, split_net: SplitNetwork) -> None:
         vars(self).update(vars(model))
-        self.params, self.stats = split_net.back_params, None
+        self.params = split_net.back_params
+        self.stats = None
         self.objective = model.objective.with_nets({"": split_net.back})
         self.frozen = model.frozen & flatten(split_net.back_params).keys()
         self.about, self.save = model.about, model.save  # these describe and write the whole model
@@ -96,8 +97,10 @@ def split_network(net: Layer, params: Params, frozen: set[str]) -> SplitNetwork 
     for name, child in net.layers.items():
         child_frozen = {path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}.")}
         if _is_constant(child, params[name], child_frozen):
-            front[name], front_params[name] = child, params[name]
-            back[name], back_params[name] = Identity(), {}
+            front[name] = child
+            front_params[name] = params[name]
+            back[name] = Identity()
+            back_params[name] = {}
             continue
         child_split = split_network(child, params[name], child_frozen)
         if child_split is not None:
@@ -121,7 +124,8 @@ def _is_constant(layer: Layer, params: Params, frozen: set[str]) -> bool:
 
 def _front_features(model: Learner, split_net: SplitNetwork, data: Arrays) -> Arrays:
     """Return the data with the outputs of the front as inputs; the checksum is still that of the images."""
-    features, feature_count = torch.empty(0), 0
+    features = torch.empty(0)
+    feature_count = 0
     with torch.inference_mode():
         for _, y in output_batches(split_net.front, split_net.front_params, data.x, FEATURE_BATCH_SIZE, model.stats):
             if not feature_count:

@@ -177,7 +177,8 @@ class BestEpochCallback(Callback):
         column = monitored_column(self.monitor, row)
         if not is_better(training, column, row[column], self.best, min_improvement):
             return False
-        self.best, self.best_epoch = row[column], training.epoch
+        self.best = row[column]
+        self.best_epoch = training.epoch
         return True
 
     def state_dict(self) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class SavedState:
     """
 
     def __init__(self, path: Path, damage: str = "") -> None:
-        self.path, self.damage = path, damage
+        self.path = path
+        self.damage = damage
         self.tensors, self.about = read_weights(path)
         header_progress = self.about.get("progress")
         if not isinstance(header_progress, dict):
@@ -170,7 +171,8 @@ class SavedState:
 
     def restore_callbacks(self, callbacks: Sequence[Callback]) -> None:
         """Restore the states of callbacks in place; raise PellucidError unless they are those of the checkpoint."""
-        callbacks_by_name, states = _stateful_callbacks(callbacks), self.progress["callbacks"]
+        callbacks_by_name = _stateful_callbacks(callbacks)
+        states = self.progress["callbacks"]
         if list(states) != list(callbacks_by_name):
             raise PellucidError(
                 f"{self.path} was begun with the callbacks {', '.join(states) or 'none'}, not "

@@ -134,7 +134,8 @@ class HalfCopy:
         halves = {path: flat[path].bfloat16() for path in paths}
         self.params = nest(params, flat | halves)
         learned_paths = [path for path in paths if path not in frozen]
-        self._masters, self._halves = [flat[path] for path in learned_paths], [halves[path] for path in learned_paths]
+        self._masters = [flat[path] for path in learned_paths]
+        self._halves = [halves[path] for path in learned_paths]
 
     def refresh(self) -> None:
         """Convert the current parameters again."""

@@ -85,7 +85,8 @@ class StoppedError(PellucidError):
 
     def __init__(self, message: str, step: int, fault: NotFinite) -> None:
         super().__init__(message)
-        self.step, self.fault = step, fault
+        self.step = step
+        self.fault = fault
 
     def write(self, path: Path) -> None:
         """Write the error to a JSON file."""

@@ -53,7 +53,9 @@ class EnginePredictor:
         if precision == "int8" and engine != "pellucid":
             raise PellucidError(f"precision='int8' is computed by engine='pellucid' only, not {engine!r}")
         _check_predictor_threads(model, engine, threads)
-        self._model, self._check_inputs, self.engine = model, check_inputs, ""
+        self._model = model
+        self._check_inputs = check_inputs
+        self.engine = ""
         self._given_threads: Threads = threads
         self.threads = 0
         self._thread_choices: dict[tuple[int, ...], ThreadChoice] = {}  # by the shape of the inputs
@@ -101,7 +103,8 @@ class EnginePredictor:
         if self._given_threads != "auto":
             with torch_threads(self._given_threads):
                 return run(batch)
-        shape, measure = tuple(batch.shape), partial(fastest_threads, partial(run, batch))
+        shape = tuple(batch.shape)
+        measure = partial(fastest_threads, partial(run, batch))
         if shape not in self._thread_choices:
             self._thread_choices[shape] = ThreadChoice(measure())
         choice = self._thread_choices[shape]

@@ -111,7 +111,8 @@ def measure(
     """
     measures.set_decisions(model.objective)
     objective, params = model.objective, model.params
-    count, is_alone = len(data if indices is None else indices), processes.count == 1
+    count = len(data if indices is None else indices)
+    is_alone = processes.count == 1
     own_indices, first_batch_number = (indices, 0) if is_alone else _own_indices(data, indices, batch_size, processes)
     measurements: list[BatchMeasurement] = []
     evaluate = objective.evaluator(params, count, first_batch_number)
@@ -159,7 +160,8 @@ def _finite_losses(model: Learner, losses: Mapping[str, Any], batch: Batch) -> d
 
 def _mean_losses(measurements: Sequence[BatchMeasurement]) -> dict[str, float]:
     """Return the mean losses by name; 0 if the loss ignores all examples."""
-    sums, total_weight = dict[str, float](), 0.0
+    sums = dict[str, float]()
+    total_weight = 0.0
     for measurement in measurements:
         total_weight += measurement.weight
         for name, value in measurement.losses.items():

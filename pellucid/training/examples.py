@@ -44,10 +44,8 @@ def examples(
         return x
     if y is None:
         raise _without_targets(x, data_name)
-    inputs, labels = (
-        as_inputs(x, data_name, dtype),
-        named_labels(y, classes, f"the targets of {data_name}", infer_classes),
-    )
+    inputs = as_inputs(x, data_name, dtype)
+    labels = named_labels(y, classes, f"the targets of {data_name}", infer_classes)
     targets, names = labels or (as_targets(y, f"the targets of {data_name}", dtype), None)
     count = len(targets) if targets.dim() else 1
     if not len(inputs) and not count:
@@ -187,7 +185,8 @@ class CheckedSource:
     """A source that calls a check on each batch before it returns it."""
 
     def __init__(self, source: Source, check: Callable[[Batch], None]) -> None:
-        self.source, self._check = source, check
+        self.source = source
+        self._check = check
         self.classes = source.classes
 
     @property

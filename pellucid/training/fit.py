@@ -72,7 +72,9 @@ class Loop:
         if self.checkpoint is not None:
             self.checkpoint.check(plan.settings, options.epochs)
             self.checkpoint.restore_params(full_model.params)
-        self.full_model, self.plan, self.options = full_model, plan, options
+        self.full_model = full_model
+        self.plan = plan
+        self.options = options
         self.model, self.data, self.validation = full_model, plan.data, plan.validation
         start_time = time.perf_counter()
         if options.augment is None and full_model.frozen and not (self.checkpoint is not None and self.checkpoint.done):
@@ -142,7 +144,8 @@ class Loop:
 
     def _make_step(self) -> None:
         """Create the step and, if batches are divided, the ShardedStep; raise PellucidError if processes differ."""
-        options, shards = self.options, self.plan.shards
+        options = self.options
+        shards = self.plan.shards
         parts = BatchParts(self.processes.gather) if shards > 1 and options.batch_norm == "sync" else None
         state_processes = self.processes if options.shard_optimizer else ALONE
         self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts, state_processes)

@@ -92,7 +92,8 @@ class BaseModel(Trainable, Predicting):
         self.classes = class_names(classes)
         self.preprocess = dict(preprocess or {})
         self.stats = feature_stats(self.preprocess)
-        self.frozen, self.rates = set(), {}
+        self.frozen = set()
+        self.rates = {}
         self.confidence: Confidence | None = None  # the calibration, after it is fitted
         self.familiarity: Familiarity | None = None  # the features of the training data, after they are fitted
         self.params: Params = {}
@@ -110,7 +111,10 @@ class BaseModel(Trainable, Predicting):
         checked_metrics = check_metrics(defaults if metrics is None else metrics)
         if isinstance(objective, Supervised):
             check_ending(objective.net, objective.loss)
-        self.objective, self.optimizer, self.optimizers, self.metrics = objective, first, by_network, checked_metrics
+        self.objective = objective
+        self.optimizer = first
+        self.optimizers = by_network
+        self.metrics = checked_metrics
         self._default_metrics = metrics is None
 
     @checked
@@ -135,7 +139,8 @@ class BaseModel(Trainable, Predicting):
         classes: their names; or their number, if the names are to be taken from the next data. See models.replace_head.
         """
         self._check_has_weights()
-        names_or_none, weights_before = class_names(classes), self.weights
+        names_or_none = class_names(classes)
+        weights_before = self.weights
         with torch.inference_mode(False):
             rng = torch.Generator().manual_seed(self.seed)
             net, params = replace_head(self.net, map_tree(Tensor.cpu, self.params), len(names_or_none or ()), rng)
@@ -259,7 +264,8 @@ class BaseModel(Trainable, Predicting):
         Raises PellucidError for an unknown name, for a file that is damaged or of another format (see `read_weights`),
         and for tensors that do not fit the network.
         """
-        custom, path = parts_for_files(custom), weights_file(path)
+        custom = parts_for_files(custom)
+        path = weights_file(path)
         tensors, about = read_weights(path)
         try:
             model, params, shape, output_shape = rebuild_model(cls, about, tensors, custom, is_shipped(path))
@@ -288,7 +294,9 @@ class BaseModel(Trainable, Predicting):
         with torch.inference_mode(False):
             params = map_tree(lambda tensor: to_precision(tensor, self.precision).to(self.device), params)
         channels_last(params)
-        self.params, self.input_shape, self.output_shape = params, shape, output_shape
+        self.params = params
+        self.input_shape = shape
+        self.output_shape = output_shape
         self._outputs, self._picture_outputs = {shape: output_shape}, {}
         self._discard_calibration()
 

@@ -22,7 +22,8 @@ class Partition:
     """
 
     def __init__(self, weights: Sequence[Tensor], processes: Processes) -> None:
-        self.weights, self.processes = [*weights], processes
+        self.weights = [*weights]
+        self.processes = processes
         ends = [*accumulate(tensor.numel() for tensor in weights)]
         self.spans: list[list[slice]] = []  # by process: the part of each tensor's values
         for rank in range(processes.count):

@@ -74,7 +74,8 @@ class Predicting(ModelDisplay):
 
     def distance(self, x: Any) -> Tensor | None:
         """Return the familiarity distances (N,) of inputs (N, ...) or a Dataset; None if familiarity is not fitted."""
-        inputs, familiarity = as_inputs(x), self.familiarity
+        inputs = as_inputs(x)
+        familiarity = self.familiarity
         self._check_input(inputs, "x")
         return None if familiarity is None else familiarity.distance(self.net, self.params, inputs, self.stats)
 

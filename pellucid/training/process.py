@@ -92,7 +92,8 @@ def deterministic_kernels() -> Generator[None, None, None]:
 
     PyTorch warns of each operation that has none.
     """
-    enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
     settings = cast(Any, torch.utils.deterministic)  # which has no type annotations
     fills_memory = settings.fill_uninitialized_memory
     chooses_by_time = torch.backends.cudnn.benchmark

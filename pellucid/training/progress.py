@@ -34,7 +34,8 @@ class ProgressLine(Callback):
 
     def on_tick(self, training: Training) -> None:
         """Redraw the live line."""
-        (last_time, last_step), now = self._last_tick, time.perf_counter()
+        last_time, last_step = self._last_tick
+        now = time.perf_counter()
         self._last_tick = (now, training.step)
         speed = (training.step - last_step) * training.batch_size / max(now - last_time, 1e-9)
         self._draw(
@@ -59,7 +60,8 @@ class ProgressLine(Callback):
         """End the live line, also after an error."""
         if self._line_length:
             self._write("\n")
-        self._line_length, self._output = 0, None
+        self._line_length = 0
+        self._output = None
 
     def _results_text(self, row: Row) -> str:
         return f"loss {row['train_loss']:.4f}{self._metric_text}  {row['images_per_second']:,.0f} images/s"
@@ -88,7 +90,8 @@ class ProgressLine(Callback):
             self._output.write(text)
             self._output.flush()
         except (OSError, ValueError):  # a closed pipe or file
-            self._output, self._line_length = None, 0
+            self._output = None
+            self._line_length = 0
 
 
 def is_live(file: TextIO) -> bool:

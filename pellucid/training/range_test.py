@@ -24,7 +24,9 @@ from pellucid.training.step import NotFiniteError, TrainingStep
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOWEST_RATE, HIGHEST_RATE, DEFAULT_STEPS = 1e-6, 10.0, 100
+LOWEST_RATE = 1e-6
+HIGHEST_RATE = 10.0
+DEFAULT_STEPS = 100
 MIN_STEPS = 20
 SMOOTHING = 0.9  # decay of the moving average of the losses
 DIVERGENCE_FACTOR = 4.0  # the test ends at a smoothed loss of this multiple of the lowest one
@@ -106,7 +108,8 @@ def _train_with_rates(
     model: Learner, data: Source, batch_size: int, augment: Augmentation | None, rates: list[float]
 ) -> tuple[list[float], list[float]]:
     """Return the rates that were used, and the smoothed loss before each step."""
-    step, rng = TrainingStep.of(model, len(data)), seeded(model.device)
+    step = TrainingStep.of(model, len(data))
+    rng = seeded(model.device)
     used_rates: list[float] = []
     losses: list[float] = []
     average = 0.0

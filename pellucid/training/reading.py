@@ -149,7 +149,8 @@ def read_batches(
 
 def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None, params: Params) -> Iterator[Tensor]:
     """Yield inputs (N, ...), or the images of a source, in batches on the device and in the dtype of `params`."""
-    device, dtype = device_of(params), dtype_of(params)
+    device = device_of(params)
+    dtype = dtype_of(params)
     if isinstance(x, Tensor):
         return (scaled(on_device(part, device), stats, dtype) for part in torch.split(x, batch_size))
     return (batch.images for batch in read_batches(x, None, batch_size, stats, device, dtype))

@@ -134,7 +134,10 @@ class Reducer:
     def __init__(
         self, processes: Processes, shards: int, buffers: Sequence[Tensor], exact: bool = True, size: float = math.inf
     ) -> None:
-        self.processes, self.shards, self.buffers, self.size = processes, shards, buffers, size
+        self.processes = processes
+        self.shards = shards
+        self.buffers = buffers
+        self.size = size
         count = processes.count
         self.node_positions = [_node_positions(assigned_range(rank, count, shards)) for rank in range(count)]
         # the sum of two numbers does not depend on their order
@@ -153,7 +156,8 @@ class Reducer:
 
     def begin_shard(self, shard: int, weight: float) -> None:
         """Begin a shard, whose gradients are multiplied by `weight`, with the buffers from before the turn."""
-        self._shard, self._weight = shard, weight
+        self._shard = shard
+        self._weight = weight
         self._fillings: dict[int, FillingBucket] = {}  # by bucket
         self._handed: list[HandedGradient] = []
         self._calls = 0
@@ -210,7 +214,10 @@ class Reducer:
             torch.add(value_before, sums[path], alpha=1 / self.shards, out=buffer)
         for flat in flats:
             flat.div_(divisor)
-        self._handed, self._fillings, self._nodes, self._exchanges = [], {}, {}, []
+        self._handed = []
+        self._fillings = {}
+        self._nodes = {}
+        self._exchanges = []
         return sums
 
     def wait_for_exchanges(self) -> list[Tensor]:

@@ -59,7 +59,9 @@ class StreamShards:
     """
 
     def __init__(self, batch_loader: StreamLoader, processes: Processes, shards: int) -> None:
-        self.batch_loader, self.processes, self.shards = batch_loader, processes, shards
+        self.batch_loader = batch_loader
+        self.processes = processes
+        self.shards = shards
         self.own_shards = shards_of_process(processes, shards)
 
     def __len__(self) -> int:

@@ -64,7 +64,10 @@ class ShardedStep:
         exact: bool = True,
         bucket_mb: float = BUCKET_MB,
     ) -> None:
-        self.model, self.step, self.processes, self.shards = model, step, processes, shards
+        self.model = model
+        self.step = step
+        self.processes = processes
+        self.shards = shards
         if model.objective.indivisible:
             raise PellucidError(f"fit: shards: {model.objective.indivisible}; leave out shards and accumulate")
         self.is_sum = model.objective.is_sum
@@ -74,7 +77,8 @@ class ShardedStep:
         buffer_paths = all_buffers(model.objective.nets) - step.frozen
         self.buffers = [tensor for path, tensor in flatten(step.params).items() if path in buffer_paths]
         self.flags = 0.0, 0.0
-        self.weight, self.examples = 0.0, 0
+        self.weight = 0.0
+        self.examples = 0
         self.stop_requested = self.check_due = False
         self.wait_seconds = 0.0  # seconds of this epoch in which this process waited for others to finish their shards
         self._divisors: dict[str, LossDivisors] = {}  # of the current batch by loss, see `Objective.counts`
@@ -184,7 +188,8 @@ class ShardedStep:
     ) -> Gradients | None:
         """Return the losses and gradients of the next turn of the whole batch; None after the last one."""
         rows: list[list[float]] = []
-        names, dparams = (), cast(Params, {})
+        names = ()
+        dparams = cast(Params, {})
         self.reducer.begin_turn()
         for k, shard in enumerate(self.own_shards):
             self.reducer.begin_shard(shard, self._gradient_factor(weights[k]))
@@ -212,7 +217,8 @@ class ShardedStep:
         """Return the means of the losses over all shards, and set the values that are the same in all processes."""
         all_rows = self._gather_rows(rows, STATUS_COLUMNS + max(1, len(names)))
         stop_requests, check_due, examples, weights, *losses = zip(*all_rows, strict=True)
-        self.stop_requested, self.check_due = any(stop_requests), bool(check_due[0])
+        self.stop_requested = any(stop_requests)
+        self.check_due = bool(check_due[0])
         for name, values in zip(names or ("loss",), losses, strict=False):
             for shard, value in enumerate(values):
                 if not math.isfinite(value):

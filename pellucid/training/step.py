@@ -39,7 +39,9 @@ class NotFiniteError(Exception):
 
     def __init__(self, name: str, value: float, shard: int = 0) -> None:
         super().__init__(name)
-        self.name, self.value, self.shard = name, value, shard
+        self.name = name
+        self.value = value
+        self.shard = shard
 
 
 class TrainingStep:
@@ -82,7 +84,9 @@ class TrainingStep:
         state_processes: Processes = ALONE,
     ) -> None:
         channels_last(params)
-        flat, nets, factors = flatten(params), objective.nets, dict(rates or {})
+        flat = flatten(params)
+        nets = objective.nets
+        factors = dict(rates or {})
         device = next((leaf.device for leaf in flat.values()), CPU)
         self.precision, self.note = usable_precision(precision, device)
         self.frozen = frozenset(frozen)
@@ -91,7 +95,8 @@ class TrainingStep:
         self.weights = [flat[path] for path in self.paths]
         self.average = None if average is None else Average(self.paths, self.weights, average)
         self._learned = dict(zip(self.paths, self.weights, strict=True))
-        self._examples, self._clip = examples, clip
+        self._examples = examples
+        self._clip = clip
         self._regularizers = in_order(regularizers)
         self._half_copy = HalfCopy(nets, params, frozen) if self.precision == "bf16" else None
         self.params = self._half_copy.params if self._half_copy else params

@@ -92,7 +92,8 @@ def _median(times: Sequence[float]) -> float:
 
 
 def _seconds_per_call(work: Callable[[], object]) -> float:
-    start, calls = perf_counter(), 0
+    start = perf_counter()
+    calls = 0
     while True:
         work()
         calls += 1
@@ -118,7 +119,8 @@ def fastest_training_threads(
     batches = loader.epoch(0)
     batch = next(batches)
     del batches  # ends the loader's threads
-    step, rng = TrainingStep.of(steps_model, len(data)), seeded(model.device)
+    step = TrainingStep.of(steps_model, len(data))
+    rng = seeded(model.device)
 
     def train() -> None:
         step(batch, 0.0, seed_step(rng, model.seed, 0))
@@ -139,14 +141,16 @@ class ThreadChoice:
     """
 
     def __init__(self, fastest: FastestThreads, first: int = 0) -> None:
-        self.count, self.first = fastest.threads, first or fastest.threads
+        self.count = fastest.threads
+        self.first = first or fastest.threads
         self.is_due = False
         self._next_time = 0.0  # of the clock, before which nothing is measured
         self._restart(fastest.seconds)
 
     def _restart(self, seconds: float) -> None:
         self._best_rate = 1 / seconds if seconds else 0.0
-        self._calls, self._seconds = 0, 0.0
+        self._calls = 0
+        self._seconds = 0.0
 
     def add(self, calls: int, seconds: float) -> None:
         """Add calls of the work, and the seconds that they took."""
@@ -155,14 +159,16 @@ class ThreadChoice:
         if self._seconds < WINDOW_SECONDS:
             return
         rate = self._calls / self._seconds
-        self._calls, self._seconds = 0, 0.0
+        self._calls = 0
+        self._seconds = 0.0
         self._best_rate = max(self._best_rate, rate)
         has_changed = rate < DROP * self._best_rate or self.count != self.first
         self.is_due = has_changed and perf_counter() >= self._next_time
 
     def measure(self, measure: Callable[[], FastestThreads]) -> None:
         """Set the number of threads to the result of `measure`."""
-        start, before = perf_counter(), self.count
+        start = perf_counter()
+        before = self.count
         self.count, seconds = measure()
         self._next_time = perf_counter() + (perf_counter() - start) / MEASURING_FRACTION
         self.is_due = False
@@ -178,7 +184,8 @@ class AutoThreads(Callback):
     """
 
     def __init__(self, fastest: FastestThreads, measure: Callable[[], FastestThreads] | None) -> None:
-        self.fastest, self.measure = fastest, measure
+        self.fastest = fastest
+        self.measure = measure
         self._choice = ThreadChoice(fastest)
         self._last: tuple[int, float] | None = None  # the last step that was added, and its second of the epoch
 

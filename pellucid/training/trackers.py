@@ -35,7 +35,8 @@ class Tracker(Callback, ABC):
     """
 
     def __init__(self, run: Path, project: str, settings: Mapping[str, Any]) -> None:
-        self.run, self.project = run, project
+        self.run = run
+        self.project = project
         self.settings: dict[str, Any] = {key: _as_json(value) for key, value in settings.items()}
         self._unsent_rows: list[Row] = []
         self._is_unreachable = False  # whether a message has reported that
@@ -70,7 +71,8 @@ class Tracker(Callback, ABC):
             yield
         except Exception as error:  # the libraries and their dependencies raise errors of many types
             if not self._is_unreachable:
-                name, reason = type(self).__name__, " ".join(str(error).split())[:300]
+                name = type(self).__name__
+                reason = " ".join(str(error).split())[:300]
                 note(f"train.log: {name} cannot be reached ({reason}); the training goes on")
             self._is_unreachable = True
 
@@ -126,7 +128,8 @@ class MLflow(Tracker):
     def on_start(self, training: Training) -> None:
         """Begin the run, or continue the one that this training began, and log the epochs so far."""
         mlflow: Any = import_module("mlflow")
-        self._client, self._is_finished = mlflow.MlflowClient(), False
+        self._client = mlflow.MlflowClient()
+        self._is_finished = False
         with _naming_tracker("mlflow", mlflow.exceptions.MlflowException):
             self._id = self.identity(self._begin)
             self._client.update_run(self._id, status="RUNNING")
@@ -160,7 +163,8 @@ class MLflow(Tracker):
 
     def _begin(self) -> str:
         """Create a run with the settings, in the experiment named after the project, and return its id."""
-        client, errors = self._client, import_module("mlflow.exceptions")
+        client = self._client
+        errors = import_module("mlflow.exceptions")
         existing = client.get_experiment_by_name(self.project)
         try:
             experiment = client.create_experiment(self.project) if existing is None else existing.experiment_id

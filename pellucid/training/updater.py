@@ -31,9 +31,13 @@ class Updater:
         factors: Mapping[str, float],
         state_processes: Processes,
     ) -> None:
-        self.prefix, self.optimizer, self.lr_ratio = f"{name}:" if name else "", optimizer, lr_ratio
+        self.prefix = f"{name}:" if name else ""
+        self.optimizer = optimizer
+        self.lr_ratio = lr_ratio
         self.all_paths = [path for path in learned_weights if path.startswith(prefix_of(name))]
-        self._learned_weights, self._decayed, self._factors = learned_weights, decayed, factors
+        self._learned_weights = learned_weights
+        self._decayed = decayed
+        self._factors = factors
         weights = [learned_weights[path] for path in self.all_paths]
         self._partition = None if state_processes.count == 1 else Partition(weights, state_processes)
         if self._partition is None:
@@ -51,7 +55,8 @@ class Updater:
 
     def update(self, regularizers: Sequence[Regularizer], grads: list[Tensor], lr: float) -> None:
         """Shrink the weights by the decoupled regularizers, and take one step of the optimizer."""
-        rate, groups = lr * self.lr_ratio, self.groups
+        rate = lr * self.lr_ratio
+        groups = self.groups
         if self._partition is None:
             update_groups(groups, self.optimizer, regularizers, grads, self.state, rate)
             return

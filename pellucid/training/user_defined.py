@@ -124,7 +124,8 @@ def try_optimization_parts(model: Learner, weights: Sequence[Tensor], now: Progr
                 state,
                 0.0,
             )
-    schedule, name = model.schedule, type(model.schedule).__name__
+    schedule = model.schedule
+    name = type(model.schedule).__name__
     if type(schedule) not in SCHEDULES.values():
         factor = attempt(f"{name}: factor", schedule.factor, now, attempt(f"{name}: begin", schedule.begin))
         if isinstance(factor, bool) or not isinstance(factor, int | float):
@@ -146,7 +147,8 @@ def try_objective(objective: Objective, params: Params, step: TrainingStep, batc
     Raises PellucidError, naming the method, for an error inside one and for invalid results, such as predictions of
     another shape than `init` returns.
     """
-    name, before = type(objective).__name__, copy_of(batch.images)
+    name = type(objective).__name__
+    before = copy_of(batch.images)
     attempt(
         f"{name}.gradients",
         lambda: _check_result(objective, step, objective.gradients(params, batch, Mode(rng=rng))),
@@ -170,7 +172,8 @@ def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
     """
     if type(optimizer) in OPTIMIZERS.values():
         return
-    name, zero_weights = type(optimizer).__name__, [torch.zeros_like(weight) for weight in weights]
+    name = type(optimizer).__name__
+    zero_weights = [torch.zeros_like(weight) for weight in weights]
     state = optimizer.init(zero_weights)
     _check_state(name, state, len(zero_weights))
     initial_keys = set(state)
@@ -183,7 +186,8 @@ def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
 
 def callback_state(callback: Callback) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the JSON values of a callback's state; raises PellucidError for anything else."""
-    name, state = type(callback).__name__, callback.state_dict()
+    name = type(callback).__name__
+    state = callback.state_dict()
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise PellucidError(f"{name}: state_dict must return values by name, not {shown(state)}")
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}

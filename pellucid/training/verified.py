@@ -46,7 +46,8 @@ def _verify_objective(model: Learner, objective: Objective, batch: Batch, sample
     tables: list[tuple[str, GradientTable]] = []
     for name, net in objective.nets.items():
         for call in (call for call in objective_table.calls if call.name == name):
-            params, any_tensor = params_of(model.params, name), next(iter(tensors(call.x)))
+            params = params_of(model.params, name)
+            any_tensor = next(iter(tensors(call.x)))
             # The target is not used by this loss; it only has to be a tensor on the right device.
             table = verify(net, params, call.x, any_tensor, _Product(call.dy), samples=samples, seed=model.seed)
             tables.append((name, table))

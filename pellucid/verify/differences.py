@@ -195,7 +195,8 @@ def difference(
             if not gap:
                 break
         slopes = (above - loss_here) / step, (loss_here - below) / step
-        previous, slope_gap = slope_gap, abs(slopes[0] - slopes[1])
+        previous = slope_gap
+        slope_gap = abs(slopes[0] - slopes[1])
         # If the loss is smooth here, the difference of the slopes on both sides is proportional to the step.
         if slope_gap > max(0.2 * error, noise, KINK_RATIO * previous):
             is_kink = True

@@ -53,7 +53,8 @@ def learned_paths(net: Layer, params: Params) -> set[str]:
 
 def frozen_layers(net: Layer, params: Params, frozen: Collection[str]) -> set[str]:
     """Return the paths of the layers and combinators whose parameters are all frozen."""
-    parameters, layers = learned_paths(net, params), set()
+    parameters = learned_paths(net, params)
+    layers = set()
     for path, _ in walk(net):
         layer_parameters = {parameter for parameter in parameters if not path or parameter.startswith(f"{path}.")}
         if layer_parameters and layer_parameters <= set(frozen):
@@ -67,7 +68,8 @@ def training_results(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
     Images and 4-d weights are channels-last, as in training. The gradients of layers that are updated during the
     backward pass are computed from the change of their weights.
     """
-    net, initial = probe.net, flatten(probe.params)
+    net = probe.net
+    initial = flatten(probe.params)
     params = map_tree(channels_last, map_tree(torch.clone, probe.params))
     xs = tuple(channels_last(x.clone()) for x in probe.xs)
     in_sweep = training.in_sweep and not training.frozen
@@ -146,7 +148,8 @@ def _is_on_kink(
     path = join(row.path, row.what)
     if not row.layer or path not in learned_paths(probe.net, probe.params):
         return False
-    value, explicit = flatten(probe.params)[path], results[path]
+    value = flatten(probe.params)[path]
+    explicit = results[path]
     if explicit.shape != value.shape:
         return False
     references = [
@@ -227,7 +230,8 @@ def _row(
     tolerance: float = FORM_TOLERANCE,
 ) -> GradientRow:
     """Return the row of one tensor; it is right up to an error of `tolerance` times the largest entry plus `floor`."""
-    row_key, entries = (path, layer, what), expected.numel()
+    row_key = (path, layer, what)
+    entries = expected.numel()
     if value.shape != expected.shape:
         note = f"shape {tuple(value.shape)} instead of {tuple(expected.shape)}"
         return GradientRow(*row_key, entries, 0.0, None, None, 0, 0, False, note, form)

@@ -19,7 +19,8 @@ def frozen_names(module: nn.Module) -> list[str]:
 @contextlib.contextmanager
 def recorded_functions() -> Iterator[set[str]]:
     """Record the names of the custom autograd functions that are called, without the functions of PyTorch itself."""
-    names, original = set[str](), torch.autograd.Function.__dict__["apply"]
+    names = set[str]()
+    original = torch.autograd.Function.__dict__["apply"]
 
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
         if not cls.__module__.startswith("torch."):

@@ -99,7 +99,8 @@ def _reference(probe: Probe, samples: int, seed: int) -> Reference:
     If they differ, autograd's gradients are recomputed with the explicit gradients of layers at kinks.
     """
     verification = _Verification(lambda nudge: probe.with_nudge(nudge) if nudge else probe, samples, seed)
-    gradients, reference = flatten(verification.dparams), verification.autograd()
+    gradients = flatten(verification.dparams)
+    reference = verification.autograd()
     pairs = [(gradients[path], expected) for path, expected in reference.items() if path in gradients]
     if any(
         explicit.shape == expected.shape and not torch.allclose(explicit, expected, FORM_TOLERANCE, FLOOR)
@@ -377,7 +378,8 @@ class _Bridge(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, layer: Layer, params: Params, cache: Cache, outputs: int, *tensors: Tensor) -> Any:
         """Return copies of the outputs, which are the last `outputs` of `tensors`; the others are the inputs."""
-        ctx.call, ctx.outputs = (layer, map_tree(torch.detach, params), cache), outputs
+        ctx.call = (layer, map_tree(torch.detach, params), cache)
+        ctx.outputs = outputs
         ys = tuple(y.clone() for y in tensors[len(tensors) - outputs :])
         return ys if outputs > 1 else ys[0]
 

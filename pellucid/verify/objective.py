@@ -124,7 +124,9 @@ class _Passes:
     """
 
     def __init__(self, objective: Objective, params: Params, batch: Batch, directions: int, seed: int) -> None:
-        self.objective, self.directions, self.seed = objective, directions, seed
+        self.objective = objective
+        self.directions = directions
+        self.seed = seed
         self.objective_name = type(objective).__name__
         self.params = map_tree(double, params)
         self.flat = flatten(self.params)
@@ -135,7 +137,8 @@ class _Passes:
         targets = double(batch.targets) if isinstance(batch.targets, Tensor) else batch.targets
         self.batch = Batch(map_tensors(double, batch.images), targets)
         self.device = next(iter(tensors(self.batch.images))).device
-        self.constants, recorded = Constants(), Calls()
+        self.constants = Constants()
+        recorded = Calls()
         with torch.no_grad():
             nets = {name: RecordedNetwork(net, name, recorded) for name, net in objective.nets.items()}
             self.turns = self.run(objective.with_nets(nets), self.params)
@@ -172,7 +175,8 @@ class _Passes:
 
     def compare(self) -> list[_Comparison]:
         """Compare all gradients of all turns."""
-        calls, copies = Calls(), map_tree(torch.clone, self.params)
+        calls = Calls()
+        copies = map_tree(torch.clone, self.params)
         flat = flatten(copies)
         weights = {path: flat[path].requires_grad_(True) for path in self.learned_paths}
         nets = {name: AutogradNetwork(net, name, calls) for name, net in self.objective.nets.items()}

@@ -45,7 +45,9 @@ class Probe:
         nudge: float = 0.0,
         frozen: Collection[str] = (),
     ) -> None:
-        self.net, self.loss, self.train = net, loss, mode.train
+        self.net = net
+        self.loss = loss
+        self.train = mode.train
         self.params = map_tree(double, params)
         self.xs = [double(part) for part in tensors(x)]
         self.target = double(target)
@@ -53,13 +55,16 @@ class Probe:
         self.device = self.target.device if mode.rng is None else mode.rng.device
         rng = mode.rng if mode.rng is not None else torch.Generator(self.device).manual_seed(seed)
         self.rng_state = rng.get_state()
-        self.nudge, self.frozen = nudge, frozenset(frozen)
+        self.nudge = nudge
+        self.frozen = frozenset(frozen)
         self.rng = torch.Generator().manual_seed(seed)
         self.constants: dict[int, list[Tensor]] = {}  # added to inputs, by index of the leaf; -1 is the loss
 
     def with_nudge(self, size: float) -> "Probe":
         """Return a copy with nudged inputs and parameters, but equal running statistics; size: see `nudge_tensor`."""
-        rng, buffers, flat = torch.Generator().manual_seed(0), buffer_paths(self.net), flatten(self.params)
+        rng = torch.Generator().manual_seed(0)
+        buffers = buffer_paths(self.net)
+        flat = flatten(self.params)
         other = copy.copy(self)
         other.params = nest(
             self.params,
@@ -70,7 +75,8 @@ class Probe:
 
     def run(self, xs: list[Tensor], params: Params, leaf: IndexedLeaf) -> tuple[Any, Cache]:
         """Run the network forward, calling `leaf` for each layer that is not a combinator; return (y, cache)."""
-        rng, indices = self.generator(), count()
+        rng = self.generator()
+        indices = count()
         x = tuple(xs) if self.has_tuple_input else xs[0]
 
         def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:

@@ -8,7 +8,10 @@ from pellucid.base.brief import screen_repr
 from pellucid.base.text import aligned
 from pellucid.verify import differences
 
-WRITTEN, OBJECTIVE, TRAINS, PREDICTS = "written", "objective", "training", "predicting"
+WRITTEN = "written"
+OBJECTIVE = "objective"
+TRAINS = "training"
+PREDICTS = "predicting"
 TOLERANCE = 1e-9  # relative to the largest entry of the tensor's gradient, in float64
 FLOOR = 1e-12  # smaller values are rounding errors of 0; multiplied by the network's largest gradient if above 1
 FORM_TOLERANCE = 1e-7  # relative to the largest entry; fused forms have other rounding errors than the network

@@ -29,7 +29,10 @@ class DifferentiableFunction:
         inputs: list[Tensor],
         rng: torch.Generator,
     ) -> None:
-        self.outputs, self.pull_back, self.inputs, self.rng = outputs, pull_back, inputs, rng
+        self.outputs = outputs
+        self.pull_back = pull_back
+        self.inputs = inputs
+        self.rng = rng
         self.outputs_here = outputs(inputs)
 
     def is_right_together(self) -> bool:
@@ -58,7 +61,8 @@ class DifferentiableFunction:
 
         enclosed: as for `is_right_at`.
         """
-        offset, (wide_step, step) = torch.zeros(1, dtype=torch.float64, device=self.inputs[0].device), STEP_SIZES[-2:]
+        offset = torch.zeros(1, dtype=torch.float64, device=self.inputs[0].device)
+        wide_step, step = STEP_SIZES[-2:]
 
         def outputs_along() -> list[Tensor]:
             pairs = zip(self.inputs, direction, strict=True)

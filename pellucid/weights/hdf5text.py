@@ -55,7 +55,8 @@ def _attribute_text(file: BinaryIO, body: bytes, name: bytes) -> str | None:
     if len(body) < 8:
         return None
     version, _, *sizes = struct.unpack_from("<BBHHH", body)
-    position, fields = 9 if version == 3 else 8, []
+    position = 9 if version == 3 else 8
+    fields = []
     for size in sizes:  # name, data type, shape; version 1 pads each to a multiple of eight bytes
         fields.append(body[position : position + size])
         position += -(-size // 8) * 8 if version == 1 else size

@@ -154,7 +154,8 @@ def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw_file: Binary
         )
     if dataset.shape is None or len(dataset.shape) > 32:
         raise FileFault(f"has no array at {quoted(path)}", _RESAVE_ADVICE)
-    offset, stored_bytes = dataset.id.get_offset(), dataset.id.get_storage_size()
+    offset = dataset.id.get_offset()
+    stored_bytes = dataset.id.get_storage_size()
     if dataset.nbytes and (offset is None or offset + dataset.nbytes > size or dataset.nbytes > stored_bytes):
         raise FileFault(f"declares {dataset.nbytes} bytes at {quoted(path)} that it does not contain")
 

@@ -15,7 +15,9 @@ _INSIDE_ADVICE = "save the model with its weights inside, as one file"
 _EXTERNAL = 1  # TensorProto.DataLocation
 
 # Field numbers in onnx.proto: ModelProto.graph, GraphProto.initializer, TensorProto.float_data, raw_data, double_data.
-_GRAPH, _INITIALIZER, _VALUES = 7, 5, (4, 9, 10)
+_GRAPH = 7
+_INITIALIZER = 5
+_VALUES = (4, 9, 10)
 _FIXED_SIZES = {1: 8, 5: 4}  # bytes of a field, by its wire type
 _VARINT, _BYTES = 0, 2  # wire types
 

@@ -137,7 +137,8 @@ class _Unpickler:
     """The state of the stack machine: its stack, marks (stack heights), memo, and storages found so far."""
 
     def __init__(self, data: bytes, start: int) -> None:
-        self.data, self.position = data, start
+        self.data = data
+        self.position = start
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}

@@ -136,7 +136,8 @@ def _assemble(views: Mapping[str, StorageView], data: Mapping[str, Tensor]) -> d
     used_keys: set[str] = set()
     result: dict[str, Tensor] = {}
     for name, view in views.items():
-        key, dtype = view.storage.key, view.storage.dtype
+        key = view.storage.key
+        dtype = view.storage.dtype
         raw = data[key]
         tensor = raw.view(dtype).as_strided(view.shape, view.strides, view.offset)
         if key in used_keys or not tensor.is_contiguous():

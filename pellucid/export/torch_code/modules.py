@@ -181,8 +181,13 @@ class Pool(nn.Module):
         p: float | None = None,
     ) -> None:
         super().__init__()
-        self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
-        self.ceil_mode, self.count_include_pad, self.p = ceil_mode, count_include_pad, p
+        self.kernel = kernel
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.ceil_mode = ceil_mode
+        self.count_include_pad = count_include_pad
+        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         if self.p is not None:
@@ -221,12 +226,17 @@ class Shrink(nn.Module):
 
     def __init__(self, size: tuple[int, int], mode: str, scale: tuple[float, float] | None) -> None:
         super().__init__()
-        self.size, self.mode, self.scale = size, mode, scale
+        self.size = size
+        self.mode = mode
+        self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        size, scale, transposed = self.size, self.scale, self.size[1] == 1
+        size = self.size
+        scale = self.scale
+        transposed = self.size[1] == 1
         if transposed:  # PyTorch repeats the first row in images with a single column
-            size, x = (size[1], size[0]), x.mT
+            size = (size[1], size[0])
+            x = x.mT
             scale = None if scale is None else (scale[1], scale[0])
         options: dict[str, Any] = {"size": size} if scale is None else {"scale_factor": scale}
         y = F.interpolate(x, mode=self.mode, antialias=True, **options)
@@ -238,7 +248,8 @@ class LocalContrastNorm(nn.Module):
 
     def __init__(self, size: int, epsilon: float) -> None:
         super().__init__()
-        self.size, self.epsilon = size, epsilon
+        self.size = size
+        self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
         mass = x.shape[1] * self.window(torch.ones_like(x[:1, :1]))

@@ -147,7 +147,8 @@ class QuantizedConvolution:
 
     def _operands(self, x: Tensor) -> tuple[Any, ...]:
         """Return the kernel's arguments for x and the weight."""
-        weight, x_arguments = self.weight, _scale_and_zero_point(self.input)
+        weight = self.weight
+        x_arguments = _scale_and_zero_point(self.input)
 
         def prepack(codes: Tensor) -> Tensor:
             return onednn.qconv_prepack(codes, weight.scale, *x_arguments, *self.kernel_arguments, list(x.shape))
@@ -250,15 +251,14 @@ class QuantizedMaxPool:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the codes of the maxima."""
-        layer, sizes = self.layer, (x.shape[2], x.shape[3])
+        layer = self.layer
+        sizes = (x.shape[2], x.shape[3])
         kernel, step, padding, dilation = map(pair, (layer.kernel, layer.step, layer.padding, layer.dilation))
         outputs = window_outputs(layer, sizes, kernel, step, padding, dilation, layer.ceil_mode)
         # The pixels that the windows cover; with ceil_mode, they may end beyond the padding.
         spans = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(outputs, step, dilation, kernel, strict=True)]
-        (top, left), (bottom, right) = (
-            padding,
-            (max(span - size - p, 0) for span, size, p in zip(spans, sizes, padding, strict=True)),
-        )
+        top, left = padding
+        bottom, right = (max(span - size - p, 0) for span, size, p in zip(spans, sizes, padding, strict=True))
         if top or left or bottom or right:
             x = F.pad(x, (left, right, top, bottom))  # code 0 is never larger than another code
         for axis in range(2):

@@ -112,7 +112,8 @@ def _convert_first(remaining: Sequence[LayerWithParams], owns_memory: bool) -> t
 
     owns_memory: whether no other layer reads the memory of its input.
     """
-    layer, params = remaining[0].layer, remaining[0].params
+    layer = remaining[0].layer
+    params = remaining[0].params
     if type(layer) is Conv2d:
         return _convert_convolution(layer, params, remaining[1:])
     next_layer = remaining[1].layer if len(remaining) > 1 else None

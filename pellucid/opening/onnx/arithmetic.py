@@ -180,7 +180,8 @@ def reduce(make: Callable[[tuple[int, ...], bool], layers.Layer]) -> Reader:
     """Return the reader of an operator that reduces axes, as the layer that `make` returns for (axes, keep)."""
 
     def read(r: NodeReading) -> Value:
-        keep, axes = bool(r.attribute("keepdims", 1)), r.integer_list("axes", 1)
+        keep = bool(r.attribute("keepdims", 1))
+        axes = r.integer_list("axes", 1)
         if r.attribute("noop_with_empty_axes", 0) and not axes:
             return r.x
         return r.layer(make(r.axes(axes), keep))
@@ -190,14 +191,16 @@ def reduce(make: Callable[[tuple[int, ...], bool], layers.Layer]) -> Reader:
 
 def reduce_min(r: NodeReading) -> Value:
     """Read ReduceMin as the negative Largest of the negative values."""
-    keep, axes = bool(r.attribute("keepdims", 1)), r.axes(r.integer_list("axes", 1))
+    keep = bool(r.attribute("keepdims", 1))
+    axes = r.axes(r.integer_list("axes", 1))
     largest = r.inner("largest", Largest(axes, keep), r.inner("negative", AffineMap(-1.0)))
     return r.layer(AffineMap(-1.0), largest)
 
 
 def reduce_sum_square(r: NodeReading) -> Value:
     """Read ReduceSumSquare as Power and Sum."""
-    keep, axes = bool(r.attribute("keepdims", 1)), r.axes(r.integer_list("axes", 1))
+    keep = bool(r.attribute("keepdims", 1))
+    axes = r.axes(r.integer_list("axes", 1))
     return r.layer(Sum(axes, keep), r.inner("square", Power(2.0)))
 
 

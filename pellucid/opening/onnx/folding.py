@@ -38,7 +38,8 @@ class Folding:
     """Computation of nodes with known inputs, within a limit on the number of values."""
 
     def __init__(self, onnx: Any, opset: int) -> None:
-        self.onnx, self.opset = onnx, opset
+        self.onnx = onnx
+        self.opset = opset
         self.values_left = MAX_ONNX_CONSTANTS
 
     def fold(self, proto: Any, inputs: Sequence[Value | None]) -> list[Value]:
@@ -49,9 +50,11 @@ class Folding:
         first, second = (self._run(proto, [one and one.tensors[batch] for one in inputs]) for batch in (0, 1))
         first_input = next((one for one in inputs if one is not None), None)
         keeps_key = first_input is not None and first_input.key and proto.op_type in RESHAPING_OPS
-        key, derivation = "", ""
+        key = ""
+        derivation = ""
         if first_input is not None and keeps_key:
-            key, derivation = first_input.key, f"{first_input.derivation}.{proto.op_type}"
+            key = first_input.key
+            derivation = f"{first_input.derivation}.{proto.op_type}"
         return [Value(pair, key=key, derivation=derivation) for pair in zip(first, second, strict=True)]
 
     def _run(self, proto: Any, tensors: list[Tensor | None]) -> list[Tensor]:
@@ -85,7 +88,8 @@ def run_reference(onnx: Any, proto: Any, arrays: dict[str, Any], opset: int) -> 
 
 def _max_output_values(proto: Any, tensors: list[Tensor]) -> int:
     """Return an upper bound of the number of values in a node's outputs; raises Unreadable for invalid sizes."""
-    op, total = proto.op_type, sum(tensor.numel() for tensor in tensors)
+    op = proto.op_type
+    total = sum(tensor.numel() for tensor in tensors)
     try:
         if op in _BROADCASTING_OPS:
             return math.prod(np.broadcast_shapes(*(tensor.shape for tensor in tensors)))

@@ -35,7 +35,8 @@ def gemm(r: NodeReading) -> Value:
     """Read Gemm with a constant matrix and vector as Dense or LinearMap, else as MatMul and Plus."""
     alpha, beta = shortest_decimal(r.attribute("alpha", 1.0)), shortest_decimal(r.attribute("beta", 1.0))
     x = r.inner("transpose", Permute((1, 0))) if r.attribute("transA", 0) else r.x
-    transposed, matrix = r.attribute("transB", 0), r.value(1)
+    transposed = r.attribute("transB", 0)
+    matrix = r.value(1)
     bias = r.value(2) if r.has_input(2) and beta else None
     if matrix.constant is None or (bias is not None and (bias.constant is None or bias.rank != 1)):
         if (alpha, beta) != (1.0, 1.0):
@@ -112,7 +113,8 @@ def average_pool(r: NodeReading) -> Value:
     if (left, top) == (right, bottom):
         symmetric = single_or_pair((top, left))
         return r.layer(layers.AvgPool2d(*window, symmetric, ceil_mode, with_padding, single_or_pair(dilation)))
-    pad, layer = layers.Pad2d(padding), layers.AvgPool2d(*window, 0, ceil_mode, True, single_or_pair(dilation))
+    pad = layers.Pad2d(padding)
+    layer = layers.AvgPool2d(*window, 0, ceil_mode, True, single_or_pair(dilation))
     padded = r.inner("pad", pad)
     if with_padding:
         return r.layer(layer, padded)
@@ -185,11 +187,13 @@ def prelu(r: NodeReading) -> Value:
 
     For slopes of other shapes, return max(x, 0) + slope min(x, 0).
     """
-    slope, rank = r.value(1), r.x.rank
+    slope = r.value(1)
+    rank = r.x.rank
     slope_constant = slope.constant
     if slope_constant is not None and slope_constant.numel() == 1:
         return r.layer(layers.LeakyReLU(shortest_decimal(slope_constant.item())))
-    (first, second), channels = slope.sizes, r.x.sizes[0][1:2]
+    first, second = slope.sizes
+    channels = r.x.sizes[0][1:2]
     if first == second and rank > 1 and first[max(slope.rank - rank, 0) :] in ((*channels, *(1,) * (rank - 2)),):
         return r.layer(ParametricReLU(), r.x, to_shape(r, slope, (channels, channels), "slopes"))
     negative = r.inner("scaled", Times(), r.inner("negative", Clip(None, 0.0)), r.value(1))
@@ -264,7 +268,8 @@ def layer_normalization(r: NodeReading) -> Value:
 
 def instance_normalization(r: NodeReading) -> Value:
     """Read InstanceNormalization as InstanceNorm2d; sequences (N, C, T) are reshaped to images with one column."""
-    layer, params = layers.InstanceNorm2d(_epsilon(r), affine=True), {"weight": r.param(1), "bias": r.param(2)}
+    layer = layers.InstanceNorm2d(_epsilon(r), affine=True)
+    params = {"weight": r.param(1), "bias": r.param(2)}
     if r.x.rank != 3:
         return r.layer(layer, **params)
     first, second = ((*size, 1) for size in r.x.sizes)

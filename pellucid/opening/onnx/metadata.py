@@ -32,7 +32,8 @@ def end_of_layer(nodes: Sequence[Any], start: int) -> int:
 
     The nodes of a layer are called LAYER/NAME; only the last node, with the layer's output, is called LAYER.
     """
-    metadata, layer = layer_metadata(nodes[start]), nodes[start].name.rpartition("/")[0]
+    metadata = layer_metadata(nodes[start])
+    layer = nodes[start].name.rpartition("/")[0]
     end = start
     while end < len(nodes) and layer_metadata(nodes[end]) == metadata and nodes[end].name.rpartition("/")[0] == layer:
         end += 1
@@ -49,12 +50,15 @@ def layer_of(
     value by its name in the file. Raises Unreadable unless the export of the layer writes the same nodes.
     """
     metadata = json.loads(layer_metadata(nodes[0]))
-    layer, path, names = from_config(metadata["layer"]), metadata["path"], tuple(metadata["inputs"])
+    layer = from_config(metadata["layer"])
+    path = metadata["path"]
+    names = tuple(metadata["inputs"])
     inputs = [value for value in map(lookup, names) if value is not None]
     if not (is_ours(layer) and is_writable(type(layer))) or not inputs or len(inputs) != len(names):
         raise Unreadable("has pellucid metadata that names no layer of pellucid, or unknown inputs")
     params = {name: constants[join(path, name)] for name in _parameter_names(layer, inputs)}
-    last_node, meta_inputs = nodes[-1], [(value.tensors[0].to("meta"), value.tensors[1].to("meta")) for value in inputs]
+    last_node = nodes[-1]
+    meta_inputs = [(value.tensors[0].to("meta"), value.tensors[1].to("meta")) for value in inputs]
     meta_output = output_of(layer, params, meta_inputs, len(meta_inputs) > 1)
     if any(size > MAX_ONNX_MAIN_AXIS for pair in (*meta_inputs, meta_output) for size in pair[0].shape[1:]):
         raise Unreadable(f"has more than {MAX_ONNX_MAIN_AXIS} rows, columns or channels")

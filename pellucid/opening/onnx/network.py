@@ -44,7 +44,8 @@ class OnnxGraph:
         self, onnx: Any, opset: int, constants: Mapping[str, Tensor], initializers: Iterable[str],
         shapes: Mapping[str, Sizes], dtypes: Mapping[str, torch.dtype], batch: int | None,
     ) -> None:  # fmt: skip
-        self.onnx, self.constants = onnx, constants
+        self.onnx = onnx
+        self.constants = constants
         self.learned_names = set(initializers)
         self.nodes: dict[str, tuple[Any, ...]] = {}
         self.tensors_by_node: dict[str, dict[str, Tensor]] = {}  # parameters of each node, by name
@@ -170,7 +171,8 @@ class OnnxGraph:
             return self.source_nodes[value.key, value.derivation]
         if tensor.dtype not in (torch.float32, torch.int64, torch.bool):
             raise Unreadable(f"reads a constant of {str(tensor.dtype).removeprefix('torch.')}")
-        shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+        shape = tuple(tensor.shape)
+        dtype = str(tensor.dtype).removeprefix("torch.")
         name = self._unused_name(value.key or f"{_path(self.node_name)}.constant")
         self.nodes[name] = (Learned(shape) if value.key else Fixed(shape, dtype),)
         self._add_tensors(name, {"": tensor})

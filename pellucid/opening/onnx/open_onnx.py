@@ -59,7 +59,8 @@ def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:
 
 def _random_inputs(network: OnnxNetwork, shapes: Any) -> list[Tensor]:
     """Return random inputs, one more than the file's batch size."""
-    rng, count = torch.Generator().manual_seed(0), (network.batch or 1) + 1
+    rng = torch.Generator().manual_seed(0)
+    count = (network.batch or 1) + 1
     return [torch.rand(count, *nominal_shape(shape, FREE_SIDE), generator=rng) for shape in shapes]
 
 

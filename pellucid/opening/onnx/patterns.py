@@ -18,7 +18,10 @@ class Patterns:
     def __init__(
         self, onnx: Any, protos: Iterable[Any], constants: Mapping[str, Tensor], outputs: Iterable[str]
     ) -> None:
-        self.onnx, self.protos, self.constants, self.outputs = onnx, list(protos), constants, set(outputs)
+        self.onnx = onnx
+        self.protos = list(protos)
+        self.constants = constants
+        self.outputs = set(outputs)
         self.producers = {name: proto for proto in self.protos for name in proto.output}
         self.readers: dict[str, list[Any]] = {}
         for proto in self.protos:
@@ -46,7 +49,8 @@ class Patterns:
         if end is None or end.op_type != "Mul":
             return
         other = _other_input(end, plus.output[0])
-        last, group = self._only_reader(end), [scaled, erf, plus]
+        last = self._only_reader(end)
+        group = [scaled, erf, plus]
         if other == x and last is not None and self._input_times(last, 0.5) == end.output[0]:
             self._replace([*group, end], last, "Gelu", [x])
         elif self._scalar(other) == 0.5 and last is not None and last.op_type == "Mul":
@@ -64,7 +68,8 @@ class Patterns:
 
     def _dense(self, product: Any) -> None:
         """Find the product x W + b with a constant matrix W and a constant vector b."""
-        end, weight = self._only_reader(product), self.constants.get(product.input[1])
+        end = self._only_reader(product)
+        weight = self.constants.get(product.input[1])
         if end is None or end.op_type != "Add" or weight is None or weight.dim() != 2:
             return
         bias = _other_input(end, product.output[0])

@@ -46,7 +46,9 @@ def flatten(r: NodeReading) -> Value:
 def reshape(r: NodeReading) -> Value:
     """Read Reshape; in a file for a fixed batch size, `_batch_free_sizes` finds the batch axis of the output."""
     keeps_zeros = r.attribute("allowzero", 0)
-    targets, axis, batch = r.sizes(1), r.x.batch_axis, r.context.batch
+    targets = r.sizes(1)
+    axis = r.x.batch_axis
+    batch = r.context.batch
     if batch is not None and axis is not None and targets[0] == targets[1]:
         sizes, outer_size = _batch_free_sizes(r.x, targets[0], axis, batch, keeps_zeros)
         return replace(to_shape(r, r.x, sizes), outer_size=outer_size)
@@ -137,7 +139,8 @@ def transpose(r: NodeReading) -> Value:
 
 def expand(r: NodeReading) -> Value:
     """Read Expand."""
-    x, targets = r.x, r.sizes(1)
+    x = r.x
+    targets = r.sizes(1)
     first, second = (np.broadcast_shapes(size, tuple(target)) for size, target in zip(x.sizes, targets, strict=True))
     return expand_to(r, x, (first, second))
 
@@ -157,7 +160,8 @@ def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = 
 
 def tile(r: NodeReading) -> Value:
     """Read Tile as Concat of copies."""
-    x, repeats = r.x, r.integers(1)
+    x = r.x
+    repeats = r.integers(1)
     if len(repeats) != x.rank or any(not 0 < count <= MAX_ONNX_COPIES for count in repeats):
         raise Unreadable(f"repeats {repeats} times")
     for axis, count in enumerate(repeats):
@@ -173,7 +177,8 @@ def concat_layer(axis: int) -> layers.Layer:
 
 def concat(r: NodeReading) -> Value:
     """Read Concat; in a file for one example, constants are repeated for each example."""
-    axis, parts = r.axis(0), r.input_values
+    axis = r.axis(0)
+    parts = r.input_values
     if len({part.rank for part in parts}) != 1:
         raise Unreadable("joins inputs with different numbers of axes")
     batch_axis = next((part.batch_axis for part in parts if part.batch_axis not in (None, axis)), None)
@@ -194,7 +199,8 @@ def _repeat_per_example(r: NodeReading, part: Value, axis: int, name: str) -> Va
 
 def gather(r: NodeReading) -> Value:
     """Read Gather with constant indices as Select or Index."""
-    axis, positions = r.axis(0), r.value(1).constant
+    axis = r.axis(0)
+    positions = r.value(1).constant
     if positions is None or positions.dtype not in (torch.int64, torch.int32):
         raise Unreadable("reads computed positions")
     size, other_size = (sizes[axis] for sizes in r.x.sizes)
@@ -259,7 +265,8 @@ def _slice_bounds(x: Value, axis: int, start: int, stops: tuple[int, int], step:
 
 def split(r: NodeReading) -> tuple[Value, ...]:
     """Read Split as one Slice for each output."""
-    axis, count = r.axis(0), len(r.node.outputs)
+    axis = r.axis(0)
+    count = len(r.node.outputs)
     size, other_size = (sizes[axis] for sizes in r.x.sizes)
     if size != other_size:
         raise Unreadable("splits the examples")
@@ -308,7 +315,8 @@ def depth_to_space(r: NodeReading) -> Value:
     n, c, h, w = r.x.sizes[0] if r.x.rank == 4 and r.x.has_batch else (0, 0, 0, 0)
     if block < 1 or not n or c % block**2:
         raise Unreadable(f"has blocksize={block} for inputs {r.x.sizes[0][1:]}")
-    out_channels, order = c // block**2, (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3)
+    out_channels = c // block**2
+    order = (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3)
     block_shape = (block, block, out_channels, h, w) if mode == "DCR" else (out_channels, block, block, h, w)
     x = r.inner("order", Permute(order), r.inner("blocks", layers.Reshape(block_shape)))
     return r.layer(layers.Reshape((out_channels, h * block, w * block)), x)

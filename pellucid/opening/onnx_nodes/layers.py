@@ -109,7 +109,8 @@ def local_response_norm(layer: layers.LocalResponseNorm, n: Nodes) -> None:
             bias=float(layer.k),
         )
         return
-    channels, before = n.shape[0], layer.size // 2
+    channels = n.shape[0]
+    before = layer.size // 2
     shift = torch.arange(channels) - torch.arange(channels)[:, None]  # from the channel to its neighbour
     weights = ((shift >= -before) & (shift < layer.size - before)).float() * (layer.alpha / layer.size)
     weight = n.constant("share", weights[:, :, None, None])
@@ -119,7 +120,8 @@ def local_response_norm(layer: layers.LocalResponseNorm, n: Nodes) -> None:
 
 def local_contrast_norm(layer: layers.LocalContrastNorm, n: Nodes) -> None:
     """Write v = x - Σ w x and y = v / max(c, σ, epsilon), for c the mean of σ over the image, in primitive nodes."""
-    half, (channels, height, width) = layer.size // 2, n.shape
+    half = layer.size // 2
+    channels, height, width = n.shape
     weights = torch.exp(-0.5 * (torch.arange(-half, half + 1).float() / (layer.size / 4)) ** 2)
     column_kernel, row_kernel = weights.view(1, 1, -1, 1), weights.view(1, 1, 1, -1)
     rows = F.conv2d(torch.ones(1, 1, height, width), column_kernel, padding=(half, 0))

@@ -52,7 +52,8 @@ def expand(layer: operators.Expand, n: Nodes) -> None:
     if 0 not in sizes:
         n.last("Expand", n.x, n.integers("shape", *sizes))
         return
-    examples, index = n.inner("Shape", n.sources[-1], start=0, end=1), sizes.index(0)
+    examples = n.inner("Shape", n.sources[-1], start=0, end=1)
+    index = sizes.index(0)
     before, after = n.integers("before", *sizes[:index]), n.integers("after", *sizes[index + 1 :])
     n.last("Expand", n.x, n.inner("Concat", before, examples, after, axis=0))
 
@@ -86,7 +87,8 @@ def stack(layer: operators.Stack, n: Nodes) -> None:
 
 def unfold(layer: operators.Unfold, n: Nodes) -> None:
     """Write Conv with a kernel for each position of the window, and Reshape."""
-    channels, positions = n.size(1), layer.kernel[0] * layer.kernel[1]
+    channels = n.size(1)
+    positions = layer.kernel[0] * layer.kernel[1]
     kernels = torch.eye(positions).view(positions, 1, *layer.kernel).repeat(channels, 1, 1, 1)
     window = {"strides": [*layer.stride], "dilations": [*layer.dilation], "pads": [*layer.padding, *layer.padding]}
     patches = n.inner("Conv", n.x, n.constant("kernels", kernels), **window, group=channels)

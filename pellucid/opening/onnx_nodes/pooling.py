@@ -56,7 +56,8 @@ def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: 
     """
     spans = [d * (k - 1) + 1 for d, k in zip(pair(layer.dilation), pair(layer.kernel), strict=True)]
     starts = [size + 2 * p - span for size, p, span in zip(n.shape[1:], padding, spans, strict=True)]
-    output_size, strides = n.step.output.shape[1:], pair(layer.step)
+    output_size = n.step.output.shape[1:]
+    strides = pair(layer.step)
     if (
         all(out == -(-start // s) + 1 for out, start, s in zip(output_size, starts, strides, strict=True))
         or not layer.ceil_mode
@@ -86,7 +87,8 @@ def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
 
 def adaptive_avg_pool2d(layer: AdaptiveAvgPool2d, n: Nodes) -> None:
     """Write GlobalAveragePool, AveragePool if all windows have the same size, or else two matrix products."""
-    size, (rows, columns) = n.shape[1:], pair(layer.size)
+    size = n.shape[1:]
+    rows, columns = pair(layer.size)
     if (rows, columns) == (1, 1):
         n.last("GlobalAveragePool", n.x)
     elif size[0] % rows == 0 and size[1] % columns == 0:

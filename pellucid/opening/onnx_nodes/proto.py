@@ -125,7 +125,8 @@ def names_read(node: Any) -> Iterator[str]:
 
 def _opset(onnx: Any, model: Any) -> int:
     """Return the operator set; raises FileFault for an unsupported operator set and for too many nodes or values."""
-    graph, newest_opset = model.graph, onnx.defs.onnx_opset_version()
+    graph = model.graph
+    newest_opset = onnx.defs.onnx_opset_version()
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest_opset:
         found_opsets = ", ".join(map(str, versions)) or "no version"

@@ -18,7 +18,8 @@ def attention(call: LayerCall, argument: str, index: int) -> Column:
     score a[i, j] has the slope p[i, j] (v[j, e] - y[i, e]) in y[i, e], and itself the slopes s k[j, c] with respect to
     q[i, c] and s q[i, c] with respect to k[j, c].
     """
-    part, layer = input_index(argument), call.layer
+    part = input_index(argument)
+    layer = call.layer
     xs = [value.tensor for value in call.inputs[:3]]
     has_one_batch = len({x.shape[:-2] for x in xs}) == 1  # otherwise inputs are broadcast
     if part not in (QUERIES, KEYS, VALUES) or not has_one_batch or not isinstance(layer, Attention):

@@ -13,7 +13,8 @@ from pellucid.trace.text import unravel_index
 
 def dense(call: LayerCall, argument: str, index: int) -> Column:
     """y[n, u] = Σ_j w[u, j] x[n, j] + b[u]: Nielsen 2015, BP2 for an input, BP4 for a weight, BP3 for a bias."""
-    n_in, units = call.x.shape[-1], call.y.shape[-1]
+    n_in = call.x.shape[-1]
+    units = call.y.shape[-1]
     rows = torch.arange(call.x.numel() // n_in)
     batch_words = ", summed over the examples" if len(rows) > 1 else ""
     if argument == "weight":
@@ -48,16 +49,20 @@ def convolution(call: LayerCall, argument: str, index: int) -> Column:
         outputs = flat_indices(call.y.shape, torch.arange(batch), index, torch.arange(rows), torch.arange(columns))
         words = f"a bias is added to every position of its channel: the sum of the gradients δ of channel {index}"
         return Column(outputs, (), words, r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}")
-    transposed, kernel = isinstance(layer, ConvTranspose2d), call.params["weight"].shape
+    transposed = isinstance(layer, ConvTranspose2d)
+    kernel = call.params["weight"].shape
     image, windows = (call.y, call.x) if transposed else (call.x, call.y)
     pixels_of_taps = _pixels(layer, image, windows, kernel)  # (taps, windows)
     taps, count, size = *pixels_of_taps.shape, image.shape[2] * image.shape[3]
-    (batch, filters), channels, per_group = windows.shape[:2], image.shape[1], kernel[1]
+    batch, filters = windows.shape[:2]
+    channels = image.shape[1]
+    per_group = kernel[1]
     filters_per_group = filters // layer.groups
     if argument == "weight":
         f, c, tap = unravel_index(index, (*kernel[:2], taps))
         window = (pixels_of_taps[tap] >= 0).nonzero().flatten()
-        channel, examples = f // filters_per_group * per_group + c, torch.arange(batch)
+        channel = f // filters_per_group * per_group + c
+        examples = torch.arange(batch)
         at_windows = flat_indices((batch, filters, count), examples, f, window)
         at_pixels = flat_indices((batch, channels, size), examples, channel, pixels_of_taps[tap][window])
         out, outputs, source = (channel, at_pixels, f) if transposed else (f, at_windows, channel)

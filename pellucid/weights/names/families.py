@@ -229,7 +229,8 @@ def _mobilenet_timm() -> dict[str, str]:
     paths = {"conv_stem": "features.stem.conv", "bn1": "features.stem.norm", "classifier": "head.scores"}
     paths |= {"conv_head": "features.last.conv", "bn2": "features.last.norm"}
     for index, number, name, path in _block_convolutions():
-        (stage, block), expands = _TIMM_BLOCKS[index], index > 0
+        stage, block = _TIMM_BLOCKS[index]
+        expands = index > 0
         kind = {"expand": "pw", "depthwise": "dw", "project": "pwl" if expands else "pw"}[name]
         prefix = f"blocks.{stage}.{block}"
         paths |= {f"{prefix}.conv_{kind}": path, f"{prefix}.bn{number + 1}": f"{path}_norm"}
@@ -287,9 +288,12 @@ _CAFFE = InputScaling((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 
 _VGG = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _KERAS_RESNETS = {"epsilon": 1.001e-5, "stride_first": True}
-_TORCHVISION, _TIMM, _KERAS = "torchvision", "timm", "Keras Applications"
+_TORCHVISION = "torchvision"
+_TIMM = "timm"
+_KERAS = "Keras Applications"
 _BOTH = "torchvision or timm"  # which use the same names
-_ONNX, _TRANSFORMERS = "ONNX's model zoo", "Hugging Face transformers"
+_ONNX = "ONNX's model zoo"
+_TRANSFORMERS = "Hugging Face transformers"
 
 NAMINGS = (
     Naming(_TORCHVISION, ("alexnet",), TORCH, NUMBERED, _IMAGENET, maps=256),

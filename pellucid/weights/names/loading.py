@@ -58,10 +58,12 @@ def take_weights(
     source = source_of(net, tensors, path)
     translated, unknown = translate(source.naming, source.model, tensors)
     if part is None:
-        replaced_params, expected = params, flatten(params)
+        replaced_params = params
+        expected = flatten(params)
         translated |= unknown  # surplus, reported by the check
     elif part in params:
-        replaced_params, expected = {part: params[part]}, flatten({part: params[part]})
+        replaced_params = {part: params[part]}
+        expected = flatten({part: params[part]})
         translated = {name: tensor for name, tensor in translated.items() if name.startswith(f"{part}.")}
     else:
         raise PellucidError(f"load_weights: no part {part!r} in params; the parts are {', '.join(map(repr, params))}")

@@ -197,7 +197,8 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
             if split is None or split[1]:
                 unknown[name] = tensor
             continue
-        path, leaf = paths[split[0]], split[1]
+        path = paths[split[0]]
+        leaf = split[1]
         target = f"{path}.{leaf}"
         if not leaf:
             continue

@@ -20,14 +20,14 @@ MAX_TEMPERATURE = 1e4  # makes all probabilities nearly uniform
 class Confidence:
     """Temperature scaling, and the calibrated probability below which a prediction is "unsure".
 
-    temperature: divides the logits, from 1 / MAX_TEMPERATURE to MAX_TEMPERATURE; 1 leaves probabilities unchanged,
-    higher values make them more uniform. threshold: from 0 (no prediction is unsure) to 1. Guo, Pleiss, Sun and
-    Weinberger 2017, "On calibration of modern neural networks", section 4.2. Raises PellucidError for values outside
-    these ranges.
+    Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", section 4.2.
+    Raises PellucidError for values outside these ranges.
     """
 
+    # divides the logits, from 1 / MAX_TEMPERATURE to MAX_TEMPERATURE; 1 leaves probabilities unchanged, higher values
+    # make them more uniform
     temperature: float
-    threshold: float
+    threshold: float  # from 0 (no prediction is unsure) to 1
 
     def __post_init__(self) -> None:
         """Raise PellucidError for values outside the ranges."""

@@ -47,17 +47,14 @@ class Depth(NamedTuple):
     """The Gaussian model of the D features at one layer.
 
     The features are the mean and standard deviation of each output channel of a Conv2d, or the inputs of a Dense layer.
-    scale: (D,), the standard deviations that the features are divided by. means: (C, D), the mean of each class. axes:
-    (K, D), orthonormal. variances: (K + 1,), along each axis; the last one applies to every other direction. unit:
-    the Mahalanobis distance that the fraction TARGET_FALSE_POSITIVE_RATE of the training images exceeds.
     """
 
     path: str
-    unit: float
-    scale: Tensor
-    means: Tensor
-    axes: Tensor
-    variances: Tensor
+    unit: float  # the Mahalanobis distance that the fraction TARGET_FALSE_POSITIVE_RATE of the training images exceeds
+    scale: Tensor  # (D,), the standard deviations that the features are divided by
+    means: Tensor  # (C, D), the mean of each class
+    axes: Tensor  # (K, D), orthonormal
+    variances: Tensor  # (K + 1,), along each axis; the last one applies to every other direction
 
     def distance(self, features: Tensor) -> Tensor:
         """Return the Mahalanobis distance of features (N, D) to the nearest class, divided by `unit`, (N,).
@@ -74,16 +71,12 @@ class Depth(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Familiarity:
-    """The Gaussian models of the training images' features, and the distance above which an input is unfamiliar.
-
-    threshold: a distance greater than 0. alarms: the fraction of the held-out images whose distance exceeds it.
-    held_out: the number of held-out images.
-    """
+    """The Gaussian models of the training images' features, and the distance above which an input is unfamiliar."""
 
     depths: tuple[Depth, ...]
-    threshold: float
-    alarms: float
-    held_out: int
+    threshold: float  # a distance greater than 0
+    alarms: float  # the fraction of the held-out images whose distance exceeds it
+    held_out: int  # the number of held-out images
 
     def distance(self, net: Layer, params: Params, x: Tensor, stats: FeatureStats | None = None) -> Tensor:
         """Return the distance of inputs (N, C, H, W) from the training data, (N,), float64."""

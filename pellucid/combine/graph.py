@@ -20,9 +20,10 @@ class Graph(Combinator):
 
     Each node is (layer, names of its inputs ...); the inputs must be earlier nodes or names in `inputs`. A layer with
     several inputs receives a tuple. A node whose layer is the name of an earlier node runs the layer of that node again
-    with the same parameters, whose gradients are summed. outputs: the names of the nodes whose values are returned: one
-    value, or a tuple for several names. With more than one name in `inputs`, x is a tuple. Names may contain dots. A
-    parameter or a constant (Learned, Fixed) is a node without inputs. `pellucid.open` makes such graphs.
+    with the same parameters, whose gradients are summed. With more than one name in `inputs`, x is a tuple. Names may
+    contain dots. A parameter or a constant (Learned, Fixed) is a node without inputs. `pellucid.open` makes such
+    graphs.
+    outputs: the names of the nodes whose values are returned: one value, or a tuple for several names.
     """
 
     nodes: dict[str, tuple[Any, ...]]

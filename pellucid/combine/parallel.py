@@ -19,8 +19,8 @@ class Parallel(Combinator):
     """Apply several layers (branches) to the same input, and merge the tuple of their outputs with another layer.
 
     A residual block is `Parallel((Identity(), body), Add())`, an Inception block `Parallel(branches, Concat())`.
-    branches: a dict of layers by name, or a tuple, whose layers are named by type and count. merge: a layer whose input
-    is the tuple of outputs; its name is "merge".
+    branches: a dict of layers by name, or a tuple, whose layers are named by type and count.
+    merge: a layer whose input is the tuple of outputs; its name is "merge".
     Source: He et al. 2016, figure 2; Szegedy et al. 2015, figure 2.
     """
 

@@ -58,49 +58,38 @@ Size = tuple[int, int]  # (height, width)
 
 
 class Anchors(NamedTuple):
-    """The anchors for images of one size.
+    """The anchors for images of one size."""
 
-    boxes: (A, 4), ordered by map, row, column and then by anchor within the cell. sizes: (H', W') of each map. image:
-    (H, W) of the images.
-    """
-
-    boxes: Tensor
-    sizes: Sequence[Size]
-    image: Size
+    boxes: Tensor  # (A, 4), ordered by map, row, column and then by anchor within the cell
+    sizes: Sequence[Size]  # (H', W') of each map
+    image: Size  # (H, W) of the images
 
 
 class Candidates(NamedTuple):
-    """The boxes predicted for one image, before detections are selected from them.
+    """The boxes predicted for one image, before detections are selected from them."""
 
-    boxes: (n, 4). scores: (n, C), the score of each class, 0 to 1. anchors: (n,), the index of the anchor, proposal or
-    cell that each box comes from. size: (H, W) of the image.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    anchors: Tensor
-    size: Size
+    boxes: Tensor  # (n, 4)
+    scores: Tensor  # (n, C), the score of each class, 0 to 1
+    anchors: Tensor  # (n,), the index of the anchor, proposal or cell that each box comes from
+    size: Size  # (H, W) of the image
 
 
 class Decision(NamedTuple):
-    """The detections among candidates.
-
-    selected_indices: (d,), the index of the candidate of each detection. fates: (n, C), the `Fate` of each candidate
-    for each class.
-    """
+    """The detections among candidates."""
 
     detections: Detections
-    selected_indices: Tensor
-    fates: Tensor
+    selected_indices: Tensor  # (d,), the index of the candidate of each detection
+    fates: Tensor  # (n, C), the `Fate` of each candidate for each class
 
 
 @dataclass(frozen=True)
 class Detector(Objective):
     """An objective whose targets are `Objects` for each image, and whose predictions are `Detections`.
 
-    classes: the number of classes. A detection has a score of at least `score_threshold`, and an IoU of at most
-    `nms_threshold` with each detection of its class that has a higher score. Images may have any size: if a stride does
-    not divide it, the size of the map is rounded up.
+    A detection has a score of at least `score_threshold`, and an IoU of at most `nms_threshold` with each detection of
+    its class that has a higher score. Images may have any size: if a stride does not divide it, the size of the map is
+    rounded up.
+    classes: the number of classes.
     """
 
     any_size: ClassVar[bool] = True
@@ -331,16 +320,14 @@ class OneStage(Detector):
 class Positives(NamedTuple):
     """The targets of the positive anchors of a batch.
 
-    image, anchor: (P,) each, the indices of the positive anchors in (N, A). target_boxes: (P, 4), the boxes of the
-    objects assigned to them. label: (P,), the classes of these objects. negative: (N, A) bool, the anchors whose target
-    is background. All other anchors are left out of the losses.
+    All other anchors are left out of the losses.
     """
 
-    image: Tensor
-    anchor: Tensor
-    target_boxes: Tensor
-    label: Tensor
-    negative: Tensor
+    image: Tensor  # (P,), the index of the image of each positive anchor
+    anchor: Tensor  # (P,), the index of the anchor in its image
+    target_boxes: Tensor  # (P, 4), the boxes of the objects assigned to them
+    label: Tensor  # (P,), the classes of these objects
+    negative: Tensor  # (N, A) bool, the anchors whose target is background
 
 
 def collect_positives(assignments: Sequence[Assignment], targets: Sequence[Objects], y: Tensor) -> Positives:

@@ -31,11 +31,13 @@ BATCH_SIZE = 512  # regions in a forward pass of the head
 class FastRCNN(TwoStage):
     """A detector with proposals that are not learned, and a head that classifies each one and refines its box.
 
-    backbone, neck, head and the losses "class" and "box": see FasterRCNN. align: RoIAlign or RoIPool on the finest map.
-    by: the method that finds proposals, see `pellucid.detectors.search`; stride: the distance of windows, in pixels.
+    backbone, neck, head and the losses "class" and "box": see FasterRCNN. The highest IoU of a background region with
+    an object is below 0.5; with selective search it is also at least 0.1, as in the paper.
+    align: RoIAlign or RoIPool on the finest map.
+    by: the method that finds proposals, see `pellucid.detectors.search`.
+    stride: the distance of windows, in pixels.
     regions: the maximum number of regions per image that the head is trained on, at most a quarter of them with an
-    object. The highest IoU of a background region with an object is below 0.5; with selective search it is also at
-    least 0.1, as in the paper.
+        object.
     Source: Girshick 2015.
     """
 

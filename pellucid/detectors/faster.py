@@ -30,13 +30,15 @@ from pellucid.sweep import backward
 class ProposalDetector(TwoStage):
     """A two-stage detector: region proposals, a box head that classifies and refines them, and additional heads.
 
-    backbone, neck: together they output the maps of an image at `strides`. rpn: outputs a score and the offsets of a
-    box for each cell of each map; it is trained as a `SingleStage` of one class with anchors of `scale` strides. align:
-    RoIAlign, which receives the finest map and the regions. head: outputs C + 1 scores, the last one for background,
-    and four offsets that all classes share.
-    proposals: the maximum number of proposals per image. regions: the maximum number of regions per image that the head
-    is trained on, at most a quarter of them with an object. Losses: "rpn_score", "rpn_box", "class", "box". The
-    gradient of the second stage treats proposals as constants.
+    backbone, neck: together they output the maps of an image at `strides`.
+    rpn: outputs a score and the offsets of a box for each cell of each map; it is trained as a `SingleStage` of one
+        class with anchors of `scale` strides.
+    align: RoIAlign, which receives the finest map and the regions.
+    head: outputs C + 1 scores, the last one for background, and four offsets that all classes share.
+    proposals: the maximum number of proposals per image.
+    regions: the maximum number of regions per image that the head is trained on, at most a quarter of them with an
+        object.
+    Losses: "rpn_score", "rpn_box", "class", "box". The gradient of the second stage treats proposals as constants.
     Source: Ren, He, Girshick and Sun 2015; Lin et al. 2017 (the pyramid); Zhang et al. 2020 (the assignment of
     anchors).
     """

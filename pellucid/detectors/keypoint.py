@@ -27,10 +27,12 @@ from pellucid.ops.image_objects import Detections, Objects
 class KeypointRCNN(ProposalDetector):
     """Faster R-CNN with an additional head, which outputs K maps for each region, one for each key-point.
 
-    point_align: RoIAlign on the finest map; point_head: outputs (K, M, M) logits over the region. The loss "points" is
-    the softmax cross-entropy over the M x M cells; the target is the cell that contains the point. The loss is averaged
-    over the labelled points in regions with an object; points outside their regions are left out. The score of a point
-    is the highest probability of a cell. Raises PellucidError for objects without key-points.
+    The loss "points" is the softmax cross-entropy over the M x M cells; the target is the cell that contains the point.
+    The loss is averaged over the labelled points in regions with an object; points outside their regions are left out.
+    The score of a point is the highest probability of a cell.
+    point_align: RoIAlign on the finest map.
+    point_head: outputs (K, M, M) logits over the region.
+    Raises PellucidError for objects without key-points.
     Source: He, Gkioxari, Dollar and Girshick 2017, section 5.
     """
 

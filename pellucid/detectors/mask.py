@@ -28,10 +28,11 @@ from pellucid.ops.image_objects import Detections, Objects
 class MaskRCNN(ProposalDetector):
     """Faster R-CNN with an additional head, which outputs one mask per class for each region.
 
-    mask_align: RoIAlign on the finest map; mask_head: outputs (C, M, M) logits of masks over the region. The loss
-    "mask" is the binary cross-entropy of the true class's mask, averaged over all pixels of the regions with an object.
-    The target is the object's mask, resampled by RoIAlign and thresholded at 1/2. Raises PellucidError for objects
-    without a mask.
+    The loss "mask" is the binary cross-entropy of the true class's mask, averaged over all pixels of the regions with
+    an object. The target is the object's mask, resampled by RoIAlign and thresholded at 1/2.
+    mask_align: RoIAlign on the finest map.
+    mask_head: outputs (C, M, M) logits of masks over the region.
+    Raises PellucidError for objects without a mask.
     Source: He, Gkioxari, Dollar and Girshick 2017, section 3.
     """
 

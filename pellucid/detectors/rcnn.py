@@ -39,10 +39,12 @@ FloatArray = NDArray[np.float64]
 class RCNN:
     """A detector that computes the features of each proposal separately and classifies them with linear SVMs.
 
-    net, params: the network that computes the features of warped proposals (n, 3, side, side), for example a trained
-    classifier without its last layer. side: in pixels. The caller passes the proposals, for example from `search` or
-    `read_proposals` in `pellucid.detectors.search`. `fit` sets scale, the factor of the features, and svms and
-    box_regressions, the SVM and the box regression of each class.
+    The caller passes the proposals, for example from `search` or `read_proposals` in `pellucid.detectors.search`. `fit`
+    sets scale, the factor of the features, and svms and box_regressions, the SVM and the box regression of each class.
+    net: the network that computes the features of warped proposals (n, 3, side, side), for example a trained classifier
+        without its last layer.
+    params: of the network.
+    side: in pixels.
     Source: Girshick et al. 2014, without the fine-tuning of the network.
     """
 

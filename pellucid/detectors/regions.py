@@ -41,17 +41,12 @@ def class_agnostic(targets: Sequence[Objects]) -> list[Objects]:
 
 
 class Regions(NamedTuple):
-    """M regions of a batch; in each image, the regions with an object come first.
+    """M regions of a batch; in each image, the regions with an object come first."""
 
-    regions: (M, 5), image index, x0, y0, x1, y1. labels: (M,), the classes, C for background. objects: (M,), indices
-    into the concatenated objects of all images, -1 for background. target_boxes: (M, 4), the box of the object; for
-    background, the region itself.
-    """
-
-    regions: Tensor
-    labels: Tensor
-    objects: Tensor
-    target_boxes: Tensor
+    regions: Tensor  # (M, 5), image index, x0, y0, x1, y1
+    labels: Tensor  # (M,), the classes, C for background
+    objects: Tensor  # (M,), indices into the concatenated objects of all images, -1 for background
+    target_boxes: Tensor  # (M, 4), the box of the object; for background, the region itself
 
     @property
     def positive(self) -> Tensor:

@@ -35,11 +35,13 @@ PRIOR = 0.01
 class SingleStage(OneStage):
     """A single-stage detector with one square anchor in each cell, matched by ATSS.
 
-    backbone: outputs the maps of an image at `strides`; neck: outputs maps of the same sizes; head: outputs C scores
-    and the offsets of a box for each cell of these maps. The side of an anchor is `scale` strides. The target of an
-    anchor's score is the IoU of its predicted box with the object that it is assigned to, and 0 for background and for
-    other classes. Losses: "score", the quality focal loss, and "box", 1 - GIoU (weight 2 in `single_stage`). Both are
-    sums over the anchors, divided by the number of positive anchors in the batch.
+    The side of an anchor is `scale` strides. The target of an anchor's score is the IoU of its predicted box with the
+    object that it is assigned to, and 0 for background and for other classes.
+    backbone: outputs the maps of an image at `strides`.
+    neck: outputs maps of the same sizes.
+    head: outputs C scores and the offsets of a box for each cell of these maps.
+    Losses: "score", the quality focal loss, and "box", 1 - GIoU (weight 2 in `single_stage`). Both are sums over the
+    anchors, divided by the number of positive anchors in the batch.
     Sources: Lin et al. 2017 (the pyramid), Zhang et al. 2020 (ATSS), Li et al. 2020 (quality focal loss), Rezatofighi
     et al. 2019 (GIoU).
     """

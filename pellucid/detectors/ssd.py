@@ -32,12 +32,12 @@ DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of dx, dy, dw, dh; the 
 class SSD(OneStage):
     """The single shot detector.
 
-    backbone, neck: together they output the maps of an image at `strides`; head: outputs the logits of background and
-    the C classes, and the offsets of a box, for each prior of each map. sides, ratios: see
-    `pellucid.ops.anchors.ssd_priors`. Losses: "class", the softmax cross-entropy of the positive priors and of the
-    negative priors with the highest loss, three times as many in each image; "box", the smooth L1 loss of the positive
-    priors. Both are sums, divided by the number of positive priors in the batch. Source: Liu et al. 2016, section 2.2,
-    equations 1 to 3.
+    backbone, neck: together they output the maps of an image at `strides`.
+    head: outputs the logits of background and the C classes, and the offsets of a box, for each prior of each map.
+    sides, ratios: see `pellucid.ops.anchors.ssd_priors`.
+    Losses: "class", the softmax cross-entropy of the positive priors and of the negative priors with the highest loss,
+    three times as many in each image; "box", the smooth L1 loss of the positive priors. Both are sums, divided by the
+    number of positive priors in the batch. Source: Liu et al. 2016, section 2.2, equations 1 to 3.
     """
 
     per_positive_losses: ClassVar[tuple[str, ...]] = ("class", "box")

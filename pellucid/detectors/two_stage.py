@@ -39,13 +39,10 @@ Cost = Callable[[Tensor], tuple[Losses, Tensor]]
 
 
 class HeadResult(NamedTuple):
-    """The results of a head: its losses, and the gradients with respect to the finest map and to its parameters.
-
-    dmap: None if gradients are not computed, or if the detector does not have the head.
-    """
+    """The results of a head: its losses, and the gradients with respect to the finest map and to its parameters."""
 
     losses: Losses
-    dmap: Tensor | None
+    dmap: Tensor | None  # None if gradients are not computed, or if the detector does not have the head
     dparams: Params
 
 
@@ -53,9 +50,10 @@ class HeadResult(NamedTuple):
 class TwoStage(Detector):
     """A detector that classifies proposals: its networks are at least "backbone", "neck", "align" and "head".
 
-    backbone, neck: together they output the maps of an image. align: RoIAlign or RoIPool, which receives the finest map
-    and the regions. head: outputs C + 1 scores, the last one for background, and four offsets that all classes share.
     The networks of an additional head are named PREFIX_align and PREFIX_head.
+    backbone, neck: together they output the maps of an image.
+    align: RoIAlign or RoIPool, which receives the finest map and the regions.
+    head: outputs C + 1 scores, the last one for background, and four offsets that all classes share.
     """
 
     _: KW_ONLY

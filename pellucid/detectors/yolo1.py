@@ -31,15 +31,15 @@ LOSS_WEIGHTS = {"box": 5.0, "background": 0.5}  # Redmon et al. 2016, section 2.
 class YOLO1(OneStage):
     """YOLO v1 with a convolution instead of the dense layers, so images may have any size.
 
-    The image is divided into a grid whose cells have `stride` x `stride` pixels. backbone, neck, head: together they
-    output for each cell C class scores, and x, y, w, h and a confidence for each of its B boxes, all without a sigmoid.
-    x and y are the position of a box's centre in the cell, 0 to 1; w and h are the square roots of its width and height
-    as fractions of the image's. An object is assigned to the cell that contains its centre, and to the box of this cell
-    that has the highest IoU with it. The losses are squared errors: "box" (weight 5 in `yolo1`); "object", the error of
-    the confidences of the assigned boxes, whose targets are these IoUs; "background" (weight 1/2 in `yolo1`), the
-    error of all other confidences outside crowds, whose targets are 0; and "class", the error of the class scores of
-    the cells with objects. Each is a sum divided by the number of images. Source: Redmon, Divvala, Girshick and Farhadi
-    2016, section 2.2, equation 3.
+    The image is divided into a grid whose cells have `stride` x `stride` pixels. The losses are squared errors: "box"
+    (weight 5 in `yolo1`); "object", the error of the confidences of the assigned boxes, whose targets are these IoUs;
+    "background" (weight 1/2 in `yolo1`), the error of all other confidences outside crowds, whose targets are 0; and
+    "class", the error of the class scores of the cells with objects. Each is a sum divided by the number of images.
+    backbone, neck, head: together they output for each cell C class scores, and x, y, w, h and a confidence for each of
+        its B boxes, all without a sigmoid. x and y are the position of a box's centre in the cell, 0 to 1; w and h are
+        the square roots of its width and height as fractions of the image's. An object is assigned to the cell that
+        contains its centre, and to the box of this cell that has the highest IoU with it.
+    Source: Redmon, Divvala, Girshick and Farhadi 2016, section 2.2, equation 3.
     """
 
     backbone: Layer

@@ -42,14 +42,16 @@ BINARY_CROSS_ENTROPY = BinaryCrossEntropy(reduction="sum")
 class YOLO3(OneStage):
     """YOLO v3.
 
-    backbone, neck: together they output the maps of an image at `strides`; head: outputs for each anchor x, y, w, h,
-    the logit of an object, and the logits of the C classes. shapes: for each map, the widths and heights of a cell's
-    anchors. The centre of a box is at sigmoid(x), sigmoid(y) in the anchor's cell; its width and height are the
-    anchor's times exp(w) and exp(h). An object is assigned to the anchor of the most similar shape in the cell that
-    contains its centre. Losses: "box", the cross-entropy of x and y plus half the squared error of w and h, weighted by
-    2 minus the fraction of the image that the object covers; "object" and "class", cross-entropies. All are sums,
-    divided by the number of positive anchors in the batch. Source: Redmon and Farhadi 2018, sections 2.1 to 2.3; the
-    weighting of "box" is from their code.
+    The centre of a box is at sigmoid(x), sigmoid(y) in the anchor's cell; its width and height are the anchor's times
+    exp(w) and exp(h). An object is assigned to the anchor of the most similar shape in the cell that contains its
+    centre.
+    backbone, neck: together they output the maps of an image at `strides`.
+    head: outputs for each anchor x, y, w, h, the logit of an object, and the logits of the C classes.
+    shapes: for each map, the widths and heights of a cell's anchors.
+    Losses: "box", the cross-entropy of x and y plus half the squared error of w and h, weighted by 2 minus the fraction
+    of the image that the object covers; "object" and "class", cross-entropies. All are sums, divided by the number of
+    positive anchors in the batch. Source: Redmon and Farhadi 2018, sections 2.1 to 2.3; the weighting of "box" is from
+    their code.
     """
 
     per_positive_losses: ClassVar[tuple[str, ...]] = ("box", "object", "class")

@@ -64,18 +64,14 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 class SumCheck(NamedTuple):
-    """The sum of an explanation, the expected sum, and the gap between them; (N,) each.
+    """The sum of an explanation, the expected sum, and the gap between them; (N,) each."""
 
-    map_sum: the sum; expected: the sum that it should equal. gap: |map_sum - expected| / |expected|; infinite if only
-    `expected` is 0, NaN if one of the sums is NaN.
-    """
-
-    map_sum: Tensor
-    expected: Tensor
+    map_sum: Tensor  # the sum of the explanation
+    expected: Tensor  # the sum that it should equal
 
     @property
     def gap(self) -> Tensor:
-        """The gap relative to the expected sum."""
+        """|map_sum - expected| / |expected|; infinite if only `expected` is 0, NaN if one of the sums is NaN."""
         difference = (self.map_sum - self.expected).abs()
         return (difference / self.expected.abs()).where(difference != 0, 0.0)  # the gap of a NaN difference is NaN
 
@@ -106,15 +102,11 @@ SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods wh
 
 
 class Agreement(NamedTuple):
-    """The agreement of an explanation with an object whose position is known; (N,) each.
+    """The agreement of an explanation with an object whose position is known; (N,) each."""
 
-    inside: the fraction of the sum of the map's positive values that lies on the object; area: the fraction of the
-    image that the object covers, the expected `inside` of a random map. hit: whether the map's largest value lies on
-    the object (the pointing game of Zhang et al. 2016).
-    """
-
-    inside: Tensor
-    area: Tensor
+    inside: Tensor  # the fraction of the sum of the map's positive values that lies on the object
+    area: Tensor  # the fraction of the image that the object covers, the expected `inside` of a random map
+    # whether the map's largest value lies on the object (the pointing game of Zhang et al. 2016)
     hit: Tensor
 
 
@@ -140,13 +132,11 @@ ExplainFunction = Callable[[Params], Tensor]  # function of parameters that retu
 
 
 class Randomization(NamedTuple):
-    """The explanation after shuffling the weights of the layer at `path` and of all layers after it.
-
-    likeness: (N,), the rank correlation of its magnitudes with the magnitudes for the unchanged network. Pixels that
-    are 0 in both are left out, so an empty background does not count as agreement.
-    """
+    """The explanation after shuffling the weights of the layer at `path` and of all layers after it."""
 
     path: str
+    # (N,), the rank correlation of its magnitudes with the magnitudes for the unchanged network. Pixels that are 0 in
+    # both are left out, so an empty background does not count as agreement.
     likeness: Tensor
 
 

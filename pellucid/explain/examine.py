@@ -50,24 +50,22 @@ SingleTarget = int | str | Region  # a target for one image
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """The map of one method for one image, (C, H, W) or (1, H, W), and the results of its tests.
-
-    sum: the sum of the map; expected_sum: the sum that the method guarantees, None for methods without one. likeness:
-    the rank correlation of the map's magnitudes with those for shuffled weights, by the path of the first shuffled
-    layer (all later layers are shuffled too); far below 1 if the explanation depends on the network, None if a map
-    is constant. deletion, insertion: the mean score while pixels are removed or added, the most important first. A good
-    map has a lower deletion and a higher insertion than `Examination.random`. verdicts: results of these tests, by
-    name. absorbed: for LRP, the relevance that did not reach the input, by cause (see `Ledger`); otherwise empty.
-    """
+    """The map of one method for one image, (C, H, W) or (1, H, W), and the results of its tests."""
 
     method: str
     map: Tensor
-    sum: float
-    expected_sum: float | None
+    sum: float  # the sum of the map
+    expected_sum: float | None  # the sum that the method guarantees, None for methods without one
+    # the rank correlation of the map's magnitudes with those for shuffled weights, by the path of the first shuffled
+    # layer (all later layers are shuffled too); far below 1 if the explanation depends on the network, None if a map is
+    # constant
     likeness: dict[str, float | None]
+    # the mean score while pixels are removed, the most important first; lower than `Examination.random` is good
     deletion: float
+    # the mean score while pixels are added, the most important first; higher than `Examination.random` is good
     insertion: float
-    verdicts: dict[str, TestVerdict]
+    verdicts: dict[str, TestVerdict]  # results of these tests, by name
+    # for LRP, the relevance that did not reach the input, by cause (see `Ledger`); otherwise empty
     absorbed: dict[str, float]
 
     @property
@@ -93,18 +91,14 @@ class MethodResult:
 
 @dataclass(frozen=True, eq=False)
 class Examination:
-    """All results for one image.
+    """All results for one image."""
 
-    target: a class, the path of a unit, or a region. score: the target's score. results: one for each method. skipped:
-    by method, why it does not apply. random: the mean areas (deletion, insertion) for random orders of the pixels.
-    distances: 1 minus the rank correlation of the maps of each pair of methods, None if one map is constant.
-    """
-
-    target: SingleTarget
-    score: float
-    results: list[MethodResult]
-    skipped: dict[str, str]
-    random: tuple[float, float]
+    target: SingleTarget  # a class, the path of a unit, or a region
+    score: float  # the target's score
+    results: list[MethodResult]  # one for each method
+    skipped: dict[str, str]  # by method, why it does not apply
+    random: tuple[float, float]  # the mean areas (deletion, insertion) for random orders of the pixels
+    # 1 minus the rank correlation of the maps of each pair of methods, None if one map is constant
     distances: list[list[float | None]]
 
     @property

@@ -33,8 +33,8 @@ class Absorbed:
     """The relevance that one layer absorbed for one cause.
 
     cause: "bias"; "parameter", an input such as a position embedding or a class token; "constant", such as a mask, the
-    shift of AffineMap, padding or the value of masked entries; "softmax", the constant term of its linearization;
-    "stabilizer", the term added to denominators; or "rule", the relevance that a rule without a stabilizer drops.
+        shift of AffineMap, padding or the value of masked entries; "softmax", the constant term of its linearization;
+        "stabilizer", the term added to denominators; or "rule", the relevance that a rule without a stabilizer drops.
     """
 
     path: str
@@ -47,7 +47,9 @@ class Absorbed:
 class Ledger:
     """The distribution of the score by LRP over the input and the layers; relevances are sums over the examples.
 
-    map: the relevance of the input, as `lrp` returns it. score: the target's score. input: the sum of the map.
+    map: the relevance of the input, as `lrp` returns it.
+    score: the target's score.
+    input: the sum of the map.
     absorbed: by layer and cause, from the last layer to the first.
     """
 

@@ -35,7 +35,8 @@ CANDIDATES: tuple[Candidate, ...] = (
 class MeasuredComposite:
     """A composite and its deletion curves.
 
-    area: the mean area under them. better: for how many inputs the area is below those of all random orders.
+    area: the mean area under the curves.
+    better: for how many inputs the area is below those of all random orders.
     """
 
     name: str
@@ -50,9 +51,11 @@ class MeasuredComposite:
 
 @dataclass(frozen=True)
 class MeasuredComposites:
-    """All measured composites, the best (smallest area) first; random: the mean area of random orders.
+    """All measured composites, the best (smallest area) first.
 
-    n: the number of inputs. skipped: the error message of each composite that has no rule for a layer of the network.
+    random: the mean area of random orders of the pixels.
+    n: the number of inputs.
+    skipped: the error message of each composite that has no rule for a layer of the network.
     """
 
     rows: tuple[MeasuredComposite, ...]

@@ -31,10 +31,12 @@ OutputFunction = Callable[[Tensor], Tensor]
 class Occluded(NamedTuple):
     """The network's outputs with the square at each of h x w positions.
 
-    score: (N, h, w), the target's score with the square at each position; baseline: (N,), the score without a square.
+    score: (N, h, w), the target's score with the square at each position.
+    baseline: (N,), the score without a square.
     predicted: (N, h, w) int64, the class with the largest output with the square at each position; None for targets
-    inside the network and regions. corners: (h, w, 4), the square's top, left, bottom and right in pixels, clipped at
-    the edges; bottom and right are exclusive.
+        inside the network and regions.
+    corners: (h, w, 4), the square's top, left, bottom and right in pixels, clipped at the edges; bottom and right are
+        exclusive.
     """
 
     score: Tensor

@@ -33,20 +33,16 @@ ASCENT_OPTIONS = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
 @dataclass(frozen=True, eq=False)
 class LayerContents:
-    """The convolution at `path`, its activation at the path `output` (see `activation_path`), and its top patches.
-
-    weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width) in pixels. n_silent:
-    number of maps that are never positive. maps: number of maps. outputs: (maps, h, w), for the first example image.
-    """
+    """The convolution at `path`, its activation at the path `output` (see `activation_path`), and its top patches."""
 
     path: str
     output: str
-    weight: Tensor
-    field: tuple[int, int]
+    weight: Tensor  # (filters, C, h, w)
+    field: tuple[int, int]  # the largest receptive field of a unit, (height, width) in pixels
     top: list[TopPatches]
-    n_silent: int
-    maps: int
-    outputs: Tensor
+    n_silent: int  # number of maps that are never positive
+    maps: int  # number of maps
+    outputs: Tensor  # (maps, h, w), for the first example image
 
     @property
     def key(self) -> str:
@@ -56,43 +52,34 @@ class LayerContents:
 
 @dataclass(frozen=True, eq=False)
 class OccludedImage:
-    """Occlusion of an image (C, H, W), and the deconvolution of the map with the largest sum, at the path `map`.
-
-    target: the predicted class; label: its name. class_occlusion, map_occlusion: the effects of occlusion on the
-    probability of this class and on the sum of the map.
-    """
+    """Occlusion of an image (C, H, W), and the deconvolution of the map with the largest sum, at the path `map`."""
 
     image: Tensor
-    label: str
-    target: int
-    class_occlusion: Occluded
+    label: str  # the name of the predicted class
+    target: int  # the index of the predicted class
+    class_occlusion: Occluded  # the effect of occlusion on the probability of the predicted class
     map: str
-    map_occlusion: Occluded
+    map_occlusion: Occluded  # the effect of occlusion on the sum of the map
     deconvolution: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class PageContents:
-    """The contents of the page about a model.
-
-    images: (N, C, H, W). ablations, mean_ablations: rows with the outputs of layers replaced by 0 and by their means.
-    class_maxima: names of classes, and the inputs that maximize their scores. evolutions: maps by epoch.
-    shows_retraining: whether `evolutions` shows the retrained network instead of the model.
-    """
+    """The contents of the page about a model."""
 
     name: str
     data: str
-    images: Tensor
+    images: Tensor  # (N, C, H, W)
     classes: tuple[str, ...]
     accuracy: float
     layers: list[LayerContents]
     occluded_images: list[OccludedImage]
-    ablations: list[AblationRow]
-    mean_ablations: list[AblationRow]
-    class_maxima: list[tuple[str, Maximum]]
+    ablations: list[AblationRow]  # rows with the outputs of layers replaced by 0
+    mean_ablations: list[AblationRow]  # rows with the outputs of layers replaced by their means
+    class_maxima: list[tuple[str, Maximum]]  # names of classes, and the inputs that maximize their scores
     retrained: Retraining | None = None
-    evolutions: list[Evolution] = field(default_factory=list)
-    shows_retraining: bool = False
+    evolutions: list[Evolution] = field(default_factory=list)  # maps by epoch
+    shows_retraining: bool = False  # whether `evolutions` shows the retrained network instead of the model
 
 
 def page_contents(

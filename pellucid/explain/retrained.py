@@ -25,35 +25,32 @@ LEARNING_RATE = 1e-3  # learning rate of Adam
 
 @dataclass(frozen=True)
 class NetworkVariant:
-    """A network to train: its name, the paths of the changed layers, and the factor for their size; 0 removes them."""
+    """A network to train."""
 
     name: str
-    paths: tuple[str, ...] = ()
-    factor: float = 1.0
+    paths: tuple[str, ...] = ()  # of the changed layers
+    factor: float = 1.0  # of the size of these layers; 0 removes them
 
 
 @dataclass(frozen=True)
 class RetrainingRow:
-    """A row of the table; accuracy: None if the network cannot be built or trained; error: the reason."""
+    """A row of the table: one network after its training."""
 
     variant: NetworkVariant
     parameters: int = 0
     train_accuracy: float | None = None
-    accuracy: float | None = None
-    error: str = ""
+    accuracy: float | None = None  # None if the network cannot be built or trained
+    error: str = ""  # the reason why not
 
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """The rows, the first for the unchanged network.
-
-    images: the number of training images. weights: of the unchanged network by epoch, the initial ones at epoch 0.
-    """
+    """The rows, the first for the unchanged network."""
 
     rows: list[RetrainingRow]
     epochs: int
-    images: int
-    weights: dict[int, Params]
+    images: int  # the number of training images
+    weights: dict[int, Params]  # of the unchanged network by epoch, the initial ones at epoch 0
 
 
 class _KeepWeights(Callback):

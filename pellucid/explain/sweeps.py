@@ -45,12 +45,12 @@ def rules_with_kernels(rules: Rules) -> Rules:
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """A forward pass up to a target, for backward passes; mask: 1 or a weight for each explained output, else 0."""
+    """A forward pass up to a target, for backward passes."""
 
     net: Layer
     params: Params
     y: Tensor
-    mask: Tensor
+    mask: Tensor  # 1 or a weight for each explained output, else 0
     cache: Cache
 
     @torch.no_grad()

@@ -77,15 +77,11 @@ def _graph_up_to(graph: Graph, name: str, inner_path: str, path: str) -> Layer:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A target for scores at each pixel (N, C, H, W): the weighted sum of the scores of one class over the pixels.
+    """A target for scores at each pixel (N, C, H, W): the weighted sum of the scores of one class over the pixels."""
 
-    classes: (N,) or (1,). weights: weights of the pixels, (N, H, W) or (1, H, W). where: a description of the pixels,
-    for titles.
-    """
-
-    classes: Tensor
-    weights: Tensor
-    where: str = ""
+    classes: Tensor  # (N,) or (1,)
+    weights: Tensor  # weights of the pixels, (N, H, W) or (1, H, W)
+    where: str = ""  # a description of the pixels, for titles
 
     def __str__(self) -> str:
         """Return the classes and the pixels as text."""
@@ -108,9 +104,11 @@ UNIT_PATTERN = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")  # PATH[
 class Aim:
     """The part of a network that a target needs, and the outputs that it selects.
 
-    index: indices and slices after the batch axis. classes: one class for each example, or one for all. Without index,
-    classes and region, the class with the largest score is the target. For scores of each pixel (N, C, H, W), a class
-    selects its scores at the pixels where it has the largest score, and `region` selects scores at the given pixels.
+    Without index, classes and region, the class with the largest score is the target. For scores of each pixel (N, C,
+    H, W), a class selects its scores at the pixels where it has the largest score, and `region` selects scores at the
+    given pixels.
+    index: indices and slices after the batch axis.
+    classes: one class for each example, or one for all.
     """
 
     net: Layer

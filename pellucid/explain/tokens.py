@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PartLabels:
-    """The parts of the image to which the values of a tensor belong; the parts form a grid.
+    """The parts of the image to which the values of a tensor belong; the parts form a grid."""
 
-    labels: in the tensor's shape, 1 + the row-major index of the part, 0 for no part. size: (h, w) of the grid.
-    """
-
-    labels: Tensor
-    size: tuple[int, int]
+    labels: Tensor  # in the tensor's shape, 1 + the row-major index of the part, 0 for no part
+    size: tuple[int, int]  # (h, w) of the grid
 
     def order(self) -> Tensor | None:
         """Return, for values (N, ..., C), the index of each part's token among the tokens of an example, (h w,).

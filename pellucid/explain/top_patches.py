@@ -31,9 +31,12 @@ EVOLUTION_MAPS = 6  # maps of a layer whose evolution is shown
 class TopPatches:
     """The largest activations of one map, at most one per image, largest first.
 
-    images: (k,) int64, indices in the data set. value: (k,), the activations. corners: (k, 4), the receptive field of
-    each unit, clipped at the image's edges: top, left, bottom, right in pixels; bottom and right are exclusive.
-    deconvolution: (k, C, H, W), the DeconvNet reconstruction, in the size of the image. All are on the CPU.
+    All are on the CPU.
+    images: (k,) int64, indices in the data set.
+    value: (k,), the activations.
+    corners: (k, 4), the receptive field of each unit, clipped at the image's edges: top, left, bottom, right in pixels;
+        bottom and right are exclusive.
+    deconvolution: (k, C, H, W), the DeconvNet reconstruction, in the size of the image.
     """
 
     path: str
@@ -126,17 +129,13 @@ def one_tensor(path: str, y: Any) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Evolution:
-    """The maps of one layer at E epochs, listed in `epochs`.
-
-    means: (E, K), each map's mean activation over all images and positions. maps: the indices of the maps with
-    the largest mean at the last epoch. strongest: for each of these maps and each epoch, the largest activation over
-    all images, with its deconvolution.
-    """
+    """The maps of one layer at E epochs, listed in `epochs`."""
 
     path: str
     epochs: tuple[int, ...]
-    means: Tensor
-    maps: tuple[int, ...]
+    means: Tensor  # (E, K), each map's mean activation over all images and positions
+    maps: tuple[int, ...]  # the indices of the maps with the largest mean at the last epoch
+    # for each of these maps and each epoch, the largest activation over all images, with its deconvolution
     strongest: list[list[TopPatches]]
 
     @property

@@ -31,15 +31,11 @@ WORSE = "worse than random order"
 
 @dataclass(frozen=True)
 class TestVerdict:
-    """The result of one test of one explanation of one image.
+    """The result of one test of one explanation of one image."""
 
-    passed: whether the explanation passes the test, None if the test is not conclusive. p: the probability that a
-    random map passes as well, None if unknown.
-    """
-
-    passed: bool | None
+    passed: bool | None  # whether the explanation passes the test, None if the test is not conclusive
     text: str
-    p: float | None = None
+    p: float | None = None  # the probability that a random map passes as well, None if unknown
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""

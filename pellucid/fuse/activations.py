@@ -29,16 +29,12 @@ class OutputCache(NamedTuple):
 
 
 class ActivationKernels(NamedTuple):
-    """The kernels of one activation.
+    """The kernels of one activation."""
 
-    forward, forward_inplace: return y for x, in new memory and in x's memory. backward, backward_inplace: return dx for
-    dy and y, in new memory and in dy's memory.
-    """
-
-    forward: Callable[[Tensor], Tensor]
-    forward_inplace: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor], Tensor]
-    backward_inplace: Callable[[Tensor, Tensor], Tensor]
+    forward: Callable[[Tensor], Tensor]  # returns y for x, in new memory
+    forward_inplace: Callable[[Tensor], Tensor]  # returns y for x, in x's memory
+    backward: Callable[[Tensor, Tensor], Tensor]  # returns dx for dy and y, in new memory
+    backward_inplace: Callable[[Tensor, Tensor], Tensor]  # returns dx for dy and y, in dy's memory
 
 
 KERNELS: dict[type[Layer], ActivationKernels] = {
@@ -75,14 +71,11 @@ CHEAP_ACTIVATIONS: tuple[type[Layer], ...] = (ReLU, ReLU6)
 
 @dataclass(frozen=True)
 class FusedActivation(Layer):
-    """Replace a ReLU, ReLU6, Sigmoid or Tanh.
-
-    overwrite_x: whether y is written into x's memory. overwrite_dy: whether dx is written into dy's memory.
-    """
+    """Replace a ReLU, ReLU6, Sigmoid or Tanh."""
 
     kind: type[Layer]
-    overwrite_x: bool
-    overwrite_dy: bool
+    overwrite_x: bool  # whether y is written into x's memory
+    overwrite_dy: bool  # whether dx is written into dy's memory
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
@@ -102,14 +95,11 @@ class FusedActivation(Layer):
 
 @dataclass(frozen=True)
 class FusedLeakyReLU(FusedForm):
-    """Replace a LeakyReLU.
-
-    overwrite_x: whether y is written into x's memory. overwrite_dy: whether dx is written into dy's memory.
-    """
+    """Replace a LeakyReLU."""
 
     layer: LeakyReLU
-    overwrite_x: bool
-    overwrite_dy: bool
+    overwrite_x: bool  # whether y is written into x's memory
+    overwrite_dy: bool  # whether dx is written into dy's memory
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OutputCache]:
         """Compute y, in x's memory if `overwrite_x`."""

@@ -17,17 +17,14 @@ aten = torch.ops.aten
 
 
 class FlashCache(NamedTuple):
-    """Cache of FusedAttention: its inputs, y, and the logarithm of each query's sum of exponentials (N, heads, T).
-
-    masks: the masks among the inputs, all True.
-    """
+    """Cache of FusedAttention: its inputs, y, and the logarithm of each query's sum of exponentials (N, heads, T)."""
 
     q: Tensor
     k: Tensor
     v: Tensor
     y: Tensor
     log_sums: Tensor
-    masks: tuple[Tensor, ...]
+    masks: tuple[Tensor, ...]  # the masks among the inputs, all True
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,11 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True)
 class FusedSequential(Combinator):
-    """Replace a Sequential with some of its children fused into groups.
-
-    groups: the names of the children that replace several layers each. Such a child receives all params of the
-    Sequential, and returns the gradients of all layers that it replaces, by their names.
-    """
+    """Replace a Sequential with some of its children fused into groups."""
 
     children: dict[str, Layer]
+    # the names of the children that replace several layers each. Such a child receives all params of the Sequential,
+    # and returns the gradients of all layers that it replaces, by their names.
     groups: frozenset[str]
 
     @property

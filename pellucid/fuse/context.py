@@ -10,10 +10,10 @@ from pellucid.layers.base import Layer, Params
 
 @dataclass
 class Rate:
-    """The learning rate of the current step, and `shrink`, the fraction by which weight decay shrinks weights."""
+    """The learning rate and the weight decay of the current step."""
 
     lr: float = 0.0
-    shrink: float = 0.0
+    shrink: float = 0.0  # the fraction by which weight decay shrinks weights
 
     def set(self, lr: float, shrink: float) -> None:
         """Set the values for the next step."""
@@ -23,14 +23,11 @@ class Rate:
 
 @dataclass(frozen=True)
 class FusionContext:
-    """What `backward` of fused layers computes for the parameters.
+    """What `backward` of fused layers computes for the parameters."""
 
-    rate: the learning rate with which `backward` updates the parameters; None to return their gradients instead.
-    learns: False for frozen layers, which neither update parameters nor return gradients.
-    """
-
+    # the learning rate with which `backward` updates the parameters; None to return their gradients instead
     rate: Rate | None = None
-    learns: bool = True
+    learns: bool = True  # False for frozen layers, which neither update parameters nor return gradients
 
 
 GRADIENTS = FusionContext()  # `backward` returns the gradients of the parameters

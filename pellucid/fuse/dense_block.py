@@ -101,12 +101,11 @@ class DenseBlock(Combinator):
     All maps are in one tensor: each layer appends its maps to it, and each norm reads the first channels of it. The
     outputs of the norms and activations are recomputed in the backward pass (Pleiss et al. 2017, "Memory-efficient
     implementation of DenseNets"). The statistics of a map are computed only once, since they are the same for all norms
-    that read it. dense_layers: the replaced layers in order. own_dy: whether the block's dy may be overwritten, because
-    no other layer reads it.
+    that read it.
     """
 
-    dense_layers: tuple[DenseLayer, ...]
-    own_dy: bool
+    dense_layers: tuple[DenseLayer, ...]  # the replaced layers in order
+    own_dy: bool  # whether the block's dy may be overwritten, because no other layer reads it
 
     @property
     def names(self) -> tuple[str, ...]:

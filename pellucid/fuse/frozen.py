@@ -62,14 +62,11 @@ def _freeze(layer: Layer, params: Params, path: str, frozen: set[str]) -> Layer:
 
 @dataclass(frozen=True)
 class FrozenNorm(FusedForm):
-    """Replace a frozen BatchNorm, which uses its running statistics, so dx does not depend on x.
-
-    overwrite_x: whether y is written into x's memory. overwrite_dy: whether dx is written into dy's memory.
-    """
+    """Replace a frozen BatchNorm, which uses its running statistics, so dx does not depend on x."""
 
     layer: BatchNorm
-    overwrite_x: bool
-    overwrite_dy: bool
+    overwrite_x: bool  # whether y is written into x's memory
+    overwrite_dy: bool  # whether dx is written into dy's memory
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NoCache]:
         """Compute y = x (w / σ) + (b - μ w / σ), in x's memory if `overwrite_x`."""

@@ -19,17 +19,14 @@ from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 
 @dataclass(frozen=True)
 class FusedGraph(Combinator):
-    """Replace a Graph with one whose nodes are chains, sequences of layers each of which reads only the one before.
+    """Replace a Graph with one whose nodes are chains, sequences of layers each of which reads only the one before."""
 
-    graph: its nodes are the chains; each has the name of its last layer. chains: the names of the layers of each chain;
-    layers without inputs, and those that are used more than once, are in no chain. own_dy: the chains that may
-    overwrite their dy. new_dx: the chains that return a dx in new memory, to which other gradients are added in place.
-    """
-
-    graph: Graph
+    graph: Graph  # its nodes are the chains; each has the name of its last layer
+    # the names of the layers of each chain; layers without inputs, and those that are used more than once, are in no
+    # chain
     chains: Mapping[str, tuple[str, ...]]
-    own_dy: frozenset[str]
-    new_dx: frozenset[str]
+    own_dy: frozenset[str]  # the chains that may overwrite their dy
+    new_dx: frozenset[str]  # the chains that return a dx in new memory, to which other gradients are added in place
 
     @property
     def layers(self) -> Mapping[str, Layer]:
@@ -105,15 +102,12 @@ class FusedGraph(Combinator):
 
 @dataclass(frozen=True)
 class FusedAdd(FusedForm):
-    """Replace an Add, without a cache of its inputs.
-
-    count: the number of inputs. target: the index of the input whose memory receives the sum; None for new memory.
-    """
+    """Replace an Add, without a cache of its inputs."""
 
     traits: ClassVar[Trait] = Trait.NEW_OUTPUT
 
-    count: int
-    target: int | None
+    count: int  # the number of inputs
+    target: int | None  # the index of the input whose memory receives the sum; None for new memory
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, NoCache]:
         """Compute y = x1 + x2 + ..."""

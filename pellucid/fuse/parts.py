@@ -20,14 +20,11 @@ from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
 
 @dataclass(eq=False)
 class BatchParts:
-    """The parts of one batch: each process computes one part, and all processes run the same layer at the same time.
+    """The parts of one batch: each process computes one part, and all processes run the same layer at the same time."""
 
-    gather: returns the stacked tensors of all processes, (processes, ...), from the tensor of this process. weight: the
-    factor of the gradients of this part in the sum over all parts.
-    """
-
+    # returns the stacked tensors of all processes, (processes, ...), from the tensor of this process
     gather: Callable[[Tensor], Tensor]
-    weight: float = 1.0
+    weight: float = 1.0  # the factor of the gradients of this part in the sum over all parts
 
 
 class PartCache(NamedTuple):

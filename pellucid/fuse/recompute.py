@@ -21,13 +21,12 @@ from pellucid.layers.conv2d import Conv2dCache
 class NormActConv(Layer):
     """Replace consecutive BatchNorm, ReLU or ReLU6, optional AvgPool2d, and Conv2d layers.
 
-    names: the layers' names in the params of the Sequential. Separate layers would each cache their input. This layer
-    caches only the norm's input, and recomputes the other inputs in the backward pass. For ResNet-20, this takes about
-    3 % of a step and saves a fifth of the memory.
+    Separate layers would each cache their input. This layer caches only the norm's input, and recomputes the other
+    inputs in the backward pass. For ResNet-20, this takes about 3 % of a step and saves a fifth of the memory.
     Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
     """
 
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # the layers' names in the params of the Sequential
     norm: BatchNorm
     act: type[Layer]
     pool: AvgPool2d | None

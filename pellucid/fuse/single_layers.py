@@ -32,13 +32,13 @@ MIN_ROWS = 16
 class FusedDense(FusedForm):
     """Replace a Dense.
 
-    need_dx: whether dx is computed. With a rate in its `context`, the backward pass updates the parameters, W ←
-    (1 - shrink) W - lr dyᵀ x, and returns no gradients. This needs one pass over W instead of two, and no memory for a
-    gradient. If the context is frozen, only dx is computed, and x is not cached.
+    With a rate in its `context`, the backward pass updates the parameters, W ← (1 - shrink) W - lr dyᵀ x, and returns
+    no gradients. This needs one pass over W instead of two, and no memory for a gradient. If the context is frozen,
+    only dx is computed, and x is not cached.
     """
 
     layer: Dense
-    need_dx: bool
+    need_dx: bool  # whether dx is computed
     context: FusionContext = GRADIENTS
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DenseCache]:
@@ -70,13 +70,13 @@ class FusedDense(FusedForm):
 class FusedConv2d(FusedForm):
     """Replace a Conv2d whose padding is the same on opposite edges.
 
-    need_dx: whether dx is computed. With a rate in its `context`, the backward pass updates the parameters, W ←
-    (1 - shrink) W - lr dW, and returns no gradients. The gradients of all layers are then never in memory at the same
-    time. If the context is frozen, the gradients of the parameters are not computed, and only x's shape is cached.
+    With a rate in its `context`, the backward pass updates the parameters, W ← (1 - shrink) W - lr dW, and returns no
+    gradients. The gradients of all layers are then never in memory at the same time. If the context is frozen, the
+    gradients of the parameters are not computed, and only x's shape is cached.
     """
 
     layer: Conv2d
-    need_dx: bool
+    need_dx: bool  # whether dx is computed
     context: FusionContext = GRADIENTS
 
     @cached_property

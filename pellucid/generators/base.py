@@ -28,8 +28,9 @@ Prior = Literal["normal", "uniform"]
 class Generator(Objective):
     """Base class of objectives that learn to sample images like the training images; targets are ignored.
 
-    generator: maps latent vectors (N, latent) to images. prior: distribution of the latent values, N(0, 1) or uniform
-    in -1 to 1. Training images and samples have values in 0 to 1.
+    Training images and samples have values in 0 to 1.
+    generator: maps latent vectors (N, latent) to images.
+    prior: distribution of the latent values, N(0, 1) or uniform in -1 to 1.
     """
 
     generator: Layer

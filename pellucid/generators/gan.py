@@ -24,7 +24,8 @@ from pellucid.sweep import backward
 class AdversarialGenerator(Generator):
     """A generator and a discriminator that are trained in turns.
 
-    generator: outputs images with values in -1 to 1. discriminator: maps such images to logits (N, 1).
+    generator: outputs images with values in -1 to 1.
+    discriminator: maps such images to logits (N, 1).
     """
 
     discriminator: Layer
@@ -81,9 +82,10 @@ class AdversarialGenerator(Generator):
 class GAN(AdversarialGenerator):
     """A generator and a discriminator that are trained in turns, the discriminator first.
 
-    The discriminator runs on real and on generated images in separate batches. loss: the name of the loss of both
-    networks, see pellucid.losses.adversarial. spectral: whether the discriminator's weights are divided by their
-    largest singular values, see `normalized_weights`.
+    The discriminator runs on real and on generated images in separate batches.
+    loss: the name of the loss of both networks, see pellucid.losses.adversarial.
+    spectral: whether the discriminator's weights are divided by their largest singular values, see
+        `normalized_weights`.
     Names of its losses, the keys of `weights`: "discriminator", "generator".
     Source: Goodfellow et al. 2014, algorithm 1; Radford, Metz and Chintala 2016.
     """

@@ -80,9 +80,11 @@ class GMMN(MomentMatching):
 class CodeGMMN(MomentMatching):
     """A GMMN that generates codes of an auto-encoder, trained in turns with it; the decoder maps codes to images.
 
-    encoder: maps images to logits of codes (N, codes). decoder: maps codes to logits of images. generator: maps latent
-    vectors to codes. noise: the fraction of the encoder's input pixels that are set to 0 in training. The generator's
-    loss has no gradient with respect to the encoder.
+    The generator's loss has no gradient with respect to the encoder.
+    encoder: maps images to logits of codes (N, codes).
+    decoder: maps codes to logits of images.
+    generator: maps latent vectors to codes.
+    noise: the fraction of the encoder's input pixels that are set to 0 in training.
     Losses: "reconstruction", the cross-entropy of each image summed over its pixels, and "mmd" of codes.
     Source: Li, Swersky and Zemel 2015, section 3.2, where the auto-encoder is trained first.
     """

@@ -33,9 +33,11 @@ class Pix2Pix(Translator):
     Each step first updates the discriminator by its scores of real and of generated pairs. Then it updates the
     generator by the absolute error and by the updated discriminator's scores of the generated pairs. Losses:
     "discriminator", "generator" and "l1", weighted by `weights`; the function `pix2pix` sets the weights 1/2, 1 and
-    100. gan: the name of the loss in `losses.adversarial`. noise: whether `predict` uses dropout and batch statistics,
-    as in the paper, so a prediction depends on a seed and on the other images; by default it uses running statistics
-    and no dropout. features: a frozen `feature_network`, which adds the loss "perceptual"; only for to="image".
+    100.
+    gan: the name of the loss in `losses.adversarial`.
+    noise: whether `predict` uses dropout and batch statistics, as in the paper, so a prediction depends on a seed and
+        on the other images; by default it uses running statistics and no dropout.
+    features: a frozen `feature_network`, which adds the loss "perceptual"; only for to="image".
     Source: Isola et al. 2017, equations 1 to 4 and section 3.3.
     """
 

@@ -20,9 +20,10 @@ from pellucid.objective import Gradients
 class R1GAN(AdversarialGenerator):
     """A GAN whose discriminator has a penalty on its gradients with respect to real images.
 
-    discriminator: piecewise linear and without batch normalization, see `gradient_penalty`. gamma: the factor in the
-    penalty gamma/2 E ‖g‖², where g is the gradient of the logit with respect to an image with values in -1 to 1. The
-    penalty is added in every step. Losses: the non-saturating "discriminator" and "generator", and "penalty".
+    discriminator: piecewise linear and without batch normalization, see `gradient_penalty`.
+    gamma: the factor in the penalty gamma/2 E ‖g‖², where g is the gradient of the logit with respect to an image with
+        values in -1 to 1. The penalty is added in every step.
+    Losses: the non-saturating "discriminator" and "generator", and "penalty".
     Source: Mescheder, Geiger and Nowozin 2018, equation 9.
     """
 

@@ -44,10 +44,11 @@ class Translator(Objective):
     """An objective whose generator translates images to images.
 
     to: "colour" to predict a and b of Lab from L: images are RGB or grey, 0 to 1, targets are ignored, and predictions
-    (N, 2, H, W) are in the units of Lab. "rgb" to predict the same with a generator that outputs RGB images, which are
-    converted to Lab. "image" to predict the targets, which are images in 0 to 1. hints: whether the generator for
-    "colour" or "rgb" also receives colour hints, see `draw_hints`. multiple: the generator needs a height and a width
-    that are multiples of this number; images of other sizes are padded by repeating their edge pixels.
+        (N, 2, H, W) are in the units of Lab. "rgb" to predict the same with a generator that outputs RGB images, which
+        are converted to Lab. "image" to predict the targets, which are images in 0 to 1.
+    hints: whether the generator for "colour" or "rgb" also receives colour hints, see `draw_hints`.
+    multiple: the generator needs a height and a width that are multiples of this number; images of other sizes are
+        padded by repeating their edge pixels.
     """
 
     any_size: ClassVar[bool] = True

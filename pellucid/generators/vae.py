@@ -21,10 +21,10 @@ from pellucid.sweep import backward
 class VAE(Generator):
     """A variational auto-encoder: an encoder outputs the distribution of latent vectors, a decoder maps them to images.
 
-    generator: the decoder, which maps latent vectors to logits of images. encoder: maps images to (N, 2 * latent),
-    means and logarithms of variances. Losses: "reconstruction", the cross-entropy of each image summed over its
-    pixels, for one latent vector drawn per image; and "kl", the divergence from N(0, 1). Their sum is the negative
-    evidence lower bound.
+    generator: the decoder, which maps latent vectors to logits of images.
+    encoder: maps images to (N, 2 * latent), means and logarithms of variances.
+    Losses: "reconstruction", the cross-entropy of each image summed over its pixels, for one latent vector drawn per
+    image; and "kl", the divergence from N(0, 1). Their sum is the negative evidence lower bound.
     Source: Kingma and Welling 2014, equation 10 and appendix B.
     """
 

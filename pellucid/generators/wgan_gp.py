@@ -24,12 +24,13 @@ from pellucid.sweep import backward
 class WGANGP(Generator):
     """A generator and a critic, whose difference of mean scores estimates the Wasserstein distance.
 
-    generator: outputs images with values in -1 to 1. critic: maps such images to scores (N, 1); it must be piecewise
-    linear and without batch normalization, see `gradient_penalty`. penalty: the factor of the gradient penalty, at
-    random points between real and generated images. critic_steps: updates of the critic before each update of the
-    generator; each batch is divided among these, and the generator's update uses as many samples as the first of them.
-    If a batch has fewer images than critic_steps, each update uses one image, in rotation, so the number of updates is
-    the same for all shards of a batch.
+    generator: outputs images with values in -1 to 1.
+    critic: maps such images to scores (N, 1); it must be piecewise linear and without batch normalization, see
+        `gradient_penalty`.
+    penalty: the factor of the gradient penalty, at random points between real and generated images.
+    critic_steps: updates of the critic before each update of the generator; each batch is divided among these, and the
+        generator's update uses as many samples as the first of them. If a batch has fewer images than critic_steps,
+        each update uses one image, in rotation, so the number of updates is the same for all shards of a batch.
     Losses: "critic" (the mean score of generated images minus the mean score of real ones), "penalty", "generator".
     Source: Gulrajani et al. 2017, algorithm 1.
     """

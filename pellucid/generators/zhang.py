@@ -146,8 +146,9 @@ class Zhang(Translator):
 
     For class rebalancing, the gradient of a cell (but not the loss) is multiplied by the weight of its nearest bin:
     ((1 - g) p + g / Q)^-1, scaled to a mean of 1, where p is the bin's frequency in the training images so far and g is
-    `uniform`. Predictions are annealed means, interpolated to the pixels. uniform: 1 for no rebalancing. temperature:
-    of the annealed mean, see `annealed_mean`.
+    `uniform`. Predictions are annealed means, interpolated to the pixels.
+    uniform: 1 for no rebalancing.
+    temperature: of the annealed mean, see `annealed_mean`.
     Source: Zhang, Isola and Efros 2016, equations 2 to 5.
     """
 

@@ -21,9 +21,10 @@ class Metric(metaclass=Checked):
 
     Each evaluation updates a new copy (`copy.deepcopy`) of the model's metric, so a metric needs no reset method. A
     metric with arguments is a dataclass: the fields of its constructor are saved with the model, and its state is
-    stored in fields with `init=False`. `lower_is_better`: whether smaller results are better. `sums`: the names of the
-    fields that are sums over the batches (numbers, tensors or lists), if the state consists only of such fields;
-    several processes can then compute the metric together.
+    stored in fields with `init=False`.
+    lower_is_better: whether smaller results are better.
+    sums: the names of the fields that are sums over the batches (numbers, tensors or lists), if the state consists only
+        of such fields; several processes can then compute the metric together.
     """
 
     lower_is_better: ClassVar[bool] = False

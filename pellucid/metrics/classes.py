@@ -17,10 +17,11 @@ class Accuracy(Metric):
     """The fraction of correctly predicted examples or, for multi-label targets, of correct outputs.
 
     multilabel: whether targets (n, classes) are multi-label: an output is then correct if it is at least `boundary` and
-    its target is at least 1/2, or if both are below, and the result is 1 minus scikit-learn's hamming_loss. If False,
-    such targets are probabilities or one-hot, and a row that does not sum to 1 is refused. None, the default, means
-    `multilabel` of the model's loss, which is True for BinaryCrossEntropy and QualityFocal. Targets that are class
-    indices are never multi-label. `boundary`: the threshold of outputs, 1/2 for probabilities and 0 for logits.
+        its target is at least 1/2, or if both are below, and the result is 1 minus scikit-learn's hamming_loss. If
+        False, such targets are probabilities or one-hot, and a row that does not sum to 1 is refused. None, the
+        default, means `multilabel` of the model's loss, which is True for BinaryCrossEntropy and QualityFocal. Targets
+        that are class indices are never multi-label.
+    boundary: the threshold of outputs, 1/2 for probabilities and 0 for logits.
     """
 
     sums: ClassVar[tuple[str, ...]] = ("hits", "seen")

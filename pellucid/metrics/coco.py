@@ -25,16 +25,12 @@ _AREA_BOUNDS = torch.tensor(list(AREA_RANGES.values()), dtype=torch.float64)  # 
 
 
 class Figure(NamedTuple):
-    """One of the figures: the mean of precision or recall over the classes, at one IoU threshold or over all.
+    """One of the figures: the mean of precision or recall over the classes, at one IoU threshold or over all."""
 
-    recall: whether it is the mean of recall. threshold: the IoU threshold, None for the mean over IOU_THRESHOLDS. size:
-    a name in AREA_RANGES. limit: how many detections of each class and image are evaluated, best first.
-    """
-
-    recall: bool
-    threshold: float | None
-    size: str
-    limit: int
+    recall: bool  # whether it is the mean of recall
+    threshold: float | None  # the IoU threshold, None for the mean over IOU_THRESHOLDS
+    size: str  # a name in AREA_RANGES
+    limit: int  # how many detections of each class and image are evaluated, best first
 
 
 FIGURES = {
@@ -66,38 +62,31 @@ KEYPOINT_FIGURES = {
 
 
 class Matches(NamedTuple):
-    """The detections of one class in one image, best first, matched with the true objects for A sizes and T thresholds.
+    """The detections of one class in one image, matched with the true objects for A sizes and T thresholds."""
 
-    scores: (n,). hits: (A, T, n) bool, true positives. ignored: (A, T, n) bool, neither true nor false positives.
-    truths: (A,), the number of true objects of each size that are not ignored.
-    """
-
-    scores: Tensor
-    hits: Tensor
-    ignored: Tensor
-    truths: Tensor
+    scores: Tensor  # (n,), of the detections, best first
+    hits: Tensor  # (A, T, n) bool, true positives
+    ignored: Tensor  # (A, T, n) bool, neither true nor false positives
+    truths: Tensor  # (A,), the number of true objects of each size that are not ignored
 
 
 class Curves(NamedTuple):
-    """Precision and recall of one class, at each of T thresholds of IoU.
+    """Precision and recall of one class, at each of T thresholds of IoU."""
 
-    precision: (T, 101), the highest precision at each recall in RECALL_LEVELS or above, 0 if the recall is not reached.
-    scores: (T, 101), the score of the detection that reaches the recall, or NaN. recall: (T,), the recall of all
-    detections.
-    """
-
+    # (T, 101), the highest precision at each recall in RECALL_LEVELS or above, 0 if the recall is not reached
     precision: Tensor
-    scores: Tensor
-    recall: Tensor
+    scores: Tensor  # (T, 101), the score of the detection that reaches the recall, or NaN
+    recall: Tensor  # (T,), the recall of all detections
 
 
 @dataclass
 class Coco:
     """COCO's average precision and recall: call `add` for each image, then `figures`.
 
-    kind: "boxes", "masks" or "keypoints". sigmas: the constants of the key-points, see `keypoint_similarity`. Crowds
-    are ignored, and for key-points also objects without a labelled point: they need not be found, and detections that
-    are matched with them are not false positives. Any number of detections may be matched with a crowd.
+    Crowds are ignored, and for key-points also objects without a labelled point: they need not be found, and detections
+    that are matched with them are not false positives. Any number of detections may be matched with a crowd.
+    kind: "boxes", "masks" or "keypoints".
+    sigmas: the constants of the key-points, see `keypoint_similarity`.
     """
 
     kind: str = "boxes"

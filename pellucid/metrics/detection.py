@@ -30,8 +30,9 @@ class Box(NamedTuple):
 class ClassScores(NamedTuple):
     """Results for one class: the counts of true boxes, detections and hits (true positives), and average precision.
 
-    area: the area under the interpolated precision-recall curve. eleven: the mean precision at 11 recalls. Both are
-    None for a class without true boxes.
+    Both are None for a class without true boxes.
+    area: the area under the interpolated precision-recall curve.
+    eleven: the mean precision at 11 recalls.
     """
 
     truths: int

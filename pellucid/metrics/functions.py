@@ -82,8 +82,10 @@ def macro(by_class: Tensor) -> float:
 class Reliability:
     """The accuracy of predictions by confidence, in bins of equal width from 0 to 1.
 
-    count: the number of predictions, int64. confidence, accuracy: the means in each bin, float64, 0 for an empty bin.
     All have the shape (bins,).
+    count: the number of predictions, int64.
+    confidence: the mean confidence in each bin, float64, 0 for an empty bin.
+    accuracy: the accuracy in each bin, float64, 0 for an empty bin.
     """
 
     count: Tensor
@@ -102,13 +104,12 @@ class Reliability:
 class Bins:
     """Sums over predictions in bins of confidence, which can be added over batches.
 
-    count: the number of predictions, int64. confidence, right: the sum of the confidences and the number of correct
-    predictions, float64. All have the shape (bins,).
+    All have the shape (bins,).
     """
 
-    count: Tensor
-    confidence: Tensor
-    right: Tensor
+    count: Tensor  # the number of predictions, int64
+    confidence: Tensor  # the sum of the confidences, float64
+    right: Tensor  # the number of correct predictions, float64
 
     @classmethod
     def of(cls, target: Tensor, probabilities: Tensor, bins: int) -> "Bins":

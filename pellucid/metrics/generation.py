@@ -21,10 +21,11 @@ ComputeBlocks = Callable[[Blocks, Callable[[Tensor], Tensor]], Iterable[Tensor]]
 class Variety:
     """Statistics of a classifier's predictions for samples.
 
-    shares: the fraction of the samples predicted as each of K classes. covered: the number of classes with a share of
-    at least MIN_CLASS_SHARE. entropy: the entropy of the shares in nats, at most ln K. score: exp of the mean KL
-    divergence of a sample's probabilities from the mean probabilities, from 1 to K. confidence: the mean probability of
-    the predicted classes.
+    shares: the fraction of the samples predicted as each of K classes.
+    covered: the number of classes with a share of at least MIN_CLASS_SHARE.
+    entropy: the entropy of the shares in nats, at most ln K.
+    score: exp of the mean KL divergence of a sample's probabilities from the mean probabilities, from 1 to K.
+    confidence: the mean probability of the predicted classes.
     """
 
     shares: tuple[float, ...]
@@ -84,9 +85,12 @@ def log_densities(
 class ParzenLikelihood:
     """The log-likelihood of test images under Parzen windows.
 
-    mean: the mean log density of the test images, in nats. error: the standard error of the mean. bandwidth: the
-    standard deviation of the windows. samples, points, chosen: the numbers of windows, of test images, and of
-    validation images.
+    mean: the mean log density of the test images, in nats.
+    error: the standard error of the mean.
+    bandwidth: the standard deviation of the windows.
+    samples: the number of windows.
+    points: the number of test images.
+    chosen: the number of validation images.
     """
 
     mean: float

@@ -24,7 +24,8 @@ class AveragePrecision(Metric):
     """COCO's average precision of detections: averaged over the IoU thresholds 0.5, 0.55, ..., 0.95, and at 0.5 only.
 
     Outputs are a list of `Detections`, targets a list of `Objects`. The areas of objects are computed from their masks,
-    or from their boxes without masks. kind: "boxes", "masks" or "keypoints" (of COCO's persons).
+    or from their boxes without masks.
+    kind: "boxes", "masks" or "keypoints" (of COCO's persons).
     """
 
     kind: str = "boxes"
@@ -78,11 +79,12 @@ class NME(Metric):
 
     Outputs are a tensor (N, K, 2) or (N, K, 3) of pixels for images of one object each, or a list of `Detections`; then
     each object is compared with the detection whose box has the largest IoU with its box. Targets are a list of
-    `Objects`, or key-points (N, K, 3) if the outputs are a tensor.
-    The mean is over the labelled points of an object, then over the objects, except crowds. normalise: the indices of
-    the two true points whose distance is the divisor. By default, these are the outer eye corners for the 68 points of
-    a face; for other numbers of points, the divisor is the diagonal of the box around the true points. Objects whose
-    divisor is 0 or unknown, such as those with one labelled point, are left out and counted.
+    `Objects`, or key-points (N, K, 3) if the outputs are a tensor. The mean is over the labelled points of an object,
+    then over the objects, except crowds.
+    normalise: the indices of the two true points whose distance is the divisor. By default, these are the outer eye
+        corners for the 68 points of a face; for other numbers of points, the divisor is the diagonal of the box around
+        the true points. Objects whose divisor is 0 or unknown, such as those with one labelled point, are left out and
+        counted.
     Source: Sagonas et al. 2013, "300 Faces in-the-Wild Challenge".
     """
 

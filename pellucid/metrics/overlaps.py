@@ -109,13 +109,11 @@ def _required_points(instances: Detections | Objects, role: str, count: int) -> 
 
 
 class OverlapKind(NamedTuple):
-    """The functions for one kind of detection.
+    """The functions for one kind of detection."""
 
-    overlaps: (detections, objects, areas of the objects, sigmas) -> overlaps, (n, m). areas: detections -> areas, (n,).
-    """
-
+    # (detections, objects, areas of the objects, sigmas) -> overlaps, (n, m)
     overlaps: Callable[[Detections, Objects, Tensor, tuple[float, ...]], Tensor]
-    areas: Callable[[Detections], Tensor]
+    areas: Callable[[Detections], Tensor]  # detections -> areas, (n,)
 
 
 OVERLAP_KINDS = {

@@ -58,8 +58,10 @@ class R2(Metric):
     """The coefficient of determination, 1 - Σ (t - y)² / Σ (t - mean t)², averaged over the outputs.
 
     As for scikit-learn's r2_score, the coefficient of an output whose targets are all equal is 1 if all predictions are
-    exact, else 0; for fewer than two examples, the result is NaN. around_mean, apart: Σ (t - mean t)² and Σ (t - y)² of
-    each output so far. The sums of squares are updated as in Chan, Golub and LeVeque 1979.
+    exact, else 0; for fewer than two examples, the result is NaN. The sums of squares are updated as in Chan, Golub and
+    LeVeque 1979.
+    around_mean: Σ (t - mean t)² of each output so far.
+    apart: Σ (t - y)² of each output so far.
     """
 
     count: int = field(default=0, init=False)

@@ -19,31 +19,24 @@ MAX_BACKGROUND_IOU = 0.1  # a detection without an IoU above this is background
 
 
 class DetectionVerdict(NamedTuple):
-    """The verdict on one detection.
+    """The verdict on one detection."""
 
-    kind: "hit", "ignored" (matched with a crowd), or one of ERRORS. object_index: the index of the object that the
-    verdict is about, for "background" the object with the largest IoU; -1 if all objects are crowds or there are none.
-    iou: the IoU with this object.
-    """
-
-    kind: str
+    kind: str  # "hit", "ignored" (matched with a crowd), or one of ERRORS
+    # the index of the object that the verdict is about, for "background" the object with the largest IoU; -1 if all
+    # objects are crowds or there are none
     object_index: int
-    iou: float
+    iou: float  # the IoU with this object
 
 
 class MatchedImage(NamedTuple):
-    """The detections and objects of one image, compared at one IoU threshold.
+    """The detections and objects of one image, compared at one IoU threshold."""
 
-    verdicts: one per detection. object_matches: (m,), the index of the detection that is a hit of the object, -1 for
-    none. repairs: (m,), for an object that was not found, the index of the detection with the highest score among the
-    "class" and "place" errors about this object; if it were repaired, it would find the object; -1 for none. overlaps:
-    (n, m), the overlaps of detections with objects.
-    """
-
-    verdicts: list[DetectionVerdict]
-    object_matches: list[int]
+    verdicts: list[DetectionVerdict]  # one per detection
+    object_matches: list[int]  # (m,), the index of the detection that is a hit of the object, -1 for none
+    # (m,), for an object that was not found, the index of the detection with the highest score among the "class" and
+    # "place" errors about this object; if it were repaired, it would find the object; -1 for none
     repairs: list[int]
-    overlaps: Tensor
+    overlaps: Tensor  # (n, m), the overlaps of detections with objects
 
     def missed(self, truth: Objects) -> list[int]:
         """Return the indices of objects that were not found and have no "class" or "place" error, except crowds."""

@@ -31,16 +31,12 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 
 @dataclass(frozen=True)
 class LayerCount:
-    """The counts of one layer for one example.
+    """The counts of one layer for one example."""
 
-    path: the layer's path. layer: its constructor call. shape: its output shape. weights: the number of parameters
-    other than biases.
-    """
-
-    path: str
-    layer: str
-    shape: Shape
-    weights: int
+    path: str  # the layer's path
+    layer: str  # its constructor call
+    shape: Shape  # its output shape
+    weights: int  # the number of parameters other than biases
     biases: int
     multiply_adds: int
 
@@ -122,14 +118,11 @@ def counts(net: Combinator, input_shape: Shape) -> Counts:
 
 
 class ReceptiveField(NamedTuple):
-    """The receptive field of the units of a layer's output, in pixels of the input.
-
-    field: (height, width). step: (vertical, horizontal) distance between the receptive fields of neighbouring units.
-    """
+    """The receptive field of the units of a layer's output, in pixels of the input."""
 
     path: str
-    field: tuple[int, int]
-    step: tuple[int, int]
+    field: tuple[int, int]  # (height, width)
+    step: tuple[int, int]  # (vertical, horizontal) distance between the receptive fields of neighbouring units
 
 
 def receptive_field(net: Sequential) -> list[ReceptiveField]:

@@ -37,21 +37,16 @@ MULTIPLY_ADD_COUNTS: dict[type[Layer], MultiplyAddCount] = {
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """The numbers of one layer, for one image.
-
-    shape: the output shape, without the batch axis (a tuple of shapes for several outputs). parameters, buffers: the
-    numbers of learned values and of values in running statistics. memory: the bytes of the output and the cache,
-    without memory that earlier layers already use. uses: the number of times that the network runs the layer.
-    """
+    """The numbers of one layer, for one image."""
 
     path: str
     layer: str
-    shape: tuple[Any, ...]
-    parameters: int
-    buffers: int
+    shape: tuple[Any, ...]  # the output shape, without the batch axis (a tuple of shapes for several outputs)
+    parameters: int  # the number of learned values
+    buffers: int  # the number of values in running statistics
     multiply_adds: int
-    memory: int
-    uses: int
+    memory: int  # the bytes of the output and the cache, without memory that earlier layers already use
+    uses: int  # the number of times that the network runs the layer
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,10 @@ RESERVED_NAMES = re.compile(r"(input|output)\d*|preprocess|images|predictions|cl
 
 @dataclass(frozen=True)
 class GraphValue:
-    """A value between layers, by name.
-
-    axes: its sizes, with None for a size that depends on the number of examples. shape: the sizes without the first
-    axis, which is the batch axis except for some values in opened networks.
-    """
+    """A value between layers, by name."""
 
     name: str
-    axes: tuple[int | None, ...]
+    axes: tuple[int | None, ...]  # its sizes, with None for a size that depends on the number of examples
     dtype: torch.dtype = torch.float32
 
     @property
@@ -43,13 +39,11 @@ _MetaPair = tuple[Tensor, Tensor]  # a value for both batch sizes in BATCHES, on
 
 @dataclass(frozen=True, eq=False)
 class TracedLayer:
-    """One run of a layer that is not a combinator.
+    """One run of a layer that is not a combinator."""
 
-    path: the path of the layer in the network. name: the path, or path:2, path:3 ... for the layer's later runs.
-    """
-
+    # the path, or path:2, path:3 ... for the layer's later runs
     name: str
-    path: str
+    path: str  # the path of the layer in the network
     layer: Layer
     params: Params
     inputs: tuple[GraphValue, ...]

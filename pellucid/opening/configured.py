@@ -25,14 +25,11 @@ OPERATOR_DECLARATIONS: list[Any] = []  # keeps the declarations of operators, wh
 
 
 class ConfiguredNetwork(NamedTuple):
-    """A network of another library, with values from its configuration.
-
-    shape: the shape of an input, (C, H, W). options: arguments of Model, such as `preprocess` and `classes`.
-    """
+    """A network of another library, with values from its configuration."""
 
     network: nn.Module
-    shape: tuple[int, ...]
-    options: dict[str, Any]
+    shape: tuple[int, ...]  # the shape of an input, (C, H, W)
+    options: dict[str, Any]  # arguments of Model, such as `preprocess` and `classes`
 
 
 def import_library(name: str) -> Any:

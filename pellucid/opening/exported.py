@@ -40,37 +40,28 @@ class Ref:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an operator.
-
-    op: the operator's name, such as "conv2d", without the final underscore of operators that write in place. arguments:
-    the arguments by name, with Ref for values. module: the path of the module whose forward calls the operator. shape,
-    dtype: the shape and dtype of the output, () and None if it is not one tensor.
-    """
+    """One call of an operator."""
 
     name: str
-    op: str
+    op: str  # the operator's name, such as "conv2d", without the final underscore of operators that write in place
     target: Any
-    arguments: dict[str, Any]
-    module: str
-    shape: tuple[Any, ...] = ()
-    dtype: torch.dtype | None = None
+    arguments: dict[str, Any]  # the arguments by name, with Ref for values
+    module: str  # the path of the module whose forward calls the operator
+    shape: tuple[Any, ...] = ()  # of the output, () if it is not one tensor
+    dtype: torch.dtype | None = None  # of the output, None if it is not one tensor
 
 
 @dataclass(frozen=True)
 class ExportedNetwork:
-    """An exported network, whose values have names.
+    """An exported network, whose values have names."""
 
-    calls: the calls in order. keys: the keys in the state_dict of parameters and buffers, by name. parameters, inputs,
-    outputs: their names. tensors: parameters, buffers and other constants, by name. shapes: the shapes of the inputs
-    and the tensors, by name.
-    """
-
-    calls: tuple[Call, ...]
-    keys: dict[str, str]
-    parameters: frozenset[str]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    tensors: dict[str, Tensor] = field(repr=False)
+    calls: tuple[Call, ...]  # the calls in order
+    keys: dict[str, str]  # the keys in the state_dict of parameters and buffers, by name
+    parameters: frozenset[str]  # names of parameters and buffers
+    inputs: tuple[str, ...]  # names of the inputs
+    outputs: tuple[str, ...]  # names of the outputs
+    tensors: dict[str, Tensor] = field(repr=False)  # parameters, buffers and other constants, by name
+    # the shapes of the inputs and the tensors, by name
     shapes: dict[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
 
 

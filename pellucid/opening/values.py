@@ -18,32 +18,26 @@ class Unsupported(Exception):  # noqa: N818 - becomes one line of a PellucidErro
 
 @dataclass(frozen=True)
 class CallLayer:
-    """The layer for a call, with its inputs and parameters.
-
-    sources: the layer's inputs: names of values in the export, or other layers whose outputs it reads. own_params: the
-    names in the export of the layer's own parameters and buffers, by the layer's names for them, such as
-    {"weight": "p_conv1_weight"}. batch: whether the network's input is an additional last input, from which the layer
-    reads the number of examples.
-    """
+    """The layer for a call, with its inputs and parameters."""
 
     layer: Layer
+    # the layer's inputs: names of values in the export, or other layers whose outputs it reads
     sources: "tuple[str | CallLayer, ...]"
+    # the names in the export of the layer's own parameters and buffers, by the layer's names for them, such as
+    # {"weight": "p_conv1_weight"}
     own_params: Mapping[str, str] = field(default_factory=dict[str, str])
+    # whether the network's input is an additional last input, from which the layer reads the number of examples
     batch: bool = False
 
 
 @dataclass(frozen=True)
 class Context:
-    """One call, with the properties of the values before it, by their names in the export.
-
-    shapes: the shapes of all values. keys: the keys of parameters and buffers in the state_dict. constants: the values
-    of folded calls and of buffers.
-    """
+    """One call, with the properties of the values before it, by their names in the export."""
 
     call: Call
-    shapes: Mapping[str, tuple[Any, ...]]
-    keys: Mapping[str, str]
-    constants: Mapping[str, Tensor]
+    shapes: Mapping[str, tuple[Any, ...]]  # the shapes of all values
+    keys: Mapping[str, str]  # the keys of parameters and buffers in the state_dict
+    constants: Mapping[str, Tensor]  # the values of folded calls and of buffers
 
     def __getitem__(self, name: str) -> Any:
         """Return an argument by its name in the operator's schema."""

@@ -62,14 +62,10 @@ _NEGATIVE_REASONS = (
 
 
 class Assignment(NamedTuple):
-    """Training targets of n anchors; each anchor is assigned an object or background, or is ignored.
+    """Training targets of n anchors; each anchor is assigned an object or background, or is ignored."""
 
-    matched: (n,) int64, the index of the object, -1 for background and ignored anchors. reason: (n,) int64, values of
-    `Reason`.
-    """
-
-    matched: Tensor
-    reason: Tensor
+    matched: Tensor  # (n,) int64, the index of the object, -1 for background and ignored anchors
+    reason: Tensor  # (n,) int64, values of `Reason`
 
     @property
     def positive(self) -> Tensor:

@@ -16,13 +16,15 @@ class Objects(metaclass=Checked):
     """The n >= 0 objects in one image; the targets of a batch are a list of `Objects`, one per image.
 
     Coordinates are continuous and in pixels: x to the right, y down, (0, 0) the image's upper left corner; pixel i
-    covers [i, i + 1), with its centre at i + 0.5. A box (x0, y0, x1, y1) has the width x1 - x0; the box of
-    the pixels in columns 2 and 3 extends from x0 = 2 to x1 = 4.
-
-    boxes: (n, 4) float. labels: (n,) integers. masks: (n, H, W) bool, as large as the image, or None. keypoints:
-    (n, K, 3) float, or None: x, y and COCO's visibility, 0 not labelled (x and y are 0), 1 labelled but hidden,
-    2 visible. crowd: (n,) bool, or None for all false: true for regions whose objects are not labelled individually
-    or are too difficult. They are ignored in training, and detections in them are neither true nor false positives.
+    covers [i, i + 1), with its centre at i + 0.5. A box (x0, y0, x1, y1) has the width x1 - x0; the box of the pixels
+    in columns 2 and 3 extends from x0 = 2 to x1 = 4.
+    boxes: (n, 4) float.
+    labels: (n,) integers.
+    masks: (n, H, W) bool, as large as the image, or None.
+    keypoints: (n, K, 3) float, or None: x, y and COCO's visibility, 0 not labelled (x and y are 0), 1 labelled but
+        hidden, 2 visible.
+    crowd: (n,) bool, or None for all false: true for regions whose objects are not labelled individually or are too
+        difficult. They are ignored in training, and detections in them are neither true nor false positives.
     Raises PellucidError for other shapes and dtypes.
     """
 
@@ -70,8 +72,11 @@ class Objects(metaclass=Checked):
 class Detections(metaclass=Checked):
     """The n >= 0 objects that a detector found in one image, in the order of descending scores.
 
-    boxes: (n, 4) float, in pixels of the image as for `Objects`. scores: (n,) float, 0 to 1. labels: (n,) integers.
-    masks: (n, H, W) bool, or None. keypoints: (n, K, 3) float, or None: x, y and the score of each point.
+    boxes: (n, 4) float, in pixels of the image as for `Objects`.
+    scores: (n,) float, 0 to 1.
+    labels: (n,) integers.
+    masks: (n, H, W) bool, or None.
+    keypoints: (n, K, 3) float, or None: x, y and the score of each point.
     Raises PellucidError for other shapes and dtypes.
     """
 

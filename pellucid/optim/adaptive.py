@@ -156,7 +156,8 @@ class Adam(AdamStep):
 class AdamW(AdamStep):
     """w ← (1 - lr weight_decay) w, then a step of Adam: first `decay`, then `update`.
 
-    Weight decay applies to weights, not to biases or the scales of normalization. amsgrad: as for Adam.
+    Weight decay applies to weights, not to biases or the scales of normalization.
+    amsgrad: as for Adam.
     Source: Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2.
     """
 

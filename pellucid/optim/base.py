@@ -24,9 +24,9 @@ State = dict[str, list[Tensor] | int]
 class Optimizer(metaclass=Checked):
     """A rule that updates parameters by their gradients: a frozen dataclass of hyperparameters.
 
-    lr: the base learning rate; a schedule multiplies it, and the product is passed to `update`. elementwise: whether
-    `update` changes each value only by its own gradient and state, so that the state can be divided among processes;
-    it is set in the class that defines `update`.
+    lr: the base learning rate; a schedule multiplies it, and the product is passed to `update`.
+    elementwise: whether `update` changes each value only by its own gradient and state, so that the state can be
+        divided among processes; it is set in the class that defines `update`.
     """
 
     elementwise: ClassVar[bool] = False

@@ -19,8 +19,9 @@ Unit = Literal["steps", "epochs", "run"]  # units of time; "run" is the whole tr
 class Progress:
     """The progress of a run, that is, of the whole training.
 
-    step: the number of updates so far. steps: the number of updates in the run. epoch_steps: the number of updates in
-    an epoch.
+    step: the number of updates so far.
+    steps: the number of updates in the run.
+    epoch_steps: the number of updates in an epoch.
     """
 
     step: int

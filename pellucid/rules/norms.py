@@ -10,18 +10,14 @@ from pellucid.operators import NormalizeChannels, NormalizeGroups, NormalizeLast
 
 
 class Normalization(NamedTuple):
-    """A normalization y = w (x - μ) / σ + b.
+    """A normalization y = w (x - μ) / σ + b."""
 
-    shape: the shape of the layer's input. x: the input, reshaped so that μ is the mean over `axes`. scale: 1 / σ, which
-    broadcasts to x. weight, bias: w and b, 1 and 0 if the layer has none; they broadcast to `shape`.
-    """
-
-    shape: tuple[int, ...]
-    x: Tensor
+    shape: tuple[int, ...]  # the shape of the layer's input
+    x: Tensor  # the input, reshaped so that μ is the mean over `axes`
     axes: tuple[int, ...]
-    scale: Tensor
-    weight: Tensor
-    bias: Tensor
+    scale: Tensor  # 1 / σ, which broadcasts to x
+    weight: Tensor  # w, 1 if the layer has none; broadcasts to `shape`
+    bias: Tensor  # b, 0 if the layer has none; broadcasts to `shape`
 
 
 def find_normalization(layer: Layer, params: Params, cache: Cache) -> Normalization | None:

@@ -29,19 +29,17 @@ _match_integer = re.compile(r"-?[0-9]{1,18}").fullmatch
 
 @dataclass(repr=False)
 class History:
-    """The rows of a training, one per finished epoch.
+    """The rows of a training, one per finished epoch."""
 
-    rows: epoch (from 1), step, lr (at the epoch's last step), train_loss (the mean over the epoch's batches, each
-    before its update, without regularization), train_accuracy (after the epoch, in evaluation mode without
-    augmentation, on a tenth of the training images, but at least 500 and at most 5,000 of them), val_loss and
-    val_accuracy if there are validation data, seconds, images_per_second. A training in shards adds slowest_process,
-    the process that the others waited for, and wait_seconds, the longest of these waits. The columns of other metrics
-    replace the accuracies. Values that are not finite are None.
-    layers: for each trained tensor the epoch, its path, grad_norm (L2 norm of the gradient) and update_ratio (root mean
-    square of the update divided by that of the tensor), both at the epoch's last step, None if not finite.
-    """
-
+    # epoch (from 1), step, lr (at the epoch's last step), train_loss (the mean over the epoch's batches, each before
+    # its update, without regularization), train_accuracy (after the epoch, in evaluation mode without augmentation, on
+    # a tenth of the training images, but at least 500 and at most 5,000 of them), val_loss and val_accuracy if there
+    # are validation data, seconds, images_per_second. A training in shards adds slowest_process, the process that the
+    # others waited for, and wait_seconds, the longest of these waits. The columns of other metrics replace the
+    # accuracies. Values that are not finite are None.
     rows: list[Row] = field(default_factory=list)
+    # for each trained tensor the epoch, its path, grad_norm (L2 norm of the gradient) and update_ratio (root mean
+    # square of the update divided by that of the tensor), both at the epoch's last step, None if not finite
     layers: list[Row] = field(default_factory=list)
 
     def __len__(self) -> int:

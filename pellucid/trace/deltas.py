@@ -30,18 +30,14 @@ HINGE += r"\frac{\partial C}{\partial y_t} = -\sum_j \frac{\partial C}{\partial 
 
 @dataclass(frozen=True)
 class LossPieces:
-    """The intermediate results of a loss for one output y of the network, and the factors of its gradient.
+    """The intermediate results of a loss for one output y of the network, and the factors of its gradient."""
 
-    intermediates: tensors by name (probabilities, log_likelihood ...). cost: values that add up to the loss.
-    factors: function of a flat index in y that returns the factors whose product is ∂C/∂y there. words, formula: the
-    rule for ∂C/∂y, as a sentence and as LaTeX.
-    """
-
-    intermediates: dict[str, Tensor]
-    cost: Tensor
+    intermediates: dict[str, Tensor]  # tensors by name (probabilities, log_likelihood ...)
+    cost: Tensor  # values that add up to the loss
+    # function of a flat index in y that returns the factors whose product is ∂C/∂y there
     factors: Callable[[int], tuple[Factor, ...]] = field(repr=False)
-    words: str
-    formula: str
+    words: str  # the rule for ∂C/∂y, as a sentence
+    formula: str  # the same rule as LaTeX
 
 
 def loss_pieces(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[LossPieces]:

@@ -26,17 +26,14 @@ PENALTY_DERIVATIVES = {L2: "λ/n w", L1: "λ/n sign(w)"}
 
 
 class DerivativeKey(NamedTuple):
-    """One derivative to explain.
+    """One derivative to explain."""
 
-    kind: "value" for a value that several calls receive, "call" for an input or a parameter of one call, "param" for a
-    parameter with several uses or a regularizer, "loss" for an output. call: index of the call, of the call that
-    computed the value, or of the network's output. argument: input, parameter or output. element: its flat index.
-    """
-
+    # "value" for a value that several calls receive, "call" for an input or a parameter of one call, "param" for a
+    # parameter with several uses or a regularizer, "loss" for an output
     kind: str
-    call: int
-    argument: str
-    element: int
+    call: int  # index of the call, of the call that computed the value, or of the network's output
+    argument: str  # input, parameter or output
+    element: int  # its flat index
 
 
 ExplainedRule = tuple[str, str, str, str, str]  # a link's name, where, title, words and formula

@@ -25,8 +25,9 @@ SYMBOL_PATTERN = re.compile("|".join(map(re.escape, LATEX_SYMBOLS)))  # x̂ is t
 class Factor:
     """One factor of a product: its name, value and role.
 
-    value: unrounded, in float64. role: "delta" for a gradient with respect to an output, "activation", "weight",
-    "slope", "share" ... parts: factors whose sum is this factor.
+    value: unrounded, in float64.
+    role: "delta" for a gradient with respect to an output, "activation", "weight", "slope", "share" ...
+    parts: factors whose sum is this factor.
     """
 
     name: str
@@ -47,11 +48,11 @@ class Factor:
 
 @dataclass(frozen=True)
 class ProductTerm:
-    """A product of factors; next: index of the link that explains its first factor, an output gradient."""
+    """A product of factors."""
 
     factors: tuple[Factor, ...]
     value: float
-    next: int | None = None
+    next: int | None = None  # index of the link that explains the first factor, an output gradient
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -63,10 +64,16 @@ class ProductTerm:
 class Link:
     """One derivative, ∂C/∂name, as a sum of products.
 
-    of: "C" for the cost, or "L" for the loss without the regularization term, for a regularized weight. where: path of
-    the layer whose rule this is, or "loss". title: its type and options. words, formula: the rule as a sentence and as
-    LaTeX. gradient: the value from the backward pass. terms: the largest products, largest first; count: the number of
-    all products; rest: the sum of the products that are not listed. total: the exact sum of all products, rounded once.
+    of: "C" for the cost, or "L" for the loss without the regularization term, for a regularized weight.
+    where: path of the layer whose rule this is, or "loss".
+    title: its type and options.
+    words: the rule as a sentence.
+    formula: the rule as LaTeX.
+    gradient: the value from the backward pass.
+    terms: the largest products, largest first.
+    count: the number of all products.
+    rest: the sum of the products that are not listed.
+    total: the exact sum of all products, rounded once.
     bound: the largest difference of total and gradient that rounding errors can cause.
     """
 
@@ -131,8 +138,10 @@ class ActivationInput:
 class Made:
     """The layer that computed an activation, and the inputs that the activation depends on.
 
-    parts: the inputs with the largest contributions (or slopes), largest first; count: the number of inputs; rest: the
-    sum of the contributions not listed. linear: whether the contributions and `constant` add up to the value.
+    parts: the inputs with the largest contributions (or slopes), largest first.
+    count: the number of inputs.
+    rest: the sum of the contributions not listed.
+    linear: whether the contributions and `constant` add up to the value.
     """
 
     where: str
@@ -161,10 +170,14 @@ class Made:
 class Explanation:
     """The derivative of the loss with respect to one element of a tensor, explained by the chain rule.
 
-    value: the element. links: derivatives, the first with respect to the element; a term's `next` is an index into
-    them, so they form a directed acyclic graph. made: for an activation, how it was computed. dtype: dtype of the
-    passes. reached: the number of links that the listed ones name, themselves included; a larger number than that of
-    `links` if some were left out, which would name further ones. note: a sentence about the input, if it is named.
+    value: the element.
+    links: derivatives, the first with respect to the element; a term's `next` is an index into them, so they form a
+        directed acyclic graph.
+    made: for an activation, how it was computed.
+    dtype: dtype of the passes.
+    reached: the number of links that the listed ones name, themselves included; a larger number than that of `links` if
+        some were left out, which would name further ones.
+    note: a sentence about the input, if it is named.
     """
 
     name: str

@@ -23,9 +23,13 @@ NONLINEAR = "nonlinearity: curvature and kinks of the loss"
 class Nudge:
     """The predicted and the actual change of the loss when h is added to one element of a tensor.
 
-    name, value: the element. gradient: the derivative of the loss. before, after: the loss, including the
-    regularization term; both passes use the trace's dtype and the same random numbers. epsilon: machine epsilon of that
-    dtype, see torch.finfo. note: a sentence about the image, for an element of a standardized input.
+    name: the name of the element.
+    value: the value of the element.
+    gradient: the derivative of the loss.
+    before: the loss without h, including the regularization term.
+    after: the loss with h, in the same dtype and with the same random numbers.
+    epsilon: machine epsilon of that dtype, see torch.finfo.
+    note: a sentence about the image, for an element of a standardized input.
     """
 
     name: str

@@ -29,27 +29,21 @@ ValueChange = Callable[[int, str, int, Tensor], Tensor]
 
 @dataclass(eq=False)
 class PassValue:
-    """A tensor between calls: output `part` of the call `producer`, or input `part` of the network (`producer` None).
-
-    consumers: the calls that receive the tensor, each with the index of the input.
-    """
+    """A tensor between calls: an output of a call, or an input of the network."""
 
     tensor: Tensor
-    producer: "LayerCall | None"
-    part: int
+    producer: "LayerCall | None"  # the call that outputs the tensor, None for an input of the network
+    part: int  # the index among the outputs of the call, or among the inputs of the network
+    # the calls that receive the tensor, each with the index of the input
     consumers: list[tuple["LayerCall", int]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)  # indices of the network outputs that are this tensor
 
 
 @dataclass(eq=False)
 class LayerCall:
-    """One run of a layer other than a combinator: its inputs and outputs, and their gradients.
+    """One run of a layer other than a combinator: its inputs and outputs, and their gradients."""
 
-    name: the layer's path, or path:1, path:2 ... if the layer runs several times. index: the index of the call in
-    forward order. dys, dxs: gradients with respect to outputs and inputs, None if the loss does not depend on the call.
-    """
-
-    index: int
+    index: int  # the index of the call in forward order
     path: str
     layer: Layer
     nested_params: Params  # nested, as the layer receives them
@@ -57,8 +51,11 @@ class LayerCall:
     has_tuple_input: bool  # whether the layer's input is a tuple
     outputs: list[PassValue] = field(default_factory=list)
     cache: Cache = None
+    # the layer's path, or path:1, path:2 ... if the layer runs several times
     name: str = ""
+    # gradients with respect to the outputs, None if the loss does not depend on the call
     dys: list[Tensor] | None = None
+    # gradients with respect to the inputs, None if the loss does not depend on the call
     dxs: list[Tensor | None] | None = None
     dparams: dict[str, Tensor] = field(default_factory=dict)
 
@@ -85,13 +82,13 @@ class LayerCall:
 
 @dataclass(eq=False)
 class CombinatorRun:
-    """One run of a combinator: its input and output, and their gradients; value: the output, if it is one tensor."""
+    """One run of a combinator: its input and output, and their gradients."""
 
     path: str
     x: Any
     y: Any = None
-    value: PassValue | None = None
-    name: str = ""
+    value: PassValue | None = None  # the output, if it is one tensor
+    name: str = ""  # the path, or path:1, path:2 ... if the combinator runs several times
     dy: Any = None
     dx: Any = None
 
@@ -222,11 +219,17 @@ def title(value: Any) -> str:
 class PassSettings:
     """All settings of a pass, which `run` repeats exactly.
 
-    params, x and target have the pass's dtype and are on the CPU; the pass runs on `device`. train: use training mode.
-    seed: seed of the random generator. examples: number of training examples n in the regularization term. optimizer,
-    clip: defaults of a step. frozen: paths of parameters that a step does not change. rates: learning rate factors by
-    path. classes: names of the network's outputs. chosen: how the target was chosen, if it was not given. stats: the
-    statistics by which x was standardized, if it was.
+    params, x and target have the pass's dtype and are on the CPU; the pass runs on `device`.
+    train: use training mode.
+    seed: seed of the random generator.
+    examples: number of training examples n in the regularization term.
+    optimizer: the default of a step.
+    clip: the default of a step, the largest norm of the gradients.
+    frozen: paths of parameters that a step does not change.
+    rates: learning rate factors by path.
+    classes: names of the network's outputs.
+    chosen: how the target was chosen, if it was not given.
+    stats: the statistics by which x was standardized, if it was.
     """
 
     net: Layer

@@ -24,8 +24,8 @@ from pellucid.verify.probe import tensors
 class Named:
     """One tensor of the trace.
 
-    kind: x, y, cache.FIELD, dy, dx, params, dparams, loss, or regularizer. path: the path of the layer, "" for the
-    network.
+    kind: x, y, cache.FIELD, dy, dx, params, dparams, loss, or regularizer.
+    path: the path of the layer, "" for the network.
     """
 
     name: str
@@ -40,13 +40,12 @@ class GradientTarget:
     """A tensor for which a gradient of the loss can be explained.
 
     `value` names a value between layers. Otherwise `argument` names an argument of one `call` of a layer, which is its
-    input "x.0" or a parameter, or without a call the parameter at this path, for all calls. gradient: None if the loss
-    does not depend on the tensor.
+    input "x.0" or a parameter, or without a call the parameter at this path, for all calls.
     """
 
     name: str
     tensor: Tensor
-    gradient: Tensor | None
+    gradient: Tensor | None  # None if the loss does not depend on the tensor
     value: PassValue | None = None
     call: LayerCall | None = None
     argument: str = ""
@@ -54,10 +53,10 @@ class GradientTarget:
 
 @dataclass(frozen=True, eq=False)
 class TracedElement:
-    """One element of a target; index: its flat index."""
+    """One element of a target."""
 
     target: GradientTarget
-    index: int
+    index: int  # flat
 
     @property
     def label(self) -> str:

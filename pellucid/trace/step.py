@@ -25,7 +25,9 @@ from pellucid.training.step import decayed_paths
 class Stepped:
     """The weights after one step, by path, and the loss on the same batch with the same random numbers.
 
-    before, after: the loss, including the regularization term. changes: the update of each weight, by path.
+    before: the loss before the step, including the regularization term.
+    after: the loss after the step, including the regularization term.
+    changes: the update of each weight, by path.
     predicted: the linear prediction of the change of the loss, Σ gradient times change.
     """
 

@@ -26,34 +26,27 @@ SNAPSHOT_FILE_NAME = "epoch-{}.safetensors"  # file name, with the number of the
 
 @dataclass
 class Training:
-    """The state of a training, which callbacks read; they can end the training by setting `stop` to the reason.
-
-    epoch: the number of finished epochs. batch: the number of finished batches of the current epoch; step: the
-    number of finished batches in all epochs. losses: the sums of the current epoch's losses by name, each times the
-    weight of its batch (`Objective.total_weight`); loss_count: the sum of these weights; seen: the number of examples;
-    seconds: the duration. lower_is_better: the columns of the history that are better when lower. Callbacks may set
-    pause_at, a number of steps after which the training waits and only calls `on_tick`, and measure_at, a number of
-    steps after which the next step sets `layers` to rows like those of `History.layers`.
-    """
+    """The state of a training, which callbacks read; they may set `stop`, `pause_at` and `measure_at`."""
 
     model: Learner
-    epochs: int
+    epochs: int  # of the whole training
     batches: int  # in one epoch
     batch_size: int
-    history: History = field(default_factory=History)
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    lr: float = 0.0
+    history: History = field(default_factory=History)  # of the finished epochs
+    epoch: int = 0  # the number of finished epochs
+    batch: int = 0  # the number of finished batches of the current epoch
+    step: int = 0  # the number of finished batches in all epochs
+    lr: float = 0.0  # the learning rate of the current step, with the factor of the schedule
+    # the sums of the current epoch's losses by name, each times the weight of its batch (`Objective.total_weight`)
     losses: dict[str, Any] = field(default_factory=dict[str, Any])
-    loss_count: Any = 0.0  # a number; between two checks of the losses, possibly a tensor
-    seen: int = 0
-    seconds: float = 0.0
-    stop: str = ""
-    lower_is_better: frozenset[str] = frozenset()
-    pause_at: float = math.inf
-    measure_at: float = math.inf
-    layers: list[Row] = field(default_factory=list[Row])
+    loss_count: Any = 0.0  # the sum of these weights; between two checks of the losses, possibly a tensor
+    seen: int = 0  # the number of examples of the current epoch so far
+    seconds: float = 0.0  # the duration of the current epoch so far
+    stop: str = ""  # the reason to end the training after the current epoch, "" to go on
+    lower_is_better: frozenset[str] = frozenset()  # the columns of the history that are better when lower
+    pause_at: float = math.inf  # a number of steps after which the training waits and only calls `on_tick`
+    measure_at: float = math.inf  # a number of steps after which the next step sets `layers`
+    layers: list[Row] = field(default_factory=list[Row])  # rows like those of `History.layers`
 
     def add(self, losses: Mapping[str, Any], weight: Any, examples: int) -> None:
         """Add a finished batch: its losses, their weight in the means, and its number of examples."""

@@ -32,22 +32,16 @@ FaultKind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
 
 @dataclass(frozen=True)
 class NotFinite:
-    """A tensor that is not finite; str() is "dense1 (Dense): the output y contains infinity (3 of 16 values, ...)".
+    """A tensor that is not finite; str() is "dense1 (Dense): the output y contains infinity (3 of 16 values, ...)"."""
 
-    kind: the role of the tensor; "memory" is the optimizer's state for a weight. path: the layer's path, "" for the
-    network itself, the inputs and the loss. layer: the layer's type if the tensor was found in a pass, otherwise "".
-    tensor: its name in messages, such as "weight" or "the output y". what: "NaN", or "infinity" if there is no NaN.
-    count: the number of values that are not finite. shape: of the tensor. note: additional text for the message.
-    """
-
-    kind: FaultKind
-    path: str
-    layer: str
-    tensor: str
-    what: str
-    count: int
-    shape: tuple[int, ...]
-    note: str = ""
+    kind: FaultKind  # the role of the tensor; "memory" is the optimizer's state for a weight
+    path: str  # the layer's path, "" for the network itself, the inputs and the loss
+    layer: str  # the layer's type if the tensor was found in a pass, otherwise ""
+    tensor: str  # its name in messages, such as "weight" or "the output y"
+    what: str  # "NaN", or "infinity" if there is no NaN
+    count: int  # the number of values that are not finite
+    shape: tuple[int, ...]  # of the tensor
+    note: str = ""  # additional text for the message
 
     @classmethod
     def of(cls, value: Any, kind: FaultKind, tensor: str, path: str = "", layer: str = "") -> Self | None:

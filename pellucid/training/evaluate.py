@@ -80,15 +80,12 @@ def output_batches(
 
 @dataclass(frozen=True)
 class BatchMeasurement:
-    """One batch of an evaluation.
+    """One batch of an evaluation."""
 
-    losses: by name. weight: the batch's weight in the mean losses. examples: the number of examples, without those that
-    the loss ignores. metrics: with several processes, the state that the batch adds to each metric.
-    """
-
-    losses: dict[str, float]
-    weight: float
-    examples: int
+    losses: dict[str, float]  # by name
+    weight: float  # the batch's weight in the mean losses
+    examples: int  # the number of examples, without those that the loss ignores
+    # with several processes, the state that the batch adds to each metric
     metrics: list[Any] = field(default_factory=list[Any])
 
 

@@ -28,13 +28,13 @@ class Learner(Protocol):
     regularizers: tuple[Regularizer | MaxNorm, ...]
     metrics: tuple[MetricLike, ...]
     classes: tuple[str, ...] | None  # names, None if targets are not classes
-    clip: float | None
-    average: float | None
-    precision: str
+    clip: float | None  # the largest norm of the gradients, None for no limit
+    average: float | None  # the decay of the averaged weights, None without averaging
+    precision: str  # one of PRECISIONS, such as "float32"
     seed: int
-    frozen: set[str]
-    rates: dict[str, float]
-    custom: tuple[Any, ...]
+    frozen: set[str]  # paths of parameters that are not updated
+    rates: dict[str, float]  # factors of the learning rate, by path
+    custom: tuple[Any, ...]  # classes and functions of the user that files of the model name
     device: torch.device
 
     @property

@@ -21,13 +21,13 @@ class FitOptions:
     """The arguments of `Model.fit` besides the data."""
 
     epochs: int
-    batch_size: int
+    batch_size: int  # examples in a batch of all processes
     augment: Augmentation | None  # a function (batch, rng) -> batch
     callbacks: Sequence[Callback]
     run: str | os.PathLike[str] | None  # the run folder to write
     resume: bool  # whether to continue from the run folder's last checkpoint
     monitor: str  # the column of the history that selects the best weights, "" for the last weights
-    checkpoint_seconds: float  # between checkpoints
+    checkpoint_seconds: float  # seconds between checkpoints
     manifest: Mapping[str, Any] | None  # values for manifest.json
     verbose: bool  # whether to show progress
     accumulate: int  # parts of a batch in each process

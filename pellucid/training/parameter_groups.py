@@ -26,29 +26,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that are updated with `factor` times the learning rate.
-
-    indices: their indices among all parameters that are updated. decayed, decayed_indices: the parameters of the group
-    to which regularizers and weight decay apply, and their indices.
-    """
+    """Parameters that are updated with `factor` times the learning rate."""
 
     factor: float
     weights: list[Tensor]
-    indices: list[int]
-    decayed: list[Tensor]
-    decayed_indices: list[int]
+    indices: list[int]  # their indices among all parameters that are updated
+    decayed: list[Tensor]  # the parameters of the group to which regularizers and weight decay apply
+    decayed_indices: list[int]  # their indices among all parameters that are updated
 
 
 class Trainable:
-    """The methods of Model that choose which parameters are updated, and with which learning rates.
-
-    frozen: paths of parameters that are not updated. rates: factors of the learning rate, by path.
-    """
+    """The methods of Model that choose which parameters are updated, and with which learning rates."""
 
     objective: Objective
     params: Params
-    frozen: set[str]
-    rates: dict[str, float]
+    frozen: set[str]  # paths of parameters that are not updated
+    rates: dict[str, float]  # factors of the learning rate, by path
 
     def freeze(self, *patterns: str) -> None:
         """Freeze the parameters whose paths match these patterns, such as `features.*` or `*.norm?.*`.

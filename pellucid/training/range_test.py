@@ -34,16 +34,12 @@ DIVERGENCE_FACTOR = 4.0  # the test ends at a smoothed loss of this multiple of 
 
 @dataclass(frozen=True)
 class LearningRateRange:
-    """The result of a range test. rates: of each step; losses: the moving average of the loss before each step.
+    """The result of a range test."""
 
-    suggestion: the rate at which the loss falls fastest with the logarithm of the rate. lowest: the rate at the lowest
-    loss, above which training becomes unstable.
-    """
-
-    rates: tuple[float, ...]
-    losses: tuple[float, ...]
-    suggestion: float
-    lowest: float
+    rates: tuple[float, ...]  # of each step
+    losses: tuple[float, ...]  # the moving average of the loss before each step
+    suggestion: float  # the rate at which the loss falls fastest with the logarithm of the rate
+    lowest: float  # the rate at the lowest loss, above which training becomes unstable
     __repr__ = brief_repr
 
     def __str__(self) -> str:

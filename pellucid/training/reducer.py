@@ -18,10 +18,10 @@ BUCKET_MB = 4.0
 
 
 class PartialSum(NamedTuple):
-    """The sum of the shards from position · 2^level, 2^level of them or as many as there are."""
+    """A node of the binary tree over the shards: the sum of 2^level shards, or as many as there are."""
 
-    level: int
-    position: int
+    level: int  # 0 for a single shard
+    position: int  # the first shard of the node is position · 2^level
     value: Tensor
 
 

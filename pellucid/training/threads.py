@@ -40,10 +40,10 @@ MEASURING_FRACTION = 0.05  # maximum fraction of the time for measurements after
 
 
 class FastestThreads(NamedTuple):
-    """The fastest number of threads for a work, and its seconds per call with it; 0 if they are unknown."""
+    """The fastest number of threads for a work."""
 
     threads: int
-    seconds: float = 0.0
+    seconds: float = 0.0  # per call with this number of threads, 0 if unknown
 
 
 def check_threads(subject: str, threads: object) -> None:

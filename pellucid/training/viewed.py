@@ -30,14 +30,12 @@ from pellucid.run.weights import weights_sha256
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerView:
-    """One layer of a model.
-
-    params: the layer's tensors by name, shared with the model; empty while the model has no weights. For a combinator
-    the names are paths such as `conv1.weight`.
-    """
+    """One layer of a model."""
 
     path: str
     layer: Layer
+    # the layer's tensors by name, shared with the model; empty while the model has no weights. For a combinator the
+    # names are paths such as `conv1.weight`.
     params: dict[str, Tensor]
 
     def __repr__(self) -> str:

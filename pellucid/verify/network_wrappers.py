@@ -88,19 +88,15 @@ class AutogradNetwork(LayerWrapper):
 
 
 class _ForwardPass(NamedTuple):
-    """One forward pass of a network, with the values that its backward pass needs.
-
-    paths: the paths of its parameters. inputs: the number of its input tensors. number: the index of the pass, in
-    forward order.
-    """
+    """One forward pass of a network, with the values that its backward pass needs."""
 
     layer: Layer
     params: Params
     cache: Cache
     y: Any
-    paths: tuple[str, ...]
-    inputs: int
-    number: int
+    paths: tuple[str, ...]  # the paths of its parameters
+    inputs: int  # the number of its input tensors
+    number: int  # the index of the pass, in forward order
     calls: Calls
 
 

@@ -39,15 +39,11 @@ class GradientKey(NamedTuple):
 
 
 class ObjectiveRows(NamedTuple):
-    """The verification of an objective.
-
-    culprit: the first wrong gradient in the order of the backward pass, None if all are right. calls: the passes
-    through the objective's networks that have a backward pass.
-    """
+    """The verification of an objective."""
 
     rows: list[GradientRow]
-    culprit: str | None
-    calls: list[NetworkCall]
+    culprit: str | None  # the first wrong gradient in the order of the backward pass, None if all are right
+    calls: list[NetworkCall]  # the passes through the objective's networks that have a backward pass
 
 
 def verify_objective(objective: Objective, params: Params, batch: Batch, directions: int, seed: int) -> ObjectiveRows:

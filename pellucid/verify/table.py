@@ -26,29 +26,24 @@ HEADINGS = {
 
 @dataclass(frozen=True)
 class GradientRow:
-    """The comparison of one tensor.
+    """The comparison of one tensor."""
 
-    path, layer: the path and class of the tensor's layer. what: the name of the tensor, such as weight, bias, dx or dy.
-    entries: its number of entries. largest: its largest magnitude.
-    autograd, differences: the largest absolute errors relative to the largest magnitude; None if there is no gradient
-    of this reference. checked: the number of entries compared with central differences; kinks: the number of additional
-    entries at a kink. form: the form of the network: as written, for training or for prediction; or "objective", for
-    gradients that an objective passes to its networks or returns. written: for the forms for training and prediction,
-    the largest error relative to the network as written.
-    """
-
-    path: str
-    layer: str
-    what: str
-    entries: int
-    largest: float
+    path: str  # the path of the tensor's layer
+    layer: str  # the class of the tensor's layer
+    what: str  # the name of the tensor, such as weight, bias, dx or dy
+    entries: int  # its number of entries
+    largest: float  # its largest magnitude
+    # largest absolute error beside autograd, relative to the largest magnitude; None without its gradient
     autograd: float | None
-    differences: float | None
-    checked: int
-    kinks: int
+    differences: float | None  # the same beside central differences
+    checked: int  # the number of entries compared with central differences
+    kinks: int  # the number of additional entries at a kink
     ok: bool
     note: str
+    # the form of the network: as written, for training or for prediction; or "objective", for gradients that an
+    # objective passes to its networks or returns
     form: str = WRITTEN
+    # for the forms for training and prediction, the largest error relative to the network as written
     written: float | None = None
 
     @property
@@ -60,15 +55,11 @@ class GradientRow:
 
 @dataclass(frozen=True)
 class GradientTable:
-    """The result of a verification: rows in forward order.
-
-    culprit: the layer that computes the first wrong gradient in the order of the backward pass, or None. notes: lines
-    about comparisons that were left out, with the reason.
-    """
+    """The result of a verification: rows in forward order."""
 
     rows: tuple[GradientRow, ...]
-    culprit: str | None
-    notes: tuple[str, ...] = ()
+    culprit: str | None  # the layer that computes the first wrong gradient in the order of the backward pass, or None
+    notes: tuple[str, ...] = ()  # lines about comparisons that were left out, with the reason
     __repr__ = screen_repr
 
     @property

@@ -16,18 +16,15 @@ _CHECKSUM_DIGITS = {"md5": 32, "sha256": 64}  # hexadecimal digits of a complete
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """A published file of weights.
+    """A published file of weights."""
 
-    name: the model's name, with a suffix if there are several files. checksum: "sha256:HEX" or "md5:HEX", or "" if none
-    is published; SHA-256 may be given by its first eight digits only, which PyTorch puts into its files' names.
-    megabytes: an upper bound of the size.
-    """
-
-    name: str
+    name: str  # the model's name, with a suffix if there are several files
     title: str
     url: str
+    # "sha256:HEX" or "md5:HEX", or "" if none is published; SHA-256 may be given by its first eight digits only, which
+    # PyTorch puts into its files' names
     checksum: str
-    megabytes: int
+    megabytes: int  # an upper bound of the size
 
     @property
     def file(self) -> str:

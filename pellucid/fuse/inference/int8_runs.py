@@ -59,15 +59,13 @@ class Dequantize:
 
 @dataclass(eq=False)
 class QuantizedWeight:
-    """The codes of a weight, and the scale and the zero point (0) of each output, as the kernels expect them.
-
-    packed: the codes in oneDNN's memory layout for the shape of the first inputs, which replace `codes` and also serve
-    inputs of other shapes.
-    """
+    """The codes of a weight, and the scale and the zero point (0) of each output, as the kernels expect them."""
 
     codes: Tensor | None  # int8
     scale: Tensor  # (outputs,)
     zero_point: Tensor  # (outputs,) int64
+    # the codes in oneDNN's memory layout for the shape of the first inputs, which replace `codes` and also serve inputs
+    # of other shapes
     packed: Tensor | None = None
 
     def pack(self, prepack: Callable[[Tensor], Tensor]) -> Tensor:
@@ -90,7 +88,7 @@ def quantized_weight(weight: Tensor) -> QuantizedWeight:
 class QuantizedConvolution:
     """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other), for codes x.
 
-    output: quantization of y, or None for y in float32. `other` is in float32 or codes like y; it is overwritten.
+    `other` is in float32 or codes like y; it is overwritten.
     """
 
     layer: Conv2d
@@ -98,7 +96,7 @@ class QuantizedConvolution:
     bias: Tensor | None
     act: Layer | None
     input: Quantization
-    output: Quantization | None
+    output: Quantization | None  # quantization of y, or None for y in float32
 
     @cached_property
     def extra_padding(self) -> tuple[int, int, int, int] | None:
@@ -177,13 +175,13 @@ class DenseRun:
 
 @dataclass(frozen=True)
 class QuantizedDense:
-    """Compute y = act(x Wᵀ + b) for codes x; output: quantization of y, or None for y in float32."""
+    """Compute y = act(x Wᵀ + b) for codes x."""
 
     weight: QuantizedWeight
     bias: Tensor | None
     act: ReLU | None
     input: Quantization
-    output: Quantization | None
+    output: Quantization | None  # quantization of y, or None for y in float32
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return y."""

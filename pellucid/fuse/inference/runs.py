@@ -124,15 +124,12 @@ def scale_and_shift(norm: BatchNorm, params: Params) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Affine:
-    """Compute y = act(x scale + shift) per channel.
-
-    overwrite_x: whether y is written into x's memory, which no other layer reads.
-    """
+    """Compute y = act(x scale + shift) per channel."""
 
     scale: Tensor  # (C,)
     shift: Tensor  # (C,)
     act: Layer | None
-    overwrite_x: bool
+    overwrite_x: bool  # whether y is written into x's memory, which no other layer reads
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return y."""
@@ -168,18 +165,16 @@ def extra_padding(layer: Conv2d) -> tuple[int, int, int, int] | None:
 
 @dataclass(frozen=True)
 class Convolution:
-    """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other).
-
-    packable: whether oneDNN computes y, with the sum and the activation in the same pass. The weight is then packed
-    once, in oneDNN's layout for the size of the first images, instead of once for each batch. Images of other sizes use
-    the unpacked weight. (Without a size, oneDNN may choose a layout that is ten times slower.) Small convolutions are
-    computed by PyTorch's own kernel.
-    """
+    """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other)."""
 
     layer: Conv2d
     weight: Tensor
     bias: Tensor | None
     act: Layer | None
+    # whether oneDNN computes y, with the sum and the activation in the same pass. The weight is then packed once, in
+    # oneDNN's layout for the size of the first images, instead of once for each batch. Images of other sizes use the
+    # unpacked weight. (Without a size, oneDNN may choose a layout that is ten times slower.) Small convolutions are
+    # computed by PyTorch's own kernel.
     packable: bool
     packed_weights: dict[torch.Size, Tensor] = field(default_factory=dict, compare=False, repr=False)
 

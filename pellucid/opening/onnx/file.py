@@ -29,24 +29,21 @@ _DAMAGE_ERRORS = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueEr
 
 @dataclass(frozen=True, eq=False)
 class OnnxNetwork:
-    """The network of an ONNX file.
-
-    input_shape: the shape of an input without the batch axis, with None for a free height or width; a tuple of shapes
-    for several inputs. inputs, outputs: their names in the file. cut: the omitted operators of a detector, which start
-    with the suppression. batch: the file's batch size, None for any. in_halves: whether the file computes with 16-bit
-    weights, which limits the precision of onnxruntime's outputs; weights that it casts to float32 first do not count.
-    proto: the file's model.
-    """
+    """The network of an ONNX file."""
 
     net: Graph
     params: Params
+    # the shape of an input without the batch axis, with None for a free height or width; a tuple of shapes for several
+    # inputs
     input_shape: Any
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    cut: tuple[str, ...]
-    batch: int | None
+    inputs: tuple[str, ...]  # the names of the inputs in the file
+    outputs: tuple[str, ...]  # the names of the outputs in the file
+    cut: tuple[str, ...]  # the omitted operators of a detector, which start with the suppression
+    batch: int | None  # the file's batch size, None for any
+    # whether the file computes with 16-bit weights, which limits the precision of onnxruntime's outputs; weights that
+    # it casts to float32 first do not count
     in_halves: bool
-    proto: Any = field(repr=False)
+    proto: Any = field(repr=False)  # the file's model
 
 
 def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] | None = None) -> OnnxNetwork:

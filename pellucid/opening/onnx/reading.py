@@ -28,16 +28,12 @@ class Emit(Protocol):
 
 @dataclass(frozen=True)
 class GraphContext:
-    """The properties of the graph that the conversion of a node needs.
+    """The properties of the graph that the conversion of a node needs."""
 
-    onnx: the package. opset: the version of the operator set. batch: the file's batch size, None for any. emit: adds a
-    node to the network.
-    """
-
-    onnx: Any
-    opset: int
-    batch: int | None
-    emit: Emit
+    onnx: Any  # the package
+    opset: int  # the version of the operator set
+    batch: int | None  # the file's batch size, None for any
+    emit: Emit  # adds a node to the network
 
 
 class NodeReading:

@@ -16,19 +16,16 @@ class Unreadable(Exception):  # noqa: N818 - it becomes an error with the file's
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A value of an ONNX graph, for each of the two numbers of examples in BATCH_SIZES.
+    """A value of an ONNX graph, for each of the two numbers of examples in BATCH_SIZES."""
 
-    tensors: tensors on the device "meta", or with values if these are known before the network runs. node: the name of
-    the network's node that outputs the value, "" for a known value. key: the name of the initializer from which a known
-    value is computed, "" for a constant that is not learned. derivation: the operators that compute a learned value
-    from that initializer. outer_size: for an axis that joins examples and other positions, the number of positions in
-    its slower index: 17 if sequences of 17 were joined to rows with the examples as the faster index.
-    """
-
+    # tensors on the device "meta", or with values if these are known before the network runs
     tensors: tuple[Tensor, Tensor]
-    node: str = ""
+    node: str = ""  # the name of the network's node that outputs the value, "" for a known value
+    # the name of the initializer from which a known value is computed, "" for a constant that is not learned
     key: str = ""
-    derivation: str = ""
+    derivation: str = ""  # the operators that compute a learned value from that initializer
+    # for an axis that joins examples and other positions, the number of positions in its slower index: 17 if sequences
+    # of 17 were joined to rows with the examples as the faster index
     outer_size: int = 1
 
     @property

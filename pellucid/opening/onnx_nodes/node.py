@@ -17,14 +17,14 @@ from pellucid.network.traced import TracedLayer
 
 @dataclass(frozen=True)
 class Node:
-    """One node; layer_metadata: its layer's configuration, if the import cannot find the layer without it, else ""."""
+    """One node of an ONNX graph."""
 
     op: str
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    layer_metadata: str = ""
+    layer_metadata: str = ""  # the layer's configuration, if the import cannot find the layer without it
 
 
 class Nodes:

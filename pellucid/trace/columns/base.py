@@ -17,18 +17,16 @@ from pellucid.verify.probe import tensors
 
 @dataclass(frozen=True)
 class Factors:
-    """A factor in each of the k entries of a column: `values` (k,), in float64.
-
-    symbol: the name of the factor. source: the input or parameter of the call ("x.0", "weight") that contains the
-    values, at the flat indices `indices`; None for computed values. parts: factors that add up to this one.
-    """
+    """A factor in each of the k entries of a column: `values` (k,), in float64."""
 
     values: Tensor
-    symbol: str
+    symbol: str  # the name of the factor
     role: str
+    # the input or parameter of the call ("x.0", "weight") that contains the values, at the flat indices `indices`; None
+    # for computed values
     source: str | None = None
     indices: Tensor | None = None
-    parts: "tuple[Factors, ...]" = ()
+    parts: "tuple[Factors, ...]" = ()  # factors that add up to this one
 
     @property
     def magnitudes(self) -> Tensor:
@@ -40,18 +38,14 @@ class Factors:
 
 @dataclass(frozen=True)
 class Column:
-    """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, 1 if there are none.
+    """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, 1 if there are none."""
 
-    outputs: flat indices (k,) into the layer's output tensor with index `output`. words, formula: the rule for ∂C/∂u,
-    as a sentence and as LaTeX. passes: the number of backward passes that computed the column.
-    """
-
-    outputs: Tensor
+    outputs: Tensor  # flat indices (k,) into the layer's output tensor with index `output`
     factors: tuple[Factors, ...]
-    words: str
-    formula: str
+    words: str  # the rule for ∂C/∂u, as a sentence
+    formula: str  # the same rule as LaTeX
     output: int = 0
-    passes: int = 0
+    passes: int = 0  # the number of backward passes that computed the column
 
 
 # Computes a column from (call, "x.0" or a parameter's name, flat index in that input or parameter).

@@ -32,16 +32,12 @@ from pellucid.trace.text import unravel_index
 
 @dataclass(frozen=True)
 class NormalizedSets:
-    """The sets of values that a layer normalizes together, such as the channels of BatchNorm.
+    """The sets of values that a layer normalizes together, such as the channels of BatchNorm."""
 
-    set_index: index of the set of each value of x, flat. scale: flat index into the layer's weight for each value of x.
-    mean, invstd: μ and 1 / sqrt(σ² + ε) of each set, from the forward pass.
-    """
-
-    set_index: Tensor
-    scale: Tensor
-    mean: Tensor
-    invstd: Tensor
+    set_index: Tensor  # index of the set of each value of x, flat
+    scale: Tensor  # flat index into the layer's weight for each value of x
+    mean: Tensor  # μ of each set, from the forward pass
+    invstd: Tensor  # 1 / sqrt(σ² + ε) of each set, from the forward pass
     uses_running_statistics: bool  # whether mean and invstd are running statistics, which do not depend on x
     name: str  # name of a set, such as "channel"
 

@@ -21,14 +21,12 @@ SplitRule = Callable[[str], tuple[str, str] | None]
 
 @dataclass(frozen=True)
 class Dialect:
-    """The tensor names and axis orders of one library.
+    """The tensor names and axis orders of one library."""
 
-    split: see SplitRule. layout: function of (path, tensor, maps) that returns a weight with Pellucid's order of axes.
-    path: the layer's path in Pellucid. maps: number of channels of the feature maps that the layer DENSE_OVER_MAPS
-    receives, 0 for networks without this layer.
-    """
-
-    split: SplitRule
+    split: SplitRule  # see SplitRule
+    # function of (path, tensor, maps) that returns a weight with Pellucid's order of axes, where `path` is the layer's
+    # path in Pellucid, and `maps` the number of channels of the feature maps that the layer DENSE_OVER_MAPS receives,
+    # 0 for networks without this layer
     layout: Callable[[str, Tensor, int], Tensor]
 
 
@@ -152,34 +150,28 @@ def any_of(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class InputScaling:
-    """The preprocessing for published weights: (image - mean) / std, with the channels in `order`.
+    """The preprocessing for published weights: (image - mean) / std, with the channels in `order`."""
 
-    mean, std: for red, green and blue, for images with values in 0..1.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, float, float]  # of red, green and blue, for images with values in 0..1
+    std: tuple[float, float, float]  # of red, green and blue, for images with values in 0..1
     order: Literal["RGB", "BGR"] = "RGB"
 
 
 @dataclass(frozen=True)
 class Naming:
-    """The names that `library` uses for the tensors of `models` in its weights files.
-
-    dialect: the library's tensor names and axis orders. paths: function that returns the paths of a file's layers.
-    options: the arguments of the functions in `MODELS` with which the network computes the same as the library's.
-    inputs: the preprocessing, None if it is not published. maps: number of channels of the feature maps that the first
-    dense layer of the head receives, 0 for heads with a single dense layer. unscaled: whether the norms have no weight.
-    """
+    """The names that `library` uses for the tensors of `models` in its weights files."""
 
     library: str
     models: tuple[str, ...]
-    dialect: Dialect
-    paths: Paths
-    inputs: InputScaling | None
+    dialect: Dialect  # the library's tensor names and axis orders
+    paths: Paths  # function that returns the paths of a file's layers
+    inputs: InputScaling | None  # the preprocessing, None if it is not published
+    # the arguments of the functions in `MODELS` with which the network computes the same as the library's
     options: Mapping[str, Any] = field(default_factory=dict)
+    # number of channels of the feature maps that the first dense layer of the head receives, 0 for heads with a single
+    # dense layer
     maps: int = 0
-    unscaled: bool = False
+    unscaled: bool = False  # whether the norms have no weight
 
 
 def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

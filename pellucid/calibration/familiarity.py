@@ -237,7 +237,7 @@ def features(
     device = leaves(params)[0].device
     batches: dict[str, list[Tensor]] = {}
 
-    for part in x.split(BATCH_SIZE):
+    for chunk in x.split(BATCH_SIZE):
         batch: dict[str, Tensor] = {}
 
         def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache, batch: dict[str, Tensor] = batch) -> None:
@@ -245,7 +245,7 @@ def features(
                 batch[path] = _map_statistics(y) if isinstance(layer, Conv2d) else x.flatten(1)
 
         with torch.inference_mode():
-            forward(net, params, scaled(part.to(device), stats, dtype_of(params)), Mode(keep=False), watch)
+            forward(net, params, scaled(chunk.to(device), stats, dtype_of(params)), Mode(keep=False), watch)
         for path, values in batch.items():
             batches.setdefault(path, []).append(values.cpu())
     return {path: torch.cat(batches[path]).clone() for path in paths if path in batches}
@@ -273,7 +273,7 @@ def _fit_depth(path: str, x: Tensor, y: Tensor) -> Depth:
     along_axes = eigenvalues[len(eigenvalues) - count :].maximum(orthogonal_variance)
     axes = eigenvectors[:, len(eigenvalues) - count :].T
     variances = torch.cat([along_axes, orthogonal_variance[None]])
-    depth = Depth(path, 1.0, *(part.float().contiguous() for part in (scale, means, axes, variances)))
+    depth = Depth(path, 1.0, *(tensor.float().contiguous() for tensor in (scale, means, axes, variances)))
     return depth._replace(unit=max(float(_quantile(depth.distance(x * scale))), TINY))
 
 

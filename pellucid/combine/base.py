@@ -173,7 +173,7 @@ def own_backward(name: str, layer: Layer, params: Params, cache: Cache, dy: Any)
 def copy_cache(cache: Cache) -> Cache:
     """Return a copy of the nested dicts of a cache; its tensors are not copied."""
     if isinstance(cache, dict):
-        return {name: copy_cache(part) for name, part in cast("dict[str, Cache]", cache).items()}
+        return {name: copy_cache(child_cache) for name, child_cache in cast("dict[str, Cache]", cache).items()}
     return cache
 
 
@@ -226,8 +226,14 @@ def name_children(
         children[name] = layer
     for name, layer in children.items():
         check_layer(layer, f"{where}: child {name!r}")
-        parts = name.split(".") if allow_dots else [name]
-        if not name.isprintable() or not all(parts) or "." in parts[0] or "[" in name or name in reserved_names:
+        name_parts = name.split(".") if allow_dots else [name]
+        if (
+            not name.isprintable()
+            or not all(name_parts)
+            or "." in name_parts[0]
+            or "[" in name
+            or name in reserved_names
+        ):
             raise PellucidError(
                 f"{where}: {name!r} cannot be a layer's name; use another, printable and without '.' and '['"
             )

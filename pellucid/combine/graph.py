@@ -103,7 +103,7 @@ class Graph(Combinator):
             return layer.forward(params[name], x, mode)
 
         shapes = self._as_tuple(shape)
-        xs = tuple(torch.zeros(1, *part) for part in shapes)
+        xs = tuple(torch.zeros(1, *input_shape) for input_shape in shapes)
         y, _ = self.flow({name: {} for name in self.nodes}, xs[0] if len(xs) == 1 else xs, Mode(keep=False), step)
         return params, shape_of(y)
 
@@ -130,8 +130,8 @@ class Graph(Combinator):
         """Propagate back through the nodes in reverse order; gradients of a value that several nodes use are summed."""
         gradients: dict[str, Any] = {}
         dys = (dy,) if len(self.outputs) == 1 else dy
-        for name, part in zip(self.outputs, dys, strict=True):
-            gradients[name] = add_up(gradients.get(name), part)
+        for name, gradient in zip(self.outputs, dys, strict=True):
+            gradients[name] = add_up(gradients.get(name), gradient)
         dparams: Params = {}
         for name, (layer, *sources) in reversed(self.nodes.items()):
             owner = layer if isinstance(layer, str) else name
@@ -142,8 +142,8 @@ class Graph(Combinator):
             dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)
             if dx is None:  # the layer returns no gradient with respect to its input
                 continue
-            for source, part in zip(sources, (dx,) if len(sources) == 1 else dx, strict=True):
-                gradients[source] = add_up(gradients.get(source), part)
+            for source, gradient in zip(sources, (dx,) if len(sources) == 1 else dx, strict=True):
+                gradients[source] = add_up(gradients.get(source), gradient)
         dxs = tuple(gradients.get(name) for name in self.inputs)
         return dxs[0] if len(dxs) == 1 else dxs, dparams
 

@@ -38,7 +38,7 @@ class Shared(Combinator):
 
         Raises PellucidError if another input shape needs parameters of other shapes.
         """
-        if not shape or not all(isinstance(part, tuple) for part in shape):
+        if not shape or not all(isinstance(item, tuple) for item in shape):
             raise PellucidError(f"Shared takes a tuple of inputs, not one of shape {shape}; feed it from a Fork")
         params, first_out = init_child("layer", self.layer, shape[0], rng)
         outs = [first_out]
@@ -56,8 +56,8 @@ class Shared(Combinator):
         """Run the layer on each input; the cache is a dict by the index of the input."""
         cache: dict[str, Cache] = {}
         ys: list[Any] = []
-        for index, part in enumerate(x):
-            y, child_cache = step("layer", self.layer, params["layer"], part, mode)
+        for index, item in enumerate(x):
+            y, child_cache = step("layer", self.layer, params["layer"], item, mode)
             ys.append(y)
             cache[str(index)] = child_cache if mode.keep else None
         return tuple(ys), cache

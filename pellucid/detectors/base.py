@@ -359,11 +359,11 @@ def _as_tuple(maps: Any) -> tuple[Tensor, ...]:
 def join_maps(maps: Sequence[Tensor], outputs_per_anchor: int) -> Tensor:
     """Return maps (N, K D, H, W) as one tensor (N, A, D), in the order of `Anchors`; half precision becomes float32."""
     counts = [map_.shape[1:].numel() // outputs_per_anchor for map_ in maps]  # -1 is ambiguous for an empty batch
-    parts = (
+    flat_maps = (
         map_.permute(0, 2, 3, 1).reshape(len(map_), count, outputs_per_anchor)
         for map_, count in zip(maps, counts, strict=True)
     )
-    return upcast_half(torch.cat([*parts], 1))
+    return upcast_half(torch.cat([*flat_maps], 1))
 
 
 def split_maps(dy: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:

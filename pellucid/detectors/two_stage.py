@@ -161,10 +161,10 @@ def refined_candidates(
     """
     boxes, scores = decode_head_outputs(outputs, torch.cat([*proposals]))
     counts = [len(proposal) for proposal in proposals]
-    parts = zip(boxes.split(counts), scores.split(counts), indices, strict=True)
+    by_image = zip(boxes.split(counts), scores.split(counts), indices, strict=True)
     return [
         Candidates(clip(image_boxes, size), image_scores, anchor_indices, size)
-        for image_boxes, image_scores, anchor_indices in parts
+        for image_boxes, image_scores, anchor_indices in by_image
     ]
 
 

@@ -21,7 +21,7 @@ from pellucid.optim import Optimizer, Progress
 from pellucid.training.cached import without_frozen_front
 from pellucid.training.device import on_device
 from pellucid.training.examples import first_batch
-from pellucid.training.layers import seed_step
+from pellucid.training.layer_statistics import seed_step
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation, batch_loader
 from pellucid.training.step import NotFiniteError, TrainingStep

@@ -79,7 +79,7 @@ def ablation_table(
     for row in [(), *removal_rows]:
         edits = {removal.path: _ablation_edit(removal, means.get(removal.path)) for removal in row}
         predicted = [
-            classes_of(forward_with_edits(net, params, prepare(part), edits)).cpu() for part in images.split(batch)
+            classes_of(forward_with_edits(net, params, prepare(chunk), edits)).cpu() for chunk in images.split(batch)
         ]
         fraction = accuracy(labels.cpu(), torch.cat(predicted))
         table_rows.append(AblationRow(row, sum(_count_parameters(net, params, removal) for removal in row), fraction))
@@ -169,8 +169,8 @@ def _count_parameters(net: Layer, params: Params, removal: Removal) -> int:
         return len(removal.maps) * _count_map_parameters(layer, layer_params)
     if not isinstance(layer, Combinator):
         return sum(leaf.numel() for leaf in _learned_parameters(layer, layer_params))
-    parts = (Removal(join(removal.path, name)) for name in layer.layers)
-    return sum(_count_parameters(net, params, part) for part in parts)
+    child_removals = (Removal(join(removal.path, name)) for name in layer.layers)
+    return sum(_count_parameters(net, params, child_removal) for child_removal in child_removals)
 
 
 def _count_map_parameters(layer: Layer, params: Params) -> int:

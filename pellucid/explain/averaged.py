@@ -129,12 +129,12 @@ def integrated_gradients(
     batch = integer(batch, "integrated_gradients: batch", 1)
     count = variants_at_once("integrated_gradients", batch, x)
     baseline_x = _baseline_like(baseline, x)
-    positions, weights = (torch.from_numpy(part).to(x) for part in QUADRATURES[quadrature](steps))
+    positions, weights = (torch.from_numpy(values).to(x) for values in QUADRATURES[quadrature](steps))
     target = fix_target(net, params, x, target)
     mean = torch.zeros_like(x)
     for position, weight in zip(positions.split(count), weights.split(count), strict=True):
         # (N count, 1, ...) each
-        factors = [part.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1)) for part in (position, weight)]
+        factors = [values.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1)) for values in (position, weight)]
         path_points = torch.lerp(
             repeat_examples(baseline_x, len(position)), repeat_examples(x, len(position)), factors[0]
         )

@@ -172,10 +172,10 @@ def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Single
 def _curve_areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) -> Areas:
     """Return the areas under the deletion and the insertion curve of one image, for each of the maps."""
     areas: Areas = [], []
-    for part in maps.split(CURVE_BATCH):
-        x = batch.expand(len(part), *batch.shape[1:])
+    for chunk in maps.split(CURVE_BATCH):
+        x = batch.expand(len(chunk), *batch.shape[1:])
         for curve, area in zip((deletion, insertion), areas, strict=True):
-            area.extend(curve(model.net, model.params, x, target, part, read=model.loss.predict).area.tolist())
+            area.extend(curve(model.net, model.params, x, target, chunk, read=model.loss.predict).area.tolist())
     return areas
 
 

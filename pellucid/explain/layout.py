@@ -67,9 +67,9 @@ class ImageOutputs:
                 path if Trait.MULTIPLE_INPUTS in layer.traits and Trait.LINEAR not in layer.traits else self.mixing_path
             )
             return False
-        parts = x if isinstance(x, tuple) else (x,)
+        inputs = x if isinstance(x, tuple) else (x,)
         takes_images = bool(layer.traits & IMAGE_LAYERS) or isinstance(layer, BatchNorm | GroupNorm)
-        if y.dim() != 4 or not (takes_images or any(part is output for part in parts for output in self._images)):
+        if y.dim() != 4 or not (takes_images or any(tensor is output for tensor in inputs for output in self._images)):
             return False
         self._images.append(y)
         self.mixing_path = ""

@@ -150,5 +150,5 @@ def _nested_sum(value: Any) -> float:
         return 0.0
     if isinstance(value, dict | tuple):
         parts = cast("Iterable[Any]", value.values() if isinstance(value, dict) else value)
-        return sum(_nested_sum(part) for part in parts)
+        return sum(_nested_sum(child) for child in parts)
     return float(value.double().sum())

@@ -136,9 +136,9 @@ def occlude(
                     classes[n].append(outputs.argmax(1))
     shape = corners.shape[:2]
     return Occluded(
-        torch.stack([torch.cat(parts).view(shape) for parts in scores]),
+        torch.stack([torch.cat(chunks).view(shape) for chunks in scores]),
         (y * mask).flatten(1).sum(1),
-        torch.stack([torch.cat(parts).view(shape) for parts in classes]) if is_class else None,
+        torch.stack([torch.cat(chunks).view(shape) for chunks in classes]) if is_class else None,
         corners,
     )
 

@@ -189,7 +189,7 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
                 f"target {target!r} is not a unit; write a path and an index, such as 'features.conv5[12]', or a "
                 "class index"
             )
-        return Aim(upto(net, unit["path"]), tuple(_parse_index(part, target) for part in unit["index"].split(",")))
+        return Aim(upto(net, unit["path"]), tuple(_parse_index(text, target) for text in unit["index"].split(",")))
     return Aim(net, classes=target_classes(target, examples))
 
 
@@ -216,12 +216,12 @@ def _expanded_classes(classes: Tensor, y: Tensor) -> Tensor:
     return classes
 
 
-def _parse_index(part: str, target: str) -> int | slice:
-    match = re.fullmatch("(-?[0-9]{1,18})?(:)?(-?[0-9]{1,18})?", part)
-    if match is None or not part or (match[2] is None and match[3] is not None):
-        raise PellucidError(f"target {target!r}: {part!r} is not an index; write integers, 3:9, or : for all")
+def _parse_index(text: str, target: str) -> int | slice:
+    match = re.fullmatch("(-?[0-9]{1,18})?(:)?(-?[0-9]{1,18})?", text)
+    if match is None or not text or (match[2] is None and match[3] is not None):
+        raise PellucidError(f"target {target!r}: {text!r} is not an index; write integers, 3:9, or : for all")
     if match[2] is None:
-        return int(part)
+        return int(text)
     return slice(None if match[1] is None else int(match[1]), None if match[3] is None else int(match[3]))
 
 
@@ -246,10 +246,10 @@ def _unit_mask(y: Tensor, index: tuple[int | slice, ...]) -> Tensor:
 
 
 def _index_text(index: tuple[int | slice, ...]) -> str:
-    parts = [
+    axis_indices = [
         ("" if bound is None else bound for bound in (position.start, position.stop))
         if isinstance(position, slice)
         else [position]
         for position in index
     ]
-    return f"[{', '.join(':'.join(map(str, part)) for part in parts)}]"
+    return f"[{', '.join(':'.join(map(str, axis_index)) for axis_index in axis_indices)}]"

@@ -75,8 +75,10 @@ class Tokens:
         if self._images.includes(y):
             size = (y.shape[2], y.shape[3])
             return PartLabels(torch.arange(1, size[0] * size[1] + 1, device=y.device).view(size).expand(y.shape), size)
-        parts = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
-        input_labels = [self._part_labels[id(part)][1] if id(part) in self._part_labels else None for part in parts]
+        inputs = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
+        input_labels = [
+            self._part_labels[id(tensor)][1] if id(tensor) in self._part_labels else None for tensor in inputs
+        ]
         size = next((part_labels.size for part_labels in input_labels if part_labels is not None), None)
         if isinstance(layer, Learned | Fixed):
             return PartLabels(torch.zeros(y.shape, dtype=torch.int64, device=y.device), (0, 0))
@@ -109,8 +111,8 @@ def _moved_labels(
     if not isinstance(x, tuple):
         return None if input_labels[0] is None else PartLabels(_run_on_labels(layer, input_labels[0].labels), size)
     labels = [
-        part if index in layer.constants else label.labels if label is not None else None
-        for index, (part, label) in enumerate(zip(cast("tuple[Any, ...]", x), input_labels, strict=True))
+        tensor if index in layer.constants else label.labels if label is not None else None
+        for index, (tensor, label) in enumerate(zip(cast("tuple[Any, ...]", x), input_labels, strict=True))
     ]
     if any(label is None for label in labels):
         return None
@@ -121,13 +123,13 @@ def _run_on_labels(layer: Layer, labels: Any) -> Tensor:
     """Return a layer's output labels; its outputs for labels 0 are subtracted, so inserted constants have label 0."""
 
     def run(factor: int) -> Tensor:
-        parts = [
+        inputs = [
             tensor if index in layer.constants else factor * tensor.double()  # not all operators accept integers
             for index, tensor in enumerate(
                 cast("tuple[Tensor, ...]", labels) if isinstance(labels, tuple) else (labels,)
             )
         ]
-        return layer.forward({}, tuple(parts) if isinstance(labels, tuple) else parts[0], Mode(keep=False))[0]
+        return layer.forward({}, tuple(inputs) if isinstance(labels, tuple) else inputs[0], Mode(keep=False))[0]
 
     return (run(1) - run(0)).nan_to_num(0).long()
 

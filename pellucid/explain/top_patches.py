@@ -89,12 +89,12 @@ def activations(
     net: Layer, params: Params, images: Tensor, path: str, prepare: Prepare = float_images, batch: int = BATCH
 ) -> Tensor:
     """Return the largest activation of each map of the layer at `path` for each image, (N, K), on the CPU."""
-    part = upto(net, path)
+    subnet = upto(net, path)
     if not len(images):
         raise PellucidError("top_patches: there are no images; give at least one")
     maxima: list[Tensor] = []
     for chunk in images.split(batch):
-        y, _ = forward(part, params, prepare(chunk), Mode(keep=False))
+        y, _ = forward(subnet, params, prepare(chunk), Mode(keep=False))
         if not isinstance(y, Tensor) or y.dim() not in (2, 4):
             raise PellucidError(f"the layer {path!r} outputs neither maps (N, C, H, W) nor units (N, K); give another")
         maxima.append((y.flatten(2).amax(2) if y.dim() == 4 else y).cpu())

@@ -98,4 +98,4 @@ def _difference(expected: Tensor, actual: Tensor) -> float:
 
 
 def _flat_list(y: Any) -> list[Tensor]:
-    return [leaf for part in y for leaf in _flat_list(part)] if isinstance(y, tuple) else [y]
+    return [leaf for item in y for leaf in _flat_list(item)] if isinstance(y, tuple) else [y]

@@ -155,9 +155,9 @@ def source(
         statistics = ", ".join(repr(tuple(values.flatten().tolist())) for values in (stats.mean, stats.std))
         expression = f"nn.Sequential(Standardise({statistics}), net)"
     body = FUNCTIONS_TEMPLATE.format(network=code.text, whole=expression)
-    parts = [*_helper_sources(body), body.strip()]
-    uses_functions = any(re.search(r"\bF\.", part) for part in parts)
-    abstract = [name for name in ("Callable", "Sequence") if any(f"{name}[" in part for part in parts)]
+    code_blocks = [*_helper_sources(body), body.strip()]
+    uses_functions = any(re.search(r"\bF\.", block) for block in code_blocks)
+    abstract = [name for name in ("Callable", "Sequence") if any(f"{name}[" in block for block in code_blocks)]
     head = HEAD_TEMPLATE.format(
         version=__version__,
         shape=", ".join(map(str, shape)),
@@ -165,11 +165,11 @@ def source(
         classes="" if classes is None else f"CLASSES = {literal(tuple(classes))}\n",
         functions="from torch.nn import functional as F\n" if uses_functions else "",
         abstract=f"from collections.abc import {', '.join(abstract)}\n" if abstract else "",
-        anything="from typing import Any\n" if any("Any" in part for part in parts) else "",
-        torch="import torch\n" if any("torch." in part for part in parts) else "",
-        tensor="Tensor, " if any("Tensor" in part for part in parts) else "",
+        anything="from typing import Any\n" if any("Any" in block for block in code_blocks) else "",
+        torch="import torch\n" if any("torch." in block for block in code_blocks) else "",
+        tensor="Tensor, " if any("Tensor" in block for block in code_blocks) else "",
     )
-    return "\n\n\n".join([head.strip(), *parts]) + "\n", code.weights
+    return "\n\n\n".join([head.strip(), *code_blocks]) + "\n", code.weights
 
 
 def _outputs_of_file(stem: str, text: str, weights: bytes, xs: Sequence[Tensor]) -> list[Tensor]:
@@ -260,8 +260,8 @@ def _graph(layer: Graph, child_texts: Mapping[str, str], names: Mapping[str, str
     nodes = {}
     for name, (layer_or_name, *sources) in layer.nodes.items():
         module = literal(names[layer_or_name]) if isinstance(layer_or_name, str) else child_texts[name]
-        parts = [module, *(literal(names[source]) for source in sources)]
-        nodes[names[name]] = f"({', '.join(parts)})" if sources else f"({module},)"
+        arguments = [module, *(literal(names[source]) for source in sources)]
+        nodes[names[name]] = f"({', '.join(arguments)})" if sources else f"({module},)"
     outputs, inputs = (tuple(names[name] for name in node_names) for node_names in (layer.outputs, layer.inputs))
     return f"Graph({_dict_code(nodes, depth)}, {literal(outputs)}, {literal(inputs)})"
 

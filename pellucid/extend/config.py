@@ -153,9 +153,9 @@ def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
                 )
         return config
     if isinstance(value, Mapping):
-        return {str(name): _encode(part, f"{where}.{name}", types) for name, part in value.items()}
+        return {str(name): _encode(item, f"{where}.{name}", types) for name, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_encode(part, where, types) for part in value]
+        return [_encode(item, where, types) for item in value]
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise PellucidError(
@@ -170,8 +170,8 @@ def _nested_parts(value: Any) -> Iterable[Any]:
         for field in fields_of(type(value)):
             yield from _nested_parts(getattr(value, field.name))
     elif isinstance(value, Mapping | tuple | list):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _nested_parts(part)
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _nested_parts(item)
 
 
 def _unregistered_error(where: str, name: str) -> PellucidError:
@@ -242,9 +242,9 @@ class _Reader:
                 kind = self.types.get(value["type"])
                 base = next((base for base in PART_BASES if inspect.isclass(kind) and issubclass(kind, base)), Layer)
                 return self.read(value, where, depth, base)
-            return {name: self.decode(part, f"{where}.{name[:80]}", depth + 1) for name, part in value.items()}
+            return {name: self.decode(item, f"{where}.{name[:80]}", depth + 1) for name, item in value.items()}
         if isinstance(value, list):
-            return tuple(self.decode(part, where, depth + 1) for part in value)
+            return tuple(self.decode(item, where, depth + 1) for item in value)
         return value
 
 

@@ -70,7 +70,7 @@ def has_kernel(x: tuple[Tensor, ...]) -> bool:
     Masks must be all True, as networks that were exported without a mask may have one.
     """
     q, k, v, *masks = x
-    if q.device.type != "cpu" or any(one.dim() != 4 or one.numel() == 0 for one in (q, k, v)):
+    if q.device.type != "cpu" or any(tensor.dim() != 4 or tensor.numel() == 0 for tensor in (q, k, v)):
         return False
     if q.shape[:2] != k.shape[:2] or k.shape != v.shape or q.shape[3] != k.shape[3]:
         return False

@@ -53,21 +53,21 @@ class FusedGraph(Combinator):
         gradients: dict[str, Any] = {}
         owned: set[str] = set()  # the values whose gradient is new memory that nothing else reads
 
-        def add(name: str, part: Any, is_new: bool) -> None:
+        def add(name: str, gradient: Any, is_new: bool) -> None:
             total = gradients.get(name)
-            if total is None or part is None:
-                gradients[name] = add_up(total, part)
-            elif isinstance(part, Tensor) and (name in owned or is_new):
-                gradients[name] = total.add_(part) if name in owned else part.add_(total)
+            if total is None or gradient is None:
+                gradients[name] = add_up(total, gradient)
+            elif isinstance(gradient, Tensor) and (name in owned or is_new):
+                gradients[name] = total.add_(gradient) if name in owned else gradient.add_(total)
                 is_new = True
             else:
-                gradients[name] = add_up(total, part)
+                gradients[name] = add_up(total, gradient)
                 is_new = True
             if is_new:
                 owned.add(name)
 
-        for name, part in zip(graph.outputs, (dy,) if len(graph.outputs) == 1 else dy, strict=True):
-            add(name, part, False)
+        for name, gradient in zip(graph.outputs, (dy,) if len(graph.outputs) == 1 else dy, strict=True):
+            add(name, gradient, False)
         dparams: Params = {}
         for name, (layer, *sources) in reversed(graph.nodes.items()):
             owner = layer if isinstance(layer, str) else name
@@ -80,8 +80,8 @@ class FusedGraph(Combinator):
             dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)
             if dx is None:
                 continue
-            for source, part in zip(sources, (dx,) if len(sources) == 1 else dx, strict=True):
-                add(source, part, name in self.new_dx)
+            for source, gradient in zip(sources, (dx,) if len(sources) == 1 else dx, strict=True):
+                add(source, gradient, name in self.new_dx)
         dxs = tuple(gradients.get(name) for name in graph.inputs)
         return dxs[0] if len(dxs) == 1 else dxs, self._by_layer(dparams)
 
@@ -111,7 +111,7 @@ class FusedAdd(FusedForm):
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, NoCache]:
         """Compute y = x1 + x2 + ..."""
-        if self.target is None or len({part.dtype for part in x}) > 1:
+        if self.target is None or len({tensor.dtype for tensor in x}) > 1:
             return self.layer.forward(params, x, mode)[0], NoCache()
         y = x[self.target]
         for index, other in enumerate(x):

@@ -115,6 +115,6 @@ class SyncedNorm(FusedForm):
             params[name].mul_(1 - self.layer.momentum).add_(value.to(params[name].dtype), alpha=self.layer.momentum)
 
 
-def sync_norms(net: Layer, parts: BatchParts) -> Layer:
+def sync_norms(net: Layer, batch_parts: BatchParts) -> Layer:
     """Return the network with a SyncedNorm in place of each BatchNorm that is not frozen."""
-    return map_layers(net, lambda layer: SyncedNorm(layer, parts) if type(layer) is BatchNorm else layer)
+    return map_layers(net, lambda layer: SyncedNorm(layer, batch_parts) if type(layer) is BatchNorm else layer)

@@ -297,7 +297,7 @@ def _empty(shape: Any, examples: int, count: int) -> Any:
     In a tuple, the last tensor contains `count` regions of the images, and the other tensors `examples` images.
     """
     if shape and isinstance(shape[0], tuple):
-        return (*(_empty(part, examples, examples) for part in shape[:-1]), _empty(shape[-1], examples, count))
+        return (*(_empty(subshape, examples, examples) for subshape in shape[:-1]), _empty(shape[-1], examples, count))
     return torch.empty(count, *shape)
 
 

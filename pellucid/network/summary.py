@@ -224,8 +224,9 @@ def _shape(y: Any) -> tuple[Any, ...]:
 def _tensors(tree: Any) -> list[Tensor]:
     if isinstance(tree, Tensor):
         return [tree]
-    parts = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, tuple | list) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]  # caches may also have numbers, texts and shapes
+    children = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, tuple | list) else ()
+    # caches may also have numbers, texts and shapes
+    return [tensor for child in children for tensor in _tensors(child)]
 
 
 def _storage_id(x: Tensor) -> int:

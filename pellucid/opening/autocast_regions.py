@@ -16,7 +16,7 @@ def inline_regions(module: Any) -> None:
             continue
         inner = getattr(module, region.target)
         inline_regions(inner)
-        values = dict(zip((one for one in inner.graph.nodes if one.op == "placeholder"), inputs, strict=True))
+        values = dict(zip((node for node in inner.graph.nodes if node.op == "placeholder"), inputs, strict=True))
         with module.graph.inserting_before(node):
             outputs = module.graph.graph_copy(inner.graph, values)
         for user in list(node.users):

@@ -135,7 +135,7 @@ def load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     Raises MismatchError unless names and shapes are equal.
     """
     state = network.state_dict()
-    weights = {key: one.to(state[key].dtype) if key in state else one for key, one in tensors.items()}
+    weights = {key: tensor.to(state[key].dtype) if key in state else tensor for key, tensor in tensors.items()}
     require_match(path, state, weights)
     network.load_state_dict(weights)
 

@@ -22,7 +22,7 @@ def check_custom_backward(
     """
     with evaluating(network):
         dys, dxs, expected = module_gradients(network, inputs)
-    x, dy = ((one if len(one) > 1 else next(iter(one))) for one in (inputs, dys))
+    x, dy = ((values if len(values) > 1 else next(iter(values))) for values in (inputs, dys))
     gradients = model.gradients(x, dy)
     input_gradients = gradients["input"] if isinstance(gradients["input"], tuple) else (gradients["input"],)
     pairs = [
@@ -30,7 +30,7 @@ def check_custom_backward(
         *((gradients[key], expected[key]) for key in expected if key in gradients),
     ]
     largest = max(float(other.abs().max()) for _, other in pairs)
-    if not max(float((one - other).abs().max()) for one, other in pairs) <= TOLERANCE[model.dtype] * largest:
+    if not max(float((gradient - other).abs().max()) for gradient, other in pairs) <= TOLERANCE[model.dtype] * largest:
         raise PellucidError(
             f"open: {', '.join(sorted(names))} has a backward pass that is not the derivative of its forward pass, and "
             "the layers compute the derivative; gradients would differ from the network's"

@@ -73,7 +73,7 @@ def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], count_index:
     """
     examples = example if isinstance(example, tuple) else (example,)
     state_tensors = (*module.parameters(), *module.buffers())
-    count = example_count([*(x.shape[1:] for x in examples), *(one.shape for one in state_tensors)], count_index)
+    count = example_count([*(x.shape[1:] for x in examples), *(tensor.shape for tensor in state_tensors)], count_index)
     inputs = tuple(torch.empty(count, *x.shape[1:], dtype=x.dtype, device=x.device) for x in examples)  # never read
     program = _export_program(module, inputs)
     nodes = program.graph_module.graph.nodes
@@ -104,7 +104,7 @@ def example_count(shapes: Iterable[Sequence[Any]], count_index: int = 0) -> int:
     but hardly of both. Raises PellucidError if there are not enough such primes.
     """
     sizes = {size for shape in shapes for size in shape if isinstance(size, int) and size}
-    candidates = [one for one in EXAMPLE_COUNTS if all(size % one for size in sizes)]
+    candidates = [count for count in EXAMPLE_COUNTS if all(size % count for size in sizes)]
     if count_index >= len(candidates):
         raise PellucidError(f"open: the network has sizes that are multiples of {', '.join(map(str, EXAMPLE_COUNTS))}")
     return candidates[count_index]
@@ -113,7 +113,7 @@ def example_count(shapes: Iterable[Sequence[Any]], count_index: int = 0) -> int:
 def input_shapes(nodes: Iterable[Any], count: int) -> dict[str, tuple[Any, ...]]:
     """Return the shapes of inputs, parameters, buffers and constants by name."""
     tensors = ((node.name, node.meta.get("val")) for node in nodes if node.op == "placeholder")
-    return {name: _with_multiples(tuple(one.shape), count) for name, one in tensors if isinstance(one, Tensor)}
+    return {name: _with_multiples(tuple(value.shape), count) for name, value in tensors if isinstance(value, Tensor)}
 
 
 def _export_program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
@@ -140,7 +140,7 @@ CALL_CODE = (nn.Module.__call__.__code__, nn.Module._call_impl.__code__)  # with
 
 def _error_location(error: Exception, module: nn.Module) -> str:
     """Return the module and line that raised an error, and a module separate from it, as text; "" if unknown."""
-    paths = {id(part): path for path, part in module.named_modules()}
+    paths = {id(submodule): path for path, submodule in module.named_modules()}
     frames = [
         (paths[id(owner)], frame, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -171,13 +171,13 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     Attributes of the modules, and the lists, dictionaries and sets in them, are restored as well if a forward pass
     writes into them, for example windows for the size of the image.
     """
-    saved_attributes = [(vars(part), dict(vars(part))) for part in module.modules()]
+    saved_attributes = [(vars(submodule), dict(vars(submodule))) for submodule in module.modules()]
     was_training = module.training
     saved_containers = {
-        id(one): (one, copy(one))
+        id(value): (value, copy(value))
         for _, values in saved_attributes
-        for one in values.values()
-        if isinstance(one, dict | list | set | deque)
+        for value in values.values()
+        if isinstance(value, dict | list | set | deque)
     }
     fastpath_enabled = torch.backends.mha.get_fastpath_enabled()
     disabled_level = logging.root.manager.disable
@@ -206,7 +206,7 @@ def call_of(node: Any, count: int) -> Call:
     """Return the Call for a node of an export with `count` examples."""
     target = node.target
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    module = ".".join(part.partition("@")[0] for part in stack[-1][0].split(".")) if stack else ""
+    module = ".".join(name.partition("@")[0] for name in stack[-1][0].split(".")) if stack else ""
     value = node.meta.get("val")
     shape = _with_multiples(tuple(value.shape), count) if isinstance(value, Tensor) else ()
     dtype = value.dtype if isinstance(value, Tensor) else None
@@ -235,7 +235,7 @@ def _with_multiples(value: Any, count: int) -> Any:
     if isinstance(value, torch.fx.Node):
         return Ref(value.name)
     if isinstance(value, (list, tuple)):
-        return tuple(_with_multiples(part, count) for part in value)
+        return tuple(_with_multiples(item, count) for item in value)
     if type(value) is int and value and value % count == 0:
         return Multiple(value // count)
     return value

@@ -13,7 +13,7 @@ from pellucid.base.limits import LIMITS_HINT, MAX_PROGRAM_CONSTANT_WORK, MAX_PRO
 from pellucid.combine import Graph
 from pellucid.layers.base import Params
 from pellucid.network.bounds import Tally
-from pellucid.opening import functions, layers, tensors
+from pellucid.opening import function_calls, layer_calls, tensor_calls
 from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref
 from pellucid.opening.missing import REGISTERED, missing_error
 from pellucid.opening.model import memory_key
@@ -21,7 +21,7 @@ from pellucid.opening.output_parts import has_several_outputs, output_part_layer
 from pellucid.opening.values import CallLayer, Context, Unsupported, unused_name
 from pellucid.operators import Expand, Fixed, Learned, ToShape
 
-TRANSLATIONS = {**layers.TRANSLATIONS, **tensors.TRANSLATIONS, **functions.TRANSLATIONS}
+TRANSLATIONS = {**layer_calls.TRANSLATIONS, **tensor_calls.TRANSLATIONS, **function_calls.TRANSLATIONS}
 INPUT = "input"
 FOLDING_COUNTS = (2, 3)  # numbers of examples for which constants that depend on it are computed
 SHAPE_ONLY_OPS = (
@@ -51,7 +51,9 @@ class _GraphBuilder:
     def __init__(self, exported: ExportedNetwork, module: nn.Module, from_file: bool) -> None:
         self.exported = exported
         self.folding_tally = Tally({}) if from_file else None
-        self.parents = {path for path, part in module.named_modules() if next(part.children(), None) is not None}
+        self.parents = {
+            path for path, submodule in module.named_modules() if next(submodule.children(), None) is not None
+        }
         tied_names = _tied_names(exported)  # the first name of each tied tensor, by its other names
         self.calls = _without_tied_names(list(_used_calls(exported)), exported, module, tied_names)
         self.calls_by_name = {call.name: call for call in self.calls}
@@ -212,7 +214,9 @@ class _GraphBuilder:
 
     def _unused_name(self, name: str) -> str:
         """Return the name, or if it is in use, the name with the first unused suffix of ~2, ~3 ..."""
-        return unused_name(name, lambda one: one in self.nodes or one in self.reserved, self.next_suffixes)
+        return unused_name(
+            name, lambda candidate: candidate in self.nodes or candidate in self.reserved, self.next_suffixes
+        )
 
     def _node_name(self, name: str) -> str:
         """Return the name in the graph of a value; parameters and constants become nodes when they are first read."""
@@ -281,7 +285,7 @@ def _without_tied_names(
     unique_keys = [exported.keys[name] for name in exported.keys if name not in tied_names]
     owners = {key.rpartition(".")[0] for key in unique_keys}
     modules = dict(module.named_modules(remove_duplicate=False))
-    paths = {id(part): path for path, part in modules.items() if path in owners}
+    paths = {id(submodule): path for path, submodule in modules.items() if path in owners}
 
     def renamed(value: Any) -> Any:
         if isinstance(value, Ref):
@@ -303,8 +307,8 @@ def _ref_names(value: Any) -> Iterator[str]:
     if isinstance(value, Ref):
         yield value.name
     elif isinstance(value, (dict, tuple)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _ref_names(part)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _ref_names(item)
 
 
 def _has_batch(call: Call) -> bool:
@@ -325,7 +329,7 @@ def _compute(call: Call, constants: dict[str, Any], count: int = 0) -> Any:
             return constants[value.name]
         if isinstance(value, Multiple):
             return value.times * count
-        return [substitute(part) for part in value] if isinstance(value, tuple) else value
+        return [substitute(item) for item in value] if isinstance(value, tuple) else value
 
     arguments = {name: substitute(value) for name, value in call.arguments.items()}
     schema = call.target._schema.arguments if isinstance(call.target, torch._ops.OpOverload) else ()

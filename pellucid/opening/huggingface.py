@@ -117,8 +117,8 @@ def _transformers_network(folder: Path, config: dict[str, Any], tensors: dict[st
 def _filtered(value: Any) -> Any:
     """Return a configuration without the entries in DROPPED_ENTRIES, at any depth."""
     if isinstance(value, dict):
-        return {name: _filtered(part) for name, part in value.items() if name not in DROPPED_ENTRIES}
-    return [_filtered(part) for part in value] if isinstance(value, list) else value
+        return {name: _filtered(entry) for name, entry in value.items() if name not in DROPPED_ENTRIES}
+    return [_filtered(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _load_network(transformers: Any, folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
@@ -131,8 +131,8 @@ def _load_network(transformers: Any, folder: Path, config: dict[str, Any], tenso
             f"{folder / CONFIG}: architectures {architectures} have no network for images in transformers"
         )
     with torch.device("meta"):
-        needed = sum(one.numel() for one in network_class(built_config).parameters())
-    available = sum(one.numel() for one in tensors.values())
+        needed = sum(tensor.numel() for tensor in network_class(built_config).parameters())
+    available = sum(tensor.numel() for tensor in tensors.values())
     if needed > available:  # before memory is allocated for the parameters
         raise PellucidError(
             f"{folder / WEIGHTS} has {available:,} numbers, but the network of {CONFIG} has {needed:,} parameters; "
@@ -220,4 +220,4 @@ def _image_size(size: Any) -> tuple[int, int] | None:
         size = size.get("shortest_edge") or [size.get("height"), size.get("width")]
     pair = [size, size] if isinstance(size, int) else size
     is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
-    return (pair[0], pair[1]) if is_pair and all(type(one) is int and one > 0 for one in pair) else None
+    return (pair[0], pair[1]) if is_pair and all(type(side) is int and side > 0 for side in pair) else None

@@ -35,10 +35,10 @@ def missing_error(missing: Mapping[str, list[str]], unknown: Mapping[str, Any]) 
 
 def layer_text(op: str, target: Any) -> str:
     """Return the source code of the class to write for an operator, with a gap for the backward pass."""
-    arguments = [one for one in target._schema.arguments if not one.has_default_value()]
-    field_names = [one.name for one in arguments if str(one.type) != "Tensor"]
-    class_name = "".join(part.title() for part in op.split("_"))
-    tensor_names = [one.name for one in arguments if str(one.type) == "Tensor"]
+    arguments = [argument for argument in target._schema.arguments if not argument.has_default_value()]
+    field_names = [argument.name for argument in arguments if str(argument.type) != "Tensor"]
+    class_name = "".join(word.title() for word in op.split("_"))
+    tensor_names = [argument.name for argument in arguments if str(argument.type) == "Tensor"]
     is_tuple = len(tensor_names) != 1
     input_type = "tuple[Tensor, ...]" if is_tuple else "Tensor"
     call = f"torch.ops.aten.{op}({', '.join(['*x' if is_tuple else 'x', *(f'self.{name}' for name in field_names)])})"

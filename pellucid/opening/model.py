@@ -57,14 +57,16 @@ class OpenedModel(Model):
         with torch.no_grad():
             y, cache = forward(self.net, self.params, inputs, mode)
             outputs = y if isinstance(y, tuple) else (y,)
-            dys = tuple(as_tensor(one, "dy") for one in (dy if isinstance(dy, tuple) else (dy,)))
-            shapes = [tuple(one.shape) for one in outputs]
-            dy_shapes = [tuple(one.shape) for one in dys]
+            dys = tuple(as_tensor(value, "dy") for value in (dy if isinstance(dy, tuple) else (dy,)))
+            shapes = [tuple(output.shape) for output in outputs]
+            dy_shapes = [tuple(gradient.shape) for gradient in dys]
             if dy_shapes != shapes:
                 raise PellucidError(
                     f"gradients: dy has the shape {_shapes_text(dy_shapes)}; the outputs have {_shapes_text(shapes)}"
                 )
-            dys = tuple(one.to(output) for one, output in zip(dys, outputs, strict=True))  # their dtype and device
+            dys = tuple(
+                gradient.to(output) for gradient, output in zip(dys, outputs, strict=True)
+            )  # their dtype and device
             output_gradients = dys if isinstance(y, tuple) else dys[0]
             dx, dparams = backward(self.net, self.params, copy_cache(cache), output_gradients, kernel_gradient)
         return {"input": dx, **flatten(dparams)}
@@ -92,10 +94,10 @@ class OpenedModel(Model):
         shapes: Any = self.input_shape
         if not isinstance(x, tuple) or len(x) != len(shapes):
             raise PellucidError(f"x must be a tuple of {len(shapes)} inputs (N, ...)")
-        parts = tuple(as_inputs(one, f"x[{index}]", self.dtype) for index, one in enumerate(x))
-        for index, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
-            check_inputs(part.shape, shape, f"x[{index}]")
-        return tuple(map(self.scaled, parts))
+        tensors = tuple(as_inputs(value, f"x[{index}]", self.dtype) for index, value in enumerate(x))
+        for index, (tensor, shape) in enumerate(zip(tensors, shapes, strict=True)):
+            check_inputs(tensor.shape, shape, f"x[{index}]")
+        return tuple(map(self.scaled, tensors))
 
     def _keep_state(self, state: Mapping[str, Tensor], graph_tensors: Mapping[str, Tensor]) -> None:
         """Store the keys and dtypes of the network's state_dict, and copies of its entries outside of the graph.

@@ -198,8 +198,8 @@ def _open_named(
 def _open_file(path: Path, example: Any, options: dict[str, Any]) -> OpenedModel:
     examples = None
     if example is not None:
-        given = example if isinstance(example, tuple) else (example,)
-        examples = tuple(as_tensor(one, "open: the example").detach() for one in given)
+        inputs = example if isinstance(example, tuple) else (example,)
+        examples = tuple(as_tensor(value, "open: the example").detach() for value in inputs)
         if not examples or not all(x.dim() and len(x) for x in examples):
             raise PellucidError("open: the example must be an array (N, ...), or a tuple of them for several inputs")
     if path.suffix.lower() == ".onnx":
@@ -214,18 +214,18 @@ def _open_file(path: Path, example: Any, options: dict[str, Any]) -> OpenedModel
 
 def _note_training(network: nn.Module) -> None:
     """Print a note if modules other than batch normalization and dropout depend on their mode."""
-    norms = ((path, part) for path, part in network.named_modules() if isinstance(part, _BatchNorm))
-    averaged = [path for path, part in norms if part.momentum is None]
+    norms = ((path, module) for path, module in network.named_modules() if isinstance(module, _BatchNorm))
+    averaged = [path for path, module in norms if module.momentum is None]
     if averaged:
         note(f"open: {averaged[0]} averages its statistics over all batches (momentum=None); here training keeps them")
     affected = [
-        f"{path or 'the network itself'} ({type(part).__name__})"
-        for path, part in network.named_modules()
+        f"{path or 'the network itself'} ({type(module).__name__})"
+        for path, module in network.named_modules()
         if (
-            (not type(part).__module__.startswith("torch.nn.") and "training" in _code_names(type(part).forward))
-            and not isinstance(part, (_BatchNorm, _DropoutNd))
+            (not type(module).__module__.startswith("torch.nn.") and "training" in _code_names(type(module).forward))
+            and not isinstance(module, (_BatchNorm, _DropoutNd))
         )
-        or (isinstance(part, nn.MultiheadAttention) and part.dropout)
+        or (isinstance(module, nn.MultiheadAttention) and module.dropout)
     ]
     if affected:
         others = f" and {plural(len(affected) - 1, 'other module')}" if len(affected) > 1 else ""

@@ -51,12 +51,12 @@ def _statistic_layer(producer: Call, index: int, rank: int) -> Layer:
 
 def _bounds(producer: Call, index: int, size: Any) -> tuple[int, int]:
     """Return the start and stop of an output of a split along the axis."""
-    parts = next(
+    split_sizes = next(
         producer.arguments[name] for name in ("split_sizes", "split_size", "chunks") if name in producer.arguments
     )
-    if isinstance(size, Multiple) or isinstance(parts, Multiple):
+    if isinstance(size, Multiple) or isinstance(split_sizes, Multiple):
         raise Unsupported("it depends on the number of examples")
-    if isinstance(parts, tuple):
-        return sum(parts[:index]), sum(parts[: index + 1])
-    part_size = -(-size // parts) if producer.op == "chunk" else parts
+    if isinstance(split_sizes, tuple):
+        return sum(split_sizes[:index]), sum(split_sizes[: index + 1])
+    part_size = -(-size // split_sizes) if producer.op == "chunk" else split_sizes
     return part_size * index, min(part_size * (index + 1), size)

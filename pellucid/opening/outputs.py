@@ -44,7 +44,7 @@ def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Ten
     """Return the output tensors of a PyTorch network in evaluation mode."""
     with evaluating(network), torch.no_grad():
         outputs, _ = tree_flatten(network(*inputs))
-    return [part.detach() for part in outputs if isinstance(part, Tensor)]
+    return [output.detach() for output in outputs if isinstance(output, Tensor)]
 
 
 def difference_hint(exported: ExportedNetwork, dtype: torch.dtype) -> str:

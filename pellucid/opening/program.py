@@ -69,7 +69,7 @@ def _check_bounds(
     """Raise LayerError for a network that exceeds the limits for one input, or for a batch of the declared size."""
     shapes = [exported.shapes[name][1:] for name in exported.inputs]
     if examples is not None:
-        shapes = [shape_of(one) for one in examples]
+        shapes = [shape_of(example) for example in examples]
     shape = shapes[0] if len(shapes) == 1 else tuple(shapes)
     init_within_bounds(net, shape)
     if examples is None and batch is not None and batch > 1:
@@ -306,7 +306,10 @@ def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], outputs: Sequ
         with torch.no_grad():
             values = _placeholder_values(program, [x[rows] for x in xs])
             batch_outputs.append(_OutputInterpreter(program.graph_module).run(*values))
-    expected = [torch.cat(parts)[:count] if batch < count else parts[0] for parts in zip(*batch_outputs, strict=True)]
+    expected = [
+        torch.cat(file_outputs)[:count] if batch < count else file_outputs[0]
+        for file_outputs in zip(*batch_outputs, strict=True)
+    ]
     check_equal("open", outputs, expected, "the program's")
 
 

@@ -120,8 +120,8 @@ def _read_tensors(
         if meta.layout != schema.Layout.Strided:
             raise FileFault(f"stores {quoted(name)} in another layout than a dense array", SAVE_AGAIN)
         dtype = serialize.deserialize_scalar_type(meta.dtype)
-        size = [int(one.as_int) for one in meta.sizes]
-        stride = [int(one.as_int) for one in meta.strides]
+        size = [int(entry.as_int) for entry in meta.sizes]
+        stride = [int(entry.as_int) for entry in meta.strides]
         offset = int(meta.storage_offset.as_int)
         path = folder + entry["path_name"]
         if path not in stored:
@@ -186,18 +186,24 @@ def _is_pure_operator(target: str) -> bool:
     full_name = f"aten::{name}" if overload == "default" else f"aten::{name}.{overload}"
     if not torch._C._dispatch_has_kernel(full_name):
         return False
-    return all(one.name != "filename" for one in getattr(getattr(torch.ops.aten, name), overload)._schema.arguments)
+    return all(
+        argument.name != "filename" for argument in getattr(getattr(torch.ops.aten, name), overload)._schema.arguments
+    )
 
 
 def _is_plain(spec: Any) -> bool:
     """Return whether the structure of inputs or outputs names only CONTAINER_TYPES; other types may import modules."""
     if isinstance(spec, list):  # the version of the format, and the structure
-        return all(_is_plain(part) for part in spec if not isinstance(part, int))
+        return all(_is_plain(child) for child in spec if not isinstance(child, int))
     context = spec["context"]
     type_names = json.loads(context) if isinstance(context, str) else context
     contexts = type_names if isinstance(type_names, list) else [type_names]
     is_known = spec["type"] in CONTAINER_TYPES or spec["type"] is None
-    return is_known and not any(isinstance(one, (dict, list)) for one in contexts) and _is_plain(spec["children_spec"])
+    return (
+        is_known
+        and not any(isinstance(context, (dict, list)) for context in contexts)
+        and _is_plain(spec["children_spec"])
+    )
 
 
 def _check_inputs(target: str, inputs: Any) -> None:

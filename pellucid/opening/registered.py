@@ -59,7 +59,7 @@ def _translation_to(layer: type[Layer]) -> Callable[[Context], CallLayer]:
     def translate(c: Context) -> CallLayer:
         arguments = c.call.arguments
         tensor_names = tuple(value.name for value in arguments.values() if isinstance(value, Ref))
-        defaults = {one.name: one.default_value for one in c.call.target._schema.arguments}
+        defaults = {argument.name: argument.default_value for argument in c.call.target._schema.arguments}
         settings = {key: value for key, value in arguments.items() if not isinstance(value, Ref)}
         fields = {field.name for field in dataclasses.fields(layer)}
         for key, value in settings.items():
@@ -72,9 +72,9 @@ def _translation_to(layer: type[Layer]) -> Callable[[Context], CallLayer]:
 
 def _positive_sample(name: str, arguments: Sequence[Any]) -> tuple[Tensor, ...]:
     """Return a random tensor for each required argument; raises PellucidError for one that is not a tensor."""
-    required = [one for one in arguments if not one.has_default_value()]
-    if any(str(one.type) != "Tensor" for one in required):
-        unsupported = next(one.name for one in required if str(one.type) != "Tensor")
+    required = [argument for argument in arguments if not argument.has_default_value()]
+    if any(str(argument.type) != "Tensor" for argument in required):
+        unsupported = next(argument.name for argument in required if str(argument.type) != "Tensor")
         raise PellucidError(f"register_op: {name} needs the argument {unsupported!r}; give samples=[(x, ...)]")
     rng = torch.Generator().manual_seed(0)
     return tuple(torch.rand(SAMPLE_SHAPE, generator=rng, dtype=torch.float64) * 1.6 + 0.2 for _ in required)
@@ -92,7 +92,7 @@ def _check_sample(
 ) -> None:
     """Raise PellucidError unless the layer's output and gradients are correct for these arguments."""
     fields = {field.name for field in dataclasses.fields(layer)}
-    arguments_by_name = dict(zip((one.name for one in arguments), sample, strict=False))
+    arguments_by_name = dict(zip((argument.name for argument in arguments), sample, strict=False))
     instance = layer(**{key: value for key, value in arguments_by_name.items() if key in fields})
     xs = tuple(value for value in sample if isinstance(value, Tensor))
     with torch.no_grad():

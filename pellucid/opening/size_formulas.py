@@ -121,17 +121,17 @@ def _bound(tree: ast.expr, depth: int) -> _Bound:
             raise ValueError("more than arithmetic")
 
 
-def _call_bound(function: str, parts: list[_Bound]) -> _Bound:
+def _call_bound(function: str, bounds: list[_Bound]) -> _Bound:
     """Return bounds for a function's value, from those of its arguments."""
-    bits = max(part.bits for part in parts)
+    bits = max(bound.bits for bound in bounds)
     if function == "Mul":
-        return _product(parts)
+        return _product(bounds)
     if function == "Add":
-        return _Bound(bits + len(parts).bit_length(), sum(part.terms for part in parts))
-    if function in _SELECTIONS and max(part.terms for part in parts) <= MAX_FORMULA_TERMS:
+        return _Bound(bits + len(bounds).bit_length(), sum(bound.terms for bound in bounds))
+    if function in _SELECTIONS and max(bound.terms for bound in bounds) <= MAX_FORMULA_TERMS:
         return _Bound(bits)  # one term of the formula around it
-    if function == "Integer" and len(parts) == 1:
-        return parts[0]
+    if function == "Integer" and len(bounds) == 1:
+        return bounds[0]
     raise ValueError("unknown function, or too many terms")
 
 

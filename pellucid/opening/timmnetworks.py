@@ -64,7 +64,7 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
             architecture, pretrained=False, checkpoint_path="", pretrained_cfg=settings, **arguments
         )
 
-    network = build(str(folder), "timm", make, file_values=sum(one.numel() for one in tensors.values()))
+    network = build(str(folder), "timm", make, file_values=sum(tensor.numel() for tensor in tensors.values()))
     load(network, tensors, folder / WEIGHTS)
     with file_errors(folder / CONFIG, "configuration of timm", (KeyError, TypeError, ValueError)):
         configured = _configured(network)
@@ -81,6 +81,6 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
 def _configured(network: nn.Module) -> ConfiguredNetwork:
     """Return a network of timm with the input size, mean and standard deviation of its data configuration."""
     settings = import_library("timm").data.resolve_model_data_config(network)
-    preprocess = {name: [float(one) for one in settings[name]] for name in ("mean", "std")}
+    preprocess = {name: [float(number) for number in settings[name]] for name in ("mean", "std")}
     shape = tuple(settings["input_size"])
     return ConfiguredNetwork(network, shape, {"preprocess": {**preprocess, "size": list(shape[1:])}})

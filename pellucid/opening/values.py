@@ -83,7 +83,7 @@ class Context:
         """Return an argument; raises Unsupported if it depends on the number of examples."""
         value = self[name]
         if isinstance(value, Multiple) or (
-            isinstance(value, tuple) and any(isinstance(part, Multiple) for part in value)
+            isinstance(value, tuple) and any(isinstance(size, Multiple) for size in value)
         ):
             raise Unsupported(f"{name} depends on the number of examples")
         return value

@@ -60,7 +60,9 @@ class Objects(metaclass=Checked):
 
     def take(self, which: Tensor) -> "Objects":
         """Return the objects at `which`: indices, or (n,) bool."""
-        masks, keypoints, crowd = (None if part is None else part[which] for part in self._optional)
+        masks, keypoints, crowd = (
+            None if field_value is None else field_value[which] for field_value in self._optional
+        )
         return Objects(self.boxes[which], self.labels[which], masks, keypoints, crowd)
 
     @property
@@ -100,36 +102,45 @@ class Detections(metaclass=Checked):
 
     def take(self, which: Tensor) -> "Detections":
         """Return the detections at `which`: indices, or (n,) bool."""
-        masks, keypoints = (None if part is None else part[which] for part in (self.masks, self.keypoints))
+        masks, keypoints = (
+            None if field_value is None else field_value[which] for field_value in (self.masks, self.keypoints)
+        )
         return Detections(self.boxes[which], self.scores[which], self.labels[which], masks, keypoints)
 
     def to(self, device: str | torch.device) -> "Detections":
         """Return the detections on a device."""
-        masks, keypoints = (None if part is None else part.to(device) for part in (self.masks, self.keypoints))
+        masks, keypoints = (
+            None if field_value is None else field_value.to(device) for field_value in (self.masks, self.keypoints)
+        )
         return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), masks, keypoints)
 
 
-def concatenate(parts: Sequence[Objects]) -> Objects:
+def concatenate(objects: Sequence[Objects]) -> Objects:
     """Concatenate the objects of several images of the same size into the objects of one image.
 
     Parts without objects need no masks or key-points; `crowd=None` means no crowds. Raises PellucidError if
     only some of the parts with objects have masks or key-points, or if their numbers of key-points differ.
     """
-    nonempty = [part for part in parts if len(part)] or parts[:1]
+    nonempty = [image_objects for image_objects in objects if len(image_objects)] or objects[:1]
     return Objects(
-        torch.cat([part.boxes for part in nonempty]),
-        torch.cat([part.labels for part in nonempty]),
-        _concatenate_optional("masks", [part.masks for part in nonempty]),
-        _concatenate_optional("keypoints", [part.keypoints for part in nonempty]),
+        torch.cat([image_objects.boxes for image_objects in nonempty]),
+        torch.cat([image_objects.labels for image_objects in nonempty]),
+        _concatenate_optional("masks", [image_objects.masks for image_objects in nonempty]),
+        _concatenate_optional("keypoints", [image_objects.keypoints for image_objects in nonempty]),
         _concatenate_crowd(nonempty),
     )
 
 
-def _concatenate_crowd(parts: Sequence[Objects]) -> Tensor | None:
-    if all(part.crowd is None for part in parts):
+def _concatenate_crowd(objects: Sequence[Objects]) -> Tensor | None:
+    if all(image_objects.crowd is None for image_objects in objects):
         return None
     return torch.cat(
-        [torch.zeros_like(part.labels, dtype=torch.bool) if part.crowd is None else part.crowd for part in parts]
+        [
+            torch.zeros_like(image_objects.labels, dtype=torch.bool)
+            if image_objects.crowd is None
+            else image_objects.crowd
+            for image_objects in objects
+        ]
     )
 
 

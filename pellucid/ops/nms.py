@@ -81,8 +81,8 @@ def _kept_indices(boxes: Tensor, scores: Tensor, threshold: float, labels: Tenso
     if len(remaining):
         suppressed_pairs = _overlapping_pairs(boxes[first_kept], boxes[remaining], threshold)
         if labels is not None:
-            kept, suppressed = suppressed_pairs
-            suppressed_pairs = suppressed_pairs[:, labels[first_kept[kept]] == labels[remaining[suppressed]]]
+            selected, suppressed = suppressed_pairs
+            suppressed_pairs = suppressed_pairs[:, labels[first_kept[selected]] == labels[remaining[suppressed]]]
         is_remaining = torch.ones_like(remaining, dtype=torch.bool)
         is_remaining[suppressed_pairs[1]] = False
         remaining = remaining[is_remaining]

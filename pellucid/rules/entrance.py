@@ -79,4 +79,4 @@ def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:
 
 def _tensors(x: Any) -> list[Any]:
     """Return the tensors of a tensor or of nested tuples."""
-    return [tensor for part in cast("tuple[Any, ...]", x) for tensor in _tensors(part)] if isinstance(x, tuple) else [x]
+    return [tensor for item in cast("tuple[Any, ...]", x) for tensor in _tensors(item)] if isinstance(x, tuple) else [x]

@@ -213,8 +213,10 @@ def _factor_relevance(
 ) -> tuple[Tensor | None, ...]:
     """Return the relevance of each factor, None for constants; y is linear in each factor, up to a constant scale."""
     gradients: Any = layer.pull({}, InputsCache(xs), r / stabilize(sum(factors) * y, stabilizer))
-    parts = (gradients,) if len(xs) == 1 else gradients
-    return tuple(x * gradient if receives else None for x, gradient, receives in zip(xs, parts, factors, strict=True))
+    all_gradients = (gradients,) if len(xs) == 1 else gradients
+    return tuple(
+        x * gradient if receives else None for x, gradient, receives in zip(xs, all_gradients, factors, strict=True)
+    )
 
 
 def _softmax_relevance(x: Tensor, p: Tensor, r: Tensor, axis: int) -> Tensor:

@@ -68,7 +68,7 @@ class Origins:
         if uses_flow(layer):
             return
         inputs = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
-        origins = tuple(self._origin_of(part) for part in inputs)
+        origins = tuple(self._origin_of(tensor) for tensor in inputs)
         if isinstance(layer, Softmax | Multiply) or Trait.ANY_AXES | Trait.MULTIPLE_INPUTS in layer.traits:
             self._uses[id(cache)] = cache, Use(x, origins)
         origin = max(

@@ -126,10 +126,10 @@ class Gamma(OutputRule):
     def _enlarge_negative(self, params: Params) -> Params:
         return self._add_scaled(params, negative_part(params))
 
-    def _add_scaled(self, params: Params, part: Params) -> Params:
+    def _add_scaled(self, params: Params, signed_params: Params) -> Params:
         """Return params with γ times their `part` added."""
         return {
-            name: value + self.gamma * part[name] if name in ("weight", "bias") else value
+            name: value + self.gamma * signed_params[name] if name in ("weight", "bias") else value
             for name, value in params.items()
         }
 

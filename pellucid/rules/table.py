@@ -45,7 +45,7 @@ def composite(*rows: TableRow, otherwise: Rule = own) -> Table:
 def matches(selector: LayerSelector, path: str, layer: Layer) -> bool:
     """Return whether a row matches the layer at `path`."""
     if isinstance(selector, tuple):
-        return any(matches(part, path, layer) for part in cast("tuple[LayerSelector, ...]", selector))
+        return any(matches(choice, path, layer) for choice in cast("tuple[LayerSelector, ...]", selector))
     if isinstance(selector, str):
         return fnmatchcase(path, selector)
     if isinstance(selector, Trait):
@@ -57,5 +57,5 @@ def matches(selector: LayerSelector, path: str, layer: Layer) -> bool:
 
 def _patterns(selector: LayerSelector) -> list[str]:
     if isinstance(selector, tuple):
-        return [pattern for part in cast("tuple[LayerSelector, ...]", selector) for pattern in _patterns(part)]
+        return [pattern for choice in cast("tuple[LayerSelector, ...]", selector) for pattern in _patterns(choice)]
     return [selector] if isinstance(selector, str) else []

@@ -42,7 +42,7 @@ class Term:
         dx = self.layer.pull(self.params, self.cache, s)
         x: Any = self.x
         if isinstance(x, tuple):
-            return tuple(value * part for value, part in zip(cast("tuple[Tensor, ...]", x), dx, strict=True))
+            return tuple(value * gradient for value, gradient in zip(cast("tuple[Tensor, ...]", x), dx, strict=True))
         return x * dx
 
     def bias_share(self, s: Tensor) -> Params:
@@ -170,8 +170,8 @@ def sum_outputs(terms: list[Term]) -> Tensor:
 
 def sum_shares(terms: list[Term], s: Tensor) -> Tensor:
     """Return the sum of `Term.share` of `s` over these forward passes."""
-    parts = [term.share(s) for term in terms]
-    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+    shares = [term.share(s) for term in terms]
+    return torch.stack(shares).sum(0) if len(shares) > 1 else shares[0]
 
 
 def divide_relevance(terms: list[Term], dy: Tensor, stabilizer: float, factor: float = 1.0) -> tuple[Tensor, Params]:

@@ -230,7 +230,7 @@ def unnamed_structure(net: Layer, leaf: Callable[[Layer], Any] = lambda layer: l
     net_type = type(net)
     match net:
         case Sequential() if net_type is Sequential:
-            return [part for child in net.children.values() for part in unnamed_structure(child, leaf)]
+            return [line for child in net.children.values() for line in unnamed_structure(child, leaf)]
         case Parallel() | Fork() | Shared() if net_type in (Parallel, Fork, Shared):
             return [(net_type, [unnamed_structure(child, leaf) for child in net.layers.values()])]
         case Graph() if net_type is Graph:

@@ -61,7 +61,7 @@ def parse_json(data: bytes) -> Any:
         raise ValueError(f"it is nested in more than {MAX_RUN_JSON_LEVELS} levels") from error
     level = [values]
     for _ in range(MAX_RUN_JSON_LEVELS + 1):
-        level = [part for value in level for part in _parts(value)]
+        level = [nested_value for value in level for nested_value in _parts(value)]
         if not level:
             return values
     raise ValueError(f"it is nested in more than {MAX_RUN_JSON_LEVELS} levels")
@@ -91,10 +91,10 @@ def to_record(values: Mapping[str, Any], kind: Callable[..., T], where: str) -> 
 def _parts(value: Any) -> list[Any]:
     """Return the values in a value, which need no further check if there are none."""
     if isinstance(value, dict):
-        parts = cast(dict[str, Any], value)
-        for name in parts:
+        entries = cast(dict[str, Any], value)
+        for name in entries:
             name.encode(errors="surrogateescape")
-        return list(parts.values())
+        return list(entries.values())
     if isinstance(value, str):
         # UnicodeEncodeError, a ValueError, for half of a pair of surrogates; a run writes those of names of files that
         # are not UTF-8.

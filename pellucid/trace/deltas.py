@@ -48,7 +48,7 @@ def loss_pieces(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> l
     explain = PIECES_BY_LOSS.get(type(loss))
     if explain is not None and len(outputs) == 1:
         return [explain(loss, outputs[0], target)]
-    return [_generic_pieces(loss, part, value, delta) for part, delta in enumerate(deltas)]
+    return [_generic_pieces(loss, output_number, value, delta) for output_number, delta in enumerate(deltas)]
 
 
 def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> LossPieces:
@@ -311,8 +311,8 @@ def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> LossPiec
 def auxiliary(loss: losses.AuxiliaryCrossEntropy, outputs: list[Tensor], target: Tensor) -> list[LossPieces]:
     """Return the pieces of each output's cross-entropy; all but the first are multiplied by the loss's weight."""
     return [
-        _weighted_pieces(loss.each(), loss.weight if part else 1.0, output, target)
-        for part, output in enumerate(outputs)
+        _weighted_pieces(loss.each(), loss.weight if output_number else 1.0, output, target)
+        for output_number, output in enumerate(outputs)
     ]
 
 
@@ -377,12 +377,12 @@ def _weighted_pieces(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor,
     return LossPieces(pieces.intermediates, weight * pieces.cost, factors, words, pieces.formula)
 
 
-def _generic_pieces(loss: Loss, part: int, value: Tensor, dy: Tensor) -> LossPieces:
+def _generic_pieces(loss: Loss, output_number: int, value: Tensor, dy: Tensor) -> LossPieces:
     """Return the pieces of a loss without a rule in this module: its gradient is the only factor."""
 
     def factors(index: int) -> tuple[Factor, ...]:
         return (Factor("its gradient", value_at(dy, index), "error"),)
 
     words = f"{type(loss).__name__} computes this derivative itself"
-    cost = value.reshape(1) if part == 0 else value.new_zeros(1)
+    cost = value.reshape(1) if output_number == 0 else value.new_zeros(1)
     return LossPieces({}, cost, factors, words, r"\frac{\partial C}{\partial y}")

@@ -112,13 +112,15 @@ class Chain:
     def key_of_value(self, value: PassValue, index: int) -> DerivativeKey:
         """Return the key of a value: of the only call that receives it, or of the sum over all that receive it."""
         consumers = [
-            (call, part) for call, part in value.consumers if call.dxs is not None and call.dxs[part] is not None
+            (call, input_number)
+            for call, input_number in value.consumers
+            if call.dxs is not None and call.dxs[input_number] is not None
         ]
         if len(consumers) == 1 and not value.outputs:
             return DerivativeKey("call", consumers[0][0].index, f"x.{consumers[0][1]}", index)
         if not consumers and len(value.outputs) == 1:
             return DerivativeKey("loss", value.outputs[0], "", index)
-        return DerivativeKey("value", -1 if value.producer is None else value.producer.index, str(value.part), index)
+        return DerivativeKey("value", -1 if value.producer is None else value.producer.index, str(value.number), index)
 
     def key_of_parameter(self, path: str, index: int) -> DerivativeKey:
         """Return the key of a parameter: of its only use, or of the sum over all uses and regularizers."""
@@ -135,14 +137,14 @@ class Chain:
     def link_of_call(self, key: DerivativeKey) -> Link:
         """Return the link of an input or a parameter of one call, by the rule of its layer."""
         call = self.trace.calls[key.call]
-        part = input_index(key.argument)
-        if part is None:
+        input_number = input_index(key.argument)
+        if input_number is None:
             tensor = call.params[key.argument]
             gradient = call.dparams.get(key.argument)
             name = label(join(call.name, key.argument), key.element, tensor.shape)
         else:
-            gradient = None if call.dxs is None else call.dxs[part]
-            name = self.label_of(call.inputs[part], key.element)
+            gradient = None if call.dxs is None else call.dxs[input_number]
+            name = self.label_of(call.inputs[input_number], key.element)
         if call.dys is None or gradient is None:
             return self.unused_link(name)
         column = explainer(call.layer, key.argument)(call, key.argument, key.element)
@@ -160,7 +162,7 @@ class Chain:
             next_link = self.link_index(self.key_of_value(source, output)) if expand else None
             return ProductTerm((delta, *layer_factors), float(products[k]), next_link)
 
-        loss_symbol = "L" if part is None and join(call.path, key.argument) in self.trace.penalties else "C"
+        loss_symbol = "L" if input_number is None and join(call.path, key.argument) in self.trace.penalties else "C"
         formula = column.formula.replace(r"\partial C", rf"\partial {loss_symbol}", 1)
         rule = (name, call.name or "the network", call.title, column.words, formula)
         return self.add_up(rule, float(gradient.flatten()[key.element]), products, magnitudes, term, loss_symbol)
@@ -170,13 +172,13 @@ class Chain:
         name = factors.symbol
         if factors.source is not None and factors.indices is not None:
             index = int(factors.indices[k])
-            part = input_index(factors.source)
-            if part is None:
+            input_number = input_index(factors.source)
+            if input_number is None:
                 name = label(join(call.path, factors.source), index, call.params[factors.source].shape)
             else:
-                name = self.label_of(call.inputs[part], index)
-        parts = tuple(self.factor(call, part, k) for part in factors.parts)
-        return Factor(name, float(factors.values[k]), factors.role, parts)
+                name = self.label_of(call.inputs[input_number], index)
+        summands = tuple(self.factor(call, summand, k) for summand in factors.parts)
+        return Factor(name, float(factors.values[k]), factors.role, summands)
 
     def sum_over_consumers(self, key: DerivativeKey) -> Link:
         """Return the link of a value that several calls receive: their gradients add up."""
@@ -187,12 +189,12 @@ class Chain:
         if gradient is None:
             return self.unused_link(name)
         sources: list[tuple[Factor, DerivativeKey | None]] = []
-        for call, part in value.consumers:
-            dx = None if call.dxs is None else call.dxs[part]
+        for call, input_number in value.consumers:
+            dx = None if call.dxs is None else call.dxs[input_number]
             if dx is not None:
-                dx_name = join(call.name, f"dx.{part}" if call.has_tuple_input else "dx")
+                dx_name = join(call.name, f"dx.{input_number}" if call.has_tuple_input else "dx")
                 factor = Factor(dx_name, float(dx.flatten()[key.element]), "delta")
-                sources.append((factor, DerivativeKey("call", call.index, f"x.{part}", key.element)))
+                sources.append((factor, DerivativeKey("call", call.index, f"x.{input_number}", key.element)))
         for output in value.outputs:
             delta = float(self.trace.output_delta(output).flatten()[key.element])
             sources.append((Factor("from the loss", delta, "delta"), DerivativeKey("loss", output, "", key.element)))
@@ -296,12 +298,12 @@ def explain_activation(trace: TraceRecord, value: PassValue, index: int, top: in
     call = value.producer
     assert call is not None
     dys = [torch.zeros_like(output.tensor, memory_format=torch.contiguous_format) for output in call.outputs]
-    dys[value.part].view(-1)[index] = 1
+    dys[value.number].view(-1)[index] = 1
     with torch.no_grad():
         row = slopes(call, dys[0] if len(dys) == 1 else tuple(dys))
     inputs: list[ActivationInput] = []
-    for part, source in enumerate(call.inputs):
-        slope = row.get(f"x.{part}")
+    for input_number, source in enumerate(call.inputs):
+        slope = row.get(f"x.{input_number}")
         if slope is None:
             continue
         indices = slope.flatten().nonzero().flatten()

@@ -99,7 +99,7 @@ def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
     params: Params | None = None
     if target.value is not None and target.value.producer is None:  # an input of the network
         xs = tensors(settings.x)
-        xs[target.value.part] = _shift_element(xs[target.value.part], element.index, h)
+        xs[target.value.number] = _shift_element(xs[target.value.number], element.index, h)
         passes = settings.run(x=like(settings.x, xs))
     elif target.value is not None or target.argument.startswith("x."):  # a layer's output or input
         passes = settings.run(change=_value_change(element, h))
@@ -161,9 +161,9 @@ def _value_change(element: TracedElement, h: float) -> ValueChange:
     """
     value = element.target.value
     call = element.target.call
-    source = (value.producer, "y", value.part) if value is not None else (call, "x", int(element.target.argument[2:]))
+    source = (value.producer, "y", value.number) if value is not None else (call, "x", int(element.target.argument[2:]))
     assert source[0] is not None
     changed_index = (source[0].index, *source[1:])
-    return lambda call_index, kind, part, x: (
-        _shift_element(x, element.index, h) if (call_index, kind, part) == changed_index else x
+    return lambda call_index, kind, tensor_number, x: (
+        _shift_element(x, element.index, h) if (call_index, kind, tensor_number) == changed_index else x
     )

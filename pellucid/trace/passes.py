@@ -33,7 +33,7 @@ class PassValue:
 
     tensor: Tensor
     producer: "LayerCall | None"  # the call that outputs the tensor, None for an input of the network
-    part: int  # the index among the outputs of the call, or among the inputs of the network
+    number: int  # the index among the outputs of the call, or among the inputs of the network
     # the calls that receive the tensor, each with the index of the input
     consumers: list[tuple["LayerCall", int]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)  # indices of the network outputs that are this tensor
@@ -149,9 +149,9 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
     combinator_runs: list[CombinatorRun] = []
     run_of_cache: dict[int, CombinatorRun] = {}
 
-    def new_value(tensor: Tensor, producer: LayerCall | None, part: int) -> PassValue:
+    def new_value(tensor: Tensor, producer: LayerCall | None, number: int) -> PassValue:
         """Record a new view of a tensor, because layers such as Identity return their input itself."""
-        value = PassValue(tensor.view_as(tensor), producer, part)
+        value = PassValue(tensor.view_as(tensor), producer, number)
         values[id(value.tensor)] = value
         return value
 
@@ -171,27 +171,27 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
             run_of_cache[id(cache)] = run
             return run.y, cache
         index = len(calls)
-        parts = tensors(x)
+        input_tensors = tensors(x)
         call = LayerCall(
-            index, path, layer, params, [recorded_value(path, part) for part in parts], isinstance(x, tuple)
+            index, path, layer, params, [recorded_value(path, tensor) for tensor in input_tensors], isinstance(x, tuple)
         )
         calls.append(call)
-        for part, value in enumerate(call.inputs):
-            value.consumers.append((call, part))
+        for number, value in enumerate(call.inputs):
+            value.consumers.append((call, number))
         if change is not None:
-            x = like(x, [change(index, "x", part, tensor) for part, tensor in enumerate(parts)])
+            x = like(x, [change(index, "x", number, tensor) for number, tensor in enumerate(input_tensors)])
         y, call.cache = layer.forward(params, x, mode)
         outputs = tensors(y)
         if change is not None:
-            outputs = [change(index, "y", part, tensor) for part, tensor in enumerate(outputs)]
-        call.outputs = [new_value(tensor, call, part) for part, tensor in enumerate(outputs)]
+            outputs = [change(index, "y", number, tensor) for number, tensor in enumerate(outputs)]
+        call.outputs = [new_value(tensor, call, number) for number, tensor in enumerate(outputs)]
         return like(y, [value.tensor for value in call.outputs]), call
 
-    xs = [new_value(tensor, None, part) for part, tensor in enumerate(tensors(x))]
+    xs = [new_value(tensor, None, number) for number, tensor in enumerate(tensors(x))]
     y, cache = visit("", net, params, like(x, [value.tensor for value in xs]), mode)
     ys = [recorded_value("", tensor) for tensor in tensors(y)]
-    for part, value in enumerate(ys):
-        value.outputs.append(part)
+    for number, value in enumerate(ys):
+        value.outputs.append(number)
     for runs in (calls, combinator_runs):
         totals = Counter(run.path for run in runs)
         run_counts = Counter[str]()
@@ -300,9 +300,9 @@ class PassSettings:
 def prepared(x: Any, dtype: torch.dtype) -> Any:
     """Return a detached copy on the CPU; floating-point tensors are converted to `dtype`."""
     if isinstance(x, tuple):
-        return tuple(prepared(part, dtype) for part in x)
+        return tuple(prepared(item, dtype) for item in x)
     if isinstance(x, dict):
-        return {name: prepared(part, dtype) for name, part in x.items()}
+        return {name: prepared(item, dtype) for name, item in x.items()}
     copy = x.detach().cpu()
     copy = copy.to(dtype) if copy.is_floating_point() else copy
     return copy.clone(memory_format=torch.contiguous_format)

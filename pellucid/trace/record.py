@@ -161,8 +161,8 @@ class TraceRecord:
     def name_of(self, value: PassValue) -> str:
         """Return the name of a value: the output of the call that computed it, or the network's input."""
         if value.producer is None:
-            return f"x.{value.part}" if len(self.passes.xs) > 1 else "x"
-        suffix = f".{value.part}" if len(value.producer.outputs) > 1 else ""
+            return f"x.{value.number}" if len(self.passes.xs) > 1 else "x"
+        suffix = f".{value.number}" if len(value.producer.outputs) > 1 else ""
         return join(value.producer.name, f"y{suffix}")
 
     def label_of(self, value: PassValue, index: int) -> str:
@@ -172,8 +172,8 @@ class TraceRecord:
     def gradient_of(self, value: PassValue) -> Tensor | None:
         """Return the gradient of the loss with respect to a value, None if the loss does not depend on it."""
         if value.producer is None:
-            return tensors(self.dx)[value.part]
-        return None if value.producer.dys is None else value.producer.dys[value.part]
+            return tensors(self.dx)[value.number]
+        return None if value.producer.dys is None else value.producer.dys[value.number]
 
     def output_delta(self, output: int) -> Tensor:
         """Return the gradient of the loss with respect to one output of the network."""
@@ -181,11 +181,11 @@ class TraceRecord:
 
     def _add_tensors(self, name: str, kind: str, path: str, tensor: Any) -> None:
         """Add a tensor, or the tensors of a tuple by index, except None and names that exist already."""
-        parts: Sequence[Tensor | None] = tensors(tensor)
-        for part, part_tensor in enumerate(parts):
-            full_name = f"{name}.{part}" if isinstance(tensor, tuple) else name
-            if part_tensor is not None:
-                self.tensors.setdefault(full_name, Named(full_name, kind, path, part_tensor))
+        all_tensors: Sequence[Tensor | None] = tensors(tensor)
+        for number, one_tensor in enumerate(all_tensors):
+            full_name = f"{name}.{number}" if isinstance(tensor, tuple) else name
+            if one_tensor is not None:
+                self.tensors.setdefault(full_name, Named(full_name, kind, path, one_tensor))
 
     def _add_target(self, target: GradientTarget, *names: str) -> None:
         """Add a target by its name and by additional names, such as the name of its gradient."""
@@ -204,8 +204,8 @@ class TraceRecord:
             self._add_value(source, f"d{self.name_of(source)}")
         for call in passes.calls:
             self._collect_call(call)
-        for part, output in enumerate(passes.ys):
-            suffix = f".{part}" if isinstance(passes.y, tuple) else ""
+        for number, output in enumerate(passes.ys):
+            suffix = f".{number}" if isinstance(passes.y, tuple) else ""
             self._add_value(output, f"y{suffix}", f"dy{suffix}")
         for run in passes.combinator_runs:
             for kind, tensor in (("x", run.x), ("y", run.y), ("dy", run.dy), ("dx", run.dx)):
@@ -215,8 +215,8 @@ class TraceRecord:
                 self._add_value(run.value, join(run.name, "y"), join(run.name, "dy"))
         self._add_tensors("y", "y", "", passes.y)
         self._add_tensors("target", "loss", "", self.settings.target)
-        for part, pieces in enumerate(self.pieces):
-            suffix = f".{part}" if len(self.pieces) > 1 else ""
+        for number, pieces in enumerate(self.pieces):
+            suffix = f".{number}" if len(self.pieces) > 1 else ""
             for name, tensor in {**pieces.intermediates, "cost": pieces.cost}.items():
                 self._add_tensors(f"loss.{name}{suffix}", "loss", "", tensor)
         self._add_tensors("loss", "loss", "", value)
@@ -231,10 +231,10 @@ class TraceRecord:
         self._add_tensors(
             name_of("x"), "x", call.path, _single_or_tuple([v.tensor for v in call.inputs], call.has_tuple_input)
         )
-        for part, value in enumerate(call.inputs):
-            suffix = f".{part}" if call.has_tuple_input else ""
-            gradient = None if call.dxs is None else call.dxs[part]
-            target = GradientTarget(name_of(f"x{suffix}"), value.tensor, gradient, call=call, argument=f"x.{part}")
+        for number, value in enumerate(call.inputs):
+            suffix = f".{number}" if call.has_tuple_input else ""
+            gradient = None if call.dxs is None else call.dxs[number]
+            target = GradientTarget(name_of(f"x{suffix}"), value.tensor, gradient, call=call, argument=f"x.{number}")
             self._add_target(target, name_of(f"dx{suffix}"))
         for name, tensor in call.params.items():
             path = path_of(name)
@@ -254,16 +254,16 @@ class TraceRecord:
         for name in getattr(call.cache, "_fields", ()):
             self._add_tensors(name_of(f"cache.{name}"), f"cache.{name}", call.path, getattr(call.cache, name))
         self._add_tensors(name_of("y"), "y", call.path, _single_or_tuple([v.tensor for v in call.outputs]))
-        for part, value in enumerate(call.outputs):
-            self._add_value(value, name_of(f"dy.{part}" if len(call.outputs) > 1 else "dy"))
+        for number, value in enumerate(call.outputs):
+            self._add_value(value, name_of(f"dy.{number}" if len(call.outputs) > 1 else "dy"))
         if call.dys is not None and call.dxs is not None:
             self._add_tensors(name_of("dy"), "dy", call.path, _single_or_tuple(call.dys))
             self._add_tensors(name_of("dx"), "dx", call.path, _single_or_tuple(call.dxs, call.has_tuple_input))
 
 
-def _single_or_tuple(parts: Sequence[Tensor | None], as_tuple: bool = False) -> Any:
+def _single_or_tuple(values: Sequence[Tensor | None], as_tuple: bool = False) -> Any:
     """Return a tuple of the parts, or the only part itself unless `as_tuple`."""
-    return tuple(parts) if as_tuple or len(parts) > 1 else parts[0]
+    return tuple(values) if as_tuple or len(values) > 1 else values[0]
 
 
 def resolve(trace: TraceRecord, text: str) -> TracedElement:

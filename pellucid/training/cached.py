@@ -16,7 +16,7 @@ from pellucid.metrics import Metric
 from pellucid.nested import flatten
 from pellucid.objective import Supervised
 from pellucid.training.evaluate import output_batches
-from pellucid.training.layers import may_draw
+from pellucid.training.layer_statistics import may_draw
 from pellucid.training.learner import Learner
 
 FEATURE_BATCH_SIZE = 64  # images whose features are computed at a time
@@ -119,7 +119,7 @@ def _is_constant(layer: Layer, params: Params, frozen: set[str]) -> bool:
     learned = learned_paths(layer, params)
     if learned:
         return learned <= frozen
-    return not buffer_paths(layer) and not any(may_draw(part) for _, part in walk(layer))
+    return not buffer_paths(layer) and not any(may_draw(sublayer) for _, sublayer in walk(layer))
 
 
 def _front_features(model: Learner, split_net: SplitNetwork, data: Arrays) -> Arrays:

@@ -67,12 +67,12 @@ def on_device(value: Any, device: torch.device) -> Any:
             return value.to(device)
         return (value.pin_memory() if device.type == "cuda" else value).to(device, non_blocking=True)
     if isinstance(value, dict):
-        return {name: on_device(part, device) for name, part in cast(dict[str, Any], value).items()}
+        return {name: on_device(item, device) for name, item in cast(dict[str, Any], value).items()}
     if not isinstance(value, list | tuple):
         return value
-    parts = [on_device(part, device) for part in cast(Sequence[Any], value)]
+    items = [on_device(item, device) for item in cast(Sequence[Any], value)]
     constructor = cast(Callable[..., Any], type(cast(object, value)))
-    return constructor(*parts) if hasattr(cast(object, value), "_fields") else constructor(parts)
+    return constructor(*items) if hasattr(cast(object, value), "_fields") else constructor(items)
 
 
 def device_of(params: Params) -> torch.device:

@@ -48,7 +48,7 @@ class NotFinite:
         """Return the first tensor that is not finite in `value` (a tensor, None or a tuple of these), or None."""
         if isinstance(value, tuple):
             return next(
-                filter(None, (cls.of(part, kind, tensor, path, layer) for part in cast(tuple[Any, ...], value))), None
+                filter(None, (cls.of(item, kind, tensor, path, layer) for item in cast(tuple[Any, ...], value))), None
             )
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return None

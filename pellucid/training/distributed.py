@@ -222,9 +222,9 @@ def _difference(name: str, value: str | None, first_value: str | None) -> str:
 ALONE = Processes()
 
 
-def assigned_range(rank: int, count: int, parts: int) -> range:
+def assigned_range(rank: int, count: int, items: int) -> range:
     """Return the numbers of the parts of a work that one of `count` processes does: contiguous, in order."""
-    return range(rank * parts // count, (rank + 1) * parts // count)
+    return range(rank * items // count, (rank + 1) * items // count)
 
 
 def processes(timeout: float | None = None) -> Processes:

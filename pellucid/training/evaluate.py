@@ -247,5 +247,9 @@ def loss_and_predictions(model: Learner, data: Arrays, processes: Processes = AL
         processes=processes,
     )
     return model.objective.total(losses), torch.cat(
-        [part for process_predictions in processes.from_all(predictions_by_batch) for part in process_predictions]
+        [
+            batch_predictions
+            for process_predictions in processes.from_all(predictions_by_batch)
+            for batch_predictions in process_predictions
+        ]
     )

@@ -64,7 +64,7 @@ def _without_targets(x: Any, data_name: str) -> PellucidError:
     """Return the error for x without y, with advice for lists of batches and for datasets of other libraries."""
     first_item: Any = cast(Sequence[Any], x)[0] if isinstance(x, list | tuple) and x else None
     pair = cast(Sequence[Any], first_item) if isinstance(first_item, tuple | list) else ()
-    if len(pair) == 2 and all(isinstance(part, Tensor) for part in pair):
+    if len(pair) == 2 and all(isinstance(item, Tensor) for item in pair):
         return PellucidError(
             f"{data_name} is a list of batches; give a function that returns its iterator, lambda: batches"
         )

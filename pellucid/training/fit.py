@@ -38,7 +38,7 @@ from pellucid.training.diagnose import (
 )
 from pellucid.training.distributed import ALONE, processes, versions
 from pellucid.training.evaluate import batch_within_memory, epoch_columns, loss_columns, try_metrics
-from pellucid.training.layers import layer_rows, may_draw, seed_step
+from pellucid.training.layer_statistics import layer_rows, may_draw, seed_step
 from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, naming_batch_size, stop_exception
@@ -146,9 +146,9 @@ class Loop:
         """Create the step and, if batches are divided, the ShardedStep; raise PellucidError if processes differ."""
         options = self.options
         shards = self.plan.shards
-        parts = BatchParts(self.processes.gather) if shards > 1 and options.batch_norm == "sync" else None
+        batch_parts = BatchParts(self.processes.gather) if shards > 1 and options.batch_norm == "sync" else None
         state_processes = self.processes if options.shard_optimizer else ALONE
-        self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts, state_processes)
+        self.step = TrainingStep.of(self.model, len(self.data), shards == 1, batch_parts, state_processes)
         sharding = self.processes, shards, options.batch_norm == "shard", options.bucket_mb
         self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *sharding)
         exchange_settings = {"bucket_mb": str(options.bucket_mb), "shard_optimizer": str(options.shard_optimizer)}
@@ -353,13 +353,13 @@ class Loop:
             fault = replace(fault, note=update_note(self.last_finite_step, step))
         return self._stopped_error(fault, step + 1, f" in process {rank}" if self.processes.count > 1 else "")
 
-    def _stopped_error(self, fault: NotFinite, step: int, place: str = "") -> StoppedError:
+    def _stopped_error(self, fault: NotFinite, step: int, where: str = "") -> StoppedError:
         """Return the error that ends the training, after writing it to the run folder, if there is one."""
         epoch, batch = divmod(step - 1, self.training.batches)
         checkpoint_note = ""
         if self.plan.folder is not None and self.saved_step >= 0:
             checkpoint_note = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
-        position = f"step {step} (epoch {epoch + 1}, batch {batch + 1}){place}"
+        position = f"step {step} (epoch {epoch + 1}, batch {batch + 1}){where}"
         text = f"training stopped in {position}: {fault}; {fault_advice(fault, self.training.lr)}{checkpoint_note}"
         error = StoppedError(text, step, fault)
         if self.plan.folder is not None:

@@ -233,8 +233,8 @@ class BaseModel(Trainable, Predicting):
         inputs = inputs_of(x, lambda batch: self._check_input(batch, "x"), self.dtype)
         batch_size = self._batch_size_or_default(inputs, batch_size, "predict")
         with torch.inference_mode():
-            parts = [on_device(part, CPU) for part in self._predictions(inputs, batch_size)]
-        return concatenate_batches(parts) if parts else torch.zeros(0, *nominal_shape(self.output_shape, 0))
+            outputs = [on_device(output, CPU) for output in self._predictions(inputs, batch_size)]
+        return concatenate_batches(outputs) if outputs else torch.zeros(0, *nominal_shape(self.output_shape, 0))
 
     def about(self) -> dict[str, Any]:
         """Return the description of the model for a weights file, as JSON values."""

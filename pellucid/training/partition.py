@@ -51,13 +51,13 @@ class Partition:
             full_state[name] = value if isinstance(value, int) else self._collect(value, self.empty_tensors(value))
         return full_state
 
-    def empty_tensors(self, parts: Sequence[Tensor]) -> list[Tensor]:
+    def empty_tensors(self, shares: Sequence[Tensor]) -> list[Tensor]:
         """Return uninitialized tensors with the shapes of the parameters and the dtypes of `parts`."""
-        return [torch.empty_like(weight, dtype=part.dtype) for weight, part in zip(self.weights, parts, strict=True)]
+        return [torch.empty_like(weight, dtype=share.dtype) for weight, share in zip(self.weights, shares, strict=True)]
 
     def own_copies(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return copies of this process's part of each tensor."""
-        return [part.clone() for part in self.own_parts(tensors)]
+        return [share.clone() for share in self.own_parts(tensors)]
 
     def _collect(self, parts: Sequence[Tensor], targets: list[Tensor]) -> list[Tensor]:
         """Write the parts of all processes into the complete tensors `targets`, and return these."""

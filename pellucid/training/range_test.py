@@ -16,7 +16,7 @@ from pellucid.data.source import Batch, Source
 from pellucid.nested import flatten
 from pellucid.objective import seeded
 from pellucid.training.device import on_device
-from pellucid.training.layers import seed_step
+from pellucid.training.layer_statistics import seed_step
 from pellucid.training.learner import Learner
 from pellucid.training.reading import Augmentation, batch_loader
 from pellucid.training.step import NotFiniteError, TrainingStep

@@ -114,9 +114,9 @@ def check_single_examples(model: Learner, data: Source, batch_size: int, shards:
         remedy = "yield larger batches, or give the DataLoader drop_last=True"
     elif len(data) < 2 * shards:
         remedy = f"give at least {2 * shards} examples"
-    part = f"one of {shards} shards" if shards > 1 else "a batch"
+    subject = f"one of {shards} shards" if shards > 1 else "a batch"
     reason = str(fault) or type(fault).__name__
-    raise PellucidError(f"fit: with {batches}, {part} has a single example: {reason}; {remedy}") from fault
+    raise PellucidError(f"fit: with {batches}, {subject} has a single example: {reason}; {remedy}") from fault
 
 
 def read_batches(
@@ -135,8 +135,8 @@ def read_batches(
     if indices is not None and not len(indices):
         return
     if isinstance(data, Arrays):
-        parts = (data.x, data.y) if indices is None else data.batch(indices, generator(0))
-        batches = map(Batch, *(torch.split(part, batch_size) for part in parts))
+        arrays = (data.x, data.y) if indices is None else data.batch(indices, generator(0))
+        batches = map(Batch, *(torch.split(array, batch_size) for array in arrays))
     elif isinstance(data, Stream) and indices is None:
         batches = data.epoch(0)
     else:
@@ -152,7 +152,7 @@ def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None,
     device = device_of(params)
     dtype = dtype_of(params)
     if isinstance(x, Tensor):
-        return (scaled(on_device(part, device), stats, dtype) for part in torch.split(x, batch_size))
+        return (scaled(on_device(chunk, device), stats, dtype) for chunk in torch.split(x, batch_size))
     return (batch.images for batch in read_batches(x, None, batch_size, stats, device, dtype))
 
 

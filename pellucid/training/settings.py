@@ -105,9 +105,9 @@ def describe(value: Any) -> Any:
         fields = {field.name: describe(getattr(value, field.name)) for field in fields_of(type(value))}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, Mapping):
-        return {str(name): describe(part) for name, part in cast(Mapping[Any, Any], value).items()}
+        return {str(name): describe(item) for name, item in cast(Mapping[Any, Any], value).items()}
     if isinstance(value, tuple | list):
-        return [describe(part) for part in cast(list[Any], value)]
+        return [describe(item) for item in cast(list[Any], value)]
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return repr(value)
@@ -118,10 +118,10 @@ def _is_same(saved: Any, value: Any) -> bool:
     if _has_fields(value):
         return isinstance(saved, dict) and _has_same_fields(cast(dict[str, Any], saved), value)
     if isinstance(value, Mapping):
-        parts = {str(name): part for name, part in cast(Mapping[Any, Any], value).items()}
+        items = {str(name): item for name, item in cast(Mapping[Any, Any], value).items()}
         # The order matters: it is that of the layers of a network.
-        has_same_names = isinstance(saved, dict) and list(cast(dict[str, Any], saved)) == list(parts)
-        return has_same_names and all(_is_same(saved[name], part) for name, part in parts.items())
+        has_same_names = isinstance(saved, dict) and list(cast(dict[str, Any], saved)) == list(items)
+        return has_same_names and all(_is_same(saved[name], item) for name, item in items.items())
     if isinstance(value, tuple | list):
         elements = cast(list[Any], value)
         has_same_length = isinstance(saved, list) and len(cast(list[Any], saved)) == len(elements)

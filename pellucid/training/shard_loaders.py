@@ -77,10 +77,12 @@ class StreamShards:
                     f"{self.shards} shards; yield larger batches"
                 )
             self._check_same_batches(images, k)
-            parts = [Batch(images[shard :: self.shards], targets[shard :: self.shards]) for shard in self.own_shards]
+            shard_batches = [
+                Batch(images[shard :: self.shards], targets[shard :: self.shards]) for shard in self.own_shards
+            ]
             yield [
-                self.batch_loader.augment_batch(part, epoch, k, shard)
-                for part, shard in zip(parts, self.own_shards, strict=True)
+                self.batch_loader.augment_batch(shard_batch, epoch, k, shard)
+                for shard_batch, shard in zip(shard_batches, self.own_shards, strict=True)
             ]
 
     def _check_same_batches(self, images: Tensor, k: int) -> None:

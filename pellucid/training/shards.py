@@ -24,7 +24,7 @@ from pellucid.objective import Gradients, Objective, Supervised, mean_losses, se
 from pellucid.run.history import Row
 from pellucid.training.device import device_of
 from pellucid.training.distributed import LostProcessError, Processes, assigned_range
-from pellucid.training.layers import DRAW_SEED
+from pellucid.training.layer_statistics import DRAW_SEED
 from pellucid.training.learner import Learner
 from pellucid.training.reducer import BUCKET_MB, MEGABYTE, Reducer
 from pellucid.training.shard_loaders import shards_of_process
@@ -236,10 +236,10 @@ def _ignore_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> No
 
 
 def _turns(
-    step: TrainingStep, part: Batch, lr: float, rng: torch.Generator, factors: Mapping[str, float]
+    step: TrainingStep, batch: Batch, lr: float, rng: torch.Generator, factors: Mapping[str, float]
 ) -> Iterator[Gradients]:
     """Yield the turns of one shard; nothing is computed before the first call of `next`."""
-    result = step.gradients(part, lr, rng, factors)
+    result = step.gradients(batch, lr, rng, factors)
     if isinstance(result, tuple):
         single = [result]
         del result

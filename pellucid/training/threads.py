@@ -22,7 +22,7 @@ from pellucid.objective import seeded
 from pellucid.run.history import Row
 from pellucid.training.cached import without_frozen_front
 from pellucid.training.callbacks import Callback, Training
-from pellucid.training.layers import seed_step
+from pellucid.training.layer_statistics import seed_step
 from pellucid.training.learner import Learner
 from pellucid.training.process import torch_threads
 from pellucid.training.reading import Augmentation, batch_loader

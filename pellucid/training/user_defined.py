@@ -230,7 +230,7 @@ def _check_result(objective: Objective, step: TrainingStep, result: object) -> N
     names: list[str] = []
     for turn in cast(Iterator[Any], result) if isinstance(result, Iterator) else (result,):
         pair = cast(tuple[Any, ...], turn) if isinstance(turn, tuple) else ()
-        if len(pair) != 2 or not all(isinstance(part, Mapping) for part in pair):
+        if len(pair) != 2 or not all(isinstance(mapping, Mapping) for mapping in pair):
             raise PellucidError(
                 f"{method} must return (losses, dparams), two dicts, or yield such pairs, not "
                 f"{shown(cast(object, turn))}"

@@ -70,8 +70,9 @@ class _Product(Loss):
     def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return (value, dy)."""
         pairs = zip(tensors(y), cast(list[Tensor | None], tensors(self.dy)), strict=True)
-        dys = [torch.zeros_like(part) if dy is None else dy.to(part) for part, dy in pairs]  # None: an unused output
-        value = torch.stack([(part * dy).sum() for part, dy in zip(tensors(y), dys, strict=True)]).sum()
+        # the gradient of an unused output is None
+        dys = [torch.zeros_like(output) if dy is None else dy.to(output) for output, dy in pairs]
+        value = torch.stack([(output * dy).sum() for output, dy in zip(tensors(y), dys, strict=True)]).sum()
         return value, tuple(dys) if isinstance(y, tuple) else dys[0]
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:

@@ -173,7 +173,9 @@ def _compare_results(
     params = flatten(probe.params)
     updated = learned_paths(probe.net, probe.params) - training.frozen
     gradients = {path: reference_results.gradients.get(path) for path in params if path in updated}
-    sizes = [float(part.abs().max()) for part in gradients.values() if part is not None and part.numel()]
+    sizes = [
+        float(gradient.abs().max()) for gradient in gradients.values() if gradient is not None and gradient.numel()
+    ]
     floor = max([FLOOR, *(ZERO_THRESHOLD * size for size in sizes)])
     layers = dict(walk(probe.net))
     rows = [
@@ -210,7 +212,7 @@ def predicting_rows(probe: Probe, params: Params, x: Any) -> list[GradientRow]:
         rows = [_row(PREDICTS, OUTPUT, "", "y", fused, expected, FLOOR)]
         if all(tensor.dtype is torch.float32 for tensor in [*flatten(params).values(), *tensors(x)]):
             rounding = float((flat_outputs(probe.net.forward(params, x, Mode())[0]).double() - expected).abs().max())
-            copies = tuple(part.clone() for part in tensors(x))
+            copies = tuple(input_tensor.clone() for input_tensor in tensors(x))
             fused = flat_outputs(inference(probe.net, params)(copies if probe.has_tuple_input else copies[0])).double()
             fraction, multiple = FLOAT32_TOLERANCE
             bound = fraction * largest + multiple * rounding
@@ -257,4 +259,4 @@ def _own_forward(index: int, path: str, layer: Layer, params: Params, x: Any, mo
 
 def flat_outputs(y: Any) -> Tensor:
     """Return all outputs as one flat tensor."""
-    return torch.cat([part.flatten() for part in tensors(y)])
+    return torch.cat([tensor.flatten() for tensor in tensors(y)])

@@ -51,8 +51,8 @@ def module_gradients(
         return torch.cat([y.flatten() for y in _tensors(module(*xs))])
 
     gradients = pull_back(outputs, (*xs, *parameters.values()), dy)
-    parts = dy.split([shape.numel() for shape in shapes])
-    dys = tuple(part.view(shape) for part, shape in zip(parts, shapes, strict=True))
+    flat_gradients = dy.split([shape.numel() for shape in shapes])
+    dys = tuple(flat_gradient.view(shape) for flat_gradient, shape in zip(flat_gradients, shapes, strict=True))
     return dys, gradients[: len(xs)], dict(zip(parameters, gradients[len(xs) :], strict=True))
 
 

@@ -165,13 +165,13 @@ class _Verification:
         aliases: list[list[Tensor]] = []
 
         def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-            aliased = [part.view_as(part) for part in tensors(x)]
+            aliased = [tensor.view_as(tensor) for tensor in tensors(x)]
             aliases.append(aliased)
             state = mode.rng.get_state() if mode.rng is not None else None
             try:
                 y, cache = layer.forward(params, like(x, aliased), mode)
-                is_lost = any(part.requires_grad for part in aliased) and not any(
-                    part.requires_grad for part in tensors(y)
+                is_lost = any(tensor.requires_grad for tensor in aliased) and not any(
+                    output.requires_grad for output in tensors(y)
                 )
                 is_lost = is_lost or self.visits[index].order in self.bridged_orders
             except RuntimeError:  # an operation without a derivative
@@ -182,7 +182,7 @@ class _Verification:
             if mode.rng is not None and state is not None:
                 mode.rng.set_state(state)
             with torch.no_grad():
-                detached = like(x, [part.detach() for part in tensors(x)])
+                detached = like(x, [tensor.detach() for tensor in tensors(x)])
                 y, cache = layer.forward(map_tree(torch.detach, params), detached, mode)
             outputs = _Bridge.apply(layer, params, cache, len(tensors(y)), *aliased, *tensors(y))
             return like(y, list(tensors(outputs))), cache
@@ -190,7 +190,7 @@ class _Verification:
         y, _ = self.probe.run(xs, params, leaf)
         if -1 in self.bridged_orders:
             pairs = zip(tensors(y), tensors(self.result.dy), strict=True)
-            return y, torch.stack([(part * dy).sum() for part, dy in pairs]).sum(), aliases
+            return y, torch.stack([(output * dy).sum() for output, dy in pairs]).sum(), aliases
         return y, self.probe.loss(y, self.probe.target)[0], aliases
 
     def autograd(self) -> dict[str, Tensor]:
@@ -208,7 +208,7 @@ class _Verification:
         params, weights = self.autograd_params()
         xs = self.inputs()
         y, value, aliases = self.run_autograd(params, xs)
-        variables = [*weights.values(), *xs, *tensors(y), *(part for alias in aliases for part in alias)]
+        variables = [*weights.values(), *xs, *tensors(y), *(tensor for alias in aliases for tensor in alias)]
         grads = _autograd(value, variables)
         current, explicit = flatten(self.probe.params), flatten(self.dparams)
 
@@ -235,11 +235,11 @@ class _Verification:
             )  # fmt: skip
 
         pairs = zip(self.probe.xs, tensors(self.result.dx), strict=True)
-        dx = [torch.zeros_like(x) if part is None else part for x, part in pairs]  # None: no layer uses this input
-        reads = [(id(part), index in visit.layer.constants) for visit in self.visits
-                for index, part in enumerate(tensors(visit.x))]  # fmt: skip
-        constant_ids = {part for part, constant in reads if constant} - {
-            part for part, constant in reads if not constant
+        dx = [torch.zeros_like(x) if grad is None else grad for x, grad in pairs]  # None: no layer uses this input
+        reads = [(id(tensor), index in visit.layer.constants) for visit in self.visits
+                for index, tensor in enumerate(tensors(visit.x))]  # fmt: skip
+        constant_ids = {tensor_id for tensor_id, constant in reads if constant} - {
+            tensor_id for tensor_id, constant in reads if not constant
         }
         constants = [index for index, x in enumerate(self.probe.xs) if id(x) in constant_ids]
         comparisons = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1, constants=constants)]
@@ -257,7 +257,7 @@ class _Verification:
                         comparisons.append(
                             compare(visit.path, what, [current[path]], gradient, [weight], order, name, tracked)
                         )
-            values = [double(part) for part in tensors(visit.x)]
+            values = [double(tensor) for tensor in tensors(visit.x)]
             replaced_inputs = {index: like(visit.x, values)}
 
             def loss_at(replaced_inputs: dict[int, Any] = replaced_inputs) -> float:
@@ -265,7 +265,7 @@ class _Verification:
 
             row_key = visit.order, name, self.tracked[index], loss_at, visit.writes_dy
             comparisons.append(compare(visit.path, "dx", values, visit.dx, alias, *row_key, visit.layer.constants))
-        values = [double(part) for part in tensors(self.y)]
+        values = [double(tensor) for tensor in tensors(self.y)]
 
         def loss_value() -> float:
             return float(self.probe.loss(like(self.y, values), self.probe.target)[0])
@@ -337,8 +337,8 @@ class _Verification:
     def compare(self, gradient: Gradient, floor: float) -> GradientComparison:
         """Compare one gradient with both references at the current values."""
         explicit, reference = (
-            None if parts is None else torch.cat([dx.double().flatten() for dx in parts if dx is not None])
-            for parts in (gradient.explicit, gradient.reference)
+            None if pieces is None else torch.cat([dx.double().flatten() for dx in pieces if dx is not None])
+            for pieces in (gradient.explicit, gradient.reference)
         )
         assert explicit is not None
         return compare(gradient.tensors, explicit, reference, gradient.loss, self.samples, self.rng, TOLERANCE, floor)
@@ -356,7 +356,7 @@ class _Verification:
             return [torch.as_tensor(loss(like(self.y, ys), target)[0]).double()]
 
         return DifferentiableFunction(
-            value, lambda dvalue: [dvalue[0] * part for part in dy], tensors(self.y), self.rng
+            value, lambda dvalue: [dvalue[0] * dy_tensor for dy_tensor in dy], tensors(self.y), self.rng
         )
 
     def recheck_nudged(self, index: int, at_current_values: GradientComparison) -> bool:

@@ -73,7 +73,7 @@ class AutogradNetwork(LayerWrapper):
         with torch.no_grad():
             detached = map_tree(torch.detach, params)
             y, cache = self.layer.forward(
-                detached, like(x, [part.detach() for part in tensors(x)]), replace(mode, keep=uses_autograd)
+                detached, like(x, [tensor.detach() for tensor in tensors(x)]), replace(mode, keep=uses_autograd)
             )
         if uses_autograd:
             leaves = flatten(params)
@@ -84,7 +84,7 @@ class AutogradNetwork(LayerWrapper):
 
     def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
         """Return zeros for the input, and no gradients of parameters."""
-        return like(cache.x, [torch.zeros_like(part) for part in tensors(cache.x)]), {}
+        return like(cache.x, [torch.zeros_like(tensor) for tensor in tensors(cache.x)]), {}
 
 
 class _ForwardPass(NamedTuple):
@@ -107,7 +107,7 @@ class _NetworkFunction(torch.autograd.Function):
     def forward(ctx: Any, run: _ForwardPass, *variables: Tensor) -> Any:
         """Return copies of the outputs."""
         ctx.run = run
-        first, *other_outputs = [part.clone() for part in tensors(run.y)]
+        first, *other_outputs = [tensor.clone() for tensor in tensors(run.y)]
         return (first, *other_outputs) if other_outputs else first
 
     @staticmethod
@@ -128,4 +128,4 @@ def _float64(x: Tensor) -> Tensor:
 
 def map_tensors(function: Callable[[Tensor], Tensor], x: Any) -> Any:
     """Return x, a tensor or nested tuples of tensors, with a function applied to each tensor."""
-    return like(x, [function(part) for part in tensors(x)])
+    return like(x, [function(tensor) for tensor in tensors(x)])

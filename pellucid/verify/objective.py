@@ -163,7 +163,7 @@ class _Passes:
         if size not in self._nudged:
             rng = torch.Generator().manual_seed(0)
             flat = self.flat | {path: nudge_tensor(self.flat[path], size, rng) for path in self.learned_paths}
-            images = map_tensors(lambda part: nudge_tensor(part, size, rng), self.batch.images)
+            images = map_tensors(lambda tensor: nudge_tensor(tensor, size, rng), self.batch.images)
             batch = Batch(images, self.batch.targets)
             passes = _Passes(self.objective, nest(self.params, flat), batch, self.directions, self.seed)
             self._nudged[size] = {comparison.key: comparison for comparison in passes.compare()}
@@ -219,8 +219,8 @@ class _Passes:
 
     def total(self, losses: Losses) -> Tensor:
         """Return the weighted sum of the losses of a turn."""
-        parts = [self.objective.weight(name) * value.double() for name, value in losses.items()]
-        return torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64)
+        weighted_losses = [self.objective.weight(name) * value.double() for name, value in losses.items()]
+        return torch.stack(weighted_losses).sum() if weighted_losses else torch.zeros((), dtype=torch.float64)
 
     def compare_outputs(self, key: GradientKey, calls: Calls) -> Iterator[_Comparison]:
         """Yield the comparison of the gradients with respect to a network's outputs, if it is used in this turn."""
@@ -229,10 +229,10 @@ class _Passes:
             if calls.inputs[index][0] != key.network:
                 continue
             explicit = self.dys.get(index)
-            parts = [None] * len(expected) if explicit is None else tensors(explicit)
+            gradients = [None] * len(expected) if explicit is None else tensors(explicit)
             pairs += [
-                (torch.zeros_like(other) if part is None else part, other)
-                for part, other in zip(parts, expected, strict=True)
+                (torch.zeros_like(other) if gradient is None else gradient, other)
+                for gradient, other in zip(gradients, expected, strict=True)
             ]
         if pairs:
             yield _compare(key, self.objective_name, pairs)
@@ -269,12 +269,12 @@ class _Passes:
                 * _magnitude(self.flat[path])
                 for path in gradients
             }
-            products = [gradients[path] * part for path, part in direction.items()]
+            products = [gradients[path] * step for path, step in direction.items()]
             expected = float(torch.stack([product.sum() for product in products]).sum())
             scale = max(scale, float(torch.stack([product.square().sum() for product in products]).sum().sqrt()))
 
             def loss(direction: Mapping[str, Tensor] = direction) -> float:
-                flat = self.flat | {path: self.flat[path] + offset.to(part) * part for path, part in direction.items()}
+                flat = self.flat | {path: self.flat[path] + offset.to(step) * step for path, step in direction.items()}
                 with torch.no_grad():
                     return float(self.total(self.run(objective, nest(self.params, flat))[turn][0]))
 

@@ -49,7 +49,7 @@ class Probe:
         self.loss = loss
         self.train = mode.train
         self.params = map_tree(double, params)
-        self.xs = [double(part) for part in tensors(x)]
+        self.xs = [double(tensor) for tensor in tensors(x)]
         self.target = double(target)
         self.has_tuple_input = isinstance(x, tuple)
         self.device = self.target.device if mode.rng is None else mode.rng.device
@@ -70,7 +70,7 @@ class Probe:
             self.params,
             {path: value if path in buffers else nudge_tensor(value, size, rng) for path, value in flat.items()},
         )
-        other.xs = [nudge_tensor(part, size, rng) for part in self.xs]
+        other.xs = [nudge_tensor(tensor, size, rng) for tensor in self.xs]
         return other
 
     def run(self, xs: list[Tensor], params: Params, leaf: IndexedLeaf) -> tuple[Any, Cache]:
@@ -98,12 +98,12 @@ class Probe:
         """Return x, the input of the leaf with this index, plus the constants of this leaf."""
         if not self.nudge:
             return x
-        parts = tensors(x)
+        inputs = tensors(x)
         if index not in self.constants:
             self.constants[index] = [
-                nudge_tensor(part.detach(), self.nudge, self.rng) - part.detach() for part in parts
+                nudge_tensor(tensor.detach(), self.nudge, self.rng) - tensor.detach() for tensor in inputs
             ]
-        return like(x, [part + constant for part, constant in zip(parts, self.constants[index], strict=True)])
+        return like(x, [tensor + constant for tensor, constant in zip(inputs, self.constants[index], strict=True)])
 
     def pass_params(self) -> Params:
         """Return the parameters; a copy in training mode, because a pass then writes to the running statistics."""
@@ -169,7 +169,7 @@ class Gradient:
     @property
     def largest(self) -> float:
         """The largest magnitude of the explicit gradient, among the tensors whose gradient is finite."""
-        sizes = [float(part.abs().max()) for part in self.explicit if part is not None and part.numel()]
+        sizes = [float(gradient.abs().max()) for gradient in self.explicit if gradient is not None and gradient.numel()]
         return max((size for size in sizes if math.isfinite(size)), default=0.0)
 
     @property
@@ -202,7 +202,7 @@ def sweep(probe: Probe) -> SweepResult:
     def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
         visit = next(visit for visit in visits if visit.cache is cache and visit.dx is None)
         # With a copy, a layer that writes into dy does not change the gradients of other layers.
-        copied_dy = like(dy, [part.clone() for part in tensors(dy)])
+        copied_dy = like(dy, [tensor.clone() for tensor in tensors(dy)])
         dx, dparams = attempt(f"{layer_label(visit.path, layer)}: backward", layer.backward, params, cache, copied_dy)
         pairs = zip(tensors(dy), tensors(copied_dy), strict=True)
         visit.writes_dy = not all(torch.equal(before.nan_to_num(), after.nan_to_num()) for before, after in pairs)
@@ -240,14 +240,14 @@ def nudge_tensor(x: Tensor, size: float, rng: torch.Generator) -> Tensor:
 
 def tensors(x: Any) -> list[Tensor]:
     """Return the tensors of nested tuples in order; for a single tensor, a list that contains it."""
-    return [tensor for part in x for tensor in tensors(part)] if isinstance(x, tuple) else [x]
+    return [tensor for item in x for tensor in tensors(item)] if isinstance(x, tuple) else [x]
 
 
 def like(x: Any, tensors: list[Tensor]) -> Any:
     """Return `tensors` nested in tuples as x is."""
     remaining = iter(tensors)
 
-    def fill(part: Any) -> Any:
-        return tuple(map(fill, part)) if isinstance(part, tuple) else next(remaining)
+    def fill(item: Any) -> Any:
+        return tuple(map(fill, item)) if isinstance(item, tuple) else next(remaining)
 
     return fill(x)

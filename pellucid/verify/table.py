@@ -85,8 +85,8 @@ class GradientTable:
     def __str__(self) -> str:
         """Return the table as aligned text: a part for each form, the notes, and a summary line."""
         by_form = {form: [row for row in self.rows if row.form == form] for form in HEADINGS}
-        parts = [_form_table(form, rows) for form, rows in by_form.items() if rows]
-        return "\n\n".join([*parts, *self.notes, self._verdict()])
+        tables = [_form_table(form, rows) for form, rows in by_form.items() if rows]
+        return "\n\n".join([*tables, *self.notes, self._verdict()])
 
     def _verdict(self) -> str:
         n_wrong = sum(not row.ok for row in self.rows)

@@ -50,10 +50,10 @@ class DifferentiableFunction:
         gradient must also lie between the slopes on both sides.
         """
         direction = [torch.zeros_like(x) for x in self.inputs]
-        for part in direction:
-            if 0 <= entry < part.numel():
-                part.view(-1)[entry] = 1
-            entry -= part.numel() if part.is_floating_point() else 0
+        for step in direction:
+            if 0 <= entry < step.numel():
+                step.view(-1)[entry] = 1
+            entry -= step.numel() if step.is_floating_point() else 0
         return self.is_right_along(direction, enclosed)
 
     def is_right_along(self, direction: list[Tensor], enclosed: bool = False) -> bool:
@@ -66,7 +66,7 @@ class DifferentiableFunction:
 
         def outputs_along() -> list[Tensor]:
             pairs = zip(self.inputs, direction, strict=True)
-            return self.outputs([x + offset * part if x.is_floating_point() else x for x, part in pairs])
+            return self.outputs([x + offset * step if x.is_floating_point() else x for x, step in pairs])
 
         def curvatures(step_size: float) -> list[Tensor]:
             offset.fill_(step_size)
@@ -91,9 +91,9 @@ class DifferentiableFunction:
         ]
         for dys in (smooth, weights) if enclosed else (smooth,):
             slopes = [
-                (dx.double() * part).flatten()
-                for dx, part in zip(self.pull_back(dys), direction, strict=True)
-                if dx is not None and part.is_floating_point()
+                (dx.double() * change).flatten()
+                for dx, change in zip(self.pull_back(dys), direction, strict=True)
+                if dx is not None and change.is_floating_point()
             ]
             slope = torch.cat(slopes) if slopes else torch.zeros(1)
 
@@ -126,7 +126,7 @@ def layer_function(probe: Probe, index: int, x: Any, rng: torch.Generator) -> Di
             probe.run(probe.xs, probe.pass_params(), leaf)
         return visited[0]
 
-    inputs = [part.detach().clone() for part in tensors(x)]
+    inputs = [tensor.detach().clone() for tensor in tensors(x)]
 
     def pull_back(dys: list[Tensor]) -> list[Tensor | None]:
         layer, params, y, cache = visit(inputs)

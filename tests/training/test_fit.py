@@ -16,7 +16,7 @@ from pellucid.optim import SGD, Adam, AdamW
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import InverseTime, OneCycle, ReduceOnPlateau, Warmup
 from pellucid.training.callbacks import Callback
-from pellucid.training.layers import layer_rows
+from pellucid.training.layer_statistics import layer_rows
 from tests.training.small import digits, flip, small_conv, small_mlp
 
 

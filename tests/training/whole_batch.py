@@ -13,7 +13,7 @@ from pellucid.layers import BatchNorm
 from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.nested import flatten
-from pellucid.training.layers import DRAW_SEED
+from pellucid.training.layer_statistics import DRAW_SEED
 from pellucid.training.step import TrainingStep
 
 SEED = 1

@@ -15,7 +15,7 @@ from pellucid.nested import flatten
 from pellucid.objective import seeded
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import NotFinite, StoppedError, diagnose, diagnose_output, weights_fault
-from pellucid.training.layers import seed_step
+from pellucid.training.layer_statistics import seed_step
 from pellucid.training.reading import batch_loader
 
 MAX_TARGET = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38

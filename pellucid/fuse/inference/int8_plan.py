@@ -103,8 +103,8 @@ def int8_inference(
     """
     check_kernels()
     observed = _observe(inference(net, params).run)
-    parts = _observed_parts(observed)
-    weighted = [part.run for part in parts if isinstance(part, Observed)]
+    observers = _observed_parts(observed)
+    weighted = [observer.run for observer in observers if isinstance(observer, Observed)]
     if not any(isinstance(run, Convolution) for run in weighted):
         raise PellucidError("precision='int8': the network contains no Conv2d to quantize; use precision=None")
     if any(run.weight.dtype is not torch.float32 or run.weight.device.type != "cpu" for run in weighted):
@@ -112,7 +112,7 @@ def int8_inference(
     for batch in batches:
         with within(batch):
             ChannelsLast(observed)(batch)
-    if not all(part.is_finite for part in parts):
+    if not all(observer.is_finite for observer in observers):
         raise PellucidError(
             "calibration: outputs of layers are NaN or infinite for these images; check the images and the weights"
         )
@@ -151,7 +151,7 @@ def _observe(run: RunFunction) -> RunFunction:
         case AsWritten(layer=Dense() as layer, params=params) if type(layer) is Dense:
             return Observed(DenseRun(layer, params, None))
         case RunSequence(runs):
-            return RunSequence(tuple(_observe(one) for one in _move_activations(runs)))
+            return RunSequence(tuple(_observe(run) for run in _move_activations(runs)))
         case DenseRun():
             return Observed(run)
         case Residual(other_branch, body, last_convolution):
@@ -191,11 +191,11 @@ def _with_parts(run: RunFunction, change: Callable[[Any], Any]) -> RunFunction:
     """Return a function that consists of functions, with each of them changed; other functions unchanged."""
     match run:
         case RunSequence(runs):
-            return RunSequence(tuple(change(one) for one in runs))
+            return RunSequence(tuple(change(run) for run in runs))
         case ObservedResidual(Residual(other_branch, body, last_convolution), input):
             return ObservedResidual(Residual(change(other_branch), change(body), change(last_convolution)), input)
         case RunSum(first_branch, other_branches, act):
-            return RunSum(change(first_branch), tuple(change(one) for one in other_branches), act)
+            return RunSum(change(first_branch), tuple(change(branch) for branch in other_branches), act)
         case ConvertedCombinator(layer, params, children):
             return ConvertedCombinator(layer, params, {name: change(child) for name, child in children.items()})
         case DenseBlockRun(layers):
@@ -208,10 +208,10 @@ def _observed_parts(run: RunFunction) -> list[Observed | ObservedResidual]:
     """Return the observed functions in a function."""
     found: list[Observed | ObservedResidual] = []
 
-    def collect(part: RunFunction) -> RunFunction:
-        if isinstance(part, Observed | ObservedResidual):
-            found.append(part)
-        return _with_parts(part, collect)
+    def collect(run: RunFunction) -> RunFunction:
+        if isinstance(run, Observed | ObservedResidual):
+            found.append(run)
+        return _with_parts(run, collect)
 
     collect(run)
     return found

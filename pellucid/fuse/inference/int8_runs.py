@@ -270,11 +270,11 @@ def _strided(x: Tensor, axis: int, start: int, length: int, step: int) -> Tensor
     return x.narrow(axis, start, length)[(slice(None),) * axis + (slice(None, None, step),)]
 
 
-def _maximum(parts: Sequence[Tensor]) -> Tensor:
-    first, *others = parts
+def _maximum(tensors: Sequence[Tensor]) -> Tensor:
+    first, *others = tensors
     y = first
-    for part in others:
-        y = torch.maximum(y, part)
+    for tensor in others:
+        y = torch.maximum(y, tensor)
     return y
 
 

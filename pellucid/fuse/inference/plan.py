@@ -189,7 +189,7 @@ def _convert_sum(layer: Parallel, params: Params, next_layer: Layer | None) -> t
 def _dense_block_layers(items: Sequence[LayerWithParams]) -> Iterator[DenseBlockLayer]:
     """Yield the layers of the dense block at the start of these items, if there is one."""
     for item in items:
-        layer = as_dense_layer("", item.layer, lambda part: part)
+        layer = as_dense_layer("", item.layer, lambda child: child)
         if layer is None:
             return
         params = item.params[layer.body_name]
@@ -200,8 +200,8 @@ def _dense_block_layers(items: Sequence[LayerWithParams]) -> Iterator[DenseBlock
         yield DenseBlockLayer(Affine(scale, shift, layer.act(), overwrite_x=False), body, layer.growth)
 
 
-def _cast_like(parts: tuple[Tensor, Tensor], like: Params) -> tuple[Tensor, Tensor]:
-    scale, shift = (part.to(like["weight"].dtype) for part in parts)
+def _cast_like(tensors: tuple[Tensor, Tensor], like: Params) -> tuple[Tensor, Tensor]:
+    scale, shift = (tensor.to(like["weight"].dtype) for tensor in tensors)
     return scale, shift
 
 

@@ -58,7 +58,7 @@ def _float_operands(r: NodeReading) -> tuple[Value, Value]:
 def add(r: NodeReading) -> Value:
     """Read Add and Sum as Add for equal shapes, as AffineMap for a constant number, else as Plus."""
     values = r.input_values
-    if len(values) > 2 and len({value.sizes for value in values}) == 1 and all(one.has_batch for one in values):
+    if len(values) > 2 and len({value.sizes for value in values}) == 1 and all(value.has_batch for value in values):
         return r.layer(layers.Add(), *values)
     total = values[0]
     for index, value in enumerate(values[1:], start=2):
@@ -67,23 +67,23 @@ def add(r: NodeReading) -> Value:
     return total
 
 
-def _add_two(r: NodeReading, left: Value, right: Value, part: str) -> Value:
+def _add_two(r: NodeReading, left: Value, right: Value, name_suffix: str) -> Value:
     for value, number in ((left, _scalar_constant(right, left)), (right, _scalar_constant(left, right))):
         if number is not None:
-            return r.context.emit(AffineMap(1.0, number), [value], {}, part, False)
+            return r.context.emit(AffineMap(1.0, number), [value], {}, name_suffix, False)
     for value, tensor in ((left, right.constant), (right, left.constant)):
         if tensor is not None and tensor.is_floating_point() and bool(torch.isneginf(tensor).any()):
-            return _masked_sum(r, value, tensor, part)
+            return _masked_sum(r, value, tensor, name_suffix)
     is_same_shape = left.sizes == right.sizes and left.has_batch and not (left.is_known or right.is_known)
-    return r.context.emit(layers.Add() if is_same_shape else Plus(), [left, right], {}, part, False)
+    return r.context.emit(layers.Add() if is_same_shape else Plus(), [left, right], {}, name_suffix, False)
 
 
-def _masked_sum(r: NodeReading, value: Value, masked_constant: Tensor, part: str) -> Value:
+def _masked_sum(r: NodeReading, value: Value, masked_constant: Tensor, name_suffix: str) -> Value:
     """Return Plus and MaskedFill for the sum of a value and a constant with -inf, such as a mask before a softmax."""
     mask = torch.isneginf(masked_constant)
     finite = constant(masked_constant.masked_fill(mask, 0.0))
-    total = r.context.emit(Plus(), [value, finite], {}, f"{part}finite", False)
-    return r.context.emit(MaskedFill(-math.inf), [total, constant(mask)], {}, part, False)
+    total = r.context.emit(Plus(), [value, finite], {}, f"{name_suffix}finite", False)
+    return r.context.emit(MaskedFill(-math.inf), [total, constant(mask)], {}, name_suffix, False)
 
 
 def sub(r: NodeReading) -> Value:
@@ -145,10 +145,10 @@ def where(r: NodeReading) -> Value:
     if not condition.is_known or not (if_true.is_float and if_false.is_float):
         raise Unreadable("chooses by a computed condition, or among other values than floats")
     mask = broadcastable_tensor(condition)
-    for kept, replaced, fill_mask in ((if_true, if_false, ~mask), (if_false, if_true, mask)):
-        number = _scalar_constant(replaced, kept)
-        if number is not None and fill_mask.dim() <= kept.rank and _is_broadcastable(fill_mask, kept):
-            return r.layer(MaskedFill(number), kept, constant(fill_mask))
+    for unmasked, masked, fill_mask in ((if_true, if_false, ~mask), (if_false, if_true, mask)):
+        number = _scalar_constant(masked, unmasked)
+        if number is not None and fill_mask.dim() <= unmasked.rank and _is_broadcastable(fill_mask, unmasked):
+            return r.layer(MaskedFill(number), unmasked, constant(fill_mask))
     return r.layer(Where(), constant(mask), if_true, if_false)
 
 

@@ -68,19 +68,19 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         has_free_sizes = any(None in shape for shape in shapes)
         nodes, outputs, cut_ops = cut_at_suppression(
             [node for node in model.graph.node if node.op_type != "Constant" or node.domain],
-            [one.name for one in model.graph.output],
+            [output.name for output in model.graph.output],
         )
         if has_free_sizes and (len(shapes) > 1 or len(shapes[0]) != 3 or shapes[0][0] is None):
             raise FileFault(
                 f"has no fixed sizes for its input {quoted(names[0])}",
                 "give an example (--input)",
             )
-        graph_inputs = [one for one in model.graph.input if one.name in declared_shapes]
-        dtypes = {one.name: DTYPES[one.type.tensor_type.elem_type] for one in graph_inputs}
+        graph_inputs = [graph_input for graph_input in model.graph.input if graph_input.name in declared_shapes]
+        dtypes = {graph_input.name: DTYPES[graph_input.type.tensor_type.elem_type] for graph_input in graph_inputs}
         nodes = Patterns(onnx, nodes, constants, outputs).merged_nodes()
         half_names = {name for name, tensor in stored_constants.items() if tensor.dtype in HALF_DTYPES}
-        in_halves = any(not half_names.isdisjoint(one.input) for one in model.graph.node if one.op_type != "Cast")
-        initializers = [one.name for one in model.graph.initializer]
+        in_halves = any(not half_names.isdisjoint(node.input) for node in model.graph.node if node.op_type != "Cast")
+        initializers = [initializer.name for initializer in model.graph.initializer]
 
         def build_network(side: int) -> tuple[Graph, Params]:
             sizes = {name: nominal_shape(shape, side) for name, shape in zip(names, shapes, strict=True)}

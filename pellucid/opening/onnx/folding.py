@@ -47,8 +47,8 @@ class Folding:
 
         Raises FileFault if all folded nodes together compute more than MAX_ONNX_CONSTANTS values.
         """
-        first, second = (self._run(proto, [one and one.tensors[batch] for one in inputs]) for batch in (0, 1))
-        first_input = next((one for one in inputs if one is not None), None)
+        first, second = (self._run(proto, [value and value.tensors[batch] for value in inputs]) for batch in (0, 1))
+        first_input = next((value for value in inputs if value is not None), None)
         keeps_key = first_input is not None and first_input.key and proto.op_type in RESHAPING_OPS
         key = ""
         derivation = ""

@@ -24,7 +24,7 @@ TOLERANCE = 1e-5  # constants computed on another machine differ in the last dig
 
 def layer_metadata(node: Any) -> str:
     """Return the layer configuration in a node's metadata, see `Nodes.with_layer_metadata`; "" if there is none."""
-    return next((each.value for each in node.metadata_props if each.key == LAYER_METADATA_KEY), "")
+    return next((prop.value for prop in node.metadata_props if prop.key == LAYER_METADATA_KEY), "")
 
 
 def end_of_layer(nodes: Sequence[Any], start: int) -> int:

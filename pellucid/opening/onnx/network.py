@@ -107,7 +107,9 @@ class OnnxGraph:
         nodes = {name: node for name, node in self.nodes.items() if name in needed_nodes}
         return Graph(nodes, output_nodes, self.inputs), {name: self.tensors_by_node.get(name, {}) for name in nodes}
 
-    def emit(self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], part: str, batch: bool) -> Value:
+    def emit(
+        self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], name_suffix: str, batch: bool
+    ) -> Value:
         """Add a node, and return its output; see `Emit`. Nodes with equal layers and the same weights share a layer."""
         all_inputs = [*inputs, self.values[next(iter(self.values))]] if batch else list(inputs)
         sizes = _output_sizes(layer, all_inputs, {name: value.tensors[0] for name, value in params.items()})
@@ -115,7 +117,7 @@ class OnnxGraph:
             raise Unreadable(f"has a result of more than {MAX_ONNX_VALUES:,} values")
         sources = [self._source_node(value) for value in all_inputs]
         weight_keys = tuple((value.key, value.derivation) for value in params.values())
-        name = self._name_node(params, part)
+        name = self._name_node(params, name_suffix)
         has_keys = weight_keys and all(key for key, _ in weight_keys)
         owner = self.weight_owners.setdefault((layer, *weight_keys), name) if has_keys else name
         self.nodes[name] = (layer if owner == name else owner, *sources)
@@ -184,12 +186,12 @@ class OnnxGraph:
         self.tensors_by_node[name] = tensors
         self.used_names.update(f"{name}.{param}" for param in tensors if param)
 
-    def _name_node(self, params: Mapping[str, Value], part: str) -> str:
+    def _name_node(self, params: Mapping[str, Value], name_suffix: str) -> str:
         """Return a name for a node: PATH if its weight is called PATH.weight in the file, else the node's own name."""
         key = params["weight"].key if "weight" in params else ""
         if key.endswith(".weight") and _path(key) == key:
             return self._unused_name(key.removesuffix(".weight"))
-        return self._unused_name(f"{self.node_name}.{part}" if part else self.node_name)
+        return self._unused_name(f"{self.node_name}.{name_suffix}" if name_suffix else self.node_name)
 
     def _unused_name(self, name: str) -> str:
         """Return an unused name for a node."""

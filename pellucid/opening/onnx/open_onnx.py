@@ -38,7 +38,7 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
     has_scores = len(outputs) == 1 and outputs[0].dim() == 2 and not loss_for(network.net)
     model = OpenedModel(network.net, **{"loss": "softmax_cross_entropy" if has_scores else "quadratic", **options})
     params = map_tree(torch.clone, network.params)
-    out = tuple(tuple(part.shape[1:]) for part in outputs)
+    out = tuple(tuple(output.shape[1:]) for output in outputs)
     model._set_params(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
     model._keep_state(flatten(params), flatten(params))
     model.cut = network.cut

@@ -20,7 +20,7 @@ class Emit(Protocol):
     """
 
     def __call__(
-        self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], part: str, batch: bool
+        self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], name_suffix: str, batch: bool
     ) -> Value:
         """Add the node."""
         ...
@@ -158,9 +158,9 @@ class NodeReading:
         """Add the last layer of this node to the network; without `inputs`, it receives the node's first input."""
         return self.context.emit(layer, inputs or (self.x,), params, "", False)
 
-    def inner(self, part: str, layer: Layer, *inputs: Value, **params: Value) -> Value:
+    def inner(self, name_suffix: str, layer: Layer, *inputs: Value, **params: Value) -> Value:
         """Add a layer of this node before its last layer, with the name suffix `part`."""
-        return self.context.emit(layer, inputs or (self.x,), params, part, False)
+        return self.context.emit(layer, inputs or (self.x,), params, name_suffix, False)
 
 
 Reader = Callable[[NodeReading], Any]  # from a node to its output, or to the tuple of its outputs

@@ -37,15 +37,20 @@ def runtime_outputs(path: Path, network: OnnxNetwork, inputs: Sequence[Tensor]) 
         del model.graph.output[:]
         model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
     keep_needed(model, network.outputs)
-    half_inputs = {one.name for one in model.graph.input if one.type.tensor_type.elem_type == FLOAT16}
+    half_inputs = {
+        graph_input.name for graph_input in model.graph.input if graph_input.type.tensor_type.elem_type == FLOAT16
+    }
     count = len(inputs[0])
     rows = batch_rows(count, network.batch or count)
     batches: list[Tensor] = []
     for name, x in zip(network.inputs, inputs, strict=True):
         values = x.half() if name in half_inputs else x
         batches.append(values[rows])
-    outputs = [torch.cat(parts)[:count] for parts in _run(path, model.SerializeToString(), network.inputs, batches)]
-    return [one.half() for one in outputs] if network.in_halves else outputs
+    outputs = [
+        torch.cat(batch_outputs)[:count]
+        for batch_outputs in _run(path, model.SerializeToString(), network.inputs, batches)
+    ]
+    return [output.half() for output in outputs] if network.in_halves else outputs
 
 
 def _run(path: Path, data: bytes, names: Sequence[str], inputs: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:

@@ -18,7 +18,7 @@ PAD_KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # kinds of Pad2d; 
 FLOATS = (1, 10, 16)  # TensorProto.FLOAT, FLOAT16 and BFLOAT16, which are all computed in float32
 
 
-def to_shape(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "") -> Value:
+def to_shape(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], name_suffix: str = "") -> Value:
     """Return x in another shape, with Flatten or Reshape if the batch axis is unchanged, else with ToShape."""
     if any(math.prod(a) != math.prod(b) for a, b in zip(x.sizes, sizes, strict=True)):
         raise Unreadable(f"reshapes {x.sizes[0][1:]} to {sizes[0][1:]}")
@@ -30,7 +30,7 @@ def to_shape(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "
         layer = layers.Flatten() if len(shape) == 2 else layers.Reshape(shape[1:])
     else:
         layer = ToShape(shape)
-    return r.inner(part, layer, x) if part else r.layer(layer, x)
+    return r.inner(name_suffix, layer, x) if name_suffix else r.layer(layer, x)
 
 
 def flatten(r: NodeReading) -> Value:
@@ -145,7 +145,7 @@ def expand(r: NodeReading) -> Value:
     return expand_to(r, x, (first, second))
 
 
-def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "") -> Value:
+def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], name_suffix: str = "") -> Value:
     """Return x expanded to a shape."""
     if sizes == x.sizes:
         return x
@@ -155,7 +155,7 @@ def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = 
         if new[0] != new[1] and new not in (old, BATCH_SIZES):
             raise Unreadable("repeats values a number of times that is a multiple of the number of examples")
         expand_sizes.append(-1 if old == new else 0 if new[0] != new[1] else new[0])
-    return r.context.emit(Expand(tuple(expand_sizes)), [x], {}, part, 0 in expand_sizes)
+    return r.context.emit(Expand(tuple(expand_sizes)), [x], {}, name_suffix, 0 in expand_sizes)
 
 
 def tile(r: NodeReading) -> Value:
@@ -178,23 +178,25 @@ def concat_layer(axis: int) -> layers.Layer:
 def concat(r: NodeReading) -> Value:
     """Read Concat; in a file for one example, constants are repeated for each example."""
     axis = r.axis(0)
-    parts = r.input_values
-    if len({part.rank for part in parts}) != 1:
+    values = r.input_values
+    if len({value.rank for value in values}) != 1:
         raise Unreadable("joins inputs with different numbers of axes")
-    batch_axis = next((part.batch_axis for part in parts if part.batch_axis not in (None, axis)), None)
+    batch_axis = next((value.batch_axis for value in values if value.batch_axis not in (None, axis)), None)
     if batch_axis is not None and r.context.batch == 1:
-        parts = [_repeat_per_example(r, part, batch_axis, f"part{index}") for index, part in enumerate(parts, start=1)]
-    return parts[0] if len(parts) == 1 else r.layer(concat_layer(axis), *parts)
+        values = [
+            _repeat_per_example(r, value, batch_axis, f"part{index}") for index, value in enumerate(values, start=1)
+        ]
+    return values[0] if len(values) == 1 else r.layer(concat_layer(axis), *values)
 
 
-def _repeat_per_example(r: NodeReading, part: Value, axis: int, name: str) -> Value:
+def _repeat_per_example(r: NodeReading, value: Value, axis: int, name: str) -> Value:
     """Return a constant of size 1 along the axis, repeated for each example; return other values unchanged."""
-    if not part.is_known or part.sizes[0][axis] != 1:
-        return part
+    if not value.is_known or value.sizes[0][axis] != 1:
+        return value
     first, second = (
-        (*size[:axis], count, *size[axis + 1 :]) for size, count in zip(part.sizes, BATCH_SIZES, strict=True)
+        (*size[:axis], count, *size[axis + 1 :]) for size, count in zip(value.sizes, BATCH_SIZES, strict=True)
     )
-    return expand_to(r, part, (first, second), name)
+    return expand_to(r, value, (first, second), name)
 
 
 def gather(r: NodeReading) -> Value:
@@ -239,7 +241,7 @@ def slice_(r: NodeReading) -> Value:
         (top, bottom), (left, right) = bounds_by_axis[2], bounds_by_axis[3]
         height, width = r.x.sizes[0][2:]
         return r.layer(layers.Pad2d((-left, right - width, -top, bottom - height)), x)
-    changing_slices = [one for one in slices if one[1:] != (0, x.sizes[0][one[0]], 1)]
+    changing_slices = [axis_slice for axis_slice in slices if axis_slice[1:] != (0, x.sizes[0][axis_slice[0]], 1)]
     for axis, start, stop, step in changing_slices:
         x = r.inner(f"axis{axis}", Slice(axis, start, stop, step), x)
     return x
@@ -272,13 +274,13 @@ def split(r: NodeReading) -> tuple[Value, ...]:
         raise Unreadable("splits the examples")
     r.attribute("num_outputs", count)
     part_size = -(-size // count)
-    parts = r.integer_list("split", 1) or [min(part_size, size - part_size * index) for index in range(count)]
-    if sum(parts) != size or len(parts) != count or min(parts) < 1:
-        raise Unreadable(f"splits {size} into {parts}")
-    ends = [sum(parts[: index + 1]) for index in range(count)]
+    split_sizes = r.integer_list("split", 1) or [min(part_size, size - part_size * index) for index in range(count)]
+    if sum(split_sizes) != size or len(split_sizes) != count or min(split_sizes) < 1:
+        raise Unreadable(f"splits {size} into {split_sizes}")
+    ends = [sum(split_sizes[: index + 1]) for index in range(count)]
     return tuple(
-        r.inner(str(index), Slice(axis, end - part, end))
-        for index, (part, end) in enumerate(zip(parts, ends, strict=True), start=1)
+        r.inner(str(index), Slice(axis, end - split_size, end))
+        for index, (split_size, end) in enumerate(zip(split_sizes, ends, strict=True), start=1)
     )
 
 

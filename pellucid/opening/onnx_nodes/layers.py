@@ -185,7 +185,7 @@ def pad_channels(layer: layers.PadChannels, n: Nodes) -> None:
 
 def crop(layer: layers.Crop, n: Nodes) -> None:
     """Write Slice to the height and width of the second input, which are fixed in the file."""
-    n.strange = True
+    n.needs_metadata = True
     n.last(
         "Slice", n.x, n.integers("starts", 0, 0), n.integers("ends", *n.step.output.shape[1:]), n.integers("axes", 2, 3)
     )

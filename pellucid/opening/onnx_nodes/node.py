@@ -38,7 +38,7 @@ class Nodes:
         self.step = step
         self.built_in = is_built_in  # whether the layer's class is Pellucid's own, so the import can build it
         self.written: list[Node] = []
-        self.strange = False  # whether the import cannot identify the layer from its single node
+        self.needs_metadata = False  # whether the import cannot identify the layer from its single node
         self.constants: dict[str, Tensor] = {}
 
     @property
@@ -120,7 +120,7 @@ class Nodes:
 
         readable: the operators that the import supports. Nodes of user-defined layers have no such metadata.
         """
-        if not self.built_in or (len(self.written) == 1 and not self.strange and self.written[0].op in readable):
+        if not self.built_in or (len(self.written) == 1 and not self.needs_metadata and self.written[0].op in readable):
             return self.written
         inputs = [value.name for value in self.step.inputs]
         layer_metadata = json.dumps({"path": self.step.path, "inputs": inputs, "layer": to_config(self.step.layer)})

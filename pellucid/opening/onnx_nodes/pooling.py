@@ -16,7 +16,7 @@ from pellucid.opening.onnx_nodes.resizing import write_matrix_products
 def max_pool2d(layer: MaxPool2d, n: Nodes) -> None:
     """Write MaxPool."""
     pads, ceil_mode = _pads(layer, pair(layer.padding), n)
-    n.strange = pads[:2] != pads[2:]
+    n.needs_metadata = pads[:2] != pads[2:]
     n.last("MaxPool", n.x, **_window(layer), pads=pads, ceil_mode=ceil_mode)
 
 
@@ -28,7 +28,7 @@ def avg_pool2d(layer: AvgPool2d, n: Nodes) -> None:
         padded = n.inner("Pad", n.x, n.integers("pads", 0, 0, *before, 0, 0, *before))
         n.last("AveragePool", padded, **_window(layer), pads=[0, 0, *extra], ceil_mode=0, count_include_pad=0)
         return
-    n.strange = any(extra)
+    n.needs_metadata = any(extra)
     n.last(
         "AveragePool",
         n.x,
@@ -77,7 +77,7 @@ def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
     """Write LpPool, which supports only integer p; for other p, write Pow before and after LpPool with p = 1."""
     pads, ceil_mode = _pads(layer, (0, 0), n)
     window = {**_window(layer), "pads": pads, "ceil_mode": ceil_mode}
-    n.strange = any(pads)
+    n.needs_metadata = any(pads)
     if float(layer.p).is_integer():
         n.last("LpPool", n.x, p=int(layer.p), **window)
         return

@@ -43,7 +43,7 @@ def node_proto(onnx: Any, node: Node) -> Any:
 def node_of(onnx: Any, proto: Any) -> Node:
     """Return an onnx.NodeProto as a Node; operators outside of the ONNX domain have their domain as prefix."""
     domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
-    values = {each.name: onnx.helper.get_attribute_value(each) for each in proto.attribute}
+    values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in proto.attribute}
     attributes = {
         name: value.decode("utf-8", "replace")
         if isinstance(value, bytes)
@@ -52,7 +52,7 @@ def node_of(onnx: Any, proto: Any) -> Node:
         else list(value)
         for name, value in values.items()
     }
-    layer_metadata = [each.value for each in proto.metadata_props if each.key == LAYER_METADATA_KEY]
+    layer_metadata = [prop.value for prop in proto.metadata_props if prop.key == LAYER_METADATA_KEY]
     return Node(
         domain + proto.op_type,
         proto.name,
@@ -76,9 +76,9 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
     if not any(
         node.metadata_props for node in model.graph.node
     ):  # layers in metadata are compared with all their nodes
-        keep_needed(model, [one.name for one in model.graph.output])
+        keep_needed(model, [output.name for output in model.graph.output])
     onnx.checker.check_model(model)
-    constants = {each.name: onnxfile.tensor_of(each) for each in model.graph.initializer}
+    constants = {initializer.name: onnxfile.tensor_of(initializer) for initializer in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and not node.domain:
             constants[node.output[0]] = _constant(onnx, node)
@@ -97,13 +97,13 @@ def keep_needed(model: Any, outputs: Iterable[str]) -> None:
     if len(nodes) < len(graph.node):
         del graph.node[:]
         graph.node.extend(reversed(nodes))
-    unused_names = {each.name for each in graph.initializer} - needed_names
+    unused_names = {initializer.name for initializer in graph.initializer} - needed_names
     if unused_names:
         # Files before IR version 4 list their initializers among the inputs too.
         for values in (graph.initializer, graph.input):
-            kept = [each for each in values if each.name not in unused_names]
+            needed = [value_info for value_info in values if value_info.name not in unused_names]
             del values[:]
-            values.extend(kept)
+            values.extend(needed)
 
 
 def _check_functions(model: Any) -> None:
@@ -120,28 +120,28 @@ def names_read(node: Any) -> Iterator[str]:
         for graph in (attribute.g, *attribute.graphs):
             for inner_node in graph.node:
                 yield from names_read(inner_node)
-            yield from (each.name for each in graph.output)
+            yield from (output.name for output in graph.output)
 
 
 def _opset(onnx: Any, model: Any) -> int:
     """Return the operator set; raises FileFault for an unsupported operator set and for too many nodes or values."""
     graph = model.graph
     newest_opset = onnx.defs.onnx_opset_version()
-    versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
+    versions = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
     if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest_opset:
         found_opsets = ", ".join(map(str, versions)) or "no version"
         raise FileFault(f"uses operator set {found_opsets}", f"export it with opset {MIN_OPSET} to {newest_opset}")
     check_count("nodes", len(graph.node), MAX_ONNX_NODES)
     check_count("inputs of nodes", sum(len(node.input) for node in graph.node), MAX_ONNX_ARGUMENTS)
-    initializers = {each.name for each in graph.initializer}
-    check_count("inputs", sum(each.name not in initializers for each in graph.input), MAX_ONNX_ENDS)
+    initializers = {initializer.name for initializer in graph.initializer}
+    check_count("inputs", sum(graph_input.name not in initializers for graph_input in graph.input), MAX_ONNX_ENDS)
     check_count("outputs", len(graph.output), MAX_ONNX_ENDS)
     return versions[0]
 
 
 def _constant(onnx: Any, node: Any) -> Tensor:
     """Return the value of a Constant node; raises FileFault if it is not a tensor."""
-    values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     name, value = next(iter(values.items()), ("", None))
     if len(values) != 1 or name not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
         raise FileFault(f"has a constant {quoted(node.name)} that is not a tensor", "export it as an initializer")

@@ -111,8 +111,8 @@ def gelu(call: LayerCall, index: Tensor) -> Slope:
     x = call.x.flatten()[index]
     phi, density = call.layer.distribution(x)
     product = (x * density).double()
-    parts = computed_factors(phi, "Φ(x)", "slope"), computed_factors(product, "x φ(x)", "slope")
-    slope = computed_factors(phi.double() + product, "Φ(x) + x φ(x)", "slope", *parts)
+    summands = computed_factors(phi, "Φ(x)", "slope"), computed_factors(product, "x φ(x)", "slope")
+    slope = computed_factors(phi.double() + product, "Φ(x) + x φ(x)", "slope", *summands)
     return (slope,), "the slope is Φ(x) + x φ(x), for the standard normal distribution", r"(\Phi(x) + x\,\varphi(x))"
 
 

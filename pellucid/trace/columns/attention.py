@@ -18,22 +18,22 @@ def attention(call: LayerCall, argument: str, index: int) -> Column:
     score a[i, j] has the slope p[i, j] (v[j, e] - y[i, e]) in y[i, e], and itself the slopes s k[j, c] with respect to
     q[i, c] and s q[i, c] with respect to k[j, c].
     """
-    part = input_index(argument)
+    input_number = input_index(argument)
     layer = call.layer
     xs = [value.tensor for value in call.inputs[:3]]
     has_one_batch = len({x.shape[:-2] for x in xs}) == 1  # otherwise inputs are broadcast
-    if part not in (QUERIES, KEYS, VALUES) or not has_one_batch or not isinstance(layer, Attention):
+    if input_number not in (QUERIES, KEYS, VALUES) or not has_one_batch or not isinstance(layer, Attention):
         return fallback(call, argument, index)
-    *batch, row, column = map(int, torch.unravel_index(torch.tensor(index), xs[part].shape))
+    *batch, row, column = map(int, torch.unravel_index(torch.tensor(index), xs[input_number].shape))
     example = tuple(batch)
     q, k, v = (x[example].double() for x in xs)
     p, y = call.cache.weights[example].double(), call.y[example].double()
     scale = 1 / math.sqrt(q.shape[-1]) if layer.scale is None else layer.scale
     rows, columns = torch.arange(len(q)), torch.arange(v.shape[-1])
-    if part == VALUES:
+    if input_number == VALUES:
         columns = columns[column : column + 1]
         slope = p[:, row : row + 1]  # (T, 1)
-    elif part == KEYS:
+    elif input_number == KEYS:
         slope = scale * (p[:, row] * q[:, column])[:, None] * (v[row] - y)  # (T, d')
     else:
         rows = rows[row : row + 1]

@@ -67,8 +67,8 @@ def exact_sum(products: list[float]) -> float:
 
 def argument_factors(call: LayerCall, argument: str, indices: Tensor, symbol: str, role: str) -> Factors:
     """Return the elements of an input or a parameter of the call at flat indices as factors."""
-    part = input_index(argument)
-    tensor = call.params[argument] if part is None else call.inputs[part].tensor
+    input_number = input_index(argument)
+    tensor = call.params[argument] if input_number is None else call.inputs[input_number].tensor
     return Factors(elements(tensor, indices), symbol, role, argument, indices)
 
 
@@ -149,5 +149,7 @@ def fallback(call: LayerCall, argument: str, index: int) -> Column:
 def slopes(call: LayerCall, dy: Any) -> dict[str, Tensor]:
     """Return the gradients of the layer's backward pass for `dy`, by "x.0", "x.1" ... and by parameter name."""
     dx, dparams = call.layer.backward(call.nested_params, call.cache, dy)
-    inputs = {f"x.{part}": gradient for part, gradient in enumerate(tensors(dx)) if gradient is not None}
+    inputs = {
+        f"x.{input_number}": gradient for input_number, gradient in enumerate(tensors(dx)) if gradient is not None
+    }
     return {**inputs, **flatten(dparams)}

@@ -50,12 +50,12 @@ def add(call: LayerCall, argument: str, index: int) -> Column:
 
 def concat(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of an input of Concat, which is copied to one part of the output."""
-    part = input_index(argument)
-    assert part is not None
+    input_number = input_index(argument)
+    assert input_number is not None
     assert isinstance(call.layer, Concat)
     axis = call.layer.axis
-    position = list(unravel_index(index, call.inputs[part].tensor.shape))
-    position[axis] += sum(value.tensor.shape[axis] for value in call.inputs[:part])
+    position = list(unravel_index(index, call.inputs[input_number].tensor.shape))
+    position[axis] += sum(value.tensor.shape[axis] for value in call.inputs[:input_number])
     return Column(flat_indices(call.y.shape, *position), (), COPIED_WORDS, UNCHANGED_FORMULA)
 
 
@@ -76,16 +76,16 @@ def crop(call: LayerCall, argument: str, index: int) -> Column:
 
 def multiply(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of an input of Multiply: the product of the others, at each output that it is broadcast to."""
-    part = input_index(argument)
-    assert part is not None
+    input_number = input_index(argument)
+    assert input_number is not None
     shape = call.y.shape
-    position = unravel_index(index, call.inputs[part].tensor.shape)
-    axis_sizes = zip(position, call.inputs[part].tensor.shape, shape, strict=True)
+    position = unravel_index(index, call.inputs[input_number].tensor.shape)
+    axis_sizes = zip(position, call.inputs[input_number].tensor.shape, shape, strict=True)
     axis_indices = [torch.arange(full) if size != full else torch.tensor([k]) for k, size, full in axis_sizes]
     outputs = flat_indices(shape, *axis_indices)
     factors = []
     for other, value in enumerate(call.inputs):
-        if other != part:
+        if other != input_number:
             indices = torch.arange(value.tensor.numel()).view(value.tensor.shape).expand(shape).flatten()
             factors.append(argument_factors(call, f"x.{other}", indices[outputs], f"x{other + 1}", "activation"))
     words = "the output gradient δ times the product of the other inputs"

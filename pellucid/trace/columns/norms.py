@@ -56,8 +56,8 @@ def norm(call: LayerCall, argument: str, index: int) -> Column:
             words = "a bias is added to every value of its channel: the sum of the gradients δ"
             return Column(indices, (), words, r"\frac{\partial C}{\partial b_c} = \sum_i \delta_i")
         x, mean, invstd = sets.values_and_statistics(call, indices)
-        parts = argument_factors(call, "x.0", indices, "x", "activation"), computed_factors(-mean, "-mean", "mean")
-        centred = computed_factors(x - mean, "x - mean", "activation", *parts)
+        summands = argument_factors(call, "x.0", indices, "x", "activation"), computed_factors(-mean, "-mean", "mean")
+        centred = computed_factors(x - mean, "x - mean", "activation", *summands)
         words = "a scale multiplies the normalized values: the sum of the gradients δ times x̂ = (x - mean) / deviation"
         formula = (
             r"\frac{\partial C}{\partial w_c} = \sum_i \delta_i\, \hat x_i, \quad \hat x_i = \frac{x_i - \mu}{\sigma}"
@@ -89,12 +89,12 @@ def _batch_statistics(call: LayerCall, sets: NormalizedSets, index: int) -> Colu
     direct = (indices == index).double()
     through_mean = torch.full_like(direct, -1 / m)
     through_variance = -x_hat * (((x_i - mean_i) * invstd_i) / m)
-    parts = (
+    summands = (
         computed_factors(direct, "[i = o]", "itself"),
         computed_factors(through_mean, "-1/m", "through the mean"),
         computed_factors(through_variance, "-x̂ᵢ x̂ₒ/m", "through the spread"),
     )
-    share = computed_factors(direct + through_mean + through_variance, "[i = o] - 1/m - x̂ᵢ x̂ₒ/m", "share", *parts)
+    share = computed_factors(direct + through_mean + through_variance, "[i = o] - 1/m - x̂ᵢ x̂ₒ/m", "share", *summands)
     return Column(
         indices,
         (*_weights(call, sets, indices), computed_factors(invstd, "1 / deviation", "scale"), share),
@@ -142,7 +142,7 @@ def local_response_norm(call: LayerCall, argument: str, index: int) -> Column:
     power = d**-layer.beta
     direct = torch.where(indices == index, power, 0)
     through_d = -2 * layer.alpha * layer.beta / layer.size * x_i * x * power / d
-    parts = (
+    summands = (
         computed_factors(direct, "[i = o] / d^beta", "itself"),
         computed_factors(through_d, "-2 alpha beta/size xᵢ xₒ / d^(beta+1)", "through d"),
     )
@@ -151,7 +151,7 @@ def local_response_norm(call: LayerCall, argument: str, index: int) -> Column:
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o \left([i=o]\, d_o^{-\beta}"
         r" - \tfrac{2\alpha\beta}{\text{size}}\, x_i x_o\, d_o^{-\beta-1}\right)"
     )
-    return Column(indices, (computed_factors(direct + through_d, "slope", "slope", *parts),), words, formula)
+    return Column(indices, (computed_factors(direct + through_d, "slope", "slope", *summands),), words, formula)
 
 
 def local_contrast_norm(call: LayerCall, argument: str, index: int) -> Column:
@@ -173,7 +173,7 @@ def local_contrast_norm(call: LayerCall, argument: str, index: int) -> Column:
     dd = torch.where(d > layer.epsilon, dd, 0)
     through_v, through_d = (dv / d).flatten(), (-v * dd / (d * d)).flatten()
     indices = ((through_v != 0) | (through_d != 0)).nonzero().flatten()
-    parts = (
+    summands = (
         computed_factors(through_v[indices], "∂v/d", "itself"),
         computed_factors(through_d[indices], "-v ∂d/d²", "through d"),
     )
@@ -184,7 +184,7 @@ def local_contrast_norm(call: LayerCall, argument: str, index: int) -> Column:
     )
     return Column(
         indices + n * size,
-        (computed_factors((through_v + through_d)[indices], "slope", "slope", *parts),),
+        (computed_factors((through_v + through_d)[indices], "slope", "slope", *summands),),
         words,
         formula,
     )
@@ -202,8 +202,8 @@ def softmax(call: LayerCall, argument: str, index: int) -> Column:
     probability = y[direct.bool()].expand(len(y))
     if isinstance(layer, LogSoftmax):
         probability = probability.exp()
-    parts = computed_factors(direct, "[i = o]", "itself"), computed_factors(-probability, "-aᵢ", "probability")
-    share = computed_factors(direct - probability, "[i = o] - aᵢ", "share", *parts)
+    summands = computed_factors(direct, "[i = o]", "itself"), computed_factors(-probability, "-aᵢ", "probability")
+    share = computed_factors(direct - probability, "[i = o] - aᵢ", "share", *summands)
     if isinstance(layer, LogSoftmax):
         words = "a logit increases its own log-probability, and decreases all log-probabilities by its probability"
         return Column(indices, (share,), words, r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, ([i = o] - a_i)")

@@ -150,7 +150,7 @@ def pad(c: Context) -> CallLayer:
 
 def join(c: Context) -> CallLayer | str:
     """Return Concat, or Join along the first axis, or the name of a single input."""
-    sources = tuple(part.name for part in c["tensors"])
+    sources = tuple(reference.name for reference in c["tensors"])
     if len(sources) == 1:
         return sources[0]
     axis = c["dim"] % len(c.call.shape)
@@ -159,7 +159,7 @@ def join(c: Context) -> CallLayer | str:
 
 def stack(c: Context) -> CallLayer:
     """Return Stack."""
-    sources = tuple(part.name for part in c["tensors"])
+    sources = tuple(reference.name for reference in c["tensors"])
     return CallLayer(operators.Stack(c["dim"] % len(c.call.shape)), sources)
 
 

@@ -7,13 +7,15 @@ from typing import Any
 from pellucid import layers, operators
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Multiple, Ref
-from pellucid.opening.tensors import expand
+from pellucid.opening.tensor_calls import expand
 from pellucid.opening.values import CallLayer, Context, Unsupported, pair
 
 
 def layer_of_tensors(make: Callable[[], Layer]) -> Callable[[Context], CallLayer]:
     """Return the translation of an operator whose tensors are the inputs of a layer without hyperparameters."""
-    return lambda c: CallLayer(make(), tuple(one.name for one in c.call.arguments.values() if isinstance(one, Ref)))
+    return lambda c: CallLayer(
+        make(), tuple(argument.name for argument in c.call.arguments.values() if isinstance(argument, Ref))
+    )
 
 
 def addcmul(c: Context) -> CallLayer:
@@ -127,7 +129,7 @@ def einsum(c: Context) -> CallLayer:
     equation = c["equation"].replace(" ", "")
     if "->" not in equation or "." in equation:
         raise Unsupported(f"equation {equation!r}")
-    return CallLayer(operators.Einsum(equation), tuple(one.name for one in c["tensors"]))
+    return CallLayer(operators.Einsum(equation), tuple(reference.name for reference in c["tensors"]))
 
 
 def variance(c: Context) -> CallLayer:

@@ -144,9 +144,12 @@ def keypoint_rcnn(
     """
     base = faster_rcnn(1, backbone, channels, depth, units)
     head = Sequential(
-        conv1=Conv2d(channels, 3, padding=1), relu1=ReLU(), conv2=Conv2d(channels, 3, padding=1), relu2=ReLU(),
+        conv1=Conv2d(channels, 3, padding=1),
+        relu1=ReLU(),
+        conv2=Conv2d(channels, 3, padding=1),
+        relu2=ReLU(),
         up=ConvTranspose2d(points, 4, stride=2, padding=1),
-    )  # fmt: skip
+    )
     return KeypointRCNN(
         1, base.backbone, base.neck, base.rpn, base.align, base.head, base.strides,
         RoIAlign(14, 1 / base.strides[0], sampling=2), head, weights=base.weights,

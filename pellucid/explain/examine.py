@@ -233,10 +233,10 @@ def title(target: SingleTarget, classes: Sequence[str]) -> str:
 def _page(target_name: str, x: Tensor, examination: Examination) -> Page:
     """Return the page of one image: the verdict of each test on each method, and the maps with their tests."""
     tests = list(dict.fromkeys(test for result in examination.results for test in result.verdicts))
-    rows = [
-        (result.label, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
-        for result in examination.results
-    ]
+    rows: list[tuple[str, ...]] = []
+    for result in examination.results:
+        texts = [result.verdicts[test].text if test in result.verdicts else "" for test in tests]
+        rows.append((result.label, *texts))
     maps = [
         FigurePart(
             result.method,
@@ -257,11 +257,11 @@ def folder_for(folder: Path, x: Tensor, examination: Examination) -> Path:
     """Return the first of FOLDER, FOLDER-2, FOLDER-3 ... without results for another image, target or score."""
     identity = {"image": x.cpu(), "target": str(examination.target), "score": examination.score}
     folders = chain([folder], (folder.with_name(f"{folder.name}-{number}") for number in count(2)))
-    return next(
-        path
-        for path in folders
-        if all(_has_identity(file, identity) for file in path.glob("*.npz") if file.stem in METHODS)
-    )
+    for path in folders:
+        files = [file for file in path.glob("*.npz") if file.stem in METHODS]
+        if all(_has_identity(file, identity) for file in files):
+            return path
+    raise AssertionError("the folders are unlimited")
 
 
 def _has_identity(file: Path, identity: dict[str, Any]) -> bool:

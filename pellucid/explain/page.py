@@ -99,12 +99,12 @@ def _layer_section(contents: PageContents, k: int, layer: LayerContents) -> Sect
         parts.append(Missing(f"{layer.n_silent} of its {layer.maps} maps {verb} not positive for any image."))
     weights = filters(layer.weight, f"{layer.path}.weight")
     outputs = sheet(layer.outputs, layer.output)
-    columns: list[SectionPart | Sequence[SectionPart]] = [[
-        FigurePart(f"filters-{layer.key}", weights, f"Filters of {layer.path}", "The filters, one row for each."),
-        FigurePart(
-            f"maps-{layer.key}", outputs, f"Maps of {layer.output}", "The maps of the first image below."
-        ),
-    ]]  # fmt: skip
+    columns: list[SectionPart | Sequence[SectionPart]] = [
+        [
+            FigurePart(f"filters-{layer.key}", weights, f"Filters of {layer.path}", "The filters, one row for each."),
+            FigurePart(f"maps-{layer.key}", outputs, f"Maps of {layer.output}", "The maps of the first image below."),
+        ]
+    ]
     if layer.top:
         map_count_text = f"the {len(layer.top)} of {layer.maps} maps with the largest activations"
         caption = (
@@ -129,12 +129,14 @@ def _occlusion_row(contents: PageContents, k: int, occluded: OccludedImage) -> F
     reconstruction = occluded.deconvolution.sum(0)
     figures = (
         (
-            "map", heat(occluded.image, effect, f"decrease of {occluded.map}", signed=True),
+            "map",
+            heat(occluded.image, effect, f"decrease of {occluded.map}", signed=True),
             f"Decrease of the total activation of {occluded.map}, the map of its layer with the largest sum for this "
             f"image, when a grey square of {side} x {side} pixels hides a pixel (the mean over such squares).",
         ),
         (
-            "deconvolution", heat(occluded.image, reconstruction, f"{occluded.map}, projected down", signed=True),
+            "deconvolution",
+            heat(occluded.image, reconstruction, f"{occluded.map}, projected down", signed=True),
             "The same map's largest activation, projected back to the pixels. Its large values should be at the same "
             "positions as in the previous image.",
         ),
@@ -144,7 +146,7 @@ def _occlusion_row(contents: PageContents, k: int, occluded: OccludedImage) -> F
             f"The probability of {occluded.label}, and the class that the model predicts, "
             "for each position of the square.",
         ),
-    )  # fmt: skip
+    )
     return FigureRow(
         [FigurePart(f"hidden-{k}-{name}", *(figure, f"{alt} {name}", caption)) for name, figure, caption in figures]
     )
@@ -160,12 +162,14 @@ def _ablation_row(contents: PageContents) -> FigureRow:
     if contents.retrained is not None:
         head = ("changed", "parameters", "train accuracy", "accuracy")
         rows = [_retrained_row(row) for row in contents.retrained.rows]
-        columns.append([
-            f"Networks trained from scratch with the same settings: {contents.retrained.epochs} epochs of "
-            f"{contents.retrained.images} images with Adam. Compare them with each other, not with the model above, "
-            "which was trained for longer.",
-            TablePart("Accuracy of networks trained from scratch", head, rows),
-        ])  # fmt: skip
+        columns.append(
+            [
+                f"Networks trained from scratch with the same settings: {contents.retrained.epochs} epochs of "
+                f"{contents.retrained.images} images with Adam. Compare them with each other, not with the model above, "
+                "which was trained for longer.",
+                TablePart("Accuracy of networks trained from scratch", head, rows),
+            ]
+        )
     return FigureRow(columns)
 
 
@@ -176,10 +180,12 @@ def _removals_text(row: AblationRow) -> str:
 
 def _evolution_parts(contents: PageContents) -> list[SectionPart]:
     if not contents.evolutions:
-        return [Missing(
-            "This needs the weights of several epochs: train with train.keep=[0,1,2,5,10] and give the run folder, or "
-            "let --retrain train the network from scratch."
-        )]  # fmt: skip
+        return [
+            Missing(
+                "This needs the weights of several epochs: train with train.keep=[0,1,2,5,10] and give the run folder, or "
+                "let --retrain train the network from scratch."
+            )
+        ]
     retraining_words = "of a training of the same network from scratch, for this page"
     parts: list[SectionPart] = [
         f"The weights are those {retraining_words if contents.shows_retraining else 'of its training'}."
@@ -218,22 +224,30 @@ def figure_values(contents: PageContents) -> dict[str, dict[str, Any]]:
         values[f"maps-{layer.key}"] = {"outputs": layer.outputs}
         for top in layer.top:
             values[f"patches-{layer.key}-{top.map}"] = {
-                "images": top.images, "value": top.value, "corners": top.corners, "deconvolution": top.deconvolution,
-            }  # fmt: skip
+                "images": top.images,
+                "value": top.value,
+                "corners": top.corners,
+                "deconvolution": top.deconvolution,
+            }
     for evolution in contents.evolutions:
         strongest = torch.stack([torch.cat([top.deconvolution for top in row]) for row in evolution.strongest])
         values[f"growth-{evolution.key}"] = {
-            "epochs": list(evolution.epochs), "means": evolution.means, "maps": list(evolution.maps),
+            "epochs": list(evolution.epochs),
+            "means": evolution.means,
+            "maps": list(evolution.maps),
             "deconvolution": strongest,
-        }  # fmt: skip
+        }
     for k, occluded in enumerate(contents.occluded_images):
         by_class = occluded.class_occlusion
         assert by_class.predicted is not None
         values[f"hidden-{k}"] = {
-            "image": occluded.image, "probability": by_class.score[0], "predicted": by_class.predicted[0],
-            "corners": by_class.corners, "total_activation": occluded.map_occlusion.score[0],
+            "image": occluded.image,
+            "probability": by_class.score[0],
+            "predicted": by_class.predicted[0],
+            "corners": by_class.corners,
+            "total_activation": occluded.map_occlusion.score[0],
             "deconvolution": occluded.deconvolution,
-        }  # fmt: skip
+        }
     values["best"] = {name: maximum.x for name, maximum in contents.class_maxima}
     return values
 

@@ -246,10 +246,11 @@ def _unit_mask(y: Tensor, index: tuple[int | slice, ...]) -> Tensor:
 
 
 def _index_text(index: tuple[int | slice, ...]) -> str:
-    axis_indices = [
-        ("" if bound is None else bound for bound in (position.start, position.stop))
-        if isinstance(position, slice)
-        else [position]
-        for position in index
-    ]
-    return f"[{', '.join(':'.join(map(str, axis_index)) for axis_index in axis_indices)}]"
+    texts: list[str] = []
+    for position in index:
+        if isinstance(position, slice):
+            start, stop = ("" if bound is None else str(bound) for bound in (position.start, position.stop))
+            texts.append(f"{start}:{stop}")
+        else:
+            texts.append(str(position))
+    return f"[{', '.join(texts)}]"

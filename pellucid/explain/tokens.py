@@ -110,12 +110,11 @@ def _moved_labels(
     """Return the labels after a layer that only moves values, computed by running it on the labels of its inputs."""
     if not isinstance(x, tuple):
         return None if input_labels[0] is None else PartLabels(_run_on_labels(layer, input_labels[0].labels), size)
-    labels = [
-        tensor if index in layer.constants else label.labels if label is not None else None
-        for index, (tensor, label) in enumerate(zip(cast("tuple[Any, ...]", x), input_labels, strict=True))
-    ]
-    if any(label is None for label in labels):
-        return None
+    labels: list[Any] = []
+    for index, (tensor, label) in enumerate(zip(cast("tuple[Any, ...]", x), input_labels, strict=True)):
+        if index not in layer.constants and label is None:
+            return None
+        labels.append(tensor if index in layer.constants or label is None else label.labels)
     return PartLabels(_run_on_labels(layer, tuple(labels)), size)
 
 

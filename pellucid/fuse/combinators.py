@@ -110,4 +110,6 @@ class FusedResidual(Combinator):
             dxs[name], dparams[name] = back(name, branch, params[name], cache.pop(name), dy)
         dx = dxs.pop(self.target)
         (other,) = dxs.values()
-        return dx if other is None else other if dx is None else dx.add_(other), dparams
+        if dx is None or other is None:  # a branch without a dx has no input that needs one
+            return other if dx is None else dx, dparams
+        return dx.add_(other), dparams

@@ -87,10 +87,13 @@ class FusedGraph(Combinator):
 
     def _by_chain(self, params: Params) -> Params:
         """Return the params by node from those by layer."""
-        return {
-            name: {layer: params[layer] for layer in self.chains[name]} if name in self.chains else params[name]
-            for name in self.layers
-        }
+        result: Params = {}
+        for name in self.layers:
+            if name in self.chains:
+                result[name] = {layer: params[layer] for layer in self.chains[name]}
+            else:
+                result[name] = params[name]
+        return result
 
     def _by_layer(self, params: Params) -> Params:
         """Return the params by layer from those by node."""

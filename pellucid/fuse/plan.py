@@ -212,8 +212,11 @@ def _fuse_children(
 
 def _frozen_norm(layer: Layer, context: FusionContext) -> BatchNorm | None:
     """Return the BatchNorm if the layer is a frozen BatchNorm, else None."""
-    frozen_layer = layer.layer if type(layer) is FrozenLayer else None if context.learns else layer
-    return frozen_layer if type(frozen_layer) is BatchNorm else None
+    if type(layer) is FrozenLayer:
+        layer = layer.layer
+    elif context.learns:
+        return None
+    return layer if type(layer) is BatchNorm else None
 
 
 def _recomputed_groups(children: Mapping[str, Layer], context: FusionContext) -> dict[str, NormActConv]:

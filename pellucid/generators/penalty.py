@@ -81,7 +81,7 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
         if uses_flow(layer):
             return layer.sweep(
                 params, cache, v, lambda name, child, p, c, v: (first_backward(join(path, name), child, p, c, v), {})
-            )[0]  # fmt: skip
+            )[0]
         check_piecewise_linear(path, layer)
         if path in output_gradients:
             raise PellucidError(f"a gradient penalty takes networks that use each layer once, and {path} is used again")

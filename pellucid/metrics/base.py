@@ -51,7 +51,10 @@ class Metric(metaclass=Checked):
         """
         for name in self.sums:
             own_value, added = getattr(self, name), getattr(other, name)
-            setattr(self, name, added if own_value is None else own_value if added is None else own_value + added)
+            if own_value is None:  # no batch so far
+                setattr(self, name, added)
+            elif added is not None:
+                setattr(self, name, own_value + added)
 
     @abstractmethod
     def compute(self) -> dict[str, Any]:

@@ -119,8 +119,10 @@ def voc_average_precision(
     of images differ. Source: Everingham et al. 2010, section 4.2.
     """
     if len(detections) != len(objects):
-        raise PellucidError(f"voc_average_precision: {len(detections)} detections and {len(objects)} objects; give one "
-                            "of each per image")  # fmt: skip
+        raise PellucidError(
+            f"voc_average_precision: {len(detections)} detections and {len(objects)} objects; give one "
+            "of each per image"
+        )
     labels = {label for instances in (*objects, *detections) for label in instances.labels.tolist()}
     return {label: _voc_class_scores(label, detections, objects, threshold) for label in sorted(labels)}
 

@@ -35,8 +35,10 @@ def _network(classes: int, stages: list[Sequential]) -> Sequential:
     features: dict[str, Layer] = {"stem": Sequential(conv=Conv2d(STEM_FILTERS, 2), act=GELU())}
     features |= {f"stage{number}": stage for number, stage in enumerate(stages, start=1)}
     head: dict[str, Layer] = {
-        "pool": AdaptiveAvgPool2d(1), "flatten": Flatten(), "scores": Dense(classes, init_weight=LOGITS),
-    }  # fmt: skip
+        "pool": AdaptiveAvgPool2d(1),
+        "flatten": Flatten(),
+        "scores": Dense(classes, init_weight=LOGITS),
+    }
     return network(features, head)
 
 

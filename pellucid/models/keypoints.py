@@ -33,9 +33,12 @@ def coordinates(points: int = 68, width: int = 64, units: int = 256, epsilon: fl
     Source: Toshev and Szegedy 2014, DeepPose, section 3.1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """
     head = Sequential(
-        narrow=_conv_norm_relu(width, 1), flatten=Flatten(), dense=Dense(units), relu=ReLU(),
+        narrow=_conv_norm_relu(width, 1),
+        flatten=Flatten(),
+        dense=Dense(units),
+        relu=ReLU(),
         scores=Dense(2 * points, init_weight=LOGITS),
-    )  # fmt: skip
+    )
     return Sequential(features=_backbone(epsilon, TAPS[:1]), head=head)
 
 

@@ -30,7 +30,7 @@ def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
             f"crop{level}": (Crop(), f"up{level}", skip),
             f"concat{level}": (Concat(), skip, f"crop{level}"),
             f"merged{level}": (_two_convolutions(filters, norm), f"concat{level}"),
-        }  # fmt: skip
+        }
         previous = f"merged{level}"
     up_nodes["scores"] = (Conv2d(classes, 1, init_weight=LOGITS), previous)
     bottom = f"level{LEVELS + 1}"

@@ -273,9 +273,11 @@ def _window_text(layer: Any) -> str:
 
 
 def _convolution_text(layer: Any) -> str:
-    groups_text = (
-        "" if layer.groups == 1 else " groups" if layer.groups == layer.filters else f" in {layer.groups} groups"
-    )
+    groups_text = ""
+    if layer.groups == layer.filters and layer.groups != 1:  # one filter for each group
+        groups_text = " groups"
+    elif layer.groups != 1:
+        groups_text = f" in {layer.groups} groups"
     return f"{_window_text(layer)}, {layer.filters}{groups_text}"
 
 

@@ -224,9 +224,11 @@ def _shape(y: Any) -> tuple[Any, ...]:
 def _tensors(tree: Any) -> list[Tensor]:
     if isinstance(tree, Tensor):
         return [tree]
-    children = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, tuple | list) else ()
-    # caches may also have numbers, texts and shapes
-    return [tensor for child in children for tensor in _tensors(child)]
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    if not isinstance(tree, tuple | list):  # caches may also have numbers, texts and shapes
+        return []
+    return [tensor for child in tree for tensor in _tensors(child)]
 
 
 def _storage_id(x: Tensor) -> int:

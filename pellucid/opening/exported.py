@@ -173,12 +173,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     """
     saved_attributes = [(vars(submodule), dict(vars(submodule))) for submodule in module.modules()]
     was_training = module.training
-    saved_containers = {
-        id(value): (value, copy(value))
-        for _, values in saved_attributes
-        for value in values.values()
-        if isinstance(value, dict | list | set | deque)
-    }
+    saved_containers: dict[int, tuple[Any, Any]] = {}  # (container, its contents) by identity
+    for _, values in saved_attributes:
+        for value in values.values():
+            if isinstance(value, dict | list | set | deque):
+                saved_containers[id(value)] = (value, copy(value))
     fastpath_enabled = torch.backends.mha.get_fastpath_enabled()
     disabled_level = logging.root.manager.disable
     try:

@@ -53,9 +53,10 @@ def glu(c: Context) -> CallLayer:
 
 def selu(c: Context) -> CallLayer:
     """Return a scaled ELU. Source: Klambauer et al. 2017, equation 2."""
-    return CallLayer(operators.AffineMap(1.0507009873554804934193349852946), (
-        CallLayer(layers.ELU(1.6732632423543772848170429916717), (c.first_source,)),
-    ))  # fmt: skip
+    return CallLayer(
+        operators.AffineMap(1.0507009873554804934193349852946),
+        (CallLayer(layers.ELU(1.6732632423543772848170429916717), (c.first_source,)),),
+    )
 
 
 def rms_norm(c: Context) -> CallLayer:

@@ -166,9 +166,12 @@ def avg_pool2d(c: Context) -> CallLayer:
     """Return AvgPool2d."""
     c.check_values(divisor_override=None)
     layer = layers.AvgPool2d(
-        pair(c["kernel_size"]), stride=pair(c["stride"]) if c["stride"] else None, padding=pair(c["padding"]),
-        ceil_mode=bool(c["ceil_mode"]), count_include_pad=bool(c["count_include_pad"]),
-    )  # fmt: skip
+        pair(c["kernel_size"]),
+        stride=pair(c["stride"]) if c["stride"] else None,
+        padding=pair(c["padding"]),
+        ceil_mode=bool(c["ceil_mode"]),
+        count_include_pad=bool(c["count_include_pad"]),
+    )
     return CallLayer(layer, (c.source("self"),))
 
 
@@ -184,9 +187,12 @@ def upsample(kind: str) -> Translate:
         size = c.fixed_value("output_size")
         scale = c["scale_factors"]
         layer = layers.Upsample(
-            None if size else (float(scale[0]), float(scale[-1])), pair(size) if size else None, kind,
-            align_corners=bool(c.call.arguments.get("align_corners", False)), antialias=c.call.op.endswith("_aa"),
-        )  # fmt: skip
+            None if size else (float(scale[0]), float(scale[-1])),
+            pair(size) if size else None,
+            kind,
+            align_corners=bool(c.call.arguments.get("align_corners", False)),
+            antialias=c.call.op.endswith("_aa"),
+        )
         return CallLayer(layer, (c.source("input"),))
 
     return translate

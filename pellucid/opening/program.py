@@ -56,8 +56,10 @@ def open_program(
     is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *xs))
     model = OpenedModel(net, **{"precision": "float64" if is_double else "float32", **loss_for(net), **options})
     if batch is not None:
-        note(f"open: the program was exported for exactly {plural(batch, 'example')}; it is opened for any number, as "
-             "no operator in it contains that number")  # fmt: skip
+        note(
+            f"open: the program was exported for exactly {plural(batch, 'example')}; it is opened for any number, as "
+            "no operator in it contains that number"
+        )
     model._set_params(map_tree(torch.clone, params), shape_of(x), shape_of(y))
     model._keep_state(program.state_dict, flatten(params))
     return model
@@ -202,8 +204,10 @@ def _keys_by_node(program: ExportedProgram) -> dict[str, str]:
     """Return the keys of parameters, buffers and constants, by the names of their nodes."""
     signature = program.graph_signature
     return {
-        **signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants
-    }  # fmt: skip
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
 
 
 def _symbol_sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, new_batch: int) -> dict[Any, int]:

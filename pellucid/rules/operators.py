@@ -91,7 +91,7 @@ class Attend(UseRule, WithStabilizer):
         outer_use = Use(None, (weights_origin, origins[2]))
         rp, rv = _factor_relevance(
             MatMul(), (p, v), p @ v, dy, outer_use.factors(self.constant_weights), self.stabilizer
-        )  # fmt: skip
+        )
         if rp is None:
             return (None, None, rv, *(None for _ in mask)), {}
         products = (1 / math.sqrt(q.shape[-1]) if layer.scale is None else layer.scale) * (q @ k.mT)  # (..., T, S)

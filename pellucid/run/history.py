@@ -226,7 +226,9 @@ def check_values(path: Path, rows: Iterable[Row]) -> None:
     for line, row in enumerate(rows, 2):
         column = next((name for name, value in row.items() if not _is_valid(name, value)), None)
         if column is not None:
-            kind = "text" if column == "path" else "a whole number" if column in COUNT_COLUMNS else "a number"
+            kind = "a whole number" if column in COUNT_COLUMNS else "a number"
+            if column == "path":
+                kind = "text"
             raise PellucidError(
                 f"{path}: {column} is {row[column]!r:.40} in line {line}, where training writes {kind}; remove the "
                 "file, or restore the original"

@@ -179,10 +179,13 @@ def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> LossPieces:
     t, n = target_values(loss, y, target), divisor(loss.reduction, y)
     words = "the quadratic loss: the output minus the target" + (f", over n = {n}" if n > 1 else "")
     return _mean_pieces(
-        {"targets": t, "error": y - t}, (y - t) ** 2 / 2, n,
-        lambda index: _error_factor("y", "output", y, t, index), words,
+        {"targets": t, "error": y - t},
+        (y - t) ** 2 / 2,
+        n,
+        lambda index: _error_factor("y", "output", y, t, index),
+        words,
         r"\frac{\partial C}{\partial a} = \frac{a - t}{n}",
-    )  # fmt: skip
+    )
 
 
 def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> LossPieces:
@@ -190,11 +193,13 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> LossPieces:
     t, n = target_values(loss, y, target), divisor(loss.reduction, y)
     sign = (y - t).sign()
     return _mean_pieces(
-        {"targets": t, "error": y - t}, (y - t).abs(), n,
+        {"targets": t, "error": y - t},
+        (y - t).abs(),
+        n,
         lambda index: Factor("sign(y - t)", value_at(sign, index), "error"),
         "the absolute error: the sign of the output minus the target",
         r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - t)}{n}",
-    )  # fmt: skip
+    )
 
 
 def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> LossPieces:
@@ -213,10 +218,13 @@ def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> LossPieces:
         )
 
     return _mean_pieces(
-        {"targets": t, "error": y - t}, clamped * ((y - t) - clamped / 2), n, error,
+        {"targets": t, "error": y - t},
+        clamped * ((y - t) - clamped / 2),
+        n,
+        error,
         f"the Huber loss: the output minus the target, clamped to ±{delta:g}",
         r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}(y - t, \pm\Delta)}{n}",
-    )  # fmt: skip
+    )
 
 
 def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Tensor) -> LossPieces:
@@ -258,11 +266,13 @@ def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> LossP
     t, n = target_values(loss, y, target), divisor(loss.reduction, y)
     cost, slope = loss.pieces(y, t)
     return _mean_pieces(
-        {"probabilities": y.sigmoid(), "targets": t}, cost, n,
+        {"probabilities": y.sigmoid(), "targets": t},
+        cost,
+        n,
         lambda index: Factor("d |e|^β h", value_at(slope, index), "error"),
         "the derivative of |e|^β times the cross-entropy h, with the error e = a - t: both depend on the output",
         QUALITY,
-    )  # fmt: skip
+    )
 
 
 def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> LossPieces:

@@ -69,9 +69,11 @@ class Chain:
         self.passes = 0  # backward passes that columns have taken
         self.shows_input = False  # whether an element of the network's input is named
         self.builders: dict[str, Callable[[DerivativeKey], Link]] = {
-            "value": self.sum_over_consumers, "param": self.sum_over_uses,
-            "loss": self.link_of_loss, "call": self.link_of_call,
-        }  # fmt: skip
+            "value": self.sum_over_consumers,
+            "param": self.sum_over_uses,
+            "loss": self.link_of_loss,
+            "call": self.link_of_call,
+        }
 
     def build_links(self, element: TracedElement) -> tuple[Link, ...]:
         """Build the link of a tensor's element and the links of its largest products, up to the loss.
@@ -316,9 +318,11 @@ def explain_activation(trace: TraceRecord, value: PassValue, index: int, top: in
     n_shown = len(inputs) if top is None else min(top, len(inputs))
     activation = float(value.tensor.flatten()[index])
     constant = 0.0
-    if linear:
-        bias = row.get("bias")
-        constant = activation if not inputs else 0.0 if bias is None else float((bias * call.params["bias"]).sum())
+    bias = row.get("bias")
+    if linear and not inputs:
+        constant = activation
+    elif linear and bias is not None:
+        constant = float((bias * call.params["bias"]).sum())
     words = sum_words or "the slope with respect to each of its inputs"
     return Made(
         call.name or "the network", call.title, words, activation, tuple(inputs[:n_shown]), len(inputs),

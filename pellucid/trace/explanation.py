@@ -331,12 +331,12 @@ def _made_text(made: Made) -> list[str]:
 def _latex_sum(link: Link) -> str:
     """Return the right-hand side of a link in LaTeX."""
     shown_terms = link.terms[:MAX_LATEX_TERMS]
-    products = [
-        r" \cdot ".join(
+    products: list[str] = []
+    for term in shown_terms:
+        factors = [
             rf"\underbrace{{{_latex_bracketed(factor.value)}}}_{{{_latex_name(factor)}}}" for factor in term.factors
-        )
-        for term in shown_terms
-    ]
+        ]
+        products.append(r" \cdot ".join(factors))
     if n_hidden := link.count - len(shown_terms):
         rest = link.total - sum(term.value for term in shown_terms)
         products.append(rf"\underbrace{{{_latex_bracketed(rest)}}}_{{\text{{{n_hidden} more}}}}")
@@ -359,7 +359,9 @@ def _latex_bracketed(value: float) -> str:
 
 def _latex_number(value: float) -> str:
     """Return a number with six digits, powers of ten written out."""
-    if not math.isfinite(value):
-        return r"\text{nan}" if math.isnan(value) else r"-\infty" if value < 0 else r"\infty"
+    if math.isnan(value):
+        return r"\text{nan}"
+    if math.isinf(value):
+        return r"-\infty" if value < 0 else r"\infty"
     digits, _, power = f"{value:.6g}".partition("e")
     return rf"{digits} \cdot 10^{{{int(power)}}}" if power else digits

@@ -43,7 +43,8 @@ def usable_device(requested: str | torch.device) -> torch.device:
     """
     name = str(requested)
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+        fallback = "mps" if _has_mps() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else fallback
     if name != "meta":
         check_device(name)
     device = torch.device(name)

@@ -89,10 +89,11 @@ def check_elementwise(optimizer: Optimizer, state: State, parts: Sequence[Tensor
     """Raise PellucidError unless an optimizer updates each value independently, with a state shaped like `parts`."""
     optimizer_class = type(optimizer)
     definition = next(vars(base) for base in optimizer_class.__mro__ if vars(base).keys() & {"update", "elementwise"})
-    values = (value for value in state.values() if not isinstance(value, int))
-    has_matching_shapes = all(
-        tensor.shape == part.shape for value in values for tensor, part in zip(value, parts, strict=True)
-    )
+    has_matching_shapes = True
+    for value in state.values():
+        if not isinstance(value, int):  # a count of steps belongs to no parameter
+            pairs = zip(value, parts, strict=True)
+            has_matching_shapes = has_matching_shapes and all(tensor.shape == part.shape for tensor, part in pairs)
     if not definition.get("elementwise") or not has_matching_shapes:
         raise PellucidError(
             f"fit: shard_optimizer: {optimizer_class.__name__} does not say that it updates each value by its own "

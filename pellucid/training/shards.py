@@ -163,13 +163,13 @@ class ShardedStep:
             for name, column in zip(names, columns, strict=True)
         }
         total = 1.0 if self.is_sum else math.fsum(all_weights) or 1.0
-        return [
-            {
-                name: shard_divisors[shard] / total_divisor * total / self._gradient_factor(weight)
-                for name, (shard_divisors, total_divisor) in self._divisors.items()
-            }
-            for shard, weight in zip(self.own_shards, weights, strict=True)
-        ]
+        factors_by_shard: list[dict[str, float]] = []
+        for shard, weight in zip(self.own_shards, weights, strict=True):
+            factors: dict[str, float] = {}
+            for name, (shard_divisors, total_divisor) in self._divisors.items():
+                factors[name] = shard_divisors[shard] / total_divisor * total / self._gradient_factor(weight)
+            factors_by_shard.append(factors)
+        return factors_by_shard
 
     def _gather_rows(self, rows: Sequence[Sequence[float]], columns: int) -> list[list[float]]:
         """Return the rows of all shards, in their order, from those of this process's shards."""

@@ -269,13 +269,14 @@ class TrainingStep:
 
     def state_tensors(self) -> list[tuple[str, str, Tensor]]:
         """Return the tensors of the optimizers' states as (name in the state, path of the parameter, tensor)."""
-        return [
-            (name, path, tensor)
-            for updater in self._updaters.values()
-            for name, tensors in updater.state.items()
-            if not isinstance(tensors, int)
-            for path, tensor in zip(updater.all_paths, tensors, strict=True)
-        ]
+        result: list[tuple[str, str, Tensor]] = []
+        for updater in self._updaters.values():
+            for name, tensors in updater.state.items():
+                if isinstance(tensors, int):  # a count of steps
+                    continue
+                paths = zip(updater.all_paths, tensors, strict=True)
+                result += [(name, path, tensor) for path, tensor in paths]
+        return result
 
 
 class _CheckedLoss:

@@ -29,7 +29,7 @@ def verify_model(model: Learner, batch: Batch, samples: int) -> GradientTable:
         return _verify_objective(model, objective, batch, samples)
     training = describe_training(
         model.optimizer, model.regularizers, model.clip, model.precision, model.frozen, model.rates, model.device
-    )  # fmt: skip
+    )
     return verify(
         objective.net, model.params, batch.images, batch.targets, objective.loss,
         samples=samples, seed=model.seed, training=training,

@@ -91,7 +91,9 @@ def pad2d(layer: layers.Pad2d, step: TracedLayer) -> str:
 
 def upsample(layer: layers.Upsample, step: TracedLayer) -> str:
     """Return nn.Upsample, or Shrink with antialiasing."""
-    scale = None if layer.scale is None else layer.scale if isinstance(layer.scale, tuple) else (layer.scale,) * 2
+    scale = layer.scale
+    if scale is not None and not isinstance(scale, tuple):
+        scale = (scale, scale)
     if layer.antialias:
         return call("Shrink", step.output.shape[1:], layer.kind, scale)
     options: dict[str, Any] = {"size": layer.size} if scale is None else {"scale_factor": scale}

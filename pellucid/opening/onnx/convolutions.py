@@ -22,8 +22,10 @@ def conv(r: NodeReading) -> Value:
     stride, dilation = r.pair("strides", 1), r.pair("dilations", 1)
     left, right, top, bottom = padding = image_padding(r, (kernel[0], kernel[1]), stride, dilation)
     options: dict[str, Any] = {
-        "dilation": single_or_pair(dilation), "groups": r.attribute("group", 1), "bias": bool(bias)
-    }  # fmt: skip
+        "dilation": single_or_pair(dilation),
+        "groups": r.attribute("group", 1),
+        "bias": bool(bias),
+    }
     window = single_or_pair((kernel[0], kernel[1]))
     if (left, top) == (right, bottom):
         symmetric_conv = layers.Conv2d(

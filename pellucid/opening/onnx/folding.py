@@ -78,9 +78,10 @@ def run_reference(onnx: Any, proto: Any, arrays: dict[str, Any], opset: int) -> 
     from onnx.reference import ReferenceEvaluator
 
     helper = onnx.helper
-    values = [[helper.make_value_info(name, onnx.TypeProto()) for name in names if name] for names in (
-        list(dict.fromkeys(proto.input)), proto.output)]  # fmt: skip
-    graph = helper.make_graph([proto], "node", *values)
+    any_type = onnx.TypeProto()
+    inputs = [helper.make_value_info(name, any_type) for name in dict.fromkeys(proto.input) if name]
+    outputs = [helper.make_value_info(name, any_type) for name in proto.output if name]
+    graph = helper.make_graph([proto], "node", inputs, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     with np.errstate(all="ignore"):
         return list(ReferenceEvaluator(model).run(None, arrays))

@@ -80,8 +80,10 @@ def matmul(r: NodeReading) -> Value:
 
 def _vector_product(r: NodeReading, left: Value, right: Value) -> Value:
     """Return the product of a vector and a matrix, or of two vectors, as MatMul of a row and a column."""
-    shapes = [(*(a[:-1] if left.rank > 1 else ()), *(b[:-2] + b[-1:] if right.rank > 1 else ())) for a, b in zip(
-        left.sizes, right.sizes, strict=True)]  # fmt: skip
+    shapes = [
+        (*(a[:-1] if left.rank > 1 else ()), *(b[:-2] + b[-1:] if right.rank > 1 else ()))
+        for a, b in zip(left.sizes, right.sizes, strict=True)
+    ]
     row = r.inner("row", ToShape((1, -1)), left) if left.rank < 2 else left
     column = r.inner("column", ToShape((-1, 1)), right) if right.rank < 2 else right
     return to_shape(r, r.inner("product", MatMul(), row, column), (shapes[0], shapes[1]))

@@ -43,8 +43,10 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
     model._keep_state(flatten(params), flatten(params))
     model.cut = network.cut
     if network.cut:
-        note(f"open: {path} is opened up to {network.cut[0]}; it and {plural(len(network.cut) - 1, 'node')} after it "
-             f"are left out, and the outputs are {', '.join(network.outputs)}")  # fmt: skip
+        note(
+            f"open: {path} is opened up to {network.cut[0]}; it and {plural(len(network.cut) - 1, 'node')} after it "
+            f"are left out, and the outputs are {', '.join(network.outputs)}"
+        )
     return model
 
 

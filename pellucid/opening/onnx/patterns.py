@@ -90,10 +90,15 @@ class Patterns:
 
     def _input_times(self, proto: Any, factor: float) -> str | None:
         """Return the name of the input that a node multiplies by `factor`; None for any other node."""
-        for index in (1, 0) if proto.op_type == "Mul" else (1,) if proto.op_type == "Div" else ():
+        if proto.op_type not in ("Mul", "Div"):
+            return None
+        # a division by a number multiplies too; its number is the second input, that of a product either one
+        for index in (1, 0) if proto.op_type == "Mul" else (1,):
             number = self._scalar(proto.input[index])
-            value = None if not number else number if proto.op_type == "Mul" else 1 / number
-            if value is not None and math.isclose(value, factor, rel_tol=RELATIVE_TOLERANCE):
+            if not number:
+                continue
+            value = number if proto.op_type == "Mul" else 1 / number
+            if math.isclose(value, factor, rel_tol=RELATIVE_TOLERANCE):
                 return proto.input[1 - index]
         return None
 

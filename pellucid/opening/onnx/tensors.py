@@ -103,13 +103,10 @@ def _batch_free_sizes(
 def squeeze(r: NodeReading) -> Value:
     """Read Squeeze."""
     axes = r.integer_list("axes", 1)
-    dropped = (
-        [index for index, pair in enumerate(zip(*r.x.sizes, strict=True)) if pair == (1, 1)]
-        if axes is None
-        else r.axes(axes)
-        if axes
-        else ()
-    )
+    if axes is None:  # without axes, all axes of size 1 are dropped
+        dropped = [index for index, pair in enumerate(zip(*r.x.sizes, strict=True)) if pair == (1, 1)]
+    else:
+        dropped = r.axes(axes) if axes else ()
     if any(size[axis] != 1 for axis in dropped for size in r.x.sizes):
         raise Unreadable(f"drops the axes {list(dropped)} of {free_batch_shape(r.x.sizes)}")
     first, second = (tuple(n for index, n in enumerate(size) if index not in dropped) for size in r.x.sizes)
@@ -154,7 +151,12 @@ def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], name_suffix:
     for old, new in zip(zip(*padded_shapes, strict=True), zip(*sizes, strict=True), strict=True):
         if new[0] != new[1] and new not in (old, BATCH_SIZES):
             raise Unreadable("repeats values a number of times that is a multiple of the number of examples")
-        expand_sizes.append(-1 if old == new else 0 if new[0] != new[1] else new[0])
+        if old == new:
+            expand_sizes.append(-1)  # unchanged
+        elif new[0] != new[1]:
+            expand_sizes.append(0)  # the number of examples
+        else:
+            expand_sizes.append(new[0])
     return r.context.emit(Expand(tuple(expand_sizes)), [x], {}, name_suffix, 0 in expand_sizes)
 
 
@@ -289,7 +291,10 @@ def pad(r: NodeReading) -> Value:
     mode = r.attribute("mode", "constant")
     pads = r.integer_list("pads", 1) or r.attribute("paddings", None)
     number = r.attribute("value", None)
-    value = (shortest_decimal(number) if number is not None else r.number(2, 0.0)) if mode == "constant" else 0.0
+    value = 0.0
+    if mode == "constant":
+        # an attribute in operator set 2, an input in later ones
+        value = shortest_decimal(number) if number is not None else r.number(2, 0.0)
     rank = r.x.rank
     axes = r.axes(r.integers(3)) if r.has_input(3) else tuple(range(rank))
     if pads is None or len(pads) != 2 * len(axes) or mode not in PAD_KINDS:

@@ -40,18 +40,19 @@ def node_proto(onnx: Any, node: Node) -> Any:
     return proto
 
 
+def _plain_value(value: Any) -> Any:
+    """Return the value of an attribute with text for bytes and a list for any other sequence."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    is_message = hasattr(value, "DESCRIPTOR")  # a tensor or a graph
+    return value if isinstance(value, str | int | float) or is_message else list(value)
+
+
 def node_of(onnx: Any, proto: Any) -> Node:
     """Return an onnx.NodeProto as a Node; operators outside of the ONNX domain have their domain as prefix."""
     domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
     values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in proto.attribute}
-    attributes = {
-        name: value.decode("utf-8", "replace")
-        if isinstance(value, bytes)
-        else value
-        if isinstance(value, str | int | float) or hasattr(value, "DESCRIPTOR")  # a tensor or a graph
-        else list(value)
-        for name, value in values.items()
-    }
+    attributes = {name: _plain_value(value) for name, value in values.items()}
     layer_metadata = [prop.value for prop in proto.metadata_props if prop.key == LAYER_METADATA_KEY]
     return Node(
         domain + proto.op_type,

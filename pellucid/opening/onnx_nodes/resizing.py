@@ -34,11 +34,10 @@ def upsample(layer: Upsample, n: Nodes) -> None:
         _resize(n, input_size, output_size, integer_ratio, **attributes)
         return
     rows, columns = _source_indices(layer, input_size, output_size)
-    factors = [new // old for old, new in zip(input_size, output_size, strict=True)]
-    if integer_ratio and all(
-        indices.tolist() == [i // factor for i in range(len(indices))]
-        for indices, factor in zip((rows, columns), factors, strict=True)
-    ):
+    row_factor, column_factor = (new // old for old, new in zip(input_size, output_size, strict=True))
+    repeats_rows = rows.tolist() == [index // row_factor for index in range(len(rows))]
+    repeats_columns = columns.tolist() == [index // column_factor for index in range(len(columns))]
+    if integer_ratio and repeats_rows and repeats_columns:
         _resize(n, input_size, output_size, integer_ratio, mode="nearest", coordinate_transformation_mode="asymmetric")
         return
     resized_rows = n.inner("Gather", n.x, n.constant("rows", rows), axis=2)

@@ -86,7 +86,12 @@ _END_PATHS = {"a": "ends.wide.conv", "b": "ends.tall.conv"}
 
 def _mixed_path(block: str, branch: str, number: str | None, end: str | None, kind: str) -> str:
     """Return the path of a convolution or norm in an Inception block, from a match of INCEPTION_TORCH."""
-    name = _END_PATHS[end] if end else "conv" if branch == "branch_pool" else f"conv{number or 1}"
+    if end:
+        name = _END_PATHS[end]
+    elif branch == "branch_pool":  # it has one convolution, other branches number theirs
+        name = "conv"
+    else:
+        name = f"conv{number or 1}"
     return f"features.mixed{block}.{branch.replace('dbl', 'double')}.{conv_or_norm_path(name, kind)}"
 
 

@@ -162,14 +162,12 @@ def _ablation_row(contents: PageContents) -> FigureRow:
     if contents.retrained is not None:
         head = ("changed", "parameters", "train accuracy", "accuracy")
         rows = [_retrained_row(row) for row in contents.retrained.rows]
-        columns.append(
-            [
-                f"Networks trained from scratch with the same settings: {contents.retrained.epochs} epochs of "
-                f"{contents.retrained.images} images with Adam. Compare them with each other, not with the model above, "
-                "which was trained for longer.",
-                TablePart("Accuracy of networks trained from scratch", head, rows),
-            ]
+        text = (
+            f"Networks trained from scratch with the same settings: {contents.retrained.epochs} epochs of "
+            f"{contents.retrained.images} images with Adam. Compare them with each other, not with the model above, "
+            "which was trained for longer."
         )
+        columns.append([text, TablePart("Accuracy of networks trained from scratch", head, rows)])
     return FigureRow(columns)
 
 
@@ -180,12 +178,11 @@ def _removals_text(row: AblationRow) -> str:
 
 def _evolution_parts(contents: PageContents) -> list[SectionPart]:
     if not contents.evolutions:
-        return [
-            Missing(
-                "This needs the weights of several epochs: train with train.keep=[0,1,2,5,10] and give the run folder, or "
-                "let --retrain train the network from scratch."
-            )
-        ]
+        text = (
+            "This needs the weights of several epochs: train with train.keep=[0,1,2,5,10] and give the run folder, or "
+            "let --retrain train the network from scratch."
+        )
+        return [Missing(text)]
     retraining_words = "of a training of the same network from scratch, for this page"
     parts: list[SectionPart] = [
         f"The weights are those {retraining_words if contents.shows_retraining else 'of its training'}."

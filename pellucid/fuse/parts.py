@@ -44,7 +44,7 @@ class SyncedNorm(FusedForm):
     """Replace a BatchNorm with one whose training statistics are computed over all parts of a batch."""
 
     layer: BatchNorm
-    parts: BatchParts
+    batch_parts: BatchParts
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NormCache]:
         """Compute y = w (x - μ) / sqrt(σ² + ε) + b, with μ and σ² from the means and squared deviations of the parts.
@@ -62,7 +62,7 @@ class SyncedNorm(FusedForm):
             var = mean = x.new_zeros(channels)
         local_statistics = torch.cat([mean.double(), n_values * var.double(), torch.tensor([n_values])])
         # (processes, ...) each
-        means, deviations, counts = self.parts.gather(local_statistics).split([channels, channels, 1], 1)
+        means, deviations, counts = self.batch_parts.gather(local_statistics).split([channels, channels, 1], 1)
         count = counts.sum()
         if count <= 1:
             raise PellucidError(
@@ -100,8 +100,8 @@ class SyncedNorm(FusedForm):
             dx = dy
             dweight = torch.zeros_like(weight)
             dbias = torch.zeros_like(weight)
-        gathered = self.parts.gather(self.parts.weight * torch.cat([dweight, dbias]).double())
-        sums = gathered.sum(0) / (self.parts.weight * count)
+        gathered = self.batch_parts.gather(self.batch_parts.weight * torch.cat([dweight, dbias]).double())
+        sums = gathered.sum(0) / (self.batch_parts.weight * count)
         sum_weight, sum_bias = sums.to(weight.dtype).chunk(2)
         invstd = torch.rsqrt(var + self.layer.epsilon)
         slope = weight * invstd**2 * sum_weight

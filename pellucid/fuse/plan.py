@@ -137,6 +137,7 @@ def _fuse_graph(graph: Graph, need_dx: bool, context: FusionContext) -> Layer:
                 target = next((k for k, source in enumerate(sources[name]) if source in new_output), None)
                 children[name][names[0]] = FusedAdd(first_layer, len(sources[name]), target)
             node = _fuse_children(children[name], name in own_dy, needs_dx[name], context)
+        # a text names an earlier node whose layer runs again with the same parameters
         elif not isinstance(node, str):
             node_context = context if name in unshared else FusionContext(None, context.learns)
             node = _fuse(node, False, True, node_context) if needs_dx[name] else _fuse_entrance(node, node_context)
@@ -157,6 +158,7 @@ def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
         return FusedDense(layer, need_dx, context)
     if type(layer) is Conv2d:
         left, right, top, bottom = layer.edges()
+        # PyTorch's kernel pads opposite edges alike
         return FusedConv2d(layer, need_dx, context) if (left, top) == (right, bottom) else KernelForm(layer)
     if type(layer) is ConvTranspose2d and not need_dx and context.learns:
         return FusedConvTranspose2d(layer)
@@ -168,6 +170,7 @@ def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
 
 def _fuse_parallel(layer: Parallel, need_dx: bool, context: FusionContext) -> Layer:
     branches = {name: _fuse(branch, False, need_dx, context) for name, branch in layer.branches.items()}
+    # the sum is computed in the output of a branch that no cache keeps
     if type(layer.merge) is Add and len(branches) == 2:
         for name, branch in layer.branches.items():
             if has_new_output(branch) and has_new_dx(branch):
@@ -193,8 +196,10 @@ def _fuse_children(
     for name, child in children.items():
         if name in groups:
             fused[name] = groups[name]
+        # computed by the group, which has the name of its first layer
         elif name in group_members:
             pass
+        # nothing before here learns, so no gradient has to pass through
         elif not need_dx and not owns_parameters(child):
             fused[name] = _fuse_entrance(child, context)
         elif (norm := _frozen_norm(child, context)) is not None:
@@ -221,6 +226,7 @@ def _frozen_norm(layer: Layer, context: FusionContext) -> BatchNorm | None:
 
 def _recomputed_groups(children: Mapping[str, Layer], context: FusionContext) -> dict[str, NormActConv]:
     """Return the replacements of consecutive norm, activation, optional pool and convolution, by the norm's name."""
+    # frozen layers have forms of their own, see `_frozen_norm`
     names = list(children) if context.learns else []
     groups = {}
     for index, name in enumerate(names):

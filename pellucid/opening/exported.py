@@ -82,6 +82,7 @@ def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], count_index:
     state = program.state_dict
     constants = {name: program.constants[key] for name, key in signature.inputs_to_lifted_tensor_constants.items()}
     unsaved_tensors = {name: program.constants[key] for name, key in keys.items() if key not in state}
+    # a layer has no state that its forward pass changes in evaluation mode
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise PellucidError("open: the network changes its input or a buffer in evaluation mode; this is not supported")
     tensors = {name: state[key] for name, key in keys.items() if key in state} | constants | unsaved_tensors
@@ -104,6 +105,7 @@ def example_count(shapes: Iterable[Sequence[Any]], count_index: int = 0) -> int:
     but hardly of both. Raises PellucidError if there are not enough such primes.
     """
     sizes = {size for shape in shapes for size in shape if isinstance(size, int) and size}
+    # a prime that divides no other size marks the sizes that depend on the number of examples
     candidates = [count for count in EXAMPLE_COUNTS if all(size % count for size in sizes)]
     if count_index >= len(candidates):
         raise PellucidError(f"open: the network has sizes that are multiples of {', '.join(map(str, EXAMPLE_COUNTS))}")

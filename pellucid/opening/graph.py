@@ -214,9 +214,7 @@ class _GraphBuilder:
 
     def _unused_name(self, name: str) -> str:
         """Return the name, or if it is in use, the name with the first unused suffix of ~2, ~3 ..."""
-        return unused_name(
-            name, lambda candidate: candidate in self.nodes or candidate in self.reserved, self.next_suffixes
-        )
+        return unused_name(name, lambda path: path in self.nodes or path in self.reserved, self.next_suffixes)
 
     def _node_name(self, name: str) -> str:
         """Return the name in the graph of a value; parameters and constants become nodes when they are first read."""

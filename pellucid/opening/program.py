@@ -38,6 +38,7 @@ def open_program(
     path: the program's file, None for a program in memory; `pellucid.network.bounds` limits a program from a file.
     """
     with naming_file(path, "exported program", DAMAGE_ERRORS):
+        # only then: decomposed layers, such as norms, are no longer recognized
         if writes_a_view(program.graph_module.graph):
             program = program.run_decompositions({})
         batch = fixed_batch(program)
@@ -251,6 +252,7 @@ def _with_sizes(node: Any, sizes: Mapping[Any, int], count: int, value: Any = No
         if isinstance(value, torch.SymInt):
             size = int(value.node.expr.subs(sizes))
             symbols = value.node.expr.free_symbols
+            # a size that depends on the examples is written as a Multiple of their number
             if size % count and any(sizes[symbol] == count for symbol in symbols):
                 raise PellucidError(f"open: {node.name}: a size is {value}, no multiple of the number of examples")
             return size

@@ -69,11 +69,13 @@ def without_frozen_front(
     ):
         return model, data, validation
     split_net = split_network(model.objective.net, model.params, model.frozen)
+    # a front without parameters, such as Flatten, costs too little for a copy of the data
     if split_net is None or not flatten(split_net.front_params).keys() & model.frozen:
         return model, data, validation
     with torch.inference_mode():
         features = next(output_batches(split_net.front, split_net.front_params, data.x[:1], 1, model.stats))[1]
     example_count = len(data) + (0 if validation is None else len(validation))
+    # 4 bytes for each value in float32
     if not isinstance(features, Tensor) or features.numel() * 4 * example_count > MAX_FEATURE_BYTES:
         return model, data, validation
     return (
@@ -89,6 +91,7 @@ def split_network(net: Layer, params: Params, frozen: set[str]) -> SplitNetwork 
     Returns None for a network that is not a Sequential, and if that layer is the first one. frozen: paths of frozen
     parameters. `back` contains Identity layers in place of those of `front`, so that all paths are unchanged.
     """
+    # only there does every layer read just the one before
     if type(net) is not Sequential:
         return None
     front: dict[str, Layer] = {}

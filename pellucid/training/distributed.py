@@ -240,6 +240,7 @@ def processes(timeout: float | None = None) -> Processes:
         _connect(TIMEOUT if timeout is None else timedelta(seconds=timeout))
     elif timeout is not None:
         _group.distributed_c10d._set_pg_timeout(timedelta(seconds=timeout))
+    # decisions and losses are exchanged on the CPU, also in trainings on GPUs
     if dist.get_world_size() > 1 and not _has_cpu_backend():
         raise PellucidError(
             f"this process group ({dist.get_backend()}) exchanges no tensors on the CPU; leave out init_process_group, "

@@ -345,7 +345,7 @@ class Loop:
         if self.sharded is None:
             fault = step_fault(self.model, self.step, device_batch, self._mode(step), error)
         elif error.shard in self.sharded.own_shards:
-            batch, mode, example_numbers = self.sharded.repeated_part(device_batch, error.shard, step)
+            batch, mode, example_numbers = self.sharded.repeated_shard(device_batch, error.shard, step)
             fault = step_fault(self.model, self.step, batch, mode, error, example_numbers)
         faults = self.processes.from_all(fault)
         rank, fault = next((rank, fault) for rank, fault in enumerate(faults) if fault is not None)

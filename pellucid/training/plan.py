@@ -49,6 +49,7 @@ def preparing_plan(
     run = None if options.run is None else RunFolder(options.run)
     shards = process_group.count
     division: dict[str, Any] = {"batch norm": options.batch_norm}
+    # the bits depend on the number of shards, which a resumed run therefore keeps for any number of processes
     if options.exact:
         shards = (
             options.shards
@@ -62,9 +63,11 @@ def preparing_plan(
     )
     folder = run if process_group.is_first else None
     callbacks = [*options.callbacks] if process_group.is_first else []
+    # before the first step, so that hours of training do not end in a model that cannot be written
     if folder is not None or any(callback.saves for callback in callbacks):
         check_saves(model, type(model))
     with ExitStack() as stack:
+        # without deterministic kernels, equal shards would not have equal bits on a GPU
         if options.exact and shards > 1 and model.device.type == "cuda":
             stack.enter_context(deterministic_kernels())
         if folder is not None:

@@ -64,6 +64,7 @@ def batch_loader(
     if not isinstance(data, Stream):
         loader = Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
         last_rows = (len(data) % batch_size) // shards  # of the last batch, in its smallest shard
+        # merged into the batch before only if a trial pass fails: all other trainings keep their batches and bits
         if last_rows == 1 and single_example_fault(model, data) is not None:
             return replace(loader, min_rows=2)
         return loader
@@ -79,6 +80,7 @@ def single_example_fault(model: Learner, data: Source) -> Exception | None:
     """
     fault = _training_error(model, data, [0])
     n_examples = data.first_size if isinstance(data, Stream) else len(data)
+    # two examples fail too: the error is not about their number, and the training itself will raise it
     if fault is not None and n_examples > 1 and _training_error(model, data, [0, 1]) is not None:
         return None
     return fault

@@ -96,6 +96,7 @@ class Buckets:
         count: int,
     ) -> None:
         paths = {id(tensor): path for path, tensor in grads.items()}
+        # one tensor is the gradient of two paths, which its identity does not tell apart
         if len(paths) < len(grads):
             handed_gradients = []
         calls = Counter(path for path, _ in {(gradient.layer, gradient.call) for gradient in handed_gradients})
@@ -252,6 +253,7 @@ class Reducer:
         """Add a bucket to those of the shards before; exchange it early, if it is one of the last shard."""
         nodes = self._nodes.setdefault(bucket, [])
         append_partial_sum(nodes, PartialSum(0, self._shard, self._fillings[bucket].flat))
+        # during the backward pass of the last shard the exchange costs no time of its own
         if buckets is self._early_buckets and self._shard == self.last_shard:
             self._exchanges.append(self._begin_exchange(nodes))
 
@@ -260,9 +262,11 @@ class Reducer:
 
         In the order of the tree, each process adds one part of the values, which all are then sent.
         """
+        # the sum is complete, and nothing is exchanged
         if self.processes.count == 1:
             sum_here = total_sum(nodes)
             return lambda: lambda: sum_here
+        # faster than the tree, but the order of additions depends on the number of processes
         if self.uses_all_reduce:
             wait_for_sum = self.processes.begin_all_reduce(total_sum(nodes))
             return lambda: wait_for_sum

@@ -47,7 +47,7 @@ class LossDivisors(NamedTuple):
 
 
 class ShardedStep:
-    """One training step from the shards of a batch: `sharded(parts, lr, number, ...)`.
+    """One training step from the shards of a batch: `sharded(shard_batches, lr, number, ...)`.
 
     step: the step of the model, without updates during the backward pass. shards: the number of shards in all
     processes, at least one for each process. exact: whether the bits are the same for any number of processes.
@@ -68,6 +68,7 @@ class ShardedStep:
         self.step = step
         self.processes = processes
         self.shards = shards
+        # for example the Dice loss: a mean of ratios over shards is another loss than the ratio of the batch
         if model.objective.indivisible:
             raise PellucidError(f"fit: shards: {model.objective.indivisible}; leave out shards and accumulate")
         self.is_sum = model.objective.is_sum
@@ -87,7 +88,12 @@ class ShardedStep:
             step.objective = step.objective.watched(_ignore_forward, self.reducer.watch)
 
     def __call__(
-        self, parts: Sequence[Batch], lr: float, number: int, stop_requested: bool = False, check_due: bool = False
+        self,
+        shard_batches: Sequence[Batch],
+        lr: float,
+        number: int,
+        stop_requested: bool = False,
+        check_due: bool = False,
     ) -> StepLosses:
         """Update the parameters from the shards of step `number`, and return the losses of the whole batch by name.
 
@@ -98,24 +104,25 @@ class ShardedStep:
         """
         self.flags = float(stop_requested), float(check_due)
         try:
-            return self._step(parts, lr, number)
+            return self._step(shard_batches, lr, number)
         except LostProcessError as error:
             raise LostProcessError(f"training stopped in step {number + 1}: {error}") from error
 
-    def _step(self, parts: Sequence[Batch], lr: float, number: int) -> StepLosses:
-        weights = [float(self.model.objective.total_weight(part)) for part in parts]
-        if self.step.parts is not None:
-            self.step.parts.weight = self._gradient_factor(weights[0])
-        factors = self._loss_factors(parts, weights, number)
+    def _step(self, shard_batches: Sequence[Batch], lr: float, number: int) -> StepLosses:
+        weights = [float(self.model.objective.total_weight(shard_batch)) for shard_batch in shard_batches]
+        # without `exact`, this process's part is its only shard
+        if self.step.batch_parts is not None:
+            self.step.batch_parts.weight = self._gradient_factor(weights[0])
+        factors = self._loss_factors(shard_batches, weights, number)
         self._seed(number)
-        own_parts = zip(parts, self.rngs, factors, strict=True)
-        turns = [_turns(self.step, part, lr, rng, factor) for part, rng, factor in own_parts]
-        losses_of_parts: list[StepLosses] = []
-        while (turn := self._next_turn(turns, parts, weights)) is not None:
-            losses_of_parts.append(self.step.learn(*turn, lr))
+        own_shards = zip(shard_batches, self.rngs, factors, strict=True)
+        turns = [_turns(self.step, shard_batch, lr, rng, factor) for shard_batch, rng, factor in own_shards]
+        losses_of_turns: list[StepLosses] = []
+        while (turn := self._next_turn(turns, shard_batches, weights)) is not None:
+            losses_of_turns.append(self.step.learn(*turn, lr))
         if self.step.average is not None:
             self.step.average.update()
-        return mean_losses(losses_of_parts)
+        return mean_losses(losses_of_turns)
 
     def wait_columns(self) -> Row:
         """Return the process that the others waited for in this epoch, and the longest wait in seconds; reset it."""
@@ -124,11 +131,15 @@ class ShardedStep:
         slowest = min(range(len(wait_times)), key=wait_times.__getitem__)
         return {"slowest_process": slowest, "wait_seconds": round(max(wait_times) - wait_times[slowest], 3)}
 
-    def repeated_part(self, parts: Sequence[Batch], shard: int, number: int) -> tuple[Batch, Mode, range]:
+    def repeated_shard(self, shard_batches: Sequence[Batch], shard: int, number: int) -> tuple[Batch, Mode, range]:
         """Return the batch of a shard of this process, its mode in a step, and the numbers of its examples."""
         self._seed(number)
         k = shard - self.own_shards.start
-        return parts[k], Mode(True, self.rngs[k]), range(shard, len(parts[k].images) * self.shards, self.shards)
+        return (
+            shard_batches[k],
+            Mode(True, self.rngs[k]),
+            range(shard, len(shard_batches[k].images) * self.shards, self.shards),
+        )
 
     def _gradient_factor(self, weight: float) -> float:
         """Return the factor of a shard's gradients in the sum of all, for the shard's weight in a mean."""
@@ -139,20 +150,24 @@ class ShardedStep:
         for rng, shard in zip(self.rngs, self.own_shards, strict=True):
             rng.manual_seed(mix(self.model.seed, DRAW_SEED, number, shard))
 
-    def _loss_factors(self, parts: Sequence[Batch], weights: Sequence[float], number: int) -> list[dict[str, float]]:
+    def _loss_factors(
+        self, shard_batches: Sequence[Batch], weights: Sequence[float], number: int
+    ) -> list[dict[str, float]]:
         """Add the objective's counts of all shards; return, for each own shard, the factors of losses by name.
 
         A loss of a shard is divided by the shard's own count n, but must be divided by the sum N of all counts; and the
         mean of all shards multiplies it by w/W, with the weight w of the shard and W of all. So its factor is n/N W/w.
         """
+        # no loss is divided by a count, so the weights of the shards are right as they are
         if type(self.model.objective).counts is Objective.counts:
-            return [{} for _ in parts]
+            return [{} for _ in shard_batches]
         buffers_before = [tensor.clone() for tensor in self.buffers]
         self._seed(number)
         rows: list[list[float]] = []
         names: tuple[str, ...] = ()
-        for part, rng, weight in zip(parts, self.rngs, weights, strict=True):
-            counts = self.step.counts(part, rng)
+        for shard_batch, rng, weight in zip(shard_batches, self.rngs, weights, strict=True):
+            # a pass of its own: caches of all shards until all counts are known would take the memory of the batch
+            counts = self.step.counts(shard_batch, rng)
             names = tuple(counts)
             rows.append([weight, *counts.values()])
             for buffer, value_before in zip(self.buffers, buffers_before, strict=True):
@@ -184,7 +199,7 @@ class ShardedStep:
         return cast(Any, all_rows).tolist()
 
     def _next_turn(
-        self, turns: Sequence[Iterator[Gradients]], parts: Sequence[Batch], weights: Sequence[float]
+        self, turns: Sequence[Iterator[Gradients]], shard_batches: Sequence[Batch], weights: Sequence[float]
     ) -> Gradients | None:
         """Return the losses and gradients of the next turn of the whole batch; None after the last one."""
         rows: list[list[float]] = []
@@ -196,13 +211,16 @@ class ShardedStep:
             try:
                 turn = next(turns[k], None)
             except NotFiniteError as error:
+                # the other processes wait for this shard's gradients, and learn of the loss with the rows below
                 self.reducer.skip_shard()
-                rows.append([*self.flags, len(parts[k].images), weights[k], *repeat(error.value, max(1, len(names)))])
+                rows.append(
+                    [*self.flags, len(shard_batches[k].images), weights[k], *repeat(error.value, max(1, len(names)))]
+                )
                 continue
             if turn is None:
                 return None
             losses, dparams = turn
-            rows.append([*self.flags, len(parts[k].images), weights[k], *map(float, losses.values())])
+            rows.append([*self.flags, len(shard_batches[k].images), weights[k], *map(float, losses.values())])
             names = tuple(losses)
             self.reducer.end_shard(dparams)
             del turn
@@ -217,7 +235,9 @@ class ShardedStep:
         """Return the means of the losses over all shards, and set the values that are the same in all processes."""
         all_rows = self._gather_rows(rows, STATUS_COLUMNS + max(1, len(names)))
         stop_requests, check_due, examples, weights, *losses = zip(*all_rows, strict=True)
+        # all processes stop in the same step, or some would wait for the others forever
         self.stop_requested = any(stop_requests)
+        # only the first process reads its clock
         self.check_due = bool(check_due[0])
         for name, values in zip(names or ("loss",), losses, strict=False):
             for shard, value in enumerate(values):

@@ -57,13 +57,16 @@ class TrainingStep:
     learning rate of the first, and those of the others are scaled in proportion. Networks for which an objective
     returns no gradients are not updated; in other networks, missing gradients are zeros.
 
-    Attributes. paths, weights: the parameters that are updated. states: of the optimizers, by network. objective,
-    params: the arguments in the form that the step uses. note: a message to show before the first step, or "".
+    Attributes:
+    paths, weights: the parameters that are updated.
+    states: of the optimizers, by network.
+    objective, params: the arguments in the form that the step uses.
+    note: a message to show before the first step, or "".
 
     A Supervised objective runs in its fused form. With plain SGD, its Dense layers and convolutions are updated during
     the backward pass, unless something needs all gradients before the update, such as clipping, or `in_sweep` is False.
-    parts: the parts of a batch in all processes, over which batch norm computes its statistics. state_processes: the
-    processes that each keep a part of the optimizers' states; all of them must call `learn` and `state_dict`.
+    batch_parts: those of all processes, over which batch norm computes its statistics.
+    state_processes: they each keep a share of the optimizers' states; all must call `learn` and `state_dict`.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class TrainingStep:
         rates: Mapping[str, float] | None = None,
         average: float | None = None,
         in_sweep: bool = True,
-        parts: BatchParts | None = None,
+        batch_parts: BatchParts | None = None,
         state_processes: Processes = ALONE,
     ) -> None:
         channels_last(params)
@@ -118,16 +121,15 @@ class TrainingStep:
         is_single = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
         form = describe_training(optimizer, regularizers, clip, precision, frozen, factors, device)
         self._rate = Rate() if in_sweep and is_single and form.in_sweep else None
-        self.parts = parts
-        self.objective = training_form(objective, params, frozen, self._rate, parts)
+        self.batch_parts = batch_parts
+        self.objective = training_form(objective, params, frozen, self._rate, batch_parts)
         self._reads_losses = device.type == "cpu"  # on other devices, reading a loss would wait for the computation
-        # With `parts`, an error before the backward pass would leave the other processes waiting in theirs.
-        if isinstance(self.objective, Supervised) and self._reads_losses and parts is None:
+        # With `batch_parts`, an error before the backward pass would leave the other processes waiting in theirs.
+        if isinstance(self.objective, Supervised) and self._reads_losses and batch_parts is None:
             self.objective = Supervised(self.objective.net, cast(Loss, _CheckedLoss(self.objective.loss)))
             self._reads_losses = False
-        self._gradient_order: list[int] | None = (
-            None  # index of each parameter's gradient in the order of the backward pass
-        )
+        # index of each parameter's gradient in the order of the backward pass, known after the first step
+        self._gradient_order: list[int] | None = None
         self._zero_gradients: list[Tensor] = []  # gradients of parameters on which no output depends
         paths_of_units = decayed_paths(nets, (Dense, Conv2d))  # weights whose first axis is the axis of units
         self._limited_weights = [weight for path, weight in self._learned.items() if path in paths_of_units]
@@ -139,7 +141,7 @@ class TrainingStep:
         model: Learner,
         examples: int,
         in_sweep: bool = True,
-        parts: BatchParts | None = None,
+        batch_parts: BatchParts | None = None,
         state_processes: Processes = ALONE,
     ) -> "TrainingStep":
         """Return the step of a model for this number of training examples."""
@@ -155,7 +157,7 @@ class TrainingStep:
             rates=model.rates,
             average=model.average,
             in_sweep=in_sweep,
-            parts=parts,
+            batch_parts=batch_parts,
             state_processes=state_processes,
         )
 
@@ -309,7 +311,7 @@ def training_form(
     params: Params,
     frozen: Collection[str] = (),
     rate: Rate | None = None,
-    parts: BatchParts | None = None,
+    batch_parts: BatchParts | None = None,
 ) -> Objective:
     """Return the objective in its form for training: with frozen layers and fused networks, see `Objective.fused`."""
     if frozen:
@@ -317,8 +319,8 @@ def training_form(
         objective = objective.with_nets(
             {name: freeze(net, params_of(params, name), paths_below(frozen, name)) for name, net in nets}
         )
-    if parts is not None:
-        objective = objective.synced(parts)
+    if batch_parts is not None:
+        objective = objective.synced(batch_parts)
     if isinstance(objective, Supervised):
         return objective.with_nets({"": fuse(objective.net, rate)})
     return objective.fused()

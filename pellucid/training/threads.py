@@ -112,6 +112,7 @@ def fastest_training_threads(
     """
     steps_model: Any = copy(model)
     steps_model.params = map_tree(torch.clone, model.params)
+    # `fit` trains only the layers after the frozen ones then, so these are measured
     if augment is None and model.frozen and isinstance(data, Arrays):
         sample = Arrays(data.x[:batch_size], data.y[:batch_size], data.classes)
         steps_model, data, _ = without_frozen_front(cast(Learner, steps_model), sample, None)

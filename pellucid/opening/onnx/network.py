@@ -111,6 +111,7 @@ class OnnxGraph:
         self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], name_suffix: str, batch: bool
     ) -> Value:
         """Add a node, and return its output; see `Emit`. Nodes with equal layers and the same weights share a layer."""
+        # the layer reads the number of examples from the network's first input
         all_inputs = [*inputs, self.values[next(iter(self.values))]] if batch else list(inputs)
         sizes = _output_sizes(layer, all_inputs, {name: value.tensors[0] for name, value in params.items()})
         if max(torch.Size(size).numel() for size in sizes) > MAX_ONNX_VALUES:
@@ -134,6 +135,7 @@ class OnnxGraph:
             return [self.emit(layer, inputs, params, "", False)]
         node = node_of(self.onnx, last)
         inputs = [self._input_value(name) if name else None for name in last.input]
+        # an input could not be read, and is listed; this node is listed too only if it has no reader itself
         if any(name and value is None for name, value in zip(last.input, inputs, strict=True)):
             if node.op not in READERS:
                 raise Unreadable
@@ -146,6 +148,7 @@ class OnnxGraph:
             raise Unreadable
         reading = NodeReading(node, inputs, self.context)
         result = READERS[node.op](reading)
+        # an attribute that no reader looked at could change the result
         if reading.attributes:
             raise Unreadable(f"unsupported attributes: {', '.join(map(quoted, reading.attributes))}")
         outputs = result if isinstance(result, tuple) else (result,)
@@ -169,6 +172,7 @@ class OnnxGraph:
         tensor = value.constant
         if tensor is None:
             raise Unreadable("computes with the number of examples")
+        # read more than once: one parameter, whose gradients are summed
         if value.key and (value.key, value.derivation) in self.source_nodes:
             return self.source_nodes[value.key, value.derivation]
         if tensor.dtype not in (torch.float32, torch.int64, torch.bool):

@@ -42,8 +42,14 @@ if TYPE_CHECKING:
 PAPER = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks"
 PATCHES_PER_ROW, MAPS_PER_ROW = 3, 4  # patches in a row of a map's square, maps in a row of the figure
 MAX_EPOCHS = 10
-PATCH_SIDE, MAP_GAP, NAME_HEIGHT = 0.86, 0.12, 0.2  # inches: a square of patches, the gap between maps, a map's name
-CELL_SIDE, CELL_GAP, EPOCH_NAME_HEIGHT, LEFT_MARGIN = 0.62, 0.05, 0.22, 0.55  # inches, in the figure of epochs
+PATCH_SIDE = 0.86  # inches, of a square of patches
+MAP_GAP = 0.12  # inches between maps
+NAME_HEIGHT = 0.2  # inches, of a map's name
+# inches, in the figure of epochs
+CELL_SIDE = 0.62
+CELL_GAP = 0.05
+EPOCH_NAME_HEIGHT = 0.22
+LEFT_MARGIN = 0.55
 WHITE_QUANTILE = 0.99  # quantile of the magnitudes that is drawn as white
 MID_GREY = 0.5  # grey level outside of the image, and of the value 0 in a reconstruction
 

@@ -26,7 +26,9 @@ from pellucid.sweep import forward
 from pellucid.training.device import CPU, on_device
 from pellucid.training.model import BaseModel
 
-MAX_MAPS, PATCHES_PER_MAP, MAX_IMAGES = 16, 9, 3  # maps per layer, patches per map, images for occlusion
+MAX_MAPS = 16  # per layer
+PATCHES_PER_MAP = 9
+MAX_IMAGES = 3  # for occlusion
 # Options of `maximize`.
 ASCENT_OPTIONS = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 

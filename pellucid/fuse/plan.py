@@ -254,10 +254,10 @@ def _dense_blocks(
 ) -> dict[str, DenseBlock]:
     """Return the replacements of consecutive layers of a dense block, by the name of the first layer."""
 
-    def fuse_part(layer: Layer) -> Layer:
+    def fuse_child(layer: Layer) -> Layer:
         return _fuse(layer, True, True, context)
 
-    dense_layers = {name: as_dense_layer(name, child, fuse_part) for name, child in children.items()}
+    dense_layers = {name: as_dense_layer(name, child, fuse_child) for name, child in children.items()}
     blocks = {}
     for is_dense, run_names in groupby(dense_layers, key=lambda name: dense_layers[name] is not None):
         names = list(run_names)

@@ -23,9 +23,11 @@ from pellucid.objective import Gradients, Losses
 from pellucid.ops.colour import rgb_to_lab
 from pellucid.sweep import backward
 
-SPACING, MAX_AB = 10, 110  # of the grid of bins: distance of neighbours, largest a and b
+SPACING = 10  # distance of neighbours in the grid of bins
+MAX_AB = 110  # largest a and b in the grid of bins
 N_SHADES = 52  # levels each of red, green and blue; bins that contain none of these colours are left out
-N_NEIGHBOURS, SIGMA = 5, 5.0  # number of bins and standard deviation of the soft encoding
+N_NEIGHBOURS = 5  # number of bins of the soft encoding
+SIGMA = 5.0  # standard deviation of the soft encoding, in units of a and b
 CELL_SIZE = 2  # each distribution is predicted for a cell of 2 x 2 pixels
 MIN_UPDATE = 0.01  # smallest weight of a batch in the running mean of the frequencies
 

@@ -231,7 +231,8 @@ class ClassDetections:
             return Curves(nan, nan, nan[:, 0])
         within_limit = slice(None) if limit is None else self.ranks < limit
         counts = weights[self.image_index[within_limit]]  # (n,)
-        hits, ignored = self.hits[size_index][:, within_limit], self.ignored[size_index][:, within_limit]  # (T, n)
+        hits = self.hits[size_index][:, within_limit]  # (T, n)
+        ignored = self.ignored[size_index][:, within_limit]  # (T, n)
         true_positives, false_positives = ((mask * counts).cumsum(1) for mask in (hits, ~hits & ~ignored))
         precision, index = precision_at_recalls(true_positives, false_positives, truths)
         scores = torch.nn.functional.pad(self.scores[within_limit], (0, 1), value=math.nan)

@@ -11,7 +11,8 @@ STAGES = (
     (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3),
     (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1),
 )  # fmt: skip
-STEM, LAST = 32, 1280  # channels before the first and after the last stage
+STEM = 32  # channels before the first stage
+LAST = 1280  # channels after the last stage
 SQUEEZE_FACTOR = 4  # a block's input channels for each unit of its gate
 
 

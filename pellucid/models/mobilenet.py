@@ -11,7 +11,8 @@ from pellucid.models.parts import average_head, conv_norm, name_after, network, 
 
 # The stages of table 2: expansion factor, channels, number of blocks, stride of the first block.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-STEM, LAST = 32, 1280  # channels before the first and after the last stage
+STEM = 32  # channels before the first stage
+LAST = 1280  # channels after the last stage
 
 
 @checked

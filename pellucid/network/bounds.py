@@ -113,7 +113,8 @@ def _run_children(tally: "Tally", parent_path: str) -> LayerRun:
             if uses_flow(layer):
                 return layer.flow(_LazyParams(layer, shape_of(x)), x, mode, _run_children(tally, path))[0], None
             if Trait.ANY_AXES in layer.traits and not layer.buffers and Trait.LEARNS not in layer.traits:
-                own_params, out = {}, None  # the output shape follows from the run
+                own_params = {}
+                out = None  # the output shape follows from the run
             else:
                 own_params, out = layer.init(shape_of(x), torch.Generator())
             has_inputs = not isinstance(x, tuple) or len(x) > 0  # parameters and constants in a graph have none

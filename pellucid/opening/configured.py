@@ -20,7 +20,9 @@ from pellucid.base.limits import LIMITS_HINT, MAX_FOLDER_MODULES, MAX_FOLDER_NUM
 from pellucid.base.text import shown
 from pellucid.weights.match import require_match
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the files in a Hugging Face folder
+# the files in a Hugging Face folder
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
 OPERATOR_DECLARATIONS: list[Any] = []  # keeps the declarations of operators, which end with their objects
 
 

@@ -51,12 +51,12 @@ def _statistic_layer(producer: Call, index: int, rank: int) -> Layer:
 
 def _bounds(producer: Call, index: int, size: Any) -> tuple[int, int]:
     """Return the start and stop of an output of a split along the axis."""
-    split_sizes = next(
+    sizes_or_count = next(
         producer.arguments[name] for name in ("split_sizes", "split_size", "chunks") if name in producer.arguments
     )
-    if isinstance(size, Multiple) or isinstance(split_sizes, Multiple):
+    if isinstance(size, Multiple) or isinstance(sizes_or_count, Multiple):
         raise Unsupported("it depends on the number of examples")
-    if isinstance(split_sizes, tuple):
-        return sum(split_sizes[:index]), sum(split_sizes[: index + 1])
-    part_size = -(-size // split_sizes) if producer.op == "chunk" else split_sizes
-    return part_size * index, min(part_size * (index + 1), size)
+    if isinstance(sizes_or_count, tuple):
+        return sum(sizes_or_count[:index]), sum(sizes_or_count[: index + 1])
+    size_of_each = -(-size // sizes_or_count) if producer.op == "chunk" else sizes_or_count
+    return size_of_each * index, min(size_of_each * (index + 1), size)

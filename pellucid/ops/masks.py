@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 
-_BITS_PER_CHARACTER, _ZERO_CODE = 5, 48  # bits of a run length in one character; code of the character for 0
+_BITS_PER_CHARACTER = 5  # bits of a run length in one character
+_ZERO_CODE = 48  # code of the character for 0
 _MORE_BIT, _SIGN_BIT = 0x20, 0x10  # bit of a character if another follows; sign bit of the last character
 _MAX_CHARACTERS = 8  # of one run length: 40 bits
 _GRID_SCALE = 5  # polygons are drawn on a grid that is this many times finer than the pixels

@@ -61,7 +61,7 @@ def parse_json(data: bytes) -> Any:
         raise ValueError(f"it is nested in more than {MAX_RUN_JSON_LEVELS} levels") from error
     level = [values]
     for _ in range(MAX_RUN_JSON_LEVELS + 1):
-        level = [nested_value for value in level for nested_value in _parts(value)]
+        level = [nested_value for value in level for nested_value in _nested_values(value)]
         if not level:
             return values
     raise ValueError(f"it is nested in more than {MAX_RUN_JSON_LEVELS} levels")
@@ -88,7 +88,7 @@ def to_record(values: Mapping[str, Any], kind: Callable[..., T], where: str) -> 
     return kind(**arguments)
 
 
-def _parts(value: Any) -> list[Any]:
+def _nested_values(value: Any) -> list[Any]:
     """Return the values in a value, which need no further check if there are none."""
     if isinstance(value, dict):
         entries = cast(dict[str, Any], value)

@@ -45,7 +45,9 @@ class BackModel:
         self.stats = None
         self.objective = model.objective.with_nets({"": split_net.back})
         self.frozen = model.frozen & flatten(split_net.back_params).keys()
-        self.about, self.save = model.about, model.save  # these describe and write the whole model
+        # these describe and write the whole model
+        self.about = model.about
+        self.save = model.save
 
 
 def without_frozen_front(

@@ -75,7 +75,11 @@ class NotFinite:
 
 
 class StoppedError(PellucidError):
-    """NaN or infinity in a training; step: the number of the training step, from 1; fault: the tensor."""
+    """NaN or infinity in a training.
+
+    step: the number of the training step, from 1.
+    fault: the tensor.
+    """
 
     def __init__(self, message: str, step: int, fault: NotFinite) -> None:
         super().__init__(message)

@@ -32,9 +32,10 @@ _ONNXRUNTIME = "pellucid.export.engine"  # imported when it is needed, since pel
 class EnginePredictor:
     """A function that predicts like a model, with a network that is converted once; see `Model.predictor`.
 
-    engine: the name of the engine that computed the last predictions; "" before them. threads: the number of CPU
-    threads that computed them, if it was measured; otherwise 0. check_inputs: a function that raises PellucidError for
-    inputs (N, ...) that the model does not accept, with their name.
+    engine: the name of the engine that computed the last predictions; "" before them.
+    threads: the number of CPU threads that computed them, if it was measured; otherwise 0.
+    check_inputs: a function that raises PellucidError for inputs (N, ...) that the model does not accept, with their
+        name.
     """
 
     def __init__(

@@ -124,8 +124,9 @@ class Reducer:
 
     For each turn: `begin_turn`, `begin_shard` and `end_shard` for each shard, and `finish_turn`.
 
-    exact: whether they are added in a fixed binary tree, whoever computed them. size: of a bucket in bytes. buffers:
-    the tensors that each shard's forward pass changes, from the same values.
+    exact: whether they are added in a fixed binary tree, whoever computed them.
+    size: of a bucket in bytes.
+    buffers: the tensors that each shard's forward pass changes, from the same values.
 
     If a watch in the networks hands the gradients over, each bucket is exchanged as soon as this process's last shard
     has filled it, while the backward pass goes on; not in the first step, which shows the order. The sum of each value

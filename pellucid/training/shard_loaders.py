@@ -29,8 +29,10 @@ def shards_of_process(processes: Processes, shards: int) -> range:
 class ShardLoader:
     """The shards of each batch that one process computes: lists of batches, epoch by epoch.
 
-    batch_loader: the loader of whole batches. own_shards: the numbers of this process's shards. shards: the
-    number of all shards. Raises PellucidError for more shards than examples of a batch.
+    batch_loader: the loader of whole batches.
+    own_shards: the numbers of this process's shards.
+    shards: the number of all shards.
+    Raises PellucidError for more shards than examples of a batch.
     """
 
     def __init__(self, batch_loader: Loader, own_shards: range, shards: int) -> None:

@@ -49,10 +49,13 @@ class LossDivisors(NamedTuple):
 class ShardedStep:
     """One training step from the shards of a batch: `sharded(shard_batches, lr, number, ...)`.
 
-    step: the step of the model, without updates during the backward pass. shards: the number of shards in all
-    processes, at least one for each process. exact: whether the bits are the same for any number of processes.
-    bucket_mb: the megabytes of one exchange, see `Reducer`. After a step, `weight` and `examples` are those of the
-    whole batch, and all processes have the same `stop_requested` and `check_due`.
+    After a step, `weight` and `examples` are those of the whole batch, and all processes have the same
+    `stop_requested` and `check_due`.
+
+    step: the step of the model, without updates during the backward pass.
+    shards: the number of shards in all processes, at least one for each process.
+    exact: whether the bits are the same for any number of processes.
+    bucket_mb: the megabytes of one exchange, see `Reducer`.
     """
 
     def __init__(

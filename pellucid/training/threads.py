@@ -136,9 +136,10 @@ def fastest_training_threads(
 class ThreadChoice:
     """The number of threads of a repeated work, which is measured again when the work becomes slower.
 
-    count: the number. first: the number that was measured first; as long as another one is used after a drop, the
-    threads are measured again from time to time, since the load that caused the drop may have ended. is_due: whether to
-    measure again.
+    count: the number.
+    first: the number that was measured first; as long as another one is used after a drop, the threads are measured
+        again from time to time, since the load that caused the drop may have ended.
+    is_due: whether to measure again.
     """
 
     def __init__(self, fastest: FastestThreads, first: int = 0) -> None:

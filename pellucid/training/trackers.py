@@ -28,7 +28,11 @@ MAX_TEXT = 250  # characters of a setting
 
 
 class Tracker(Callback, ABC):
-    """Base class of trackers. run: the run folder. project: the name that groups runs. settings: by key.
+    """Base class of trackers.
+
+    run: the run folder.
+    project: the name that groups runs.
+    settings: by key.
 
     While a tracker cannot be reached, the training continues: a message reports this once, and the unsent epochs are
     sent together with a later one. Only a tracker that cannot be reached at the start is an error.

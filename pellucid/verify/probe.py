@@ -28,8 +28,9 @@ class Probe:
     """Float64 copies of a network's parameters and of one batch, for repeated computation of the loss.
 
     Every run draws the same random numbers (from the state of `mode.rng`, by default from `seed`) and starts with the
-    same running statistics. nudge: the relative size of small constants that are added to the inputs of each leaf and
-    of the loss. They are the same in every run; with them no values are equal or zero, so the loss has a derivative.
+    same running statistics.
+    nudge: the relative size of small constants that are added to the inputs of each leaf and of the loss. They are the
+        same in every run; with them no values are equal or zero, so the loss has a derivative.
     frozen: paths of layers that run in evaluation mode, together with the layers inside them.
     """
 

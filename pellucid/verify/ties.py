@@ -18,8 +18,9 @@ from pellucid.verify.probe import Probe, like, tensors
 class DifferentiableFunction:
     """A function from the tensors `inputs` to other tensors, with its explicit gradient.
 
-    outputs: computes the function. pull_back: returns the gradients with respect to `inputs`, given the gradients with
-    respect to the outputs. rng: a random generator.
+    outputs: computes the function.
+    pull_back: returns the gradients with respect to `inputs`, given those with respect to the outputs.
+    rng: a random generator.
     """
 
     def __init__(

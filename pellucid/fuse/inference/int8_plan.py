@@ -103,7 +103,7 @@ def int8_inference(
     """
     check_kernels()
     observed = _observe(inference(net, params).run)
-    observers = _observed_parts(observed)
+    observers = _observers(observed)
     weighted = [observer.run for observer in observers if isinstance(observer, Observed)]
     if not any(isinstance(run, Convolution) for run in weighted):
         raise PellucidError("precision='int8': the network contains no Conv2d to quantize; use precision=None")
@@ -116,7 +116,7 @@ def int8_inference(
         raise PellucidError(
             "calibration: outputs of layers are NaN or infinite for these images; check the images and the weights"
         )
-    runs, _ = _convert_all(_parts(observed), None, False)
+    runs, _ = _convert_all(_child_runs(observed), None, False)
     return ChannelsLast(RunSequence(tuple(runs)))
 
 
@@ -157,7 +157,7 @@ def _observe(run: RunFunction) -> RunFunction:
         case Residual(other_branch, body, last_convolution):
             return ObservedResidual(Residual(_observe(other_branch), _observe(body), _observe(last_convolution)))
         case _:
-            return _with_parts(run, _observe)
+            return _with_child_runs(run, _observe)
 
 
 def _move_activations(runs: Sequence[RunFunction]) -> list[RunFunction]:
@@ -187,7 +187,7 @@ def _with_relu(run: Any) -> RunFunction:
     return replace(run, act=ReLU()) if isinstance(run, Convolution) else DenseRun(run.layer, run.params, ReLU())
 
 
-def _with_parts(run: RunFunction, change: Callable[[Any], Any]) -> RunFunction:
+def _with_child_runs(run: RunFunction, change: Callable[[Any], Any]) -> RunFunction:
     """Return a function that consists of functions, with each of them changed; other functions unchanged."""
     match run:
         case RunSequence(runs):
@@ -204,20 +204,20 @@ def _with_parts(run: RunFunction, change: Callable[[Any], Any]) -> RunFunction:
             return run
 
 
-def _observed_parts(run: RunFunction) -> list[Observed | ObservedResidual]:
+def _observers(run: RunFunction) -> list[Observed | ObservedResidual]:
     """Return the observed functions in a function."""
     found: list[Observed | ObservedResidual] = []
 
     def collect(run: RunFunction) -> RunFunction:
         if isinstance(run, Observed | ObservedResidual):
             found.append(run)
-        return _with_parts(run, collect)
+        return _with_child_runs(run, collect)
 
     collect(run)
     return found
 
 
-def _parts(run: RunFunction) -> tuple[RunFunction, ...]:
+def _child_runs(run: RunFunction) -> tuple[RunFunction, ...]:
     return run.runs if isinstance(run, RunSequence) else (run,)
 
 
@@ -250,11 +250,11 @@ def _convert(
     if x_quantization is not None and keeps_codes(run):
         return [on_codes(run, x_quantization)], x_quantization
     before = [] if x_quantization is None else [Dequantize(x_quantization)]
-    return [*before, _with_parts(run, _convert_from_floats)], None
+    return [*before, _with_child_runs(run, _convert_from_floats)], None
 
 
 def _convert_from_floats(run: RunFunction) -> RunFunction:
-    runs, _ = _convert_all(_parts(run), None, False)
+    runs, _ = _convert_all(_child_runs(run), None, False)
     return runs[0] if len(runs) == 1 else RunSequence(tuple(runs))
 
 
@@ -265,11 +265,11 @@ def _convert_residual(
     last = residual.last_convolution
     assert isinstance(last, Observed)
     before: list[RunFunction] = []
-    body_runs = (*_parts(residual.body), last)
+    body_runs = (*_child_runs(residual.body), last)
     if _takes_codes(body_runs, False):
         before, x_quantization = _to_codes(run, x_quantization)
     body, body_output = _convert_all(body_runs[:-1], x_quantization, True)
-    other_branch, other_output = _convert_all(_parts(residual.other_branch), x_quantization, output_codes)
+    other_branch, other_output = _convert_all(_child_runs(residual.other_branch), x_quantization, output_codes)
     between, body_output = _to_codes(last, body_output)
     if other_output is not None and not output_codes:  # the kernel adds tensors of the output's dtype
         other_branch.append(Dequantize(other_output))
@@ -299,7 +299,7 @@ def _takes_codes(runs: Sequence[RunFunction], output_codes: bool) -> bool:
         if isinstance(run, Observed):
             return True
         if isinstance(run, ObservedResidual):
-            return _takes_codes((*_parts(run.residual.body), run.residual.last_convolution), False)
+            return _takes_codes((*_child_runs(run.residual.body), run.residual.last_convolution), False)
         if not keeps_codes(run):
             return False
     return output_codes

@@ -35,9 +35,11 @@ _READING_ERRORS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueE
 class OnnxGraph:
     """The nodes of a graph, read in order: `read` adds them, `graph` returns the result.
 
-    constants: the initializers and the values of Constant nodes, by name. initializers: the names of the initializers,
-    whose values are learned. shapes, dtypes: the shapes of the inputs, without the batch axis, and their dtypes, by
-    name. batch: the file's batch size, None for any.
+    constants: the initializers and the values of Constant nodes, by name.
+    initializers: the names of the initializers, whose values are learned.
+    shapes: the shapes of the inputs by name, without the batch axis.
+    dtypes: the dtypes of the inputs by name.
+    batch: the file's batch size, None for any.
     """
 
     def __init__(

@@ -144,7 +144,6 @@ def integrated_gradients(
 
 
 def _baseline_like(baseline: float | Tensor, x: Tensor) -> Tensor:
-    """Return the baseline in the shape of x."""
     try:
         values = as_tensor(baseline, "baseline")
         baseline_x = values.to(x).expand(x.shape)

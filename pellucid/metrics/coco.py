@@ -120,7 +120,6 @@ class Coco:
         self.images.append(image)
 
     def _matches(self, detections: Detections, truth: Objects, areas: Tensor) -> Matches:
-        """Return the matches of one class in one image."""
         limit = max(figure.limit for figure in self.names.values())
         detections = detections.take(detections.scores.argsort(descending=True, stable=True)[:limit])
         kind = OVERLAP_KINDS[self.kind]

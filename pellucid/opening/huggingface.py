@@ -90,7 +90,6 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def _transformers_network(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> ConfiguredNetwork:
-    """Return the network of a configuration of transformers."""
     transformers = import_library("transformers")
     model_type = config.get("model_type")
     model_types = list(transformers.CONFIG_MAPPING.keys())

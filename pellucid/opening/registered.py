@@ -54,8 +54,6 @@ def register_op(name: str, layer: type[Layer], samples: Sequence[tuple[Any, ...]
 
 
 def _translation_to(layer: type[Layer]) -> Callable[[Context], CallLayer]:
-    """Return the translation of a call to the layer."""
-
     def translate(c: Context) -> CallLayer:
         arguments = c.call.arguments
         tensor_names = tuple(value.name for value in arguments.values() if isinstance(value, Ref))

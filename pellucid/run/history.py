@@ -150,7 +150,6 @@ class History:
 
 
 def _cell_text(value: Any) -> str:
-    """Return a value of a row as text."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return "" if value is None else str(value)

@@ -113,7 +113,6 @@ def usable_precision(requested: str, device: torch.device | None = None) -> tupl
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device has instructions for bfloat16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     features: Mapping[str, Any] = torch.cpu.get_capabilities() if device.type == "cpu" else {}

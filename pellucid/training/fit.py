@@ -296,7 +296,6 @@ class Loop:
                 self._save()
 
     def _epoch_row(self) -> Row:
-        """Return the row of the finished epoch for the history."""
         training, model = self.training, self.model
         losses = loss_columns(model.objective, training.means, "train_")
         parts = {"train": (self.data, self.sample_indices), "val": (self.validation, None)}

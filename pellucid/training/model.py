@@ -104,7 +104,6 @@ class BaseModel(Trainable, Predicting):
             self.build(input_shape)
 
     def _set_objective(self, net: Any, loss: Any, optimizer: Any, metrics: Any) -> None:
-        """Set the objective, the optimizer and the metrics."""
         objective = objective_of(net, loss)
         first, by_network = checked_optimizers(optimizer, objective)
         defaults = objective.loss.metrics if isinstance(objective, Supervised) else ()

@@ -101,7 +101,6 @@ class GradientTable:
 
 
 def _form_table(form: str, rows: list[GradientRow]) -> str:
-    """Return the rows of one form as text."""
     is_written = form in (WRITTEN, OBJECTIVE)
     columns = ("vs autograd", "vs differences", "checked") if is_written else ("vs written", "vs autograd")
     lines: list[tuple[str, ...]] = [("path", "layer", "what", "entries", "largest", *columns, "verdict")]

@@ -205,7 +205,6 @@ def _with_child_runs(run: RunFunction, change: Callable[[Any], Any]) -> RunFunct
 
 
 def _observers(run: RunFunction) -> list[Observed | ObservedResidual]:
-    """Return the observed functions in a function."""
     found: list[Observed | ObservedResidual] = []
 
     def collect(run: RunFunction) -> RunFunction:

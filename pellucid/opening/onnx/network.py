@@ -200,7 +200,6 @@ class OnnxGraph:
         return self._unused_name(f"{self.node_name}.{name_suffix}" if name_suffix else self.node_name)
 
     def _unused_name(self, name: str) -> str:
-        """Return an unused name for a node."""
         result = unused_name(_path(name), self._is_used, self.next_suffixes)
         self.used_names.add(result)
         return result

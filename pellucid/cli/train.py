@@ -60,7 +60,7 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
     if args.recipe in tasks_by_verb():  # the task chose the recipe
-        note(plan_text(recipe, jobs[0].material, jobs[0].model.input_shape, jobs[0].path))
+        note(plan_text(jobs[0].recipe, jobs[0].material, jobs[0].model.input_shape, jobs[0].cost(), jobs[0].path))
     _print_runs(list(map(Job.train, jobs)), args.json)
     return 0
 

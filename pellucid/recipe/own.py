@@ -77,10 +77,10 @@ def epochs_for(steps: int, images: int, batch_size: int, min_epochs: int = 5) ->
     return min(MAX_EPOCHS, max(min_epochs, round(steps / math.ceil(images / batch_size))))
 
 
-def plan_text(recipe: Recipe, material: Material[Any], shape: Sequence[int | None], run: Path) -> str:
+def plan_text(recipe: Recipe, material: Material[Any], shape: Sequence[int | None], cost: str, run: Path) -> str:
     """Return what a training is about to do: with which images, of which size, from which start, for how long.
 
-    shape: of the network's input. run: the run folder.
+    shape: of the network's input. cost: of the training, "" if it is unknown. run: the run folder.
     """
     held_out = {"validation": material.validation, "test": material.test}
     counts = [f"{len(part):,} {role}" for role, part in held_out.items() if part is not None]
@@ -92,6 +92,6 @@ def plan_text(recipe: Recipe, material: Material[Any], shape: Sequence[int | Non
     return (
         f"{recipe.recipe.about}; {len(material.train):,} training, {' and '.join(counts)} images, {classes}"
         f"{' x '.join(str(side or 'any') for side in shape)} values; {start}"
-        f"{plural(recipe.train.epochs, 'epoch')} of {steps} (train.epochs=N changes that); "
-        f"all settings are in {run / 'recipe.toml'}"
+        f"{plural(recipe.train.epochs, 'epoch')} of {steps}{cost} (train.epochs=N or train.minutes=N changes "
+        f"that); all settings are in {run / 'recipe.toml'}"
     )

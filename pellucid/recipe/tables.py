@@ -103,20 +103,23 @@ class Start:
 class Train:
     """[train]: length and settings of the training.
 
-    clip: the maximum global norm of the gradients, 0 for no limit. average: the decay of the moving average of the
-    weights, which is used in every evaluation and saved as the result; 0 for none. early_stopping: the number of epochs
-    without a better value of `monitor` after which training ends, 0 for never. monitor: the value that chooses the
-    best weights of a run with data.validation; "auto" for the accuracy, or the loss if there is no accuracy.
-    checkpoint_seconds: the time between two checkpoints within an epoch. metrics: names of METRICS to report with the
-    loss; "none" for the default of the loss: the accuracy for classes, the mean absolute error for regression. frozen:
-    patterns of parameter paths that are not updated, such as "features.*". rates: "pattern=factor", a factor of the
-    learning rate for the paths that match; the last match counts. keep: epochs after which the weights are kept in
-    separate files; 0 for the initial weights. accumulate: the number of parts of a batch that a process computes one
-    after another, which takes less memory; batch norm takes the statistics of each part. log: trackers that also
-    receive the curves and the settings: "tensorboard", "mlflow", "wandb"; the extras of these names install them.
+    minutes: the time that the training may take: the number of epochs that fits is measured on this machine, and
+    replaces `epochs` in the recipe of the run; 0 for `epochs`. clip: the maximum global norm of the gradients, 0
+    for no limit. average: the decay of the moving average of the weights, which is used in every evaluation and
+    saved as the result; 0 for none. early_stopping: the number of epochs without a better value of `monitor` after
+    which training ends, 0 for never. monitor: the value that chooses the best weights of a run with
+    data.validation; "auto" for the accuracy, or the loss if there is no accuracy. checkpoint_seconds: the time
+    between two checkpoints within an epoch. metrics: names of METRICS to report with the loss; "none" for the
+    default of the loss: the accuracy for classes, the mean absolute error for regression. frozen: patterns of
+    parameter paths that are not updated, such as "features.*". rates: "pattern=factor", a factor of the learning
+    rate for the paths that match; the last match counts. keep: epochs after which the weights are kept in separate
+    files; 0 for the initial weights. accumulate: the number of parts of a batch that a process computes one after
+    another, which takes less memory; batch norm takes the statistics of each part. log: trackers that also receive
+    the curves and the settings: "tensorboard", "mlflow", "wandb"; the extras of these names install them.
     """
 
     epochs: int = 10
+    minutes: float = 0.0
     batch_size: int = 32
     precision: Literal["float32", "bf16"] = "float32"
     clip: float = 0.0
@@ -134,6 +137,7 @@ class Train:
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
         check(1 <= self.epochs <= 10**6, "train.epochs", "from 1 to 1,000,000", self.epochs)
+        check(0 <= self.minutes <= 10**5, "train.minutes", "from 0 (off) to 100,000", self.minutes)
         check(1 <= self.batch_size <= 10**6, "train.batch_size", "from 1 to 1,000,000", self.batch_size)
         check(self.clip >= 0, "train.clip", "0 (off) or more", self.clip)
         check(0 <= self.average < 1, "train.average", "from 0 (off) to less than 1", self.average)

@@ -1,0 +1,56 @@
+"""train.minutes: the number of epochs that fits, and the time that is said before the first step."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.base.errors import PellucidError
+from pellucid.recipe import duration
+from pellucid.recipe.duration import TrainingCost, training_cost
+from pellucid.recipe.job import build_model, load_data, train
+from pellucid.recipe.recipe import load_recipe
+
+
+@pytest.mark.parametrize(
+    ("epoch_seconds", "minutes", "epochs"), [(6.0, 1.0, 10), (7.0, 1.0, 8), (90.0, 1.0, 1), (1e-6, 5.0, 1_000)]
+)
+def test_as_many_whole_epochs_as_fit_at_least_one(epoch_seconds: float, minutes: float, epochs: int) -> None:
+    assert TrainingCost(epoch_seconds, 0).epochs_within(minutes) == epochs
+
+
+def test_the_cost_is_said_in_minutes_or_seconds_and_gigabytes() -> None:
+    assert TrainingCost(60.0, 3 * 2**29).text(10) == "about 10 min and 1.5 GB on this machine"
+    assert TrainingCost(0.5, 2**30).text(10) == "about 5 s and 1.0 GB on this machine"
+    assert TrainingCost(0.001, 2**30).text(1) == "about 1 s and 1.0 GB on this machine"
+
+
+@pytest.mark.parametrize("frozen", [[], ["features.dense1.*"]])
+def test_measuring_changes_no_weight(frozen: list[str]) -> None:
+    recipe = load_recipe("digits", {"train.frozen": frozen})
+    material = load_data(recipe)
+    model = build_model(recipe, material.train)
+    before = {path: tensor.clone() for path, tensor in model.weights.items()}
+    cost = training_cost(model, material.train, material.test, 32, None)
+    assert cost is not None
+    assert cost.epoch_seconds > 0
+    assert cost.memory > 2**20
+    assert all(torch.equal(tensor, before[path]) for path, tensor in model.weights.items())
+
+
+def test_a_training_by_minutes_is_the_training_of_its_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duration, "training_cost", lambda *args: TrainingCost(29.0, 2**30))
+    by_minutes = train("digits", out=tmp_path / "a", progress=False, **{"train.minutes": 1})
+    saved = load_recipe(by_minutes.path)
+    assert (saved.train.epochs, saved.train.minutes) == (2, 0)
+    again = train("digits", out=tmp_path / "b", progress=False, **{"train.epochs": 2})
+    assert again.model.sha256() == by_minutes.model.sha256()
+
+
+def test_an_unknown_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duration, "training_cost", lambda *args: None)
+    with pytest.raises(PellucidError, match=r"^train\.minutes: .* give train\.epochs=N$"):
+        train("digits", out=tmp_path, progress=False, **{"train.minutes": 1})
+    assert not [*tmp_path.iterdir()]
+    with pytest.raises(PellucidError, match=r"train\.minutes must be from 0 \(off\) to 100,000"):
+        load_recipe("digits", {"train.minutes": -1})

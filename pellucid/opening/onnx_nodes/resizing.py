@@ -34,10 +34,9 @@ def upsample(layer: Upsample, n: Nodes) -> None:
         _resize(n, input_size, output_size, integer_ratio, **attributes)
         return
     rows, columns = _source_indices(layer, input_size, output_size)
-    row_factor, column_factor = (new // old for old, new in zip(input_size, output_size, strict=True))
-    repeats_rows = rows.tolist() == [index // row_factor for index in range(len(rows))]
-    repeats_columns = columns.tolist() == [index // column_factor for index in range(len(columns))]
-    if integer_ratio and repeats_rows and repeats_columns:
+    factors = [new // old for old, new in zip(input_size, output_size, strict=True)]
+    axes = zip((rows, columns), factors, strict=True)
+    if integer_ratio and all(_repeats(indices, factor) for indices, factor in axes):
         _resize(n, input_size, output_size, integer_ratio, mode="nearest", coordinate_transformation_mode="asymmetric")
         return
     resized_rows = n.inner("Gather", n.x, n.constant("rows", rows), axis=2)
@@ -76,6 +75,11 @@ def _row_and_column_layers(layer: Upsample, output_size: tuple[int, ...]) -> tup
 def _scales(layer: Upsample) -> tuple[float, float]:
     assert layer.scale is not None
     return layer.scale if isinstance(layer.scale, tuple) else (layer.scale, layer.scale)
+
+
+def _repeats(indices: Tensor, factor: int) -> bool:
+    """Return whether each source index occurs `factor` times in turn."""
+    return indices.tolist() == [index // factor for index in range(len(indices))]
 
 
 def _source_indices(

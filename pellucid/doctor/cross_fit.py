@@ -36,10 +36,11 @@ from pellucid.doctor.evaluations import (
     Evaluations,
 )
 from pellucid.doctor.finding import Finding, Suspect, suspect
-from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
+from pellucid.doctor.inputs import FAR_RANK, closeness
 from pellucid.doctor.judged_examples import JudgedExamples
 from pellucid.doctor.paired import ProvenCause, Untried
 from pellucid.doctor.training_case import TrainingCase, validation_of
+from pellucid.task.traits import is_image
 from pellucid.task.values import OF_PAIR
 from pellucid.training.examples import subset
 
@@ -114,7 +115,7 @@ def compare_targets(evaluations: Evaluations) -> None:
     faults = [one for one in evaluations.findings if one.is_fault and not evaluations.is_harmless(one)]
     if is_good or faults or evaluations.partial_cause is not None or not evaluations.has_targets:
         return
-    found = differences(evaluations.task, case.model, case.train, validation_of(case))
+    found = differences(case.model, case.train, validation_of(case))
     if unlike := [one for one in found if one.is_large and not one.is_of_inputs]:
         cause = f"the targets of the training and the validation data are unlike{as_text(unlike)}"
         fault = Finding(SPLITS_DIFFER, "validation", as_evidence(unlike), cause, COMPARE_SPLITS, is_fault=True)
@@ -128,7 +129,7 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
     returned.
     """
     case, n_untried = evaluations.case, len(evaluations.untried)
-    found = differences(evaluations.task, case.model, case.train, validation_of(case))
+    found = differences(case.model, case.train, validation_of(case))
     if (fault := _measured_fault(evaluations, found)) is not None:
         return split_cause.with_finding(fault)
     lacking = next((one for one in evaluations.findings if lacked_text(one, found)), None)

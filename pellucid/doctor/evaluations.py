@@ -143,7 +143,7 @@ class Evaluations:
         effect = self.trainings.record(effect_of(change, self.score.name, [(scores, factor * kept_scores)], 0))
         if effect.verdict != "cause":
             return None
-        lacked = lacked_text(finding, differences(self.task, case.model, case.train, case.validation))
+        lacked = lacked_text(finding, differences(case.model, case.train, case.validation))
         named = replace(finding, cause=f"{finding.cause}{lacked}")
         return ProvenCause(change, effect, change.apply(case)).with_finding(named)
 

@@ -12,9 +12,9 @@ from pellucid.data.augment.standardise import FeatureStats
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
+from pellucid.task.traits import is_image
 
 MAX_SIDE = 12  # pixels of a side of reduced images, in which digits and hand signs are still distinguishable
-MAX_COLOUR = 2 / 255  # mean difference of the channels of an image without colours
 CHUNK_SIZE = 4_096  # examples processed at a time
 STANDARDISED_OTHERWISE = "standardised-otherwise"
 # The keys of the changes that affect only scale and mean.
@@ -54,16 +54,6 @@ def subsample(part: Arrays, count: int, seed: int) -> Arrays:
 def drawn_indices(n: int, count: int, seed: int) -> Tensor:
     """Return the ascending indices of at most `count` of n examples, drawn with the seed."""
     return torch.randperm(n, generator=generator(seed))[:count].sort().values
-
-
-def is_image(x: Tensor) -> bool:
-    """Return whether inputs (N, ...) are images of more than one pixel."""
-    return x.dim() == 4 and x.shape[2] * x.shape[3] > 1
-
-
-def has_colours(x: Tensor) -> Tensor:
-    """Return whether each image of x (N, C, H, W), floats of 0 to 1, has pixels whose channels differ, (N,)."""
-    return (x.amax(1) - x.amin(1)).mean((1, 2)) > MAX_COLOUR
 
 
 def small_features(x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def train_without_kinds(evaluations: Evaluations) -> ProvenCause | None:
         return None
     train, validation = (_limited(part, case.model.seed) for part in (base.train, validation_of(base)))
     model, examples = case.model, [read_examples(part, len(part), case.model.seed) for part in (train, validation)]
-    for name, (values, kind) in traits(evaluations.task, model, [*examples[0], *examples[1]]).items():
+    for name, (values, kind) in traits(model, [*examples[0], *examples[1]]).items():
         if values.dtype is not torch.bool:
             continue
         is_of_kind, kept = values[: len(train)], ~values[len(train) :]

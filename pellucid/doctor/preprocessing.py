@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from pellucid.data.augment.standardise import FeatureStats
 from pellucid.data.dataset import float_images
-from pellucid.doctor.inputs import STANDARDISED_OTHERWISE, InputChange, has_colours, undoing_changes
+from pellucid.doctor.inputs import STANDARDISED_OTHERWISE, InputChange, undoing_changes
+from pellucid.task.traits import has_colours
 
 # The keys of the changes of `undoing_changes` that are tried: they move no pixels, so targets with positions still fit.
 VALUE_CHANGES = ("not-divided", "divided-twice", "inverted", STANDARDISED_OTHERWISE, "reversed-channels")

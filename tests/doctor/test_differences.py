@@ -20,8 +20,7 @@ from pellucid.losses import L1, Coordinates, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.ops.image_objects import Objects
 from pellucid.optim import Adam, Momentum
-from pellucid.task import DataTrait, task_of
-from pellucid.tasks.detect.doctor.traits import target_traits
+from pellucid.task.traits import plain_target_traits
 from tests.detectors.drawn import Rectangles
 from tests.doctor.detection.small_cases import ListSource
 
@@ -39,11 +38,11 @@ def images(count: int, seed: int) -> torch.Tensor:
 
 
 def found_differences(model: Model, train: Arrays, validation: Arrays) -> dict[str, Any]:
-    return {one.trait: one for one in differences(task_of(model), model, train, validation)}
+    return {one.trait: one for one in differences(model, train, validation)}
 
 
 def found_traits(model: Model, data: Arrays) -> dict[str, torch.Tensor]:
-    found = traits(task_of(model), model, read_examples(data, len(data), 0))
+    found = traits(model, read_examples(data, len(data), 0))
     return {name: trait.values for name, trait in found.items()}
 
 
@@ -63,7 +62,7 @@ def test_a_difference_of_brightness_is_measured_in_standard_deviations() -> None
 
 def test_a_class_that_one_part_lacks_is_the_first_difference_in_the_text() -> None:
     x, y = images(120, 0), torch.arange(120) % 3
-    found = differences(task_of(classifier()), classifier(), arrays(x, y % 2), arrays(images(60, 1) / 4, y[:60]))
+    found = differences(classifier(), arrays(x, y % 2), arrays(images(60, 1) / 4, y[:60]))
     lacking = next(one for one in found if one.trait == "share of class 2")
     assert (lacking.train, lacking.validation, lacking.is_of_inputs) == (0.0, pytest.approx(1 / 3), False)
     assert as_text(found).startswith(" (share of class 2: 0 in training, 0.333 in validation")
@@ -90,8 +89,7 @@ def test_small_ratios_of_means_are_no_large_differences() -> None:
 def test_traits_of_boxes_are_those_of_the_mean_box() -> None:
     boxes = torch.tensor([[0.0, 0, 4, 2], [2, 2, 4, 6]])
     targets = [Objects(boxes, torch.tensor([0, 1])), Objects(boxes[:0], torch.zeros(0, dtype=torch.int64))]
-    box_traits = target_traits(targets, ("cat",))
-    found = {name: one.values if isinstance(one, DataTrait) else one for name, one in box_traits.items()}
+    found = {name: one.values for name, one in plain_target_traits(targets, ("cat",)).items()}
     assert [float(found[name][0]) for name in ("x of the boxes' centres", "y of the boxes' centres")] == [2.5, 2.5]
     assert [float(found[name][0]) for name in ("width of the boxes", "height of the boxes")] == [3.0, 3.0]
     assert found["width of the boxes"][1].isnan()

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.inputs import is_image, ranges
+from pellucid.doctor.inputs import ranges
 from pellucid.doctor.remedies import with_examples
+from pellucid.task.traits import is_image
 
 MAX_BLANK = 0.05  # fraction of the examples; every large collection of images contains a few blank images
 MAX_CONSTANT = 0.45  # fraction of the features; in 100 images of MNIST, the constant border is a third of the pixels

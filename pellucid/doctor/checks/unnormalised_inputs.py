@@ -8,13 +8,14 @@ import torch
 from pellucid.data.augment.standardise import FeatureStats, scaled
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.inputs import input_statistics, is_image
+from pellucid.doctor.inputs import input_statistics
 from pellucid.doctor.predictions import UnansweredError, predictions
 from pellucid.doctor.remedies import rebuilt, with_parts
 from pellucid.layers import LocalResponseNorm
 from pellucid.layers.base import Trait
 from pellucid.network.ending import only_reshapes
 from pellucid.run.described import scaling_entries
+from pellucid.task.traits import is_image
 
 # Root mean square of the inputs. Initializers assume 1 (Glorot 2010, He 2015); it is 0.1 to 0.9 for images from 0 to 1.
 MAX_RMS, MIN_RMS = 3.0, 1 / 30

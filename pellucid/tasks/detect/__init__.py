@@ -10,7 +10,6 @@ from pellucid.predictor import Predictor
 from pellucid.task import (
     Baseline,
     Command,
-    DataTrait,
     Evaluation,
     Explained,
     HeldOutScores,
@@ -191,12 +190,6 @@ class Detection(Task):
         from pellucid.tasks.detect.doctor.target_changes import scores
 
         return scores(outputs, targets)
-
-    def target_traits(self, model: "Model", targets: Sequence[Any]) -> "Mapping[str, Tensor | DataTrait]":
-        """Return the mean position and size of the boxes of each image, and their number by class."""
-        from pellucid.tasks.detect.doctor.traits import target_traits
-
-        return target_traits(targets, model.classes or ())
 
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None

@@ -1,6 +1,6 @@
 """The task of key-points: the points of one object in each image, such as 68 points of a face."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +10,6 @@ from pellucid.predictor import Predictor
 from pellucid.task import (
     Baseline,
     Command,
-    DataTrait,
     Evaluation,
     HeldOutScores,
     Merit,
@@ -103,12 +102,6 @@ class Keypoints(Task):
         from pellucid.tasks.keypoints.doctor import scores
 
         return scores(outputs, targets)
-
-    def target_traits(self, model: "Model", targets: Sequence[Any]) -> "Mapping[str, Tensor | DataTrait]":
-        """Return the mean position of the points of each image, and whether each point is labelled."""
-        from pellucid.tasks.keypoints.doctor import target_traits
-
-        return target_traits(targets)
 
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None

@@ -1,13 +1,12 @@
 """For the doctor's experiments with key-points: scores by distance, and points in other units, axes and orders."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import nan
 
 import torch
 from torch import Tensor
 
-from pellucid.task import DataTrait, HeldOutScores, TargetChange
-from pellucid.task.values import OF_CLASS
+from pellucid.task import HeldOutScores, TargetChange
 
 # Distance from the true point, divided by the diagonal of the box around all points, from which the score is 0.
 MAX_DISTANCE = 0.25
@@ -32,18 +31,6 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
         distance = (output[target[:, 2] > 0, :2] - points).norm(dim=1) / (MAX_DISTANCE * diagonal)
         values.append(float(1 - distance.clamp_max(1).mean()))
     return HeldOutScores("closeness of key-points", torch.tensor(values))
-
-
-def target_traits(targets: Sequence[Tensor]) -> Mapping[str, Tensor | DataTrait]:
-    """Return the mean position of the labelled points (K, 3) of each image, and whether each point is labelled."""
-    points = torch.stack([*targets])
-    labelled = points[..., 2] > 0
-    position = (points[..., :2] * labelled[..., None]).sum(1) / labelled.sum(1, keepdim=True)  # NaN without points
-    result: dict[str, Tensor | DataTrait]
-    result = {"x of the key-points": position[:, 0], "y of the key-points": position[:, 1]}
-    for k in range(points.shape[1]):
-        result[f"share of labels of key-point {k}"] = DataTrait(labelled[:, k].double(), OF_CLASS)
-    return {**result, "images without key-points": ~labelled.any(1)}
 
 
 def target_changes(

@@ -108,6 +108,7 @@ from pellucid.optim.schedules import ReduceOnPlateau as ReduceOnPlateau
 from pellucid.optim.schedules import Warmup as Warmup
 from pellucid.predictor import Predicted as Predicted
 from pellucid.predictor import PredictionList as PredictionList
+from pellucid.recipe.data_page import data_page as data_page
 from pellucid.recipe.job import Run as Run
 from pellucid.recipe.job import train as train
 from pellucid.recipe.recipe import Recipe as Recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, plural, table
 from pellucid.command.args import Action, Actions, Parser
-from pellucid.command.files import check_output_path
+from pellucid.command.files import html_output_path
 from pellucid.command.out import print_json, print_lines, print_result
 from pellucid.command.progress import CountProgress, DownloadProgress
 from pellucid.data.formats import ANNOTATION_FORMATS, FORMAT_NAMES
@@ -97,36 +97,38 @@ def check_data(args: argparse.Namespace) -> int:
 
 def show_parser() -> Parser:
     """Return the parser of this action."""
-    parser = Parser("data show", "Draw evenly chosen images of a data set with their boxes, masks and key-points.")
-    parser.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of annotated images")
-    parser.add_argument("--out", metavar="FILE.png", required=True, help="the PNG file to write")
-    return parser.data_option().json_flag()
+    parser = Parser(
+        "data show",
+        "Look at data as a network receives them, before or after a training: examples with their targets, numbers of "
+        "each part, images that two parts share, and differences that are larger than chance.",
+    )
+    parser.add_argument("source", metavar="DATA", help="a data set, or a folder, a .zip or a file of your own data")
+    parser.add_argument(
+        "--task",
+        metavar="TASK",
+        help="plan the recipe as `pellucid train TASK DATA` does (default: the first task that fits the data)",
+    )
+    parser.add_argument("--recipe", metavar="RECIPE", help="a recipe's name or file, whose data are replaced by DATA")
+    return parser.data_option().html_option().json_flag()
 
 
 def show_data(args: argparse.Namespace) -> int:
-    """Write the contact sheet, and print its path."""
+    """Print the numbers and the differences, and write the page of `--html`."""
     from pellucid.base.files import write_atomically
-    from pellucid.data import DetectionFolder
-    from pellucid.data.annotations.layout import find_format, parts_in_order
-    from pellucid.data.annotations.sheet import contact_sheet
-    from pellucid.data.catalogue import annotated_path
-    from pellucid.data.tree import open_tree
-    from pellucid.report.figures.style import png
+    from pellucid.recipe.recipe import load_recipe
+    from pellucid.recipe.shown_data import page_of_recipe, planned_recipe
 
-    out_path = check_output_path(args.out, "--out", (".png",))
-    path = annotated_path(args.source, args.data)
-    with open_tree(path) as tree:
-        names = parts_in_order(find_format(tree)[1]) or ("",)
-    parts = [first := DetectionFolder(path, names[0])]
-    parts += [DetectionFolder(path, name, classes=first.classes) for name in names[1:]]
-    figure, n_shown = contact_sheet(parts)
-    count = sum(map(len, parts))
-    write_atomically(out_path, png(figure))
-    print_result(
-        args,
-        {"file": str(out_path), "images": n_shown, "of": count, "classes": first.classes},
-        f"{out_path}: {len(n_shown)} of {plural(count, 'image')}",
-    )
+    html_path = html_output_path(args)
+    if args.recipe is not None and args.task is not None:
+        raise PellucidError("--recipe has a task of its own; leave out --task")
+    if args.recipe is None:
+        recipe = planned_recipe(args.source, args.task, args.data)
+    else:
+        recipe = load_recipe(args.recipe, {"data.name": args.source})
+    page = page_of_recipe(recipe, args.data)
+    if html_path is not None:
+        write_atomically(html_path, page.html().encode())
+    print_result(args, {"recipe": recipe.name, **page.to_json()}, *str(page).split("\n"))
     return 0
 
 
@@ -224,7 +226,7 @@ ACTIONS = {
     "list": Action("list the built-in data sets", list_parser, list_data),
     "get": Action("download a data set", get_parser, get_data),
     "check": Action("check the files of one data set, or of all that are present", check_parser, check_data),
-    "show": Action("draw annotated images with their boxes, masks and key-points", show_parser, show_data),
+    "show": Action("look at data as a network receives them: examples, numbers, differences", show_parser, show_data),
     "lint": Action("list the faults of annotated images by file", lint_parser, lint_data),
     "convert": Action(f"write annotated images in another format: {ANNOTATION_FORMATS}", convert_parser, convert_data),
 }

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from pellucid.data.source import Batch, Source
 from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.finding import Evidence, Finding
-from pellucid.doctor.held_out import read_examples
 from pellucid.task.traits import Traits, input_traits, target_traits
 from pellucid.task.values import OF_CLASS
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import read_examples
 
 MAX_EXAMPLES = 200  # of each part of the data
 MIN_EFFECT, MIN_DEVIATIONS = 0.5, 5.0  # difference of two means: in standard deviations, and in standard errors

@@ -16,7 +16,7 @@ from pellucid.doctor.checks import preprocessing_mismatch
 from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
-from pellucid.doctor.held_out import outputs_for, read_examples
+from pellucid.doctor.held_out import outputs_for
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
@@ -25,6 +25,7 @@ from pellucid.doctor.training_case import T, TrainingCase, optional_fields, vali
 from pellucid.task import TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import read_examples
 
 GOOD_SCORE = 0.97  # from this score on, no parts are replaced
 MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared

@@ -8,24 +8,17 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays, Batch, Source, batch_of
-from pellucid.doctor.inputs import drawn_indices
+from pellucid.data.source import Arrays, Batch, Source
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.ops.image_objects import Detections, Objects
 from pellucid.task import HeldOutScores, Task
 from pellucid.training.device import on_device
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import read_examples
 
 # The maximum numbers of examples: of data that are read or scored by the loss, and of data in memory.
 MAX_SCORED, MAX_SCORED_IN_MEMORY = 200, 1_000
 MIN_SCORE = 0.5  # of a detection that is taken for an object
-
-
-def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
-    """Return at most `count` examples, drawn with the seed, in their original order, as batches of one example each."""
-    indices = drawn_indices(len(source), count, seed).tolist()
-    return [batch_of(source, [k], generator(seed)) for k in indices]
 
 
 def outputs_for(model: BaseModel, examples: Sequence[Batch]) -> list[Any]:

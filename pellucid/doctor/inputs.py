@@ -13,6 +13,7 @@ from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.task.traits import is_image
+from pellucid.training.reading import drawn_indices
 
 MAX_SIDE = 12  # pixels of a side of reduced images, in which digits and hand signs are still distinguishable
 CHUNK_SIZE = 4_096  # examples processed at a time
@@ -49,11 +50,6 @@ def subsample(part: Arrays, count: int, seed: int) -> Arrays:
     if len(part) <= count:
         return part
     return select(part, drawn_indices(len(part), count, seed))
-
-
-def drawn_indices(n: int, count: int, seed: int) -> Tensor:
-    """Return the ascending indices of at most `count` of n examples, drawn with the seed."""
-    return torch.randperm(n, generator=generator(seed))[:count].sort().values
 
 
 def small_features(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.data.changed_source import with_new_targets, with_targets
 from pellucid.doctor.evaluations import MIN_GAP, Evaluations, changed_targets
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
-from pellucid.doctor.held_out import outputs_for, predicted_target, read_examples
+from pellucid.doctor.held_out import outputs_for, predicted_target
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.intervention import MeasuredEffect, effect_of
 from pellucid.doctor.paired import ProvenCause
@@ -19,6 +19,7 @@ from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task import HeldOutScores, TargetChange
 from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import read_examples
 
 MIN_REVERSED_GAP = 0.02  # score on validation data minus score on training data, from which the present model judges
 MIN_JUDGE_SCORE = 0.5  # on validation data, of a model whose outputs show a fault without a training

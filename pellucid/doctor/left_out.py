@@ -8,13 +8,13 @@ from pellucid.data.source import Arrays, Source
 from pellucid.doctor.differences import traits
 from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.finding import suspect
-from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.paired import MIN_HELD_OUT, ProvenCause
 from pellucid.doctor.replaced_parts import with_held_out_part
 from pellucid.doctor.training_case import validation_of
 from pellucid.task.values import MISSING_INPUTS
 from pellucid.training.examples import subset
+from pellucid.training.reading import read_examples
 
 MAX_EXAMPLES, MAX_READ = 1_000, 200  # of each part of the data: in memory, and of other sources
 MIN_KIND_GAIN = 0.1  # of the score, by leaving out the examples of a kind

@@ -292,12 +292,13 @@ def train_in(
     return Job(recipe, model, material, path, data, progress, command, callbacks).train()
 
 
-def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
+def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None, decode_all: bool = True) -> Material[Source]:
     """Return the data of a recipe in the form that the task of its objective needs.
 
     For the user's own masks, loss.ignore is the class index that is ignored. The user's own images that are decoded on
-    demand are all decoded once, so that unreadable files raise PellucidError before the training. Missing files of a
-    data set with a download site are downloaded. With data.check, the data are a `Collection`.
+    demand are all decoded once, so that unreadable files raise PellucidError before the training, unless decode_all is
+    False. Missing files of a data set with a download site are downloaded. With data.check, the data are a
+    `Collection`.
     """
     objective, table = recipe.training_objective(), recipe.data
     if table.check:
@@ -306,7 +307,7 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     material = data_in_task_format(recipe, root)
     if material is None:
         material = load_material(table, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
-    if table.name not in CATALOGUE:
+    if decode_all and table.name not in CATALOGUE:
         material.refuse_unreadable()
     return material.map(lambda part: task_for(objective).examples(objective, part, table.name))
 

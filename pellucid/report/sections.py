@@ -82,6 +82,12 @@ class Missing(TextPart):
     kind = "missing"
 
 
+class Warned(TextPart):
+    """A sentence in red."""
+
+    kind = "warned"
+
+
 class CodeBlock(TextPart):
     """Preformatted text, such as a command or a file."""
 
@@ -144,8 +150,17 @@ class FigureRow:
     parts: "Sequence[SectionPart | Sequence[SectionPart]]"
 
 
+@dataclass(frozen=True)
+class Folded:
+    """Parts that are folded under a summary."""
+
+    kind: ClassVar[str] = "folded"
+    summary: str
+    parts: "Sequence[SectionPart]"
+
+
 # A string is a paragraph.
-SectionPart = str | FigurePart | TablePart | TextPart | Facts | Bullets | Legend | ImageRow | FigureRow
+SectionPart = str | FigurePart | TablePart | TextPart | Facts | Bullets | Legend | ImageRow | FigureRow | Folded
 
 
 @dataclass(frozen=True)
@@ -168,7 +183,7 @@ class Section:
 
 
 def _is_missing(part: SectionPart | Sequence[SectionPart]) -> bool:
-    if isinstance(part, FigureRow):
+    if isinstance(part, FigureRow | Folded):
         return all(map(_is_missing, part.parts))
     if isinstance(part, Sequence) and not isinstance(part, str):
         return all(map(_is_missing, part))
@@ -219,7 +234,7 @@ def _figure_parts(parts: "Sequence[SectionPart | Sequence[SectionPart]]") -> Ite
     for part in parts:
         if isinstance(part, FigurePart):
             yield part
-        elif isinstance(part, FigureRow):
+        elif isinstance(part, FigureRow | Folded):
             yield from _figure_parts(part.parts)
         elif isinstance(part, list | tuple):
             yield from _figure_parts(part)

@@ -19,6 +19,7 @@ MAX_COLOUR = 2 / 255  # mean difference of the channels of an image without colo
 MIN_REPEATED = 0.05  # fraction of the examples with one value
 MIN_VALUES = 10  # different values of a feature; with fewer, a far value may be a class
 MIN_FAR = 10.0  # distance from the median, in distances of the quartiles, from which a value is far from the others
+LOW, HIGH, HEIGHT, WIDTH = "smallest value", "largest value", "height", "width"  # traits, or their beginnings
 Traits = dict[str, DataTrait]  # by name
 
 
@@ -57,6 +58,24 @@ def target_traits(model: Any, examples: Sequence[Batch], classes: Sequence[str] 
         changes = [(float_images(one.images)[0] - y).abs().mean() for one, y in zip(examples, targets, strict=True)]
         result["mean difference of target and input images"] = DataTrait(torch.stack(changes), OF_PAIR)
     return result
+
+
+def received_traits(ends: Sequence[tuple[float, float]], shapes: Sequence[Sequence[int]]) -> Traits:
+    """Return the smallest and the largest value of inputs as a network receives them, and the sizes of images.
+
+    ends: both values of each input. shapes: of the inputs, (C, H, W) for images.
+    """
+    low, high = torch.tensor(ends, dtype=torch.float64).T
+    result = {LOW: DataTrait(low), HIGH: DataTrait(high)}
+    if all(len(shape) == 3 for shape in shapes):
+        result |= size_traits([(shape[1], shape[2]) for shape in shapes])
+    return result
+
+
+def size_traits(sizes: Sequence[tuple[int, int]], of: str = "the images") -> Traits:
+    """Return the heights and the widths of images as traits."""
+    height, width = torch.tensor(sizes, dtype=torch.float64).T
+    return {f"{HEIGHT} of {of}": DataTrait(height), f"{WIDTH} of {of}": DataTrait(width)}
 
 
 def image_traits(images: Sequence[Tensor], prefix: str = "") -> Traits:

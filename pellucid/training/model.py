@@ -44,6 +44,7 @@ from pellucid.training.arguments import (
 )
 from pellucid.training.callbacks import Callback
 from pellucid.training.device import CPU, on_device, usable_device, usable_precision
+from pellucid.training.distributed import processes
 from pellucid.training.evaluate import batch_within_memory, evaluate
 from pellucid.training.examples import checked_source, first_batch, inputs_of, source_of, training_and_validation
 from pellucid.training.fit import Loop
@@ -54,6 +55,7 @@ from pellucid.training.plan import preparing_plan
 from pellucid.training.predicting import Predicting
 from pellucid.training.range_test import DEFAULT_STEPS, HIGHEST_RATE, LOWEST_RATE, LearningRateRange, range_test
 from pellucid.training.reducer import BUCKET_MB
+from pellucid.training.split_note import note_split_differences
 from pellucid.training.step import channels_last
 from pellucid.training.user_defined import parts_for_files
 
@@ -189,6 +191,8 @@ class BaseModel(Trainable, Predicting):
         options = FitOptions.of(locals())
         options.check_validation(self.schedule, validation is not None)
         data, held_out = self._training_data(x, y, validation, steps_per_epoch)
+        if verbose and held_out is not None and processes().is_first:
+            note_split_differences(self, data, held_out)
         with preparing_plan(options, self, self.preprocess, data, held_out) as plan:
             return Loop(self, plan).run().history
 

@@ -1,6 +1,7 @@
 """Reading of sources in batches for training and evaluation; the sample of training data for metrics."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -12,9 +13,9 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
 from pellucid.data import FeatureStats, Loader
 from pellucid.data.augment.standardise import scaled
-from pellucid.data.loader import augment_batch
+from pellucid.data.loader import WORKERS, augment_batch
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays, Batch, Source, Subset
+from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
 from pellucid.data.stream import Stream
 from pellucid.layers.base import Mode, Params
 from pellucid.nested import dtype_of, map_tree
@@ -169,3 +170,26 @@ def sample_indices(data: Source, seed: int) -> list[int]:
     order = torch.randperm(len(data), generator=generator(seed))
     sampled = order[: min(max(len(data) // 10, MIN_SAMPLE), MAX_SAMPLE)]
     return cast(Any, sampled.sort().values).tolist()
+
+
+def drawn_indices(n: int, count: int, seed: int) -> Tensor:
+    """Return the ascending indices of at most `count` of n examples, drawn with the seed."""
+    return torch.randperm(n, generator=generator(seed))[:count].sort().values
+
+
+def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
+    """Return at most `count` examples, drawn with the seed, in their original order, as batches of one example each.
+
+    Of a stream, they are the first ones of its first batch.
+    """
+    if isinstance(source, Stream):
+        return [source.batch([k], generator(seed)) for k in range(min(count, source.first_size))]
+    indices: list[int] = cast(Any, drawn_indices(len(source), count, seed)).tolist()
+
+    def read(k: int) -> Batch:
+        return batch_of(source, [k], generator(seed))
+
+    if isinstance(source, Arrays):
+        return [*map(read, indices)]
+    with ThreadPoolExecutor(WORKERS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return [*pool.map(read, indices)]

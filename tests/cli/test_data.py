@@ -1,10 +1,8 @@
 """`pellucid data lint`, `show` and `convert` print their results as text and as JSON."""
 
-from io import BytesIO
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.cli.conftest import Cli
 from tests.data.annotations.sets import voc_set, voc_xml
@@ -50,13 +48,16 @@ def test_convert_reports_objects_that_are_left_out(cli: Cli, folder: Path, tmp_p
     assert (output["from"], output["images"], output["lost"]) == ("voc", {"train": 2, "val": 1}, {})
 
 
-def test_show_writes_a_contact_sheet(cli: Cli, folder: Path, tmp_path: Path):
-    output = cli("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json").json
-    assert output["images"] == ["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png"]
-    with Image.open(BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
-        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
-    assert {(255, 0, 0), (0, 255, 0)} <= colours  # the training images
-    assert (213, 94, 0) in colours  # the box of a dog, in the colour of the second class
+def test_show_prints_the_numbers_and_writes_the_page(cli: Cli, folder: Path, tmp_path: Path):
+    result = cli("data", "show", str(folder), "--html", str(tmp_path / "page.html"))
+    lines = [line.split() for line in result.out.splitlines()]
+    assert ["examples", "2", "1"] in lines
+    assert ["images", "without", "boxes", "1", "0"] in lines
+    assert "<svg" in (tmp_path / "page.html").read_text()
+    output = cli("data", "show", str(folder), "--task", "detect", "--json").json
+    assert output["parts"]["training"]["examples"] == 2
+    assert "1 object left out" not in output["parts"]["test"]["left_out"]
+    assert any("(5, 5, 5, 5) has no area" in reason for reason in output["parts"]["training"]["left_out"])
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,9 @@ def test_show_writes_a_contact_sheet(cli: Cli, folder: Path, tmp_path: Path):
     [
         (["lint", "mnist"], "has no annotated objects"),
         (["lint", "nothing"], "unknown data set 'nothing'"),
-        (["show", "bccd", "--out", "a.gif"], "does not end in .png"),
+        (["show", "nothing"], "no folder, file or data set 'nothing'"),
+        (["show", "bccd", "--task", "detekt"], "did you mean 'detect'?"),
+        (["show", "digits", "--task", "classify", "--recipe", "digits"], "leave out --task"),
         (["convert", "a", "b"], "required: --to"),
         (["convert", "a", "b", "--to", "coco"], "a is missing"),
     ],

@@ -12,7 +12,6 @@ from pellucid.data import float_images
 from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.source import Arrays
 from pellucid.doctor.differences import TraitDifference, as_text, differences, traits
-from pellucid.doctor.held_out import read_examples
 from pellucid.doctor.preprocessing import input_changes
 from pellucid.generators import Regression
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
@@ -21,6 +20,7 @@ from pellucid.model import Model
 from pellucid.ops.image_objects import Objects
 from pellucid.optim import Adam, Momentum
 from pellucid.task.traits import plain_target_traits
+from pellucid.training.reading import read_examples
 from tests.detectors.drawn import Rectangles
 from tests.doctor.detection.small_cases import ListSource
 

@@ -1,0 +1,78 @@
+"""Examples of one part of the data that are copies or near duplicates of training examples."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.data.dataset import float_images
+from pellucid.data.quality import DisjointSets, near_duplicates
+from pellucid.data.quality.duplicates import THUMBNAIL_SIDE
+from pellucid.data.source import Arrays
+from pellucid.recipe.data_page.part import DataPart
+from pellucid.task.traits import is_image
+
+MIN_SIDE = 32  # pixels; smaller images, such as digits, are similar without being copies of each other
+MAX_HASHED = 1 << 28  # values of a part that are hashed
+
+
+class Copy(NamedTuple):
+    """An example of another part that is a copy of a training example, with the indices of both in their parts.
+
+    is_exact: whether all values are equal, of the same type; otherwise it is a near duplicate, see `near_duplicates`.
+    """
+
+    part: str
+    index: int
+    train: int
+    is_exact: bool
+
+
+def copies(parts: Sequence[DataPart], sources: Sequence[Any]) -> list[Copy]:
+    """Return the copies of training images, the first part, in the other parts; uniform images are left out.
+
+    Equal images are searched among all images of arrays, and near duplicates among those that are read.
+    """
+    if not all(is_image(one.images) for part in parts for one in part.examples):
+        return []
+    train_digests = {digest: k for k, digest in _digests(parts[0], sources[0])}
+    found: dict[tuple[str, int], Copy] = {}
+    for part, source in zip(parts[1:], sources[1:], strict=True):
+        for k, digest in _digests(part, source):
+            if digest in train_digests:
+                found[part.name, k] = Copy(part.name, k, train_digests[digest], True)
+    places = [(part.name, k) for part in parts for k in part.indices]
+    thumbnails = [_thumbnail(one.images[0]) for part in parts for one in part.examples]
+    if min(min(one.images.shape[2:]) for part in parts for one in part.examples) < MIN_SIDE:
+        return [*found.values()]
+    groups = DisjointSets(len(places))
+    for pair in near_duplicates(torch.stack(thumbnails)):
+        groups.join(pair.first, pair.second)
+    for k in range(len(parts[0].indices), len(places)):
+        first = groups.first(k)
+        if first < len(parts[0].indices):
+            found.setdefault(places[k], Copy(*places[k], places[first][1], False))
+    return sorted(found.values())
+
+
+def _digests(part: DataPart, source: Any) -> list[tuple[int, bytes]]:
+    """Return the index and a hash of each image of a part that is not uniform."""
+    images: Any = [one.images[0] for one in part.examples]
+    indices = part.indices
+    if isinstance(source, Arrays) and source.x.numel() <= MAX_HASHED:
+        images, indices = source.x, range(len(source))
+    return [
+        (k, hashlib.blake2b(image.contiguous().cpu().numpy().tobytes(), digest_size=16).digest())
+        for k, image in zip(indices, images, strict=True)
+        if image.min() < image.max()
+    ]
+
+
+def _thumbnail(image: Tensor) -> Tensor:
+    """Return a grey image (64, 64), 0..255; the range of the image is stretched, so it does not depend on its units."""
+    grey = F.adaptive_avg_pool2d(float_images(image[None]), THUMBNAIL_SIDE)[0].mean(0)
+    low, high = grey.min(), grey.max()
+    return (grey - low) / (high - low).clamp_min(1e-6) * 255 if high > low else torch.zeros_like(grey)

@@ -1,0 +1,114 @@
+"""Pictures of examples with their targets drawn on them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from matplotlib.colors import to_hex
+from torch import Tensor
+
+from pellucid.base.text import plural, shown
+from pellucid.data.source import Batch
+from pellucid.ops.image_objects import Objects
+from pellucid.predictor import Predicted
+from pellucid.report.embedded import Embedded, embedded
+from pellucid.report.figures.pictures import palette
+from pellucid.report.figures.regions import class_colour
+from pellucid.task.traits import is_image, is_keypoints
+
+SIDE = 200  # pixels of the longer side of a picture on the page
+MAX_NUMBERS = 4  # of a target in a caption
+MAX_CAPTION = 60  # characters
+MAX_LEGEND = 48  # classes in the legend
+MAX_UNNAMED = 256  # classes without names
+
+
+def pictures(
+    batch: Batch, low: float, high: float, names: tuple[str, ...], ignored: int | None
+) -> list[tuple[str, Embedded]]:
+    """Return captions and pictures of a batch as the network receives it; [] if its inputs are no images.
+
+    low, high: the values that are displayed as black and as white.
+    """
+    if not is_image(batch.images):
+        return []
+    grey = ((batch.images.float() - low) / max(high - low, 1e-12)).clamp(0, 1)
+    images = (grey[:, :3] if grey.shape[1] >= 3 else grey[:, :1]).mul(255).round().to(torch.uint8)
+    found: list[tuple[str, Embedded]] = []
+    for image, x, target in zip(images, batch.images, batch.targets, strict=True):
+        drawn, text = with_target(image.expand(3, -1, -1), target, names, ignored)
+        values = f"{float(x.min()):.3g} to {float(x.max()):.3g}"
+        found.append((f"{text}; values {values}" if text else f"values {values}", embedded(drawn, SIDE)))
+    return found
+
+
+def with_target(image: Tensor, target: Any, names: tuple[str, ...], ignored: int | None) -> tuple[Tensor, str]:
+    """Return an image (3, H, W) uint8 with its target drawn on it, and a caption.
+
+    names: of the classes. ignored: the label that the loss ignores.
+    """
+    if isinstance(target, Objects):
+        labels = tuple(names[k] for k in target.labels.tolist())
+        marks = Predicted({}, "", boxes=target.boxes, labels=labels, masks=target.masks, points=target.keypoints)
+        return marks.overlay(image, names), plural(len(target), "object")
+    if not isinstance(target, Tensor):
+        return image, shown(target)[:MAX_CAPTION]
+    if not target.is_floating_point() and target.shape == image.shape[1:]:
+        mask = (
+            target if ignored is None else target.where(target != ignored, torch.tensor(len(names), dtype=target.dtype))
+        )
+        present = [names[k] for k in mask.unique().tolist() if 0 <= k < len(names)]
+        marks = Predicted({}, "", mask=mask.where(mask >= 0, len(names)), labels=names)
+        return marks.overlay(image, names), _listed(present) or "no class"
+    if is_keypoints(target):
+        labelled = target[target[:, 2] > 0]
+        return Predicted({}, "", points=labelled).overlay(image), plural(len(labelled), "point")
+    if target.is_floating_point() and target.dim() == 3 and target.shape[1:] == image.shape[1:]:
+        return _beside(image, target)
+    return image, _caption(target, names, ignored)
+
+
+def _beside(image: Tensor, target: Tensor) -> tuple[Tensor, str]:
+    """Return an image and its target image side by side; the caption states the values of the target."""
+    low, high = float(target.min()), float(target.max())
+    start, end = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    grey = ((target.float() - start) / max(end - start, 1e-12)).mul(255).round().to(torch.uint8)
+    right = (grey[:3] if len(grey) >= 3 else grey[:1]).expand(3, -1, -1)
+    return torch.cat([image, right], 2), f"input | target of {low:.3g} to {high:.3g}"
+
+
+def _caption(target: Tensor, names: tuple[str, ...], ignored: int | None) -> str:
+    """Return a class, several classes or numbers as text."""
+    if not target.dim() and not target.is_floating_point():
+        label = int(target)
+        return "ignored" if label == ignored else names[label] if 0 <= label < len(names) else str(label)
+    values = target.flatten()
+    if len(values) == len(names) > 1 and bool(((values == 0) | (values == 1)).all()):
+        return _listed([name for name, value in zip(names, values.tolist(), strict=True) if value]) or "no class"
+    numbers = ", ".join(f"{value:.4g}" for value in values[:MAX_NUMBERS].tolist())
+    return f"{numbers}, ..." if len(values) > MAX_NUMBERS else numbers
+
+
+def _listed(names: Sequence[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= MAX_CAPTION else f"{text[: MAX_CAPTION - 3]}..."
+
+
+def class_names(targets: Sequence[Any]) -> tuple[str, ...]:
+    """Return names for the classes of targets without names: their indices, up to the largest label."""
+    labels = [one.labels if isinstance(one, Objects) else one for one in targets]
+    classes = [one for one in labels if isinstance(one, Tensor) and not one.is_floating_point() and one.numel()]
+    largest = max((int(one.max()) for one in classes), default=0)
+    return tuple(map(str, range(min(largest + 1, MAX_UNNAMED))))
+
+
+def legend(targets: Sequence[Any], names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the classes of masks and boxes with their colours; [] for other targets."""
+    if any(isinstance(one, Objects) and one.masks is None for one in targets):
+        colours = [class_colour(k, len(names)) for k in range(len(names))]
+    elif any(isinstance(one, Tensor) and one.dim() == 2 and not one.is_floating_point() for one in targets):
+        colours = [tuple(one) for one in (palette(len(names)) / 255).tolist()]
+    else:
+        return []
+    pairs = [(name, to_hex(colour)) for name, colour in zip(names[:MAX_LEGEND], colours, strict=False)]
+    return [*pairs, (f"{len(names) - MAX_LEGEND} more", "none")] if len(names) > MAX_LEGEND else pairs

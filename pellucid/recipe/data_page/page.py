@@ -1,0 +1,290 @@
+"""The page of data as a value: text, HTML and JSON."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.base.brief import screen_repr
+from pellucid.base.text import plural, table
+from pellucid.recipe.data_page.copies import Copy
+from pellucid.recipe.data_page.part import DataPart
+from pellucid.report.embedded import Embedded
+from pellucid.report.figures.series import densities
+from pellucid.report.page import render
+from pellucid.report.sections import (
+    Bullets,
+    FigurePart,
+    FigureRow,
+    Folded,
+    Heading,
+    ImageRow,
+    Legend,
+    Page,
+    Section,
+    SectionPart,
+    TablePart,
+    TextPairs,
+    Warned,
+)
+from pellucid.task.split_differences import TEST, SplitDifference
+from pellucid.task.traits import Traits
+from pellucid.task.values import OF_CLASS, DataTrait
+
+MAX_LISTED = 20  # left-out images and copies on the page and in the text
+MAX_STATED = 8  # differences that are not folded
+MAX_ROWS = 20  # classes in the text
+Numbers = dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class DataPage:
+    """Data as a network receives them.
+
+    parts: training first. traits: of the examples of all parts, in their order. of_targets: the names of those of
+    targets. pictures: captions and pictures by part. display: the values that are shown as black and as white.
+    """
+
+    name: str
+    parts: Sequence[DataPart]
+    traits: Traits
+    of_targets: Sequence[str]
+    differences: Sequence[SplitDifference]
+    copies: Sequence[Copy]
+    pictures: dict[str, list[tuple[str, Embedded]]]
+    legend: TextPairs
+    display: tuple[float, float]
+    is_standardized: bool
+    is_augmented: bool
+    notes: Sequence[str] = ()
+    __repr__ = screen_repr
+
+    @cached_property
+    def faults(self) -> list[str]:
+        """A sentence for each difference and for the copies of training examples in another part."""
+        found = [f"{one}." for one in self.differences]
+        for part in self.parts[1:]:
+            count = sum(copy.part == part.name for copy in self.copies)
+            exact = sum(copy.part == part.name and copy.is_exact for copy in self.copies)
+            if count:
+                found.append(
+                    f"{plural(count, f'{part.name} image')} {'is a copy' if count == 1 else 'are copies'} or near "
+                    f"{'duplicate' if count == 1 else 'duplicates'} of training images, {exact:,} of them equal."
+                )
+        return found
+
+    def of_part(self, name: str) -> dict[str, Numbers]:
+        """Return the numbers of each trait over the examples of a part that have it: see `trait_numbers`."""
+        start = 0
+        for part in self.parts:
+            stop = start + len(part.examples)
+            if part.name == name:
+                return {key: trait_numbers(trait, trait.values[start:stop]) for key, trait in self.traits.items()}
+            start = stop
+        raise KeyError(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers of the page as JSON values."""
+        return {
+            "name": self.name,
+            "parts": {part.name: self._part_json(part) for part in self.parts},
+            "differences": [
+                {"part": one.part, "trait": one.trait, "kind": one.kind, "training": one.train, "other": one.other,
+                 "p": one.p, "text": f"{one}."}
+                for one in self.differences
+            ],
+            "copies": [copy._asdict() for copy in self.copies],
+            "display": list(self.display),
+            "standardized": self.is_standardized,
+            "augmented": self.is_augmented,
+            "test": TEST,
+            "notes": [*self.notes],
+        }  # fmt: skip
+
+    def _part_json(self, part: DataPart) -> dict[str, Any]:
+        return {
+            "examples": part.total,
+            "read": len(part.examples),
+            "shapes": dict(part.shapes),
+            "values": part.values._asdict(),
+            "traits": self.of_part(part.name),
+            "left_out": [*part.left_out],
+        }
+
+    def __str__(self) -> str:
+        """Return the numbers as text, without pictures."""
+        lines = [self.name, "", *table(self._summary_rows(), range(1, len(self.parts) + 1)), ""]
+        classes = self._trait_rows(of_class=True)
+        lines += table(classes[: MAX_ROWS + 1], range(1, len(self.parts) + 1)) if len(classes) > 1 else []
+        if len(classes) > MAX_ROWS + 1:
+            lines.append(f"and {len(classes) - MAX_ROWS - 1} more")
+        lines += ["", *(f"! {one}" for one in self.faults), *([] if self.faults else [NO_FAULTS])]
+        return "\n".join([*lines, *self.notes])
+
+    def _repr_html_(self) -> str:
+        """Return the page as HTML without scripts, for a notebook."""
+        return render("fragment", sections=self.sections())
+
+    def html(self) -> str:
+        """Return the page as an HTML document that needs no other file."""
+        return Page(self.name, self.sections(), "Data as the network receives them.").html()
+
+    def sections(self) -> list[Section]:
+        """Return the page as a section, the first of the reports of runs and of the doctor."""
+        return [Section("data", "Data", [*self._parts()], wide=True)]
+
+    def _parts(self) -> Iterator[SectionPart]:
+        yield from map(Warned, self.faults[:MAX_STATED])
+        if len(self.faults) > MAX_STATED:
+            yield Folded(f"and {len(self.faults) - MAX_STATED} more", [*map(Warned, self.faults[MAX_STATED:])])
+        if not self.faults:
+            yield NO_FAULTS
+        yield from self.notes
+        yield from self._examples()
+        head, *rows = self._summary_rows()
+        yield TablePart("", head, rows)
+        yield Folded("Classes and targets", [*self._tables([(True, "Classes"), (False, "Numbers of the targets")])])
+        yield Folded(
+            "Values and sizes", [FigureRow([*self._figures()]), *self._tables([(None, "Numbers of the inputs")])]
+        )
+        yield from self._lists()
+        yield Folded("How differences are found", [TEST, COPIES])
+
+    def _examples(self) -> Iterator[SectionPart]:
+        """Yield the pictures of all parts side by side, the legend, and what is displayed."""
+        columns = [
+            [Heading(part.name), ImageRow(part.name, self.pictures[part.name])]
+            for part in self.parts
+            if self.pictures[part.name]
+        ]
+        if not columns:
+            yield "The inputs are no images, so no examples are drawn."
+            return
+        yield FigureRow(columns)
+        if self.legend:
+            yield Legend(self.legend)
+        changes = [
+            "resized",
+            *["augmented (only training)"] * self.is_augmented,
+            *["standardized"] * self.is_standardized,
+        ]
+        low, high = self.display
+        yield (
+            f"Examples after the data are {', '.join(changes)}; black is the value {low:.3g}, white is {high:.3g}, for "
+            "all pictures alike."
+        )
+
+    def _summary_rows(self) -> list[tuple[str, ...]]:
+        """Return the rows of the table of all parts: names first."""
+        rows = [("", *(part.name for part in self.parts))]
+        rows.append(("examples", *("unknown" if part.total is None else f"{part.total:,}" for part in self.parts)))
+        rows.append(("read for this page", *(f"{len(part.examples):,}" for part in self.parts)))
+        rows.append(("input shape", *(_common(part.shapes) for part in self.parts)))
+        if all(part.file_sizes for part in self.parts):
+            rows.append(("image files, height x width", *(_size_range(part.file_sizes) for part in self.parts)))
+        for label, key in (
+            ("smallest value", "low"),
+            ("largest value", "high"),
+            ("mean", "mean"),
+            ("deviation", "std"),
+        ):
+            rows.append((label, *(f"{getattr(part.values, key):.4g}" for part in self.parts)))
+        kinds = [name for name in self.of_targets if self.traits[name].values.dtype is torch.bool]
+        numbers = [self.of_part(part.name) for part in self.parts]
+        rows += [(name, *(f"{one[name]['total']:,.0f}" for one in numbers)) for name in kinds]
+        if any(part.left_out for part in self.parts):
+            rows.append(("left out", *(f"{len(part.left_out):,}" for part in self.parts)))
+        return rows
+
+    def _trait_rows(self, of_class: bool | None) -> list[tuple[str, ...]]:
+        """Return the head and the rows of a table of traits: of classes, of other targets (False) or inputs (None)."""
+        wanted = [
+            name
+            for name, trait in self.traits.items()
+            if (name in self.of_targets and (trait.kind == OF_CLASS) == of_class)
+            or (of_class is None and name not in self.of_targets)
+        ]
+        numbers = [self.of_part(part.name) for part in self.parts]
+        head = ("", *(part.name for part in self.parts))
+        return [head, *((name, *(_cell(one[name], of_class is True) for one in numbers)) for name in wanted)]
+
+    def _tables(self, kinds: Sequence[tuple[bool | None, str]]) -> Iterator[TablePart]:
+        for of_class, caption in kinds:
+            head, *rows = self._trait_rows(of_class)
+            if rows:
+                yield TablePart(f"{caption}{CLASS_CAPTION if of_class else NUMBER_CAPTION}", head, rows)
+
+    def _figures(self) -> Iterator[FigurePart]:
+        values = {part.name: part.sampled_values for part in self.parts}
+        sizes = {part.name: part.object_sizes for part in self.parts}
+        yield FigurePart(
+            "data_values", _histogram(values, "value"), "Histogram of the values that the network receives"
+        )
+        if all(map(len, sizes.values())):
+            label = "square root of the area of a box, pixels"
+            yield FigurePart("data_objects", _histogram(sizes, label), "Histogram of the sizes of objects")
+
+    def _lists(self) -> Iterator[SectionPart]:
+        """Yield what was left out, and the copies."""
+        for part in self.parts:
+            if part.left_out:
+                yield Folded(f"Left out of {part.name}: {len(part.left_out):,}", [_listed(part.left_out)])
+        if self.copies:
+            relation = {True: "equal to", False: "near duplicate of"}
+            texts = [
+                f"{copy.part} {copy.index}: {relation[copy.is_exact]} training {copy.train}" for copy in self.copies
+            ]
+            yield Folded(f"Copies of training images: {len(self.copies):,}", [_listed(texts)])
+
+
+NO_FAULTS = "The parts differ by no more than chance, and share no images among those compared."
+COPIES = (
+    "Copies: images with equal values, and near duplicates among the images that are read, for images of at least 32 "
+    "pixels; uniform images are not compared."
+)
+CLASS_CAPTION = ": number in all examples, or mean share of pixels or labels; in brackets the examples with the class"
+NUMBER_CAPTION = ": mean, and in brackets the smallest and the largest"
+
+
+def trait_numbers(trait: DataTrait, values: Tensor) -> Numbers:
+    """Return count, total, mean, low, high and the number of examples above 0 of values (n,), without NaN."""
+    known = values[~values.isnan()].double() if values.is_floating_point() else values.double()
+    if not len(known):
+        return {"count": 0.0, "total": 0.0, "with": 0.0}
+    ends = {"mean": float(known.mean()), "low": float(known.min()), "high": float(known.max())}
+    return {"count": float(len(known)), "total": float(known.sum()), "with": float((known > 0).sum()), **ends}
+
+
+def _cell(numbers: Numbers, of_class: bool) -> str:
+    if not numbers["count"]:
+        return "none"
+    if not of_class:
+        return f"{numbers['mean']:.3g} ({numbers['low']:.3g} to {numbers['high']:.3g})"
+    total = numbers["total"]
+    is_count = total == round(total)
+    amount = f"{total:,.0f}" if is_count else f"{100 * numbers['mean']:.1f} %"
+    return amount if is_count and total == numbers["with"] else f"{amount} ({numbers['with']:,.0f})"
+
+
+def _common(shapes: Any) -> str:
+    (shape, _), *others = shapes.most_common()
+    return f"{shape} and {len(others)} others" if others else shape
+
+
+def _size_range(sizes: Sequence[tuple[int, int]]) -> str:
+    low, high = min(sizes), max(sizes)
+    return "x".join(map(str, low)) if low == high else f"{low[0]}x{low[1]} to {high[0]}x{high[1]}"
+
+
+def _histogram(samples: dict[str, Tensor], label: str) -> Any:
+    ends = [(float(one.min()), float(one.max())) for one in samples.values()]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return densities(samples, label, (low, high)) if low < high else None
+
+
+def _listed(texts: Sequence[str]) -> Bullets:
+    more = [f"and {len(texts) - MAX_LISTED:,} more"] if len(texts) > MAX_LISTED else []
+    return Bullets([*texts[:MAX_LISTED], *more])

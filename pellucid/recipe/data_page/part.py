@@ -1,0 +1,192 @@
+"""One part of the data: the examples that are read of it, and their numbers."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.data.augment import FeatureStats
+from pellucid.data.augment.standardise import scaled
+from pellucid.data.files import ImageFiles
+from pellucid.data.images import attempt_all, image_size, strict_warnings
+from pellucid.data.loader import augment_batch
+from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
+from pellucid.data.stream import Stream
+from pellucid.ops.image_objects import Objects
+from pellucid.training.examples import first_batch
+from pellucid.training.reading import Augmentation, drawn_indices
+
+MAX_IN_MEMORY, MAX_READ = 2_000, 200  # examples of a part that are read: of arrays, and of other sources
+MAX_SHOWN = 6  # examples of a part that are drawn
+MAX_VALUES = 100_000  # values of a part in a histogram
+MAX_BYTES = 1 << 28  # of the examples of a part that are read, estimated by the first
+
+
+class InputValues(NamedTuple):
+    """The smallest and the largest value, the mean and the standard deviation of what the network receives."""
+
+    low: float
+    high: float
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, eq=False)
+class DataPart:
+    """A part of the data, by the examples of it that are read.
+
+    name: such as "training". total: number of examples; None if it is unknown. indices, examples: of the examples that
+    are read, each as a batch of one, before scaling and augmentation. inputs: the values of each example as the network
+    receives them without augmentation. sampled_values: some of all these values. shown: the examples that are drawn,
+    after scaling and augmentation. left_out: the reasons why images are left out. file_sizes: (H, W) of the image
+    files, () if they are unknown.
+    """
+
+    name: str
+    total: int | None
+    indices: Sequence[int]
+    examples: Sequence[Batch]
+    inputs: Sequence[InputValues]
+    sampled_values: Tensor
+    shown: Batch
+    left_out: Sequence[str]
+    file_sizes: Sequence[tuple[int, int]]
+
+    @property
+    def values(self) -> InputValues:
+        """The values of all inputs that are read."""
+        columns = torch.tensor(self.inputs, dtype=torch.float64)
+        weights = torch.tensor([one.images.numel() for one in self.examples], dtype=torch.float64)
+        weights /= weights.sum()
+        mean = (weights * columns[:, 2]).sum()
+        square = (weights * (columns[:, 3].square() + columns[:, 2].square())).sum()
+        deviation = (square - mean.square()).clamp_min(0).sqrt()
+        return InputValues(float(columns[:, 0].min()), float(columns[:, 1].max()), float(mean), float(deviation))
+
+    @property
+    def shapes(self) -> Counter[str]:
+        """The numbers of inputs of each shape."""
+        return Counter("x".join(map(str, one.images.shape[1:])) for one in self.examples)
+
+    @property
+    def object_sizes(self) -> Tensor:
+        """The square roots of the areas of all boxes, in pixels."""
+        targets = [one.targets[0] for one in self.examples]
+        boxes = [one.boxes for one in targets if isinstance(one, Objects)]
+        sides = [one[:, 2:] - one[:, :2] for one in boxes]
+        return torch.cat([torch.zeros(0), *(one.prod(1).sqrt() for one in sides)])
+
+
+def read_part(
+    name: str, source: Source, stats: FeatureStats | None, augment: Augmentation | None, seed: int, limit: int | None
+) -> DataPart:
+    """Read a part: at most `limit` examples drawn with the seed, or the first ones of a stream.
+
+    limit: None for MAX_IN_MEMORY examples in memory, or MAX_READ others. Raises PellucidError if none can be read.
+    """
+    limit = limit or (MAX_IN_MEMORY if isinstance(source, Arrays) else MAX_READ)
+    limit = max(1, min(limit, MAX_BYTES // _bytes(source)))
+    if isinstance(source, Stream):
+        indices, examples, errors = *_read_stream(source, limit), list[str]()
+        total = None if source.steps is None and len(examples) >= limit else max(len(source), len(examples))
+        drawn = examples[:MAX_SHOWN]
+        shown = Batch(torch.cat([one.images for one in drawn]), _joined([one.targets for one in drawn]))
+    else:
+        indices, examples, errors = _read(source, drawn_indices(len(source), limit, seed).tolist(), seed)
+        total, places = len(source), torch.linspace(0, len(indices) - 1, min(MAX_SHOWN, len(indices))).round().int()
+        shown = batch_of(source, [indices[k] for k in places.tolist()], generator(seed))
+    # The order is that of training: uint8 to 0..1, augmentation, then standardization.
+    shown = augment_batch(Batch(scaled(shown.images, None), shown.targets), augment, None, generator(seed))
+    shown = shown._replace(images=scaled(shown.images, stats))
+    step = max(1, sum(one.images.numel() for one in examples) // MAX_VALUES)
+    numbers = [_received(one.images[0], stats, step) for one in examples]
+    return DataPart(
+        name, total, indices, examples, [values for values, _ in numbers], torch.cat([some for _, some in numbers]),
+        shown, [*errors, *_left_out(source)], _file_sizes(source, indices),
+    )  # fmt: skip
+
+
+def _received(x: Tensor, stats: FeatureStats | None, step: int) -> tuple[InputValues, Tensor]:
+    """Return the values of an example (C, ...) after scaling, and every `step`-th of each channel.
+
+    Scaling is affine in each channel, so images are not copied: a and b are read off its values for 0 and 1.
+    """
+    probes = torch.tensor([0, 1], dtype=x.dtype).reshape(2, *[1] * x.dim()).expand(2, len(x), *[1] * (x.dim() - 1))
+    b, sums = scaled(probes, stats, torch.float64).flatten(1)  # (C,) each
+    a, rows = sums - b, x.reshape(len(x), -1)
+    numbers = rows.float()
+    mean, std = (a * numbers.mean(1) + b), a * numbers.std(1, correction=0)
+    ends = torch.stack([a * rows.amin(1) + b, a * rows.amax(1) + b])
+    square = (std.square() + mean.square()).mean()
+    deviation = (square - mean.mean().square()).clamp_min(0).sqrt()
+    some = (rows[:, ::step].double() * a[:, None] + b[:, None]).flatten().float()
+    return InputValues(float(ends.min()), float(ends.max()), float(mean.mean()), float(deviation)), some
+
+
+def _bytes(source: Source) -> int:
+    """Return the number of bytes of the first example."""
+    images, targets = first_batch(source)
+    first = targets[0]
+    target = first.masks if isinstance(first, Objects) else first
+    return images.nbytes + (target.nbytes if isinstance(target, Tensor) else 0) + 1
+
+
+def _read(source: Source, indices: Sequence[int], seed: int) -> tuple[list[int], list[Batch], list[str]]:
+    """Return the indices and the examples that can be read, and the errors of the others."""
+    read: list[tuple[int, Batch]] = []
+    errors: list[PellucidError] = []
+    if isinstance(source, Arrays):
+        return [*indices], [source.batch([k], generator(seed)) for k in indices], []
+    with attempt_all(lambda k: batch_of(source, [k], generator(seed)), indices) as results:
+        for k, example in results:
+            if isinstance(example, PellucidError):
+                errors.append(example)
+            else:
+                read.append((k, example))
+    if not read:
+        raise errors[0]
+    return [k for k, _ in read], [example for _, example in read], [*map(str, errors)]
+
+
+def _read_stream(source: Stream, limit: int) -> tuple[list[int], list[Batch]]:
+    """Return the first examples of the stream's first epoch, at most `limit`; the random state does not change."""
+    examples: list[Batch] = []
+    with torch.random.fork_rng(devices=[]):
+        for batch in source.epoch(0):
+            rows = range(min(len(batch.images), limit - len(examples)))
+            examples += (Batch(batch.images[k : k + 1], batch.targets[k : k + 1]) for k in rows)
+            if len(examples) >= limit:
+                break
+    return [*range(len(examples))], examples
+
+
+def _joined(targets: Sequence[Any]) -> Any:
+    """Return the targets of batches of one example as those of one batch."""
+    if all(isinstance(one, Tensor) for one in targets) and len({one.shape for one in targets}) == 1:
+        return torch.cat([*targets])
+    return [one[0] for one in targets]
+
+
+def _file_sizes(source: Any, indices: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the sizes (H, W) of the image files of a source at some indices; [] if it has no files."""
+    while not isinstance(source, ImageFiles):
+        if isinstance(source, Subset):
+            indices = source.indices[torch.tensor(indices)].tolist()
+        source = getattr(source, "source", None)
+        if source is None:
+            return []
+    with strict_warnings():
+        return [image_size(source.tree.read(source.names[k]), source.tree.where(source.names[k])) for k in indices]
+
+
+def _left_out(source: Any) -> list[str]:
+    """Return the images and the annotations that a source left out, with their reasons where it states them."""
+    while not hasattr(source, "skipped") and hasattr(source, "source"):
+        source = source.source
+    skipped = [f"{name}: missing, or cannot be read" for name in getattr(source, "skipped", ())]
+    return [*skipped, *map(str, getattr(source, "faults", ()))]

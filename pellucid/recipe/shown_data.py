@@ -1,0 +1,60 @@
+"""The page of the data of a recipe, or of data for which a task plans the recipe."""
+
+import os
+from dataclasses import replace
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_known
+from pellucid.data import CATALOGUE
+from pellucid.model import Model
+from pellucid.recipe.data_page import DataPage, page_of_parts
+from pellucid.recipe.data_page.look import TEST, TRAINING, VALIDATION
+from pellucid.recipe.job import augmentation, build_model, load_data
+from pellucid.recipe.material import SHAPES
+from pellucid.recipe.own import recipe_for, tasks_by_verb
+from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.shipped_files import recipe_names
+
+
+def page_of_recipe(recipe: Recipe, root: str | os.PathLike[str] | None = None, limit: int | None = None) -> DataPage:
+    """Return the page of a recipe's data as its model receives them.
+
+    root: the folder of the data sets. Images of the user's own folders are decoded on demand, so that only those that
+    are shown and measured are read. If the model cannot be built, the page says why, and shows data without
+    standardization. Raises PellucidError for data that cannot be read.
+    """
+    material, notes = load_data(_on_demand(recipe), root, decode_all=False), list[str]()
+    model: Model | None = None
+    try:
+        model = build_model(recipe, material.train, root)
+    except PellucidError as error:
+        notes.append(f"The model of the recipe cannot be built: {error}. The data are shown without standardization.")
+    parts = {TRAINING: material.train, VALIDATION: material.validation, TEST: material.test}
+    return page_of_parts(parts, recipe.data.name, model, augmentation(recipe, material), limit, notes)
+
+
+def _on_demand(recipe: Recipe) -> Recipe:
+    """Return a recipe whose images are decoded on demand, if they are images of the user's own in one size."""
+    table = recipe.data
+    can_stream = table.name not in CATALOGUE and table.size and os.path.exists(table.name) and not table.check
+    return replace(recipe, data=replace(table, stream=True)) if can_stream else recipe
+
+
+def planned_recipe(data: str, verb: str | None = None, root: str | os.PathLike[str] | None = None) -> Recipe:
+    """Return the recipe that `pellucid train TASK DATA` uses; verb: the TASK, by default the first that fits the data.
+
+    For a data set that no task takes, it is the first built-in recipe of this data set. root: the folder of the data
+    sets. Raises PellucidError, with the error of each task, if none fits.
+    """
+    errors: list[str] = []
+    for name in tasks_by_verb() if verb is None else [verb]:
+        try:
+            check_known("no task", name, [*tasks_by_verb()])
+            return recipe_for(name, data, {}, root)[0]
+        except PellucidError as error:
+            errors.append(f"{name}: {error}")
+    if verb is None and (data in CATALOGUE or data in SHAPES):
+        recipes = map(load_recipe, recipe_names())
+        if named := next((recipe for recipe in recipes if recipe.data.name == data), None):
+            return named
+    raise PellucidError("; ".join(errors) if len(errors) > 1 else errors[0].partition(": ")[2])

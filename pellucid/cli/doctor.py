@@ -14,6 +14,8 @@ from pellucid.command.models import open_model
 from pellucid.command.out import print_result
 
 if TYPE_CHECKING:
+    from pellucid.doctor.training_case import ExaminedCase
+    from pellucid.recipe.data_page import DataPage
     from pellucid.task import Task
 
 
@@ -59,7 +61,7 @@ def handle(args: argparse.Namespace) -> int:
         text = json.dumps([effect.to_json() for effect in examination.intervention_effects], indent=1)
         write_atomically(recipe.with_name("experiments.json"), text.encode())
     if html_path is not None:
-        write_html(html_path, examination._repr_html_(), args.model)
+        write_html(html_path, _data_of(case)._repr_html_() + examination._repr_html_(), args.model)
     explained_or_tried = {*examination.cause_by_consequence, *examination.symptoms, *examination.attempts}
     has_untried_fix = any(
         finding.remedy is not None
@@ -74,6 +76,17 @@ def handle(args: argparse.Namespace) -> int:
         *(hint if not args.attempts and trainable and has_untried_fix else []),
     )
     return 0
+
+
+def _data_of(case: "ExaminedCase") -> "DataPage":
+    """Return the page of the data of a case, the first section of the doctor's page."""
+    from pellucid.doctor.training_case import repeats_training
+    from pellucid.recipe.data_page import page_of_parts
+
+    parts = {"training": case.train, "validation": case.validation}
+    if not repeats_training(case):
+        return page_of_parts(parts, "data")
+    return page_of_parts(parts, "data", case.model, case.augment)
 
 
 def _diagnosis_case(name: str, data: str | None) -> "tuple[Task, Any]":

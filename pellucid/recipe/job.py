@@ -131,6 +131,7 @@ class Job:
     def _evaluate_and_report(self, history: History) -> Run:
         """Evaluate the model on the test images, and write results.json and the report."""
         # Imports matplotlib, which the doctor of a run does not need.
+        from pellucid.recipe.data_page.look import TEST, TRAINING, VALIDATION, page_of_parts
         from pellucid.recipe.run_report import read_report_data, write_report
 
         recipe, material, path = self.recipe, self.material, self.path
@@ -154,9 +155,10 @@ class Job:
         val_data = "test" if material.validation is None else "validation"
         command = self.command or f"pellucid train {path / 'recipe.toml'}"
         report_data = read_report_data(path, model, material.test, command, results, val_data, material.train)
-        report = write_report(
-            path, replace(report_data, manifest={**report_data.manifest, "weights_sha256": results["sha256"]})
-        )
+        parts = {TRAINING: material.train, VALIDATION: material.validation, TEST: material.test}
+        data_page = page_of_parts(parts, recipe.data.name, model, augmentation(recipe, material))
+        manifest = {**report_data.manifest, "weights_sha256": results["sha256"]}
+        report = write_report(path, replace(report_data, manifest=manifest, data=data_page.sections()))
         return Run(path, report, results, model, recipe)
 
 

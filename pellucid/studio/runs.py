@@ -61,6 +61,11 @@ class Runs:
         self._examinations = Examinations()
         self._guard = threading.Lock()
 
+    @property
+    def data_paths(self) -> list[str]:
+        """The paths of the data that may be read."""
+        return sorted(map(str, self._data))
+
     def names(self) -> list[str]:
         """Return the names of the runs, the newest first."""
         times = {path.name: _modified(path) for path in self.folder.glob("*") if _is_run(path)}

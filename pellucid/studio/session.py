@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.base.errors import PellucidError
+from pellucid.studio.data import DATA
 from pellucid.studio.draw import DRAW
 from pellucid.studio.draw.session import can_draw
 from pellucid.studio.explain import EXPLAIN
@@ -21,7 +22,7 @@ class OpenStudio:
     """studio.open: read the views and models that the page can show."""
 
 
-VIEWS = {view.name: view for view in (DRAW, TRAIN, EXPLAIN, INSPECT)}
+VIEWS = {view.name: view for view in (DRAW, DATA, TRAIN, EXPLAIN, INSPECT)}
 REQUESTS = {"studio.open": OpenStudio} | {
     kind: fields for view in VIEWS.values() for kind, (fields, _) in view.kinds.items()
 }

@@ -26,7 +26,7 @@ class Copy(NamedTuple):
     """
 
     part: str
-    index: int
+    other: int
     train: int
     is_exact: bool
 

@@ -17,6 +17,7 @@ from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
+MAX_PICTURES = 12  # of all parts, which bounds the size of the page
 
 
 def data_page(
@@ -61,7 +62,7 @@ def page_of_parts(
     stats, seed = (None, 0) if model is None else (model.stats, model.seed)
     present = {part: source for part, source in sources.items() if source is not None}
     parts = [
-        read_part(part, source, stats, augment if part == TRAINING else None, seed, limit)
+        read_part(part, source, stats, augment if part == TRAINING else None, seed, limit, MAX_PICTURES // len(present))
         for part, source in present.items()
     ]
     classes = (None if model is None else model.classes) or next(iter(present.values())).classes

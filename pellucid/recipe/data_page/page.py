@@ -104,6 +104,12 @@ class DataPage:
             "notes": [*self.notes],
         }  # fmt: skip
 
+    def tables(self) -> list[tuple[str, list[tuple[str, ...]]]]:
+        """Return the tables of the page: the caption, and rows of texts with the head first."""
+        kinds = [(True, CLASSES), (False, TARGETS), (None, INPUTS)]
+        found = [(caption, self._trait_rows(of_class)) for of_class, caption in kinds]
+        return [("Parts", self._summary_rows()), *(one for one in found if len(one[1]) > 1)]
+
     def _part_json(self, part: DataPart) -> dict[str, Any]:
         return {
             "examples": part.total,
@@ -144,12 +150,10 @@ class DataPage:
             yield NO_FAULTS
         yield from self.notes
         yield from self._examples()
-        head, *rows = self._summary_rows()
+        (_, (head, *rows)), *others = self.tables()
         yield TablePart("", head, rows)
-        yield Folded("Classes and targets", [*self._tables([(True, "Classes"), (False, "Numbers of the targets")])])
-        yield Folded(
-            "Values and sizes", [FigureRow([*self._figures()]), *self._tables([(None, "Numbers of the inputs")])]
-        )
+        yield FigureRow([*self._figures()])
+        yield from (Folded(caption, [TablePart("", head, rows)]) for caption, (head, *rows) in others)
         yield from self._lists()
         yield Folded("How differences are found", [TEST, COPIES])
 
@@ -211,12 +215,6 @@ class DataPage:
         head = ("", *(part.name for part in self.parts))
         return [head, *((name, *(_cell(one[name], of_class is True) for one in numbers)) for name in wanted)]
 
-    def _tables(self, kinds: Sequence[tuple[bool | None, str]]) -> Iterator[TablePart]:
-        for of_class, caption in kinds:
-            head, *rows = self._trait_rows(of_class)
-            if rows:
-                yield TablePart(f"{caption}{CLASS_CAPTION if of_class else NUMBER_CAPTION}", head, rows)
-
     def _figures(self) -> Iterator[FigurePart]:
         values = {part.name: part.sampled_values for part in self.parts}
         sizes = {part.name: part.object_sizes for part in self.parts}
@@ -235,7 +233,7 @@ class DataPage:
         if self.copies:
             relation = {True: "equal to", False: "near duplicate of"}
             texts = [
-                f"{copy.part} {copy.index}: {relation[copy.is_exact]} training {copy.train}" for copy in self.copies
+                f"{copy.part} {copy.other}: {relation[copy.is_exact]} training {copy.train}" for copy in self.copies
             ]
             yield Folded(f"Copies of training images: {len(self.copies):,}", [_listed(texts)])
 
@@ -245,8 +243,9 @@ COPIES = (
     "Copies: images with equal values, and near duplicates among the images that are read, for images of at least 32 "
     "pixels; uniform images are not compared."
 )
-CLASS_CAPTION = ": number in all examples, or mean share of pixels or labels; in brackets the examples with the class"
-NUMBER_CAPTION = ": mean, and in brackets the smallest and the largest"
+NUMBERS = "mean, and in brackets the smallest and the largest"
+CLASSES = "Classes: number, or mean share of pixels or labels; in brackets the examples that have the class"
+TARGETS, INPUTS = f"Targets: {NUMBERS}", f"Inputs: {NUMBERS}"
 
 
 def trait_numbers(trait: DataTrait, values: Tensor) -> Numbers:

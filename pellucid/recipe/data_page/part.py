@@ -22,7 +22,6 @@ from pellucid.training.examples import first_batch
 from pellucid.training.reading import Augmentation, drawn_indices
 
 MAX_IN_MEMORY, MAX_READ = 2_000, 200  # examples of a part that are read: of arrays, and of other sources
-MAX_SHOWN = 6  # examples of a part that are drawn
 MAX_VALUES = 100_000  # values of a part in a histogram
 MAX_BYTES = 1 << 28  # of the examples of a part that are read, estimated by the first
 
@@ -83,22 +82,29 @@ class DataPart:
 
 
 def read_part(
-    name: str, source: Source, stats: FeatureStats | None, augment: Augmentation | None, seed: int, limit: int | None
+    name: str,
+    source: Source,
+    stats: FeatureStats | None,
+    augment: Augmentation | None,
+    seed: int,
+    limit: int | None,
+    n_shown: int,
 ) -> DataPart:
     """Read a part: at most `limit` examples drawn with the seed, or the first ones of a stream.
 
-    limit: None for MAX_IN_MEMORY examples in memory, or MAX_READ others. Raises PellucidError if none can be read.
+    n_shown: number of examples that are drawn as pictures. limit: None for MAX_IN_MEMORY examples in memory, or
+    MAX_READ others. Raises PellucidError if none can be read.
     """
     limit = limit or (MAX_IN_MEMORY if isinstance(source, Arrays) else MAX_READ)
     limit = max(1, min(limit, MAX_BYTES // _bytes(source)))
     if isinstance(source, Stream):
         indices, examples, errors = *_read_stream(source, limit), list[str]()
         total = None if source.steps is None and len(examples) >= limit else max(len(source), len(examples))
-        drawn = examples[:MAX_SHOWN]
+        drawn = examples[:n_shown]
         shown = Batch(torch.cat([one.images for one in drawn]), _joined([one.targets for one in drawn]))
     else:
         indices, examples, errors = _read(source, drawn_indices(len(source), limit, seed).tolist(), seed)
-        total, places = len(source), torch.linspace(0, len(indices) - 1, min(MAX_SHOWN, len(indices))).round().int()
+        total, places = len(source), torch.linspace(0, len(indices) - 1, min(n_shown, len(indices))).round().int()
         shown = batch_of(source, [indices[k] for k in places.tolist()], generator(seed))
     # The order is that of training: uint8 to 0..1, augmentation, then standardization.
     shown = augment_batch(Batch(scaled(shown.images, None), shown.targets), augment, None, generator(seed))

@@ -49,7 +49,7 @@ class ReportData:
     `pellucid.task.Reported`. first_path, first_weights: the path and the weights, (filters, C, H, W), of the first
     layer. summary: the layers of the network. recipe_text: the complete TOML. manifest: versions, seed, checksums and
     the hash of the weights, by name; values may be nested. merits: the main metrics of the task. networks: the number
-    of parameters of each network, by name, if there is more than one.
+    of parameters of each network, by name, if there is more than one. data: the sections about the data.
     """
 
     recipe: str
@@ -68,6 +68,7 @@ class ReportData:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     merits: Sequence[Merit] = (Merit("accuracy", "accuracy"),)
     networks: Mapping[str, str] = field(default_factory=dict)
+    data: Sequence[Section] = ()
 
 
 def read_report_data(

@@ -51,6 +51,7 @@ def page(data: ReportData) -> Page:
     if baseline := baseline_text(data.merits, data.metrics):
         results.append(("baseline", baseline))
     sections = [
+        *data.data,
         _curves_section(data),
         *data.sections,
         _weights_section(data),

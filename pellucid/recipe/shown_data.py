@@ -10,7 +10,7 @@ from pellucid.model import Model
 from pellucid.recipe.data_page import DataPage, page_of_parts
 from pellucid.recipe.data_page.look import TEST, TRAINING, VALIDATION
 from pellucid.recipe.job import augmentation, build_model, load_data
-from pellucid.recipe.material import SHAPES
+from pellucid.recipe.material import SHAPES, is_annotated, mask_parts_of
 from pellucid.recipe.own import recipe_for, tasks_by_verb
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.shipped_files import recipe_names
@@ -47,7 +47,10 @@ def planned_recipe(data: str, verb: str | None = None, root: str | os.PathLike[s
     sets. Raises PellucidError, with the error of each task, if none fits.
     """
     errors: list[str] = []
-    for name in tasks_by_verb() if verb is None else [verb]:
+    verbs = [*tasks_by_verb()] if verb is None else [verb]
+    if is_annotated(data) or mask_parts_of(data):  # classification, the first, would take the parts for classes
+        verbs = verbs[1:] + verbs[:1]
+    for name in verbs:
         try:
             check_known("no task", name, [*tasks_by_verb()])
             return recipe_for(name, data, {}, root)[0]

@@ -39,10 +39,15 @@ class SplitDifference(NamedTuple):
     kind: str
     is_share: bool
 
+    @property
+    def has_other_unit(self) -> bool:
+        """Whether the values of both parts have different units."""
+        return self.kind == VALUES and not self.p
+
     def __str__(self) -> str:
         """Return the difference as a sentence without a full stop."""
         train, other = (_share(one) if self.is_share else f"{one:.3g}" for one in (self.train, self.other))
-        hint = "; their units differ, such as 0 to 1 and 0 to 255" if self.kind == VALUES and not self.p else ""
+        hint = "; their units differ, such as 0 to 1 and 0 to 255" if self.has_other_unit else ""
         return f"{self.trait}: {train} in training, {other} in {self.part}{hint}"
 
 
@@ -69,8 +74,12 @@ def split_differences(
             for name, trait in traits.items()
         }
         significant = {name: one for name, one in compared.items() if one is not None and one.p < LEVEL / tests}
-        if any(one.kind == VALUES and not one.p for one in significant.values()):  # the others follow from it
-            significant = {n: one for n, one in significant.items() if n in targets or one.kind in (VALUES, SIZES)}
+        if any(one.has_other_unit for one in significant.values()):  # other differences of the inputs follow from it
+            significant = {
+                name: one
+                for name, one in significant.items()
+                if one.has_other_unit or name in targets or one.kind == SIZES
+            }
         if "brightness" in significant:
             significant = {name: one for name, one in significant.items() if name not in COLOUR_TRAITS}
         found += significant.values()

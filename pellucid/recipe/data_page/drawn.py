@@ -94,11 +94,11 @@ def _listed(names: Sequence[str]) -> str:
     return text if len(text) <= MAX_CAPTION else f"{text[: MAX_CAPTION - 3]}..."
 
 
-def class_names(targets: Sequence[Any]) -> tuple[str, ...]:
-    """Return names for the classes of targets without names: their indices, up to the largest label."""
+def class_names(targets: Sequence[Any], ignored: int | None) -> tuple[str, ...]:
+    """Return names for the classes of targets without names: their indices, up to the largest that is not ignored."""
     labels = [one.labels if isinstance(one, Objects) else one for one in targets]
     classes = [one for one in labels if isinstance(one, Tensor) and not one.is_floating_point() and one.numel()]
-    largest = max((int(one.max()) for one in classes), default=0)
+    largest = max((label for one in classes for label in one.unique().tolist() if label != ignored), default=0)
     return tuple(map(str, range(min(largest + 1, MAX_UNNAMED))))
 
 

@@ -70,7 +70,7 @@ def page_of_parts(
     traits, of_targets = _traits(parts, model, classes)
     counts = [(part.name, len(part.examples)) for part in parts]
     drawn_targets = [target for part in parts for target in part.shown.targets]
-    names = tuple(classes or class_names(drawn_targets))
+    names = tuple(classes or class_names(drawn_targets, ignored))
     ends = [torch.stack([part.shown.images.min(), part.shown.images.max()]) for part in parts]
     low, high = (float(torch.stack(ends).min()), float(torch.stack(ends).max()))
     display = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, plural, table
 from pellucid.command.args import Action, Actions, Parser
-from pellucid.command.files import html_output_path
+from pellucid.command.files import check_output_path, html_output_path
 from pellucid.command.out import print_json, print_lines, print_result
 from pellucid.command.progress import CountProgress, DownloadProgress
 from pellucid.data.formats import ANNOTATION_FORMATS, FORMAT_NAMES
@@ -109,6 +109,7 @@ def show_parser() -> Parser:
         help="plan the recipe as `pellucid train TASK DATA` does (default: the first task that fits the data)",
     )
     parser.add_argument("--recipe", metavar="RECIPE", help="a recipe's name or file, whose data are replaced by DATA")
+    parser.add_argument("--out", metavar="FILE.png", help="deprecated: write a sheet of annotated images instead")
     return parser.data_option().html_option().json_flag()
 
 
@@ -118,6 +119,8 @@ def show_data(args: argparse.Namespace) -> int:
     from pellucid.recipe.recipe import load_recipe
     from pellucid.recipe.shown_data import page_of_recipe, planned_recipe
 
+    if args.out is not None:
+        return _write_sheet(args)
     html_path = html_output_path(args)
     if args.recipe is not None and args.task is not None:
         raise PellucidError("--recipe has a task of its own; leave out --task")
@@ -129,6 +132,34 @@ def show_data(args: argparse.Namespace) -> int:
     if html_path is not None:
         write_atomically(html_path, page.html().encode())
     print_result(args, {"recipe": recipe.name, **page.to_json()}, *str(page).split("\n"))
+    return 0
+
+
+def _write_sheet(args: argparse.Namespace) -> int:
+    """Write the contact sheet of `--out`, which is deprecated, and print its path."""
+    from pellucid.base.files import write_atomically
+    from pellucid.data import DetectionFolder
+    from pellucid.data.annotations.layout import find_format, parts_in_order
+    from pellucid.data.annotations.sheet import contact_sheet
+    from pellucid.data.catalogue import annotated_path
+    from pellucid.data.tree import open_tree
+    from pellucid.report.figures.style import png
+
+    out_path = check_output_path(args.out, "--out", (".png",))
+    note("--out of data show is deprecated and will be removed in release 0.5; use --html, which shows any data")
+    path = annotated_path(args.source, args.data)
+    with open_tree(path) as tree:
+        names = parts_in_order(find_format(tree)[1]) or ("",)
+    parts = [first := DetectionFolder(path, names[0])]
+    parts += [DetectionFolder(path, name, classes=first.classes) for name in names[1:]]
+    figure, n_shown = contact_sheet(parts)
+    count = sum(map(len, parts))
+    write_atomically(out_path, png(figure))
+    print_result(
+        args,
+        {"file": str(out_path), "images": n_shown, "of": count, "classes": first.classes},
+        f"{out_path}: {len(n_shown)} of {plural(count, 'image')}",
+    )
     return 0
 
 

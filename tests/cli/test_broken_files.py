@@ -109,6 +109,7 @@ MEASURE_COMMANDS = [
     ["doctor", "camvid", "--data", "masks"],
 ]
 SHOW_COMMANDS = [
+    ["data", "show", "objects", "--out", "sheet.png"],
     ["data", "convert", "objects", "other", "--to", "voc"],
 ]
 LINT_FOLDERS = ["flat", "classes", "masks", "objects", "points"]

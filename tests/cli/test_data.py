@@ -1,8 +1,10 @@
 """`pellucid data lint`, `show` and `convert` print their results as text and as JSON."""
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.cli.conftest import Cli
 from tests.data.annotations.sets import voc_set, voc_xml
@@ -60,11 +62,22 @@ def test_show_prints_the_numbers_and_writes_the_page(cli: Cli, folder: Path, tmp
     assert any("(5, 5, 5, 5) has no area" in reason for reason in output["parts"]["training"]["left_out"])
 
 
+def test_a_contact_sheet_is_written_with_a_note_that_it_is_deprecated(cli: Cli, folder: Path, tmp_path: Path):
+    result = cli("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json")
+    assert "deprecated" in result.err
+    assert result.json["images"] == ["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png"]
+    with Image.open(BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
+    assert {(255, 0, 0), (0, 255, 0)} <= colours  # the training images
+    assert (213, 94, 0) in colours  # the box of a dog, in the colour of the second class
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["lint", "mnist"], "has no annotated objects"),
         (["lint", "nothing"], "unknown data set 'nothing'"),
+        (["show", "bccd", "--out", "a.gif"], "does not end in .png"),
         (["show", "nothing"], "no folder, file or data set 'nothing'"),
         (["show", "bccd", "--task", "detekt"], "did you mean 'detect'?"),
         (["show", "digits", "--task", "classify", "--recipe", "digits"], "leave out --task"),

@@ -30,13 +30,17 @@ def page_of_recipe(recipe: Recipe, root: str | os.PathLike[str] | None = None, l
     except PellucidError as error:
         notes.append(f"The model of the recipe cannot be built: {error}. The data are shown without standardization.")
     parts = {TRAINING: material.train, VALIDATION: material.validation, TEST: material.test}
-    return page_of_parts(parts, recipe.data.name, model, augmentation(recipe, material), limit, notes)
+    return page_of_parts(
+        parts, f"{recipe.data.name} ({recipe.name})", model, augmentation(recipe, material), limit, notes
+    )
 
 
 def _on_demand(recipe: Recipe) -> Recipe:
-    """Return a recipe whose images are decoded on demand, if they are images of the user's own in one size."""
+    """Return a recipe whose images are decoded on demand, if they are files that are read in one size."""
     table = recipe.data
-    can_stream = table.name not in CATALOGUE and table.size and os.path.exists(table.name) and not table.check
+    entry = CATALOGUE.get(table.name)
+    are_files = os.path.exists(table.name) if entry is None else entry.kind == "images"
+    can_stream = are_files and table.size and not table.check
     return replace(recipe, data=replace(table, stream=True)) if can_stream else recipe
 
 

@@ -139,19 +139,33 @@ def plain_target_traits(
     """
     if all(isinstance(target, Objects) for target in targets):
         return _object_traits(targets, class_names or ())
-    if (
-        not all(isinstance(target, Tensor) for target in targets)
-        or len({(target.shape, target.dtype) for target in targets}) > 1
-    ):
+    if not all(isinstance(target, Tensor) for target in targets) or len({target.dtype for target in targets}) > 1:
         return {}
+    if len({target.shape for target in targets}) > 1:
+        return _class_traits(*_padded(targets, ignored), class_names or ())
+    if targets[0].is_floating_point():
+        return _float_traits(targets, class_names or ())
     y = torch.stack([*targets])
-    if y.is_floating_point() and y.dim() == 4:
+    if _are_labels(y, class_names or ()):
+        return _label_traits(y, class_names or ())
+    return _class_traits(y.reshape(len(y), -1), ignored, class_names or ())
+
+
+def _float_traits(targets: Sequence[Tensor], names: Sequence[str]) -> Traits:
+    """Return the traits of target images, key-points, several labels or values."""
+    y = torch.stack([*targets])
+    if y.dim() == 4:
         return image_traits(targets, "target images: ")
     if is_keypoints(y[0]):
         return _keypoint_traits(y)
-    if y.is_floating_point() and y.dim() <= 2:
-        return _value_traits(y.reshape(len(y), -1))
-    return {} if y.is_floating_point() else _class_traits(y.reshape(len(y), -1), class_names or (), ignored)
+    if _are_labels(y, names):
+        return _label_traits(y, names)
+    return _value_traits(y.reshape(len(y), -1)) if y.dim() <= 2 else {}
+
+
+def _are_labels(y: Tensor, names: Sequence[str]) -> bool:
+    """Return whether targets (n, ...) are 0 or 1 for each of several classes."""
+    return y.dim() == 2 and y.shape[1] == len(names) > 1 and bool(((y == 0) | (y == 1)).all())
 
 
 def ignored_class(model: Any) -> int | None:
@@ -194,6 +208,24 @@ def _keypoint_traits(points: Tensor) -> Traits:
     return {**result, "images without key-points": DataTrait(~labelled.any(1))}
 
 
+def _padded(masks: Sequence[Tensor], ignored: int | None) -> tuple[Tensor, int]:
+    """Return masks of several sizes as rows (n, positions), and the label that fills them and is ignored."""
+    if any(mask.dim() != 2 or mask.is_floating_point() for mask in masks):
+        return torch.full((len(masks), 1), -1), -1
+    label = -1 if ignored is None else ignored
+    rows = [mask.flatten().short() for mask in masks]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=label), label
+
+
+def _label_traits(y: Tensor, names: Sequence[str]) -> Traits:
+    """Return whether each example has each of several classes; y: (n, classes), 0 or 1."""
+    result = {
+        f"share of class {class_text(label, names)}": DataTrait(y[:, label].double(), OF_CLASS)
+        for label in range(min(len(names), MAX_CLASSES))
+    }
+    return {**result, "examples without a class": DataTrait(~y.bool().any(1))}
+
+
 def _value_traits(y: Tensor) -> Traits:
     result = {f"column {k} of the targets": DataTrait(y[:, k]) for k in range(min(y.shape[1], MAX_COLUMNS))}
     values, counts = y[:, 0].unique(return_counts=True)
@@ -209,7 +241,7 @@ def _value_traits(y: Tensor) -> Traits:
     return result
 
 
-def _class_traits(y: Tensor, names: Sequence[str], ignored: int | None) -> Traits:
+def _class_traits(y: Tensor, ignored: int | None, names: Sequence[str]) -> Traits:
     """Return the share of each class in the values (n, positions) of each target, without ignored ones."""
     labels = [label for label in y.unique().tolist() if label >= 0 and label != ignored][:MAX_CLASSES]
     count = ((y != ignored) if ignored is not None else torch.ones_like(y)).sum(1).double()  # NaN without any labels

@@ -44,7 +44,6 @@ from pellucid.training.arguments import (
 )
 from pellucid.training.callbacks import Callback
 from pellucid.training.device import CPU, on_device, usable_device, usable_precision
-from pellucid.training.distributed import processes
 from pellucid.training.evaluate import batch_within_memory, evaluate
 from pellucid.training.examples import checked_source, first_batch, inputs_of, source_of, training_and_validation
 from pellucid.training.fit import Loop
@@ -191,8 +190,7 @@ class BaseModel(Trainable, Predicting):
         options = FitOptions.of(locals())
         options.check_validation(self.schedule, validation is not None)
         data, held_out = self._training_data(x, y, validation, steps_per_epoch)
-        if verbose and held_out is not None and processes().is_first:
-            note_split_differences(self, data, held_out)
+        note_split_differences(self, data, held_out if verbose else None)
         with preparing_plan(options, self, self.preprocess, data, held_out) as plan:
             return Loop(self, plan).run().history
 

@@ -5,6 +5,7 @@ from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Arrays, Source
 from pellucid.task.split_differences import CLASSES, KINDS, VALUES, split_differences
 from pellucid.task.traits import received_traits, target_traits
+from pellucid.training.distributed import processes
 from pellucid.training.predicting import Predicting
 from pellucid.training.reading import read_examples
 
@@ -12,8 +13,13 @@ MAX_IN_MEMORY, MAX_READ = 500, 64  # examples of each part that are compared: of
 MAX_STATED = 3  # differences in the line
 
 
-def note_split_differences(model: Predicting, data: Source, held_out: Source) -> None:
-    """Write one line to stderr if values, classes or shares of empty targets differ by more than chance."""
+def note_split_differences(model: Predicting, data: Source, held_out: Source | None) -> None:
+    """Write one line to stderr if values, classes or shares of empty targets differ by more than chance.
+
+    held_out: None for no line. Of several processes, the first writes it.
+    """
+    if held_out is None or not processes().is_first:
+        return
     limits = (MAX_IN_MEMORY if isinstance(part, Arrays) else MAX_READ for part in (data, held_out))
     parts = [read_examples(part, limit, model.seed) for part, limit in zip((data, held_out), limits, strict=True)]
     together = [*parts[0], *parts[1]]

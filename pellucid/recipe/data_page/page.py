@@ -270,7 +270,7 @@ def _cell(numbers: Numbers, of_class: bool) -> str:
 
 def _common(shapes: Any) -> str:
     (shape, _), *others = shapes.most_common()
-    return f"{shape} and {len(others)} others" if others else shape
+    return f"{len(shapes)} shapes, most often {shape}" if others else shape
 
 
 def _size_range(sizes: Sequence[tuple[int, int]]) -> str:

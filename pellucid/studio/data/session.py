@@ -43,12 +43,12 @@ class DataSession:
 
     def show(self, request: ShowData) -> Reply:
         """Return the page of data as JSON values, with its pictures as data URIs."""
-        if self._latest[0] != request.name:
+        name, page = self._latest
+        if name != request.name or page is None:
             from pellucid.recipe.shown_data import page_of_recipe  # imports matplotlib
 
-            self._latest = (request.name, page_of_recipe(self._recipe(request.name)))
-        page = self._latest[1]
-        assert page is not None
+            page = page_of_recipe(self._recipe(request.name))
+            self._latest = (request.name, page)
         pictures = {part: [[caption, *picture] for caption, picture in drawn] for part, drawn in page.pictures.items()}
         fields = {"faults": page.faults, "tables": page.tables(), "pictures": pictures, "legend": page.legend}
         return Reply({"name": request.name, "page": page.to_json(), **fields}, {})

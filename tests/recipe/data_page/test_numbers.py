@@ -21,6 +21,7 @@ from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.recipe.shown_data import page_of_recipe, planned_recipe
 from pellucid.run.described import scaling_entries
+from pellucid.task.traits import plain_target_traits
 
 RNG = np.random.default_rng(0)
 
@@ -218,3 +219,20 @@ def test_images_that_cannot_be_read_are_left_out_with_their_reason(tmp_path: Pat
     reasons = [reason for one in page.parts for reason in one.left_out]
     assert len(reasons) == 1
     assert "broken.png" in reasons[0]
+
+
+def test_several_labels_of_an_example() -> None:
+    x, y = RNG.random((30, 1, 8, 8), np.float32), RNG.integers(0, 2, (30, 3)).astype(np.float32)
+    y[0] = 0
+    net = Sequential(flat=Flatten(), out=Dense(3))
+    page = pellucid.data_page(x, y, model=Model(net, "binary_cross_entropy", classes=["a", "b", "c"], metrics=()))
+    traits = part(page, "training")["traits"]
+    assert [traits[f"share of class {k} ({name})"]["total"] for k, name in enumerate("abc")] == y.sum(0).tolist()
+    assert traits["examples without a class"]["total"] == (y.sum(1) == 0).sum()
+
+
+def test_masks_of_several_sizes() -> None:
+    masks = [torch.from_numpy(RNG.integers(0, 3, size)) for size in ((4, 6), (7, 5), (3, 3))]
+    traits = plain_target_traits(masks, None)
+    shares = [float((mask == 1).double().mean()) for mask in masks]
+    assert traits["share of class 1"].values.tolist() == pytest.approx(shares)

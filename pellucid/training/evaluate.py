@@ -108,8 +108,7 @@ def measure(
     """
     measures.set_decisions(model.objective)
     objective, params = model.objective, model.params
-    count = len(data if indices is None else indices)
-    is_alone = processes.count == 1
+    count, is_alone = len(data if indices is None else indices), processes.count == 1
     own_indices, first_batch_number = (indices, 0) if is_alone else _own_indices(data, indices, batch_size, processes)
     measurements: list[BatchMeasurement] = []
     evaluate = objective.evaluator(params, count, first_batch_number)

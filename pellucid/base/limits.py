@@ -123,6 +123,7 @@ MAX_LIST_LINE_BYTES = 4 << 10  # of a path or an address in a list
 MAX_SHARD_HEADER_BYTES = 64 << 10  # of the headers in a tar archive that contain long names and times
 MAX_DOCUMENT_BYTES = 1 << 30  # of a file of annotations or names; COCO's instances_train2017.json has 448 MB
 MAX_DOCUMENT_RATIO = 50  # size of all such files in a zip, relative to the zip; 4 for COCO's
+MAX_CLASS_LIST_BYTES = 1 << 20  # of a list of the classes of masks, which names at most 255
 MAX_XML_LEVELS = 50  # levels of nested elements in an XML file
 MAX_YAML_BYTES = 128 << 10  # of a YAML file; reading takes about 15 seconds per MB
 MAX_CLASSES = 50_000  # names of classes in a data set

@@ -212,16 +212,28 @@ def lint_data(args: argparse.Namespace) -> int:
 def convert_parser() -> Parser:
     """Return the parser of this action."""
     parser = Parser("data convert", "Write annotated images in another format; the images are copied.")
-    parser.add_argument("source", metavar="IN", help=f"a folder or .zip with {ANNOTATION_FORMATS} annotations")
+    parser.add_argument(
+        "source", metavar="IN", help=f"a folder or .zip with masks, or {ANNOTATION_FORMATS} annotations"
+    )
     parser.add_argument("out", metavar="OUT", help="the folder to write, new or empty")
     parser.add_argument(
         "--to", metavar="FORMAT", required=True, help=f"{', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]}"
+    )
+    parser.add_argument(
+        "--background",
+        metavar="CLASS",
+        help="the class of masks whose regions become no objects (default: background, if there is such a class)",
     )
     return parser.json_flag()
 
 
 # The printed text for a key of `Conversion.lost`; other keys are printed unchanged.
-LOST_LABELS = {"crowd": "crowd flag", "box": "given box beside the polygon"}
+LOST_LABELS = {
+    "crowd": "crowd flag",
+    "masks": "separate masks",
+    "void": "pixels without a class",
+    "box": "given box beside the polygon",
+}
 
 
 def convert_data(args: argparse.Namespace) -> int:
@@ -229,7 +241,7 @@ def convert_data(args: argparse.Namespace) -> int:
     from pellucid.data.annotations.base import fault_summary
     from pellucid.data.annotations.convert import convert
 
-    conversion = convert(args.source, args.out, args.to)
+    conversion = convert(args.source, args.out, args.to, args.background)
     faults = [str(fault) for fault in conversion.faults]
     if args.json:
         formats = {"from": conversion.source, "to": args.to, "out": args.out}
@@ -246,7 +258,8 @@ def convert_data(args: argparse.Namespace) -> int:
     for part, count in conversion.images.items():
         print_lines(f"{part or 'all'}: {plural(count, 'image')}, {plural(conversion.objects[part], 'object')}")
     for key, count in conversion.lost.items():
-        note(f"{args.to} cannot represent the {LOST_LABELS.get(key, key)} of {plural(count, 'object')}")
+        noun = "image" if key == "void" else "object"
+        note(f"{args.to} cannot represent the {LOST_LABELS.get(key, key)} of {plural(count, noun)}")
     if text := fault_summary(conversion.faults):
         note(text)
     print_lines(f"{conversion.source} to {args.to}: {args.out}")

@@ -25,7 +25,6 @@ from pellucid.data.images import (
     check_format,
     check_on_error,
     decode,
-    decode_mask,
     deep_maximum,
 )
 from pellucid.data.skipping import ADVICE, check_skipped, skips
@@ -134,14 +133,13 @@ class ImageFiles(metaclass=Checked):
         return collate([self.example(k) for k in indices], self.ignored)
 
     def refuse_unreadable(self, indices: Sequence[int] | None = None) -> None:
-        """Decode the images at `indices`, by default all, and their masks; raise PellucidError if any is unreadable."""
+        """Decode the images at `indices`, by default all; raise PellucidError if any is unreadable."""
         checked_indices = range(len(self)) if indices is None else indices
         names = [self.names[k] for k in checked_indices]
         if self.is_checked:
             check_bits(self.tree, names)
             return
-        masks = [self.others[k] for k in checked_indices] if self.others else []
-        check_images(self.tree, names, masks)
+        check_images(self.tree, names)
 
     @property
     def checksum(self) -> str:
@@ -209,20 +207,14 @@ def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:
         raise PellucidError(f"{first}{remark}; {advice}") from first
 
 
-def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) -> None:
-    """Decode images and masks of a tree; raise PellucidError for those that cannot be read, see `refuse_unreadable`."""
+def check_images(tree: Tree, names: Sequence[str]) -> None:
+    """Decode images of a tree; raise PellucidError for those that cannot be read, see `refuse_unreadable`."""
 
     def check(name: str) -> None:  # returns None, since results computed ahead stay in memory
         decode(tree.read(name), tree.where(name), None, "RGB")
 
-    def check_mask(name: str) -> None:
-        decode_mask(tree.read(name), tree.where(name))
-
-    errors: dict[str, PellucidError] = {}
-    for check_file, files in ((check, names), (check_mask, masks)):
-        with attempt_all(check_file, files) as results:
-            errors |= {name: error for name, error in results if error is not None}
-    refuse_unreadable(errors)
+    with attempt_all(check, names) as results:
+        refuse_unreadable({name: error for name, error in results if error is not None})
     check_bits(tree, names)
 
 

@@ -17,7 +17,8 @@ from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
-from pellucid.data.masks import MASK_SUFFIX, MaskFolder
+from pellucid.data.mask_layouts import mask_layout
+from pellucid.data.masks import MaskFolder
 from pellucid.data.skipping import note_skipped, skips
 from pellucid.data.tree import Tree, open_tree
 
@@ -46,12 +47,11 @@ def load_folder(
         train = class_parts(tree, root).train
         if train is not None:
             raise PellucidError(f"{path} has a folder {train!r} beside class folders; load it with load_splits")
-        top_names = {name.removeprefix(root).split("/")[0] for name in tree.names}
-        masked_folder = next((name for name in sorted(top_names) if name + MASK_SUFFIX in top_names), None)
-        if masked_folder is not None:
+        for part, pairs in mask_layout(tree, root).items():
             raise PellucidError(
-                f"{path} has masks in {masked_folder}{MASK_SUFFIX} for the images in {masked_folder}; read them with "
-                f"load_masks({str(path)!r}, {masked_folder!r}) or MaskFolder"
+                f"{path} has masks in {pairs.mask_place.rstrip('/') or path} for the images in "
+                f"{pairs.image_place.rstrip('/') or path}; read them with "
+                f"load_masks({str(path)!r}, {part!r}) or MaskFolder"
             )
         images = _load_part(tree, root, "", size, mode, on_error)
         note_skipped(path, images)

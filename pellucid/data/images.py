@@ -41,6 +41,8 @@ DECODE_THREADS = 2  # Pillow releases the global interpreter lock while it decod
 FILES_PER_CHUNK = 256  # files submitted to the workers at a time; an interrupt waits only for these
 MAX_DARK_VALUE = 4095  # of 16 bits; images with at most this value have 12 bits or fewer, or are nearly black
 _ORIENTATION = 0x0112  # the EXIF tag
+PNG_ADVICE = "save it as PNG, or set data.mask_nearest=true to read each pixel as the nearest class"
+COLOUR_ADVICE = ", or state the colour of each class in classes.txt, in lines such as `128,0,0: NAME`"
 _COLOUR_MASKS = ("RGB", "RGBA", "LA")  # modes of masks that are read if all colours are equal
 
 
@@ -226,12 +228,13 @@ def decode_mask(data: bytes, name: str) -> Tensor:
     is_lossy_webp = data.startswith(WEBP) and data[12:16] != LOSSLESS_WEBP
     if data.startswith(JPEG) or is_lossy_webp:
         kind = "WebP with loss" if is_lossy_webp else "JPEG"
-        raise MaskFormatError(f"{name} is a {kind}, whose compression changes the values of a mask; save it as PNG")
+        raise MaskFormatError(f"{name} is a {kind}, whose compression changes the values of a mask; {PNG_ADVICE}")
 
     def values(image: Image.Image, depth: SampleDepth) -> Any:
         if fault := _mask_fault(image, depth):
             raise MaskFormatError(
                 f"{name} is a mask {fault}; save one 8-bit value, the index of its class, for each pixel"
+                f"{COLOUR_ADVICE if 'colours' in fault else ''}"
             )
         return image.getchannel(0) if image.mode in _COLOUR_MASKS else image
 

@@ -1,11 +1,17 @@
-"""The file classes.txt beside masks: the names of classes by the values of masks."""
+"""The classes of masks: names by value or by colour, from the lists that people keep beside masks."""
 
+import csv
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import decode_text
+from pellucid.base.limits import MAX_CLASS_LIST_BYTES
 from pellucid.base.text import note_once
 from pellucid.data.annotations.labelme import IGNORE
+from pellucid.data.mask_settings import mask_settings
 from pellucid.data.tree import Tree
 
 CLASSES_FILE = "classes.txt"  # the names of the classes of masks
@@ -13,22 +19,99 @@ N_VALUES = 256  # number of values of a uint8 mask
 # Usual names of lists of classes, in lower case, which are not read.
 OTHER_LISTS = ("labels.txt", "labelmap.txt", "label_map.txt", "names.txt", "class_names.txt", "classes.csv",
                "labels.csv", CLASSES_FILE)  # fmt: skip
+VOID_NAMES = ("void", "ignore", IGNORE)  # of colours for pixels without a class, in lower case
+VOC_BORDER = (224, 224, 192)  # the colour of pixels without a class in Pascal VOC, at the edges of objects
 _COMMENT = "#"
 _VALUE_LINE = re.compile(r"([0-9]{1,9})\s*[:,;=\t](.*\S.*)")
+_COLOUR_LINE = re.compile(r"([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*[:;=\t](.*\S.*)")
+_COLOUR_FIRST = re.compile(r"([0-9]{1,3})[\s,;]+([0-9]{1,3})[\s,;]+([0-9]{1,3})[\s,;:]+(\S.*)")
+_LABELMAP_LINE = re.compile(r"([^:]*):\s*([0-9]{1,3}),\s*([0-9]{1,3}),\s*([0-9]{1,3})\s*(?::[^:]*){0,2}")
+# Cityscapes: the 19 classes of its benchmark by the value in _labelIds; all other values have no class.
+CITYSCAPES = {7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light",
+              20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car",
+              27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle"}  # fmt: skip
+
+Colour = tuple[int, int, int]
 
 
-def read_classes_file(tree: Tree, top: str) -> dict[int, str] | None:
-    """Return the class names in the file classes.txt by the values of masks; None without such a file.
+@dataclass(frozen=True)
+class ClassList:
+    """The names of classes by value, and by colour if the list has colours; ignored: values or colours of no class.
 
-    Each line is the name of the next class, from 0, or each is `VALUE: NAME`, also with a comma, a semicolon, a tab or
-    an equals sign. Empty lines, and lines that begin with #, are not read. A list of labelme begins with IGNORE, its
-    name for pixels without a class, which is not counted.
+    where: the file, for messages.
     """
-    name = f"{top}{CLASSES_FILE}"
-    if name not in tree.names:
-        return None
-    where = tree.where(name)
-    text_lines = decode_text(tree.document(name), where).splitlines()
+
+    where: str = ""
+    values: Mapping[int, str] = field(default_factory=dict)
+    colours: Mapping[Colour, str] = field(default_factory=dict)
+    ignored_values: frozenset[int] = frozenset()
+    ignored_colours: frozenset[Colour] = frozenset()
+
+
+def read_class_list(tree: Tree, top: str, masks: Sequence[str] = ()) -> ClassList:
+    """Return the classes that are stated for masks: by the settings, a list beside them, or the names of the masks.
+
+    Lists: classes.txt (also class_names.txt of labelme), see `read_lines`; labelmap.txt of Pascal VOC and CVAT, with
+    lines NAME:R,G,B:PARTS:ACTIONS; label_colors.txt of CamVid, with lines R G B NAME; class_dict.csv with the columns
+    name, r, g, b; and _classes.csv of Roboflow with the columns Pixel Value, Class. A list may also be in the folders
+    of parts, if all are the same. masks: files, whose names say whether they are Cityscapes'. Raises PellucidError for
+    lists that cannot be read, and for two lists that differ.
+    """
+    settings = mask_settings()
+    if settings.mask_classes:
+        return _with_ignored(read_lines(settings.mask_classes, "data.mask_classes"))
+    found: ClassList | None = None
+    for file_name, read in _READERS.items():
+        names = [name for name in tree.names if PurePosixPath(name).name.lower() == file_name]
+        if file_name == CLASSES_FILE:
+            names = [name for name in names if name == f"{top}{CLASSES_FILE}"]
+        lists = {name: one for name in names if (one := read(_text(tree, name), tree.where(name))) is not None}
+        for name, one in lists.items():
+            first = next(iter(lists.values()))
+            if (one.values, one.colours) != (first.values, first.colours):
+                raise PellucidError(f"{tree.where(name)} and {first.where} name different classes; make them the same")
+        one = next(iter(lists.values()), None)
+        if found is None or (one is not None and one.colours and not found.colours):
+            found = one or found  # the colours of labelmap.txt say more than the names of classes.txt
+    if found is None and masks and all(PurePosixPath(name).stem.endswith("_labelIds") for name in masks):
+        found = ClassList("Cityscapes", CITYSCAPES, {}, frozenset(range(N_VALUES)) - CITYSCAPES.keys())
+    if found is None and masks and all(PurePosixPath(name).stem.endswith("_labelTrainIds") for name in masks):
+        found = ClassList("Cityscapes", dict(enumerate(CITYSCAPES.values())), {}, frozenset((255,)))
+    return _with_ignored(found or ClassList())
+
+
+def _text(tree: Tree, name: str) -> str:
+    if tree.size(name) > MAX_CLASS_LIST_BYTES:
+        raise PellucidError(
+            f"{tree.where(name)} has {tree.size(name):,} bytes, above the limit of {MAX_CLASS_LIST_BYTES:,} for a list "
+            "of classes; shorten it"
+        )
+    return decode_text(tree.document(name), tree.where(name))
+
+
+def _with_ignored(classes: ClassList) -> ClassList:
+    """Return classes with the ignored values and colours of the settings."""
+    values, colours = set(classes.ignored_values), set(classes.ignored_colours)
+    for text in map(str, mask_settings().mask_ignored):
+        numbers = [int(word) if word.isdecimal() and len(word) < 4 else N_VALUES for word in re.split(r"\s*,\s*", text)]
+        if len(numbers) not in (1, 3) or max(numbers) >= N_VALUES:
+            raise PellucidError(f"data.mask_ignored: {text!r:.60} is no value and no colour; give 255 or '0,0,0'")
+        if len(numbers) == 1:
+            values.add(numbers[0])
+        else:
+            colours.add((numbers[0], numbers[1], numbers[2]))
+    named = {value: name for value, name in classes.values.items() if value not in values}
+    coloured = {colour: name for colour, name in classes.colours.items() if colour not in colours}
+    return ClassList(classes.where, named, coloured, frozenset(values), frozenset(colours))
+
+
+def read_lines(text_lines: Iterable[str], where: str) -> ClassList:
+    """Return the classes of lines that are each the name of the next class, from 0, or `VALUE: NAME`, or `R,G,B: NAME`.
+
+    A comma, a semicolon, a tab or an equals sign may replace the colon after a value. Empty lines, and lines that begin
+    with #, are not read. A list of labelme begins with IGNORE, its name for pixels without a class, which is not
+    counted.
+    """
     stripped = {number: line.strip() for number, line in enumerate(text_lines, start=1)}
     lines = {number: line for number, line in stripped.items() if line and not line.startswith(_COMMENT)}
     first = next(iter(lines), None)
@@ -36,6 +119,8 @@ def read_classes_file(tree: Tree, top: str) -> dict[int, str] | None:
         del lines[first]
     if not lines:
         raise PellucidError(f"{where} must have one class name per line, each once; add them, or remove the file")
+    if all(_COLOUR_LINE.fullmatch(line) for line in lines.values()):
+        return _coloured(_rows(lines, _COLOUR_LINE), where)
     matches = {number: _VALUE_LINE.fullmatch(line) for number, line in lines.items()}
     stated = {number: (int(match[1]), match[2].strip()) for number, match in matches.items() if match}
     entries = dict(zip(lines, enumerate(lines.values()), strict=True))
@@ -47,10 +132,105 @@ def read_classes_file(tree: Tree, top: str) -> dict[int, str] | None:
             f"{where} must have one class name per line, or in each line a value from 0 to 255 and a name, "
             "such as `255: cell`; correct it"
         )
-    return classes
+    return ClassList(where, classes)
 
 
-def _without_repetitions(entries: dict[int, tuple[int, str]], where: str) -> dict[int, str]:
+def _read_classes(text: str, where: str) -> ClassList:
+    return read_lines(text.splitlines(), where)
+
+
+def _read_labelmap(text: str, where: str) -> ClassList | None:
+    """Return the classes of Pascal VOC's or CVAT's labelmap.txt; None for a list in another form."""
+    lines = {number: line.strip() for number, line in enumerate(text.splitlines(), start=1)}
+    lines = {number: line for number, line in lines.items() if line and not line.startswith(_COMMENT)}
+    matches = {number: _LABELMAP_LINE.fullmatch(line) for number, line in lines.items()}
+    if not any(matches.values()):
+        return None
+    rows: list[tuple[int, str, Colour]] = []
+    for number, match in matches.items():
+        if match is None:
+            raise PellucidError(f"{where}, line {number}: no NAME:R,G,B, such as cell:128,0,0::; correct it")
+        rows.append((number, match[1].strip(), (int(match[2]), int(match[3]), int(match[4]))))
+    classes = _coloured(rows, where)
+    is_border_free = VOC_BORDER not in classes.colours
+    ignored = classes.ignored_colours | {VOC_BORDER} if is_border_free else classes.ignored_colours
+    return ClassList(where, classes.values, classes.colours, classes.ignored_values, ignored)
+
+
+def _read_label_colours(text: str, where: str) -> ClassList | None:
+    """Return the classes of CamVid's label_colors.txt; None for a list in another form."""
+    lines = {number: line.strip() for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
+    if not any(_COLOUR_FIRST.fullmatch(line) for line in lines.values()):
+        return None
+    bad = next((number for number, line in lines.items() if not _COLOUR_FIRST.fullmatch(line)), None)
+    if bad is not None:
+        raise PellucidError(f"{where}, line {bad}: no R G B NAME, such as 64 128 64 Animal; correct it")
+    return _coloured(_rows(lines, _COLOUR_FIRST), where)
+
+
+def _read_table(text: str, where: str) -> ClassList | None:
+    """Return the classes of a .csv with the columns name, r, g, b, or Pixel Value, Class; None for other columns."""
+    try:
+        table = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise PellucidError(f"{where} is no table of comma-separated values ({error}); correct it") from error
+    if not table:
+        return None
+    header = [cell.lower() for cell in table[0]]
+    columns = ("name", "r", "g", "b") if {"r", "g", "b"} <= {*header} else ("class", "pixel value")
+    places = [header.index(column) for column in columns if column in header]
+    if len(places) < len(columns):
+        return None
+    rows: list[tuple[int, str, list[int]]] = []
+    for number, row in enumerate(table[1:], start=2):
+        cells = [row[place] if place < len(row) else "" for place in places]
+        if not cells[0] or not all(cell.isascii() and cell.isdecimal() and len(cell) < 4 for cell in cells[1:]):
+            raise PellucidError(f"{where}, row {number}: no name and {' '.join(columns[1:])} from 0 to 255; correct it")
+        rows.append((number, cells[0], [int(cell) for cell in cells[1:]]))
+    if len(columns) == 4:
+        return _coloured([(number, name, (codes[0], codes[1], codes[2])) for number, name, codes in rows], where)
+    if not rows or max(codes[0] for _, _, codes in rows) >= N_VALUES:
+        raise PellucidError(f"{where} has no classes with values from 0 to 255; correct it")
+    return ClassList(where, _without_repetitions({number: (codes[0], name) for number, name, codes in rows}, where))
+
+
+def _rows(lines: Mapping[int, str], pattern: re.Pattern[str]) -> list[tuple[int, str, Colour]]:
+    matches = ((number, pattern.fullmatch(line)) for number, line in lines.items())
+    return [
+        (number, match[4].strip(), (int(match[1]), int(match[2]), int(match[3]))) for number, match in matches if match
+    ]
+
+
+def _coloured(rows: Sequence[tuple[int, str, Colour]], where: str) -> ClassList:
+    """Return classes by colour, from rows of a line, a name and a colour; VOID_NAMES are the colours of no class.
+
+    The values of the classes are their places in the list, for masks of values.
+    """
+    colours: dict[Colour, str] = {}
+    values: dict[int, str] = {}
+    ignored: set[Colour] = set()
+    for place, (number, name, colour) in enumerate(rows):
+        if max(colour) >= N_VALUES:
+            raise PellucidError(f"{where}, line {number}: a colour has numbers from 0 to 255; correct it")
+        if not name:
+            raise PellucidError(f"{where}, line {number}: a colour has no name; add it")
+        if colour in colours or colour in ignored:
+            raise PellucidError(
+                f"{where}, line {number}: the colour {','.join(map(str, colour))} stands twice; give each colour once"
+            )
+        if name in values.values():
+            raise PellucidError(f"{where}, line {number}: the class {name!r:.80} stands twice; give each name once")
+        if name.lower() in VOID_NAMES:
+            ignored.add(colour)
+            continue
+        colours[colour] = name
+        values[place] = name
+    if len(values) >= N_VALUES or not values:
+        raise PellucidError(f"{where} names {len(values)} classes; give from 1 to 255")
+    return ClassList(where, values, colours, frozenset(), frozenset(ignored))
+
+
+def _without_repetitions(entries: Mapping[int, tuple[int, str]], where: str) -> dict[int, str]:
     """Return the names by value of entries (value, name) by line; raise PellucidError if one stands twice."""
     classes: dict[int, str] = {}
     for number, (value, name) in entries.items():
@@ -62,8 +242,18 @@ def _without_repetitions(entries: dict[int, tuple[int, str]], where: str) -> dic
     return classes
 
 
+_READERS: Mapping[str, Callable[[str, str], ClassList | None]] = {
+    CLASSES_FILE: _read_classes,
+    "class_names.txt": _read_classes,
+    "labelmap.txt": _read_labelmap,
+    "label_colors.txt": _read_label_colours,
+    "class_dict.csv": _read_table,
+    "_classes.csv": _read_table,
+}
+
+
 def note_other_lists(tree: Tree, top: str) -> None:
-    """Write a note on lists of classes with another name than classes.txt beside masks, which are not read."""
+    """Write a note on lists of classes with another name or form beside masks, which are not read."""
     found = [name for name in tree.names if name.removeprefix(top).lower() in OTHER_LISTS]
     if found:
         note_once(

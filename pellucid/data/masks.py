@@ -1,12 +1,10 @@
-"""Images with masks of classes as a source: the folders NAME and NAMEannot, and the file classes.txt."""
+"""Images with masks of classes as a source."""
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from copy import copy
-from functools import partial
-from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -15,22 +13,20 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import is_picture
 from pellucid.base.settings.tensors import as_indices
-from pellucid.base.text import note_once, plural
+from pellucid.base.text import note_once, percent, plural
 from pellucid.data.class_folders import root_of
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, refuse_unreadable, resized_size, split_by_readability
-from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, decode_mask, resized
-from pellucid.data.mask_classes import CLASSES_FILE, N_VALUES, note_other_lists, read_classes_file
+from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, resized
+from pellucid.data.mask_checks import check_values, class_shares, described_values, plain_values
+from pellucid.data.mask_classes import CLASSES_FILE, N_VALUES, note_other_lists, read_class_list
+from pellucid.data.mask_colours import FOREGROUND, MaskReader, choose_reader, colour_name
+from pellucid.data.mask_layouts import MaskPairs, mask_layout
 from pellucid.data.parts import PartUse, parts_among, spelled
 from pellucid.data.skipping import ADVICE, skips
 from pellucid.data.tree import Tree, tree_at
 
-MASK_SUFFIX = "annot"  # a folder of masks has the name of the folder of images with this suffix
-VOID = 255  # the value of pixels without a class, unless the classes have names, as in Pascal VOC
-FOREGROUND = 255  # the value of class 1 in masks that have only the values 0 and 255
-BINARY_CLASSES = ("background", "foreground")  # of such masks without names
-MAX_LISTED_VALUES = 8  # in a message
-MAX_UNNAMED_VALUES = 8  # more values without a class than this, and than classes, are no classes
+BINARY_CLASSES = ("0", "255")  # names of the classes of masks with only these values, of which each may be an object
 
 
 class MaskFolder(ImageFiles):
@@ -62,44 +58,29 @@ class MaskFolder(ImageFiles):
     ) -> None:
         tree = tree_at(path)
         top = root_of(tree)
-        mask_folders = _mask_folders(tree, top)
-        part = spelled(part, mask_folders)
-        mask_folder = mask_folders.get(part, part + MASK_SUFFIX)
-        images, masks = (_images_by_stem(tree, f"{top}{folder}/") for folder in (part, mask_folder))
-        if not images:
+        parts = mask_layout(tree, top)
+        part = spelled(part, parts)
+        pairs = parts.get(part, MaskPairs())
+        if not pairs.images:
             raise PellucidError(f"{tree.where(f'{top}{part}')} contains no images; give the image folder as part=")
-        for files, others, partner in ((images, masks, "mask in"), (masks, images, "image in")):
-            unpaired = next((name for stem, name in files.items() if stem not in others), None)
-            if unpaired and not skips(check_on_error(on_error)):
-                where = f"{mask_folder if others is masks else part}/"
-                raise PellucidError(
-                    f"{tree.where(unpaired)} has no {partner} {where}; add one with the same name, or remove the file "
-                    f"({ADVICE})"
-                )
-        stems = [stem for stem in images if stem in masks]
-        mask_names = [masks[stem] for stem in stems]
-        listed = read_classes_file(tree, top)  # class names by the values of masks
-        if listed is None and classes is None:
-            note_other_lists(tree, top)
-        if listed is None:
-            listed = {} if classes is None else dict(enumerate(classes))
-        if [*listed] in ([], [0, 1]) and _are_binary(tree, [f"{top}{folder}/" for folder in mask_folders.values()]):
-            listed = dict(zip((0, FOREGROUND), listed.values() or BINARY_CLASSES, strict=True))
-            note_once(
-                f"{path}: the masks have only the values 0 and {FOREGROUND}; {FOREGROUND} is read as the class "
-                f"{listed[FOREGROUND]!r} ({CLASSES_FILE} with the line `{FOREGROUND}: NAME` names it)"
-            )
+        unpaired = _unpaired(tree, pairs)
+        if unpaired and not skips(check_on_error(on_error)):
+            raise PellucidError(next(iter(unpaired.values())))
+        stems = [stem for stem in pairs.images if stem in pairs.masks]
+        all_masks = [name for one in parts.values() for name in one.names]
+        listed, self.reader = _read_classes(tree, top, all_masks, classes)
         class_names = tuple(listed.values() if classes is None else classes) or None
         if unknown := [name for name in listed.values() if name not in (class_names or ())]:
             raise PellucidError(
-                f"{tree.where(top + CLASSES_FILE)} names the class {unknown[0]!r}, which is not among "
+                f"{_list_name(tree, top, all_masks)} names the class {unknown[0]!r}, which is not among "
                 f"{', '.join(class_names or ())}; give data with these classes"
             )
         self.values = {value: (class_names or ()).index(name) for value, name in listed.items()} or None
+        self.places = (pairs.mask_place, pairs.image_place)
         super().__init__(
             tree,
-            [images[stem] for stem in stems],
-            others=mask_names,
+            [pairs.images[stem] for stem in stems],
+            others=[pairs.masks[stem] for stem in stems],
             size=None if isinstance(size, int) else size,
             mode=mode,
             classes=class_names,
@@ -109,7 +90,6 @@ class MaskFolder(ImageFiles):
         if skips(on_error):
             readable, unreadable = split_by_readability(tree, self.names, self.read_pair)
             self.names, self.others = (tuple(files[k] for k in readable) for files in (self.names, self.others))
-            unpaired = [name for stem, name in {**masks, **images}.items() if not (stem in masks and stem in images)]
             self.skipped = (*map(tree.where, unpaired), *unreadable)
             self.is_checked = True
 
@@ -133,7 +113,7 @@ class MaskFolder(ImageFiles):
         """Return image k, and the values (H, W) of its mask, in the size of their files."""
         name, mask_name = self.names[k], self.others[k]
         image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
-        mask = decode_mask(self.tree.read(mask_name), self.tree.where(mask_name))
+        mask = self.reader.read(self.tree.read(mask_name), self.tree.where(mask_name))
         if mask.shape != image.shape[1:]:
             raise PellucidError(
                 f"{self.tree.where(mask_name)} is {mask.shape[0]}x{mask.shape[1]} but its image is "
@@ -155,7 +135,7 @@ class MaskFolder(ImageFiles):
         if unknown.numel():
             raise PellucidError(
                 f"{self.tree.where(name)} contains the class {int(unknown[0])}, but there are {len(values)} classes, "
-                f"{_counted(values)}; name them all, or give ignored={int(unknown[0])}"
+                f"{described_values(values)}; name them all, or give ignored={int(unknown[0])}"
             )
         return indices.to(torch.uint8)
 
@@ -167,19 +147,57 @@ class MaskFolder(ImageFiles):
 
     def mask_with(self, value: int) -> str:
         """Return the name of the first mask with a value."""
-        return next(self.tree.where(name) for name in self.others if _count_values(self.tree, name)[value])
+        return next(self.tree.where(name) for name in self.others if self._count_values(name)[value])
 
     def count_values(self, masks: Sequence[str]) -> Tensor:
-        """Return the number of pixels of each value (256,) in some masks; raise PellucidError for unreadable ones."""
-        counts, errors = torch.zeros(N_VALUES, dtype=torch.int64), dict[str, PellucidError]()
-        with attempt_all(partial(_count_values, self.tree), masks) as results:
+        """Return the number of pixels of each value (256,) in some masks; raise PellucidError for unreadable ones.
+
+        A note counts the pixels that were read as the nearest class.
+        """
+        counts, errors = torch.zeros(N_VALUES + 1, dtype=torch.int64), dict[str, PellucidError]()
+        with attempt_all(self._count_values, masks) as results:
             for name, result in results:
                 if isinstance(result, PellucidError):
                     errors[name] = result
                 else:
                     counts += result
         refuse_unreadable(errors)
+        n_nearest, total = int(counts[N_VALUES]), int(counts[:N_VALUES].sum())
+        if n_nearest:
+            note_once(
+                f"{self.tree.path}: {n_nearest:,} of {total:,} pixels of the masks ({percent(n_nearest / total)}) have "
+                "none of the values and colours of the classes, and are read as the nearest"
+            )
+        return counts[:N_VALUES]
+
+    def _count_values(self, name: str) -> Tensor:
+        """Return the number of pixels of each value of a mask, and of those that are read as the nearest (257,)."""
+        mask, n_nearest = self.reader.read_counted(self.tree.read(name), self.tree.where(name))
+        counts = torch.bincount(mask.flatten().long(), minlength=N_VALUES + 1)
+        counts[N_VALUES] = n_nearest
         return counts
+
+    def recognized(self, counts: Tensor, void: int | None) -> str:
+        """Return in one line what was recognized; counts: of the values; void: the value of pixels without a class."""
+        kind = "values" if self.reader.codes is None or not self.reader.by_palette else "colours"
+        values = self.values or plain_values(counts, None)
+        names = [str(value) if self.classes is None else self.classes[index] for value, index in values.items()]
+        codes = [*map(str, values)]
+        if kind == "colours":
+            colours = {value: colour_name(code) for code, value in (self.reader.codes or {}).items()}
+            codes = [colours[value] for value in values]
+        shares = class_shares(counts, values, names, codes, void)
+        mask_place, image_place = self.places
+        where = "beside their images"
+        if mask_place != image_place:
+            where = f"in {mask_place} for {image_place or 'images'}"
+        return f"{self.tree.path}: {plural(len(self), 'mask')} {where}, read by {kind}: {shares}"
+
+    def refuse_unreadable(self, indices: Sequence[int] | None = None) -> None:
+        """Decode the images at `indices`, by default all, and their masks; raise PellucidError if any is unreadable."""
+        super().refuse_unreadable(indices)
+        if not self.is_checked:
+            self.count_values(self.others if indices is None else [self.others[k] for k in indices])
 
     @property
     def sizes_vary(self) -> bool:
@@ -193,123 +211,90 @@ class MaskFolder(ImageFiles):
 
     def _compute_checksum(self) -> str:
         content = super()._compute_checksum()
+        if self.reader != MaskReader():
+            content += repr((sorted((self.reader.codes or {}).items()), sorted(self.reader.ignored), self.values))
         return content if self.longest is None else hashlib.sha256(f"{content}{self.longest}".encode()).hexdigest()
 
 
 def mask_parts(path: str | os.PathLike[str]) -> list[str]:
-    """Return the sorted names of folders with masks, NAME for which NAMEannot exists, in a folder or a .zip."""
+    """Return the sorted names of the parts with masks, see `mask_layout`; [] without masks."""
     with closing(tree_at(path)) as tree:
-        return sorted(_mask_folders(tree, root_of(tree)))
+        return sorted(mask_layout(tree, root_of(tree)))
 
 
 def mask_split(path: str | os.PathLike[str]) -> PartUse:
-    """Return the use of the folders with masks; folders of images without masks are unused too."""
+    """Return the use of the parts with masks; folders of images without masks are unused too."""
     with closing(tree_at(path)) as tree:
         top = root_of(tree)
-        mask_folders = _mask_folders(tree, top)
-        picture_folders = {name.removeprefix(top).split("/", 1)[0] for name in tree.names if is_picture(name)}
-    parts = parts_among(mask_folders)
-    without_masks = picture_folders - {*mask_folders, *mask_folders.values()}
-    without_masks = {folder for folder in without_masks if not is_picture(folder)}  # files beside the folders
+        layout = mask_layout(tree, top)
+        pictures = {name for name in tree.names if is_picture(name) and "/" in name.removeprefix(top)}
+    parts = parts_among(layout)
+    used = {name for pairs in layout.values() for name in (*pairs.images.values(), *pairs.masks.values())}
+    folders = {name.removeprefix(top).split("/", 1)[0] for name in pictures}
+    without_masks = folders - {name.removeprefix(top).split("/", 1)[0] for name in used}
     return parts._replace(unused=tuple(sorted({*parts.unused, *without_masks})))
 
 
-def _mask_folders(tree: Tree, top: str) -> dict[str, str]:
-    """Return the folders of masks by the folder of their images; case and the spelling of parts do not matter."""
-    names = (name.removeprefix(top) for name in tree.names)
-    folders = sorted({name.split("/", 1)[0] for name in names if "/" in name})
-    mask_folders: dict[str, str] = {}
-    for mask_folder in folders:
-        if not mask_folder.lower().endswith(MASK_SUFFIX):
-            continue
-        name = mask_folder[: -len(MASK_SUFFIX)].rstrip("_- ")
-        name = next((folder for folder in folders if folder.lower() == name.lower()), spelled(name, folders))
-        if name in folders:
-            mask_folders.setdefault(name, mask_folder)
-    return mask_folders
+def has_masks(path: str | os.PathLike[str]) -> bool:
+    """Return whether a folder or .zip contains images with masks of classes."""
+    return bool(mask_parts(path))
 
 
-def plain_values(counts: Tensor, classes: Sequence[str] | None) -> dict[int, int]:
-    """Return the index of the class of each value of masks whose values are class indices, see `check_values`.
-
-    Without names of classes, every value up to the largest one is a class, except VOID.
-    """
-    if classes is not None:
-        return {value: value for value in range(len(classes))}
-    present = counts[:VOID].nonzero()[:, 0].tolist()
-    return {value: value for value in range(max(present, default=0) + 1)}
-
-
-def check_values(
-    counts: Tensor,
-    values: Mapping[int, int],
-    classes: Sequence[str] | None,
-    name: str,
-    training: bool = True,
-    mask_with: Callable[[int], str] | None = None,
-) -> int | None:
-    """Return the value of pixels without a class in masks, None if there is none.
-
-    counts: (256,), the number of pixels of each value. values: the index of the class of each value. classes: the names
-    of the classes, None if the values themselves are the classes. name: of the data, in messages. mask_with: returns
-    the name of a mask with a value, for messages. Raises PellucidError for several values without a class, and if no
-    class occurs. For a training, two classes must occur, and a note names those that do not.
-    """
-    present = [int(value) for value in counts.nonzero()[:, 0]]
-    names = {value: f"class {index}" if classes is None else repr(classes[index]) for value, index in values.items()}
-    unnamed = [value for value in present if value not in values]
-    missing = [value for value in values if value not in present]
-    n_found = len(values) - len(missing)
-    shown = [f"{value} ({names.get(value, 'no class')})" for value in present[:MAX_LISTED_VALUES]]
-    if len(present) > len(shown):
-        shown.append("...")
-    found = f"the masks have {plural(len(present), 'value')}: {', '.join(shown)}"
-    advice = f"state the value of each class in {CLASSES_FILE}, in lines such as `{present[-1]}: NAME`"
-    if len(unnamed) > max(len(values), MAX_UNNAMED_VALUES):
-        advice = "JPEG compression and smooth resizing change the values of masks: save the original ones as PNG"
-    is_counted = [*values] == [*range(len(values))]
-    reason = ""
-    if len(unnamed) > 1:
-        reason = f"there are {len(values)} classes, {_counted(values)}, and one further value may mean no class"
-    elif n_found == 0:
-        reason = "no pixel of the masks has a class"
-    elif training and n_found < 2:
-        reason = "the masks have one class only, and a training needs two, such as background and object"
-    elif is_counted and missing[:1] == [0] and unnamed == [len(values)]:
-        reason = "the values of classes are counted from 0"
-    elif classes is None and len(missing) > n_found:
-        reason = f"most of the {len(values)} classes, counted from 0, do not occur"
-    elif unnamed and unnamed[0] < len(values):
-        reason = f"the value {unnamed[0]} has no name"
-    if reason:
-        example = f"; {mask_with(unnamed[0])} has the value {unnamed[0]}" if unnamed and mask_with is not None else ""
-        raise PellucidError(f"{name}: {reason}; {found}{example}; {advice}")
-    if missing and (training or n_found == 1):
-        absent = ", ".join(names[value] for value in missing[:MAX_LISTED_VALUES])
-        note_once(f"{name}: no pixel has {absent:.200}; {found}")
-    return unnamed[0] if unnamed else None
+def _unpaired(tree: Tree, pairs: MaskPairs) -> dict[str, str]:
+    """Return the images without a mask, and the masks without an image, with the errors that say so."""
+    errors: dict[str, str] = {}
+    partners = (
+        (pairs.images, pairs.masks, "mask", pairs.mask_place),
+        (pairs.masks, pairs.images, "image", pairs.image_place),
+    )
+    for files, others, partner, place in partners:
+        for stem, name in files.items():
+            if stem not in others:
+                where = f" in {place}" if place else ""
+                errors[name] = (
+                    f"{tree.where(name)} has no {partner}{where}; add one with the same name, or remove the file "
+                    f"({ADVICE})"
+                )
+    return errors
 
 
-def _counted(values: Mapping[int, int]) -> str:
-    """Return which values the classes have."""
-    if [*values] == [*range(len(values))]:
-        return "counted from 0"
-    return f"with the values {', '.join(map(str, values)):.100}"
+def _read_classes(
+    tree: Tree, top: str, masks: Sequence[str], classes: Sequence[str] | None
+) -> tuple[dict[int, str], MaskReader]:
+    """Return the names of classes by the values of masks, {} without names, and the reader of these values."""
+    class_list = read_class_list(tree, top, masks)
+    if not class_list.where and classes is None:
+        note_other_lists(tree, top)
+    reader, listed = choose_reader(tree, masks, class_list)
+    if not listed and classes is not None:
+        listed = dict(enumerate(classes))
+    is_plain = reader.codes is None and [*listed] in ([], [0, 1])
+    if is_plain and _are_binary(tree, masks, reader):
+        names = [*(listed.values() or BINARY_CLASSES)]
+        listed = dict(zip((0, FOREGROUND), names, strict=True))
+        note_once(
+            f"{tree.path}: the masks have only the values 0 and {FOREGROUND}; {FOREGROUND} is read as the class "
+            f"{names[1]!r}, and 0 as {names[0]!r} ({CLASSES_FILE} with lines such as `{FOREGROUND}: NAME` names them)"
+        )
+    return listed, reader
 
 
-def _count_values(tree: Tree, name: str) -> Tensor:
-    mask = decode_mask(tree.read(name), tree.where(name))
-    return torch.bincount(mask.flatten().long(), minlength=N_VALUES)
+def _list_name(tree: Tree, top: str, masks: Sequence[str]) -> str:
+    """Return the name of the list of classes, or of the data without one, for messages."""
+    return read_class_list(tree, top, masks).where or str(tree.path)
 
 
-def _are_binary(tree: Tree, folders: Sequence[str]) -> bool:
-    """Return whether the masks below some folders have exactly the values 0 and 255; unreadable masks do not count.
+def _are_binary(tree: Tree, names: Sequence[str], reader: MaskReader) -> bool:
+    """Return whether masks have exactly the values 0 and 255; unreadable masks do not count.
 
     Masks are read up to the first one with another value.
     """
-    names = [name for name in tree.names if name.startswith(tuple(folders)) and is_picture(name)]
     total = torch.zeros(N_VALUES, dtype=torch.int64)
-    with attempt_all(partial(_count_values, tree), names) as results:
+
+    def count(name: str) -> Tensor:
+        return torch.bincount(reader.read(tree.read(name), name).flatten().long(), minlength=N_VALUES)
+
+    with attempt_all(count, names) as results:
         for _, counts in results:
             if isinstance(counts, PellucidError):
                 continue
@@ -317,17 +302,3 @@ def _are_binary(tree: Tree, folders: Sequence[str]) -> bool:
             if bool(counts[1:FOREGROUND].any()):
                 return False
     return bool(total[0]) and bool(total[FOREGROUND])
-
-
-def _images_by_stem(tree: Tree, root: str) -> dict[str, str]:
-    """Return the images below a folder by path without suffix; raise PellucidError if two paths are then equal."""
-    files: dict[str, str] = {}
-    for name in tree.names:
-        if name.startswith(root) and is_picture(name):
-            stem = str(PurePosixPath(name.removeprefix(root)).with_suffix(""))
-            if stem in files:
-                raise PellucidError(
-                    f"{tree.where(name)} and {tree.where(files[stem])} differ only in their suffix; remove one"
-                )
-            files[stem] = name
-    return files

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.data.detection import DetectionFolder
 from pellucid.data.files import collate
-from pellucid.data.masks import VOID
+from pellucid.data.mask_checks import VOID
 from pellucid.data.source import Batch
 
 BACKGROUND = "background"

@@ -19,7 +19,7 @@ from pellucid.data.images import read_file
 
 SAMPLE_BYTES = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
-DOCUMENT_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names")  # of annotations and lists
+DOCUMENT_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".csv")  # of annotations and lists
 MIN_DOCUMENT_BYTES = 256 << 10  # all such files in a zip together may always have this size
 
 _DRIVE = re.compile(r"[A-Za-z]:")

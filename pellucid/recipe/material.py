@@ -33,7 +33,11 @@ from pellucid.data.detection import has_objects
 from pellucid.data.entries import MASK_PARTS
 from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
-from pellucid.data.masks import MASK_SUFFIX, N_VALUES, check_values, mask_parts, mask_split, plain_values
+from pellucid.data.mask_checks import check_values, plain_values
+from pellucid.data.mask_classes import N_VALUES
+from pellucid.data.mask_layouts import MASK_SUFFIX
+from pellucid.data.mask_settings import reading_masks
+from pellucid.data.masks import mask_parts, mask_split
 from pellucid.data.parts import TRAIN
 from pellucid.data.skipping import note_skipped, skipping
 from pellucid.data.tree import open_tree
@@ -106,8 +110,8 @@ def load_material(
     With data.stream, and for annotated objects, the parts are sources that decode images when a batch needs them.
     ignored: the class index that the loss ignores in the user's own masks; data sets of the catalogue define their own.
     """
-    with skipping(table.skip):
-        if is_annotated(table.name):
+    with skipping(table.skip), reading_masks(table):
+        if reads_objects(table):
             loaded = load(table.name, root, size=table.size or None, mode=table.mode)
             train, test = loaded.train, loaded.test
         elif not table.stream:
@@ -203,12 +207,12 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
 
     ignored: see `load_material`. Raises PellucidError for annotated objects, which are not loaded into memory.
     """
-    with skipping(table.skip):
+    with skipping(table.skip), reading_masks(table):
         return _load_splits(table, root, ignored)
 
 
 def _load_splits(table: Data, root: str | os.PathLike[str] | None, ignored: int | None) -> Splits[Dataset]:
-    if is_annotated(table.name):
+    if reads_objects(table):
         raise PellucidError(
             f"{table.name} contains annotated objects; give data with one class for each image or pixel"
         )
@@ -239,13 +243,13 @@ def _check_classes(masks: MaskDataset, classes: Sequence[str]) -> None:
 def mask_parts_of(name: str, root: str | os.PathLike[str] | None = None) -> list[str]:
     """Return the names of the training and test parts of data with masks, or of the single part to split; else [].
 
-    A folder or .zip file has masks if it contains folders NAME and NAMEannot. Raises PellucidError unless one NAME is
+    A folder or .zip file has masks if `mask_layout` finds some. Raises PellucidError if there are parts, but none is
     "train" in any spelling.
     """
     entry = CATALOGUE.get(name)
     if entry is not None:
         return list(MASK_PARTS) if entry.kind == "masks" else []
-    if not Path(name).exists() or not (names := mask_parts(name)):
+    if name == XOR or not Path(name).exists() or not (names := mask_parts(name)):
         return []
     parts = mask_split(name)
     if parts.train is None:
@@ -263,13 +267,18 @@ def is_annotated(name: str) -> bool:
     return entry.kind == "objects" if entry else name != XOR and Path(name).exists() and has_objects(name)
 
 
+def reads_objects(table: Data) -> bool:
+    """Return whether the data of a recipe are annotated objects, and not masks beside them."""
+    return table.targets != "masks" and is_annotated(table.name)
+
+
 def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shape:
     """Return the shape of one image; images are read only if the table does not determine it."""
     shape = shape_of_table(table)
-    if shape is None and is_annotated(table.name):
+    if shape is None and reads_objects(table):
         return tuple(first_batch(load_material(table, 0, root).train).images.shape[1:])
-    if shape is None and mask_parts_of(table.name, root):
-        with skipping(table.skip):
+    with skipping(table.skip), reading_masks(table):
+        if shape is None and mask_parts_of(table.name, root):
             return tuple(first_batch(_stream_splits(table, root, None)[0]).images.shape[1:])
     return shape or tuple(load_splits(table, root).train.x.shape[1:])
 
@@ -278,7 +287,7 @@ def shape_of_table(table: Data) -> Shape | None:
     """Return the shape of one image if the table determines it, otherwise None."""
     if table.name in SHAPES:
         return SHAPES[table.name]
-    if is_annotated(table.name):
+    if reads_objects(table):
         return None
     size = table.size or (32 if table.name == "cifar10" else 0)  # images of a folder may differ in size
     return (1 if table.mode == "L" else 3, size, size) if size else None

@@ -8,10 +8,13 @@ from typing import Any
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import plural
+from pellucid.base.settings.annotations import slots
 from pellucid.data import CATALOGUE
+from pellucid.data.mask_settings import MaskSettings, reading_masks
 from pellucid.data.skipping import SETTING, skipping
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, find_recipe, folder_name, load_recipe, parse_overrides
+from pellucid.recipe.toml import check_table
 from pellucid.shipped_files import recipe_names
 from pellucid.task import Task, tasks
 
@@ -37,7 +40,9 @@ def recipe_for(
             f"no folder, file or data set {data!r}{nearest(data, CATALOGUE)}; give the data to train on"
         )
     path = data if is_catalogued else str(Path(data).expanduser().absolute())
-    with skipping(overrides.get(SETTING) is True):
+    stated = {key: overrides[f"data.{key}"] for key in slots(MaskSettings) if f"data.{key}" in overrides}
+    settings_of_masks = MaskSettings(**check_table(stated, slots(MaskSettings), verb, "data"))
+    with skipping(overrides.get(SETTING) is True), reading_masks(settings_of_masks):
         name, settings = tasks_by_verb()[verb].recipe_for(path, root)
     about = {
         "recipe.name": folder_name(f"{Path(data).stem}-{verb}"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pellucid.base.settings.checks import check, check_known
+from pellucid.data.mask_settings import MaskSettings
 from pellucid.training.device import check_device
 from pellucid.training.options import BATCH_NORMS
 from pellucid.training.threads import Threads, check_threads
@@ -47,7 +48,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(MaskSettings):
     """[data]: training, validation and test data.
 
     name: a data set of `pellucid data list`, "xor", or the path of an image folder or zip. validation: this fraction of
@@ -60,7 +61,11 @@ class Data:
     same as without. Annotated objects are always streamed. skip: leave out images that are missing or cannot be read,
     up to a tenth of them, with a note; by default they are refused. check: for image folders, leave out all images that
     cannot be read, keep near duplicates in one part, split by the files' contents, and calibrate the trained classifier
-    on held-out images; `pellucid gestures train` sets it.
+    on held-out images; `pellucid gestures train` sets it. targets: "objects" or "masks", for data with both. mask_...:
+    how masks are read where that is not recognized: the names of the folders of images and of masks (mask_folders),
+    the end of the names of masks (mask_ending), whether their pixels are values or colours (mask_kind), lines such as
+    "255: cell" or "128,0,0: cell" (mask_classes), values or colours without a class (mask_ignored), and whether other
+    pixels are read as the nearest class (mask_nearest).
     """
 
     name: str = "digits"
@@ -76,6 +81,7 @@ class Data:
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
         check(bool(self.name), "data.name", "a data set or a path", self.name)
+        super().__post_init__()
         check(0 <= self.validation < 1, "data.validation", "from 0 to less than 1", self.validation)
         check(self.limit >= 0, "data.limit", "0 (all) or more", self.limit)
         check(0 <= self.size <= 8000, "data.size", "from 0 (unchanged) to 8000 pixels", self.size)

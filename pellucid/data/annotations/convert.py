@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.files import make_folder, write_atomically
 from pellucid.base.limits import MAX_MASK_SIDES, MAX_SIDES, MAX_SIDES_PER_BYTE, MAX_SIDES_PER_IMAGE
+from pellucid.data.annotations import class_masks
 from pellucid.data.annotations.base import (
     BOX_TOLERANCE,
     AnnotationFault,
@@ -23,6 +24,7 @@ from pellucid.data.annotations.base import (
     size_fault,
 )
 from pellucid.data.annotations.format import AnnotationFormat
+from pellucid.data.annotations.from_masks import mask_annotations
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations, training_part_first
 from pellucid.data.tree import Tree, open_tree
@@ -30,6 +32,9 @@ from pellucid.ops.masks import span_box, span_outline
 
 # The time to convert masks (RLE) to polygons grows with the number of pixel sides along their outlines. It is limited
 # for one mask, and for all masks of a data set by the sum of MAX_SIDES, MAX_SIDES_PER_IMAGE and MAX_SIDES_PER_BYTE.
+WRITERS = {name: one for name, one in FORMATS.items() if one.write is not None} | {
+    class_masks.FORMAT.name: class_masks.FORMAT
+}
 PIXELS_PER_SIDE = 200  # pixels in a mask's columns that take as long to scan as one side takes to follow
 
 
@@ -38,8 +43,8 @@ class Conversion:
     """Result of a conversion.
 
     source: the original format. images, objects: counts by part. lost: the number of objects whose "masks",
-    "keypoints", "crowd" or "box" the new format cannot store. faults: the faults of the original annotations, and each
-    box that is replaced by the bounding box of its polygon.
+    "keypoints", "crowd" or "box" the new format cannot store, and of images with pixels without a class ("void").
+    faults: the faults of the original annotations, and each box that is replaced by the bounding box of its polygon.
     """
 
     source: str
@@ -49,41 +54,38 @@ class Conversion:
     faults: tuple[AnnotationFault, ...]
 
 
-def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], format_name: str) -> Conversion:
-    """Write the annotated images of a folder or .zip in another format, into a new or empty folder.
+def convert(
+    path: str | os.PathLike[str], out: str | os.PathLike[str], format_name: str, background: str | None = None
+) -> Conversion:
+    """Write the annotated images, or images with masks, of a folder or .zip in another format, into a new folder.
 
-    format_name: a key of FORMATS. Objects that cannot be used are left out and listed in `faults`. Raises PellucidError
-    for annotations that cannot be read, and for images whose size differs from their annotations. It is also raised for
-    two images with the same name, for names that the format cannot store, and unless `out` is new or empty and outside
-    of `path`. All files are written into a temporary folder next to `out`, which then replaces `out`. Temporary folders
-    that killed calls left there are removed.
+    format_name: a key of WRITERS. Masks are read if no annotations have outlines; each connected region of a class
+    becomes an object, but for those of the class `background`, see `mask_annotations`. Objects that cannot be used are
+    left out and listed in `faults`. Raises PellucidError for annotations that cannot be read, and for images whose size
+    differs from their annotations. It is also raised for two images with the same name, for names that the format
+    cannot store, and unless `out` is new or empty and outside of `path`. All files are written into a temporary folder
+    next to `out`, which then replaces `out`. Temporary folders that killed calls left there are removed.
     """
-    if format_name not in FORMATS:
-        raise PellucidError(f"no format {format_name!r}{nearest(format_name, FORMATS)}; known are {', '.join(FORMATS)}")
+    if format_name not in WRITERS:
+        raise PellucidError(f"no format {format_name!r}{nearest(format_name, WRITERS)}; known are {', '.join(WRITERS)}")
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PellucidError(f"{folder} is not an empty folder; give a new folder")
     if folder.resolve().is_relative_to(Path(path).resolve()):
         raise PellucidError(f"{folder} is inside {path}, which is read; give a folder outside of it")
-    target_format = FORMATS[format_name]
+    target_format = WRITERS[format_name]
+    write = target_format.write
+    assert write is not None  # those of WRITERS
     with open_tree(path) as tree:
-        source_format, parts = find_format(tree)
-        part_names = training_part_first(parts)
-        annotations_by_part: dict[str, Annotations] = {}
-        for part in part_names:
-            first_annotations = next(iter(annotations_by_part.values()), None)
-            annotations_by_part[part] = read_annotations(
-                tree, part, None if first_annotations is None else first_annotations.classes
-            )
-            check_faults(annotations_by_part[part].faults)
-            if not annotations_by_part[part].records:
-                raise PellucidError(f"{path}: part {part!r} has no images; add some, or remove its annotations")
+        source_format, annotations_by_part = _read_parts(tree, background)
+        if format_name == class_masks.FORMAT.name:
+            _check_outlines(annotations_by_part)
         paths = _output_paths(annotations_by_part, target_format)
         _check_sizes(tree, annotations_by_part)
         _check_names(tree, annotations_by_part, target_format)
         _check_mask_sides(tree, annotations_by_part, target_format)
         with _replacement_folder(folder) as temporary:
-            target_format.write(annotations_by_part, temporary)
+            write(annotations_by_part, temporary)
             for target_path, image in paths.items():
                 make_folder((temporary / target_path).parent)
                 write_atomically(temporary / target_path, tree.read(image), durable=False)
@@ -99,6 +101,32 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], format_na
         for part, annotations in annotations_by_part.items()
     }
     return Conversion(source_format, images, objects, lost, faults.entries)
+
+
+def _read_parts(tree: Tree, background: str | None) -> tuple[str, dict[str, Annotations]]:
+    """Return the format of a data set and its annotations by part; masks are read if no annotations have outlines."""
+    source_format, parts = find_format(tree)
+    annotations_by_part: dict[str, Annotations] = {}
+    for part in training_part_first(parts) if source_format else ():
+        first = next(iter(annotations_by_part.values()), None)
+        annotations_by_part[part] = read_annotations(tree, part, None if first is None else first.classes)
+        check_faults(annotations_by_part[part].faults)
+        if not annotations_by_part[part].records:
+            raise PellucidError(f"{tree.path}: part {part!r} has no images; add some, or remove its annotations")
+    has_outlines = any(annotations.has_masks for annotations in annotations_by_part.values())
+    from_masks = mask_annotations(tree.path, background) if background is not None or not has_outlines else {}
+    if from_masks:
+        return class_masks.FORMAT.name, from_masks
+    if not source_format:
+        read_annotations(tree)  # raises PellucidError
+    return source_format, annotations_by_part
+
+
+def _check_outlines(parts: Mapping[str, Annotations]) -> None:
+    """Raise PellucidError for an object without an outline, which has no mask."""
+    for record in (record for annotations in parts.values() for record in annotations.records):
+        for instance in record.instances:
+            record.spans(instance)  # raises PellucidError
 
 
 @contextmanager
@@ -237,6 +265,8 @@ def _count_lost(parts: Mapping[str, Annotations], target_format: AnnotationForma
     for annotations in parts.values():
         written_kinds = target_format.written(annotations)
         for record in annotations.records:
+            if record.void and "void" not in written_kinds:
+                lost["void"] += 1
             for instance in record.instances:
                 is_present = {
                     "masks": instance.outline is not None, "keypoints": bool(instance.points), "crowd": instance.crowd

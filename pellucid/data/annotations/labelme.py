@@ -30,7 +30,7 @@ from pellucid.data.annotations.base import (
     stated_size,
 )
 from pellucid.data.annotations.coco import has_keys, load_json
-from pellucid.data.annotations.format import AnnotationFormat
+from pellucid.data.annotations.format import ALL_KINDS, AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.annotations.readings import CORNERS, BoxReadings
 from pellucid.data.tree import Tree
@@ -113,6 +113,11 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
                 shape
                 for k, instance in enumerate(record.instances)
                 for shape in _instance_shapes(record, instance, annotations, k)
+            ]
+            group = len(record.instances)
+            shapes += [
+                _shape(IGNORE, "polygon", [*zip(p[::2], p[1::2], strict=True)], group + k, {})
+                for k, p in enumerate(record.void)
             ]
             content = {
                 "version": _VERSION,
@@ -273,5 +278,6 @@ def _has_flag(shape: dict[str, Any], name: str) -> bool:
 
 
 FORMAT = AnnotationFormat(
-    "labelme", find_parts, read, write, lambda part, name: str(PurePosixPath(part, name)), masks_as_polygons=True
-)
+    "labelme", find_parts, read, write, lambda part, name: str(PurePosixPath(part, name)),
+    lambda annotations: ALL_KINDS | {"void"}, masks_as_polygons=True,
+)  # fmt: skip

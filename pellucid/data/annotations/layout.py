@@ -11,9 +11,10 @@ from pellucid.base.limits import (
     MAX_OUTLINE_PIXELS_PER_IMAGE,
 )
 from pellucid.base.text import plural
-from pellucid.data.annotations import coco, labelme, voc, yolo, yolo_layout
+from pellucid.data.annotations import coco, cvat, labelme, voc, yolo, yolo_layout
 from pellucid.data.annotations.base import Annotations, join_names
 from pellucid.data.annotations.format import AnnotationFormat
+from pellucid.data.formats import ANNOTATION_FORMATS
 from pellucid.data.parts import parts_among, spelled
 from pellucid.data.tree import Tree
 from pellucid.ops.masks import outline_length
@@ -21,7 +22,7 @@ from pellucid.ops.masks import outline_length
 POLYGONS_PER_CHUNK = 10_000  # measured at a time, so memory use does not grow with the data set
 
 
-FORMATS: Mapping[str, AnnotationFormat] = {one.FORMAT.name: one.FORMAT for one in (voc, coco, labelme, yolo)}
+FORMATS: Mapping[str, AnnotationFormat] = {one.FORMAT.name: one.FORMAT for one in (cvat, voc, coco, labelme, yolo)}
 
 
 def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
@@ -35,13 +36,14 @@ def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
 def other_formats(tree: Tree, format_name: str) -> dict[str, list[str]]:
     """Return the annotation files of each format other than the one that is read; {} if there are none."""
     files_by_format: dict[str, list[str]] = {}
+    used = {path for files in FORMATS[format_name].parts(tree).values() for path in files} if format_name else set()
     for name, one in FORMATS.items():
         if name == format_name:
             continue
         if name == yolo.FORMAT.name:  # its parts are images
             files = yolo_layout.label_files(tree)
         else:
-            files = [path for part in one.parts(tree).values() for path in part]
+            files = [path for part in one.parts(tree).values() for path in part if path not in used]
         if files:
             files_by_format[name] = files
     return files_by_format
@@ -78,8 +80,7 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
     format_name, parts = find_format(tree)
     if not format_name:
         raise PellucidError(
-            f"{tree.path} contains no annotations; give a folder of Pascal VOC, COCO, YOLO or labelme annotations and "
-            "their images"
+            f"{tree.path} contains no annotations; give a folder of {ANNOTATION_FORMATS} annotations and their images"
         )
     if any(part in files for files in parts.values()):
         parts = {part: (part,)}

@@ -36,7 +36,9 @@ from pellucid.data.annotations.layout import (
 from pellucid.data.class_folders import class_parts, note_class_folders, part_classes, root_of
 from pellucid.data.files import check_bits
 from pellucid.data.images import attempt_all, decode
-from pellucid.data.masks import VOID, MaskFolder, mask_parts, mask_split
+from pellucid.data.mask_checks import VOID
+from pellucid.data.mask_settings import MaskSettings, reading_masks
+from pellucid.data.masks import MaskFolder, mask_parts, mask_split
 from pellucid.data.parts import parts_among
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
@@ -46,7 +48,6 @@ from pellucid.ops.boxes import box_iou
 from pellucid.ops.masks import span_box
 
 MAX_SUFFIXES = 5  # of files that are not recognized
-_MASK_STEM = re.compile(r"(.*)[_-](?:mask|label|seg|gt)\.[^./]*", re.IGNORECASE)  # NAME_mask.png beside NAME.jpg
 _DOCUMENT = re.compile("(readme|licen[cs]e|citation|notice)", re.IGNORECASE)  # the names of other files
 MIN_DUPLICATE_IOU = 0.85  # two boxes of one class with at least this IoU may be the same object
 MIN_MASK_IOU = 0.5  # of an object's box and the bounding box of its mask; below it, the mask counts as misplaced
@@ -85,7 +86,7 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
         if format_name:
             counts = _lint_annotations(tree, files, faults, progress)
             _list_other_formats(tree, format_name, faults)
-        elif folders := mask_parts(path):
+        elif folders := _mask_parts(path, faults):
             format_name, counts = "masks", _lint_masks(path, folders, faults, progress)
         else:
             format_name, counts = "images", _lint_images(tree, faults, progress)
@@ -145,6 +146,16 @@ def _lint_annotations(
     }
 
 
+def _mask_parts(path: str | os.PathLike[str], faults: Faults) -> list[str]:
+    """Return the parts with masks, also beside images in class folders; list an error of their names."""
+    try:
+        with reading_masks(MaskSettings(targets="masks")):
+            return mask_parts(path)
+    except PellucidError as error:
+        faults.add(str(path), None, str(error), "refused")
+        return []
+
+
 def _lint_masks(
     path: str | os.PathLike[str],
     folders: Sequence[str],
@@ -155,6 +166,7 @@ def _lint_masks(
     sources: dict[str, MaskFolder] = {}
     parts = mask_split(path)
     with ExitStack() as open_trees:
+        open_trees.enter_context(reading_masks(MaskSettings(targets="masks")))
         for part in folders:
             try:
                 sources[part] = MaskFolder(path, part, ignored=VOID)
@@ -201,10 +213,6 @@ def _lint_images(tree: Tree, faults: Faults, progress: Callable[[int, int], None
     _refuse(faults, tree, lambda: check_bits(tree, names))
     if any("/" in name for name in names):
         _refuse(faults, tree, lambda: _check_class_folders(tree), "listed")
-    stems = {str(PurePosixPath(name).with_suffix("")) for name in names}
-    beside = [name for name in names if (match := _MASK_STEM.fullmatch(name)) and match[1] in stems]
-    if beside:
-        note(f"{plural(len(beside), 'image')} such as {beside[0]} may be masks beside their images, which are not read")
     unknown = [name for name in tree.names if not is_picture(name) and not _DOCUMENT.match(PurePosixPath(name).name)]
     if unknown:
         counts = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in unknown)

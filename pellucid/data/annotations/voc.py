@@ -26,6 +26,7 @@ from pellucid.data.annotations.base import (
     join_names,
     stated_size,
 )
+from pellucid.data.annotations.class_masks import mask_classes, mask_files, voc_colours
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.annotations.readings import CORNERS, BoxReadings
@@ -35,6 +36,7 @@ from pellucid.data.tree import Tree
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 _CHALLENGE_PREFIX = "PASCAL VOC"  # beginning of <source><annotation> in files of the VOC challenges
 _LIST_FOLDER = "ImageSets/Main/"  # folder of the lists of images
+_MASK_LISTS = "ImageSets/Segmentation/"  # the same of those with masks of classes
 
 
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
@@ -125,17 +127,35 @@ def holds_image(name: str) -> bool:
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
-    """Write an XML file for each image and a list for each named part; masks and key-points are not written."""
+    """Write an XML file for each image and a list for each named part; key-points are not written.
+
+    Masks are written as masks of classes, which do not distinguish the objects of one class.
+    """
+    instances = [instance for one in parts.values() for record in one.records for instance in record.instances]
+    has_masks = bool(instances) and all(instance.outline is not None for instance in instances)
     folder = make_folder(out / "Annotations")
+    list_folders = [_LIST_FOLDER, _MASK_LISTS] if has_masks else [_LIST_FOLDER]
     for part, annotations in parts.items():
         for record in annotations.records:
             name = PurePosixPath(record.image)
             path = folder / name.with_suffix(".xml").name
             write_atomically(path, _xml_document(record, annotations.classes), durable=False)
-        if part:
-            stems = [PurePosixPath(record.image).stem for record in annotations.records]
-            lists = make_folder(out / _LIST_FOLDER)
+        stems = [PurePosixPath(record.image).stem for record in annotations.records]
+        for list_folder in list_folders if part else ():
+            lists = make_folder(out / list_folder)
             write_atomically(lists / f"{part}.txt", "".join(f"{stem}\n" for stem in stems).encode())
+    if has_masks:
+        write_class_masks(parts, out)
+
+
+def write_class_masks(parts: Mapping[str, Annotations], out: Path) -> None:
+    """Write SegmentationClass/NAME.png in the colours of classes, and labelmap.txt."""
+    names = mask_classes(parts)
+    colours = [",".join(map(str, colour)) for colour in voc_colours().tolist()]
+    lines = [f"{name}:{colour}::\n" for name, colour in zip(names, colours, strict=False)]
+    write_atomically(out / "labelmap.txt", "".join(["# label:color_rgb:parts:actions\n", *lines]).encode())
+    for _, name, data in mask_files(parts, names):
+        write_atomically(make_folder(out / "SegmentationClass") / name, data, durable=False)
 
 
 def _xml_document(record: ImageRecord, classes: Sequence[str]) -> bytes:
@@ -161,6 +181,7 @@ class Element:
 
     tag: str
     line: int
+    attributes: dict[str, str] = field(default_factory=dict)
     text_parts: list[str] = field(default_factory=list)
     children: list["Element"] = field(default_factory=list)
 
@@ -184,10 +205,10 @@ class Element:
         return "" if element is None else element.text.strip()
 
 
-def parse_xml(data: bytes, where: str) -> Element:
+def parse_xml(data: bytes, where: str, root_tag: str = "annotation") -> Element:
     """Return the <annotation> element of a file; raise DamageError, with the line, if it is invalid.
 
-    where: the file's name in messages about its encoding.
+    where: the file's name in messages about its encoding. root_tag: the name of the first element.
     """
     encoding = None  # that of the file's declaration
     if is_wide_text(data) or not _declares_encoding(data):
@@ -195,8 +216,8 @@ def parse_xml(data: bytes, where: str) -> Element:
     parser, stack, top = expat.ParserCreate(encoding), [Element("", 0)], Element("", 0)
     stack[0] = top
 
-    def start(tag: str, attributes: object) -> None:
-        element = Element(tag, parser.CurrentLineNumber)
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        element = Element(tag, parser.CurrentLineNumber, attributes)
         stack[-1].children.append(element)
         stack.append(element)
         if len(stack) > MAX_XML_LEVELS:
@@ -205,11 +226,16 @@ def parse_xml(data: bytes, where: str) -> Element:
     def refuse_entity(*arguments: object) -> None:
         raise DamageError("declares an entity; remove the declaration", parser.CurrentLineNumber)
 
+    def refuse_external(name: str, system_id: str | None, *arguments: object) -> None:
+        if system_id:
+            raise DamageError("names an external DTD; remove the declaration", parser.CurrentLineNumber)
+
     def text(part: str) -> None:
         stack[-1].text_parts.append(part)
 
     parser.StartElementHandler, parser.EndElementHandler = start, lambda tag: stack.pop()
     parser.CharacterDataHandler, parser.EntityDeclHandler = text, refuse_entity
+    parser.StartDoctypeDeclHandler = refuse_external
     parser.buffer_text = True
     try:
         parser.Parse(data, True)
@@ -217,8 +243,8 @@ def parse_xml(data: bytes, where: str) -> Element:
         line = error.lineno if isinstance(error, expat.ExpatError) else 1
         raise DamageError(f"is not XML ({error})", line) from error
     root = top.children[0]
-    if root.tag != "annotation":
-        raise DamageError(f"begins with <{root.tag:.40}>, not <annotation>", root.line)
+    if root.tag != root_tag:
+        raise DamageError(f"begins with <{root.tag:.40}>, not <{root_tag}>", root.line)
     return root
 
 

@@ -15,7 +15,7 @@ from pellucid.base.text import note
 from pellucid.calibration.familiarity import features
 from pellucid.data.files import readable_images
 from pellucid.data.images import load_image
-from pellucid.data.masks import MASK_SUFFIX
+from pellucid.data.mask_layouts import mask_layout
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
 from pellucid.data.tree import Tree, open_tree
 from pellucid.layers.base import Mode
@@ -186,11 +186,8 @@ def colour_images(tree: Tree) -> list[str]:
     If there is a train folder but no held-out part, all image files are returned.
     """
     folders = {file: file.split("/")[:-1] for file in tree.names if is_picture(file)}
-    files = [
-        file
-        for file, path_folders in folders.items()
-        if not any(parent.endswith(MASK_SUFFIX) for parent in path_folders)
-    ]
+    masks = {name for pairs in mask_layout(tree).values() for name in pairs.masks.values()}
+    files = [file for file in folders if file not in masks]
     folder_names = {folder for file in files for folder in folders[file]}
     parts = parts_among(filter(part_named, folder_names))
     if parts.train is None or parts.held_out is None:

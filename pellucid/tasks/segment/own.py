@@ -1,5 +1,6 @@
 """The recipe for a user's own images with masks of classes: `pellucid train segment DATA`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,19 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_once
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
+from pellucid.data.class_folders import root_of
 from pellucid.data.files import resized_size
 from pellucid.data.images import image_size, strict_warnings
-from pellucid.data.masks import N_VALUES, VOID, check_values, mask_split, plain_values
+from pellucid.data.mask_checks import VOID, check_values, plain_values
+from pellucid.data.mask_classes import N_VALUES
+from pellucid.data.mask_layouts import unpaired_folders
+from pellucid.data.mask_settings import mask_settings, reading_masks
+from pellucid.data.masks import has_masks, mask_split
 from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.parts import TRAIN
+from pellucid.data.tree import open_tree
 from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
@@ -21,23 +29,41 @@ RECIPE, START_WEIGHTS = "camvid-fcn8", "camvid"
 TRAINING_STEPS = 600  # about ten minutes on two cores
 BATCH_SIZE = 8
 MAX_SIDE = 320  # pixels, the longer side of the images
+IMAGES, MASKS = "images", "masks"  # folders, in messages
 MAX_CROP = (192, 256)  # pixels, height and width of the training crops
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     """Return the recipe for FCN-8s with the features of the shipped segmentation model, and weights by class frequency.
 
-    The classes are listed in classes.txt, and one other value means no class. Without this file, the classes are the
-    values of the masks, and 255 means no class. For annotated objects, the classes are the background and the classes
+    Masks are preferred to annotated objects; a note says what was recognized. The classes are those of a list beside
+    the masks, see `read_class_list`, and one other value means no class. Without a list, the classes are the values or
+    colours of the masks, and 255 means no class. For annotated objects, the classes are the background and the classes
     of the objects. Raises PellucidError for data without masks, and for masks with too many values or one class.
     """
+    settings = mask_settings()
     path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
-    source = _training_source(data, path, root)
+    if data in CATALOGUE or settings.targets == "objects":
+        return _recipe(data, path, root)
+    is_found = has_masks(path)
+    with reading_masks(replace(settings, targets="masks")):
+        if not has_masks(path):
+            return _recipe(data, path, root)
+        chosen = _recipe(data, path, root, reads_masks=True)
+    # The recipe states what is read from data with both, and from class folders with masks beside their images.
+    stated = {"data.targets": "masks"} if not is_found or is_annotated(data) else {}
+    return OwnRecipe(chosen.name, {**stated, **chosen.settings})
+
+
+def _recipe(data: str, path: Path, root: Any, reads_masks: bool = False) -> OwnRecipe:
+    source = _training_source(data, path, root, reads_masks)
     classes = CATALOGUE[data].classes if isinstance(source, MaskFolder) and data in CATALOGUE else source.classes
     counts, sizes = _counts_and_sizes(source)
     values = plain_values(counts, classes) if isinstance(source, ObjectMasks) or not source.values else source.values
     mask_with = source.mask_with if isinstance(source, MaskFolder) else None
     void_value = check_values(counts, values, classes, str(path), mask_with=mask_with)
+    if isinstance(source, MaskFolder) and data not in CATALOGUE:
+        note_once(source.recognized(counts, void_value))
     count = len(values)
     pixels = [0] * count  # of each class
     for value, index in values.items():
@@ -61,17 +87,25 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     })  # fmt: skip
 
 
-def _training_source(data: str, path: Path, root: Any) -> MaskFolder | ObjectMasks:
+def _training_source(data: str, path: Path, root: Any, reads_masks: bool) -> MaskFolder | ObjectMasks:
     """Return the training images with masks of classes, in the size of their files."""
-    if is_annotated(data):
+    if not reads_masks and is_annotated(data):
         source = load(data, root).train
         source.refuse_unreadable()
         return ObjectMasks(source)
     part = mask_split(path).train
     if part is None:
+        with open_tree(path) as tree:
+            files = unpaired_folders(tree, root_of(tree))
+        if files:
+            raise PellucidError(
+                f"{path} has images and masks, such as {files}, but no mask has the name of an image; give both the "
+                "same names, or state data.mask_folders and data.mask_ending"
+            )
         raise PellucidError(
-            f"{path} has no masks: put the images into {TRAIN}/ and their masks, PNG files of the same names whose "
-            f"values are class indices, into {TRAIN}annot/; or give polygons in the format of labelme or COCO"
+            f"{path} has no masks: put the images into {IMAGES}/ and their masks, PNG files of the same names, into "
+            f"{MASKS}/ (or {TRAIN}/ and {TRAIN}annot/, or NAME_mask.png beside NAME.jpg); or give polygons in the "
+            "format of labelme or COCO"
         )
     return MaskFolder(path, part)
 

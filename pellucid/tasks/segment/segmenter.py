@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,17 @@ from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import has_objects
 from pellucid.data.files import resized_size
 from pellucid.data.images import resized, strict_warnings
-from pellucid.data.masks import MASK_SUFFIX, mask_parts, mask_split
+from pellucid.data.mask_layouts import MASK_SUFFIX
+from pellucid.data.mask_settings import MaskSettings, mask_settings, reading_masks
+from pellucid.data.masks import has_masks, mask_parts, mask_split
 from pellucid.data.object_masks import BACKGROUND, ObjectMasks
 from pellucid.data.skipping import note_skipped
 from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
 from pellucid.objective import Supervised
+from pellucid.recipe.model_data import run_folder_of
+from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.annotated import check_image, data_path, held_out, images_held_out, mode_of
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.outputs import check_outputs, png
@@ -165,7 +169,8 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False, processes
     """
     segmenter = Segmenter(model, crf)
     ignored = getattr(model.loss, "ignore", None)
-    source = _mask_source(model, data, ignored)
+    with reading_masks(_mask_settings(model)):
+        source = _mask_source(model, data, ignored)
     mean_iou, boundary_f1 = MeanIoU(ignored), BoundaryF1(ignored)
 
     def measure_chunk(start: int) -> tuple[MeanIoU, BoundaryF1]:
@@ -189,7 +194,8 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False, processes
 
 def _mask_source(model: Model, data: str | None, ignored: int | None) -> MaskFolder | ObjectMasks:
     """Return the pictures of `mask_folder`, or the held-out pictures of a folder with annotated objects."""
-    if not has_objects(data_path(model, data)):
+    path = data_path(model, data)
+    if not has_objects(path) or (mask_settings().targets != "objects" and has_masks(path)):
         return mask_folder(model, data, ignored)
     if classes_of(model)[0] != BACKGROUND:
         raise PellucidError(
@@ -198,18 +204,27 @@ def _mask_source(model: Model, data: str | None, ignored: int | None) -> MaskFol
     return ObjectMasks(held_out(model, data, model.classes)[0], ignored)
 
 
-def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFolder:
-    """Return the pictures in NAME/ with the masks in NAMEannot/ of a folder or zip.
+def _mask_settings(model: Model) -> MaskSettings:
+    """Return how the recipe of a model's run reads masks; by default everything is recognized, also beside images."""
+    run = None if model.source is None else run_folder_of(model.source.resolve())
+    settings = mask_settings()
+    if run is not None and (run / "recipe.toml").is_file():
+        settings = load_recipe(run / "recipe.toml").data
+    return replace(settings, targets="masks") if settings.targets == "auto" else settings
 
-    If there are several such pairs, NAME is test, otherwise val, in any spelling, otherwise the first name other than
+
+def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFolder:
+    """Return the pictures with masks of a part NAME of a folder or zip.
+
+    If there are several parts, NAME is test, otherwise val, in any spelling, otherwise the first name other than
     train. Of the folder of the model's training, only the images that training held out are returned. data: the folder
     or zip, or the root of the model's own data set; None for the model's own data set. ignored: the label that the loss
-    ignores, or None. Raises PellucidError if there is no such pair.
+    ignores, or None. Raises PellucidError if there are no masks.
     """
     path = data_path(model, data)
     names, parts = mask_parts(path), mask_split(path)
     if not names:
-        raise PellucidError(f"{path} has no folders NAME and NAME{MASK_SUFFIX}, such as val and val{MASK_SUFFIX}")
+        raise PellucidError(f"{path} has no masks beside images, such as val/NAME.jpg and val{MASK_SUFFIX}/NAME.png")
     other_names = (name for name in names if name != parts.train)
     part = parts.held_out or next(other_names, parts.train) or names[0]
     source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)

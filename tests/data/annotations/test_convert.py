@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.base.errors import PellucidError
-from pellucid.data.annotations import FORMATS, Annotations, coco
+from pellucid.data.annotations import Annotations, coco
 from pellucid.data.annotations import convert as module
 from pellucid.data.annotations.convert import convert
 from pellucid.data.annotations.lint import lint
@@ -151,7 +151,7 @@ def test_each_format_declares_what_it_can_write(write_tree, tmp_path, monkeypatc
         "masks": replace(coco.FORMAT, name="masks", written=lambda result: frozenset({"masks"})),
         "small": replace(coco.FORMAT, name="small", class_fault=lambda parts: "are too many"),
     }
-    monkeypatch.setattr(module, "FORMATS", {**FORMATS, **forms})
+    monkeypatch.setattr(module, "WRITERS", forms)
     square = [[2, 4, 12, 4, 12, 14, 2, 14]]
     items = [annotation(segmentation=square, iscrowd=1), annotation(id=2, segmentation=square, bbox=[1, 1, 20, 18])]
     path = write_tree("set", coco_set(*items))

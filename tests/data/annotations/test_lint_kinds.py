@@ -87,11 +87,11 @@ FOUND = {
         "listed", "no annotations are recognized; other files: 2 .mat, 1 .csv, such as _annotations.csv",
     ),
     "a folder of masks": (
-        {"image/a.png": IMAGE, "label/a.png": OTHER}, "listed", "the class folder 'label' has a usual name of a folder",
+        {"image/a.png": IMAGE, "label/b.png": OTHER}, "listed", "the class folder 'label' has a usual name of a folder",
     ),
     "masks beside images": (
         {"a.png": IMAGE, "b.jpg": IMAGE, "a_mask.png": OTHER, "b-mask.png": IMAGE, "c_mask.png": OTHER},
-        "listed", "2 images such as a_mask.png may be masks beside their images, which are not read",
+        "refused", "c_mask.png has no image",
     ),
     "annotations of two formats": (
         labelme(shape("cat")) | {"a.xml": XML}, "listed", "is an annotation of labelme, which is not read, since there",

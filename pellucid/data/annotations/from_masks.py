@@ -1,0 +1,104 @@
+"""Masks of classes as annotated objects: each connected region of a class is one object."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_OBJECTS
+from pellucid.data.annotations.base import Annotations, ImageRecord, Instance
+from pellucid.data.images import strict_warnings
+from pellucid.data.mask_checks import VOID, check_values, plain_values
+from pellucid.data.mask_classes import N_VALUES
+from pellucid.data.mask_settings import MaskSettings, reading_masks
+from pellucid.data.masks import MaskFolder, mask_parts
+from pellucid.ops.masks import encode_rle, outline_polygons
+
+BACKGROUNDS = ("background", "_background_")  # names of classes whose regions are no objects
+
+
+def mask_annotations(path: str | os.PathLike[str], background: str | None = None) -> dict[str, Annotations]:
+    """Return the regions of masks as objects by part; {} without masks.
+
+    background: the class whose regions are no objects, by default one of BACKGROUNDS if there is one. All other classes
+    have objects. Raises PellucidError for masks that a training refuses, and if no class has the name `background`.
+    """
+    with reading_masks(MaskSettings(targets="masks")), ExitStack() as trees, strict_warnings():
+        sources = {part: MaskFolder(path, part) for part in mask_parts(path)}
+        for source in sources.values():
+            trees.enter_context(closing(source.tree))
+            source.refuse_unreadable()
+        if not sources:
+            return {}
+        first = next(iter(sources.values()))
+        counts = torch.zeros(N_VALUES, dtype=torch.int64)
+        for source in sources.values():
+            counts += source.count_values(source.others)
+        values = first.values or plain_values(counts, None)
+        void = check_values(counts, values, first.classes, str(path), training=False)
+        names = first.classes or tuple(map(str, range(len(values))))
+        if background is not None and background not in names:
+            raise PellucidError(f"{path} has no class {background!r:.60}; its classes are {', '.join(names):.200}")
+        hidden = (background,) if background is not None else BACKGROUNDS
+        classes = tuple(name for name in names if name not in hidden)
+        labels = {value: classes.index(names[index]) for value, index in values.items() if names[index] in classes}
+        ids = tuple(range(1, len(classes) + 1))
+        return {
+            part: Annotations(classes, tuple(_record(source, k, labels, void) for k in range(len(source))), (), (), ids)
+            for part, source in sources.items()
+        }
+
+
+def _record(source: MaskFolder, k: int, labels: dict[int, int], void: int | None) -> ImageRecord:
+    """Return the objects of one image. labels: of the values of masks; void: the value of pixels without a class."""
+    mask = source.read_pair(k)[1]
+    size = (mask.shape[0], mask.shape[1])
+    where = source.tree.where(source.others[k])
+    instances: list[Instance] = []
+    for value, label in labels.items():
+        for region in regions(mask == value):
+            if len(instances) == MAX_OBJECTS:
+                raise PellucidError(f"{where} has more than {MAX_OBJECTS:,} regions; smooth it, or convert to masks")
+            rows, columns = (region.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+            box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+            instances.append(Instance(box, label, encode_rle(region), area=float(region.sum())))
+    outlines = outline_polygons(mask == (VOID if void is None else void)) if void is not None else []
+    return ImageRecord(source.names[k], size, tuple(instances), where, k + 1, tuple(map(tuple, outlines)))
+
+
+def regions(mask: Tensor) -> Iterator[Tensor]:
+    """Yield the connected regions (H, W) bool of a mask, in the order of their first pixels; corners connect, too."""
+    height, width = mask.shape
+    padded = np.zeros((height, width + 2), np.int8)
+    padded[:, 1:-1] = mask.numpy()
+    rows, starts = np.nonzero(np.diff(padded, axis=1) == 1)
+    ends = np.nonzero(np.diff(padded, axis=1) == -1)[1]
+    parents = list(range(len(rows)))  # of the runs of pixels in rows
+
+    def root(run: int) -> int:
+        while parents[run] != run:
+            parents[run] = parents[parents[run]]
+            run = parents[run]
+        return run
+
+    previous = 0  # the first run of the row above that may touch the current one
+    for run, (row, start, end) in enumerate(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True)):
+        while previous < run and (rows[previous] < row - 1 or (rows[previous] == row - 1 and ends[previous] < start)):
+            previous += 1
+        other = previous
+        while other < run and rows[other] == row - 1 and starts[other] <= end:
+            first, second = sorted((root(other), root(run)))
+            parents[second] = first
+            other += 1
+    runs_by_root: dict[int, list[int]] = {}
+    for run in range(len(rows)):
+        runs_by_root.setdefault(root(run), []).append(run)
+    for runs in runs_by_root.values():
+        region = torch.zeros(height, width, dtype=torch.bool)
+        for run in runs:
+            region[rows[run], starts[run] : ends[run]] = True
+        yield region

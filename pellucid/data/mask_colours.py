@@ -1,0 +1,249 @@
+"""Pixels of masks as values: indices as they are, and colours by the classes that have them."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
+from pellucid.data.colour_modes import SampleDepth
+from pellucid.data.image_formats import JPEG, decode_array, reader_for
+from pellucid.data.images import PNG_ADVICE, MaskFormatError, attempt_all, decode_mask
+from pellucid.data.mask_checks import MAX_LISTED_VALUES, RARE_SHARE, VOID
+from pellucid.data.mask_classes import N_VALUES, ClassList, Colour
+from pellucid.data.mask_settings import mask_settings
+from pellucid.data.tree import Tree
+
+FOREGROUND = 255  # the larger value of masks that have only two, 0 and 255
+NEAR_END = 48  # distance from 0 or 255 of nearly all values of a mask with two values that was compressed
+MIN_NEAR = 0.9  # the share of such values
+PIXELS_PER_STEP = 1 << 20  # compared with all colours at a time
+_GREY = 0x010101  # a grey value times this is its colour
+_STATE = "state the colour of each class in classes.txt, in lines such as `{}: NAME`"
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """Reads masks as values (H, W) uint8.
+
+    codes: the value of each colour R << 16 | G << 8 | B; None if the pixels are values. ignored: values that become
+    VOID. void: VOID, or another value if that is one of a class. is_nearest: whether other colours are read as the
+    nearest one.
+    """
+
+    codes: Mapping[int, int] | None = None
+    ignored: frozenset[int] = frozenset()
+    void: int = VOID
+    is_nearest: bool = False
+    by_palette: bool = True
+    _sorted: Any = field(default=None, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Sort the colours, to find those of pixels by bisection."""
+        codes = self.codes or {}
+        ordered = sorted(codes)
+        table = np.array(ordered, np.int32), np.array([codes[code] for code in ordered], np.uint8)
+        object.__setattr__(self, "_sorted", table)
+
+    def read(self, data: bytes, name: str) -> Tensor:
+        """Return the values of a mask; raise PellucidError, naming the file, for colours of no class."""
+        return self.read_counted(data, name)[0]
+
+    def read_counted(self, data: bytes, name: str) -> tuple[Tensor, int]:
+        """Return the values of a mask, and the number of pixels that were read as the nearest class."""
+        if self.codes is None:
+            return self._without_ignored(decode_mask(data, name)), 0
+        if data.startswith(JPEG) and not self.is_nearest:
+            raise MaskFormatError(f"{name} is a JPEG, whose compression changes the colours of a mask; {PNG_ADVICE}")
+        colours = packed_colours(data, name, self.by_palette)
+        codes, values = self._sorted
+        places = np.searchsorted(codes, colours).clip(max=len(codes) - 1)
+        is_other = codes[places] != colours
+        n_others = int(is_other.sum())
+        if n_others and not self.is_nearest:
+            raise MaskFormatError(f"{name} {_unknown(colours[is_other], self.codes)}")
+        if n_others:
+            others, inverse = np.unique(colours[is_other], return_inverse=True)
+            places[is_other] = _nearest(others, codes)[inverse]
+        return torch.from_numpy(values[places]), n_others
+
+    def _without_ignored(self, mask: Tensor) -> Tensor:
+        if not self.ignored:
+            return mask
+        table = torch.arange(N_VALUES, dtype=torch.uint8)
+        table[list(self.ignored)] = self.void
+        return table[mask.long()]
+
+
+def packed_colours(data: bytes, name: str, by_palette: bool = True) -> np.ndarray:
+    """Return the colours (H, W) of a mask as R << 16 | G << 8 | B; by_palette: those of its palette, or its values."""
+
+    def pack(image: Image.Image, depth: SampleDepth) -> Any:
+        if image.mode.startswith("I") or depth.is_colour or image.mode == "F":
+            raise MaskFormatError(f"{name} is a mask of 16 bits or floats beside colours; save it with 8 bits")
+        if image.mode == "P" and not by_palette:
+            return np.array(image).astype(np.int32) * _GREY
+        if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
+            raise MaskFormatError(f"{name} is a mask with transparent pixels (mode {image.mode}); save it without")
+        if image.mode in ("L", "1", "LA"):
+            return np.array(image.convert("L")).astype(np.int32) * _GREY
+        pixels = np.array(image.convert("RGB")).astype(np.int32)
+        return pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+
+    return decode_array(data, name, pack)
+
+
+def _nearest(others: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the place in `codes` of the colour that is nearest to each of `others`."""
+    places = np.empty(len(others), np.int64)
+    step = max(1, PIXELS_PER_STEP // len(codes))
+    for start in range(0, len(others), step):
+        distances = _channels(others[start : start + step])[:, None] - _channels(codes)
+        places[start : start + step] = (distances**2).sum(2).argmin(1)
+    return places
+
+
+def _channels(codes: np.ndarray) -> np.ndarray:
+    return np.stack((codes >> 16, codes >> 8 & 255, codes & 255), axis=-1).astype(np.int64)
+
+
+def _unknown(others: np.ndarray, codes: Mapping[int, int]) -> str:
+    """Return what is wrong with a mask with some other colours than those of the classes."""
+    found, counts = np.unique(others, return_counts=True)
+    first = colour_name(int(found[counts.argmax()]))
+    return (
+        f"has {plural(len(others), 'pixel')} of {plural(len(found), 'colour')} that none of the "
+        f"{len(set(codes.values()))} classes has, such as {first}; {_STATE.format(first)}, name it "
+        "in data.mask_ignored, or set data.mask_nearest=true to read each pixel as the nearest class"
+    )
+
+
+def colour_name(code: int) -> str:
+    """Return a colour as text: "128,0,0"."""
+    return f"{code >> 16},{code >> 8 & 255},{code & 255}"
+
+
+def pack(colour: Colour) -> int:
+    """Return a colour as one number."""
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
+def choose_reader(tree: Tree, masks: Sequence[str], classes: ClassList) -> tuple[MaskReader, dict[int, str]]:
+    """Return the reader of masks, and the names of their classes by value, {} if no list names them.
+
+    Masks are read by colours if a list states them, unless they have one value for each pixel that is the place of a
+    class in this list; and if no list names classes and all masks are in colours, whose names are then their numbers.
+    Raises PellucidError for more than 255 colours, and for masks most of whose colours are rare.
+    """
+    kind, is_nearest = mask_settings().mask_kind, mask_settings().mask_nearest
+    if kind != "values" and classes.colours and (kind == "colours" or _has_colours_of(tree, masks, classes)):
+        codes = {pack(colour): k for k, colour in enumerate(classes.colours)}
+        codes |= dict.fromkeys(map(pack, classes.ignored_colours), VOID)
+        return MaskReader(codes, is_nearest=is_nearest), dict(enumerate(classes.colours.values()))
+    is_unnamed = not classes.values and not is_nearest and kind != "values"
+    if is_unnamed and (kind == "colours" or _are_coloured(tree, masks)):
+        return _found_colours(tree, masks, classes)
+    named = dict(classes.values)
+    if is_nearest:
+        named = named or _two_values(tree, masks)
+        codes = {value * _GREY: value for value in named} | {value * _GREY: VOID for value in classes.ignored_values}
+        return MaskReader(codes, is_nearest=True, by_palette=False), named
+    void = VOID
+    if VOID in named and classes.ignored_values:
+        void = next(value for value in range(N_VALUES) if value not in named)
+    return MaskReader(ignored=classes.ignored_values, void=void), named
+
+
+def _has_colours_of(tree: Tree, masks: Sequence[str], classes: ClassList) -> bool:
+    """Return whether masks have the colours of classes, not their places in the list, as values."""
+    if any(mode.startswith("RGB") for mode in _modes(tree, masks)):
+        return True
+    known = {pack(colour) for colour in (*classes.colours, *classes.ignored_colours)}
+    if not all(set(counts) <= known for counts in _all_counts(tree, masks)):
+        return False
+    if "P" in _modes(tree, masks):
+        return True
+    places = {*classes.values}
+    return not all({code & 255 for code in counts} <= places for counts in _all_counts(tree, masks))
+
+
+def _are_coloured(tree: Tree, masks: Sequence[str]) -> bool:
+    """Return whether all masks are in colours, and one has a colour that is not grey."""
+    modes = [*_modes(tree, masks)]
+    if not modes or not all(mode.startswith("RGB") for mode in modes):
+        return False
+    return any(any(code % _GREY for code in counts) for counts in _all_counts(tree, masks))
+
+
+def _found_colours(tree: Tree, masks: Sequence[str], classes: ClassList) -> tuple[MaskReader, dict[int, str]]:
+    """Return the reader of masks whose classes are their colours, in the order of their numbers."""
+    totals: dict[int, int] = {}
+    for counts in _all_counts(tree, masks):
+        for code, count in counts.items():
+            totals[code] = totals.get(code, 0) + count
+    ignored = {pack(colour) for colour in classes.ignored_colours}
+    codes = sorted(totals.keys() - ignored)
+    rare = [code for code in codes if totals[code] < RARE_SHARE * sum(totals.values())]
+    if len(codes) >= N_VALUES or len(rare) > len(codes) / 2:
+        frequent = sorted(totals, key=lambda code: -totals[code])[:MAX_LISTED_VALUES]
+        raise PellucidError(
+            f"{tree.path}: the masks have {len(codes):,} colours, {len(rare):,} of them on few pixels, as smoothing "
+            f"and compression make; the most frequent are {' '.join(map(colour_name, frequent))}; "
+            f"{_STATE.format(colour_name(frequent[0]))}, and set data.mask_nearest=true to read each pixel as the "
+            "nearest class"
+        )
+    values = {code: k for k, code in enumerate(codes)} | dict.fromkeys(ignored, VOID)
+    return MaskReader(values), {k: colour_name(code) for k, code in enumerate(codes)}
+
+
+def _two_values(tree: Tree, masks: Sequence[str]) -> dict[int, str]:
+    """Return the values 0 and 255 as classes; raise PellucidError unless nearly all pixels are near to one of them."""
+    near, total = 0, 0
+    for counts in _all_counts(tree, masks, by_palette=False):
+        for code, count in counts.items():
+            channels = _channels(np.array(code)).tolist()
+            is_near = max(channels) <= NEAR_END or min(channels) >= FOREGROUND - NEAR_END
+            near += count if is_near else 0
+            total += count
+    if near < MIN_NEAR * total:
+        raise PellucidError(
+            f"{tree.path}: data.mask_nearest needs the values or colours of the classes, since the masks are not "
+            "nearly 0 and 255; state them in classes.txt, in lines such as `255: NAME` or `128,0,0: NAME`"
+        )
+    return {0: "0", FOREGROUND: str(FOREGROUND)}
+
+
+def _modes(tree: Tree, masks: Sequence[str]) -> Iterator[str]:
+    """Yield Pillow's mode of each readable mask, "" for JPEG files unless they are read as the nearest classes."""
+    is_nearest = mask_settings().mask_nearest  # of this thread, not of those that decode
+
+    def mode(name: str) -> str:
+        data = tree.read(name)
+        with reader_for(data, name)(io.BytesIO(data)) as image:
+            return "" if data.startswith(JPEG) and not is_nearest else image.mode
+
+    yield from _readable(mode, masks)
+
+
+def _all_counts(tree: Tree, masks: Sequence[str], by_palette: bool = True) -> Iterator[dict[int, int]]:
+    """Yield the number of pixels of each colour in each readable mask."""
+
+    def count(name: str) -> dict[int, int]:
+        colours = packed_colours(tree.read(name), tree.where(name), by_palette)
+        codes, counts = np.unique(colours, return_counts=True)
+        return dict(zip(codes.tolist(), counts.tolist(), strict=True))
+
+    yield from _readable(count, masks)
+
+
+def _readable(function: Callable[[str], Any], masks: Sequence[str]) -> Iterator[Any]:
+    with attempt_all(function, masks) as results:
+        for _, result in results:
+            if not isinstance(result, PellucidError):
+                yield result

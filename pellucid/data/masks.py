@@ -271,7 +271,7 @@ def _read_classes(
     is_plain = reader.codes is None and [*listed] in ([], [0, 1])
     if is_plain and _are_binary(tree, masks, reader):
         names = [*(listed.values() or BINARY_CLASSES)]
-        listed = dict(zip((0, FOREGROUND), names, strict=True))
+        listed: dict[int, str] = {0: names[0], FOREGROUND: names[1]}
         note_once(
             f"{tree.path}: the masks have only the values 0 and {FOREGROUND}; {FOREGROUND} is read as the class "
             f"{names[1]!r}, and 0 as {names[0]!r} ({CLASSES_FILE} with lines such as `{FOREGROUND}: NAME` names them)"

@@ -78,6 +78,9 @@ def test_written_sample_folders_are_read(sample_folder: tuple[Path, tuple[Sample
         assert (len(faces), len(faces.keypoints), faces.faults) == (count, 68, ())
         scenes = MaskFolder(folder / "street", part)
         assert (len(scenes), scenes.classes) == (count, STREET)
+        cars = MaskFolder(folder / "cars", part)
+        assert (len(cars), cars.classes, cars.values) == (count, ("0", "255"), {0: 0, 255: 1})
+        assert torch.equal(cars.example(0)[1] == 1, scenes.example(0)[1] == STREET.index("car"))
         assert set(np.unique(scenes.example(0)[1]).tolist()) <= set(range(len(STREET)))
 
 

@@ -60,6 +60,12 @@ SAMPLES = (
     Sample("shapes", "circles, squares and triangles, drawn, in a folder for each class", True, "train classify {}"),
     Sample("cells", "drawn blood cells with boxes, in COCO's format", True, "train detect {}"),
     Sample("faces", "drawn faces with key-points, in COCO's format", True, "train keypoints {}"),
+    Sample(
+        "cars",
+        "drawn streets, each with a mask NAME_mask.png that is 255 for cars and 0 elsewhere",
+        True,
+        "train segment {}",
+    ),
     Sample("street", "drawn streets with a class for each pixel", True, "train segment {}"),
 )
 
@@ -80,6 +86,7 @@ def write_samples(folder: str | os.PathLike[str]) -> tuple[Sample, ...]:
         *_cell_files(),
         *_face_files(),
         *_street_files(),
+        *_car_files(),
     ):
         make_folder((path / name).parent)
         write_atomically(path / name, data, durable=False)
@@ -187,6 +194,17 @@ def _street_files() -> Iterator[tuple[str, bytes]]:
             image, labels = street(_FIRST_SEEDS[part] + k, 160, 120)
             yield f"street/{part}/{k:02d}.jpg", _jpeg(image)
             yield f"street/{part}annot/{k:02d}.png", _png(Image.fromarray(labels))
+
+
+def _car_files() -> Iterator[tuple[str, bytes]]:
+    for part, count in PART_SIZES.items():
+        for k in range(count):
+            image, labels = street(_FIRST_SEEDS[part] + k, 160, 120)
+            yield f"cars/{part}/{k:02d}.jpg", _jpeg(image)
+            yield (
+                f"cars/{part}/{k:02d}_mask.png",
+                _png(Image.fromarray((labels == STREET.index("car")) * np.uint8(255))),
+            )
 
 
 def _readme(folder: Path) -> str:

@@ -200,6 +200,7 @@ def lint_data(args: argparse.Namespace) -> int:
         for fault in faults_found.faults
     ]
     lines = [f"{fault} [{fault.effect}]" for fault in faults_found.faults]
+    lines += faults_found.recognized
     for name, part in faults_found.parts.items():
         empty = f", {part.empty:,} without objects" if part.empty else ""
         lines.append(f"{name or 'all'}: {plural(part.images, 'image')}{empty}, {plural(part.objects, 'object')}")

@@ -139,11 +139,15 @@ class MaskFolder(ImageFiles):
             )
         return indices.to(torch.uint8)
 
-    def check_values(self, indices: Sequence[int] | None = None, training: bool = True) -> None:
-        """Count the values of the masks at `indices`, by default all, and raise the errors of `check_values`."""
+    def check_values(self, indices: Sequence[int] | None = None, training: bool = True) -> str:
+        """Count the values of the masks at `indices`, by default all, and raise the errors of `check_values`.
+
+        Returns what was recognized, in one line.
+        """
         counts = self.count_values(self.others if indices is None else [self.others[k] for k in indices])
         values = self.values or plain_values(counts, None)
-        check_values(counts, values, self.classes, str(self.tree.path), training, self.mask_with)
+        void = check_values(counts, values, self.classes, str(self.tree.path), training, self.mask_with)
+        return self.recognized(counts, void)
 
     def mask_with(self, value: int) -> str:
         """Return the name of the first mask with a value."""

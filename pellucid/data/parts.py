@@ -60,7 +60,10 @@ class PartUse(NamedTuple):
             return
 
         def described(name: str) -> str:
-            some = (files or {}).get(name) or ("",)
+            some = (files or {}).get(name)
+            if not name and some is None:
+                return "the images without a part"
+            some = some or ("",)
             return repr(name) if name else f"{plural(len(some), 'file')} without a part, such as {some[0]}"
 
         uses = (("training", self.train), ("testing", self.held_out))

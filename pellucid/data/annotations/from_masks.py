@@ -16,7 +16,7 @@ from pellucid.data.mask_checks import VOID, check_values, plain_values
 from pellucid.data.mask_classes import N_VALUES
 from pellucid.data.mask_settings import MaskSettings, reading_masks
 from pellucid.data.masks import MaskFolder, mask_parts
-from pellucid.ops.masks import encode_rle, outline_polygons
+from pellucid.ops.masks import compress, outline_polygons
 
 BACKGROUNDS = ("background", "_background_")  # names of classes whose regions are no objects
 
@@ -60,23 +60,43 @@ def _record(source: MaskFolder, k: int, labels: dict[int, int], void: int | None
     where = source.tree.where(source.others[k])
     instances: list[Instance] = []
     for value, label in labels.items():
-        for region in regions(mask == value):
+        # Regions are found in columns, since COCO's run lengths are those of columns.
+        for spans in regions((mask == value).T):
             if len(instances) == MAX_OBJECTS:
                 raise PellucidError(f"{where} has more than {MAX_OBJECTS:,} regions; smooth it, or convert to masks")
-            rows, columns = (region.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
-            box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-            instances.append(Instance(box, label, encode_rle(region), area=float(region.sum())))
+            instances.append(_instance(spans, label, size))
     outlines = outline_polygons(mask == (VOID if void is None else void)) if void is not None else []
     return ImageRecord(source.names[k], size, tuple(instances), where, k + 1, tuple(map(tuple, outlines)))
 
 
-def regions(mask: Tensor) -> Iterator[Tensor]:
-    """Yield the connected regions (H, W) bool of a mask, in the order of their first pixels; corners connect, too."""
+def _instance(spans: np.ndarray, label: int, size: tuple[int, int]) -> Instance:
+    """Return an object from spans (n, 3) of a column, its first row and the row after its last, in order."""
+    columns, starts, ends = spans.T
+    box = (float(columns[0]), float(starts.min()), float(columns[-1] + 1), float(ends.max()))
+    borders = np.stack((columns * size[0] + starts, columns * size[0] + ends), axis=1).flatten()
+    runs = np.diff(borders, prepend=0, append=size[0] * size[1]).tolist()
+    # A region that continues at the top of the next column has runs of no pixels outside, which are joined.
+    joined = [runs[0]]
+    for outside, inside in zip([0, *runs[2:-1:2]], runs[1:-1:2], strict=True):
+        if len(joined) > 1 and outside == 0:
+            joined[-1] += inside
+        else:
+            joined += [inside] if len(joined) == 1 else [outside, inside]
+    joined += [runs[-1]] if runs[-1] else []
+    return Instance(box, label, compress(joined), area=float((ends - starts).sum()))
+
+
+def regions(mask: Tensor) -> Iterator[np.ndarray]:
+    """Yield the connected regions of a mask (H, W) bool, in the order of their first pixels; corners connect, too.
+
+    Each is an array (n, 3) of spans in order: a row, its first column, and the column after its last.
+    """
     height, width = mask.shape
     padded = np.zeros((height, width + 2), np.int8)
     padded[:, 1:-1] = mask.numpy()
-    rows, starts = np.nonzero(np.diff(padded, axis=1) == 1)
-    ends = np.nonzero(np.diff(padded, axis=1) == -1)[1]
+    changes = np.diff(padded, axis=1)
+    spans = np.column_stack((*np.nonzero(changes == 1), np.nonzero(changes == -1)[1]))
+    rows, starts, ends = (column.tolist() for column in spans.T)
     parents = list(range(len(rows)))  # of the runs of pixels in rows
 
     def root(run: int) -> int:
@@ -86,7 +106,7 @@ def regions(mask: Tensor) -> Iterator[Tensor]:
         return run
 
     previous = 0  # the first run of the row above that may touch the current one
-    for run, (row, start, end) in enumerate(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True)):
+    for run, (row, start, end) in enumerate(zip(rows, starts, ends, strict=True)):
         while previous < run and (rows[previous] < row - 1 or (rows[previous] == row - 1 and ends[previous] < start)):
             previous += 1
         other = previous
@@ -98,7 +118,4 @@ def regions(mask: Tensor) -> Iterator[Tensor]:
     for run in range(len(rows)):
         runs_by_root.setdefault(root(run), []).append(run)
     for runs in runs_by_root.values():
-        region = torch.zeros(height, width, dtype=torch.bool)
-        for run in runs:
-            region[rows[run], starts[run] : ends[run]] = True
-        yield region
+        yield spans[runs]

@@ -66,11 +66,12 @@ class PartCounts:
 
 @dataclass(frozen=True)
 class LintReport:
-    """The format, parts and faults of an annotated data set."""
+    """The format, parts and faults of an annotated data set; recognized: a line on the masks of each part."""
 
     format_name: str
     parts: dict[str, PartCounts]
     faults: tuple[AnnotationFault, ...]
+    recognized: tuple[str, ...] = ()
 
 
 def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> LintReport:
@@ -81,18 +82,19 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
     nor images.
     """
     faults = Faults()
+    recognized: list[str] = []
     with open_tree(path) as tree, collected_notes() as notes:
         format_name, files = find_format(tree)
         if format_name:
             counts = _lint_annotations(tree, files, faults, progress)
             _list_other_formats(tree, format_name, faults)
         elif folders := _mask_parts(path, faults):
-            format_name, counts = "masks", _lint_masks(path, folders, faults, progress)
+            format_name, counts = "masks", _lint_masks(path, folders, faults, recognized, progress)
         else:
             format_name, counts = "images", _lint_images(tree, faults, progress)
         for text in dict.fromkeys(notes):
             faults.add(_file_of(text, tree), None, text, "listed")
-    return LintReport(format_name, counts, faults.entries)
+    return LintReport(format_name, counts, faults.entries, tuple(recognized))
 
 
 def _refuse(faults: Faults, tree: Tree, check: Callable[[], object], effect: Effect = "refused") -> None:
@@ -160,6 +162,7 @@ def _lint_masks(
     path: str | os.PathLike[str],
     folders: Sequence[str],
     faults: Faults,
+    recognized: list[str],
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, PartCounts]:
     """List the images and masks that training cannot use, and the first file without a partner of each part."""
@@ -187,7 +190,10 @@ def _lint_masks(
                     if progress is not None:
                         progress(done, total)
             if readable:
-                _refuse(faults, source.tree, partial(source.check_values, readable, part == parts.train))
+                try:
+                    recognized.append(source.check_values(readable, part == parts.train))
+                except PellucidError as error:
+                    faults.add(_file_of(str(error), source.tree), None, str(error), "refused")
         for source in sources.values():
             _refuse(faults, source.tree, partial(check_bits, source.tree, source.names))
     parts.note_use(path)

@@ -102,7 +102,7 @@ def test_the_sample_folder_is_learned_and_segmented(tmp_path, capsys, monkeypatc
 
     monkeypatch.chdir(tmp_path)
     write_samples(tmp_path / "try")
-    assert main(["train", "segment", "try/cars", "train.epochs=2", "data.size=96", "--out", "runs"]) == 0
+    assert main(["train", "segment", "try/cars", "train.epochs=1", "data.size=96", "--out", "runs"]) == 0
     (run,) = Path("runs").iterdir()
     capsys.readouterr()
     assert main(["evaluate", str(run), "--data", "try/cars", "--json"]) == 0

@@ -93,12 +93,15 @@ def class_shares(
     name, and the value or colour as text, of each. void: the value of pixels without a class, None if there are none.
     """
     total = max(int(counts.sum()), 1)
+    rows = [*zip(values, names, codes, strict=True)]
+    if len(rows) > MAX_LISTED_CLASSES:
+        rows.sort(key=lambda row: -int(counts[row[0]]))
     shares: list[str] = []
-    for value, name, code in zip(values, names, codes, strict=True):
+    for value, name, code in rows[:MAX_LISTED_CLASSES]:
         label = name if name == code else f"{name} ({code})"
         shares.append(f"{label} {100 * int(counts[value]) / total:.1f} %")
-    if len(shares) > MAX_LISTED_CLASSES:
-        shares[MAX_LISTED_CLASSES:] = [f"and {len(shares) - MAX_LISTED_CLASSES} more classes"]
+    if len(rows) > len(shares):
+        shares.append(f"and {len(rows) - len(shares)} more classes")
     n_void = 0 if void is None else int(counts[void])
     ignored = f"{void}, {100 * n_void / total:.1f} % of the pixels, has no class" if n_void else "no pixel is ignored"
     return f"{', '.join(shares)}; {ignored}"

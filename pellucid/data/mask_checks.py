@@ -85,12 +85,18 @@ def check_values(
 
 
 def class_shares(
-    counts: Tensor, values: Mapping[int, int], names: Sequence[str], codes: Sequence[str], void: int | None
+    counts: Tensor,
+    values: Mapping[int, int],
+    names: Sequence[str],
+    codes: Sequence[str],
+    void: int | None,
+    ignored: str = "",
 ) -> str:
     """Return the classes of masks with their values or colours and shares of all pixels, and the ignored share.
 
     counts: (256,), the number of pixels of each value. values: the index of the class of each value. names, codes: the
     name, and the value or colour as text, of each. void: the value of pixels without a class, None if there are none.
+    ignored: the values or colours of these pixels in the files, by default void.
     """
     total = max(int(counts.sum()), 1)
     rows = [*zip(values, names, codes, strict=True)]
@@ -103,8 +109,10 @@ def class_shares(
     if len(rows) > len(shares):
         shares.append(f"and {len(rows) - len(shares)} more classes")
     n_void = 0 if void is None else int(counts[void])
-    ignored = f"{void}, {100 * n_void / total:.1f} % of the pixels, has no class" if n_void else "no pixel is ignored"
-    return f"{', '.join(shares)}; {ignored}"
+    unclassed = "no pixel is ignored"
+    if n_void:
+        unclassed = f"{ignored or void}, {100 * n_void / total:.1f} % of the pixels, has no class"
+    return f"{', '.join(shares)}; {unclassed}"
 
 
 def described_values(values: Mapping[int, int]) -> str:

@@ -73,6 +73,13 @@ class MaskReader:
             places[is_other] = _nearest(others, codes)[inverse]
         return torch.from_numpy(values[places]), n_others
 
+    def ignored_text(self) -> str:
+        """Return the values or colours of pixels without a class in words, "" if none is known."""
+        codes = self.codes or {}
+        texts = [colour_name(code) for code, value in codes.items() if value == self.void and self.by_palette]
+        texts += map(str, sorted(self.ignored))
+        return " or ".join(texts) if len(texts) <= MAX_LISTED_VALUES else "another value"
+
     def _without_ignored(self, mask: Tensor) -> Tensor:
         if not self.ignored:
             return mask

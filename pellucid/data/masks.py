@@ -147,7 +147,7 @@ class MaskFolder(ImageFiles):
         counts = self.count_values(self.others if indices is None else [self.others[k] for k in indices])
         values = self.values or plain_values(counts, None)
         void = check_values(counts, values, self.classes, str(self.tree.path), training, self.mask_with)
-        return self.recognized(counts, void)
+        return self.recognized(counts, void, len(self if indices is None else indices))
 
     def mask_with(self, value: int) -> str:
         """Return the name of the first mask with a value."""
@@ -181,8 +181,11 @@ class MaskFolder(ImageFiles):
         counts[N_VALUES] = n_nearest
         return counts
 
-    def recognized(self, counts: Tensor, void: int | None) -> str:
-        """Return in one line what was recognized; counts: of the values; void: the value of pixels without a class."""
+    def recognized(self, counts: Tensor, void: int | None, n_masks: int) -> str:
+        """Return in one line what was recognized in some masks.
+
+        counts: of their values; void: the value of pixels without a class; n_masks: their number.
+        """
         kind = "values" if self.reader.codes is None or not self.reader.by_palette else "colours"
         values = self.values or plain_values(counts, None)
         names = [str(value) if self.classes is None else self.classes[index] for value, index in values.items()]
@@ -190,12 +193,12 @@ class MaskFolder(ImageFiles):
         if kind == "colours":
             colours = {value: colour_name(code) for code, value in (self.reader.codes or {}).items()}
             codes = [colours[value] for value in values]
-        shares = class_shares(counts, values, names, codes, void)
+        shares = class_shares(counts, values, names, codes, void, self.reader.ignored_text())
         mask_place, image_place = self.places
         where = "beside their images"
         if mask_place != image_place:
             where = f"in {mask_place} for {image_place or 'images'}"
-        return f"{self.tree.path}: {plural(len(self), 'mask')} {where}, read by {kind}: {shares}"
+        return f"{self.tree.path}: {plural(n_masks, 'mask')} {where}, read by {kind}: {shares}"
 
     def refuse_unreadable(self, indices: Sequence[int] | None = None) -> None:
         """Decode the images at `indices`, by default all, and their masks; raise PellucidError if any is unreadable."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.text import note
+from pellucid.base.text import note, note_once
 from pellucid.data import (
     CATALOGUE,
     Arrays,
@@ -68,13 +68,16 @@ class Material(Generic[S_co]):
         return {role: part.checksum for role, part in parts.items() if part is not None}
 
     def refuse_unreadable(self) -> None:
-        """Raise PellucidError for image files that cannot be read, and for training masks of fewer than two classes."""
+        """Raise PellucidError for image files that cannot be read, and for training masks of fewer than two classes.
+
+        A note says what was recognized of masks.
+        """
         for part in filter(None, (self.train, self.validation, self.test)):
             files, indices = (part.source, part.indices.tolist()) if isinstance(part, Subset) else (part, None)
             if isinstance(files, ImageFiles):
                 files.refuse_unreadable(indices)
             if isinstance(files, MaskFolder) and part is self.train:
-                files.check_values(indices)
+                note_once(files.check_values(indices))
 
     def map(self, convert: Callable[[Source], Source]) -> "Material[Source]":
         """Return the data with `convert` applied to each part."""

@@ -175,6 +175,8 @@ def test_255_is_no_class_where_another_mask_has_other_values(write_tree, capsys)
     path = write_tree("set", mask_set(masks, ["sky", "bird"]) | mask_set(masks[:1], part="val"))
     assert MaskFolder(path, "val", ignored=255).example(0)[1].unique().tolist() == [0, 255]
     assert recipe_for(str(path)).settings["loss.ignore"] == 255
+    assert capsys.readouterr().err == ""
+    load_material(Data(str(path), size=SIZE[1], stream=True), 0, ignored=255).refuse_unreadable()
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{path}: 5 masks in trainannot/ for train/, read by values: sky (0) " in line
     assert f"; 255, {100 * (masks == 255).mean():.1f} % of the pixels, has no class" in line

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.text import note_once
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
 from pellucid.data.class_folders import root_of
 from pellucid.data.files import resized_size
@@ -36,7 +35,7 @@ MAX_CROP = (192, 256)  # pixels, height and width of the training crops
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     """Return the recipe for FCN-8s with the features of the shipped segmentation model, and weights by class frequency.
 
-    Masks are preferred to annotated objects; a note says what was recognized. The classes are those of a list beside
+    Masks are preferred to annotated objects. The classes are those of a list beside
     the masks, see `read_class_list`, and one other value means no class. Without a list, the classes are the values or
     colours of the masks, and 255 means no class. For annotated objects, the classes are the background and the classes
     of the objects. Raises PellucidError for data without masks, and for masks with too many values or one class.
@@ -62,8 +61,6 @@ def _recipe(data: str, path: Path, root: Any, reads_masks: bool = False) -> OwnR
     values = plain_values(counts, classes) if isinstance(source, ObjectMasks) or not source.values else source.values
     mask_with = source.mask_with if isinstance(source, MaskFolder) else None
     void_value = check_values(counts, values, classes, str(path), mask_with=mask_with)
-    if isinstance(source, MaskFolder) and data not in CATALOGUE:
-        note_once(source.recognized(counts, void_value))
     count = len(values)
     pixels = [0] * count  # of each class
     for value, index in values.items():

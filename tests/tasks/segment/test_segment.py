@@ -278,7 +278,7 @@ def test_invalid_arguments_are_reported_in_one_line(model: Model, folder: Path, 
         (["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "no.png"), "--out", "o"], "no.png is missing"),
         (["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "empty"), "--out", "o"], "contains no images"),
         (["segment", "mnist-mlp-100", str(folder / "val"), "--out", "o"], "not a class for each pixel"),
-        (["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder / "val")], "has no folders NAME and"),
+        (["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder / "val")], "has no masks beside images"),
         (["predict", str(tmp_path / "m.safetensors"), "street.png"], "or use `pellucid segment`"),
     ):
         assert main(arguments) == 2

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.base.errors import PellucidError, nearest
-from pellucid.base.text import plural
 from pellucid.base.settings.annotations import slots
+from pellucid.base.text import plural
 from pellucid.data import CATALOGUE
 from pellucid.data.mask_settings import MaskSettings, reading_masks
 from pellucid.data.skipping import SETTING, skipping

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pellucid.data.folder import MaskDataset, load_folder, load_masks, load_splits
     from pellucid.data.idx import read_idx, write_idx
     from pellucid.data.images import load_image
+    from pellucid.data.labelled_images import from_table
     from pellucid.data.loader import Loader
     from pellucid.data.masks import MaskFolder
     from pellucid.data.source import Arrays, Batch, Source, Subset
@@ -44,6 +45,7 @@ __all__ = [
     "data_root",
     "fetch",
     "float_images",
+    "from_table",
     "get",
     "load",
     "load_folder",
@@ -68,6 +70,7 @@ __getattr__ = lazy_getattr(
         "pellucid.data.folder",
         "pellucid.data.idx",
         "pellucid.data.images",
+        "pellucid.data.labelled_images",
         "pellucid.data.loader",
         "pellucid.data.masks",
         "pellucid.data.source",

@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.base.settings.checks import check_choice, check_range
 from pellucid.layers.base import Shape
 from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction_tensor
-from pellucid.losses.targets import check_values, target_values
+from pellucid.losses.targets import check_values, class_weights_like, target_values
 
 
 class RegressionLoss(Loss):
@@ -68,23 +68,35 @@ class L1(RegressionLoss):
 
 @dataclass(frozen=True)
 class Huber(RegressionLoss):
-    """Quadratic up to `delta`, linear beyond: d²/2 where |d| <= delta, else delta (|d| - delta/2), for d = y - target.
+    """Quadratic up to `delta`, linear beyond: d²/2 where |d| <= delta, else delta (|d| - delta/2).
 
-    Its gradient is d, clipped to ±delta and divided by n. For shapes and `reduction` see RegressionLoss.
+    d is (y - target) / scale; the gradient is d, clipped to ±delta and divided by n and by the scale. `scale`: one
+    number, or one for each of the C outputs, such as the standard deviations of targets in different units. For shapes
+    and `reduction` see RegressionLoss.
     Source: Huber 1964, Robust estimation of a location parameter.
     """
 
     delta: float = 1.0
     reduction: Reduction = "mean"
+    scale: float | tuple[float, ...] = 1.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for an unknown reduction or a delta that is not above 0."""
+        """Raise PellucidError for an unknown reduction, and for a delta or a scale that is not above 0."""
         check_range(self, open_low=True, delta=self.delta)
+        for scale in self.scale if isinstance(self.scale, tuple) else (self.scale,):
+            check_range(self, open_low=True, scale=scale)
         super().__post_init__()
+
+    def scale_like(self, y: Tensor) -> Tensor | float:
+        """Return the scale as one number, or as a tensor that broadcasts to y (N, C, ...)."""
+        return class_weights_like(self, self.scale, y, "scale") if isinstance(self.scale, tuple) else self.scale
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         scale = fraction_tensor(1.0, divisor(self.reduction, y), y.dtype)
         d = y - target_values(self, y, target)  # (N, ...)
+        if self.scale != 1:
+            d = d / self.scale_like(y)
         slope = d.clamp(-self.delta, self.delta)
-        return (slope * (d - slope / 2)).sum() * scale, slope * scale  # slope (d - slope/2) covers both cases
+        value = (slope * (d - slope / 2)).sum() * scale  # slope (d - slope/2) covers both cases
+        return value, slope * scale if self.scale == 1 else slope * scale / self.scale_like(y)

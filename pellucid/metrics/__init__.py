@@ -38,6 +38,7 @@ from pellucid.metrics.functions import (
 )
 from pellucid.metrics.generation import frechet_distance, gaussian_distance, kernel_distance
 from pellucid.metrics.images import PSNR, SSIM, ssim
+from pellucid.metrics.multilabel import MultiLabel, label_average_precision, label_counts
 from pellucid.metrics.objects import NME, AveragePrecision, KeypointAveragePrecision, MaskAveragePrecision
 from pellucid.metrics.regression import MAE, R2, RMSE
 from pellucid.metrics.segmentation import BoundaryF1, MeanIoU, iou, iou_of_areas
@@ -50,6 +51,7 @@ METRICS: dict[str, type[Metric]] = {
     "macro_f1": MacroF1,
     "confusion": Confusion,
     "ece": ECE,
+    "multilabel": MultiLabel,
     "mae": MAE,
     "rmse": RMSE,
     "r2": R2,
@@ -92,6 +94,7 @@ __all__ = [
     "MeanIoU",
     "Metric",
     "MetricLike",
+    "MultiLabel",
     "Precision",
     "Recall",
     "Reliability",
@@ -114,6 +117,8 @@ __all__ = [
     "iou",
     "iou_of_areas",
     "kernel_distance",
+    "label_average_precision",
+    "label_counts",
     "macro",
     "macro_f1",
     "mean_average_precision",

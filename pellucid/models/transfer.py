@@ -10,11 +10,12 @@ from pellucid.models.airbench import airbench96
 from pellucid.models.alexnet import alexnet
 from pellucid.models.densenet import densenet121
 from pellucid.models.mobilenet import mobilenet_v2
-from pellucid.models.parts import units_head
+from pellucid.models.parts import average_head, units_head
 from pellucid.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
 from pellucid.models.squeezenet import squeezenet1_1
 from pellucid.models.surface import features
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from pellucid.operators import AffineMap
 
 BACKBONES: dict[str, Callable[..., Sequential]] = {
     net.__name__: net
@@ -23,6 +24,28 @@ BACKBONES: dict[str, Callable[..., Sequential]] = {
         squeezenet1_1, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn,
     )
 }  # fmt: skip
+
+
+def measured(
+    backbone: str = "airbench96",
+    values: int = 1,
+    mean: tuple[float, ...] = (0.0,),
+    deviation: tuple[float, ...] = (1.0,),
+) -> Sequential:
+    """Return the features of a backbone, and a head that outputs numbers in the units of the targets.
+
+    backbone: the name of the network in BACKBONES. values: how many numbers. mean, deviation: of the targets in the
+    training data, one for each number; the dense layer outputs standardized numbers, which the last layer converts.
+    Raises PellucidError for an unknown backbone, and for other counts.
+    """
+    if backbone not in BACKBONES:
+        raise PellucidError(f"no backbone {backbone!r}{nearest(backbone, BACKBONES) or f'; known: {[*BACKBONES]}'}")
+    if not values == len(mean) == len(deviation):
+        raise PellucidError(
+            f"measured: {values} values, {len(mean)} means and {len(deviation)} deviations; give one for each value"
+        )
+    units = AffineMap(tuple(deviation), tuple(mean))
+    return Sequential(features=features(BACKBONES[backbone]()), head=Sequential(**average_head(values), units=units))
 
 
 def transfer(

@@ -84,20 +84,27 @@ class Over(TensorLayer):
 
 @dataclass(frozen=True)
 class AffineMap(TensorLayer):
-    """Multiply by a number and add a number: y = factor x + shift."""
+    """Multiply by a number and add a number: y = factor x + shift.
+
+    A tuple has one number for each entry of the last axis, such as the units of several values.
+    """
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.LINEAR | Trait.ELEMENTWISE
 
-    factor: float = 1.0
-    shift: float = 0.0
+    factor: float | tuple[float, ...] = 1.0
+    shift: float | tuple[float, ...] = 0.0
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Compute y = factor x + shift."""
-        return x * self.factor + self.shift, InputCache(x)
+        return x * _numbers(self.factor, x) + _numbers(self.shift, x), InputCache(x)
 
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = factor dy."""
-        return dy * self.factor, {}
+        return dy * _numbers(self.factor, dy), {}
+
+
+def _numbers(values: float | tuple[float, ...], like: Tensor) -> Tensor | float:
+    return like.new_tensor(values) if isinstance(values, tuple) else values
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
+from pellucid.base.limits import MAX_RUN_JSON_BYTES
 from pellucid.data import CATALOGUE, Arrays, Augment, FeatureStats, Source
 from pellucid.data.skipping import skipping
 from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
@@ -89,6 +90,10 @@ class Job:
             "data": material.checksums,
             "start": source_checksum(recipe.start.weights, self.root),
         }
+        if (file_parts := material.file_parts()) is not None and processes().is_first:
+            record = json.dumps(file_parts, indent=1).encode()
+            if len(record) <= MAX_RUN_JSON_BYTES:  # what is larger could not be read; the seed draws it again
+                write_atomically(RunFolder(self.path).split, record)
         with torch_threads(threads), processes().answering_within(recipe.distributed.timeout):
             history = model.fit(
                 material.train,
@@ -319,7 +324,13 @@ def data_in_task_format(recipe: Recipe, root: str | os.PathLike[str] | None = No
     objective = recipe.training_objective()
     with skipping(recipe.data.skip):
         parts = task_for(objective).read(objective, recipe.data, root)
-    return None if parts is None else divide_data(recipe.data, recipe.recipe.seed, *parts)
+    if parts is None:
+        return None
+    train, test, *validation = parts
+    if not validation:
+        return divide_data(recipe.data, recipe.recipe.seed, train, test)
+    material = divide_data(replace(recipe.data, validation=0.0), recipe.recipe.seed, train, test)
+    return replace(material, validation=validation[0])
 
 
 def build_model(

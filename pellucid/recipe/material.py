@@ -33,6 +33,7 @@ from pellucid.data.detection import has_objects
 from pellucid.data.entries import MASK_PARTS
 from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
+from pellucid.data.labelled_images import TableImages
 from pellucid.data.mask_checks import check_values, plain_values
 from pellucid.data.mask_classes import N_VALUES
 from pellucid.data.mask_layouts import MASK_SUFFIX
@@ -78,6 +79,15 @@ class Material(Generic[S_co]):
                 files.refuse_unreadable(indices)
             if isinstance(files, MaskFolder) and part is self.train:
                 note_once(files.check_values(indices))
+
+    def file_parts(self) -> dict[str, list[str]] | None:
+        """Return the files of each part of a table, None for other data."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        files: dict[str, list[str]] = {}
+        for role, part in parts.items():
+            if isinstance(part, Subset) and isinstance(part.source, TableImages):
+                files[role] = [part.source.names[k] for k in part.indices.tolist()]
+        return files or None
 
     def map(self, convert: Callable[[Source], Source]) -> "Material[Source]":
         """Return the data with `convert` applied to each part."""
@@ -186,7 +196,9 @@ def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Sourc
         parts = source.split(fraction, seed)
         return parts.train, parts.test
     files, selected = (source.source, source.indices) if isinstance(source, Subset) else (source, slice(None))
-    if isinstance(files, ImageFolder):
+    if isinstance(files, TableImages):
+        remaining, held_out = files.draw(torch.arange(len(files))[selected], fraction, seed)
+    elif isinstance(files, ImageFolder):
         remaining, held_out = split_by_class(files.labels[selected], fraction, seed, name)
     else:
         remaining, held_out = split_images(len(source), fraction, seed, name)

@@ -65,7 +65,9 @@ class Data(MaskSettings):
     how masks are read where that is not recognized: the names of the folders of images and of masks (mask_folders),
     the end of the names of masks (mask_ending), whether their pixels are values or colours (mask_kind), lines such as
     "255: cell" or "128,0,0: cell" (mask_classes), values or colours without a class (mask_ignored), and whether other
-    pixels are read as the nearest class (mask_nearest).
+    pixels are read as the nearest class (mask_nearest). For a table of labels, what is empty is recognized. files:
+    the column of file names. columns: those of the labels. split: that of the parts. labels: whether a picture has one
+    label or several. separator: between the labels in a cell. units: of the numbers.
     """
 
     name: str = "digits"
@@ -77,6 +79,12 @@ class Data(MaskSettings):
     stream: bool = False
     skip: bool = False
     check: bool = False
+    files: str = ""
+    columns: tuple[str, ...] = ()
+    split: str = ""
+    labels: Literal["auto", "one", "several"] = "auto"
+    separator: str = ""
+    units: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""

@@ -30,9 +30,12 @@ T = TypeVar("T")
 OBJECTIVES = (*DETECTOR_CLASSES, *GENERATOR_CLASSES)  # the built-in objectives that a file may name
 MAX_UNIT_STD = 0.5  # the largest standard deviation of values from 0 to 1
 # Keys of the preprocessing: the name of the data, the mean and standard deviation of each channel, the digests of the
-# held-out files, the object and the names of its key-points, the size of the images, and the scores from which an
-# object or a label counts.
-PREPROCESS_KEYS = ("data", "mean", "std", "held_out", "keypoints", "size", "thresholds")
+# held-out files, the object and the names of its key-points, the size of the images, the columns of a table of labels,
+# and the scores from which an object or a label counts.
+PREPROCESS_KEYS = ("data", "mean", "std", "held_out", "keypoints", "size", "table", "thresholds")
+
+
+TABLE_TEXTS, TABLE_LISTS = ("kind", "files", "split", "separator"), ("columns", "names", "units")
 
 
 def rebuild_model(
@@ -126,6 +129,7 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
             f"preprocess: keypoints must be the object and the names of its points, "
             f'{{"of": "face", "names": ["p0", ...]}}, not {keypoints!r:.40}'
         )
+    _check_table(preprocess)
     size = preprocess.get("size", 1)
     sides = size if isinstance(size, list | tuple) and len(size) == 2 else [size]
     if not all(type(side) is int and side > 0 for side in sides):
@@ -145,6 +149,22 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
     if not is_valid or not 0 < len(mean) == len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
         raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
     return FeatureStats(mean, std)
+
+
+def _check_table(preprocess: Mapping[str, Any]) -> None:
+    """Raise PellucidError unless the entries "table" and "thresholds", if they exist, are as training writes them."""
+    thresholds = preprocess.get("thresholds", [])
+    are_numbers = isinstance(thresholds, list | tuple) and all(type(value) in (int, float) for value in thresholds)
+    if not are_numbers or not all(0 <= value <= 1 for value in thresholds):
+        raise PellucidError(f"preprocess: thresholds must be probabilities, one per class, not {thresholds!r:.40}")
+    about = preprocess.get("table", dict.fromkeys(TABLE_TEXTS, "") | dict.fromkeys(TABLE_LISTS, ()))
+    is_valid = isinstance(about, dict) and {*about} == {*TABLE_TEXTS, *TABLE_LISTS}
+    is_valid = is_valid and all(isinstance(about[key], str) for key in TABLE_TEXTS)
+    if not is_valid or not all(_is_string_list(about[key]) for key in TABLE_LISTS):
+        raise PellucidError(
+            f"preprocess: table must have the texts {', '.join(TABLE_TEXTS)} and the lists {', '.join(TABLE_LISTS)}, "
+            f"not {about!r:.40}"
+        )
 
 
 def expects_unit_range(preprocess: Mapping[str, Any], stats: FeatureStats | None) -> bool:

@@ -42,6 +42,7 @@ class RunFolder:
         self.comparison_file = self.path / "then.txt"  # the name of the run to train next, for comparison
         self.error = self.path / "error.json"  # the error that ended the training, if any
         self.manifest = self.path / "manifest.json"
+        self.split = self.path / "split.json"  # the files of each part of a table
         self.launch = self.path / "launch"  # the name of the launch by torchrun that began the run
         self.weights = self.path / "weights"
         self.best = self.weights / "best.safetensors"

@@ -71,8 +71,10 @@ class Task(ABC):
         """Return whether a model belongs to this task; by default, whether the task trains its objective."""
         return self.trains(model.objective)
 
-    def read(self, objective: Any, data: Any, root: Any) -> "tuple[Source, Source] | None":
-        """Return the training and the test part of data in a format of this task, None for any other data.
+    def read(self, objective: Any, data: Any, root: Any) -> "tuple[Source, ...] | None":
+        """Return the parts of data in a format of this task, None for any other data.
+
+        They are the training and the test part, and the validation part if the data name one.
 
         data: the table [data] of a recipe, with `name`, `size` and `mode`. root: the folder that contains the data
         sets, None for the default. Returns None by default: the data are then read as a data set, an image folder or
@@ -87,6 +89,13 @@ class Task(ABC):
         task cannot be trained on.
         """
         raise NotImplementedError(f"{type(self).__name__} has a verb; write recipe_for(data, root)")
+
+    def recipe_with(self, data: str, root: Any, settings: Mapping[str, Any]) -> OwnRecipe:
+        """Return `recipe_for(data, root)`; tasks whose choice depends on the user's settings override it.
+
+        settings: values by the keys of recipes, which replace those of the result.
+        """
+        return self.recipe_for(data, root)
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
         """Return a part of the data as the Source that the objective needs; by default unchanged.

@@ -95,8 +95,8 @@ class Request(NamedTuple):
 class Merit(NamedTuple):
     """A figure of merit of a task: its name in results and histories, its label, and its unit.
 
-    unit: "%" for a fraction that is shown in per cent, otherwise a unit such as "dB". is_error: whether smaller is
-    better.
+    unit: "%" for a fraction that is shown in per cent, otherwise a unit such as "dB", "" for none. is_error:
+    whether smaller is better.
     """
 
     name: str
@@ -106,6 +106,8 @@ class Merit(NamedTuple):
 
     def text(self, value: float) -> str:
         """Return a value with its unit."""
+        if not self.unit:
+            return f"{value:.4g}"
         return percent(value) if self.unit == "%" else f"{value:.2f} {self.unit}"
 
 

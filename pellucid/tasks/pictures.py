@@ -129,6 +129,10 @@ def held_out(model: Model, data: str | None) -> Dataset:
     stderr reports how many of the listed files are missing.
     """
     training_data = data_name(model)
+    from pellucid.tasks.labelled import class_dataset
+
+    if (training_data or data) and (labelled := class_dataset(model, data)) is not None:
+        return labelled
     if data is None and not training_data:
         raise PellucidError("the model does not name its training data; name a data set with --data")
     if data is None or is_data_root(training_data, data):

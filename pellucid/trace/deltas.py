@@ -203,28 +203,31 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> LossPieces:
 
 
 def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> LossPieces:
-    """∂C/∂y = d / n with d = y - t clamped to ±delta."""
+    """∂C/∂y = d / (n s) with d = (y - t) / s clamped to ±delta, for the scale s."""
     t = target_values(loss, y, target)
     n = divisor(loss.reduction, y)
     delta = loss.delta
-    clamped = (y - t).clamp(-delta, delta)
+    scale = torch.ones_like(y) * loss.scale_like(y)
+    d = (y - t) / scale
+    clamped = d.clamp(-delta, delta)
+    is_scaled = loss.scale != 1
 
-    def error(index: int) -> Factor:
-        is_within_delta = abs(value_at(y - t, index)) <= delta
-        return (
-            _error_factor("y", "output", y, t, index)
-            if is_within_delta
-            else Factor("±delta", value_at(clamped, index), "error")
-        )
+    def factors(index: int) -> tuple[Factor, ...]:
+        inverse = 1 / value_at(scale, index)
+        if abs(value_at(d, index)) > delta:
+            error = (Factor("±delta", value_at(clamped, index), "error"),)
+        else:
+            error = (_error_factor("y", "output", y, t, index),)
+            error += (Factor("1/scale", inverse),) if is_scaled else ()
+        return (*error, *((Factor("1/scale", inverse),) if is_scaled else ()), *averaging_factors(1 / n))
 
-    return _mean_pieces(
-        {"targets": t, "error": y - t},
-        clamped * ((y - t) - clamped / 2),
-        n,
-        error,
-        f"the Huber loss: the output minus the target, clamped to ±{delta:g}",
-        r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}(y - t, \pm\Delta)}{n}",
-    )
+    words = f"the Huber loss: the output minus the target, clamped to ±{delta:g}"
+    words = f"{words} scales, over the scale" if is_scaled else words
+    formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}(y - t, \pm\Delta)}{n}"
+    if is_scaled:
+        formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}((y - t) / s, \pm\Delta)}{n s}"
+    intermediates = {"targets": t, "error": y - t}
+    return LossPieces(intermediates, clamped * (d - clamped / 2) / n, factors, words, formula)
 
 
 def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Tensor) -> LossPieces:

@@ -23,6 +23,8 @@ from pellucid.data.samples.scenes import people, street
 
 PART_SIZES = {"train": 24, "val": 8}  # the number of pictures in each part of a folder
 PICTURES_PER_CLASS = 20  # pictures of each class in the folders of classes
+TABLE_PICTURES = 120  # in the folders with a table
+SEVERAL_DIGITS = 4  # the digits 0, 1, 2 and 3
 SHAPES = ("circle", "square", "triangle")
 _FIRST_SEEDS = {"train": 1000, "val": 2000}  # the seeds of the drawn pictures in a folder
 
@@ -58,6 +60,8 @@ SAMPLES = (
     Sample("hand.jpg", "the hand sign 5, drawn", True, "predict signs {}"),
     Sample("digits", "handwritten digits of scikit-learn's in a folder for each class", False, "train classify {}"),
     Sample("shapes", "circles, squares and triangles, drawn, in a folder for each class", True, "train classify {}"),
+    Sample("several", "several digits of scikit-learn's in a picture, in a table", False, "train classify {}"),
+    Sample("thermometers", "drawn thermometers with their temperature in a table", True, "train regress {}"),
     Sample("cells", "drawn blood cells with boxes, in COCO's format", True, "train detect {}"),
     Sample("faces", "drawn faces with key-points, in COCO's format", True, "train keypoints {}"),
     Sample(
@@ -83,6 +87,8 @@ def write_samples(folder: str | os.PathLike[str]) -> tuple[Sample, ...]:
         *single_pictures(),
         *_digit_files(),
         *_shape_files(),
+        *_several_files(),
+        *_thermometer_files(),
         *_cell_files(),
         *_face_files(),
         *_street_files(),
@@ -143,6 +149,39 @@ def _shape_files() -> Iterator[tuple[str, bytes]]:
                 sides = 4 if name == "square" else 3
                 draw.regular_polygon((x, y, 1.2 * radius), sides, rotation=float(rng.uniform(0, 360)), fill=fill)
             yield f"shapes/{name}/{k:02d}.png", _png(image.reduce(4))
+
+
+def _several_files() -> Iterator[tuple[str, bytes]]:
+    """Yield pictures of one to three of the digits 0 to 3 side by side, and labels.csv with a list for each."""
+    images, targets = _scikit_digits()
+    rows = ["file,digits"]
+    for k in range(TABLE_PICTURES):
+        rng = np.random.default_rng([4, k])
+        digits = rng.permutation(SEVERAL_DIGITS)[: rng.integers(1, 4)].tolist()
+        canvas = np.zeros((24, 24), dtype=np.uint8)
+        for place, digit in zip(rng.permutation(3).tolist(), digits, strict=False):
+            drawn = images[targets == digit]
+            top, left = int(rng.integers(0, 17)), 8 * place
+            canvas[top : top + 8, left : left + 8] = drawn[rng.integers(len(drawn))]
+        yield f"several/images/{k:03d}.png", _png(Image.fromarray(canvas))
+        rows.append(f"{k:03d}.png,{'|'.join(map(str, sorted(digits)))}")
+    yield "several/labels.csv", "\n".join([*rows, ""]).encode()
+
+
+def _thermometer_files() -> Iterator[tuple[str, bytes]]:
+    """Yield drawn thermometers, and labels.csv with the temperature of each from -20 to 40 degrees."""
+    rows = ["file,temperature (°C)"]
+    for k in range(TABLE_PICTURES):
+        rng = np.random.default_rng([5, k])
+        temperature = float(rng.uniform(-20, 40))
+        image = Image.new("RGB", (96, 96), tuple(rng.integers(200, 256, 3).tolist()))
+        draw, x = ImageDraw.Draw(image), float(rng.uniform(32, 64))
+        draw.rounded_rectangle((x - 7, 6, x + 7, 84), 7, fill=(255, 255, 255), outline=(90, 90, 90))
+        draw.circle((x, 80), 10, fill=(200, 30, 30))
+        draw.rectangle((x - 4, 74 - (temperature + 20), x + 4, 80), fill=(200, 30, 30))
+        yield f"thermometers/{k:03d}.png", _png(image.reduce(3))
+        rows.append(f"{k:03d}.png,{temperature:.1f}")
+    yield "thermometers/labels.csv", "\n".join([*rows, ""]).encode()
 
 
 def _cell_files() -> Iterator[tuple[str, bytes]]:

@@ -22,6 +22,11 @@ def apply_function(name: str) -> Coder:
     return lambda layer, step: f"Apply({name})"
 
 
+def _numbers(values: float | tuple[float, ...]) -> str:
+    """Return the code of one number, or of a tensor like x."""
+    return f"x.new_tensor({literal(values)})" if isinstance(values, tuple) else literal(values)
+
+
 def apply_code(arguments: str, text: str) -> str:
     """Return the code that applies an expression of the arguments."""
     return f"Apply(lambda {arguments}: {text})"
@@ -119,7 +124,7 @@ CODERS: Mapping[type[Layer], Coder] = {
     operators.Minus: apply_function("torch.sub"),
     operators.Times: apply_function("torch.mul"),
     operators.Over: apply_function("torch.div"),
-    operators.AffineMap: lambda layer, step: apply_code("x", f"{literal(layer.factor)} * x + {literal(layer.shift)}"),
+    operators.AffineMap: lambda layer, step: apply_code("x", f"{_numbers(layer.factor)} * x + {_numbers(layer.shift)}"),
     operators.Power: lambda layer, step: apply_code("x", f"x ** {literal(layer.exponent)}"),
     operators.Exponential: apply_function("torch.exp"),
     operators.Clip: lambda layer, step: apply_code("x", call("x.clamp", layer.low, layer.high)),

@@ -27,12 +27,16 @@ def source(layer: operators.Learned | operators.Fixed | operators.ShiftMask, n: 
 
 def affine_map(layer: operators.AffineMap, n: Nodes) -> None:
     """Write Mul and Add, without Mul for the factor 1 and without Add for the shift 0."""
+
+    def numbers(name: str, value: float | tuple[float, ...]) -> str:
+        return n.constant(name, torch.tensor(value)) if isinstance(value, tuple) else n.number(name, value)
+
     if layer.factor == 1:
-        n.last("Add", n.x, n.number("shift", layer.shift))
+        n.last("Add", n.x, numbers("shift", layer.shift))
     elif layer.shift == 0:
-        n.last("Mul", n.x, n.number("factor", layer.factor))
+        n.last("Mul", n.x, numbers("factor", layer.factor))
     else:
-        n.last("Add", n.inner("Mul", n.x, n.number("factor", layer.factor)), n.number("shift", layer.shift))
+        n.last("Add", n.inner("Mul", n.x, numbers("factor", layer.factor)), numbers("shift", layer.shift))
 
 
 def clip(layer: operators.Clip, n: Nodes) -> None:

@@ -77,3 +77,22 @@ def early_stopping(errors: Mapping[str, Sequence[float]], best_index: int) -> Pl
     plot.plot([best_index + 1], [errors["validation"][best_index]], marker="o", color=colours(2)[1])
     plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def predicted_values(true: Any, predicted: Any, labels: Sequence[str]) -> Plot:
+    """Draw predicted against true values, and the residuals, in one row of plots for each quantity.
+
+    true, predicted: (N, D). labels: of the quantities, with their units.
+    """
+    titles = [title for label in labels for title in (label, "predicted - true")]
+    figure, plots = plots_in_rows(titles, 2, 3.0)
+    for k, label in enumerate(labels):
+        x, y = np.asarray(true)[:, k], np.asarray(predicted)[:, k]
+        ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+        plots[2 * k].plot(ends, ends, color=PALE, linewidth=1, linestyle="--")
+        plots[2 * k].scatter(x, y, s=8, color=BLUE, alpha=0.6, linewidths=0)
+        name_axes(plots[2 * k], f"true {label}", f"predicted {label}")
+        plots[2 * k + 1].axhline(0, color=PALE, linewidth=1, linestyle="--")
+        plots[2 * k + 1].scatter(x, y - x, s=8, color=ORANGE, alpha=0.6, linewidths=0)
+        name_axes(plots[2 * k + 1], f"true {label}", "residual")
+    return figure

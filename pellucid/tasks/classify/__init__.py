@@ -1,6 +1,6 @@
 """The task of classification: one class for each image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +25,7 @@ from pellucid.task import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pellucid.data import Source
     from pellucid.model import Model
 
 METRIC_COLUMNS = ("recall", "precision", "f1")
@@ -63,11 +64,22 @@ class Classification(Task):
             return source
         return ObjectMasks(source, getattr(getattr(objective, "loss", None), "ignore", None))
 
-    def recipe_for(self, data: str, root: Any) -> OwnRecipe:
-        """Return a recipe for images in class folders."""
-        from pellucid.tasks.classify.own import recipe_for
+    def read(self, objective: Any, data: Any, root: Any) -> "tuple[Source, ...] | None":
+        """Return the parts of a table of labels; of one class, several labels or numbers by the loss."""
+        from pellucid.recipe.labelled import read_table_parts
 
-        return recipe_for(data, root)
+        return read_table_parts(objective, data)
+
+    def recipe_for(self, data: str, root: Any) -> OwnRecipe:
+        """Return a recipe for images in class folders, or with labels in a table."""
+        return self.recipe_with(data, root, {})
+
+    def recipe_with(self, data: str, root: Any, settings: Mapping[str, Any]) -> OwnRecipe:
+        """Return the recipe; settings: those of the columns of a table."""
+        from pellucid.recipe.labelled import is_table
+        from pellucid.tasks.classify.own import recipe_for, table_recipe
+
+        return table_recipe(data, settings) if is_table(data) else recipe_for(data, root)
 
     def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline | None:
         """Return a linear model of the classes, for a network with a score for each of them."""

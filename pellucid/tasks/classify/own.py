@@ -1,6 +1,6 @@
 """The recipe for a user's own images in class folders: `pellucid train classify DATA`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pellucid.data.class_folders import class_parts, root_of
 from pellucid.data.tree import open_tree
 from pellucid.recipe.checked.collection import class_weights, imbalance
 from pellucid.recipe.checked.findings import MIN_IMBALANCE
+from pellucid.recipe.labelled import images_of, planned_parts, table_settings, targets_of_part
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
@@ -42,6 +43,26 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         **class_settings(counts),
         "train.batch_size": batch_size,
         "train.epochs": epochs_for(TRAINING_STEPS, len(images), batch_size, MIN_EPOCHS),
+    })  # fmt: skip
+
+
+def table_recipe(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
+    """Return the recipe for a table with one class or several labels for each image.
+
+    settings: the user's settings, of which those of [data] say how the table is read. Raises PellucidError for a table
+    that cannot be read or understood.
+    """
+    parts = planned_parts(data, settings, RECIPE, None)
+    found, y = images_of(parts.train).found, targets_of_part(parts.train)
+    common = table_settings(parts, TRAINING_STEPS, BATCH_SIZE, MIN_EPOCHS)
+    if found.kind == "class":
+        return OwnRecipe(RECIPE, {**common, **class_settings(torch.bincount(y, minlength=len(found.names)).tolist())})
+    return OwnRecipe(RECIPE, {
+        **common,
+        "data.labels": "several",
+        "network.classes": len(found.names),
+        "loss.name": "binary_cross_entropy",
+        "train.metrics": ["multilabel"],
     })  # fmt: skip
 
 

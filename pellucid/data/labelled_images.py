@@ -1,0 +1,416 @@
+"""Images with labels in a table: finding the tables and the files, the parts, and the source of the examples."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import STILL_SUFFIXES, read_regular, reason_of
+from pellucid.base.limits import MAX_DATA_BYTES, MAX_TABLE_BYTES
+from pellucid.base.text import note_once, plural
+from pellucid.data.colour_modes import ColourMode
+from pellucid.data.files import ImageFiles, split_by_readability
+from pellucid.data.parts import TRAIN, part_named, parts_among
+from pellucid.data.skipping import check_skipped, skips
+from pellucid.data.source import Subset
+from pellucid.data.splitting import hold_out
+from pellucid.data.table_targets import (
+    MAX_LISTED,
+    TableFormat,
+    check_occurrence,
+    file_column,
+    recognize,
+    targets_of,
+)
+from pellucid.data.tables import TABLE_SUFFIXES, LabelTable, read_table, table_of_frame
+from pellucid.data.tree import FolderTree, Tree, ZipTree
+
+TEST_FRACTION = 0.2
+IMAGE_FOLDERS = ("", "images/")  # beside a table
+TABLE_STEMS = ("_classes", "labels", "annotations", "metadata")  # of tables beside other tables
+COPY_MARK = ".rf."  # between the name of a picture and the number of its augmented copy, in exports of Roboflow
+KEY_BYTES = 8
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A table in a folder or a zip: its path there, and the part that its name or its folder means, "" for none."""
+
+    name: str
+    part: str
+
+    @property
+    def folder(self) -> str:
+        """The folder of the table, such as "train/"."""
+        return self.name[: self.name.rfind("/") + 1]
+
+
+class Pictures:
+    """The files beside tables in a folder or a zip, of which a folder is not searched: it may be a home folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.zip = ZipTree(path) if path.is_file() else None
+        self.members = {*self.zip.names} if self.zip else set[str]()
+
+    def tree(self, names: Sequence[str]) -> Tree:
+        """Return the tree of the files with these names."""
+        return self.zip or _ListedFiles(self.path, names)
+
+    def find(self, text: str, folder: str = "") -> str | None:
+        """Return the name of the picture that a cell of a table in `folder` names, None if there is none."""
+        text = text.strip().replace("\\", "/")
+        if not text or "\0" in text or len(text) > 4096:
+            return None
+        suffixes = [""]
+        if PurePosixPath(text).suffix.lower() not in STILL_SUFFIXES:
+            suffixes = [spelling for suffix in STILL_SUFFIXES for spelling in (suffix, suffix.upper())]
+        for prefix in dict.fromkeys(f"{base}{inner}" for base in (folder, "") for inner in IMAGE_FOLDERS):
+            for suffix in suffixes:
+                name = os.path.normpath(os.path.join(prefix, text + suffix))
+                if self._is_file(name):
+                    return name
+        return None
+
+    def _is_file(self, name: str) -> bool:
+        if self.zip is not None:
+            return name in self.members
+        try:
+            return (self.path / name).is_file()
+        except (OSError, ValueError):  # a name that no file system allows
+            return False
+
+
+class _ListedFiles(FolderTree):
+    """Files by their paths relative to a folder, or absolute paths; the folder is not searched."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        Tree.__init__(self, path, names, ())
+
+
+def table_files(path: Path) -> tuple[Path, list[TableFile]]:
+    """Return the folder or zip of the tables that a path names, and its tables: a file, or those of a folder.
+
+    A folder has one table, one for each of its folders train, valid and test, or one named like each part.
+    """
+    if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
+        return path.parent, [TableFile(path.name, "")]
+    if path.is_file():
+        names = ZipTree(path).names if path.suffix.lower() == ".zip" else ()
+        folders = {name.split("/")[0] for name in names if name.count("/") >= 1}
+        listed = {folder: [n for n in names if n.startswith(f"{folder}/") and n.count("/") == 1] for folder in folders}
+        listed[""] = [name for name in names if "/" not in name]
+    elif path.is_dir():
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+        listed = {"": [entry.name for entry in entries if entry.is_file()]}
+        for entry in entries:
+            if part_named(entry.name) and entry.is_dir():
+                listed[entry.name] = [f"{entry.name}/{name}" for name in sorted(os.listdir(entry.path))]
+    else:
+        return path, []
+    tables = {folder: [name for name in names if _is_table_name(name)] for folder, names in listed.items()}
+    by_part = [TableFile(name, folder) for folder in tables if part_named(folder) for name in _chosen(tables[folder])]
+    if by_part:
+        return path, by_part
+    named_parts = [TableFile(name, PurePosixPath(name).stem) for name in tables.get("", ())]
+    named_parts = [table for table in named_parts if part_named(table.part)]
+    if any(part_named(table.part) == TRAIN for table in named_parts):
+        return path, named_parts
+    return path, [TableFile(name, "") for name in _chosen(tables.get("", []))]
+
+
+def _is_table_name(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES and not PurePosixPath(name).name.startswith(".")
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    """Return the table among the tables of one folder: the only one, or the first with a usual name."""
+    if len(names) == 1:
+        return [*names]
+    stems = {PurePosixPath(name).stem.lower(): name for name in names}
+    return [stems[stem] for stem in TABLE_STEMS if stem in stems][:1]
+
+
+def has_table(name: str) -> bool:
+    """Return whether a path is a table of labels, or a folder or zip with one, whose rows name existing pictures.
+
+    A table of other contents, such as the colours of masks, does not count, unless it is given itself.
+    """
+    path = Path(name)
+    folder, files = table_files(path)
+    if not files or path.suffix.lower() in TABLE_SUFFIXES:
+        return bool(files)
+    pictures = Pictures(folder)
+    try:
+        table = _read(pictures, files[0])
+        column = file_column(table, lambda cell: pictures.find(cell, files[0].folder) is not None)
+    except PellucidError:
+        return False
+    return any(pictures.find(str(cell), files[0].folder) for cell in table.column(column)[:100])
+
+
+def table_columns(name: str) -> tuple[str, ...]:
+    """Return the columns of the first table that a path names; raises the errors of `load_table`."""
+    folder, files = table_files(Path(name))
+    return _read(Pictures(folder), files[0]).columns if files else ()
+
+
+def _read(pictures: Pictures, file: TableFile) -> LabelTable:
+    if pictures.zip is not None:
+        return read_table(pictures.zip.read(file.name), pictures.zip.where(file.name))
+    path = pictures.path / file.name
+    try:
+        return read_table(read_regular(path, MAX_TABLE_BYTES), str(path))
+    except OSError as error:
+        raise PellucidError(f"{path} cannot be read ({reason_of(error)}); give a table of labels") from error
+
+
+class TableImages(ImageFiles):
+    """Images whose targets are in a table: one class (an index), or several labels or numbers (a tensor).
+
+    y: the targets of all images, see `targets_of`. parts: the name of the part of each image, "" for none. Images are
+    decoded once and stay in memory if they have one size and fit; with stream=True they are always decoded anew.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        names: Sequence[str],
+        y: Tensor,
+        found: TableFormat,
+        parts: Sequence[str] = (),
+        *,
+        size: int | tuple[int, int] | None = None,
+        mode: ColourMode = "RGB",
+        stream: bool = False,
+    ) -> None:
+        super().__init__(tree, names, size=size, mode=mode, classes=None if found.kind == "numbers" else found.names)
+        self.y = y
+        self.found = found
+        self.parts = tuple(parts) or ("",) * len(self.names)
+        n_bytes = 0 if self.size is None else len(self.names) * 3 * self.size[0] * self.size[1]
+        self._decoded: dict[int, Tensor] | None = {} if not stream and 0 < n_bytes <= MAX_DATA_BYTES else None
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """What the targets are, for predictions and for the evaluation on other tables."""
+        found = self.found
+        about = {"kind": found.kind, "files": found.files, "columns": [*found.columns], "separator": found.separator}
+        return {"table": {**about, "split": found.split, "names": [*found.names], "units": [*found.units]}}
+
+    def image(self, k: int) -> Tensor:
+        """Return image k (C, H, W), uint8."""
+        if self._decoded is None:
+            return super().image(k)
+        if k not in self._decoded:
+            self._decoded[k] = super().image(k)
+        return self._decoded[k]
+
+    def example(self, k: int) -> tuple[Tensor, Any]:
+        """Return image k and its target."""
+        return self.image(k), int(self.y[k]) if self.y.dim() == 1 else self.y[k]
+
+    def draw(self, indices: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+        """Divide the images at `indices`, and return the positions in `indices` of those that remain and are held out.
+
+        The draw depends on the names of the files, so that rows can be added. The rarest label of each picture is
+        held out in proportion. Copies of one picture that Roboflow made stay together.
+        """
+        names = [self.names[k] for k in indices.tolist()]
+        groups: dict[str, int] = {}
+        group_of = [groups.setdefault(name.split(COPY_MARK)[0] if COPY_MARK in name else name, k)
+                    for k, name in enumerate(names)]  # fmt: skip
+        keys = [int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:KEY_BYTES])
+                for name in names]  # fmt: skip
+        held_out = hold_out(_strata(self.y[indices], self.found), group_of, keys, fraction, seed)
+        if not 0 < len(held_out) < len(names):
+            raise PellucidError(
+                f"{self.tree.path}: {plural(len(names), 'image')} cannot be divided; add images, or give parts by a "
+                "column split with train and test"
+            )
+        is_held_out = torch.zeros(len(names), dtype=torch.bool)
+        is_held_out[held_out] = True
+        return torch.nonzero(~is_held_out).flatten(), torch.nonzero(is_held_out).flatten()
+
+    def _compute_checksum(self) -> str:
+        digest = hashlib.sha256(super()._compute_checksum().encode())
+        digest.update(self.y.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _strata(y: Tensor, found: TableFormat) -> list[int]:
+    """Return the class of each image, its rarest label (K without labels), or 0 for numbers."""
+    if found.kind == "class":
+        return y.tolist()
+    if found.kind == "numbers":
+        return [0] * len(y)
+    counts = torch.where(y > 0, y.sum(0), torch.inf)  # (N, K)
+    return torch.where(y.any(1), counts.argmin(1), y.shape[1]).tolist()
+
+
+def load_table(
+    path: str | os.PathLike[str],
+    wanted: TableFormat,
+    *,
+    size: int | tuple[int, int] | None = None,
+    mode: ColourMode = "RGB",
+    stream: bool = False,
+) -> TableImages:
+    """Return the images of the tables that a path names, see `table_files`; one note says what was recognized.
+
+    Raises PellucidError, which names the file, the row and what to do, for tables that cannot be read or understood,
+    for missing files, and for a file with two different labels. Inside `skipping`, missing files are left out.
+    """
+    folder, files = table_files(Path(path))
+    if not files:
+        raise PellucidError(f"{path} has no table of labels; give a {', '.join(TABLE_SUFFIXES)} file with file names")
+    pictures = Pictures(folder)
+    tables = [_read(pictures, file) for file in files]
+    for table in tables[1:]:
+        if {*table.columns} != {*tables[0].columns}:
+            different = sorted({*table.columns} ^ {*tables[0].columns})
+            raise PellucidError(
+                f"{table.name} has other columns than {tables[0].name}: {', '.join(map(repr, different)):.200}; give "
+                "all parts the same columns"
+            )
+    columns = tables[0].columns
+    cells = [[row[table.columns.index(name)] for name in columns] for table in tables for row in table.cells]
+    places = [place for table in tables for place in table.places]
+    merged = LabelTable(tables[0].name if len(tables) == 1 else str(path), columns, cells, places)
+    folders = [file.folder for file, table in zip(files, tables, strict=True) for _ in table.cells]
+    parts = [file.part for file, table in zip(files, tables, strict=True) for _ in table.cells]
+    return _images(pictures, merged, folders, parts, wanted, size, mode, stream)
+
+
+def _images(
+    pictures: Pictures, table: LabelTable, folders: Sequence[str], parts: Sequence[str], wanted: TableFormat,
+    size: int | tuple[int, int] | None, mode: ColourMode, stream: bool,
+) -> TableImages:  # fmt: skip
+    """Return the images of the rows of a table. folders, parts: of the table of each row."""
+    first_folder = folders[0]
+    found = recognize(table, lambda cell: pictures.find(cell, first_folder) is not None, wanted)
+    parts = [part_named(str(cell)) for cell in table.column(found.split)] if found.split else parts
+    texts = table.column(found.files)
+    names = [pictures.find(str(cell or ""), folder) for cell, folder in zip(texts, folders, strict=True)]
+    missing = [k for k, name in enumerate(names) if name is None]
+    if missing and not skips():
+        shown = ", ".join(repr(texts[k])[:80] for k in missing[:MAX_LISTED])
+        raise PellucidError(
+            f"{table.places[missing[0]]}: {len(missing):,} of {plural(len(names), 'picture')} are missing, such as "
+            f"{shown}; put them beside the table or into images/, or correct {found.files!r:.40}"
+        )
+    rows = [k for k, name in enumerate(names) if name is not None]
+    if not rows:
+        raise PellucidError(f"{table.name}: none of its {plural(len(names), 'picture')} exists; check the file names")
+    present = LabelTable(table.name, table.columns, [table.cells[k] for k in rows], [table.places[k] for k in rows])
+    y, found = targets_of(present, found)
+    present_names = [str(names[k]) for k in rows]
+    unique = _unique_rows(present_names, y, present.places)
+    tree = pictures.tree(present_names)
+    images = TableImages(
+        tree, [present_names[k] for k in unique], y[unique], found, [parts[rows[k]] for k in unique], size=size,
+        mode=mode, stream=stream,
+    )  # fmt: skip
+    skipped = [str(texts[k]) for k in missing]
+    if skips():
+        readable, unreadable = split_by_readability(tree, images.names, images.image)
+        skipped += unreadable
+        check_skipped(table.name, skipped, len(names))
+        images = TableImages(
+            tree, [images.names[k] for k in readable], images.y[readable], found, [images.parts[k] for k in readable],
+            size=size, mode=mode, stream=stream,
+        )  # fmt: skip
+    images.skipped = tuple(skipped)
+    note_once(f"{table.name}: {plural(len(images), 'picture')}, {found}{_statistics(images.y, found)}")
+    if len(unique) < len(rows):
+        note_once(f"{table.name}: {plural(len(rows) - len(unique), 'row')} left out that repeat another row")
+    return images
+
+
+def _statistics(y: Tensor, found: TableFormat) -> str:
+    """Return the mean number of labels of a picture, or the range of each number, for the note."""
+    if found.kind == "labels":
+        return f", {float(y.sum(1).mean()):.2f} labels a picture"
+    if found.kind == "numbers":
+        ranges = zip(found.names, y.amin(0).tolist(), y.amax(0).tolist(), strict=True)
+        return ", " + ", ".join(f"{name} from {low:g} to {high:g}" for name, low, high in [*ranges][:MAX_LISTED])
+    return ""
+
+
+def _unique_rows(names: Sequence[str], y: Tensor, places: Sequence[str]) -> list[int]:
+    """Return the indices of the first row of each file; raises PellucidError for a file with different targets."""
+    first: dict[str, int] = {}
+    for k, name in enumerate(names):
+        other = first.setdefault(name, k)
+        if not torch.equal(y[k], y[other]):
+            raise PellucidError(
+                f"{places[k]}: {name!r:.80} has other labels than in {places[other]}; keep one of the rows, or write "
+                "all labels of a picture into one row"
+            )
+    return [*first.values()]
+
+
+@dataclass(frozen=True)
+class TableParts:
+    """The training, validation and test images of a table; `validation` is None unless the table names such a part."""
+
+    train: Subset
+    validation: Subset | None
+    test: Subset
+
+
+def parts_of(images: TableImages, seed: int = 0) -> TableParts:
+    """Return the parts that the table names; without parts, a fifth is drawn by `seed` as the test part.
+
+    Raises PellucidError if the parts have none to train on, or a class never occurs in the training part.
+    """
+    use = parts_among({*images.parts})
+    if use.train is None:
+        raise PellucidError(
+            f"{images.tree.path}: the parts {', '.join(sorted({*images.parts})):.100} have none to train on; call "
+            "one train"
+        )
+    unused = tuple(part for part in use.unused if not part_named(part).startswith("val"))
+    use._replace(unused=unused).note_use(images.tree.path)
+    indices = {part: _indices(images, part) for part in {*images.parts}}
+    validation = next((part for part in use.unused if part_named(part).startswith("val")), None)
+    train = indices[use.train]
+    if use.held_out is None:
+        remaining, drawn = images.draw(train, TEST_FRACTION, seed)
+        train, test = train[remaining], train[drawn]
+    else:
+        test = indices[use.held_out]
+    check_occurrence(str(images.tree.path), images.found, images.y[train], "training")
+    held_out = None if validation is None else Subset(images, indices[validation])
+    return TableParts(Subset(images, train), held_out, Subset(images, test))
+
+
+def _indices(images: TableImages, part: str) -> Tensor:
+    return torch.tensor([k for k, name in zip(count(), images.parts) if name == part])
+
+
+def from_table(
+    frame: Any,
+    folder: str | os.PathLike[str] = ".",
+    *,
+    size: int | tuple[int, int] | None = None,
+    mode: ColourMode = "RGB",
+    seed: int = 0,
+    wanted: TableFormat | None = None,
+) -> TableParts:
+    """Return the training, validation and test images of a data frame of pandas or polars, or of a dict of columns.
+
+    folder: that of the pictures. size, mode: as in `load_folder`. wanted: how to read the columns, see `TableFormat`;
+    by default, what is found, and the labels are classes. Raises PellucidError as `load_table` does.
+    """
+    table = table_of_frame(frame)
+    nothing = [""] * len(table.cells)
+    images = _images(Pictures(Path(folder)), table, nothing, nothing, wanted or TableFormat(), size, mode, False)
+    return parts_of(images, seed)

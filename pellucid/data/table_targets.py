@@ -1,0 +1,378 @@
+"""What the columns of a table of labels mean: file names, parts, and one class, several labels or numbers."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.limits import MAX_CLASSES, MAX_TABLE_CELLS
+from pellucid.base.settings.checks import check_known
+from pellucid.base.text import plural, shown
+from pellucid.data.parts import part_named
+from pellucid.data.tables import LabelTable
+
+TargetKind = Literal["class", "labels", "numbers"]
+FILE_NAMES = (
+    "file", "filename", "filenames", "image", "images", "imagename", "imagefile", "imagepath", "imageid", "img",
+    "imgname", "imgpath", "path", "filepath", "picture", "photo", "name", "id",
+)  # fmt: skip
+SPLIT_NAMES = ("split", "part", "subset", "set", "partition", "usage")
+LABEL_NAMES = ("label", "class", "category", "target", "species")
+LIST_NAMES = ("labels", "classes", "tags", "categories", "targets", "attributes")
+SEPARATORS = (",", ";", "|")
+TRUE, FALSE = ("1", "true", "yes", "1.0"), ("0", "false", "no", "0.0")
+# Units after an underscore; any text in brackets is a unit too.
+UNITS = (
+    "ug", "mg", "g", "kg", "t", "lb", "oz", "um", "mm", "cm", "m", "km", "in", "ft", "px", "ms", "s", "sec", "min", "h",
+    "days", "weeks", "months", "years", "yr", "ml", "l", "deg", "c", "k", "pct", "percent", "ppm", "eur", "usd", "mm2",
+    "cm2", "m2", "hz", "w", "kw", "v", "pa", "kpa", "bar", "mpg", "kmh", "cells",
+)  # fmt: skip
+_UNIT = re.compile(r"(.*?)\s*(?:[(\[]\s*([^()\[\]]{1,20}?)\s*[)\]]|_([a-z]{1,7}[23]?))", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+N_SAMPLED = 20  # rows that show which column has the file names
+MAX_LISTED = 3  # names in a message
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How a table of labels is read; what is empty is recognized.
+
+    kind: what the labels are. files: the column of file names. columns: those of the labels. split: that of the parts.
+    separator: between the labels in a cell. units: of the numbers. names: of the classes or the numbers, in the order
+    of a model that exists; the classes of other data must be among them.
+    """
+
+    kind: TargetKind | None = None
+    files: str = ""
+    columns: tuple[str, ...] = ()
+    split: str = ""
+    separator: str = ""
+    units: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the columns and their meaning in a few words."""
+        split = f", parts in {self.split!r:.40}" if self.split else ""
+        columns = ", ".join(map(repr, self.columns[:MAX_LISTED])) + (", ..." if len(self.columns) > MAX_LISTED else "")
+        if self.kind == "numbers":
+            units = [f"{name} in {unit}" if unit else name for name, unit in zip(self.names, self.units, strict=True)]
+            described = f"numbers: {', '.join(units):.200}"
+        elif self.kind == "labels":
+            way = f"a list separated by {self.separator!r}" if self.separator else "columns of 0 and 1"
+            described = f"several of {plural(len(self.names), 'class', 'classes')} a picture ({way})"
+        else:
+            described = f"one of {plural(len(self.names), 'class', 'classes')} a picture"
+        return f"files in {self.files!r:.40}, {described} in {columns}{split}"
+
+
+def recognize(table: LabelTable, finds: Callable[[str], bool], wanted: TableFormat) -> TableFormat:
+    """Return the format of a table, without the names of its classes, see `TableFormat`.
+
+    finds: whether a text is the name of an existing picture. Raises PellucidError, which names the setting that
+    decides, if the columns can be understood in several ways or in none.
+    """
+    for key, names in (("files", [wanted.files]), ("columns", wanted.columns), ("split", [wanted.split])):
+        for name in filter(None, names):
+            check_known(f"{table.name}: data.{key}: no column", name, table.columns)
+    files = wanted.files or file_column(table, finds)
+    split = wanted.split or _split_column(table, files)
+    others = [name for name in table.columns if name not in (files, split) and not _is_index(table, name)]
+    candidates = [*wanted.columns] or others
+    if not candidates:
+        raise PellucidError(f"{table.name} has no column besides the file names {files!r:.40}; add one with the labels")
+    found = replace(wanted, files=files, split=split)
+    if wanted.kind == "numbers":
+        return _recognize_numbers(table, candidates, found)
+    return _recognize_classes(table, candidates, found)
+
+
+def _plain_name(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def file_column(table: LabelTable, finds: Callable[[str], bool]) -> str:
+    """Return the column of file names; finds: whether a text is the name of an existing picture.
+
+    Raises PellucidError for a table without such a column, and for one without a header.
+    """
+    named = [name for name in table.columns if _plain_name(name) in FILE_NAMES]
+    step = max(1, len(table.cells) // N_SAMPLED)
+    for name in dict.fromkeys((*named, *table.columns)):
+        sample = [str(cell) for cell in table.column(name)[::step] if isinstance(cell, str | int)]
+        if name not in named:  # a number such as 7 may be the beginning of 7.png by chance
+            sample = [cell for cell in sample if "." in cell]
+        if any(map(finds, sample)):
+            return name
+    if any(map(finds, filter(None, table.columns))):
+        raise PellucidError(
+            f"{table.name} has no header, its first line names a picture; add a line such as file,label"
+        )
+    if not named:
+        columns = ", ".join(map(repr, table.columns[:8]))
+        raise PellucidError(
+            f"{table.name}: no column has the names of pictures (columns: {columns:.200}); put the pictures beside the "
+            "table or into images/, or name the column with data.files=COLUMN"
+        )
+    return named[0]
+
+
+def _split_column(table: LabelTable, files: str) -> str:
+    for name in table.columns:
+        if name != files and _plain_name(name) in SPLIT_NAMES:
+            cells = [str(cell or "") for cell in table.column(name)]
+            unknown = next((k for k, cell in enumerate(cells) if not part_named(cell)), None)
+            if unknown is None:
+                return name
+            if _plain_name(name) == SPLIT_NAMES[0]:
+                raise PellucidError(
+                    f"{table.places[unknown]}: {name} is {shown(cells[unknown])}; give train, val or test"
+                )
+    return ""
+
+
+def _is_index(table: LabelTable, name: str) -> bool:
+    """Return whether a column only counts the rows, as the first column does that pandas writes."""
+    if not re.fullmatch(r"(unnamed.*|index|id|no|row)?", name.lower()):
+        return False
+    cells = [str(cell) for cell in table.column(name)]
+    return any(cells == [str(k + first) for k in range(len(cells))] for first in (0, 1))
+
+
+def number_of(cell: Any) -> float | None:
+    """Return the finite number in a cell, with a decimal point or comma, otherwise None."""
+    if isinstance(cell, str):
+        text = cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
+        cell = float(text) if _NUMBER.fullmatch(text) else None
+    if isinstance(cell, bool) or not isinstance(cell, int | float) or not abs(cell) <= torch.finfo(torch.float32).max:
+        return None
+    return float(cell)
+
+
+def _flag_of(cell: Any) -> bool | None:
+    """Return the truth of a cell of a 0/1 column, otherwise None."""
+    text = str(cell).lower()
+    return True if text in TRUE else False if text in FALSE else None
+
+
+def _recognize_numbers(table: LabelTable, candidates: Sequence[str], found: TableFormat) -> TableFormat:
+    are_wanted = bool(found.columns)
+    columns: list[str] = []
+    for name in candidates:
+        cells = table.column(name)
+        n_numbers = sum(number_of(cell) is not None for cell in cells)
+        # A column with a few numbers among texts holds remarks; one with a few gaps among numbers is a fault.
+        if are_wanted or 2 * n_numbers > len(cells):
+            columns.append(name)
+    if not columns:
+        raise PellucidError(
+            f"{table.name}: no column has numbers (columns: {', '.join(map(repr, candidates)):.200}); name one with "
+            "data.columns, or train a classifier: `pellucid train classify`"
+        )
+    pairs = [_name_and_unit(name) for name in columns]
+    if found.units and len(found.units) != len(columns):
+        raise PellucidError(
+            f"data.units has {plural(len(found.units), 'unit')} for {plural(len(columns), 'column')} "
+            f"({', '.join(columns):.100}); give one for each, '' for none"
+        )
+    names = found.names or tuple(name for name, _ in pairs)
+    units = found.units or tuple(unit for _, unit in pairs)
+    return replace(found, columns=tuple(columns), names=names, units=units)
+
+
+def _name_and_unit(column: str) -> tuple[str, str]:
+    """Return the name of a quantity and its unit: ("weight", "kg") for weight_kg, weight (kg) and weight [kg]."""
+    match = _UNIT.fullmatch(column)
+    if match is None or not match[1] or (match[3] and match[3].lower() not in UNITS):
+        return column, ""
+    return match[1].strip(" _"), match[2] or match[3]
+
+
+def _recognize_classes(table: LabelTable, candidates: Sequence[str], found: TableFormat) -> TableFormat:
+    flags = {name: sum(_flag_of(cell) is not None for cell in table.column(name)) for name in candidates}
+    flag_columns = [name for name in candidates if 2 * flags[name] > len(table.cells)]
+    if found.kind != "class" and not found.separator and len(flag_columns) > 1:
+        return replace(found, kind="labels", columns=tuple(found.columns or flag_columns))
+    column = _label_column(table, candidates)
+    separator = "" if found.kind == "class" else found.separator or _separator_of(table, column)
+    if found.kind == "labels" and not separator:
+        separator = SEPARATORS[0]  # each cell is a list of one label
+    return replace(found, kind="labels" if separator else "class", columns=(column,), separator=separator)
+
+
+def _label_column(table: LabelTable, candidates: Sequence[str]) -> str:
+    if len(candidates) == 1:
+        return candidates[0]
+    named = [name for name in candidates if _plain_name(name) in (*LABEL_NAMES, *LIST_NAMES)]
+    if len(named) == 1:
+        return named[0]
+    raise PellucidError(
+        f"{table.name}: several columns may have the labels ({', '.join(map(repr, candidates)):.200}); choose with "
+        'data.columns=["COLUMN"], or train on numbers: `pellucid train regress`'
+    )
+
+
+def _separator_of(table: LabelTable, column: str) -> str:
+    """Return the separator of the labels in the cells of a column, "" if each cell is one label.
+
+    A space separates labels only if each word of a cell with spaces is also a cell of its own, or the column's name is
+    a plural such as tags, since names of classes such as "ankle boot" contain spaces.
+    """
+    cells = table.column(column)
+    if any(isinstance(cell, list) for cell in cells):
+        return SEPARATORS[0]
+    texts = [str(cell) for cell in cells]
+    counts = {separator: sum(separator in text for text in texts) for separator in SEPARATORS}
+    if any(counts.values()):
+        return max(SEPARATORS, key=lambda separator: counts[separator])
+    words = {word for text in texts if " " in text for word in text.split()}
+    is_plural = _plain_name(column) in LIST_NAMES
+    return " " if words and (is_plural or words <= {*texts}) else ""
+
+
+def labels_in(cell: Any, separator: str) -> list[str]:
+    """Return the labels in a cell: those of a list, also one that pandas wrote as "['a', 'b']", or separated ones."""
+    if isinstance(cell, list):
+        return [label for label in cell if label]
+    text = str(cell)
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    parts = text.split() if separator == " " else text.split(separator)
+    return [label for part in parts if (label := part.strip().strip("'\""))]
+
+
+def targets_of(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableFormat]:
+    """Return the targets of the rows, and the format with the names of the classes.
+
+    One class: (N,) int64. Several labels: (N, K) of 0 and 1; numbers: (N, D), float32. Raises PellucidError, which
+    names the file and the row, for an empty or another cell, and for a class that a model lacks.
+    """
+    if found.kind == "numbers":
+        return _number_targets(table, found), found
+    if found.kind == "labels":
+        return _flag_targets(table, found) if len(found.columns) > 1 else _list_targets(table, found)
+    column = found.columns[0]
+    labels = [_text_label(cell, place, column) for cell, place in zip(table.column(column), table.places, strict=True)]
+    names = _class_names(table, [[label] for label in labels], found)
+    if len(names) == len(labels) > 2:
+        raise PellucidError(
+            f"{table.name}: each of the {len(labels):,} rows has another class in {column!r:.40}; choose the labels "
+            'with data.columns=["COLUMN"], or train on numbers: `pellucid train regress`'
+        )
+    index = {name: k for k, name in enumerate(names)}
+    return torch.tensor([index[label] for label in labels]), replace(found, names=names)
+
+
+def _empty_error(place: str, column: str) -> PellucidError:
+    return PellucidError(f"{place}: {column!r:.40} is empty; write the label, or remove the row")
+
+
+def _text_label(cell: Any, place: str, column: str) -> str:
+    if cell is None or cell == "" or (isinstance(cell, str) and cell.lower() == "nan"):
+        raise _empty_error(place, column)
+    if isinstance(cell, list):
+        raise PellucidError(f"{place}: {column!r:.40} is a list; set data.labels=several for several labels a picture")
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def _class_names(table: LabelTable, labels: Sequence[Sequence[str]], found: TableFormat) -> tuple[str, ...]:
+    """Return the sorted classes, or those of the model; raises PellucidError for others, too many, or a single one."""
+    first_places: dict[str, str] = {}
+    for row, place in zip(labels, table.places, strict=True):
+        for label in row:
+            first_places.setdefault(label, place)
+    unknown = next((label for label in first_places if found.names and label not in found.names), None)
+    if unknown is not None:
+        raise PellucidError(
+            f"{first_places[unknown]}: the model has no class {unknown!r:.60}; it has {', '.join(found.names):.80}"
+        )
+    names = found.names or tuple(sorted(first_places, key=_natural_order))
+    if len(names) < 2:
+        raise PellucidError(f"{table.name}: all rows have the label {''.join(names)!r:.60}; give at least two classes")
+    if len(names) > MAX_CLASSES or (len(names) * len(labels) > MAX_TABLE_CELLS and found.kind == "labels"):
+        raise PellucidError(f"{table.name} has {len(names):,} classes for {len(labels):,} rows; give fewer classes")
+    return names
+
+
+def _natural_order(name: str) -> tuple[float, str]:
+    """Return a key that sorts numbers by value, before other names."""
+    number = number_of(name)
+    return math.inf if number is None else number, name
+
+
+def _list_targets(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableFormat]:
+    column, labels = found.columns[0], list[list[str]]()
+    for cell, place in zip(table.column(column), table.places, strict=True):
+        if cell is None or cell == "" or (isinstance(cell, str) and cell.lower() == "nan"):
+            raise PellucidError(
+                f"{place}: {column!r:.40} is empty; write [] for a picture without labels, or remove the row"
+            )
+        labels.append(labels_in(cell, found.separator))
+    names = _class_names(table, labels, found)
+    index = {name: k for k, name in enumerate(names)}
+    targets = torch.zeros(len(labels), len(names))
+    for row, row_labels in zip(targets, labels, strict=True):
+        row[[index[label] for label in row_labels]] = 1
+    return targets, replace(found, names=names)
+
+
+def _flag_targets(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableFormat]:
+    columns = found.names or found.columns
+    for name in columns:
+        check_known(f"{table.name}: no column for the class", name, table.columns)
+    targets = torch.zeros(len(table.cells), len(columns))
+    for k, name in enumerate(columns):
+        for i, cell in enumerate(table.column(name)):
+            flag = _flag_of(cell)
+            if flag is None and cell in ("", None):
+                raise _empty_error(table.places[i], name)
+            if flag is None:
+                raise PellucidError(
+                    f"{table.places[i]}: {name!r:.40} is {shown(cell)} in a column of 0 and 1; correct the cell, or "
+                    'choose the columns of the classes with data.columns=["a", "b"]'
+                )
+            targets[i, k] = flag
+    return targets, replace(found, names=tuple(columns))
+
+
+def _number_targets(table: LabelTable, found: TableFormat) -> Tensor:
+    targets = torch.zeros(len(table.cells), len(found.columns))
+    for k, name in enumerate(found.columns):
+        for i, cell in enumerate(table.column(name)):
+            number = number_of(cell)
+            if number is None and cell in ("", None):
+                raise PellucidError(f"{table.places[i]}: {name!r:.40} is empty; write the number, or remove the row")
+            if number is None:
+                raise PellucidError(
+                    f"{table.places[i]}: {name!r:.40} is {shown(cell)}, no finite number; write a number without its "
+                    'unit, or choose the columns with data.columns=["COLUMN"]'
+                )
+            targets[i, k] = number
+    return targets
+
+
+def check_occurrence(table: str, found: TableFormat, y: Tensor, part: str) -> None:
+    """Raise PellucidError for a class that never occurs among targets y; numbers are not checked.
+
+    part: of the data, in the message.
+    """
+    if found.kind == "numbers":
+        return
+    if found.kind == "labels":
+        counts = dict(zip(found.names, y.sum(0).long().tolist(), strict=True))
+    else:
+        occurrences = Counter(y.tolist())
+        counts = {name: occurrences[k] for k, name in enumerate(found.names)}
+    absent = [name for name, count in counts.items() if not count]
+    if absent:
+        raise PellucidError(
+            f"{table}: {', '.join(map(repr, absent[:MAX_LISTED]))} never occurs in the {part} part "
+            f"({plural(len(absent), 'class', 'classes')}); add pictures, or leave the class out of data.columns and of "
+            "the rows"
+        )

@@ -1,0 +1,94 @@
+"""Tables of labels in recipes: how a recipe's table is read, its parts, and the settings that depend on its labels."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pellucid.base.errors import PellucidError
+from pellucid.data import CATALOGUE
+from pellucid.data.detection import has_objects
+from pellucid.data.labelled_images import TableImages, TableParts, has_table, load_table, parts_of
+from pellucid.data.source import Subset
+from pellucid.data.table_targets import TableFormat, TargetKind
+from pellucid.data.tables import TABLE_SUFFIXES
+from pellucid.losses.regression import RegressionLoss
+from pellucid.objective import Supervised
+from pellucid.recipe.own import epochs_for
+from pellucid.recipe.recipe import load_recipe
+from pellucid.recipe.tables import Data
+
+VALIDATION_FRACTION = 0.15  # of the training images, if the table names no validation part
+LABEL_KINDS: dict[str, TargetKind | None] = {"auto": None, "one": "class", "several": "labels"}
+
+
+def is_table(name: str) -> bool:
+    """Return whether `name` is a table of labels, or a folder or zip with one, and no data set of the catalogue."""
+    if name in CATALOGUE or not Path(name).exists():
+        return False
+    return Path(name).suffix.lower() in TABLE_SUFFIXES or (has_table(name) and not has_objects(name))
+
+
+def format_of(table: Data, kind: TargetKind | None) -> TableFormat:
+    """Return how the table [data] says that labels are read; kind: what they are, None for one class or several."""
+    if kind is None:
+        kind = LABEL_KINDS[table.labels]
+    return TableFormat(kind, table.files, table.columns, table.split, table.separator, table.units)
+
+
+def kind_for(objective: Any) -> TargetKind:
+    """Return the kind of targets that an objective learns from a table: by its loss, otherwise one class."""
+    loss = objective.loss if isinstance(objective, Supervised) else None
+    if isinstance(loss, RegressionLoss):
+        return "numbers"
+    return "labels" if getattr(loss, "multilabel", False) else "class"
+
+
+def read_table_parts(objective: Any, table: Data) -> tuple[Subset, ...] | None:
+    """Return the training, the test and, if the table names one, the validation part; None for other data."""
+    if not is_table(table.name):
+        return None
+    size = (table.size, table.size) if table.size else None
+    wanted = format_of(table, kind_for(objective))
+    images = load_table(table.name, wanted, size=size, mode=table.mode, stream=table.stream)
+    parts = parts_of(images)
+    return (parts.train, parts.test) if parts.validation is None else (parts.train, parts.test, parts.validation)
+
+
+def planned_parts(data: str, settings: Mapping[str, Any], recipe: str, kind: TargetKind | None) -> TableParts:
+    """Return the parts of a table that a user gives to a command, read as the settings say.
+
+    recipe: the name of a built-in recipe that the settings change.
+    """
+    own = {key: value for key, value in settings.items() if key.startswith("data.")}
+    table = load_recipe(recipe, own).data
+    return parts_of(load_table(data, format_of(table, kind)))
+
+
+def table_settings(parts: TableParts, steps: int, batch_size: int, min_epochs: int) -> dict[str, Any]:
+    """Return the settings of a recipe for the parts of a table: the recognized columns, and the length of training."""
+    found = images_of(parts.train).found
+    count = len(parts.train)
+    batch_size = min(batch_size, count)
+    return {
+        "data.files": found.files,
+        "data.columns": list(found.columns),
+        "data.split": found.split,
+        "data.separator": found.separator,
+        "data.validation": 0.0 if parts.validation is not None else VALIDATION_FRACTION,
+        "train.batch_size": batch_size,
+        "train.epochs": epochs_for(steps, count, batch_size, min_epochs),
+    }
+
+
+def images_of(part: Subset) -> TableImages:
+    """Return the images of a table of which a part has some."""
+    if not isinstance(part.source, TableImages):
+        raise PellucidError("these examples are not from a table of labels; give data with a table")
+    return part.source
+
+
+def targets_of_part(part: Subset) -> torch.Tensor:
+    """Return the targets of a part of a table."""
+    return images_of(part).y[part.indices]

@@ -102,6 +102,10 @@ def file_column(table: LabelTable, finds: Callable[[str], bool]) -> str:
 
     Raises PellucidError for a table without such a column, and for one without a header.
     """
+    if any(finds(name) for name in table.columns if "." in name):
+        raise PellucidError(
+            f"{table.name} has no header, its first line names a picture; add a line such as file,label"
+        )
     named = [name for name in table.columns if _plain_name(name) in FILE_NAMES]
     step = max(1, len(table.cells) // N_SAMPLED)
     for name in dict.fromkeys((*named, *table.columns)):
@@ -110,10 +114,6 @@ def file_column(table: LabelTable, finds: Callable[[str], bool]) -> str:
             sample = [cell for cell in sample if "." in cell]
         if any(map(finds, sample)):
             return name
-    if any(map(finds, filter(None, table.columns))):
-        raise PellucidError(
-            f"{table.name} has no header, its first line names a picture; add a line such as file,label"
-        )
     if not named:
         columns = ", ".join(map(repr, table.columns[:8]))
         raise PellucidError(

@@ -41,7 +41,8 @@ class Task(ABC):
     VERB DATA`, "" if only recipes train its models. merits: the figures of merit, the most important first. commands:
     its own commands. options: its options of `pellucid evaluate` and `pellucid explain`, by command. unclassified:
     the error of commands that need a classifier; {outputs} is the shape of the model's outputs. counts_from_score:
-    whether something counts as predicted from a score on, so that --score applies.
+    whether something counts as predicted from a score on, so that --score applies. has_one_class: whether
+    class_names are of classes of which an image has exactly one, as the studio's view Draw needs.
     """
 
     name: ClassVar[str]
@@ -51,6 +52,7 @@ class Task(ABC):
     commands: ClassVar[tuple[Command, ...]] = ()
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
     counts_from_score: ClassVar[bool] = False
+    has_one_class: ClassVar[bool] = True
     unclassified: ClassVar[str] = (
         "the model outputs {outputs} for an image, no classes; give a classifier, or use Model.predict, Model.explain, "
         "Model.trace and Model.evaluate in Python"

@@ -284,12 +284,13 @@ def digits() -> tuple[Tensor, Tensor]:
 
 def can_draw(model: Model) -> bool:
     """Return whether a model classifies pictures with one output for each class, as the view Draw needs."""
+    task = task_of(model)
     try:
-        classes = task_of(model).class_names(model)
-        task_of(model).predictor(model)
+        classes = task.class_names(model)
+        task.predictor(model)
     except PellucidError:
         return False
-    return len(model.nominal_shape) == 3 and model.output_shape == (len(classes),)
+    return task.has_one_class and len(model.nominal_shape) == 3 and model.output_shape == (len(classes),)
 
 
 def probabilities(trace: Trace) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Merit, Reported, TargetChange
+from pellucid.task import Command, Evaluation, Example, Merit, Reported, TargetChange
 from pellucid.tasks.classify import Classification
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class MultiLabelClassification(Classification):
         Merit("macro_f1", "macro F1"),
     )
     commands: ClassVar[tuple[Command, ...]] = ()
+    has_one_class: ClassVar[bool] = False
 
     def trains(self, objective: Any) -> bool:
         """Return False: the data, not the objective, tell such models from classifiers."""
@@ -55,6 +56,19 @@ class MultiLabelClassification(Classification):
         from pellucid.tasks.labelled import held_out_arrays
 
         return held_out_arrays(model, data)
+
+    def example(self, model: "Model", image: str, target: str | None) -> Example:
+        """Return an image and the predicted labels; target: the name of a class to add to them."""
+        from pellucid.tasks.classify.explained import class_index
+        from pellucid.tasks.multilabel.thresholds import thresholds_of
+        from pellucid.tasks.pictures import read_picture
+
+        classes, x = self.class_names(model), read_picture(model, image)
+        labels = (model.predict(x[None]).cpu() >= thresholds_of(model)).float()
+        if target is not None:
+            labels[0, class_index(target, classes)] = 1
+        names = [name for name, label in zip(classes, labels[0].tolist(), strict=True) if label]
+        return Example(model, x, labels, ", ".join(names) or "no label")
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return sections with the results of each class and the images with the largest loss."""

@@ -29,6 +29,7 @@ class Regression(Classification):
         Merit("r2", "R²", unit=""),
     )
     commands: ClassVar[tuple[Command, ...]] = ()
+    has_one_class: ClassVar[bool] = False
 
     def trains(self, objective: Any) -> bool:
         """Return False: the data, not the objective, tell such models from classifiers."""

@@ -1,0 +1,236 @@
+"""From a table to an evaluated model by one command each, and every command for models of several labels and numbers."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sklearn_metrics
+
+from pellucid.cli.main import main
+from pellucid.data.samples.written import write_samples
+from pellucid.metrics import MultiLabel, label_average_precision
+from pellucid.model import Model
+from pellucid.studio.serve.app import application
+from pellucid.studio.view import Library
+from pellucid.task import task_of
+from pellucid.tasks.multilabel.thresholds import best_threshold
+from tests.cli.conftest import Cli, cli
+from tests.studio.talk import Tab
+
+__all__ = ["cli"]  # the fixture
+SETTINGS = ["data.size=12", "train.epochs=2", "network.width=8", "start.weights="]
+VERBS = {"several": "classify", "thermometers": "regress"}
+TASKS = [*VERBS]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables") / "samples"
+    write_samples(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(samples: Path) -> dict[str, Path]:
+    """Return the run of each task, trained by one command on the raw table."""
+    out = samples.parent / "runs"
+    for name, verb in VERBS.items():
+        settings = SETTINGS if verb == "classify" else SETTINGS[:2]
+        assert main(("train", verb, str(samples / name), *settings, "--out", str(out))) == 0
+    return {name: out / f"{name}-{verb}-1" for name, verb in VERBS.items()}
+
+
+@pytest.fixture(params=TASKS)
+def task(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def picture(samples: Path, task: str) -> str:
+    return str(samples / task / ("images/003.png" if task == "several" else "003.png"))
+
+
+@pytest.fixture
+def model(runs: dict[str, Path], task: str) -> str:
+    return str(runs[task] / "weights/best.safetensors")
+
+
+def raw_rows(samples: Path, task: str) -> dict[str, str]:
+    """Return the label cell of each picture, read by the csv module."""
+    with (samples / task / "labels.csv").open(newline="", encoding="utf-8") as file:
+        return dict([*csv.reader(file)][1:])
+
+
+def test_metrics_equal_scikit_learns_from_raw_files_and_written_predictions(
+    samples: Path, runs: dict[str, Path], task: str, model: str, tmp_path: Path, cli: Cli
+) -> None:
+    split = json.loads((runs[task] / "split.json").read_text())
+    assert sorted(name for names in split.values() for name in names) == sorted(
+        ("images/" if task == "several" else "") + name for name in raw_rows(samples, task)
+    )
+    table = tmp_path / "predictions.csv"
+    pictures = [str(samples / task / name) for name in split["test"]]
+    assert cli("predict", model, *pictures, "--out", str(table)).code == 0
+    evaluated = cli("evaluate", model, "--data", str(samples / task), "--json").json
+    with table.open(newline="", encoding="utf-8") as file:
+        predicted = {Path(row["image"]).name: row for row in csv.DictReader(file)}
+    rows = raw_rows(samples, task)
+    names = [Path(name).name for name in split["test"]]
+    assert evaluated["n"] == len(names) == 24
+    if task == "thermometers":
+        true = [float(rows[name]) for name in names]
+        values = [float(predicted[name]["temperature (°C)"]) for name in names]
+        expected = {
+            "mae": sklearn_metrics.mean_absolute_error(true, values),
+            "rmse": sklearn_metrics.root_mean_squared_error(true, values),
+            "r2": sklearn_metrics.r2_score(true, values),
+        }
+        assert evaluated["numbers"][0]["unit"] == "°C"
+    else:
+        classes = sorted({label for cell in rows.values() for label in cell.split("|")})
+        true_flags = np.array([[label in rows[name].split("|") for label in classes] for name in names])
+        scores = np.array([[float(predicted[name][label]) for label in classes] for name in names])
+        flags = np.array([[label in predicted[name]["labels"].split("|") for label in classes] for name in names])
+        expected = {
+            "map": sklearn_metrics.average_precision_score(true_flags, scores),
+            "micro_f1": sklearn_metrics.f1_score(true_flags, flags, average="micro"),
+            "macro_f1": sklearn_metrics.f1_score(true_flags, flags, average="macro", zero_division=0.0),
+            "exact_match": sklearn_metrics.accuracy_score(true_flags, flags),
+            "labels": true_flags.sum(1).mean(),
+            "predicted_labels": flags.sum(1).mean(),
+        }
+    for name, value in expected.items():
+        assert evaluated[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    results = json.loads((runs[task] / "results.json").read_text())
+    assert {name: results[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+COMMANDS = {
+    "predict": ("predict", "MODEL", "PICTURE"),
+    "evaluate": ("evaluate", "MODEL", "--data", "DATA"),
+    "explain": ("explain", "MODEL", "PICTURE", "--method", "saliency", "--out", "OUT/explained"),
+    "explain page": ("explain", "MODEL", "PICTURE", "--html", "OUT/explained.html"),
+    "trace": ("trace", "MODEL", "PICTURE"),
+    "trace target": ("trace", "MODEL", "PICTURE", "--target", "TARGET", "--html", "OUT/traced.html"),
+    "verify": ("verify", "MODEL", "--batch", "2", "--samples", "2"),
+    "summary": ("summary", "MODEL"),
+    "onnx": ("export", "MODEL", "--to", "onnx", "--out", "OUT/a.onnx"),
+    "whole onnx": ("export", "MODEL", "--to", "onnx", "--whole", "--out", "OUT/b.onnx"),
+    "torch": ("export", "MODEL", "--to", "torch", "--out", "OUT/c.py"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_takes_a_model(
+    command: str, task: str, model: str, picture: str, samples: Path, tmp_path: Path, cli: Cli
+) -> None:
+    if "onnx" in command:
+        pytest.importorskip("onnxruntime", reason="the export runs the file")
+    target = "1" if task == "several" else "12.5"
+    values = {"MODEL": model, "PICTURE": picture, "DATA": str(samples / task), "TARGET": target}
+    words = [values.get(word, word.replace("OUT", str(tmp_path))) for word in COMMANDS[command]]
+    result = cli(*words, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)
+    text = cli(*words[:2], *words[2:], *(() if "--out" not in words else ()))
+    assert text.code == 0, text.err
+
+
+def test_a_whole_onnx_file_returns_the_values_of_predict(
+    task: str, model: str, picture: str, tmp_path: Path, cli: Cli
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="it runs the file")
+    assert cli("export", model, "--to", "onnx", "--whole", "--out", str(tmp_path / "a.onnx")).code == 0
+    loaded = Model.load(model)
+    inputs = task_of(loaded).predictor(loaded).read(Path(picture))
+    pixels = (inputs[0] * 255).round().to(torch.uint8).permute(1, 2, 0)[None].numpy()
+    (values,) = onnxruntime.InferenceSession(str(tmp_path / "a.onnx")).run(["predictions"], {"images": pixels})
+    np.testing.assert_allclose(values, loaded.predict(inputs[:1]).numpy(), rtol=1e-4, atol=1e-5)
+    assert json.dumps(loaded.preprocess["table"]["kind"]) in ('"labels"', '"numbers"')
+
+
+def test_serve_and_the_studio_answer(task: str, model: str, picture: str) -> None:
+    starlette = pytest.importorskip("starlette.testclient", reason="it sends the request")
+    client = starlette.TestClient(application("m", Model.load(model), ("testserver",)), base_url="http://testserver")
+    answered = client.post("/predict", content=Path(picture).read_bytes()).json()
+    assert answered["label"]
+    tab = Tab(Library((model,), Model.load))
+    tab.ask("explain.open", model=model)
+    choices = tab.ask("explain.picture", sample=tab.ask("explain.open", model=model)["sample"])
+    assert choices["choices"] == (["0", "1", "2", "3"] if task == "several" else ["temperature"])
+
+
+def test_the_report_and_the_doctor(
+    runs: dict[str, Path], task: str, samples: Path, tmp_path: Path, cli: Cli
+) -> None:
+    page = (runs[task] / "report.html").read_text(encoding="utf-8")
+    words = ("mean average precision", "threshold") if task == "several" else ("R²", "MAE of the mean", "(°C)")
+    assert all(word in page for word in words)
+    assert "Predicted against true" in page or task == "several"
+    result = cli("doctor", str(runs[task]), "--data", str(samples / task), "--json")
+    assert result.code in (0, 1), result.err
+    assert json.loads(result.out)["findings"] is not None
+
+
+def test_labels_permuted_give_chance(samples: Path, tmp_path: Path, cli: Cli) -> None:
+    rows = raw_rows(samples, "thermometers")
+    values = np.random.default_rng(0).permutation([*rows.values()])
+    lines = [f"{samples / 'thermometers' / name},{value}" for name, value in zip(rows, values, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,x", *lines]), encoding="utf-8")
+    out = str(tmp_path / "runs")
+    result = cli("train", "regress", str(tmp_path / "t.csv"), "data.size=12", "train.epochs=2", "--out", out, "--json")
+    assert result.json["r2"] < 0.2
+
+
+def test_thresholds_have_the_best_f1() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        scores, true = rng.random(30).round(1), rng.random(30) < 0.4
+        threshold = best_threshold(torch.tensor(scores), torch.tensor(true))
+        f1_of = {t: sklearn_metrics.f1_score(true, scores >= t, zero_division=0.0) for t in np.unique(scores)}
+        chosen = sklearn_metrics.f1_score(true, scores >= threshold, zero_division=0.0)
+        assert chosen == pytest.approx(max(f1_of.values()))
+    assert best_threshold(torch.tensor([0.2, 0.9]), torch.tensor([True, True])) == 0.5
+
+
+def test_the_average_precision_and_f1_equal_scikit_learns() -> None:
+    rng = np.random.default_rng(1)
+    scores, true = rng.random((50, 4)).round(1), rng.random((50, 4)) < 0.3
+    true[:, 3] = False
+    expected = [sklearn_metrics.average_precision_score(true[:, k], scores[:, k]) for k in range(3)]
+    result = label_average_precision(torch.tensor(scores), torch.tensor(true))
+    assert result[:3].tolist() == pytest.approx(expected)
+    assert bool(result[3].isnan())
+    metric = MultiLabel((0.3, 0.4, 0.5, 0.6))
+    for part in (slice(20), slice(20, 50)):
+        metric.update(torch.tensor(scores[part]), torch.tensor(true[part]).float())
+    predicted = scores >= np.array([0.3, 0.4, 0.5, 0.6])
+    results = metric.compute()
+    assert results["macro_f1"] == pytest.approx(
+        sklearn_metrics.f1_score(true, predicted, average="macro", zero_division=0.0)
+    )
+    assert results["micro_f1"] == pytest.approx(sklearn_metrics.f1_score(true, predicted, average="micro"))
+
+
+def test_columns_are_set_in_the_recipe(samples: Path, tmp_path: Path, cli: Cli) -> None:
+    rows = [*raw_rows(samples, "thermometers").items()]
+    lines = [f"{samples / 'thermometers' / name},{value},{k}" for k, (name, value) in enumerate(rows)]
+    (tmp_path / "t.csv").write_text("\n".join(["where,low,high_mm", *lines]), encoding="utf-8")
+    out = str(tmp_path / "runs")
+    words = ("data.columns=['high_mm']", "data.units=['cm']", "data.size=12", "train.epochs=1")
+    result = cli("train", "regress", str(tmp_path / "t.csv"), *words, "--out", out, "--json")
+    run: Any = result.json["run"]
+    assert Model.load(run).preprocess["table"]["units"] == ["cm"]
+    refused = cli("train", "regress", str(tmp_path / "t.csv"), "data.columns=['hihg']", "--out", out)
+    assert "no column 'hihg'; did you mean 'high_mm'?" in refused.err
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield

@@ -19,6 +19,7 @@ from benchmarks.fuzz.readings import READINGS, outcome_of_reading, write_reading
 from benchmarks.fuzz.recipes import RECIPES, write_recipe
 from benchmarks.fuzz.records import RECORDS, write_record
 from benchmarks.fuzz.runs import RUNS, use_run, write_run, write_run_case
+from benchmarks.fuzz.tables import TABLES, outcome_of_table, write_table, write_table_case
 from pellucid.base.errors import PellucidError
 from pellucid.data.annotations import convert, voc
 
@@ -68,6 +69,18 @@ def test_small_zips_of_many_objects_are_refused_or_read(kind, tmp_path, monkeypa
         write_archive_case(kind, original, path, random.Random(f"0 {kind} {number}"))
         outcomes.add(outcome_of_archive(path))
     assert outcomes <= {"refused", "listed", "other"}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_changed_tables_are_refused_or_read(kind, tmp_path):
+    original, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
+    write_table(kind, original)
+    assert outcome_of_table(original) == "other"
+    outcomes: set[str] = set()
+    for number in range(100):
+        write_table_case(original, path, random.Random(f"0 {kind} {number}"))
+        outcomes.add(outcome_of_table(path))
+    assert outcomes == {"refused", "other"}
 
 
 def test_names_are_restored_or_refused(tmp_path, monkeypatch):

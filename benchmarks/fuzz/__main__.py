@@ -13,7 +13,7 @@ Readings are small data sets in unusual forms, whose meaning is known: names in 
 parts, depths of pixels, lines of YOLO text, groups of shapes; each is read as meant ("same"), refused, or a note states
 the difference ("listed"), and another reading is a fault. Objectives are weights files of detectors and generators with
 changed hyperparameters; runs are the CSV files of run folders, and records their other small files and those of sweeps;
-recipes are TOML; networks are exported programs and ONNX files of other people, opened as models. The table is printed,
+recipes are TOML; tables of labels are CSV, TSV and JSON lines; networks are exported programs and ONNX files of other people, opened as models. The table is printed,
 and the exit status is 1 if there is any fault.
 """
 
@@ -40,6 +40,7 @@ from benchmarks.fuzz.readings import READINGS, write_readings
 from benchmarks.fuzz.recipes import RECIPES, write_recipe
 from benchmarks.fuzz.records import RECORDS, write_record
 from benchmarks.fuzz.runs import RUNS, write_run
+from benchmarks.fuzz.tables import TABLES, write_table
 
 MAX_SECONDS = 10.0  # processor time per file
 MAX_BYTES = 1 << 30  # memory per file
@@ -55,6 +56,7 @@ WRITERS: dict[str, Callable[[str, Path], None]] = {
     **dict.fromkeys(NAME_KINDS, write_names), **dict.fromkeys(OBJECTIVES, write_objective),
     **dict.fromkeys(RUNS, write_run), **dict.fromkeys(RECORDS, write_record), **dict.fromkeys(RECIPES, write_recipe),
     **dict.fromkeys(NETWORKS, write_network), **dict.fromkeys(READINGS, write_readings),
+    **dict.fromkeys(TABLES, write_table),
 }  # fmt: skip
 
 
@@ -138,6 +140,7 @@ def main() -> int:
     parser.add_argument("--readings", type=int, default=3_000)
     parser.add_argument("--records", type=int, default=6_000)
     parser.add_argument("--recipes", type=int, default=2_000)
+    parser.add_argument("--tables", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
@@ -151,6 +154,7 @@ def main() -> int:
         | split_count(options.readings, READINGS)
         | split_count(options.records, RECORDS)
         | split_count(options.recipes, RECIPES)
+        | split_count(options.tables, TABLES)
     )
     counts = {kind: count for kind, count in counts.items() if count}
     results = fuzz(counts, options.seed, options.processes)

@@ -26,6 +26,7 @@ from benchmarks.fuzz.readings import READINGS, outcome_of_reading, write_reading
 from benchmarks.fuzz.recipes import RECIPES, use_recipe, write_recipe_case
 from benchmarks.fuzz.records import RECORDS, use_record, write_record_case
 from benchmarks.fuzz.runs import RUNS, use_run, write_run_case
+from benchmarks.fuzz.tables import TABLES, outcome_of_table, write_table_case
 from pellucid.base.errors import PellucidError
 from pellucid.export import from_onnx
 from pellucid.layers.base import Mode
@@ -69,6 +70,8 @@ def outcome_of(kind: str, path: Path, picture: Path, expected: Tensor | None) ->
         return outcome_of_reading(path)
     if kind in ARCHIVES:
         return outcome_of_archive(path)
+    if kind in TABLES:
+        return outcome_of_table(path)
     return outcome_of_names(path, picture) if kind in NAME_KINDS else outcome_of_use(kind, path, picture, expected)
 
 
@@ -78,6 +81,8 @@ def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> Non
         write_annotation_case(kind, original, path, rng)
     elif kind in READINGS:
         write_readings_case(kind, path, rng)
+    elif kind in TABLES:
+        write_table_case(original, path, rng)
     elif kind in ARCHIVES:
         write_archive_case(kind, original, path, rng)
     elif kind in NAME_KINDS:

@@ -11,13 +11,12 @@ from typing import Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import decode_text
-from pellucid.base.limits import MAX_TABLE_BYTES, MAX_TABLE_CELLS, MAX_TABLE_COLUMNS, MAX_TABLE_ROWS
+from pellucid.base.limits import MAX_TABLE_BYTES, MAX_TABLE_CELLS, MAX_TABLE_COLUMNS, MAX_TABLE_NAME, MAX_TABLE_ROWS
 from pellucid.base.text import shown
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
 N_SAMPLED_LINES = 50  # lines that decide the delimiter
-MAX_NAME_LENGTH = 500  # characters of a column's name
 SEPARATOR_LINE = "sep="  # the first line of some CSV files of Excel, which names the delimiter
 
 
@@ -98,7 +97,7 @@ def _checked(name: str, columns: Sequence[str], cells: list[list[Any]], places: 
     if not names or not cells:
         raise PellucidError(f"{name} has no rows below its header; give a column of file names and one of labels")
     longest = max(names, key=len)
-    if len(longest) > MAX_NAME_LENGTH:
+    if len(longest) > MAX_TABLE_NAME:
         raise PellucidError(f"{name} has a column of {len(longest):,} characters, {longest!r:.40}; add a header")
     repeated = next((column for k, column in enumerate(names) if column in names[:k]), None)
     if repeated is not None:

@@ -77,9 +77,7 @@ def test_quotes_absolute_paths_windows_paths_and_the_index_of_pandas(folder: Pat
     ],
 )
 def test_lists_of_labels(folder: Path, cells: Sequence[str], separator: str) -> None:
-    images = load_table(
-        write(folder, rows("image,labels", *(f"p{k},{c}" for k, c in enumerate(cells)))), TableFormat()
-    )
+    images = load_table(write(folder, rows("image,labels", *(f"p{k},{c}" for k, c in enumerate(cells)))), TableFormat())
     assert (images.found.separator, images.classes) == (separator, ("a", "b", "c"))
     assert images.y.int().tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1], [1, 0, 0], [0, 1, 1]]
 

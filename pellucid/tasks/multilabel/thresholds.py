@@ -67,9 +67,9 @@ def best_threshold(scores: Tensor, true: Tensor) -> float:
     order = scores.argsort(descending=True, stable=True)
     ranked, hits = scores[order].double(), true[order].cumsum(0).double()
     f1 = 2 * hits / (torch.arange(1, len(ranked) + 1) + n_true)
-    next_scores = torch.cat([ranked[1:], ranked.new_zeros(1)])
+    next_scores = torch.cat([ranked[1:], -ranked[-1:] - 1])  # below the lowest score, all images have the label
     is_cut = next_scores < ranked  # images with equal scores are on one side of a threshold
-    middles = (ranked + next_scores) / 2
+    middles = ((ranked + next_scores) / 2).clamp_min(0)
     best = f1[is_cut] >= f1[is_cut].max() - 1e-12
     candidates = middles[is_cut][best]
     return round(float(candidates[(candidates - DEFAULT_THRESHOLD).abs().argmin()]), 6)

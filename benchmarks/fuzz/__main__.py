@@ -13,8 +13,8 @@ Readings are small data sets in unusual forms, whose meaning is known: names in 
 parts, depths of pixels, lines of YOLO text, groups of shapes; each is read as meant ("same"), refused, or a note states
 the difference ("listed"), and another reading is a fault. Objectives are weights files of detectors and generators with
 changed hyperparameters; runs are the CSV files of run folders, and records their other small files and those of sweeps;
-recipes are TOML; tables of labels are CSV, TSV and JSON lines; networks are exported programs and ONNX files of other people, opened as models. The table is printed,
-and the exit status is 1 if there is any fault.
+recipes are TOML; tables of labels are CSV, TSV and JSON lines; networks are exported programs and ONNX files of other
+people, opened as models. The table is printed, and the exit status is 1 if there is any fault.
 """
 
 import argparse

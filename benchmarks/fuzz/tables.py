@@ -13,10 +13,11 @@ from pellucid.data.table_targets import TableFormat
 
 TABLES = ("csv", "tsv", "jsonl")
 N_PICTURES = 12
-# What is inserted into a table: delimiters, quotes, marks of byte order, numbers and names that readers may trip over.
+# What is inserted into a table: delimiters, quotes, marks of byte order, numbers and names.
 PIECES = (
     b",", b";", b"\t", b'"', b"'", b"\n", b"\r\n", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"nan", b"inf", b"1e999", b"-",
-    b"1,5", b"../", b"/dev/zero", b"sep=;\n", b"[", b"]", b"{", b"}", b"null", b"true", b" ", b"|", b"\xe4", b"9" * 5000,
+    b"1,5", b"../", b"/dev/zero", b"sep=;\n", b"[", b"]", b"{", b"}", b"null", b"true", b" ", b"|", b"\xe4",
+    b"9" * 5000,
 )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def outcome_of(kind: str, path: Path, picture: Path, expected: Tensor | None) ->
     return outcome_of_names(path, picture) if kind in NAME_KINDS else outcome_of_use(kind, path, picture, expected)
 
 
-def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:
+def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:  # noqa: PLR0912  one per kind
     """Write a changed copy of the original file of a kind."""
     if kind in ANNOTATIONS:
         write_annotation_case(kind, original, path, rng)

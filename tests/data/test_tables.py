@@ -175,7 +175,10 @@ def test_a_drawn_part_depends_on_the_names_not_on_the_order(folder: Path) -> Non
     lines = [f"p{k},{k}" for k in range(N_PICTURES)]
     first = parts_of(load_table(write(folder, rows("file,x", *lines)), NUMBERS))
     second = parts_of(load_table(write(folder, rows("file,x", *lines[::-1])), NUMBERS))
-    names = [{part.test.source.names[k] for k in part.test.indices.tolist()} for part in (first, second)]
+    names: list[set[str]] = []
+    for parts in (first, second):
+        assert isinstance(parts.test.source, TableImages)
+        names.append({parts.test.source.names[k] for k in parts.test.indices.tolist()})
     assert names[0] == names[1]
     other = parts_of(load_table(folder / "t.csv", NUMBERS), seed=3)
     assert len(other.test) == len(first.test) == 1

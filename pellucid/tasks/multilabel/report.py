@@ -59,13 +59,14 @@ def _mistakes(
     if not len(worst):
         return Missing("The labels of all test images are right.")
     images = float_images(test.batch(worst.tolist(), generator(0)).images).numpy()
-    names = [[_names(mask[k], classes) for k in worst.tolist()] for mask in (true, predicted)]
-    figure = worst_mistakes(images, *names, confidence[worst].tolist())
+    true_names = [_names(true[k], classes) for k in worst.tolist()]
+    predicted_names = [_names(predicted[k], classes) for k in worst.tolist()]
+    figure = worst_mistakes(images, true_names, predicted_names, confidence[worst].tolist())
     caption = (
         f"{len(worst)} of {int(wrong.any(1).sum()):,} test images with a wrong label, those with the most first: true "
         "→ predicted labels, and the probability of the most confident wrong decision."
     )
-    pairs = "; ".join(f"{a} predicted as {b}" for a, b in zip(*names, strict=True))
+    pairs = "; ".join(f"{a} predicted as {b}" for a, b in zip(true_names, predicted_names, strict=True))
     return FigurePart("mistakes", figure, f"Images with wrong labels: {pairs}", caption)
 
 

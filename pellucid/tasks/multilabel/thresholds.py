@@ -1,7 +1,5 @@
 """The probability of each class from which a picture has its label, chosen on validation images."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -49,10 +47,10 @@ def choose_thresholds(model: Model, validation: Source | None) -> bool:
     probabilities, targets = predict_source(model, validation)
     thresholds = [best_threshold(scores, true > 0.5) for scores, true in zip(probabilities.T, targets.T, strict=True)]
     model.preprocess["thresholds"] = thresholds
-    model.metrics = [
-        replace(metric, thresholds=tuple(thresholds)) if isinstance(metric, MultiLabel) else metric
-        for metric in (MultiLabel() if metric == "multilabel" else metric for metric in model.metrics)
-    ]
+    chosen = MultiLabel(tuple(thresholds))
+    model.metrics = tuple(
+        chosen if metric == "multilabel" or isinstance(metric, MultiLabel) else metric for metric in model.metrics
+    )
     return True
 
 

@@ -135,8 +135,16 @@ INTERFACES = {
     "Schedule", "Task",
 }  # fmt: skip
 ALLOWED_REPLACEMENTS = {
-    "Confusion.compute": "Precision, Recall and MacroF1 return a mean of the counts, Confusion the counts"
-}
+    "Confusion.compute": "Precision, Recall and MacroF1 return a mean of the counts, Confusion the counts",
+    "ClassPredictor.predict": "of several labels, or of numbers, in place of one class",
+    **{
+        f"Classification.{name}": "of several labels, or of numbers, in place of one class"
+        for name in (
+            "class_names", "evaluate", "example", "finish", "held_out", "predictor", "recipe_with", "report",
+            "target_changes", "trains",
+        )
+    },
+}  # fmt: skip
 
 
 def methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:

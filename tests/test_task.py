@@ -26,6 +26,7 @@ def test_shipped_models_belong_to_their_tasks(name: str) -> None:
 
 def test_every_folder_of_a_task_is_registered() -> None:
     names = {"classification", "segmentation", "keypoints", "generation", "detection", "translation", "colorization"}
+    names |= {"multi-label classification", "regression"}
     assert {task.name for task in tasks()} == names
 
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.base.errors import PellucidError
 from pellucid.metrics.base import Metric, check_measured
+from pellucid.metrics.regression import target_values
 
 
 class LabelCounts(NamedTuple):
@@ -68,14 +68,9 @@ class MultiLabel(Metric):
     targets: list[Any] = field(default_factory=list[Any], init=False, repr=False, compare=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Store the batch of probabilities (n, K) and labels (n, K) of 0 and 1."""
-        if outputs.dim() != 2 or targets.shape != outputs.shape:
-            raise PellucidError(
-                f"MultiLabel: targets {tuple(targets.shape)} do not fit outputs {tuple(outputs.shape)}; give 0 or 1 "
-                "for each class"
-            )
+        """Store the batch of probabilities (n, K), and labels (n, K) of 0 and 1 or class indices (n,)."""
         self.outputs.append(outputs)
-        self.targets.append(targets > 0.5)
+        self.targets.append(target_values(targets, outputs) > 0.5)
 
     def compute(self) -> dict[str, Any]:
         """Return map, micro_f1, macro_f1, the numbers of true and predicted labels of an image, and lists by class."""

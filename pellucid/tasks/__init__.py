@@ -7,7 +7,7 @@ from pellucid.tasks.detect import Detection
 from pellucid.tasks.generate import Generation
 from pellucid.tasks.keypoints import Keypoints
 from pellucid.tasks.multilabel import MultiLabelClassification
-from pellucid.tasks.regress import Regression
+from pellucid.tasks.regress import NumberRegression
 from pellucid.tasks.segment import Segmentation
 from pellucid.tasks.translate import Translation
 
@@ -15,7 +15,7 @@ from pellucid.tasks.translate import Translation
 for task in (
     Classification(),
     MultiLabelClassification(),
-    Regression(),
+    NumberRegression(),
     Keypoints(),
     Segmentation(),
     Generation(),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
 
 
-class Regression(Classification):
+class NumberRegression(Classification):
     """Numbers from an image; its scores are the numbers, where those of classifiers are of classes."""
 
     name: ClassVar[str] = "regression"

@@ -136,6 +136,7 @@ INTERFACES = {
 }  # fmt: skip
 ALLOWED_REPLACEMENTS = {
     "Confusion.compute": "Precision, Recall and MacroF1 return a mean of the counts, Confusion the counts",
+    "FolderTree.__init__": "listed files are not searched for in their folder",
     "ClassPredictor.predict": "of several labels, or of numbers, in place of one class",
     **{
         f"Classification.{name}": "of several labels, or of numbers, in place of one class"

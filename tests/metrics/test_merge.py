@@ -53,7 +53,9 @@ def object_batch(rng: torch.Generator) -> Batch:
 
 
 BATCH_MAKERS = {
-    **dict.fromkeys(("accuracy", "top5", "precision", "recall", "macro_f1", "confusion", "ece"), class_batch),
+    **dict.fromkeys(
+        ("accuracy", "top5", "precision", "recall", "macro_f1", "confusion", "ece", "multilabel"), class_batch
+    ),
     **dict.fromkeys(("mae", "rmse", "r2"), number_batch),
     **dict.fromkeys(OF_MASKS, mask_batch),
     **dict.fromkeys(("ap", "mask_ap", "keypoint_ap", "nme"), object_batch),

@@ -28,7 +28,7 @@ def parser() -> Parser:
         help="output folder, for tasks that write files; or a CSV file with a row for each picture or object. For many "
         "pictures a folder with results.jsonl, or FILE.jsonl, FILE.csv or FILE.parquet",
     )
-    return parser.device_option().json_flag()
+    return parser.score_option().device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -36,5 +36,5 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.task import task_of
 
     check_source(args)
-    model = open_model(args.model, args.device)
+    model = open_model(args.model, args.device, args.score)
     return predict_pictures(args, lambda out: task_of(model).predictor(model, out))

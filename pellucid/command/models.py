@@ -26,7 +26,7 @@ def open_model(model: str, device: str | None = None, score: float | None = None
             raise PellucidError(f"--score: {model} is a {task_of(loaded).model}, which has no such score; leave it out")
         if not 0 <= score <= 1:
             raise PellucidError(f"--score must be from 0 to 1, not {score:g}")
-        loaded.preprocess["thresholds"] = [score] * len(loaded.preprocess.get("thresholds", [score]))
+        loaded.preprocess["thresholds"] = [score]
     return loaded
 
 

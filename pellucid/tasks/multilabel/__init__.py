@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.base.text import percent, table
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Example, Merit, Reported, TargetChange
+from pellucid.task import Baseline, Command, Evaluation, Example, Merit, Reported, TargetChange
 from pellucid.tasks.classify import Classification
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class MultiLabelClassification(Classification):
     )
     commands: ClassVar[tuple[Command, ...]] = ()
     has_one_class: ClassVar[bool] = False
+    counts_from_score: ClassVar[bool] = True
 
     def trains(self, objective: Any) -> bool:
         """Return False: the data, not the objective, tell such models from classifiers."""
@@ -38,6 +39,13 @@ class MultiLabelClassification(Classification):
         from pellucid.tasks.labelled import has_kind
 
         return has_kind(model, "labels")
+
+    def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline:
+        """Return a linear model of the labels."""
+        from pellucid.tasks.linear_model import linear_baseline
+
+        linear = linear_baseline(train, lambda targets: targets, max_features)
+        return linear._replace(predict=lambda images: linear.predict(images).clamp(0, 1))
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
         """Choose the threshold of each class on the validation images."""

@@ -17,7 +17,9 @@ BATCH_SIZE = 256  # images at a time
 def thresholds_of(model: Model) -> Tensor:
     """Return the thresholds (K,) of a model, by default 0.5; raises PellucidError for another number of them."""
     count = int(model.output_shape[0])
-    thresholds = model.preprocess.get("thresholds") or [DEFAULT_THRESHOLD] * count
+    thresholds = model.preprocess.get("thresholds") or [DEFAULT_THRESHOLD]
+    if len(thresholds) == 1:  # one for all classes, such as --score
+        thresholds = [*thresholds] * count
     if len(thresholds) != count:
         raise PellucidError(f"preprocess: {len(thresholds)} thresholds for {count} classes; train the model again")
     return torch.tensor(thresholds)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import table
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Example, Explained, Merit, OwnRecipe, Reported, Request
+from pellucid.task import Baseline, Command, Evaluation, Example, Explained, Merit, OwnRecipe, Reported, Request
 from pellucid.task.asked import Area, Asked, ask_scores
 from pellucid.tasks.classify import Classification
 
@@ -46,6 +46,12 @@ class NumberRegression(Classification):
         from pellucid.tasks.regress.own import recipe_for
 
         return recipe_for(data, settings)
+
+    def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline:
+        """Return a linear model of the numbers."""
+        from pellucid.tasks.linear_model import linear_baseline
+
+        return linear_baseline(train, lambda targets: targets, max_features)
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
         """Fit nothing."""

@@ -4,7 +4,7 @@ import reprlib
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pellucid.base.text import shown
+from pellucid.base.text import plural, shortened, shown
 
 MAX_LINES = 20  # of 24 lines of a terminal
 MAX_WIDTH = 120  # characters
@@ -40,8 +40,13 @@ def brief_repr(self: Any) -> str:
 
 def screen_repr(self: object) -> str:
     """Return the text of `str` with at most MAX_LINES lines: the first ones and the last one."""
-    lines = [line if len(line) <= MAX_WIDTH else f"{line[: MAX_WIDTH - 3]}..." for line in str(self).split("\n")]
+    return fit_to_screen(str(self))
+
+
+def fit_to_screen(text: str) -> str:
+    """Return at most MAX_LINES lines of a text, the first ones and the last one, of at most MAX_WIDTH characters."""
+    lines = [shortened(line, MAX_WIDTH) for line in text.split("\n")]
     if len(lines) > MAX_LINES:
         n_hidden = len(lines) - MAX_LINES + 2
-        lines[MAX_LINES - 2 : -1] = [f"... {n_hidden - 1} more lines, which print() shows"]
+        lines[MAX_LINES - 2 : -1] = [f"... {plural(n_hidden - 1, 'more line')}, which print() shows"]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from typing import Any
 
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
@@ -56,7 +57,12 @@ def collected_notes() -> Iterator[list[str]]:
 def shown(value: object) -> str:
     """Return the `repr` of any value on one line, cut to 60 characters, for messages."""
     text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(text, 60)
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a text of at most `width` characters, which ends in "..." if it is cut."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def constructor_repr(self: object) -> str:
@@ -68,6 +74,12 @@ def constructor_repr(self: object) -> str:
 def plural(count: int, noun: str, plural_noun: str = "") -> str:
     """Return the count with its noun, "1 epoch" or "30 epochs"; `plural_noun` is an irregular plural."""
     return f"1 {noun}" if count == 1 else f"{count:,} {plural_noun or f'{noun}s'}"
+
+
+def value_range(noun: str, plural_noun: str, values: Any) -> str:
+    """Return the range of the values of an integer tensor: "class 13", or "classes 0 to 13"."""
+    low, high = int(values.min()), int(values.max())
+    return f"{noun} {low}" if low == high else f"{plural_noun} {low} to {high}"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

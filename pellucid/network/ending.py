@@ -5,6 +5,7 @@ from itertools import takewhile
 from typing import Any
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
 from pellucid.data.dataset import check_channels_first
 from pellucid.layers import LogSoftmax, Sigmoid, Softmax
@@ -121,8 +122,9 @@ def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", 
         )
     if outputs[0] != count and (outputs[0], count) != (1, 2):
         raise PellucidError(
-            f"{where}the network outputs {outputs[0]} values, but the data have {count} classes ({_listed(classes)}); "
-            f"{remedy or f'end the network with {count} outputs, such as Dense({count})'}"
+            f"{where}the network outputs {plural(outputs[0], 'value')}, but the data have "
+            f"{plural(count, 'class', 'classes')} ({_listed(classes)}); "
+            + (remedy or f"end the network with {plural(count, 'output')}, such as Dense({count})")
         )
 
 

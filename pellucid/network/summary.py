@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.base.brief import screen_repr
+from pellucid.base.brief import fit_to_screen
 from pellucid.base.settings.checks import integer
-from pellucid.base.text import aligned, plural
+from pellucid.base.text import aligned, plural, shortened
 from pellucid.combine.base import Combinator, prefix_of
 from pellucid.layers.base import Cache, Layer, Mode, Params, describe
 from pellucid.layers.conv2d import Conv2d
@@ -19,6 +19,9 @@ from pellucid.layers.dense import Dense
 from pellucid.nested import flatten
 from pellucid.operators import Attention, Convolve, Einsum, LinearMap, MatMul
 from pellucid.sweep import forward
+
+SCREEN_WIDTH = 80  # characters of the table in `repr`
+MIN_COLUMN_WIDTH = 12  # characters of a cut column
 
 # Number of multiply-adds for one image: (layer, weight or None, input of batch size 1, its output) -> number
 MultiplyAddCount = Callable[[Any, Any, Any, Tensor], int]
@@ -54,7 +57,10 @@ class Summary:
     """The summary of a network: a row for each layer that is not a combinator, in forward order."""
 
     rows: tuple[SummaryRow, ...]
-    __repr__ = screen_repr
+
+    def __repr__(self) -> str:
+        """Return the first rows and the totals for a screen, with long layers cut so that their numbers fit."""
+        return fit_to_screen(aligned(_narrowed(self.cells()), right=(3, 4, 5)))
 
     @property
     def parameters(self) -> int:
@@ -119,6 +125,17 @@ class Summary:
         from pellucid.report.page import table_html
 
         return table_html(f"{plural(len(self.rows), 'layer')}, {self.parameters:,} parameters", self.cells(), (3, 4, 5))
+
+
+def _narrowed(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the cells of a table with layers, then paths, cut where it is wider than SCREEN_WIDTH."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    excess = sum(widths) + 2 * (len(widths) - 1) - SCREEN_WIDTH
+    for column in (1, 0):  # the layer, and the path
+        new_width = max(widths[column] - max(excess, 0), min(widths[column], MIN_COLUMN_WIDTH))
+        excess -= widths[column] - new_width
+        widths[column] = new_width
+    return [(shortened(path, widths[0]), shortened(layer, widths[1]), *numbers) for path, layer, *numbers in cells]
 
 
 def _merge_rows(path: str, rows: list[SummaryRow]) -> SummaryRow:

@@ -130,11 +130,22 @@ def _export_program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
     except PellucidError:
         raise
     except Exception as error:  # the module's own code may raise any error under torch.export
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        raise PellucidError(
-            f"open: torch.export cannot trace {type(module).__name__}: {type(error).__name__}: {reason:.300}"
-            f"{_error_location(error, module)}"
-        ) from error
+        # The message has the error's text and its line in the network; the rest is hundreds of lines of PyTorch.
+        raise PellucidError(_export_message(error, module)) from None
+
+
+def _export_message(error: Exception, module: nn.Module) -> str:
+    """Return what is wrong with a module that torch.export cannot trace, what to do, and where."""
+    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode  # imported by the export already
+
+    name, location = type(module).__name__, _error_location(error, module)
+    if isinstance(error, GuardOnDataDependentSymNode):
+        return (
+            f"open: the forward of {name} branches on a tensor's value; choose between two results with "
+            f"torch.where(condition, a, b), or branch (an assert, too) outside of the network{location}"
+        )
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"open: torch.export cannot trace {name}: {type(error).__name__}: {reason:.300}{location}"
 
 
 CALL_CODE = (nn.Module.__call__.__code__, nn.Module._call_impl.__code__)  # with which PyTorch calls a forward

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pellucid import layers, operators
+from pellucid.base.text import plural
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Multiple, Ref
 from pellucid.opening.tensor_calls import expand
@@ -155,7 +156,7 @@ def image_sizes(c: Context) -> tuple[int, int, int]:
     """Return channels, height and width of the input; raises Unsupported unless it is (N, C, H, W)."""
     shape = c.shape()
     if len(shape) != 4 or any(isinstance(size, Multiple) for size in shape[1:]):
-        raise Unsupported(f"an input of {len(shape)} axes, not (N, C, H, W)")
+        raise Unsupported(f"an input of {plural(len(shape), 'axis', 'axes')}, not (N, C, H, W)")
     return shape[1], shape[2], shape[3]
 
 

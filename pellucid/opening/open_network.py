@@ -26,12 +26,22 @@ from pellucid.opening.graph import graph_of
 from pellucid.opening.huggingface import folder_network
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.open_onnx import open_onnx
-from pellucid.opening.outputs import check_outputs, difference_hint, free_shapes, loss_for, outputs_of
+from pellucid.opening.outputs import (
+    check_outputs,
+    difference_hint,
+    free_shapes,
+    loss_for,
+    outputs_if_accepted,
+    outputs_of,
+)
 from pellucid.opening.program import open_program
 from pellucid.opening.programfile import read_program
 from pellucid.opening.timmnetworks import PREFIX, timm_network
 from pellucid.training.arguments import class_names
 from pellucid.verify.modules import frozen_names
+
+OTHER_COUNT = 7  # length of the first axis that a network accepts only if that axis counts examples
+_EXAMPLE_HINT = "for images: pellucid.open(network, torch.rand(1, 3, 224, 224)), with the height and width of yours"
 
 
 def open(
@@ -70,6 +80,10 @@ def open(
     all of them), and for a folder that names code of its own. Also raises it if the outputs for the example differ from
     the network's, or for ONNX files from onnxruntime's.
     """
+    if "input_shape" in options:
+        raise PellucidError(
+            "open takes an example instead of input_shape: pellucid.open(network, torch.rand(1, *input_shape))"
+        )
     if isinstance(network, (str, os.PathLike)):
         return _open_named(str(network), example, weights, options)
     if weights is not None:
@@ -80,7 +94,7 @@ def open(
     if not isinstance(network, nn.Module):
         raise PellucidError(f"open takes a torch.nn.Module and an example input, not {type(network).__name__}")
     if example is None:
-        raise PellucidError(f"open: give an example input for {type(network).__name__}")
+        raise PellucidError(f"open: {type(network).__name__} needs an example of its input; {_EXAMPLE_HINT}")
     _check_example(example)
     return _open_module(network, example, options)
 
@@ -99,17 +113,36 @@ def _open_module(
     inputs = tuple(x[:2].detach() for x in examples)
     x = inputs if isinstance(example, tuple) else inputs[0]
     _check_weights(network, examples)
-    net, params, y, functions = _checked_graph(network, example, x, from_file)
+    try:
+        net, params, y, functions = _checked_graph(network, example, x, from_file)
+    except PellucidError:
+        _check_batch_axis(network, examples)
+        raise
     is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
     defaults = {"precision": "float64" if is_double else "float32", **loss_for(net)}
     model = OpenedModel(net, **{**defaults, **options})
     model._set_params(map_tree(torch.clone, params), *free_shapes(network, net, params, x, y))
     model._keep_state(network.state_dict(), flatten(params))
+    model.example_shape = shape_of(x)
     if functions:
         check_custom_backward(network, model, inputs, functions)
     _freeze(model, network)
     _note_training(network)
     return model
+
+
+def _check_batch_axis(network: nn.Module, examples: tuple[Tensor, ...]) -> None:
+    """Raise PellucidError if a network that cannot be opened takes these examples only with another first axis."""
+    unbatched = [tuple(x.shape) for x in examples]
+    several = tuple(torch.cat([x[:1]] * OTHER_COUNT) for x in examples)
+    accepts_any_count = outputs_if_accepted(network, several) is not None
+    if accepts_any_count or outputs_if_accepted(network, tuple(x[None] for x in examples)) is None:
+        return
+    raise PellucidError(
+        f"open: the example has no batch axis: its shape is {', '.join(map(str, unbatched))}, and "
+        f"{type(network).__name__} takes {', '.join(str((1, *shape)) for shape in unbatched)}; give example[None]"
+        + (" for each of them" if len(examples) > 1 else "")
+    ) from None
 
 
 def _check_weights(network: nn.Module, examples: tuple[Tensor, ...]) -> None:

@@ -47,6 +47,14 @@ def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Ten
     return [output.detach() for output in outputs if isinstance(output, Tensor)]
 
 
+def outputs_if_accepted(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | None:
+    """Return the output tensors of a PyTorch network, None if it raises an error for inputs of these shapes."""
+    try:
+        return _network_outputs(network, inputs)
+    except Exception:  # the module's own code may raise any error
+        return None
+
+
 def difference_hint(exported: ExportedNetwork, dtype: torch.dtype) -> str:
     """Return why outputs may differ, as text: the network rounds to a narrower dtype than `dtype`, or is random."""
     for call in exported.calls:
@@ -115,9 +123,8 @@ def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) 
 
 def _resized_output_shape(network: nn.Module, net: Graph, params: Params, x: Tensor) -> Any:
     """Return the shape of the outputs, () if they differ from the network's, None if the network raises an error."""
-    try:
-        expected = _network_outputs(network, (x,))
-    except Exception:  # the module's own code may raise any error for an unsupported size
+    expected = outputs_if_accepted(network, (x,))
+    if expected is None:
         return None
     try:
         with torch.no_grad():

@@ -221,7 +221,7 @@ def _symbol_sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, n
         count: Any = x.shape[0]
         if isinstance(count, int):
             raise PellucidError(
-                f"open: the program takes exactly {count} examples for one of its inputs; {EXPORT_HINT}"
+                f"open: the program takes exactly {plural(count, 'example')} for one of its inputs; {EXPORT_HINT}"
             )
         batch_symbols.update(count.node.expr.free_symbols)
         for axis, size in enumerate(x.shape[1:], start=1):

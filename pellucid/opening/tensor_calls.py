@@ -73,6 +73,8 @@ def slice_(c: Context) -> CallLayer | str:
     start = c.fixed_value("start") or 0
     stop = c["end"]
     step = c["step"]
+    if isinstance(start, Ref) or isinstance(stop, Ref):
+        raise Unsupported("an end depends on a tensor's value")
     if stop is None or stop == size or (not isinstance(stop, Multiple) and stop >= END_OF_AXIS):
         stop = None
     if (start, stop, step) == (0, None, 1):

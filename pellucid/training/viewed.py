@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.foreign import MODEL_ANSWERS, missing_attribute
-from pellucid.base.settings.arguments import Checked
+from pellucid.base.settings.arguments import Checked, checked
 from pellucid.base.text import aligned, plural
 from pellucid.combine.base import Combinator, prefix_of
 from pellucid.combine.nets import named_layers, parameter_counts
@@ -24,7 +24,7 @@ from pellucid.network.inputs import FreeShape, check_inputs, check_range, nomina
 from pellucid.network.summary import Summary, shape_text, summary
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import Optimizer
-from pellucid.run.described import expects_unit_range
+from pellucid.run.described import expects_unit_range, image_shape
 from pellucid.run.weights import weights_sha256
 
 
@@ -41,17 +41,22 @@ class LayerView:
     def __repr__(self) -> str:
         """Return path, layer and shapes of the parameters in one line."""
         shapes = ", ".join(f"{name} {shape_text(tuple(tensor.shape))}" for name, tensor in self.params.items())
-        return f"<{self.path}: {_layer_text(self.layer)}{f'; {shapes}' if shapes else ''}>"
+        return f"<{self._title}{f'; {shapes}' if shapes else ''}>"
 
     def __str__(self) -> str:
         """Return the parameters as a table."""
-        return f"{self.path}: {_layer_text(self.layer)}\n{aligned(self._table_cells(), right=(2, 3, 4, 5))}"
+        return f"{self._title}\n{aligned(self._table_cells(), right=(2, 3, 4, 5))}"
 
     def _repr_html_(self) -> str:
         """Return the table of parameters as HTML for notebooks."""
         from pellucid.report.page import table_html
 
-        return table_html(f"{self.path}: {_layer_text(self.layer)}", self._table_cells(), right=(2, 3, 4, 5))
+        return table_html(self._title, self._table_cells(), right=(2, 3, 4, 5))
+
+    @property
+    def _title(self) -> str:
+        """The path, unless it is "", and the layer with its arguments."""
+        return f"{self.path}: {_layer_text(self.layer)}" if self.path else _layer_text(self.layer)
 
     def _table_cells(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("parameter", "shape", "mean", "std", "min", "max")]
@@ -74,6 +79,7 @@ class ModelDisplay(metaclass=Checked):
     params: Params
     seed: int
     input_shape: FreeShape  # without the batch axis; None for a free height or width
+    example_shape: tuple[int, ...] = ()  # of the example with which a network was opened; () for other networks
     output_shape: Any
     preprocess: dict[str, Any]
     stats: FeatureStats | None  # of the preprocessing
@@ -104,8 +110,9 @@ class ModelDisplay(metaclass=Checked):
 
     @property
     def nominal_shape(self) -> tuple[int, ...]:
-        """The shape of an input, with NOMINAL_SIDE pixels for a free height or width."""
-        return nominal_shape(self.input_shape)
+        """The shape of an input, with the example's or NOMINAL_SIDE pixels for a free height or width."""
+        is_free = None in self.input_shape
+        return self.example_shape if is_free and self.example_shape else nominal_shape(self.input_shape)
 
     def outputs_for(self, shape: Sequence[int]) -> Any:
         """Return the outputs' shape for inputs of `shape` (no batch axis); raises PellucidError for an invalid one."""
@@ -172,10 +179,25 @@ class ModelDisplay(metaclass=Checked):
             return self.summary().cells()
         return [("path", "layer"), *((layer.path, _layer_text(layer.layer)) for layer in self.layers)]
 
-    def summary(self) -> Summary:
-        """Return the table of layers with shapes, parameters and multiply-adds; str() formats it as text."""
-        self._check_has_weights()
-        return summary(self.net, self.params, self.nominal_shape, self.seed)
+    @checked
+    def summary(self, input_shape: Sequence[int] | None = None) -> Summary:
+        """Return the table of layers with shapes, parameters and multiply-adds; str() formats it as text.
+
+        input_shape: the shape of an input, without the batch axis, by default the model's, with a height and width of
+        224, or of the example of an opened network, if they are free.
+        """
+        if input_shape is None:
+            self._check_has_weights()
+            return summary(self.net, self.params, self.nominal_shape, self.seed)
+        shape = nominal_shape(image_shape(input_shape))
+        if not self.built:
+            return summary(self.net, None, shape, self.seed)
+        has_same_rank = len(shape) == len(self.input_shape)
+        if not has_same_rank or any(b not in (None, a) for a, b in zip(shape, self.input_shape, strict=True)):
+            raise PellucidError(
+                f"summary: the network takes inputs of shape {self.input_shape}, without the batch axis, not {shape}"
+            )
+        return summary(self.net, self.params, shape, self.seed)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the weights."""
@@ -197,7 +219,7 @@ class ModelDisplay(metaclass=Checked):
 def layer_view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) -> LayerView:
     """Return the layer at `path`; raises PellucidError, with the nearest path, if there is none."""
     layers = dict(named_layers(nets))
-    if not isinstance(path, str) or not path or path not in layers:
+    if not isinstance(path, str) or path not in layers or (not path and isinstance(layers[path], Combinator)):
         known = [name for name in layers if name]
         hint = nearest(path, known) if isinstance(path, str) else ""
         known_paths = ", ".join(known)[:300] or "none"
@@ -208,10 +230,9 @@ def layer_view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: s
 
 
 def leaf_views(nets: Mapping[str, Layer], weights: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
-    """Return views of all layers that are not combinators, in order."""
-    layers = named_layers(nets)
+    """Return views of all layers that are not combinators, in order; the path of a network of one layer is ""."""
     return tuple(
-        layer_view(nets, weights, path) for path, layer in layers if path and not isinstance(layer, Combinator)
+        layer_view(nets, weights, path) for path, layer in named_layers(nets) if not isinstance(layer, Combinator)
     )
 
 

@@ -90,14 +90,13 @@ class GradientTable:
 
     def _verdict(self) -> str:
         n_wrong = sum(not row.ok for row in self.rows)
-        bounds = f"within {TOLERANCE:g} of autograd and {differences.TOLERANCE:g} of central differences"
+        bounds = f"tolerances: vs autograd {TOLERANCE:g}, vs differences {differences.TOLERANCE:g}"
         if any(row.form in (TRAINS, PREDICTS) for row in self.rows):
-            bounds += f", the forms within {FORM_TOLERANCE:g} of the network as written"
+            bounds += f", vs written {FORM_TOLERANCE:g}"
+        bounds += ", of each one's largest entry, in float64"
         if not n_wrong:
-            return f"all {len(self.rows)} gradients agree ({bounds}, relative to each one's largest entry, float64)"
-        return (
-            f"{n_wrong} of {len(self.rows)} gradients FAIL ({bounds}); going backward, the first is at {self.culprit}"
-        )
+            return f"{bounds}\nall {len(self.rows)} gradients agree"
+        return f"{bounds}\n{n_wrong} of {len(self.rows)} gradients FAIL; going backward, the first is at {self.culprit}"
 
 
 def _form_table(form: str, rows: list[GradientRow]) -> str:

@@ -19,7 +19,9 @@ from pellucid.layers import (
     ReLU,
 )
 from pellucid.layers.base import describe
+from pellucid.model import Model
 from pellucid.network.summary import bytes_text, summary
+from tests.training.small import small_mlp
 
 
 def lenet() -> Sequential:
@@ -159,3 +161,41 @@ def test_bytes_are_printed_in_readable_units() -> None:
         "5.0 MiB",
         "3.0 GiB",
     ]
+
+
+def test_the_summary_of_another_input_shape():
+    model = Model(Sequential(Conv2d(4, 3), ReLU()), input_shape=(3, None, None))
+    for table in (model.summary(input_shape=(3, 10, 10)), model.summary((3, 10, 10))):
+        assert table.multiply_adds == 4 * 64 * 27
+    assert model.summary().multiply_adds == 4 * 222 * 222 * 27
+    unbuilt = Model(Dense(3))
+    assert unbuilt.summary(input_shape=(7,)).parameters == 24
+    assert not unbuilt.built
+    for shape in ((1, 10, 10), (1, 3, 10, 10), (10,)):
+        with pytest.raises(PellucidError, match=r"takes inputs of shape \(3, None, None\), without the batch axis"):
+            model.summary(input_shape=shape)
+    with pytest.raises(PellucidError, match="no argument 'input_size'; did you mean 'input_shape'"):
+        model.summary(input_size=(1, 3, 10, 10))
+
+
+def test_the_repr_of_a_summary_fits_80_columns_with_all_numbers():
+    long_names = Sequential(
+        a_long_name_of_a_layer=Conv2d(8, (3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1)), dense=Flatten()
+    )
+    table = Model(long_names, input_shape=(3, 32, 32)).summary()
+    lines = repr(table).split("\n")
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[0].split() == ["path", "layer", "output", "parameters", "multiply-adds", "memory"]
+    assert lines[1].split()[-4:] == ["224", "221,184", "32.0", "KiB"]
+    assert lines[1].startswith("a_long_name_o...  Conv2d(8,...  8 x 32 x 32  ")
+    assert "dilation=(1, 1)" in str(table)
+
+
+def test_a_network_of_one_layer_has_one_layer():
+    model = Model(Dense(3), input_shape=(4,))
+    assert repr(model).startswith("<Model: 1 layer, 15 parameters, 4 -> 3; ")
+    assert repr(Model(Dense(3))).startswith("<Model: 1 layer, no weights yet; ")
+    assert model.layers[-1].params["weight"].shape == (3, 4)
+    assert repr(model.layers[0]) == repr(model[""]) == "<Dense(3); weight 3 x 4, bias 3>"
+    with pytest.raises(PellucidError, match="no layer ''"):
+        small_mlp()[""]

@@ -14,7 +14,6 @@ import pellucid
 from pellucid.data.source import Batch
 from pellucid.layers import Layer, Mode
 from pellucid.nested import map_tree
-from pellucid.network.inputs import nominal_shape
 from pellucid.network.summary import multiply_adds
 from pellucid.operators import Convolve, Einsum, MatMul
 from pellucid.training.device import usable_precision
@@ -170,7 +169,7 @@ def test_summary_counts_every_parameter_and_the_multiply_adds_that_pytorch_count
         model = pellucid.open(network, images(2))
         summary = model.summary()
         assert summary.parameters == counted, kind
-        x = torch.zeros(1, *nominal_shape(model.input_shape), dtype=torch.float64)
+        x = torch.zeros(1, *model.nominal_shape, dtype=torch.float64)
         with FlopCounterMode(display=False) as flops, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             network(x)  # PyTorch counts the products of attention only in its slow form
         assert 2 * summary.multiply_adds == flops.get_total_flops(), kind
@@ -291,3 +290,11 @@ def test_the_state_dict_has_the_trained_weights_also_of_a_single_layer(module: n
     state = model.state_dict()
     for key, tensor in module.state_dict().items():
         torch.testing.assert_close(state[key], tensor + 1)
+
+
+def test_the_summary_has_the_size_of_the_example() -> None:
+    model = pellucid.open(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()), torch.rand(1, 3, 20, 12))
+    assert model.input_shape == (3, None, None)
+    assert model.summary().multiply_adds == 4 * 20 * 12 * 27
+    assert model.summary(input_shape=(3, 30, 30)).multiply_adds == 4 * 30 * 30 * 27
+    assert "4 x 20 x 12" in str(model)

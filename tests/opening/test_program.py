@@ -237,5 +237,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_module_needs_an_example() -> None:
-    with pytest.raises(PellucidError, match="give an example input for ReLU"):
+    with pytest.raises(PellucidError, match="ReLU needs an example of its input"):
         pellucid.open(nn.ReLU())

@@ -96,7 +96,7 @@ def test_an_operator_that_uses_the_number_of_examples_as_a_value_is_refused(oper
 
 
 def test_control_flow_on_values_is_refused_in_one_line() -> None:
-    with pytest.raises(PellucidError, match=r"open: torch\.export cannot trace Branching: ") as caught:
+    with pytest.raises(PellucidError, match="open: the forward of Branching branches on a tensor") as caught:
         pellucid.open(Branching(), images(2))
     assert "\n" not in str(caught.value)
 
@@ -171,7 +171,7 @@ class Pretending(nn.Module):
         (("model.pt", images(2)), "model.pt is neither an ONNX file"),
         ((ResNet(), images(2).long()), "tensor .* of floats"),
         ((ResNet(), torch.zeros(0, 3, 16, 16)), "tensor .* of floats"),
-        ((ResNet(), None), "give an example input for ResNet"),
+        ((ResNet(), None), "ResNet needs an example of its input"),
     ],
 )
 def test_arguments_that_are_not_networks_or_examples_are_refused(open_arguments: Any, message: str) -> None:
@@ -196,3 +196,112 @@ def test_a_network_that_computes_in_float32_opens_in_float32_only() -> None:
         pellucid.open(network, images(2))
     x = images(2).float()
     torch.testing.assert_close(pellucid.open(network, x)(x), network(x), rtol=1e-6, atol=0)
+
+
+class Unbatched(nn.Module):
+    """A network without a limit on the number of axes, which uses an operator without a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cumprod(x, -1)
+
+
+def two_inputs() -> nn.Module:
+    class TwoInputs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return self.conv(x).mean((2, 3)) + self.conv(y).mean((2, 3))
+
+    return TwoInputs()
+
+
+@pytest.mark.parametrize(
+    ("network", "example", "message"),
+    [
+        (nn.Conv2d(3, 4, 3), torch.rand(3, 8, 8), "its shape is (3, 8, 8), and Conv2d takes (1, 3, 8, 8); give"),
+        (
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)),
+            torch.rand(1, 8, 8),
+            "its shape is (1, 8, 8), and Sequential takes (1, 1, 8, 8); give example[None]",
+        ),
+        (nn.Conv1d(2, 4, 3), torch.rand(2, 9), "its shape is (2, 9), and Conv1d takes (1, 2, 9); give example[None]"),
+        (two_inputs(), (torch.rand(3, 8, 8),) * 2, "(1, 3, 8, 8), (1, 3, 8, 8); give example[None] for each of them"),
+    ],
+)
+def test_an_example_without_batch_axis_is_refused(network: nn.Module, example: Any, message: str) -> None:
+    with pytest.raises(PellucidError) as caught:
+        pellucid.open(network, example)
+    assert str(caught.value).startswith("open: the example has no batch axis: ")
+    assert message in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_other_faults_are_reported_of_a_network_that_takes_the_example() -> None:
+    assert pellucid.open(nn.Linear(8, 2), torch.rand(3, 5, 8)).input_shape == (5, 8)
+    for shape in ((3, 8, 8), (2, 8)):
+        with pytest.raises(PellucidError, match="no layer for 1 operator: cumprod"):
+            pellucid.open(Unbatched(), torch.rand(shape))
+
+
+class OnValues(nn.Module):
+    """A network whose forward is a function of the instance and x."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.dense = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def checked_forward(network: OnValues, x: Tensor) -> Tensor:
+    assert x.max() < 100
+    return network.dense(x)
+
+
+def looping_forward(network: OnValues, x: Tensor) -> Tensor:
+    while x.norm() > 1:
+        x = x / 2
+    return network.dense(x)
+
+
+def counting_forward(network: OnValues, x: Tensor) -> Tensor:
+    for _ in range(int(x.sum())):
+        x = x + 1
+    return network.dense(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [
+        (checked_forward, "assert x.max() < 100"),
+        (looping_forward, "while x.norm() > 1:"),
+        (counting_forward, "for _ in range(int(x.sum())):"),
+    ],
+)
+def test_branches_on_values_are_named_with_their_line_and_what_to_do(function: Any, code: str) -> None:
+    with pytest.raises(PellucidError) as caught:
+        pellucid.open(OnValues(function), torch.rand(2, 4))
+    message = str(caught.value)
+    assert message.startswith("open: the forward of OnValues branches on a tensor's value; choose between two results")
+    assert f": {code}" in message
+    assert "test_refused.py line " in message
+    assert "GuardOnDataDependent" not in message
+    assert caught.value.__suppress_context__  # a traceback of PyTorch's hundreds of lines is not shown
+
+
+def test_a_slice_to_a_tensors_value_is_refused() -> None:
+    with pytest.raises(PellucidError, match=r"slice \(an end depends on a tensor's value\)"):
+        pellucid.open(OnValues(lambda network, x: network.dense(x)[:, : x.sum().int()]), torch.rand(2, 4))
+
+
+@pytest.mark.parametrize("options", [{}, {"input_shape": (3, 32, 32)}])
+def test_a_missing_example_is_shown(options: dict[str, Any]) -> None:
+    with pytest.raises(PellucidError, match=r"pellucid\.open\(network, torch\.rand\(1, ") as caught:
+        pellucid.open(nn.Conv2d(3, 4, 3), **options)
+    assert ("input_shape" in str(caught.value)) == ("input_shape" in options)
+    with pytest.raises(PellucidError, match="open takes an example instead of input_shape"):
+        pellucid.open(nn.Conv2d(3, 4, 3), torch.rand(1, 3, 8, 8), input_shape=(3, 16, 16))

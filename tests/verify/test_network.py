@@ -35,6 +35,7 @@ from pellucid.verify.table import GradientRow, GradientTable
 from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample
+from tests.training.small import digits, small_mlp
 
 
 def verify_network(net: Layer, shape: Any, mode: Mode | None = None, classes: int = 4, x: Any = None) -> GradientTable:
@@ -248,7 +249,9 @@ def test_the_table_is_aligned_text_and_plain_json() -> None:
     assert lines[0].split()[:3] == ["path", "layer", "what"]
     verdicts = {line.index("ok") for line in lines[1 : len(table.rows) + 1]}
     assert verdicts == {lines[0].index("verdict")}
-    assert lines[-1].startswith(f"all {len(table.rows)} gradients agree")
+    assert lines[-1] == f"all {len(table.rows)} gradients agree"
+    assert lines[-2] == ("tolerances: vs autograd 1e-09, vs differences 1e-05, of each one's largest entry, in float64")
+    assert repr(table).splitlines()[-2:] == lines[-2:]  # not cut
     values = json.loads(json.dumps(table.to_json(), allow_nan=False))
     assert values["ok"] is True
     assert len(values["rows"]) == len(table.rows)
@@ -287,3 +290,11 @@ def test_the_largest_entries_are_always_checked() -> None:
     assert {0, 1, 99, 100} <= set(indices)
     assert len(set(indices)) == 8
     assert choose_entries(gradient[:5], 8, torch.Generator()) == [0, 1, 2, 3, 4]
+
+
+def test_the_repr_of_a_verification_ends_with_its_whole_verdict():
+    model, data = small_mlp(), digits(end=3)
+    model.build((1, 8, 8))
+    table = model.verify(data.x, data.y)
+    assert repr(table).split("\n")[-1] == f"all {len(table.rows)} gradients agree"
+    assert str(table).split("\n")[-2].endswith("vs written 1e-07, of each one's largest entry, in float64")

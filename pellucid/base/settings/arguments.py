@@ -42,6 +42,10 @@ ADVICE: dict[str, str] = {
     "weights": _WEIGHTS_ADVICE,
     "pretrained": _WEIGHTS_ADVICE,
 }
+# What to give for a required argument whose name does not say it.
+MISSING: dict[str, str] = {
+    "what": "; give the name of a tensor or an element, such as 'conv1.weight[0, 0, 2, 2]': trace.names() lists them",
+}
 
 
 class Checked(ABCMeta):
@@ -100,7 +104,8 @@ def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], k
             channels_hint = (
                 "; leave out the input channels, which are taken from the input" if "filters" in known else ""
             )
-            raise ArgumentError(f"{name}: {error}; it takes {_arguments_text(signature)}{channels_hint}") from None
+            hint = channels_hint or next((MISSING[word] for word in MISSING if f"{word!r}" in str(error)), "")
+            raise ArgumentError(f"{name}: {error}; it takes {_arguments_text(signature)}{hint}") from None
         valid_names = {word for parameter in known for word in (parameter, *SYNONYMS.get(parameter, ()))}
         advised_name = (
             None if unknown in valid_names else closest(unknown, sorted(ADVICE.keys() - valid_names), MIN_SIMILARITY)
@@ -119,7 +124,9 @@ def _parameters_text(member: Any) -> str:
 def _arguments_text(signature: inspect.Signature) -> str:
     parameters = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
     texts = [
-        parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default!r:.30}"
+        str(parameter.replace(annotation=parameter.empty))
+        if parameter.default is parameter.empty
+        else f"{parameter.name}={parameter.default!r:.30}"
         for parameter in parameters
     ]
     return ", ".join(texts) or "no arguments"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.combine import Graph
 from pellucid.layers.base import Params
 from pellucid.nested import flatten
@@ -147,7 +148,7 @@ def _example_shapes(
     if examples is None:
         return shapes
     if len(examples) != len(shapes):
-        raise FileFault(f"has {len(shapes)} inputs, not {len(examples)}", "give an example of each")
+        raise FileFault(f"has {plural(len(shapes), 'input')}, not {len(examples)}", "give an example of each")
     for (name, shape), example in zip(declared.items(), examples, strict=True):
         has_same_rank = len(shape) == len(example)
         if not has_same_rank or any(a not in (None, b) for a, b in zip(shape[1:], example[1:], strict=True)):

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import checked
+from pellucid.data.dataset import float_images
 from pellucid.explain import Ledger, explain, ledger
+from pellucid.explain.attributions import with_images
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
 from pellucid.run.loaded import params_of_file
 from pellucid.task import task_of
-from pellucid.task.given_pictures import are_pictures, predict_pictures
+from pellucid.task.asked import index_of
+from pellucid.task.given_pictures import are_pictures, inputs_of_pictures, predict_pictures
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
 from pellucid.training.examples import as_inputs, checked_source, source_of
@@ -44,6 +48,7 @@ class Model(BaseModel):
     classes.
     """
 
+    @checked
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Return the predictions, such as probabilities, for inputs (N, ...) or data as for `fit`, on the CPU.
 
@@ -61,6 +66,7 @@ class Model(BaseModel):
         predictions.model, predictions.given = self, x
         return predictions
 
+    @checked
     def load_weights(self, source: str | PathLike[str], part: str | None = None) -> None:
         """Replace the weights by those of a file, after all of its tensors have been checked.
 
@@ -81,6 +87,7 @@ class Model(BaseModel):
         self._set_params(params, self.input_shape, self.output_shape)
         self.source = path
 
+    @checked
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> GradientTable:
         """Compare all gradients on one batch with independently computed ones, for each form of the network.
 
@@ -93,30 +100,52 @@ class Model(BaseModel):
             self, next(read_batches(data, None, len(data), self.stats, self.device, self.dtype)), samples
         )
 
+    @checked
     def trace(self, x: Any, target: Any = None, **options: Any) -> Trace:
-        """Return all tensors of one forward and backward pass by name; see pellucid.trace for the arguments."""
-        return trace(self, x, target, **options)
+        """Return all tensors of one forward and backward pass by name; see pellucid.trace for the arguments.
 
+        x may also be pictures, as for `predict`.
+        """
+        return trace(self, self._without_pictures(x), target, **options)
+
+    @checked
     def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Tensor:
         """Return attributions of the outputs to the inputs (N, ...), by a method in pellucid.explain.METHODS.
 
-        target: a class, or one class for each input; None for the class with the highest score; or the path of a unit
-        or map, such as "head.conv[0, :, :]" for the sum of map 0; see pellucid.explain.aim.
+        x may also be pictures, as for `predict`. target: a class or its name, or one for each input; None for the class
+        with the highest score; or the path of a unit or map, such as "head.conv[0, :, :]" for the sum of map 0; see
+        pellucid.explain.aim. For images, the result is Attributions, a tensor with the methods `figure` and `save`.
         """
-        inputs = as_inputs(x, dtype=self.dtype)
+        inputs = as_inputs(self._without_pictures(x), dtype=self.dtype)
         self._check_input(inputs, "x")
-        return on_device(explain(self.net, self.params, self.scaled(inputs), method, target, **options), CPU)
+        indices = self._without_names(target)
+        maps = on_device(explain(self.net, self.params, self.scaled(inputs), method, indices, **options), CPU)
+        return with_images(maps, float_images(inputs), method)
 
+    @checked
     def ledger(self, x: Any, target: Any = None, **options: Any) -> Ledger:
         """Return the ledger of an LRP explanation: the relevance of the inputs, and that absorbed by each layer.
 
         target: see `explain`; options: see pellucid.explain.lrp, such as `composite`.
         """
-        inputs = as_inputs(x, dtype=self.dtype)
+        inputs = as_inputs(self._without_pictures(x), dtype=self.dtype)
         self._check_input(inputs, "x")
-        account = ledger(self.net, self.params, self.scaled(inputs), target, **options)
+        account = ledger(self.net, self.params, self.scaled(inputs), self._without_names(target), **options)
         return replace(account, map=on_device(account.map, CPU))
 
+    def _without_pictures(self, x: Any) -> Any:
+        """Return pictures, see `are_pictures`, as inputs (N, C, H, W), and other inputs unchanged."""
+        return inputs_of_pictures(self, task_of(self), x) if are_pictures(x) else x
+
+    def _without_names(self, target: Any) -> Any:
+        """Return names of classes as their indices, and other targets of an explanation unchanged."""
+        names = [target] if isinstance(target, str) else target
+        has_names = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+        if self.classes is None or not has_names or (isinstance(target, str) and "[" in target):
+            return target
+        return [index_of(name, self.classes) for name in names]
+
+    @checked
     def doctor(
         self, x: Any, y: Any = None, *, attempts: bool = False, budget: float | None = None, **options: Any
     ) -> "Diagnosis":

@@ -10,7 +10,7 @@ _GRADIENTS = "fit computes the gradients; model.trace(x, y) returns them, and pe
 _LAYERS = 'the layers are model.layers and model["path"]'
 _HOOKS = "model.trace(x, y) returns every tensor of both passes by name"
 
-# Attributes of torch.nn.Module, and of exporters and optimizers that are used like them.
+# Attributes of torch.nn.Module, of exporters and optimizers that are used like them, and of scikit-learn's classifiers.
 MODEL_ANSWERS: dict[str, str] = {
     "parameters": _WEIGHTS,
     "named_parameters": _WEIGHTS,
@@ -40,6 +40,9 @@ MODEL_ANSWERS: dict[str, str] = {
     "get_submodule": _LAYERS,
     "register_forward_hook": _HOOKS,
     "register_full_backward_hook": _HOOKS,
+    "predict_proba": "model.predict(x) returns the probabilities of a classifier",
+    "decision_function": "model(x) returns the network's outputs, before the softmax",
+    "score": 'model.evaluate(x, y)["accuracy"] is the accuracy; pellucid.estimators have the methods of scikit-learn',
     "export": 'pellucid.export.to_onnx(model, "model.onnx") or pellucid.export.to_torch(model, "model_torch.py")',
 }
 _MODEL_FIRST = "a network has no weights: model = Model(net, input_shape=...) draws them; then "

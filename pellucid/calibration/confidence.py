@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import is_number
+from pellucid.base.text import plural, value_range
 
 JSON_KEYS = ("temperature", "threshold")
 MAX_TEMPERATURE = 1e4  # makes all probabilities nearly uniform
@@ -127,6 +128,6 @@ def check_targets(targets: Tensor, n: int, classes: int) -> None:
         )
     if int(targets.min()) < 0 or int(targets.max()) >= classes:
         raise PellucidError(
-            f"confidence: targets are classes {int(targets.min())} to {int(targets.max())}, but the probabilities "
-            f"have {classes} classes; number them 0 to {classes - 1}"
+            f"confidence: targets contain {value_range('class', 'classes', targets)}, but the probabilities "
+            f"have {plural(classes, 'class', 'classes')}; number them 0 to {classes - 1}"
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_whole, check_within
-from pellucid.base.text import plural, shown
+from pellucid.base.text import plural, shown, value_range
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.checks import check_maps
@@ -156,7 +156,7 @@ class Detector(Objective):
                 raise PellucidError(f"{name}: image {index} has a box that is not finite; clean the data first")
             if len(objects) and not 0 <= int(objects.labels.min()) <= int(objects.labels.max()) < self.classes:
                 raise PellucidError(
-                    f"{name}: image {index} has classes {int(objects.labels.min())} to {int(objects.labels.max())}, "
+                    f"{name}: image {index} has {value_range('class', 'classes', objects.labels)}, "
                     f"but the detector has {self.classes}, numbered from 0; set classes={int(objects.labels.max()) + 1}"
                 )
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import LIMITS_HINT, MAX_DETECTOR_ANCHORS, MAX_DETECTOR_LENGTH, scaled_limit
 from pellucid.base.settings.checks import check_above_zero, check_whole
+from pellucid.base.text import plural
 
 
 class AnchorDetector(Protocol):
@@ -56,8 +57,8 @@ def check_maps(detector: AnchorDetector, name: str, maps: Sequence[Any], image_s
         )
     except ValueError as error:  # the detector has strides or anchors for another number of maps
         raise PellucidError(
-            f"{kind}: {name} outputs {len(maps)} maps, but there are anchors for another number; give strides and "
-            "anchors for each map"
+            f"{kind}: {name} outputs {plural(len(maps), 'map')}, but there are anchors for another number; "
+            "give strides and anchors for each map"
         ) from error
     if n_anchors > scaled_limit(MAX_DETECTOR_ANCHORS):
         raise PellucidError(

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_DETECTOR_LENGTH
 from pellucid.base.settings.checks import check_above_zero
+from pellucid.base.text import plural
 from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
@@ -57,8 +58,8 @@ class SSD(OneStage):
             check_above_zero(self, MAX_DETECTOR_LENGTH, ratios=self.ratios)
         if not len(self.strides) == len(self.ratios) == len(self.sides) - 1:
             raise PellucidError(
-                f"SSD: there are {len(self.strides)} strides, {len(self.ratios)} ratios and {len(self.sides)} sides; "
-                "give one of each for each map, and one more side"
+                f"SSD: there are {plural(len(self.strides), 'stride')}, {plural(len(self.ratios), 'ratio')} and "
+                f"{plural(len(self.sides), 'side')}; give one of each for each map, and one more side"
             )
 
     @property

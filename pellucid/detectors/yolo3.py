@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_DETECTOR_LENGTH
 from pellucid.base.settings.checks import check_above_zero
+from pellucid.base.text import plural
 from pellucid.combine import Graph
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
@@ -69,8 +70,8 @@ class YOLO3(OneStage):
             check_above_zero(self, MAX_DETECTOR_LENGTH, shapes=shapes)
         if len(self.shapes) != len(self.strides):
             raise PellucidError(
-                f"YOLO3: there are {len(self.strides)} strides and {len(self.shapes)} lists of shapes; give one each "
-                "for each map"
+                f"YOLO3: there are {plural(len(self.strides), 'stride')} and {plural(len(self.shapes), 'list')} "
+                "of shapes; give one each for each map"
             )
 
     @property

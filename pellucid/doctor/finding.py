@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pellucid.base.deprecated import renamed_fields
+from pellucid.base.text import plural
 
 if TYPE_CHECKING:
     from pellucid.doctor.training_case import ExaminedCase, T
@@ -105,9 +106,13 @@ class Check(Generic[C]):
         """Return why the check cannot be made for a case, such as too few examples; "" if it can."""
         validation = 0 if case.validation is None else len(case.validation)
         if len(case.train) < self.examples:
-            return f"needs {self.examples} training examples"
+            return f"needs {plural(self.examples, 'training example')}"
         if validation < self.validation_examples:
-            return f"needs {self.validation_examples} validation examples" if validation else "needs validation data"
+            return (
+                f"needs {plural(self.validation_examples, 'validation example')}"
+                if validation
+                else "needs validation data"
+            )
         return "needs a trained model" if self.trained and not case.trained else ""
 
 

@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.data import Splits
 from pellucid.data.catalogue import CATALOGUE
 from pellucid.doctor import arrays_of
@@ -199,7 +200,8 @@ def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Ma
         return own_material
     if is_annotated(data) and loaded is not None and len(loaded.output_shape) == 1:
         raise PellucidError(
-            f"{data} has annotated objects, but the model outputs {loaded.output_shape[0]} values for an image; give "
+            f"{data} has annotated objects, but the model outputs {plural(loaded.output_shape[0], 'value')} for "
+            "an image; give "
             "images in one folder for each of its classes"
         )
     if is_annotated(data) or recipe.data.stream:

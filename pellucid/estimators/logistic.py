@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
 from pellucid.base.settings.tensors import as_tensor
+from pellucid.base.text import plural
 from pellucid.estimators.base import (
     Array,
     ProbabilisticClassification,
@@ -89,7 +90,8 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
             self.history_.rows.append({**row, "epoch": n_epochs + 1, "step": self.n_iter_})
         if not convergence_test.has_converged:
             warnings.warn(
-                f"{type(self).__name__} did not converge in {self.n_iter_} steps; raise max_iter, or scale the data",
+                f"{type(self).__name__} did not converge in {plural(self.n_iter_, 'step')}; raise max_iter, or "
+                "scale the data",
                 ConvergenceWarning,
                 stacklevel=2,
             )

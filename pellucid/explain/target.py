@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.settings.tensors import as_targets
+from pellucid.base.text import plural, value_range
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.combine.base import first_name
 from pellucid.layers.base import Layer
@@ -201,7 +202,7 @@ def target_classes(target: Any, examples: int) -> Tensor:
         classes = torch.zeros(())  # not integers: raises below
     if classes.dtype not in INTEGER_DTYPES or classes.numel() not in (1, examples):
         raise PellucidError(
-            f"target must be a class, {examples} of them for {examples} examples, or a path, not {target!r}"
+            f"target must be a class, one for each of {plural(examples, 'example')}, or a path, not {target!r}"
         )
     return classes.reshape(-1).long()
 
@@ -211,7 +212,8 @@ def _expanded_classes(classes: Tensor, y: Tensor) -> Tensor:
     classes = classes.to(y.device).expand(len(y))
     if bool((classes < 0).any() or (classes >= y.shape[1]).any()):
         raise PellucidError(
-            f"target must be classes from 0 to {y.shape[1] - 1}, not {int(classes.min())} to {int(classes.max())}"
+            f"target contains {value_range('class', 'classes', classes)}, but the network has "
+            f"{plural(y.shape[1], 'output')}, numbered from 0"
         )
     return classes
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_whole, check_within
+from pellucid.base.text import plural
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
 
 
@@ -51,7 +52,7 @@ class GroupNorm(Layer):
                 f"GroupNorm takes inputs of shape (channels,) or (channels, height, width), not {tuple(shape)}"
             )
         if shape[0] % self.groups:
-            raise PellucidError(f"GroupNorm: {shape[0]} channels are not a multiple of groups={self.groups}")
+            raise PellucidError(f"GroupNorm: {plural(shape[0], 'channel')}, no multiple of groups={self.groups}")
         if math.prod(shape) == self.groups:
             raise PellucidError(
                 f"GroupNorm: with groups={self.groups} each group of {tuple(shape)} is one value, whose variance is 0; "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, check_whole
+from pellucid.base.text import plural
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
@@ -45,7 +46,7 @@ class Reshape(Layer):
         count, sizes = math.prod(shape), self._output_shape(math.prod(shape))
         if math.prod(sizes) != count:
             raise PellucidError(
-                f"Reshape: {tuple(shape)} has {count} values, but {self.shape} has "
+                f"Reshape: {tuple(shape)} has {plural(count, 'value')}, but {self.shape} has "
                 f"{'a multiple of ' if -1 in self.shape else ''}{math.prod(self._explicit_sizes())}"
             )
         return {}, sizes

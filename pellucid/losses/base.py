@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.base.deprecated import accept_renamed_methods
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.arguments import Checked
+from pellucid.base.text import value_range
 
 Reduction = Literal["mean", "batch", "sum"]
 REDUCTIONS = get_args(Reduction)
@@ -134,6 +135,6 @@ def fraction_tensor(numerator: float, denominator: int, dtype: torch.dtype) -> T
 def class_range_error(loss: object, targets: Tensor, classes: int) -> PellucidError:
     """Return the PellucidError for class indices that are not in 0 to classes - 1."""
     return PellucidError(
-        f"{type(loss).__name__}: the targets contain classes {int(targets.min())} to {int(targets.max())}, "
+        f"{type(loss).__name__}: the targets contain {value_range('class', 'classes', targets)}, "
         f"but the network has outputs for 0 to {classes - 1}; number the classes from 0 or give it more outputs"
     )

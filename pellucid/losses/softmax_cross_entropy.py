@@ -14,6 +14,7 @@ from pellucid.losses.base import REDUCTIONS, Reduction, fraction_tensor, positio
 from pellucid.losses.targets import (
     MAX_IDENTITY_CLASSES,
     ClassLoss,
+    advice_for,
     check_weights,
     class_weights_like,
     one_hot,
@@ -66,7 +67,7 @@ class SoftmaxCrossEntropy(ClassLoss):
             super().check(outputs, targets)
             return
         if not outputs or targets.shape[1:] != outputs:
-            raise _soft_target_error(targets.shape[1:], outputs)
+            raise _soft_target_error(targets, targets.shape[1:], outputs)
         if self.class_weights is not None and len(self.class_weights) != outputs[0]:
             raise weight_count_error(self, len(self.class_weights), outputs[0])
         sums = targets.float().sum(1)
@@ -120,7 +121,7 @@ class SoftmaxCrossEntropy(ClassLoss):
     def _soft_target_weights(self, y: Tensor, target: Tensor) -> Tensor:
         """Return the weight of each output for soft targets, with smoothing and class weights: (N, C, ...)."""
         if target.shape != y.shape or y.dim() < 2:
-            raise _soft_target_error(target.shape, y.shape)
+            raise _soft_target_error(target, target.shape, y.shape)
         target = target.to(y.dtype)
         if self.label_smoothing:
             target = target * (1 - self.label_smoothing) + self.label_smoothing / y.shape[1]
@@ -131,10 +132,11 @@ class SoftmaxCrossEntropy(ClassLoss):
         return terms if self.class_weights is None else terms * class_weights_like(self, self.class_weights, terms)
 
 
-def _soft_target_error(target_shape: Shape, outputs: Shape) -> PellucidError:
+def _soft_target_error(target: Tensor, target_shape: Shape, outputs: Shape) -> PellucidError:
+    advice = advice_for(target, "give a probability for each output, or integer classes")
     return PellucidError(
         f"SoftmaxCrossEntropy: targets in floating point of shape {tuple(target_shape)} do not fit outputs of shape "
-        f"{tuple(outputs)}; give a probability for each output, or integer classes"
+        f"{tuple(outputs)}; {advice}"
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import is_number
+from pellucid.base.text import plural
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss, Reduction, class_range_error, divisor
 
@@ -43,7 +44,7 @@ def target_values(loss: object, y: Tensor, target: Tensor) -> Tensor:
         if not fits_without_classes(y.shape, target):
             raise PellucidError(
                 f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and dtype {target.dtype} do not fit "
-                f"outputs of shape {tuple(y.shape)}; give one number for each output, or integer classes"
+                f"outputs of shape {tuple(y.shape)}; give one number for each output, or integer classes, y.long()"
             )
         target = target.unsqueeze(1) if y.shape[1] == 1 else one_hot(loss, target, y)
     return target if target.dtype is y.dtype else target.to(y.dtype)
@@ -95,7 +96,7 @@ def position_targets(
     if target.shape != y.shape[:1] + y.shape[2:] or has_value_dtype(target):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and dtype {target.dtype} do not fit "
-            f"outputs of shape {tuple(y.shape)}; give one integer class for each position"
+            f"outputs of shape {tuple(y.shape)}; {advice_for(target, 'give one integer class for each position')}"
         )
     classes = y.shape[1]
     weight_by_class = class_weight_tensor(weights or (1.0,) * classes, y.dtype, y.device)
@@ -143,6 +144,12 @@ def has_value_dtype(target: Tensor) -> bool:
     return target.is_floating_point() or target.is_complex() or target.dtype is torch.bool
 
 
+def advice_for(targets: Tensor, advice: str) -> str:
+    """Return the advice for targets that do not fit; for whole numbers stored as floats, how to make them integers."""
+    are_whole = targets.is_floating_point() and targets.numel() > 0 and bool((targets == targets.round()).all())
+    return "classes must be integers: give y.long(), or y.astype(int) of an array" if are_whole else advice
+
+
 def fits_without_classes(shape: Shape, target: Tensor) -> bool:
     """Return whether a target without the class axis has the shape (N, ...) and a dtype for outputs (N, C, ...)."""
     return len(shape) >= 2 and target.shape == shape[:1] + shape[2:] and (shape[1] == 1 or not has_value_dtype(target))
@@ -154,7 +161,7 @@ def check_values(loss: object, outputs: Shape, targets: Tensor, value_range: tup
     if targets.shape != shape and not fits_without_classes(shape, targets):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype} do not fit "
-            f"a network that outputs {tuple(outputs)}; give one number for each output, or integer classes"
+            f"a network that outputs {tuple(outputs)}; give one number for each output, or integer classes, y.long()"
         )
     if targets.shape != shape and outputs[0] > 1:
         check_indices(loss, targets, outputs[0], None)
@@ -175,7 +182,8 @@ def check_classes(
     if not outputs or targets.shape[1:] != outputs[1:] or has_value_dtype(targets):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype} do not fit "
-            f"a network that outputs {tuple(outputs)}; give one integer class for each position"
+            f"a network that outputs {tuple(outputs)}; "
+            + advice_for(targets, "give one integer class for each position")
         )
     if weights is not None and len(weights) != outputs[0]:
         raise weight_count_error(loss, len(weights), outputs[0])
@@ -202,7 +210,10 @@ def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
 
 def weight_count_error(loss: object, n_weights: int, n_classes: int, name: str = "class_weights") -> PellucidError:
     """Return the PellucidError for a wrong number of weights."""
-    return PellucidError(f"{type(loss).__name__}: {n_weights} {name} for {n_classes} classes; give one for each class")
+    return PellucidError(
+        f"{type(loss).__name__}: {n_weights} {name} for {plural(n_classes, 'class', 'classes')}; give one for "
+        "each class"
+    )
 
 
 class ClassLoss(Loss):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
+from pellucid.base.text import plural
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.image_objects import Detections, Objects
 
@@ -119,10 +120,8 @@ def voc_average_precision(
     of images differ. Source: Everingham et al. 2010, section 4.2.
     """
     if len(detections) != len(objects):
-        raise PellucidError(
-            f"voc_average_precision: {len(detections)} detections and {len(objects)} objects; give one "
-            "of each per image"
-        )
+        raise PellucidError(f"voc_average_precision: {plural(len(detections), 'list')} of detections and "
+                            f"{len(objects)} of objects; give one of each per image")  # fmt: skip
     labels = {label for instances in (*objects, *detections) for label in instances.labels.tolist()}
     return {label: _voc_class_scores(label, detections, objects, threshold) for label in sorted(labels)}
 

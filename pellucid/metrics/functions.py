@@ -12,6 +12,7 @@ from torch import Tensor
 from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.tensors import as_tensor
+from pellucid.base.text import value_range
 
 
 def accuracy(target: Tensor, predicted: Tensor) -> float:
@@ -179,6 +180,6 @@ def _check_shapes(target: Tensor, predicted: Tensor) -> None:
 def _check_classes(metric: str, name: str, values: Tensor, classes: int) -> None:
     if int(values.min()) < 0 or int(values.max()) >= classes:
         raise PellucidError(
-            f"{metric}: {name} contains classes {int(values.min())} to {int(values.max())}, not 0 to {classes - 1}; "
+            f"{metric}: {name} contains {value_range('class', 'classes', values)}, not 0 to {classes - 1}; "
             "give the right number of classes"
         )

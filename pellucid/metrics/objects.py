@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.metrics.base import Metric, check_measured
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.overlaps import box_overlaps
@@ -232,7 +233,7 @@ def _pairs_by_image(metric: Metric, outputs: Any, targets: Any) -> list[tuple[An
         accepted_types = "a list of Detections, one per image" + (
             ", or key-points (N, K, 2)" if isinstance(metric, NME) else ""
         )
-        raise PellucidError(f"{name}: outputs must be {accepted_types}, for {len(targets)} images")
+        raise PellucidError(f"{name}: outputs must be {accepted_types}, for {plural(len(targets), 'image')}")
     return list(zip(outputs, targets, strict=True))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_range
+from pellucid.base.text import plural
 from pellucid.combine.base import add_up_tree
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d
 from pellucid.layers.base import Cache, Layer, Mode, Params
@@ -269,5 +270,7 @@ class ZBox(WithStabilizer):
         if not isinstance(bound, tuple):
             return torch.full_like(x, bound)
         if x.dim() < 2 or len(bound) != x.shape[1]:
-            raise PellucidError(f"ZBox: {len(bound)} bounds for inputs of shape {tuple(x.shape)}; give one per channel")
+            raise PellucidError(
+                f"ZBox: {plural(len(bound), 'bound')} for inputs of shape {tuple(x.shape)}; give one per channel"
+            )
         return x.new_tensor(bound).view(-1, *(1,) * (x.dim() - 2)).expand(x.shape).clone()

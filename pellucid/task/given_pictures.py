@@ -1,7 +1,9 @@
 """The pictures that users give to `Model.predict`: paths, or pictures in memory."""
 
 from collections.abc import Generator
+from contextlib import closing
 from functools import partial
+from itertools import islice
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,10 @@ from pellucid.predictor import Picture, PredictionList, Predictor, paths, pictur
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from pellucid.task.base import Task
+
+MAX_INPUTS = 256  # pictures that are in memory at once
 
 
 def are_pictures(x: Any) -> bool:
@@ -30,7 +36,7 @@ def are_pictures(x: Any) -> bool:
         is_array = hasattr(other, "shape") and hasattr(other, "dtype")
         description = f"an array {tuple(other.shape)} of {other.dtype}" if is_array else shown(other)
         raise PellucidError(
-            f"predict: a list of pictures also contains {description}; give only paths, or only Pillow images and "
+            f"a list of pictures also contains {description}; give only paths, or only Pillow images and "
             "arrays (H, W, 3) of uint8"
         )
     return False
@@ -44,6 +50,24 @@ def given_pictures(x: Any, predictor: Predictor) -> Generator[Picture, None, Non
     for k, image in enumerate(_as_list(x)):
         name = f"picture {k}"
         yield Picture(str(k), name, partial(_read_in_memory, image, name, predictor))
+
+
+def inputs_of_pictures(model: Any, task: "Task", x: Any) -> "Tensor":
+    """Return pictures x, see `are_pictures`, as inputs (N, C, H, W) of a model from 0 to 1, resized as for `predict`.
+
+    Raises PellucidError for more than MAX_INPUTS pictures, for different sizes, and for a file that cannot be read.
+    """
+    import torch
+
+    with closing(given_pictures(x, task.predictor(model))) as read_pictures:
+        inputs = [task.resize_to_input(model, one.read()) for one in islice(read_pictures, MAX_INPUTS + 1)]
+    if len(inputs) > MAX_INPUTS:
+        raise PellucidError(f"x has more than {MAX_INPUTS} pictures; give fewer at a time, or use `pellucid explain`")
+    if len({image.shape for image in inputs}) > 1:
+        raise PellucidError(
+            "x has pictures of different sizes, which the network takes as they are; give one at a time"
+        )
+    return torch.stack(inputs)
 
 
 def _read_in_memory(image: Any, name: str, predictor: Predictor) -> "Tensor":

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.settings.arguments import checked
 from pellucid.base.settings.checks import check_known, integer
+from pellucid.base.text import plural
 from pellucid.objective import Supervised
 from pellucid.optim import Optimizer
 from pellucid.trace.explain import explain
@@ -32,6 +34,7 @@ class Trace(TraceRecord):
     sum. Layers on which the loss does not depend have no dy and dx.
     """
 
+    @checked
     def explain(self, what: str, top: int | None = 6, expand: int = 1) -> Explanation:
         """Explain ∂C/∂what by the chain rule, as sums of products up to the loss.
 
@@ -44,6 +47,7 @@ class Trace(TraceRecord):
         """
         return explain(self, what, top, expand)
 
+    @checked
     def nudge(self, what: str, h: float = 1e-3) -> Nudge:
         """Add h to a parameter, an activation or a pixel; return the predicted and the actual change of the loss.
 
@@ -65,7 +69,9 @@ class Trace(TraceRecord):
 
     def __repr__(self) -> str:
         """Return the counts and the loss in one line."""
-        return f"<Trace of {len(self.calls)} layers, {len(self.tensors)} tensors, loss {self.loss:.6g}>"
+        layers = plural(len(self.calls), "layer")
+        tensors = f"{len(self.tensors)} tensors"
+        return f"<Trace of {layers} in {self.mode_name} mode, {tensors}, loss {self.loss:.6g}>"
 
     def _repr_html_(self) -> str:
         return trace_html(self)

@@ -164,12 +164,11 @@ def trace_html(trace: TraceRecord) -> str:
 def heading_texts(trace: TraceRecord) -> tuple[str, str, str]:
     """Return as text: the number of examples and the mode, the loss, and the number of tensors."""
     examples = len(trace.passes.ys[0].tensor)
-    examples_text = f"{examples} examples" if examples > 1 else "one example"
+    examples_text = "one example" if examples == 1 else f"{examples:,} examples"
     regularized = f" + {brief(trace.regularizer)} from regularizers" if trace.penalties else ""
-    mode = "training" if trace.settings.train else "evaluation"
     target_text = f", target {_target_names(trace)} ({trace.settings.chosen})" if trace.settings.chosen else ""
     return (
-        f"{examples_text} in {mode}{target_text}",
+        f"{examples_text} in {trace.mode_name} mode{target_text}",
         f"loss {brief(trace.loss)}{regularized}",
         f"{len(trace.tensors)} tensors by name",
     )

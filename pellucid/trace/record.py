@@ -123,6 +123,11 @@ class TraceRecord:
         return str(self.dtype).removeprefix("torch.")
 
     @property
+    def mode_name(self) -> str:
+        """The mode of the passes: "evaluation", the default, or "training" (train=True)."""
+        return "training" if self.settings.train else "evaluation"
+
+    @property
     def calls(self) -> list[LayerCall]:
         """The calls of all layers except combinators, in forward order."""
         return self.passes.calls

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.text import plural
 from pellucid.layers.base import Shape
 
 ELEMENT_NAME = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<index>[^\[\]]*)\])?\s*")  # NAME or NAME[INDEX]
@@ -44,7 +45,8 @@ def flat_index(name: str, index: tuple[int, ...], shape: Shape) -> int:
     """Return the flat index of an index; negative entries count from the end. Raises PellucidError if out of range."""
     if len(index) != len(shape):
         raise PellucidError(
-            f"trace: {name} has {len(shape)} axes, with shape {tuple(shape)}, not {len(index)} as in {index}"
+            f"trace: {name} has {plural(len(shape), 'axis', 'axes')}, with shape {tuple(shape)}, not "
+            f"{len(index)} as in {index}"
         )
     flat = 0
     for axis, (k, size) in enumerate(zip(index, shape, strict=True)):

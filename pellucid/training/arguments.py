@@ -92,6 +92,26 @@ def class_names(value: Any) -> tuple[str, ...] | None:
     return tuple(names)
 
 
+TO_TORCH = "pellucid.export.to_torch(model, {python!r}) writes a module of PyTorch"
+# What writes files with these suffixes, which `save` refuses because it writes safetensors files.
+OTHER_FORMATS = {
+    ".onnx": "pellucid.export.to_onnx(model, {name!r}) writes ONNX",
+    **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt", ".bin"), TO_TORCH),
+    **dict.fromkeys((".h5", ".hdf5", ".keras", ".tflite", ".npz"), ""),
+}
+
+
+def check_weights_suffix(path: Path) -> None:
+    """Raise PellucidError, with the right call, for the name of a file of another format than safetensors."""
+    export = OTHER_FORMATS.get(path.suffix.lower())
+    if export is not None:
+        export_text = f"; {export.format(name=path.name, python=f'{path.stem}.py')}" if export else ""
+        raise PellucidError(
+            f"save writes a safetensors file, not {path.name}: give model.save({f'{path.stem}.safetensors'!r})"
+            + export_text
+        )
+
+
 def output_path(path: Any) -> Path:
     """Return the path of a file to write; raises PellucidError for a folder, and for anything that is not a path."""
     check(isinstance(path, str | os.PathLike), "the file to write", "a path", path)

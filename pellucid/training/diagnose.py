@@ -15,6 +15,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 from pellucid.base.settings.checks import check
+from pellucid.base.text import plural
 from pellucid.combine.base import uses_flow
 from pellucid.data.source import Batch
 from pellucid.layers.base import Cache, Layer, Mode, Params
@@ -65,7 +66,7 @@ class NotFinite:
         """The message without the layer's path."""
         size = math.prod(self.shape)
         note = f", {self.note}" if self.note else ""
-        return f"{self.tensor} contains {self.what} ({self.count} of {size} values, shape {self.shape}){note}"
+        return f"{self.tensor} contains {self.what} ({self.count} of {plural(size, 'value')}, shape {self.shape}){note}"
 
     def __str__(self) -> str:
         """Return the layer's path and type, or "the loss", and the message."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid.base.allocator import FreedMemory
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
-from pellucid.base.text import note
+from pellucid.base.text import note, plural
 from pellucid.extend.user_defined import naming_layers
 from pellucid.fuse.inference import check_kernels, inference, int8_inference
 from pellucid.fuse.inference.runs import RunFunction
@@ -151,7 +151,7 @@ def _int8_function(model: Any, calibration: Any, check_inputs: Callable[[Tensor,
     images = as_inputs(calibration, "calibration", model.dtype)
     check_inputs(images, "calibration")
     if len(images) < MIN_CALIBRATION_IMAGES:
-        raise PellucidError(f"calibration: {len(images)} images; give at least {MIN_CALIBRATION_IMAGES}")
+        raise PellucidError(f"calibration: {plural(len(images), 'image')}; give at least {MIN_CALIBRATION_IMAGES}")
     low, high = (value.item() for value in torch.aminmax(images))
     if low == high:
         raise PellucidError(f"calibration: all values of all images are {low:g}; give images like those to predict")

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.base.settings.tensors import as_targets, as_tensor
-from pellucid.base.text import note, shown
+from pellucid.base.text import note, plural, shown
 from pellucid.data.dataset import Dataset, named_labels
 from pellucid.data.loader import as_batch
 from pellucid.data.seeds import generator
@@ -44,24 +45,34 @@ def examples(
         return x
     if y is None:
         raise _without_targets(x, data_name)
+    is_alone = isinstance(y, str | int | float)  # one target that is not in a list
+    target_list: Any = [y] if is_alone else y
+    targets_name = f"the targets of {data_name}"
     inputs = as_inputs(x, data_name, dtype)
-    labels = named_labels(y, classes, f"the targets of {data_name}", infer_classes)
-    targets, names = labels or (as_targets(y, f"the targets of {data_name}", dtype), None)
+    labels = named_labels(target_list, classes, targets_name, infer_classes)
+    targets, names = labels or (as_targets(target_list, targets_name, dtype), None)
     count = len(targets) if targets.dim() else 1
     if not len(inputs) and not count:
         raise PellucidError(f"{data_name} has no examples; give at least one")
-    if len(inputs) != count or not targets.dim():
-        hint = (
-            f"; a single image needs the batch axis, {data_name}[None]" if count == 1 and inputs.dim() in (2, 3) else ""
-        )
-        raise PellucidError(
-            f"{data_name} has {len(inputs)} inputs and {count} targets; give a list of one target for each input{hint}"
-        )
+    if len(inputs) != count or not targets.dim() or is_alone:
+        counts = f"{plural(len(inputs), 'input')} and {plural(count, 'target')}"
+        example = f", such as [{y!r}]" if is_alone else ""
+        is_single_image = count == 1 != len(inputs) and inputs.dim() in (2, 3)
+        hint = f"; a single image needs the batch axis, {data_name}[None]" if is_single_image else ""
+        raise PellucidError(f"{data_name} has {counts}; give a list of one target for each input{example}{hint}")
     return Arrays(inputs, targets, names, _checksum(inputs, targets))
 
 
 def _without_targets(x: Any, data_name: str) -> PellucidError:
-    """Return the error for x without y, with advice for lists of batches and for datasets of other libraries."""
+    """Return the error for x without y, with advice for paths, pairs, lists of batches, and other libraries' data."""
+    if isinstance(x, str | os.PathLike):
+        path = shown(str(cast(object, x)))
+        return PellucidError(
+            f"{data_name} is a path, {path}; read its data first: pellucid.load_folder({path}) for a folder with a "
+            "folder of images for each class, or a class of pellucid.data"
+        )
+    if _is_pair(x):
+        return PellucidError(f"{data_name} is a pair of arrays; give inputs and targets as two arguments, x, y")
     first_item: Any = cast(Sequence[Any], x)[0] if isinstance(x, list | tuple) and x else None
     pair = cast(Sequence[Any], first_item) if isinstance(first_item, tuple | list) else ()
     if len(pair) == 2 and all(isinstance(item, Tensor) for item in pair):
@@ -81,6 +92,13 @@ def _without_targets(x: Any, data_name: str) -> PellucidError:
         f"{data_name} has no targets; give a Dataset, or x and y: for an autoencoder y is x, and for an objective "
         "without targets torch.zeros(len(x))"
     )
+
+
+def _is_pair(x: Any) -> bool:
+    """Return whether x is (inputs, targets): two arrays of the same length."""
+    parts = cast(Sequence[Any], x) if isinstance(x, list | tuple) else ()
+    shapes: list[tuple[int, ...]] = [tuple(getattr(part, "shape", ())) for part in parts]
+    return len(shapes) == 2 and all(shapes) and shapes[0][0] == shapes[1][0]
 
 
 def as_inputs(x: Any, data_name: str = "x", dtype: torch.dtype = torch.float32) -> Tensor:
@@ -123,7 +141,8 @@ def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
     held_out_count = round(len(source) * fraction)
     if not 0 < fraction < 1 or not 0 < held_out_count < len(source):
         raise PellucidError(
-            f"validation={fraction} of {len(source)} examples leaves a part empty; give a fraction such as 0.1"
+            f"validation={fraction} of {plural(len(source), 'example')} leaves a part empty; give a fraction "
+            "such as 0.1"
         )
     order = torch.randperm(len(source), generator=generator(seed))
     return subset(source, order[held_out_count:].sort().values), subset(source, order[:held_out_count].sort().values)

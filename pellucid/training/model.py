@@ -34,6 +34,7 @@ from pellucid.run.weights import nest_like, read_weights, write_weights
 from pellucid.shipped_files import is_shipped
 from pellucid.training.arguments import (
     DEFAULT_LOSS,
+    check_weights_suffix,
     checked_decay,
     checked_limit,
     checked_optimizers,
@@ -251,8 +252,9 @@ class BaseModel(Trainable, Predicting):
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write network and weights atomically to one safetensors file."""
+        """Write network and weights atomically to one safetensors file; raises PellucidError for another suffix."""
         self._check_has_weights()
+        check_weights_suffix(output_path(path))
         note_unsaved(self.metrics, self.custom)
         write_weights(output_path(path), {**self.weights, **named_tensors(self.familiarity)}, self.about())
 

@@ -12,6 +12,7 @@ import torch
 from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, integer
+from pellucid.base.text import plural
 from pellucid.data.source import Batch, Source
 from pellucid.nested import flatten
 from pellucid.objective import seeded
@@ -91,7 +92,8 @@ def range_test(
                 tensor.copy_(initial_weights[path])
     if len(losses) < MIN_STEPS:
         raise PellucidError(
-            f"find_lr: the loss is not finite after {len(losses)} steps, at a learning rate of {rates[-1]:.2g}; give a "
+            f"find_lr: the loss is not finite after {plural(len(losses), 'step')}, at a learning rate of "
+            f"{rates[-1]:.2g}; give a "
             "lower `lowest`, or look for very large values in the data"
         )
     best_index = int(np.argmin(losses))

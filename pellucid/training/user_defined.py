@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
-from pellucid.base.text import shown
+from pellucid.base.text import plural, shown
 from pellucid.combine.base import walk
 from pellucid.data.source import Batch, Source
 from pellucid.extend import config
@@ -160,7 +160,8 @@ def try_objective(objective: Objective, params: Params, step: TrainingStep, batc
         _, outputs = objective.init(tuple(batch.images.shape[1:]), torch.Generator())
     if isinstance(predictions, Tensor) and tuple(predictions.shape) != (len(batch.images), *outputs):
         raise PellucidError(
-            f"{name}.predict returned {describe(predictions)} for {len(batch.images)} images, but its init returned "
+            f"{name}.predict returned {describe(predictions)} for {plural(len(batch.images), 'image')}, but its "
+            "init returned "
             f"{outputs} for an image; let init return the shape of one prediction"
         )
 

@@ -147,7 +147,7 @@ def test_images_of_any_size_are_accepted():
     ("targets", "message"),
     [
         ([torch.zeros(3, 4)], "SingleStage takes a list with the Objects of each image as targets"),
-        ([Objects(torch.zeros(1, 4), torch.tensor([2]))], "image 0 has classes 2 to 2, but the detector has 2"),
+        ([Objects(torch.zeros(1, 4), torch.tensor([2]))], "image 0 has class 2, but the detector has 2"),
         (
             [Objects(torch.tensor([[0.0, 0.0, 1.0, torch.inf]]), torch.tensor([0]))],
             "image 0 has a box that is not finite",

@@ -86,7 +86,7 @@ def test_the_maximum_of_a_first_filter_is_white_where_its_weights_are_positive()
         (None, {}, "target must be a class or a unit"),
         (0, {"steps": 0}, "steps must be a whole number of at least 1"),
         (0, {"blur": -1.0}, "blur must be a number of at least 0"),
-        (5, {}, "classes from 0 to 1"),
+        (5, {}, "target contains class 5, but the network has 2 outputs, numbered from 0"),
     ],
 )
 def test_invalid_arguments_are_refused(target: int | None, options: dict, message: str) -> None:

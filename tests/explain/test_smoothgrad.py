@@ -76,5 +76,5 @@ def test_a_batch_without_examples_is_reported() -> None:
 def test_targets_that_are_no_classes_are_reported() -> None:
     net, params, x = network_and_batch("vgg")
     for target in (["a", "b"], [0, 1, 2]):
-        with pytest.raises(PellucidError, match="target must be a class, 2 of them for 2 examples"):
+        with pytest.raises(PellucidError, match="target must be a class, one for each of 2 examples"):
             smoothgrad(net, params, x, target)  # type: ignore[arg-type]

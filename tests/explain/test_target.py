@@ -78,9 +78,9 @@ def test_one_of_several_heads_is_named_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (3, "classes from 0 to 2, not 3"),
-        (-1, "classes from 0 to 2, not -1"),
-        (torch.tensor([0, 1, 2]), "2 of them for 2 examples"),
+        (3, "target contains class 3, but the network has 3 outputs, numbered from 0"),
+        ([-1, 1], "target contains classes -1 to 1, but the network has 3 outputs"),
+        (torch.tensor([0, 1, 2]), "one for each of 2 examples"),
         (0.5, "must be a class"),
         (["a", "b"], r"must be a class, .* not \['a', 'b'\]"),
         ([[0], [1, 2]], "must be a class"),

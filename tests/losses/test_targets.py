@@ -246,3 +246,19 @@ def test_heat_maps_without_pixels_are_refused() -> None:
 def test_invalid_hyperparameters_are_refused(build: Callable[[], Loss]) -> None:
     with pytest.raises(PellucidError):
         build()
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), SoftmaxCrossEntropy(ignore=9), NegativeLogLikelihood()])
+def test_classes_stored_as_floats_are_answered_with_their_conversion(loss: Loss) -> None:
+    classes = torch.tensor([0.0, 2.0, 1.0])
+    with pytest.raises(PellucidError, match=r"classes must be integers: give y\.long\(\), or y\.astype\(int\)"):
+        loss.check((3,), classes)
+    with pytest.raises(PellucidError, match=r"classes must be integers: give y\.long\(\)"):
+        loss(torch.rand(3, 3), classes)
+    with pytest.raises(PellucidError, match=r"do not fit .*; give (a probability|one integer class)"):
+        loss.check((3,), classes + 0.5)
+
+
+def test_one_class_out_of_range_is_named_in_the_singular() -> None:
+    with pytest.raises(PellucidError, match="the targets contain class 13, but the network has outputs for 0 to 2"):
+        SoftmaxCrossEntropy().check((3,), torch.tensor([13, 13]))

@@ -175,7 +175,7 @@ def test_voc_counts_only_overlaps_above_the_threshold():
 
 
 def test_voc_refuses_different_numbers_of_images():
-    with pytest.raises(PellucidError, match="0 detections and 1 objects"):
+    with pytest.raises(PellucidError, match="0 lists of detections and 1 of objects"):
         voc_average_precision([], draw_set("boxes", 0).objects[:1])
 
 

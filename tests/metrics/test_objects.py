@@ -125,7 +125,7 @@ BOX = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]))
     [
         (AveragePrecision(), [], [torch.zeros(1)], "targets must be a list of Objects"),
         (AveragePrecision(), torch.zeros(1, 3), [BOX], "outputs must be a list of Detections, one per image, for 1"),
-        (AveragePrecision(), [], [BOX], "for 1 images"),
+        (AveragePrecision(), [], [BOX], "for 1 image"),
         (NME(), torch.zeros(1, 68), [BOX], r"key-points \(N, K, 2\)"),
         (NME(), torch.zeros(1, 68, 2), [BOX], "objects of an image have no key-points"),
         (NME(), torch.zeros(1, 9, 2), random_faces(1)[1], "outputs have 9 key-points and objects 68"),

@@ -1,8 +1,10 @@
 """Errors in user-defined classes are reported in one line with the class, the method, and the expected result."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -351,6 +353,10 @@ class Items:
         (Items(), r"x is a Items; give a DataLoader of it"),
         ([(torch.zeros(2, 1, 8, 8), torch.zeros(2))] * 2, "x is a list of batches; give a function"),
         (torch.zeros(2, 1, 8, 8), "x has no targets; give a Dataset, or x and y"),
+        ("photos", r"x is a path, 'photos'; read its data first: pellucid\.load_folder\('photos'\)"),
+        (Path("photos") / "a.npz", "x is a path, 'photos/a.npz'; read its data first"),
+        ((torch.zeros(2, 1, 8, 8), torch.zeros(2).long()), "x is a pair of arrays; give .* as two arguments, x, y"),
+        ([np.zeros((2, 64)), np.zeros(2)], "x is a pair of arrays; give .* as two arguments, x, y"),
     ],
 )
 def test_data_without_targets_are_refused(x: Any, message: str) -> None:

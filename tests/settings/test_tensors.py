@@ -140,8 +140,8 @@ def test_indices_of_any_integer_type_are_accepted(indices):
     [
         (np.array([True, False]), "indices are bool; give whole numbers, such as numpy.flatnonzero"),
         ([0.0, 1.0], "indices are float64"),
-        ([0, 5], r"indices 0..5 are not within 0..4"),
-        ([-1], r"indices -1..-1 are not within 0..4"),
+        ([0, 5], r"indices 0 to 5, but there are 0 to 4"),
+        ([-1], r"index -1, but there are 0 to 4"),
         ([None], "it contains None"),
     ],
 )

@@ -217,7 +217,7 @@ def test_the_default_target_is_a_class_with_a_loss_above_0() -> None:
     model.params["scores"]["bias"].zero_()
     unsure, certain = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([0.0, 5.0, 20.0])
     predicted = model.trace(unsure[None])
-    assert "one example in evaluation, target b (predicted): loss" in str(predicted)
+    assert "one example in evaluation mode, target b (predicted): loss" in str(predicted)
     assert predicted.loss == model.trace(unsure[None], [1]).loss
     second = model.trace(certain[None])
     assert "target b (the second, since the loss of the predicted class, c, is only 3.6e-07): loss" in str(second)

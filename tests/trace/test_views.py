@@ -75,7 +75,7 @@ def test_the_table_of_a_trace_has_a_row_for_each_layer(traced: Trace) -> None:
         assert re.search(rf"^{re.escape(name)} ", text, re.MULTILINE)
     assert "Conv2d(6, 5, padding=2)" in text
     assert "dweight" in text
-    assert repr(traced).startswith("<Trace of 12 layers, ")
+    assert repr(traced).startswith("<Trace of 12 layers in evaluation mode, ")
 
 
 def test_html_is_one_element_and_loads_no_external_files(traced: Trace) -> None:
@@ -209,3 +209,13 @@ def test_negative_numbers_in_latex_are_in_parentheses() -> None:
     terms = tuple(ProductTerm((Factor("w", value, "delta"),), value) for value in (2.0, -1.0, 0.5))
     text = Explanation("w", 1.0, 0.0, "float64", (Link("w", "", "", "", "", 1.0, terms, 5, -0.5, 1.0, 0.0),)).latex()
     assert re.findall(r"underbrace\{(.*?)\}", text) == ["2", "(-1)", "0.5", "(-0.5)"]
+
+
+def test_the_mode_of_the_passes_is_named_and_explain_says_what_it_takes() -> None:
+    model = Model(Dense(2), input_shape=(3,))
+    evaluated, trained = (model.trace(torch.rand(2, 3), [0, 1], train=train) for train in (False, True))
+    assert repr(evaluated).startswith("<Trace of 1 layer in evaluation mode, ")
+    assert repr(trained).startswith("<Trace of 1 layer in training mode, ")
+    assert str(trained).startswith("2 examples in training mode: loss")
+    with pytest.raises(TypeError, match=r"missing a required argument: 'what'; .*give the name of a tensor.*names\(\)"):
+        trained.explain()  # type: ignore[call-arg]

@@ -204,3 +204,37 @@ def test_batch_sizes_of_evaluation_must_be_whole_numbers(size):
     model = small_mlp(input_shape=(1, 8, 8))
     assert "predict: batch_size must be a whole number" in error_message(model.predict, digits(), batch_size=size)
     assert "evaluate: batch_size must be a whole number" in error_message(model.evaluate, digits(), batch_size=size)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("m.pt", r"give model\.save\('m\.safetensors'\); pellucid\.export\.to_torch\(model, 'm\.py'\)"),
+        ("m.PTH", r"not m\.PTH: give model\.save\('m\.safetensors'\)"),
+        ("m.onnx", r"give model\.save\('m\.safetensors'\); pellucid\.export\.to_onnx\(model, 'm\.onnx'\)"),
+        ("m.h5", r"give model\.save\('m\.safetensors'\)$"),
+        ("m.keras", r"give model\.save\('m\.safetensors'\)$"),
+    ],
+)
+def test_save_refuses_the_names_of_other_formats(tmp_path: Path, name: str, message: str):
+    with pytest.raises(PellucidError, match=message):
+        Model(Dense(2), input_shape=(3,)).save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("verify", r"verify: missing a required argument: 'x'; it takes x, y=None, samples=8"),
+        ("explain", r"explain: missing a required argument: 'x'; it takes x, method='saliency', target=None, \*\*op"),
+        ("trace", r"trace: missing a required argument: 'x'; it takes x, target=None, \*\*options"),
+        ("ledger", r"ledger: missing a required argument: 'x'; it takes x, target=None, \*\*options"),
+        ("doctor", r"doctor: missing a required argument: 'x'; it takes x, y=None, attempts=False"),
+        ("predict", r"predict: missing a required argument: 'x'; it takes x, batch_size=None"),
+        ("load_weights", r"load_weights: missing a required argument: 'source'; it takes source, part=None"),
+    ],
+)
+def test_calls_without_arguments_are_answered_with_those_to_give(call, message):
+    with pytest.raises(TypeError, match=message) as caught:
+        getattr(Model(Dense(3), input_shape=(4,)), call)()
+    assert isinstance(caught.value, PellucidError)

@@ -259,3 +259,18 @@ def test_resuming_is_exact_if_the_source_yields_the_same_batches(tmp_path, capsy
     uninterrupted.fit(make_source(), augment=flip, steps_per_epoch=steps, **FIT_OPTIONS)
     assert hash_after_resuming(tmp_path / "run", make_source, steps) == uninterrupted.sha256()
     assert ("only if it yields the same batches again" in capsys.readouterr().err) is (steps is not None)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (torch.rand(1, 4), 3, r"x has 1 input and 1 target; give a list of one target for each input, such as \[3\]$"),
+        (torch.rand(1, 4), "bee", r"x has 1 input and 1 target; give a list .*, such as \['bee'\]$"),
+        (torch.rand(1, 4), torch.tensor(3), "x has 1 input and 1 target; give a list of one target for each input$"),
+        (torch.rand(1, 4), [1, 2], "x has 1 input and 2 targets; give a list of one target for each input"),
+        (torch.rand(2, 4), [1], "x has 2 inputs and 1 target; give"),
+    ],
+)
+def test_targets_that_are_not_one_for_each_input_are_refused(x, y, message):
+    with pytest.raises(PellucidError, match=message):
+        examples(x, y, classes=["ant", "bee"])

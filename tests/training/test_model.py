@@ -189,7 +189,7 @@ def test_inputs_of_another_shape_are_refused_with_both_shapes():
     ("x", "y", "message"),
     [
         ([[0.0]], None, "no targets"),
-        ([[0.0]], [0, 1], "1 inputs and 2 targets"),
+        ([[0.0]], [0, 1], "1 input and 2 targets"),
         (np.zeros((2, 1), np.int64), [0, 1], "x is int64"),
         ([["a"]], [0], "not an array of numbers"),
         ("digit.png", [0], "x is 'digit.png', not an array"),

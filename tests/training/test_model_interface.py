@@ -208,7 +208,7 @@ def test_uint8_values_and_wide_windows_identify_channels_last_arrays():
 
 def test_the_error_for_one_image_without_batch_axis_says_how_to_add_it():
     for y in ([3], 3):
-        with pytest.raises(PellucidError, match=r"8 inputs and 1 targets; .*needs the batch axis, x\[None\]"):
+        with pytest.raises(PellucidError, match=r"8 inputs and 1 target; .*needs the batch axis, x\[None\]"):
             small_mlp().fit(np.zeros((8, 8), np.float32), y, epochs=1)
 
 

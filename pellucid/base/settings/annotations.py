@@ -8,6 +8,7 @@ from dataclasses import MISSING
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pellucid.base.settings.checks import is_number
+from pellucid.base.text import plural
 
 _LIST_TYPES = (tuple, list, Sequence)
 
@@ -115,7 +116,8 @@ def name_of(kind: Any, none: str) -> str:
     if origin in _LIST_TYPES and _allows_any_length(kind):
         return f"a list of {_plural_name(arguments[0], none)}"
     if origin in _LIST_TYPES:
-        return f"a list of {len(arguments)} values ({', '.join(name_of(argument, none) for argument in arguments)})"
+        names = ", ".join(name_of(argument, none) for argument in arguments)
+        return f"a list of {plural(len(arguments), 'value')} ({names})"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "values by name"}
     return names.get(origin or kind, getattr(kind, "__name__", str(kind)))
 

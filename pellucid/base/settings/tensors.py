@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.text import shown
+from pellucid.base.text import shown, value_range
 
 NUMBER_KINDS = "biufc"  # of NumPy's dtypes: bool, integers, unsigned integers, floats, complex numbers
 UNSIGNED_DTYPES = (torch.uint16, torch.uint32, torch.uint64)  # PyTorch has few operations for these
@@ -62,7 +62,9 @@ def as_indices(values: Any, count: int, name: str) -> Tensor:
         )
     low, high = int(indices.long().min()), int(indices.long().max())
     if low < 0 or high >= count:
-        raise PellucidError(f"{name}: indices {low}..{high} are not within 0..{count - 1}")
+        raise PellucidError(
+            f"{name}: {value_range('index', 'indices', indices.long())}, but there are 0 to {count - 1}"
+        )
     return indices.long()
 
 

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from pellucid.base.text import plural
 from pellucid.operators import Attention
 from pellucid.trace.columns.base import Column, computed_factors, fallback, flat_indices, input_index
 from pellucid.trace.passes import LayerCall
@@ -44,6 +45,7 @@ def attention(call: LayerCall, argument: str, index: int) -> Column:
     return Column(
         outputs[is_used],
         (computed_factors(values, "∂y/∂x", "slope"),),
-        f"attention: the slope of each of {len(values)} outputs, from the weights p of the keys and the values v",
+        f"attention: the slope of each of {plural(len(values), 'output')}, from the weights p of the keys and "
+        "the values v",
         r"\frac{\partial C}{\partial u} = \sum_o \delta_o\, \frac{\partial y_o}{\partial u}",
     )

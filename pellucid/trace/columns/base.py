@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import plural
 from pellucid.layers.base import Shape
 from pellucid.nested import flatten
 from pellucid.trace.passes import LayerCall
@@ -140,7 +141,7 @@ def fallback(call: LayerCall, argument: str, index: int) -> Column:
     return Column(
         torch.tensor([output for output, _ in terms], dtype=torch.int64),
         (computed_factors(values, "∂y/∂x" if input_index(argument) is not None else f"∂y/∂{argument}", "slope"),),
-        f"the slope of each of {len(terms)} outputs, computed by the backward pass of {call.title}",
+        f"the slope of each of {plural(len(terms), 'output')}, computed by the backward pass of {call.title}",
         r"\frac{\partial C}{\partial u} = \sum_o \delta_o\, \frac{\partial y_o}{\partial u}",
         passes=passes,
     )

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.text import plural
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import pair
 from pellucid.trace.columns.base import Column, argument_factors, flat_indices
@@ -69,7 +70,8 @@ def convolution(call: LayerCall, argument: str, index: int) -> Column:
         return Column(
             outputs,
             (argument_factors(call, "x.0", at_windows if transposed else at_pixels, "x", "activation"),),
-            f"this weight of output channel {out} is used at {len(window)} positions: at each, the gradient δ of the "
+            f"this weight of output channel {out} is used at {plural(len(window), 'position')}: at each, the "
+            "gradient δ of the "
             f"output times the value of input channel {source} that the weight multiplies",
             r"\frac{\partial C}{\partial w_{fcab}} = \sum_{n,p,q} \delta_{nfpq}\, x_{n,c,\,ps+ad-t,\,qs+bd-l}"
             if not transposed

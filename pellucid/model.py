@@ -5,13 +5,12 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.arguments import checked
 from pellucid.data.dataset import float_images
 from pellucid.explain import Ledger, explain, ledger
-from pellucid.explain.attributions import with_images
+from pellucid.explain.attributions import Attributions, attributions_of
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
 from pellucid.run.loaded import params_of_file
@@ -109,18 +108,18 @@ class Model(BaseModel):
         return trace(self, self._without_pictures(x), target, **options)
 
     @checked
-    def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Tensor:
+    def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Attributions:
         """Return attributions of the outputs to the inputs (N, ...), by a method in pellucid.explain.METHODS.
 
         x may also be pictures, as for `predict`. target: a class or its name, or one for each input; None for the class
         with the highest score; or the path of a unit or map, such as "head.conv[0, :, :]" for the sum of map 0; see
-        pellucid.explain.aim. For images, the result is Attributions, a tensor with the methods `figure` and `save`.
+        pellucid.explain.aim. The result is a tensor with the methods `figure` and `save` for images.
         """
         inputs = as_inputs(self._without_pictures(x), dtype=self.dtype)
         self._check_input(inputs, "x")
         indices = self._without_names(target)
         maps = on_device(explain(self.net, self.params, self.scaled(inputs), method, indices, **options), CPU)
-        return with_images(maps, float_images(inputs), method)
+        return attributions_of(maps, float_images(inputs).cpu(), method)
 
     @checked
     def ledger(self, x: Any, target: Any = None, **options: Any) -> Ledger:

@@ -1,5 +1,8 @@
 """Explanations by `Model.explain`: pictures and names of classes as arguments, and maps that draw themselves."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -44,5 +47,11 @@ def test_attributions_of_images_draw_themselves(tmp_path, monkeypatch):
         maps.save("map.svg")
     assert type(maps + 0) is type(maps[0]) is type(maps.sum()) is torch.Tensor
     assert np.asarray(maps).shape == (2, 3, 8, 8)
+    assert repr(copy.deepcopy(maps)) == repr(maps)
+    assert type(pickle.loads(pickle.dumps(maps))) is torch.Tensor
+    torch.save(maps, "maps.pt")
+    assert torch.equal(torch.load("maps.pt", weights_only=True), maps + 0)
     vectors = Model(Dense(3), input_shape=(4,)).explain(torch.rand(2, 4))
-    assert type(vectors) is torch.Tensor
+    assert repr(vectors).startswith("tensor([[")
+    with pytest.raises(PellucidError, match=r"only images .* are drawn, not inputs \(2, 4\)"):
+        vectors.figure()

@@ -68,7 +68,7 @@ def test_an_impossible_hyperparameter_is_refused_in_one_line(name, field, value)
 
 @pytest.mark.parametrize(
     ("name", "field", "value", "counts"),
-    [("ssd", "sides", (10.0, 16.0), "2 strides, 2 ratios and 2 sides"), ("yolo3", "strides", (4,), "1 strides and 2 ")],
+    [("ssd", "sides", (10.0, 16.0), "2 strides, 2 ratios and 2 sides"), ("yolo3", "strides", (4,), "1 stride and 2 ")],
 )
 def test_hyperparameters_of_different_lengths_are_refused_with_their_lengths(name, field, value, counts):
     with pytest.raises(PellucidError, match=f": there are {counts}"):

@@ -215,7 +215,7 @@ def test_nan_in_the_second_network_is_named():
         )  # fmt: skip
     assert "in step 4 (epoch 1, batch 4): discriminator.hidden (Dense): the output y contains " in str(caught.value)
     model = gan_model(input_shape=(1, 8, 8))
-    with pytest.raises(PellucidError, match=r"in step 3 .*discriminator\.hidden: weight contains NaN \(1024 of 1024"):
+    with pytest.raises(PellucidError, match=r"in step 3 .*discriminator\.hidden: weight contains NaN \(1024 of 1,024"):
         model.fit(
             digits(), epochs=1, batch_size=20, verbose=False,
             callbacks=[SetWeight(model, "discriminator.hidden.weight", 2, NAN)],

@@ -26,7 +26,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the losses by learning rate with a suggestion, and write the plot."""
-    from pellucid.recipe.job import augmentation, build_model, load_data
+    from pellucid.recipe.build import build_model
+    from pellucid.recipe.job import augmentation, load_data
     from pellucid.recipe.own import recipe_of_words
     from pellucid.training.process import torch_threads
     from pellucid.training.range_test import DEFAULT_STEPS

@@ -15,7 +15,8 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.rehearsal import reinitialized, with_copied_weights
 from pellucid.model import Model
 from pellucid.nested import flatten
-from pellucid.recipe.job import augmentation, build_model, data_in_task_format, load_data
+from pellucid.recipe.build import build_model
+from pellucid.recipe.job import augmentation, data_in_task_format, load_data
 from pellucid.recipe.material import SHAPES, Material, is_annotated, load_arrays, load_splits
 from pellucid.recipe.model_data import (
     check_data_exists,

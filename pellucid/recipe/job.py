@@ -11,31 +11,25 @@ from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 from pellucid.base.limits import MAX_RUN_JSON_BYTES
-from pellucid.data import CATALOGUE, Arrays, Augment, FeatureStats, Source
+from pellucid.data import CATALOGUE, Augment, Source
 from pellucid.data.skipping import skipping
-from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
-from pellucid.layers.base import Layer
-from pellucid.metrics import OF_MASKS, MetricLike
+from pellucid.data.source import swaps_of
 from pellucid.model import Model
-from pellucid.objective import Objective, Supervised
 from pellucid.recipe.baseline import baseline_results
+from pellucid.recipe.build import build_model
 from pellucid.recipe.checked.reading import checked_data
-from pellucid.recipe.checks import check_network, check_objective
 from pellucid.recipe.duration import cost_of_run, within_minutes
 from pellucid.recipe.material import Material, divide_data, fetch_missing, load_material
 from pellucid.recipe.previews import Previews
 from pellucid.recipe.recipe import Recipe, load_recipe, recipe_of_run
-from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
-from pellucid.recipe.tables import Start
-from pellucid.recipe.threads import auto_threads, check_auto_threads
+from pellucid.recipe.start import source_checksum
+from pellucid.recipe.threads import auto_threads
 from pellucid.recipe.watched import TrainingControl
-from pellucid.run.described import scaling_entries, with_stored_names
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots, Training
 from pellucid.training.distributed import launch_name, processes
-from pellucid.training.examples import first_batch
 from pellucid.training.process import torch_threads
 from pellucid.training.shard_loaders import shards_of_process
 from pellucid.training.trackers import check_trackers, trackers
@@ -331,82 +325,6 @@ def data_in_task_format(recipe: Recipe, root: str | os.PathLike[str] | None = No
         return divide_data(recipe.data, recipe.recipe.seed, train, test)
     material = divide_data(replace(recipe.data, validation=0.0), recipe.recipe.seed, train, test)
     return replace(material, validation=validation[0])
-
-
-def build_model(
-    recipe: Recipe,
-    train: Source,
-    data: str | os.PathLike[str] | None = None,
-    preprocess: Mapping[str, Any] | None = None,
-    run: RunFolder | None = None,
-    starts: bool = True,
-) -> Model:
-    """Return the model of a recipe for images like those of `train`, with its initial weights.
-
-    data: the root of the data sets. preprocess: entries to add to the model's preprocessing, which every weights file
-    of the run contains. run: the folder of a resumed run, whose weights determine the names of the layers. starts:
-    whether to start from trained weights as in [start]; if not, the weights are to be replaced. Raises
-    PellucidError if the network does not fit the images or this machine's memory, if [start] does not fit the network,
-    and for patterns in train.frozen and train.rates that match no path.
-    """
-    objective: Objective | None = recipe.build("objective")
-    first_examples = first_batch(train)
-    start = recipe.start if starts else Start()
-    shape = tuple(first_examples.images.shape[1:])
-    net: Layer | Objective = recipe.build("network") if objective is None else objective
-    if isinstance(net, Objective):
-        check_objective(recipe, net, shape, train.classes)
-        trained = trained_objective(start.weights, net, shape, data) if start.weights else None
-        if starts and trained is None and net.start_missing:
-            raise PellucidError(f"{net.start_missing}; give them with start.weights")
-    else:
-        net = net if run is None else with_stored_names(net, run)
-        check_network(recipe, net, shape, train.classes)
-        trained = trained_features(start.weights, net, shape, data) if start.weights else None
-    statistics = ((), ()) if trained is None else (trained.mean, trained.std)
-    model_objective = Supervised(net, recipe.build("loss")) if isinstance(net, Layer) else net
-    preprocessing = model_objective.preprocessing(shape, *statistics)
-    if recipe.data.standardize:
-        preprocessing |= scaling_entries(FeatureStats.fit(train))
-    model = Model(
-        net,
-        optimizer=recipe.build("optimizer"),
-        metrics=_metrics(recipe, model_objective),
-        input_shape=(shape[0], None, None) if model_objective.any_size or sizes_vary(train) else shape,
-        classes=train.classes,
-        seed=recipe.recipe.seed,
-        regularizer=recipe.build("regularizer"),
-        schedule=recipe.build("schedule"),
-        clip=recipe.train.clip or None,
-        average=recipe.train.average or None,
-        precision=recipe.train.precision,
-        preprocess={"data": recipe.data.name, **preprocess_of(train), **preprocessing, **(preprocess or {})},
-        device=recipe.recipe.device,
-        **({} if objective is not None else {"loss": recipe.build("loss")}),
-    )
-    check_auto_threads(recipe, model.device)
-    model.objective.check(model.outputs_for(shape), train.y if isinstance(train, Arrays) else first_examples.targets)
-    with torch_threads(recipe.recipe.fixed_threads):  # the number of threads affects rounding
-        if trained is not None and trained.is_model:
-            for path, tensor in trained.params.items():
-                model.weights[path].copy_(tensor)
-        elif trained is not None:
-            model.objective.start(model.params, trained.params, trained.mean, trained.std)
-        if start.whiten:
-            whiten(model, start.whiten, train)
-    model.freeze(*recipe.train.frozen)
-    for pattern, factor in recipe.train.factors().items():
-        model.scale_rate(pattern, factor)
-    model.check_learns()
-    return model
-
-
-def _metrics(recipe: Recipe, objective: Objective) -> Sequence[MetricLike] | None:
-    """Return the metrics of a recipe; metrics of masks ignore the class that the loss ignores."""
-    if recipe.train.metrics is None:
-        return task_for(objective).metrics(objective)
-    ignored = recipe.loss.arguments.get("ignore")
-    return [OF_MASKS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
 
 
 def write_following_name(path: Path, following: Path) -> None:

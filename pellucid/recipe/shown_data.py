@@ -7,9 +7,10 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
 from pellucid.data import CATALOGUE
 from pellucid.model import Model
+from pellucid.recipe.build import build_model
 from pellucid.recipe.data_page import DataPage, page_of_parts
 from pellucid.recipe.data_page.look import TEST, TRAINING, VALIDATION
-from pellucid.recipe.job import augmentation, build_model, load_data
+from pellucid.recipe.job import augmentation, load_data
 from pellucid.recipe.material import SHAPES, is_annotated, mask_parts_of
 from pellucid.recipe.own import recipe_for, tasks_by_verb
 from pellucid.recipe.recipe import Recipe, load_recipe

@@ -307,7 +307,7 @@ class BaseModel(Trainable, Predicting):
         """Return the data of a training; raises PellucidError if all parameters are frozen."""
         data, held_out = self._data(x, y, validation, steps)
         self.check_learns()
-        images = first_batch(data).images
+        images: Any = first_batch(data).images
         if isinstance(images, Tensor):
             note_undivided(images, "x")
             self.trained_on_uint8 |= images.dtype is torch.uint8

@@ -16,7 +16,8 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder
 from pellucid.base.plugins import files_run, run_file
 from pellucid.base.settings.checks import integer
-from pellucid.recipe.job import build_model, load_data
+from pellucid.recipe.build import build_model
+from pellucid.recipe.job import load_data
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.training.trackers import check_trackers

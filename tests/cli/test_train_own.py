@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 from pellucid import shipped_files
 from pellucid.model import Model
-from pellucid.recipe.job import build_model, load_data
+from pellucid.recipe.build import build_model
+from pellucid.recipe.job import load_data
 from pellucid.recipe.own import epochs_for
 from pellucid.recipe.recipe import load_recipe
 from tests.cli.conftest import Cli

@@ -7,8 +7,9 @@ import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.recipe import duration
+from pellucid.recipe.build import build_model
 from pellucid.recipe.duration import TrainingCost, training_cost
-from pellucid.recipe.job import build_model, load_data, train
+from pellucid.recipe.job import load_data, train
 from pellucid.recipe.recipe import load_recipe
 
 

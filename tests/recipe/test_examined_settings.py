@@ -12,7 +12,8 @@ from PIL import Image
 from pellucid import shipped_files
 from pellucid.doctor.run_case import case_of_run
 from pellucid.optim import AdamW
-from pellucid.recipe.job import augmentation, build_model, load_data
+from pellucid.recipe.build import build_model
+from pellucid.recipe.job import augmentation, load_data
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.task import task_for
 from tests.doctor.detection.test_objects import write_voc

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.data import data_root
-from pellucid.recipe.job import build_model
+from pellucid.recipe.build import build_model
 from pellucid.recipe.material import load_material
 from pellucid.recipe.recipe import load_recipe
 

@@ -16,7 +16,7 @@ from pellucid.data import Dataset
 from pellucid.generators import Generator
 from pellucid.losses import Quadratic
 from pellucid.optim import SCHEDULES, SGD, MaxNorm
-from pellucid.recipe.job import build_model
+from pellucid.recipe.build import build_model
 from pellucid.recipe.recipe import TABLES, Recipe, load_recipe, parse_overrides
 
 

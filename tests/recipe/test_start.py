@@ -19,7 +19,8 @@ from pellucid.models import features, mobilenet_v2
 from pellucid.models.fcn import backbone_path, fcn8
 from pellucid.models.keypoints import coordinates, heat_maps
 from pellucid.nested import flatten
-from pellucid.recipe.job import build_model, train
+from pellucid.recipe.build import build_model
+from pellucid.recipe.job import train
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.start import VARIANCE_FLOOR, trained_features, trained_objective, whitening_filters
 from tests.recipe.pictures import write_colour_folder

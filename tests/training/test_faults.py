@@ -85,7 +85,7 @@ def test_processes_with_different_recipes_leave_no_run_folder(tmp_path, shards, 
         "pellucid.training.distributed:_connect",
         "pellucid.recipe.job:fetch_missing",
         "pellucid.recipe.job:data_in_task_format",
-        "pellucid.recipe.job:build_model",
+        "pellucid.recipe.build:build_model",
         "pellucid.recipe.job:_make_folders",
     ],
 )

@@ -13,10 +13,11 @@ from pellucid.combine.base import buffer_paths
 from pellucid.combine.nets import parameter_counts
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.models import match
+from pellucid.recipe.build import build_model
 from pellucid.recipe.checked.collection import Collection
 from pellucid.recipe.checked.findings import finding_lines
 from pellucid.recipe.checked.reading import ReadingProgress, read_checked
-from pellucid.recipe.job import Run, build_model
+from pellucid.recipe.job import Run
 from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume

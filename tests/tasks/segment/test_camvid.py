@@ -13,7 +13,7 @@ from pellucid.layers import Dropout, Identity, Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.objective import Supervised
 from pellucid.optim import Progress
-from pellucid.recipe.job import build_model
+from pellucid.recipe.build import build_model
 from pellucid.recipe.material import load_material
 from pellucid.recipe.recipe import load_recipe
 from pellucid.training.step import TrainingStep

@@ -8,7 +8,8 @@ from pellucid.data import DetectionFolder, Source
 from pellucid.data.formats import ANNOTATION_FORMATS
 from pellucid.doctor.run_case import copy_weights, read_history, recipe_to_examine, saved_model
 from pellucid.model import Model
-from pellucid.recipe.job import augmentation, build_model, load_data
+from pellucid.recipe.build import build_model
+from pellucid.recipe.job import augmentation, load_data
 from pellucid.recipe.material import Material, is_annotated, load_material
 from pellucid.recipe.model_data import check_data_exists, check_data_in_run_folder, data_and_root, is_data_root
 from pellucid.recipe.tables import Data

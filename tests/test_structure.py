@@ -141,8 +141,8 @@ ALLOWED_REPLACEMENTS = {
     **{
         f"Classification.{name}": "of several labels, or of numbers, in place of one class"
         for name in (
-            "class_names", "evaluate", "example", "finish", "held_out", "predictor", "recipe_with", "report",
-            "target_changes", "trains",
+            "baseline", "class_names", "evaluate", "example", "finish", "held_out", "predictor", "recipe_with",
+            "report", "target_changes", "trains",
         )
     },
 }  # fmt: skip

@@ -11,7 +11,7 @@ from PIL import Image
 from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import FORMATS
-from pellucid.data.annotations.convert import convert
+from pellucid.data.annotations.convert import WRITERS, convert
 
 NAME_KINDS = ("names",)
 NAME_PIECES = (
@@ -36,7 +36,11 @@ def write_names_case(kind: str, original: Path, path: Path, rng: random.Random) 
 
     names = [name() for _ in range(rng.choice((1, 2, 3)))]
     image = name() if rng.random() < 0.3 else "a"
-    path.write_text(json.dumps({"to": rng.choice((*FORMATS, "voc")), "names": names, "image": image}))
+    path.write_text(
+        json.dumps(
+            {"to": rng.choice((*(name for name in FORMATS if name in WRITERS), "voc")), "names": names, "image": image}
+        )
+    )
 
 
 def outcome_of_names(path: Path, image: Path) -> str:

@@ -83,7 +83,8 @@ def handle(args: argparse.Namespace) -> int:
     explanation = None if args.weight is None else trace_result.explain(args.weight, args.top)
     nudge = None if args.nudge is None or args.weight is None else trace_result.nudge(args.weight, args.nudge)
     views = [part for part in (explanation or trace_result, nudge) if part is not None]
-    about = f"{args.model} on {args.image}, target {label}{'' if args.target else f' ({target_origin})'}"
+    kind = "class" if task_of(model).has_one_class else "target"
+    about = f"{args.model} on {args.image}, {kind} {label}{'' if args.target else f' ({target_origin})'}"
     if html_path is not None:
         _write_page(html_path, args, model, x, target, views, about)
     hint = "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names"

@@ -59,7 +59,8 @@ def handle(args: argparse.Namespace) -> int:
         except PellucidError:  # the targets are not class indices, so draw targets of the output's shape
             target = torch.rand(args.batch, *outputs, generator=rng)
     note(
-        f"comparing {args.samples} entries of the gradients of {len(flatten(network.params))} tensors with two independent values"
+        f"comparing the gradients of {len(flatten(network.params))} tensors, {args.samples} entries of each, with two "
+        "independent values"
     )
     params, x, target = on_device((network.params, x, target), device)
     table = verify(network.net, params, x, target, network.loss, samples=args.samples, training=network.training)

@@ -1,175 +1,39 @@
-"""Images with labels in a table: finding the tables and the files, the parts, and the source of the examples."""
+"""Images with labels in a table: the source of the examples, and its parts."""
 
 import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.files import STILL_SUFFIXES, read_regular, reason_of
-from pellucid.base.limits import MAX_DATA_BYTES, MAX_TABLE_BYTES
+from pellucid.base.limits import MAX_DATA_BYTES
 from pellucid.base.text import note_once, plural
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, split_by_readability
-from pellucid.data.parts import TRAIN, part_named, parts_among
+from pellucid.data.parts import part_named, parts_among
 from pellucid.data.skipping import check_skipped, skips
 from pellucid.data.source import Subset
 from pellucid.data.splitting import hold_out
+from pellucid.data.table_files import Pictures, read_file, table_files
 from pellucid.data.table_targets import (
     MAX_LISTED,
     TableFormat,
     check_occurrence,
-    file_column,
     recognize,
     targets_of,
 )
-from pellucid.data.tables import TABLE_SUFFIXES, LabelTable, read_table, table_of_frame
-from pellucid.data.tree import FolderTree, Tree, ZipTree
+from pellucid.data.tables import TABLE_SUFFIXES, LabelTable, table_of_frame
+from pellucid.data.tree import Tree
 
 TEST_FRACTION = 0.2
-IMAGE_FOLDERS = ("", "images/")  # beside a table
-TABLE_STEMS = ("_classes", "labels", "annotations", "metadata")  # of tables beside other tables
 COPY_MARK = ".rf."  # between the name of a picture and the number of its augmented copy, in exports of Roboflow
 KEY_BYTES = 8
-
-
-@dataclass(frozen=True)
-class TableFile:
-    """A table in a folder or a zip: its path there, and the part that its name or its folder means, "" for none."""
-
-    name: str
-    part: str
-
-    @property
-    def folder(self) -> str:
-        """The folder of the table, such as "train/"."""
-        return self.name[: self.name.rfind("/") + 1]
-
-
-class Pictures:
-    """The files beside tables in a folder or a zip, of which a folder is not searched: it may be a home folder."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.zip = ZipTree(path) if path.is_file() else None
-        self.members = {*self.zip.names} if self.zip else set[str]()
-
-    def tree(self, names: Sequence[str]) -> Tree:
-        """Return the tree of the files with these names."""
-        return self.zip or _ListedFiles(self.path, names)
-
-    def find(self, text: str, folder: str = "") -> str | None:
-        """Return the name of the picture that a cell of a table in `folder` names, None if there is none."""
-        text = text.strip().replace("\\", "/")
-        if not text or "\0" in text or len(text) > 4096:
-            return None
-        suffixes = [""]
-        if PurePosixPath(text).suffix.lower() not in STILL_SUFFIXES:
-            suffixes = [spelling for suffix in STILL_SUFFIXES for spelling in (suffix, suffix.upper())]
-        for prefix in dict.fromkeys(f"{base}{inner}" for base in (folder, "") for inner in IMAGE_FOLDERS):
-            for suffix in suffixes:
-                name = os.path.normpath(os.path.join(prefix, text + suffix))
-                if self._is_file(name):
-                    return name
-        return None
-
-    def _is_file(self, name: str) -> bool:
-        if self.zip is not None:
-            return name in self.members
-        try:
-            return (self.path / name).is_file()
-        except (OSError, ValueError):  # a name that no file system allows
-            return False
-
-
-class _ListedFiles(FolderTree):
-    """Files by their paths relative to a folder, or absolute paths; the folder is not searched."""
-
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
-        Tree.__init__(self, path, names, ())
-
-
-def table_files(path: Path) -> tuple[Path, list[TableFile]]:
-    """Return the folder or zip of the tables that a path names, and its tables: a file, or those of a folder.
-
-    A folder has one table, one for each of its folders train, valid and test, or one named like each part.
-    """
-    if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
-        return path.parent, [TableFile(path.name, "")]
-    if path.is_file():
-        names = ZipTree(path).names if path.suffix.lower() == ".zip" else ()
-        folders = {name.split("/")[0] for name in names if name.count("/") >= 1}
-        listed = {folder: [n for n in names if n.startswith(f"{folder}/") and n.count("/") == 1] for folder in folders}
-        listed[""] = [name for name in names if "/" not in name]
-    elif path.is_dir():
-        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-        listed = {"": [entry.name for entry in entries if entry.is_file()]}
-        for entry in entries:
-            if part_named(entry.name) and entry.is_dir():
-                listed[entry.name] = [f"{entry.name}/{name}" for name in sorted(os.listdir(entry.path))]
-    else:
-        return path, []
-    tables = {folder: [name for name in names if _is_table_name(name)] for folder, names in listed.items()}
-    by_part = [TableFile(name, folder) for folder in tables if part_named(folder) for name in _chosen(tables[folder])]
-    if by_part:
-        return path, by_part
-    named_parts = [TableFile(name, PurePosixPath(name).stem) for name in tables.get("", ())]
-    named_parts = [table for table in named_parts if part_named(table.part)]
-    if any(part_named(table.part) == TRAIN for table in named_parts):
-        return path, named_parts
-    return path, [TableFile(name, "") for name in _chosen(tables.get("", []))]
-
-
-def _is_table_name(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES and not PurePosixPath(name).name.startswith(".")
-
-
-def _chosen(names: Sequence[str]) -> list[str]:
-    """Return the table among the tables of one folder: the only one, or the first with a usual name."""
-    if len(names) == 1:
-        return [*names]
-    stems = {PurePosixPath(name).stem.lower(): name for name in names}
-    return [stems[stem] for stem in TABLE_STEMS if stem in stems][:1]
-
-
-def has_table(name: str) -> bool:
-    """Return whether a path is a table of labels, or a folder or zip with one, whose rows name existing pictures.
-
-    A table of other contents, such as the colours of masks, does not count, unless it is given itself.
-    """
-    path = Path(name)
-    folder, files = table_files(path)
-    if not files or path.suffix.lower() in TABLE_SUFFIXES:
-        return bool(files)
-    pictures = Pictures(folder)
-    try:
-        table = _read(pictures, files[0])
-        column = file_column(table, lambda cell: pictures.find(cell, files[0].folder) is not None)
-    except PellucidError:
-        return False
-    return any(pictures.find(str(cell), files[0].folder) for cell in table.column(column)[:100])
-
-
-def table_columns(name: str) -> tuple[str, ...]:
-    """Return the columns of the first table that a path names; raises the errors of `load_table`."""
-    folder, files = table_files(Path(name))
-    return _read(Pictures(folder), files[0]).columns if files else ()
-
-
-def _read(pictures: Pictures, file: TableFile) -> LabelTable:
-    if pictures.zip is not None:
-        return read_table(pictures.zip.read(file.name), pictures.zip.where(file.name))
-    path = pictures.path / file.name
-    try:
-        return read_table(read_regular(path, MAX_TABLE_BYTES), str(path))
-    except OSError as error:
-        raise PellucidError(f"{path} cannot be read ({reason_of(error)}); give a table of labels") from error
 
 
 class TableImages(ImageFiles):
@@ -272,7 +136,7 @@ def load_table(
     if not files:
         raise PellucidError(f"{path} has no table of labels; give a {', '.join(TABLE_SUFFIXES)} file with file names")
     pictures = Pictures(folder)
-    tables = [_read(pictures, file) for file in files]
+    tables = [read_file(pictures, file) for file in files]
     for table in tables[1:]:
         if {*table.columns} != {*tables[0].columns}:
             different = sorted({*table.columns} ^ {*tables[0].columns})

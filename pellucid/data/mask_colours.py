@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
 from pellucid.data.colour_modes import SampleDepth
-from pellucid.data.image_formats import JPEG, decode_array, reader_for
+from pellucid.data.image_formats import DAMAGE_ERRORS, JPEG, damage_error, decode_array, reader_for
 from pellucid.data.images import PNG_ADVICE, MaskFormatError, attempt_all, decode_mask
 from pellucid.data.mask_checks import MAX_LISTED_VALUES, RARE_SHARE, VOID
 from pellucid.data.mask_classes import N_VALUES, ClassList, Colour
@@ -232,8 +232,11 @@ def _modes(tree: Tree, masks: Sequence[str]) -> Iterator[str]:
 
     def mode(name: str) -> str:
         data = tree.read(name)
-        with reader_for(data, name)(io.BytesIO(data)) as image:
-            return "" if data.startswith(JPEG) and not is_nearest else image.mode
+        try:
+            with reader_for(data, name)(io.BytesIO(data)) as image:
+                return "" if data.startswith(JPEG) and not is_nearest else image.mode
+        except DAMAGE_ERRORS as error:
+            raise damage_error(tree.where(name), error) from error
 
     yield from _readable(mode, masks)
 

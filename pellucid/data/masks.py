@@ -113,13 +113,17 @@ class MaskFolder(ImageFiles):
         """Return image k, and the values (H, W) of its mask, in the size of their files."""
         name, mask_name = self.names[k], self.others[k]
         image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
-        mask = self.reader.read(self.tree.read(mask_name), self.tree.where(mask_name))
+        mask = self.read_mask(k)
         if mask.shape != image.shape[1:]:
             raise PellucidError(
                 f"{self.tree.where(mask_name)} is {mask.shape[0]}x{mask.shape[1]} but its image is "
                 f"{image.shape[1]}x{image.shape[2]}; make them the same size"
             )
         return image, mask
+
+    def read_mask(self, k: int) -> Tensor:
+        """Return the values (H, W) of mask k, in the size of its file."""
+        return self.reader.read(self.tree.read(self.others[k]), self.tree.where(self.others[k]))
 
     def _class_indices(self, mask: Tensor, name: str) -> Tensor:
         """Return the indices of the classes in a mask; raise PellucidError for a value of no class."""

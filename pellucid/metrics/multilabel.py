@@ -73,15 +73,15 @@ class MultiLabel(Metric):
         self.targets.append(target_values(targets, outputs) > 0.5)
 
     def compute(self) -> dict[str, Any]:
-        """Return map, micro_f1, macro_f1, the numbers of true and predicted labels of an image, and lists by class."""
+        """Return map, f1_micro, f1_macro, the numbers of true and predicted labels of an image, and lists by class."""
         check_measured(len(self.outputs), self)
         outputs, true = torch.cat(self.outputs), torch.cat(self.targets)
         predicted = outputs >= torch.tensor(self.thresholds or (0.5,) * outputs.shape[1], dtype=outputs.dtype)
         counts, precisions = label_counts(predicted, true), label_average_precision(outputs, true)
         return {
             "map": float(precisions.nanmean()),
-            "micro_f1": counts.micro_f1,
-            "macro_f1": float(counts.f1.mean()),
+            "f1_micro": counts.micro_f1,
+            "f1_macro": float(counts.f1.mean()),
             "labels": float(true.sum(1).double().mean()),
             "predicted_labels": float(predicted.sum(1).double().mean()),
             "exact_match": float((predicted == true).all(1).double().mean()),

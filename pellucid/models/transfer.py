@@ -36,6 +36,8 @@ def measured(
 
     backbone: the name of the network in BACKBONES. values: how many numbers. mean, deviation: of the targets in the
     training data, one for each number; the dense layer outputs standardized numbers, which the last layer converts.
+    Source: the features are those of the backbone's source; the scaling of targets is Bishop 1995, "Neural Networks for
+    Pattern Recognition", section 8.2.
     Raises PellucidError for an unknown backbone, and for other counts.
     """
     if backbone not in BACKBONES:

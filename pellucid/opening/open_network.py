@@ -1,5 +1,7 @@
 """`pellucid.open`: conversion of a PyTorch module or a file to a Model with an explicit backward pass per layer."""
 
+import contextlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -135,9 +137,10 @@ def _check_batch_axis(network: nn.Module, examples: tuple[Tensor, ...]) -> None:
     """Raise PellucidError if a network that cannot be opened takes these examples only with another first axis."""
     unbatched = [tuple(x.shape) for x in examples]
     several = tuple(torch.cat([x[:1]] * OTHER_COUNT) for x in examples)
-    accepts_any_count = outputs_if_accepted(network, several) is not None
-    if accepts_any_count or outputs_if_accepted(network, tuple(x[None] for x in examples)) is None:
-        return
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # of the network
+        accepts_any_count = outputs_if_accepted(network, several) is not None
+        if accepts_any_count or outputs_if_accepted(network, tuple(x[None] for x in examples)) is None:
+            return
     raise PellucidError(
         f"open: the example has no batch axis: its shape is {', '.join(map(str, unbatched))}, and "
         f"{type(network).__name__} takes {', '.join(str((1, *shape)) for shape in unbatched)}; give example[None]"

@@ -9,8 +9,9 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.data import CATALOGUE
 from pellucid.data.detection import has_objects
-from pellucid.data.labelled_images import TableImages, TableParts, has_table, load_table, parts_of
+from pellucid.data.labelled_images import TableImages, TableParts, load_table, parts_of
 from pellucid.data.source import Subset
+from pellucid.data.table_files import has_table
 from pellucid.data.table_targets import TableFormat, TargetKind
 from pellucid.data.tables import TABLE_SUFFIXES
 from pellucid.losses.regression import RegressionLoss

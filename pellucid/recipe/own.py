@@ -77,9 +77,9 @@ def recipe_of_words(
     return recipe_for(name, words[0], overrides, root) if is_task else (load_recipe(name, overrides), overrides)
 
 
-def epochs_for(steps: int, images: int, batch_size: int, min_epochs: int = 5) -> int:
-    """Return the number of epochs that makes about `steps` steps, from `min_epochs` to MAX_EPOCHS."""
-    return min(MAX_EPOCHS, max(min_epochs, round(steps / math.ceil(images / batch_size))))
+def epochs_for(steps: int, images: int, batch_size: int, min_epochs: int = 5, max_epochs: int = MAX_EPOCHS) -> int:
+    """Return the number of epochs that makes about `steps` steps, from `min_epochs` to `max_epochs`."""
+    return min(max_epochs, max(min_epochs, round(steps / math.ceil(images / batch_size))))
 
 
 def plan_text(recipe: Recipe, material: Material[Any], shape: Sequence[int | None], cost: str, run: Path) -> str:

@@ -10,10 +10,11 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, plural
 from pellucid.data import Arrays
 from pellucid.data.dataset import Dataset, make_dataset
-from pellucid.data.labelled_images import TableImages, load_table, parts_of, table_columns
+from pellucid.data.labelled_images import TableImages, load_table, parts_of
 from pellucid.data.parts import parts_among
 from pellucid.data.seeds import generator
 from pellucid.data.source import Subset
+from pellucid.data.table_files import table_columns
 from pellucid.data.table_targets import TableFormat, TargetKind
 from pellucid.model import Model
 from pellucid.recipe.labelled import images_of, is_table

@@ -221,8 +221,7 @@ def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> LossPieces:
             error += (Factor("1/scale", inverse),) if is_scaled else ()
         return (*error, *((Factor("1/scale", inverse),) if is_scaled else ()), *averaging_factors(1 / n))
 
-    words = f"the Huber loss: the output minus the target, clamped to ±{delta:g}"
-    words = f"{words} scales, over the scale" if is_scaled else words
+    words = f"the Huber loss: the output minus the target, clamped to ±{delta:g}{' scales' * is_scaled}"
     formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}(y - t, \pm\Delta)}{n}"
     if is_scaled:
         formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}((y - t) / s, \pm\Delta)}{n s}"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,6 @@ MEASURE_COMMANDS = [
     ["doctor", "cifar", "--data", "classes"],
     ["doctor", "camvid", "--data", "masks"],
 ]
-SHOW_COMMANDS = [
-    ["data", "show", "objects", "--out", "sheet.png"],
-    ["data", "convert", "objects", "other", "--to", "voc"],
-]
 LINT_FOLDERS = ["flat", "classes", "masks", "objects", "points"]
 
 
@@ -168,10 +165,16 @@ def test_measuring_ignores_files_that_are_no_pictures(words: list[str], cli: Cli
     assert output["n"] == (2 if name == "classes" else 1) * len(VALID_NAMES)
 
 
-@pytest.mark.parametrize("words", SHOW_COMMANDS, ids=" ".join)
-def test_showing_and_converting_refuse_broken_pictures_by_name(words: list[str], has_broken: bool, cli: Cli) -> None:
-    result = cli(*words)
+def test_converting_refuses_broken_pictures_by_name(has_broken: bool, cli: Cli) -> None:
+    result = cli("data", "convert", "objects", "other", "--to", "voc")
     assert any(name in result.error_line for name in BROKEN_NAMES) if has_broken else result.code == 0
+
+
+def test_showing_counts_broken_pictures_and_names_them_on_the_page(has_broken: bool, cli: Cli) -> None:
+    result = cli("data", "show", "objects", "--html", "page.html")
+    assert result.code == 0
+    assert re.search(r"left out +3 +0\n", result.out) if has_broken else "left out" not in result.out
+    assert all((name in Path("page.html").read_text("utf-8")) == has_broken for name in BROKEN_NAMES)
 
 
 @pytest.mark.parametrize("name", LINT_FOLDERS)

@@ -235,7 +235,7 @@ def test_training_on_a_users_photos(cli: Cli, tmp_path: Path) -> None:
         (["detect", "nowhere"], "no folder, file or data set 'nowhere'"),
         (["detect", "pictures"], "has no annotated objects; give images with annotations of Pascal VOC, COCO, YOLO"),
         (["keypoints", "pictures"], "has no key-points"),
-        (["segment", "pictures"], "has no masks: put the images into train/"),
+        (["segment", "pictures"], "has no masks: put the images into images/"),
         (["classify", "mnist"], "mnist has no image files in class folders"),
         (["classify", "one"], "has one class folder, 'only'; give at least two classes"),
         (["colorize", "empty"], "contains no images; give a folder of photos"),

@@ -55,6 +55,7 @@ def test_every_kind_of_public_part_is_covered() -> None:
         "reliability", "calibration_error", "Bins", "Accuracy", "TopK", "Precision", "Recall", "MacroF1", "Confusion",
         "ECE", "MAE", "RMSE", "R2", "MeanIoU", "BoundaryF1", "AveragePrecision",
         "MaskAveragePrecision", "KeypointAveragePrecision", "NME", "PSNR", "SSIM", "Colours", "DeltaE",
+        "MultiLabel",
     }  # fmt: skip
     assert metrics.top_k in kinds["metric"]
     assert {"gradient", "own", "Epsilon", "ZPlus", "Guided", "epsilon_plus", "fold"} <= {

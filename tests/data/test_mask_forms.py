@@ -1,24 +1,20 @@
 """Masks in the forms in which people have them are read as Pillow and NumPy read them."""
 
 import json
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note_first_time
 from pellucid.cli.main import main
 from pellucid.data import MaskFolder
-from pellucid.data.mask_classes import CITYSCAPES, read_class_list
+from pellucid.data.mask_classes import CITYSCAPES
 from pellucid.data.mask_settings import MaskSettings, reading_masks
 from pellucid.data.masks import mask_split
-from pellucid.data.tree import open_tree
 from pellucid.recipe.material import load_material
 from pellucid.recipe.own import recipe_for
 from tests.data.mask_sets import LAYOUTS, MaskSet, draw_set, save, write_layout, write_voc
@@ -367,30 +363,6 @@ def test_objects_beside_masks_are_read_for_detection(tmp_path, capsys):
     recipe, settings = recipe_for("detect", str(tmp_path / "set"), {})
     assert "data.targets" not in settings
     assert type(load_material(recipe.data, 0).train).__name__ == "DetectionFolder"
-
-
-LISTS = {
-    "labelmap.txt": "# label:color_rgb:parts:actions\nsky:0,0,0::\ncell:128,0,0::\n",
-    "label_colors.txt": "64 128 64\tAnimal\n192 0 128 Archway\n0 0 0 Void\n",
-    "class_dict.csv": 'name,r,g,b\nsky,0,0,0\n"a, b",128,0,0\n',
-    "_classes.csv": "Pixel Value, Class\n0, background\n1, cabinet\n",
-    "classes.txt": "128,0,0: sky\n0,0,0: bird\n",
-}
-
-
-@pytest.mark.parametrize("name", LISTS)
-@given(data=st.data())
-def test_changed_lists_raise_only_pellucid_errors(tmp_path_factory, name, data):
-    content = bytearray(LISTS[name].encode())
-    for _ in range(data.draw(st.integers(1, 5))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    folder = tmp_path_factory.mktemp("set", numbered=True)
-    (folder / name).write_bytes(bytes(content))
-    with open_tree(folder) as tree, suppress(PellucidError):
-        found = read_class_list(tree, "")
-        assert len(found.values) < 256
-        assert all(0 <= value < 256 for value in found.values)
-        assert all(0 <= part < 256 for colour in found.colours for part in colour)
 
 
 def test_python_sources_read_settings(tmp_path):

@@ -116,7 +116,7 @@ def test_invalid_hyperparameters_are_refused(build: Callable[[], Layer], message
         (layers.Softmax(axis=2), (5,), r"\(N, 5\) have no axis 2"),
         (layers.BatchNorm(), (3, 4), r"not \(3, 4\)"),
         (layers.InstanceNorm2d(), (3, 1, 1), "one pixel"),
-        (layers.GroupNorm(2), (3, 4, 4), "not a multiple"),
+        (layers.GroupNorm(2), (3, 4, 4), "no multiple of groups=2"),
         (layers.GroupNorm(4), (4,), "each group of"),
         (layers.LayerNorm(shape=(4,)), (3, 5), r"does not end in shape=\(4,\)"),
         (layers.LayerNorm(), (1,), "variance is 0"),

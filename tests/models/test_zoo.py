@@ -49,6 +49,7 @@ def test_the_zoo_is_complete() -> None:
         "mlp",
         "lenet",
         "convnet",
+        "measured",
         "transfer",
         "convnext_tiny",
         "swin",

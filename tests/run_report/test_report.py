@@ -286,6 +286,7 @@ class BrighterHalfModel:
     objective = Supervised(net, SoftmaxCrossEntropy())
     input_shape = nominal_shape = (1, 4, 4)
     output_shape = (2,)
+    preprocess: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self) -> None:
         top = torch.cat([torch.ones(8), -torch.ones(8)])

@@ -99,8 +99,8 @@ def test_metrics_equal_scikit_learns_from_raw_files_and_written_predictions(
         flags = np.array([[label in predicted[name]["labels"].split("|") for label in classes] for name in names])
         expected = {
             "map": sklearn_metrics.average_precision_score(true_flags, scores),
-            "micro_f1": sklearn_metrics.f1_score(true_flags, flags, average="micro"),
-            "macro_f1": sklearn_metrics.f1_score(true_flags, flags, average="macro"),
+            "f1_micro": sklearn_metrics.f1_score(true_flags, flags, average="micro"),
+            "f1_macro": sklearn_metrics.f1_score(true_flags, flags, average="macro"),
             "exact_match": sklearn_metrics.accuracy_score(true_flags, flags),
             "labels": true_flags.sum(1).mean(),
             "predicted_labels": flags.sum(1).mean(),
@@ -217,8 +217,8 @@ def test_the_average_precision_and_f1_equal_scikit_learns() -> None:
         metric.update(torch.tensor(scores[part]), torch.tensor(true[part]).float())
     predicted = scores >= np.array([0.3, 0.4, 0.5, 0.6])
     results = metric.compute()
-    assert results["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(true, predicted, average="macro"))
-    assert results["micro_f1"] == pytest.approx(sklearn_metrics.f1_score(true, predicted, average="micro"))
+    assert results["f1_macro"] == pytest.approx(sklearn_metrics.f1_score(true, predicted, average="macro"))
+    assert results["f1_micro"] == pytest.approx(sklearn_metrics.f1_score(true, predicted, average="micro"))
 
 
 @pytest.mark.heavy

@@ -26,8 +26,8 @@ NAN, INF = float("nan"), float("inf")
 
 METRICS_MESSAGE = "metrics must be names, Metric objects or functions (outputs, targets) -> number"
 KNOWN_METRICS = (
-    "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2, miou, boundary_f1, ap, mask_ap, "
-    "keypoint_ap, nme, psnr, ssim, colours, delta_e"
+    "accuracy, top5, precision, recall, macro_f1, confusion, ece, multilabel, mae, rmse, r2, miou, boundary_f1, ap, "
+    "mask_ap, keypoint_ap, nme, psnr, ssim, colours, delta_e"
 )
 
 

@@ -202,7 +202,7 @@ def test_an_infinity_of_an_update_in_the_backward_pass_names_step_and_layer():
         model.weights[path].fill_(value)
     message = fit_error(model, torch.ones(20, 1), torch.zeros(20, 1))
     assert message.startswith(
-        "training stopped in step 1 (epoch 1, batch 1): low: weight contains infinity (1 of 1 values"
+        "training stopped in step 1 (epoch 1, batch 1): low: weight contains infinity (1 of 1 value"
     )
     assert ", from the update of step 1; " in message
 
@@ -212,7 +212,7 @@ def test_a_mean_square_of_gradients_that_overflows_is_reported(optimizer):
     model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), optimizer, metrics=())
     message = fit_error(model, torch.full((20, 1), 1e22), torch.ones(20, 1))  # dw = -1e22, whose square overflows
     assert "step 1 (epoch 1, batch 1): dense: the optimizer's square_" in message
-    assert "of weight contains infinity (1 of 1 values, shape (1, 1)), from the update of step 1" in message
+    assert "of weight contains infinity (1 of 1 value, shape (1, 1)), from the update of step 1" in message
 
 
 def test_clipping_by_a_norm_that_overflows_stops_the_training():
@@ -275,12 +275,12 @@ INF, NAN = float("inf"), float("nan")
         ),
         (
             NotFinite.of(torch.tensor([NAN]), "weight", "bias", "dense"),
-            "dense: bias contains NaN (1 of 1 values, shape (1,))",
+            "dense: bias contains NaN (1 of 1 value, shape (1,))",
         ),
-        (NotFinite.of(torch.tensor([NAN]), "weight", "bias"), "bias contains NaN (1 of 1 values, shape (1,))"),
+        (NotFinite.of(torch.tensor([NAN]), "weight", "bias"), "bias contains NaN (1 of 1 value, shape (1,))"),
         (
             NotFinite.of(torch.tensor(NAN), "loss", "its value"),
-            "the loss: its value contains NaN (1 of 1 values, shape ())",
+            "the loss: its value contains NaN (1 of 1 value, shape ())",
         ),
         (
             NotFinite("input", "", "", "the input x", "NaN", 1, (2, 3), "first in example 1 of the batch"),

@@ -15,7 +15,7 @@ from pellucid.base.text import note
 from pellucid.calibration.familiarity import features
 from pellucid.data.files import readable_images
 from pellucid.data.images import load_image
-from pellucid.data.mask_layouts import mask_layout
+from pellucid.data.mask_layouts import MASK_SUFFIX, mask_layout
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
 from pellucid.data.tree import Tree, open_tree
 from pellucid.layers.base import Mode
@@ -187,7 +187,11 @@ def colour_images(tree: Tree) -> list[str]:
     """
     folders = {file: file.split("/")[:-1] for file in tree.names if is_picture(file)}
     masks = {name for pairs in mask_layout(tree).values() for name in pairs.masks.values()}
-    files = [file for file in folders if file not in masks]
+    files = [
+        file
+        for file, parents in folders.items()
+        if file not in masks and not any(parent.endswith(MASK_SUFFIX) for parent in parents)
+    ]
     folder_names = {folder for file in files for folder in folders[file]}
     parts = parts_among(filter(part_named, folder_names))
     if parts.train is None or parts.held_out is None:

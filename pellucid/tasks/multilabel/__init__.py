@@ -23,8 +23,8 @@ class MultiLabelClassification(Classification):
     verb: ClassVar[str] = ""
     merits: ClassVar[tuple[Merit, ...]] = (
         Merit("map", "mean average precision"),
-        Merit("micro_f1", "micro F1"),
-        Merit("macro_f1", "macro F1"),
+        Merit("f1_micro", "micro F1"),
+        Merit("f1_macro", "macro F1"),
     )
     commands: ClassVar[tuple[Command, ...]] = ()
     has_one_class: ClassVar[bool] = False
@@ -110,8 +110,8 @@ def evaluation_lines(values: Mapping[str, Any]) -> list[str]:
         for row in values["classes"]
     ]
     return [
-        f"mAP {percent(values['map'])}  micro F1 {percent(values['micro_f1'])}  "
-        f"macro F1 {percent(values['macro_f1'])}  loss {values['loss']:.4f}  "
+        f"mAP {percent(values['map'])}  micro F1 {percent(values['f1_micro'])}  "
+        f"macro F1 {percent(values['f1_macro'])}  loss {values['loss']:.4f}  "
         f"on {values['n']:,} images of {values['data']}",
         f"labels an image: {values['labels']:.2f}, predicted {values['predicted_labels']:.2f}; all labels right on "
         f"{percent(values['exact_match'])} of the images",

@@ -359,7 +359,7 @@ def test_input_x_gradient_of_a_class_and_of_a_region_is_that_of_their_scores(mod
         model.explain(x, "saliency", target="head.scores[2, 9:9, :]")
     with pytest.raises(PellucidError, match="is not an index; write integers, 3:9, or : for all"):
         model.explain(x, "saliency", target="head.scores[2, 1:2:3, :]")
-    with pytest.raises(PellucidError, match="from 0 to 2"):
+    with pytest.raises(PellucidError, match="3 outputs, numbered from 0"):
         model.explain(x, "saliency", target=3)
 
 

@@ -66,6 +66,7 @@ def raw_rows(samples: Path, task: str) -> dict[str, str]:
         return dict([*csv.reader(file)][1:])
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_metrics_equal_scikit_learns_from_raw_files_and_written_predictions(
     samples: Path, runs: dict[str, Path], task: str, model: str, tmp_path: Path, cli: Cli
@@ -126,6 +127,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_that_takes_a_model(
@@ -143,6 +145,7 @@ def test_every_command_that_takes_a_model(
     assert text.code == 0, text.err
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_a_whole_onnx_file_returns_the_values_of_predict(
     task: str, model: str, picture: str, tmp_path: Path, cli: Cli
@@ -157,6 +160,7 @@ def test_a_whole_onnx_file_returns_the_values_of_predict(
     assert json.dumps(loaded.preprocess["table"]["kind"]) in ('"labels"', '"numbers"')
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_serve_and_the_studio_answer(task: str, model: str, picture: str) -> None:
     starlette = pytest.importorskip("starlette.testclient", reason="it sends the request")
@@ -171,6 +175,7 @@ def test_serve_and_the_studio_answer(task: str, model: str, picture: str) -> Non
     assert tab.ask("explain.run", method="saliency")["tensors"]["map"].dim() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_the_report_and_the_doctor(runs: dict[str, Path], task: str, samples: Path, tmp_path: Path, cli: Cli) -> None:
     page = (runs[task] / "report.html").read_text(encoding="utf-8")
@@ -182,6 +187,7 @@ def test_the_report_and_the_doctor(runs: dict[str, Path], task: str, samples: Pa
     assert json.loads(result.out)["findings"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_labels_permuted_give_chance(samples: Path, tmp_path: Path, cli: Cli) -> None:
     rows = raw_rows(samples, "thermometers")
@@ -221,6 +227,7 @@ def test_the_average_precision_and_f1_equal_scikit_learns() -> None:
     assert results["f1_micro"] == pytest.approx(sklearn_metrics.f1_score(true, predicted, average="micro"))
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_columns_are_set_in_the_recipe(samples: Path, tmp_path: Path, cli: Cli) -> None:
     rows = [*raw_rows(samples, "thermometers").items()]

@@ -12,6 +12,7 @@ from pellucid.cli.main import main
 from pellucid.data.source import Batch
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_reports_begin_with_the_data(tmp_path: Path) -> None:
     assert main(["train", "digits", "train.epochs=1", "--out", str(tmp_path)]) == 0

@@ -12,7 +12,7 @@ from pellucid.cli.main import main
 from pellucid.data.annotations.convert import convert
 from tests.data.mask_sets import draw_set, save, write_layout, write_voc
 
-pytestmark = [pytest.mark.heavy]
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 SETTINGS = ["train.epochs=1", "train.batch_size=4"]
 GREY = np.array([0, 255], np.uint8)
 

@@ -18,7 +18,7 @@ def parser() -> Parser:
         "train",
         "Train a network, and write a new run folder: with a recipe (`pellucid recipes` lists them), or on your own "
         "data, `pellucid train TASK DATA`, with a recipe that fits the data and starts from a shipped model. TASK is "
-        "classify, detect, segment, keypoints or colorize.",
+        "classify, regress, detect, segment, keypoints or colorize.",
     )
     parser.add_argument("recipe", nargs="?", metavar="RECIPE|TASK", help="a built-in name or a TOML file; or a task")
     parser.add_argument(
@@ -42,6 +42,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.recipe.job import Job, new_jobs
     from pellucid.recipe.own import plan_text, recipe_of_words, tasks_by_verb
     from pellucid.recipe.resume import interrupted_run, resume_runs
+    from pellucid.training.distributed import processes
 
     if args.resume is not None:
         if args.recipe is not None and "=" not in args.recipe:
@@ -59,7 +60,7 @@ def handle(args: argparse.Namespace) -> int:
         _print_runs(resume_runs(run, data=args.data), args.json)
         return 0
     jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
-    if args.recipe in tasks_by_verb():  # the task chose the recipe
+    if args.recipe in tasks_by_verb() and processes().is_first:  # the task chose the recipe
         note(plan_text(jobs[0].recipe, jobs[0].material, jobs[0].model.input_shape, jobs[0].cost(), jobs[0].path))
     _print_runs(list(map(Job.train, jobs)), args.json)
     return 0

@@ -14,6 +14,7 @@ from pellucid.data.annotations.labelme import IGNORE
 from pellucid.data.mask_settings import mask_settings
 from pellucid.data.tree import Tree
 
+CLASS_COLOURS_FILE = "class_dict.csv"
 CLASSES_FILE = "classes.txt"  # the names of the classes of masks
 N_VALUES = 256  # number of values of a uint8 mask
 # Usual names of lists of classes, in lower case, which are not read.
@@ -170,8 +171,11 @@ def _read_label_colours(text: str, where: str) -> ClassList | None:
 
 def _read_table(text: str, where: str) -> ClassList | None:
     """Return the classes of a .csv with the columns name, r, g, b, or Pixel Value, Class; None for other columns."""
+    lines = text.splitlines()
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
     try:
-        table = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(map(str.strip, row))]
+        rows_of_cells = csv.reader(lines, delimiter=delimiter)
+        table = [[cell.strip() for cell in row] for row in rows_of_cells if any(map(str.strip, row))]
     except csv.Error as error:
         raise PellucidError(f"{where} is no table of comma-separated values ({error}); correct it") from error
     if not table:
@@ -180,6 +184,8 @@ def _read_table(text: str, where: str) -> ClassList | None:
     columns = ("name", "r", "g", "b") if {"r", "g", "b"} <= {*header} else ("class", "pixel value")
     places = [header.index(column) for column in columns if column in header]
     if len(places) < len(columns):
+        if where.lower().endswith(CLASS_COLOURS_FILE):
+            raise PellucidError(f"{where} has no columns name, r, g and b; correct it, or remove it")
         return None
     rows: list[tuple[int, str, list[int]]] = []
     for number, row in enumerate(table[1:], start=2):
@@ -247,7 +253,7 @@ _READERS: Mapping[str, Callable[[str, str], ClassList | None]] = {
     "class_names.txt": _read_classes,
     "labelmap.txt": _read_labelmap,
     "label_colors.txt": _read_label_colours,
-    "class_dict.csv": _read_table,
+    CLASS_COLOURS_FILE: _read_table,
     "_classes.csv": _read_table,
 }
 

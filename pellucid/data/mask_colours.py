@@ -15,6 +15,7 @@ from pellucid.base.text import plural
 from pellucid.data.colour_modes import SampleDepth
 from pellucid.data.image_formats import DAMAGE_ERRORS, JPEG, damage_error, decode_array, reader_for
 from pellucid.data.images import PNG_ADVICE, MaskFormatError, attempt_all, decode_mask
+from pellucid.data.mask_agreement import check_agreement
 from pellucid.data.mask_checks import MAX_LISTED_VALUES, RARE_SHARE, VOID
 from pellucid.data.mask_classes import N_VALUES, ClassList, Colour
 from pellucid.data.mask_settings import mask_settings
@@ -161,6 +162,8 @@ def choose_reader(tree: Tree, masks: Sequence[str], classes: ClassList) -> tuple
         named = named or _two_values(tree, masks)
         codes = {value * _GREY: value for value in named} | {value * _GREY: VOID for value in classes.ignored_values}
         return MaskReader(codes, is_nearest=True, by_palette=False), named
+    if kind == "auto" and not named:
+        check_agreement(tree, masks)
     void = VOID
     if VOID in named and classes.ignored_values:
         void = next(value for value in range(N_VALUES) if value not in named)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note
 from pellucid.data import Batch, Source
 from pellucid.data.stream import Stream
 from pellucid.model import Model
@@ -27,17 +29,21 @@ def baseline_results(model: Model, train: Source, test: Source, seen: int) -> di
         return {}
     measures = Measures(model.metrics)
     measures.set_decisions(model.objective)
-    for batch in read_batches(test, None, BATCH_SIZE):
-        counted = _counted(model.objective, batch)
-        if len(counted.images):
-            measures.update(baseline.predict(counted.images), counted)
-    return {"name": baseline.name, **measures.compute()}
+    try:
+        for batch in read_batches(test, None, BATCH_SIZE):
+            scored = _scored_examples(model.objective, batch)
+            if len(scored.images):
+                measures.update(baseline.predict(scored.images), scored)
+        return {"name": baseline.name, **measures.compute()}
+    except PellucidError as error:  # a metric of a user may accept the outputs of the model alone
+        note(f"no comparison with {baseline.name}: {error}")
+        return {}
 
 
-def _counted(objective: Objective, batch: Batch) -> Batch:
+def _scored_examples(objective: Objective, batch: Batch) -> Batch:
     """Return the examples of a batch that metrics count: those that the loss does not ignore."""
-    counted = objective.loss.valid_mask(batch.targets) if isinstance(objective, Supervised) else None
-    return batch if counted is None else Batch(batch.images[counted], batch.targets[counted])
+    is_scored = objective.loss.valid_mask(batch.targets) if isinstance(objective, Supervised) else None
+    return batch if is_scored is None else Batch(batch.images[is_scored], batch.targets[is_scored])
 
 
 def baseline_text(merits: Sequence[Merit], results: Mapping[str, Any]) -> str:

@@ -121,7 +121,8 @@ def within_minutes(recipe: Recipe, model: Model, material: Material[Any], augmen
     cost = cost_of_run(recipe, model, material, augment)
     if cost is None:
         raise PellucidError(
-            "train.minutes: the time of a training on a stream, or of many processes, is not known; give train.epochs=N"
+            "train.minutes: the time is not known of a training on a stream, of many processes, and of one whose loss "
+            "is not finite; give train.epochs=N"
         )
     epochs = cost.epochs_within(minutes)
     note(f"train.minutes={minutes:g}: {plural(epochs, 'epoch')}, {cost.text(epochs)}")

@@ -290,6 +290,7 @@ def train_in(
     """
     recipe = recipe or recipe_of_run(path)
     model = model or build_model(recipe, material.train, data, run=RunFolder(path))
+    recipe = within_minutes(recipe, model, material, augmentation(recipe, material))
     return Job(recipe, model, material, path, data, progress, command, callbacks).train()
 
 

@@ -30,7 +30,7 @@ from pellucid.data.catalogue import how_to_obtain
 from pellucid.data.class_folders import class_parts, note_class_folders, root_of
 from pellucid.data.dataset import split_by_class, split_images
 from pellucid.data.detection import has_objects
-from pellucid.data.entries import MASK_PARTS
+from pellucid.data.entries import MASK_PARTS, PublishedFile
 from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
 from pellucid.data.labelled_images import TableImages
@@ -101,18 +101,22 @@ def fetch_missing(name: str, root: str | os.PathLike[str] | None = None) -> None
     Data sets that are published only after a user agrees to terms have no site in the catalogue. Raises PellucidError,
     which names the files and their folder, if the download fails.
     """
-    entry = CATALOGUE.get(name)
-    sources = () if entry is None else entry.sources
-    folder = data_root(root) / (entry.path if entry else "")
-    missing_sources = [source for source in sources if not (folder / source.file).exists()]
-    if missing_sources:
-        size, (site, _, _) = sum(source.size for source in missing_sources), missing_sources[0].url.rpartition("/")
+    sources, folder = missing_sources(name, root)
+    if sources:
+        size, (site, _, _) = sum(source.size for source in sources), sources[0].url.rpartition("/")
         note(f"{name} is missing: downloading {size / 1e6:.1f} MB from {site} to {folder}")
         try:
             get(name, root)
         except PellucidError as error:
-            files = ", ".join(source.file for source in missing_sources)
+            files = ", ".join(source.file for source in sources)
             raise PellucidError(f"{error}; {name} needs {files} in {folder}") from error
+
+
+def missing_sources(name: str, root: str | os.PathLike[str] | None = None) -> tuple[list[PublishedFile], Path]:
+    """Return the files of a data set that can be downloaded and are missing, and their folder."""
+    entry = CATALOGUE.get(name)
+    folder = data_root(root) / (entry.path if entry else "")
+    return [source for source in (entry.sources if entry else ()) if not (folder / source.file).exists()], folder
 
 
 def load_material(

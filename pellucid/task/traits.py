@@ -243,6 +243,7 @@ def _value_traits(y: Tensor) -> Traits:
 
 def _class_traits(y: Tensor, ignored: int | None, names: Sequence[str]) -> Traits:
     """Return the share of each class in the values (n, positions) of each target, without ignored ones."""
+    y = y.long()  # uint8 would wrap around below
     labels = [label for label in y.unique().tolist() if label >= 0 and label != ignored][:MAX_CLASSES]
     count = ((y != ignored) if ignored is not None else torch.ones_like(y)).sum(1).double()  # NaN without any labels
     result = {

@@ -26,9 +26,9 @@ def note_split_differences(model: Predicting, data: Source, held_out: Source | N
     of_targets = target_traits(model, together)
     inputs = [scaled(one.images, model.stats)[0] for one in together]
     of_inputs = received_traits([(float(x.min()), float(x.max())) for x in inputs], [x.shape for x in inputs])
-    names = ("training", len(parts[0])), ("validation", len(parts[1]))
+    names = ("training", len(parts[0])), ("held-out", len(parts[1]))
     found = split_differences({**of_inputs, **of_targets}, names, [*of_targets])
     stated = [str(one) for one in found if one.kind in (VALUES, CLASSES, KINDS)]
     if stated:
         more = f"; and {len(stated) - MAX_STATED} more" if len(stated) > MAX_STATED else ""
-        note(f"training and validation data differ: {'; '.join(stated[:MAX_STATED])}{more}; see pellucid.data_page")
+        note(f"training and held-out data differ: {'; '.join(stated[:MAX_STATED])}{more}; see pellucid.data_page")

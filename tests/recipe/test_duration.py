@@ -9,7 +9,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.recipe import duration
 from pellucid.recipe.build import build_model
 from pellucid.recipe.duration import TrainingCost, training_cost
-from pellucid.recipe.job import load_data, train
+from pellucid.recipe.job import load_data, train, train_in
 from pellucid.recipe.recipe import load_recipe
 
 
@@ -55,3 +55,12 @@ def test_an_unknown_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not [*tmp_path.iterdir()]
     with pytest.raises(PellucidError, match=r"train\.minutes must be from 0 \(off\) to 100,000"):
         load_recipe("digits", {"train.minutes": -1})
+
+
+def test_a_run_folder_with_minutes_trains_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duration, "training_cost", lambda *args: TrainingCost(29.0, 2**30))
+    recipe = load_recipe("digits", {"train.minutes": 1.0})  # as the studio writes it
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    run = train_in(tmp_path, load_data(recipe), progress=False)
+    assert run.metrics["epochs"] == 2
+    assert load_recipe(tmp_path).train.minutes == 0

@@ -10,6 +10,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import accuracy_score, jaccard_score
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import Arrays, Objects
 from pellucid.data.source import Batch
 from pellucid.recipe.baseline import baseline_text
@@ -19,6 +20,7 @@ from pellucid.tasks.detect.baseline import mean_boxes
 from pellucid.tasks.keypoints.baseline import mean_shape
 from pellucid.tasks.linear_model import PENALTIES, fit_ridge, linear_baseline
 from pellucid.tasks.segment.baseline import brightness_baseline
+from pellucid.training.measures import Measures
 
 
 class ListSource:
@@ -125,3 +127,20 @@ def test_a_training_writes_its_baseline(tmp_path: Path) -> None:
     assert baseline["name"] == "a linear model of the pixels"
     assert run.metrics["accuracy"] < 0.5 < baseline["accuracy"] <= 1
     assert "NOT BETTER" in run.report.read_text("utf-8")
+
+
+def test_a_metric_that_needs_probabilities_accepts_the_baseline(tmp_path: Path) -> None:
+    run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1, "train.metrics": ["accuracy", "ece"]})
+    assert 0 <= run.metrics["baseline"]["ece"] <= 1
+
+
+def test_a_metric_that_refuses_the_baseline_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise PellucidError("metric of mine: give integers")
+
+    monkeypatch.setattr("pellucid.recipe.baseline.Measures", type("Refusing", (Measures,), {"update": refuse}))
+    run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
+    assert "baseline" not in run.metrics
+    assert "no comparison with a linear model of the pixels: metric of mine" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from xml.parsers import expat
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import decode_text, is_wide_text, make_folder, write_atomically
 from pellucid.base.limits import MAX_OBJECTS, MAX_XML_LEVELS
+from pellucid.base.text import note
 from pellucid.data.annotations.base import (
     Annotations,
     BoxCorners,
@@ -26,7 +27,7 @@ from pellucid.data.annotations.base import (
     join_names,
     stated_size,
 )
-from pellucid.data.annotations.class_masks import mask_classes, mask_files, voc_colours
+from pellucid.data.annotations.class_masks import BACKGROUND, MAX_MASK_CLASSES, mask_classes, mask_files, voc_colours
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.annotations.readings import CORNERS, BoxReadings
@@ -129,10 +130,17 @@ def holds_image(name: str) -> bool:
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
     """Write an XML file for each image and a list for each named part; key-points are not written.
 
-    Masks are written as masks of classes, which do not distinguish the objects of one class.
+    Masks are written as masks of classes, which do not distinguish the objects of one class, if labelmap.txt can name
+    all classes.
     """
     instances = [instance for one in parts.values() for record in one.records for instance in record.instances]
     has_masks = bool(instances) and all(instance.outline is not None for instance in instances)
+    classes = {BACKGROUND, *(name for one in parts.values() for name in one.classes)}
+    if has_masks and (len(classes) > MAX_MASK_CLASSES or any(":" in name for name in classes)):
+        note(
+            f"{out}: only the boxes are written: labelmap.txt names at most {MAX_MASK_CLASSES} classes, without colons"
+        )
+        has_masks = False
     folder = make_folder(out / "Annotations")
     list_folders = [_LIST_FOLDER, _MASK_LISTS] if has_masks else [_LIST_FOLDER]
     for part, annotations in parts.items():

@@ -45,9 +45,15 @@ class DataSession:
         """Return the page of data as JSON values, with its pictures as data URIs."""
         name, page = self._latest
         if name != request.name or page is None:
+            from pellucid.recipe.material import missing_sources
             from pellucid.recipe.shown_data import page_of_recipe  # imports matplotlib
 
-            page = page_of_recipe(self._recipe(request.name))
+            recipe = self._recipe(request.name)
+            if missing_sources(recipe.data.name)[0]:  # a look must not begin a download
+                raise PellucidError(
+                    f"{recipe.data.name} is missing: `pellucid data get {recipe.data.name}` downloads it"
+                )
+            page = page_of_recipe(recipe)
             self._latest = (request.name, page)
         pictures = {part: [[caption, *picture] for caption, picture in drawn] for part, drawn in page.pictures.items()}
         fields = {"faults": page.faults, "tables": page.tables(), "pictures": pictures, "legend": page.legend}

@@ -92,7 +92,13 @@ class Classification(Task):
         n_classes = model.output_shape[0] if len(model.output_shape) == 1 else None
         if not isinstance(n_classes, int) or n_classes < 2 or targets.dim() != 1 or targets.is_floating_point():
             return None
-        return linear_baseline(train, lambda targets: one_hot(targets.long(), n_classes), max_features)
+        linear = linear_baseline(train, lambda targets: one_hot(targets.long(), n_classes), max_features)
+
+        def probabilities(images: "Tensor") -> "Tensor":
+            scores = linear.predict(images).clamp_min(0)
+            return scores / scores.sum(1, keepdim=True)  # the scores sum to 1, like their targets, before the clamp
+
+        return linear._replace(predict=probabilities)
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
         """Fit the familiarity of the model, see `pellucid.calibration`, and for checked data its confidence."""

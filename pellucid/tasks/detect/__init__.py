@@ -134,12 +134,15 @@ class Detection(Task):
         return detector_bytes(model, size, metadata)
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
-        """Choose the score from which a detection counts: the one with the highest F1 on held-out images."""
-        from pellucid.tasks.detect.score_choice import score_curve_on
+        """Choose the score from which a detection counts: the one with the highest F1 on validation images.
+
+        Without validation images, every second test image chooses it; the report shows the others.
+        """
+        from pellucid.tasks.detect.score_choice import every_second, score_curve_on
 
         if "thresholds" in model.preprocess:
             return False
-        best = score_curve_on(model, test if validation is None else validation).best
+        best = score_curve_on(model, every_second(test, 0) if validation is None else validation).best
         if best is not None:
             model.preprocess["thresholds"] = [best]
         return best is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.data import Source
+from pellucid.data import Source, Subset
 from pellucid.data.seeds import generator
 from pellucid.metrics.verdicts import HIT, IGNORED, classify_detections, crowd_mask
 from pellucid.model import Model
@@ -58,6 +58,11 @@ def score_curve(detections: Sequence[Detections], objects: Sequence[Objects]) ->
     counts = torch.arange(1, len(score_tensor) + 1, dtype=torch.float64)
     cuts = last_of_equals.nonzero()[:, 0]
     return ScoreCurve(score_tensor[cuts], (n_right / counts)[cuts], n_right[cuts] / max(n_objects, 1))
+
+
+def every_second(images: Source, first: int) -> Source:
+    """Return every second image, from the one with index `first` on; all of fewer than two images."""
+    return images if len(images) < 2 else Subset(images, torch.arange(first, len(images), 2))
 
 
 def score_curve_on(model: Model, images: Source) -> ScoreCurve:

@@ -154,3 +154,12 @@ def test_the_chosen_score_is_stored_in_the_file_and_replaced_by_the_option(
     assert counts[0] < counts[1]
     assert main(["serve", "mnist-lenet", "--port", "0", "--score", "0.3"]) == 2
     assert "mnist-lenet is a classifier, which has no such score" in capsys.readouterr().err
+
+
+def test_without_validation_every_second_test_image_chooses() -> None:
+    images = random_images(1, 6)
+    model: Any = FixedModel([detections for detections, _ in images[::2]])
+    source: Any = ListSource([objects for _, objects in images])
+    assert Detection().finish(model, None, None, source)
+    curve = score_curve([detections for detections, _ in images[::2]], [objects for _, objects in images[::2]])
+    assert model.preprocess["thresholds"] == [curve.best]

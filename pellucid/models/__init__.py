@@ -22,7 +22,7 @@ from pellucid.models.resnet_generator import resnet_generator
 from pellucid.models.squeezenet import squeezenet1_1
 from pellucid.models.surface import features, head, match, replace_head
 from pellucid.models.swin import swin
-from pellucid.models.transfer import measured, transfer
+from pellucid.models.transfer import regressor, transfer
 from pellucid.models.unet import unet
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
 from pellucid.models.vit import vit
@@ -35,7 +35,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
         vgg11, vgg13, vgg16, vgg19, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn, vgg_small, googlenet, inception_v3,
         resnet18, resnet34, resnet50, resnet101, resnet152, resnet20, resnet32, resnet56,
         densenet121, mobilenet_v2, squeezenet1_1, efficientnet_b0, convnext_tiny, vit, swin, fcn32, fcn16, fcn8, unet,
-        unet_generator, resnet_generator, patch_discriminator, heat_maps, coordinates, transfer, measured,
+        unet_generator, resnet_generator, patch_discriminator, heat_maps, coordinates, transfer, regressor,
     )
 }  # fmt: skip
 
@@ -60,10 +60,10 @@ __all__ = [
     "inception_v3",
     "lenet",
     "match",
-    "measured",
     "mlp",
     "mobilenet_v2",
     "patch_discriminator",
+    "regressor",
     "replace_head",
     "resnet18",
     "resnet20",

@@ -26,15 +26,15 @@ BACKBONES: dict[str, Callable[..., Sequential]] = {
 }  # fmt: skip
 
 
-def measured(
+def regressor(
     backbone: str = "airbench96",
     values: int = 1,
     mean: tuple[float, ...] = (0.0,),
-    deviation: tuple[float, ...] = (1.0,),
+    std: tuple[float, ...] = (1.0,),
 ) -> Sequential:
     """Return the features of a backbone, and a head that outputs numbers in the units of the targets.
 
-    backbone: the name of the network in BACKBONES. values: how many numbers. mean, deviation: of the targets in the
+    backbone: the name of the network in BACKBONES. values: how many numbers. mean, std: of the targets in the
     training data, one for each number; the dense layer outputs standardized numbers, which the last layer converts.
     Source: the features are those of the backbone's source; the scaling of targets is Bishop 1995, "Neural Networks for
     Pattern Recognition", section 8.2.
@@ -42,11 +42,11 @@ def measured(
     """
     if backbone not in BACKBONES:
         raise PellucidError(f"no backbone {backbone!r}{nearest(backbone, BACKBONES) or f'; known: {[*BACKBONES]}'}")
-    if not values == len(mean) == len(deviation):
+    if not values == len(mean) == len(std):
         raise PellucidError(
-            f"measured: {values} values, {len(mean)} means and {len(deviation)} deviations; give one for each value"
+            f"regressor: {values} values, {len(mean)} means and {len(std)} standard deviations; give one for each value"
         )
-    units = AffineMap(tuple(deviation), tuple(mean))
+    units = AffineMap(tuple(std), tuple(mean))
     return Sequential(features=features(BACKBONES[backbone]()), head=Sequential(**average_head(values), units=units))
 
 

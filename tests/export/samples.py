@@ -46,7 +46,7 @@ def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     networks["lenet"] = (MODELS["lenet"](), (1, 28, 28))
     networks |= {name: (MODELS[name](5, "airbench96"), (3, 33, 47)) for name in ("fcn8", "fcn16", "fcn32")}
     networks["unet"] = (MODELS["unet"](5, 4, norm=True), (3, 33, 47))
-    networks["measured"] = (MODELS["measured"]("airbench96", 2, (3.0, -1.0), (2.0, 0.5)), (3, 32, 32))
+    networks["regressor"] = (MODELS["regressor"]("airbench96", 2, (3.0, -1.0), (2.0, 0.5)), (3, 32, 32))
     networks["transfer"] = (MODELS["transfer"]("airbench96", 5, (8,)), (3, 32, 32))
     networks["unet_generator"] = (MODELS["unet_generator"](2, 4, 4), (1, 32, 48))
     networks["resnet_generator"] = (MODELS["resnet_generator"](2, 4, 2, "batch"), (3, 32, 20))

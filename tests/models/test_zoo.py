@@ -49,7 +49,7 @@ def test_the_zoo_is_complete() -> None:
         "mlp",
         "lenet",
         "convnet",
-        "measured",
+        "regressor",
         "transfer",
         "convnext_tiny",
         "swin",

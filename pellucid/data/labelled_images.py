@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,9 @@ def load_table(
     columns = tables[0].columns
     cells = [[row[table.columns.index(name)] for name in columns] for table in tables for row in table.cells]
     places = [place for table in tables for place in table.places]
-    merged = LabelTable(tables[0].name if len(tables) == 1 else str(path), columns, cells, places)
+    name = tables[0].name if len(tables) == 1 else str(path)
+    delimiters = {table.delimiter for table in tables}
+    merged = LabelTable(name, columns, cells, places, delimiters.pop() if len(delimiters) == 1 else "")
     folders = [file.folder for file, table in zip(files, tables, strict=True) for _ in table.cells]
     parts = [file.part for file, table in zip(files, tables, strict=True) for _ in table.cells]
     return _images(pictures, merged, folders, parts, wanted, size, mode, stream)
@@ -173,7 +175,7 @@ def _images(
     rows = [k for k, name in enumerate(names) if name is not None]
     if not rows:
         raise PellucidError(f"{table.name}: none of its {plural(len(names), 'picture')} exists; check the file names")
-    present = LabelTable(table.name, table.columns, [table.cells[k] for k in rows], [table.places[k] for k in rows])
+    present = replace(table, cells=[table.cells[k] for k in rows], places=[table.places[k] for k in rows])
     y, found = targets_of(present, found)
     present_names = [str(names[k]) for k in rows]
     unique = _unique_rows(present_names, y, present.places)

@@ -15,6 +15,16 @@ from pellucid.base.limits import MAX_CLASSES, MAX_TABLE_CELLS
 from pellucid.base.settings.checks import check_known
 from pellucid.base.text import plural, shown
 from pellucid.data.parts import part_named
+from pellucid.data.table_cells import (
+    check_commas,
+    empty_error,
+    flag_of,
+    is_gap,
+    is_written_list,
+    labels_in,
+    number_of,
+    unseparated_labels,
+)
 from pellucid.data.tables import LabelTable
 
 TargetKind = Literal["class", "labels", "numbers"]
@@ -26,7 +36,6 @@ SPLIT_NAMES = ("split", "part", "subset", "set", "partition", "usage")
 LABEL_NAMES = ("label", "class", "category", "target", "species")
 LIST_NAMES = ("labels", "classes", "tags", "categories", "targets", "attributes")
 SEPARATORS = (",", ";", "|")
-TRUE, FALSE = ("1", "true", "yes", "1.0"), ("0", "false", "no", "0.0")
 # Units after an underscore; any text in brackets is a unit too.
 UNITS = (
     "ug", "mg", "g", "kg", "t", "lb", "oz", "um", "mm", "cm", "m", "km", "in", "ft", "px", "ms", "s", "sec", "min", "h",
@@ -34,8 +43,6 @@ UNITS = (
     "cm2", "m2", "hz", "w", "kw", "v", "pa", "kpa", "bar", "mpg", "kmh", "cells",
 )  # fmt: skip
 _UNIT = re.compile(r"(.*?)\s*(?:[(\[]\s*([^()\[\]]{1,20}?)\s*[)\]]|_([a-z]{1,7}[23]?))", re.IGNORECASE)
-_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 N_SAMPLED = 20  # rows that show which column has the file names
 MAX_LISTED = 3  # names in a message
 
@@ -145,22 +152,6 @@ def _is_index(table: LabelTable, name: str) -> bool:
     return any(cells == [str(k + first) for k in range(len(cells))] for first in (0, 1))
 
 
-def number_of(cell: Any) -> float | None:
-    """Return the finite number in a cell, with a decimal point or comma, otherwise None."""
-    if isinstance(cell, str):
-        text = cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
-        cell = float(text) if _NUMBER.fullmatch(text) else None
-    if isinstance(cell, bool) or not isinstance(cell, int | float) or not abs(cell) <= torch.finfo(torch.float32).max:
-        return None
-    return float(cell)
-
-
-def _flag_of(cell: Any) -> bool | None:
-    """Return the truth of a cell of a 0/1 column, otherwise None."""
-    text = str(cell).lower()
-    return True if text in TRUE else False if text in FALSE else None
-
-
 def _recognize_numbers(table: LabelTable, candidates: Sequence[str], found: TableFormat) -> TableFormat:
     are_wanted = bool(found.columns)
     columns: list[str] = []
@@ -195,12 +186,14 @@ def _name_and_unit(column: str) -> tuple[str, str]:
 
 
 def _recognize_classes(table: LabelTable, candidates: Sequence[str], found: TableFormat) -> TableFormat:
-    flags = {name: sum(_flag_of(cell) is not None for cell in table.column(name)) for name in candidates}
+    flags = {name: sum(flag_of(cell) is not None for cell in table.column(name)) for name in candidates}
     flag_columns = [name for name in candidates if 2 * flags[name] > len(table.cells)]
     if found.kind != "class" and not found.separator and len(flag_columns) > 1:
+        if not found.columns and {*_label_columns(candidates)} - {*flag_columns}:
+            raise _several_columns_error(table, candidates)
         return replace(found, kind="labels", columns=tuple(found.columns or flag_columns))
     column = _label_column(table, candidates)
-    separator = "" if found.kind == "class" else found.separator or _separator_of(table, column)
+    separator = "" if found.kind == "class" else found.separator or _separator_of(table, column, found.kind == "labels")
     if found.kind == "labels" and not separator:
         separator = SEPARATORS[0]  # each cell is a list of one label
     return replace(found, kind="labels" if separator else "class", columns=(column,), separator=separator)
@@ -209,42 +202,48 @@ def _recognize_classes(table: LabelTable, candidates: Sequence[str], found: Tabl
 def _label_column(table: LabelTable, candidates: Sequence[str]) -> str:
     if len(candidates) == 1:
         return candidates[0]
-    named = [name for name in candidates if _plain_name(name) in (*LABEL_NAMES, *LIST_NAMES)]
+    named = _label_columns(candidates)
     if len(named) == 1:
         return named[0]
-    raise PellucidError(
+    raise _several_columns_error(table, candidates)
+
+
+def _label_columns(candidates: Sequence[str]) -> list[str]:
+    return [name for name in candidates if _plain_name(name) in (*LABEL_NAMES, *LIST_NAMES)]
+
+
+def _several_columns_error(table: LabelTable, candidates: Sequence[str]) -> PellucidError:
+    return PellucidError(
         f"{table.name}: several columns may have the labels ({', '.join(map(repr, candidates)):.200}); choose with "
         'data.columns=["COLUMN"], or train on numbers: `pellucid train regress`'
     )
 
 
-def _separator_of(table: LabelTable, column: str) -> str:
+def _separator_of(table: LabelTable, column: str, are_lists: bool) -> str:
     """Return the separator of the labels in the cells of a column, "" if each cell is one label.
 
-    A space separates labels only if each word of a cell with spaces is also a cell of its own, or the column's name is
-    a plural such as tags, since names of classes such as "ankle boot" contain spaces.
+    Names of classes such as "ankle boot" and "dog, small" contain separators, so that each label of a list must also be
+    a cell of its own, unless the user says that the cells are lists, or the column's name is a plural such as tags.
+    Raises PellucidError for other cells with a separator; those with a space are one label.
     """
     cells = table.column(column)
-    if any(isinstance(cell, list) for cell in cells):
+    if any(isinstance(cell, list) or (is_written_list(cell) and SEPARATORS[0] in cell) for cell in cells):
         return SEPARATORS[0]
-    texts = [str(cell) for cell in cells]
-    counts = {separator: sum(separator in text for text in texts) for separator in SEPARATORS}
-    if any(counts.values()):
-        return max(SEPARATORS, key=lambda separator: counts[separator])
-    words = {word for text in texts if " " in text for word in text.split()}
-    is_plural = _plain_name(column) in LIST_NAMES
-    return " " if words and (is_plural or words <= {*texts}) else ""
-
-
-def labels_in(cell: Any, separator: str) -> list[str]:
-    """Return the labels in a cell: those of a list, also one that pandas wrote as "['a', 'b']", or separated ones."""
-    if isinstance(cell, list):
-        return [label for label in cell if label]
-    text = str(cell)
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-    parts = text.split() if separator == " " else text.split(separator)
-    return [label for part in parts if (label := part.strip().strip("'\""))]
+    texts = ["" if is_gap(cell) else str(cell) for cell in cells]
+    are_lists = are_lists or _plain_name(column) in LIST_NAMES
+    counts = {separator: sum(separator in text for text in texts) for separator in (*SEPARATORS, " ")}
+    present = sorted(filter(counts.get, SEPARATORS), key=lambda separator: -counts[separator])
+    spaces = [" "] if counts[" "] else []
+    for separator in present or spaces:
+        if are_lists or not unseparated_labels(texts, separator):
+            return separator
+    if not present:
+        return ""
+    row = next(k for k, text in enumerate(texts) if present[0] in text)
+    raise PellucidError(
+        f"{table.places[row]}: {column!r:.40} is {shown(texts[row])}, which may be one label or several; set "
+        f"data.labels=one, or data.labels=several data.separator='{present[0]}'"
+    )
 
 
 def targets_of(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableFormat]:
@@ -269,13 +268,9 @@ def targets_of(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableForm
     return torch.tensor([index[label] for label in labels]), replace(found, names=names)
 
 
-def _empty_error(place: str, column: str) -> PellucidError:
-    return PellucidError(f"{place}: {column!r:.40} is empty; write the label, or remove the row")
-
-
 def _text_label(cell: Any, place: str, column: str) -> str:
-    if cell is None or cell == "" or (isinstance(cell, str) and cell.lower() == "nan"):
-        raise _empty_error(place, column)
+    if is_gap(cell):
+        raise empty_error(place, column, cell, "write the label")
     if isinstance(cell, list):
         raise PellucidError(f"{place}: {column!r:.40} is a list; set data.labels=several for several labels a picture")
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
@@ -309,10 +304,8 @@ def _natural_order(name: str) -> tuple[float, str]:
 def _list_targets(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableFormat]:
     column, labels = found.columns[0], list[list[str]]()
     for cell, place in zip(table.column(column), table.places, strict=True):
-        if cell is None or cell == "" or (isinstance(cell, str) and cell.lower() == "nan"):
-            raise PellucidError(
-                f"{place}: {column!r:.40} is empty; write [] for a picture without labels, or remove the row"
-            )
+        if is_gap(cell):
+            raise empty_error(place, column, cell, "write [] for a picture without labels")
         labels.append(labels_in(cell, found.separator))
     names = _class_names(table, labels, found)
     index = {name: k for k, name in enumerate(names)}
@@ -329,9 +322,9 @@ def _flag_targets(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableF
     targets = torch.zeros(len(table.cells), len(columns))
     for k, name in enumerate(columns):
         for i, cell in enumerate(table.column(name)):
-            flag = _flag_of(cell)
-            if flag is None and cell in ("", None):
-                raise _empty_error(table.places[i], name)
+            flag = flag_of(cell)
+            if is_gap(cell):
+                raise empty_error(table.places[i], name, cell, "write 0 or 1")
             if flag is None:
                 raise PellucidError(
                     f"{table.places[i]}: {name!r:.40} is {shown(cell)} in a column of 0 and 1; correct the cell, or "
@@ -344,10 +337,11 @@ def _flag_targets(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableF
 def _number_targets(table: LabelTable, found: TableFormat) -> Tensor:
     targets = torch.zeros(len(table.cells), len(found.columns))
     for k, name in enumerate(found.columns):
+        check_commas(table, name)
         for i, cell in enumerate(table.column(name)):
             number = number_of(cell)
-            if number is None and cell in ("", None):
-                raise PellucidError(f"{table.places[i]}: {name!r:.40} is empty; write the number, or remove the row")
+            if is_gap(cell):
+                raise empty_error(table.places[i], name, cell, "write the number")
             if number is None:
                 raise PellucidError(
                     f"{table.places[i]}: {name!r:.40} is {shown(cell)}, no finite number; write a number without its "

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -25,13 +25,15 @@ class LabelTable:
     """The rows of a table.
 
     cells: of each row, one for each column: a text without spaces around it, a number, a bool, a list, or None where
-    the table has none. places: where each row stands, for messages, such as "labels.csv, line 3".
+    the table has none. places: where each row stands, for messages, such as "labels.csv, line 3". delimiter: between
+    the cells of a CSV file, "" for other tables.
     """
 
     name: str
     columns: tuple[str, ...]
     cells: list[list[Any]]
     places: list[str]
+    delimiter: str = ""
 
     def column(self, name: str) -> list[Any]:
         """Return the cells of a column."""
@@ -145,7 +147,7 @@ def _read_csv(text: str, name: str) -> LabelTable:
     except csv.Error as error:
         place = f"{name}, line {reader.line_num + first_number}"
         raise PellucidError(f"{place} cannot be read ({error}); check its quotes") from error
-    return _checked(name, header, rows, places)
+    return replace(_checked(name, header, rows, places), delimiter=delimiter)
 
 
 def _check_width(count: int, name: str) -> None:

@@ -1,19 +1,23 @@
 """Tables of labels in recipes: how a recipe's table is read, its parts, and the settings that depend on its labels."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_once
 from pellucid.data import CATALOGUE
+from pellucid.data.class_folders import MASK_FOLDERS, class_of, class_parts, files_of, root_of
 from pellucid.data.detection import has_objects
 from pellucid.data.labelled_images import TableImages, TableParts, load_table, parts_of
+from pellucid.data.parts import part_named
 from pellucid.data.source import Subset
-from pellucid.data.table_files import has_table
+from pellucid.data.table_files import has_table, table_files
 from pellucid.data.table_targets import TableFormat, TargetKind
 from pellucid.data.tables import TABLE_SUFFIXES
+from pellucid.data.tree import open_tree
 from pellucid.losses.regression import RegressionLoss
 from pellucid.objective import Supervised
 from pellucid.recipe.own import epochs_for
@@ -21,14 +25,40 @@ from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 
 VALIDATION_FRACTION = 0.15  # of the training images, if the table names no validation part
+LABEL_STEMS = ("_classes", "labels")  # names of tables that count beside class folders
 LABEL_KINDS: dict[str, TargetKind | None] = {"auto": None, "one": "class", "several": "labels"}
 
 
-def is_table(name: str) -> bool:
-    """Return whether `name` is a table of labels, or a folder or zip with one, and no data set of the catalogue."""
+def is_table(name: str, *, over_class_folders: bool = False) -> bool:
+    """Return whether `name` is a table of labels, or a folder or zip with one, and no data set of the catalogue.
+
+    over_class_folders: whether the table counts in a folder that also has class folders. Otherwise, it must have a name
+    in LABEL_STEMS, since it may say other things about the pictures, such as their source.
+    """
     if name in CATALOGUE or not Path(name).exists():
         return False
-    return Path(name).suffix.lower() in TABLE_SUFFIXES or (has_table(name) and not has_objects(name))
+    if Path(name).suffix.lower() in TABLE_SUFFIXES:
+        return True
+    if not has_table(name) or has_objects(name):
+        return False
+    table = table_files(Path(name))[1][0].name
+    if over_class_folders or PurePosixPath(table).stem.lower() in LABEL_STEMS or not _has_class_folders(name):
+        return True
+    note_once(f"{name}: the labels are its class folders; to use the table {table:.80}, give its path")
+    return False
+
+
+def _has_class_folders(name: str) -> bool:
+    """Return whether a folder or zip has two folders of pictures that are neither parts, images nor masks."""
+    try:
+        with open_tree(name) as tree:
+            root = root_of(tree)
+            train = class_parts(tree, root).train
+            prefix = f"{root}{train}/" if train else root
+            folders = {class_of(file, prefix) for file in files_of(tree, prefix)}
+    except PellucidError:  # parts without a training part
+        return False
+    return sum(not part_named(folder) and folder.lower() not in ("images", *MASK_FOLDERS) for folder in folders) > 1
 
 
 def format_of(table: Data, kind: TargetKind | None) -> TableFormat:
@@ -48,10 +78,11 @@ def kind_for(objective: Any) -> TargetKind:
 
 def read_table_parts(objective: Any, table: Data) -> tuple[Subset, ...] | None:
     """Return the training, the test and, if the table names one, the validation part; None for other data."""
-    if not is_table(table.name):
+    kind = kind_for(objective)
+    if not is_table(table.name, over_class_folders=kind == "numbers" or bool(table.files or table.columns)):
         return None
     size = (table.size, table.size) if table.size else None
-    wanted = format_of(table, kind_for(objective))
+    wanted = format_of(table, kind)
     images = load_table(table.name, wanted, size=size, mode=table.mode, stream=table.stream)
     parts = parts_of(images)
     return (parts.train, parts.test) if parts.validation is None else (parts.train, parts.test, parts.validation)

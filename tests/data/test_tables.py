@@ -117,6 +117,45 @@ def test_decimal_commas_beside_semicolons(folder: Path) -> None:
     assert images.y[:, 0].tolist() == [k + 0.25 for k in range(N_PICTURES)]
 
 
+@pytest.mark.parametrize(
+    ("delimiter", "cells", "expected"),
+    [
+        (",", ['"1,200"', '"0,5"', "3"], [1.2, 0.5, 3.0]),
+        (",", ['"0,125"', '"1,200"', "-2"], [0.125, 1.2, -2.0]),
+        (",", ['"1234,567"', '"1,200"', "2"], [1234.567, 1.2, 2.0]),
+        (";", ["1,200", "-2,125", "950"], [1.2, -2.125, 950.0]),
+    ],
+)
+def test_a_comma_is_decimal_in_the_whole_column(
+    folder: Path, delimiter: str, cells: Sequence[str], expected: Sequence[float]
+) -> None:
+    lines = [f"p{k}{delimiter}{cell}" for k, cell in enumerate(cells)]
+    images = load_table(write(folder, rows(f"file{delimiter}x", *lines)), NUMBERS)
+    assert images.y[:, 0].tolist() == pytest.approx(expected)
+
+
+def test_settings_decide_what_a_separator_means(folder: Path) -> None:
+    cells = ["cat", '"dog, small"', "cat", '"dog, small"', "cat", '"dog, small"']
+    path = write(folder, rows("file,label", *(f"p{k},{cell}" for k, cell in enumerate(cells))))
+    assert load_table(path, TableFormat("class")).classes == ("cat", "dog, small")
+    assert load_table(path, TableFormat("labels")).classes == ("cat", "dog", "small")
+    assert load_table(path, TableFormat(separator=",")).classes == ("cat", "dog", "small")
+
+
+def test_named_columns_are_read_beside_others(folder: Path) -> None:
+    lines = [f"p{k},{label},{k % 3 % 2},{k % 2}" for k, label in enumerate(ONE_CLASS)]
+    path = write(folder, rows("file,label,occluded,truncated", *lines))
+    assert load_table(path, TableFormat(columns=("label",))).classes == ("cat", "dog")
+    assert load_table(path, TableFormat("class")).classes == ("cat", "dog")
+    flags = load_table(path, TableFormat(columns=("occluded", "truncated")))
+    assert flags.y.tolist() == [[k % 3 % 2, k % 2] for k in range(N_PICTURES)]
+
+
+def test_none_in_lower_case_is_a_class(folder: Path) -> None:
+    lines = [f"p{k},{('none', 'scratch')[k % 2]}" for k in range(N_PICTURES)]
+    assert load_table(write(folder, rows("file,defect", *lines)), TableFormat()).classes == ("none", "scratch")
+
+
 def test_json_lines_and_frames_are_read_like_csv(folder: Path) -> None:
     labels = [["a"], ["a", "b"], [], ["b"], ["a"], ["b"]]
     text = rows(*(json.dumps({"file": f"p{k}.png", "labels": row}) for k, row in enumerate(labels)))
@@ -227,11 +266,22 @@ BAD_TABLES = {
     "quotes": (["file,label", 'p0,"a', "p1,b"], "cannot be read (unexpected end of data); check its quotes"),
     "same names": (["file,a,a", "p0,x,y"], "t.csv has two columns 'a'; rename one"),
     "only header": (["file,label"], "t.csv has no rows below its header"),
+    "NA": (["file,label", "p0,a", "p1,NA", "p2,b"], "t.csv, line 3: 'label' is empty (NA); write the label"),
+    "None in a list": (["file,tags", "p0,a|b", "p1,None"], "t.csv, line 3: 'tags' is empty (None); write []"),
+    "null flag": (["file,a,b", "p0,0,1", "p1,null,0", "p2,1,1"], "t.csv, line 3: 'a' is empty (null); write 0 or 1"),
+    "label and flags": (["file,label,occluded,truncated", "p0,a,0,1", "p1,b,1,0"],
+                        "t.csv: several columns may have the labels ('label', 'occluded', 'truncated'); choose with"),
+    "name with a comma": (["file,label", "p0,cat", 'p1,"dog, small"', "p2,cat", "p3,dog"],
+                          "t.csv, line 3: 'label' is 'dog, small', which may be one label or several; set data.labels"),
+    "name with a bar": (["file,label", "p0,cat", "p1,a|b", "p2,cat", "p3,a"],
+                        "data.labels=one, or data.labels=several data.separator='|'"),
     "split": (["file,label,split", "p0,a,train", "p1,b,later"], "t.csv, line 3: split is 'later'; give train, val"),
 }  # fmt: skip
 BAD_NUMBERS = {
     "text": (["file,x", "p0,1", "p1,2", "p2,3 kg"], "t.csv, line 4: 'x' is '3 kg', no finite number"),
-    "nan": (["file,x", "p0,1", "p1,nan", "p2,3"], "t.csv, line 3: 'x' is 'nan', no finite number"),
+    "nan": (["file,x", "p0,1", "p1,nan", "p2,3"], "t.csv, line 3: 'x' is empty (nan); write the number"),
+    "N/A": (["file,x", "p0,1", "p1,N/A", "p2,3"], "t.csv, line 3: 'x' is empty (N/A); write the number"),
+    "comma": (["file,x", "p0,950", 'p1,"1,200"', "p2,3"], "t.csv, line 3: 'x' is '1,200', whose comma may be decimal"),
     "inf": (["file,x", "p0,1", "p1,1e99", "p2,3"], "t.csv, line 3: 'x' is '1e99', no finite number"),
     "empty": (["file,x", "p0,1", "p1,", "p2,3"], "t.csv, line 3: 'x' is empty; write the number, or remove the row"),
     "none": (["file,x", "p0,a", "p1,b"], "t.csv: no column has numbers (columns: 'x')"),

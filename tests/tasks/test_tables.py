@@ -2,21 +2,26 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
+from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data.samples.written import write_samples
 from pellucid.metrics import MultiLabel, label_average_precision
 from pellucid.model import Model
+from pellucid.recipe.labelled import images_of, is_table
 from pellucid.studio.serve.app import application
 from pellucid.studio.view import Library
 from pellucid.task import task_of
+from pellucid.tasks.labelled import held_out_part
 from pellucid.tasks.multilabel.thresholds import best_threshold
 from tests.cli.conftest import Cli, cli
 from tests.studio.talk import Tab
@@ -197,6 +202,66 @@ def test_labels_permuted_give_chance(samples: Path, tmp_path: Path, cli: Cli) ->
     out = str(tmp_path / "runs")
     result = cli("train", "regress", str(tmp_path / "t.csv"), "data.size=12", "train.epochs=2", "--out", out, "--json")
     assert result.json["r2"] < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+def test_pictures_of_the_training_are_not_evaluated(
+    task: str, runs: dict[str, Path], model: str, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split, loaded, table = json.loads((runs[task] / "split.json").read_text()), Model.load(model), samples / task
+    for spelling in (table, table / "labels.csv", table / ".." / task / "labels.csv"):
+        part = held_out_part(loaded, str(spelling))
+        assert [images_of(part).names[k] for k in part.indices.tolist()] == [
+            name for name in images_of(part).names if name in split["test"]
+        ]
+    prefix = "images/" if task == "several" else ""
+    header, *lines = (table / "labels.csv").read_text(encoding="utf-8").splitlines()
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join([header, *(f"{table / prefix}/{line}" for line in lines)]), encoding="utf-8")
+    n_train = len(split["train"])
+    assert len(held_out_part(loaded, str(other))) == len(lines) - n_train
+    assert f"{n_train} pictures of the model's training left out" in capsys.readouterr().err
+    shown = [f"{table / prefix}/{line}" for line in lines if prefix + line.split(",")[0] in split["train"]]
+    other.write_text("\n".join([header, *shown]), encoding="utf-8")
+    with pytest.raises(PellucidError, match=f"was trained on all {n_train} pictures; give others"):
+        held_out_part(loaded, str(other))
+    copy = Path(shutil.copytree(table, tmp_path / "copy"))
+    assert len(held_out_part(loaded, str(copy))) == len(lines)
+    assert f"{n_train} pictures named as in the model's training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_class_folders_count_before_a_stray_table(
+    part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{part}{label}/{k}.png" for label in ("cat", "dog") for k in range(3)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    table = tmp_path / "index.csv"
+    table.write_text("\n".join(["file,source", *(f"{name},s{k % 2}" for k, name in enumerate(names))]))
+    assert not is_table(str(tmp_path))
+    assert "the labels are its class folders; to use the table index.csv, give its path" in capsys.readouterr().err
+    assert not is_table(zipped(tmp_path))
+    assert is_table(str(tmp_path), over_class_folders=True)
+    assert is_table(str(table))
+    table.rename(tmp_path / "labels.csv")
+    assert is_table(str(tmp_path))
+
+
+@pytest.mark.parametrize("folders", [("images/",), ("train/", "test/"), ("images/cat/", "images/dog/")])
+def test_folders_of_a_table_are_no_class_folders(folders: tuple[str, ...], tmp_path: Path) -> None:
+    names = [f"{folder}{k}.png" for folder in folders for k in range(3)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    (tmp_path / "data.csv").write_text("\n".join(["file,kind", *(f"{name},s{k % 2}" for k, name in enumerate(names))]))
+    assert is_table(str(tmp_path))
+
+
+def zipped(folder: Path) -> str:
+    return shutil.make_archive(str(folder.parent / "zipped"), "zip", folder)
 
 
 def test_thresholds_have_the_best_f1() -> None:

@@ -79,7 +79,10 @@ class Classification(Task):
         from pellucid.recipe.labelled import is_table
         from pellucid.tasks.classify.own import recipe_for, table_recipe
 
-        return table_recipe(data, settings) if is_table(data) else recipe_for(data, root)
+        names_columns = not settings.keys().isdisjoint(("data.files", "data.columns"))
+        if is_table(data, over_class_folders=names_columns):
+            return table_recipe(data, settings)
+        return recipe_for(data, root)
 
     def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline | None:
         """Return a linear model of the classes, for a network with a score for each of them."""

@@ -24,7 +24,7 @@ def recipe_for(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
     settings: the user's settings, of which those of [data] say how the table is read. Raises PellucidError for data
     without a table of numbers, and for a number that is always equal.
     """
-    if not is_table(data):
+    if not is_table(data, over_class_folders=True):
         raise PellucidError(f"{data} has no table of numbers; give a .csv file with file names and numbers")
     parts = planned_parts(data, settings, RECIPE, "numbers")
     found, y = images_of(parts.train).found, targets_of_part(parts.train).double()

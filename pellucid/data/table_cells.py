@@ -1,0 +1,79 @@
+"""The cells of tables of labels: gaps, numbers, truth values and lists of labels."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import shown
+from pellucid.data.tables import LabelTable
+
+TRUE, FALSE = ("1", "true", "yes", "1.0"), ("0", "false", "no", "0.0")
+# As pandas reads and writes missing values; "none" in lower case may be a class.
+GAPS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "NULL", "Null", "null")
+_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+
+
+def is_gap(cell: Any) -> bool:
+    """Return whether a cell is empty, or has a text that marks a missing value."""
+    return cell is None or (isinstance(cell, str) and (cell in GAPS or cell.lower() == "nan"))
+
+
+def empty_error(place: str, column: str, cell: Any, cure: str) -> PellucidError:
+    """Return the error for a gap. cure: what to write instead."""
+    text = f" ({cell})" if cell else ""
+    return PellucidError(f"{place}: {column!r:.40} is empty{text}; {cure}, or remove the row")
+
+
+def number_of(cell: Any) -> float | None:
+    """Return the finite number in a cell, with a decimal point or comma, otherwise None."""
+    if isinstance(cell, str):
+        text = cell.replace(",", ".") if _COMMA.fullmatch(cell) else cell
+        cell = float(text) if _NUMBER.fullmatch(text) else None
+    if isinstance(cell, bool) or not isinstance(cell, int | float) or not abs(cell) <= torch.finfo(torch.float32).max:
+        return None
+    return float(cell)
+
+
+def check_commas(table: LabelTable, column: str) -> None:
+    """Raise PellucidError for a column of numbers whose commas may be decimal or group thousands.
+
+    They are decimal in a file with ";" between its cells, and if a number such as 0,5 or 0,125 has no groups.
+    """
+    cells = table.column(column)
+    rows = [k for k, cell in enumerate(cells) if isinstance(cell, str) and _COMMA.fullmatch(cell)]
+    if table.delimiter != ";" and rows and all(_GROUPED.fullmatch(cells[k]) for k in rows):
+        raise PellucidError(
+            f"{table.places[rows[0]]}: {column!r:.40} is {shown(cells[rows[0]])}, whose comma may be decimal or group "
+            "thousands; write the numbers of the column with a decimal point and without groups"
+        )
+
+
+def flag_of(cell: Any) -> bool | None:
+    """Return the truth of a cell of a 0/1 column, otherwise None."""
+    text = str(cell).lower()
+    return True if text in TRUE else False if text in FALSE else None
+
+
+def is_written_list(cell: Any) -> bool:
+    """Return whether a cell is a list that pandas wrote as text, such as "['a', 'b']"."""
+    return isinstance(cell, str) and cell.startswith("[") and cell.endswith("]")
+
+
+def labels_in(cell: Any, separator: str) -> list[str]:
+    """Return the labels in a cell: those of a list, also one that pandas wrote as "['a', 'b']", or separated ones."""
+    if isinstance(cell, list):
+        return [label for label in cell if label]
+    text = cell[1:-1] if is_written_list(cell) else str(cell)
+    parts = text.split() if separator == " " else text.split(separator)
+    return [label for part in parts if (label := part.strip().strip("'\""))]
+
+
+def unseparated_labels(cells: Sequence[Any], separator: str) -> set[str]:
+    """Return the labels in cells with a separator that are not also a cell of their own."""
+    texts = [str(cell) for cell in cells]
+    return {label for text in texts if separator in text for label in labels_in(text, separator)} - {*texts}

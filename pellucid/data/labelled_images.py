@@ -48,16 +48,18 @@ class TableImages(ImageFiles):
         tree: Tree,
         names: Sequence[str],
         y: Tensor,
-        found: TableFormat,
+        format_found: TableFormat,
         parts: Sequence[str] = (),
         *,
         size: int | tuple[int, int] | None = None,
         mode: ColourMode = "RGB",
         stream: bool = False,
     ) -> None:
-        super().__init__(tree, names, size=size, mode=mode, classes=None if found.kind == "numbers" else found.names)
+        super().__init__(
+            tree, names, size=size, mode=mode, classes=None if format_found.kind == "numbers" else format_found.names
+        )
         self.y = y
-        self.found = found
+        self.format_found = format_found
         self.parts = tuple(parts) or ("",) * len(self.names)
         n_bytes = 0 if self.size is None else len(self.names) * 3 * self.size[0] * self.size[1]
         self._decoded: dict[int, Tensor] | None = {} if not stream and 0 < n_bytes <= MAX_DATA_BYTES else None
@@ -65,9 +67,21 @@ class TableImages(ImageFiles):
     @property
     def preprocess(self) -> dict[str, Any]:
         """What the targets are, for predictions and for the evaluation on other tables."""
-        found = self.found
-        about = {"kind": found.kind, "files": found.files, "columns": [*found.columns], "separator": found.separator}
-        return {"table": {**about, "split": found.split, "names": [*found.names], "units": [*found.units]}}
+        format_found = self.format_found
+        about = {
+            "kind": format_found.kind,
+            "files": format_found.files,
+            "columns": [*format_found.columns],
+            "separator": format_found.separator,
+        }
+        return {
+            "table": {
+                **about,
+                "split": format_found.split,
+                "names": [*format_found.names],
+                "units": [*format_found.units],
+            }
+        }
 
     def image(self, k: int) -> Tensor:
         """Return image k (C, H, W), uint8."""
@@ -93,7 +107,7 @@ class TableImages(ImageFiles):
                     for k, name in enumerate(names)]  # fmt: skip
         keys = [int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:KEY_BYTES])
                 for name in names]  # fmt: skip
-        held_out = hold_out(_strata(self.y[indices], self.found), group_of, keys, fraction, seed)
+        held_out = hold_out(_strata(self.y[indices], self.format_found), group_of, keys, fraction, seed)
         if not 0 < len(held_out) < len(names):
             raise PellucidError(
                 f"{self.tree.path}: {plural(len(names), 'image')} cannot be divided; add images, or give parts by a "
@@ -109,11 +123,11 @@ class TableImages(ImageFiles):
         return digest.hexdigest()
 
 
-def _strata(y: Tensor, found: TableFormat) -> list[int]:
+def _strata(y: Tensor, format_found: TableFormat) -> list[int]:
     """Return the class of each image, its rarest label (K without labels), or 0 for numbers."""
-    if found.kind == "class":
+    if format_found.kind == "class":
         return y.tolist()
-    if found.kind == "numbers":
+    if format_found.kind == "numbers":
         return [0] * len(y)
     counts = torch.where(y > 0, y.sum(0), torch.inf)  # (N, K)
     return torch.where(y.any(1), counts.argmin(1), y.shape[1]).tolist()
@@ -121,7 +135,7 @@ def _strata(y: Tensor, found: TableFormat) -> list[int]:
 
 def load_table(
     path: str | os.PathLike[str],
-    wanted: TableFormat,
+    requested: TableFormat,
     *,
     size: int | tuple[int, int] | None = None,
     mode: ColourMode = "RGB",
@@ -152,36 +166,36 @@ def load_table(
     merged = LabelTable(name, columns, cells, places, delimiters.pop() if len(delimiters) == 1 else "")
     folders = [file.folder for file, table in zip(files, tables, strict=True) for _ in table.cells]
     parts = [file.part for file, table in zip(files, tables, strict=True) for _ in table.cells]
-    return _images(pictures, merged, folders, parts, wanted, size, mode, stream)
+    return _images(pictures, merged, folders, parts, requested, size, mode, stream)
 
 
 def _images(
-    pictures: Pictures, table: LabelTable, folders: Sequence[str], parts: Sequence[str], wanted: TableFormat,
+    pictures: Pictures, table: LabelTable, folders: Sequence[str], parts: Sequence[str], requested: TableFormat,
     size: int | tuple[int, int] | None, mode: ColourMode, stream: bool,
 ) -> TableImages:  # fmt: skip
     """Return the images of the rows of a table. folders, parts: of the table of each row."""
     first_folder = folders[0]
-    found = recognize(table, lambda cell: pictures.find(cell, first_folder) is not None, wanted)
-    parts = [part_named(str(cell)) for cell in table.column(found.split)] if found.split else parts
-    texts = table.column(found.files)
+    format_found = recognize(table, lambda cell: pictures.find(cell, first_folder) is not None, requested)
+    parts = [part_named(str(cell)) for cell in table.column(format_found.split)] if format_found.split else parts
+    texts = table.column(format_found.files)
     names = [pictures.find(str(cell or ""), folder) for cell, folder in zip(texts, folders, strict=True)]
     missing = [k for k, name in enumerate(names) if name is None]
     if missing and not skips():
         shown = ", ".join(repr(texts[k])[:80] for k in missing[:MAX_LISTED])
         raise PellucidError(
             f"{table.places[missing[0]]}: {len(missing):,} of {plural(len(names), 'picture')} are missing, such as "
-            f"{shown}; put them beside the table or into images/, or correct {found.files!r:.40}"
+            f"{shown}; put them beside the table or into images/, or correct {format_found.files!r:.40}"
         )
     rows = [k for k, name in enumerate(names) if name is not None]
     if not rows:
         raise PellucidError(f"{table.name}: none of its {plural(len(names), 'picture')} exists; check the file names")
     present = replace(table, cells=[table.cells[k] for k in rows], places=[table.places[k] for k in rows])
-    y, found = targets_of(present, found)
+    y, format_found = targets_of(present, format_found)
     present_names = [str(names[k]) for k in rows]
     unique = _unique_rows(present_names, y, present.places)
     tree = pictures.tree(present_names)
     images = TableImages(
-        tree, [present_names[k] for k in unique], y[unique], found, [parts[rows[k]] for k in unique], size=size,
+        tree, [present_names[k] for k in unique], y[unique], format_found, [parts[rows[k]] for k in unique], size=size,
         mode=mode, stream=stream,
     )  # fmt: skip
     skipped = [str(texts[k]) for k in missing]
@@ -190,22 +204,22 @@ def _images(
         skipped += unreadable
         check_skipped(table.name, skipped, len(names))
         images = TableImages(
-            tree, [images.names[k] for k in readable], images.y[readable], found, [images.parts[k] for k in readable],
-            size=size, mode=mode, stream=stream,
+            tree, [images.names[k] for k in readable], images.y[readable], format_found,
+            [images.parts[k] for k in readable], size=size, mode=mode, stream=stream,
         )  # fmt: skip
     images.skipped = tuple(skipped)
-    note_once(f"{table.name}: {plural(len(images), 'picture')}, {found}{_statistics(images.y, found)}")
+    note_once(f"{table.name}: {plural(len(images), 'picture')}, {format_found}{_statistics(images.y, format_found)}")
     if len(unique) < len(rows):
         note_once(f"{table.name}: {plural(len(rows) - len(unique), 'row')} left out that repeat another row")
     return images
 
 
-def _statistics(y: Tensor, found: TableFormat) -> str:
+def _statistics(y: Tensor, format_found: TableFormat) -> str:
     """Return the mean number of labels of a picture, or the range of each number, for the note."""
-    if found.kind == "labels":
+    if format_found.kind == "labels":
         return f", {float(y.sum(1).mean()):.2f} labels a picture"
-    if found.kind == "numbers":
-        ranges = zip(found.names, y.amin(0).tolist(), y.amax(0).tolist(), strict=True)
+    if format_found.kind == "numbers":
+        ranges = zip(format_found.names, y.amin(0).tolist(), y.amax(0).tolist(), strict=True)
         return ", " + ", ".join(f"{name} from {low:g} to {high:g}" for name, low, high in [*ranges][:MAX_LISTED])
     return ""
 
@@ -253,7 +267,7 @@ def parts_of(images: TableImages, seed: int = 0) -> TableParts:
         train, test = train[remaining], train[drawn]
     else:
         test = indices[use.held_out]
-    check_occurrence(str(images.tree.path), images.found, images.y[train], "training")
+    check_occurrence(str(images.tree.path), images.format_found, images.y[train], "training")
     held_out = None if validation is None else Subset(images, indices[validation])
     return TableParts(Subset(images, train), held_out, Subset(images, test))
 
@@ -269,14 +283,15 @@ def from_table(
     size: int | tuple[int, int] | None = None,
     mode: ColourMode = "RGB",
     seed: int = 0,
-    wanted: TableFormat | None = None,
+    requested: TableFormat | None = None,
 ) -> TableParts:
     """Return the training, validation and test images of a data frame of pandas or polars, or of a dict of columns.
 
-    folder: that of the pictures. size, mode: as in `load_folder`. wanted: how to read the columns, see `TableFormat`;
-    by default, what is found, and the labels are classes. Raises PellucidError as `load_table` does.
+    folder: that of the pictures. size, mode: as in `load_folder`. requested: how to read the columns, see
+    `TableFormat`; by default, they are recognized, and the labels are classes. Raises PellucidError as `load_table`
+    does.
     """
     table = table_of_frame(frame)
     nothing = [""] * len(table.cells)
-    images = _images(Pictures(Path(folder)), table, nothing, nothing, wanted or TableFormat(), size, mode, False)
+    images = _images(Pictures(Path(folder)), table, nothing, nothing, requested or TableFormat(), size, mode, False)
     return parts_of(images, seed)

@@ -79,25 +79,25 @@ class TableFormat:
         return f"files in {self.files!r:.40}, {described} in {columns}{split}"
 
 
-def recognize(table: LabelTable, finds: Callable[[str], bool], wanted: TableFormat) -> TableFormat:
+def recognize(table: LabelTable, finds: Callable[[str], bool], requested: TableFormat) -> TableFormat:
     """Return the format of a table, without the names of its classes, see `TableFormat`.
 
     finds: whether a text is the name of an existing picture. Raises PellucidError, which names the setting that
     decides, if the columns can be understood in several ways or in none.
     """
-    for key, names in (("files", [wanted.files]), ("columns", wanted.columns), ("split", [wanted.split])):
+    for key, names in (("files", [requested.files]), ("columns", requested.columns), ("split", [requested.split])):
         for name in filter(None, names):
             check_known(f"{table.name}: data.{key}: no column", name, table.columns)
-    files = wanted.files or file_column(table, finds)
-    split = wanted.split or _split_column(table, files)
+    files = requested.files or file_column(table, finds)
+    split = requested.split or _split_column(table, files)
     others = [name for name in table.columns if name not in (files, split) and not _is_index(table, name)]
-    candidates = [*wanted.columns] or others
+    candidates = [*requested.columns] or others
     if not candidates:
         raise PellucidError(f"{table.name} has no column besides the file names {files!r:.40}; add one with the labels")
-    found = replace(wanted, files=files, split=split)
-    if wanted.kind == "numbers":
-        return _recognize_numbers(table, candidates, found)
-    return _recognize_classes(table, candidates, found)
+    format_found = replace(requested, files=files, split=split)
+    if requested.kind == "numbers":
+        return _recognize_numbers(table, candidates, format_found)
+    return _recognize_classes(table, candidates, format_found)
 
 
 def _plain_name(name: str) -> str:
@@ -152,14 +152,14 @@ def _is_index(table: LabelTable, name: str) -> bool:
     return any(cells == [str(k + first) for k in range(len(cells))] for first in (0, 1))
 
 
-def _recognize_numbers(table: LabelTable, candidates: Sequence[str], found: TableFormat) -> TableFormat:
-    are_wanted = bool(found.columns)
+def _recognize_numbers(table: LabelTable, candidates: Sequence[str], format_found: TableFormat) -> TableFormat:
+    are_requested = bool(format_found.columns)
     columns: list[str] = []
     for name in candidates:
         cells = table.column(name)
         n_numbers = sum(number_of(cell) is not None for cell in cells)
         # A column with a few numbers among texts holds remarks; one with a few gaps among numbers is a fault.
-        if are_wanted or 2 * n_numbers > len(cells):
+        if are_requested or 2 * n_numbers > len(cells):
             columns.append(name)
     if not columns:
         raise PellucidError(
@@ -167,14 +167,14 @@ def _recognize_numbers(table: LabelTable, candidates: Sequence[str], found: Tabl
             "data.columns, or train a classifier: `pellucid train classify`"
         )
     pairs = [_name_and_unit(name) for name in columns]
-    if found.units and len(found.units) != len(columns):
+    if format_found.units and len(format_found.units) != len(columns):
         raise PellucidError(
-            f"data.units has {plural(len(found.units), 'unit')} for {plural(len(columns), 'column')} "
+            f"data.units has {plural(len(format_found.units), 'unit')} for {plural(len(columns), 'column')} "
             f"({', '.join(columns):.100}); give one for each, '' for none"
         )
-    names = found.names or tuple(name for name, _ in pairs)
-    units = found.units or tuple(unit for _, unit in pairs)
-    return replace(found, columns=tuple(columns), names=names, units=units)
+    names = format_found.names or tuple(name for name, _ in pairs)
+    units = format_found.units or tuple(unit for _, unit in pairs)
+    return replace(format_found, columns=tuple(columns), names=names, units=units)
 
 
 def _name_and_unit(column: str) -> tuple[str, str]:
@@ -185,18 +185,21 @@ def _name_and_unit(column: str) -> tuple[str, str]:
     return match[1].strip(" _"), match[2] or match[3]
 
 
-def _recognize_classes(table: LabelTable, candidates: Sequence[str], found: TableFormat) -> TableFormat:
+def _recognize_classes(table: LabelTable, candidates: Sequence[str], format_found: TableFormat) -> TableFormat:
     flags = {name: sum(flag_of(cell) is not None for cell in table.column(name)) for name in candidates}
     flag_columns = [name for name in candidates if 2 * flags[name] > len(table.cells)]
-    if found.kind != "class" and not found.separator and len(flag_columns) > 1:
-        if not found.columns and {*_label_columns(candidates)} - {*flag_columns}:
+    if format_found.kind != "class" and not format_found.separator and len(flag_columns) > 1:
+        if not format_found.columns and {*_label_columns(candidates)} - {*flag_columns}:
             raise _several_columns_error(table, candidates)
-        return replace(found, kind="labels", columns=tuple(found.columns or flag_columns))
+        return replace(format_found, kind="labels", columns=tuple(format_found.columns or flag_columns))
     column = _label_column(table, candidates)
-    separator = "" if found.kind == "class" else found.separator or _separator_of(table, column, found.kind == "labels")
-    if found.kind == "labels" and not separator:
+    if format_found.kind == "class":
+        return replace(format_found, columns=(column,), separator="")
+    are_lists = format_found.kind == "labels"
+    separator = format_found.separator or _separator_of(table, column, are_lists)
+    if are_lists and not separator:
         separator = SEPARATORS[0]  # each cell is a list of one label
-    return replace(found, kind="labels" if separator else "class", columns=(column,), separator=separator)
+    return replace(format_found, kind="labels" if separator else "class", columns=(column,), separator=separator)
 
 
 def _label_column(table: LabelTable, candidates: Sequence[str]) -> str:
@@ -246,26 +249,28 @@ def _separator_of(table: LabelTable, column: str, are_lists: bool) -> str:
     )
 
 
-def targets_of(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableFormat]:
+def targets_of(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, TableFormat]:
     """Return the targets of the rows, and the format with the names of the classes.
 
     One class: (N,) int64. Several labels: (N, K) of 0 and 1; numbers: (N, D), float32. Raises PellucidError, which
     names the file and the row, for an empty or another cell, and for a class that a model lacks.
     """
-    if found.kind == "numbers":
-        return _number_targets(table, found), found
-    if found.kind == "labels":
-        return _flag_targets(table, found) if len(found.columns) > 1 else _list_targets(table, found)
-    column = found.columns[0]
+    if format_found.kind == "numbers":
+        return _number_targets(table, format_found), format_found
+    if format_found.kind == "labels":
+        return (
+            _flag_targets(table, format_found) if len(format_found.columns) > 1 else _list_targets(table, format_found)
+        )
+    column = format_found.columns[0]
     labels = [_text_label(cell, place, column) for cell, place in zip(table.column(column), table.places, strict=True)]
-    names = _class_names(table, [[label] for label in labels], found)
+    names = _class_names(table, [[label] for label in labels], format_found)
     if len(names) == len(labels) > 2:
         raise PellucidError(
             f"{table.name}: each of the {len(labels):,} rows has another class in {column!r:.40}; choose the labels "
             'with data.columns=["COLUMN"], or train on numbers: `pellucid train regress`'
         )
     index = {name: k for k, name in enumerate(names)}
-    return torch.tensor([index[label] for label in labels]), replace(found, names=names)
+    return torch.tensor([index[label] for label in labels]), replace(format_found, names=names)
 
 
 def _text_label(cell: Any, place: str, column: str) -> str:
@@ -276,21 +281,20 @@ def _text_label(cell: Any, place: str, column: str) -> str:
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
-def _class_names(table: LabelTable, labels: Sequence[Sequence[str]], found: TableFormat) -> tuple[str, ...]:
+def _class_names(table: LabelTable, labels: Sequence[Sequence[str]], format_found: TableFormat) -> tuple[str, ...]:
     """Return the sorted classes, or those of the model; raises PellucidError for others, too many, or a single one."""
     first_places: dict[str, str] = {}
     for row, place in zip(labels, table.places, strict=True):
         for label in row:
             first_places.setdefault(label, place)
-    unknown = next((label for label in first_places if found.names and label not in found.names), None)
+    unknown = next((label for label in first_places if format_found.names and label not in format_found.names), None)
     if unknown is not None:
-        raise PellucidError(
-            f"{first_places[unknown]}: the model has no class {unknown!r:.60}; it has {', '.join(found.names):.80}"
-        )
-    names = found.names or tuple(sorted(first_places, key=_natural_order))
+        known = ", ".join(format_found.names)
+        raise PellucidError(f"{first_places[unknown]}: the model has no class {unknown!r:.60}; it has {known:.80}")
+    names = format_found.names or tuple(sorted(first_places, key=_natural_order))
     if len(names) < 2:
         raise PellucidError(f"{table.name}: all rows have the label {''.join(names)!r:.60}; give at least two classes")
-    if len(names) > MAX_CLASSES or (len(names) * len(labels) > MAX_TABLE_CELLS and found.kind == "labels"):
+    if len(names) > MAX_CLASSES or (len(names) * len(labels) > MAX_TABLE_CELLS and format_found.kind == "labels"):
         raise PellucidError(f"{table.name} has {len(names):,} classes for {len(labels):,} rows; give fewer classes")
     return names
 
@@ -301,22 +305,22 @@ def _natural_order(name: str) -> tuple[float, str]:
     return math.inf if number is None else number, name
 
 
-def _list_targets(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableFormat]:
-    column, labels = found.columns[0], list[list[str]]()
+def _list_targets(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, TableFormat]:
+    column, labels = format_found.columns[0], list[list[str]]()
     for cell, place in zip(table.column(column), table.places, strict=True):
         if is_gap(cell):
             raise empty_error(place, column, cell, "write [] for a picture without labels")
-        labels.append(labels_in(cell, found.separator))
-    names = _class_names(table, labels, found)
+        labels.append(labels_in(cell, format_found.separator))
+    names = _class_names(table, labels, format_found)
     index = {name: k for k, name in enumerate(names)}
     targets = torch.zeros(len(labels), len(names))
     for row, row_labels in zip(targets, labels, strict=True):
         row[[index[label] for label in row_labels]] = 1
-    return targets, replace(found, names=names)
+    return targets, replace(format_found, names=names)
 
 
-def _flag_targets(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableFormat]:
-    columns = found.names or found.columns
+def _flag_targets(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, TableFormat]:
+    columns = format_found.names or format_found.columns
     for name in columns:
         check_known(f"{table.name}: no column for the class", name, table.columns)
     targets = torch.zeros(len(table.cells), len(columns))
@@ -331,12 +335,12 @@ def _flag_targets(table: LabelTable, found: TableFormat) -> tuple[Tensor, TableF
                     'choose the columns of the classes with data.columns=["a", "b"]'
                 )
             targets[i, k] = flag
-    return targets, replace(found, names=tuple(columns))
+    return targets, replace(format_found, names=tuple(columns))
 
 
-def _number_targets(table: LabelTable, found: TableFormat) -> Tensor:
-    targets = torch.zeros(len(table.cells), len(found.columns))
-    for k, name in enumerate(found.columns):
+def _number_targets(table: LabelTable, format_found: TableFormat) -> Tensor:
+    targets = torch.zeros(len(table.cells), len(format_found.columns))
+    for k, name in enumerate(format_found.columns):
         check_commas(table, name)
         for i, cell in enumerate(table.column(name)):
             number = number_of(cell)
@@ -351,18 +355,18 @@ def _number_targets(table: LabelTable, found: TableFormat) -> Tensor:
     return targets
 
 
-def check_occurrence(table: str, found: TableFormat, y: Tensor, part: str) -> None:
+def check_occurrence(table: str, format_found: TableFormat, y: Tensor, part: str) -> None:
     """Raise PellucidError for a class that never occurs among targets y; numbers are not checked.
 
     part: of the data, in the message.
     """
-    if found.kind == "numbers":
+    if format_found.kind == "numbers":
         return
-    if found.kind == "labels":
-        counts = dict(zip(found.names, y.sum(0).long().tolist(), strict=True))
+    if format_found.kind == "labels":
+        counts = dict(zip(format_found.names, y.sum(0).long().tolist(), strict=True))
     else:
         occurrences = Counter(y.tolist())
-        counts = {name: occurrences[k] for k, name in enumerate(found.names)}
+        counts = {name: occurrences[k] for k, name in enumerate(format_found.names)}
     absent = [name for name, count in counts.items() if not count]
     if absent:
         raise PellucidError(

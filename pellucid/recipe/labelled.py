@@ -82,8 +82,8 @@ def read_table_parts(objective: Any, table: Data) -> tuple[Subset, ...] | None:
     if not is_table(table.name, over_class_folders=kind == "numbers" or bool(table.files or table.columns)):
         return None
     size = (table.size, table.size) if table.size else None
-    wanted = format_of(table, kind)
-    images = load_table(table.name, wanted, size=size, mode=table.mode, stream=table.stream)
+    requested = format_of(table, kind)
+    images = load_table(table.name, requested, size=size, mode=table.mode, stream=table.stream)
     parts = parts_of(images)
     return (parts.train, parts.test) if parts.validation is None else (parts.train, parts.test, parts.validation)
 
@@ -100,14 +100,14 @@ def planned_parts(data: str, settings: Mapping[str, Any], recipe: str, kind: Tar
 
 def table_settings(parts: TableParts, steps: int, batch_size: int, min_epochs: int) -> dict[str, Any]:
     """Return the settings of a recipe for the parts of a table: the recognized columns, and the length of training."""
-    found = images_of(parts.train).found
+    format_found = images_of(parts.train).format_found
     count = len(parts.train)
     batch_size = min(batch_size, count)
     return {
-        "data.files": found.files,
-        "data.columns": list(found.columns),
-        "data.split": found.split,
-        "data.separator": found.separator,
+        "data.files": format_found.files,
+        "data.columns": list(format_found.columns),
+        "data.split": format_found.split,
+        "data.separator": format_found.separator,
         "data.validation": 0.0 if parts.validation is not None else VALIDATION_FRACTION,
         "train.batch_size": batch_size,
         "train.epochs": epochs_for(steps, count, batch_size, min_epochs),

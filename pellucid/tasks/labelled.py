@@ -96,18 +96,18 @@ def _format_for(model: Model, name: str) -> TableFormat:
     """Return how a table is read for a model: with the columns of its training that the table has."""
     about, columns = about_table(model), table_columns(name)
     kind: TargetKind = about.get("kind", "class")
-    wanted = tuple(about.get("columns", ()))
-    if not {*wanted} <= {*columns}:
+    requested = tuple(about.get("columns", ()))
+    if not {*requested} <= {*columns}:
         if kind == "numbers":
-            missing = ", ".join(repr(column) for column in wanted if column not in columns)
+            missing = ", ".join(repr(column) for column in requested if column not in columns)
             raise PellucidError(
                 f"{name} has no column {missing:.200}, which the model predicts; give data with this column"
             )
-        wanted = ()
+        requested = ()
     files, split = (text if (text := about.get(key, "")) in columns else "" for key in ("files", "split"))
     names = tuple(about.get("names", model.classes or ()))
     units = tuple(about.get("units", ()))
-    return TableFormat(kind, files, wanted, split, about.get("separator", "") if wanted else "", units, names)
+    return TableFormat(kind, files, requested, split, about.get("separator", "") if requested else "", units, names)
 
 
 def _part_of_training(model: Model, images: TableImages) -> Subset:

@@ -78,7 +78,7 @@ def test_quotes_absolute_paths_windows_paths_and_the_index_of_pandas(folder: Pat
 )
 def test_lists_of_labels(folder: Path, cells: Sequence[str], separator: str) -> None:
     images = load_table(write(folder, rows("image,labels", *(f"p{k},{c}" for k, c in enumerate(cells)))), TableFormat())
-    assert (images.found.separator, images.classes) == (separator, ("a", "b", "c"))
+    assert (images.format_found.separator, images.classes) == (separator, ("a", "b", "c"))
     assert images.y.int().tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1], [1, 0, 0], [0, 1, 1]]
 
 
@@ -108,7 +108,7 @@ def test_columns_of_0_and_1(folder: Path) -> None:
 def test_numbers_with_units(folder: Path, header: str, names: Sequence[str], units: Sequence[str]) -> None:
     lines = [f"p{k},{k}.5,-{k}e1" for k in range(N_PICTURES)]
     images = load_table(write(folder, rows(f"file,{header}", *lines)), NUMBERS)
-    assert (images.found.names, images.found.units, images.classes) == (names, units, None)
+    assert (images.format_found.names, images.format_found.units, images.classes) == (names, units, None)
     assert images.y.tolist() == [[k + 0.5, -10.0 * k] for k in range(N_PICTURES)]
 
 
@@ -163,7 +163,7 @@ def test_json_lines_and_frames_are_read_like_csv(folder: Path) -> None:
     expected = [[1, 0], [1, 1], [0, 0], [0, 1], [1, 0], [0, 1]]
     assert images.y.int().tolist() == expected
     columns = {"file": [f"p{k}" for k in range(N_PICTURES)], "w": np.arange(N_PICTURES) / 4}
-    parts = from_table(columns, folder, wanted=NUMBERS)
+    parts = from_table(columns, folder, requested=NUMBERS)
     assert len(parts.train) + len(parts.test) == N_PICTURES
     assert isinstance(parts.train.source, TableImages)
     assert parts.train.source.y[:, 0].tolist() == columns["w"].tolist()
@@ -185,7 +185,7 @@ def test_parquet(folder: Path) -> None:
     columns = {"file": [f"p{k}" for k in range(N_PICTURES)], "x_mm": [float(k) for k in range(N_PICTURES)]}
     parquet.write_table(pyarrow.table(columns), folder / "t.parquet")
     images = load_table(folder / "t.parquet", NUMBERS)
-    assert (images.y[:, 0].tolist(), images.found.units) == ([*range(N_PICTURES)], ("mm",))
+    assert (images.y[:, 0].tolist(), images.format_found.units) == ([*range(N_PICTURES)], ("mm",))
     (folder / "t.parquet").write_bytes((folder / "t.parquet").read_bytes()[:200])
     with pytest.raises(PellucidError, match=r"t\.parquet is no Parquet file"):
         load_table(folder / "t.parquet", NUMBERS)
@@ -300,9 +300,9 @@ def test_refusals_are_one_line_with_the_row_and_the_cure(folder: Path, kind: str
 
 
 def test_a_class_that_never_occurs_is_refused() -> None:
-    found = TableFormat("labels", names=("a", "b"))
+    format_found = TableFormat("labels", names=("a", "b"))
     with pytest.raises(PellucidError, match="t: 'b' never occurs in the training part"):
-        check_occurrence("t", found, torch.tensor([[1.0, 0.0], [0.0, 0.0]]), "training")
+        check_occurrence("t", format_found, torch.tensor([[1.0, 0.0], [0.0, 0.0]]), "training")
 
 
 def test_missing_pictures_are_left_out_on_request(folder: Path) -> None:

@@ -53,14 +53,16 @@ def table_recipe(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
     that cannot be read or understood.
     """
     parts = planned_parts(data, settings, RECIPE, None)
-    found, y = images_of(parts.train).found, targets_of_part(parts.train)
+    format_found, y = images_of(parts.train).format_found, targets_of_part(parts.train)
     common = table_settings(parts, TRAINING_STEPS, BATCH_SIZE, MIN_EPOCHS)
-    if found.kind == "class":
-        return OwnRecipe(RECIPE, {**common, **class_settings(torch.bincount(y, minlength=len(found.names)).tolist())})
+    if format_found.kind == "class":
+        return OwnRecipe(
+            RECIPE, {**common, **class_settings(torch.bincount(y, minlength=len(format_found.names)).tolist())}
+        )
     return OwnRecipe(RECIPE, {
         **common,
         "data.labels": "several",
-        "network.classes": len(found.names),
+        "network.classes": len(format_found.names),
         "loss.name": "binary_cross_entropy",
         "train.metrics": ["multilabel"],
     })  # fmt: skip

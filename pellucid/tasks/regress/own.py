@@ -27,17 +27,17 @@ def recipe_for(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
     if not is_table(data, over_class_folders=True):
         raise PellucidError(f"{data} has no table of numbers; give a .csv file with file names and numbers")
     parts = planned_parts(data, settings, RECIPE, "numbers")
-    found, y = images_of(parts.train).found, targets_of_part(parts.train).double()
+    format_found, y = images_of(parts.train).format_found, targets_of_part(parts.train).double()
     means, deviations = y.mean(0).tolist(), y.std(0, correction=0).tolist()
-    for name, mean, deviation in zip(found.names, means, deviations, strict=True):
+    for name, mean, deviation in zip(format_found.names, means, deviations, strict=True):
         if deviation <= 1e-6 * abs(mean):
             raise PellucidError(f"{data}: {name!r:.40} is {mean:g} in all training rows; leave it out of data.columns")
     return OwnRecipe(RECIPE, {
         **table_settings(parts, TRAINING_STEPS, BATCH_SIZE, MIN_EPOCHS),
         **AUGMENTATION,
-        "data.units": list(found.units),
+        "data.units": list(format_found.units),
         "network.model": "regressor",
-        "network.values": len(found.names),
+        "network.values": len(format_found.names),
         "network.mean": [float(f"{mean:.6g}") for mean in means],
         "network.std": [float(f"{deviation:.6g}") for deviation in deviations],
         "loss.name": "huber",

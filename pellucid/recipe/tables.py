@@ -227,5 +227,5 @@ def _is_positive(text: str) -> bool:
 
 def as_table(value: Any) -> dict[str, Any]:
     """Return a table's keys and values."""
-    keys = sorted(fields(value), key=lambda key: key.kw_only)  # in the order of the arguments
+    keys = sorted(fields(value), key=lambda key: bool(key.kw_only))  # in the order of the arguments
     return {key.name: getattr(value, key.name) for key in keys}

@@ -14,7 +14,8 @@ TRUE, FALSE = ("1", "true", "yes", "1.0"), ("0", "false", "no", "0.0")
 # As pandas reads and writes missing values; "none" in lower case may be a class.
 GAPS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "NULL", "Null", "null")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+_POINT = re.compile(r"[+-]?[0-9]+\.[0-9]+")
+_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}[,.][0-9]{3}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
 
@@ -39,17 +40,20 @@ def number_of(cell: Any) -> float | None:
     return float(cell)
 
 
-def check_commas(table: LabelTable, column: str) -> None:
-    """Raise PellucidError for a column of numbers whose commas may be decimal or group thousands.
+def check_groups(table: LabelTable, column: str) -> None:
+    """Raise PellucidError for a column of numbers whose commas, or points, may be decimal or group thousands.
 
-    They are decimal in a file with ";" between its cells, and if a number such as 0,5 or 0,125 has no groups.
+    In a file with ";" between its cells, commas are decimal, and points may group thousands; in others, commas may. A
+    number such as 0,5 or 0,125 has no groups, so that its mark is decimal in the whole column.
     """
-    cells = table.column(column)
-    rows = [k for k, cell in enumerate(cells) if isinstance(cell, str) and _COMMA.fullmatch(cell)]
-    if table.delimiter != ";" and rows and all(_GROUPED.fullmatch(cells[k]) for k in rows):
+    cells, name, pattern = table.column(column), "comma", _COMMA
+    if table.delimiter == ";":
+        name, pattern = "point", _POINT
+    rows = [k for k, cell in enumerate(cells) if isinstance(cell, str) and pattern.fullmatch(cell)]
+    if rows and all(_GROUPED.fullmatch(cells[k]) for k in rows):
         raise PellucidError(
-            f"{table.places[rows[0]]}: {column!r:.40} is {shown(cells[rows[0]])}, whose comma may be decimal or group "
-            "thousands; write the numbers of the column with a decimal point and without groups"
+            f"{table.places[rows[0]]}: {column!r:.40} is {shown(cells[rows[0]])}, whose {name} may be decimal or group "
+            "thousands; write the numbers of the column without groups, such as 1000 or 1000.5"
         )
 
 

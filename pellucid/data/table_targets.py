@@ -16,7 +16,7 @@ from pellucid.base.settings.checks import check_known
 from pellucid.base.text import plural, shown
 from pellucid.data.parts import part_named
 from pellucid.data.table_cells import (
-    check_commas,
+    check_groups,
     empty_error,
     flag_of,
     is_gap,
@@ -341,7 +341,7 @@ def _flag_targets(table: LabelTable, format_found: TableFormat) -> tuple[Tensor,
 def _number_targets(table: LabelTable, format_found: TableFormat) -> Tensor:
     targets = torch.zeros(len(table.cells), len(format_found.columns))
     for k, name in enumerate(format_found.columns):
-        check_commas(table, name)
+        check_groups(table, name)
         for i, cell in enumerate(table.column(name)):
             number = number_of(cell)
             if is_gap(cell):

@@ -48,6 +48,12 @@ def is_table(name: str, *, over_class_folders: bool = False) -> bool:
     return False
 
 
+def table_beside_pictures(name: str) -> bool:
+    """Return whether a folder without class folders has a table, so that an error of the table is what a user needs."""
+    is_folder = name not in CATALOGUE and Path(name).exists() and not has_objects(name)
+    return is_folder and bool(table_files(Path(name))[1]) and not _has_class_folders(name)
+
+
 def _has_class_folders(name: str) -> bool:
     """Return whether a folder or zip has two folders of pictures that are neither parts, images nor masks."""
     try:

@@ -281,6 +281,7 @@ BAD_NUMBERS = {
     "text": (["file,x", "p0,1", "p1,2", "p2,3 kg"], "t.csv, line 4: 'x' is '3 kg', no finite number"),
     "nan": (["file,x", "p0,1", "p1,nan", "p2,3"], "t.csv, line 3: 'x' is empty (nan); write the number"),
     "N/A": (["file,x", "p0,1", "p1,N/A", "p2,3"], "t.csv, line 3: 'x' is empty (N/A); write the number"),
+    "point": (["file;x", "p0;950", "p1;1.200", "p2;3"], "t.csv, line 3: 'x' is '1.200', whose point may be decimal"),
     "comma": (["file,x", "p0,950", 'p1,"1,200"', "p2,3"], "t.csv, line 3: 'x' is '1,200', whose comma may be decimal"),
     "inf": (["file,x", "p0,1", "p1,1e99", "p2,3"], "t.csv, line 3: 'x' is '1e99', no finite number"),
     "empty": (["file,x", "p0,1", "p1,", "p2,3"], "t.csv, line 3: 'x' is empty; write the number, or remove the row"),

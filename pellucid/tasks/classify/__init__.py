@@ -76,13 +76,18 @@ class Classification(Task):
 
     def recipe_with(self, data: str, root: Any, settings: Mapping[str, Any]) -> OwnRecipe:
         """Return the recipe; settings: those of the columns of a table."""
-        from pellucid.recipe.labelled import is_table
+        from pellucid.recipe.labelled import is_table, table_beside_pictures
         from pellucid.tasks.classify.own import recipe_for, table_recipe
 
         names_columns = not settings.keys().isdisjoint(("data.files", "data.columns"))
         if is_table(data, over_class_folders=names_columns):
             return table_recipe(data, settings)
-        return recipe_for(data, root)
+        try:
+            return recipe_for(data, root)
+        except PellucidError:
+            if table_beside_pictures(data):
+                return table_recipe(data, settings)  # raises what is wrong with the table
+            raise
 
     def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline | None:
         """Return a linear model of the classes, for a network with a score for each of them."""

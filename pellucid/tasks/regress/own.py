@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from pellucid.base.errors import PellucidError
-from pellucid.recipe.labelled import images_of, is_table, planned_parts, table_settings, targets_of_part
+from pellucid.recipe.labelled import (
+    images_of,
+    is_table,
+    planned_parts,
+    table_beside_pictures,
+    table_settings,
+    targets_of_part,
+)
 from pellucid.task import OwnRecipe
 
 RECIPE = "signs-best"  # starts from the shipped model `cifar`
@@ -24,7 +31,7 @@ def recipe_for(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
     settings: the user's settings, of which those of [data] say how the table is read. Raises PellucidError for data
     without a table of numbers, and for a number that is always equal.
     """
-    if not is_table(data, over_class_folders=True):
+    if not is_table(data, over_class_folders=True) and not table_beside_pictures(data):
         raise PellucidError(f"{data} has no table of numbers; give a .csv file with file names and numbers")
     parts = planned_parts(data, settings, RECIPE, "numbers")
     format_found, y = images_of(parts.train).format_found, targets_of_part(parts.train).double()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import from_table
+from pellucid.data.annotations.lint import lint
 from pellucid.data.labelled_images import TableImages, load_table, parts_of
 from pellucid.data.skipping import skipping
 from pellucid.data.table_targets import TableFormat, check_occurrence
@@ -337,3 +338,23 @@ def test_tables_beyond_the_limits_are_refused(
         monkeypatch.setattr("pellucid.data.tables.MAX_TABLE_BYTES", 1 << 20)
     with pytest.raises(PellucidError, match=message):
         read_table(data, name)
+
+
+@pytest.mark.parametrize(
+    ("rows", "effect", "text"),
+    [
+        (["file,label", "p0,cat", "p1,dog", "p2,cat"], "listed", "one of 2 classes"),
+        (["file,weight_kg", "p0,1.5", "p1,2.5", "p2,3.25"], "listed", "weight"),
+        (["file,label", "p0,cat,x", "p1,dog", "p2,cat"], "refused", "line 2 has 3 cells"),
+        (["file,label", "p0,cat", "p9,dog", "p2,cat"], "refused", "missing"),
+    ],
+)
+def test_lint_says_what_is_read_from_a_table_or_what_is_wrong(
+    folder: Path, rows: list[str], effect: str, text: str
+) -> None:
+    for file in (folder / "images").iterdir():
+        file.rename(folder / file.name)
+    (folder / "images").rmdir()
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    (fault,) = (fault for fault in lint(folder).faults if "labels.csv" in str(fault))
+    assert (fault.effect, text in str(fault)) == (effect, True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import torch
 
@@ -36,12 +36,15 @@ from pellucid.data.annotations.layout import (
 from pellucid.data.class_folders import class_parts, note_class_folders, part_classes, root_of
 from pellucid.data.files import check_bits
 from pellucid.data.images import attempt_all, decode
+from pellucid.data.labelled_images import load_table
 from pellucid.data.mask_checks import VOID
 from pellucid.data.mask_settings import MaskSettings, reading_masks
 from pellucid.data.masks import MaskFolder, mask_parts, mask_split
 from pellucid.data.parts import parts_among
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
+from pellucid.data.table_files import TABLE_STEMS, has_table, table_files
+from pellucid.data.table_targets import TableFormat
 from pellucid.data.tree import Tree, open_tree
 from pellucid.metrics.objects import default_unit, measurable, required_points
 from pellucid.ops.boxes import box_iou
@@ -219,12 +222,30 @@ def _lint_images(tree: Tree, faults: Faults, progress: Callable[[int, int], None
     _refuse(faults, tree, lambda: check_bits(tree, names))
     if any("/" in name for name in names):
         _refuse(faults, tree, lambda: _check_class_folders(tree), "listed")
-    unknown = [name for name in tree.names if not is_picture(name) and not _DOCUMENT.match(PurePosixPath(name).name)]
+    tables = {table.name for table in table_files(tree.path)[1]}
+    if not has_table(str(tree.path)):  # unless it has a usual name, and names pictures wrongly
+        tables = {name for name in tables if PurePosixPath(name).stem.lower() in TABLE_STEMS}
+    if tables:  # which may say other things about images in class folders
+        effect: Effect = "listed" if any("/" in name for name in names) else "refused"
+        _refuse(faults, tree, lambda: check_table(tree.path), effect)
+    others = (name for name in tree.names if not is_picture(name) and name not in tables)
+    unknown = [name for name in others if not _DOCUMENT.match(PurePosixPath(name).name)]
     if unknown:
         counts = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in unknown)
         suffixes = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(MAX_SUFFIXES))
         note(f"no annotations are recognized; other files: {suffixes}, such as {unknown[0]}")
     return {"": PartCounts(len(names), 0, 0)}
+
+
+def check_table(path: Path) -> None:
+    """Write the note on the labels of a folder's table; raise PellucidError for one that no training reads."""
+    try:
+        load_table(path, TableFormat())
+    except PellucidError as error:
+        try:
+            load_table(path, TableFormat("numbers"))
+        except PellucidError:
+            raise error from None
 
 
 def _check_class_folders(tree: Tree) -> None:

@@ -83,7 +83,7 @@ FOUND = {
     "floats": (CLASSES | {"cat/a.tif": grey_bytes((PIXELS * 1.0).astype(np.float32), "TIFF")}, "refused", "has floats"),
     "other files in class folders": (CLASSES | {"cat/a.mp4": b"x"}, "listed", "1 file in class folders without the"),
     "annotations of no format": (
-        {"a.png": IMAGE, "b.png": OTHER, "_annotations.csv": b"file\na.png\n", "a.mat": b"x", "b.mat": b"x"},
+        {"a.png": IMAGE, "b.png": OTHER, "_annotations.csv": b"x,y\n1,2\n", "a.mat": b"x", "b.mat": b"x"},
         "listed", "no annotations are recognized; other files: 2 .mat, 1 .csv, such as _annotations.csv",
     ),
     "a folder of masks": (

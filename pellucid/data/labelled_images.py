@@ -25,6 +25,7 @@ from pellucid.data.table_targets import (
     MAX_LISTED,
     TableFormat,
     check_occurrence,
+    part_of_cell,
     recognize,
     targets_of,
 )
@@ -176,7 +177,8 @@ def _images(
     """Return the images of the rows of a table. folders, parts: of the table of each row."""
     first_folder = folders[0]
     format_found = recognize(table, lambda cell: pictures.find(cell, first_folder) is not None, requested)
-    parts = [part_named(str(cell)) for cell in table.column(format_found.split)] if format_found.split else parts
+    if format_found.split:
+        parts = [part_of_cell(cell, format_found.split) for cell in table.column(format_found.split)]
     texts = table.column(format_found.files)
     names = [pictures.find(str(cell or ""), folder) for cell, folder in zip(texts, folders, strict=True)]
     missing = [k for k, name in enumerate(names) if name is None]

@@ -14,7 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_CLASSES, MAX_TABLE_CELLS
 from pellucid.base.settings.checks import check_known
 from pellucid.base.text import plural, shown
-from pellucid.data.parts import part_named
+from pellucid.data.parts import TRAIN, part_named
 from pellucid.data.table_cells import (
     check_groups,
     empty_error,
@@ -29,9 +29,10 @@ from pellucid.data.tables import LabelTable
 
 TargetKind = Literal["class", "labels", "numbers"]
 FILE_NAMES = (
-    "file", "filename", "filenames", "image", "images", "imagename", "imagefile", "imagepath", "imageid", "img",
+    "file", "fname", "filename", "filenames", "image", "images", "imagename", "imagefile", "imagepath", "imageid", "img",
     "imgname", "imgpath", "path", "filepath", "picture", "photo", "name", "id",
 )  # fmt: skip
+VALIDATION_FLAG = "isvalid"  # the plain name of fastai's column of 0 and 1
 SPLIT_NAMES = ("split", "part", "subset", "set", "partition", "usage")
 LABEL_NAMES = ("label", "class", "category", "target", "species")
 LIST_NAMES = ("labels", "classes", "tags", "categories", "targets", "attributes")
@@ -132,6 +133,8 @@ def file_column(table: LabelTable, finds: Callable[[str], bool]) -> str:
 
 def _split_column(table: LabelTable, files: str) -> str:
     for name in table.columns:
+        if name != files and _plain_name(name) == VALIDATION_FLAG and None not in map(flag_of, table.column(name)):
+            return name
         if name != files and _plain_name(name) in SPLIT_NAMES:
             cells = [str(cell or "") for cell in table.column(name)]
             unknown = next((k for k, cell in enumerate(cells) if not part_named(cell)), None)
@@ -142,6 +145,13 @@ def _split_column(table: LabelTable, files: str) -> str:
                     f"{table.places[unknown]}: {name} is {shown(cells[unknown])}; give train, val or test"
                 )
     return ""
+
+
+def part_of_cell(cell: Any, column: str) -> str:
+    """Return the part that a cell of the column of parts names; in fastai's column is_valid, true means "valid"."""
+    if _plain_name(column) == VALIDATION_FLAG:
+        return "valid" if flag_of(cell) else TRAIN
+    return part_named(str(cell))
 
 
 def _is_index(table: LabelTable, name: str) -> bool:

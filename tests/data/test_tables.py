@@ -358,3 +358,15 @@ def test_lint_says_what_is_read_from_a_table_or_what_is_wrong(
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
     (fault,) = (fault for fault in lint(folder).faults if "labels.csv" in str(fault))
     assert (fault.effect, text in str(fault)) == (effect, True)
+
+
+@pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("1", "0")])
+def test_the_column_is_valid_of_fastai_names_the_parts(folder: Path, yes: str, no: str) -> None:
+    flags = [yes if k % 3 == 0 else no for k in range(N_PICTURES)]
+    rows = [f"p{k},{'cat' if k % 2 else 'dog'},{flag}" for k, flag in enumerate(flags)]
+    images = load_table(write(folder, "\n".join(["fname,label,is_valid", *rows]) + "\n"), TableFormat())
+    parts = parts_of(images)
+    assert [Path(images.names[k]).stem for k in parts.test.indices.tolist()] == [
+        f"p{k}" for k, flag in enumerate(flags) if flag == yes
+    ]
+    assert len(parts.train) == flags.count(no)

@@ -41,17 +41,17 @@ def test_measuring_changes_no_weight(frozen: list[str]) -> None:
 
 def test_a_training_by_minutes_is_the_training_of_its_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duration, "training_cost", lambda *args: TrainingCost(29.0, 2**30))
-    by_minutes = train("digits", out=tmp_path / "a", progress=False, **{"train.minutes": 1})
+    by_minutes = train("xor", out=tmp_path / "a", progress=False, **{"train.minutes": 1})
     saved = load_recipe(by_minutes.path)
     assert (saved.train.epochs, saved.train.minutes) == (2, 0)
-    again = train("digits", out=tmp_path / "b", progress=False, **{"train.epochs": 2})
+    again = train("xor", out=tmp_path / "b", progress=False, **{"train.epochs": 2})
     assert again.model.sha256() == by_minutes.model.sha256()
 
 
 def test_an_unknown_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duration, "training_cost", lambda *args: None)
     with pytest.raises(PellucidError, match=r"^train\.minutes: .* give train\.epochs=N$"):
-        train("digits", out=tmp_path, progress=False, **{"train.minutes": 1})
+        train("xor", out=tmp_path, progress=False, **{"train.minutes": 1})
     assert not [*tmp_path.iterdir()]
     with pytest.raises(PellucidError, match=r"train\.minutes must be from 0 \(off\) to 100,000"):
         load_recipe("digits", {"train.minutes": -1})
@@ -59,7 +59,7 @@ def test_an_unknown_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_run_folder_with_minutes_trains_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duration, "training_cost", lambda *args: TrainingCost(29.0, 2**30))
-    recipe = load_recipe("digits", {"train.minutes": 1.0})  # as the studio writes it
+    recipe = load_recipe("xor", {"train.minutes": 1.0})  # as the studio writes it
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
     run = train_in(tmp_path, load_data(recipe), progress=False)
     assert run.metrics["epochs"] == 2

@@ -29,8 +29,8 @@ from pellucid.data.tables import LabelTable
 
 TargetKind = Literal["class", "labels", "numbers"]
 FILE_NAMES = (
-    "file", "fname", "filename", "filenames", "image", "images", "imagename", "imagefile", "imagepath", "imageid", "img",
-    "imgname", "imgpath", "path", "filepath", "picture", "photo", "name", "id",
+    "file", "fname", "filename", "filenames", "image", "images", "imagename", "imagefile", "imagepath", "imageid",
+    "img", "imgname", "imgpath", "path", "filepath", "picture", "photo", "name", "id",
 )  # fmt: skip
 VALIDATION_FLAG = "isvalid"  # the plain name of fastai's column of 0 and 1
 SPLIT_NAMES = ("split", "part", "subset", "set", "partition", "usage")

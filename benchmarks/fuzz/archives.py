@@ -13,13 +13,14 @@ from PIL import Image
 from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import FORMATS
-from pellucid.data.annotations.convert import convert
+from pellucid.data.annotations.convert import WRITERS, convert
 from pellucid.data.annotations.lint import lint
 from pellucid.data.annotations.sheet import contact_sheet
 from pellucid.ops.masks import compress
 from pellucid.report.figures.style import png
 
 ARCHIVES = ("masks", "polygons", "dicts", "shapes", "lines", "yaml", "xml")
+WRITTEN_FORMATS = [name for name in FORMATS if name in WRITERS]
 IMAGE_SIDES = (40, 600, 2000, 8000)
 
 Member = tuple[str, bytes]
@@ -76,7 +77,7 @@ def _show(path: Path, _: Path) -> str:
 
 
 def _convert(path: Path, out: Path) -> str:
-    convert(path, out, [*FORMATS][path.read_bytes()[-2] % len(FORMATS)])
+    convert(path, out, WRITTEN_FORMATS[path.read_bytes()[-2] % len(WRITTEN_FORMATS)])
     return "other"
 
 

@@ -33,6 +33,7 @@ MAX_SIDE = 320  # pixels, the longer side of the images
 IMAGES, MASKS = "images", "masks"  # folders, in messages
 MAX_CROP = (192, 256)  # pixels, height and width of the training crops
 MAX_MEASURED = 50  # masks on which thickness is measured
+MIN_SQUARES = 100  # squares of their thickness that lines have in a mask; 1,900 for nerve membranes, 8 for two cars
 MIN_THICKNESS = 8.0  # pixels at MAX_SIDE, the stride of the finest features that FCN-8s combines
 THIN_RECIPE, MAX_THIN_SIDE, THIN_CROP, THIN_BATCH_SIZE = "camvid-unet", 512, 256, 4
 THIN_STEPS, MAX_THIN_EPOCHS = 600, 400  # about ten minutes on two cores
@@ -74,8 +75,8 @@ def _recipe(data: str, path: Path, root: Any, reads_masks: bool = False) -> OwnR
         pixels[index] += int(counts[value])
     ignored_value = VOID if void_value is None else void_value
     largest_side = max(map(max, sizes))
-    thickness = mean_thickness(source, [*values], max(values, key=lambda value: int(counts[value])))
-    if thickness * min(MAX_SIDE, largest_side) / largest_side < MIN_THICKNESS:
+    largest_value = max(values, key=lambda value: int(counts[value]))
+    if has_thin_lines(source, [*values], largest_value, min(1.0, MAX_SIDE / largest_side)):
         return _thin_recipe(count, ignored_value, frequency_weights(pixels), sizes)
     longest = min(MAX_SIDE, largest_side)
     fitted_sizes = [resized_size(size, longest) for size in sizes]
@@ -126,22 +127,25 @@ def _thin_recipe(count: int, ignored_value: int, weights: list[float], sizes: li
     })  # fmt: skip
 
 
-def mean_thickness(source: MaskFolder | ObjectMasks, values: Sequence[int], largest: int) -> float:
-    """Return the mean thickness, in pixels of the files, of all that is not of the largest class; infinity for nothing.
+def has_thin_lines(source: MaskFolder | ObjectMasks, values: Sequence[int], largest: int, scale: float) -> bool:
+    """Return whether what is not of the largest class are lines thinner than MIN_THICKNESS, such as membranes.
 
-    values: of the classes in masks. largest: that of the largest class. A bar of thickness t and length l has t l
-    pixels and about 2 l edges of pixels to its surroundings.
+    values: of the classes in masks. largest: that of the largest class. scale: of the network's input, relative to the
+    files. A bar of thickness t and length l has t l pixels and about 2 l edges of pixels to its surroundings. The
+    lines of a mask have many times the pixels of a square of their thickness; a few small objects do not.
     """
     n_pixels = n_edges = 0
     class_values = torch.tensor(values)
+    n_masks = min(len(source), MAX_MEASURED)
     with strict_warnings():
-        for k in torch.linspace(0, len(source) - 1, min(len(source), MAX_MEASURED)).round().long().tolist():
+        for k in torch.linspace(0, len(source) - 1, n_masks).round().long().tolist():
             mask = source.read_mask(k) if isinstance(source, MaskFolder) else source.example(k)[1]
             is_structure = torch.isin(mask.long(), class_values) & (mask != largest)
             n_pixels += int(is_structure.sum())
             n_edges += int((is_structure[1:] != is_structure[:-1]).sum())
             n_edges += int((is_structure[:, 1:] != is_structure[:, :-1]).sum())
-    return 2 * n_pixels / n_edges if n_edges else math.inf
+    thickness = 2 * n_pixels / n_edges if n_edges else math.inf
+    return thickness * scale < MIN_THICKNESS and n_pixels / n_masks > MIN_SQUARES * thickness**2
 
 
 def _training_source(data: str, path: Path, root: Any, reads_masks: bool) -> MaskFolder | ObjectMasks:

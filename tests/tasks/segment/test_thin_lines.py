@@ -1,0 +1,47 @@
+"""Masks of thin lines get a U-Net at full size, masks of large or small objects the pretrained FCN-8s."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from pellucid.recipe.own import recipe_for
+
+WILD = Path(__file__).resolve().parents[4] / "shared/data/wild/membrane"
+
+
+def write(folder: Path, draw: str, side: int) -> None:
+    """Write six pictures with masks of 0 and 1: a grid of lines, one large disc, or three small ones."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(6):
+        mask = Image.new("L", (side, side))
+        canvas = ImageDraw.Draw(mask)
+        if draw == "lines":
+            for start in range(10 + k, side, 30):
+                canvas.line((start, 0, start, side), 1, 4)
+                canvas.line((0, start, side, start), 1, 4)
+        for _ in range({"lines": 0, "disc": 1, "dots": 3}[draw]):
+            radius = side // 4 if draw == "disc" else 5
+            x, y = rng.integers(radius, side - radius, 2)
+            canvas.ellipse((x - radius, y - radius, x + radius, y + radius), 1)
+        mask.save(folder / f"masks/{k}.png")
+        Image.new("RGB", (side, side)).save(folder / f"images/{k}.png")
+
+
+@pytest.mark.parametrize("side", [160, 400])
+@pytest.mark.parametrize(("draw", "name"), [("lines", "unet"), ("disc", "fcn8"), ("dots", "fcn8")])
+def test_the_network_follows_the_thickness_of_lines(tmp_path: Path, draw: str, name: str, side: int) -> None:
+    write(tmp_path, draw, side)
+    recipe, settings = recipe_for("segment", str(tmp_path), {})
+    assert recipe.network.name == name
+    assert ("augment.elastic_alpha" in settings) == (name == "unet")
+    assert settings["data.size"] == (side if name == "unet" else min(side, 320))
+
+
+@pytest.mark.skipif(not WILD.exists(), reason="needs ../shared")
+def test_membranes_are_thin_lines() -> None:
+    recipe, _ = recipe_for("segment", str(WILD), {})
+    assert recipe.network.name == "unet"

@@ -69,7 +69,7 @@ def test_255_beside_ones_in_one_mask_is_read(tmp_path: Path) -> None:
     assert len(MaskFolder(tmp_path, "")) == 2
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [";", *(pytest.param(mark, marks=pytest.mark.long) for mark in (",", "\t"))])
 @pytest.mark.parametrize(("start", "end"), [("", "\n"), ("\ufeff", "\r\n")])
 def test_class_dict_may_have_other_delimiters(tmp_path: Path, delimiter: str, start: str, end: str) -> None:
     write(tmp_path, "a", Image.fromarray(np.array(COLOURS, np.uint8)[drawn(0)]))

@@ -12,7 +12,11 @@ CASES = [*open_part.CASES, *sealed_part.CASES]
 
 
 @pytest.mark.parametrize("role", ["trap", "twin"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.long if k % 3 else ()) for k, case in enumerate(CASES)],
+    ids=[case.name for case in CASES],
+)
 def test_a_trap_is_no_trap(case: Case, role: str, tmp_path: Path) -> None:
     folder = tmp_path / role
     folder.mkdir()

@@ -167,7 +167,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "settings"), CASES)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        case if k % 5 == 0 else pytest.param(*case.values, marks=[*case.marks, pytest.mark.long], id=case.id)
+        for k, case in enumerate(CASES)
+    ],
+)
 def test_the_case_of_a_run_has_the_settings_of_its_recipe(
     name: str, settings: dict[str, Any], folders: Callable[[Callable[[Path], Path]], Path], tmp_path: Path
 ) -> None:

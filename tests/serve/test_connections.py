@@ -152,7 +152,7 @@ def test_a_second_request_of_a_connection_has_the_same_limits(mnist_server: Runn
 
 
 @pytest.mark.usefixtures("short_times")
-@pytest.mark.parametrize("sent", [0, 3])
+@pytest.mark.parametrize("sent", [0, pytest.param(3, marks=pytest.mark.long)])
 def test_a_request_behind_another_has_the_same_limits(sent: int, mnist_server: RunningServer) -> None:  # noqa: F811
     """Both arrive at once; the second is read after the response to the first."""
     with connect(mnist_server) as client:

@@ -63,7 +63,7 @@ def test_linear_baseline_of_pixels_separates_bright_from_dark_and_not_permuted_l
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-@pytest.mark.parametrize("ignored", [None, 7])
+@pytest.mark.parametrize("ignored", [7, pytest.param(None, marks=pytest.mark.long)])
 def test_brightness_baseline_has_the_best_mean_iou_of_all_thresholds(inverted: bool, ignored: int | None) -> None:
     rng = np.random.default_rng(3)
     masks = (rng.random((6, 20, 24)) < 0.2).astype(np.int64)

@@ -79,7 +79,7 @@ def test_the_links_end_at_a_limit(name: str, limit: str, monkeypatch: pytest.Mon
     assert (len(values["links"]), values["links_reached"]) == (count, reached)
 
 
-@pytest.mark.parametrize("expand", [2, 3, 10, 10_000])
+@pytest.mark.parametrize("expand", [2, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 10)), 10_000])
 @pytest.mark.parametrize("top", [1, 6, None])
 def test_a_norm_of_a_transformer_is_explained_within_the_limits(expand: int, top: int | None) -> None:
     trace = small_transformer().trace(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)))

@@ -31,6 +31,7 @@ def paths(layout, part, name):
 
 
 LAYOUTS = ["part in images", "images in part", "below a folder", "beside"]
+SOME_LAYOUTS = [LAYOUTS[0], *(pytest.param(layout, marks=pytest.mark.long) for layout in LAYOUTS[1:3]), LAYOUTS[3]]
 
 
 def yolo(layout=LAYOUTS[0], parts=("train", "val"), settings="names: [cat]\n", unlabelled=()):
@@ -62,7 +63,7 @@ def refusal(path):
     return message
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SOME_LAYOUTS)
 @pytest.mark.parametrize("train", ["train", "Train", "training", "train2017", "trainval"])
 @pytest.mark.parametrize("other", ["val", "test", "valid"])
 def test_a_training_part_without_labels_is_refused(write_tree, layout, train, other):
@@ -72,7 +73,7 @@ def test_a_training_part_without_labels_is_refused(write_tree, layout, train, ot
     assert refusal(path).startswith(reason)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SOME_LAYOUTS)
 def test_images_without_labels_in_a_labelled_part_have_no_objects(write_tree, layout):
     files = yolo(layout)
     for i in range(COUNT - 1):
@@ -82,7 +83,7 @@ def test_images_without_labels_in_a_labelled_part_have_no_objects(write_tree, la
     assert len(test) == COUNT
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SOME_LAYOUTS)
 @pytest.mark.parametrize("part", ["val", "test", "Validation"])
 def test_a_held_out_part_without_labels_is_noted(write_tree, layout, part, capsys):
     path = write_tree("set", yolo(layout, ("train", part), unlabelled=(part,)))
@@ -109,7 +110,7 @@ OTHER_PATHS = [
 ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SOME_LAYOUTS)
 @pytest.mark.parametrize(("line", "part"), OTHER_PATHS)
 def test_a_path_to_another_part_is_refused(write_tree, layout, line, part):
     path = write_tree("set", yolo(layout, ("train", "val", "test"), f"names: [cat]\n{line}\n"))
@@ -132,7 +133,7 @@ VALID_PATHS = [
 ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SOME_LAYOUTS)
 @pytest.mark.parametrize("lines", VALID_PATHS)
 def test_paths_to_the_parts_of_their_keys_are_read(write_tree, layout, lines):
     path = write_tree("set", yolo(layout, ("train", "val", "test"), f"names: [cat]\n{lines}\n"))
@@ -146,7 +147,7 @@ def test_a_path_to_another_part_is_read_without_a_folder_of_its_own(write_tree):
     assert sum(map(len, load(path))) == COUNT
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SOME_LAYOUTS)
 @pytest.mark.parametrize("removed", [1, 3, COUNT])
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_label_files_without_an_image_are_refused_or_skipped(write_tree, layout, removed, part):
@@ -165,7 +166,7 @@ def test_label_files_without_an_image_are_refused_or_skipped(write_tree, layout,
         assert len(source.skipped) == removed
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SOME_LAYOUTS)
 def test_other_text_files_and_empty_label_files_are_no_missing_images(write_tree, layout):
     files = yolo(layout)
     folder = paths(layout, "train", "x")[1].rpartition("/")[0]

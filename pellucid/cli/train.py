@@ -61,7 +61,9 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
     if args.recipe in tasks_by_verb() and processes().is_first:  # the task chose the recipe
-        note(plan_text(jobs[0].recipe, jobs[0].material, jobs[0].model.input_shape, jobs[0].cost(), jobs[0].path))
+        job = jobs[0]
+        cost = "" if recipe.train.minutes else job.cost()  # which was measured and said to find the epochs
+        note(plan_text(job.recipe, job.material, job.model.input_shape, cost, job.path))
     _print_runs(list(map(Job.train, jobs)), args.json)
     return 0
 

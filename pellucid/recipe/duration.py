@@ -67,6 +67,7 @@ def training_cost(
     trained: Any = copy(model)
     trained.params = map_tree(torch.clone, model.params)
     steps_per_epoch = len(batch_loader(trained, train, batch_size, augment))
+    n_evaluated = len(held_out) + len(sample_indices(train, model.seed))
     if augment is None and model.frozen and isinstance(train, Arrays):  # their features are computed only once
         sample = Arrays(train.x[: 2 * batch_size], train.y[: 2 * batch_size], train.classes)
         trained, train, _ = without_frozen_front(cast(Learner, trained), sample, None)
@@ -81,7 +82,6 @@ def training_cost(
             evaluation_seconds = (perf_counter() - start) / len(images)
     except NotFiniteError:
         return None
-    n_evaluated = len(held_out) + len(sample_indices(train, model.seed))
     return TrainingCost(steps_per_epoch * step_seconds + n_evaluated * evaluation_seconds, _peak_memory())
 
 

@@ -64,3 +64,16 @@ def test_a_run_folder_with_minutes_trains_for_them(tmp_path: Path, monkeypatch: 
     run = train_in(tmp_path, load_data(recipe), progress=False)
     assert run.metrics["epochs"] == 2
     assert load_recipe(tmp_path).train.minutes == 0
+
+
+@pytest.mark.parametrize("frozen", [[], ["features.dense1.*"]])
+def test_the_evaluation_of_all_measured_training_images_counts(
+    frozen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe("digits", {"train.frozen": frozen})
+    material = load_data(recipe)
+    model = build_model(recipe, material.train)
+    counts: list[int] = []
+    monkeypatch.setattr(duration, "sample_indices", lambda data, seed: counts.append(len(data)) or [])
+    assert training_cost(model, material.train, material.test, 32, None) is not None
+    assert counts == [len(material.train)]

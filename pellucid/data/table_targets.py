@@ -335,16 +335,11 @@ def _flag_targets(table: LabelTable, format_found: TableFormat) -> tuple[Tensor,
         check_known(f"{table.name}: no column for the class", name, table.columns)
     targets = torch.zeros(len(table.cells), len(columns))
     for k, name in enumerate(columns):
-        for i, cell in enumerate(table.column(name)):
-            flag = flag_of(cell)
-            if is_gap(cell):
-                raise empty_error(table.places[i], name, cell, "write 0 or 1")
-            if flag is None:
-                raise PellucidError(
-                    f"{table.places[i]}: {name!r:.40} is {shown(cell)} in a column of 0 and 1; correct the cell, or "
-                    'choose the columns of the classes with data.columns=["a", "b"]'
-                )
-            targets[i, k] = flag
+        fault = (
+            " in a column of 0 and 1; correct the cell, or choose the columns of the classes with "
+            'data.columns=["a", "b"]'
+        )
+        targets[:, k] = _column_values(table, name, flag_of, "write 0 or 1", fault)
     return targets, replace(format_found, names=tuple(columns))
 
 
@@ -352,17 +347,26 @@ def _number_targets(table: LabelTable, format_found: TableFormat) -> Tensor:
     targets = torch.zeros(len(table.cells), len(format_found.columns))
     for k, name in enumerate(format_found.columns):
         check_groups(table, name)
-        for i, cell in enumerate(table.column(name)):
-            number = number_of(cell)
-            if is_gap(cell):
-                raise empty_error(table.places[i], name, cell, "write the number")
-            if number is None:
-                raise PellucidError(
-                    f"{table.places[i]}: {name!r:.40} is {shown(cell)}, no finite number; write a number without its "
-                    'unit, or choose the columns with data.columns=["COLUMN"]'
-                )
-            targets[i, k] = number
+        fault = (
+            ', no finite number; write a number without its unit, or choose the columns with data.columns=["COLUMN"]'
+        )
+        targets[:, k] = _column_values(table, name, number_of, "write the number", fault)
     return targets
+
+
+def _column_values(
+    table: LabelTable, name: str, value_of: Callable[[Any], float | None], cure_of_gap: str, fault: str
+) -> Tensor:
+    """Return the values (N,) of a column; raise PellucidError for a gap, and for a cell of which `value_of` is None."""
+    values = torch.zeros(len(table.cells))
+    for i, cell in enumerate(table.column(name)):
+        if is_gap(cell):
+            raise empty_error(table.places[i], name, cell, cure_of_gap)
+        value = value_of(cell)
+        if value is None:
+            raise PellucidError(f"{table.places[i]}: {name!r:.40} is {shown(cell)}{fault}")
+        values[i] = value
+    return values
 
 
 def check_occurrence(table: str, format_found: TableFormat, y: Tensor, part: str) -> None:

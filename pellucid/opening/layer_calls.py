@@ -11,12 +11,18 @@ from pellucid.opening.values import CallLayer, Context, Unsupported, pair
 Translate = Callable[[Context], CallLayer | str]  # the layer, or the name of the value that the call returns unchanged
 
 
-def convolution(c: Context) -> CallLayer:
-    """Return Conv2d if the input is images and the calling module has the weight, else Convolve."""
-    own_params = c.own_params(weight="weight", bias="bias")
+def _window_axes(c: Context) -> int:
+    """Return the number of axes of a convolution's windows; raise Unsupported for an input without a batch axis."""
     n_axes = len(c.shape("weight")) - 2
     if len(c.shape("input")) != n_axes + 2:
         raise Unsupported("its input has no batch axis")
+    return n_axes
+
+
+def convolution(c: Context) -> CallLayer:
+    """Return Conv2d if the input is images and the calling module has the weight, else Convolve."""
+    own_params = c.own_params(weight="weight", bias="bias")
+    n_axes = _window_axes(c)
     if own_params is None or n_axes != 2:
         settings = _per_axis(c["stride"], n_axes), _paddings(c, n_axes), _per_axis(c["dilation"], n_axes), c["groups"]
         return CallLayer(operators.Convolve(*settings), c.sources("input", "weight", "bias"))
@@ -30,9 +36,7 @@ def convolution(c: Context) -> CallLayer:
 def transposed_convolution(c: Context) -> CallLayer:
     """Return ConvTranspose2d if the input is images and the calling module has the weight, else Convolve."""
     own_params = c.own_params(weight="weight", bias="bias")
-    n_axes = len(c.shape("weight")) - 2
-    if len(c.shape("input")) != n_axes + 2:
-        raise Unsupported("its input has no batch axis")
+    n_axes = _window_axes(c)
     if own_params is None or n_axes != 2:
         stride, padding, dilation = (_per_axis(c[name], n_axes) for name in ("stride", "padding", "dilation"))
         extra = _per_axis(c["output_padding"], n_axes)

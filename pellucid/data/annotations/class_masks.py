@@ -13,12 +13,12 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder, write_atomically
 from pellucid.data.annotations.base import Annotations, ImageRecord
 from pellucid.data.annotations.format import AnnotationFormat
+from pellucid.data.mask_checks import VOID
+from pellucid.data.mask_classes import CLASSES_FILE, VOC_BORDER
 from pellucid.ops.masks import decompress
 
 BACKGROUND = "background"
-VOID = 255  # the value of pixels without a class
-VOID_COLOUR = (224, 224, 192)  # as in Pascal VOC
-IMAGES, MASKS, CLASSES_FILE = "images", "masks", "classes.txt"
+IMAGES, MASKS = "images", "masks"
 MAX_MASK_CLASSES = 255  # of which the background is one
 
 
@@ -60,7 +60,7 @@ def voc_colours() -> np.ndarray:
     for bit in range(8):
         for channel in range(3):
             colours[:, channel] |= ((indices >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
-    colours[VOID] = VOID_COLOUR
+    colours[VOID] = VOC_BORDER
     return colours
 
 

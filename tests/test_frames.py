@@ -18,7 +18,8 @@ import pellucid
 from pellucid.cli.main import main
 from pellucid.data import CATALOGUE, catalogue, write_idx
 
-MAX_FRAMES, MAX_LINES = 16, 40
+MAX_FRAMES = 17
+MAX_LINES = 40
 ROOT = Path(pellucid.__file__).parent
 
 

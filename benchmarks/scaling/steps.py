@@ -15,6 +15,7 @@ from pellucid.model import Model
 from pellucid.models import lenet, mlp
 from pellucid.optim import SGD
 from pellucid.training.distributed import Processes
+from pellucid.training.process import StopSignals
 from pellucid.training.reducer import BUCKET_MB
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import TrainingStep
@@ -50,7 +51,7 @@ def sharded_step(name: str, batch: int, group: Processes, bucket_mb: float = BUC
     """Return a training step of Pellucid, in which each process computes one shard of `batch` examples."""
     model, data = make_model(name), random_batch(name, batch)
     step = TrainingStep.of(model, batch * group.count, in_sweep=False)
-    sharded = ShardedStep(model, step, group, group.count, exact, bucket_mb)
+    sharded = ShardedStep(model, step, group, group.count, StopSignals(), exact, bucket_mb)
     return lambda: sharded([data], 0.01, 0)
 
 

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from pellucid.base.allocator import keeping_freed_memory
 from pellucid.base.text import note
-from pellucid.combine.nets import named_layers
 from pellucid.data.source import Batch
 from pellucid.fuse import BatchParts
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import Objective, Supervised, seeded
+from pellucid.objective import Objective, seeded
 from pellucid.optim.schedules import Constant
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
@@ -31,14 +30,13 @@ from pellucid.training.diagnose import (
     fault_advice,
     learned_fault,
     learned_is_finite,
-    step_fault,
     update_note,
     weights_fault,
     weights_of,
 )
 from pellucid.training.distributed import ALONE, processes, versions
 from pellucid.training.evaluate import batch_within_memory, epoch_columns, loss_columns, try_metrics
-from pellucid.training.layer_statistics import layer_rows, may_draw, seed_step
+from pellucid.training.layer_statistics import layer_rows, seed_step
 from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, naming_batch_size, stop_exception
@@ -48,6 +46,7 @@ from pellucid.training.shard_loaders import loader_of_shards
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
 from pellucid.training.user_defined import callback_state, check_json, check_optimizer, try_parts
+from pellucid.training.whole_batch import WholeBatchStep
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
 CHECK_FRACTION = 0.02  # fraction of the time for checks of the parameters; 0.03 with the cache misses they cause
@@ -92,11 +91,13 @@ class Loop:
         self.memory = model.schedule.begin()  # the schedule's state
         self.signals = StopSignals()
         self.rng = seeded(model.device)
-        user_defined = not isinstance(model.objective, Supervised)
-        self.is_random = user_defined or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
         self.step_hooks = [callback for callback in plan.callbacks if type(callback).on_step is not Callback.on_step]
-        self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
-        self.check_every, self.check_cost = 1, math.inf  # steps between checks of the parameters; seconds of a check
+        self.saved_at = 0.0
+        self.save_cost = 0.0
+        self.saved_step = -1
+        self.tick_at = 0.0
+        self.check_every = 1  # steps between checks of the parameters
+        self.check_cost = math.inf  # seconds of a check
         self.last_finite_step = 0  # the last step after which the parameters were found to be finite
         self.sample_indices = sample_indices(data, model.seed)
         self.measured_objective: Objective | None = None  # a separate form for training, for `_measure_layers`
@@ -143,14 +144,20 @@ class Loop:
         return training
 
     def _make_step(self) -> None:
-        """Create the step and, if batches are divided, the ShardedStep; raise PellucidError if processes differ."""
+        """Create the step of whole batches, or of their shards; raise PellucidError if processes differ."""
         options = self.options
         shards = self.plan.shards
         batch_parts = BatchParts(self.processes.gather) if shards > 1 and options.batch_norm == "sync" else None
         state_processes = self.processes if options.shard_optimizer else ALONE
         self.step = TrainingStep.of(self.model, len(self.data), shards == 1, batch_parts, state_processes)
-        sharding = self.processes, shards, options.batch_norm == "shard", options.bucket_mb
-        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *sharding)
+        self.batch_step: WholeBatchStep | ShardedStep
+        if shards == 1:
+            self.batch_step = WholeBatchStep(self.model, self.step, self.rng, self.signals)
+        else:
+            is_exact = options.batch_norm == "shard"
+            self.batch_step = ShardedStep(
+                self.model, self.step, self.processes, shards, self.signals, is_exact, options.bucket_mb
+            )
         exchange_settings = {"bucket_mb": str(options.bucket_mb), "shard_optimizer": str(options.shard_optimizer)}
         settings = {name: digest(repr(describe(value))) for name, value in self.plan.settings.items()}
         self.processes.check_equal({**settings, **exchange_settings, **versions(self.model.device)})
@@ -175,36 +182,29 @@ class Loop:
         """Train from the next batch to the end of the epoch, then finish the epoch."""
         training, model = self.training, self.model
         schedule, training.lr = model.schedule, model.optimizer.lr
-        is_scheduled, sharded = type(schedule) is not Constant, self.sharded
+        is_scheduled = type(schedule) is not Constant
         batch: Batch | None = None
         measure_updates: Callable[[], list[Row]] = list
-        self.checked_step, self.checked_at = training.step, time.perf_counter()
-        batches = self.loader.epoch(training.epoch, training.batch)
-        with closing(cast(Any, batches)):
-            for device_batch in self._on_device(batches):
-                batch = cast(Batch, device_batch if sharded is None else device_batch[0])
+        self.checked_step = training.step
+        self.checked_at = time.perf_counter()
+        loaded_batches = self.loader.epoch(training.epoch, training.batch)
+        with closing(cast(Any, loaded_batches)):
+            for loaded in self._on_device(loaded_batches):  # a batch, or the shards of one
+                batch = self.batch_step.first_part(loaded)
                 if is_scheduled:
                     training.lr = model.optimizer.lr * schedule.factor(training.progress, self.memory)
                 measure_requested = training.step >= training.measure_at
                 if (measure_requested or training.batch == training.batches - 1) and self.processes.is_first:
                     measure_updates = self._measure_layers(batch)
-                if self.is_random:
-                    seed_step(self.rng, model.seed, training.step)
+                check_due = self._is_check_due(training.step + 1)
                 try:
-                    if sharded is None:
-                        losses = self.step(batch, training.lr, self.rng)
-                    else:
-                        requests = self.signals.stop_requested, self._is_check_due(training.step + 1)
-                        losses = sharded(device_batch, training.lr, training.step, *requests)
+                    losses = self.batch_step(loaded, training.lr, training.step, check_due)
                 except NotFiniteError as error:
-                    raise self._not_finite_error(device_batch, training.step, error) from None
-                if sharded is None:
-                    training.add(losses, model.objective.total_weight(batch), len(batch.images))
-                else:
-                    training.add(losses, sharded.weight, sharded.examples)
+                    raise self._not_finite_error(loaded, training.step, error) from None
+                training.add(losses, self.batch_step.weight, self.batch_step.examples)
                 if measure_requested:
                     training.layers, training.measure_at = measure_updates(), math.inf
-                if self._is_check_due(training.step) if sharded is None else sharded.check_due or self.stop_requested:
+                if self.batch_step.check_due or self.batch_step.stop_requested:
                     self._check(batch)
         training.seconds += time.perf_counter() - self.checked_at
         self._check_learned()
@@ -214,11 +214,6 @@ class Loop:
     def _is_check_due(self, step: int) -> bool:
         """Return whether the parameters are to be checked after this step."""
         return step >= min(self.checked_step + self.check_every, self.training.pause_at) or self.signals.stop_requested
-
-    @property
-    def stop_requested(self) -> bool:
-        """Whether the training is to stop; in shards, as all processes agreed in the last step."""
-        return self.signals.stop_requested if self.sharded is None else self.sharded.stop_requested
 
     def _check(self, batch: Batch) -> None:
         """Check the parameters and losses after some steps, the last on `batch`; call `on_step` and `on_tick`."""
@@ -232,7 +227,7 @@ class Loop:
         self.check_cost = min(self.check_cost, time.perf_counter() - now)
         for callback in self.step_hooks:
             callback.on_step(training)
-        if self._decide(now >= self.tick_at or self.stop_requested or training.step >= training.pause_at):
+        if self._decide(now >= self.tick_at or self.batch_step.stop_requested or training.step >= training.pause_at):
             self._tick()
             self.tick_at = now + TICK
 
@@ -255,7 +250,7 @@ class Loop:
                 callback.on_tick(training)
             self.checked_at = time.perf_counter()  # the pause does not count as training time
         if training.batch < training.batches:
-            if self.stop_requested:
+            if self.batch_step.stop_requested:
                 self._stop()
             if self._is_save_due(self.options.checkpoint_seconds):
                 self._save()
@@ -290,7 +285,7 @@ class Loop:
                 callback.on_epoch_end(training, row)
         training.stop = self.processes.from_first(lambda: training.stop)
         if training.epoch < training.epochs and not training.stop:
-            if self.stop_requested:
+            if self.batch_step.stop_requested:
                 self._stop()
             if self._is_save_due(SAVE_INTERVAL * self.save_cost):
                 self._save()
@@ -305,7 +300,7 @@ class Loop:
             **{"epoch": training.epoch + 1, "step": training.step, "lr": training.lr, **losses, **measured_columns},
             "seconds": round(training.seconds, 6),
             "images_per_second": round(training.seen / max(training.seconds, 1e-9), 1),
-            **({} if self.sharded is None else self.sharded.wait_columns()),
+            **self.batch_step.wait_columns(),
         }
         return self.processes.from_first(lambda: row)  # the first process's times
 
@@ -338,15 +333,9 @@ class Loop:
         steps = math.ceil(self.check_cost / (CHECK_FRACTION * max(per_step, 1e-9)))
         return max(1, min(steps, 4 * self.check_every))
 
-    def _not_finite_error(self, device_batch: Any, step: int, error: NotFiniteError) -> StoppedError:
+    def _not_finite_error(self, loaded: Any, step: int, error: NotFiniteError) -> StoppedError:
         """Return the error for a loss that is not finite; the process with the loss finds the fault for all."""
-        fault: NotFinite | None = None
-        if self.sharded is None:
-            fault = step_fault(self.model, self.step, device_batch, self._mode(step), error)
-        elif error.shard in self.sharded.own_shards:
-            batch, mode, example_numbers = self.sharded.repeated_shard(device_batch, error.shard, step)
-            fault = step_fault(self.model, self.step, batch, mode, error, example_numbers)
-        faults = self.processes.from_all(fault)
+        faults = self.processes.from_all(self.batch_step.fault(loaded, step, error))
         rank, fault = next((rank, fault) for rank, fault in enumerate(faults) if fault is not None)
         if fault == weights_fault(weights_of(self.step)):
             fault = replace(fault, note=update_note(self.last_finite_step, step))

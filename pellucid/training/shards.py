@@ -23,9 +23,11 @@ from pellucid.nested import flatten, nest
 from pellucid.objective import Gradients, Objective, Supervised, mean_losses, seeded
 from pellucid.run.history import Row
 from pellucid.training.device import device_of
+from pellucid.training.diagnose import NotFinite, step_fault
 from pellucid.training.distributed import LostProcessError, Processes, assigned_range
 from pellucid.training.layer_statistics import DRAW_SEED
 from pellucid.training.learner import Learner
+from pellucid.training.process import StopSignals
 from pellucid.training.reducer import BUCKET_MB, MEGABYTE, Reducer
 from pellucid.training.shard_loaders import shards_of_process
 from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
@@ -47,13 +49,14 @@ class LossDivisors(NamedTuple):
 
 
 class ShardedStep:
-    """One training step from the shards of a batch: `sharded(shard_batches, lr, number, ...)`.
+    """One training step from the shards of a batch, with the interface of a `WholeBatchStep`.
 
     After a step, `weight` and `examples` are those of the whole batch, and all processes have the same
     `stop_requested` and `check_due`.
 
     step: the step of the model, without updates during the backward pass.
     shards: the number of shards in all processes, at least one for each process.
+    signals: the requests to stop this process; all stop if one is requested to.
     exact: whether the bits are the same for any number of processes.
     bucket_mb: the megabytes of one exchange, see `Reducer`.
     """
@@ -64,6 +67,7 @@ class ShardedStep:
         step: TrainingStep,
         processes: Processes,
         shards: int,
+        signals: StopSignals,
         exact: bool = True,
         bucket_mb: float = BUCKET_MB,
     ) -> None:
@@ -71,6 +75,7 @@ class ShardedStep:
         self.step = step
         self.processes = processes
         self.shards = shards
+        self.signals = signals
         # for example the Dice loss: a mean of ratios over shards is another loss than the ratio of the batch
         if model.objective.indivisible:
             raise PellucidError(f"fit: shards: {model.objective.indivisible}; leave out shards and accumulate")
@@ -90,22 +95,14 @@ class ShardedStep:
         if processes.count > 1 and isinstance(step.objective, Supervised):  # others may change gradients later
             step.objective = step.objective.watched(_ignore_forward, self.reducer.watch)
 
-    def __call__(
-        self,
-        shard_batches: Sequence[Batch],
-        lr: float,
-        number: int,
-        stop_requested: bool = False,
-        check_due: bool = False,
-    ) -> StepLosses:
+    def __call__(self, shard_batches: Sequence[Batch], lr: float, number: int, check_due: bool = False) -> StepLosses:
         """Update the parameters from the shards of step `number`, and return the losses of the whole batch by name.
 
-        stop_requested: whether this process is requested to stop; all stop if one is. check_due: whether to check the
-        parameters after this step; the first process decides.
+        check_due: whether to check the parameters after this step; the first process decides.
         Raises NotFiniteError for a loss of any shard that is NaN or infinite, and LostProcessError, which names the
         step.
         """
-        self.flags = float(stop_requested), float(check_due)
+        self.flags = float(self.signals.stop_requested), float(check_due)
         try:
             return self._step(shard_batches, lr, number)
         except LostProcessError as error:
@@ -134,15 +131,18 @@ class ShardedStep:
         slowest = min(range(len(wait_times)), key=wait_times.__getitem__)
         return {"slowest_process": slowest, "wait_seconds": round(max(wait_times) - wait_times[slowest], 3)}
 
-    def repeated_shard(self, shard_batches: Sequence[Batch], shard: int, number: int) -> tuple[Batch, Mode, range]:
-        """Return the batch of a shard of this process, its mode in a step, and the numbers of its examples."""
+    def first_part(self, shard_batches: Sequence[Batch]) -> Batch:
+        """Return the first shard of this process."""
+        return shard_batches[0]
+
+    def fault(self, shard_batches: Sequence[Batch], number: int, error: NotFiniteError) -> NotFinite | None:
+        """Return what is not finite in a step, found by repeating its shard; None if another process has this shard."""
+        if error.shard not in self.own_shards:
+            return None
         self._seed(number)
-        k = shard - self.own_shards.start
-        return (
-            shard_batches[k],
-            Mode(True, self.rngs[k]),
-            range(shard, len(shard_batches[k].images) * self.shards, self.shards),
-        )
+        k = error.shard - self.own_shards.start
+        example_numbers = range(error.shard, len(shard_batches[k].images) * self.shards, self.shards)
+        return step_fault(self.model, self.step, shard_batches[k], Mode(True, self.rngs[k]), error, example_numbers)
 
     def _gradient_factor(self, weight: float) -> float:
         """Return the factor of a shard's gradients in the sum of all, for the shard's weight in a mean."""

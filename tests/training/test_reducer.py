@@ -14,6 +14,7 @@ from pellucid.model import Model
 from pellucid.optim import SGD
 from pellucid.recipe.tables import Distributed
 from pellucid.training.distributed import Processes
+from pellucid.training.process import StopSignals
 from pellucid.training.reducer import BUCKET_MB, MEGABYTE, Reducer
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import NotFiniteError, TrainingStep
@@ -52,7 +53,7 @@ BUCKET_BYTES = 90.0  # less than the 96 bytes of the last layer's gradients, whi
 def make_sharded_step(twin, size=BUCKET_BYTES):
     layers = {f"layer{n}": LoggedDense(n, log=twin.events) for n in (6, 5, 4)}
     model = Model(Sequential(**layers), optimizer=SGD(LR), input_shape=(3,), seed=0)
-    return model, ShardedStep(model, TrainingStep.of(model, 16), twin, 2, bucket_mb=size / MEGABYTE)
+    return model, ShardedStep(model, TrainingStep.of(model, 16), twin, 2, StopSignals(), bucket_mb=size / MEGABYTE)
 
 
 def batch():

@@ -27,6 +27,7 @@ from pellucid.model import Model
 from pellucid.ops.image_objects import Objects
 from pellucid.optim import SGD
 from pellucid.training.distributed import Processes
+from pellucid.training.process import StopSignals
 from pellucid.training.shards import ShardedStep
 from tests.objectives import OBJECTIVES
 from tests.training.sharded import Examples
@@ -54,7 +55,7 @@ def compare_with_whole_batch(monkeypatch, objective, batch, shards):
 
         sharded_model = new_model()
         step, actual = step_of(sharded_model, batch)
-        sharded = ShardedStep(sharded_model, step, Processes(), shards)
+        sharded = ShardedStep(sharded_model, step, Processes(), shards, StopSignals())
         sharded([part_of(batch, shard, shards) for shard in range(shards)], 0.1, 0)
     assert_same_turns(actual, expected)
     return actual

@@ -2,13 +2,24 @@
 
 import inspect
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+
+
+def case_variants(names: Iterable[str]) -> str:
+    """Return which names differ only in case, as a phrase about classes; "" if none do."""
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        spellings.setdefault(name.casefold(), []).append(name)
+    similar = [repr(name) for variants in spellings.values() if len(variants) > 1 for name in variants]
+    if not similar:
+        return ""
+    return f"the classes {', '.join(similar):.200} differ only in case, and are read as different classes"
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import is_picture
-from pellucid.base.text import note_once, plural
+from pellucid.base.text import case_variants, note_once, plural
 from pellucid.data.parts import TRAIN, PartUse, part_named, parts_among, spelled
 from pellucid.data.tree import Tree
 
@@ -76,6 +76,8 @@ def note_class_folders(tree: Tree, root: str, parts: PartUse) -> None:
             f"{tree.path}: the class folder {masks[0]!r} has a usual name of a folder of masks; masks are read from "
             "train/ and trainannot/"
         )
+    if variants := case_variants(sorted(classes)):
+        note_once(f"{tree.path}: {variants}")
     depth = 1 if parts.train is None else 2  # of files in class folders
     in_classes = [name for name in tree.names if name.removeprefix(root).count("/") >= depth]
     others = [name for name in in_classes if not is_picture(name)]

@@ -43,6 +43,7 @@ MAX_DARK_VALUE = 4095  # of 16 bits; images with at most this value have 12 bits
 _ORIENTATION = 0x0112  # the EXIF tag
 PNG_ADVICE = "save it as PNG, or set data.mask_nearest=true to read each pixel as the nearest class"
 COLOUR_ADVICE = ", or state the colour of each class in classes.txt, in lines such as `128,0,0: NAME`"
+FULL_16_BITS = 65_535  # white in grey of 16 bits
 _COLOUR_MASKS = ("RGB", "RGBA", "LA")  # modes of masks that are read if all colours are equal
 
 
@@ -223,7 +224,8 @@ def decode_mask(data: bytes, name: str) -> Tensor:
     """Read the values of a mask as uint8 (H, W).
 
     A mask has one value below 256 for each pixel: an index of a palette, grey of up to 16 bits, or equal channels of 8
-    bits, without transparency. Raises MaskFormatError for other images, and PellucidError for unreadable ones.
+    bits, without transparency. In a mask of 16 bits with only 0 and 65,535, these are read as 0 and 255. Raises
+    MaskFormatError for other images, and PellucidError for unreadable ones.
     """
     is_lossy_webp = data.startswith(WEBP) and data[12:16] != LOSSLESS_WEBP
     if data.startswith(JPEG) or is_lossy_webp:
@@ -236,6 +238,8 @@ def decode_mask(data: bytes, name: str) -> Tensor:
                 f"{name} is a mask {fault}; save one 8-bit value, the index of its class, for each pixel"
                 f"{COLOUR_ADVICE if 'colours' in fault else ''}"
             )
+        if image.mode.startswith("I") and np.array(image).max() == FULL_16_BITS:
+            return np.array(image) // 257
         return image.getchannel(0) if image.mode in _COLOUR_MASKS else image
 
     return torch.from_numpy(decode_array(data, name, values).astype(np.uint8))
@@ -249,7 +253,8 @@ def _mask_fault(image: Image.Image, depth: SampleDepth) -> str:
     if mode.startswith("I"):
         array = np.array(image)
         is_index = array.min() >= 0 and array.max() < 256
-        return "" if is_index else f"with values from {array.min():,} to {array.max():,}"
+        is_binary = array.max() == FULL_16_BITS and bool(np.isin(array, (0, FULL_16_BITS)).all())
+        return "" if is_index or is_binary else f"with values from {array.min():,} to {array.max():,}"
     if mode not in _COLOUR_MASKS or image.format == "PPM":  # Pillow scales the values of a PPM to 8 bits
         return f"of mode {mode}"
     if depth.is_colour:  # Pillow reads only the upper 8 bits

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_DATA_BYTES
-from pellucid.base.text import note_once, plural
+from pellucid.base.text import case_variants, note_once, plural
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, split_by_readability
 from pellucid.data.parts import part_named, parts_among
@@ -210,6 +210,8 @@ def _images(
             [images.parts[k] for k in readable], size=size, mode=mode, stream=stream,
         )  # fmt: skip
     images.skipped = tuple(skipped)
+    if format_found.kind != "numbers" and (variants := case_variants(format_found.names)):
+        note_once(f"{table.name}: {variants}")
     note_once(f"{table.name}: {plural(len(images), 'picture')}, {format_found}{_statistics(images.y, format_found)}")
     if len(unique) < len(rows):
         note_once(f"{table.name}: {plural(len(rows) - len(unique), 'row')} left out that repeat another row")
@@ -219,6 +221,8 @@ def _images(
 def _statistics(y: Tensor, format_found: TableFormat) -> str:
     """Return the mean number of labels of a picture, or the range of each number, for the note."""
     if format_found.kind == "labels":
+        if not format_found.separator and bool((y.sum(1) == 1).all()):
+            return ", exactly 1 label a picture (data.labels=one if this is always so)"
         return f", {float(y.sum(1).mean()):.2f} labels a picture"
     if format_found.kind == "numbers":
         ranges = zip(format_found.names, y.amin(0).tolist(), y.amax(0).tolist(), strict=True)

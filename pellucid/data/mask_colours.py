@@ -97,14 +97,26 @@ def packed_colours(data: bytes, name: str, by_palette: bool = True) -> np.ndarra
             raise MaskFormatError(f"{name} is a mask of 16 bits or floats beside colours; save it with 8 bits")
         if image.mode == "P" and not by_palette:
             return np.array(image).astype(np.int32) * _GREY
-        if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
-            raise MaskFormatError(f"{name} is a mask with transparent pixels (mode {image.mode}); save it without")
+        if image.has_transparency_data:
+            _check_transparency(image, name)
         if image.mode in ("L", "1", "LA"):
             return np.array(image.convert("L")).astype(np.int32) * _GREY
         pixels = np.array(image.convert("RGB")).astype(np.int32)
         return pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
 
     return decode_array(data, name, pack)
+
+
+def _check_transparency(image: Image.Image, name: str) -> None:
+    """Raise MaskFormatError for transparent pixels, unless they alone are black, as where nothing was painted."""
+    *channels, opacity = (np.array(channel) for channel in image.convert("RGBA").split())
+    is_clear = opacity == 0
+    is_black = np.logical_and.reduce([channel == 0 for channel in channels])
+    if (is_clear.any() and (is_clear != is_black).any()) or ((opacity > 0) & (opacity < 255)).any():
+        raise MaskFormatError(
+            f"{name} is a mask with transparent pixels (mode {image.mode}), which may be black or not painted; save it "
+            "without"
+        )
 
 
 def _nearest(others: np.ndarray, codes: np.ndarray) -> np.ndarray:

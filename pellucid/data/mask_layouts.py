@@ -20,9 +20,10 @@ MASK_FOLDERS = ("annotations", "annotation", "annots", MASK_SUFFIX, "groundtruth
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "leftimgbit", "photos", "pictures")
 CITYSCAPES_ENDINGS = ("_labelIds", "_labelTrainIds")  # of masks; the first that exists is read
 _FINE = re.compile("_gt(Fine|Coarse)$")
-# Ends of the names of masks and of images, which are left out to find the pairs.
-_MASK_ENDING = re.compile(r"[_\-. ]+(masks?|labels?|segmentation|seg|gt|annot|annotation|L)$")
-_IMAGE_ENDING = re.compile(r"[_\-. ]+(leftImg8bit|sat|image|img)$")
+# Ends and beginnings of the names of masks and of images, which are left out to find the pairs.
+_MASK_WORDS = "masks?|labels?|segmentation|seg|gt|annot|annotation"
+_MASK_ENDING = re.compile(rf"^(?i:{_MASK_WORDS})[_\-. ]+|[_\-. ]+((?i:{_MASK_WORDS})|L)$")
+_IMAGE_ENDING = re.compile(r"^(?i:sat|image|img)[_\-. ]+|[_\-. ]+(?i:leftImg8bit|sat|image|img)$")
 _DRAWN_ENDINGS = ("_color", "_instanceIds", "_instanceTrainIds")  # of further files beside Cityscapes' masks
 _LISTS = "ImageSets/Segmentation/"  # of Pascal VOC, one for each part
 MIN_PAIRED = 0.5  # of the images beside which there are masks; fewer are images whose names have the same endings

@@ -155,11 +155,11 @@ def part_of_cell(cell: Any, column: str) -> str:
 
 
 def _is_index(table: LabelTable, name: str) -> bool:
-    """Return whether a column only counts the rows, as the first column does that pandas writes."""
-    if not re.fullmatch(r"(unnamed.*|index|id|no|row)?", name.lower()):
+    """Return whether a column only numbers the rows, as the first column does that pandas writes."""
+    if not re.fullmatch(r"(unnamed.*|index|(.*[_ ])?id|no|row)?", name.lower()):
         return False
     cells = [str(cell) for cell in table.column(name)]
-    return any(cells == [str(k + first) for k in range(len(cells))] for first in (0, 1))
+    return len({*cells}) == len(cells) and all(cell.isascii() and cell.isdecimal() for cell in cells)
 
 
 def _recognize_numbers(table: LabelTable, candidates: Sequence[str], format_found: TableFormat) -> TableFormat:
@@ -172,9 +172,10 @@ def _recognize_numbers(table: LabelTable, candidates: Sequence[str], format_foun
         if are_requested or 2 * n_numbers > len(cells):
             columns.append(name)
     if not columns:
+        examples = [f"{name!r:.40} with {shown(table.column(name)[0])}" for name in candidates[:MAX_LISTED]]
         raise PellucidError(
-            f"{table.name}: no column has numbers (columns: {', '.join(map(repr, candidates)):.200}); name one with "
-            "data.columns, or train a classifier: `pellucid train classify`"
+            f"{table.name}: no column has numbers ({', '.join(examples)}); write numbers without their units, name a "
+            "column with data.columns, or train a classifier: `pellucid train classify`"
         )
     pairs = [_name_and_unit(name) for name in columns]
     if format_found.units and len(format_found.units) != len(columns):
@@ -202,6 +203,8 @@ def _recognize_classes(table: LabelTable, candidates: Sequence[str], format_foun
         if not format_found.columns and {*_label_columns(candidates)} - {*flag_columns}:
             raise _several_columns_error(table, candidates)
         return replace(format_found, kind="labels", columns=tuple(format_found.columns or flag_columns))
+    if format_found.kind == "class" and len(flag_columns) == len(candidates) > 1:
+        return replace(format_found, columns=tuple(candidates), separator="")
     column = _label_column(table, candidates)
     if format_found.kind == "class":
         return replace(format_found, columns=(column,), separator="")
@@ -271,6 +274,8 @@ def targets_of(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, Ta
         return (
             _flag_targets(table, format_found) if len(format_found.columns) > 1 else _list_targets(table, format_found)
         )
+    if len(format_found.columns) > 1:
+        return _class_of_flags(table, format_found)
     column = format_found.columns[0]
     labels = [_text_label(cell, place, column) for cell, place in zip(table.column(column), table.places, strict=True)]
     names = _class_names(table, [[label] for label in labels], format_found)
@@ -341,6 +346,19 @@ def _flag_targets(table: LabelTable, format_found: TableFormat) -> tuple[Tensor,
         )
         targets[:, k] = _column_values(table, name, flag_of, "write 0 or 1", fault)
     return targets, replace(format_found, names=tuple(columns))
+
+
+def _class_of_flags(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, TableFormat]:
+    """Return the class of each row, of whose columns of 0 and 1 exactly one has a 1."""
+    flags, format_found = _flag_targets(table, format_found)
+    counts = flags.sum(1)
+    wrong = (counts != 1).nonzero()[:, 0].tolist()
+    if wrong:
+        raise PellucidError(
+            f"{table.places[wrong[0]]}: {int(counts[wrong[0]])} of the classes have a 1, but data.labels=one needs "
+            "exactly one; correct the row, or leave out data.labels"
+        )
+    return flags.argmax(1), format_found
 
 
 def _number_targets(table: LabelTable, format_found: TableFormat) -> Tensor:

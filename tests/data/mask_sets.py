@@ -91,6 +91,10 @@ LAYOUTS: dict[str, Placing] = {
     "beside": lambda part, stem, end: (f"{stem}{end}", f"{stem}_mask.png"),
     "beside in parts": lambda part, stem, end: (f"{part}/{stem}{end}", f"{part}/{stem}_mask.png"),
     "deepglobe": lambda part, stem, end: (f"{part}/{stem}_sat{end}", f"{part}/{stem}_mask.png"),
+    "beginnings": lambda part, stem, end: (f"images/{part}/img_{stem}{end}", f"masks/{part}/label_{stem}.png"),
+    "capitals": lambda part, stem, end: (f"images/{part}/Image-{stem}{end}", f"masks/{part}/Mask-{stem}.png"),
+    "plain images": lambda part, stem, end: (f"images/{part}/{stem}{end}", f"masks/{part}/seg_{stem}.png"),
+    "beside beginnings": lambda part, stem, end: (f"{stem}{end}", f"mask_{stem}.png"),
     "voc": lambda part, stem, end: (f"JPEGImages/{stem}{end}", f"SegmentationClass/{stem}.png"),
 }  # fmt: skip
 

@@ -62,6 +62,8 @@ OTHER = VALUES.copy()
 OTHER[4, 7] += 1
 HOLE = OPAQUE.copy()
 HOLE[2, 3] = 0
+WHITE = np.where(VALUES > 3, 65_535, 0).astype(np.uint16)
+WHITE[0, 0] = 1
 DEEP = VALUES.astype(np.uint16)
 DEEP[1, 1] = 256
 REFUSED = {
@@ -70,6 +72,7 @@ REFUSED = {
     "blue, opaque": (channels("RGBA", VALUES, VALUES, OTHER, OPAQUE), "is a mask in colours (mode RGBA)"),
     "a hole": (channels("RGBA", VALUES, VALUES, VALUES, HOLE), "is a mask with transparent pixels (mode RGBA)"),
     "a hole in grey": (channels("LA", VALUES, HOLE), "is a mask with transparent pixels (mode LA)"),
+    "white of 16 bits and 1": (Image.fromarray(WHITE), "is a mask with values from 0 to 65,535"),
     "256": (Image.fromarray(DEEP), f"is a mask with values from 0 to {DEEP.max()}"),
 }
 

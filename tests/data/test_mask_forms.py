@@ -35,6 +35,7 @@ def read_all(root: Path, **settings) -> tuple[dict[str, np.ndarray], tuple[str, 
         files = getattr(source, "source", source)
         for k in source.indices.tolist() if hasattr(source, "indices") else range(len(source)):
             stem = Path(files.names[k]).stem.removesuffix("_leftImg8bit").removesuffix("_sat")
+            stem = stem.removeprefix("img_").removeprefix("Image-")
             masks[stem], parts[stem] = files.read_pair(k)[1].numpy(), part
             if files.values is not None:
                 masks[stem] = files._class_indices(torch.from_numpy(masks[stem]), "mask").numpy()
@@ -176,13 +177,14 @@ def test_cityscapes(tmp_path, ending):
     assert values[0] in CITYSCAPES or ending == "labelTrainIds"
 
 
-@pytest.mark.parametrize("form", ["L", "RGB", "RGB list", "16 bits", "1 bit"])
+@pytest.mark.parametrize("form", ["L", "RGB", "RGB list", "16 bits", "white of 16 bits", "1 bit"])
 def test_binary_masks(tmp_path, form):
     """255 and 0 are both classes, whatever the mode of the file is."""
     drawn = draw_set(10, classes=2)
     arrays = {
         "L": lambda stem: drawn.masks[stem] * np.uint8(255),
         "16 bits": lambda stem: drawn.masks[stem].astype(np.uint16) * 255,
+        "white of 16 bits": lambda stem: drawn.masks[stem].astype(np.uint16) * 65_535,
         "1 bit": lambda stem: drawn.masks[stem].astype(bool),
     }
     as_rgb = lambda stem: np.repeat(drawn.masks[stem][..., None] * np.uint8(255), 3, 2)  # noqa: E731
@@ -194,6 +196,30 @@ def test_binary_masks(tmp_path, form):
         names = ("not a cell", "cell")
         (tmp_path / "set/labelmap.txt").write_text("cell:255,255,255::\nnot a cell:0,0,0::\n")
     check(drawn, tmp_path / "set", names)
+
+
+@pytest.mark.parametrize("clear", ["not painted", "black too", "half painted"])
+def test_transparent_pixels_are_black_or_refused(tmp_path, clear):
+    """Pixels that nobody painted are transparent and black; beside painted black, what they mean is unknown."""
+    drawn = draw_set(11)
+    drawn.colours[0] = (0, 0, 0)
+
+    def array(stem: str) -> np.ndarray:
+        opacity = np.where(drawn.masks[stem] == 0, 0, 255).astype(np.uint8)
+        if clear == "black too":
+            opacity[:, ::2] = 255
+        if clear == "half painted":
+            opacity[drawn.masks[stem] == 1] = 128
+        return np.dstack([drawn.coloured(stem), opacity])
+
+    write_layout(tmp_path / "set", drawn, "parts outside", array)
+    lines = [f"{name}:{','.join(map(str, code))}::" for name, code in zip(drawn.names, drawn.colours, strict=True)]
+    (tmp_path / "set/labelmap.txt").write_text("\n".join(lines))
+    if clear == "not painted":
+        check(drawn, tmp_path / "set", drawn.names)
+    else:
+        with pytest.raises(PellucidError, match="transparent pixels"):
+            read_all(tmp_path / "set")
 
 
 def test_grey_masks_of_listed_colours_are_not_places_in_the_list(tmp_path):

@@ -167,6 +167,13 @@ def test_folders_that_are_classes_remain_classes(write_tree, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_class_folders_that_differ_in_case_are_noted(write_tree, capsys):
+    files = {f"{name}/{k}.png": picture_bytes((40 * k, 9, 90)) for name in ("Cat", "cat", "dog") for k in range(3)}
+    path = write_tree("set", files)
+    assert load_splits(path).train.classes == ("Cat", "cat", "dog")
+    assert "the classes 'Cat', 'cat' differ only in case, and are read as different" in capsys.readouterr().err
+
+
 def test_folders_with_equal_subfolders_are_classes_with_a_note(write_tree, capsys):
     path = write_tree("set", class_folders(train="first", test="second"))
     assert load_splits(path).train.classes == ("first", "second")

@@ -250,6 +250,7 @@ def test_a_folder_of_roboflow_is_read_as_the_csv_module_reads_it() -> None:
         assert sorted(rows_read) == sorted(expected[1:])
 
 
+ONE_FLAG = "t.csv, line 3: 2 of the classes have a 1, but data.labels=one needs exactly one"
 BAD_TABLES = {
     "missing": (["file,label", "p0,a", "nope.png,b", "gone.png,a"],
                 "t.csv, line 3: 2 of 3 pictures are missing, such as 'nope.png', 'gone.png'"),
@@ -276,6 +277,8 @@ BAD_TABLES = {
                           "t.csv, line 3: 'label' is 'dog, small', which may be one label or several; set data.labels"),
     "name with a bar": (["file,label", "p0,cat", "p1,a|b", "p2,cat", "p3,a"],
                         "data.labels=one, or data.labels=several data.separator='|'"),
+    "two of one": (["file,a,b", "p0,0,1", "p1,1,1"], ONE_FLAG),
+    "none of one": (["file,a,b", "p0,0,1", "p1,0,0"], ONE_FLAG.replace("2 of", "0 of")),
     "split": (["file,label,split", "p0,a,train", "p1,b,later"], "t.csv, line 3: split is 'later'; give train, val"),
 }  # fmt: skip
 BAD_NUMBERS = {
@@ -286,7 +289,8 @@ BAD_NUMBERS = {
     "comma": (["file,x", "p0,950", 'p1,"1,200"', "p2,3"], "t.csv, line 3: 'x' is '1,200', whose comma may be decimal"),
     "inf": (["file,x", "p0,1", "p1,1e99", "p2,3"], "t.csv, line 3: 'x' is '1e99', no finite number"),
     "empty": (["file,x", "p0,1", "p1,", "p2,3"], "t.csv, line 3: 'x' is empty; write the number, or remove the row"),
-    "none": (["file,x", "p0,a", "p1,b"], "t.csv: no column has numbers (columns: 'x')"),
+    "none": (["file,x", "p0,a", "p1,b"], "t.csv: no column has numbers ('x' with 'a')"),
+    "units": (["file,x,y", "p0,1.5 kg,a", "p1,2 kg,b"], "('x' with '1.5 kg', 'y' with 'a'); write numbers without"),
 }  # fmt: skip
 
 
@@ -295,10 +299,39 @@ def test_refusals_are_one_line_with_the_row_and_the_cure(folder: Path, kind: str
     is_number = kind.startswith("number ")
     lines, message = BAD_NUMBERS[kind.removeprefix("number ")] if is_number else BAD_TABLES[kind]
     path = write(folder, rows(*lines))
+    requested = TableFormat("class" if kind.endswith("of one") else None)
     with pytest.raises(PellucidError) as error:
-        parts_of(load_table(path, NUMBERS if is_number else TableFormat()))
+        parts_of(load_table(path, NUMBERS if is_number else requested))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("order", [(1, 0), (0, 1)])
+def test_columns_with_exactly_one_1_are_noted_and_read_as_classes_on_request(
+    folder: Path, order: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("cat", "dog")
+    lines = [f"p{k},{int(k % 2 == order[0])},{int(k % 2 == order[1])}" for k in range(3)]
+    path = write(folder, rows(f"file,{','.join(names)}", *lines))
+    assert load_table(path, TableFormat()).y.shape == (3, 2)
+    assert "exactly 1 label a picture (data.labels=one" in capsys.readouterr().err
+    images = load_table(path, TableFormat("class"))
+    assert images.classes == names
+    assert images.y.tolist() == [order.index(k % 2) for k in range(3)]
+
+
+@pytest.mark.parametrize("name", ["id", "ID", "sample_id", "index", "no"])
+def test_a_column_that_numbers_the_rows_is_no_target(folder: Path, name: str) -> None:
+    path = write(folder, rows(f"file,{name},height", "p0,17,1.5", "p1,4,2.5", "p2,90,3"))
+    assert load_table(path, NUMBERS).format_found.names == ("height",)
+    repeated = write(folder, rows(f"file,{name},height", "p0,17,1.5", "p1,17,2.5", "p2,90,3"), "r.csv")
+    assert load_table(repeated, NUMBERS).format_found.names == (name, "height")
+
+
+def test_classes_that_differ_in_case_are_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = load_table(write(folder, rows("file,label", "p0,cat", "p1,Cat", "p2,dog", "p3,dog")), TableFormat())
+    assert images.classes == ("Cat", "cat", "dog")
+    assert "the classes 'Cat', 'cat' differ only in case, and are read as different" in capsys.readouterr().err
 
 
 def test_a_class_that_never_occurs_is_refused() -> None:

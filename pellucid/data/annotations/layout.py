@@ -10,7 +10,7 @@ from pellucid.base.limits import (
     MAX_OUTLINE_PIXELS_PER_BYTE,
     MAX_OUTLINE_PIXELS_PER_IMAGE,
 )
-from pellucid.base.text import plural
+from pellucid.base.text import case_variants, plural
 from pellucid.data.annotations import coco, cvat, labelme, voc, yolo, yolo_layout
 from pellucid.data.annotations.base import Annotations, join_names
 from pellucid.data.annotations.format import AnnotationFormat
@@ -116,12 +116,9 @@ def remarks(annotations: Annotations, is_training: bool) -> list[str]:
         texts.append(f"no image has objects ({plural(len(annotations.records), 'image')})")
     elif absent and is_training:
         texts.append(f"no object is of the class {join_names(map(repr, absent))}")
-    spellings: dict[str, list[str]] = {}
-    for name in annotations.classes:
-        spellings.setdefault(name.casefold(), []).append(name)
-    similar = [repr(name) for names in spellings.values() if len(names) > 1 for name in names]
-    if similar and is_training:
-        texts.append(f"the classes {join_names(similar)} differ only in case, and are read as different classes")
+    variants = case_variants(annotations.classes)
+    if variants and is_training:
+        texts.append(variants)
     n_outlines = sum(instance.outline is not None for instance in instances)
     if 0 < n_outlines < len(instances):
         texts.append(

@@ -25,6 +25,7 @@ from pellucid.data.table_cells import (
     number_of,
     unseparated_labels,
 )
+from pellucid.data.table_units import name_and_unit
 from pellucid.data.tables import LabelTable
 
 TargetKind = Literal["class", "labels", "numbers"]
@@ -37,13 +38,6 @@ SPLIT_NAMES = ("split", "part", "subset", "set", "partition", "usage")
 LABEL_NAMES = ("label", "class", "category", "target", "species")
 LIST_NAMES = ("labels", "classes", "tags", "categories", "targets", "attributes")
 SEPARATORS = (",", ";", "|")
-# Units after an underscore; any text in brackets is a unit too.
-UNITS = (
-    "ug", "mg", "g", "kg", "t", "lb", "oz", "um", "mm", "cm", "m", "km", "in", "ft", "px", "ms", "s", "sec", "min", "h",
-    "days", "weeks", "months", "years", "yr", "ml", "l", "deg", "c", "k", "pct", "percent", "ppm", "eur", "usd", "mm2",
-    "cm2", "m2", "hz", "w", "kw", "v", "pa", "kpa", "bar", "mpg", "kmh", "cells",
-)  # fmt: skip
-_UNIT = re.compile(r"(.*?)\s*(?:[(\[]\s*([^()\[\]]{1,20}?)\s*[)\]]|_([a-z]{1,7}[23]?))", re.IGNORECASE)
 N_SAMPLED = 20  # rows that show which column has the file names
 MAX_LISTED = 3  # names in a message
 
@@ -177,7 +171,7 @@ def _recognize_numbers(table: LabelTable, candidates: Sequence[str], format_foun
             f"{table.name}: no column has numbers ({', '.join(examples)}); write numbers without their units, name a "
             "column with data.columns, or train a classifier: `pellucid train classify`"
         )
-    pairs = [_name_and_unit(name) for name in columns]
+    pairs = [name_and_unit(name) for name in columns]
     if format_found.units and len(format_found.units) != len(columns):
         raise PellucidError(
             f"data.units has {plural(len(format_found.units), 'unit')} for {plural(len(columns), 'column')} "
@@ -186,14 +180,6 @@ def _recognize_numbers(table: LabelTable, candidates: Sequence[str], format_foun
     names = format_found.names or tuple(name for name, _ in pairs)
     units = format_found.units or tuple(unit for _, unit in pairs)
     return replace(format_found, columns=tuple(columns), names=names, units=units)
-
-
-def _name_and_unit(column: str) -> tuple[str, str]:
-    """Return the name of a quantity and its unit: ("weight", "kg") for weight_kg, weight (kg) and weight [kg]."""
-    match = _UNIT.fullmatch(column)
-    if match is None or not match[1] or (match[3] and match[3].lower() not in UNITS):
-        return column, ""
-    return match[1].strip(" _"), match[2] or match[3]
 
 
 def _recognize_classes(table: LabelTable, candidates: Sequence[str], format_found: TableFormat) -> TableFormat:

@@ -68,8 +68,8 @@ class ExportedNetwork:
 def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], count_index: int = 0) -> ExportedNetwork:
     """Export a module in evaluation mode; the module is unchanged.
 
-    count_index: see `example_count`. Raises PellucidError for a module that torch.export cannot trace, and for one that
-    changes its input or a buffer.
+    count_index: see `example_count`. The layers leave inputs as they are that the module changes in place. Raises
+    PellucidError for a module that torch.export cannot trace, and for one that changes a buffer.
     """
     examples = example if isinstance(example, tuple) else (example,)
     state_tensors = (*module.parameters(), *module.buffers())
@@ -83,8 +83,8 @@ def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], count_index:
     constants = {name: program.constants[key] for name, key in signature.inputs_to_lifted_tensor_constants.items()}
     unsaved_tensors = {name: program.constants[key] for name, key in keys.items() if key not in state}
     # a layer has no state that its forward pass changes in evaluation mode
-    if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
-        raise PellucidError("open: the network changes its input or a buffer in evaluation mode; this is not supported")
+    if signature.buffers_to_mutate:
+        raise PellucidError("open: the network changes a buffer in evaluation mode; this is not supported")
     tensors = {name: state[key] for name, key in keys.items() if key in state} | constants | unsaved_tensors
     return ExportedNetwork(
         tuple(call_of(node, count) for node in nodes if node.op == "call_function"),

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pellucid import layers, operators
-from pellucid.base.text import plural
+from pellucid.base.text import note_once, plural
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Multiple, Ref
 from pellucid.opening.tensor_calls import expand
 from pellucid.opening.values import CallLayer, Context, Unsupported, pair
+
+LARGE_EXPONENT = 40.0  # above it, softplus(x) is x in float64
 
 
 def layer_of_tensors(make: Callable[[], Layer]) -> Callable[[Context], CallLayer]:
@@ -58,6 +60,87 @@ def selu(c: Context) -> CallLayer:
         operators.AffineMap(1.0507009873554804934193349852946),
         (CallLayer(layers.ELU(1.6732632423543772848170429916717), (c.first_source,)),),
     )
+
+
+def celu(c: Context) -> CallLayer:
+    """Return α ELU(x / α). Source: Barron 2017, equation 2."""
+    alpha = c.number("alpha")
+    scaled = CallLayer(operators.AffineMap(1 / alpha), (c.first_source,))
+    return CallLayer(operators.AffineMap(alpha), (CallLayer(layers.ELU(1.0), (scaled,)),))
+
+
+def log_sigmoid(c: Context) -> CallLayer:
+    """Return -log(1 + exp(-x))."""
+    negative = CallLayer(operators.AffineMap(-1.0), (c.first_source,))
+    softplus = CallLayer(operators.SoftPlus(threshold=LARGE_EXPONENT), (negative,))
+    return CallLayer(operators.AffineMap(-1.0), (softplus,))
+
+
+def rrelu(c: Context) -> CallLayer:
+    """Return LeakyReLU with the mean slope, as in evaluation mode. Source: Xu et al. 2015, section 3.4."""
+    note_once("open: RReLU has its mean slope in training too, where PyTorch draws the slopes at random")
+    return CallLayer(layers.LeakyReLU((c.number("lower") + c.number("upper")) / 2), (c.first_source,))
+
+
+def threshold(c: Context) -> CallLayer:
+    """Return KeepOutside, which replaces what is not above the threshold."""
+    layer = operators.KeepOutside(None, c.number("threshold"), c.number("value"))
+    return CallLayer(layer, (c.first_source,))
+
+
+def hardshrink(c: Context) -> CallLayer:
+    """Return KeepOutside, which replaces what is between -λ and λ by 0."""
+    limit = c.number("lambd")
+    return CallLayer(operators.KeepOutside(-limit, limit), (c.first_source,))
+
+
+def softshrink(c: Context) -> CallLayer:
+    """Return x minus its part between -λ and λ."""
+    limit = c.number("lambd")
+    return CallLayer(operators.Minus(), (c.first_source, CallLayer(operators.Clip(-limit, limit), (c.first_source,))))
+
+
+def weight_norm(c: Context) -> CallLayer:
+    """Return g v / |v|, with the length of v over all axes but one. Source: Salimans and Kingma 2016, equation 2."""
+    rank = len(c.shape("v"))
+    axes = tuple(axis for axis in range(rank) if c["dim"] == -1 or axis != c["dim"])
+    length = CallLayer(operators.Length(axes, keep=True), (c.source("v"),))
+    scale = CallLayer(operators.Over(), (c.source("g"), length))
+    return CallLayer(operators.Times(), (c.source("v"), scale))
+
+
+def matrix_times_vector(c: Context) -> CallLayer:
+    """Return the product of a matrix and a vector, as a column."""
+    column = CallLayer(operators.ToShape((1,), 1, 0), (c.source("vec"),))
+    product = CallLayer(operators.MatMul(), (c.source("self"), column))
+    if "parametrizations" in c.call.module or "weight_u" in c.keys.get(c.source("vec"), ""):
+        note_once("open: spectral normalization keeps its vectors u and v in training, where PyTorch updates them")
+    return CallLayer(operators.ToShape((), 1, 0), (product,))
+
+
+def vector_product(c: Context) -> CallLayer:
+    """Return the sum of the products of two vectors' values."""
+    other = "other" if "other" in c.call.arguments else "tensor"
+    product = CallLayer(operators.Times(), (c.source("self"), c.source(other)))
+    return CallLayer(operators.Sum((0,)), (product,))
+
+
+def affine_grid(c: Context) -> CallLayer:
+    """Return AffineGrid; raises Unsupported for volumes."""
+    if len(c["size"]) != 4:
+        raise Unsupported("grids of volumes")
+    _, _, height, width = c["size"]
+    return CallLayer(operators.AffineGrid((height, width), bool(c["align_corners"])), (c.source("theta"),))
+
+
+def grid_sample(c: Context) -> CallLayer:
+    """Return GridSample; raises Unsupported for volumes, bicubic interpolation and reflection."""
+    kinds, borders = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
+    kind, outside = kinds[c["interpolation_mode"]], borders[c["padding_mode"]]
+    if len(c.shape("input")) != 4 or kind == "bicubic" or outside == "reflection":
+        raise Unsupported(f"{kind} interpolation with padding_mode={outside!r} of {len(c.shape('input'))} axes")
+    layer = operators.GridSample(kind, outside, bool(c["align_corners"]))
+    return CallLayer(layer, (c.source("input"), c.source("grid")))
 
 
 def rms_norm(c: Context) -> CallLayer:
@@ -204,6 +287,19 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "mish": mish,
     "glu": glu,
     "selu": selu,
+    "celu": celu,
+    "log_sigmoid": log_sigmoid,
+    "rrelu": rrelu,
+    "threshold": threshold,
+    "hardshrink": hardshrink,
+    "softshrink": softshrink,
+    "_weight_norm": weight_norm,
+    "mv": matrix_times_vector,
+    "dot": vector_product,
+    "vdot": vector_product,
+    "affine_grid_generator": affine_grid,
+    "grid_sampler": grid_sample,
+    "detach": layer_of_tensors(operators.Detach),
     "rms_norm": rms_norm,
     "masked_fill": masked_fill,
     "where": where,

@@ -13,7 +13,7 @@ from pellucid.base.limits import LIMITS_HINT, MAX_PROGRAM_CONSTANT_WORK, MAX_PRO
 from pellucid.combine import Graph
 from pellucid.layers.base import Params
 from pellucid.network.bounds import Tally
-from pellucid.opening import function_calls, layer_calls, tensor_calls
+from pellucid.opening import function_calls, layer_calls, pooling_calls, tensor_calls
 from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref
 from pellucid.opening.missing import REGISTERED, missing_error
 from pellucid.opening.model import memory_key
@@ -21,18 +21,16 @@ from pellucid.opening.output_parts import has_several_outputs, output_part_layer
 from pellucid.opening.values import CallLayer, Context, Unsupported, unused_name
 from pellucid.operators import Expand, Fixed, Learned, ToShape
 
-TRANSLATIONS = {**layer_calls.TRANSLATIONS, **tensor_calls.TRANSLATIONS, **function_calls.TRANSLATIONS}
+TRANSLATIONS = {
+    **layer_calls.TRANSLATIONS,
+    **pooling_calls.TRANSLATIONS,
+    **tensor_calls.TRANSLATIONS,
+    **function_calls.TRANSLATIONS,
+}
 INPUT = "input"
 FOLDING_COUNTS = (2, 3)  # numbers of examples for which constants that depend on it are computed
-SHAPE_ONLY_OPS = (
-    "zeros_like",
-    "ones_like",
-    "full_like",
-    "new_zeros",
-    "new_ones",
-    "new_full",
-    "zero",
-)  # operators that read only the shape of their first input
+# Operators that read only the shape of their first input.
+SHAPE_ONLY_OPS = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "zero")
 
 
 def graph_of(exported: ExportedNetwork, module: nn.Module, from_file: bool = False) -> tuple[Graph, Params]:
@@ -149,26 +147,12 @@ class _GraphBuilder:
         try:
             translation = self._translation(call)
             if isinstance(translation, CallLayer):
-                self._add_node(call, translation, self._source_names(call, translation))
+                self.graph_names[call.name] = self._add_node(call, translation)
             elif translation is not None:
                 is_node = translation in self.nodes or translation in self.inputs
                 self.graph_names[call.name] = translation if is_node else self._node_name(translation)
         except (Unsupported, PellucidError) as error:
             self.missing_calls.setdefault(f"{call.op} ({error})" if str(error) else call.op, []).append(call.module)
-
-    def _source_names(self, call: Call, call_layer: CallLayer) -> list[str]:
-        """Return the names of the nodes that a layer reads; layers among its sources become nodes first."""
-        names: list[str] = []
-        for source in call_layer.sources:
-            if isinstance(source, CallLayer):
-                inputs = self._source_names(call, source)
-                name = self._unused_name(f"{self._node_path(call)}.{type(source.layer).__name__.lower()}")
-                self.nodes[name] = (source.layer, *inputs)
-                self.params[name] = {}
-                names.append(name)
-            else:
-                names.append(self._node_name(source))
-        return [*names, *(self.inputs[:1] if call_layer.batch else ())]
 
     def _translation(self, call: Call) -> CallLayer | str | None:
         """Return the layer of a call, or the name of the value that it returns unchanged.
@@ -186,21 +170,33 @@ class _GraphBuilder:
             raise Unsupported
         return translate(context)
 
-    def _add_node(self, call: Call, call_layer: CallLayer, sources: list[str]) -> None:
-        """Add a node; a second call of a module with parameters reuses the layer of the first call."""
+    def _add_node(self, call: Call, call_layer: CallLayer, path: str = "") -> str:
+        """Add the nodes of a layer and of the layers among its sources, and return its name, by default after the call.
+
+        A second call of a module with parameters reuses the layer of the first call; raises Unsupported for other
+        options of the layer.
+        """
+        default_path = self._node_path(call)
+        sources = [
+            self._add_node(call, source, f"{default_path}.{type(source.layer).__name__.lower()}")
+            if isinstance(source, CallLayer)
+            else self._node_name(source)
+            for source in call_layer.sources
+        ]
+        if call_layer.batch:
+            sources.append(self.inputs[0])
         owner = call.module if call_layer.own_params else None
         if owner is not None and owner in self.nodes:
             if self.nodes[owner][0] != call_layer.layer:
-                self.missing_calls.setdefault(f"{call.op} (called again with other options)", []).append(call.module)
-                return
+                raise Unsupported("called again with other options")
             name = self._unused_name(owner)
             self.nodes[name] = (owner, *sources)
             self.params[name] = {}
         else:
-            name = owner or self._unused_name(self._node_path(call))
+            name = owner or self._unused_name(path or default_path)
             self.nodes[name] = (call_layer.layer, *sources)
             self.params[name] = {param: self.exported.tensors[value] for param, value in call_layer.own_params.items()}
-        self.graph_names[call.name] = name
+        return name
 
     def _node_path(self, call: Call) -> str:
         """Return the path of a module that calls no other operator, else that path with the operator's name.

@@ -1,4 +1,4 @@
-"""Translation of PyTorch operators to layers: layers with parameters, pooling, resizing, dropout and activations."""
+"""Translation of PyTorch operators to layers: layers with parameters, resizing, dropout and activations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from pellucid import layers, operators
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Multiple
+from pellucid.opening.pooling_calls import affine_sources
 from pellucid.opening.values import CallLayer, Context, Unsupported, pair
 
 Translate = Callable[[Context], CallLayer | str]  # the layer, or the name of the value that the call returns unchanged
@@ -83,24 +84,13 @@ def linear(c: Context) -> CallLayer:
     return CallLayer(layer, (c.source("input"),), own_params)
 
 
-def batch_norm(c: Context) -> CallLayer:
-    """Return BatchNorm, or NormalizeChannels if the statistics of the input are used in evaluation mode too."""
-    own_names = {name: name for name in ("weight", "bias", "running_mean", "running_var")}
-    own_params = c.own_params(**own_names)
-    if c["training"] and c["running_mean"] is None:
-        return CallLayer(operators.NormalizeChannels(c.number("eps")), _affine_sources(c))
-    if c["training"] or own_params is None or len(own_params) < 4 or len(c.shape("input")) not in (2, 4):
-        raise Unsupported("it has no weight, bias or running statistics of its own")
-    return CallLayer(layers.BatchNorm(c.number("momentum"), c.number("eps")), (c.source("input"),), own_params)
-
-
 def layer_norm(c: Context) -> CallLayer:
     """Return LayerNorm if the calling module has a weight and a bias, else NormalizeLast."""
     own_params = c.own_params(weight="weight", bias="bias")
     shape = c.fixed_value("normalized_shape")
     epsilon = c.number("eps")
     if own_params is None or len(own_params) < 2:
-        return CallLayer(operators.NormalizeLast(shape, epsilon), _affine_sources(c))
+        return CallLayer(operators.NormalizeLast(shape, epsilon), affine_sources(c))
     return CallLayer(layers.LayerNorm(shape, epsilon), (c.source("input"),), own_params)
 
 
@@ -108,7 +98,7 @@ def group_norm(c: Context) -> CallLayer:
     """Return GroupNorm if the calling module has a weight and a bias, else NormalizeGroups."""
     own_params = c.own_params(weight="weight", bias="bias")
     if own_params is None or len(own_params) < 2 or len(c.shape("input")) not in (2, 4):
-        return CallLayer(operators.NormalizeGroups(c["num_groups"], c.number("eps")), _affine_sources(c))
+        return CallLayer(operators.NormalizeGroups(c["num_groups"], c.number("eps")), affine_sources(c))
     return CallLayer(layers.GroupNorm(c["num_groups"], c.number("eps")), (c.source("input"),), own_params)
 
 
@@ -116,14 +106,7 @@ def instance_norm(c: Context) -> CallLayer:
     """Return NormalizeGroups with a group for each channel."""
     if c["running_mean"] is not None and not c["use_input_stats"]:
         raise Unsupported("it uses running statistics")
-    return CallLayer(operators.NormalizeGroups(c.shape("input")[1], c.number("eps")), _affine_sources(c))
-
-
-def _affine_sources(c: Context) -> tuple[str, ...]:
-    """Return the names of the input, the weight and the bias; raises Unsupported for a bias without a weight."""
-    if c["weight"] is None and c["bias"] is not None:
-        raise Unsupported("it has a bias without a weight")
-    return c.sources("input", "weight", "bias")
+    return CallLayer(operators.NormalizeGroups(c.shape("input")[1], c.number("eps")), affine_sources(c))
 
 
 def dropout(c: Context) -> CallLayer | str:
@@ -157,33 +140,6 @@ def log_softmax(c: Context) -> CallLayer:
     return CallLayer(layers.LogSoftmax(), (c.source("self"),))
 
 
-def max_pool2d(c: Context) -> CallLayer:
-    """Return MaxPool2d."""
-    stride = pair(c["stride"]) if c["stride"] else None
-    layer = layers.MaxPool2d(
-        pair(c["kernel_size"]), stride, pair(c["padding"]), pair(c["dilation"]), bool(c["ceil_mode"])
-    )
-    return CallLayer(layer, (c.source("self"),))
-
-
-def avg_pool2d(c: Context) -> CallLayer:
-    """Return AvgPool2d."""
-    c.check_values(divisor_override=None)
-    layer = layers.AvgPool2d(
-        pair(c["kernel_size"]),
-        stride=pair(c["stride"]) if c["stride"] else None,
-        padding=pair(c["padding"]),
-        ceil_mode=bool(c["ceil_mode"]),
-        count_include_pad=bool(c["count_include_pad"]),
-    )
-    return CallLayer(layer, (c.source("self"),))
-
-
-def adaptive_avg_pool2d(c: Context) -> CallLayer:
-    """Return AdaptiveAvgPool2d."""
-    return CallLayer(layers.AdaptiveAvgPool2d(pair(c.fixed_value("output_size"))), (c.source("self"),))
-
-
 def upsample(kind: str) -> Translate:
     """Return the translation of an operator that resizes images."""
 
@@ -208,9 +164,10 @@ def activation(make: Callable[[Context], Layer]) -> Translate:
 
 
 def hardtanh(c: Context) -> CallLayer:
-    """Return ReLU6; raises Unsupported unless the limits are 0 and 6."""
-    c.check_values(min_val=0.0, max_val=6.0)
-    return CallLayer(layers.ReLU6(), (c.source("self"),))
+    """Return ReLU6 for the limits 0 and 6, else Clip."""
+    low, high = c.number("min_val"), c.number("max_val")
+    layer = layers.ReLU6() if (low, high) == (0, 6) else operators.Clip(low, high)
+    return CallLayer(layer, (c.source("self"),))
 
 
 def elu(c: Context) -> CallLayer:
@@ -223,7 +180,6 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), convolution),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), transposed_convolution),
     "linear": linear,
-    "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "group_norm": group_norm,
     "instance_norm": instance_norm,
@@ -231,9 +187,6 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "feature_dropout": feature_dropout,
     "softmax": softmax,
     "log_softmax": log_softmax,
-    "max_pool2d": max_pool2d,
-    "avg_pool2d": avg_pool2d,
-    "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "upsample_nearest2d": upsample("nearest"),
     "upsample_bilinear2d": upsample("bilinear"),
     "_upsample_bilinear2d_aa": upsample("bilinear"),

@@ -43,7 +43,7 @@ def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: 
 def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """Return the output tensors of a PyTorch network in evaluation mode."""
     with evaluating(network), torch.no_grad():
-        outputs, _ = tree_flatten(network(*inputs))
+        outputs, _ = tree_flatten(network(*(x.clone() for x in inputs)))  # the network may change them
     return [output.detach() for output in outputs if isinstance(output, Tensor)]
 
 

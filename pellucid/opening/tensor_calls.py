@@ -262,12 +262,6 @@ def embedding(c: Context) -> CallLayer:
     return CallLayer(operators.Index(0), (c.source("weight"), c.source("indices")))
 
 
-def adaptive_avg_pool1d(c: Context) -> CallLayer:
-    """Return Mean over the last axis; raises Unsupported unless the output size is 1."""
-    c.check_values(output_size=(1,))
-    return CallLayer(operators.Mean((len(c.shape()) - 1,), keep=True), (c.source("self"),))
-
-
 def matmul(c: Context) -> CallLayer:
     """Return MatMul."""
     other_name = "mat2" if "mat2" in c.call.arguments else "other"
@@ -319,7 +313,6 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "exp": lambda c: CallLayer(operators.Exponential(), (c.source("self"),)),
     "linalg_vector_norm": vector_norm,
     "embedding": embedding,
-    "adaptive_avg_pool1d": adaptive_avg_pool1d,
     "neg": lambda c: CallLayer(operators.AffineMap(-1.0), (c.source("self"),)),
     "pow": power,
     "square": lambda c: CallLayer(operators.Power(2.0), (c.source("self"),)),
@@ -327,6 +320,7 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "rsqrt": lambda c: CallLayer(operators.Power(-0.5), (c.source("self"),)),
     "mean": reduce(operators.Mean),
     "sum": reduce(operators.Sum),
+    "logsumexp": reduce(operators.LogSumExp),
     "amax": reduce(operators.Largest),
     "scaled_dot_product_attention": attention,
 }

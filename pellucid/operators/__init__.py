@@ -8,7 +8,9 @@ from pellucid.operators.convolution import Convolve
 from pellucid.operators.functions import (
     Absolute,
     CosineFunction,
+    Detach,
     ErrorFunction,
+    KeepOutside,
     Logarithm,
     ParametricReLU,
     SineFunction,
@@ -31,38 +33,45 @@ from pellucid.operators.moves import (
 from pellucid.operators.norms import NormalizeChannels, NormalizeGroups, NormalizeLast
 from pellucid.operators.patches import Fold, Repeat, Reverse, RunningSum, Unfold
 from pellucid.operators.products import Attention, Einsum, LinearMap, MatMul
-from pellucid.operators.reductions import Largest, Length, Mean, Sum, Variance
+from pellucid.operators.reductions import Largest, Length, LogSumExp, Mean, Sum, Variance
+from pellucid.operators.sampling import AffineGrid, GridSample
 from pellucid.operators.sources import Fixed, Learned, ShiftMask
 
 OPERATORS: tuple[type[Layer], ...] = (
-    Absolute, AffineMap, Attention, Clip, Convolve, CosineFunction, Einsum, ErrorFunction, Expand, Exponential,
-    Fixed, Fold, Index, Join, Largest, LargestOne, Learned, Length, LinearMap, Logarithm, MaskedFill, MatMul, Mean,
-    Minus, NormalizeChannels, NormalizeGroups, NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power,
-    Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus,
-    Stack, Sum, Times, ToShape, Unfold, Variance, Where,
+    Absolute, AffineGrid, AffineMap, Attention, Clip, Convolve, CosineFunction, Detach, Einsum, ErrorFunction,
+    Expand, Exponential, Fixed, Fold, GridSample, Index, Join, KeepOutside, Largest, LargestOne, Learned, Length,
+    LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, Mean, Minus, NormalizeChannels, NormalizeGroups,
+    NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power, Repeat, ReplaceSelected, ReplaceSlice,
+    Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus, Stack, Sum, Times, ToShape,
+    Unfold, Variance, Where,
 )  # fmt: skip
 
 __all__ = [
     "OPERATORS",
     "Absolute",
+    "AffineGrid",
     "AffineMap",
     "Attention",
     "Clip",
     "Convolve",
     "CosineFunction",
+    "Detach",
     "Einsum",
     "ErrorFunction",
     "Expand",
     "Exponential",
     "Fixed",
     "Fold",
+    "GridSample",
     "Index",
     "Join",
+    "KeepOutside",
     "Largest",
     "LargestOne",
     "Learned",
     "Length",
     "LinearMap",
+    "LogSumExp",
     "Logarithm",
     "MaskedFill",
     "MatMul",

@@ -1,4 +1,4 @@
-"""Elementwise functions of one tensor: logarithm, absolute value, sine, cosine, softplus, erf and PReLU."""
+"""Elementwise functions of one tensor, such as logarithm, absolute value, sine, softplus and PReLU."""
 
 import math
 from dataclasses import dataclass
@@ -128,3 +128,44 @@ class ParametricReLU(TensorLayer):
         slopes = a.reshape(shape)
         da = (dy * x.clamp(max=0)).sum_to_size(slopes.shape).reshape(a.shape)
         return (torch.where(x > 0, dy, dy * slopes), da), {}
+
+
+@dataclass(frozen=True)
+class KeepOutside(TensorLayer):
+    """Keep values outside [low, high], and replace those inside by `value`, as threshold and hardshrink of PyTorch.
+
+    low: None for no lower limit.
+    """
+
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
+
+    low: float | None
+    high: float
+    value: float = 0.0
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute y = value where low <= x <= high, else y = x."""
+        return torch.where(self._is_inside(x), self.value, x), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = 0 where low <= x <= high, else dx = dy."""
+        return torch.where(self._is_inside(cache.x), 0.0, dy), {}
+
+    def _is_inside(self, x: Tensor) -> Tensor:
+        is_below = x <= self.high
+        return is_below if self.low is None else is_below & (x >= self.low)
+
+
+@dataclass(frozen=True)
+class Detach(TensorLayer):
+    """Return x as a constant: nothing before it receives a gradient through it, as through torch.Tensor.detach."""
+
+    traits: ClassVar[Trait] = Trait.ANY_AXES
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return y = x."""
+        return x, InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dx = 0."""
+        return torch.zeros_like(cache.x), {}

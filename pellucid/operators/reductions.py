@@ -1,4 +1,4 @@
-"""Reductions over axes: mean, sum, maximum, Euclidean norm and variance.
+"""Reductions over axes: mean, sum, maximum, Euclidean norm, logarithm of summed exponentials and variance.
 
 axes: the indices of the reduced axes, counted from 0; negative ones are not supported. keep: PyTorch's `keepdim`,
 whether the reduced axes remain in y, with size 1.
@@ -112,6 +112,25 @@ class Length(TensorLayer):
         """Compute dx = x dy / y, and 0 where y = 0."""
         direction = torch.where(cache.y == 0, 0, cache.x / cache.y)
         return direction * _unsqueeze_reduced(dy, self.axes, self.keep), {}
+
+
+@dataclass(frozen=True)
+class LogSumExp(TensorLayer):
+    """Compute log(Σ exp(x)) over axes, which have size 1 in y with `keep`, and are dropped otherwise."""
+
+    traits: ClassVar[Trait] = Trait.ANY_AXES
+
+    axes: tuple[int, ...]
+    keep: bool = False
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ReducedCache]:
+        """Compute y = log(Σ exp(x))."""
+        y = torch.logsumexp(x, self.axes, keepdim=True)
+        return y if self.keep else torch.logsumexp(x, self.axes), ReducedCache(x, y)
+
+    def backward(self, params: Params, cache: ReducedCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = exp(x - y) dy, the softmax of x times dy."""
+        return (cache.x - cache.y).exp() * _unsqueeze_reduced(dy, self.axes, self.keep), {}
 
 
 @dataclass(frozen=True)

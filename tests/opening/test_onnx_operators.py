@@ -27,6 +27,14 @@ CASES: dict[str, tuple[list[Any], list[Any], dict[str, Any], int]] = {
     "functions": (
         [node("Sin", "x", "a"), node("Cos", "a", "b"), node("Erf", "b", "c"), node("Softplus", "c", "d"),
          node("Log", "d", "e"), node("Abs", "e", "y")], ["N", 5], {}, 13),
+    "shrinking": (
+        [node("Shrink", "x", "a", lambd=0.2), node("Shrink", "a", "b", lambd=0.3, bias=0.3),
+         node("ThresholdedRelu", "b", "c", alpha=0.1), node("Celu", "b", "d", alpha=1.5),
+         node("Add", "cd", "e"), node("ReduceLogSumExp", "e", "y", axes=[1], keepdims=0)], ["N", 5, 3], {}, 13),
+    "grid sampling": (
+        [node("Transpose", "x", "p", perm=[0, 2, 3, 1]), node("Slice", "pzt", "g"),
+         node("GridSample", "xg", "y", mode="bilinear", padding_mode="border")], ["N", 3, 5, 4],
+        {"z": i64(0, 0, 0, 0), "t": i64(9, 9, 9, 2)}, 16),
     "erf that is no gelu": ([node("Erf", "x", "e"), node("Add", "eo", "y")], ["N", 5], SCALARS, 13),
     "einsum": ([node("Einsum", "xw", "y", equation="n c t, c d -> n t d")], ["N", 3, 4], {"w": f32(3, 2)}, 12),
     "einsum of computed inputs": (

@@ -45,6 +45,31 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "selu": F.selu,
     "rms_norm": lambda x: F.rms_norm(x, (16,), eps=1e-6),
     "reciprocal": lambda x: (x * x + 1).reciprocal(),
+    "celu": lambda x: F.celu(x, 2.0),  # PyTorch rounds 1 / alpha to float32, also in float64
+    "logsigmoid": lambda x: F.logsigmoid(30 * x),
+    "rrelu": lambda x: F.rrelu(x, 0.1, 0.5),
+    "threshold": lambda x: F.threshold(x, 0.2, -3.0),
+    "hardshrink": lambda x: F.hardshrink(x, 0.3),
+    "softshrink": lambda x: F.softshrink(x, 0.3),
+    "hardtanh": lambda x: F.hardtanh(x, -0.4, 0.9),
+    "logsumexp": lambda x: x.logsumexp((1, 3)),
+    "logsumexp_keep": lambda x: x.logsumexp(2, keepdim=True),
+    "detach": lambda x: x * x.detach().exp(),
+    "grid_sample": lambda x: F.grid_sample(x, x[:, :2].permute(0, 2, 3, 1) * 1.3, align_corners=False),
+    "affine_grid": lambda x: F.grid_sample(
+        x,
+        F.affine_grid(x[:, :2, 0, :3], (len(x), 3, 9, 5), align_corners=True),
+        padding_mode="border",
+        align_corners=True,
+    ),
+    "max_pool1d": lambda x: F.max_pool1d(x.flatten(2), 5, 3, 1, 2, ceil_mode=True),
+    "avg_pool1d": lambda x: F.avg_pool1d(x.flatten(2), 5, 3, 2, True, False),
+    "adaptive_avg_pool1d": lambda x: F.adaptive_avg_pool1d(x.flatten(2), 7),
+    "max_pool3d": lambda x: F.max_pool3d(x[:, None].repeat(1, 2, 3, 1, 1), (3, 2, 3), (2, 1, 2), (1, 0, 1), (2, 1, 1)),
+    "max_pool3d_of_equal_values": lambda x: F.max_pool3d((x * 0)[:, None].repeat(1, 2, 2, 1, 1) + 1, 2),
+    "avg_pool3d": lambda x: F.avg_pool3d(x[:, None].repeat(1, 2, 2, 1, 1), 3, 2, 1, True, False),
+    "avg_pool3d_with_padding": lambda x: F.avg_pool3d(x[:, None], (2, 3, 3), (1, 2, 2), (0, 1, 1)),
+    "adaptive_avg_pool3d": lambda x: F.adaptive_avg_pool3d(x[:, None].repeat(1, 2, 2, 1, 1), (2, 3, 5)),
     "addcmul": lambda x: torch.addcmul(x, x, x.exp(), value=0.5),
     "baddbmm": lambda x: torch.baddbmm(x[:, 0], x[:, 1], x[:, 2], beta=0.5, alpha=2),
     "pixel_shuffle": lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 4) * 2, 2),
@@ -157,7 +182,27 @@ class FullPrecision(nn.Module):
         return self.slope(self.norm(y) * 2)
 
 
-@pytest.mark.parametrize("kind", [Standardized, TwoPaths, Scalars, FullPrecision])
+class WithSpectralNorm(nn.Module):
+    """Convolutions in one, two and three dimensions with parametrized weights, and batch norm in one and three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3), dim=1)
+        self.sequence = nn.utils.parametrizations.spectral_norm(nn.Conv1d(4, 6, 3))
+        self.norm = nn.BatchNorm1d(6)
+        self.volume = nn.utils.spectral_norm(nn.Conv3d(1, 2, 3))
+        self.volume_norm = nn.BatchNorm3d(2)
+        for norm in (self.norm, self.volume_norm):
+            nn.init.uniform_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+            nn.init.normal_(norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.sequence(self.image(x).flatten(2)).relu())
+        return self.volume_norm(self.volume(x[:, None, :, :144].unflatten(3, (12, 12))))
+
+
+@pytest.mark.parametrize("kind", [Standardized, TwoPaths, Scalars, FullPrecision, WithSpectralNorm])
 def test_network_equals_pytorchs(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     assert_opens(kind().double().eval())
@@ -176,6 +221,17 @@ def test_weights_of_a_module_with_two_paths_load_into_the_network() -> None:
     model.weights["encoding.weight"].mul_(2)
     network.load_state_dict(model.state_dict())
     torch.testing.assert_close(network(images(3)).detach(), model(images(3)), rtol=1e-12, atol=1e-12)
+
+
+def test_arithmetic_in_place_on_the_input_leaves_the_input_unchanged() -> None:
+    network = Function(lambda x: x.mul_(2).add_(1).sigmoid_())
+    x = images(2)
+    model = pellucid.open(network, x)
+    y = model(x)
+    assert torch.equal(x, images(2))
+    torch.testing.assert_close(y, (2 * x + 1).sigmoid())
+    gradients = model.gradients(x, torch.ones_like(y))
+    torch.testing.assert_close(gradients["input"], 2 * y * (1 - y))
 
 
 def test_random_numbers_are_refused() -> None:

@@ -1,6 +1,7 @@
 """Layers of pellucid.operators against the same functions of PyTorch and their automatic differentiation."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,25 +14,30 @@ from pellucid.layers import Layer, Mode
 from pellucid.operators import (
     OPERATORS,
     Absolute,
+    AffineGrid,
     AffineMap,
     Attention,
     Clip,
     Convolve,
     CosineFunction,
+    Detach,
     Einsum,
     ErrorFunction,
     Expand,
     Exponential,
     Fixed,
     Fold,
+    GridSample,
     Index,
     Join,
+    KeepOutside,
     Largest,
     LargestOne,
     Learned,
     Length,
     LinearMap,
     Logarithm,
+    LogSumExp,
     MaskedFill,
     MatMul,
     Mean,
@@ -76,6 +82,8 @@ class Case(NamedTuple):
 
 INDICES = torch.tensor([[2, 0, 0], [1, -1, 2]])
 KEEP_MASK = torch.tensor([[True, False, True, True], [True, True, True, False], [False, True, True, True]])
+GRID = 1.4 * torch.rand((2, 6, 7, 2), generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 0.7
+GRID[:, 0] *= 2.5  # some positions are far outside of the image
 TIED_MAXIMA = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 CASES = [
     Case(ToShape((4, -1)), ((2, 3, 4),), lambda x: x.reshape(4, 6)),
@@ -192,6 +200,23 @@ CASES = [
     Case(ErrorFunction(), ((2, 3),), torch.erf),
     Case(SoftPlus(), ((2, 3),), F.softplus),
     Case(SoftPlus(2.0, 1.0), ((4, 5),), lambda x: F.softplus(x, 2.0, 1.0)),
+    Case(KeepOutside(-0.5, 0.7), ((4, 5),), lambda x: torch.where((x < -0.5) | (x > 0.7), x, 0)),
+    Case(KeepOutside(None, 0.1, 20.0), ((4, 5),), lambda x: F.threshold(x, 0.1, 20.0)),
+    Case(KeepOutside(-0.4, 0.4), ((4, 5),), lambda x: F.hardshrink(x, 0.4)),
+    Case(Detach(), ((2, 3),), lambda x: x.detach() + 0 * x),
+    Case(LogSumExp((1, 2)), ((2, 3, 4),), lambda x: x.logsumexp((1, 2))),
+    Case(LogSumExp((0,), keep=True), (800 * TIED_MAXIMA,), lambda x: x.logsumexp(0, True)),
+    *(
+        Case(AffineGrid(size, corners), ((3, 2, 3),), partial(F.affine_grid, size=(3, 1, *size), align_corners=corners))
+        for size, corners in (((4, 5), False), ((4, 5), True), ((1, 3), False))
+    ),
+    *(
+        Case(
+            GridSample(kind, outside, corners), ((2, 3, 5, 4), GRID),
+            partial(F.grid_sample, mode=kind, padding_mode=outside, align_corners=corners),
+        )
+        for kind in ("bilinear", "nearest") for outside in ("zeros", "border") for corners in (False, True)
+    ),
     Case(ParametricReLU(), ((2, 3, 4), (3,)), F.prelu),
     Case(ParametricReLU(), ((2, 3), (1,)), F.prelu),
 ]  # fmt: skip

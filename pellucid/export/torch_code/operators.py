@@ -78,6 +78,19 @@ def convolve(layer: operators.Convolve, step: TracedLayer) -> str:
     return apply_code("x, weight, bias=None", call(name, *values, stride=layer.stride, **options))
 
 
+def keep_outside(layer: operators.KeepOutside, step: TracedLayer) -> str:
+    """Return torch.where with both limits."""
+    lower = "" if layer.low is None else f"(x >= {literal(layer.low)}) & "
+    condition = f"{lower}(x <= {literal(layer.high)})"
+    return apply_code("x", f"torch.where({condition}, {literal(layer.value)}, x)")
+
+
+def affine_grid(layer: operators.AffineGrid, step: TracedLayer) -> str:
+    """Return F.affine_grid."""
+    size = f"(len(x), 1, {layer.size[0]}, {layer.size[1]})"
+    return apply_code("x", f"F.affine_grid(x, {size}, align_corners={layer.align_corners})")
+
+
 def attention(layer: operators.Attention, step: TracedLayer) -> str:
     """Return F.scaled_dot_product_attention, which accepts either one mask or `is_causal`."""
     options = {"scale": layer.scale}
@@ -135,11 +148,18 @@ CODERS: Mapping[type[Layer], Coder] = {
     operators.ErrorFunction: apply_function("torch.erf"),
     operators.SoftPlus: lambda layer, step: call("nn.Softplus", layer.beta, layer.threshold),
     operators.ParametricReLU: apply_function("F.prelu"),
+    operators.KeepOutside: keep_outside,
+    operators.Detach: lambda layer, step: apply_code("x", "x.detach()"),
+    operators.AffineGrid: affine_grid,
+    operators.GridSample: lambda layer, step: apply_code(
+        "x, grid", call("F.grid_sample", Name("x"), Name("grid"), layer.kind, layer.outside, layer.align_corners)
+    ),
     operators.MaskedFill: lambda layer, step: apply_code("x, mask", call("x.masked_fill", Name("mask"), layer.value)),
     operators.Where: apply_function("torch.where"),
     operators.Mean: reduction("mean"),
     operators.Sum: reduction("sum"),
     operators.Largest: reduction("amax"),
+    operators.LogSumExp: reduction("logsumexp"),
     operators.Length: lambda layer, step: apply_code(
         "x", call("torch.linalg.vector_norm", Name("x"), dim=layer.axes, keepdim=layer.keep)
     ),

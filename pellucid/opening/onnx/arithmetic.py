@@ -17,9 +17,12 @@ from pellucid.operators import (
     Einsum,
     ErrorFunction,
     Exponential,
+    GridSample,
+    KeepOutside,
     Largest,
     Length,
     Logarithm,
+    LogSumExp,
     MaskedFill,
     Mean,
     Minus,
@@ -210,6 +213,37 @@ def lp_normalization(r: NodeReading) -> Value:
     return r.layer(Over(), r.x, r.inner("length", Length((r.axis(-1),), keep=True)))
 
 
+def shrink(r: NodeReading) -> Value:
+    """Read Shrink as KeepOutside, or as a difference for a bias that moves the remaining values towards 0."""
+    limit, bias = (shortest_decimal(r.attribute(name, default)) for name, default in (("lambd", 0.5), ("bias", 0.0)))
+    if bias == limit:
+        return r.layer(Minus(), r.x, r.inner("small", Clip(-limit, limit)))
+    r.check_attributes(bias=0.0)
+    return r.layer(KeepOutside(-limit, limit))
+
+
+def celu(r: NodeReading) -> Value:
+    """Read Celu as a scaled ELU."""
+    alpha = shortest_decimal(r.attribute("alpha", 1.0))
+    scaled = r.inner("scaled", AffineMap(1 / alpha))
+    return r.layer(AffineMap(alpha), r.inner("elu", layers.ELU(1.0), scaled))
+
+
+def grid_sample(r: NodeReading) -> Value:
+    """Read GridSample of images."""
+    kind = r.attribute("mode", "linear").replace("bilinear", "linear")
+    outside = r.attribute("padding_mode", "zeros")
+    if kind not in ("linear", "nearest") or outside not in ("zeros", "border") or r.x.rank != 4:
+        raise Unreadable(f"samples {r.x.rank} axes with mode={kind}, padding_mode={outside}")
+    kind = "bilinear" if kind == "linear" else "nearest"
+    return r.layer(GridSample(kind, outside, bool(r.attribute("align_corners", 0))), r.value(0), r.value(1))
+
+
+def thresholded_relu(r: NodeReading) -> Value:
+    """Read ThresholdedRelu as KeepOutside."""
+    return r.layer(KeepOutside(None, shortest_decimal(r.attribute("alpha", 1.0))))
+
+
 READERS: dict[str, Reader] = {
     "Add": add,
     "Sum": add,
@@ -236,6 +270,11 @@ READERS: dict[str, Reader] = {
     "ReduceSum": reduce(Sum),
     "ReduceMax": reduce(Largest),
     "ReduceMin": reduce_min,
+    "ReduceLogSumExp": reduce(LogSumExp),
+    "Shrink": shrink,
+    "ThresholdedRelu": thresholded_relu,
+    "Celu": celu,
+    "GridSample": grid_sample,
     "ReduceL2": reduce(Length),
     "ReduceSumSquare": reduce_sum_square,
     "LpNormalization": lp_normalization,

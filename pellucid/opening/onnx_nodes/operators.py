@@ -86,6 +86,27 @@ def softplus(layer: operators.SoftPlus, n: Nodes) -> None:
     n.last("Where", n.inner("Greater", scaled, n.number("threshold", layer.threshold)), n.x, y)
 
 
+def keep_outside(layer: operators.KeepOutside, n: Nodes) -> None:
+    """Write comparisons with the limits, and Where."""
+    is_inside = n.inner("LessOrEqual", n.x, n.number("high", layer.high))
+    if layer.low is not None:
+        is_inside = n.inner("And", n.inner("GreaterOrEqual", n.x, n.number("low", layer.low)), is_inside)
+    n.last("Where", is_inside, n.number("value", layer.value), n.x)
+
+
+def affine_grid(layer: operators.AffineGrid, n: Nodes) -> None:
+    """Write the product of the pixels' positions and the transposed maps."""
+    pixels = n.constant("pixels", layer.pixels(torch.zeros(())))
+    grid = n.inner("MatMul", pixels, n.inner("Transpose", n.x, perm=[0, 2, 1]))
+    n.last("Reshape", grid, n.integers("size", -1, *layer.size, 2))
+
+
+def grid_sample(layer: operators.GridSample, n: Nodes) -> None:
+    """Write GridSample."""
+    mode = "linear" if layer.kind == "bilinear" else layer.kind
+    n.last("GridSample", *n.sources, mode=mode, padding_mode=layer.outside, align_corners=int(layer.align_corners))
+
+
 def parametric_relu(layer: operators.ParametricReLU, n: Nodes) -> None:
     """Write PRelu, whose slopes have one axis for each axis of x after the channels."""
     x, slopes = n.sources
@@ -192,11 +213,16 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     operators.ErrorFunction: single_node("Erf"),
     operators.SoftPlus: softplus,
     operators.ParametricReLU: parametric_relu,
+    operators.KeepOutside: keep_outside,
+    operators.Detach: single_node("Identity"),
+    operators.AffineGrid: affine_grid,
+    operators.GridSample: grid_sample,
     operators.MaskedFill: masked_fill,
     operators.Where: single_node("Where"),
     operators.Mean: reduce("ReduceMean"),
     operators.Sum: reduce("ReduceSum"),
     operators.Largest: reduce("ReduceMax"),
+    operators.LogSumExp: reduce("ReduceLogSumExp"),
     operators.Length: reduce("ReduceL2"),
     operators.LargestOne: largest_one,
     operators.Variance: variance,

@@ -17,8 +17,10 @@ from pellucid.data import load_image as load_image
 from pellucid.data import load_splits as load_splits
 from pellucid.layers import ELU as ELU
 from pellucid.layers import GELU as GELU
+from pellucid.layers import GRU as GRU
 from pellucid.layers import INITIALIZERS as INITIALIZERS
 from pellucid.layers import LAYERS as LAYERS
+from pellucid.layers import LSTM as LSTM
 from pellucid.layers import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from pellucid.layers import Add as Add
 from pellucid.layers import AvgPool2d as AvgPool2d

@@ -191,6 +191,13 @@ def layer_norm(layer: layers.LayerNorm, params: Any, x: Tensor, mode: Mode) -> T
     return F.layer_norm(x, shape, params["weight"], params["bias"], layer.epsilon)
 
 
+def recurrent(layer: layers.LSTM | layers.GRU, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    module_type = torch.nn.LSTM if isinstance(layer, layers.LSTM) else torch.nn.GRU
+    options = {"bias": layer.bias, "bidirectional": layer.bidirectional, "batch_first": True}
+    module = module_type(x.shape[2], layer.units, layer.levels, **options, device="meta")
+    return torch.func.functional_call(module, params, (x,))[0]
+
+
 def local_response_norm(layer: layers.LocalResponseNorm, params: Any, x: Tensor, mode: Mode) -> Tensor:
     return F.local_response_norm(x, layer.size, layer.alpha, layer.beta, layer.k)
 
@@ -319,6 +326,8 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.InstanceNorm2d: instance_norm,
     layers.GroupNorm: group_norm,
     layers.LayerNorm: layer_norm,
+    layers.LSTM: recurrent,
+    layers.GRU: recurrent,
     layers.LocalResponseNorm: local_response_norm,
     layers.LocalContrastNorm: local_contrast_norm,
     layers.Add: lambda layer, params, x, mode: torch.stack(x).sum(0),

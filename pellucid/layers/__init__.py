@@ -18,6 +18,7 @@ from pellucid.layers.elu import ELU
 from pellucid.layers.flatten import Flatten
 from pellucid.layers.gelu import GELU
 from pellucid.layers.groupnorm import GroupNorm
+from pellucid.layers.gru import GRU
 from pellucid.layers.hardsigmoid import HardSigmoid
 from pellucid.layers.hardswish import HardSwish
 from pellucid.layers.identity import Identity
@@ -29,6 +30,7 @@ from pellucid.layers.localcontrastnorm import LocalContrastNorm
 from pellucid.layers.localresponsenorm import LocalResponseNorm
 from pellucid.layers.logsoftmax import LogSoftmax
 from pellucid.layers.lppool2d import LpPool2d
+from pellucid.layers.lstm import LSTM
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.maxunpool2d import MaxUnpool2d
 from pellucid.layers.multiply import Multiply
@@ -49,8 +51,10 @@ from pellucid.layers.upsample import Upsample
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
     "INITIALIZERS",
     "LAYERS",
+    "LSTM",
     "AdaptiveAvgPool2d",
     "Add",
     "AvgPool2d",

@@ -18,6 +18,7 @@ from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref
 from pellucid.opening.missing import REGISTERED, missing_error
 from pellucid.opening.model import memory_key
 from pellucid.opening.output_parts import has_several_outputs, output_part_layer
+from pellucid.opening.recurrent_calls import RECURRENT_LAYERS, recurrent_output
 from pellucid.opening.values import CallLayer, Context, Unsupported, unused_name
 from pellucid.operators import Expand, Fixed, Learned, ToShape
 
@@ -160,9 +161,12 @@ class _GraphBuilder:
         None for a call with several outputs; each output that is read has a layer, see `output_part_layer`.
         """
         context = Context(call, self.shapes, self.keys, self.constants)
-        if has_several_outputs(call):
+        if has_several_outputs(call) or call.op in RECURRENT_LAYERS:
             return None
         if call.op == "getitem":
+            producer = self.calls_by_name[call.arguments["0"].name]
+            if producer.op in RECURRENT_LAYERS:
+                return recurrent_output(replace(context, call=producer), call.arguments["1"], self.varying_constants)
             return output_part_layer(call, self.calls_by_name, self.shapes)
         translate = TRANSLATIONS.get(call.op, REGISTERED.get(call.op))
         if translate is None:

@@ -7,6 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers import (
+    GRU,
+    LSTM,
     AdaptiveAvgPool2d,
     Add,
     AvgPool2d,
@@ -310,6 +312,10 @@ NORMS = [
     Sample(LayerNorm(), (3, 4, 5)),
     Sample(LayerNorm(shape=(5,), epsilon=0.01), (4, 5)),
     Sample(LayerNorm(shape=(4, 5)), (3, 4, 5)),
+    Sample(LSTM(4), (5, 3)),
+    Sample(LSTM(3, levels=2, bidirectional=True, bias=False), (4, 2)),
+    Sample(GRU(4), (5, 3)),
+    Sample(GRU(3, levels=2, bidirectional=True), (4, 2)),
     Sample(LocalResponseNorm(5), (7, 3, 4)),
     Sample(LocalResponseNorm(4, alpha=0.5, beta=0.6, k=2.0), (6, 3, 4)),
     Sample(LocalResponseNorm(3, alpha=1.0, beta=1.0), (2, 3, 3)),

@@ -126,6 +126,14 @@ def group_norm(layer: layers.GroupNorm, step: TracedLayer) -> str:
     return call("nn.GroupNorm", layer.groups, step.inputs[0].shape[0], eps=layer.epsilon, defaults={"eps": 1e-5})
 
 
+def recurrent(layer: layers.LSTM | layers.GRU, step: TracedLayer) -> str:
+    """Return LSTM or GRU, whose output is one tensor."""
+    name = type(layer).__name__
+    sizes = step.inputs[0].shape[1], layer.units, layer.levels
+    options = {"bias": layer.bias, "bidirectional": layer.bidirectional, "output": layer.output}
+    return call(name, *sizes, **options, defaults={"bias": True, "bidirectional": False, "output": "sequence"})
+
+
 def layer_norm(layer: layers.LayerNorm, step: TracedLayer) -> str:
     """Return nn.LayerNorm."""
     shape = step.inputs[0].shape if layer.shape is None else layer.shape
@@ -151,6 +159,8 @@ CODERS: dict[type[Layer], Callable[[Any, TracedLayer], str]] = {
     layers.InstanceNorm2d: instance_norm2d,
     layers.GroupNorm: group_norm,
     layers.LayerNorm: layer_norm,
+    layers.LSTM: recurrent,
+    layers.GRU: recurrent,
     layers.LocalResponseNorm: lambda layer, step: call(
         "nn.LocalResponseNorm", layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
     ),

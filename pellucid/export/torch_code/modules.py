@@ -243,6 +243,30 @@ class Shrink(nn.Module):
         return y.mT if transposed else y
 
 
+class LSTM(nn.LSTM):
+    """Return the outputs of all steps, the last ones, or the memories after the last step."""
+
+    def __init__(self, *sizes: int, output: str = "sequence", **options: bool) -> None:
+        super().__init__(*sizes, batch_first=True, **options)
+        self.output = output
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y, (state, cell) = super().__call__(x)
+        return {"sequence": y, "state": state, "cell": cell}[self.output]
+
+
+class GRU(nn.GRU):
+    """Return the outputs of all steps, or the last ones."""
+
+    def __init__(self, *sizes: int, output: str = "sequence", **options: bool) -> None:
+        super().__init__(*sizes, batch_first=True, **options)
+        self.output = output
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y, state = super().__call__(x)
+        return y if self.output == "sequence" else state
+
+
 class LocalContrastNorm(nn.Module):
     """Subtract the local mean, then divide by the local standard deviation or its image mean, whichever is larger."""
 

@@ -82,7 +82,7 @@ class OnnxGraph:
             except (PellucidError, *_READING_ERRORS) as error:
                 self._add_missing(last, quoted(" ".join(str(error).split()), 200))
             else:
-                self.values.update(zip(last.output, outputs, strict=False))
+                self.values.update(zip(filter(None, last.output), outputs, strict=False))
             start = end
         if self.missing_nodes:
             reason = _missing_text(self.missing_nodes)

@@ -97,6 +97,38 @@ def layer_norm(layer: layers.LayerNorm, n: Nodes) -> None:
     n.last("LayerNormalization", n.x, n.param("weight"), n.param("bias"), axis=-axes, epsilon=float(layer.epsilon))
 
 
+def recurrent(layer: layers.LSTM | layers.GRU, n: Nodes) -> None:
+    """Write one LSTM or GRU for each level, whose gates are in another order; raises PellucidError for a last state."""
+    if layer.output != "sequence":
+        raise PellucidError(f"{n.step.name}: {type(layer).__name__} with output={layer.output!r} has no form in ONNX")
+    op = type(layer).__name__
+    options: dict[str, Any] = {"hidden_size": layer.units}
+    if op == "GRU":
+        options["linear_before_reset"] = 1
+    if layer.bidirectional:
+        options["direction"] = "bidirectional"
+    x = n.inner("Transpose", n.x, perm=[1, 0, 2])
+    for level in range(layer.levels):
+        suffixes = (f"l{level}", f"l{level}_reverse") if layer.bidirectional else (f"l{level}",)
+        tensors = [
+            n.inner("Concat", *(_stacked(layer, n, kind, suffix) for suffix in suffixes), axis=0)
+            for kind in (("weight_ih",), ("weight_hh",), *((("bias_ih", "bias_hh"),) if layer.bias else ()))
+        ]
+        y = n.inner(op, x, *tensors, **options)
+        x = n.inner("Reshape", n.inner("Transpose", y, perm=[0, 2, 1, 3]), n.integers("merged", 0, 0, -1))
+    n.last("Transpose", x, perm=[1, 0, 2])
+
+
+def _stacked(layer: layers.LSTM | layers.GRU, n: Nodes, names: tuple[str, ...], suffix: str) -> str:
+    """Write the parameters of a direction, one below the other, with a first axis of 1 and ONNX's order of gates."""
+    order = (0, 3, 1, 2) if isinstance(layer, layers.LSTM) else (1, 0, 2)
+    gates: list[str] = []
+    for name in names:
+        parts = n.inners("Split", layer.gates, n.param(f"{name}_{suffix}"), axis=0, num_outputs=layer.gates)
+        gates += [parts[place] for place in order]
+    return n.inner("Unsqueeze", n.inner("Concat", *gates, axis=0), n.integers("first", 0))
+
+
 def local_response_norm(layer: layers.LocalResponseNorm, n: Nodes) -> None:
     """Write LRN for odd sizes; for even sizes, the sum over neighbouring channels is a 1 x 1 convolution."""
     if layer.size % 2:
@@ -239,6 +271,8 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
     layers.InstanceNorm2d: instance_norm2d,
     layers.GroupNorm: group_norm,
     layers.LayerNorm: layer_norm,
+    layers.LSTM: recurrent,
+    layers.GRU: recurrent,
     layers.LocalResponseNorm: local_response_norm,
     layers.LocalContrastNorm: local_contrast_norm,
     layers.Add: add,

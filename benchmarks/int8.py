@@ -4,6 +4,8 @@ accuracy evaluates shipped models in int8, with ranges from several draws of tra
 the most into their cards and into docs/int8.md; on a machine that cannot compute in int8 it stops with an error before
 it changes a card.
 speed times `Model.predictor` in float32 and in int8 in turn, in one process, and writes docs/int8.md.
+compare prints the metric and the processor time of both int8 engines, ours and onnxruntime's, for the same calibration
+images; the table of docs/decisions.md.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import re
 import statistics
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from benchmarks.peers.pellucid_peer import network
 from benchmarks.results import machine, measured_with
 from pellucid import __version__, shipped_files
 from pellucid.data import Source
+from pellucid.export.engine import int8_engine
 from pellucid.fuse.inference import check_kernels, int8_inference
 from pellucid.layers.conv2d import Conv2d
 from pellucid.model import Model
@@ -210,6 +213,51 @@ def speed_text(rounds: list[tuple[float, float]]) -> str:
     return f"{float32_ms:.2f} ms, {int8_ms:.2f} ms, {ratio}"
 
 
+def compare(names: Sequence[str]) -> None:
+    """Print metric and processor time of both int8 engines, computed in turn in one process on one thread."""
+    torch.set_num_threads(1)
+    for title, model in subjects():
+        name = title.strip("`")
+        if names and name not in names:
+            continue
+        shape = tuple(SIDE if size is None else size for size in model.input_shape)
+        images = torch.rand(64, *shape, generator=generator(0))
+        recipe = None
+        if title != name:  # a shipped model
+            card = shipped_files.pretrained_file(name).with_suffix(".md").read_text(encoding="utf-8")
+            recipe = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card, re.DOTALL)
+        if recipe is not None:
+            images = calibration_images(training_source(name, model, recipe[1]), 0)
+        with torch.inference_mode():
+            x = model.scaled(images)
+            runs = {
+                "ours": int8_inference(model.net, model.params, x.split(32)),
+                "onnxruntime": int8_engine(model.net, model.params, x.split(32)),
+            }
+            cells = [compared_speed(*runs.values(), x[:count]) for count in BATCH_SIZES]
+        scores: list[str] = []
+        if recipe is not None:
+            scores.append(f"{score(model)[1]:.2%}")
+            for run in runs.values():
+                model.objective = Supervised(InferenceNetwork(model.net, run), model.loss)
+                scores.append(f"{score(model)[1]:.2%}")
+        print(f"| {title} | {', '.join(scores) or '-'} | {' | '.join(cells)} |", flush=True)
+
+
+def compared_speed(ours: Callable[[Tensor], Any], other: Callable[[Tensor], Any], x: Tensor) -> str:
+    """Return the median ratio of the processor times of two functions, called in turn, with the least and the most."""
+    ratios: list[float] = []
+    for k in range(ROUNDS + 1):
+        seconds = [0.0, 0.0]
+        for index in (0, 1) if k % 2 else (1, 0):
+            start = time.process_time()
+            for _ in range(20 if len(x) == 1 else 2):
+                (ours, other)[index](x)
+            seconds[index] = time.process_time() - start
+        ratios.append(seconds[0] / seconds[1])
+    return f"{statistics.median(ratios[1:]):.2f} ({min(ratios[1:]):.2f}, {max(ratios[1:]):.2f})"
+
+
 def accuracy_section() -> str:
     return ACCURACY + "\n".join(accuracy_rows()) + "\n"
 
@@ -225,11 +273,14 @@ def accuracy_rows() -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["accuracy", "speed"])
+    parser.add_argument("what", choices=["accuracy", "speed", "compare"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="shipped models; all of them unless given")
     options = parser.parse_args()
     if options.what == "speed":
         write_speed()
+        return
+    if options.what == "compare":
+        compare(options.names)
         return
     for name in options.names or shipped_files.pretrained_names():
         write_accuracy(name)

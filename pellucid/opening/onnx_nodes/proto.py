@@ -159,7 +159,12 @@ def run_file(data: bytes, xs: Mapping[str, Tensor]) -> list[Tensor]:
 def session(data: bytes) -> Any:
     """Return an onnxruntime session for a file's bytes, on the CPU with as many threads as PyTorch uses."""
     runtime = import_optional("onnxruntime")
-    options = runtime.SessionOptions()
+    return runtime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
+
+
+def session_options() -> Any:
+    """Return the options of an onnxruntime session with as many threads as PyTorch uses."""
+    options = import_optional("onnxruntime").SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # only fatal errors are logged; other errors are raised
-    return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return options

@@ -97,9 +97,9 @@ def _resize(
 ) -> None:
     rounding = {"nearest_mode": "floor"} if attributes["mode"] == "nearest" else {}
     if integer_ratio:
-        factors = torch.tensor(
-            [new / old for old, new in zip(input_size, output_size, strict=True)], dtype=torch.float32
-        )
-        n.last("Resize", n.x, "", n.constant("scales", factors), axes=[2, 3], **attributes, **rounding)
+        factors = [new / old for old, new in zip(input_size, output_size, strict=True)]
+        # Without axes, which onnxruntime 1.31 does not move along when it transposes quantized images.
+        scales = torch.tensor([1.0, 1.0, *factors], dtype=torch.float32)
+        n.last("Resize", n.x, "", n.constant("scales", scales), **attributes, **rounding)
     else:
         n.last("Resize", n.x, "", "", n.integers("sizes", *output_size), axes=[2, 3], **attributes, **rounding)

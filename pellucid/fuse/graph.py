@@ -127,24 +127,26 @@ class FusedAdd(FusedForm):
         return (dy,) * self.count, {}
 
 
-def chains_of(graph: Graph) -> list[tuple[str, ...]]:
-    """Return the names of the layers of each chain, in order.
+def chains_of(graph: Graph, in_order: bool = True) -> list[tuple[str, ...]]:
+    """Return the names of the layers of each chain, ordered by their last layers.
 
-    A chain begins with a layer that has inputs, and goes on with the next node if that reads only the node before,
-    which nothing else reads, neither a node nor the output. So the order of all layers is unchanged, and with it the
-    random numbers that they draw.
+    A chain begins with a layer that has inputs, and goes on with a node that reads only the last node of the chain,
+    which nothing else reads, neither a node nor the output. in_order: whether that node must also be the next one of
+    the graph. The order of all layers is then unchanged, and with it the random numbers that they draw.
     """
     readers = count_readers(graph)
     once = unshared_nodes(graph)
-    chains: list[tuple[str, ...]] = []
+    chains: dict[str, tuple[str, ...]] = {}  # by the name of the last layer
     before = ""
     for name, (_, *sources) in graph.nodes.items():
-        if {name, before} <= once and sources == [before] and readers[before] == 1 and graph.nodes[before][1:]:
-            chains[-1] = (*chains[-1], name)
+        source = sources[0] if len(sources) == 1 else ""
+        may_join = {name, source} <= once and source in chains and (source == before or not in_order)
+        if may_join and readers[source] == 1 and graph.nodes[source][1:]:
+            chains[name] = (*chains.pop(source), name)
         else:
-            chains.append((name,))
+            chains[name] = (name,)
         before = name
-    return chains
+    return [*chains.values()]
 
 
 def unshared_nodes(graph: Graph) -> set[str]:

@@ -3,7 +3,6 @@
 Tests: tests/fuse/test_inference.py.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.attention import FusedAttention
 from pellucid.fuse.dense_block import as_dense_layer
+from pellucid.fuse.graph import chains_of
 from pellucid.fuse.inference.runs import (
     INPLACE_KERNELS,
     ONEDNN_ACTIVATIONS,
@@ -208,25 +208,12 @@ def _cast_like(tensors: tuple[Tensor, Tensor], like: Params) -> tuple[Tensor, Te
 def _join_chains(graph: Graph, params: Params) -> tuple[Graph, Params]:
     """Return an equivalent graph and its parameters, with each chain of nodes joined into one node.
 
-    In a chain, each node is the only reader of the node before it. The joined node has the name of the chain's last
-    node.
-    Nodes whose layer runs more than once, and parameters and constants, which have no input, are not joined.
+    The joined node has the name of the chain's last node. See `chains_of`.
     """
-    readers = Counter(source for _, *sources in graph.nodes.values() for source in sources)
-    readers.update(graph.outputs)
-    repeated = {node[0] for node in graph.nodes.values() if isinstance(node[0], str)}
-    separate = repeated | {
-        name for name, (layer, *sources) in graph.nodes.items() if isinstance(layer, str) or not sources
-    }
-    chains: dict[str, list[str]] = {}  # the names of the nodes in each chain, by the name of the last node
-    for name, (_, *sources) in graph.nodes.items():
-        source = sources[0] if sources else ""  # a parameter or a constant has no source
-        is_separate = name in separate or source in separate
-        starts_chain = is_separate or len(sources) > 1 or source not in chains or readers[source] > 1
-        chains[name] = [name] if starts_chain else [*chains.pop(source), name]
     nodes: dict[str, tuple[Any, ...]] = {}
     joined_params: Params = {}
-    for name, chain in chains.items():
+    for chain in chains_of(graph, in_order=False):
+        name = chain[-1]
         layer, *_ = graph.nodes[name]
         sources = graph.nodes[chain[0]][1:]
         if len(chain) > 1:

@@ -11,11 +11,7 @@ from torch import Tensor
 from pellucid.base.settings.tensors import as_tensor
 
 if TYPE_CHECKING:
-    from pellucid.estimators.base import (
-        Array,
-    )
-
-    pass
+    from pellucid.estimators.base import Array
 
 
 def closed_form(

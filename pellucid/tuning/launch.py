@@ -16,6 +16,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder
 from pellucid.base.plugins import files_run, run_file
 from pellucid.base.settings.checks import integer
+from pellucid.data.loader import usable_processors
 from pellucid.recipe.build import build_model
 from pellucid.recipe.job import load_data
 from pellucid.recipe.material import Material
@@ -23,7 +24,7 @@ from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.training.trackers import check_trackers
 from pellucid.tuning.folder import MAX_ATTEMPTS, TuningFolder, unfinished_runs
 from pellucid.tuning.page import write_results
-from pellucid.tuning.plan import TuningPlan, command_words, make_plan, n_cores
+from pellucid.tuning.plan import TuningPlan, command_words, make_plan
 from pellucid.tuning.results import TuningResult, read_results
 from pellucid.tuning.slurm import check_slurm, n_processors, submit
 
@@ -104,7 +105,7 @@ def sweep(
         check_slurm(slurm)
     folder = TuningFolder(Path("runs") / f"{recipe.name}-sweep" if out is None else out)
     jobs = integer(jobs, "jobs", 1)
-    threads = max(1, n_cores() // jobs) if slurm is None else n_processors(slurm)
+    threads = max(1, usable_processors() // jobs) if slurm is None else n_processors(slurm)
     plan = make_plan(recipe, over, threads=threads, **choices)
     if not folder.exists:
         _check_settings(plan, data)

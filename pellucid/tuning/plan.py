@@ -1,7 +1,6 @@
 """The plan of a sweep: a recipe, the values of some of its keys, the seeds, and how trials are chosen."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -164,7 +163,8 @@ def make_plan(
     without validation data, and for a search without Optuna.
     """
     sampler_kind = _read_sampler(trials, sampler)
-    seeds = _read_seeds(recipe, seeds)
+    seeds = (recipe.recipe.seed,) if seeds is None else tuple(seeds)
+    _check_seeds(seeds, "--seeds")
     for key in over:
         if key in RESERVED_KEYS:
             hint = "give --seeds" if key == "recipe.seed" else "a sweep sets it by itself"
@@ -203,11 +203,6 @@ def command_words(recipe: Any, overrides: Mapping[str, Any]) -> tuple[str, ...]:
     return str(recipe), *(f"{key}={_override_text(value)}" for key, value in overrides.items())
 
 
-def n_cores() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _override_text(value: Any) -> str:
     """Return a value as the right side of `key=value`."""
     return value if isinstance(value, str) and value and parse_value(value) == value else toml_value(value)
@@ -221,12 +216,6 @@ def _read_sampler(trials: int | None, sampler: str | None) -> Sampler:
     check(type(trials) is int and 1 <= trials <= MAX_TRIALS, "--trials", f"from 1 to {MAX_TRIALS:,}", trials)
     check_known("--sampler: no", sampler or SAMPLERS[0], SAMPLERS)
     return "random" if sampler == "random" else "tpe"
-
-
-def _read_seeds(recipe: Recipe, seeds: Sequence[int] | None) -> tuple[int, ...]:
-    chosen = (recipe.recipe.seed,) if seeds is None else tuple(seeds)
-    _check_seeds(chosen, "--seeds")
-    return chosen
 
 
 def _check_seeds(seeds: tuple[Any, ...], where: str) -> None:

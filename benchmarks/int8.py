@@ -3,9 +3,8 @@
 accuracy evaluates shipped models in int8, with ranges from several draws of training images, and writes the least and
 the most into their cards and into docs/int8.md; on a machine that cannot compute in int8 it stops with an error before
 it changes a card.
-speed times `Model.predictor` in float32 and in int8 in turn, in one process, and writes docs/int8.md.
-compare prints the metric and the processor time of both int8 engines, ours and onnxruntime's, for the same calibration
-images; the table of docs/decisions.md.
+speed measures the processor time of `Model.predictor` in float32 and in int8 in turn, in one process, and writes
+docs/int8.md.
 """
 
 import argparse
@@ -13,7 +12,7 @@ import re
 import statistics
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from benchmarks.results import machine, measured_with
 from pellucid import __version__, shipped_files
 from pellucid.data import Source
 from pellucid.export.engine import int8_engine
-from pellucid.fuse.inference import check_kernels, int8_inference
 from pellucid.layers.conv2d import Conv2d
 from pellucid.model import Model
 from pellucid.objective import InferenceNetwork, Supervised
@@ -39,12 +37,13 @@ from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
 from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
 from pellucid.tasks.segment.segmenter import is_segmenter
+from pellucid.training.engines import CALIBRATION_BATCH_SIZE, check_int8_processor
 from pellucid.training.examples import generator
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "int8.md"
 CALIBRATION_IMAGES = 128
-CALIBRATION_DRAWS = 8  # of calibration images, each with its own seed
-ROUNDS = 16
+CALIBRATION_DRAWS = 3  # of calibration images, each with its own seed
+ROUNDS = 8
 MIN_RATIO = 1.5  # the target
 BATCH_SIZES = (1, 32)
 SIDE = 224  # of images for networks that accept any size
@@ -61,8 +60,8 @@ Written by `python -m benchmarks.int8 speed`; nothing is typed by hand.
 **Ratio** is the time of `model.predictor()`, in float32, divided by the time of `model.predictor(precision="int8",
 calibration=images)` for the same inputs in the same process: above 1, int8 is faster. The two are timed in turn,
 {rounds} times, each first in half of the turns; the ratio is the median of the ratios of each turn, with the least and
-the most in brackets, and *missed* below the target of {target:g}. Times are medians. For single small images, most of
-the time is the start of each kernel, and int8 has more kernels: values are rounded to 8 bits and back between them.
+the most in brackets, and *missed* below the target of {target:g}. Times are medians, of the processor. The float32
+network is computed by Pellucid, the one in int8 by onnxruntime, which also starts faster for single small images.
 
 {measured}.
 
@@ -120,7 +119,7 @@ def card_lines(name: str, model: Model, recipe: str) -> list[str]:
     """
     if not has_int8(model):
         return []
-    check_kernels()
+    check_int8_processor()
     source = training_source(name, model, recipe)
     metric, value, n = score(model)
     float_objective = model.objective
@@ -128,7 +127,7 @@ def card_lines(name: str, model: Model, recipe: str) -> list[str]:
     for seed in range(CALIBRATION_DRAWS):
         images = calibration_images(source, seed)
         with torch.inference_mode():
-            run = int8_inference(model.net, model.params, [model.scaled(images)])
+            run = int8_engine(model.net, model.params, model.scaled(images).split(CALIBRATION_BATCH_SIZE))
         model.objective = Supervised(InferenceNetwork(model.net, run), model.loss)
         try:
             int8_values.append(score(model)[1])
@@ -170,14 +169,14 @@ def subjects() -> Iterator[tuple[str, Model]]:
 
 
 def times(predict: Callable[[Tensor], Any], other: Callable[[Tensor], Any], x: Tensor) -> list[tuple[float, float]]:
-    """Return the seconds of both functions in each round, after one round that is not timed; they go first in turn."""
+    """Return the processor seconds of both functions in each round but the first; they go first in turn."""
     rounds: list[tuple[float, float]] = []
     for k in range(ROUNDS + 1):
         seconds = [0.0, 0.0]
         for index in (0, 1) if k % 2 else (1, 0):
-            start = time.perf_counter()
+            start = time.process_time()
             (predict, other)[index](x)
-            seconds[index] = time.perf_counter() - start
+            seconds[index] = time.process_time() - start
         rounds.append((seconds[0], seconds[1]))
     return rounds[1:]
 
@@ -213,51 +212,6 @@ def speed_text(rounds: list[tuple[float, float]]) -> str:
     return f"{float32_ms:.2f} ms, {int8_ms:.2f} ms, {ratio}"
 
 
-def compare(names: Sequence[str]) -> None:
-    """Print metric and processor time of both int8 engines, computed in turn in one process on one thread."""
-    torch.set_num_threads(1)
-    for title, model in subjects():
-        name = title.strip("`")
-        if names and name not in names:
-            continue
-        shape = tuple(SIDE if size is None else size for size in model.input_shape)
-        images = torch.rand(64, *shape, generator=generator(0))
-        recipe = None
-        if title != name:  # a shipped model
-            card = shipped_files.pretrained_file(name).with_suffix(".md").read_text(encoding="utf-8")
-            recipe = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card, re.DOTALL)
-        if recipe is not None:
-            images = calibration_images(training_source(name, model, recipe[1]), 0)
-        with torch.inference_mode():
-            x = model.scaled(images)
-            runs = {
-                "ours": int8_inference(model.net, model.params, x.split(32)),
-                "onnxruntime": int8_engine(model.net, model.params, x.split(32)),
-            }
-            cells = [compared_speed(*runs.values(), x[:count]) for count in BATCH_SIZES]
-        scores: list[str] = []
-        if recipe is not None:
-            scores.append(f"{score(model)[1]:.2%}")
-            for run in runs.values():
-                model.objective = Supervised(InferenceNetwork(model.net, run), model.loss)
-                scores.append(f"{score(model)[1]:.2%}")
-        print(f"| {title} | {', '.join(scores) or '-'} | {' | '.join(cells)} |", flush=True)
-
-
-def compared_speed(ours: Callable[[Tensor], Any], other: Callable[[Tensor], Any], x: Tensor) -> str:
-    """Return the median ratio of the processor times of two functions, called in turn, with the least and the most."""
-    ratios: list[float] = []
-    for k in range(ROUNDS + 1):
-        seconds = [0.0, 0.0]
-        for index in (0, 1) if k % 2 else (1, 0):
-            start = time.process_time()
-            for _ in range(20 if len(x) == 1 else 2):
-                (ours, other)[index](x)
-            seconds[index] = time.process_time() - start
-        ratios.append(seconds[0] / seconds[1])
-    return f"{statistics.median(ratios[1:]):.2f} ({min(ratios[1:]):.2f}, {max(ratios[1:]):.2f})"
-
-
 def accuracy_section() -> str:
     return ACCURACY + "\n".join(accuracy_rows()) + "\n"
 
@@ -273,14 +227,11 @@ def accuracy_rows() -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["accuracy", "speed", "compare"])
+    parser.add_argument("what", choices=["accuracy", "speed"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="shipped models; all of them unless given")
     options = parser.parse_args()
     if options.what == "speed":
         write_speed()
-        return
-    if options.what == "compare":
-        compare(options.names)
         return
     for name in options.names or shipped_files.pretrained_names():
         write_accuracy(name)

@@ -25,7 +25,6 @@ from pellucid import __version__, shipped_files
 from pellucid.base.text import aligned, plural
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
 from pellucid.detectors.base import Detector
-from pellucid.fuse.inference import check_kernels
 from pellucid.generators import Pix2Pix, Regression
 from pellucid.losses import L1
 from pellucid.model import Model
@@ -49,6 +48,7 @@ from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
 from pellucid.tasks.pictures import held_out
 from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
 from pellucid.tasks.segment.segmenter import is_segmenter
+from pellucid.training.engines import check_int8_processor
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_BYTES = 6_000_000
@@ -321,7 +321,7 @@ def write_model(target: Path, model: Model, extra_tensors: dict[str, torch.Tenso
 def publish(name: str, model: Model, recipe: str, training: str) -> None:
     """Write the file and its card; raises PellucidError if a card with the accuracy in int8 cannot be written here."""
     if has_int8(model):
-        check_kernels()  # before files are changed
+        check_int8_processor()  # before files are changed
     if is_colorizer(model):
         publish_colours(name, model, recipe, training)
         return

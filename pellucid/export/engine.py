@@ -80,23 +80,9 @@ def int8_engine(net: Layer, params: Params, batches: Iterable[Tensor]) -> Callab
 
 def _quantized(data: bytes, batches: list[Tensor], folder: Path) -> bytes:
     """Return the bytes of the quantized form of an ONNX file; folder: for temporary files."""
-    onnx = import_optional("onnx")
-    runtime = import_optional("onnxruntime")
     quantization = import_optional("onnxruntime.quantization")
-    fused_file = folder / "fused.onnx"
-    options = session_options()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # puts batch norms into weights
-    options.optimized_model_filepath = str(fused_file)
-    float_session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     inputs = [{"input": batch.numpy()} for batch in batches]
-    if not all(np.isfinite(y).all() for x in inputs for y in float_session.run(None, x)):
-        raise PellucidError("calibration: outputs are NaN or infinite for these images; check the images and the weights")
-    fused = onnx.load(fused_file)
-    convolutions = [node for node in fused.graph.node if node.op_type == "Conv"]
-    if not convolutions:
-        raise PellucidError("precision='int8': the network contains no Conv2d to quantize; use precision=None")
-    # Without it, onnxruntime prints the advice to fuse the file first.
-    onnx.helper.set_model_props(fused, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    fused = _fused(data, inputs, folder / "fused.onnx")
     remaining = iter(inputs)
 
     class Calibration(quantization.CalibrationDataReader):
@@ -112,20 +98,60 @@ def _quantized(data: bytes, batches: list[Tensor], folder: Path) -> bytes:
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         op_types_to_quantize=list(INT8_OPERATORS),
-        nodes_to_exclude=_grey_convolutions(fused, convolutions),
+        nodes_to_exclude=_grey_convolutions(fused),
         extra_options={"OpTypesToExcludeOutputQuantization": list(FLOAT_OUTPUT_OPERATORS)},
     )
     return quantized_file.read_bytes()
 
 
-def _grey_convolutions(model: Any, convolutions: list[Any]) -> list[str]:
+def _fused(data: bytes, inputs: list[dict[str, Any]], file: Path) -> Any:
+    """Return the model of an ONNX file with batch normalization in the weights of convolutions, also written to `file`.
+
+    Raises PellucidError for a network without convolutions, and if its outputs for `inputs` are not finite.
+    """
+    onnx = import_optional("onnx")
+    runtime = import_optional("onnxruntime")
+    options = session_options()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(file)
+    float_session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    fused = onnx.load(file)
+    if not any(node.op_type == "Conv" for node in fused.graph.node):
+        raise PellucidError("precision='int8': the network contains no Conv2d to quantize; use precision=None")
+    for x in inputs:
+        if not all(np.isfinite(y).all() for y in float_session.run(None, x)):
+            raise PellucidError(
+                "calibration: outputs are NaN or infinite for these images; check the images and the weights"
+            )
+    _copy_read_outputs(onnx, fused.graph)
+    # Without this property, onnxruntime prints the advice to fuse the file first.
+    onnx.helper.set_model_props(fused, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    return fused
+
+
+def _copy_read_outputs(onnx: Any, graph: Any) -> None:
+    """Replace each output of a graph that its nodes also read with a copy.
+
+    onnxruntime would quantize such an output with the range of a ReLU that reads it, and so lose its negative values.
+    """
+    read_names = {name for node in graph.node for name in node.input}
+    for output in graph.output:
+        if output.name in read_names:
+            copy = f"{output.name}/copy"
+            graph.node.append(onnx.helper.make_node("Identity", [output.name], [copy], copy))
+            output.name = copy
+
+
+def _grey_convolutions(model: Any) -> list[str]:
     """Return the names of convolutions of images with one channel, which onnxruntime computes faster in float32."""
-    shapes = {initializer.name: tuple(initializer.dims) for initializer in model.graph.initializer}
-    groups = {
-        node.name: next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-        for node in convolutions
-    }
-    return [node.name for node in convolutions if shapes[node.input[1]][1] * groups[node.name] == 1]
+    weights = {initializer.name: initializer for initializer in model.graph.initializer}
+    names: list[str] = []
+    for node in model.graph.node:
+        if node.op_type == "Conv" and node.input[1] in weights:
+            groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+            if weights[node.input[1]].dims[1] * groups == 1:
+                names.append(node.name)
+    return names
 
 
 def _outputs(runtime: Any, x: Tensor) -> Any:

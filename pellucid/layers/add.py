@@ -1,7 +1,7 @@
 """The sum of two or more inputs, which merges the branches of a residual block.
 
 Fused forms: FusedResidual (fuse/combinators.py) and FusedAdd (fuse/graph.py) in training; Residual and RunSum
-(fuse/inference/runs.py) and QuantizedResidual (fuse/inference/int8_runs.py) in prediction.
+(fuse/inference/runs.py) in prediction.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """The convolution over images.
 
 Fused forms: FusedConv2d (fuse/single_layers.py), KernelForm (fuse/kernel_form.py), NormActConv (fuse/recompute.py) and
-DenseBlock (fuse/dense_block.py) in training; Convolution and Residual (fuse/inference/runs.py), QuantizedConvolution
-and QuantizedResidual (fuse/inference/int8_runs.py) in prediction.
+DenseBlock (fuse/dense_block.py) in training; Convolution and Residual (fuse/inference/runs.py) in prediction.
 """
 
 import itertools

@@ -1,6 +1,6 @@
 """The fully connected layer.
 
-Fused forms: FusedDense (fuse/single_layers.py) in training; QuantizedDense (fuse/inference/int8_runs.py) in prediction.
+Fused forms: FusedDense (fuse/single_layers.py) in training.
 """
 
 from dataclasses import dataclass, field

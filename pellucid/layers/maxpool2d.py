@@ -1,7 +1,7 @@
 """Max pooling.
 
 Fused forms: FusedMaxPool2d (fuse/max_pool.py) and KernelForm (fuse/kernel_form.py) in training; MaxPoolRun
-(fuse/inference/runs.py) and QuantizedMaxPool (fuse/inference/int8_runs.py) in prediction.
+(fuse/inference/runs.py) in prediction.
 """
 
 from dataclasses import dataclass

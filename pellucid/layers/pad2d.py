@@ -1,6 +1,6 @@
 """Padding around an image.
 
-Fused forms: KernelForm (fuse/kernel_form.py) in training; QuantizedPad (fuse/inference/int8_runs.py) in prediction.
+Fused forms: KernelForm (fuse/kernel_form.py) in training.
 """
 
 import math

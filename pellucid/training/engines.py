@@ -16,7 +16,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
 from pellucid.base.text import note, plural
 from pellucid.extend.user_defined import naming_layers
-from pellucid.fuse.inference import check_kernels, inference, int8_inference
+from pellucid.fuse.inference import inference
 from pellucid.fuse.inference.runs import RunFunction
 from pellucid.training.examples import as_inputs, first_not_finite
 from pellucid.training.process import torch_threads
@@ -51,8 +51,10 @@ class EnginePredictor:
         check(precision in (None, "int8"), "precision", "'int8', or None for the model's own", precision)
         if precision is None and calibration is not None:
             raise PellucidError("calibration: images are only used with precision='int8'; leave them out")
-        if precision == "int8" and engine != "pellucid":
-            raise PellucidError(f"precision='int8' is computed by engine='pellucid' only, not {engine!r}")
+        if precision == "int8":
+            if engine == "auto":
+                raise PellucidError("precision='int8' is computed by onnxruntime only; leave out engine='auto'")
+            engine = "onnxruntime"
         _check_predictor_threads(model, engine, threads)
         self._model = model
         self._check_inputs = check_inputs
@@ -64,16 +66,16 @@ class EnginePredictor:
         self._pending_notes: list[str] = []  # printed after the first predictions, whose errors are more useful
         self._checks_finite = precision == "int8"  # float32 propagates NaN to the predictions, which are checked
         if precision == "int8":
-            self._run_functions["pellucid"] = _int8_function(model, calibration, check_inputs)
-        elif engine != "onnxruntime":
-            self._run_functions["pellucid"] = inference(model.net, model.params)
-        if engine == "onnxruntime":
+            self._run_functions["onnxruntime"] = _int8_function(model, calibration, check_inputs)
+        elif engine == "onnxruntime":
             self._run_functions["onnxruntime"] = _onnxruntime_engine(model)
-        elif engine == "auto" and _is_computable(model):
-            try:
-                self._run_functions["onnxruntime"] = _onnxruntime_engine(model)
-            except PellucidError as error:  # ONNX cannot express the network, or its outputs differ
-                self._pending_notes.append(f"predictor: without onnxruntime, since {error}")
+        else:
+            self._run_functions["pellucid"] = inference(model.net, model.params)
+            if engine == "auto" and _is_computable(model):
+                try:
+                    self._run_functions["onnxruntime"] = _onnxruntime_engine(model)
+                except PellucidError as error:  # ONNX cannot express the network, or its outputs differ
+                    self._pending_notes.append(f"predictor: without onnxruntime, since {error}")
         self._fastest_engines: dict[tuple[int, ...], str] = {}  # by the shape of the inputs
         # Not for single calls of `predict`: returning the memory after each takes longer than a small prediction.
         FreedMemory.keep()
@@ -143,11 +145,21 @@ class EnginePredictor:
         return times
 
 
+def check_int8_processor() -> None:
+    """Raise PellucidError if this processor cannot compute in int8 exactly and faster than in float32."""
+    if not getattr(torch.cpu, "_is_vnni_supported", lambda: False)():
+        raise PellucidError(
+            "precision='int8': this processor has no AVX-512 VNNI instructions, without which int8 is not faster than "
+            "float32; use precision=None"
+        )
+
+
 def _int8_function(model: Any, calibration: Any, check_inputs: Callable[[Tensor, str], object]) -> RunFunction:
     """Return the network in int8, with the ranges of its activations for the calibration images (N, ...)."""
     if calibration is None:
         raise PellucidError("precision='int8' needs calibration=images, inputs (N, ...) like those to predict")
-    check_kernels()
+    check_int8_processor()
+    _check_float32_on_cpu(model)
     images = as_inputs(calibration, "calibration", model.dtype)
     check_inputs(images, "calibration")
     if len(images) < MIN_CALIBRATION_IMAGES:
@@ -156,8 +168,8 @@ def _int8_function(model: Any, calibration: Any, check_inputs: Callable[[Tensor,
     if low == high:
         raise PellucidError(f"calibration: all values of all images are {low:g}; give images like those to predict")
     with torch.inference_mode():
-        batches = (model.scaled(batch) for batch in torch.split(images, CALIBRATION_BATCH_SIZE))
-        return int8_inference(model.net, model.params, batches, partial(naming_layers, model.net, model.params))
+        batches = [model.scaled(batch) for batch in torch.split(images, CALIBRATION_BATCH_SIZE)]
+        return import_module(_ONNXRUNTIME).int8_engine(model.net, model.params, batches)
 
 
 def _check_predictor_threads(model: Any, engine: str, threads: Threads) -> None:
@@ -178,8 +190,13 @@ def _is_computable(model: Any) -> bool:
     return is_installed and model.dtype == torch.float32 and model.device.type == "cpu"
 
 
-def _onnxruntime_engine(model: Any) -> RunFunction:
+def _check_float32_on_cpu(model: Any) -> None:
+    """Raise PellucidError for a model whose dtype or device onnxruntime does not compute with."""
     if model.dtype != torch.float32 or model.device.type != "cpu":
         dtype_and_device = f"{model.dtype} on {model.device}".removeprefix("torch.")
         raise PellucidError(f"engine: onnxruntime computes in float32 on the CPU, and the model in {dtype_and_device}")
+
+
+def _onnxruntime_engine(model: Any) -> RunFunction:
+    _check_float32_on_cpu(model)
     return import_module(_ONNXRUNTIME).onnxruntime_engine(model.net, model.params, model.nominal_shape)

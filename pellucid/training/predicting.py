@@ -90,14 +90,15 @@ class Predicting(ModelDisplay):
         the network when the function is created; or "auto", the faster one for the shape of the inputs, timed with the
         first batch of that shape. The function's attribute `engine` is the name of the engine used. Results of the two
         differ by rounding errors.
-        precision: None for the model's own, or "int8" for convolutions and fully connected layers in int8, on
-        processors with VNNI instructions. calibration: with "int8", at least 32 inputs (N, ...) like those to predict,
-        for which the ranges of the activations are computed; values outside these ranges saturate.
+        precision: None for the model's own, or "int8" for convolutions and fully connected layers in int8, quantized
+        and computed by onnxruntime, on processors with VNNI instructions. calibration: with "int8", at least 32 inputs
+        (N, ...) like those to predict and of their shape, for which the ranges of the activations are computed; values
+        outside these ranges saturate.
         threads: the number of CPU threads, 0 for PyTorch's; or "auto", the fastest number for the shape of the inputs,
         which is measured with the first batch, and again when predictions become slower, so that results may change by
         rounding errors; the attribute `threads` is then this number.
         Raises PellucidError for a model without weights, for "onnxruntime" if it cannot compute the network, for "int8"
-        if the processor, PyTorch or the network does not support it, and for `threads` with another engine than
+        if the processor or the network does not support it, and for `threads` with another engine than
         "pellucid".
         """
         self._check_has_weights()

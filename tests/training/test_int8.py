@@ -31,7 +31,7 @@ def test_int8_predicts_almost_the_same_probabilities(model: Model) -> None:
     x = digits().x
     predict = model.predictor(precision="int8", calibration=x[:100])
     probabilities, expected = predict(x), model.predict(x)
-    assert predict.engine == "pellucid"
+    assert predict.engine == "onnxruntime"
     assert (probabilities - expected).abs().max() < 0.05
     assert (probabilities.argmax(1) == expected.argmax(1)).double().mean() > 0.98
     torch.testing.assert_close(probabilities.sum(1), torch.ones(len(x)))
@@ -75,10 +75,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "calibration: all values of all images are 0.5; give images like those to predict",
     ),
     ({"precision": "int8", "calibration": "images"}, "calibration is 'images', not an array"),
-    *(
-        ({"precision": "int8", "calibration": X, "engine": engine}, "is computed by engine='pellucid' only")
-        for engine in ("onnxruntime", "auto")
-    ),
+    ({"precision": "int8", "calibration": X, "engine": "auto"}, "is computed by onnxruntime only"),
+    ({"precision": "int8", "calibration": X, "threads": "auto"}, "onnxruntime takes PyTorch's number of threads"),
 ]
 
 
@@ -86,7 +84,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_wrong_arguments_are_refused(
     model: Model, arguments: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "check_kernels", lambda: None)  # on machines without VNNI too
+    monkeypatch.setattr(engines, "check_int8_processor", lambda: None)  # on machines without VNNI too
     with pytest.raises(PellucidError, match=re.escape(message)) as refused:
         model.predictor(**arguments)
     assert "\n" not in str(refused.value)
@@ -99,30 +97,30 @@ def test_networks_without_convolutions_and_float64_are_refused() -> None:
         dense.predictor(precision="int8", calibration=X)
     net = Sequential(conv=Conv2d(3, 3), flatten=Flatten(), dense=Dense(3))
     model = Model(net, input_shape=(1, 8, 8), seed=0, precision="float64")
-    with pytest.raises(PellucidError, match="needs weights in float32 on the CPU"):
+    with pytest.raises(PellucidError, match="computes in float32 on the CPU, and the model in float64 on cpu"):
         model.predictor(precision="int8", calibration=X)
 
 
 @dataclass(frozen=True)
-class BatchesOf32(Layer):
-    """A user-defined layer that fails for other batches, such as a last one with fewer images."""
+class Half(Layer):
+    """A user-defined layer without a method `onnx`."""
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, None]:
-        return x.view(32, *x.shape[1:]), None
+        return x / 2, None
 
     def backward(self, params: Params, cache: None, dy: Tensor) -> tuple[Tensor, Params]:
-        return dy, {}
+        return dy / 2, {}
 
 
 @needs_vnni
-def test_a_user_defined_layer_that_fails_is_named() -> None:
-    net = Sequential(conv=Conv2d(4, 3), mine=BatchesOf32(), flatten=Flatten(), dense=Dense(3))
+def test_a_user_defined_layer_that_onnx_cannot_express_is_named() -> None:
+    net = Sequential(conv=Conv2d(4, 3), mine=Half(), flatten=Flatten(), dense=Dense(3))
     model = Model(net, input_shape=(1, 8, 8), seed=0)
-    with pytest.raises(PellucidError, match=r"^mine \(BatchesOf32\): forward raised RuntimeError"):
-        model.predictor(precision="int8", calibration=torch.cat([X, X[:5]]))
+    with pytest.raises(PellucidError, match=r"^no ONNX operators for the layers Half"):
+        model.predictor(precision="int8", calibration=X)
 
 
 def test_processors_without_vnni_are_refused_before_images_are_read(

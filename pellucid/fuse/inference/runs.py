@@ -152,17 +152,6 @@ ONEDNN_ACTIVATIONS: dict[type[Layer], Callable[[Any], tuple[str, list[int], str]
 }
 
 
-def onednn_activation(act: Layer | None) -> tuple[str, list[int], str]:
-    """Return an activation's name, scalars and algorithm, as arguments of oneDNN's convolution."""
-    return ("none", [], "") if act is None else ONEDNN_ACTIVATIONS[type(act)](act)
-
-
-def extra_padding(layer: Conv2d) -> tuple[int, int, int, int] | None:
-    """Return the argument of `F.pad` for the additional zeros of "same" padding on the right and bottom, if any."""
-    left, right, top, bottom = layer.edges()
-    return None if (left, top) == (right, bottom) else (0, right - left, 0, bottom - top)
-
-
 @dataclass(frozen=True)
 class Convolution:
     """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other)."""
@@ -180,8 +169,9 @@ class Convolution:
 
     @cached_property
     def extra_padding(self) -> tuple[int, int, int, int] | None:
-        """The additional padding on the right and bottom."""
-        return extra_padding(self.layer)
+        """The argument of `F.pad` for the additional zeros of "same" padding on the right and bottom, if any."""
+        left, right, top, bottom = self.layer.edges()
+        return None if (left, top) == (right, bottom) else (0, right - left, 0, bottom - top)
 
     @cached_property
     def geometry(self) -> tuple[Pair, Pair, Pair, int]:
@@ -205,7 +195,7 @@ class Convolution:
     @cached_property
     def onednn_activation(self) -> tuple[str, list[int], str]:
         """The activation's name, scalars and algorithm, as arguments of oneDNN's convolution."""
-        return onednn_activation(self.act)
+        return ("none", [], "") if self.act is None else ONEDNN_ACTIVATIONS[type(self.act)](self.act)
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return y."""
@@ -261,7 +251,7 @@ class Residual:
 
     other_branch: RunFunction
     body: RunFunction
-    last_convolution: Callable[..., Tensor]  # a Convolution; its act is the activation after the sum
+    last_convolution: Convolution  # its act is the activation after the sum
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the block's output."""

@@ -40,11 +40,11 @@ def avg_pool2d(layer: AvgPool2d, n: Nodes) -> None:
 
 
 def _window(layer: MaxPool2d | AvgPool2d | LpPool2d) -> dict[str, Any]:
-    return {
-        "kernel_shape": [*pair(layer.kernel)],
-        "strides": [*pair(layer.step)],
-        "dilations": [*pair(layer.dilation)],
-    }
+    window = {"kernel_shape": [*pair(layer.kernel)], "strides": [*pair(layer.step)]}
+    # The attribute keeps onnxruntime 1.31 from loading the average pooling of quantized images.
+    if pair(layer.dilation) != (1, 1):
+        window["dilations"] = [*pair(layer.dilation)]
+    return window
 
 
 def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: Nodes) -> tuple[list[int], int]:

@@ -220,7 +220,7 @@ def test_the_accuracy_of_each_classifier_is_that_of_its_card(name: str) -> None:
 @pytest.mark.heavy
 @pytest.mark.real
 @pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="the processor has no VNNI instructions")
-@pytest.mark.parametrize("name", with_marks(["mnist-lenet", "mnist-conv", "cifar", "signs", "vit-tiny"]))
+@pytest.mark.parametrize("name", with_marks(["mnist-lenet", "mnist-conv", "cifar", "signs"]))
 def test_the_accuracy_of_each_classifier_in_int8_is_that_of_its_card(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
     skip_without_data(str(model.preprocess["data"]))

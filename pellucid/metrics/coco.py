@@ -4,7 +4,7 @@ Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and the ev
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
+from pellucid.metrics.bootstrap import percentile_intervals, resampled
 from pellucid.metrics.overlaps import OVERLAP_KINDS, PERSON_SIGMAS, truth_areas
 from pellucid.ops.image_objects import Detections, Objects
 
@@ -163,21 +164,18 @@ class Coco:
     def intervals(
         self, names: Sequence[str], resamples: int = 1000, seed: int = 0, level: float = 0.95
     ) -> dict[str, tuple[float, float]]:
-        """Return bootstrap percentile intervals (low, high) of figures by name; images are drawn with replacement.
+        """Return bootstrap intervals (low, high) of figures by name, over the images; see `resampled`.
 
         level: the confidence level. The limits are NaN if the figure is NaN.
-        Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
         """
-        rng = torch.Generator().manual_seed(seed)
-        n = len(self.images)
+        figures = self.resampled_figures(names)
+        values = resampled(lambda weights: list(figures(weights).values()), len(self.images), resamples, seed)
+        return dict(zip(names, percentile_intervals(values, level), strict=True))
+
+    def resampled_figures(self, names: Sequence[str]) -> Callable[[Tensor], dict[str, float]]:
+        """Return `figures` as a function of the weights of the images, which is fast for many weights."""
         class_detections = self._class_detections()
-        values = list[list[float]]()
-        for _ in range(resamples):
-            weights = torch.bincount(torch.randint(0, n, (n,), generator=rng), minlength=n)
-            values.append(list(self._figures(class_detections, weights, names).values()))
-        quantiles = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        low, high = torch.tensor(values, dtype=torch.float64).nanquantile(quantiles, 0).tolist()
-        return dict(zip(names, zip(low, high, strict=True), strict=True))
+        return lambda weights: self._figures(class_detections, weights, names)
 
     def _class_detections(self) -> "list[ClassDetections]":
         return [ClassDetections(self.images, label) for label in self.counts()]

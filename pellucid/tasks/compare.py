@@ -4,12 +4,11 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
+import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.svm import SVC
@@ -24,10 +23,9 @@ from pellucid.estimators import KNeighborsClassifier, NetworkClassifier
 from pellucid.estimators.base import Array
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
+from pellucid.metrics.bootstrap import weighted_mean
 from pellucid.optim import Adam
-from pellucid.report.figures.classifiers import classifiers
-from pellucid.report.sections import TablePart
-from pellucid.tasks.comparison import Comparison, ComparisonProgress, measure_candidates, select
+from pellucid.tasks.comparison import Column, ComparedRow, Comparison, ComparisonProgress, measure_candidates, select
 
 VALIDATION_FRACTION = 1 / 6  # fraction of the training images used for validation: 10,000 of MNIST's 60,000
 MAX_VALIDATION = 2_000  # validation images of nearest neighbours: each is compared with all training images
@@ -126,85 +124,36 @@ CANDIDATES = {
 }
 
 
-@dataclass(frozen=True)
-class ClassifierResult:
-    """The results of one classifier on the test images.
+COLUMNS = (
+    Column("accuracy", "accuracy", percent, ranking="Accuracy, higher is better", is_fraction=True),
+    Column("f1", "macro F1", percent, "the mean over the classes"),
+    Column("chosen", "chosen", lambda chosen: ", ".join(f"{key} {value}" for key, value in chosen.items()) or "-"),
+    Column("trained_on", "images", "{:,}".format, "the training images"),
+    Column("fit_seconds", "fit", "{:.1f} s".format, ranking="Time to fit, in seconds"),
+    Column("predict_seconds", "predict", "{:.2f} s".format, "all test images", "Time to predict, in seconds"),
+    Column("bytes", "size", lambda count: f"{count / 1e6:.2f} MB", "of the pickled estimator"),
+)
 
-    chosen: the hyperparameters, chosen on validation images. trained_on: the number of training images. f1: the mean
-    over the classes. choose_seconds: the time of all fits that choose the hyperparameters. fit_seconds: of the fit with
-    the chosen ones. predict_seconds: of the predictions for all test images. bytes: the size of the pickled estimator.
+
+def notes(rows: Sequence[ComparedRow], train: int) -> list[str]:
+    """Return notes: the images on which hyperparameters were chosen, and classifiers trained on fewer images.
+
+    train: the number of training images.
     """
-
-    name: str
-    title: str
-    chosen: Mapping[str, Any]
-    trained_on: int
-    accuracy: float
-    f1: float
-    choose_seconds: float
-    fit_seconds: float
-    predict_seconds: float
-    bytes: int
-
-
-@dataclass(frozen=True)
-class ClassifierComparison(Comparison):
-    """The classifiers on one data set, in the order of CANDIDATES."""
-
-    data: str
-    train: int
-    test: int
-    seed: int
-    rows: tuple[ClassifierResult, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all fields as JSON values."""
-        return asdict(self)
-
-    def notes(self) -> list[str]:
-        """Return notes: the images on which hyperparameters were chosen, and classifiers trained on fewer images."""
-        titles_by_note: dict[str, list[str]] = {}
-        for row in self.rows:
-            candidate = CANDIDATES[row.name]
-            if len(candidate.choices) == 1:
-                titles_by_note.setdefault("Hyperparameters not chosen but fixed", []).append(row.title)
-            elif candidate.validation is not None and candidate.validation < VALIDATION_FRACTION * self.train:
-                note = f"Hyperparameters chosen on {candidate.validation:,} training images held out"
-                titles_by_note.setdefault(note, []).append(row.title)
-            else:
-                titles_by_note.setdefault("Hyperparameters chosen on a sixth of the training images", []).append(
-                    row.title
-                )
-            if row.trained_on < self.train:
-                titles_by_note.setdefault(f"Trained on {row.trained_on:,} images only", []).append(row.title)
-        return [f"{note}: {'; '.join(titles)}." for note, titles in titles_by_note.items()]
-
-    def lines(self) -> list[str]:
-        """Return the lines above the table in a terminal."""
-        return [f"{self.data}: {self.train:,} training and {self.test:,} test images.", *self.notes(), ""]
-
-    def table(self) -> TablePart:
-        """Return a row for each classifier."""
-        header = ("classifier", "chosen", "images", "accuracy", "macro F1", "fit", "predict", "size")
-        cells = [
-            (
-                row.title,
-                ", ".join(f"{key} {value}" for key, value in row.chosen.items()) or "-",
-                f"{row.trained_on:,}",
-                percent(row.accuracy),
-                percent(row.f1),
-                f"{row.fit_seconds:.1f} s",
-                f"{row.predict_seconds:.2f} s",
-                f"{row.bytes / 1e6:.2f} MB",
-            )
-            for row in self.rows
-        ]
-        return TablePart("", header, cells, range(2, len(header)))
-
-    def page_or_figure(self, command: str) -> Figure:
-        """Return the figure of accuracies and times."""
-        times = [[row.fit_seconds for row in self.rows], [row.predict_seconds for row in self.rows]]
-        return classifiers([row.title for row in self.rows], [row.accuracy for row in self.rows], *times)
+    titles_by_note: dict[str, list[str]] = {}
+    for row in rows:
+        candidate = CANDIDATES[row.name]
+        if len(candidate.choices) == 1:
+            note = "Hyperparameters not chosen but fixed"
+        elif candidate.validation is not None and candidate.validation < VALIDATION_FRACTION * train:
+            note = f"Hyperparameters chosen on {candidate.validation:,} training images held out"
+        else:
+            note = "Hyperparameters chosen on a sixth of the training images"
+        titles_by_note.setdefault(note, []).append(row.title)
+        if row.values["trained_on"] < train:
+            note = f"Trained on {row.values['trained_on']:,} images only"
+            titles_by_note.setdefault(note, []).append(row.title)
+    return [f"{note}: {'; '.join(titles)}." for note, titles in titles_by_note.items()]
 
 
 def compare(
@@ -213,11 +162,12 @@ def compare(
     seed: int = 0,
     only: Collection[str] = (),
     progress: ComparisonProgress = lambda title, number, total: None,
-) -> ClassifierComparison:
+) -> Comparison:
     """Train every classifier of CANDIDATES on one split of a data set and measure it once on the test images.
 
     name, root: as for `pellucid.data.catalogue.load`. only: names of CANDIDATES, () for all. progress: called with each
     title, its number (from 1) and the number of candidates.
+
     Hyperparameters are chosen on validation images held out of the training images. The classifier is then trained with
     them on all training images, at most `ClassifierCandidate.limit`. Raises PellucidError for an unknown name, for data
     without classes, and for images of different sizes.
@@ -227,12 +177,22 @@ def compare(
     if not isinstance(data.train, Dataset) or not data.train.classes or data.train.y.dim() != 1:
         raise PellucidError(f"{name} has no class for each image; give a data set such as digits or mnist")
     rows = measure_candidates(candidates, _measurer(data.train, data.test, seed), progress)
-    return ClassifierComparison(data.train.name, len(data.train), len(data.test), seed, rows)
+    facts = {"data": data.train.name, "train": len(data.train), "test": len(data.test), "seed": seed}
+    return Comparison(
+        title=f"Classifiers on {data.train.name}",
+        noun="classifier",
+        facts=facts,
+        columns=COLUMNS,
+        rows=rows,
+        examples=len(data.test),
+        notes=[
+            f"{data.train.name}: {len(data.train):,} training and {len(data.test):,} test images.",
+            *notes(rows, len(data.train)),
+        ],
+    )
 
 
-def _measurer(
-    train: Dataset, test: Dataset, seed: int
-) -> Callable[[str, ClassifierCandidate], Iterable[ClassifierResult]]:
+def _measurer(train: Dataset, test: Dataset, seed: int) -> Callable[[str, ClassifierCandidate], Iterable[ComparedRow]]:
     """Return the function that chooses the hyperparameters of one candidate, trains it and tests it."""
     x, y = float_images(train.x).numpy(), train.y.numpy()
     x_test, y_test = float_images(test.x).numpy(), test.y.numpy()
@@ -246,7 +206,7 @@ def _measurer(
         rng.permutation(len(y)),
     )
 
-    def measure(name: str, candidate: ClassifierCandidate) -> Iterator[ClassifierResult]:
+    def measure(name: str, candidate: ClassifierCandidate) -> Iterator[ComparedRow]:
         def as_inputs(images: Array) -> Array:
             return images if candidate.images else images.reshape(len(images), -1)
 
@@ -264,11 +224,18 @@ def _measurer(
         )
         estimator, fit_seconds = _timed(lambda: fit(choice, train_subset))
         predicted, predict_seconds = _timed(lambda: estimator.predict(as_inputs(x_test)))
-        yield ClassifierResult(
-            name, candidate.title, choice, len(train_subset), float(accuracy_score(y_test, predicted)),
-            float(f1_score(y_test, predicted, average="macro")), choose_seconds, fit_seconds, predict_seconds,
-            len(pickle.dumps(estimator)),
-        )  # fmt: skip
+        values = {
+            "chosen": choice,
+            "trained_on": len(train_subset),
+            "accuracy": float(accuracy_score(y_test, predicted)),
+            "f1": float(f1_score(y_test, predicted, average="macro")),
+            "choose_seconds": choose_seconds,  # of all fits that choose the hyperparameters
+            "fit_seconds": fit_seconds,
+            "predict_seconds": predict_seconds,
+            "bytes": len(pickle.dumps(estimator)),
+        }
+        is_right = torch.from_numpy(predicted == y_test)
+        yield ComparedRow(name, candidate.title, values, figure=weighted_mean(is_right))
 
     return measure
 

@@ -51,9 +51,9 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Run the comparison, print its table, and write it with a page or a figure."""
+    """Run the comparison, print its table, and write it with a page."""
     from pellucid.command.files import check_folder
-    from pellucid.command.out import print_json, print_lines, print_text, repeat_command
+    from pellucid.command.out import print_lines, print_result, print_text, repeat_command
     from pellucid.recipe.material import is_annotated
 
     folder = check_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))  # before the long trainings
@@ -67,14 +67,10 @@ def handle(args: argparse.Namespace) -> int:
     }
     command_words = ["compare", args.dataset, *args.settings, *(["--only", *args.only] if args.only else [])]
     if not args.json:
-        print_lines(*comparison.lines())
+        print_lines(*comparison.notes, "")
         print_text(str(comparison))
-    first_path, second_path = comparison.write(folder, repeat_command(command_words, options, []))
-    if args.json:
-        print_json({**comparison.to_json(), "files": [str(first_path), str(second_path)]})
-        return 0
-    display_path, json_path = (first_path, second_path) if second_path.suffix == ".json" else (second_path, first_path)
-    print_lines("", f"wrote {display_path} and {json_path.name}")
+    paths = [str(path) for path in comparison.write(folder, repeat_command(command_words, options, []))]
+    print_result(args, {**comparison.to_json(), "files": paths}, "", f"wrote {paths[0]} and {Path(paths[1]).name}")
     return 0
 
 

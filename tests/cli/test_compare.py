@@ -4,7 +4,8 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-from pellucid.tasks.compare import ClassifierComparison, ClassifierResult
+from pellucid.tasks.compare import notes
+from pellucid.tasks.comparison import ComparedRow
 from tests.cli.conftest import Cli
 
 
@@ -13,6 +14,7 @@ def test_a_table_and_a_plot_are_written(cli: Cli, tmp_path: Path) -> None:
     assert [row["name"] for row in output["rows"]] == ["nearest-l2", "tree"]
     assert json.loads((tmp_path / "comparison.json").read_bytes())["rows"] == output["rows"]
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert "nearest neighbours, L2" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
     text = cli("compare", "digits", "--only", "tree", "--out", str(tmp_path)).out
     assert "decision tree" in text
     assert "accuracy" in text
@@ -31,12 +33,11 @@ def test_a_file_in_place_of_the_output_folder_is_refused_before_training(cli: Cl
 
 
 def test_notes_refer_to_the_rows_of_the_table() -> None:
-    def row(name: str, title: str, trained_on: int) -> ClassifierResult:
-        return ClassifierResult(name, title, {}, trained_on, 0.9, 0.9, 1.0, 1.0, 1.0, 1000)
+    def row(name: str, title: str, trained_on: int) -> ComparedRow:
+        return ComparedRow(name, title, {"trained_on": trained_on})
 
     rows = (row("nearest-l1", "L1", 10_000), row("nearest-l2", "L2", 60_000), row("tree", "tree", 60_000))
-    comparison = ClassifierComparison("mnist", 60_000, 10_000, 0, (*rows, row("conv", "conv net", 60_000)))
-    assert comparison.notes() == [
+    assert notes([*rows, row("conv", "conv net", 60_000)], 60_000) == [
         "Hyperparameters chosen on 2,000 training images held out: L1; L2.",  # limit: 10,000, a sixth
         "Trained on 10,000 images only: L1.",
         "Hyperparameters chosen on a sixth of the training images: tree.",

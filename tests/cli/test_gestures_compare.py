@@ -42,7 +42,7 @@ def test_one_command_compares_five_variants(cli: Cli, tmp_path: Path, monkeypatc
     n_trainable = [variant["learned"] for variant in output["variants"]]
     assert n_trainable[0] == n_trainable[4] > n_trainable[3] > n_trainable[1] == n_trainable[2] == 2 * (8 + 1)
 
-    monkeypatch.setattr("pellucid.tasks.gestures.compare.write_comparison", lambda folder, result: None)
+    monkeypatch.setattr("pellucid.tasks.comparison.Comparison.write", lambda self, folder, command: [])
     second_result = cli(*words)  # finished runs are not trained once more
     assert second_result.code == 0
     actual = second_result.out.splitlines()
@@ -50,7 +50,9 @@ def test_one_command_compares_five_variants(cli: Cli, tmp_path: Path, monkeypatc
     assert sum("warning: " in line for line in actual) == 1  # the data have few pictures
     lines = actual[next(k for k, line in enumerate(actual) if line.startswith("1/5")) :]
     assert lines[0].startswith("1/5 From scratch: accuracy ")
-    assert lines[6].split() == ["variant", "accuracy", "macro", "F1", "ECE", "per", "image", "training", "trainable"]
+    assert lines[6].split() == [
+        "variant", "accuracy", "interval", "difference", "macro", "F1", "ECE", "per", "image", "training", "trainable",
+    ]  # fmt: skip
     assert lines[-1] == "page  compared/comparison.html"
     assert len([path for path in Path("compared").iterdir() if (path / "recipe.toml").is_file()]) == 5
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.model import Model
+from pellucid.models import airbench96
+from pellucid.recipe.recipe import load_recipe
 from pellucid.training.progress import ProgressLine
 from tests.cli.conftest import Cli
 from tests.data.quality.photos import file_of, photo
@@ -75,17 +78,17 @@ def test_ctrl_c_prints_the_command_that_resumes_the_run(cli: Cli, image_folder, 
     ("words", "complaint"),
     [
         ((), "needs a FOLDER"),
-        (("nowhere",), "nowhere is missing"),
-        (("hands/a/0.png",), "is a file; give a folder"),
+        (("nowhere",), "no folder, file or data set 'nowhere'"),
+        (("hands/a/0.png",), "is neither a folder nor a .zip"),
         (("hands/a",), "no class folders"),
-        (("hands", "--size", "8"), "--size must be from 16 to 1,024, not 8"),
-        (("hands", "--epochs", "0"), "--epochs must be from 1"),
+        (("hands", "--size", "8"), "data.size is 8"),
+        (("hands", "--epochs", "0"), "train.epochs"),
         (("hands", "--epochs", "3", "train.epochs=4"), "train.epochs is set twice"),
         (("hands", "--seed", "-1"), "is not a seed; give a whole number from 0"),
         (("hands", "train.epoch=4"), "did you mean 'train.epochs'"),
         (("hands", "data.name=other"), "the folder comes first"),
         (("hands", "--backbone", "nothing"), "no model 'nothing'"),
-        (("hands", "--out", "hands/a/0.png"), "cannot be written"),
+        (("hands", "--out", "hands/a/0.png"), "is a file; name a folder"),
         (("hands", "--resume", "runs"), "leave out all other arguments"),
         (("--resume", "hands"), "has no collection.json"),
         (("--resume", "hands", "--epochs", "2"), "leave out all other arguments"),
@@ -96,3 +99,24 @@ def test_invalid_arguments_are_reported_in_one_line_and_leave_no_folder(cli: Cli
     start_settings = () if "--resume" in words else start_settings
     assert complaint in cli("gestures", "train", *words, *start_settings).error_line
     assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_training_starts_from_the_given_backbone(cli: Cli, image_folder, tmp_path: Path):
+    backbone = str(tmp_path / "mine.safetensors")
+    Model(airbench96(width=2), input_shape=(3, 16, 16)).save(backbone)
+    words = (
+        "gestures",
+        "train",
+        "hands",
+        "--backbone",
+        backbone,
+        "--size",
+        "16",
+        "--epochs",
+        "1",
+        "train.precision=float32",
+    )
+    assert "differ from this network's" in cli(*words, "network.width=4").error_line
+    run = cli(*words, "network.width=2", "--json").json["run"]
+    assert load_recipe(run).start.weights == backbone

@@ -31,9 +31,11 @@ def recording_tree(seed: int, depth: int) -> RecordingTree:
 
 def test_nearest_neighbours_are_those_of_scikit_learn() -> None:
     (row,) = compare("digits", only=["nearest-l2"]).rows
-    reference = KNeighborsClassifier(row.chosen["k"]).fit(*digits("train"))
-    assert row.accuracy == pytest.approx(reference.score(*digits("test")), abs=2 / 359)  # ties are broken differently
-    assert row.trained_on == len(digits("train")[1])
+    reference = KNeighborsClassifier(row.values["chosen"]["k"]).fit(*digits("train"))
+    assert row.values["accuracy"] == pytest.approx(
+        reference.score(*digits("test")), abs=2 / 359
+    )  # ties are broken differently
+    assert row.values["trained_on"] == len(digits("train")[1])
 
 
 def test_the_choice_is_made_on_validation_images_and_the_test_images_are_used_once(monkeypatch) -> None:
@@ -42,9 +44,9 @@ def test_the_choice_is_made_on_validation_images_and_the_test_images_are_used_on
         CANDIDATES, "tree", ClassifierCandidate("tree", recording_tree, ({"depth": 1}, {"depth": 12}, {"depth": 2}))
     )
     comparison = compare("digits", only=["tree"])
-    assert comparison.rows[0].chosen == {"depth": 12}
-    n_validation = round(comparison.train / 6)
-    assert PREDICTION_COUNTS[-1] == comparison.test
+    assert comparison.rows[0].values["chosen"] == {"depth": 12}
+    n_validation = round(comparison.facts["train"] / 6)
+    assert PREDICTION_COUNTS[-1] == comparison.facts["test"]
     assert all(abs(n - n_validation) <= 10 for n in PREDICTION_COUNTS[:-1])  # rounded for each class
     assert len(PREDICTION_COUNTS) == 4
 
@@ -52,9 +54,10 @@ def test_the_choice_is_made_on_validation_images_and_the_test_images_are_used_on
 def test_a_limit_of_training_images_is_applied_and_reported(monkeypatch) -> None:
     monkeypatch.setitem(CANDIDATES, "svm", CANDIDATES["svm"]._replace(limit=200, choices=({"cost": 1},)))
     comparison = compare("digits", only=["svm"])
-    assert comparison.rows[0].trained_on == 200
+    assert comparison.rows[0].values["trained_on"] == 200
     assert " 200 " in str(comparison)
-    assert 0.8 < comparison.rows[0].accuracy < SVC(C=1).fit(*digits("train")).score(*digits("test"))
+    assert "Trained on 200 images only: SVM, Gaussian kernel." in comparison.notes
+    assert 0.8 < comparison.rows[0].values["accuracy"] < SVC(C=1).fit(*digits("train")).score(*digits("test"))
 
 
 def test_unknown_classifiers_and_data_sets_are_refused() -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,6 +11,10 @@ from torch import Tensor
 from pellucid.calibration.confidence import Confidence, check_targets, fit_temperature
 from pellucid.data.splitting import hold_out
 from pellucid.metrics import accuracy
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
+    from pellucid.recipe.checked.collection import Collection
 
 # The highest error rate of the answers (predictions that are not "unsure") on held-out pictures. One wrong gesture in
 # twenty is tolerable, and a hundred pictures cannot distinguish a much lower rate from 0.
@@ -121,3 +126,23 @@ def cross_validate(
     n_right = sum(half.n_answered * (half.answered_accuracy or 0.0) for half in halves)
     mean_accuracy = sum(half.n * half.accuracy for half in halves) / n
     return SelectiveResult(n, n_answered, mean_accuracy, n_right / n_answered if n_answered else None)
+
+
+def measure_confidence(model: "Model", collection: "Collection") -> tuple[SelectiveResult | None, str]:
+    """Return the coverage and accuracy of selective classification, and in words how they were measured.
+
+    Selective classification makes a prediction only if the confidence is high enough. If there is a validation split,
+    the confidence was fitted on it, and is measured on the test split. Otherwise it was fitted on the test split, and
+    results on the same pictures would be too optimistic: it is measured by `cross_validate`, or, if there are too few
+    pictures, not measured (None).
+    """
+    test, confidence = collection.test, model.confidence
+    if confidence is None:
+        return None, "not fitted, because the network outputs scores, not probabilities"
+    probabilities = model.predict(test)
+    if collection.validation is not None:
+        return measure_selective(probabilities, test.y, confidence), "fitted on the validation part"
+    result = cross_validate(probabilities, test.y, test.groups)
+    if result is None:
+        return None, "fitted on these images, which are too few to measure it"
+    return result, "each half measured with the confidence fitted on the other"

@@ -1,6 +1,7 @@
 """Classification of image files, and evaluation on held-out images."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,20 +128,17 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
         raise PellucidError(f"the model's loss ignores all {len(images):,} images of {images.name}; give others")
     confusion = confusion_matrix(y, classes_of(scores, boundary(model.net, model.loss)), len(images.classes))
     return {
-        "accuracy": int(confusion.diagonal().sum()) / len(y),
-        "macro_f1": macro_f1(confusion),
+        **class_results(images.classes, confusion),
         "loss": loss,
         "ece": _calibration_error(model, y, scores),
-        "n": len(y),
         "data": images.name,
         "skipped": list(images.skipped),
         "confidence": _confidence_results(model, y, scores),
-        "classes": _class_rows(images.classes, confusion),
     }
 
 
-def _class_rows(classes: tuple[str, ...], confusion: Tensor) -> list[dict[str, Any]]:
-    """Return the results of each class; see `evaluate`."""
+def class_results(classes: Sequence[str], confusion: Tensor) -> dict[str, Any]:
+    """Return accuracy, macro_f1, n and the results of each class; see `evaluate`. confusion: counts (C, C)."""
     keys = ("class", "n", "accuracy", "recall", "precision", "f1")
     n_true, n_predicted = confusion.sum(1), confusion.sum(0)
     recalls = _none_if_empty(recall(confusion), n_true)
@@ -149,7 +147,13 @@ def _class_rows(classes: tuple[str, ...], confusion: Tensor) -> list[dict[str, A
         _none_if_empty(f1(confusion), n_true + n_predicted),
     )
     columns = (classes, n_true.tolist(), recalls, recalls, *precision_and_f1)
-    return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+    n = int(confusion.sum())
+    return {
+        "accuracy": int(confusion.diagonal().sum()) / n,
+        "macro_f1": macro_f1(confusion),
+        "n": n,
+        "classes": [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
+    }
 
 
 def _none_if_empty(values: Tensor, counts: Tensor) -> list[float | None]:

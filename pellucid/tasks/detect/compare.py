@@ -1,8 +1,7 @@
-"""Comparison of detectors on one split: average precision by the size of objects, the time of each stage, a page."""
+"""Comparison of detectors on one split: average precision by the size of objects, and the time of each stage."""
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +21,9 @@ from pellucid.recipe.job import load_data
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
-from pellucid.report.figures.grids import bar_panels
-from pellucid.report.sections import FigurePart, Page, Section, TablePart
-from pellucid.tasks.comparison import Comparison, ComparisonProgress, measure_candidates, select
+from pellucid.tasks.comparison import Column, ComparedRow, Comparison, ComparisonProgress, measure_candidates, select
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
-from pellucid.tasks.detect.results import measure, percent_cell
+from pellucid.tasks.detect.results import coco_evaluation, metrics_of_kind, percent_cell
 from pellucid.tasks.detect.stages import StageTimes, mean_stages, timed_predictor
 
 ROI_POOL: Mapping[str, Any] = {"objective.pool": True}
@@ -56,96 +53,64 @@ MASK_CANDIDATES = {
     "mask-pool": DetectorCandidate("Mask R-CNN, RoIPool", "pennfudan-mask", ROI_POOL),
 }
 UNREGRESSED_TITLE = "R-CNN, boxes as proposed"
-METRIC_LABELS = {"ap": "AP", "ap50": "AP50", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
 
-STAGES_TEXT = (
-    "Features are the maps of the image; proposals are what a first network, a search or a file gives; heads are what "
-    "is computed for each proposal, of single-stage detectors for each cell; the decision is the threshold and the "
-    "suppression of boxes. R-CNN computes features for each proposal, so that they come after these."
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.1f}"
+
+
+COLUMNS = (
+    Column("figures.ap50", "AP50", percent_cell, ranking="AP50, in per cent", is_fraction=True),
+    Column("figures.ap", "AP", percent_cell, "the mean over IoU thresholds from 0.5 to 0.95"),
+    Column("figures.ap_small", "small", percent_cell, "AP below 32 x 32 pixels", "AP of small objects", True),
+    Column("figures.ap_medium", "medium", percent_cell, ranking="AP of medium objects", is_fraction=True),
+    Column("figures.ap_large", "large", percent_cell, "AP above 96 x 96 pixels", "AP of large objects", True),
 )
+MASK_COLUMNS = (Column("masks.ap50", "mask AP50", percent_cell), Column("masks.ap", "mask AP", percent_cell))
+TIME_COLUMNS = (
+    Column("stages.features", "features", _milliseconds, "ms for the maps of the image; R-CNN's are of each proposal"),
+    Column("stages.proposals", "proposals", _milliseconds, "ms for what a first network, a search or a file gives"),
+    Column("stages.heads", "heads", _milliseconds, "ms for what is computed for each proposal or cell"),
+    Column("stages.decision", "decision", _milliseconds, "ms for the threshold and the suppression of boxes"),
+    Column("seconds", "ms / image", _milliseconds, ranking="Milliseconds per image"),
+)
+METRICS = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
 
 
-@dataclass(frozen=True)
-class ComparedDetector:
-    """The results of one detector on the held-out images.
+def comparison_of(
+    data: str, train: int, held_out: int, seed: int, proposals: str, rows: tuple[ComparedRow, ...]
+) -> Comparison:
+    """Return the comparison of the rows of detectors.
 
-    figures: COCO's metrics of the boxes that METRIC_LABELS lists. interval: the 95 % interval of AP50, from a bootstrap
-    over the images. masks: AP and AP50 of masks, or None. stages: mean seconds per image. parameters: their number.
-    run: the folder of the training run, "" for R-CNN.
+    train, held_out: numbers of images. proposals: the source of R-CNN's proposals.
     """
-
-    name: str
-    title: str
-    figures: Mapping[str, float]
-    interval: tuple[float, float]
-    masks: Mapping[str, float] | None
-    stages: StageTimes
-    parameters: int
-    run: str
-
-
-@dataclass(frozen=True)
-class DetectorComparison(Comparison):
-    """The detectors on one data set.
-
-    train, held_out: numbers of images. threads: the number of PyTorch's threads when the times were measured.
-    proposals: the source of R-CNN's proposals.
-    """
-
-    data: str
-    train: int
-    held_out: int
-    seed: int
-    threads: int
-    proposals: str
-    rows: tuple[ComparedDetector, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all fields as JSON values."""
-        rows = [{**asdict(row), "stages": row.stages._asdict()} for row in self.rows]
-        return {**asdict(self), "rows": rows}
-
-    def table(self) -> TablePart:
-        """Return a row for each detector, in per cent and milliseconds; missing values are "-"."""
-        with_masks = any(row.masks is not None for row in self.rows)
-        columns = ("detector", "AP50", "interval", "AP", "small", "medium", "large")
-        columns += ("mask AP50", "mask AP") if with_masks else ()
-        columns += ("features", "proposals", "heads", "decision", "ms / image")
-        return TablePart("", columns, [_table_row(row, with_masks) for row in self.rows])
-
-    def notes(self) -> list[str]:
-        """Return sentences about the measurements and about R-CNN's training."""
-        notes = [
-            f"AP in per cent on {self.held_out} held-out images, in their own pixels; small is below 32 x 32 pixels, "
-            f"large above 96 x 96. Milliseconds for one image at a time on {plural(self.threads, 'thread')}."
-        ]
-        if any(not row.run for row in self.rows):
-            notes.append(
-                f"R-CNN learned from {min(MAX_IMAGES, self.train)} of the {self.train} training images, without "
-                f"fine-tuning; its proposals are from {self.proposals}."
-            )
-        return notes
-
-    def lines(self) -> list[str]:
-        """Return the lines above the table in a terminal."""
-        return ["", *self.notes(), ""]
-
-    def page_or_figure(self, command: str) -> Page:
-        """Return the page: the table, and figures of the average precision by size and of the time of each stage."""
-        # A metric is NaN if there are no objects of its size.
-        metrics = [name for name in METRIC_LABELS if all(row.figures[name] >= 0 for row in self.rows)]
-        precision = {row.title: [100 * row.figures[name] for name in metrics] for row in self.rows}
-        times = {row.title: [1000 * value for value in row.stages] for row in self.rows}
-        precision_bars = bar_panels(precision, [METRIC_LABELS[name] for name in metrics], [1] * len(metrics))
-        time_bars = bar_panels(times, [f"{name}, ms" for name in StageTimes._fields], [1] * len(StageTimes._fields))
-        alt = "Average precision of each detector, of all objects and by their size"
-        figure = FigurePart("times", time_bars, "Milliseconds of each stage of each detector")
-        sections = [
-            Section("results", "Results", [*self.notes(), self.table()], wide=True),
-            Section("sizes", "By the size of objects", [FigurePart("sizes", precision_bars, alt)], wide=True),
-            Section("times", "Time of each stage", [STAGES_TEXT, figure], wide=True),
-        ]
-        return Page(f"Detectors on {self.data}", sections, command=command)
+    threads = torch.get_num_threads()
+    has_masks = rows[0].values["masks"] is not None
+    notes = [
+        f"AP in per cent on {held_out} held-out images, in their own pixels. Milliseconds for one image at a time on "
+        f"{plural(threads, 'thread')}."
+    ]
+    if not all(row.run for row in rows):
+        notes.append(
+            f"R-CNN learned from {min(MAX_IMAGES, train)} of the {train} training images, without fine-tuning; its "
+            f"proposals are from {proposals}."
+        )
+    return Comparison(
+        title=f"Detectors on {data}",
+        noun="detector",
+        facts={
+            "data": data,
+            "train": train,
+            "held_out": held_out,
+            "seed": seed,
+            "threads": threads,
+            "proposals": proposals,
+        },
+        columns=[*COLUMNS, *(MASK_COLUMNS if has_masks else ()), *TIME_COLUMNS],
+        rows=rows,
+        examples=held_out,
+        notes=notes,
+    )
 
 
 def compare_detectors(
@@ -158,7 +123,7 @@ def compare_detectors(
     proposals: dict[str, Tensor] | Search = "selective_search",
     progress: ComparisonProgress = lambda title, done, total: None,
     verbose: bool = False,
-) -> DetectorComparison:
+) -> Comparison:
     """Train the detectors of CANDIDATES on annotated images, or of MASK_CANDIDATES for masks, and measure each.
 
     name, root: see `pellucid.data.catalogue.load`. only: names of candidates, () for all. overrides: settings for all
@@ -177,7 +142,7 @@ def compare_detectors(
     if proposals == "selective_search" and "rcnn" in candidates:
         selective_search(torch.zeros(3, 32, 32))  # raises PellucidError if the package is missing
 
-    def measure_candidate(key: str, candidate: DetectorCandidate) -> Iterable[ComparedDetector]:
+    def measure_candidate(key: str, candidate: DetectorCandidate) -> Iterable[ComparedRow]:
         if not candidate.recipe:
             return _measure_linear(key, material, proposals, seed, root)
         recipe = load_recipe(candidate.recipe, {**candidate.changes, **settings, **(overrides or {})})
@@ -185,15 +150,13 @@ def compare_detectors(
 
     rows = measure_candidates(candidates, measure_candidate, progress)
     held_out = material.validation or material.test
-    return DetectorComparison(
-        name, len(material.train), len(held_out), seed, torch.get_num_threads(),
-        proposals if isinstance(proposals, str) else "a file", rows,
-    )  # fmt: skip
+    source = proposals if isinstance(proposals, str) else "a file"
+    return comparison_of(name, len(material.train), len(held_out), seed, source, rows)
 
 
 def _train_and_measure(
     key: str, title: str, recipe: Recipe, root: str | os.PathLike[str] | None, runs: Path, verbose: bool
-) -> ComparedDetector:
+) -> ComparedRow:
     material = load_data(recipe, root)
     trained = train_or_resume(recipe, material, runs, root, verbose)
     model = trained.model
@@ -217,7 +180,7 @@ def _measure_linear(
     proposals: dict[str, Tensor] | Search,
     seed: int,
     root: str | os.PathLike[str] | None,
-) -> Iterator[ComparedDetector]:
+) -> Iterator[ComparedRow]:
     """Yield the rows of R-CNN: with the boxes as proposed, and with regressed boxes."""
     held_out = material.validation or material.test
     with torch.inference_mode():
@@ -243,12 +206,21 @@ def _compared_detector(
     stages: list[StageTimes],
     parameters: int,
     run: str,
-) -> ComparedDetector:
+) -> ComparedRow:
     objects = [_objects_in_file(test, k) for k in range(len(test))]
-    results = measure(detections, objects, test.classes or ())
-    masks = None if results.masks is None else {name: results.masks[name] for name in ("ap", "ap50")}
-    figures = {name: results.figures[name] for name in METRIC_LABELS}
-    return ComparedDetector(key, title, figures, results.intervals["ap50"], masks, mean_stages(stages), parameters, run)
+    boxes = coco_evaluation("boxes", detections, objects)
+    figures, masks = boxes.figures(), metrics_of_kind("masks", detections, objects)
+    mean_times = mean_stages(stages)
+    ap50 = boxes.resampled_figures(["ap50"])
+    values = {
+        "figures": {name: figures[name] for name in METRICS},
+        "masks": None if masks is None else {name: masks[name] for name in ("ap", "ap50")},
+        "stages": mean_times._asdict(),  # seconds per image
+        "seconds": mean_times.total,
+        "parameters": parameters,
+        "run": run,
+    }
+    return ComparedRow(key, title, values, figure=lambda weights: ap50(weights)["ap50"], run=run)
 
 
 def _objects_in_file(test: DetectionFolder, k: int) -> Objects:
@@ -259,13 +231,3 @@ def _objects_in_file(test: DetectionFolder, k: int) -> Objects:
 def _scale_to_file(detections: Detections, test: DetectionFolder, k: int) -> Detections:
     """Return the detections in image k, scaled from the network's input to the pixels of its file."""
     return scale_objects(detections, test.size_of(k), test.records[k].size)
-
-
-def _table_row(row: ComparedDetector, with_masks: bool) -> tuple[str, ...]:
-    interval = " to ".join(f"{100 * value:.1f}" for value in row.interval)
-    box_cells = [percent_cell(row.figures[name]) for name in ("ap50", "ap", "ap_small", "ap_medium", "ap_large")]
-    mask_cells = (
-        [percent_cell(None if row.masks is None else row.masks[name]) for name in ("ap50", "ap")] if with_masks else []
-    )
-    time_cells = [f"{1000 * value:.1f}" for value in (*row.stages, row.stages.total)]
-    return (row.title, box_cells[0], interval, *box_cells[1:], *mask_cells, *time_cells)

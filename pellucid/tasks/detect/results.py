@@ -88,7 +88,7 @@ def measure(
             f"detections of {len(detections)} images cannot be compared with objects of {len(objects)}; give the same "
             "number, at least 1"
         )
-    boxes = _coco_evaluation("boxes", detections, objects, areas)
+    boxes = coco_evaluation("boxes", detections, objects, areas)
     counts = boxes.counts()
     aps, ap50s = boxes.by_class("ap"), boxes.by_class("ap50")
     base_ap50, gains = error_split(detections, objects)
@@ -99,8 +99,8 @@ def measure(
         score,
         boxes.figures(),
         boxes.intervals(INTERVAL_METRICS, RESAMPLES),
-        _metrics_of_kind("masks", detections, objects, areas),
-        _metrics_of_kind("keypoints", detections, objects, areas),
+        metrics_of_kind("masks", detections, objects, areas),
+        metrics_of_kind("keypoints", detections, objects, areas),
         [(classes[label], counts[label], aps[label], ap50s[label]) for label in counts],
         {classes[label]: boxes.curves(label, limit=100).precision[0] for label in counts},
         base_ap50,
@@ -110,8 +110,8 @@ def measure(
     )
 
 
-def _metrics_of_kind(
-    kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
+def metrics_of_kind(
+    kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None = None
 ) -> dict[str, float] | None:
     """Return the metrics of masks or key-points; None unless all objects and the detections in all images have them."""
     non_empty = [*detections, *(object_ for object_ in objects if len(object_))]
@@ -122,12 +122,13 @@ def _metrics_of_kind(
     keypoint_counts = {values.keypoints.shape[1] for values in non_empty if values.keypoints is not None}
     if kind == "keypoints" and keypoint_counts != {len(PERSON_SIGMAS)}:
         return None
-    return _coco_evaluation(kind, detections, objects, areas).figures()
+    return coco_evaluation(kind, detections, objects, areas).figures()
 
 
-def _coco_evaluation(
-    kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
+def coco_evaluation(
+    kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None = None
 ) -> Coco:
+    """Return COCO's evaluation of "boxes", "masks" or "keypoints"; areas: see `measure`."""
     evaluation = Coco(kind)
     for k, (image_detections, image_objects) in enumerate(zip(detections, objects, strict=True)):
         evaluation.add(image_detections, image_objects, None if areas is None else areas[k])

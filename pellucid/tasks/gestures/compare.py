@@ -1,17 +1,26 @@
 """Train one network in five ways on the same pictures, resume interrupted trainings, and compare the results."""
 
+import math
 import os
+import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.base.text import plural
+from pellucid.calibration.confidence import negative_log_likelihood
 from pellucid.combine.base import buffer_paths
 from pellucid.combine.nets import parameter_counts
 from pellucid.data import CATALOGUE, Dataset, data_root
+from pellucid.metrics import class_scores, confusion_matrix, reliability
+from pellucid.model import Model
 from pellucid.models import match
 from pellucid.recipe.build import build_model
 from pellucid.recipe.checked.collection import Collection
@@ -21,14 +30,19 @@ from pellucid.recipe.job import Run
 from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
+from pellucid.tasks.classify.own import class_settings
+from pellucid.tasks.classify.predict import class_results
+from pellucid.tasks.comparison import Comparison
 from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings
-from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, Trial, VariantRow
-from pellucid.tasks.gestures.learn import derived_settings
-from pellucid.tasks.gestures.measure import N_REPEATS, measure
-from pellucid.tasks.gestures.report import VariantComparison, write_comparison
+from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, Trial, comparison_of, row_of
 from pellucid.training.process import torch_threads
 
 BACKBONE = "cifar"  # start.weights in the built-in recipes
+MIN_STEPS = 300  # of a training; small collections are therefore trained for more epochs
+N_BINS = 15  # bins of the calibration error, as in Guo et al. 2017
+N_WARM_UP = 5  # forward passes before the measurement of the latency
+N_REPEATS = 60  # forward passes during it
+MAX_SECONDS = 3.0  # total time of the forward passes in the measurement of the latency
 ReportLine = Callable[[str], None]
 
 
@@ -45,16 +59,16 @@ def compare(
     report_line: ReportLine = lambda line: None,
     reading_progress: ReadingProgress | None = None,
     repeats: int = N_REPEATS,
-) -> VariantComparison:
+) -> Comparison:
     """Train every variant with `seeds` seeds, and write page, table and figures into the folder `out`.
 
     backbone: `start.weights` of the variants that transfer. data: a data set's name, an image folder, or the root of
     the data sets; a folder is read, split and weighted as in `gestures train`. overrides: for all recipes; unless they
-    set the epochs, small collections are trained for more epochs, as in `gestures train`. report_line: called with each
-    line of the findings in a folder, and with a line for each finished training. reading_progress: called with the
-    progress of reading a folder. repeats: see `measure`. In `out`, an unfinished training of the same recipe and
-    pictures is resumed, and a finished one is only measured once more. Raises PellucidError for invalid arguments
-    before the first training. Raises KeyboardInterrupt on Ctrl-C, after writing the page of the finished trainings.
+    set the epochs, small collections are trained for more epochs. report_line: called with each line of the findings in
+    a folder, and with a line for each finished training. reading_progress: called with the progress of reading a
+    folder. repeats: see `measure_latency`. In `out`, an unfinished training of the same recipe and pictures is resumed,
+    and a finished one is only measured once more. Raises PellucidError for invalid arguments before the first training.
+    Raises KeyboardInterrupt on Ctrl-C, after writing the page of the finished trainings.
     """
     count = integer(seeds, "seeds", 1)
     root, data_settings = _resolve_data(data)
@@ -73,22 +87,11 @@ def compare(
     trials: dict[str, list[Trial]] = {variant.name: [] for variant in variants}
     folder = Path(out)
 
-    def comparison_so_far() -> VariantComparison:
-        return VariantComparison(
-            rows=tuple(
-                VariantRow(variant, tuple(trials[variant.name])) for variant in variants if trials[variant.name]
-            ),
-            n_planned=len(variants),
-            backbone=backbone,
-            network=recipes[0].network.name,
-            size=tuple(material.test.x.shape[1:]),
-            data=Path(recipes[0].data.name).name,
-            n_train=len(material.train) + (0 if material.validation is None else len(material.validation)),
-            n_test=len(material.test),
-            classes=material.test.classes,
-            command=command,
-            collection=collection,
-        )
+    def write_so_far() -> Comparison:
+        rows = [row_of(variant, trials[variant.name]) for variant in variants if trials[variant.name]]
+        result = comparison_of(rows, len(variants), recipes[0], material, backbone, command)
+        result.write(folder, command)
+        return result
 
     try:
         for k in range(count):
@@ -97,21 +100,19 @@ def compare(
                 is_split_by_seed = k > 0 and recipe.data.validation
                 pictures = load_pictures(recipe, root, reading_progress) if is_split_by_seed else material
                 run = train_or_resume(recipe, pictures, folder, root, progress)
-                trial = measure_run(run, pictures, repeats)
+                trial = measure_run(run, pictures.test, repeats)
                 trials[variant.name].append(trial)
                 seed = f", seed {trial.values['seed']}" if count > 1 else ""
                 report_line(_trial_line(f"{number}/{len(variants)} {variant.title}{seed}", trial))
     except KeyboardInterrupt:
         n_done = sum(map(len, trials.values()))
         if n_done:
-            write_comparison(folder, comparison_so_far())
+            write_so_far()
         raise KeyboardInterrupt(
             f"stopped with {n_done} of {count * len(variants)} trainings finished; they are kept in {folder}; run the "
             "same command again to continue"
         ) from None
-    result = comparison_so_far()
-    write_comparison(folder, result)
-    return result
+    return write_so_far()
 
 
 def _resolve_data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, Any]]:
@@ -160,6 +161,22 @@ def _recipes(
     return recipes
 
 
+def derived_settings(recipe: Recipe, material: Material[Any]) -> dict[str, Any]:
+    """Return the settings that depend on the pictures.
+
+    These are the number of classes, class weights if the classes of a folder are imbalanced, and epochs for at least
+    MIN_STEPS steps. Keys that the recipe does not have are left out.
+    """
+    settings: dict[str, Any] = {"network.classes": len(material.test.classes)}
+    if isinstance(material, Collection):
+        settings = class_settings(material.train.counts())
+    tables = recipe.tables()
+    known = {key: value for key, value in settings.items() if key.split(".")[1] in tables[key.split(".")[0]]}
+    n = len(material.train)
+    steps_per_epoch = math.ceil(n / min(recipe.train.batch_size, n))
+    return {**known, "train.epochs": max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch))}
+
+
 def _trial_line(name: str, trial: Trial) -> str:
     values = trial.values
     return (
@@ -175,11 +192,12 @@ def load_pictures(recipe: Recipe, root: str | None = None, progress: ReadingProg
     return load_arrays(recipe.data, recipe.recipe.seed, root)
 
 
-def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
-    """Evaluate a finished training on the test part; repeats: see `measure`."""
+def measure_run(run: Run, test: Dataset, repeats: int) -> Trial:
+    """Evaluate a finished training on the test images; repeats: see `measure_latency`."""
     model = run.model
     with torch_threads(run.recipe.recipe.fixed_threads):
-        results = measure(model, material.test, repeats)
+        probabilities = class_scores(model.predict(test).cpu())
+        results = {**measure(test, probabilities), **measure_latency(model, test.x, repeats)}
     training = {
         "seed": run.recipe.recipe.seed,
         "run": str(run.path),
@@ -189,4 +207,50 @@ def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
     n_parameters = parameter_counts({"": model.net}, model.params).parameters
     frozen_paths = {path for pattern in run.recipe.train.frozen for path in match(model.params, pattern)}
     n_frozen = sum(model.weights[path].numel() for path in frozen_paths - buffer_paths(model.net))
-    return Trial(run.path, {**training, **results}, n_parameters, n_parameters - n_frozen)
+    is_right = probabilities.argmax(1) == test.y
+    return Trial({**training, **results}, is_right, n_parameters, n_parameters - n_frozen)
+
+
+def measure(test: Dataset, probabilities: Tensor) -> dict[str, Any]:
+    """Return the results of a classifier on images as JSON values. probabilities: (N, C), its outputs.
+
+    They are those of `pellucid evaluate` for the classes, and for any training loss the mean negative log-likelihood.
+    ece: the expected calibration error before calibration, of the bins in reliability. misread: the number of
+    misclassified images. confusion: the counts by true and predicted class, and confusion_normalised, the same as
+    fractions of each true class.
+    """
+    confusion = confusion_matrix(test.y, probabilities.argmax(1), len(test.classes))
+    bins = reliability(test.y, probabilities, N_BINS)
+    return {
+        **class_results(test.classes, confusion),
+        "loss": negative_log_likelihood(probabilities, test.y),
+        "ece": bins.error,
+        "misread": len(test) - int(confusion.diagonal().sum()),
+        "confusion": confusion.tolist(),
+        "confusion_normalised": (confusion.double() / confusion.sum(1).clamp_min(1)[:, None]).tolist(),
+        "reliability": {
+            "count": bins.count.tolist(),
+            "confidence": bins.confidence.tolist(),
+            "accuracy": bins.accuracy.tolist(),
+        },
+    }
+
+
+def measure_latency(model: Model, x: Tensor, repeats: int = N_REPEATS) -> dict[str, Any]:
+    """Return the median time of forward passes for single images of x (N, C, H, W), after a few warm-up passes.
+
+    The keys are latency_ms, and latency_threads, the number of CPU threads. Raises PellucidError without images or
+    repeats.
+    """
+    if repeats < 1 or not len(x):
+        raise PellucidError(f"latency: {repeats} repeats over {len(x)} images; give at least one of each")
+    predict = model.predictor()  # as for camera frames, the network is converted once
+    for k in range(N_WARM_UP):
+        predict(x[k % len(x)][None])
+    seconds: list[float] = []
+    while len(seconds) < repeats and sum(seconds) < MAX_SECONDS:
+        image = x[len(seconds) % len(x)][None]
+        start = time.perf_counter()
+        predict(image)
+        seconds.append(time.perf_counter() - start)
+    return {"latency_ms": 1000 * statistics.median(seconds), "latency_threads": torch.get_num_threads()}

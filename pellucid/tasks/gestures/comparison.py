@@ -1,9 +1,24 @@
-"""The five variants of training that are compared, and the results of a comparison."""
+"""The five variants of training that are compared, and their results as a comparison."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.base.text import percent, plural
+from pellucid.metrics.bootstrap import weighted_mean
+from pellucid.recipe.checked.collection import Collection
+from pellucid.recipe.checked.findings import findings_to_json, unreadable_text
+from pellucid.recipe.compare import RunComparison, read_run, run_sections
+from pellucid.recipe.material import Material
+from pellucid.recipe.recipe import Recipe
+from pellucid.recipe.run_report.page import duration
+from pellucid.report.figures.classes import reliability_diagram
+from pellucid.report.sections import FigurePart, FigureRow, Missing, Section
+from pellucid.tasks.comparison import Column, ComparedRow, Comparison
 
 
 @dataclass(frozen=True)
@@ -63,64 +78,117 @@ VARIANTS = (
 )
 
 
-class SeedRange(NamedTuple):
-    """The mean of a metric over several seeds, its minimum and its maximum."""
+class Trial(NamedTuple):
+    """One finished training."""
 
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def percent(self) -> str:
-        """The mean of a fraction in per cent, such as "98.71 %", or with its range "98.71 % (98.10 to 99.40)"."""
-        text = f"{100 * self.mean:.2f} %"
-        return text if self.low == self.high else f"{text} ({100 * self.low:.2f} to {100 * self.high:.2f})"
-
-
-# The metrics of a training, by their keys in comparison.json.
-METRICS = ("accuracy", "macro_f1", "ece", "loss", "latency_ms", "seconds")
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """One finished training.
-
-    values: the results in comparison.json: seed, run, seconds and epochs of the training, and those of `measure`.
-    n_parameters, n_trained: the numbers of all parameters and of trained parameters.
-    """
-
-    run: Path
-    values: Mapping[str, Any]
+    values: Mapping[str, Any]  # JSON values: seed, run, seconds and epochs, and the results of `measure`
+    is_right: Tensor  # (N,) bool, of each held-out picture
     n_parameters: int
     n_trained: int
 
 
-@dataclass(frozen=True, eq=False)
-class VariantRow:
-    """One variant, trained with one seed or more; figures show the training with the first seed."""
+# The metrics of a variant: the means over its trainings.
+METRICS = ("accuracy", "macro_f1", "ece", "loss", "latency_ms", "seconds")
+COLUMNS = (
+    Column("accuracy", "accuracy", percent, "the fraction of held-out pictures that are classified correctly",
+           "Accuracy, higher is better", is_fraction=True),
+    Column("macro_f1", "macro F1", percent, "the mean over the classes of F1, which is high only where both precision "
+           "and recall are; rare classes count as much as common ones", "Macro F1, higher is better", is_fraction=True),
+    Column("ece", "ECE", percent, "expected calibration error: the mean difference between the confidence of a network "
+           "and its accuracy; 0 is best", "Calibration error (ECE), lower is better", is_fraction=True),
+    Column("latency_ms", "per image", "{:.2f} ms".format, "the median time of the network for a single picture"),
+    Column("seconds", "training", duration, "the time of all epochs", "Training time, in seconds"),
+    Column("learned", "trainable", "{:,}".format, "the number of parameters that training updates"),
+)  # fmt: skip
+CALIBRATION_CAPTION = (
+    "The marks across the bars are the accuracy at each confidence; of a calibrated network they lie on the dashed "
+    "line. Orange: overconfident. Green: underconfident. Below: the fraction of pictures at each confidence."
+)
 
-    variant: TrainingVariant
-    trials: tuple[Trial, ...]
 
-    @property
-    def first(self) -> Trial:
-        """The training with the first seed."""
-        return self.trials[0]
+def row_of(variant: TrainingVariant, trials: Sequence[Trial]) -> ComparedRow:
+    """Return the means over the trainings of a variant; its run is the one with the first seed."""
+    first = trials[0]
+    means: dict[str, float] = {}
+    ranges: dict[str, tuple[float, float]] = {}
+    for metric in METRICS:
+        values = [float(trial.values[metric]) for trial in trials]
+        means[metric] = sum(values) / len(values)
+        ranges[metric] = min(values), max(values)
+    all_values = {
+        "variant": variant.name,
+        "learned": first.n_trained,
+        "parameters": first.n_parameters,
+        **means,
+        "range": {metric: [*limits] for metric, limits in ranges.items()},
+        "trials": [trial.values for trial in trials],
+    }
+    right_fractions = torch.stack([trial.is_right.double() for trial in trials]).mean(0)
+    run = first.values["run"]
+    return ComparedRow(
+        variant.name, variant.title, all_values, ranges, weighted_mean(right_fractions), variant.about, run
+    )
 
-    def seed_range(self, metric: str) -> SeedRange:
-        """Return one of the values of the trainings as its mean and range."""
-        values = [float(trial.values[metric]) for trial in self.trials]
-        return SeedRange(sum(values) / len(values), min(values), max(values))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the means and ranges of METRICS, and the values of each training, as JSON values."""
-        ranges = {metric: self.seed_range(metric) for metric in METRICS}
-        return {
-            "variant": self.variant.name,
-            "title": self.variant.title,
-            "learned": self.first.n_trained,
-            "parameters": self.first.n_parameters,
-            **{metric: seed_range.mean for metric, seed_range in ranges.items()},
-            "range": {metric: [seed_range.low, seed_range.high] for metric, seed_range in ranges.items()},
-            "trials": [dict(trial.values) for trial in self.trials],
-        }
+def comparison_of(
+    rows: list[ComparedRow], n_planned: int, recipe: Recipe, material: Material[Any], backbone: str, command: str
+) -> Comparison:
+    """Return the comparison of the variants that are trained so far. n_planned: the number of all variants."""
+    collection = material if isinstance(material, Collection) else None
+    n_train = len(material.train) + (0 if material.validation is None else len(material.validation))
+    n_test, n_classes = len(material.test), len(material.test.classes)
+    size, data = tuple(material.test.x.shape[1:]), Path(recipe.data.name).name
+    trials = rows[0].values["trials"]
+    notes = [
+        f"One network, {recipe.network.name} with {rows[0].values['parameters']:,} weights, {n_train:,} training "
+        f"pictures of {n_classes} classes as {' x '.join(map(str, size))} values, and {n_test:,} other pictures for "
+        f"the evaluation. Only the way of training differs. The backbone is {backbone}."
+    ]
+    if len(trials) > 1:
+        notes.append(f"Each was trained with {len(trials)} seeds; the values are means.")
+    if collection is not None and collection.corrupt:
+        notes.append(f"{unreadable_text(len(collection.corrupt))}.")
+    n_missing = n_planned - len(rows)
+    missing_text = f"{n_missing} of {n_planned} variants are not trained yet; the command at the end continues."
+    threads = plural(trials[0]["latency_threads"], "thread")
+    result = Comparison(
+        title=f"Ways to train, compared: {data}",
+        noun="variant",
+        facts={},
+        columns=COLUMNS,
+        rows=tuple(rows),
+        examples=n_test,
+        notes=notes,
+        rows_key="variants",
+        caption=f"On {n_test:,} held-out pictures; times per image on {threads} of the CPU.",
+        header=[Missing(missing_text)] if n_missing else [],
+        sections=_sections,
+    )
+    facts = {
+        "data": data,
+        "backbone": backbone,
+        "network": recipe.network.name,
+        "size": list(size),
+        "n_train": n_train,
+        "n_test": n_test,
+        "classes": list(material.test.classes),
+        "command": command,
+        "complete": not n_missing,
+        "seconds": round(sum(trial["seconds"] for row in rows for trial in row.values["trials"]), 3),
+        "best": result.best.name,
+        "collection": None if collection is None else findings_to_json(collection),
+    }
+    return replace(result, facts=facts)
+
+
+def _sections(rows: Sequence[ComparedRow]) -> list[Section]:
+    """Return the sections about calibration, and about the runs with the first seed side by side."""
+    figures: list[FigurePart] = []
+    for row in rows:
+        values = row.values["trials"][0]
+        diagram = reliability_diagram(**values["reliability"], error=values["ece"])
+        text = f"{row.title}: expected calibration error {100 * values['ece']:.1f} per cent."
+        figures.append(FigurePart(f"{row.name}-reliability", diagram, f"Reliability diagram. {text}", text))
+    calibration = Section("calibration", "Calibration", [FigureRow(figures), CALIBRATION_CAPTION], wide=True)
+    runs = RunComparison([row.title for row in rows], [read_run(Path(row.run)) for row in rows])
+    return [calibration, *run_sections(runs)]

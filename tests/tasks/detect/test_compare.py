@@ -1,7 +1,6 @@
 """The comparison of detectors: reused runs, times of stages, R-CNN's proposals, and the table."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +9,8 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.model import Model
 from pellucid.recipe import resume
-from pellucid.tasks.detect.compare import ComparedDetector, DetectorComparison, compare_detectors
+from pellucid.tasks.comparison import ComparedRow
+from pellucid.tasks.detect.compare import compare_detectors, comparison_of
 from pellucid.tasks.detect.doctor import CHECKS, diagnose_detector
 from pellucid.tasks.detect.doctor.cases import case_of_detector
 from pellucid.tasks.detect.stages import StageTimes, mean_stages, timed_predictor
@@ -36,30 +36,28 @@ def test_a_timed_detector_detects_the_same_and_its_stages_add_up(make_detector):
 
 def compared_detector(name, title, run, masks=None):
     figures = {"ap": 0.4, "ap50": 0.7, "ap_small": 0.1, "ap_medium": 0.5, "ap_large": float("nan")}
-    return ComparedDetector(name, title, figures, (0.6, 0.8), masks, StageTimes(0.03, 0.0, 0.01, 0.002), 1000, run)
+    stages = StageTimes(0.03, 0.0, 0.01, 0.002)
+    values = {"figures": figures, "masks": masks, "stages": stages._asdict(), "seconds": stages.total, "run": run}
+    return ComparedRow(name, title, values, run=run)
 
 
 @pytest.mark.slow
 def test_table_and_page_have_all_detectors():
-    comparison = DetectorComparison(
-        "cells",
-        205,
-        87,
-        0,
-        2,
-        "a file",
-        (compared_detector("rcnn", "R-CNN", ""), compared_detector("ssd", "SSD", "ssd-1")),
-    )
-    assert comparison.table().rows[0][:7] == ("R-CNN", "70.0", "60.0 to 80.0", "40.0", "10.0", "50.0", "-")
-    assert comparison.table().rows[0][-5:] == ("30.0", "0.0", "10.0", "2.0", "42.0")
-    assert "R-CNN learned from 60 of the 205 training images" in comparison.notes()[1]
-    assert len(replace(comparison, rows=comparison.rows[1:]).notes()) == 1
-    page = comparison.page_or_figure("pellucid compare cells")
+    rows = (compared_detector("rcnn", "R-CNN", ""), compared_detector("ssd", "SSD", "ssd-1"))
+    comparison = comparison_of("cells", 205, 87, 0, "a file", rows)
+    assert comparison.table().rows[0][:8] == ["R-CNN", "70.0", "-", "-", "40.0", "10.0", "50.0", "-"]
+    assert comparison.table().rows[0][-5:] == ["30.0", "0.0", "10.0", "2.0", "42.0"]
+    assert "R-CNN learned from 60 of the 205 training images" in comparison.notes[1]
+    assert len(comparison_of("cells", 205, 87, 0, "a file", rows[1:]).notes) == 1
+    page = comparison.page("pellucid compare cells")
     assert page.html().count("SSD") >= 3
-    assert set(page.figures) == {"sizes", "times"}
+    assert set(page.figures) == {
+        "figures-ap50", "figures-ap_small", "figures-ap_medium", "figures-ap_large", "seconds",
+    }  # fmt: skip
     assert json.loads(json.dumps(comparison.to_json()))["rows"][0]["stages"]["features"] == 0.03
-    with_masks = replace(comparison, rows=(compared_detector("mask", "Mask R-CNN", "m-1", {"ap": 0.3, "ap50": 0.6}),))
-    assert ("mask AP50", "60.0") in zip(with_masks.table().head, with_masks.table().rows[0], strict=True)
+    masks = (compared_detector("mask", "Mask R-CNN", "m-1", {"ap": 0.3, "ap50": 0.6}),)
+    with_masks = comparison_of("cells", 205, 87, 0, "a file", masks).table()
+    assert ("mask AP50", "60.0") in zip(with_masks.head, with_masks.rows[0], strict=True)
 
 
 @pytest.mark.heavy
@@ -73,9 +71,10 @@ def test_finished_training_with_the_same_recipe_is_not_repeated(tmp_path, monkey
     first = compare_detectors(folder, only=["ssd"], overrides=overrides, runs=runs)
     monkeypatch.setattr(resume, "train_in", None)
     second = compare_detectors(folder, only=["ssd"], overrides=overrides, runs=runs)
-    assert dict(second.rows[0].figures) == pytest.approx(dict(first.rows[0].figures), nan_ok=True)
+    assert second.rows[0].values["figures"] == pytest.approx(first.rows[0].values["figures"], nan_ok=True)
     assert first.rows[0].run == second.rows[0].run == str(runs / "bccd-ssd-1")
-    assert (first.train, first.held_out) == (10, 2)
+    assert (first.facts["train"], first.facts["held_out"]) == (10, 2)
+    assert second.to_json()["rows"][0]["interval"] == pytest.approx(second.intervals["ssd"]["interval"])
     case = case_of_detector(runs / "bccd-ssd-1", folder)
     assert case.trained
     assert set(diagnose_detector(case).checks) == {check.name for check in CHECKS}

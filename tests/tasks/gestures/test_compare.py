@@ -23,10 +23,9 @@ from pellucid.models import airbench
 from pellucid.recipe.checked.collection import class_weights
 from pellucid.recipe.checked.reading import read_collection
 from pellucid.recipe.recipe import load_recipe
-from pellucid.tasks.gestures.compare import _resolve_data, compare
+from pellucid.tasks.comparison import Comparison
+from pellucid.tasks.gestures.compare import MIN_STEPS, _resolve_data, compare
 from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant
-from pellucid.tasks.gestures.learn import MIN_STEPS
-from pellucid.tasks.gestures.report import VariantComparison
 from pellucid.tasks.pictures import held_out
 from tests.data.quality.photos import file_of, photo
 from tests.pages import without_script
@@ -58,7 +57,7 @@ class Bench:
     backbone: Path
     variants: tuple[TrainingVariant, ...]
 
-    def compare(self, out: Path, **options: Any) -> VariantComparison:
+    def compare(self, out: Path, **options: Any) -> Comparison:
         arguments = {"backbone": str(self.backbone), "data": self.data, "progress": False, "repeats": 1, **options}
         arguments["overrides"] = {"train.epochs": 2, **arguments.get("overrides", {})}  # by default many
         return compare(self.variants, out=out, **arguments)
@@ -93,7 +92,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.fixture(scope="module")
-def two_seeds(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VariantComparison]:
+def two_seeds(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
     """Return the folder of a comparison with two seeds, and the comparison."""
     out = tmp_path_factory.mktemp("compared") / "out"
     return out, bench.compare(out, seeds=2, command="pellucid gestures compare --seeds 2")
@@ -102,9 +101,7 @@ def two_seeds(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 @pytest.fixture
 def no_page(no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Disable the reports and the page of comparisons."""
-    import pellucid.tasks.gestures.compare as module
-
-    monkeypatch.setattr(module, "write_comparison", lambda folder, result: None)
+    monkeypatch.setattr(Comparison, "write", lambda self, folder, command: [])
 
 
 def read_json(out: Path) -> dict[str, Any]:
@@ -112,9 +109,7 @@ def read_json(out: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_metrics_of_the_saved_weights_equal_scikit_learns(
-    bench: Bench, two_seeds: tuple[Path, VariantComparison]
-) -> None:
+def test_metrics_of_the_saved_weights_equal_scikit_learns(bench: Bench, two_seeds: tuple[Path, Comparison]) -> None:
     images = load_splits(bench.data, size=(16, 16)).test
     values = read_json(two_seeds[0])
     assert (values["n_train"], values["n_test"], values["classes"]) == (36, 18, list(CLASSES))
@@ -130,7 +125,7 @@ def test_metrics_of_the_saved_weights_equal_scikit_learns(
             assert trial["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
             assert trial["confusion"] == oracle.confusion_matrix(images.y, predicted).tolist()
             for row in trial["classes"]:
-                assert row["precision"] == pytest.approx(report[row["class"]]["precision"])
+                assert (row["precision"] or 0.0) == pytest.approx(report[row["class"]]["precision"])
                 assert row["recall"] == pytest.approx(report[row["class"]]["recall"])
                 assert row["n"] == report[row["class"]]["support"]
         for key in ("accuracy", "macro_f1", "ece", "seconds"):
@@ -148,17 +143,17 @@ def test_metrics_of_the_saved_weights_equal_scikit_learns(
 
 @pytest.mark.slow
 def test_variants_differ_in_initial_weights_and_trained_parameters(
-    bench: Bench, two_seeds: tuple[Path, VariantComparison]
+    bench: Bench, two_seeds: tuple[Path, Comparison]
 ) -> None:
     backbone_features = {
         path: tensor for path, tensor in Model.load(bench.backbone).weights.items() if path.startswith("features.")
     }
-    scratch, frozen = (row.first for row in two_seeds[1].rows)
+    scratch, frozen = two_seeds[1].rows
     head = 3 * (8 + 1)  # width 2: eight features, a bias, three classes
-    assert frozen.n_trained == head
-    assert scratch.n_trained == scratch.n_parameters == frozen.n_parameters > head
-    for trial, unchanged in ((scratch, False), (frozen, True)):
-        weights = Model.load(trial.run / "weights" / "best.safetensors").weights
+    assert frozen.values["learned"] == head
+    assert scratch.values["learned"] == scratch.values["parameters"] == frozen.values["parameters"] > head
+    for row, unchanged in ((scratch, False), (frozen, True)):
+        weights = Model.load(Path(row.run) / "weights" / "best.safetensors").weights
         assert all(torch.equal(weights[path], tensor) for path, tensor in backbone_features.items()) is unchanged
 
 
@@ -190,16 +185,16 @@ class ParsedPage(HTMLParser):
 
 
 @pytest.mark.slow
-def test_page_shows_all_variants_and_loads_no_external_files(two_seeds: tuple[Path, VariantComparison]) -> None:
+def test_page_shows_all_variants_and_loads_no_external_files(two_seeds: tuple[Path, Comparison]) -> None:
     text = (two_seeds[0] / "comparison.html").read_text(encoding="utf-8")
     page = ParsedPage(without_script(text))
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
     assert sections == [
-        "result", "variants", "calibration", "results", "recipes", "curves", "classes", "manifests", "confusion",
+        "result", "candidates", "calibration", "results", "recipes", "curves", "classes", "manifests", "confusion",
         "again",
     ]  # fmt: skip
-    for trial in (row.first for row in two_seeds[1].rows):
-        assert f"{100 * trial.values['ece']:.1f} per cent" in text
+    for row in two_seeds[1].rows:
+        assert f"{100 * row.values['trials'][0]['ece']:.1f} per cent" in text
     assert any(words.startswith("What frozen does. Run: ") for words in page.words)
     assert "train.frozen" in page.words, "the only difference of the recipes"
     assert "pellucid gestures compare --seeds 2" in page.words
@@ -217,26 +212,26 @@ def test_page_shows_all_variants_and_loads_no_external_files(two_seeds: tuple[Pa
     assert "@import" not in text
 
 
-def test_markdown_has_the_table_and_the_runs(two_seeds: tuple[Path, VariantComparison]) -> None:
+def test_markdown_has_the_table_and_the_runs(two_seeds: tuple[Path, Comparison]) -> None:
     text = (two_seeds[0] / "comparison.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert rows[0][0] == "| variant"
     assert [row[0] for row in rows[2:4]] == ["| Scratch", "| Frozen"]
     run_paths = re.findall(r"Run: `([^`]+)`", text)
-    assert run_paths == [str(row.first.run) for row in two_seeds[1].rows]
+    assert run_paths == [row.run for row in two_seeds[1].rows]
     assert all((Path(path) / "recipe.toml").is_file() for path in run_paths)
 
 
 @pytest.mark.usefixtures("no_page")
-def test_finished_runs_are_not_trained_again(bench: Bench, two_seeds: tuple[Path, VariantComparison]) -> None:
+def test_finished_runs_are_not_trained_again(bench: Bench, two_seeds: tuple[Path, Comparison]) -> None:
     out, first = two_seeds
     runs = [path for path in out.iterdir() if (path / "recipe.toml").is_file()]
     stamps = {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs}
     assert len(runs) == 4
     repeated = bench.compare(out, seeds=2)
-    assert [row.first.run for row in repeated.rows] == [row.first.run for row in first.rows]
+    assert [row.run for row in repeated.rows] == [row.run for row in first.rows]
     assert {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs} == stamps
-    accuracies = [[row.first.values["accuracy"] for row in comparison.rows] for comparison in (repeated, first)]
+    accuracies = [[row.values["accuracy"] for row in comparison.rows] for comparison in (repeated, first)]
     assert accuracies[0] == accuracies[1]
     assert len([path for path in out.iterdir() if (path / "recipe.toml").is_file()]) == 4
 
@@ -247,15 +242,15 @@ def test_interrupted_run_is_resumed_unless_its_data_have_changed(bench: Bench, t
     data = tmp_path / "hands"
     shutil.copytree(bench.data, data)
     single = Bench(data, bench.backbone, bench.variants[:1])
-    first_trial = single.compare(tmp_path / "out").rows[0].first
-    (first_trial.run / "results.json").write_text('{"seconds": 1')
-    resumed_trial = single.compare(tmp_path / "out").rows[0].first
-    assert (resumed_trial.run, resumed_trial.values["accuracy"]) == (first_trial.run, first_trial.values["accuracy"])
-    assert json.loads((first_trial.run / "results.json").read_text())["epochs"] == 2
+    first = single.compare(tmp_path / "out").rows[0]
+    (Path(first.run) / "results.json").write_text('{"seconds": 1')
+    resumed = single.compare(tmp_path / "out").rows[0]
+    assert (resumed.run, resumed.values["accuracy"]) == (first.run, first.values["accuracy"])
+    assert json.loads((Path(first.run) / "results.json").read_text())["epochs"] == 2
     (data / "train" / "fist" / "0.png").unlink()
     changed_comparison = single.compare(tmp_path / "out")
-    assert changed_comparison.n_train == 35
-    assert changed_comparison.rows[0].first.run != first_trial.run
+    assert changed_comparison.facts["n_train"] == 35
+    assert changed_comparison.rows[0].run != first.run
 
 
 @pytest.mark.usefixtures("no_page")
@@ -263,7 +258,7 @@ def test_small_data_sets_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "progress": False, "repeats": 1}
     comparison = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
     steps_per_epoch = math.ceil(36 / 16)
-    assert comparison.rows[0].first.values["epochs"] == MIN_STEPS / steps_per_epoch
+    assert comparison.rows[0].values["trials"][0]["epochs"] == MIN_STEPS / steps_per_epoch
 
 
 @pytest.mark.heavy
@@ -324,7 +319,7 @@ def test_the_five_variants_have_different_names() -> None:
 
 
 @pytest.fixture(scope="module")
-def unsplit(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, VariantComparison]:
+def unsplit(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Comparison]:
     """Return class folders (uneven, with copies of one photo and a damaged file), the output folder, the comparison."""
     root = tmp_path_factory.mktemp("plain") / "hands"
     for c, (name, count) in enumerate((("fist", 30), ("palm", 8))):
@@ -346,19 +341,19 @@ def unsplit(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 @pytest.mark.heavy
 @pytest.mark.slow
-def test_near_duplicates_are_not_split_between_training_and_test(unsplit: tuple[Path, Path, VariantComparison]) -> None:
+def test_near_duplicates_are_not_split_between_training_and_test(unsplit: tuple[Path, Path, Comparison]) -> None:
     root, _, result = unsplit
     collection = read_collection(root, 16)
-    assert result.n_train == len(collection.train.files)
-    assert result.n_test == len(collection.test.files)
-    assert result.collection is not None
-    assert result.collection.n_leaked == 0
-    has_copies = [{"again" in name for name in part.files} for part in result.collection.parts().values()]
+    assert result.facts["n_train"] == len(collection.train.files)
+    assert result.facts["n_test"] == len(collection.test.files)
+    assert result.facts["collection"]["leaked"] == 0
+    assert result.facts["collection"]["held_out_files"] == list(collection.test.files)
+    has_copies = [{"again" in name for name in part.files} for part in collection.parts().values()]
     assert {True} <= has_copies[0] ^ has_copies[1], "the eleven pictures of one photo are on one side"
 
 
 @pytest.mark.slow
-def test_damaged_files_of_a_folder_are_listed(unsplit: tuple[Path, Path, VariantComparison]) -> None:
+def test_damaged_files_of_a_folder_are_listed(unsplit: tuple[Path, Path, Comparison]) -> None:
     root, out, _ = unsplit
     lines = (root.parent / "lines").read_text().splitlines()
     assert "1 file cannot be read and is left out:" in lines
@@ -369,15 +364,15 @@ def test_damaged_files_of_a_folder_are_listed(unsplit: tuple[Path, Path, Variant
 
 
 @pytest.mark.slow
-def test_uneven_classes_of_a_folder_are_weighted(unsplit: tuple[Path, Path, VariantComparison]) -> None:
+def test_uneven_classes_of_a_folder_are_weighted(unsplit: tuple[Path, Path, Comparison]) -> None:
     counts = read_collection(unsplit[0], 16).train.counts()
     assert counts[0] > 3 * counts[1]
-    recipe = load_recipe(unsplit[2].rows[0].first.run)
+    recipe = load_recipe(unsplit[2].rows[0].run)
     assert recipe.loss.arguments["class_weights"] == pytest.approx(class_weights(counts), abs=1e-6)
 
 
-def test_a_run_on_a_folder_is_evaluated_on_its_held_out_images(unsplit: tuple[Path, Path, VariantComparison]) -> None:
-    model = Model.load(unsplit[2].rows[0].first.run / "weights" / "best.safetensors")
+def test_a_run_on_a_folder_is_evaluated_on_its_held_out_images(unsplit: tuple[Path, Path, Comparison]) -> None:
+    model = Model.load(Path(unsplit[2].rows[0].run) / "weights" / "best.safetensors")
     assert held_out(model, str(unsplit[0])).checksum == read_collection(unsplit[0], 16).test.checksum
 
 

@@ -1,9 +1,7 @@
 """From a folder to a calibrated model: the settings of the recipe, and the contents of the run folder."""
 
 import json
-import math
 import signal
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -16,13 +14,13 @@ from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
 from pellucid.data import Dataset
 from pellucid.model import Model
-from pellucid.models import airbench96
 from pellucid.recipe.checked.collection import class_weights
 from pellucid.recipe.checked.reading import read_checked, read_collection
-from pellucid.recipe.job import Run
-from pellucid.recipe.recipe import load_recipe, recipe_of_run
+from pellucid.recipe.job import begin_run, train_in
+from pellucid.recipe.own import recipe_for
+from pellucid.recipe.recipe import FINDINGS_FILE, load_recipe, recipe_of_run
 from pellucid.recipe.resume import resume
-from pellucid.tasks.gestures.learn import check, learn, measure_confidence, recipe_for, settings_for
+from pellucid.tasks.classify.confidence import measure_confidence
 from pellucid.tasks.pictures import held_out
 from pellucid.training.progress import ProgressLine
 from tests.data.quality.photos import file_of
@@ -46,76 +44,62 @@ def folder(tree):
     return tree("mine", {f"{n}/{k:02}.png": stripes(100 * c + k, bool(c)) for n, c in names.items() for k in range(15)})
 
 
-def test_settings_name_the_folder_and_the_users_settings_override_them(folder):
-    settings = settings_for(folder, "", {"recipe.name": "hands", "train.epochs": 3})
-    assert settings["data.name"] == str(folder)
-    assert (settings["recipe.name"], settings["train.epochs"]) == ("hands", 3)
-    assert settings_for(folder, "", {})["recipe.name"] == "gestures"
+def recipe_of(folder, settings):
+    """Return the recipe of `gestures train`."""
+    return recipe_for("classify", str(folder), {"recipe.name": "gestures", **settings, "data.check": True})[0]
 
 
-def test_the_training_starts_from_the_given_backbone(folder, tmp_path):
-    file = tmp_path / "mine.safetensors"
-    Model(airbench96(width=2), input_shape=(3, 16, 16)).save(file)
-    settings = settings_for(folder, str(file), {"network.width": 2})
-    assert settings["start.weights"] == str(file)
-    check(load_recipe(RECIPE, settings))
-    with pytest.raises(PellucidError, match="differ from this network's"):
-        check(load_recipe(RECIPE, {**settings, "network.width": 4}))
+def learn(recipe, out, progress=False):
+    """Train as `gestures train` does."""
+    collection = read_checked(recipe)
+    path, model = begin_run(recipe, collection, out)
+    return train_in(path, collection, progress, model=model)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"data.size": 0}, "data.size is 0"), ({"data.limit": 5}, "data.limit"), ({"data.size": 17}, None)],
+    [
+        ({"data.size": 0}, "data.size is 0"),
+        ({"data.limit": 5}, "data.limit"),
+        ({"data.size": 17}, "nowhere is missing"),
+    ],
 )
 def test_recipes_that_cannot_use_a_folder_are_refused_before_reading(settings, message):
-    recipe = load_recipe(RECIPE, {**SMALL, **settings, "data.name": "nowhere"})
-    if message is None:
-        check(recipe)
-        return
     with pytest.raises(PellucidError, match=message):
-        check(recipe)
+        read_checked(load_recipe(RECIPE, {**SMALL, **settings, "data.name": "nowhere", "data.check": True}))
 
 
 def test_the_recipe_gets_the_number_of_classes_and_enough_epochs(folder):
-    collection = read_collection(folder, 16)
-    n = len(collection.train)
     settings = {key: value for key, value in SMALL.items() if key != "train.epochs"}
-    recipe = recipe_for(collection, settings)
+    recipe = recipe_of(folder, settings)
     assert recipe.network.arguments["classes"] == 2
     assert recipe.loss.arguments["class_weights"] is None
-    steps = recipe.train.epochs * math.ceil(n / min(recipe.train.batch_size, n))
-    assert 300 <= steps < 300 + n
-    assert recipe_for(collection, SMALL).train.epochs == 1, "the user's word is the last"
+    assert recipe.train.epochs == 100, "the most, for thirty pictures"
+    assert recipe_of(folder, SMALL).train.epochs == 1, "the user's word is the last"
 
 
 def test_imbalanced_classes_get_weights(tree):
     files = {f"a/{k}.png": stripes(k, True) for k in range(15)} | {
         f"b/{k}.png": stripes(99 - k, False) for k in range(5)
     }
-    collection = read_collection(tree("mine", files), 16)
-    assert collection.train.counts() == [12, 4]
-    weights = recipe_for(collection, SMALL).loss.arguments["class_weights"]
-    assert weights == pytest.approx(class_weights([12, 4]), abs=1e-6)
+    folder = tree("mine", files)
+    weights = recipe_of(folder, SMALL).loss.arguments["class_weights"]
+    assert weights == pytest.approx(class_weights(read_collection(folder, 16).train.counts()), abs=1e-6)
     user_settings = {**SMALL, "loss.class_weights": [1.0, 2.0]}
-    assert recipe_for(collection, user_settings).loss.arguments["class_weights"] == (1.0, 2.0)
+    assert recipe_of(folder, user_settings).loss.arguments["class_weights"] == (1.0, 2.0)
 
 
 @pytest.mark.heavy
 @pytest.mark.slow
 def test_a_training_learns_and_is_calibrated(folder, tmp_path):
-    settings = settings_for(folder, "", {**SMALL, "network.width": 8, "train.epochs": 25, "train.batch_size": 8})
-    collection = read_checked(load_recipe(RECIPE, settings))
-    command = f"pellucid gestures train {folder}"
-    run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False, command=command)
+    recipe = recipe_of(folder, {**SMALL, "network.width": 8, "train.epochs": 25, "train.batch_size": 8})
+    run = learn(recipe, tmp_path / "runs")
     assert run.path == tmp_path / "runs" / "gestures-1"
-    assert run.metrics["n"] == len(collection.test) == 6
+    assert run.metrics["n"] == 6
     model = Model.load(run.path / "weights" / "best.safetensors")
     assert model.confidence is not None
     assert model.confidence == run.model.confidence
     assert model.classes == ("lying", "upright")
-    values = json.loads((run.path / "collection.json").read_bytes())
-    assert values["held_out_files"] == list(collection.test.files)
-    assert f"<pre><code>pellucid gestures train {folder}</code></pre>" in run.report.read_text()
     assert model.sha256() == json.loads((run.path / "results.json").read_bytes())["sha256"]
     assert run.metrics["accuracy"] >= 5 / 6
 
@@ -131,9 +115,7 @@ def test_the_weights_are_selected_on_the_validation_part(tree):
         for k in range(count)
     }
     folder = tree("parts", files)
-    settings = settings_for(folder, "", SMALL)
-    collection = read_checked(load_recipe(RECIPE, settings))
-    run = learn(collection, recipe_for(collection, settings), folder.parent / "runs", progress=False)
+    run = learn(recipe_of(folder, SMALL), folder.parent / "runs")
     assert not run.recipe.data.validation
     assert "has no validation images" not in run.report.read_text()
     assert json.loads((run.path / "results.json").read_bytes())["weights"] == "best"
@@ -142,9 +124,8 @@ def test_the_weights_are_selected_on_the_validation_part(tree):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_run_stopped_by_ctrl_c_is_resumed(folder, tmp_path, monkeypatch):
-    settings = settings_for(folder, "", {**SMALL, "train.epochs": 3})
-    collection = read_checked(load_recipe(RECIPE, settings))
-    uninterrupted = learn(collection, recipe_for(collection, settings), tmp_path / "whole", progress=False)
+    recipe = recipe_of(folder, {**SMALL, "train.epochs": 3})
+    uninterrupted = learn(recipe, tmp_path / "whole")
 
     def interrupt(self, training, row):
         signal.raise_signal(signal.SIGINT)
@@ -152,10 +133,10 @@ def test_a_run_stopped_by_ctrl_c_is_resumed(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ProgressLine, "on_epoch_end", interrupt)
         with pytest.raises(KeyboardInterrupt, match="pellucid train --resume") as caught:
-            learn(collection, recipe_for(collection, settings), tmp_path / "cut", progress=True)
+            learn(recipe, tmp_path / "cut", progress=True)
     path = tmp_path / "cut" / "gestures-1"
     assert str(path) in str(caught.value)
-    assert recipe_of_run(path) == recipe_for(collection, settings)
+    assert recipe_of_run(path) == recipe
     run = resume(path, progress=False)
     assert run.model.sha256() == uninterrupted.model.sha256()
     assert run.model.confidence == uninterrupted.model.confidence
@@ -164,11 +145,11 @@ def test_a_run_stopped_by_ctrl_c_is_resumed(folder, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("no_report")
 def test_runs_of_earlier_releases_are_resumed_with_the_same_pictures(folder, tmp_path):
     """Their recipes lack data.check, and have the findings in the run folder."""
-    settings = settings_for(folder, "", {**SMALL, "train.epochs": 1})
-    collection = read_checked(load_recipe(RECIPE, settings))
-    run = learn(collection, recipe_for(collection, settings), tmp_path, progress=False)
+    recipe = recipe_of(folder, {**SMALL, "train.epochs": 1})
+    run = learn(recipe, tmp_path)
     recipe_file = run.path / "recipe.toml"
     recipe_file.write_text(recipe_file.read_text().replace("check = true\n", ""))
+    (run.path / FINDINGS_FILE).write_text("{}")
     assert not load_recipe(recipe_file).data.check
     assert recipe_of_run(run.path) == run.recipe
     (run.path / "results.json").unlink()
@@ -179,8 +160,7 @@ def test_runs_of_earlier_releases_are_resumed_with_the_same_pictures(folder, tmp
 def test_an_unfinished_run_is_evaluated_on_its_held_out_pictures(folder, tmp_path, monkeypatch):
     for k in range(15):  # a split by pictures would separate these copies
         (folder / "lying" / f"again{k}.png").write_bytes((folder / "lying" / f"{k:02}.png").read_bytes())
-    settings = settings_for(folder, "", {**SMALL, "train.epochs": 2})
-    collection = read_checked(load_recipe(RECIPE, settings))
+    recipe = recipe_of(folder, {**SMALL, "train.epochs": 2})
     held_out_sets: list[Dataset] = []
 
     def record_held_out(self, training, row):
@@ -188,29 +168,28 @@ def test_an_unfinished_run_is_evaluated_on_its_held_out_pictures(folder, tmp_pat
         held_out_sets.extend(held_out(Model.load(file), str(folder)) for file in files)
 
     monkeypatch.setattr(ProgressLine, "on_epoch_end", record_held_out)
-    learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=True)
+    learn(recipe, tmp_path / "runs", progress=True)
     assert held_out_sets
-    assert {data.checksum for data in held_out_sets} == {collection.test.checksum}
+    assert {data.checksum for data in held_out_sets} == {read_checked(recipe).test.checksum}
 
 
 @pytest.mark.usefixtures("no_report")
 def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_added(folder, tmp_path):
-    settings = settings_for(folder, "", SMALL)
-    collection = read_checked(load_recipe(RECIPE, settings))
-    run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
+    recipe = recipe_of(folder, SMALL)
+    run = learn(recipe, tmp_path / "runs")
+    expected = read_checked(recipe).test.checksum
     for k in range(12):
         (folder / "lying" / f"{k:02}-more.png").write_bytes(stripes(500 + k, False))
     test_data = held_out(Model.load(run.path / "weights/best.safetensors"), str(folder))
-    assert test_data.checksum == collection.test.checksum
+    assert test_data.checksum == expected
 
 
 @pytest.mark.usefixtures("no_report")
 def test_no_confidence_is_fitted_to_scores(folder, tmp_path):
-    settings = settings_for(folder, "", {**SMALL, "loss.name": "hinge"})
-    collection = read_checked(load_recipe(RECIPE, settings))
-    run = learn(collection, recipe_for(collection, settings), tmp_path, progress=False)
+    recipe = recipe_of(folder, {**SMALL, "loss.name": "hinge"})
+    run = learn(recipe, tmp_path)
     assert run.model.confidence is None
-    assert measure_confidence(run, collection) == (
+    assert measure_confidence(run.model, read_checked(recipe)) == (
         None,
         "not fitted, because the network outputs scores, not probabilities",
     )
@@ -235,10 +214,8 @@ def test_the_confidence_is_never_measured_on_pictures_it_was_fitted_on(tree, n_p
     is_true_class = torch.arange(2) == collection.test.y[:, None]  # (N, 2): always right
     probabilities = torch.where(is_true_class, confidences[:, None], 1 - confidences[:, None])
     confidence = Confidence(1.0, 0.9)
-    run = Run(
-        Path("run"), Path("report"), {}, cast("Model", FixedModel(probabilities, confidence)), load_recipe(RECIPE)
-    )
-    result, description = measure_confidence(run, collection)
+    model = cast("Model", FixedModel(probabilities, confidence))
+    result, description = measure_confidence(model, collection)
     if validation:
         assert result is not None
         assert result.n_answered == int((confidences >= 0.9).sum()), "by the confidence as it is"

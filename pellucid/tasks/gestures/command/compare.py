@@ -49,8 +49,8 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Train and compare the variants, and print the table and the page's path."""
     from pellucid.recipe.recipe import parse_overrides
+    from pellucid.tasks.comparison import PAGE_FILE
     from pellucid.tasks.gestures.compare import compare
-    from pellucid.tasks.gestures.report import PAGE_FILE
 
     out = Path(args.out or Path("runs") / f"compare-{_backbone_name(Path(args.backbone))}")
     options = {
@@ -78,9 +78,7 @@ def handle(args: argparse.Namespace) -> int:
         reading_progress=reading_progress,
     )
     page = str(out / PAGE_FILE)
-    print_result(
-        args, {"page": page, **result.to_json()}, *result.lines(), *str(result).split("\n"), "", f"page  {page}"
-    )
+    print_result(args, {"page": page, **result.to_json()}, "", *str(result).split("\n"), "", f"page  {page}")
     return 0
 
 

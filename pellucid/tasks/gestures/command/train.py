@@ -1,12 +1,11 @@
-"""`pellucid gestures train`: check a folder of images, train on its classes, and calibrate the model."""
+"""`pellucid gestures train`: `pellucid train classify` on a folder of images that is checked first."""
 
 import argparse
-import os
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.settings.checks import check
 from pellucid.command.args import Parser
 from pellucid.command.progress import CountProgress
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from pellucid.recipe.checked.collection import Collection
     from pellucid.recipe.job import Run
 
-MIN_SIZE, MAX_SIZE = 16, 1024  # pixels, limits of --size
+RECIPE_NAME = "gestures"  # of the run folders
 
 
 def parser() -> Parser:
@@ -27,14 +26,16 @@ def parser() -> Parser:
     parser.add_argument(
         "folder", nargs="?", metavar="FOLDER", help="a folder or zip file with one folder of images per class"
     )
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that override the recipe signs-best")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="settings that override those of `train classify`"
+    )
     parser.add_argument(
         "--backbone",
         metavar="NAME|FILE",
         default="",
         help="initial weights: a pretrained model, a run folder or a weights file (default: cifar)",
     )
-    parser.add_argument("--epochs", metavar="N", type=int, help="number of epochs (default: 30 or more)")
+    parser.add_argument("--epochs", metavar="N", type=int, help="number of epochs (default: 12 or more)")
     parser.add_argument(
         "--size", metavar="N", type=int, help="side length in pixels of the resized images (default: 64)"
     )
@@ -46,25 +47,25 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the findings on the folder, train, and print the results and a command to try the model."""
+    from pellucid.base.files import write_atomically
+    from pellucid.command.files import check_folder
     from pellucid.command.out import print_lines, repeat_command
-    from pellucid.recipe.checked.findings import finding_lines
+    from pellucid.recipe.checked.findings import finding_lines, findings_to_json
     from pellucid.recipe.checked.reading import read_checked
-    from pellucid.recipe.job import train_in
-    from pellucid.recipe.recipe import FINDINGS_FILE, load_recipe, recipe_of_run
-    from pellucid.tasks.gestures.learn import RECIPE, check, learn, recipe_for, settings_for
+    from pellucid.recipe.job import begin_run, train_in
+    from pellucid.recipe.own import recipe_for
+    from pellucid.recipe.recipe import FINDINGS_FILE, recipe_of_run
 
     settings = _settings(args)
     if args.resume is None:
-        settings = settings_for(args.folder, args.backbone, settings)
-        recipe = load_recipe(RECIPE, settings)
-        _check_out(args.out)
+        check_folder(Path(args.out))
+        recipe, _ = recipe_for("classify", args.folder, settings)
     elif not (Path(args.resume) / FINDINGS_FILE).is_file():
         raise PellucidError(
             f"{args.resume} has no {FINDINGS_FILE}; give a run folder that `pellucid gestures train` started"
         )
     else:
         recipe = recipe_of_run(args.resume)
-    check(recipe)
     reading_progress = CountProgress(not args.json)
     collection = read_checked(recipe, reading_progress)
     reading_progress.end()
@@ -73,53 +74,40 @@ def handle(args: argparse.Namespace) -> int:
     if args.resume is None:
         options = {"--backbone": args.backbone, "--epochs": args.epochs, "--size": args.size, "--seed": args.seed}
         command = repeat_command(["gestures", "train", args.folder], options, args.settings)
-        run = learn(collection, recipe_for(collection, settings), args.out, command=command)
+        path, model = begin_run(recipe, collection, args.out)
+        findings = {"command": command, **findings_to_json(collection)}
+        write_atomically(path / FINDINGS_FILE, (json.dumps(findings, indent=1) + "\n").encode())
+        run = train_in(path, collection, command=command, model=model)
     else:
         run = train_in(Path(args.resume), collection, recipe=recipe)
     _print_results(run, collection, args.json)
     return 0
 
 
-def _settings(args: argparse.Namespace) -> dict[str, object]:
-    """Return the user's overrides of the recipe; raises PellucidError for arguments that exclude each other."""
-    from pellucid.recipe.recipe import parse_overrides
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that override those of `train classify`.
 
-    # Recipe key, name of the argument, and its smallest and largest value.
-    options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", MIN_SIZE, MAX_SIZE),
-               ("recipe.seed", "seed", 0, 2**63 - 1))  # fmt: skip
+    Raises PellucidError for arguments that exclude each other.
+    """
+    from pellucid.recipe.recipe import parse_overrides
+    from pellucid.tasks.gestures.backbone import backbone_settings
+
+    options = {"train.epochs": args.epochs, "data.size": args.size, "recipe.seed": args.seed}
+    stated = {key: value for key, value in options.items() if value is not None}
     if args.resume is not None:
-        other_arguments = [
-            args.folder,
-            *args.settings,
-            *(getattr(args, name) for _, name, _, _ in options),
-            args.backbone,
-        ]
-        if any(value not in (None, "") for value in other_arguments):
+        if args.folder is not None or args.settings or args.backbone or stated:
             raise PellucidError("--resume uses the run's recipe; leave out all other arguments but --json")
         return {}
     if args.folder is None:
         raise PellucidError("pellucid gestures train needs a FOLDER with one folder of images for each class")
     settings = parse_overrides(args.settings)
-    for key, name, low, high in options:
-        value = getattr(args, name)
-        if value is None:
-            continue
-        check(low <= value <= high, f"--{name}", f"from {low:,} to {high:,}", value)
+    for key in stated:
         if key in settings:
-            raise PellucidError(f"{key} is set twice, by --{name} and by {key}=; give it once")
-        settings[key] = value
+            raise PellucidError(f"{key} is set twice, by --{key.split('.')[1]} and by {key}=; give it once")
     if "data.name" in settings:
         raise PellucidError(f"the folder comes first: pellucid gestures train {settings['data.name']}")
-    return settings
-
-
-def _check_out(out: str) -> None:
-    """Raise PellucidError unless run folders can be written to `out`; called before the images are read."""
-    out_path = Path(out).absolute()
-    existing = next(path for path in (out_path, *out_path.parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        state = "not writable" if existing.is_dir() else "a file"
-        raise PellucidError(f"--out {out} cannot be written ({existing} is {state}); choose another place")
+    backbone = backbone_settings(args.backbone) if args.backbone else {}
+    return {"recipe.name": RECIPE_NAME, **backbone, **stated, **settings, "data.check": True}
 
 
 def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
@@ -130,9 +118,9 @@ def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
     from pellucid.command.out import print_json, print_lines, program_command
     from pellucid.command.results import print_runs, run_values
     from pellucid.recipe.checked.findings import findings_to_json
-    from pellucid.tasks.gestures.learn import measure_confidence
+    from pellucid.tasks.classify.confidence import measure_confidence
 
-    selective, measured_text = measure_confidence(run, collection)
+    selective, measured_text = measure_confidence(run.model, collection)
     if as_json:
         confidence = run.model.confidence
         fitted = {"temperature": None, "threshold": None} if confidence is None else confidence.to_json()

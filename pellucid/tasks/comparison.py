@@ -150,12 +150,13 @@ class Comparison:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts, and the values and intervals of each row."""
-        rows = [
-            {"name": row.name, "title": row.title, **row.values, **self.intervals.get(row.name, {})}
-            for row in self.rows
-        ]
-        return {**self.facts, self.rows_key: rows}
+        """Return the facts, the best row, and the values, ranges and intervals of each row."""
+        rows: list[dict[str, Any]] = []
+        for row in self.rows:
+            ranges = {"range": row.ranges} if row.ranges else {}
+            intervals = self.intervals.get(row.name, {})
+            rows.append({"name": row.name, "title": row.title, **row.values, **ranges, **intervals})
+        return {**self.facts, "best": self.best.name, self.rows_key: rows}
 
     def table(self) -> TablePart:
         """Return a row for each candidate; missing values are "-"."""

@@ -39,6 +39,7 @@ from pellucid.training.measures import boundary
 # Relative tolerance for equal temperatures and thresholds: saving the weights in half precision changes them by less,
 # fitting them on other images by more.
 REFIT_TOLERANCE = 0.01
+UNSURE = "unsure"  # text of an answer that is None; it is not the answer itself, since a class may have this name
 MAX_CLASSES = 3  # number of most probable classes in the text of a prediction
 
 

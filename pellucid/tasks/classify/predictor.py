@@ -13,18 +13,23 @@ from pellucid.data import float_images
 from pellucid.data.video import ppm_bytes
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
-from pellucid.tasks.classify.predict import Prediction, classify
+from pellucid.tasks.classify.predict import UNSURE, Prediction, classify
 from pellucid.tasks.pictures import class_names, read_views
 
 
 class ClassPredictor(Predictor):
-    """Classifies pictures of any size; writes no files. Raises PellucidError for a model that is not a classifier."""
+    """Classifies pictures of any size; writes no files.
+
+    says_unsure: whether a prediction below the model's confidence threshold is "unsure"; the model must then output
+    probabilities. Raises PellucidError for a model that is not a classifier.
+    """
 
     writes_files = False
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, says_unsure: bool = False) -> None:
         class_names(model)
         self.model = model
+        self.says_unsure = says_unsure
 
     def read(self, source: Path | bytes, name: str = "") -> Tensor:
         """Return the inputs for an image file, or its bytes; see `read_views`."""
@@ -42,7 +47,7 @@ class ClassPredictor(Predictor):
         """Yield the class of each picture, and the probabilities or scores of all classes."""
         for picture, views in batch:
             try:
-                prediction = classify(self.model, views, picture.file)
+                prediction = classify(self.model, views, picture.file, self.says_unsure)
             except PellucidError as error:
                 yield error
                 continue
@@ -58,8 +63,12 @@ class ClassPredictor(Predictor):
                 "probabilities" if has_probabilities else "scores": prediction.outputs,
                 **score_to_json(prediction.familiarity),
             }
+            answer = prediction.label
+            if self.says_unsure:
+                row["answer"] = prediction.answer
+                answer = UNSURE if prediction.answer is None else prediction.answer
             prefix = "" if has_probabilities else "scores: "
-            line = f"{prediction.name}: {prediction.label}  ({prefix}{top_text}){score_suffix(prediction.familiarity)}"
+            line = f"{prediction.name}: {answer}  ({prefix}{top_text}){score_suffix(prediction.familiarity)}"
             yield Predicted(
                 row, line, [self._table_row(prediction)], label=prediction.label, confidence=prediction.output
             )

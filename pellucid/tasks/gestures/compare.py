@@ -18,7 +18,7 @@ from pellucid.base.text import plural
 from pellucid.calibration.confidence import negative_log_likelihood
 from pellucid.combine.base import buffer_paths
 from pellucid.combine.nets import parameter_counts
-from pellucid.data import CATALOGUE, Dataset, data_root
+from pellucid.data import CATALOGUE, Dataset
 from pellucid.metrics import class_scores, confusion_matrix, reliability
 from pellucid.model import Model
 from pellucid.models import match
@@ -28,6 +28,7 @@ from pellucid.recipe.checked.findings import finding_lines
 from pellucid.recipe.checked.reading import ReadingProgress, read_checked
 from pellucid.recipe.job import Run
 from pellucid.recipe.material import SHAPES, Material, load_arrays
+from pellucid.recipe.model_data import check_data_exists
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
 from pellucid.tasks.classify.own import class_settings
@@ -116,24 +117,20 @@ def compare(
 
 
 def _resolve_data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, Any]]:
-    """Return the root of the data sets, None for the default, and the settings that replace the recipes' data."""
+    """Return the root of the data sets, None for the default, and the settings that replace the recipes' data.
+
+    A root contains the file of a data set, or its folder with a part train/, which a class folder of its name lacks.
+    """
     if data is None:
         return None, {}
     text = os.fspath(data)
-    if text in CATALOGUE:
+    check_data_exists(text)
+    if text in CATALOGUE or text in SHAPES:
         return None, {"data.name": text}
-    if not Path(text).exists():
-        raise PellucidError(f"no data set or folder {text!r}; give an image folder or a name of `pellucid data list`")
-    if Path(text).is_dir() and any(
-        _is_present(data_root(text) / entry.path) for entry in CATALOGUE.values() if entry.path
-    ):
+    paths = [Path(text) / entry.path for entry in CATALOGUE.values() if entry.path]
+    if any(path.is_file() or (path / "train").is_dir() for path in paths):
         return text, {}
     return None, {"data.name": str(Path(text).absolute())}
-
-
-def _is_present(path: Path) -> bool:
-    """Return whether a data set of images is at a path; a class folder of the same name has no part train/."""
-    return path.is_file() or (path / "train").is_dir()
 
 
 def _recipes(
@@ -198,17 +195,18 @@ def measure_run(run: Run, test: Dataset, repeats: int) -> Trial:
     with torch_threads(run.recipe.recipe.fixed_threads):
         probabilities = class_scores(model.predict(test).cpu())
         results = {**measure(test, probabilities), **measure_latency(model, test.x, repeats)}
+    n_parameters = parameter_counts({"": model.net}, model.params).parameters
+    frozen_paths = {path for pattern in run.recipe.train.frozen for path in match(model.params, pattern)}
+    n_frozen = sum(model.weights[path].numel() for path in frozen_paths - buffer_paths(model.net))
     training = {
         "seed": run.recipe.recipe.seed,
         "run": str(run.path),
         "seconds": float(run.metrics["seconds"]),
         "epochs": int(run.metrics["epochs"]),
+        "parameters": n_parameters,
+        "learned": n_parameters - n_frozen,
     }
-    n_parameters = parameter_counts({"": model.net}, model.params).parameters
-    frozen_paths = {path for pattern in run.recipe.train.frozen for path in match(model.params, pattern)}
-    n_frozen = sum(model.weights[path].numel() for path in frozen_paths - buffer_paths(model.net))
-    is_right = probabilities.argmax(1) == test.y
-    return Trial({**training, **results}, is_right, n_parameters, n_parameters - n_frozen)
+    return Trial({**training, **results}, probabilities.argmax(1) == test.y)
 
 
 def measure(test: Dataset, probabilities: Tensor) -> dict[str, Any]:

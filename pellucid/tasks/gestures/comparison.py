@@ -1,7 +1,7 @@
 """The five variants of training that are compared, and their results as a comparison."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,10 +81,8 @@ VARIANTS = (
 class Trial(NamedTuple):
     """One finished training."""
 
-    values: Mapping[str, Any]  # JSON values: seed, run, seconds and epochs, and the results of `measure`
+    values: Mapping[str, Any]  # JSON values: seed, run, seconds, epochs, parameters, and the results of `measure`
     is_right: Tensor  # (N,) bool, of each held-out picture
-    n_parameters: int
-    n_trained: int
 
 
 # The metrics of a variant: the means over its trainings.
@@ -108,7 +106,7 @@ CALIBRATION_CAPTION = (
 
 def row_of(variant: TrainingVariant, trials: Sequence[Trial]) -> ComparedRow:
     """Return the means over the trainings of a variant; its run is the one with the first seed."""
-    first = trials[0]
+    first = trials[0].values
     means: dict[str, float] = {}
     ranges: dict[str, tuple[float, float]] = {}
     for metric in METRICS:
@@ -117,17 +115,14 @@ def row_of(variant: TrainingVariant, trials: Sequence[Trial]) -> ComparedRow:
         ranges[metric] = min(values), max(values)
     all_values = {
         "variant": variant.name,
-        "learned": first.n_trained,
-        "parameters": first.n_parameters,
+        "learned": first["learned"],
+        "parameters": first["parameters"],
         **means,
-        "range": {metric: [*limits] for metric, limits in ranges.items()},
         "trials": [trial.values for trial in trials],
     }
     right_fractions = torch.stack([trial.is_right.double() for trial in trials]).mean(0)
-    run = first.values["run"]
-    return ComparedRow(
-        variant.name, variant.title, all_values, ranges, weighted_mean(right_fractions), variant.about, run
-    )
+    figure = weighted_mean(right_fractions)
+    return ComparedRow(variant.name, variant.title, all_values, ranges, figure, variant.about, first["run"])
 
 
 def comparison_of(
@@ -151,19 +146,6 @@ def comparison_of(
     n_missing = n_planned - len(rows)
     missing_text = f"{n_missing} of {n_planned} variants are not trained yet; the command at the end continues."
     threads = plural(trials[0]["latency_threads"], "thread")
-    result = Comparison(
-        title=f"Ways to train, compared: {data}",
-        noun="variant",
-        facts={},
-        columns=COLUMNS,
-        rows=tuple(rows),
-        examples=n_test,
-        notes=notes,
-        rows_key="variants",
-        caption=f"On {n_test:,} held-out pictures; times per image on {threads} of the CPU.",
-        header=[Missing(missing_text)] if n_missing else [],
-        sections=_sections,
-    )
     facts = {
         "data": data,
         "backbone": backbone,
@@ -175,10 +157,21 @@ def comparison_of(
         "command": command,
         "complete": not n_missing,
         "seconds": round(sum(trial["seconds"] for row in rows for trial in row.values["trials"]), 3),
-        "best": result.best.name,
         "collection": None if collection is None else findings_to_json(collection),
     }
-    return replace(result, facts=facts)
+    return Comparison(
+        title=f"Ways to train, compared: {data}",
+        noun="variant",
+        facts=facts,
+        columns=COLUMNS,
+        rows=tuple(rows),
+        examples=n_test,
+        notes=notes,
+        rows_key="variants",
+        caption=f"On {n_test:,} held-out pictures; times per image on {threads} of the CPU.",
+        header=[Missing(missing_text)] if n_missing else [],
+        sections=_sections,
+    )
 
 
 def _sections(rows: Sequence[ComparedRow]) -> list[Section]:

@@ -15,7 +15,6 @@ from pellucid.data.video import VideoFrame, ppm_bytes
 from pellucid.model import Model
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
-UNSURE = "unsure"  # text of an answer that is None; it is not the answer itself, since a class may have this name
 UNCALIBRATED_NOTE = "the model has no fitted confidence, so no answer is unsure"
 MIN_RATIO = 2.0  # a class with this many times the probability of the answer replaces it, regardless of the margin
 

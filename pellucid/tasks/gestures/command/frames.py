@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, percent, plural, printable
@@ -15,10 +14,9 @@ from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.command.models import open_model
 from pellucid.command.out import plain, print_json, print_lines
 from pellucid.data.video import camera_frames, video_frames
-from pellucid.tasks.classify.predict import threshold_of
+from pellucid.tasks.classify.predict import UNSURE, threshold_of
 from pellucid.tasks.gestures.watch import (
     UNCALIBRATED_NOTE,
-    UNSURE,
     AnswerSmoothing,
     FrameCounts,
     SmoothedPrediction,
@@ -26,7 +24,15 @@ from pellucid.tasks.gestures.watch import (
 )
 from pellucid.training.arguments import output_path
 
-ROW_COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # the answer is empty if unsure
+# The columns of the output file, and the fields of a prediction; the answer is empty if unsure.
+ROW_COLUMNS = {
+    "frame": "number",
+    "seconds": "seconds",
+    "answer": "answer",
+    "probability": "probability",
+    "label": "label",
+    "dropped": "dropped",
+}
 OUT_SUFFIXES = (".csv", ".jsonl")
 
 
@@ -82,10 +88,10 @@ def _answer_line(prediction: SmoothedPrediction) -> str:
     if prediction.seconds is not None:
         minutes, seconds = divmod(round(prediction.seconds, 1), 60)
         time = f"{int(minutes)}:{seconds:04.1f}"
-    if prediction.answer is None:
-        label = f"{prediction.label} {percent(prediction.probability)}"
-        return f"{time}  {UNSURE}  ({label}){score_suffix(prediction.familiarity)}"
-    return f"{time}  {prediction.answer}  ({percent(prediction.probability)}){score_suffix(prediction.familiarity)}"
+    answer, reason = prediction.answer, percent(prediction.probability)
+    if answer is None:
+        answer, reason = UNSURE, f"{prediction.label} {reason}"
+    return f"{time}  {answer}  ({reason}){score_suffix(prediction.familiarity)}"
 
 
 @contextmanager
@@ -95,38 +101,19 @@ def _row_writer(path: str | None) -> Iterator[Callable[[SmoothedPrediction], Non
         yield lambda prediction: None
         return
     with output_path(path).open("w", encoding="utf-8", newline="") as file:
-        yield _csv_writer(file) if path.endswith(".csv") else _jsonl_writer(file)
+        table = csv.DictWriter(file, ROW_COLUMNS) if path.endswith(".csv") else None
+        if table is not None:
+            table.writeheader()
 
+        def write(prediction: SmoothedPrediction) -> None:
+            row = {column: getattr(prediction, field) for column, field in ROW_COLUMNS.items()}
+            if table is not None:
+                table.writerow(
+                    {key: printable(value) if isinstance(value, str) else value for key, value in row.items()}
+                )
+            else:
+                row |= {"probabilities": prediction.probabilities, **score_to_json(prediction.familiarity)}
+                file.write(json.dumps(plain(row), allow_nan=False) + "\n")
+            file.flush()
 
-def _csv_writer(file: IO[str]) -> Callable[[SmoothedPrediction], None]:
-    writer = csv.DictWriter(file, [*ROW_COLUMNS])
-    writer.writeheader()
-
-    def write(prediction: SmoothedPrediction) -> None:
-        writer.writerow(
-            {key: printable(value) if isinstance(value, str) else value for key, value in _row(prediction).items()}
-        )
-        file.flush()
-
-    return write
-
-
-def _jsonl_writer(file: IO[str]) -> Callable[[SmoothedPrediction], None]:
-    def write(prediction: SmoothedPrediction) -> None:
-        row = _row(prediction) | {"probabilities": prediction.probabilities, **score_to_json(prediction.familiarity)}
-        file.write(json.dumps(plain(row), allow_nan=False) + "\n")
-        file.flush()
-
-    return write
-
-
-def _row(prediction: SmoothedPrediction) -> dict[str, Any]:
-    values = (
-        prediction.number,
-        prediction.seconds,
-        prediction.answer,
-        prediction.probability,
-        prediction.label,
-        prediction.dropped,
-    )
-    return dict(zip(ROW_COLUMNS, values, strict=True))
+        yield write

@@ -3,7 +3,7 @@
 import argparse
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.text import note, percent
+from pellucid.base.text import note
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.out import ENGINE, print_json, print_lines
@@ -52,45 +52,26 @@ def handle(args: argparse.Namespace) -> int:
 
 def _classify_pictures(args: argparse.Namespace) -> int:
     """Print the predicted gesture of each image, and report on stderr why images were skipped."""
-    from pellucid.calibration.familiarity import score_suffix, score_to_json
-    from pellucid.tasks.classify.predict import Prediction, predict
-    from pellucid.tasks.gestures.watch import UNCALIBRATED_NOTE, UNSURE
-    from pellucid.tasks.pictures import class_names
+    from pellucid.predictor import pictures, predicted
+    from pellucid.tasks.classify.predictor import ClassPredictor
+    from pellucid.tasks.gestures.watch import UNCALIBRATED_NOTE
 
     model = open_model(args.model)
-    class_names(model)  # raises PellucidError for a model that is not a classifier
-    predictions: list[Prediction] = []
-    faults: dict[str, PellucidError] = {}
-    for image in args.images:
-        try:
-            predictions.append(predict(model, image, requires_probabilities=True))
-        except PellucidError as error:
-            faults[image] = error
+    predictor = ClassPredictor(model, says_unsure=True)
+    faults: dict[str, str] = {}
+    predictions = list(predicted(predictor, pictures(args.images, predictor), faults, "", singly=True))
     if not predictions:
-        raise next(iter(faults.values()))
+        raise PellucidError(next(iter(faults.values())))
     if args.json:
-        rows = [
-            {
-                "image": prediction.name,
-                "answer": prediction.answer,
-                "label": prediction.label,
-                "probability": prediction.output,
-                "probabilities": prediction.outputs,
-                **score_to_json(prediction.familiarity),
-            }
-            for prediction in predictions
-        ]
         confidence = None if model.confidence is None else model.confidence.to_json()
-        skipped = [{"image": name, "reason": str(error)} for name, error in faults.items()]
+        rows = [prediction.values for prediction in predictions]
+        skipped = [{"image": name, "reason": reason} for name, reason in faults.items()]
         header = {"model": args.model, "engine": ENGINE, "confidence": confidence}
         print_json({**header, "predictions": rows, "skipped": skipped})
         return 0
-    for prediction in predictions:
-        top_text = ", ".join(f"{label} {percent(p)}" for label, p in prediction.top_classes)
-        answer = UNSURE if prediction.answer is None else prediction.answer
-        print_lines(f"{prediction.name}: {answer}  ({top_text}){score_suffix(prediction.familiarity)}")
-    for error in faults.values():
-        note(f"skipped: {error}")
+    print_lines(*(prediction.line for prediction in predictions))
+    for reason in faults.values():
+        note(f"skipped: {reason}")
     if model.confidence is None:
         note(UNCALIBRATED_NOTE)
     return 0

@@ -1,6 +1,5 @@
 """The interface of predictors: reading pictures from files, folders, videos and cameras, and their predictions."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -153,7 +152,7 @@ def write_csv(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_atomically(file, text.getvalue().encode(errors="backslashreplace"))
 
 
-class Predictor(ABC):
+class Predictor:
     """Base class of predictors: one model's predictions for pictures, also as files in an output folder.
 
     mode: the mode in which pictures are read, "L" for a network with one input channel. folder_required_reason: the
@@ -192,9 +191,22 @@ class Predictor(ABC):
         """Convert an image (3, H, W) uint8 of the data, resized as in training, to the format that `read` returns."""
         return self.frame(image)
 
-    @abstractmethod
     def predict(self, batch: Sequence[tuple[Picture, "Tensor"]]) -> Iterable[Predicted | PellucidError]:
-        """Yield, for each picture of a batch in order, its prediction or the error that prevented it."""
+        """Yield, for each picture of a batch in order, its prediction or the error that prevented it.
+
+        By default, pictures are predicted one by one.
+        """
+        for picture, image in batch:
+            try:
+                prediction = self.predict_one(picture, image)
+            except PellucidError as error:
+                yield error
+            else:
+                yield prediction
+
+    def predict_one(self, picture: Picture, image: "Tensor") -> Predicted:
+        """Return the prediction for a picture; called by the default `predict`. Raises PellucidError if it fails."""
+        raise NotImplementedError(f"write {type(self).__name__}.predict or predict_one")
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
         """Return the JSON values for all pictures, and the file that was written for all of them, or None.

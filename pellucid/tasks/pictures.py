@@ -12,15 +12,17 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.files import is_picture
 from pellucid.base.text import note
-from pellucid.data import CATALOGUE, Dataset, load_image
+from pellucid.data import CATALOGUE, Dataset, Source, load_image
 from pellucid.data.class_folders import class_of, class_parts, note_class_folders, root_of
 from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.files import check_bits, refuse_unreadable
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import read_full_size
 from pellucid.data.parts import HELD_OUT_PARTS, part_named, parts_among
+from pellucid.data.seeds import generator
 from pellucid.data.skipping import check_skipped, skips
 from pellucid.data.tree import Tree, open_tree
+from pellucid.layers.base import Shape
 from pellucid.metrics import class_scores
 from pellucid.model import Model
 from pellucid.objective import Supervised
@@ -44,6 +46,7 @@ def class_names(model: Model) -> tuple[str, ...]:
     return task_of(model).class_names(model)
 
 
+BATCH_SIZE = 256  # images of a source that are predicted at a time
 ROUNDING = 1e-6  # tolerance for rounding errors of float32 probabilities
 
 
@@ -79,6 +82,21 @@ def calibrated_probabilities(model: Model, scores: Tensor) -> Tensor:
         )
     scores = class_scores(scores)
     return scores if model.confidence is None else model.confidence.calibrate(scores)
+
+
+def predict_source(model: Model, source: Source, shape: Shape | None = None) -> tuple[Tensor, Tensor]:
+    """Return the results of `model.predict` for all examples of a source, and their targets.
+
+    shape: to which the images are reshaped; None for their own.
+    """
+    outputs: list[Tensor] = []
+    targets: list[Tensor] = []
+    for start in range(0, len(source), BATCH_SIZE):
+        batch = source.batch(range(start, min(start + BATCH_SIZE, len(source))), generator(0))
+        images = batch.images if shape is None else batch.images.reshape(-1, *shape)
+        outputs.append(model.predict(images).cpu())
+        targets.append(batch.targets)
+    return torch.cat(outputs), torch.cat(targets)
 
 
 def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:

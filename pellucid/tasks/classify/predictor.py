@@ -1,12 +1,11 @@
 """The predictor of classifiers: predicted classes as lines of text, JSON values and rows of a table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent
 from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.data import float_images
@@ -43,35 +42,29 @@ class ClassPredictor(Predictor):
         """Return the input for an image of a data set; its layout was already converted when the data were read."""
         return float_images(image[None, : self.model.nominal_shape[0]])
 
-    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
-        """Yield the class of each picture, and the probabilities or scores of all classes."""
-        for picture, views in batch:
-            try:
-                prediction = classify(self.model, views, picture.file, self.says_unsure)
-            except PellucidError as error:
-                yield error
-                continue
-            has_probabilities = prediction.are_probabilities
-            top_text = ", ".join(
-                f"{label} {percent(value) if has_probabilities else f'{value:.4g}'}"
-                for label, value in prediction.top_classes
-            )
-            row = {
-                "image": prediction.name,
-                "label": prediction.label,
-                "probability" if has_probabilities else "score": prediction.output,
-                "probabilities" if has_probabilities else "scores": prediction.outputs,
-                **score_to_json(prediction.familiarity),
-            }
-            answer = prediction.label
-            if self.says_unsure:
-                row["answer"] = prediction.answer
-                answer = UNSURE if prediction.answer is None else prediction.answer
-            prefix = "" if has_probabilities else "scores: "
-            line = f"{prediction.name}: {answer}  ({prefix}{top_text}){score_suffix(prediction.familiarity)}"
-            yield Predicted(
-                row, line, [self._table_row(prediction)], label=prediction.label, confidence=prediction.output
-            )
+    def predict_one(self, picture: Picture, image: Tensor) -> Predicted:
+        """Return the class of a picture, and the probabilities or scores of all classes."""
+        prediction = classify(self.model, image, picture.file, self.says_unsure)
+        has_probabilities = prediction.are_probabilities
+        top_text = ", ".join(
+            f"{label} {percent(value) if has_probabilities else f'{value:.4g}'}"
+            for label, value in prediction.top_classes
+        )
+        row = {
+            "image": prediction.name,
+            "label": prediction.label,
+            "probability" if has_probabilities else "score": prediction.output,
+            "probabilities" if has_probabilities else "scores": prediction.outputs,
+            **score_to_json(prediction.familiarity),
+        }
+        answer = prediction.label
+        if self.says_unsure:
+            row["answer"] = prediction.answer
+            answer = UNSURE if prediction.answer is None else prediction.answer
+        prefix = "" if has_probabilities else "scores: "
+        line = f"{prediction.name}: {answer}  ({prefix}{top_text}){score_suffix(prediction.familiarity)}"
+        columns = self._table_row(prediction)
+        return Predicted(row, line, [columns], label=prediction.label, confidence=prediction.output)
 
     def _table_row(self, prediction: Prediction) -> dict[str, Any]:
         """Return the row of a table, with "unsure" and "unfamiliar" if the model was fitted to report them."""

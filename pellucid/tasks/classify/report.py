@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.data import Loader, Source, float_images
+from pellucid.data import Source, float_images
 from pellucid.data.seeds import generator
-from pellucid.layers.base import Shape
 from pellucid.metrics import class_scores, classes_of, confusion_matrix
 from pellucid.model import Model
 from pellucid.objective import Supervised
@@ -18,9 +17,9 @@ from pellucid.recipe.run_report.classes import CONFUSION_FILE, class_sections
 from pellucid.report.figures.pictures import worst_mistakes
 from pellucid.report.sections import FigurePart, Missing, Section
 from pellucid.task import Reported
+from pellucid.tasks.pictures import predict_source
 from pellucid.training.examples import first_batch
 
-BATCH_SIZE = 256  # images at a time
 MAX_MISTAKES = 24  # misclassified images in a report
 
 
@@ -45,7 +44,8 @@ def report(model: Model, test: Source) -> Reported:
     image_shape = tuple(first_batch(test).images.shape[1:])
     if not isinstance(model.objective, Supervised):
         return Reported()
-    scores, labels = predictions(model, test, tuple(model.nominal_shape or image_shape))
+    outputs, labels = predict_source(model, test, tuple(model.nominal_shape or image_shape))
+    scores = class_scores(outputs)
     if scores.ndim != 2 or not scores.shape[1] == len(classes) > 1:
         return Reported()
     counts = confusion_matrix(labels, classes_of(scores), len(classes)).numpy()
@@ -73,15 +73,6 @@ def mistakes_part(mistakes: Mistakes | None) -> FigurePart | Missing:
         "predicted class, and the probability (or score) of the predicted one."
     )
     return FigurePart("mistakes", figure, f"Misclassified images: {pair_text}", caption)
-
-
-def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Return the score of each class (N, K) for the images, reshaped to `shape`, and their labels (N,)."""
-    scores, labels = list[Tensor](), list[Tensor]()
-    for batch in Loader(test, min(BATCH_SIZE, len(test)), seed=0, shuffle=False).epoch(0):
-        scores.append(class_scores(model.predict(batch.images.reshape(len(batch.images), *shape)).cpu()))
-        labels.append(batch.targets)
-    return torch.cat(scores), torch.cat(labels)
 
 
 def select_mistakes(scores: Tensor, labels: Tensor, test: Source, max_count: int = MAX_MISTAKES) -> Mistakes | None:

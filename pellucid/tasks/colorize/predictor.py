@@ -1,13 +1,12 @@
 """The predictor of colorizers, which writes colorized pictures and a page with the pictures before and after."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_COLORIZED_PIXELS
 from pellucid.data.images import load_channels, read_full_size
 from pellucid.metrics import colourfulness_rgb
@@ -46,14 +45,6 @@ class ColorPredictor(Predictor):
         name = name or str(source)
         return load_channels(read_full_size(source, name, limit=MAX_COLORIZED_PIXELS), name)
 
-    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
-        """Yield each colorized picture with its file, or its error."""
-        for picture, image in batch:
-            try:
-                yield self._colorize(picture, image)
-            except PellucidError as error:
-                yield error
-
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
         """Write the page, if there is an output folder; return the values of the pictures, and the page's path."""
         if self.out is None:
@@ -61,7 +52,8 @@ class ColorPredictor(Predictor):
         page = self.before_and_after.write(self.out, self.title, len(rows))
         return {"pictures": rows, "page": str(page)}, page
 
-    def _colorize(self, picture: Picture, image: Tensor) -> Predicted:
+    def predict_one(self, picture: Picture, image: Tensor) -> Predicted:
+        """Return a colorized picture with its file."""
         lightness = lightness_of(image)
         ab = self.colorizer.ab(lightness[None], self.hints.get(picture.file, ()))[0]  # (2, H, W), the colour channels
         if picture.frame is not None:

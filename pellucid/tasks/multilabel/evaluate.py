@@ -8,7 +8,8 @@ from torch import Tensor
 from pellucid.metrics import MultiLabel, label_average_precision, label_counts
 from pellucid.model import Model
 from pellucid.tasks.labelled import held_out_part
-from pellucid.tasks.multilabel.thresholds import predict_source, thresholds_of
+from pellucid.tasks.multilabel.thresholds import thresholds_of
+from pellucid.tasks.pictures import predict_source
 
 
 def evaluate(model: Model, data: str | None) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """The predictor of multi-label classifiers: the labels of a picture, and the probability of each class."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent
+from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
 from pellucid.tasks.classify.predictor import ClassPredictor
 from pellucid.tasks.multilabel.thresholds import thresholds_of
@@ -19,27 +19,24 @@ MAX_SHOWN = 3  # classes without their label in the text of a prediction
 class LabelPredictor(ClassPredictor):
     """Predicts the labels of pictures of any size; writes no files."""
 
-    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
-        """Yield the labels of each picture, whose probability is at least the threshold of its class."""
-        classes, thresholds = class_names(self.model), thresholds_of(self.model).tolist()
-        for picture, views in batch:
-            try:
-                probabilities = self.model.predict(views[:1])[0].tolist()
-            except PellucidError as error:
-                yield error
-                continue
-            by_class = dict(zip(classes, probabilities, strict=True))
-            labels = [name for name, threshold in zip(classes, thresholds, strict=True) if by_class[name] >= threshold]
-            others = sorted({*classes} - {*labels}, key=lambda name: -by_class[name])[:MAX_SHOWN]
-            described = ", ".join(f"{name} {percent(by_class[name])}" for name in labels) or "no label"
-            remark = ", ".join(f"{name} {percent(by_class[name])}" for name in others)
-            line = f"{picture.file}: {described}" + (f"  (not {remark})" if remark else "")
-            values = {"image": picture.file, "labels": labels, "probabilities": by_class}
-            row: dict[str, Any] = {"image": picture.file, "labels": "|".join(labels), **by_class}
-            confidence = max((by_class[name] for name in labels), default=max(probabilities))
-            yield Predicted(values, line, [row], label=", ".join(labels) or "no label", confidence=confidence)
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self.thresholds = dict(zip(class_names(model), thresholds_of(model).tolist(), strict=True))
+
+    def predict_one(self, picture: Picture, image: Tensor) -> Predicted:
+        """Return the labels of a picture, whose probability is at least the threshold of its class."""
+        probabilities = self.model.predict(image[:1])[0].tolist()
+        by_class = dict(zip(self.thresholds, probabilities, strict=True))
+        labels = [name for name, threshold in self.thresholds.items() if by_class[name] >= threshold]
+        others = sorted({*by_class} - {*labels}, key=lambda name: -by_class[name])[:MAX_SHOWN]
+        described = ", ".join(f"{name} {percent(by_class[name])}" for name in labels) or "no label"
+        remark = ", ".join(f"{name} {percent(by_class[name])}" for name in others)
+        line = f"{picture.file}: {described}" + (f"  (not {remark})" if remark else "")
+        values = {"image": picture.file, "labels": labels, "probabilities": by_class}
+        row: dict[str, Any] = {"image": picture.file, "labels": "|".join(labels), **by_class}
+        confidence = max((by_class[name] for name in labels), default=max(probabilities))
+        return Predicted(values, line, [row], label=", ".join(labels) or "no label", confidence=confidence)
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
         """Return the predictions and the thresholds of the classes."""
-        thresholds = dict(zip(class_names(self.model), thresholds_of(self.model).tolist(), strict=True))
-        return {**super().finish(rows)[0], "thresholds": thresholds}, None
+        return {**super().finish(rows)[0], "thresholds": self.thresholds}, None

@@ -13,7 +13,8 @@ from pellucid.report.figures.pictures import worst_mistakes
 from pellucid.report.sections import FigurePart, Missing, Section, TablePart
 from pellucid.task import Reported
 from pellucid.tasks.multilabel.evaluate import class_rows
-from pellucid.tasks.multilabel.thresholds import predict_source, thresholds_of
+from pellucid.tasks.multilabel.thresholds import thresholds_of
+from pellucid.tasks.pictures import predict_source
 
 MAX_IMAGES = 24  # images with wrong labels in a report
 EXPLANATION = (

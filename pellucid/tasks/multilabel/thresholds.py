@@ -6,12 +6,11 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note
 from pellucid.data import Source
-from pellucid.data.seeds import generator
 from pellucid.metrics import MultiLabel
 from pellucid.model import Model
+from pellucid.tasks.pictures import predict_source
 
 DEFAULT_THRESHOLD = 0.5
-BATCH_SIZE = 256  # images at a time
 
 
 def thresholds_of(model: Model) -> Tensor:
@@ -23,17 +22,6 @@ def thresholds_of(model: Model) -> Tensor:
     if len(thresholds) != count:
         raise PellucidError(f"preprocess: {len(thresholds)} thresholds for {count} classes; train the model again")
     return torch.tensor(thresholds)
-
-
-def predict_source(model: Model, source: Source) -> tuple[Tensor, Tensor]:
-    """Return the predictions for all examples of a source, and their targets."""
-    outputs: list[Tensor] = []
-    targets: list[Tensor] = []
-    for start in range(0, len(source), BATCH_SIZE):
-        batch = source.batch(range(start, min(start + BATCH_SIZE, len(source))), generator(0))
-        outputs.append(model.predict(batch.images).cpu())
-        targets.append(batch.targets)
-    return torch.cat(outputs), torch.cat(targets)
 
 
 def choose_thresholds(model: Model, validation: Source | None) -> bool:

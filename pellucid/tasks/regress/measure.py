@@ -11,7 +11,7 @@ from pellucid.metrics import MAE, R2, RMSE
 from pellucid.model import Model
 from pellucid.operators import AffineMap
 from pellucid.tasks.labelled import about_table, held_out_part
-from pellucid.tasks.multilabel.thresholds import predict_source
+from pellucid.tasks.pictures import predict_source
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pellucid.report.figures.pictures import titled_pictures
 from pellucid.report.figures.regression import predicted_values
 from pellucid.report.sections import FigurePart, Section, TablePart
 from pellucid.task import Reported
-from pellucid.tasks.multilabel.thresholds import predict_source
+from pellucid.tasks.pictures import predict_source
 from pellucid.tasks.regress.measure import number_rows, quantities, quantity_rows
 
 MAX_IMAGES = 12  # images with the largest errors in a report

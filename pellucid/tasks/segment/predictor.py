@@ -1,11 +1,10 @@
 """The predictor of segmentation models: the areas of the classes as text, and masks as files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
@@ -28,23 +27,18 @@ class SegmentationPredictor(Predictor):
         if self.out is not None:
             check_files(self.out, names, files)
 
-    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
-        """Yield the mask and the areas of the classes of each picture with its files, or its error."""
-        for picture, image in batch:
-            try:
-                pixel_classes = self.segmenter(image)
-            except PellucidError as error:
-                yield error
-                continue
-            files = {} if self.out is None else write_segmentation(self.out, picture.name, image, pixel_classes)
-            areas = pixel_classes.areas()
-            largest = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
-            areas_text = ", ".join(f"{name} {percent(area)}" for name, area in largest if area)
-            yield Predicted(
-                {"image": picture.file, "files": files, "areas": areas},
-                f"{files.get('overlay', picture.file)}: {areas_text}",
-                [{"image": picture.file, **{f"area_{name}": area for name, area in areas.items()}}],
-                labels=pixel_classes.classes,
-                mask=pixel_classes.mask,
-                file=Path(files["overlay"]) if files else None,
-            )
+    def predict_one(self, picture: Picture, image: Tensor) -> Predicted:
+        """Return the mask and the areas of the classes of a picture with its files."""
+        pixel_classes = self.segmenter(image)
+        files = {} if self.out is None else write_segmentation(self.out, picture.name, image, pixel_classes)
+        areas = pixel_classes.areas()
+        largest = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
+        areas_text = ", ".join(f"{name} {percent(area)}" for name, area in largest if area)
+        return Predicted(
+            {"image": picture.file, "files": files, "areas": areas},
+            f"{files.get('overlay', picture.file)}: {areas_text}",
+            [{"image": picture.file, **{f"area_{name}": area for name, area in areas.items()}}],
+            labels=pixel_classes.classes,
+            mask=pixel_classes.mask,
+            file=Path(files["overlay"]) if files else None,
+        )

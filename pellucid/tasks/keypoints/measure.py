@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.keypoints import KeypointSource
-from pellucid.data.seeds import generator
+from pellucid.metrics.bootstrap import percentile_intervals, resampled, weighted_mean
 from pellucid.metrics.objects import check_measurable, check_points, measurable, normalised_errors, unit_points
 from pellucid.model import Model
 from pellucid.network.ending import check_same_names
@@ -18,7 +18,6 @@ from pellucid.training.distributed import ALONE, Processes
 
 CHUNK_SIZE = 32  # pictures at a time
 RESAMPLES = 2000  # bootstrap resamples of the errors
-CONFIDENCE = 0.95  # confidence level of the interval
 
 
 def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
@@ -43,9 +42,11 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     all_errors = torch.cat([*processes.shared(range(0, len(source), CHUNK_SIZE), chunk_errors)])
     left_out = len(source) - len(all_errors)
     check_measurable(len(all_errors), left_out, unit)
+    mean_error = weighted_mean(all_errors)
+    means = resampled(lambda weights: [mean_error(weights)], len(all_errors), RESAMPLES)
     return {
         "nme": float(all_errors.mean()),
-        "nme_interval": bootstrap_interval(all_errors),
+        "nme_interval": percentile_intervals(means)[0],
         "n": len(all_errors),
         "nme_left_out": left_out,
         "data": str(source.source.tree.path),
@@ -83,17 +84,6 @@ def _numbers(names: Sequence[str]) -> list[int]:
         return []
     numbers = [int(match[2]) for match in matches if match is not None]
     return [number - min(numbers) for number in numbers]
-
-
-def bootstrap_interval(values: Tensor) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of values (n,): quantiles of the means of RESAMPLES resamples.
-
-    Source: Efron 1979, the percentile method.
-    """
-    sample_indices = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator(0))
-    means = values[sample_indices].mean(1)
-    low, high = means.quantile(means.new_tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])).tolist()
-    return low, high
 
 
 def read_chunk(source: KeypointSource, start: int) -> tuple[list[Tensor], Tensor]:

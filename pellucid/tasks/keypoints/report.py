@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from pellucid.data import Loader, float_images
+from pellucid.data import float_images
 from pellucid.data.seeds import generator
 from pellucid.metrics.objects import check_points, measurable, normalised_errors, unit_points
 from pellucid.report.figures.pictures import worst_keypoints
 from pellucid.report.sections import FigurePart, Missing, Section
 from pellucid.task import Reported
+from pellucid.tasks.pictures import predict_source
 
 if TYPE_CHECKING:
     from pellucid.data.keypoints import KeypointSource
     from pellucid.model import Model
 
-BATCH_SIZE = 256  # images at a time
 MAX_IMAGES = 12  # number of images in a report
 
 
@@ -62,11 +61,7 @@ def find_worst_images(model: Model, test: KeypointSource, max_images: int = MAX_
     unit = unit_points(model.metrics)
     if unit is None:
         return None
-    predictions, targets = list[Tensor](), list[Tensor]()
-    for batch in Loader(test, min(BATCH_SIZE, len(test)), seed=0, shuffle=False).epoch(0):
-        predictions.append(model.predict(batch.images))
-        targets.append(batch.targets)
-    predicted, true = torch.cat(predictions), torch.cat(targets)
+    predicted, true = predict_source(model, test)
     check_points(predicted, true, unit)
     indices = measurable(true, unit).nonzero()[:, 0]
     errors = normalised_errors(predicted[indices], true[indices], unit)

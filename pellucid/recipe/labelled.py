@@ -20,7 +20,7 @@ from pellucid.data.tables import TABLE_SUFFIXES
 from pellucid.data.tree import open_tree
 from pellucid.losses.regression import RegressionLoss
 from pellucid.objective import Supervised
-from pellucid.recipe.own import epochs_for
+from pellucid.recipe.own import training_length
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 
@@ -107,16 +107,13 @@ def planned_parts(data: str, settings: Mapping[str, Any], recipe: str, kind: Tar
 def table_settings(parts: TableParts, steps: int, batch_size: int, min_epochs: int) -> dict[str, Any]:
     """Return the settings of a recipe for the parts of a table: the recognized columns, and the length of training."""
     format_found = images_of(parts.train).format_found
-    count = len(parts.train)
-    batch_size = min(batch_size, count)
     return {
         "data.files": format_found.files,
         "data.columns": list(format_found.columns),
         "data.split": format_found.split,
         "data.separator": format_found.separator,
         "data.validation": 0.0 if parts.validation is not None else VALIDATION_FRACTION,
-        "train.batch_size": batch_size,
-        "train.epochs": epochs_for(steps, count, batch_size, min_epochs),
+        **training_length(steps, len(parts.train), batch_size, min_epochs),
     }
 
 

@@ -82,6 +82,14 @@ def epochs_for(steps: int, images: int, batch_size: int, min_epochs: int = 5, ma
     return min(max_epochs, max(min_epochs, round(steps / math.ceil(images / batch_size))))
 
 
+def training_length(
+    steps: int, images: int, batch_size: int, min_epochs: int = 5, max_epochs: int = MAX_EPOCHS
+) -> dict[str, int]:
+    """Return the settings for about `steps` steps on a number of images; batch_size: the largest. See `epochs_for`."""
+    size = min(batch_size, images)
+    return {"train.batch_size": size, "train.epochs": epochs_for(steps, images, size, min_epochs, max_epochs)}
+
+
 def plan_text(recipe: Recipe, material: Material[Any], shape: Sequence[int | None], cost: str, run: Path) -> str:
     """Return what a training is about to do: with which images, of which size, from which start, for how long.
 

@@ -13,7 +13,7 @@ from pellucid.data.tree import open_tree
 from pellucid.recipe.checked.collection import class_weights, imbalance
 from pellucid.recipe.checked.findings import MIN_IMBALANCE
 from pellucid.recipe.labelled import images_of, planned_parts, table_settings, targets_of_part
-from pellucid.recipe.own import epochs_for
+from pellucid.recipe.own import training_length
 from pellucid.task import OwnRecipe
 
 RECIPE = "signs-best"  # starts from the shipped model `cifar`
@@ -38,12 +38,8 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
     if len(counts) < 2:
         raise PellucidError(f"{path} has one class folder, {images.classes[0]!r:.60}; give at least two classes")
-    batch_size = min(BATCH_SIZE, len(images))
-    return OwnRecipe(RECIPE, {
-        **class_settings(counts),
-        "train.batch_size": batch_size,
-        "train.epochs": epochs_for(TRAINING_STEPS, len(images), batch_size, MIN_EPOCHS),
-    })  # fmt: skip
+    length = training_length(TRAINING_STEPS, len(images), BATCH_SIZE, MIN_EPOCHS)
+    return OwnRecipe(RECIPE, {**class_settings(counts), **length})
 
 
 def table_recipe(data: str, settings: Mapping[str, Any]) -> OwnRecipe:

@@ -15,7 +15,7 @@ from pellucid.data.images import decode, resized
 from pellucid.data.skipping import note_skipped, skips
 from pellucid.data.source import Source, Subset
 from pellucid.data.tree import open_tree, tree_at
-from pellucid.recipe.own import epochs_for
+from pellucid.recipe.own import training_length
 from pellucid.task import OwnRecipe
 
 RECIPE, START_WEIGHTS = "cifar-colorize", "colorize"
@@ -70,8 +70,6 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
     if not path.exists():
         raise PellucidError(f"{path} does not exist; give a folder of photos")
-    count = len(Photos(path, SIDE))
-    batch_size = min(BATCH_SIZE, count)
     return OwnRecipe(RECIPE, {
         "data.size": SIDE,
         "objective.model": "l1",
@@ -79,6 +77,5 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         "objective.levels": 5,
         "optimizer.lr": 0.001,
         "start.weights": START_WEIGHTS,
-        "train.batch_size": batch_size,
-        "train.epochs": epochs_for(TRAINING_STEPS, count, batch_size),
+        **training_length(TRAINING_STEPS, len(Photos(path, SIDE)), BATCH_SIZE),
     })  # fmt: skip

@@ -7,7 +7,7 @@ from pellucid.data import load
 from pellucid.data.annotations.base import fault_summary
 from pellucid.data.formats import ANNOTATION_FORMATS
 from pellucid.recipe.material import is_annotated
-from pellucid.recipe.own import epochs_for
+from pellucid.recipe.own import training_length
 from pellucid.task import OwnRecipe
 
 TRAINING_STEPS = {"bccd-single": 600, "pennfudan-mask": 360}  # about ten minutes on two cores
@@ -28,11 +28,9 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         left_out = fault_summary(train.faults)
         raise PellucidError(f"{data} has no objects to train on{left_out and f': {left_out}'}; annotate some")
     recipe_name, start_weights = ("pennfudan-mask", "pennfudan") if train.has_masks else ("bccd-single", "bccd")
-    batch_size = min(BATCH_SIZE[recipe_name], len(train))
     return OwnRecipe(recipe_name, {
         "objective.classes": len(train.classes),
         "start.weights": start_weights,
-        "train.batch_size": batch_size,
-        "train.epochs": epochs_for(TRAINING_STEPS[recipe_name], len(train), batch_size),
+        **training_length(TRAINING_STEPS[recipe_name], len(train), BATCH_SIZE[recipe_name]),
         **({} if train.has_masks else UPRIGHT_AUGMENT),
     })  # fmt: skip

@@ -6,7 +6,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import load
 from pellucid.data.keypoints import KeypointSource
 from pellucid.recipe.material import is_annotated
-from pellucid.recipe.own import epochs_for
+from pellucid.recipe.own import training_length
 from pellucid.task import OwnRecipe
 
 RECIPE, START_WEIGHTS = "faces-heatmap", "faces"
@@ -24,12 +24,10 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     if not is_annotated(data):
         raise PellucidError(f"{data} has no key-points; give images with key-points in COCO's format")
     train = KeypointSource(load(data, root).train)
-    batch_size = min(BATCH_SIZE, len(train))
     return OwnRecipe(RECIPE, {
         "data.size": MAX_SIDE,
         "augment.flip": train.swaps is not None,
         "network.points": len(train.names),
         "start.weights": START_WEIGHTS,
-        "train.batch_size": batch_size,
-        "train.epochs": epochs_for(TRAINING_STEPS, len(train), batch_size),
+        **training_length(TRAINING_STEPS, len(train), BATCH_SIZE),
     })  # fmt: skip

@@ -23,7 +23,7 @@ from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.parts import TRAIN
 from pellucid.data.tree import open_tree
 from pellucid.recipe.material import is_annotated
-from pellucid.recipe.own import epochs_for
+from pellucid.recipe.own import training_length
 from pellucid.task import OwnRecipe
 
 RECIPE, START_WEIGHTS = "camvid-fcn8", "camvid"
@@ -81,7 +81,6 @@ def _recipe(data: str, path: Path, root: Any, reads_masks: bool = False) -> OwnR
     longest = min(MAX_SIDE, largest_side)
     fitted_sizes = [resized_size(size, longest) for size in sizes]
     crop = [min(limit, *(size[axis] for size in fitted_sizes)) for axis, limit in enumerate(MAX_CROP)]
-    batch_size = min(BATCH_SIZE, len(source))
     return OwnRecipe(RECIPE, {
         "data.size": longest,
         "data.stream": True,
@@ -91,8 +90,7 @@ def _recipe(data: str, path: Path, root: Any, reads_masks: bool = False) -> OwnR
         "loss.ignore": ignored_value,
         "loss.class_weights": frequency_weights(pixels),
         "start.weights": START_WEIGHTS,
-        "train.batch_size": batch_size,
-        "train.epochs": epochs_for(TRAINING_STEPS, len(source), batch_size),
+        **training_length(TRAINING_STEPS, len(source), BATCH_SIZE),
     })  # fmt: skip
 
 
@@ -105,7 +103,6 @@ def _thin_recipe(count: int, ignored_value: int, weights: list[float], sizes: li
     longest = min(MAX_THIN_SIDE, max(map(max, sizes)))
     fitted_sizes = [resized_size(size, longest) for size in sizes]
     crop = [min(THIN_CROP, *(size[axis] for size in fitted_sizes)) for axis in range(2)]
-    batch_size = min(THIN_BATCH_SIZE, len(sizes))
     few_images = {
         "augment.rotate": 180.0,
         "augment.vertical_flip": True,
@@ -122,8 +119,7 @@ def _thin_recipe(count: int, ignored_value: int, weights: list[float], sizes: li
         "network.classes": count,
         "loss.ignore": ignored_value,
         "loss.class_weights": weights,
-        "train.batch_size": batch_size,
-        "train.epochs": epochs_for(THIN_STEPS, len(sizes), batch_size, max_epochs=MAX_THIN_EPOCHS),
+        **training_length(THIN_STEPS, len(sizes), THIN_BATCH_SIZE, max_epochs=MAX_THIN_EPOCHS),
     })  # fmt: skip
 
 

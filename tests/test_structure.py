@@ -137,7 +137,7 @@ INTERFACES = {
 ALLOWED_REPLACEMENTS = {
     "Confusion.compute": "Precision, Recall and MacroF1 return a mean of the counts, Confusion the counts",
     "FolderTree.__init__": "listed files are not searched for in their folder",
-    "ClassPredictor.predict": "of several labels, or of numbers, in place of one class",
+    "ClassPredictor.predict_one": "of several labels, or of numbers, in place of one class",
     **{
         f"Classification.{name}": "of several labels, or of numbers, in place of one class"
         for name in (

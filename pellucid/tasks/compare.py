@@ -25,7 +25,14 @@ from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d
 from pellucid.layers.base import Layer
 from pellucid.metrics.bootstrap import weighted_mean
 from pellucid.optim import Adam
-from pellucid.tasks.comparison import Column, ComparedRow, Comparison, ComparisonProgress, measure_candidates, select
+from pellucid.tasks.comparison import (
+    ComparedColumn,
+    ComparedRow,
+    Comparison,
+    ComparisonProgress,
+    measure_candidates,
+    select,
+)
 
 VALIDATION_FRACTION = 1 / 6  # fraction of the training images used for validation: 10,000 of MNIST's 60,000
 MAX_VALIDATION = 2_000  # validation images of nearest neighbours: each is compared with all training images
@@ -125,13 +132,15 @@ CANDIDATES = {
 
 
 COLUMNS = (
-    Column("accuracy", "accuracy", percent, ranking="Accuracy, higher is better", is_fraction=True),
-    Column("f1", "macro F1", percent, "the mean over the classes"),
-    Column("chosen", "chosen", lambda chosen: ", ".join(f"{key} {value}" for key, value in chosen.items()) or "-"),
-    Column("trained_on", "images", "{:,}".format, "the training images"),
-    Column("fit_seconds", "fit", "{:.1f} s".format, ranking="Time to fit, in seconds"),
-    Column("predict_seconds", "predict", "{:.2f} s".format, "all test images", "Time to predict, in seconds"),
-    Column("bytes", "size", lambda count: f"{count / 1e6:.2f} MB", "of the pickled estimator"),
+    ComparedColumn("accuracy", "accuracy", percent, ranking="Accuracy, higher is better", is_fraction=True),
+    ComparedColumn("f1", "macro F1", percent, "the mean over the classes"),
+    ComparedColumn(
+        "chosen", "chosen", lambda chosen: ", ".join(f"{key} {value}" for key, value in chosen.items()) or "-"
+    ),
+    ComparedColumn("trained_on", "images", "{:,}".format, "the training images"),
+    ComparedColumn("fit_seconds", "fit", "{:.1f} s".format, ranking="Time to fit, in seconds"),
+    ComparedColumn("predict_seconds", "predict", "{:.2f} s".format, "all test images", "Time to predict, in seconds"),
+    ComparedColumn("bytes", "size", lambda count: f"{count / 1e6:.2f} MB", "of the pickled estimator"),
 )
 
 

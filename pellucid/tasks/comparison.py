@@ -1,6 +1,7 @@
 """Comparison of candidates on the same examples: rows with one table, one page, and paired intervals."""
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,7 +36,7 @@ INTERVALS_ABOUT = (
 )
 
 ComparisonProgress = Callable[[str, int, int], None]
-Range = tuple[float, float]
+Interval = tuple[float, float]
 
 
 class Titled(Protocol):
@@ -80,7 +81,7 @@ def measure_candidates(
     return tuple(rows)
 
 
-class Column(NamedTuple):
+class ComparedColumn(NamedTuple):
     """A column of the table of a comparison."""
 
     key: str  # in the values of a row, with dots for nested ones
@@ -98,7 +99,7 @@ class ComparedRow:
     name: str
     title: str
     values: Mapping[str, Any]  # JSON values
-    ranges: Mapping[str, Range] = field(default_factory=dict)  # smallest and largest value over several trainings
+    ranges: Mapping[str, Interval] = field(default_factory=dict)  # smallest and largest value over several trainings
     figure: Callable[[Tensor], float] | None = None  # the first column by the weights of the examples, for intervals
     about: str = ""  # what the candidate is, for the page
     run: str = ""  # the folder of the training run
@@ -118,7 +119,7 @@ class Comparison:
     title: str  # of the page
     noun: str  # what a row is
     facts: Mapping[str, Any]  # JSON values: the data, the numbers of examples, the seed
-    columns: Sequence[Column]  # the first is the main figure, a fraction of which more is better
+    columns: Sequence[ComparedColumn]  # the first is the main figure, a fraction of which more is better
     rows: tuple[ComparedRow, ...]
     examples: int  # held-out examples
     notes: Sequence[str] = ()
@@ -129,12 +130,12 @@ class Comparison:
 
     @property
     def best(self) -> ComparedRow:
-        """The row with the highest main figure; of equal ones, the one with the highest second figure."""
+        """The row with the highest main figure that is not NaN; of equal ones, with the highest second figure."""
         keys = [column.key for column in self.columns[:2]]
-        return max(self.rows, key=lambda row: [row.value(key) for key in keys])
+        return max(self.rows, key=lambda row: [_for_ranking(row.value(key)) for key in keys])
 
     @cached_property
-    def intervals(self) -> Mapping[str, Mapping[str, Range]]:
+    def intervals(self) -> Mapping[str, Mapping[str, Interval]]:
         """The 95 % intervals of each row by its name: of its main figure, and of its difference from the best row's.
 
         Empty unless the figure of each row is known by examples.
@@ -217,7 +218,7 @@ class Comparison:
                 figures.append(FigurePart(column.key.replace(".", "-"), figure, alt))
         return figures
 
-    def _dot(self, row: ComparedRow, column: Column) -> Dot:
+    def _dot(self, row: ComparedRow, column: ComparedColumn) -> Dot:
         scale = 100 if column.is_fraction else 1
         value = row.value(column.key)
         low, high = row.ranges.get(column.key, (value, value))
@@ -238,11 +239,15 @@ class Comparison:
         return [page, folder / JSON_FILE]
 
 
+def _for_ranking(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
 def _colour(k: int) -> str:
     return RUN_COLOURS[k % len(RUN_COLOURS)]
 
 
-def _cell(row: ComparedRow, column: Column) -> str:
+def _cell(row: ComparedRow, column: ComparedColumn) -> str:
     """Return the value of a row as text, with its range over several trainings."""
     low, high = row.ranges.get(column.key, (0.0, 0.0))
     text = column.text(row.value(column.key))

@@ -8,11 +8,11 @@ import torch
 
 from pellucid.base.text import percent
 from pellucid.metrics.bootstrap import weighted_mean
-from pellucid.tasks.comparison import Column, ComparedRow, Comparison
+from pellucid.tasks.comparison import ComparedColumn, ComparedRow, Comparison
 
 COLUMNS = (
-    Column("accuracy", "accuracy", percent, ranking="Accuracy", is_fraction=True),
-    Column("time.fit", "fit", "{:.1f} s".format, ranking="Seconds"),
+    ComparedColumn("accuracy", "accuracy", percent, ranking="Accuracy", is_fraction=True),
+    ComparedColumn("time.fit", "fit", "{:.1f} s".format, ranking="Seconds"),
 )
 RIGHT = {
     "all": torch.ones(100),
@@ -64,3 +64,9 @@ def test_page_table_and_figures_are_written(tmp_path: Path) -> None:
     assert "Run: `runs/half-1`" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"accuracy.png", "time-fit.png"}
     assert (tmp_path / "comparison.png").read_bytes() == (tmp_path / "figures/accuracy.png").read_bytes()
+
+
+def test_a_row_without_a_figure_is_not_the_best() -> None:
+    rows = [ComparedRow(name, name, {"ap": ap, "f1": 0.0}) for name, ap in (("none", float("nan")), ("some", 0.1))]
+    columns = (ComparedColumn("ap", "AP", is_fraction=True), ComparedColumn("f1", "F1"))
+    assert Comparison("Detectors", "detector", {}, columns, tuple(rows), 3).best.name == "some"

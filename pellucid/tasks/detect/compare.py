@@ -21,7 +21,14 @@ from pellucid.recipe.job import load_data
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
-from pellucid.tasks.comparison import Column, ComparedRow, Comparison, ComparisonProgress, measure_candidates, select
+from pellucid.tasks.comparison import (
+    ComparedColumn,
+    ComparedRow,
+    Comparison,
+    ComparisonProgress,
+    measure_candidates,
+    select,
+)
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
 from pellucid.tasks.detect.results import coco_evaluation, metrics_of_kind, percent_cell
 from pellucid.tasks.detect.stages import StageTimes, mean_stages, timed_predictor
@@ -60,19 +67,26 @@ def _milliseconds(seconds: float) -> str:
 
 
 COLUMNS = (
-    Column("figures.ap50", "AP50", percent_cell, ranking="AP50, in per cent", is_fraction=True),
-    Column("figures.ap", "AP", percent_cell, "the mean over IoU thresholds from 0.5 to 0.95"),
-    Column("figures.ap_small", "small", percent_cell, "AP below 32 x 32 pixels", "AP of small objects", True),
-    Column("figures.ap_medium", "medium", percent_cell, ranking="AP of medium objects", is_fraction=True),
-    Column("figures.ap_large", "large", percent_cell, "AP above 96 x 96 pixels", "AP of large objects", True),
+    ComparedColumn("figures.ap50", "AP50", percent_cell, ranking="AP50, in per cent", is_fraction=True),
+    ComparedColumn("figures.ap", "AP", percent_cell, "the mean over IoU thresholds from 0.5 to 0.95"),
+    ComparedColumn("figures.ap_small", "small", percent_cell, "AP below 32 x 32 pixels", "AP of small objects", True),
+    ComparedColumn("figures.ap_medium", "medium", percent_cell, ranking="AP of medium objects", is_fraction=True),
+    ComparedColumn("figures.ap_large", "large", percent_cell, "AP above 96 x 96 pixels", "AP of large objects", True),
 )
-MASK_COLUMNS = (Column("masks.ap50", "mask AP50", percent_cell), Column("masks.ap", "mask AP", percent_cell))
+MASK_COLUMNS = (
+    ComparedColumn("masks.ap50", "mask AP50", percent_cell),
+    ComparedColumn("masks.ap", "mask AP", percent_cell),
+)
 TIME_COLUMNS = (
-    Column("stages.features", "features", _milliseconds, "ms for the maps of the image; R-CNN's are of each proposal"),
-    Column("stages.proposals", "proposals", _milliseconds, "ms for what a first network, a search or a file gives"),
-    Column("stages.heads", "heads", _milliseconds, "ms for what is computed for each proposal or cell"),
-    Column("stages.decision", "decision", _milliseconds, "ms for the threshold and the suppression of boxes"),
-    Column("seconds", "ms / image", _milliseconds, ranking="Milliseconds per image"),
+    ComparedColumn(
+        "stages.features", "features", _milliseconds, "ms for the maps of the image; R-CNN's are of each proposal"
+    ),
+    ComparedColumn(
+        "stages.proposals", "proposals", _milliseconds, "ms for what a first network, a search or a file gives"
+    ),
+    ComparedColumn("stages.heads", "heads", _milliseconds, "ms for what is computed for each proposal or cell"),
+    ComparedColumn("stages.decision", "decision", _milliseconds, "ms for the threshold and the suppression of boxes"),
+    ComparedColumn("seconds", "ms / image", _milliseconds, ranking="Milliseconds per image"),
 )
 METRICS = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
 

@@ -18,7 +18,7 @@ from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.run_report.page import duration
 from pellucid.report.figures.classes import reliability_diagram
 from pellucid.report.sections import FigurePart, FigureRow, Missing, Section
-from pellucid.tasks.comparison import Column, ComparedRow, Comparison
+from pellucid.tasks.comparison import ComparedColumn, ComparedRow, Comparison
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,37 @@ class Trial(NamedTuple):
 # The metrics of a variant: the means over its trainings.
 METRICS = ("accuracy", "macro_f1", "ece", "loss", "latency_ms", "seconds")
 COLUMNS = (
-    Column("accuracy", "accuracy", percent, "the fraction of held-out pictures that are classified correctly",
-           "Accuracy, higher is better", is_fraction=True),
-    Column("macro_f1", "macro F1", percent, "the mean over the classes of F1, which is high only where both precision "
-           "and recall are; rare classes count as much as common ones", "Macro F1, higher is better", is_fraction=True),
-    Column("ece", "ECE", percent, "expected calibration error: the mean difference between the confidence of a network "
-           "and its accuracy; 0 is best", "Calibration error (ECE), lower is better", is_fraction=True),
-    Column("latency_ms", "per image", "{:.2f} ms".format, "the median time of the network for a single picture"),
-    Column("seconds", "training", duration, "the time of all epochs", "Training time, in seconds"),
-    Column("learned", "trainable", "{:,}".format, "the number of parameters that training updates"),
-)  # fmt: skip
+    ComparedColumn(
+        "accuracy",
+        "accuracy",
+        percent,
+        "the fraction of held-out pictures that are classified correctly",
+        "Accuracy, higher is better",
+        is_fraction=True,
+    ),
+    ComparedColumn(
+        "macro_f1",
+        "macro F1",
+        percent,
+        "the mean over the classes of F1, which is high only where both precision and recall are; rare classes count "
+        "as much as common ones",
+        "Macro F1, higher is better",
+        is_fraction=True,
+    ),
+    ComparedColumn(
+        "ece",
+        "ECE",
+        percent,
+        "expected calibration error: the mean difference between a network's confidence and its accuracy; 0 is best",
+        "Calibration error (ECE), lower is better",
+        is_fraction=True,
+    ),
+    ComparedColumn(
+        "latency_ms", "per image", "{:.2f} ms".format, "the median time of the network for a single picture"
+    ),
+    ComparedColumn("seconds", "training", duration, "the time of all epochs", "Training time, in seconds"),
+    ComparedColumn("learned", "trainable", "{:,}".format, "the number of parameters that training updates"),
+)
 CALIBRATION_CAPTION = (
     "The marks across the bars are the accuracy at each confidence; of a calibrated network they lie on the dashed "
     "line. Orange: overconfident. Green: underconfident. Below: the fraction of pictures at each confidence."

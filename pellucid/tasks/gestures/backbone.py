@@ -1,5 +1,6 @@
 """Recipe settings that depend on the network, and on the backbone from which it starts."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -73,6 +74,15 @@ def _published_network(tensor_names: Iterable[str]) -> tuple[str, Mapping[str, A
             if expected <= set(settled_names) and (largest is None or len(expected) > largest[0]):
                 largest = (len(expected), model, naming.options)
     return None if largest is None else largest[1:]
+
+
+MIN_STEPS = 300  # of a training; small collections are therefore trained for more epochs
+
+
+def enough_epochs(recipe: Recipe, examples: int) -> int:
+    """Return the epochs of a recipe, or as many as make MIN_STEPS steps on a number of training examples."""
+    steps_per_epoch = math.ceil(examples / min(recipe.train.batch_size, examples))
+    return max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch))
 
 
 TRAINED_DIVISOR = 3  # the last n // 3 of n blocks are trained, at least one

@@ -1,6 +1,5 @@
 """Train one network in five ways on the same pictures, resume interrupted trainings, and compare the results."""
 
-import math
 import os
 import statistics
 import time
@@ -34,12 +33,11 @@ from pellucid.recipe.resume import train_or_resume
 from pellucid.tasks.classify.own import class_settings
 from pellucid.tasks.classify.predict import class_results
 from pellucid.tasks.comparison import Comparison
-from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings
+from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings, enough_epochs
 from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, Trial, comparison_of, row_of
 from pellucid.training.process import torch_threads
 
 BACKBONE = "cifar"  # start.weights in the built-in recipes
-MIN_STEPS = 300  # of a training; small collections are therefore trained for more epochs
 N_BINS = 15  # bins of the calibration error, as in Guo et al. 2017
 N_WARM_UP = 5  # forward passes before the measurement of the latency
 N_REPEATS = 60  # forward passes during it
@@ -169,9 +167,7 @@ def derived_settings(recipe: Recipe, material: Material[Any]) -> dict[str, Any]:
         settings = class_settings(material.train.counts())
     tables = recipe.tables()
     known = {key: value for key, value in settings.items() if key.split(".")[1] in tables[key.split(".")[0]]}
-    n = len(material.train)
-    steps_per_epoch = math.ceil(n / min(recipe.train.batch_size, n))
-    return {**known, "train.epochs": max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch))}
+    return {**known, "train.epochs": enough_epochs(recipe, len(material.train))}
 
 
 def _trial_line(name: str, trial: Trial) -> str:

@@ -24,7 +24,8 @@ from pellucid.recipe.checked.collection import class_weights
 from pellucid.recipe.checked.reading import read_collection
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.comparison import Comparison
-from pellucid.tasks.gestures.compare import MIN_STEPS, _resolve_data, compare
+from pellucid.tasks.gestures.backbone import MIN_STEPS
+from pellucid.tasks.gestures.compare import _resolve_data, compare
 from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant
 from pellucid.tasks.pictures import held_out
 from tests.data.quality.photos import file_of, photo

@@ -21,6 +21,7 @@ from pellucid.recipe.own import recipe_for
 from pellucid.recipe.recipe import FINDINGS_FILE, load_recipe, recipe_of_run
 from pellucid.recipe.resume import resume
 from pellucid.tasks.classify.confidence import measure_confidence
+from pellucid.tasks.gestures.backbone import enough_epochs
 from pellucid.tasks.pictures import held_out
 from pellucid.training.progress import ProgressLine
 from tests.data.quality.photos import file_of
@@ -74,7 +75,9 @@ def test_the_recipe_gets_the_number_of_classes_and_enough_epochs(folder):
     recipe = recipe_of(folder, settings)
     assert recipe.network.arguments["classes"] == 2
     assert recipe.loss.arguments["class_weights"] is None
-    assert recipe.train.epochs == 100, "the most, for thirty pictures"
+    assert recipe.train.epochs == 100, "the most of `train classify`"
+    assert enough_epochs(recipe, 24) == 300, "one step in each, since the pictures are one batch"
+    assert enough_epochs(recipe, 24 * recipe.train.batch_size) == 100
     assert recipe_of(folder, SMALL).train.epochs == 1, "the user's word is the last"
 
 

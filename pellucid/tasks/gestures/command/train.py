@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.recipe.job import begin_run, train_in
     from pellucid.recipe.own import recipe_for
     from pellucid.recipe.recipe import FINDINGS_FILE, recipe_of_run
+    from pellucid.tasks.gestures.backbone import enough_epochs
 
     settings = _settings(args)
     if args.resume is None:
@@ -72,6 +74,9 @@ def handle(args: argparse.Namespace) -> int:
     if not args.json:
         print_lines(*finding_lines(collection))
     if args.resume is None:
+        if "train.epochs" not in settings:
+            epochs = enough_epochs(recipe, len(collection.train))
+            recipe = replace(recipe, train=replace(recipe.train, epochs=epochs))
         options = {"--backbone": args.backbone, "--epochs": args.epochs, "--size": args.size, "--seed": args.seed}
         command = repeat_command(["gestures", "train", args.folder], options, args.settings)
         path, model = begin_run(recipe, collection, args.out)

@@ -56,12 +56,13 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.recipe.job import begin_run, train_in
     from pellucid.recipe.own import recipe_for
     from pellucid.recipe.recipe import FINDINGS_FILE, recipe_of_run
+    from pellucid.tasks.classify.own import MIN_EPOCHS
     from pellucid.tasks.gestures.backbone import enough_epochs
 
     settings = _settings(args)
     if args.resume is None:
         check_folder(Path(args.out))
-        recipe, _ = recipe_for("classify", args.folder, settings)
+        recipe, _ = recipe_for("classify", args.folder, {"train.epochs": MIN_EPOCHS, **settings})
     elif not (Path(args.resume) / FINDINGS_FILE).is_file():
         raise PellucidError(
             f"{args.resume} has no {FINDINGS_FILE}; give a run folder that `pellucid gestures train` started"

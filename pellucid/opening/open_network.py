@@ -121,7 +121,9 @@ def _open_module(
         _check_batch_axis(network, examples)
         raise
     is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
-    defaults = {"precision": "float64" if is_double else "float32", **loss_for(net)}
+    defaults: dict[str, Any] = {"precision": "float64" if is_double else "float32"}
+    if "loss" not in options:
+        defaults["loss"] = loss_for(net, y)
     model = OpenedModel(net, **{**defaults, **options})
     model._set_params(map_tree(torch.clone, params), *free_shapes(network, net, params, x, y))
     model._keep_state(network.state_dict(), flatten(params))

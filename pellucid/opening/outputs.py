@@ -9,13 +9,14 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.text import plural
+from pellucid.base.text import note, plural
 from pellucid.combine.base import shape_of
 from pellucid.combine.graph import Graph
-from pellucid.layers import LogSoftmax, Softmax
-from pellucid.layers.base import Mode, Params
+from pellucid.layers import Flatten, Identity, LogSoftmax, Sigmoid, Softmax
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.network.inputs import common_sizes
 from pellucid.opening.exported import ExportedNetwork, evaluating
+from pellucid.operators import Permute, ToShape
 from pellucid.verify.modules import recorded_functions
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # difference of outputs, relative to the largest value
@@ -80,10 +81,40 @@ def batch_rows(count: int, batch: int) -> Tensor:
     return torch.arange(-(-count // batch) * batch).view(-1, batch) % count
 
 
-def loss_for(net: Graph) -> dict[str, str]:
-    """Return {"loss": "quadratic"} for a network that ends in a softmax, which the default loss contains; else {}."""
-    last_layer = net.nodes.get(net.outputs[0], (None,))[0]
-    return {"loss": "quadratic"} if len(net.outputs) == 1 and isinstance(last_layer, Softmax | LogSoftmax) else {}
+def loss_for(net: Graph, y: Any) -> str:
+    """Return the default loss of an opened network with outputs y: for scores of classes, for numbers or probabilities.
+
+    Scores (N, C, ...) of several classes have softmax cross-entropy, their logarithms of probabilities the negative
+    log-likelihood. Everything else has squared error: probabilities, one number for each example or pixel, and several
+    outputs. A note says so if that is no plain end of a classifier.
+    """
+    last_layer = _last_computation(net) if isinstance(y, Tensor) else None
+    if isinstance(last_layer, LogSoftmax) and net.nodes[net.outputs[0]][0] is last_layer:
+        return "nll"
+    if isinstance(last_layer, Softmax | LogSoftmax | Sigmoid):
+        note(
+            f"open: the network ends in {type(last_layer).__name__}, so the default loss is that of numbers; open it "
+            "without that layer to train classes by cross-entropy"
+        )
+        return "quadratic"
+    if not isinstance(y, Tensor) or y.dim() < 2 or y.shape[1] == 1:
+        if isinstance(y, Tensor):
+            note('open: one number an example, so the default loss is "quadratic"; a logit has "binary_cross_entropy"')
+        return "quadratic"
+    return "softmax_cross_entropy"
+
+
+def _last_computation(net: Graph) -> Layer | None:
+    """Return the layer whose values are the output, before layers that only change its shape; None for an input."""
+    name = net.outputs[0]
+    while name in net.nodes:
+        layer, *sources = net.nodes[name]
+        if isinstance(layer, str):
+            layer = net.nodes[layer][0]
+        if not isinstance(layer, Identity | ToShape | Permute | Flatten):
+            return layer
+        name = sources[0]
+    return None
 
 
 def check_equal(label: str, outputs: Sequence[Tensor], expected: Sequence[Tensor], owner: str, hint: str = "") -> None:

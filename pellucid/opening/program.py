@@ -55,7 +55,10 @@ def open_program(
         y = outputs_of(net, params, x)
         _check_outputs(program, xs, y if isinstance(y, tuple) else (y,), batch or len(xs[0]))
     is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *xs))
-    model = OpenedModel(net, **{"precision": "float64" if is_double else "float32", **loss_for(net), **options})
+    defaults: dict[str, Any] = {"precision": "float64" if is_double else "float32"}
+    if "loss" not in options:
+        defaults["loss"] = loss_for(net, y)
+    model = OpenedModel(net, **{**defaults, **options})
     if batch is not None:
         note(
             f"open: the program was exported for exactly {plural(batch, 'example')}; it is opened for any number, as "

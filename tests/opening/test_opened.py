@@ -298,3 +298,30 @@ def test_the_summary_has_the_size_of_the_example() -> None:
     assert model.summary().multiply_adds == 4 * 20 * 12 * 27
     assert model.summary(input_shape=(3, 30, 30)).multiply_adds == 4 * 30 * 30 * 27
     assert "4 x 20 x 12" in str(model)
+
+
+ENDINGS = {
+    "scores": ([], "softmax_cross_entropy", ""),
+    "probabilities": ([nn.Softmax(1)], "quadratic", "ends in Softmax"),
+    "probabilities, reshaped": (
+        [nn.Softmax(1), nn.Identity(), nn.Unflatten(1, (1, 5))],
+        "quadratic",
+        "ends in Softmax",
+    ),
+    "logarithms": ([nn.LogSoftmax(1)], "nll", ""),
+    "independent probabilities": ([nn.Sigmoid()], "quadratic", "ends in Sigmoid"),
+    "one number": ([nn.Linear(5, 1)], "quadratic", "one number an example"),
+    "one number without an axis": ([nn.Linear(5, 1), nn.Flatten(0)], "quadratic", "one number an example"),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_default_loss_follows_from_the_end_of_the_network(ending: str, capsys: pytest.CaptureFixture[str]) -> None:
+    layers, loss, text = ENDINGS[ending]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 5), *layers)
+    model = pellucid.open(network, torch.rand(3, 3, 4, 4))
+    assert type(model.objective.loss) is LOSSES[loss]
+    error = capsys.readouterr().err
+    assert text in error
+    assert bool(text) == ("default loss" in error)
+    assert type(pellucid.open(network, torch.rand(3, 3, 4, 4), loss="binary_cross_entropy").loss).multilabel

@@ -35,8 +35,8 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
             y, _ = network.net.forward(network.params, tuple(xs) if len(xs) > 1 else xs[0], Mode(keep=False))
         outputs = y if isinstance(y, tuple) else (y,)
         _check_outputs(path, network, xs, outputs)
-    has_scores = len(outputs) == 1 and outputs[0].dim() == 2 and not loss_for(network.net)
-    model = OpenedModel(network.net, **{"loss": "softmax_cross_entropy" if has_scores else "quadratic", **options})
+    defaults = {} if "loss" in options else {"loss": loss_for(network.net, y)}
+    model = OpenedModel(network.net, **{**defaults, **options})
     params = map_tree(torch.clone, network.params)
     out = tuple(tuple(output.shape[1:]) for output in outputs)
     model._set_params(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))

@@ -1,5 +1,7 @@
 """Damaged annotations and masks: each object must be loaded or listed as a fault, unless the file is refused."""
 
+import csv
+import io
 import json
 import random
 from collections.abc import Callable
@@ -18,15 +20,16 @@ from pellucid.data.annotations.base import check_faults
 from pellucid.data.tree import open_tree
 from pellucid.ops.masks import compress
 
-ANNOTATIONS = ("voc", "coco", "yolo", "labelme", "mask")
+ANNOTATIONS = ("voc", "coco", "yolo", "labelme", "deeplabcut", "mask")
 ANNOTATION_FILES = {
     "voc": "Annotations/a.xml", "coco": "train.json", "yolo": "labels/a.txt", "labelme": "a.json",
-    "mask": "trainannot/a.png",
+    "deeplabcut": "labeled-data/v/CollectedData_x.csv", "mask": "trainannot/a.png",
 }  # fmt: skip
 IMAGE_FILES = {"voc": "JPEGImages/a.png", "coco": "train/a.png", "yolo": "images/a.png", "labelme": "a.png",
+          "deeplabcut": "labeled-data/v/a.png",
           "mask": "train/a.png"}  # fmt: skip
 IMAGE_SIZE = (40, 50)
-CLASSES = ("cat", "dog")
+CLASSES = ("cat", "dog", "object")
 POLYGON = [4, 6, 20, 6, 20, 18, 4, 18]
 
 
@@ -42,7 +45,13 @@ def write_annotations(kind: str, path: Path) -> None:
         Image.fromarray(_mask_array()).save(path, "PNG")
     else:
         path.write_bytes(
-            {"voc": _voc_xml, "coco": _coco_json, "yolo": _yolo_text, "labelme": _labelme_json}[kind]().encode()
+            {
+                "voc": _voc_xml,
+                "coco": _coco_json,
+                "yolo": _yolo_text,
+                "labelme": _labelme_json,
+                "deeplabcut": _deeplabcut_csv,
+            }[kind]().encode()
         )
 
 
@@ -101,6 +110,12 @@ def _count_objects(kind: str, data: bytes, annotations: Annotations) -> int:
         return len(json.loads(text)["annotations"])
     if kind == "yolo":
         return sum(bool(line.strip()) for line in text.splitlines())
+    if kind == "deeplabcut":
+        rows = [*csv.reader(io.StringIO(text, newline=""))]
+        animals = {name for name in rows[1] if name.startswith("mouse")}
+        filled = [(row[0], rows[1][k]) for row in rows[4:] for k, cell in enumerate(row) if k and cell.strip() and
+                  cell.lower() != "nan"]  # fmt: skip
+        return len({(image, name) for image, name in filled if name in animals})
     shapes = [one for one in json.loads(text)["shapes"] if one.get("shape_type", "polygon") != "point"]
     supported = [one for one in shapes if one.get("shape_type", "polygon") in ("rectangle", "polygon")]
     grouped = [(one["group_id"], one["label"]) for one in supported if isinstance(one.get("group_id"), int)]
@@ -153,6 +168,17 @@ def _coco_json() -> str:
 
 def _yolo_text() -> str:
     return "0 0.5 0.5 0.25 0.5\n1 0.1 0.2 0.6 0.2 0.6 0.9\n1 0.9 0.9 0.1 0.1\n"
+
+
+def _deeplabcut_csv() -> str:
+    rows = [
+        ["scorer", *["x"] * 8],
+        ["individuals", *["mouse1"] * 4, *["mouse2"] * 4],
+        ["bodyparts", *["nose", "nose", "tail", "tail"] * 2],
+        ["coords", *["x", "y"] * 4],
+        ["labeled-data/v/a.png", "5.25", "7", "20.5", "9", "30", "31.5", "", ""],
+    ]
+    return "".join(",".join(row) + "\n" for row in rows)
 
 
 def _labelme_json() -> str:

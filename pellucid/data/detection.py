@@ -13,7 +13,14 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.tensors import as_indices
 from pellucid.base.text import note_once
-from pellucid.data.annotations.base import ImageRecord, check_faults, fault_summary, size_fault
+from pellucid.data.annotations.base import (
+    ImageRecord,
+    Instance,
+    check_faults,
+    fault_summary,
+    join_names,
+    size_fault,
+)
 from pellucid.data.annotations.layout import (
     find_format,
     other_formats,
@@ -40,7 +47,7 @@ _SIDE_NAMES = (("left", "right"), ("Left", "Right"))
 
 
 class DetectionFolder(ImageFiles):
-    """Images with the objects in each, from a folder or a .zip with annotations of Pascal VOC, COCO, YOLO or labelme.
+    """Images with the objects in each, from a folder or a .zip with annotations, in any format of FORMATS.
 
     Targets are `Objects` in pixels of the returned image; they are empty for images without objects. They have masks if
     every object in the annotations has one, and key-points if the annotations define any. `Objects.crowd` is True for
@@ -48,7 +55,8 @@ class DetectionFolder(ImageFiles):
     only one part. size: (H, W), or the length of the longest side, which keeps the proportions; by default images are
     not resized. on_error="skip" decodes every image once on creation and leaves out missing and unreadable ones, which
     are in `skipped`. classes: the allowed class names. swaps: the pairs of key-points that mirroring exchanges, by
-    default derived from their names (left_eye, right_eye), None if no names have sides. records: the annotations of
+    default those of the annotations, or derived from their names (left_eye, right_eye), None if no names have sides.
+    has_several: whether an image of the training part has several objects with key-points. records: the annotations of
     each image. faults: the faults of the annotations; objects that cannot be used are left out, and their number is
     printed in a note, as are classes of the training part without objects. Raises PellucidError, naming the file, for
     annotations that cannot be read. When `example` or `batch` is called, it is also raised for an image that cannot be
@@ -84,7 +92,8 @@ class DetectionFolder(ImageFiles):
         self.keypoints = annotations.keypoints
         self.has_masks = annotations.has_masks
         self.numbers = annotations.category_ids  # COCO's category id of each class
-        self.swaps = swaps if swaps is not None else mirrored_pairs(annotations.keypoints)
+        stated = swaps if swaps is not None else annotations.swaps
+        self.swaps = stated if stated is not None else mirrored_pairs(annotations.keypoints)
         if skip:
             readable, unreadable = split_by_readability(tree, self.names, self.image)
             self.records = tuple(self.records[k] for k in readable)
@@ -92,6 +101,7 @@ class DetectionFolder(ImageFiles):
             missing = [str(fault) for fault in annotations.faults if fault.is_image]
             self.skipped = (*missing, *unreadable)
             self.is_checked = True
+        self.has_several = any(sum(map(is_pointed, record.instances)) > 1 for record in self.records)
         for text in (fault_summary(annotations.faults), *remarks(annotations, classes is None)):
             if text:
                 note_once(f"{path}: {text}")
@@ -109,12 +119,17 @@ class DetectionFolder(ImageFiles):
 
     def example_of(self, record: ImageRecord, size: tuple[int, int]) -> tuple[Tensor, Objects]:
         """Return the image of a record, resized to `size` (H, W), and its objects in pixels of the resized image."""
-        name = record.image
-        image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
-        if fault := size_fault(record, (image.shape[1], image.shape[2])):
-            raise PellucidError(f"{self.tree.where(name)}: {fault}")
+        image = self.image_of(record)
         objects = scale_objects(record.objects(len(self.keypoints)), record.size, size)
         return resized(image, size), replace(objects, masks=record.masks(size)) if self.has_masks else objects
+
+    def image_of(self, record: ImageRecord) -> Tensor:
+        """Return the image of a record (C, H, W), as large as its file."""
+        name = self.tree.where(record.image)
+        image = decode(self.tree.read(record.image), name, None, self.mode)
+        if fault := size_fault(record, (image.shape[1], image.shape[2])):
+            raise PellucidError(f"{name}: {fault}")
+        return image
 
     def areas(self, k: int) -> list[float | None]:
         """Return the area of each object of image k in square pixels of its file, None if the annotations lack it."""
@@ -139,6 +154,22 @@ class DetectionFolder(ImageFiles):
                 record,
                 instances=tuple(replace(instance, label=labels[instance.label]) for instance in record.instances),
             )
+            for record in self.records
+        )
+        return part
+
+    def with_keypoints(self, names: Sequence[str]) -> "DetectionFolder":
+        """Return the same images with key-points in the order of `names`, which contain all of their names."""
+        if not set(self.keypoints) <= set(names):
+            raise PellucidError(
+                f"{self.tree.path}: the held-out part has the key-points {join_names(self.keypoints)}, the training "
+                f"part {join_names(names)}; give both the same"
+            )
+        places = [names.index(name) for name in self.keypoints]
+        part = self.subset(range(len(self)))
+        part.keypoints = tuple(names)
+        part.records = tuple(
+            replace(record, instances=tuple(_moved(instance, places, len(names)) for instance in record.instances))
             for record in self.records
         )
         return part
@@ -180,9 +211,28 @@ def load_objects(
     note_skipped(path, train, test)
     use.note_use(path, files)
     if test is not None:
+        if test.keypoints != train.keypoints and test.keypoints and train.keypoints:
+            test = test.with_keypoints(train.keypoints)
+        test.swaps = train.swaps
+        test.has_several = train.has_several
         return Splits(train, test)
     train_indices, test_indices = split_images(len(train), TEST_FRACTION, 0, str(path))
     return Splits(train.subset(train_indices), train.subset(test_indices))
+
+
+def is_pointed(instance: Instance) -> bool:
+    """Return whether an object is no crowd and has a labelled key-point."""
+    return not instance.crowd and any(instance.points[2::3])
+
+
+def _moved(instance: Instance, places: Sequence[int], count: int) -> Instance:
+    """Return an object with each key-point at its place among `count` ones."""
+    if not instance.points:
+        return instance
+    points = [0.0] * (3 * count)
+    for k, place in enumerate(places):
+        points[3 * place : 3 * place + 3] = instance.points[3 * k : 3 * k + 3]
+    return replace(instance, points=tuple(points))
 
 
 def images_alone(source: Source) -> Source:

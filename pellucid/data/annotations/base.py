@@ -162,7 +162,8 @@ class Annotations:
     """The annotations of a set of images.
 
     classes: names, indexed by label. faults: the faults of all files, in the order of the files. keypoints: the names
-    of an object's key-points. category_ids: COCO's category id of each class; 1, 2, ... in other formats.
+    of an object's key-points. category_ids: COCO's category id of each class; 1, 2, ... in other formats. swaps: the
+    pairs of key-points that mirroring exchanges, None if the files do not state them.
     """
 
     classes: tuple[str, ...]
@@ -170,6 +171,7 @@ class Annotations:
     faults: tuple[AnnotationFault, ...] = ()
     keypoints: tuple[str, ...] = ()
     category_ids: tuple[int, ...] = field(default=())
+    swaps: tuple[tuple[int, int], ...] | None = None
 
     @property
     def has_masks(self) -> bool:

@@ -1,13 +1,15 @@
 """labelme: one JSON file for each image, with rectangles, polygons, circles and points.
 
 Shapes with the same group_id and label describe one object, as in labelme's own exports: its box and the polygons of
-its mask; a circle is read as a polygon. Points with this group_id are its key-points, named by their labels. The flag
-"crowd" of a shape sets `Objects.crowd`; the flag "hidden" of a point means visibility 1. The label __ignore__ marks
-pixels without a class. Source: github.com/wkentaro/labelme.
+its mask; a circle is read as a polygon. Points with this group_id are its key-points, named by their labels. In a file
+with points only, those of one group_id, or all without one, are an object of the class POINTS_CLASS with a box around
+them. The flag "crowd" of a shape sets `Objects.crowd`; the flag "hidden" of a point means visibility 1. The label
+__ignore__ marks pixels without a class. Source: github.com/wkentaro/labelme.
 """
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -18,7 +20,6 @@ from pellucid.base.files import make_folder, write_atomically
 from pellucid.base.limits import MAX_KEYPOINTS, MAX_OBJECTS
 from pellucid.data.annotations.base import (
     Annotations,
-    BoxCorners,
     DamageError,
     Faults,
     ImageRecord,
@@ -32,6 +33,7 @@ from pellucid.data.annotations.base import (
 from pellucid.data.annotations.coco import has_keys, load_json
 from pellucid.data.annotations.format import ALL_KINDS, AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
+from pellucid.data.annotations.point_boxes import POINTS_CLASS, box_around
 from pellucid.data.annotations.readings import CORNERS, BoxReadings
 from pellucid.data.tree import Tree
 
@@ -54,7 +56,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     """
     faults, image_index = Faults(), ImageIndex(tree)
     images: dict[str, tuple[str, tuple[int, int], list[_Shapes], _Shapes]] = {}
-    keypoint_names: dict[str, None] = {}
+    point_names: set[str] = set()
     class_names: set[str] = set()
     for name in files:
         where = tree.where(name)
@@ -68,8 +70,9 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         groups = _group_shapes([(k, shape) for k, shape in valid_shapes if shape["label"] != IGNORE], where, faults)
         images[name] = image, size, groups, void
         for group in groups:
-            keypoint_names.update(dict.fromkeys(shape["label"] for _, shape in group if shape["shape_type"] == "point"))
-            class_names |= {shape["label"] for _, shape in group if shape["shape_type"] != "point"}
+            point_names |= {shape["label"] for _, shape in group if shape["shape_type"] == "point"}
+            class_names |= {shape["label"] for _, shape in group if shape["shape_type"] != "point"} or {POINTS_CLASS}
+    keypoint_names = sorted(point_names, key=_number_order)
     if len(keypoint_names) > MAX_KEYPOINTS:
         raise PellucidError(
             f"{tree.path} names {len(keypoint_names)} key-points, above the limit of {MAX_KEYPOINTS}; split it"
@@ -200,13 +203,15 @@ def _circle_points(centre: Any, edge: Any) -> list[tuple[float, float]]:
 def _group_shapes(shapes: _Shapes, where: str, faults: Faults) -> list[_Shapes]:
     """Return the shapes of each object: those of one group and label, and the points of the group.
 
-    Points of a group with several labels, which are the labels of several objects, are added to `faults`.
+    Points of a group with several labels, which are the labels of several objects, are added to `faults`, as are those
+    of no group beside other shapes.
     """
     objects: dict[Any, _Shapes] = {}
     points: dict[Any, _Shapes] = {}
+    has_only_points = all(shape["shape_type"] == "point" for _, shape in shapes)
     for k, shape in shapes:
         group = shape.get("group_id")
-        key = group if isinstance(group, int) else f"shape {k}"
+        key = group if isinstance(group, int) else ("image" if has_only_points else f"shape {k}")
         if shape["shape_type"] == "point":
             points.setdefault(key, []).append((k, shape))
         else:
@@ -221,7 +226,11 @@ def _group_shapes(shapes: _Shapes, where: str, faults: Faults) -> list[_Shapes]:
             advice = "; give each object with key-points a group_id of its own" if key in points else ""
             faults.add(where, None, text + advice, "refused" if key in points else "listed")
     for key, group_points in points.items():
-        label = labels.get(key, [""])[0]
+        if key not in labels and not has_only_points:
+            reason = "point belongs to no rectangle or polygon; give both the same group_id"
+            faults.add(f"{where}, shape {group_points[0][0]}", None, reason, "refused")
+            continue
+        label = labels.get(key, [POINTS_CLASS])[0]
         objects.setdefault((key, label), []).extend(group_points)
     return list(objects.values())
 
@@ -252,9 +261,8 @@ def _instance(
 ) -> Instance:
     """Return the object that a group of shapes describes. labels, keypoint_indices: by name."""
     regions = [shape for _, shape in group if shape["shape_type"] != "point"]
-    if not regions:
-        raise DamageError("point belongs to no rectangle or polygon; give both the same group_id")
-    label = regions[0]["label"]
+    point_shapes = [shape for _, shape in group if shape["shape_type"] == "point"]
+    label = regions[0]["label"] if regions else POINTS_CLASS
     if label not in labels:
         raise DamageError(f"label {label!r:.60} is not among {join_names(labels)}")
     polygons = [tuple(chain.from_iterable(shape["points"])) for shape in regions if shape["shape_type"] == "polygon"]
@@ -262,14 +270,21 @@ def _instance(
     rectangle = next((shape["points"] for shape in regions if shape["shape_type"] == "rectangle"), None)
     corners = rectangle or [point for shape in regions for point in shape["points"]]
     x, y = [corner[0] for corner in corners], [corner[1] for corner in corners]
-    box: BoxCorners = (min(x), min(y), max(x), max(y))
-    point_shapes = [shape for _, shape in group if shape["shape_type"] == "point"]
+    box = (min(x), min(y), max(x), max(y)) if regions else box_around([p["points"][0] for p in point_shapes], size)
     points = [0.0] * (3 * len(keypoint_indices) if point_shapes else 0)
     for shape in point_shapes:
         offset = 3 * keypoint_indices[shape["label"]]
+        if points[offset + 2]:
+            raise DamageError(f"two points are named {shape['label']!r:.60}; give each object its own group_id")
         points[offset : offset + 3] = [*shape["points"][0], 1.0 if _has_flag(shape, "hidden") else 2.0]
     crowd = any(_has_flag(shape, "crowd") for shape in regions)
     return Instance(box, labels[label], outline, tuple(points), crowd)
+
+
+def _number_order(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts names by their numbers: p2 before p10."""
+    words = re.split("([0-9]+)", name)  # alternately text and digits
+    return [(len(word) if k % 2 else 0, word) for k, word in enumerate(words)]
 
 
 def _has_flag(shape: dict[str, Any], name: str) -> bool:

@@ -11,7 +11,7 @@ from pellucid.base.limits import (
     MAX_OUTLINE_PIXELS_PER_IMAGE,
 )
 from pellucid.base.text import case_variants, plural
-from pellucid.data.annotations import coco, cvat, labelme, voc, yolo, yolo_layout
+from pellucid.data.annotations import coco, cvat, deeplabcut, labelme, voc, yolo, yolo_layout
 from pellucid.data.annotations.base import Annotations, join_names
 from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.formats import ANNOTATION_FORMATS
@@ -22,7 +22,9 @@ from pellucid.ops.masks import outline_length
 POLYGONS_PER_CHUNK = 10_000  # measured at a time, so memory use does not grow with the data set
 
 
-FORMATS: Mapping[str, AnnotationFormat] = {one.FORMAT.name: one.FORMAT for one in (cvat, voc, coco, labelme, yolo)}
+FORMATS: Mapping[str, AnnotationFormat] = {
+    one.FORMAT.name: one.FORMAT for one in (cvat, voc, coco, labelme, deeplabcut, yolo)
+}
 
 
 def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:

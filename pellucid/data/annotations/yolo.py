@@ -2,7 +2,8 @@
 
 A line is the class and a box (centre x, centre y, width, height), or a polygon, or, with kpt_shape in data.yaml, a box
 and key-points (x, y, and visibility for kpt_shape: [K, 3]), with coordinates as fractions of the image's width and
-height. The box of a polygon is its bounding box.
+height. flip_idx in data.yaml is the order of the key-points after mirroring, and kpt_names their names, otherwise p0,
+p1, ... The box of a polygon is its bounding box.
 Source: docs.ultralytics.com/datasets.
 """
 
@@ -31,6 +32,7 @@ from pellucid.data.annotations.yolo_layout import (
     path_faults,
 )
 from pellucid.data.annotations.yolo_lines import KeypointShape, PolygonLines, parse_line
+from pellucid.data.annotations.yolo_points import parse_flips, parse_point_names
 from pellucid.data.tree import Tree
 
 SETTINGS_FILE = "data.yaml"
@@ -56,6 +58,8 @@ class _YoloReader:
         text = _text(tree, class_file)
         self.names, self.shape = _parse_settings(text, self.class_file)
         self.settings = _load_settings(text, self.class_file)
+        self.point_names = parse_point_names(self.settings, self.shape.points, self.class_file)
+        self.swaps = parse_flips(self.settings, self.shape.points, self.class_file)
         self.classes = tuple(classes or self.names)
         self.labels = {name: label for label, name in enumerate(self.classes)}
         self.readings = BoxReadings(CENTRE_AND_SIZE)
@@ -84,9 +88,10 @@ class _YoloReader:
             records.append(ImageRecord(image, size, self._instances(text, size, where), where, k + 1))
         for reason in filter(None, (self.readings.fault(), self.polygon_lines.fault())):
             self.faults.add(self.class_file, None, reason, "refused")
-        point_names = tuple(f"p{k}" for k in range(self.shape.points))
         category_ids = tuple(range(1, len(self.classes) + 1))
-        return Annotations(self.classes, tuple(records), self.faults.entries, point_names, category_ids)
+        return Annotations(
+            self.classes, tuple(records), self.faults.entries, self.point_names, category_ids, self.swaps
+        )
 
     def _check_names(self) -> None:
         first_indices: dict[str, int] = {}
@@ -181,6 +186,10 @@ def settings_text(parts: Mapping[str, Annotations]) -> str:
     content["names"] = dict(enumerate(first.classes))
     if first.keypoints:
         content["kpt_shape"] = [len(first.keypoints), 3]
+        content["kpt_names"] = {label: [*first.keypoints] for label in range(len(first.classes))}
+        if first.swaps is not None:
+            partners = dict([*first.swaps, *((second, one) for one, second in first.swaps)])
+            content["flip_idx"] = [partners.get(k, k) for k in range(len(first.keypoints))]
     return yaml.safe_dump(content, sort_keys=False)
 
 

@@ -1,8 +1,9 @@
-"""Key-points as tensors: the targets of a source with one object in each image."""
+"""Key-points as tensors: the targets of a source whose examples are objects."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,35 +11,62 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_once, plural
+from pellucid.data.annotations.base import ImageRecord, Instance
 from pellucid.data.augment.targets import Pairs
-from pellucid.data.detection import DetectionFolder
+from pellucid.data.crops import InputFrame, Window, square_around
+from pellucid.data.detection import DetectionFolder, is_pointed
+from pellucid.data.files import resized_size
+from pellucid.data.images import resized
 from pellucid.data.source import Batch
 
 
 @dataclass(frozen=True, eq=False)
 class KeypointSource:
-    """Images with one object each, whose key-points (K, 3) are the targets: x and y in pixels, and COCO's visibility.
+    """Objects whose key-points (K, 3) are the targets: x and y in pixels, and COCO's visibility.
 
-    If the source resizes its images to a longest side, they are padded to squares with the pixels of their borders.
+    If an image of the training part has several objects with labelled key-points, each is an example: the square around
+    its box is cropped. Otherwise each image is an example, with one object. crops: replaces this choice. Images without
+    such objects are left out, with a note. If the source resizes its images to a longest side, examples are squares of
+    this side; whole images are padded to squares with the pixels of their borders.
 
-    Raises PellucidError for annotations without key-points, and, naming the file, for an image without exactly one
-    object.
+    Raises PellucidError for annotations without key-points and, without crops, for an image with several objects.
     """
 
     source: DetectionFolder
     classes: tuple[str, ...] | None = None
+    crops: bool | None = None
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for annotations without key-points, and for an image without exactly one object."""
+        """Raise PellucidError for annotations without key-points, and for several objects in an image that is whole."""
         path = self.source.tree.path
         if not self.source.keypoints:
             raise PellucidError(f"{path}: the annotations have no key-points; give data with key-points")
-        for record in self.source.records:
-            if len(record.instances) != 1:
-                raise PellucidError(
-                    f"{self.source.tree.where(record.image)} has {len(record.instances)} objects; key-points are "
-                    "learned from images with one object each, so crop each image to one"
-                )
+        if not self.objects:
+            raise PellucidError(f"{path}: no object has labelled key-points; label some")
+        if n_left_out := len({*range(len(self.source))} - {k for k, _ in self.objects}):
+            note_once(f"{path}: {plural(n_left_out, 'image')} without labelled key-points left out")
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether the examples are crops."""
+        return self.source.has_several if self.crops is None else self.crops
+
+    @cached_property
+    def objects(self) -> tuple[tuple[int, int], ...]:
+        """The index of the image of each example, and the index of the object among the objects of the image."""
+        examples: list[tuple[int, int]] = []
+        for k, record in enumerate(self.source.records):
+            indices = [j for j, instance in enumerate(record.instances) if is_pointed(instance)]
+            if not self.is_cropped:
+                if len(indices) > 1:
+                    raise PellucidError(
+                        f"{self.source.tree.where(record.image)} has {len(indices)} objects, but the images to train "
+                        "on have one each; crop it, or add training images with several objects"
+                    )
+                indices = indices or [*range(len(record.instances))][:1]
+            examples += [(k, j) for j in indices]
+        return tuple(examples)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,8 +76,8 @@ class KeypointSource:
     @property
     def kind(self) -> str:
         """The class of the objects, such as "face"; "object" if there are several classes."""
-        classes = self.source.classes or ()
-        return classes[0] if len(classes) == 1 else "object"
+        labels = {self.object_at(k)[1].label for k in range(len(self))}
+        return (self.source.classes or ())[labels.pop()] if len(labels) == 1 else "object"
 
     @property
     def swaps(self) -> Pairs | None:
@@ -58,31 +86,70 @@ class KeypointSource:
 
     @property
     def preprocess(self) -> dict[str, Any]:
-        """The kind of the objects, and the names of their key-points."""
-        return {"keypoints": {"of": self.kind, "names": [*self.names]}}
+        """The kind of the objects, the names of their key-points, and "crops" for crops."""
+        entries: dict[str, Any] = {"of": self.kind, "names": [*self.names]}
+        if self.is_cropped:
+            entries["crops"] = True
+        return {"keypoints": entries}
 
     @property
     def checksum(self) -> str:
         """SHA-256 of the source's checksum and a suffix for key-points."""
-        return hashlib.sha256(f"{self.source.checksum} key-points".encode()).hexdigest()
+        suffix = "key-points of crops" if self.is_cropped else "key-points"
+        return hashlib.sha256(f"{self.source.checksum} {suffix}".encode()).hexdigest()
 
     def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.source)
+        """Return the number of examples."""
+        return len(self.objects)
+
+    def object_at(self, k: int) -> tuple[ImageRecord, Instance]:
+        """Return the annotations of the image of example k, and its object."""
+        image, index = self.objects[k]
+        record = self.source.records[image]
+        return record, record.instances[index]
+
+    def frame(self, k: int) -> InputFrame:
+        """Return the position of the image file in the picture of example k."""
+        if self.is_cropped:
+            window, size = self._crop(k)
+            return window.frame(size)
+        image = self.objects[k][0]
+        height, width = self.source.size_of(image)
+        record = self.source.records[image]
+        scale = (width / record.size[1], height / record.size[0])
+        side = self.source.longest
+        if side is None:
+            return InputFrame(0, 0, scale)
+        return InputFrame((side - width) // 2 / scale[0], (side - height) // 2 / scale[1], scale)
+
+    def points(self, k: int) -> Tensor:
+        """Return the key-points (K, 3) of example k in pixels of its picture."""
+        _, instance = self.object_at(k)
+        return self.frame(k).to_input(instance.keypoints(len(self.names)))
 
     def example(self, k: int) -> tuple[Tensor, Tensor]:
-        """Return image k (C, H, W), and its key-points (K, 3) in pixels of this image."""
-        image, objects = self.source.example(k)
-        assert objects.keypoints is not None
-        points, side = objects.keypoints[0], self.source.longest
-        if side is None or image.shape[1:] == (side, side):
-            return image, points
-        top, left = (side - image.shape[1]) // 2, (side - image.shape[2]) // 2
-        margins = (left, side - image.shape[2] - left, top, side - image.shape[1] - top)
-        square = pad(image[None].float(), margins, mode="replicate")[0].to(torch.uint8)
-        return square, points + torch.tensor([left, top, 0])
+        """Return the picture (C, H, W) of example k, and its key-points (K, 3) in pixels of this picture."""
+        record, _ = self.object_at(k)
+        if self.is_cropped:
+            window, size = self._crop(k)
+            return resized(window.cut_out(self.source.image_of(record)), size), self.points(k)
+        image = resized(self.source.image_of(record), self.source.size_of(self.objects[k][0]))
+        side = self.source.longest
+        if side is not None and image.shape[1:] != (side, side):
+            top, left = (side - image.shape[1]) // 2, (side - image.shape[2]) // 2
+            margins = (left, side - image.shape[2] - left, top, side - image.shape[1] - top)
+            image = pad(image[None].float(), margins, mode="replicate")[0].to(torch.uint8)
+        return image, self.points(k)
+
+    def _crop(self, k: int) -> tuple[Window, tuple[int, int]]:
+        """Return the window of example k, and the size (H, W) to which it is resized."""
+        window = square_around(self.object_at(k)[1].box)
+        size = self.source.size if self.source.longest is None else self.source.longest
+        return window, resized_size((window.side, window.side), size)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return the examples at `indices`: images (N, C, H, W) and key-points (N, K, 3)."""
         images, points = zip(*map(self.example, indices), strict=True)
+        if len({image.shape for image in images}) > 1:
+            raise PellucidError(f"{self.source.tree.path}: the pictures differ in size; give a size, as data.size=128")
         return Batch(torch.stack(images), torch.stack(points))

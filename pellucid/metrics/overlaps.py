@@ -1,6 +1,6 @@
 """Overlaps of detections with true objects, and their areas, as COCO defines them for boxes, masks and key-points."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,12 @@ PERSON_SIGMAS = (
     0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
     0.089,
 )  # fmt: skip
+PERSON_POINTS = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+OTHER_SIGMA = 0.05  # of the key-points of other objects, for which COCO has none; near the smaller ones of a person
 MAX_EXACT_PIXELS = 1 << 24  # float32 represents counts up to this number exactly
 
 
@@ -75,6 +81,15 @@ def keypoint_similarity(detections: Detections, truth: Objects, areas: Tensor, s
     exponent = difference.square().sum(3) / scale / (areas.double()[:, None] + torch.finfo(torch.float64).eps) / 2
     is_counted = (labelled | unlabelled[:, None]).double()
     return (exponent.neg().exp() * is_counted).sum(2) / is_counted.sum(1)
+
+
+def sigmas_of(names: Sequence[str], kind: str) -> tuple[float, ...]:
+    """Return the constant of each key-point: COCO's for the 17 of a person, otherwise OTHER_SIGMA.
+
+    kind: the class of the objects. The 17 points of a person are known by their names, or by their number and `kind`.
+    """
+    is_person = tuple(names) == PERSON_POINTS or (kind == "person" and len(names) == len(PERSON_POINTS))
+    return PERSON_SIGMAS if is_person else (OTHER_SIGMA,) * len(names)
 
 
 def truth_areas(truth: Objects) -> Tensor:

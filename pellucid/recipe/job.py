@@ -143,6 +143,7 @@ class Job:
         baseline = baseline_results(model, material.train, material.test, len(material.train) * len(history))
         results = {
             **model.evaluate(material.test),
+            **task_of(model).test_figures(model, material.test),
             **({"baseline": baseline} if baseline else {}),
             "weights": "last" if material.validation is None else "best",
             "sha256": model.sha256(),

@@ -129,6 +129,13 @@ class Task(ABC):
         """
         return False
 
+    def test_figures(self, model: Any, test: Any) -> Mapping[str, float]:
+        """Return figures of results.json beside the metrics of the model; by default none.
+
+        test: the Source of the test data.
+        """
+        return {}
+
     def baseline(self, model: Any, train: Any, max_features: int) -> Baseline | None:
         """Return a trivial model to compare the metrics of a trained model with; None, the default, for no comparison.
 

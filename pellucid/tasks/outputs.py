@@ -121,20 +121,25 @@ class CocoResults:
 def keypoints_to_coco(
     pictures: Sequence[Mapping[str, Any]], category: str, keypoint_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Return predicted key-points of pictures with one object each, as the content of a COCO file.
+    """Return predicted key-points of pictures as the content of a COCO file.
 
-    pictures: the "image" (a file name), "height", "width" and "keypoints" (K, 3) of each picture; a key-point is x, y
-    and score. The box of an object encloses its key-points and is clipped to the picture; its score is the mean score
-    of the key-points. category: the name of the objects' category.
+    pictures: the "image" (a file name), "height" and "width" of each picture, and its "objects", each with "keypoints"
+    (K, 3), "score" and "box", or in their place the "keypoints" of one object; a key-point is x, y and score. Without
+    a box, that of the object encloses its key-points and is clipped to the picture; without a score, it is the mean of
+    those of the key-points. category: the name of the objects' category.
     """
     records, scores = list[ImageRecord](), list[float]()
     for number, picture in enumerate(pictures, 1):
-        width, height, keypoints = picture["width"], picture["height"], picture["keypoints"]
-        xs, ys = [min(max(p[0], 0), width) for p in keypoints], [min(max(p[1], 0), height) for p in keypoints]
-        visible = tuple(value for x, y, _ in keypoints for value in (x, y, int(VISIBLE)))
-        instance = Instance((min(xs), min(ys), max(xs), max(ys)), 0, points=visible)
-        records.append(ImageRecord(picture["image"], (height, width), (instance,), picture["image"], number))
-        scores.append(sum(score for _, _, score in keypoints) / len(keypoints))
+        width, height = picture["width"], picture["height"]
+        instances: list[Instance] = []
+        for item in picture.get("objects", [picture]):
+            keypoints = item["keypoints"]
+            xs, ys = [min(max(p[0], 0), width) for p in keypoints], [min(max(p[1], 0), height) for p in keypoints]
+            box = item.get("box", (min(xs), min(ys), max(xs), max(ys)))
+            visible = tuple(value for x, y, _ in keypoints for value in (x, y, int(VISIBLE)))
+            instances.append(Instance(tuple(box), 0, points=visible))
+            scores.append(item.get("score", sum(score for _, _, score in keypoints) / len(keypoints)))
+        records.append(ImageRecord(picture["image"], (height, width), tuple(instances), picture["image"], number))
     return _with_scores(Annotations((category,), tuple(records), (), tuple(keypoint_names), (1,)), scores)
 
 

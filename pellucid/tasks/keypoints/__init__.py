@@ -1,6 +1,6 @@
-"""The task of key-points: the points of one object in each image, such as 68 points of a face."""
+"""The task of key-points: the points of objects, such as the 68 points of a face."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from pellucid.model import Model
 
 
+FIGURES_BATCH = 32  # examples at a time
+
+
 class Keypoints(Task):
-    """The key-points of one object in each image."""
+    """The key-points of the object that fills an image, or of each object in it, which is cropped by its box."""
 
     name: ClassVar[str] = "keypoints"
     model: ClassVar[str] = "key-point model"
@@ -56,7 +59,7 @@ class Keypoints(Task):
 
         if not isinstance(source, DetectionFolder):
             raise PellucidError(
-                f"{name} has no key-points, which the loss needs; give images with key-points in COCO's format"
+                f"{name} has no key-points, which the loss needs; give images with annotated key-points"
             )
         return KeypointSource(source)
 
@@ -71,6 +74,19 @@ class Keypoints(Task):
         from pellucid.tasks.keypoints.own import recipe_for
 
         return recipe_for(data, root)
+
+    def test_figures(self, model: "Model", test: Any) -> Mapping[str, float]:
+        """Return the average precision of the key-points."""
+        import torch
+
+        from pellucid.data.seeds import generator
+        from pellucid.tasks.keypoints.measure import average_precision
+
+        points = list["Tensor"]()
+        for start in range(0, len(test), FIGURES_BATCH):
+            batch = test.batch(range(start, min(start + FIGURES_BATCH, len(test))), generator(0))
+            points.append(model.predict(batch.images))
+        return average_precision(test, torch.cat(points))
 
     def baseline(self, model: "Model", train: Any, max_features: int) -> Baseline:
         """Return the mean shape."""
@@ -126,8 +142,10 @@ class Keypoints(Task):
         low, high = map(percent, evaluation["nme_interval"])
         left_out = evaluation["nme_left_out"]
         reason = "since their normalising points are not labelled or coincide"
-        left_out_text = f"; {plural(left_out, 'image')} left out, {reason}" if left_out else ""
+        left_out_text = f"; {plural(left_out, 'object')} left out, {reason}" if left_out else ""
+        precision = f"{percent(evaluation['keypoint_ap'])} ({percent(evaluation['keypoint_ap50'])} at 0.5)"
         return Evaluation(evaluation, [
             f"normalised mean error {percent(evaluation['nme'])} (95 % interval {low} to {high}) "
-            f"on {evaluation['n']:,} images of {evaluation['data']}{left_out_text}"
+            f"on {evaluation['n']:,} objects of {evaluation['data']}{left_out_text}",
+            f"average precision by the similarity of key-points {precision}",
         ])  # fmt: skip

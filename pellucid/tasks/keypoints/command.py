@@ -2,6 +2,7 @@
 
 import argparse
 
+from pellucid.base.text import note
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.pictures import add_source, predict_pictures
@@ -9,19 +10,34 @@ from pellucid.command.pictures import add_source, predict_pictures
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    parser = Parser("keypoints", "Find the key-points of the one object that fills each image, such as a face.")
+    parser = Parser(
+        "keypoints",
+        "Find the key-points of the object that fills each image, such as a face, or of the objects in boxes.",
+    )
     parser.model_argument()
     add_source(parser).add_argument(
         "--out",
         metavar="DIR",
         help="output folder, for the images with their points drawn and for keypoints.json in COCO's format",
     )
+    parser.add_argument(
+        "--boxes",
+        metavar="BOXES",
+        help="the boxes of several objects in an image: a detector, or a folder, .zip or COCO file of annotations; "
+        "without it, each image is one object",
+    )
     return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print the key-points of each image, write the files, and report on stderr why images were skipped."""
+    from pellucid.tasks.keypoints.boxes import open_boxes
+    from pellucid.tasks.keypoints.finder import KeypointFinder
     from pellucid.tasks.keypoints.predictor import KeypointPredictor
 
     model = open_model(args.model, args.device)
-    return predict_pictures(args, lambda out: KeypointPredictor(model, out))
+    finder = KeypointFinder(model)
+    boxes = open_boxes(args.boxes, finder.kind, args.device) if args.boxes else None
+    if boxes is None and finder.is_of_crops:
+        note(f"{args.model} was trained on crops of objects; without --boxes, each image is taken as one object")
+    return predict_pictures(args, lambda out: KeypointPredictor(model, out, boxes))

@@ -1,7 +1,6 @@
 """Detection of key-points in pictures of any size, and explanations of their coordinates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,6 +11,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
 from pellucid.combine import Sequential
 from pellucid.data.colour_modes import ColourMode
+from pellucid.data.crops import InputFrame, square_around
 from pellucid.data.images import resized
 from pellucid.explain import explain
 from pellucid.layers import SoftArgmax
@@ -24,23 +24,7 @@ from pellucid.task.asked import Area, Asked, index_of
 from pellucid.tasks.annotated import check_image, mode_of
 
 Axis = Literal["x", "y"]
-
-
-@dataclass(frozen=True)
-class InputFrame:
-    """The position of a picture in the input of a network: the picture is padded, then scaled.
-
-    left, top: the padding in pixels of the picture. scale: the factors of x and y.
-    """
-
-    left: int
-    top: int
-    scale: tuple[float, float]
-
-    def to_picture(self, points: Tensor) -> Tensor:
-        """Convert key-points (K, 3) from coordinates of the input to pixels of the picture."""
-        x, y, score = points.unbind(-1)
-        return torch.stack((x / self.scale[0] - self.left, y / self.scale[1] - self.top, score), -1)
+CROPS_PER_BATCH = 32
 
 
 def is_keypoint_model(model: Model) -> bool:
@@ -51,8 +35,9 @@ def is_keypoint_model(model: Model) -> bool:
 class KeypointFinder:
     """Finds the key-points of the object that fills a picture; the model's weights must not change afterwards.
 
-    point_names: the names of the key-points. kind: the kind of object, such as "face". mode: the mode in which to read
-    pictures, "L" for a network with one input channel. Raises PellucidError for a model with other outputs.
+    point_names: the names of the key-points. kind: the kind of object, such as "face". is_of_crops: whether the model
+    was trained on crops around boxes. mode: the mode in which to read pictures, "L" for a network with one input
+    channel. Raises PellucidError for a model with other outputs.
     """
 
     def __init__(self, model: Model) -> None:
@@ -64,6 +49,7 @@ class KeypointFinder:
         keypoint_info = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(count)]})
         self.point_names: tuple[str, ...] = tuple(keypoint_info["names"])
         self.kind: str = keypoint_info["of"]
+        self.is_of_crops = keypoint_info.get("crops") is True
         if len(self.point_names) != count:
             raise PellucidError(
                 f"the model outputs {count} key-points, but names {len(self.point_names)}; train it again"
@@ -87,6 +73,18 @@ class KeypointFinder:
             frames.append(frame)
         input_points = self._predict(torch.stack(inputs))
         return torch.stack([frame.to_picture(points) for frame, points in zip(frames, input_points, strict=True)])
+
+    def find_in_boxes(self, image: Tensor, boxes: Tensor) -> Tensor:
+        """Return the key-points (n, K, 3) of the objects in boxes (n, 4) of a picture, in pixels of the picture.
+
+        The square around each box is cropped, as in training on crops.
+        """
+        found = torch.zeros(len(boxes), len(self.point_names), 3)
+        for k in range(0, len(boxes), CROPS_PER_BATCH):
+            windows = [square_around(box) for box in boxes[k : k + CROPS_PER_BATCH].tolist()]
+            points = self([window.cut_out(image) for window in windows])
+            found[k : k + len(windows)] = points + torch.tensor([[[one.left, one.top, 0.0]] for one in windows])
+        return found
 
 
 def pad_and_resize(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, InputFrame]:

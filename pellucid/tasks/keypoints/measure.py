@@ -9,58 +9,89 @@ from torch import Tensor
 
 from pellucid.data.keypoints import KeypointSource
 from pellucid.metrics.bootstrap import percentile_intervals, resampled, weighted_mean
+from pellucid.metrics.coco import Coco
 from pellucid.metrics.objects import check_measurable, check_points, measurable, normalised_errors, unit_points
+from pellucid.metrics.overlaps import sigmas_of, truth_areas
 from pellucid.model import Model
 from pellucid.network.ending import check_same_names
+from pellucid.ops.image_objects import Detections
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.keypoints.finder import KeypointFinder
 from pellucid.training.distributed import ALONE, Processes
 
-CHUNK_SIZE = 32  # pictures at a time
+CHUNK_SIZE = 32  # objects at a time
 RESAMPLES = 2000  # bootstrap resamples of the errors
 
 
 def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
-    """Evaluate a model on the pictures of `keypoint_source`, of any size with one annotated object each.
+    """Evaluate a model on the objects of `keypoint_source`, in pictures of any size.
 
     Returns nme, the mean distance of the predicted points from the true points, divided by the distance between two of
-    the true points (those of the model's NME metric, or the outer eye corners of faces) and averaged over the pictures;
-    nme_interval, its 95 % interval from a bootstrap over the pictures; n, the number of pictures; data, the path of
-    the data. nme_left_out: the number of pictures without the points that define the divisor, which are not in n.
-    processes: each evaluates a part of the pictures. Raises PellucidError if all pictures are left out.
+    the true points (those of the model's NME metric, or the outer eye corners of faces) and averaged over the objects;
+    nme_interval, its 95 % interval from a bootstrap over the objects; n, the number of objects; data, the path of
+    the data. nme_left_out: the number of objects without the points that define the divisor, which are not in n. Also
+    the figures of `average_precision`. processes: each evaluates a part of the objects. Raises PellucidError if all
+    objects are left out.
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
     unit = unit_points(model.metrics)
 
-    def chunk_errors(start: int) -> Tensor:
-        images, true_points = read_chunk(source, start)
-        points = finder(images)
-        check_points(points, true_points, unit)
-        can_measure = measurable(true_points, unit)
-        return normalised_errors(points[can_measure], true_points[can_measure], unit)
+    def find_chunk(start: int) -> Tensor:
+        return finder(read_chunk(source, start)[0])
 
-    all_errors = torch.cat([*processes.shared(range(0, len(source), CHUNK_SIZE), chunk_errors)])
-    left_out = len(source) - len(all_errors)
-    check_measurable(len(all_errors), left_out, unit)
-    mean_error = weighted_mean(all_errors)
-    means = resampled(lambda weights: [mean_error(weights)], len(all_errors), RESAMPLES)
+    points = torch.cat([*processes.shared(range(0, len(source), CHUNK_SIZE), find_chunk)])
+    true_points = torch.stack([source.points(k) for k in range(len(source))])
+    check_points(points, true_points, unit)
+    can_measure = measurable(true_points, unit)
+    errors = normalised_errors(points[can_measure], true_points[can_measure], unit)
+    left_out = len(source) - len(errors)
+    check_measurable(len(errors), left_out, unit)
+    mean_error = weighted_mean(errors)
+    means = resampled(lambda weights: [mean_error(weights)], len(errors), RESAMPLES)
     return {
-        "nme": float(all_errors.mean()),
+        "nme": float(errors.mean()),
         "nme_interval": percentile_intervals(means)[0],
-        "n": len(all_errors),
+        "n": len(errors),
         "nme_left_out": left_out,
+        **average_precision(source, points),
         "data": str(source.source.tree.path),
     }
 
 
-def keypoint_source(model: Model, data: str | None) -> KeypointSource:
-    """Return the annotated images of a folder or zip; if it has several parts, of its held-out part.
+def average_precision(source: KeypointSource, points: Tensor) -> dict[str, float]:
+    """Return COCO's average precision of key-points, "keypoint_ap", and at a similarity of 0.5, "keypoint_ap50".
 
-    data: the name of a data set, a folder with annotations in COCO's format, or the root of the model's own data set;
-    None for the model's own data set. Raises PellucidError if the data do not exist.
+    points: (N, K, 3), of the N examples of the source, in pixels of their pictures; the score of an object is the mean
+    of its points' scores. The constants of the points are those of `sigmas_of`. The area of an object is that of the
+    annotations, otherwise that of its box.
     """
-    source = KeypointSource(held_out(model, data, None)[0])
-    check_names(model, source, str(source.source.tree.path))
+    coco = Coco("keypoints", sigmas_of(source.names, source.kind))
+    examples: dict[int, list[int]] = {}  # by image
+    for k, (image, _) in enumerate(source.objects):
+        examples.setdefault(image, []).append(k)
+    for image, indices in examples.items():
+        record = source.source.records[image]
+        truth = record.objects(len(source.names))
+        found = torch.stack([source.frame(k).to_picture(points[k]) for k in indices])
+        objects = truth.take(torch.tensor([source.objects[k][1] for k in indices]))
+        detections = Detections(objects.boxes, found[:, :, 2].mean(1), objects.labels, keypoints=found)
+        areas = truth_areas(truth)
+        for j, instance in enumerate(record.instances):
+            areas[j] = areas[j] if instance.area is None else instance.area
+        coco.add(detections, truth, areas)
+    return {f"keypoint_{name}": value for name, value in coco.figures(names=("ap", "ap50")).items()}
+
+
+def keypoint_source(model: Model, data: str | None) -> KeypointSource:
+    """Return the annotated objects of a folder or zip; if it has several parts, of its held-out part.
+
+    They are cropped by their boxes if the model was trained on crops, or if an image has several. data: the name of a
+    data set, a folder with annotated key-points, or the root of the model's own data set; None for the model's own data
+    set. Raises PellucidError if the data do not exist.
+    """
+    folder = held_out(model, data, None)[0]
+    source = KeypointSource(folder, crops=KeypointFinder(model).is_of_crops or folder.has_several)
+    check_names(model, source, str(folder.tree.path))
     return source
 
 
@@ -87,6 +118,6 @@ def _numbers(names: Sequence[str]) -> list[int]:
 
 
 def read_chunk(source: KeypointSource, start: int) -> tuple[list[Tensor], Tensor]:
-    """Return at most CHUNK_SIZE images, from index `start`, and their key-points (n, K, 3)."""
+    """Return at most CHUNK_SIZE pictures, from index `start`, and their key-points (n, K, 3)."""
     examples = [source.example(k) for k in range(start, min(start + CHUNK_SIZE, len(source)))]
     return [image for image, _ in examples], torch.stack([points for _, points in examples])

@@ -1,9 +1,13 @@
 """The recipe for a user's own images with key-points: `pellucid train keypoints DATA`."""
 
+import math
+import statistics
+from pathlib import Path
 from typing import Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import load
+from pellucid.data.crops import square_around
 from pellucid.data.keypoints import KeypointSource
 from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import training_length
@@ -12,22 +16,47 @@ from pellucid.task import OwnRecipe
 RECIPE, START_WEIGHTS = "faces-heatmap", "faces"
 TRAINING_STEPS = 500  # about ten minutes on two cores
 BATCH_SIZE = 16
-MAX_SIDE = 128  # pixels, the longer side of the images
+OBJECT_SIDE = 128  # pixels of the longer side of the median object in the input, if its images have as many
+SIDE_STEP = 32  # pixels, the largest stride of the network
+MIN_SIDE, MAX_SIDE = 64, 256  # pixels of the input's side; 256 takes four times as long as 128
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     """Return the recipe for heat maps, which starts from the features of the shipped model of faces.
 
-    Images are mirrored only if the key-points have names with a side, such as left_eye. Raises PellucidError for data
-    without key-points, or with several objects in an image.
+    The input size is that of `input_side`. Images are mirrored only if the pairs of key-points are known, from names
+    with a side such as left_eye, or from the annotations. Raises PellucidError for data without key-points.
     """
     if not is_annotated(data):
-        raise PellucidError(f"{data} has no key-points; give images with key-points in COCO's format")
+        raise PellucidError(f"{data} has no key-points; give images with annotated key-points")
     train = KeypointSource(load(data, root).train)
+    side, object_side = input_side(train)
+    examples = "crops around boxes" if train.is_cropped else "whole images"
+    size_text = f"{side}x{side} pixels for objects of {object_side:.0f} (median)"
     return OwnRecipe(RECIPE, {
-        "data.size": MAX_SIDE,
+        "recipe.about": f"keypoints: the data of {Path(data).name}, from the recipe {RECIPE}; {examples}, {size_text}",
+        "data.size": side,
         "augment.flip": train.swaps is not None,
         "network.points": len(train.names),
         "start.weights": START_WEIGHTS,
         **training_length(TRAINING_STEPS, len(train), BATCH_SIZE),
     })  # fmt: skip
+
+
+def input_side(train: KeypointSource) -> tuple[int, float]:
+    """Return the side of the network's input, and the median of the longer sides of the objects' boxes, in pixels.
+
+    The median object has OBJECT_SIDE pixels in the input, but no more than in its image; the side of the input, that of
+    the median crop or image at this scale, is rounded up to a multiple of SIDE_STEP, from MIN_SIDE to MAX_SIDE.
+    """
+    objects: list[float] = []
+    pictures: list[float] = []
+    for k in range(len(train)):
+        record, instance = train.object_at(k)
+        x0, y0, x1, y1 = instance.box
+        objects.append(max(x1 - x0, y1 - y0))
+        pictures.append(square_around(instance.box).side if train.is_cropped else max(record.size))
+    object_side = statistics.median(objects)
+    scale = min(1.0, OBJECT_SIDE / object_side)
+    side = SIDE_STEP * math.ceil(statistics.median(pictures) * scale / SIDE_STEP)
+    return min(max(side, MIN_SIDE), MAX_SIDE), object_side

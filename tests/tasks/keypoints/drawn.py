@@ -46,3 +46,39 @@ def write(
     category = {"id": 1, "name": "triangle", "keypoints": list(POINT_NAMES), "skeleton": []}
     annotation_file = {"images": images, "annotations": annotations, "categories": [category]}
     (folder / f"{part}.json").write_text(json.dumps(annotation_file))
+
+
+def draw_several(seed: int, count: int, height: int = 72, width: int = 96) -> tuple[np.ndarray, list[dict]]:
+    """Return a picture with `count` objects that do not overlap, 24 to 32 pixels long, and their annotations."""
+    rng = np.random.default_rng(seed)
+    picture = rng.normal(110, 8, (height, width, 3)).clip(0, 255).astype(np.uint8)
+    entries = []
+    cells = rng.permutation(6)[:count]
+    for k, cell in enumerate(cells.tolist()):
+        side = int(rng.integers(24, 33))
+        left, top = (
+            32 * (cell % 3) + int(rng.integers(0, 33 - side)),
+            36 * (cell // 3) + int(rng.integers(0, 37 - side)),
+        )
+        patch, points = draw(1000 * seed + k, side, side, side / 24)
+        picture[top : top + side, left : left + side] = patch
+        keypoints = [value for x, y in points.tolist() for value in (x + left, y + top, 2)]
+        entries.append({
+            "category_id": 1, "iscrowd": 0, "num_keypoints": 3, "bbox": [left, top, side, side],
+            "area": float(side * side), "keypoints": keypoints,
+        })  # fmt: skip
+    return picture, entries
+
+
+def write_several(folder: Path, part: str, counts: list[int], first_seed: int) -> None:
+    """Write a picture with each number of objects as PART/b_*.png, and PART.json."""
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for k, count in enumerate(counts):
+        picture, entries = draw_several(first_seed + k, count)
+        Image.fromarray(picture).save(folder / part / f"b_{k:02d}.png")
+        images.append({"id": k + 1, "file_name": f"b_{k:02d}.png", "height": 72, "width": 96})
+        annotations += [{"id": len(annotations) + n, "image_id": k + 1, **item} for n, item in enumerate(entries, 1)]
+    category = {"id": 1, "name": "triangle", "keypoints": list(POINT_NAMES), "skeleton": []}
+    content = {"images": images, "annotations": annotations, "categories": [category]}
+    (folder / f"{part}.json").write_text(json.dumps(content))

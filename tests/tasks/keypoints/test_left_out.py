@@ -51,7 +51,7 @@ def test_images_with_one_labelled_point_are_left_out_of_validation_evaluation_an
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     reason = "since their normalising points are not labelled or coincide"
-    assert f"on 4 images of {tmp_path}; 2 images left out, {reason}\n" in out
+    assert f"on 4 objects of {tmp_path}; 2 objects left out, {reason}\n" in out
     listed = [fault for fault in lint(tmp_path).faults if "the normalised mean error leaves it out" in fault.reason]
     assert [fault.effect for fault in listed] == ["listed"] * 4
 

@@ -13,6 +13,8 @@ from pellucid.data import DetectionFolder, MaskFolder, load_folder
 from pellucid.data.samples import Sample, write_samples
 from pellucid.data.samples.cells import CLASSES as CELLS
 from pellucid.data.samples.cells import blood_smear
+from pellucid.data.samples.mice import POINTS as MOUSE_POINTS
+from pellucid.data.samples.mice import mice
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import CLASSES as STREET
 from pellucid.data.samples.scenes import people, street
@@ -52,7 +54,7 @@ def test_every_sample_exists_and_is_small(sample_folder: tuple[Path, tuple[Sampl
 
 
 def test_sample_pictures_are_written_reproducibly():
-    for draw in (blood_smear, people, street, face):
+    for draw in (blood_smear, people, street, face, lambda seed: mice(seed, 4)):
         first, repeated, other = (draw(seed)[0].tobytes() for seed in (1, 1, 2))
         assert first == repeated
         assert first != other
@@ -76,6 +78,8 @@ def test_written_sample_folders_are_read(sample_folder: tuple[Path, tuple[Sample
         cells, faces = DetectionFolder(folder / "cells", part), DetectionFolder(folder / "faces", part)
         assert (len(cells), cells.classes, cells.faults) == (count, CELLS, ())
         assert (len(faces), len(faces.keypoints), faces.faults) == (count, 68, ())
+        caged = DetectionFolder(folder / "mice", part)
+        assert (len(caged), caged.keypoints, caged.swaps, caged.faults) == (count, MOUSE_POINTS, ((1, 2),), ())
         scenes = MaskFolder(folder / "street", part)
         assert (len(scenes), scenes.classes) == (count, STREET)
         cars = MaskFolder(folder / "cars", part)

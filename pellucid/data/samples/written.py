@@ -17,6 +17,8 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder, write_atomically
 from pellucid.data.samples.cells import CLASSES as CELLS
 from pellucid.data.samples.cells import blood_smear
+from pellucid.data.samples.mice import POINTS as MOUSE_POINTS
+from pellucid.data.samples.mice import mice
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import CLASSES as STREET
 from pellucid.data.samples.scenes import people, street
@@ -65,6 +67,12 @@ SAMPLES = (
     Sample("cells", "drawn blood cells with boxes, in COCO's format", True, "train detect {}"),
     Sample("faces", "drawn faces with key-points, in COCO's format", True, "train keypoints {}"),
     Sample(
+        "mice",
+        "drawn mice, several in a picture, with boxes and key-points, in COCO's format",
+        True,
+        "train keypoints {}",
+    ),
+    Sample(
         "cars",
         "drawn streets, each with a mask NAME_mask.png that is 255 for cars and 0 elsewhere",
         True,
@@ -91,6 +99,7 @@ def write_samples(folder: str | os.PathLike[str]) -> tuple[Sample, ...]:
         *_thermometer_files(),
         *_cell_files(),
         *_face_files(),
+        *_mouse_files(),
         *_street_files(),
         *_car_files(),
     ):
@@ -204,6 +213,20 @@ def _face_files() -> Iterator[tuple[str, bytes]]:
         ]
 
     yield from _coco_files("faces", draw, [category])
+
+
+def _mouse_files() -> Iterator[tuple[str, bytes]]:
+    category: dict[str, Any] = {"id": 1, "name": "mouse", "keypoints": [*MOUSE_POINTS], "skeleton": []}
+
+    def draw(seed: int) -> tuple[Image.Image, list[dict[str, Any]]]:
+        image, drawn = mice(seed, 2 + seed % 4)
+        items: list[dict[str, Any]] = []
+        for mouse in drawn:
+            coordinates = [value for x, y in mouse.points for value in (round(x, 2), round(y, 2), 2)]
+            items.append(_annotation(0, *mouse.box) | {"keypoints": coordinates, "num_keypoints": len(mouse.points)})
+        return image, items
+
+    yield from _coco_files("mice", draw, [category])
 
 
 def _coco_files(name: str, draw: Any, categories: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:

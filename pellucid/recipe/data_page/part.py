@@ -13,6 +13,7 @@ from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.files import ImageFiles
 from pellucid.data.images import attempt_all, image_size, strict_warnings
+from pellucid.data.keypoints import KeypointSource
 from pellucid.data.loader import augment_batch
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
@@ -183,6 +184,8 @@ def _file_sizes(source: Any, indices: Sequence[int]) -> list[tuple[int, int]]:
     while not isinstance(source, ImageFiles):
         if isinstance(source, Subset):
             indices = source.indices[torch.tensor(indices)].tolist()
+        if isinstance(source, KeypointSource):  # an image may have several objects
+            indices = [source.objects[k][0] for k in indices]
         source = getattr(source, "source", None)
         if source is None:
             return []

@@ -116,6 +116,9 @@ def _count_objects(kind: str, data: bytes, annotations: Annotations) -> int:
         filled = [(row[0], rows[1][k]) for row in rows[4:] for k, cell in enumerate(row) if k and cell.strip() and
                   cell.lower() != "nan"]  # fmt: skip
         return len({(image, name) for image, name in filled if name in animals})
+    points = [one for one in json.loads(text)["shapes"] if one.get("shape_type") == "point"]
+    if len(points) == len(json.loads(text)["shapes"]):  # each group is an object, as are all points without a group
+        return len({one["group_id"] if isinstance(one.get("group_id"), int) else None for one in points})
     shapes = [one for one in json.loads(text)["shapes"] if one.get("shape_type", "polygon") != "point"]
     supported = [one for one in shapes if one.get("shape_type", "polygon") in ("rectangle", "polygon")]
     grouped = [(one["group_id"], one["label"]) for one in supported if isinstance(one.get("group_id"), int)]

@@ -36,7 +36,7 @@ class InputFrame:
 
 
 @dataclass(frozen=True)
-class Window:
+class CropSquare:
     """A square of a picture, which may extend beyond it; in pixels."""
 
     left: int
@@ -54,8 +54,8 @@ class Window:
         return InputFrame(-self.left, -self.top, (size[1] / self.side, size[0] / self.side))
 
 
-def square_around(box: BoxCorners) -> Window:
+def square_around(box: BoxCorners) -> CropSquare:
     """Return the square with the centre of a box whose side is CROP_FACTOR times the longer side of the box."""
     x0, y0, x1, y1 = box
     side = max(1, math.ceil(CROP_FACTOR * max(x1 - x0, y1 - y0)))
-    return Window(round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), side)
+    return CropSquare(round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), side)

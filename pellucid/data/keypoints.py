@@ -14,7 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note_once, plural
 from pellucid.data.annotations.base import ImageRecord, Instance
 from pellucid.data.augment.targets import Pairs
-from pellucid.data.crops import InputFrame, Window, square_around
+from pellucid.data.crops import CropSquare, InputFrame, square_around
 from pellucid.data.detection import DetectionFolder, is_pointed
 from pellucid.data.files import resized_size
 from pellucid.data.images import resized
@@ -141,7 +141,7 @@ class KeypointSource:
             image = pad(image[None].float(), margins, mode="replicate")[0].to(torch.uint8)
         return image, self.points(k)
 
-    def _crop(self, k: int) -> tuple[Window, tuple[int, int]]:
+    def _crop(self, k: int) -> tuple[CropSquare, tuple[int, int]]:
         """Return the window of example k, and the size (H, W) to which it is resized."""
         window = square_around(self.object_at(k)[1].box)
         size = self.source.size if self.source.longest is None else self.source.longest

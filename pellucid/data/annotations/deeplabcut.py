@@ -40,14 +40,14 @@ INDEX_COLUMNS = (1, 3)  # the path of an image in one cell, or its folder, video
 MAX_EXCESS = 0.1  # fraction of the image's size by which a point may lie outside
 
 
-class Column(NamedTuple):
+class PartColumns(NamedTuple):
     """Two neighbouring columns: x and y of a body part of an individual, "" for a single animal."""
 
     individual: str
     part: str
 
 
-class Row(NamedTuple):
+class FrameRow(NamedTuple):
     """The line of a row in its file, the path of its image, and the cells of the points."""
 
     line: int
@@ -55,12 +55,12 @@ class Row(NamedTuple):
     cells: list[str]
 
 
-class Table(NamedTuple):
+class FrameTable(NamedTuple):
     """A table of the tree: its name, its pairs of columns and its rows."""
 
     name: str
-    columns: tuple[Column, ...]
-    rows: list[Row]
+    columns: tuple[PartColumns, ...]
+    rows: list[FrameRow]
 
 
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
@@ -119,7 +119,7 @@ class _DeepLabCutReader:
         category_ids = tuple(range(1, len(self.classes) + 1))
         return Annotations(self.classes, records, self.faults.entries, tuple(self.indices), category_ids)
 
-    def _read_table(self, name: str) -> Table | None:
+    def _read_table(self, name: str) -> FrameTable | None:
         """Return a table and enter its body parts, None if it is refused."""
         where = self.tree.where(name)
         try:
@@ -135,7 +135,7 @@ class _DeepLabCutReader:
                 self.indices.setdefault(column.part, len(self.indices))
         return table
 
-    def _read_row(self, table: Table, row: Row) -> None:
+    def _read_row(self, table: FrameTable, row: FrameRow) -> None:
         image = self._find_image(row.image, table.name)
         if image in self.records:
             raise DamageError(f"{image!r:.200} is annotated twice; keep one of its rows")
@@ -172,7 +172,7 @@ class _DeepLabCutReader:
         return Instance(box, self.classes.index(POINTS_CLASS), points=tuple(values), line=line)
 
 
-def parse_table(name: str, text: str) -> Table:
+def parse_table(name: str, text: str) -> FrameTable:
     """Return the table in a text; raise DamageError for another header, or a row with another number of cells."""
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
@@ -194,24 +194,24 @@ def parse_table(name: str, text: str) -> Table:
     axes = header[-1][n_index:]
     if n_index not in INDEX_COLUMNS or axes != ["x", "y"] * (len(axes) // 2):
         raise DamageError("row coords is not x, y, x, y, ... after one or three columns for the path of the image")
-    rows = [Row(line, "/".join(row[:n_index]), row[n_index:]) for line, row in lines[count:]]
-    return Table(name, _parse_columns(header, n_index), rows)
+    rows = [FrameRow(line, "/".join(row[:n_index]), row[n_index:]) for line, row in lines[count:]]
+    return FrameTable(name, _parse_columns(header, n_index), rows)
 
 
-def _parse_columns(header: Sequence[Sequence[str]], n_index: int) -> tuple[Column, ...]:
+def _parse_columns(header: Sequence[Sequence[str]], n_index: int) -> tuple[PartColumns, ...]:
     """Return the pairs of columns of a header; raise DamageError unless each is named once, for x and y."""
     parts = header[-2]
     individuals = header[1] if len(header) == len(SEVERAL_ANIMALS) else [""] * len(parts)
-    columns: dict[Column, None] = {}
+    columns: dict[PartColumns, None] = {}
     for k in range(n_index, len(parts), 2):
-        column = Column(individuals[k], parts[k])
-        if column != Column(individuals[k + 1], parts[k + 1]) or not column.part or column in columns:
+        column = PartColumns(individuals[k], parts[k])
+        if column != PartColumns(individuals[k + 1], parts[k + 1]) or not column.part or column in columns:
             raise DamageError(f"header needs each body part once, for x and y, unlike {column.part!r:.60}")
         columns[column] = None
     return tuple(columns)
 
 
-def _point(column: Column, x: str, y: str, size: tuple[int, int]) -> Point | None:
+def _point(column: PartColumns, x: str, y: str, size: tuple[int, int]) -> Point | None:
     """Return x and y, None for empty cells; raise DamageError for other cells and a point far outside its image."""
     if is_gap(x) and is_gap(y):
         return None

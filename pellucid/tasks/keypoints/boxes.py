@@ -100,8 +100,12 @@ class DetectedBoxes(BoxFinder):
         pixels = luma(image) if self.mode == "L" and len(image) == 3 else image
         pixels = pixels.expand(3, -1, -1) if self.mode == "RGB" else pixels
         (predicted,) = self.predictor.predict([(picture, pixels)])
+        if isinstance(predicted, PellucidError):
+            raise predicted
         if predicted.boxes is None or predicted.scores is None:
             raise PellucidError(f"--boxes: {self.name} finds no boxes; give a detector, or annotations with boxes")
+        if not self.labels:  # the classes have no names
+            return ScoredBoxes(predicted.boxes, predicted.scores)
         is_used = torch.tensor([label in self.labels for label in predicted.labels or ()], dtype=torch.bool)
         return ScoredBoxes(predicted.boxes[is_used], predicted.scores[is_used])
 

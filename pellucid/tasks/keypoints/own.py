@@ -32,9 +32,9 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     train = KeypointSource(load(data, root).train)
     side, object_side = input_side(train)
     examples = "crops around boxes" if train.is_cropped else "whole images"
-    size_text = f"{side}x{side} pixels for objects of {object_side:.0f} (median)"
+    about = f"keypoints: the data of {Path(data).name}, from the recipe {RECIPE}"
     return OwnRecipe(RECIPE, {
-        "recipe.about": f"keypoints: the data of {Path(data).name}, from the recipe {RECIPE}; {examples}, {size_text}",
+        "recipe.about": f"{about}; {examples} with objects of {object_side:.0f} pixels (median)",
         "data.size": side,
         "augment.flip": train.swaps is not None,
         "network.points": len(train.names),

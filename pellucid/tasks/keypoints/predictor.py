@@ -8,6 +8,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.base.text import percent, plural
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
@@ -35,14 +36,20 @@ class KeypointPredictor(Predictor):
         if self.outputs is not None:
             self.outputs.check(names, files)
 
-    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted]:
-        """Yield the key-points in each picture."""
+    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
+        """Yield the key-points in each picture, or the reason why it has no boxes."""
         if self.boxes is not None:
             for picture, image in batch:
-                yield self._predict_objects(picture, image, self.boxes(picture, image))
+                try:
+                    found = self.boxes(picture, image)
+                except PellucidError as error:
+                    yield error
+                else:
+                    yield self._predict_objects(picture, image, found)
             return
         for (picture, image), points in zip(batch, self.finder([image for _, image in batch]), strict=True):
-            row = _image_row(picture, image) | {"keypoints": points.tolist()}
+            row = _image_row(picture, image)
+            row["keypoints"] = points.tolist()
             if self.outputs is not None:
                 overlay = keypoint_overlay(_pixels(image), points[:, :2])
                 row["overlay"] = str(self.outputs.write_overlay(picture.name, overlay))
@@ -58,7 +65,8 @@ class KeypointPredictor(Predictor):
         scores = points[:, :, 2].mean(1) * found.scores
         values = zip(found.boxes.tolist(), points.tolist(), scores.tolist(), strict=True)
         objects = [{"box": box, "keypoints": keypoints, "score": score} for box, keypoints, score in values]
-        row = _image_row(picture, image) | {"objects": objects}
+        row = _image_row(picture, image)
+        row["objects"] = objects
         if self.outputs is not None:
             labels = torch.zeros(len(objects), dtype=torch.int64)
             texts = [f"{number} {score:.2f}" for number, score in enumerate(scores.tolist(), 1)]

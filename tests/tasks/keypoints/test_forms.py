@@ -109,7 +109,9 @@ def test_a_model_is_trained_evaluated_used_explained_and_exported(
     root.mkdir()
     FORMS[form](root, drawn)
     assert main(["train", "keypoints", str(root), "train.epochs=1", "train.batch_size=8", "--out", "runs"]) == 0
-    assert "crops around boxes, 64x64 pixels for objects of " in capsys.readouterr().err
+    plan = capsys.readouterr().err
+    assert "crops around boxes with objects of " in plan
+    assert "3 x 64 x 64 values" in plan
     (run,) = Path("runs").iterdir()
     assert main(["evaluate", str(run), "--data", str(root), "--json"]) == 0
     evaluated = json.loads(capsys.readouterr().out)

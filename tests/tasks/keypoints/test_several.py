@@ -19,11 +19,16 @@ from pellucid.data import DetectionFolder
 from pellucid.data.crops import square_around
 from pellucid.data.detection import load_objects
 from pellucid.data.keypoints import KeypointSource
+from pellucid.data.samples.cells import blood_smear
 from pellucid.losses import HeatMaps
 from pellucid.metrics.overlaps import PERSON_POINTS, PERSON_SIGMAS, sigmas_of
 from pellucid.model import Model
 from pellucid.optim import Adam
+from pellucid.predictor import Picture
+from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.tasks.detect.thresholds import score_of
 from pellucid.tasks.keypoints import Keypoints
+from pellucid.tasks.keypoints.boxes import open_boxes
 from pellucid.tasks.keypoints.finder import KeypointFinder
 from pellucid.tasks.keypoints.measure import average_precision, evaluate
 from pellucid.tasks.keypoints.own import input_side, recipe_for
@@ -320,6 +325,23 @@ def test_recipe_states_crops_and_the_input_size(folder: Path) -> None:
     objects = [max(entry["bbox"][2:]) for _, entry in entries_of(folder, "train")]
     assert settings["data.size"] == 64
     assert settings["recipe.about"] == (
-        f"keypoints: the data of {folder.name}, from the recipe {name}; crops around boxes, 64x64 pixels for objects "
-        f"of {np.median(objects):.0f} (median)"
+        f"keypoints: the data of {folder.name}, from the recipe {name}; crops around boxes with objects of "
+        f"{np.median(objects):.0f} pixels (median)"
     )
+
+
+@pytest.mark.slow
+def test_boxes_of_a_detector_are_those_of_its_class() -> None:
+    picture = torch.from_numpy(np.array(blood_smear(3)[0])).permute(2, 0, 1)
+    detector = Model.load("bccd")
+    found = ObjectFinder(detector).find([picture], score_of(detector))[0]
+    is_white = found.labels == list(detector.classes or ()).index("WBC")
+    boxes = open_boxes("bccd", "WBC", "cpu")(Picture("a", "a.png", lambda: picture), picture)
+    assert 0 < len(boxes.boxes) < len(found)
+    assert torch.equal(boxes.boxes, found.boxes[is_white])
+    assert torch.equal(boxes.scores, found.scores[is_white])
+    assert len(open_boxes("bccd", "object", "cpu")(Picture("a", "a.png", lambda: picture), picture).boxes) == len(found)
+    with pytest.raises(
+        PellucidError, match=r"bccd has boxes of .*, but the model is one of 'mouse'; give boxes of this"
+    ):
+        open_boxes("bccd", "mouse", "cpu")

@@ -111,7 +111,7 @@ def _count_objects(kind: str, data: bytes, annotations: Annotations) -> int:
     if kind == "yolo":
         return sum(bool(line.strip()) for line in text.splitlines())
     if kind == "deeplabcut":
-        rows = [*csv.reader(io.StringIO(text, newline=""))]
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
         animals = {name for name in rows[1] if name.startswith("mouse")}
         filled = [(row[0], rows[1][k]) for row in rows[4:] for k, cell in enumerate(row) if k and cell.strip() and
                   cell.lower() != "nan"]  # fmt: skip

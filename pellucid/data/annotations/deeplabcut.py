@@ -194,6 +194,8 @@ def parse_table(name: str, text: str) -> FrameTable:
     axes = header[-1][n_index:]
     if n_index not in INDEX_COLUMNS or axes != ["x", "y"] * (len(axes) // 2):
         raise DamageError("row coords is not x, y, x, y, ... after one or three columns for the path of the image")
+    if not lines[count:]:
+        raise DamageError("table has no row of an image; add some")
     rows = [FrameRow(line, "/".join(row[:n_index]), row[n_index:]) for line, row in lines[count:]]
     return FrameTable(name, _parse_columns(header, n_index), rows)
 

@@ -119,6 +119,7 @@ def changed(row: int, column: int, text: str) -> bytes:
         (changed(3, 0, "a.png") + b"a.png,1,2,3,4\n", r"csv:5: 'a.png' is annotated twice; keep one of its rows"),
         (changed(3, 0, "a.png") + b"a.png,1,2,3\n", r"csv:5: row has 4 cells, the first row 5"),
         (b"", r"header has the rows ; give scorer"),
+        (b"scorer,me,me\nbodyparts,nose,nose\ncoords,x,y\n", r"table has no row of an image; add some"),
     ],
 )
 def test_other_tables_are_refused(write_tree, data: bytes, message: str) -> None:

@@ -215,7 +215,7 @@ class ElasticNet(PathPlot, _LinearRegressor):
     def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
         check_penalty(self.alpha)
         ratio: Any = self.l1_ratio
-        if not isinstance(ratio, Real) or not 0 <= ratio <= 1:
+        if not is_real(ratio) or not 0 <= ratio <= 1:
             raise ValueError(f"l1_ratio must be from 0 to 1, not {ratio!r}")
         if self.solver == "coordinate":
             solution = linear_model.ElasticNet(
@@ -257,7 +257,12 @@ class Lasso(ElasticNet):
         )
 
 
+def is_real(value: Any) -> bool:
+    """Return whether a value is a real number, including NumPy's types."""
+    return isinstance(value, Real)
+
+
 def check_penalty(alpha: Any) -> None:
     """Raise ValueError unless the penalty is a number of at least 0."""
-    if not isinstance(alpha, Real) or not alpha >= 0:
+    if not is_real(alpha) or not alpha >= 0:
         raise ValueError(f"alpha must be at least 0, not {alpha!r}")

@@ -13,7 +13,7 @@ from pellucid.model import Model
 from pellucid.objective import Objective, Supervised
 from pellucid.recipe.checks import check_network, check_objective
 from pellucid.recipe.recipe import Recipe
-from pellucid.recipe.start import trained_features, trained_objective, whiten
+from pellucid.recipe.start import fit_head, trained_features, trained_objective, whiten
 from pellucid.recipe.tables import Start
 from pellucid.recipe.threads import check_auto_threads
 from pellucid.run.described import scaling_entries, with_stored_names
@@ -84,6 +84,8 @@ def build_model(
             model.objective.start(model.params, trained.params, trained.mean, trained.std)
         if start.whiten:
             whiten(model, start.whiten, train)
+        if start.linear:
+            fit_head(model, train)
     model.freeze(*recipe.train.frozen)
     for pattern, factor in recipe.train.factors().items():
         model.scale_rate(pattern, factor)

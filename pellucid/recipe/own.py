@@ -43,10 +43,11 @@ def recipe_for(
     stated = {key: overrides[f"data.{key}"] for key in slots(MaskSettings) if f"data.{key}" in overrides}
     settings_of_masks = MaskSettings(**check_table(stated, slots(MaskSettings), verb, "data"))
     with skipping(overrides.get(SETTING) is True), reading_masks(settings_of_masks):
-        name, settings = tasks_by_verb()[verb].recipe_with(path, root, overrides)
+        name, settings, reason = tasks_by_verb()[verb].recipe_with(path, root, overrides)
+    because = f" ({reason})" if reason else ""
     about = {
         "recipe.name": folder_name(f"{Path(data).stem}-{verb}"),
-        "recipe.about": f"{verb}: the data of {Path(data).name}, from the recipe {name}",
+        "recipe.about": f"{verb}: the data of {Path(data).name}, from the recipe {name}{because}",
     }
     all_settings = {**about, **settings, "data.name": path, **overrides}
     return load_recipe(name, all_settings), all_settings

@@ -102,10 +102,12 @@ class Start:
     weights: a trained model whose `features` are copied: a pretrained model's name, a run folder, a weights file of
     pellucid, or a published file that `pellucid weights list` names; images are then scaled as for that model, unless
     data.standardize is true. whiten: the path of the first convolution, such as features.stem.conv, whose filters are
-    set to whiten patches of the training images.
+    set to whiten patches of the training images. linear: whether the last layer starts as a linear model of its inputs,
+    fitted to the training images by ridge regression, for classes and several labels.
     """
 
     weights: str = ""
+    linear: bool = False
     whiten: str = ""
 
     def __post_init__(self) -> None:

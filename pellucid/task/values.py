@@ -178,10 +178,14 @@ class TargetChange(NamedTuple):
 
 
 class OwnRecipe(NamedTuple):
-    """A recipe for a user's own data: the name of a built-in recipe, and the settings that replace its values."""
+    """A recipe for a user's own data: the name of a built-in recipe, and the settings that replace its values.
+
+    reason: why the recipe was chosen for these data, in words.
+    """
 
     name: str
     settings: Mapping[str, Any]
+    reason: str = ""
 
 
 class Example(NamedTuple):

@@ -9,6 +9,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from pellucid.data import Source, Subset
 from pellucid.data.seeds import generator
 from pellucid.model import Model
+from pellucid.ops.ridge import fit_ridge
 from pellucid.shipped_files import pretrained_file
 from pellucid.task import Baseline
 from pellucid.training.examples import first_batch
@@ -19,7 +20,6 @@ MAX_EXAMPLES_OF_BACKBONE = 1_500  # to which a model of the backbone's features 
 MAX_PIXELS = 1_024  # values of a reduced image; their covariance matrix is decomposed in half a second
 BACKBONE_SIDE = 96  # pixels, height and width of the images for the backbone
 MIN_SIDE = 48  # pixels; the backbone was trained on photos, and smaller images have few of its features
-PENALTIES = 10.0 ** torch.arange(-4, 5, dtype=torch.float64)  # relative to the mean variance of the features
 
 
 def linear_baseline(train: Source, targets_of: Callable[[Tensor], Tensor], max_features: int) -> Baseline:
@@ -60,27 +60,3 @@ def backbone_features() -> Callable[[Tensor], Tensor]:
         return backbone.predict(resized).mean((2, 3))
 
     return features
-
-
-def fit_ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weight (D, K) and bias (K,) of a ridge regression of y (N, K) on x (N, D), both float64.
-
-    The penalty is that of PENALTIES with the smallest leave-one-out error, in closed form (Hastie, Tibshirani and
-    Friedman 2009, "The Elements of Statistical Learning", equation 7.52).
-    """
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    centred, targets = x - x_mean, y - y_mean
-    variances, directions = torch.linalg.eigh(centred.T @ centred)  # of n times the covariance matrix
-    variances = variances.clamp_min(0)
-    projected = centred @ directions  # (N, D)
-    covariances = projected.T @ targets  # (D, K)
-    errors = []
-    penalties = PENALTIES * variances.mean().clamp_min(torch.finfo(torch.float64).tiny)
-    for penalty in penalties:
-        shrunk = 1 / (variances + penalty)
-        leverage = projected.square() @ shrunk + 1 / len(x)  # the diagonal of the matrix that maps y to its predictions
-        residuals = targets - projected @ (shrunk[:, None] * covariances)
-        errors.append((residuals / (1 - leverage).clamp_min(1e-9)[:, None]).square().mean())
-    penalty = penalties[torch.stack(errors).argmin()]
-    weight = directions @ (covariances / (variances + penalty)[:, None])
-    return weight, y_mean - x_mean @ weight

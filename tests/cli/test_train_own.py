@@ -15,7 +15,7 @@ from pellucid import shipped_files
 from pellucid.model import Model
 from pellucid.recipe.build import build_model
 from pellucid.recipe.job import load_data
-from pellucid.recipe.own import epochs_for
+from pellucid.recipe.own import epochs_for, recipe_for
 from pellucid.recipe.recipe import load_recipe
 from tests.cli.conftest import Cli
 from tests.recipe.pictures import write_colour_folder
@@ -214,6 +214,37 @@ def test_training_on_a_users_class_folders(cli: Cli, tmp_path: Path) -> None:
     )
     assert (tables["network"]["classes"], tables["start"]["weights"]) == (3, "cifar")
     assert Model.load(run / "weights" / "best.safetensors").classes == ("blue", "green", "red")
+
+
+@pytest.mark.parametrize(
+    ("side", "settings", "expected"),
+    [
+        (48, {}, ("mobilenet_v2", "backbone", True, 128)),
+        (47, {}, ("airbench96", "cifar", False, 64)),
+        (48, {"train.minutes": 0.1}, ("mobilenet_v2", "backbone", True, 96)),
+        (48, {"data.size": 160}, ("mobilenet_v2", "backbone", True, 160)),
+        (48, {"data.size": 32}, ("airbench96", "cifar", False, 32)),
+        (48, {"network.width": 8}, ("airbench96", "cifar", False, 64)),
+        (48, {"start.weights": ""}, ("airbench96", "", False, 64)),
+    ],
+)
+def test_the_start_and_the_size_are_planned_from_the_pictures(
+    side: int, settings: dict[str, Any], expected: Any, tmp_path: Path
+) -> None:
+    recipe, _ = recipe_for("classify", str(write_colour_folder(tmp_path, size=side)), settings)
+    planned = (recipe.network.name, recipe.start.weights, recipe.start.linear, recipe.data.size)
+    assert planned == expected
+    assert (f"photos of about {side} pixels" in recipe.recipe.about) == expected[2]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
+def test_a_training_on_photos_starts_at_the_accuracy_of_its_baseline(cli: Cli, tmp_path: Path) -> None:
+    data = write_colour_folder(tmp_path, per_class=10, size=64)
+    settings = ["data.size=96", "optimizer.lr=0.000000001", "train.epochs=8", "--json"]
+    found = cli("train", "classify", str(data), *settings).json
+    assert found["baseline"]["name"] == "a linear model of the backbone's features"
+    assert found["accuracy"] == found["baseline"]["accuracy"]
 
 
 @pytest.mark.slow

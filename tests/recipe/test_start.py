@@ -6,23 +6,32 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import RidgeCV
 from torch.nn import functional as F
 
 from pellucid import shipped_files
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
 from pellucid.data import load
-from pellucid.layers import Add, Conv2d, Flatten, ReLU
+from pellucid.layers import Add, Conv2d, Dense, Flatten, ReLU
 from pellucid.layers.base import Layer, Mode
 from pellucid.model import Model
 from pellucid.models import features, mobilenet_v2
 from pellucid.models.fcn import backbone_path, fcn8
 from pellucid.models.keypoints import coordinates, heat_maps
 from pellucid.nested import flatten
+from pellucid.ops.ridge import PENALTIES
 from pellucid.recipe.build import build_model
 from pellucid.recipe.job import train
 from pellucid.recipe.recipe import load_recipe
-from pellucid.recipe.start import VARIANCE_FLOOR, trained_features, trained_objective, whitening_filters
+from pellucid.recipe.start import (
+    SCORE_SCALE,
+    VARIANCE_FLOOR,
+    fit_head,
+    trained_features,
+    trained_objective,
+    whitening_filters,
+)
 from tests.recipe.pictures import write_colour_folder
 from tests.reports import without_report
 
@@ -105,6 +114,28 @@ def test_frozen_features_are_unchanged_and_learning_rates_apply(data: Path, back
     assert not torch.equal(run.model.weights["head.scores.weight"], initial.weights["head.scores.weight"])
     assert set(initial.rates.values()) == {0.5}
     assert initial.rates.keys() == {"head.scores.weight", "head.scores.bias"}
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "binary_cross_entropy"])
+def test_a_linear_head_is_scikit_learns_ridge_regression_of_the_features(data: Path, backbone: Path, loss: str) -> None:
+    images = load(str(data), size=(16, 16)).train
+    settings = {"start.weights": str(backbone), "start.linear": True, "loss.name": loss}
+    model = build_model(small_recipe(data, **settings), images)
+    maps, _ = features(model.net).forward(model.params["features"], model.stats.apply(images.x), Mode())
+    x = maps.mean((2, 3)).double().numpy()  # the inputs of head.scores
+    y = np.eye(3)[images.y.numpy()]
+    mean_variance = np.square(x - x.mean(0)).sum() / x.shape[1]
+    scores = RidgeCV(alphas=PENALTIES.numpy() * mean_variance).fit(x, y).predict(x)
+    logits, _ = model.net.forward(model.params, model.stats.apply(images.x), Mode())
+    np.testing.assert_allclose(logits.numpy(), SCORE_SCALE * (scores - 0.5), rtol=1e-3, atol=1e-3)
+    assert np.mean(scores.argmax(1) == images.y.numpy()) > 0.9
+
+
+def test_a_linear_start_needs_a_last_layer_of_classes(data: Path) -> None:
+    images = load(str(data), size=(16, 16)).train
+    model = Model(Sequential(flat=Flatten(), out=Dense(3)), input_shape=(3, 16, 16))
+    with pytest.raises(PellucidError, match=r"start\.linear: the network has no layer head\.scores"):
+        fit_head(model, images)
 
 
 def test_filters_whiten_the_training_images(backbone: Path, data: Path) -> None:

@@ -75,7 +75,7 @@ class Classification(Task):
         return self.recipe_with(data, root, {})
 
     def recipe_with(self, data: str, root: Any, settings: Mapping[str, Any]) -> OwnRecipe:
-        """Return the recipe; settings: those of the columns of a table."""
+        """Return the recipe; settings: of the user, which say how a table is read and what is not to be planned."""
         from pellucid.recipe.labelled import is_table, table_beside_pictures
         from pellucid.tasks.classify.own import recipe_for, table_recipe
 
@@ -83,7 +83,7 @@ class Classification(Task):
         if is_table(data, over_class_folders=names_columns):
             return table_recipe(data, settings)
         try:
-            return recipe_for(data, root)
+            return recipe_for(data, root, settings)
         except PellucidError:
             if table_beside_pictures(data):
                 return table_recipe(data, settings)  # raises what is wrong with the table

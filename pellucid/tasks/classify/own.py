@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.data import CATALOGUE, ImageFolder, data_root
 from pellucid.data.class_folders import class_parts, root_of
+from pellucid.data.files import ImageFiles
+from pellucid.data.images import image_size
 from pellucid.data.tree import open_tree
 from pellucid.recipe.checked.collection import class_weights, imbalance
 from pellucid.recipe.checked.findings import MIN_IMBALANCE
@@ -21,11 +24,30 @@ TRAINING_STEPS = 500  # about five minutes on two cores
 BATCH_SIZE = 32
 MIN_EPOCHS = 12
 
+# Photos: the shipped backbone, whose last layer starts as the linear model of its features that is the run's baseline.
+# Batch normalization keeps its statistics, for which that linear model was fitted.
+MIN_SIDE = 48  # pixels; smaller pictures have few of the features of photos
+MAX_MEASURED = 50  # pictures whose size is read
+PHOTO_SETTINGS = {
+    "network.model": "mobilenet_v2",
+    "network.pad": "same",
+    "network.epsilon": 0.001,
+    "start.weights": "backbone",
+    "start.linear": True,
+    "optimizer.name": "adamw",
+    "optimizer.lr": 0.0003,
+    "train.frozen": ["features.*norm*"],
+    "train.rates": [],
+}
+PHOTO_STEPS = 250  # about five minutes on two cores
+MIN_PHOTO_EPOCHS = 8
+PHOTO_SECONDS = {128: 0.05, 96: 0.03}  # for a training picture on one core, by data.size
 
-def recipe_for(data: str, root: Any = None) -> OwnRecipe:
+
+def recipe_for(data: str, root: Any = None, settings: Mapping[str, Any] = MappingProxyType({})) -> OwnRecipe:
     """Return the recipe that fine-tunes a shipped network, with class weights if the class sizes differ much.
 
-    Raises PellucidError for data that are not images in class folders, and for a single class.
+    settings: the user's. Raises PellucidError for data that are not images in class folders, and for a single class.
     """
     entry = CATALOGUE.get(data)
     if entry is not None and entry.kind != "images":
@@ -38,8 +60,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
     if len(counts) < 2:
         raise PellucidError(f"{path} has one class folder, {images.classes[0]!r:.60}; give at least two classes")
-    length = training_length(TRAINING_STEPS, len(images), BATCH_SIZE, MIN_EPOCHS)
-    return OwnRecipe(RECIPE, {**class_settings(counts), **length})
+    return _planned(images, len(images), settings, class_settings(counts))
 
 
 def table_recipe(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
@@ -49,19 +70,67 @@ def table_recipe(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
     that cannot be read or understood.
     """
     parts = planned_parts(data, settings, RECIPE, None)
-    format_found, y = images_of(parts.train).format_found, targets_of_part(parts.train)
+    images, y = images_of(parts.train), targets_of_part(parts.train)
     common = table_settings(parts, TRAINING_STEPS, BATCH_SIZE, MIN_EPOCHS)
-    if format_found.kind == "class":
-        return OwnRecipe(
-            RECIPE, {**common, **class_settings(torch.bincount(y, minlength=len(format_found.names)).tolist())}
-        )
+    n_classes = len(images.format_found.names)
+    if images.format_found.kind == "class":
+        of_labels = class_settings(torch.bincount(y, minlength=n_classes).tolist())
+    else:
+        of_labels = {
+            "data.labels": "several",
+            "network.classes": n_classes,
+            "loss.name": "binary_cross_entropy",
+            "train.metrics": ["multilabel"],
+        }
+    return _planned(images, len(parts.train), settings, {**common, **of_labels})
+
+
+def _planned(images: ImageFiles, count: int, settings: Mapping[str, Any], others: Mapping[str, Any]) -> OwnRecipe:
+    """Return the recipe for a number of training pictures of the sizes in `images`, and the reason for its choices.
+
+    settings: the user's; a network or a start of the user replaces the whole plan for photos. others: of the labels.
+    """
+    batch_size = min(BATCH_SIZE, count)
+    side = median_side(images)
+    is_large = side >= MIN_SIDE and _number(settings, "data.size", MIN_SIDE) >= MIN_SIDE
+    is_network_chosen = any(key.startswith(("network.", "start.")) for key in settings)
+    if is_network_chosen or not is_large or settings.get("data.mode", "RGB") != "RGB":
+        epochs = epochs_for(TRAINING_STEPS, count, batch_size, MIN_EPOCHS)
+        return OwnRecipe(RECIPE, {**others, "train.batch_size": batch_size, "train.epochs": epochs})
+    size = _photo_size(count, _number(settings, "train.minutes", 0))
     return OwnRecipe(RECIPE, {
-        **common,
-        "data.labels": "several",
-        "network.classes": len(format_found.names),
-        "loss.name": "binary_cross_entropy",
-        "train.metrics": ["multilabel"],
-    })  # fmt: skip
+        **others,
+        **PHOTO_SETTINGS,
+        "data.size": size,
+        "train.batch_size": batch_size,
+        "train.epochs": epochs_for(PHOTO_STEPS, count, batch_size, MIN_PHOTO_EPOCHS),
+    }, f"photos of about {side} pixels, so from the linear model of the backbone's features at {size}")  # fmt: skip
+
+
+def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
+    """Return a setting of the user, the default without it or for another type, which the recipe refuses later."""
+    value = settings.get(key, default)
+    return value if isinstance(value, int | float) else default
+
+
+def _photo_size(count: int, minutes: float) -> int:
+    """Return the largest size of which MIN_PHOTO_EPOCHS fit into `minutes`, otherwise the smallest; 0 for no limit."""
+    for size, seconds in PHOTO_SECONDS.items():
+        if not minutes or MIN_PHOTO_EPOCHS * count * seconds <= 60 * minutes:
+            return size
+    return min(PHOTO_SECONDS)
+
+
+def median_side(images: ImageFiles) -> int:
+    """Return the median of the shorter sides of pictures in pixels, of MAX_MEASURED at most; 0 if none is readable."""
+    sides = list[int]()
+    for k in torch.linspace(0, len(images) - 1, min(MAX_MEASURED, len(images))).long().tolist():
+        name = images.names[k]
+        try:
+            sides.append(min(image_size(images.tree.read(name), images.tree.where(name))))
+        except PellucidError:  # refused, or left out, when the data are read
+            continue
+    return sorted(sides)[len(sides) // 2] if sides else 0
 
 
 def class_settings(counts: Sequence[int]) -> dict[str, Any]:

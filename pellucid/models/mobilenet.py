@@ -17,15 +17,19 @@ LAST = 1280  # channels after the last stage
 
 @checked
 def mobilenet_v2(
-    classes: int = 1000, width: float = 1.0, epsilon: float = 1e-5, pad: Literal["both", "same"] = "both"
+    classes: int = 1000,
+    width: float = 1.0,
+    epsilon: float = 1e-5,
+    pad: Literal["both", "same"] = "both",
+    dropout: float = 0.2,
 ) -> Sequential:
     """Return MobileNetV2 for 224 x 224 images, 3,504,872 parameters for 1000 classes; it outputs logits.
 
     width: the factor by which the numbers of channels are multiplied before they are rounded to multiples of 8; the
     last 1280 are only multiplied if it is above 1. epsilon: of the batch normalization, 1e-3 in Keras' weights. pad:
     where convolutions with stride 2 pad a row and a column: on every side for "both", as torchvision's weights need; at
-    the bottom and on the right for "same", as Keras' weights need for images whose sides are multiples of 32. For a
-    width of 1, the child `features` outputs (1280, 7, 7).
+    the bottom and on the right for "same", as Keras' weights need for images whose sides are multiples of 32. dropout:
+    the probability before the scores, 0 for none. For a width of 1, the child `features` outputs (1280, 7, 7).
     Source: Sandler, Howard, Zhu, Zhmoginov and Chen 2018, tables 1 and 2; width is their section 6.1.
     Raises PellucidError for another `pad` and for a width outside 0 to 100.
     """
@@ -45,7 +49,7 @@ def mobilenet_v2(
             channels = out_channels
         features[f"stage{index}"] = Sequential(**blocks)
     features["last"] = Sequential(**_conv("conv", round_to_eight(LAST * max(width, 1.0)), epsilon))
-    return network(features, average_head(classes, dropout=0.2))
+    return network(features, average_head(classes, dropout))
 
 
 def round_to_eight(channels: float) -> int:

@@ -32,6 +32,7 @@ PHOTO_SETTINGS = {
     "network.model": "mobilenet_v2",
     "network.pad": "same",
     "network.epsilon": 0.001,
+    "network.dropout": 0.0,  # it would add noise to scores that were fitted without it
     "start.weights": "backbone",
     "start.linear": True,
     "optimizer.name": "adamw",

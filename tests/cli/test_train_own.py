@@ -17,6 +17,7 @@ from pellucid.recipe.build import build_model
 from pellucid.recipe.job import load_data
 from pellucid.recipe.own import epochs_for, recipe_for
 from pellucid.recipe.recipe import load_recipe
+from pellucid.tasks.classify import own
 from tests.cli.conftest import Cli
 from tests.recipe.pictures import write_colour_folder
 
@@ -234,7 +235,14 @@ def test_the_start_and_the_size_are_planned_from_the_pictures(
     recipe, _ = recipe_for("classify", str(write_colour_folder(tmp_path, size=side)), settings)
     planned = (recipe.network.name, recipe.start.weights, recipe.start.linear, recipe.data.size)
     assert planned == expected
-    assert (f"photos of about {side} pixels" in recipe.recipe.about) == expected[2]
+    assert (f"60 photos of about {side} pixels" in recipe.recipe.about) == expected[2]
+
+
+def test_many_pictures_keep_the_plan_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = str(write_colour_folder(tmp_path, size=48))
+    for limit, network in ((60, "mobilenet_v2"), (59, "airbench96")):
+        monkeypatch.setattr(own, "MAX_PHOTOS", limit)
+        assert recipe_for("classify", data, {})[0].network.name == network
 
 
 @pytest.mark.slow

@@ -235,7 +235,9 @@ def test_the_start_and_the_size_are_planned_from_the_pictures(
     recipe, _ = recipe_for("classify", str(write_colour_folder(tmp_path, size=side)), settings)
     planned = (recipe.network.name, recipe.start.weights, recipe.start.linear, recipe.data.size)
     assert planned == expected
-    assert (f"60 photos of about {side} pixels" in recipe.recipe.about) == expected[2]
+    is_of_photos = expected[2]
+    assert (f"60 photos of about {side} pixels" in recipe.recipe.about) == is_of_photos
+    assert recipe.recipe.about.endswith(f"features at {expected[3]})") == is_of_photos
 
 
 def test_many_pictures_keep_the_plan_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,8 @@ def _planned(images: ImageFiles, count: int, settings: Mapping[str, Any], others
     if is_network_chosen or is_grey or not is_large or count > MAX_PHOTOS:
         epochs = epochs_for(TRAINING_STEPS, count, batch_size, MIN_EPOCHS)
         return OwnRecipe(RECIPE, {**others, "train.batch_size": batch_size, "train.epochs": epochs})
-    size = _photo_size(count, _number(settings, "train.minutes", 0))
+    planned_size = _photo_size(count, _number(settings, "train.minutes", 0))
+    size = settings.get("data.size", planned_size)
     pictures = f"{count} photos of about {side} pixels"
     return OwnRecipe(RECIPE, {
         **others,

@@ -92,14 +92,12 @@ def _planned(images: ImageFiles, count: int, settings: Mapping[str, Any], others
 
     settings: the user's; a network or a start of the user replaces the whole plan for photos. others: of the labels.
     """
-    batch_size = min(BATCH_SIZE, count)
     side = median_side(images)
     is_large = side >= MIN_SIDE and _number(settings, "data.size", MIN_SIDE) >= MIN_SIDE
     is_network_chosen = any(key.startswith(("network.", "start.")) for key in settings)
     is_grey = settings.get("data.mode", "RGB") != "RGB"
     if is_network_chosen or is_grey or not is_large or count > MAX_PHOTOS:
-        epochs = epochs_for(TRAINING_STEPS, count, batch_size, MIN_EPOCHS)
-        return OwnRecipe(RECIPE, {**others, "train.batch_size": batch_size, "train.epochs": epochs})
+        return OwnRecipe(RECIPE, {**others, **training_length(TRAINING_STEPS, count, BATCH_SIZE, MIN_EPOCHS)})
     planned_size = _photo_size(count, _number(settings, "train.minutes", 0))
     size = settings.get("data.size", planned_size)
     pictures = f"{count} photos of about {side} pixels"
@@ -107,8 +105,7 @@ def _planned(images: ImageFiles, count: int, settings: Mapping[str, Any], others
         **others,
         **PHOTO_SETTINGS,
         "data.size": size,
-        "train.batch_size": batch_size,
-        "train.epochs": epochs_for(PHOTO_STEPS, count, batch_size, MIN_PHOTO_EPOCHS),
+        **training_length(PHOTO_STEPS, count, BATCH_SIZE, MIN_PHOTO_EPOCHS),
     }, f"{pictures}, so from the linear model of the backbone's features at {size}")  # fmt: skip
 
 

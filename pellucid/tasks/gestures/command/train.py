@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pellucid.recipe.job import Run
 
 RECIPE_NAME = "gestures"  # of the run folders
+DEFAULT_BACKBONE = "cifar"
 
 
 def parser() -> Parser:
@@ -34,7 +35,7 @@ def parser() -> Parser:
         "--backbone",
         metavar="NAME|FILE",
         default="",
-        help="initial weights: a pretrained model, a run folder or a weights file (default: cifar)",
+        help=f"initial weights: a pretrained model, a run folder or a weights file (default: {DEFAULT_BACKBONE})",
     )
     parser.add_argument("--epochs", metavar="N", type=int, help="number of epochs (default: 12 or more)")
     parser.add_argument(
@@ -112,7 +113,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
             raise PellucidError(f"{key} is set twice, by --{key.split('.')[1]} and by {key}=; give it once")
     if "data.name" in settings:
         raise PellucidError(f"the folder comes first: pellucid gestures train {settings['data.name']}")
-    backbone = backbone_settings(args.backbone) if args.backbone else {}
+    # A small network trains in a minute or two, which the plan of `train classify` for photos does not.
+    backbone = backbone_settings(args.backbone) if args.backbone else {"start.weights": DEFAULT_BACKBONE}
     return {"recipe.name": RECIPE_NAME, **backbone, **stated, **settings, "data.check": True}
 
 

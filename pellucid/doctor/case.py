@@ -285,7 +285,7 @@ class Case:
     @cached_property
     def rehearsal(self) -> Rehearsal:
         """A rehearsal of REHEARSAL_STEPS steps with the training's settings, or fewer to fit MAX_REHEARSAL_WORK."""
-        return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK, measures_updates=True))
+        return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK))
 
 
 def has_flat_targets(case: object) -> TypeGuard[Case]:

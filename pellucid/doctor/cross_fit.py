@@ -16,7 +16,6 @@ from pellucid.doctor.checks import (
     label_noise,
     preprocessing_mismatch,
     shifted_labels,
-    shortcut_exposure,
     shortcut_pixels,
     shuffled_labels,
 )
@@ -47,7 +46,7 @@ from pellucid.training.examples import subset
 # Checks whose faults of the training or the validation data explain that a model learns more from the other data.
 DATA_FAULTS = (
     preprocessing_mismatch.NAME, shifted_labels.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
-    shortcut_exposure.NAME, shortcut_pixels.NAME, class_imbalance.NAME,
+    shortcut_pixels.NAME, class_imbalance.NAME,
 )  # fmt: skip
 PREPARED_OTHERWISE = "validation inputs are prepared in another way than training inputs"
 CROSS_FIT = "training on validation data"  # the description of the experiment

@@ -171,13 +171,12 @@ class Evaluations:
         return self.task.target_changes(model, images, targets, outputs)
 
     def _input_changes(self) -> list[Suspect]:
-        """Return changes of the validation inputs; changes that move pixels only if the targets have no positions."""
+        """Return changes of the values of the validation inputs, none of which moves pixels."""
         train, validation = (self._images(part) for part in (self.case.train, validation_of(self.case)))
         if train is None or validation is None:
             return []
         inputs = "images" if train.dim() == 4 else "inputs"
         changes = input_changes(validation, train, self.case.model.stats)
-        has_positions = not isinstance(self.case.train, Arrays) or self.case.train.y.dim() > 2
         fix = "use the same preprocessing function in training, validation and prediction"
         return [
             suspect(
@@ -186,7 +185,7 @@ class Evaluations:
                 lambda case, undo=change.undo: replace(case, validation=with_images(case.validation, undo)),
                 path="validation", key=UNDONE.format(key),
             )
-            for key, change in changes.items() if not (has_positions and change.moves_pixels)
+            for key, change in changes.items()
         ]  # fmt: skip
 
     def _images(self, part: Source) -> Tensor | None:

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.doctor.case import Case, has_flat_targets
-from pellucid.doctor.checks import CHECKS, overfitting
+from pellucid.doctor.case import has_flat_targets
+from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.cross_fit import (
     CROSS_FIT,
     CROSS_FIT_KEY,
@@ -174,7 +174,6 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
                 "other parts replaced by defaults",
                 lambda _: parts().train(lambda part: not is_before_data(part)),
             ),
-            ("fewer-examples", "fewer examples", train_on_fewer_examples),
         ]
     experiments.append(("compared-targets", "targets compared", compare_targets))
     for key, description, experiment in experiments:
@@ -212,24 +211,6 @@ def train_with_suggested_targets(evaluations: Evaluations) -> ProvenCause | None
         if (proven_cause := evaluations.trainings.measure(base, change, base_scores)) is not None:
             return proven_cause
     return None
-
-
-def train_on_fewer_examples(evaluations: Evaluations) -> None:
-    """Train on a quarter of the examples if the model overfits for an unknown reason; add the finding to `likely`."""
-    gap = next((one for one in evaluations.findings if one.check == overfitting.NAME), None)
-    base = sound_case(evaluations)
-    if gap is None or base is not evaluations.case or evaluations.is_explained or not isinstance(base, Case):
-        return
-    fewer = overfitting.fewer_examples(base, gap)
-    if fewer is None:
-        return
-    quarter, change = fewer
-    cause = evaluations.trainings.measure(quarter, change, {}, evaluations.trainings.max_steps)
-    if cause is not None:
-        scores = {"score_with_a_quarter_of_the_examples": fmean(cause.effect.before)}
-        scores["score_with_all_examples"] = fmean(cause.effect.after)
-        fault = replace(change.finding, evidence={**gap.evidence, **scores}, remedy=None)
-        evaluations.likely.append((fault, None))
 
 
 def _with_finding(

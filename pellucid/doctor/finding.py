@@ -122,16 +122,15 @@ class Suspect:
 
     finding: the finding to report if an experiment proves the cause; its remedy returns the case without the cause.
     general: whether the remedy helps many trainings with different faults (another learning rate, more epochs, a larger
-    network); the suspect is then the cause only if no particular suspect is. step_factor: the factor by which the
-    remedy increases the number of steps, by more epochs or smaller batches. unusual: whether the setting or measurement
-    is outside the usual range; the remedy is then tried even if the training is only slightly worse than expected.
-    min_gain: the gain of the mean held-out score below which it is no cause in an experiment. is_likely: whether there
-    is other evidence for it: it is unusual, or the training fails; the measured gain may then be less certain.
+    network); the suspect is then the cause only if no particular suspect is. unusual: whether the setting or
+    measurement is outside the usual range; the remedy is then tried even if the training is only slightly worse than
+    expected. min_gain: the gain of the mean held-out score below which it is no cause in an experiment. is_likely:
+    whether there is other evidence for it: it is unusual, or the training fails; the measured gain may then be less
+    certain.
     """
 
     finding: Finding
     general: bool = False
-    step_factor: float = 1.0
     unusual: bool = False
     min_gain: float = MIN_GAIN
     is_likely: bool = False
@@ -148,13 +147,13 @@ class Suspect:
 
 
 def suspect(
-    name: str, cause: str, fix: str, description: str, apply: Callable[[Any], Any], step_factor: float = 1.0,
-    path: str = "training", unusual: bool = False, min_gain: float = MIN_GAIN, key: str = "", **evidence: EvidenceValue,
+    name: str, cause: str, fix: str, description: str, apply: Callable[[Any], Any], path: str = "training",
+    unusual: bool = False, min_gain: float = MIN_GAIN, key: str = "", **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
     name, cause, fix, path, evidence: see `Finding`. description, apply, key: see `Remedy`; the key is by default the
-    name. step_factor, unusual, min_gain: see `Suspect`.
+    name. unusual, min_gain: see `Suspect`.
     """
     finding = Finding(name, path, evidence, cause, fix, Remedy(description, apply, key or name))
-    return Suspect(finding, step_factor=step_factor, unusual=unusual, min_gain=min_gain)
+    return Suspect(finding, unusual=unusual, min_gain=min_gain)

@@ -31,12 +31,11 @@ MIN_SQUARED_NORM = 1e-12  # avoids a ridge of 0 if all inputs are the same
 class InputChange(NamedTuple):
     """A change of inputs (N, ...) that undoes a fault.
 
-    fault: what the fault made of the inputs, such as "mirrored". moves_pixels: whether the positions of objects change.
+    fault: what the fault made of the inputs, such as "mirrored".
     """
 
     fault: str
     undo: Callable[[Tensor], Tensor]
-    moves_pixels: bool = False
 
 
 def select(part: Arrays, index: Tensor) -> Arrays:
@@ -143,18 +142,16 @@ def undoing_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) ->
         changes["reversed-channels"] = InputChange("with channels in reverse order, BGR for RGB", lambda x: x.flip(1))
         shape = (height, width, channels)
         changes["reshaped"] = InputChange(
-            "reshaped where axes should be exchanged", lambda x: x.reshape(len(x), *shape).movedim(-1, 1), True
+            "reshaped where axes should be exchanged", lambda x: x.reshape(len(x), *shape).movedim(-1, 1)
         )
     if min(height, width) > 1:
-        changes["mirrored"] = InputChange("mirrored", lambda x: x.flip(3), True)
-        changes["upside-down"] = InputChange("upside down", lambda x: x.flip(2), True)
-        changes["half-turn"] = InputChange("turned by 180 degrees", lambda x: x.flip(2, 3), True)
+        changes["mirrored"] = InputChange("mirrored", lambda x: x.flip(3))
+        changes["upside-down"] = InputChange("upside down", lambda x: x.flip(2))
+        changes["half-turn"] = InputChange("turned by 180 degrees", lambda x: x.flip(2, 3))
         if height == width:
-            changes["transposed"] = InputChange("with rows and columns exchanged", lambda x: x.transpose(2, 3), True)
-            changes["turned-left"] = InputChange(
-                "turned by 90 degrees anticlockwise", lambda x: x.rot90(-1, (2, 3)), True
-            )
-            changes["turned-right"] = InputChange("turned by 90 degrees clockwise", lambda x: x.rot90(1, (2, 3)), True)
+            changes["transposed"] = InputChange("with rows and columns exchanged", lambda x: x.transpose(2, 3))
+            changes["turned-left"] = InputChange("turned by 90 degrees anticlockwise", lambda x: x.rot90(-1, (2, 3)))
+            changes["turned-right"] = InputChange("turned by 90 degrees clockwise", lambda x: x.rot90(1, (2, 3)))
     return changes
 
 

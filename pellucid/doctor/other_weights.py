@@ -9,12 +9,11 @@ MIN_SKEW = 0.25  # total variation distance between the classes of the predictio
 MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the order of the examples is not the cause
 
 
-def finding_of_other_weights(case: Case, score: float, rehearsed_score: float, is_complete: bool) -> Finding | None:
-    """Return the finding for a training whose score is lower than when it is made once more.
+def finding_of_other_weights(case: Case, score: float, rehearsed_score: float) -> Finding | None:
+    """Return the finding for a training whose score is lower than when it is made once more, if predictions are skewed.
 
-    The cause is the order of the examples if the predictions are skewed; otherwise, the weights come from another
-    training. score, rehearsed_score: of the present model, and of the model that was trained once more. is_complete:
-    whether that training had all steps; otherwise, the fault may occur in later steps, and None is returned.
+    The cause is then the order of the examples. score, rehearsed_score: of the present model, and of the model that was
+    trained once more.
     """
     evidence: Evidence = {"score": score, "score_of_the_same_training_rehearsed": rehearsed_score}
     skew_evidence = _skew_evidence(case) if case.classifies else None
@@ -26,14 +25,7 @@ def finding_of_other_weights(case: Case, score: float, rehearsed_score: float, i
             "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
             is_fault=True,
         )  # fmt: skip
-    if not is_complete:
-        return None
-    return Finding(
-        "weights-of-another-training", "training", evidence,
-        "the weights come from another training than the one described to the doctor",
-        "give the doctor the batch size, the epochs, the augmentation and the data of the training; if they are right, "
-        "find out what changed the weights afterwards",
-    )  # fmt: skip
+    return None
 
 
 def epoch_steps(case: Case) -> float:

@@ -105,9 +105,7 @@ class PairedTrainings:
         trainings = copy(self)
         trainings.case, trainings.score = cause.mended_case, HeldOutScorer(self.task, cause.mended_case)
         trainings.effects, trainings.unclear, trainings.untried = [], [], {}
-        factor = cause.change.step_factor
-        trainings.model_steps = round(cause.effect.steps * factor) or self.model_steps  # 0 steps: without a training
-        trainings.max_steps = min(round(self.max_steps * factor), max(self.max_steps, MAX_STEPS))
+        trainings.model_steps = cause.effect.steps or self.model_steps  # 0 steps: without a training
         return trainings
 
     @cached_property
@@ -169,11 +167,10 @@ class PairedTrainings:
         """Measure an intervention by pairs of trainings; return the cause that it proves, or None.
 
         base: the case without the intervention. base_scores: its scores by pair; missing ones are computed and added.
-        steps: the number of steps, by default that of a short training; with the intervention, it is multiplied by its
-        `step_factor`. first_trained: the result of the first pair's training with the intervention, if it has been made
-        already.
+        steps: the number of steps, by default that of a short training. first_trained: the result of the first pair's
+        training with the intervention, if it has been made already.
         """
-        steps, remedy, factor = steps or self.steps, change.remedy, change.step_factor
+        steps, remedy = steps or self.steps, change.remedy
         if self.proves_nothing(base, remedy, steps):
             return None
         changed_case, pairs = change.apply(base), list[tuple[Tensor, Tensor]]()
@@ -182,14 +179,13 @@ class PairedTrainings:
         for k in range(MAX_PAIRS):
             trained = None if k else first_trained
             needed = [] if k in base_scores else [(base, steps)]
-            needed += [] if trained else [(changed_case, round(steps * factor))]
+            needed += [] if trained else [(changed_case, steps)]
             if not self.spend(remedy, *needed):
                 break
             if k not in base_scores:
                 base_scores[k] = self.train(base, k, steps).scores
-            trained = trained or self.train(changed_case, k, round(steps * factor))
-            epochs = {"epochs": round(factor * self.model_steps / changed_case.steps_per_epoch)} if factor > 1 else {}
-            mended_case = mended_case or with_trained(changed_case, trained.model, **epochs)
+            trained = trained or self.train(changed_case, k, steps)
+            mended_case = mended_case or with_trained(changed_case, trained.model)
             pairs.append((base_scores[k], trained.scores))
             effect = effect_of(change, self.score.name, pairs, steps, self.effects)
             if effect.verdict != "unclear" or fmean(effect.gains) < change.min_gain:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 at 224 x 224
 MIN_BATCH = 2  # examples; batch normalization needs more than one
 MAX_ACTIVITY_BYTES = 512 << 20  # of the outputs that `activity` returns, for all layers together
-MAX_CORRELATED = 20_000  # outputs of a unit, evenly spaced, for which correlations are computed; enough to find copies
 MIN_SCALE = 1e-3  # of batch normalization; channels with a smaller scale are practically constant
 LAYER_GROUPS = 4  # the early layers are the first quarter of the trainable layers, the late ones the last quarter
 
@@ -144,22 +143,6 @@ def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
     return _run_in_batches(model, map_tree(torch.clone, model.params), x, leaf)
 
 
-def with_constant_units(model: BaseModel, x: Tensor, layer_path: str, units: Tensor, constants: Tensor) -> Any:
-    """Return the network's outputs in evaluation mode, with the outputs of some units of one layer set to constants.
-
-    layer_path: the path of the layer. units: the indices of its units, (K,). constants: their outputs, (K,).
-    """
-
-    def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        y, cache = layer.forward(params, x, mode)
-        if path == layer_path:
-            y = y.clone()
-            y[:, units] = constants.reshape(-1, *[1] * (y.dim() - 2))
-        return y, cache
-
-    return _run_in_batches(model, model.params, x, leaf)
-
-
 @dataclass(frozen=True, eq=False)
 class Activity:
     """The outputs of one layer with U units for N examples: features (N, U), or feature maps (N, U, H, W).
@@ -246,30 +229,6 @@ def normalized_moments(model: BaseModel, activity: Activity) -> tuple[Tensor, Te
     weight, bias = values[join(activity.path, "weight")], values[join(activity.path, "bias")]
     is_scaled = weight.abs() > MIN_SCALE
     return ((activity.mean - bias) / weight)[is_scaled], (activity.std / weight.abs())[is_scaled]
-
-
-def correlated_units(activity: Activity, threshold: float) -> list[tuple[int, int]]:
-    """Return (unit, earlier unit) for each unit whose correlation with an earlier unit is at least `threshold`.
-
-    The earlier unit is never a copy itself, so removing the first unit of every pair removes all copies. Constant units
-    are skipped.
-    """
-    y = activity.y.transpose(0, 1).flatten(1)  # (U, N positions)
-    y = y[:, :: max(y.shape[1] // MAX_CORRELATED, 1)].double()
-    y = y - y.mean(1, keepdim=True)
-    norms = y.norm(dim=1)
-    varies = norms > 1e-6 * norms.max()
-    y = torch.where(varies[:, None], y / norms.clamp(min=torch.finfo(y.dtype).tiny)[:, None], 0.0)
-    correlations = (y @ y.t()).tolist()
-    representatives: list[int] = []
-    pairs: list[tuple[int, int]] = []
-    for unit in varies.nonzero()[:, 0].tolist():
-        twin = next((other for other in representatives if correlations[unit][other] >= threshold), None)
-        if twin is None:
-            representatives.append(unit)
-        else:
-            pairs.append((unit, twin))
-    return pairs
 
 
 @dataclass(frozen=True, eq=False)

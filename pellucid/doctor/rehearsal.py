@@ -1,11 +1,9 @@
 """Rehearsals: short trainings of a model from its initial weights."""
 
-from collections.abc import Mapping
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from itertools import count, islice
 from math import inf, isfinite
-from statistics import median_high
 from typing import Any
 
 import torch
@@ -13,7 +11,6 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths
 from pellucid.data.source import Source
-from pellucid.doctor.passes import rms
 from pellucid.nested import flatten, map_tree
 from pellucid.network.work import objective_work
 from pellucid.objective import Supervised, seeded
@@ -26,7 +23,6 @@ from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation, batch_loader
 from pellucid.training.step import NotFiniteError, TrainingStep
 
-UPDATE_INTERVAL = 8  # steps between measurements of the update ratio
 DEFAULT_EPOCHS = 30  # length of the schedule if the number of epochs is unknown
 MODEL_SETTINGS = (
     "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "average", "precision", "preprocess",
@@ -102,8 +98,7 @@ class RehearsalSettings:
 
     steps: the number of steps. factor: multiplies the learning rate. work: the limit in multiply-adds; if `steps` steps
     exceed it, fewer are made, but at least one. compressed: whether the schedule is compressed into `steps` steps, or
-    the part `fraction` of it. measures_updates: whether to measure the sizes of updates, which costs a copy of the
-    weights.
+    the part `fraction` of it.
     """
 
     steps: int
@@ -111,7 +106,6 @@ class RehearsalSettings:
     work: float = inf
     compressed: bool = False
     fraction: float = 1.0
-    measures_updates: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +114,11 @@ class Rehearsal:
 
     losses: the loss of each step before its update. has_failed: whether a loss or the weights were not finite or a step
     raised an error; there may then be fewer losses than requested steps. stopped: the message of the error that a step
-    raised, or "". ratios: the median over steps of rms(update) / rms(weights), by parameter path; None if it was not
-    measured or the weights were 0. model: the trained model.
+    raised, or "". model: the trained model.
     """
 
     losses: tuple[float, ...]
     has_failed: bool
-    ratios: Mapping[str, float | None]
     model: BaseModel
     stopped: str = ""
 
@@ -151,7 +143,7 @@ def rehearse(
     settings: RehearsalSettings,
     steps_planned: int = 0,
 ) -> Rehearsal:
-    """Train `model` in place for a few steps, and return the losses and, if measured, update ratios.
+    """Train `model` in place for a few steps, and return the losses.
 
     steps_planned: the number of steps of the whole training, for its schedule; 0 if unknown.
     """
@@ -167,12 +159,10 @@ def rehearse(
     schedule_stride = max(settings.fraction * steps_planned / settings.steps, 1.0) if is_compressed else 1.0
     seeds = seeded(model.device)
     losses: list[float] = []
-    ratios: dict[str, list[float]] = {path: [] for path in step.paths}
     state = model.schedule.begin()
 
     def result(has_failed: bool, error_message: str = "") -> Rehearsal:
-        medians = {path: median_high(values) if values else None for path, values in ratios.items()}
-        return Rehearsal(tuple(losses), has_failed, medians, model, error_message)
+        return Rehearsal(tuple(losses), has_failed, model, error_message)
 
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))
     with torch.inference_mode():
@@ -180,8 +170,6 @@ def rehearse(
             scheduled = min(int(index * schedule_stride), steps_planned - 1)  # after its end, the last rate is used
             progress = Progress(scheduled, steps_planned, len(loader))
             lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, state)
-            is_measured = settings.measures_updates and index % UPDATE_INTERVAL == 0
-            weights_before = [weight.clone() for weight in step.weights] if is_measured else []
             try:
                 losses_by_name = step(on_device(batch, model.device), lr, seed_step(seeds, model.seed, index))
                 loss = model.objective.total({name: float(value) for name, value in losses_by_name.items()})
@@ -192,9 +180,6 @@ def rehearse(
             if not isfinite(loss):
                 return result(True)
             losses.append(loss)
-            for path, old, new in zip(step.paths, weights_before, step.weights, strict=False):
-                if size := rms(old):
-                    ratios[path].append(rms(new - old) / size)
         if step.average is not None:
             step.average.replace_weights()
     return result(not all(bool(torch.isfinite(weight).all()) for weight in step.weights))

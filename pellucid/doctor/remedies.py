@@ -65,9 +65,9 @@ def with_values(case: T, values: Mapping[str, Any]) -> T:
     return replace(case, **{name: value for name, value in values.items() if name in field_names})
 
 
-def with_trained(case: T, model: BaseModel, **values: Any) -> T:
-    """Return the case with a model that was trained on it, and other new values of its fields."""
-    return with_values(case, {"model": model, "history": None, "stopped": "", **values})
+def with_trained(case: T, model: BaseModel) -> T:
+    """Return the case with a model that was trained on it."""
+    return with_values(case, {"model": model, "history": None, "stopped": ""})
 
 
 def with_initial_model(case: T, alter: Callable[[BaseModel], object]) -> T:

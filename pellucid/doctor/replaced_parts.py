@@ -44,15 +44,13 @@ class ReplacedParts:
     """Trainings of at most the case's number of steps, each with one part replaced by a plain default.
 
     base: the case without data at fault; None if there is none. present: the scores of the present model on its
-    validation data. base_scores: those of trainings of the base, by number of steps and pair. repeated_scores: the same
-    without the present model's. reference_score: of a small network on the same data; 1 if it is not measured. It is
-    set when `parts` are collected.
+    validation data. base_scores: those of trainings of the base, by number of steps and pair. reference_score: of a
+    small network on the same data; 1 if it is not measured. It is set when `parts` are collected.
     """
 
     def __init__(self, evaluations: Evaluations) -> None:
         self.evaluations, self.trainings, self.reference_score = evaluations, evaluations.trainings, 1.0
         self.base = sound_case(evaluations)
-        self.repeated_scores: dict[int, dict[int, Tensor]] = {}
         is_same = self.base is evaluations.case
         self.present = evaluations.validation_scores if is_same and evaluations.is_scored else None
         self.base_scores = evaluations.base_scores if is_same else dict[int, dict[int, Tensor]]()
@@ -122,21 +120,18 @@ class ReplacedParts:
         """
         evaluations, trainings, base, remedy = self.evaluations, self.trainings, self.base, part.remedy
         assert base is not None  # without it, there are no parts
-        steps = trainings.steps if part.general and part.step_factor == 1 else trainings.max_steps
+        steps = trainings.steps if part.general else trainings.max_steps
         if trainings.proves_nothing(base, remedy, steps):
             return None
         base_scores, present = self.base_scores[steps], None if trainings.model_steps < steps else self.present
-        if part.step_factor > 1:  # the present model may be worse than the same training for another reason
-            base_scores, present = self.repeated_scores.setdefault(steps, {}), None
         missing = [(base, steps)] if present is None and 0 not in base_scores else []
-        changed_steps = round(steps * part.step_factor)
         try:
             changed_case = part.apply(base)
-            if not trainings.spend(remedy, *missing, (changed_case, changed_steps)):
+            if not trainings.spend(remedy, *missing, (changed_case, steps)):
                 return None
             if missing:
                 base_scores[0] = trainings.train(base, 0, steps).scores
-            trained = trainings.train(changed_case, 0, changed_steps)
+            trained = trainings.train(changed_case, 0, steps)
         except PellucidError as error:  # the change does not fit the networks
             evaluations.untried[remedy.key] = Untried(remedy.description, str(error))
             return None
@@ -158,14 +153,9 @@ class ReplacedParts:
                 all_scores = evaluations.base_scores.setdefault(trainings.model_steps, {0: present})
                 cause = trainings.measure(base, part, all_scores, trainings.model_steps)
         if cause is None or base is evaluations.case:
-            return None if cause is not None and self._is_reached(part, cause) else cause
+            return cause
         with_data_at_fault = with_trained(part.apply(evaluations.case), cause.mended_case.model)
         return cause._replace(mended_case=with_data_at_fault)
-
-    def _is_reached(self, part: Suspect, cause: ProvenCause) -> bool:
-        """Return whether the present model has already reached what more steps reach."""
-        present = 0.0 if self.present is None else float(self.present.mean())
-        return part.step_factor > 1 and fmean(cause.effect.after) < present + part.min_gain
 
     def _deficit(self, base: Case) -> float:
         """Return how much lower the score is than that of a small network, if that is clear; 0 if it is not.
@@ -183,7 +173,6 @@ class ReplacedParts:
             return 0.0
         rehearsed = trainings.train(base, 0, steps)
         self.base_scores[steps][0] = rehearsed.scores
-        self.repeated_scores.setdefault(steps, {})[0] = rehearsed.scores
         deficit = _clear_deficit(rehearsed.scores, reference, MIN_DEFICIT if present is None else MIN_DEFICIT / 2)
         if not deficit and present is not None and base is trainings.first_case and trainings.model_steps >= steps:
             score, made, finding = float(present.mean()), base.steps_made, None
@@ -191,9 +180,7 @@ class ReplacedParts:
                 short = trainings.train(base, 0, made)
                 if not _clear_deficit(short.scores, reference, MIN_DEFICIT / 2):
                     finding, rehearsed = finding_of_short_epochs(base, score, float(short.scores.mean())), short
-            finding = finding or finding_of_other_weights(
-                base, score, float(rehearsed.scores.mean()), steps == trainings.model_steps
-            )
+            finding = finding or finding_of_other_weights(base, score, float(rehearsed.scores.mean()))
             if finding is not None:
                 self.evaluations.likely.append((finding, with_trained(base, rehearsed.model)))
         return deficit if present is None else min(deficit, _clear_deficit(present, reference))

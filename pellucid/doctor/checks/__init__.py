@@ -8,9 +8,7 @@ from pellucid.doctor.checks import (
     constant_inputs,
     cut_gradient,
     dead_units,
-    discriminator,
     dropout_at_inference,
-    duplicate_maps,
     duplicated_inputs,
     exploding_gradients,
     label_noise,
@@ -24,7 +22,6 @@ from pellucid.doctor.checks import (
     replaced_weights,
     saturated_units,
     shifted_labels,
-    shortcut_exposure,
     shortcut_pixels,
     shuffled_labels,
     softmax_twice,
@@ -32,8 +29,6 @@ from pellucid.doctor.checks import (
     tiny_deviation,
     underfitting,
     unnormalised_inputs,
-    update_ratio,
-    useless_maps,
     vanishing_gradients,
     wrong_gradient,
     wrong_output,
@@ -43,15 +38,15 @@ from pellucid.doctor.finding import Check
 CHECKS: tuple[Check, ...] = tuple(
     module.CHECK for module in (
         # of the data
-        constant_inputs, tiny_deviation, shortcut_exposure, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
+        constant_inputs, tiny_deviation, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
         leakage, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs, class_imbalance,
         mask_classes,
         # of the network
         wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
         # of the training
-        exploding_gradients, nan_origin, batch_norm, saturated_units, dead_units, vanishing_gradients, update_ratio,
-        discriminator, replaced_weights,
+        exploding_gradients, nan_origin, batch_norm, saturated_units, dead_units, vanishing_gradients,
+        replaced_weights,
         # of its result
-        collapsed_predictions, duplicate_maps, useless_maps, underfitting, overfitting, miscalibration,
+        collapsed_predictions, underfitting, overfitting, miscalibration,
     )
 )  # fmt: skip

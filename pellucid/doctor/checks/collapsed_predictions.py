@@ -56,5 +56,5 @@ def _n_covering_classes(y: Tensor) -> int:
 NAME = "collapsed-predictions"
 CHECK = Check(
     NAME, find, examples=MIN_EXAMPLES, trained=True,
-    explains=("underfitting", "miscalibration", "useless-maps"),
+    explains=("underfitting", "miscalibration"),
 )  # fmt: skip

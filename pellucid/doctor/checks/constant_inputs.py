@@ -65,6 +65,6 @@ CHECK = Check(
     NAME, find, examples=2, finds_faults=True,
     explains=("duplicated-inputs", "shuffled-labels", "label-noise", "shortcut-pixels", "preprocessing-mismatch",
               "unnormalised-inputs", "leakage", "collapsed-predictions", "underfitting", "shifted-labels",
-              "vanishing-gradients", "dead-units", "useless-maps", "duplicate-maps", "update-ratio", "overfitting",
+              "vanishing-gradients", "dead-units", "overfitting",
               "miscalibration"),
 )  # fmt: skip

@@ -82,6 +82,6 @@ def find(case: Case) -> list[Finding]:
 NAME = "cut-gradient"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("vanishing-gradients", "update-ratio", "dead-units", "useless-maps", "collapsed-predictions",
+    explains=("vanishing-gradients", "dead-units", "collapsed-predictions",
               "underfitting", "overfitting", "miscalibration"),
 )  # fmt: skip

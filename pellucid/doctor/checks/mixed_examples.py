@@ -46,5 +46,5 @@ NAME = "mixed-examples"
 CHECK = Check(
     NAME, find, finds_faults=True,
     explains=("batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions", "dead-units",
-              "useless-maps", "update-ratio", "vanishing-gradients", "exploding-gradients"),
+              "vanishing-gradients", "exploding-gradients"),
 )  # fmt: skip

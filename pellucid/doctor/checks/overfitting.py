@@ -1,21 +1,16 @@
 """A model that predicts its training examples far better than validation examples."""
 
-from dataclasses import replace
 from math import sqrt
 
-import torch
-
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy, Suspect
+from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.predictions import Predictions
-from pellucid.doctor.remedies import with_examples
 
 MIN_GAP = 0.15  # training accuracy minus validation accuracy; 0.1 is common for small data sets
 MIN_GAP_AFTER_RISE = 0.1  # if the validation loss rose as well
 MIN_RISE = 1.5  # validation loss divided by its minimum over the epochs
 MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
-MIN_EXAMPLES = 16  # for a training with a quarter of them
 MIN_LOSS_RATIO = 3.0  # validation loss divided by training loss, for a regression
 
 
@@ -45,24 +40,6 @@ def find(case: Case) -> list[Finding]:
         is_harmful = rise >= MIN_RISE or on_validation.loss > loss_of_mean
         is_wide = is_harmful and on_validation.loss > MIN_LOSS_RATIO * on_train.loss
     return [Finding(NAME, "validation", evidence)] if is_wide else []
-
-
-def fewer_examples(case: Case, gap: Finding) -> tuple[Case, Suspect] | None:
-    """Return the case with a quarter of its training examples, and a change that gives it all of them.
-
-    None if a quarter is too few. gap: the finding of this check, which is a fault if the change raises the score.
-    """
-    n = len(case.train)
-    if n < MIN_EXAMPLES:
-        return None
-    fault = replace(
-        gap, is_fault=True,
-        remedy=Remedy("all training examples instead of a quarter", lambda quarter: case, "all-examples"),
-        cause="the examples are too few: with a quarter of them the same training does worse, so with more it would do "
-        "better",
-        fix="get more examples or augment them, add weight decay or dropout, or stop at the lowest validation loss",
-    )  # fmt: skip
-    return with_examples(case, torch.arange(0, n, 4)), Suspect(fault)
 
 
 def _loss_of_mean(case: Case, on_validation: Predictions) -> float:

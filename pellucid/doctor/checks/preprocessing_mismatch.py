@@ -244,5 +244,5 @@ NAME = "preprocessing-mismatch"
 CHECK = Check(
     NAME, find, finds_faults=True,
     explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "miscalibration",
-              "collapsed-predictions", "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps"),
+              "collapsed-predictions", "batch-norm", "dead-units", "saturated-units"),
 )  # fmt: skip

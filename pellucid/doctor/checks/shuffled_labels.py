@@ -169,5 +169,5 @@ NAME = "shuffled-labels"
 CHECK = Check(
     NAME, find, examples=MIN_EXAMPLES, finds_faults=True,
     explains=("confused-labels", "label-noise", "overfitting", "underfitting", "miscalibration",
-              "collapsed-predictions", "update-ratio", "useless-maps"),
+              "collapsed-predictions"),
 )  # fmt: skip

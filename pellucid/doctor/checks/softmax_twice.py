@@ -41,5 +41,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "softmax-twice"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("vanishing-gradients", "underfitting", "miscalibration", "collapsed-predictions", "update-ratio"),
+    explains=("vanishing-gradients", "underfitting", "miscalibration", "collapsed-predictions"),
 )  # fmt: skip

@@ -79,6 +79,6 @@ def _twins(weights: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
 NAME = "symmetric-init"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("duplicate-maps", "useless-maps", "dead-units", "vanishing-gradients", "collapsed-predictions",
+    explains=("dead-units", "vanishing-gradients", "collapsed-predictions",
               "underfitting"),
 )  # fmt: skip

@@ -106,7 +106,6 @@ def _with_standardised_inputs(case: Case) -> Case:
 NAME = "unnormalised-inputs"
 CHECK = Check(
     NAME, find,
-    explains=("saturated-units", "dead-units", "vanishing-gradients", "exploding-gradients", "update-ratio",
-              "nan-origin", "underfitting", "collapsed-predictions", "useless-maps", "duplicate-maps", "overfitting",
-              "miscalibration"),
+    explains=("saturated-units", "dead-units", "vanishing-gradients", "exploding-gradients", "nan-origin",
+              "underfitting", "collapsed-predictions", "overfitting", "miscalibration"),
 )  # fmt: skip

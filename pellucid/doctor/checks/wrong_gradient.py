@@ -95,6 +95,6 @@ NAME = "wrong-gradient"
 CHECK = Check(
     NAME, find, finds_faults=True,
     explains=("cut-gradient", "exploding-gradients", "nan-origin", "saturated-units", "dead-units",
-              "vanishing-gradients", "update-ratio", "collapsed-predictions", "useless-maps", "underfitting",
+              "vanishing-gradients", "collapsed-predictions", "underfitting",
               "miscalibration"),
 )  # fmt: skip

@@ -136,5 +136,5 @@ NAME = "wrong-output"
 CHECK = Check(
     NAME, find, finds_faults=True,
     explains=("underfitting", "dead-units", "saturated-units", "vanishing-gradients", "collapsed-predictions",
-              "miscalibration", "update-ratio"),
+              "miscalibration"),
 )  # fmt: skip

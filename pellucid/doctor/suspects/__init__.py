@@ -13,22 +13,18 @@ from pellucid.objective import Supervised
 __all__ = ["Suspect", "replaced_parts", "suspects"]
 
 # Checks whose remedies change a single setting.
-SINGLE_SETTING_CHECKS = ("unnormalised-inputs", "batch-norm", "update-ratio")
+SINGLE_SETTING_CHECKS = ("unnormalised-inputs", "batch-norm")
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
-    parts.coupled_loss_suspects, parts.mode_suspects, parts.target_suspects, parts.angle_suspects,
+    parts.coupled_loss_suspects, parts.mode_suspects, parts.target_suspects,
     parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
-    settings.layer_rate_suspects, settings.augment_suspects, losses.loss_option_suspects,
-    settings.early_end_suspects, settings.plain_setting_suspects, settings.optimizer_suspects,
+    settings.augment_suspects, losses.loss_option_suspects,
+    settings.clipping_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
     layers.layer_suspects, own_parts.own_optimizer_suspects, own_parts.own_loss_suspects,
     parts.initialization_suspects, architecture.reduction_suspects, losses.loss_suspects,
-    own_parts.own_layer_suspects, architecture.layer_option_suspects,
-)  # fmt: skip
-GENERAL_SOURCES: tuple[SuspectSource, ...] = (
-    settings.rate_suspects, settings.large_batch_suspects, architecture.size_suspects, architecture.depth_suspects,
-    settings.epoch_suspects,
+    architecture.layer_option_suspects,
 )  # fmt: skip
 # The sources that also work for a Case of one network and one loss with other targets, such as masks.
 SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
@@ -37,14 +33,14 @@ SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
 ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
-    settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, settings.dropout_suspects,
+    settings.frozen_suspects, settings.augment_suspects, settings.dropout_suspects,
     objectives.image_range_suspects, objectives.own_objective_suspects, objectives.ending_suspects,
-    losses.ignored_class_suspects, objectives.stride_suspects, losses.loss_option_suspects,
+    objectives.stride_suspects, losses.loss_option_suspects,
     losses.default_option_suspects, losses.class_balance_suspects, objectives.loss_weight_suspects,
-    objectives.network_rate_suspects, settings.early_end_suspects, settings.plain_setting_suspects,
+    objectives.network_rate_suspects, settings.clipping_suspects,
     settings.optimizer_suspects, settings.schedule_suspects, layers.layer_suspects, own_parts.own_optimizer_suspects,
     own_parts.own_loss_suspects, architecture.layer_option_suspects,
-    partial(settings.tiny_batch_suspects, usual_size=16), objectives.batch_norm_suspects, own_parts.own_layer_suspects,
+    partial(settings.tiny_batch_suspects, usual_size=16),
 )  # fmt: skip
 
 
@@ -58,7 +54,6 @@ def replaced_parts(case: TrainingCase, findings: Sequence[Finding] = ()) -> list
     if isinstance(case, Case) and isinstance(case.model.objective, Supervised):
         particular += [candidate for source in SUPERVISED_SOURCES for candidate in source(case)]
     particular += [candidate for source in ANY_TASK_SOURCES for candidate in source(case)]
-    particular = _without_named_layers(particular, findings)
     rates = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
     faults, symptoms = found_suspects(findings)
     usual = [*faults, *particular, *symptoms]
@@ -71,19 +66,9 @@ def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     findings: of the checks. Those with remedies are suspects too, faults as the first.
     """
     particular = [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
-    particular = _without_named_layers(particular, findings)
-    general = [replace(candidate, general=True) for source in GENERAL_SOURCES for candidate in source(case)]
+    general = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
     faults, symptoms = found_suspects(findings)
     return [*faults, *particular, *symptoms, *general]
-
-
-def _without_named_layers(candidates: Sequence[Suspect], findings: Sequence[Finding]) -> list[Suspect]:
-    """Return the suspects without user-defined layers whose fault a check has named."""
-    named = {name for one in findings if one.is_fault for name in (one.path, one.evidence.get("layer"))}
-    return [
-        one for one in candidates
-        if one.finding.check != own_parts.OWN_LAYER or not {one.finding.path, one.finding.evidence["layer"]} & named
-    ]  # fmt: skip
 
 
 def found_suspects(findings: Sequence[Finding]) -> tuple[list[Suspect], list[Suspect]]:

@@ -1,6 +1,5 @@
 """Suspects in kinds of layers: all layers of a kind replaced by a plainer one, or left out."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,18 +15,10 @@ from pellucid.layers import (
     BatchNorm,
     Dense,
     Flatten,
-    HardSigmoid,
     Identity,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Tanh,
 )
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers
-
-SATURATING = (Sigmoid, HardSigmoid, Tanh)
-RECTIFIERS = Trait.RECTIFIER | Trait.SMOOTH_RECTIFIER
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,6 @@ class _Replacement:
     name: str
     cause: str = field(compare=False)
     fix: str = field(compare=False)
-    unusual: bool = False
     kind: str = ""
 
 
@@ -50,11 +40,11 @@ def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
     nets = case.model.objective.nets
     places: dict[_Replacement, list[tuple[str, str]]] = {}
     for name, net in nets.items():
-        ends, rectifier = last_layers(net), _pretrained_rectifier(case, net)
+        ends = last_layers(net)
         for path, layer in leaves(net):
             if path in ends or is_user_defined(layer):
                 continue
-            replacement = _for_rectifier(layer, rectifier) or _replacement(case, net, path, layer)
+            replacement = _replacement(case, net, path, layer)
             if replacement is not None:
                 places.setdefault(replacement, []).append((name, path))
     layers = {name: dict(leaves(net)) for name, net in nets.items()}
@@ -65,18 +55,13 @@ def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
         yield suspect(
             replacement.name, replacement.cause, replacement.fix, f"{text} instead of {names} in inner layers",
             partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*found[0]), layers=len(found),
-            unusual=replacement.unusual, key=f"{text}-for-{names}",
+            key=f"{text}-for-{names}",
         )  # fmt: skip
 
 
 def _replacement(case: TrainingCase, net: Layer, path: str, layer: Layer) -> _Replacement | None:
     """Return what replaces a layer; None if it is plain itself."""
     kind = type(layer).__name__
-    if isinstance(layer, SATURATING):
-        return _Replacement(
-            ReLU(), "saturating-activations", "sigmoid or tanh in inner layers makes the gradient smaller from layer "
-            "to layer", "use ReLU in inner layers",
-        )  # fmt: skip
     if Trait.NORM in layer.traits and not isinstance(layer, BatchNorm):
         return _Replacement(
             Identity(), "norm-layer", f"{kind} removes differences that the layers after it need",
@@ -98,21 +83,3 @@ def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:
     following = list(layers.values())[list(layers).index(name) + 1 :] if name in layers else []
     is_followed_by_vectors = bool(following) and isinstance(following[0], Flatten | Dense)
     return is_followed_by_vectors and None not in shape and optional_fields(case).classifies is False
-
-
-def _pretrained_rectifier(case: TrainingCase, net: Layer) -> type[Layer] | None:
-    """Return the most frequent rectifier of a network with frozen layers, which may not be the one of its training."""
-    kinds = Counter(type(layer) for _, layer in leaves(net) if layer.traits & RECTIFIERS and not is_user_defined(layer))
-    return max(kinds, key=lambda kind: kinds[kind]) if kinds and case.model.frozen else None
-
-
-def _for_rectifier(layer: Layer, kind: type[Layer] | None) -> _Replacement | None:
-    """Return the replacement for a rectifier between pretrained layers of this kind; None for others."""
-    if kind is None or type(layer) is not kind:
-        return None
-    other = SiLU() if isinstance(layer, ReLU) else ReLU()
-    return _Replacement(
-        other, "other-activation", f"with {kind.__name__} the outputs of the pretrained layers are less useful "
-        f"than with {type(other).__name__}, as with another activation than the one of their training",
-        "use the activation that the weights were learned with", True,
-    )  # fmt: skip

@@ -28,11 +28,10 @@ MIN_NUMBER_RATIO = 3.0  # of a number to its default, or its inverse; others are
 MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
 MIN_CORRELATION = 0.5  # between class weights and class counts; the correlation should be negative
 MAX_WEIGHT_RATIO = 100.0  # largest class weight divided by the smallest; a higher ratio is unusual
-MAX_SMOOTHING = 0.3  # label smoothing; more is unusual
 
 
 def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield suspects for class weights and label smoothing."""
+    """Yield suspects for class weights."""
     loss: Any = getattr(case.model.objective, "loss", None)
     weights = getattr(loss, "class_weights", None)
     if weights is not None:
@@ -51,14 +50,6 @@ def loss_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
                 lambda case: rebuilt(case, loss=replace(loss, class_weights=roots)), unusual=True,
                 key="class-weight-roots", smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
             )  # fmt: skip
-    smoothing = getattr(loss, "label_smoothing", 0.0)
-    if smoothing:
-        yield suspect(
-            "label-smoothing-too-strong", "labels are smoothed so much that classes hardly differ",
-            "use label smoothing of 0.1 or less", "no label smoothing",
-            lambda case: rebuilt(case, loss=replace(loss, label_smoothing=0.0)),
-            unusual=smoothing > MAX_SMOOTHING, label_smoothing=smoothing,
-        )  # fmt: skip
 
 
 def _has_larger_weights_of_frequent_classes(part: Source, weights: Any) -> bool:
@@ -69,18 +60,6 @@ def _has_larger_weights_of_frequent_classes(part: Source, weights: Any) -> bool:
     counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
     counts_and_weights = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
     return bool((counts_and_weights.std(1) > 0).all()) and float(counts_and_weights.corrcoef()[0, 1]) > MIN_CORRELATION
-
-
-def ignored_class_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect if the label that the loss ignores is a class of the network."""
-    loss: Any = getattr(case.model.objective, "loss", None)
-    ignore, shape = getattr(loss, "ignore", None), case.model.output_shape
-    if ignore is not None and shape and isinstance(shape[0], int) and 0 <= ignore < shape[0]:
-        yield suspect(
-            "ignored-class", f"the loss ignores class {ignore}, which the network has an output for and never learns",
-            "let the loss ignore a label that is no class, such as 255, or none", f"a loss that learns class {ignore}",
-            lambda case: rebuilt(case, loss=replace(loss, ignore=None)), path="loss", ignored=ignore,
-        )  # fmt: skip
 
 
 def default_option_suspects(case: TrainingCase) -> Iterator[Suspect]:

@@ -5,16 +5,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pellucid.combine.base import join, map_layers
+from pellucid.combine.base import join
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, leaves, library_part
+from pellucid.doctor.passes import is_user_defined, library_part
 from pellucid.doctor.remedies import rebuilt, with_parts, with_replaced_layers
 from pellucid.doctor.training_case import TrainingCase
-from pellucid.layers import BatchNorm, Identity, Tanh
+from pellucid.layers import Identity, Tanh
 from pellucid.layers.base import Layer, Trait
-from pellucid.network.ending import last_layers, only_reshapes
+from pellucid.network.ending import last_layers
 from pellucid.objective import Supervised
 
 MAX_OUTSIDE = 0.01  # by which values of images may be outside of the range from 0 to 1
@@ -54,16 +54,6 @@ def ending_suspects(case: TrainingCase) -> Iterator[Suspect]:
                 "end the network without an activation, or with one that has the range of the targets", description,
                 _with_layer(nets, name, path, layer), path=join(name, path), last_layer=type(last_layer).__name__,
                 min_gain=MIN_TANH_GAIN if isinstance(last_layer, Tanh) else MIN_GAIN, key=key,
-            )  # fmt: skip
-    for path, last_layer in last_layers(
-        nets[name], lambda layer: only_reshapes(layer) or Trait.ACTIVATION in layer.traits
-    ).items():
-        if path and Trait.NORM in last_layer.traits:
-            yield suspect(
-                "norm-before-output", "a normalization before the last activation forces the distribution of the "
-                "outputs", "remove the normalization before the last activation",
-                f"the network without {join(name, path)}", _with_layer(nets, name, path, Identity()),
-                path=join(name, path), key=f"without-{join(name, path)}", layer=type(last_layer).__name__,
             )  # fmt: skip
 
 
@@ -145,20 +135,6 @@ def network_rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
                 f"the learning rate {lowest:g} for the {name}",
                 partial(rebuilt, optimizers={**optimizers, name: replace(optimizer, lr=lowest)}),
                 path=name, key=f"{name}-rate-{lowest:g}", learning_rate=optimizer.lr, lowest_learning_rate=lowest,
-            )  # fmt: skip
-
-
-def batch_norm_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect for batch normalization in each network except the predicting one."""
-    nets = case.model.objective.nets
-    for name, net in nets.items() if PREDICTING_NETWORK in nets else ():
-        if name != PREDICTING_NETWORK and any(isinstance(layer, BatchNorm) for _, layer in leaves(net)):
-            without_norms = map_layers(net, lambda layer: Identity() if isinstance(layer, BatchNorm) else layer)
-            yield suspect(
-                "batch-norm", f"with batch normalization, what the {name} says of an image depends on the others",
-                f"use layer or instance normalization in the {name}, or none", f"a {name} without batch normalization",
-                partial(rebuilt, keep_weights=True, nets={**nets, name: without_norms}), path=name,
-                key=f"{name}-without-norms",
             )  # fmt: skip
 
 

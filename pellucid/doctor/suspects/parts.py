@@ -1,6 +1,6 @@
 """Suspects in the data, loss, layers and initial weights of a training, each with a remedy that replaces this part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,9 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths, join, walk
-from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, params_at, rms, trainable_layers
@@ -24,25 +22,17 @@ from pellucid.doctor.remedies import (
     rebuilt,
     with_initial_model,
     with_layers,
-    with_parts,
     with_rate,
     with_standardised_targets,
 )
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
-from pellucid.models import replace_head
 from pellucid.nested import flatten
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 
 MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
-FULL_TURNS = (2 * torch.pi, 360.0)  # in radians and degrees
-MIN_TURN_FRACTION = 0.97  # of a turn: the range of targets that are angles
-END_FRACTION, MIN_END_SHARE = 0.1, 0.03  # of the range, at each end, and the share of the targets that lie there
-MAX_BYTE = 255.0  # largest value of unscaled pixels
-# Root mean square of inputs; smaller inputs are also tried multiplied by 255, larger ones divided by 255.
-MIN_RMS, MAX_RMS = 0.1, 3.0
 BATCH_SIZE = 8  # examples
 MAX_COUPLING = 1e-3  # relative change of the gradients of all other examples if one example's target changes
 N_DRAWS = 16  # number of forward passes in training mode that are averaged
@@ -71,63 +61,14 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def angle_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if regression targets seem to be angles: their range is nearly a full turn, up to both ends."""
-    y = case.train.y
-    if case.classifies or not y.is_floating_point() or y.dim() != 2 or case.model.output_shape != (y.shape[1],):
-        return
-    target_range = float((y.amax(0) - y.amin(0)).max())
-    turn = next((turn for turn in FULL_TURNS if MIN_TURN_FRACTION * turn <= target_range <= turn), None)
-    if turn is None or float((y.amax(0) - y.amin(0)).min()) < MIN_TURN_FRACTION * turn:
-        return
-    margin = END_FRACTION * (y.amax(0) - y.amin(0))
-    at_ends = torch.stack([y <= y.amin(0) + margin, y >= y.amax(0) - margin]).double().mean(1)
-    if float(at_ends.min()) < MIN_END_SHARE:
-        return
-
-    def with_doubled_outputs(case: Case) -> Case:
-        net, _ = replace_head(case.initial.net, case.initial.params, 2 * y.shape[1], generator(case.model.seed))
-        return with_parts(rebuilt(case, keep_weights=True, net=net), with_sine_and_cosine)
-
-    def with_sine_and_cosine(part: Arrays) -> Arrays:
-        angle = part.y * (2 * torch.pi / turn)
-        return replace(part, y=torch.cat([angle.sin(), angle.cos()], 1))
-
-    yield suspect(
-        "angles", "the targets are angles, which jump by a whole turn where they are nearly the same",
-        "predict the sine and the cosine of each angle, and take atan2 of the two", "targets of sine and cosine",
-        with_doubled_outputs, path="train", unusual=True, whole_turn=turn, range_of_the_targets=target_range,
-    )  # fmt: skip
-
-
 def pretrained_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for the learning rate and the scale of the inputs if initial weights are pretrained."""
-    pretrained = _pretrained_paths(case)
-    if pretrained - case.model.frozen:
+    """Yield a suspect for the learning rate if initial weights are pretrained and not frozen."""
+    if _pretrained_paths(case) - case.model.frozen:
         yield suspect(
             "learning-rate-too-high", "the learning rate is so high that the pretrained weights lose what they learned",
             "lower the learning rate, above all of the pretrained layers", "a tenth of the learning rate of training",
             partial(with_rate, factor=0.1), unusual=True, key="pretrained-rate",
             learning_rate=case.model.optimizer.lr,
-        )  # fmt: skip
-    if not pretrained:
-        return
-    input_rms = float(case.inputs(case.sample).double().square().mean().sqrt())
-    x = float_images(case.sample.x)
-    axes = (0, 2, 3) if x.dim() == 4 else (0,)
-    mean, std = x.mean(axes, keepdim=True), x.std(axes, correction=0, keepdim=True).clamp_min(1e-6)
-    changes: list[tuple[str, str, Callable[[Tensor], Tensor]]]
-    changes = [("inputs-standardised", "inputs standardised", lambda x: (x - mean) / std)]
-    if input_rms > MAX_RMS:
-        changes.append(("inputs-divided", "inputs divided by 255", lambda x: x / MAX_BYTE))
-    if input_rms < MIN_RMS:
-        changes.append(("inputs-multiplied", "inputs multiplied by 255", lambda x: x * MAX_BYTE))
-    for key, description, change in changes:
-        yield suspect(
-            "preprocessing-mismatch", "the network begins with weights that were learned from inputs of another scale",
-            "prepare inputs as in the training that the weights come from", description,
-            lambda case, change=change: with_parts(case, lambda part: replace(part, x=change(float_images(part.x)))),
-            path="train", key=key, root_mean_square_of_inputs=input_rms,
         )  # fmt: skip
 
 

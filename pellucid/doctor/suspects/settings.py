@@ -16,11 +16,10 @@ from pellucid.data import Augment
 from pellucid.data.dataset import float_images
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.paired import MAX_STEPS
 from pellucid.doctor.passes import dropout_rate
 from pellucid.doctor.rehearsal import default_rate
 from pellucid.doctor.remedies import rebuilt, with_initial_model, with_rate
-from pellucid.doctor.training_case import TrainingCase, optional_fields
+from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Dropout
 from pellucid.layers.base import Layer
 from pellucid.optim import Progress
@@ -28,10 +27,6 @@ from pellucid.optim.schedules import Constant
 
 DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
 MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
-MIN_BATCH_FRACTION = 1 / 20  # of the examples; with larger batches, an epoch has few steps
-EPOCH_FACTOR = 4.0  # by which the number of steps is multiplied
-MAX_ENDED_FRACTION = 0.8  # of the planned steps; a training that made fewer ended early
-LATER_END_FACTOR, MIN_LATER_GAIN = 2.0, 0.1  # of the steps, and the minimum gain of the score by them
 NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
 # The accuracy of a simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the
 # class. It does if the accuracy on mirrored images exceeds chance by less than the fraction MAX_MIRRORED of that.
@@ -47,16 +42,6 @@ MIN_SCHEDULE_STEPS = 25  # of a schedule that is examined
 MAX_FACTOR = 1e9  # of the learning rate; larger factors of a schedule are counted as this
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
-# Settings of a model: the attribute, its plain values (the remedy sets the first), then the suspect's name, cause, fix,
-# remedy and the name of its evidence.
-PLAIN_SETTINGS: tuple[tuple[str, tuple[str | None, ...], str, str, str, str, str], ...] = (
-    ("average", (None,), "average-too-slow", "the moving average of the weights still consists of early weights",
-     "lower the decay of the average, or do not average", "no average of the weights", "decay"),
-    ("clip", (None,), "clipping-too-tight", "gradients are clipped to a norm so small that the weights hardly move",
-     "raise the norm to 1 or more, or raise the learning rate", "no clipping", "clip"),
-    ("precision", ("float32", "float64"), "low-precision", "bf16 rounds the values of this network too much",
-     "train in float32", "float32", "precision"),
-)  # fmt: skip
 
 
 def regularizer_suspects(case: Case) -> Iterator[Suspect]:
@@ -99,18 +84,6 @@ def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
             "activations, preprocessing)", "no frozen parameters",
             lambda case: with_initial_model(case, lambda model: model.frozen.clear()), unusual=True,
             min_gain=MIN_FROZEN_GAIN, frozen_tensors=len(case.model.frozen),
-        )  # fmt: skip
-
-
-def layer_rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect if some parameters have their own factor of the learning rate."""
-    rates = case.model.rates
-    if any(rate != 1 for rate in rates.values()):
-        yield suspect(
-            "layer-rates", "some parameters learn at a rate that does not suit them",
-            "give all parameters the same learning rate", "one learning rate for all",
-            lambda case: with_initial_model(case, lambda model: model.rates.clear()),
-            lowest_factor=min(rates.values()), highest_factor=max(rates.values()),
         )  # fmt: skip
 
 
@@ -160,13 +133,14 @@ def _mirrored_images_differ(case: Case, augmentation: Augment) -> bool:
     return plain_count.accuracy > plain_count.chance + MIN_ABOVE_CHANCE and mirrored_accuracy < limit
 
 
-def plain_setting_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect for each of PLAIN_SETTINGS that does not have a plain value."""
-    for setting, plain_values, name, cause, fix, description, evidence_name in PLAIN_SETTINGS:
-        value = getattr(case.model, setting)
-        if value not in plain_values:
-            remedy = partial(rebuilt, **{setting: plain_values[0]})
-            yield suspect(name, cause, fix, description, remedy, **{evidence_name: value})
+def clipping_suspects(case: TrainingCase) -> Iterator[Suspect]:
+    """Yield a suspect if gradients are clipped."""
+    if case.model.clip is not None:
+        yield suspect(
+            "clipping-too-tight", "gradients are clipped to a norm so small that the weights hardly move",
+            "raise the norm to 1 or more, or raise the learning rate", "no clipping", partial(rebuilt, clip=None),
+            clip=case.model.clip,
+        )  # fmt: skip
 
 
 def optimizer_suspects(case: TrainingCase) -> Iterator[Suspect]:
@@ -267,45 +241,4 @@ def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
             f"{'lower' if is_lower else 'raise'} the learning rate to about {rate * factor:.2g}",
             f"{factor:.3g} times the learning rate", partial(with_rate, factor=factor),
             key=f"rate-times-{factor:.3g}", learning_rate=rate,
-        )  # fmt: skip
-
-
-def large_batch_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for batches that are a large fraction of all examples."""
-    size, n = min(case.batch_size, len(case.train)), len(case.train)
-    if size > DEFAULT_BATCH_SIZE and size >= MIN_BATCH_FRACTION * n:
-        yield suspect(
-            "batch-too-large", "batches are so large that an epoch has few steps",
-            f"use batches of {DEFAULT_BATCH_SIZE}, or more epochs",
-            f"batches of {DEFAULT_BATCH_SIZE} and the same epochs",
-            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH_SIZE), step_factor=size / DEFAULT_BATCH_SIZE,
-            batch_size=case.batch_size, steps_of_an_epoch=case.steps_per_epoch,
-        )  # fmt: skip
-
-
-def early_end_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect for a training that was ended long before its planned end, as by early stopping.
-
-    Only if the doctor's training with more steps is longer than the user's.
-    """
-    optional, planned = optional_fields(case), case.steps_planned
-    made = planned if optional.steps_to_repeat is None else optional.steps_to_repeat
-    factor = min(planned / max(made, 1), LATER_END_FACTOR)
-    is_early = 0 < made <= MAX_ENDED_FRACTION * planned and not optional.resume_command
-    if is_early and factor * MAX_STEPS > made:
-        yield suspect(
-            "stopped-too-early", "the training was stopped before the network had learned what it can",
-            "let early stopping wait for more epochs, or watch a measure that varies less", f"{factor:.2g} times the "
-            "steps, within those planned", rebuilt, step_factor=factor, unusual=True, min_gain=MIN_LATER_GAIN,
-            key=f"planned-steps-times-{factor:.2g}", steps_of_the_training=made, steps_planned=planned,
-        )  # fmt: skip
-
-
-def epoch_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for the number of epochs, if trainings of the doctor have as many steps as the training."""
-    if 0 < case.steps_to_repeat <= MAX_STEPS:
-        yield suspect(
-            "too-few-epochs", "the training ended before the network had converged",
-            "train for more epochs", f"{EPOCH_FACTOR:g} times the steps", rebuilt, step_factor=EPOCH_FACTOR,
-            steps_of_the_training=case.steps_to_repeat,
         )  # fmt: skip

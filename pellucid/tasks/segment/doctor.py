@@ -13,7 +13,6 @@ from pellucid.tasks.outlines import FLIPS, MAX_SHIFT, best_shift, edges, shift_b
 
 MIN_SHIFT = 2  # pixels
 MIN_MIXED = 0.3  # fraction of the pixels predicted as other classes that have the label of the mixed class
-MIN_AVERAGED = 0.15  # fraction of the pixels with different neighbours whose label lies between those of the neighbours
 MIN_CORRECT = 0.5  # fraction of the pixels with other labels than the mixed class that are predicted correctly
 MIN_RATIO = 1.15  # strength of the edges at the outlines of changed masks, divided by that of the given masks
 SQUARE_TURNS: dict[str, Callable[[Tensor], Tensor]] = {  # for square masks
@@ -50,7 +49,7 @@ def target_changes(
     if len({mask.shape for mask in masks}) > 1 or any(image.shape[1:] != masks[0].shape for image in images):
         return []
     max_shift = min(MAX_SHIFT, min(masks[0].shape) // 4)
-    changes = _without_averaged_labels(masks) if outputs is None else []
+    changes: list[TargetChange] = []
     if outputs is None:
         maps = [edges(image) for image in images]
         pairs = [(edge_map, _outline_pixels(mask, ignore).float()) for edge_map, mask in zip(maps, masks, strict=True)]
@@ -86,53 +85,6 @@ def target_changes(
             [] if ignore is None else _without_mixed_class(confusion, ignore)
         )
     return changes
-
-
-def _without_averaged_labels(masks: Sequence[Tensor]) -> list[TargetChange]:
-    """Return the change that replaces labels that are averages of their neighbours' labels, as after interpolation.
-
-    Returns [] if there are only as few such pixels as in masks that were not interpolated.
-    """
-    averaged_labels = [_find_averaged_labels(mask) for mask in masks]
-    n_averaged = sum(int(is_averaged.sum()) for is_averaged, _, _ in averaged_labels)
-    n_crossings = sum(int(neighbours_differ.sum()) for _, neighbours_differ, _ in averaged_labels)
-    if n_averaged < MIN_AVERAGED * max(n_crossings, 1):
-        return []
-    return [TargetChange(
-        "interpolated-masks", "masks whose averages of two labels are one of the two",
-        "have labels between those of two neighbours, as averages of class numbers are",
-        "resize masks by the nearest pixel, never by interpolation", lambda mask, size: _replace_averaged_labels(mask),
-        key="averages",
-    )]  # fmt: skip
-
-
-def _find_averaged_labels(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return masks of averaged pixels and of pixels with different neighbours, and the labels without averages.
-
-    Neighbours are the two adjacent pixels along an axis. A pixel is averaged if its label lies between the labels of
-    its neighbours along one of the axes; its label is then replaced by that of a neighbour.
-    """
-    is_averaged, neighbours_differ, label = (
-        torch.zeros_like(mask, dtype=torch.bool),
-        torch.zeros_like(mask, dtype=torch.bool),
-        mask,
-    )
-    for axis in (0, 1):
-        first, second = mask.roll(1, axis), mask.roll(-1, axis)
-        inside = torch.ones_like(is_averaged)
-        inside.select(axis, 0).fill_(False)
-        inside.select(axis, -1).fill_(False)
-        low, high = torch.minimum(first, second), torch.maximum(first, second)
-        is_averaged_along_axis = inside & (low < mask) & (mask < high)
-        neighbours_differ |= inside & (low != high)
-        label = torch.where(is_averaged_along_axis & ~is_averaged, first, label)
-        is_averaged |= is_averaged_along_axis
-    return is_averaged, neighbours_differ, label
-
-
-def _replace_averaged_labels(mask: Tensor) -> Tensor:
-    is_averaged, _, label = _find_averaged_labels(mask)
-    return torch.where(is_averaged, label, mask)
 
 
 def _without_mixed_class(confusion: Tensor, ignore: int) -> list[TargetChange]:

@@ -5,6 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from pellucid.tasks.generate.doctor.checkerboard import is_uneven, peak_ratio
+from pellucid.tasks.generate.doctor.vanishing_generator import epoch_norms
 from scipy.spatial.distance import cdist
 
 from pellucid import SGD, Adam, Dense, Flatten, LeakyReLU, Model, ReLU, Sequential
@@ -15,9 +17,7 @@ from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.optim import Optimizer
 from pellucid.tasks.generate.doctor import CHECKS
 from pellucid.tasks.generate.doctor.case import GeneratorCase
-from pellucid.tasks.generate.doctor.checkerboard import is_uneven, peak_ratio
 from pellucid.tasks.generate.doctor.collapsed_samples import sample_distances
-from pellucid.tasks.generate.doctor.vanishing_generator import epoch_norms
 from tests.training.small import digits
 
 DATA = digits(0, 400)

@@ -12,23 +12,13 @@ from pellucid.doctor.finding import Check
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.tasks.detect.doctor import (
     absent_class,
-    box_format,
-    flipped_points,
-    no_positives,
-    score_collapse,
-    shifted_masks,
     unfitting_anchors,
 )
 from pellucid.tasks.detect.doctor.case import DetectionCase
 from pellucid.training.examples import source_of
 from pellucid.training.model import BaseModel
 
-CHECKS: tuple[Check[DetectionCase], ...] = tuple(
-    module.CHECK
-    for module in (
-        box_format, shifted_masks, flipped_points, absent_class, unfitting_anchors, no_positives, score_collapse,
-    )
-)  # fmt: skip
+CHECKS: tuple[Check[DetectionCase], ...] = (absent_class.CHECK, unfitting_anchors.CHECK)
 
 __all__ = ["CHECKS", "DetectionCase", "detection_case", "diagnose_detector"]
 

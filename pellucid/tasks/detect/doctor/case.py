@@ -1,6 +1,5 @@
 """A case for the doctor of detectors: the model, its data, and its outputs for a sample of the images."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,15 +10,10 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, Objects, Source
-from pellucid.data.annotations.base import BoxCorners
-from pellucid.data.augment.targets import Pairs
 from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, OneStage, ProposalDetector
-from pellucid.detectors.base import Anchors, Candidates
-from pellucid.detectors.regions import class_agnostic
+from pellucid.detectors.base import Anchors
 from pellucid.doctor.inputs import drawn_indices
-from pellucid.ops.assign import Assignment
-from pellucid.ops.image_objects import Detections
 from pellucid.training.device import CPU
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation
@@ -74,11 +68,6 @@ class DetectionCase:
         """The names of the classes, or their indices if they have no names."""
         return self.train.classes or self.model.classes or [str(label) for label in range(self.detector.classes)]
 
-    @property
-    def swaps(self) -> Pairs:
-        """The pairs of left and right key-points that the data define; () if there are none."""
-        return getattr(self.train, "swaps", None) or ()
-
     @cached_property
     def sample_indices(self) -> list[int]:
         """The ascending indices of the sample in the training data."""
@@ -103,25 +92,6 @@ class DetectionCase:
             return [record.objects(n_keypoints) for record in self.train.records[:count]]
         return [self.train.batch([k], generator(0)).targets[0] for k in range(count)]
 
-    @cached_property
-    def raw_boxes(self) -> list[tuple[BoxCorners, tuple[int, int]]]:
-        """The boxes of the annotations before they are corrected, with the size (H, W) of their image.
-
-        For data other than a `DetectionFolder`, they are the boxes of the sample.
-        """
-        if not isinstance(self.train, DetectionFolder):
-            return [
-                (tuple(box), (image.shape[1], image.shape[2]))  # type: ignore[misc]
-                for image, objects in self.sample
-                for box in objects.boxes.tolist()
-            ]
-        faults = [(fault.box, fault.size, fault.effect) for fault in self.train.faults if fault.box and fault.size]
-        clipped_boxes = Counter((_clipped(box, size), size) for box, size, effect in faults if effect == "changed")
-        read_boxes = Counter(
-            (instance.box, record.size) for record in self.train.records for instance in record.instances
-        )
-        return [(box, size) for box, size, _ in faults] + [*(read_boxes - clipped_boxes).elements()]
-
     def inputs(self, image: Tensor) -> Tensor:
         """Return the network's input for an image (C, H, W): a preprocessed batch of one."""
         return self.model.scaled(image[None])
@@ -139,40 +109,3 @@ class DetectionCase:
     def anchor_boxes(self) -> list[Tensor | None]:
         """The boxes (A, 4) of the anchors for each image of the sample; None for a detector without anchors."""
         return [None if anchors is None else anchors.boxes.cpu() for anchors in self.anchors]
-
-    @cached_property
-    def assignments(self) -> list[Assignment | None]:
-        """The object that is assigned to each anchor, for each image of the sample; None without anchors."""
-        detector = self.detector
-        assignments: list[Assignment | None] = []
-        with torch.inference_mode():
-            for anchors, (_, objects) in zip(self.anchors, self.sample, strict=True):
-                if anchors is not None and isinstance(detector, ProposalDetector):
-                    assignments.append(detector.proposer.assign(anchors, class_agnostic([objects])[0]))
-                elif anchors is not None and isinstance(detector, OneStage):
-                    assignments.append(detector.assign(anchors, objects))
-                else:
-                    assignments.append(None)
-        return assignments
-
-    @cached_property
-    def candidates(self) -> list[Candidates]:
-        """The detector's candidate boxes with their scores, for each image of the sample."""
-        with torch.inference_mode():
-            return [self.detector.candidates(self.model.params, self.inputs(image))[0] for image, _ in self.sample]
-
-    @property
-    def scores(self) -> list[Tensor]:
-        """The highest score of each candidate, for each image of the sample."""
-        return [candidates.scores.amax(1).cpu() for candidates in self.candidates]
-
-    @cached_property
-    def detections(self) -> list[Detections]:
-        """The detections in each image of the sample."""
-        with torch.inference_mode():
-            return [self.detector.decide(candidates).detections.to("cpu") for candidates in self.candidates]
-
-
-def _clipped(box: BoxCorners, size: tuple[int, int]) -> BoxCorners:
-    """Return a box clipped to an image of this size (H, W), in the same way as the readers of annotations."""
-    return max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(size[1])), min(box[3], float(size[0]))

@@ -6,7 +6,7 @@ from typing import Any
 from pellucid.data import Dataset, Splits
 from pellucid.data.detection import images_alone
 from pellucid.doctor import run_case
-from pellucid.doctor.checks import constant_inputs, discriminator, duplicated_inputs
+from pellucid.doctor.checks import constant_inputs, duplicated_inputs
 from pellucid.doctor.finding import Check
 from pellucid.model import Model
 from pellucid.recipe.material import Material, load_material
@@ -14,20 +14,10 @@ from pellucid.recipe.model_data import check_data_exists, data_and_root, is_data
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 from pellucid.run.history import History
-from pellucid.tasks.generate.doctor import checkerboard, collapsed_samples, vanishing_generator
+from pellucid.tasks.generate.doctor import collapsed_samples
 from pellucid.tasks.generate.doctor.case import GeneratorCase
 
-CHECKS: tuple[Check, ...] = tuple(
-    module.CHECK
-    for module in (
-        constant_inputs,
-        duplicated_inputs,
-        discriminator,
-        vanishing_generator,
-        collapsed_samples,
-        checkerboard,
-    )
-)
+CHECKS: tuple[Check, ...] = (constant_inputs.CHECK, duplicated_inputs.CHECK, collapsed_samples.CHECK)
 
 
 def case_of_run(run: Path, data: str | None = None) -> GeneratorCase:

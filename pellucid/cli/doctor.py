@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pellucid.recipe.data_page import DataPage
     from pellucid.task import Task
 
+EVIDENCE_HINT = ("", "the measurements are in the output of --json, and on the page of --html")
+
 
 def parser() -> Parser:
     """Return the parser of this command."""
@@ -74,6 +76,7 @@ def handle(args: argparse.Namespace) -> int:
         {"model": args.model, **examination.to_json()},
         *f"{printable(args.model)}: {examination}".split("\n"),
         *(hint if not args.attempts and trainable and has_untried_fix else []),
+        *(EVIDENCE_HINT if examination.findings else []),
     )
     return 0
 

@@ -37,7 +37,7 @@ from pellucid.doctor.evaluations import (
 from pellucid.doctor.finding import Finding, Suspect, suspect
 from pellucid.doctor.inputs import FAR_RANK, closeness
 from pellucid.doctor.judged_examples import JudgedExamples
-from pellucid.doctor.paired import ProvenCause, Untried
+from pellucid.doctor.paired import ProvenCause
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task.traits import is_image
 from pellucid.task.values import OF_PAIR
@@ -49,7 +49,6 @@ DATA_FAULTS = (
     shortcut_pixels.NAME, class_imbalance.NAME,
 )  # fmt: skip
 PREPARED_OTHERWISE = "validation inputs are prepared in another way than training inputs"
-CROSS_FIT = "training on validation data"  # the description of the experiment
 CROSS_FIT_KEY = "cross-fit"
 SPLITS_DIFFER = "splits-differ"  # the name of the finding
 COMPARE_SPLITS = (
@@ -71,13 +70,13 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
         return None
     first_half, second_half = evaluations.halves
     if len(first_half) < MIN_HALF_EXAMPLES:
-        untried[CROSS_FIT_KEY] = Untried(CROSS_FIT, f"needs {2 * MIN_HALF_EXAMPLES} validation examples")
+        untried[CROSS_FIT_KEY] = f"needs {2 * MIN_HALF_EXAMPLES} validation examples"
         return None
     if _have_near_copies(first_half, second_half, case.model.seed):
-        untried[CROSS_FIT_KEY] = Untried(
-            CROSS_FIT, "needs validation examples that are no near copies of each other, as frames of a scene or "
-            "images of a patient are: half of them would be learned by heart from the other half",
-        )  # fmt: skip
+        untried[CROSS_FIT_KEY] = (
+            "needs validation examples that are no near copies of each other, as frames of a scene or "
+            "images of a patient are: half of them would be learned by heart from the other half"
+        )
         return None
     count = min(len(first_half), len(case.train))
     order = torch.randperm(len(case.train), generator=generator(case.model.seed))
@@ -87,7 +86,7 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     validation_part = subset(first_half, torch.arange(count), False)
     change = suspect(
         SPLITS_DIFFER, "the training and validation data differ in their images or their targets", COMPARE_SPLITS,
-        f"trained on {count} validation instead of training examples",
+        f"training on {count} validation instead of training examples",
         lambda case: replace(case, train=validation_part), path="validation", min_gain=MIN_SPLIT_GAIN,
         key=f"{SPLITS_DIFFER}/{count}",
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """A diagnosis: the findings of the doctor, shown as text in a terminal and as HTML in notebooks.
 
-Findings of one check are shown together, consequences below their cause.
+Two sentences come first; the measurements are folded in HTML, and in `to_json`.
 """
 
 from collections.abc import Sequence, Set
@@ -10,15 +10,17 @@ from typing import Any
 
 from pellucid.base.brief import screen_repr
 from pellucid.base.deprecated import renamed_fields
-from pellucid.base.text import aligned, plural
+from pellucid.base.text import plural
 from pellucid.doctor.finding import EvidenceValue, Finding
 from pellucid.doctor.intervention import MeasuredEffect
 
-CellRows = list[tuple[str, ...]]
 CAUSE_KINDS = ("cause", "likely cause")
-UNKNOWN_CAUSE = "cause not established"  # shown for symptoms
-WIDTH = 100  # maximum number of characters in a line of text or of a table
-INDENT = "    "  # of a consequence below its cause
+WIDTH = 100  # maximum number of characters in a line of text
+MAX_LISTED = 3  # layers of one check in a line
+PLACES = {  # the paths of findings that are no layers
+    "train": "training data", "validation": "validation data", "training": "training", "loss": "loss",
+    "objective": "objective",
+}  # fmt: skip
 
 
 @renamed_fields("0.4", follows="cause_by_consequence", gone="resolved", effects="intervention_effects")
@@ -60,11 +62,8 @@ class Diagnosis:
     @property
     def causes(self) -> tuple[str, ...]:
         """The names of the findings that are causes or likely causes, each once."""
-        return self._of_kind(*CAUSE_KINDS)
-
-    def _of_kind(self, *kinds: str) -> tuple[str, ...]:
-        check_names = (finding.check for index, finding in enumerate(self.findings) if self.kind(index) in kinds)
-        return tuple(dict.fromkeys(check_names))
+        names = (one.check for index, one in enumerate(self.findings) if self.kind(index) in CAUSE_KINDS)
+        return tuple(dict.fromkeys(names))
 
     def kind(self, index: int) -> str:
         """Return the kind of a finding: "cause", "likely cause", "symptom" (no cause is known) or "consequence"."""
@@ -76,7 +75,7 @@ class Diagnosis:
         """Return the diagnosis as JSON values; `cause` and `fix` are None for symptoms and consequences."""
         hidden = dict.fromkeys(("cause", "fix", "can_try"))
         return {
-            "summary": summary(self),
+            "summary": " ".join(sentences(self)),
             "healthy": self.healthy,
             "trained": self.trained,
             "notes": list(self.notes),
@@ -97,20 +96,24 @@ class Diagnosis:
         }
 
     def __str__(self) -> str:
-        """Return the diagnosis as text: the summary, the findings, the ineffective changes and the skipped checks."""
-        first_blocks = [_wrapped(summary(self)), headline(self), *self.notes]  # notes contain commands: not wrapped
-        blocks = [block for group in group_findings(self) for block in _blocks(group, "")]
-        last_blocks = [_wrapped(ineffective_changes(self)), _wrapped(footnote(self))]
-        return "\n\n".join(block for block in (*first_blocks, *blocks, *last_blocks) if block)
+        """Return the diagnosis as text: two sentences, a line for each other check with findings, what was skipped."""
+        first = "\n".join(map(_wrapped, sentences(self)))
+        others = "\n".join(map(_wrapped, other_lines(self)))
+        blocks = (first, *self.notes, others, _wrapped(footnote(self)))  # notes contain commands: not wrapped
+        return "\n\n".join(block for block in blocks if block)
 
     def _repr_html_(self) -> str:
         """Return the diagnosis as HTML without scripts, in the colours of the surrounding page."""
         from pellucid.report.page import render
 
+        evidence = [
+            (f"{finding.check} {where(finding.path)}", [(name.replace("_", " "), format_value(value))
+             for name, value in finding.evidence.items()])
+            for finding in self.findings
+        ]  # fmt: skip
         return render(
-            "doctor", summary=summary(self), headline=headline(self), notes=self.notes, groups=group_findings(self),
-            footnotes=(ineffective_changes(self), footnote(self)), unknown=UNKNOWN_CAUSE,
-            width=WIDTH,
+            "doctor", sentences=sentences(self), notes=self.notes, others=other_lines(self), evidence=evidence,
+            footnote=footnote(self),
         )  # fmt: skip
 
 
@@ -156,117 +159,57 @@ def with_order(diagnosis: Diagnosis, order: Sequence[int]) -> Diagnosis:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Findings of one check that differ only in path and measurements, and the consequences of that check.
-
-    attempts: the effects of their remedies, each once. kind: the kind of the findings, see `Diagnosis.kind`.
-    resolved: whether all of them are consequences in `Diagnosis.resolved`.
-    """
-
-    findings: Sequence[Finding]
-    attempts: Sequence[MeasuredEffect]
-    consequences: "Sequence[Group]"
-    kind: str = "cause"
-    resolved: bool = False
-
-    @property
-    def is_cause(self) -> bool:
-        """Whether the findings are causes or likely causes."""
-        return self.kind in CAUSE_KINDS
-
-    def relation(self, cause: str) -> str:
-        """Return as text how the findings, which are consequences, are related to a cause of this name."""
-        return f"goes away with {cause}" if self.resolved else f"may follow from {cause}"
-
-    @property
-    def first(self) -> Finding:
-        """The first finding, whose cause and fix are shown for all."""
-        return self.findings[0]
-
-    def tables(self, width: int) -> list[CellRows]:
-        """Return the evidence as one table if its lines have at most `width` characters, else as one for each finding.
-
-        The first row and column contain names. A row is a finding, or a measurement if that table is narrower or there
-        is only one finding.
-        """
-        column_names = [name.replace("_", " ") for name in self.first.evidence]
-        rows = [
-            (finding.path, *(format_value(value) for value in finding.evidence.values())) for finding in self.findings
-        ]
-        table = [("where", *column_names), *rows]
-        transposed = list(zip(*table, strict=True))
-        if len(rows) == 1 or _width(transposed) <= min(width, _width(table)):
-            return [transposed]
-        if _width(table) <= width:
-            return [table]
-        return [list(zip(table[0], row, strict=True)) for row in rows]
-
-
-def group_findings(diagnosis: Diagnosis) -> list[Group]:
-    """Return the groups of causes and symptoms in the order of the findings, each with its consequences."""
-
-    def below(cause: str | None) -> list[Group]:
-        indices_by_key: dict[tuple[object, ...], list[int]] = {}
-        for index, finding in enumerate(diagnosis.findings):
-            if diagnosis.cause_by_consequence.get(index) == cause:
-                kind = diagnosis.kind(index)
-                texts = (finding.cause, finding.fix) if kind in CAUSE_KINDS else ()  # not shown for other kinds
-                indices_by_key.setdefault((finding.check, kind, *texts, *finding.evidence), []).append(index)
-        # Consequences are shown below the last group of a check.
-        last_key_by_check = {diagnosis.findings[indices[0]].check: key for key, indices in indices_by_key.items()}
-        groups: list[Group] = []
-        for key, indices in indices_by_key.items():
-            findings = [diagnosis.findings[index] for index in indices]
-            attempts = dict.fromkeys(diagnosis.attempts[index] for index in indices if index in diagnosis.attempts)
-            check = findings[0].check
-            consequences = below(check) if last_key_by_check[check] == key else []
-            resolved = all(index in diagnosis.resolved for index in indices)
-            groups.append(Group(findings, list(attempts), consequences, diagnosis.kind(indices[0]), resolved))
-        return groups
-
-    return below(None)
-
-
-def headline(diagnosis: Diagnosis) -> str:
-    """Return one line with the number of findings of each kind and the number of checks."""
-    checks = plural(len(diagnosis.checks), "check")
+def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
+    """Return as text what to change and what that gave, or where the fault is; then how sure that is, and why."""
     if not diagnosis.findings:
-        return f"nothing wrong was found by {checks}"
-    counts = {kind: len(diagnosis._of_kind(kind)) for kind in (*CAUSE_KINDS, "symptom", "consequence")}
-    parts = [plural(number, kind) for kind, number in counts.items() if number]
-    counts_text = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
-    return f"{counts_text}, found by {checks}"
+        return (f"Nothing wrong was found by {plural(len(diagnosis.checks), 'check')}.",)
+    first, kind = diagnosis.findings[0], diagnosis.kind(0)
+    place, effect = where(first.path), diagnosis.attempts.get(0)
+    effects = [one for one in diagnosis.intervention_effects if one.name == first.check]
+    if effect is None and effects:
+        effect = effects[0]
+    if kind not in CAUSE_KINDS:
+        return (f"No cause was found; a symptom is {_words(first.check)} {place}.",)
+    if kind == "likely cause":
+        measured = "It is measured directly; no training has proven it"
+        if effect is not None:
+            measured = f"It is likely, not certain: {effect.outcome}, and {effect.certainty}"
+        return f"Probably at fault {place}: {first.cause}.", f"{_capitalized(first.fix)}. {measured}."
+    if effect is None:
+        return f"{_capitalized(first.fix)}.", f"It is proven as the cause {place}: {first.cause}."
+    certain = f"That is certain, since {effect.certainty}: {first.cause}."
+    return f"{_capitalized(first.fix)}: {effect.outcome}.", certain
 
 
-def summary(diagnosis: Diagnosis) -> str:
-    """Return the fix of the first cause or likely cause and its measured effect, as text; "" if there is neither."""
-    if not diagnosis.findings or diagnosis.kind(0) not in CAUSE_KINDS:
-        return ""
-    first = diagnosis.findings[0]
-    effects = [effect for effect in diagnosis.intervention_effects if effect.name == first.check]
-    if not first.proven:
-        measured = f" Measured, but not certain: {effects[0]}" if effects else ""
-        return f"Likely cause, {first.check}: {first.fix}.{measured}"
-    measurements = [f" Measured: {effect}" for effect in effects if effect.verdict == "cause"]
-    return f"{first.fix[:1].upper()}{first.fix[1:]}.{''.join(measurements[:1])}"
+def other_lines(diagnosis: Diagnosis) -> list[str]:
+    """Return a line of text for each check and kind of finding that the first sentences leave out."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for index, finding in enumerate(diagnosis.findings):
+        kind = diagnosis.kind(index)
+        if kind in CAUSE_KINDS:
+            text = f"{finding.cause}; {finding.fix}"
+        elif kind == "symptom":
+            text = "a symptom whose cause is not known"
+        else:
+            relation = "goes away with" if index in diagnosis.resolved else "may follow from"
+            text = f"{relation} {_words(diagnosis.cause_by_consequence[index])}"
+        if index in diagnosis.attempts and index:
+            text += f"; tried: {diagnosis.attempts[index].outcome}"
+        if index:
+            places.setdefault((kind, finding.check, text), []).append(finding.path)
+    return [
+        f"{'Also: ' if kind in CAUSE_KINDS else ''}{_words(check)} {_listed(paths)}: {text}."
+        for (kind, check, text), paths in places.items()
+    ]
 
 
-def ineffective_changes(diagnosis: Diagnosis) -> str:
-    """Return as text the interventions that were tried and removed no cause; "" if there were none."""
-    effects = [effect for effect in diagnosis.intervention_effects if effect.verdict != "cause"]
-    return "; ".join(f"tried, {_outcome(effect)}: {effect}" for effect in effects)
-
-
-def _outcome(effect: MeasuredEffect) -> str:
-    """Return the verdict on an ineffective change in words."""
-    if effect.verdict != "no effect" or effect.low <= 0 <= effect.high:
-        return effect.verdict
-    return "too small an effect" if effect.low > 0 else "harmful"
+def where(path: str) -> str:
+    """Return as text where a finding is."""
+    return f"in the {PLACES[path]}" if path in PLACES else f"at {path}"
 
 
 def footnote(diagnosis: Diagnosis) -> str:
-    """Return as text which checks were skipped, and why; "" if all were made."""
+    """Return as text which checks and experiments were skipped, and why; "" if all were made."""
     names_by_reason: dict[str, list[str]] = {}
     for name, reason in diagnosis.left_out.items():
         names_by_reason.setdefault(reason, []).append(name)
@@ -281,29 +224,19 @@ def format_value(value: EvidenceValue) -> str:
     return text.replace("-", "\u2212") if not isinstance(value, str) else text
 
 
-def _width(table: CellRows) -> int:
-    """Return the number of characters in a line of the table, with two spaces between columns."""
-    return sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) - 2
+def _words(check: str) -> str:
+    return check.replace("-", " ")
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """Return as text where findings of one check are."""
+    more = f" and {len(paths) - MAX_LISTED} more" if len(paths) > MAX_LISTED else ""
+    return ", ".join(map(where, paths[:MAX_LISTED])) + more
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _wrapped(text: str) -> str:
     return "\n".join(wrap(text, WIDTH, break_long_words=False))
-
-
-def _blocks(group: Group, indent: str, cause: str = "") -> list[str]:
-    """Return one paragraph for the group and one for each of its consequences; cause: the name of the group's cause."""
-    first, inner = group.first, f"{indent}  "
-    head = f"{indent}{first.check}{f', which {group.relation(cause)}' if cause else ''}"
-    head += f", a symptom: {UNKNOWN_CAUSE}" if group.kind == "symptom" else ""
-    tables = group.tables(WIDTH - len(inner))
-    table_lines = [line for table in tables for line in aligned(table, right=range(1, len(table[0]))).splitlines()]
-    labelled_texts = [(group.kind, first.cause), ("fix", first.fix)] if group.is_cause else []
-    labelled_texts += [("tried", str(attempt)) for attempt in group.attempts]
-    lines = [head, *(f"{inner}{line}" for line in table_lines)]
-    for name, text in labelled_texts:
-        margin = f"{inner}{name:<5}  "
-        lines += wrap(
-            text, WIDTH, initial_indent=margin, subsequent_indent=" " * len(margin), break_long_words=False
-        )  # fmt: skip
-    below = [block for group in group.consequences for block in _blocks(group, indent + INDENT, first.check)]
-    return ["\n".join(lines), *below]

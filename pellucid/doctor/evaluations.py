@@ -181,7 +181,7 @@ class Evaluations:
         return [
             suspect(
                 "preprocessing-mismatch", f"validation {inputs} are {change.fault}, unlike training {inputs}", fix,
-                f"undone in validation {inputs}: {change.fault}",
+                f"validation {inputs} changed back (they were {change.fault})",
                 lambda case, undo=change.undo: replace(case, validation=with_images(case.validation, undo)),
                 path="validation", key=UNDONE.format(key),
             )
@@ -203,7 +203,7 @@ def changed_targets(part: str, target_change: TargetChange, min_gain: float = MI
     return suspect(
         target_change.name, f"the training or the validation data {target_change.cause}",
         f"{target_change.fix}, in whichever of the training and validation data they do not fit the images",
-        f"{'training' if part == 'train' else part} with {target_change.description}",
+        f"{target_change.description} in the {'training' if part == 'train' else part} data",
         partial(with_changed_targets, parts=(part,), apply=target_change.apply), path=part, min_gain=min_gain,
         key=f"{part}-targets/{target_change.identity}",
     )  # fmt: skip

@@ -13,7 +13,6 @@ from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import has_flat_targets
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.cross_fit import (
-    CROSS_FIT,
     CROSS_FIT_KEY,
     SPLITS_DIFFER,
     compare_targets,
@@ -26,7 +25,7 @@ from pellucid.doctor.finding import Check, Finding, Suspect, suspect
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.judged_examples import judge_training_targets
 from pellucid.doctor.left_out import train_without_kinds
-from pellucid.doctor.paired import PairedTrainings, ProvenCause, Untried
+from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.replaced_parts import (
     MIN_REFERENCE_SCORE,
@@ -41,7 +40,7 @@ from pellucid.task import Task
 from pellucid.training.device import CPU
 
 MAX_SEARCHES = 3  # for causes, with a budget; each is made in the case without the causes of those before it
-FURTHER_SEARCH = Untried("a search for further causes", "needs a budget, such as --budget 18")
+FURTHER_SEARCH = "needs a budget, such as --budget 18"
 MIN_PROMISING_EXAMPLES = 40  # held-out ones; with fewer, a gain of one or two of them is chance
 # Of the score (the largest unclear gain of 52 sound trainings is 0.04), and of the gain that would prove the cause.
 MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION = 0.06, 0.8
@@ -80,7 +79,7 @@ def with_causes(
     trainings = PairedTrainings(task, case, show or (lambda line: None), budget)
     causes: dict[str, ProvenCause] = {}
     effects: list[MeasuredEffect] = []
-    untried: dict[str, Untried] = {}
+    untried: dict[str, str] = {}
     likely: list[tuple[Finding, TrainingCase | None]] = []
     harmless = set[str]()
     for _ in range(MAX_SEARCHES):
@@ -113,7 +112,7 @@ def with_causes(
     evaluated = [effect for effect in measured if not effect.steps]
     effective = {effect.name for effect in evaluated if effect.verdict != "no effect"}
     diagnosis = without_refuted_causes(diagnosis, ({effect.name for effect in evaluated} | harmless) - effective)
-    reasons = {one.description: one.reason for key, one in untried.items() if key not in effect_by_key}
+    reasons = {key: reason for key, reason in untried.items() if key not in effect_by_key}
     diagnosis = replace(diagnosis, intervention_effects=measured, left_out={**diagnosis.left_out, **reasons})
     tried = {k: causes[one.check].effect for k, one in enumerate(diagnosis.findings) if one.proven}
     diagnosis = replace(diagnosis, attempts=diagnosis.attempts | tried)
@@ -152,41 +151,34 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
     """
     case, untried = evaluations.case, evaluations.untried
     is_flat = has_flat_targets(case)
-    experiments: list[tuple[str, str, Experiment]]
-    experiments = [("other-reading", "validation data read otherwise", Evaluations.evaluate_changes)]
+    experiments: list[tuple[str, Experiment]] = [("other-reading", Evaluations.evaluate_changes)]
     if is_trainable := optional_fields(case).trainable is not False and bool(case.steps_planned or is_flat):
-        experiments.insert(0, ("kinds", "examples of one kind left out", train_without_kinds))
-        data: list[tuple[str, str, Experiment]] = [
-            ("other-targets", "other targets", train_with_suggested_targets),
-            ("judged-examples", "training examples judged", judge_training_targets),
-            (CROSS_FIT_KEY, CROSS_FIT, train_on_validation_data),
-        ]
         parts = cache(lambda: ReplacedParts(evaluations))
 
         def is_before_data(part: Suspect) -> bool:
             return (parts().reference_score >= MIN_REFERENCE_SCORE or not part.general) if is_flat else part.unusual
 
-        experiments += [
-            ("parts", "parts replaced by defaults", lambda _: parts().train(is_before_data)),
-            *data,
-            (
-                "other-parts",
-                "other parts replaced by defaults",
-                lambda _: parts().train(lambda part: not is_before_data(part)),
-            ),
+        experiments = [
+            ("kinds", train_without_kinds),
+            *experiments,
+            ("parts", lambda _: parts().train(is_before_data)),
+            ("other-targets", train_with_suggested_targets),
+            ("judged-examples", judge_training_targets),
+            (CROSS_FIT_KEY, train_on_validation_data),
+            ("other-parts", lambda _: parts().train(lambda part: not is_before_data(part))),
         ]
-    experiments.append(("compared-targets", "targets compared", compare_targets))
-    for key, description, experiment in experiments:
+    experiments.append(("compared-targets", compare_targets))
+    for key, experiment in experiments:
         try:
             proven_cause = experiment(evaluations)
         except PellucidError as error:  # the network or the data do not allow the change
-            untried[key] = Untried(description, str(error))
+            untried[key] = str(error)
             continue
         if proven_cause is not None:
             return proven_cause
     if not is_trainable and not untried and evaluations.score_gap >= MIN_GAP:
         reason = "need a run folder, or the epochs and the batch size of the training"
-        untried["short-trainings"] = Untried("short trainings", reason)
+        untried["short-trainings"] = reason
     return evaluations.partial_cause
 
 
@@ -263,7 +255,7 @@ def _with_attempts(diagnosis: Diagnosis, trainings: PairedTrainings) -> Diagnosi
             if len(trainings.effects) > n_effects:
                 effect_by_remedy[key] = trainings.effects[-1]
             elif finding.check not in reasons:
-                reasons[finding.check] = trainings.untried[finding.remedy.key].reason
+                reasons[finding.check] = trainings.untried[finding.remedy.key]
         if key in effect_by_remedy:
             tried[index] = effect_by_remedy[key]
             findings[index] = replace(finding, proven=tried[index].verdict == "cause")

@@ -57,17 +57,24 @@ class MeasuredEffect:
 
     def to_json(self) -> dict[str, Any]:
         """Return the effect as JSON values; the key of the description is "does"."""
-        values = {"does" if name == "description" else name: value for name, value in asdict(self).items()}
-        del values["key"]
-        return values
+        return {"does" if name == "description" else name: value for name, value in asdict(self).items()}
+
+    @property
+    def outcome(self) -> str:
+        """The intervention and the mean scores with and without it, as text."""
+        return (
+            f"with {self.description}, the {self.score} is {fmean(self.after):.2f} instead of {fmean(self.before):.2f}"
+        )
+
+    @property
+    def certainty(self) -> str:
+        """The interval of the gain and what it was measured on, as text."""
+        pairs = f", in {plural(len(self.after), 'pair')} of trainings of {self.steps} steps" if self.steps else ""
+        return f"the gain is {self.low:.2f} to {self.high:.2f} on {plural(self.examples, 'held-out example')}{pairs}"
 
     def __str__(self) -> str:
         """Return the effect in one line."""
-        pairs = f", {plural(len(self.after), 'pair')} of trainings of {self.steps} steps" if self.steps else ""
-        return (
-            f"{self.description}: {self.score} {fmean(self.before):.2f} → {fmean(self.after):.2f} "
-            f"(gain {self.low:.2f} to {self.high:.2f}, {plural(self.examples, 'held-out example')}{pairs})"
-        )
+        return f"{self.outcome}; {self.certainty}"
 
 
 def effect_of(

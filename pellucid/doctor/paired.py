@@ -60,13 +60,6 @@ class ProvenCause(NamedTuple):
         return self._replace(change=change, effect=replace(self.effect, name=change.finding.check))
 
 
-class Untried(NamedTuple):
-    """The description of an intervention or an experiment that was not tried, and the reason."""
-
-    description: str
-    reason: str
-
-
 class ScoredModel(NamedTuple):
     """A model after a training, and its scores on the validation data."""
 
@@ -80,11 +73,11 @@ class PairedTrainings:
     Both trainings of a pair have the same initial weights, seed, order of examples and number of steps. The
     multiply-adds of all trainings together are limited. score: returns the scores of a model on a part of the data.
     first_case: the case before any cause was removed. steps: the number of steps of a short training. max_steps: the
-    number of steps of the first case's training, at most MAX_STEPS. model_steps: that of the case's model.
-    budget: the limit of all trainings together, divided by the multiply-adds of the case's training; by default
-    DEFAULT_BUDGET, and at most MAX_TOTAL_WORK multiply-adds. effects: the measured effects. unclear: interventions of
-    which they prove nothing, since they are unclear. untried: what was not tried, by the key of the remedy or the
-    experiment. show: called with a sentence about each effect.
+    number of steps of the first case's training, at most MAX_STEPS. model_steps: that of the case's model. budget: the
+    limit of all trainings together, divided by the multiply-adds of the case's training; by default DEFAULT_BUDGET, and
+    at most MAX_TOTAL_WORK multiply-adds. effects: the measured effects. unclear: interventions of which they prove
+    nothing, since they are unclear. untried: why something was not tried, by the key of the remedy or the experiment.
+    show: called with a sentence about each effect.
     """
 
     def __init__(
@@ -94,7 +87,7 @@ class PairedTrainings:
         self.score, self._spent = HeldOutScorer(task, case), 0.0
         self.effects: list[MeasuredEffect] = []
         self.unclear: list[ProvenCause] = []
-        self.untried: dict[str, Untried] = {}
+        self.untried: dict[str, str] = {}
         to_repeat = optional_fields(case).steps_to_repeat
         self.model_steps = self._first_steps = case.steps_planned if to_repeat is None else to_repeat
         self.max_steps = min(self.model_steps or MAX_STEPS, MAX_STEPS)
@@ -139,7 +132,7 @@ class PairedTrainings:
         ):  # fmt: skip
             if count < minimum:
                 reason = f"too few {name} ({count}, at least {minimum} are needed)"
-                self.untried[remedy.key] = Untried(remedy.description, f"could not be tried: {reason}")
+                self.untried[remedy.key] = f"could not be tried: {reason}"
                 return True
         return False
 
@@ -151,7 +144,7 @@ class PairedTrainings:
         """
         work = sum(steps * self._work(case) for case, steps in trainings)
         if self._spent + work > self._limit:
-            self.untried[remedy.key] = Untried(remedy.description, SPENT_REASON)
+            self.untried[remedy.key] = SPENT_REASON
             return False
         self._spent += work
         return True

@@ -16,7 +16,7 @@ from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.other_weights import epoch_steps, finding_of_other_weights, finding_of_short_epochs
-from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause, Untried
+from pellucid.doctor.paired import MIN_HELD_OUT, PairedTrainings, ProvenCause
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import small_network, with_trained
 from pellucid.doctor.suspects import replaced_parts, suspects
@@ -133,7 +133,7 @@ class ReplacedParts:
                 base_scores[0] = trainings.train(base, 0, steps).scores
             trained = trainings.train(changed_case, 0, steps)
         except PellucidError as error:  # the change does not fit the networks
-            evaluations.untried[remedy.key] = Untried(remedy.description, str(error))
+            evaluations.untried[remedy.key] = str(error)
             return None
         first_scores = base_scores[0] if present is None else present
         first_effect = effect_of(part, evaluations.score.name, [(first_scores, trained.scores)], 0)

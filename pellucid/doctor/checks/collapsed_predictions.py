@@ -4,9 +4,7 @@ from torch import Tensor
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
-from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.predictions import Predictions
-from pellucid.nested import flatten
 
 COVERED_FRACTION = 0.95  # of the examples, which must belong to the counted classes
 MAX_RATIO = 1 / 3  # number of predicted classes divided by the number of classes among the labels
@@ -38,13 +36,7 @@ def _collapse_finding(case: Case, path: str, predictions: Predictions) -> Findin
         "its_share_of_the_labels": float((y == top_class).float().mean()),
         "accuracy": predictions.accuracy,
     }
-    params = flatten(case.model.params)
-    zero_layer = next((layer for layer, weight in trainable_layers(case.model) if not bool(params[weight].any())), None)
-    if zero_layer is None:
-        return Finding(NAME, path, evidence)
-    cause = f"the weight of {zero_layer} is 0, so its outputs are the same for every input"
-    fix = f"load or reinitialize the weight of {zero_layer}, and find out what set it to 0"
-    return Finding(NAME, path, evidence, cause, fix, is_fault=True)
+    return Finding(NAME, path, evidence)
 
 
 def _n_covering_classes(y: Tensor) -> int:

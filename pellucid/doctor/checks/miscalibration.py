@@ -1,11 +1,8 @@
 """Predicted probabilities that are far higher, or far lower, than the fraction of correct predictions."""
 
 from pellucid.calibration.confidence import fit_temperature, negative_log_likelihood
-from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
-from pellucid.doctor.passes import dropout_rate
-from pellucid.layers import LogSoftmax, Softmax
 from pellucid.metrics import calibration_error
 
 MIN_EXAMPLES = 200  # for fewer, the calibration error of 15 bins is biased upwards by several percent
@@ -16,7 +13,6 @@ MAX_TEMPERATURE = 2.0
 MIN_GAIN = 1.3  # log loss divided by the log loss at the best temperature, which is fitted to other examples
 # Loss divided by the mean training loss of the last epoch; the ratio is higher only if the model changed afterwards.
 MAX_LOSS_RATIO = 1.5
-MIN_LABEL_GAP = 0.05  # validation accuracy minus training accuracy that wrong training labels can explain
 
 
 def find(case: Case) -> list[Finding]:
@@ -42,23 +38,9 @@ def find(case: Case) -> list[Finding]:
     )
     if abs(gap) <= MIN_DEVIATIONS * std or 1 / MAX_TEMPERATURE <= temperature <= MAX_TEMPERATURE or gain <= MIN_GAIN:
         return []
-    last_path, last_layer = list(walk(case.model.net))[-1]
-    divided_values = f"scores before {last_path}" if isinstance(last_layer, Softmax | LogSoftmax) else "outputs"
-    divide = f"divide the {divided_values} by a temperature of {temperature:.2g}"
-    if gap > 0:
-        cause = "overconfidence: long training lowers the loss by larger logits, whether the prediction is correct or "
-        cause += "not"
-        fix = f"{divide}, or train for fewer epochs, with weight decay"
-    elif (
-        case.loss_falls
-        and not getattr(case.model.loss, "label_smoothing", 0.0)
-        and not _has_changed_since_training(case)
-    ):
+    is_short = case.loss_falls and not getattr(case.model.loss, "label_smoothing", 0.0)
+    if gap < 0 and is_short and not _has_changed_since_training(case):
         return []  # a short training, in which probabilities would still grow
-    else:
-        reason, alternative = _underconfidence(case)
-        cause = f"the model is underconfident: {reason}"
-        fix = f"{divide}{alternative}"
     evidence: Evidence = {
         "mean_probability_of_the_answer": float(confidence.mean()),
         "share_of_right_answers": accuracy,
@@ -69,32 +51,13 @@ def find(case: Case) -> list[Finding]:
         "log_loss_at_the_temperature": negative_log_likelihood(p, target, temperature),
         "examples": len(p),
     }
-    return [Finding(NAME, "validation", evidence, cause, fix)]
+    return [Finding(NAME, "validation", evidence)]
 
 
 def _has_changed_since_training(case: Case) -> bool:
     """Return whether the model's loss on training examples is worse than it was on average in the last epoch."""
     losses = case.column("train_loss")
     return bool(losses) and case.train_predictions.loss > MAX_LOSS_RATIO * losses[-1]
-
-
-def _underconfidence(case: Case) -> tuple[str, str]:
-    """Return the likely cause of low probabilities, and a fix other than a temperature ("" if there is none)."""
-    smoothing = getattr(case.model.loss, "label_smoothing", 0.0)
-    dropout, on_validation = dropout_rate(case.model), case.validation_predictions
-    if smoothing:
-        return f"label smoothing of {smoothing:g} limits the probabilities", ", or use less label smoothing"
-    if _has_changed_since_training(case):
-        return "its loss is higher than in training, so the model changed after that", ""
-    label_gap = 0.0 if on_validation is None else on_validation.accuracy - case.train_predictions.accuracy
-    if label_gap > MIN_LABEL_GAP and not dropout:
-        reason = "more labels are wrong in the training data than in the validation data"
-        return reason, ", and check the training labels that differ from its predictions"
-    if case.model.regularizers:
-        return "a regularizer keeps its outputs small", ", or make the regularizer weaker"
-    if dropout:
-        return f"dropout of {dropout:g} lowers the probabilities", ", or use less dropout"
-    return "its outputs are too small" if case.history else "its outputs are small, as after a short training", ""
 
 
 NAME = "miscalibration"

@@ -5,9 +5,7 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import linear_error, select
-from pellucid.doctor.passes import output_layers, trainable_layers
 from pellucid.doctor.predictions import Predictions, predictions, standard_error
-from pellucid.nested import flatten
 
 MIN_GAP = 0.1  # difference of accuracies; two suitable classifiers differ by less
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
@@ -32,13 +30,6 @@ def find(case: Case) -> list[Finding]:
         evidence |= {"epochs": 0, "steps": case.steps_made, "steps_of_the_training": case.steps_planned}
     elif epochs or case.epochs:
         evidence["epochs"] = epochs or case.epochs
-    outputs = output_layers(case.model, case.inputs(case.probe))  # their number of units follows from the targets
-    params = flatten(case.model.params)
-    inner_units = [len(params[weight]) for path, weight in trainable_layers(case.model) if path not in outputs]
-    if inner_units:
-        evidence["units_of_the_narrowest_layer"] = min(inner_units)
-    if case.model.regularizers:
-        evidence["weights_over_first_weights"] = case.weight_growth
     if is_interrupted:
         cause, fix = "the training was interrupted in its first epoch", f"resume with `{case.resume_command}`"
         return [Finding(NAME, "train", evidence, cause, fix, is_fault=True)]

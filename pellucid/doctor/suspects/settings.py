@@ -50,7 +50,7 @@ def regularizer_suspects(case: Case) -> Iterator[Suspect]:
     for index, penalty in enumerate(penalties):
         yield suspect(
             "regularization-too-strong", "the regularizer keeps the weights too small to fit the data",
-            "reduce it by powers of ten", f"without {type(penalty).__name__}",
+            "reduce it by powers of ten", f"no {type(penalty).__name__}",
             partial(rebuilt, regularizer=(*penalties[:index], *penalties[index + 1 :])),
             unusual=case.trained and case.weight_growth < MIN_WEIGHT_GROWTH, key=f"without-{type(penalty).__name__}",
             regularizer=str(penalty),

@@ -136,12 +136,12 @@ export function findings(root, { diagnosis = null, epochs = 0, working = false, 
   else if (!diagnosis && working) fill(root, html`<p class="cap" role="status">The doctor is at work…</p>`);
   else if (!diagnosis) fill(root, html`<p class="cap">The doctor looks for causes in the data, the network and the training, and shows the numbers that speak for each. During a training it looks after the first epoch, and again whenever the epochs have doubled. It takes some seconds; beside a running training its process has a low priority.</p>`);
   else {
-    const { findings: all, checks, notes } = diagnosis;
+    const { findings: all, summary, notes } = diagnosis;
     const when = isTrained ? `As of epoch ${epochs}; the training goes on.${working ? " The doctor is at work again…" : ""}` : working ? "The doctor is at work again…" : "";
-    fill(root, html`${when && html`<p class="cap" id="train-examined">${when}</p>`}${!isTrained && notes.map((note) => html`<p class="cap">${note}</p>`)}${all.length === 0 && html`<p>✓ Nothing wrong was found by ${checks.length} check${checks.length === 1 ? "" : "s"}.</p>`}
+    fill(root, html`${when && html`<p class="cap" id="train-examined">${when}</p>`}${!isTrained && notes.map((note) => html`<p class="cap">${note}</p>`)}<p><b>${summary}</b></p>
       <ul class="findings">${all.map((one) => html`<li><p class="kind ${one.kind === "consequence" ? "" : "neg"}">${KINDS[one.kind] ?? one.kind}</p><h3>${one.check.replaceAll("-", " ")} <small>${one.path}</small></h3>
         ${one.cause && html`<p>${one.cause}</p>`}${one.fix && html`<p><b>Fix:</b> ${one.fix}</p>`}${one.follows_from && html`<p>May follow from ${one.follows_from.replaceAll("-", " ")}.</p>`}
-        <dl>${Object.entries(one.evidence).slice(0, 6).map(([name, value]) => html`<div><dt>${name.replaceAll("_", " ")}</dt><dd>${typeof value === "number" ? num(value) : value}</dd></div>`)}</dl></li>`)}</ul>`);
+        <details><summary>What was measured</summary><dl>${Object.entries(one.evidence).map(([name, value]) => html`<div><dt>${name.replaceAll("_", " ")}</dt><dd>${typeof value === "number" ? num(value) : value}</dd></div>`)}</dl></details></li>`)}</ul>`);
   }
 }
 

@@ -15,7 +15,6 @@ from pellucid.doctor.checks import (
     confused_labels,
     label_noise,
     preprocessing_mismatch,
-    shifted_labels,
     shortcut_pixels,
     shuffled_labels,
 )
@@ -45,7 +44,7 @@ from pellucid.training.examples import subset
 
 # Checks whose faults of the training or the validation data explain that a model learns more from the other data.
 DATA_FAULTS = (
-    preprocessing_mismatch.NAME, shifted_labels.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
+    preprocessing_mismatch.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
     shortcut_pixels.NAME, class_imbalance.NAME,
 )  # fmt: skip
 PREPARED_OTHERWISE = "validation inputs are prepared in another way than training inputs"
@@ -132,12 +131,9 @@ def _training_targets(evaluations: Evaluations, judged: JudgedExamples, split_ca
         return split_cause.with_finding(fault)
     lacking = next((one for one in evaluations.findings if lacked_text(one, found)), None)
     experiments = [
-        judged.all_changed,
         judged.some_changed,
         partial(judged.shown_by_outputs, split_cause, lacking is not None),
     ]
-    if lacking is None and not any(one.is_large for one in found):
-        experiments.append(judged.some_left_out)
     for experiment in experiments:
         if (proven_cause := experiment()) is not None:
             return proven_cause

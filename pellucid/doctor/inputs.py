@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.data.augment.standardise import FeatureStats
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
@@ -18,8 +17,6 @@ from pellucid.training.reading import drawn_indices
 MAX_SIDE = 12  # pixels of a side of reduced images, in which digits and hand signs are still distinguishable
 CHUNK_SIZE = 4_096  # examples processed at a time
 STANDARDISED_OTHERWISE = "standardised-otherwise"
-# The keys of the changes that affect only scale and mean.
-SCALE_CHANGES = ("not-divided", "divided-twice", STANDARDISED_OTHERWISE, "standardised-twice", "not-standardised")
 # The maximum number of images whose nearest neighbours are searched, and of the images among which they are searched.
 MAX_SAMPLED, MAX_NEIGHBOURS = 500, 10_000
 MAX_SHIFT = 1  # pixels by which an image may be shifted
@@ -115,11 +112,10 @@ def traits(x: Tensor) -> Tensor:
     return x if x.shape[1] <= 64 else torch.stack([x.mean(1), x.std(1, correction=0)], 1)
 
 
-def undoing_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
+def undoing_changes(x: Tensor, reference: Tensor) -> dict[str, InputChange]:
     """Return changes that may make x similar to `reference`, by their keys.
 
-    x, reference: inputs (N, ...), floats. stats: the standardization in the model. For inputs that are not images, only
-    two changes of scale are returned.
+    x, reference: inputs (N, ...), floats. For inputs that are not images, only two changes of scale are returned.
     """
     changes = {
         "not-divided": InputChange("not divided by 255", lambda x: x / 255),
@@ -135,9 +131,6 @@ def undoing_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) ->
     changes[STANDARDISED_OTHERWISE] = InputChange(
         "standardised otherwise", lambda x: (x - mean) / std * reference_std + reference_mean
     )
-    if stats is not None:
-        changes["standardised-twice"] = InputChange("standardised twice", lambda x: x * stats.std + stats.mean)
-        changes["not-standardised"] = InputChange("standardised not at all", lambda x: (x - stats.mean) / stats.std)
     if channels > 1:
         changes["reversed-channels"] = InputChange("with channels in reverse order, BGR for RGB", lambda x: x.flip(1))
         shape = (height, width, channels)

@@ -5,7 +5,6 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pellucid.data.changed_source import with_new_targets, with_targets
@@ -13,7 +12,7 @@ from pellucid.doctor.evaluations import MIN_GAP, Evaluations, changed_targets
 from pellucid.doctor.finding import MIN_GAIN, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for, predicted_target
 from pellucid.doctor.inputs import drawn_indices
-from pellucid.doctor.intervention import MeasuredEffect, effect_of
+from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.paired import ProvenCause
 from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.task import HeldOutScores, TargetChange
@@ -28,10 +27,9 @@ MIN_JUDGE_SCORE = 0.5  # on validation data, of a model whose outputs show a fau
 MAX_UNPAIRED_SCORE = 0.12
 # A training example is predicted badly if its score is lower than that of all but USUAL_FRACTION of the held-out
 # validation examples. A part of the examples is wrong if many of them are.
-USUAL_FRACTION, MIN_FRACTION, MAX_LEFT_OUT = 0.15, 0.3, 0.75
+USUAL_FRACTION, MIN_FRACTION = 0.15, 0.3
 MIN_CHANGED = 0.1  # fraction of the examples that a change must fit better
 MIN_FIT = 0.1  # of an example's score, from which a change fits better
-LEFT_OUT_GAIN = 0.75  # of the minimum gain, by leaving the examples out, since there are then fewer
 MAX_LISTED = 8  # examples in a sentence
 WRONG_TARGETS = "wrong-targets"  # the name of the finding
 
@@ -53,7 +51,7 @@ def judge_training_targets(evaluations: Evaluations) -> ProvenCause | None:
     judged = JudgedExamples(evaluations, base, indices, base_scores, case.model, MIN_GAIN, steps)
     if float(judged.usual_scores.values.nanmean() - judged.scores.values.nanmean()) < MIN_REVERSED_GAP:
         return None
-    proven_cause = judged.some_changed() or judged.some_left_out()
+    proven_cause = judged.some_changed()
     if proven_cause is None and judged.unproven is not None:
         evaluations.likely.append((replace(judged.unproven.finding, remedy=None, is_fault=True), None))
     return proven_cause
@@ -80,18 +78,6 @@ class JudgedExamples:
         """The changes of targets that the model's outputs for training images suggest, and as suspects."""
         changes = self.evaluations.other_targets(self.evaluations.case.train, self.model)
         return [(change, changed_targets("train", change, self.min_gain)) for change in changes]
-
-    def all_changed(self) -> ProvenCause | None:
-        """Train with each suggested change of all targets after which the model predicts them better."""
-        score = self.evaluations.score
-        for target_change, change in self.suggested:
-            if target_change.unproven:
-                continue
-            score_pair = self.scores.weighted, score(self.model, change.apply(self.base).train)
-            is_better = effect_of(change, score.name, [score_pair], 0).verdict == "cause"
-            if is_better and (proven_cause := self._measure(change)) is not None:
-                return proven_cause
-        return None
 
     def shown_by_outputs(self, split_cause: ProvenCause, refutable: bool) -> ProvenCause | None:
         """Return the first fault of the targets that needs only the outputs of a good model.
@@ -168,21 +154,6 @@ class JudgedExamples:
             is_unclear = any(one.change is some_changed for one in self.evaluations.trainings.unclear)
             self.unproven = self.unproven or (some_changed if is_unclear else None)
         return None
-
-    def some_left_out(self) -> ProvenCause | None:
-        """Train without the examples that are predicted badly, unless these are nearly all."""
-        if not 0 < len(self.bad) <= MAX_LEFT_OUT * len(self.indices):
-            return None
-        is_kept = torch.ones(len(self.indices), dtype=torch.bool)
-        is_kept[self.bad] = False
-        return self._measure(self._suspect(
-            WRONG_TARGETS, f"the targets of {self._share(self.bad)} do not fit their inputs: a model that predicts "
-            "validation examples predicts them badly", f"look at {self._listed(self.bad)}, and correct their "
-            "targets or leave them out",
-            f"training without {self._share(self.bad)}, which the model predicts badly",
-            f"without-bad/{len(self.bad) / len(self.indices):.2f}",
-            subset(self.base.train, is_kept.nonzero().flatten(), False), LEFT_OUT_GAIN * self.min_gain,
-        ))  # fmt: skip
 
     def with_predicted_targets(self, text: str, min_gain: float) -> tuple[ProvenCause | None, MeasuredEffect | None]:
         """Train on the targets that the model predicts for the examples, instead of their own.

@@ -3,20 +3,19 @@
 import torch
 from torch import Tensor
 
-from pellucid.data.augment.standardise import FeatureStats
 from pellucid.data.dataset import float_images
 from pellucid.doctor.inputs import STANDARDISED_OTHERWISE, InputChange, undoing_changes
 
-# The keys of the changes of `undoing_changes` that are tried: they move no pixels, so targets with positions still fit.
+# The keys of the changes of `undoing_changes` that move no pixels, so that targets with positions still fit.
 VALUE_CHANGES = ("not-divided", "divided-twice", "inverted", STANDARDISED_OTHERWISE, "reversed-channels")
 MIN_DEVIATION = 1e-3  # of a feature, relative to the largest; others are nearly constant, and not standardised
 MAX_FARTHER = 0.1  # standard deviations by which a change may increase the distance of the moments from the others'
 
 
-def input_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
+def input_changes(x: Tensor, reference: Tensor, moves_pixels: bool = False) -> dict[str, InputChange]:
     """Return changes that may make the preprocessing of images x equal to that of `reference`; both are (N, C, H, W).
 
-    The changes are returned by their keys. stats: the standardization in the model. Vectors (N, D) are only
+    The changes are returned by their keys. moves_pixels: whether they may move pixels. Vectors (N, D) are only
     standardised.
     """
     x, reference = float_images(x), float_images(reference)
@@ -28,8 +27,8 @@ def input_changes(x: Tensor, reference: Tensor, stats: FeatureStats | None) -> d
         return {STANDARDISED_OTHERWISE: InputChange("standardised otherwise", lambda x: x * factor + offset)}
     max_distance = _moment_distance(x, reference) + MAX_FARTHER
     return {
-        key: change for key, change in undoing_changes(x, reference, stats).items()
-        if key in VALUE_CHANGES and _moment_distance(change.undo(x), reference) <= max_distance
+        key: change for key, change in undoing_changes(x, reference).items()
+        if (moves_pixels or key in VALUE_CHANGES) and _moment_distance(change.undo(x), reference) <= max_distance
     }  # fmt: skip
 
 

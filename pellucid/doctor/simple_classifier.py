@@ -80,17 +80,6 @@ class KernelClassifier:
         """The number of correct leave-one-out predictions."""
         return count_correct(self.leave_one_out_predictions, self.y)
 
-    def predictions_for_labels(self, y: Tensor) -> Tensor:
-        """Return the leave-one-out predictions of the classifier fitted to each of S lists of labels; both (S, n).
-
-        Classes other than those of this classifier count as one, whose prediction is one more than the largest label.
-        """
-        place = torch.searchsorted(self.classes, y).clamp_max(len(self.classes) - 1)
-        place[self.classes[place] != y] = len(self.classes)
-        targets = torch.stack([_centred_one_hot(labels, len(self.classes) + 1) for labels in place], 1)
-        places = _leave_one_out(self.inverse, targets.flatten(1)).reshape(targets.shape).argmax(2).T
-        return torch.cat([self.classes, y.max()[None] + 1])[places]
-
     def correct_count_of_size(self, n: int) -> CorrectCount:
         """Count the correct leave-one-out predictions of a classifier fitted to n randomly drawn examples of these."""
         indices = torch.randperm(len(self.y), generator=generator(0))[:n]

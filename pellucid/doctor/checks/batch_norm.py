@@ -1,10 +1,8 @@
-"""Batch normalization with too few values per batch, or with running statistics that differ from the data's."""
+"""Batch normalization with running statistics that differ from the data's."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import ceil, exp, log
-
-import torch
+from math import exp, log
 
 from pellucid.combine.base import join, walk
 from pellucid.doctor.case import Case
@@ -18,10 +16,7 @@ from pellucid.metrics import classes_of
 from pellucid.nested import flatten
 from pellucid.training.model import BaseModel
 
-MAX_FEW_VALUES = 4  # per channel: the variance of so few values is wrong by a factor of 2 in four batches of ten
 USUAL_MOMENTUM = 0.1  # of running statistics
-MAX_INITIAL_FRACTION = 0.05  # weight of the initial values in the running statistics; if higher, steps are too few
-DEFAULT_BATCH_SIZE = 32  # the minimum batch size of the remedy, if all batches are too small
 # Limits for the medians over channels of |mean| and |log variance| after normalization; in healthy trainings, both end
 # within 0.02. Above a limit, there is a finding only if the loss or the predictions are worse as well.
 MAX_SHIFT = 0.2  # standard deviations: a "small" effect (Cohen 1988)
@@ -36,34 +31,11 @@ HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch has at least the we
 
 
 def find(case: Case) -> list[Finding]:
-    """Count the values per channel in a batch, and compare the moments of normalized outputs with 0 and 1."""
+    """Compare the moments of normalized outputs with 0 and 1."""
     layers = walk(case.model.net)
     norms = {path: layer for path, layer in layers if isinstance(layer, BatchNorm) and path in case.activity}
     frozen = {path for path in norms if {join(path, "weight"), join(path, "bias")} <= case.model.frozen}
-    findings = _few_values(case, [path for path in norms if path not in frozen])
-    return findings + (_wrong_statistics(case, norms, frozen) if case.trained else [])
-
-
-def _few_values(case: Case, paths: list[str]) -> list[Finding]:
-    """Find batches with few values per channel; report only the first layer of `paths` with such batches."""
-    if not case.trainable:
-        return []
-    n = len(case.train)
-    batch = min(case.batch_size, n)
-    for path in paths:
-        positions = case.activity[path].size // case.activity[path].units
-        if batch * positions > MAX_FEW_VALUES:
-            continue
-        evidence: Evidence = {"batch_size": batch, "values_per_channel": batch * positions}
-        cause = "mean and variance of so few values are noise, and differ in every batch and in evaluation"
-        fix = "use batches of 16 or more, or group or layer normalization"
-        remedy = _batches_of(min(max(batch + 1, DEFAULT_BATCH_SIZE), n)) if n > MAX_FEW_VALUES else None
-        return [Finding(NAME, path, evidence, cause, fix, remedy)]
-    return []
-
-
-def _batches_of(size: int) -> Remedy:
-    return Remedy(f"batches of {size}", lambda case: replace(case, batch_size=size), f"batch-size-{size}")
+    return _wrong_statistics(case, norms, frozen) if case.trained else []
 
 
 def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
@@ -110,32 +82,14 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
     if not last_batch_only and running_loss <= max(MIN_LOSS_RATIO * batch_loss, batch_loss + MIN_LOSS_DIFFERENCE):
         return []
     evidence |= {"loss_by_running_statistics": running_loss, "loss_by_batch_statistics": batch_loss}
-    current, initial = flatten(case.model.params), flatten(case.initial.params)
-    buffer_paths = [join(path, name) for name in layer.buffers]
-    is_updated = any(not torch.equal(current[name], initial[name]) for name in buffer_paths)
-    has_usual_momentum, min_momentum = layer.momentum == USUAL_MOMENTUM, max(layer.momentum, USUAL_MOMENTUM)
     usual_momentum = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum), "usual-momentum")
-    remedy = None if has_usual_momentum else usual_momentum
+    remedy = None if layer.momentum == USUAL_MOMENTUM else usual_momentum
+    cause = "the running statistics do not match the data: batches differ, or the weights changed too fast"
+    fix = "use a momentum of 0.1, larger batches, or a lower learning rate at the end of a longer training"
     if last_batch_only:
         cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum "
         cause += "is the weight of the old statistics instead"
         fix = "use a momentum of 0.1, which is the weight of the new batch here"
-    elif not is_updated:  # with USUAL_MOMENTUM, the layer was not trained, or its buffers were restored
-        cause = "the running statistics were never updated, so evaluation normalizes with their initial values"
-        fix = "give the layer a momentum above 0, such as 0.1, and train it"
-        fix = "train the layer, in training mode" if has_usual_momentum else fix
-    elif case.steps_made and (1 - min_momentum) ** case.steps_made > MAX_INITIAL_FRACTION:
-        initial_fraction = (1 - layer.momentum) ** case.steps_made
-        evidence |= {"steps": case.steps_made, "share_of_the_first_values_left": initial_fraction}
-        cause = "so few steps were made that the running statistics still depend on their initial values"
-        fix = f"train for longer: they need {ceil(log(MAX_INITIAL_FRACTION) / log(1 - min_momentum))} steps or more"
-        remedy = None
-    else:
-        reason = "batches differ, or the weights changed too fast"
-        reason = reason if has_usual_momentum else "the momentum is too small or too large"
-        cause = f"the running statistics do not match the data: {reason}"
-        momentum = "" if has_usual_momentum else "a momentum of 0.1 and "
-        fix = f"use {momentum}larger batches, or a lower learning rate at the end of a longer training"
     return [Finding(NAME, path, evidence, cause, fix, remedy, is_fault=last_batch_only)]
 
 

@@ -21,23 +21,14 @@ def find(case: Case) -> list[Finding]:
     labels = y if case.validation is None else torch.cat([y, case.validation.y])
     class_names = case.train.classes or case.model.classes or ()
     n_classes = max(int(labels.max()) + 1, len(class_names))
-    single_class_findings = _single_class(case, labels, n_classes)
-    if single_class_findings or n_classes < 2:
-        return single_class_findings
+    if n_classes < 2:
+        return []
     counts = y.bincount(minlength=n_classes)
     findings = _missing_classes(case, counts)
-    is_absent = labels.bincount(minlength=n_classes) == 0
-    n_absent = int(is_absent.sum())
-    if n_absent and class_names and _probability_by_chance(0, len(y), n_classes) < MAX_PROBABILITY:
-        evidence: Evidence = {"classes": n_classes, "without_examples": n_absent}
-        evidence["the_first_of_them"] = _first_class_name(case, is_absent)
-        cause = "no example belongs to some of the listed classes"
-        fix = "add examples of these classes, or remove them from the list and from the network's outputs"
-        findings.append(Finding(NAME, "train", evidence, cause, fix, kind=LACKED_CLASS))
     present = counts[counts > 0]
     smallest, largest = int(present.min()), int(present.max())
     if largest >= MIN_RATIO * smallest and _probability_by_chance(smallest, len(y), len(present)) < MAX_PROBABILITY:
-        evidence = {
+        evidence: Evidence = {
             "classes": len(present),
             "examples": len(y),
             "of_the_largest_class": largest,
@@ -49,25 +40,6 @@ def find(case: Case) -> list[Finding]:
         fix = "collect more of the rare classes, or sample them more often; evaluate the accuracy of each class"
         findings.append(Finding(NAME, "train", evidence, cause, fix))
     return findings
-
-
-def _single_class(case: Case, y: Tensor, n_classes: int) -> list[Finding]:
-    """Return a finding if all labels are the same, although the network has two or more classes."""
-    outputs = case.model.output_shape[0]
-    classes = max(n_classes, outputs if isinstance(outputs, int) and outputs > 1 else 2)
-    if int(y.min()) != int(y.max()) or classes ** (1.0 - len(case.train)) > MAX_PROBABILITY:
-        return []
-    only_class = _first_class_name(case, y.bincount() > 0)
-    evidence: Evidence = {
-        "examples": len(case.train),
-        "different_labels": 1,
-        "the_only_label": only_class,
-        "classes_of_the_network": classes,
-    }
-    missing_classes = f"the other {classes - 1} classes are" if classes > 2 else "the other class is"
-    cause = f"all labels are {only_class}; {missing_classes} missing"
-    fix = "check how the labels are read: perhaps from a wrong column, or from one of several folders"
-    return [Finding(NAME, "train", evidence, cause, fix)]
 
 
 def _probability_by_chance(max_count: int, n: int, classes: int) -> float:

@@ -1,17 +1,14 @@
-"""Classes without any training pixel, and classes that a trained model never predicts, in segmentation."""
+"""Classes without any training pixel, in segmentation."""
 
 from torch import Tensor
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.finding import Check, Evidence, Finding
-from pellucid.doctor.predictions import UnansweredError
-
-MIN_FRACTION = 1e-3  # of the labelled pixels; even a good model may never predict a rarer class
 
 
 def find(case: Case) -> list[Finding]:
-    """Count the pixels of each class in the masks, and in a sample of the model's predictions."""
+    """Count the pixels of each class in the masks."""
     outputs, y = case.model.output_shape, case.train.y
     if y.dim() != 3 or y.is_floating_point() or len(outputs) != 3 or outputs[0] < 2:
         return []
@@ -26,21 +23,6 @@ def find(case: Case) -> list[Finding]:
         fix = "check how the masks are read: shifted class indices, a class read as the ignored index, or missing "
         fix += "images"
         findings.append(Finding(NAME, "train", evidence, cause, fix, is_fault=True, kind=LACKED_CLASS))
-    try:
-        predictions = case.train_predictions if case.trained else None
-    except UnansweredError:
-        return findings
-    if predictions is None:
-        return findings
-    true_counts = _pixel_counts(predictions.part.y, n_classes, ignored)
-    is_counted = slice(None) if ignored is None else predictions.part.y != ignored
-    predicted_counts = predictions.classes[is_counted].flatten().bincount(minlength=n_classes)
-    is_never_predicted = (predicted_counts == 0) & (true_counts > MIN_FRACTION * true_counts.sum())
-    if int(is_never_predicted.sum()):
-        evidence = _missing_evidence(case, is_never_predicted, n_classes)
-        evidence["share_of_the_pixels"] = float(true_counts[is_never_predicted].sum() / true_counts.sum())
-        fix = "give rare classes more weight (class_weights), use the Dice or focal loss, or train longer"
-        findings.append(Finding(NAME, "training", evidence, "", fix))
     return findings
 
 

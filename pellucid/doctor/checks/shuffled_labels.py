@@ -1,13 +1,10 @@
 """Labels that are unrelated to their inputs, for all or a large fraction of the training or validation data."""
 
 from collections.abc import Callable
-from dataclasses import replace
-
-import torch
 
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.simple_classifier import CorrectCount, KernelClassifier, count_correct, fit_simple_classifier
 
 MAX_CHANCE = 3.0  # standard deviations above chance; on random labels, 999 of 1000 accuracies are lower
@@ -16,7 +13,6 @@ MIN_SUFFICIENT = 500  # with so many examples, a simple classifier beats chance 
 MIN_EXAMPLES = 100  # enough only if the classifier clearly beats chance on the other data (training or validation)
 MIN_OTHER_CLASSES = 50  # examples outside of the most frequent class; with fewer, chance cannot be ruled out
 MAX_RANDOM = 0.3  # fraction of random labels; a lower fraction may be the label noise of large data sets
-MAX_ROLL = 32  # largest offset between the lists of labels and inputs
 
 
 def find(case: Case) -> list[Finding]:
@@ -28,7 +24,7 @@ def find(case: Case) -> list[Finding]:
     if classifier is None:
         return []
     if validation is None:
-        return _part_findings(case, "train", case.train, classifier, lambda: len(classifier.y) >= MIN_SUFFICIENT)
+        return _part_findings(case, "train", classifier, lambda: len(classifier.y) >= MIN_SUFFICIENT)
     # The second classifier is fitted to the same classes, because other classes may be easier to distinguish.
     other = _large_enough(fit_simple_classifier(validation, case.model.seed, classifier.classes))
 
@@ -36,10 +32,10 @@ def find(case: Case) -> list[Finding]:
         has_certain_validation = other is not None and other.leave_one_out.deviations_above_chance > MIN_CERTAIN
         return len(classifier.y) >= MIN_SUFFICIENT or has_certain_validation
 
-    findings = _part_findings(case, "train", case.train, classifier, is_sufficient, validation, other)
+    findings = _part_findings(case, "train", classifier, is_sufficient, validation, other)
     if other is not None:
         findings += _part_findings(
-            case, "validation", validation, other,
+            case, "validation", other,
             lambda: classifier.correct_count_of_size(len(other.y)).deviations_above_chance > MIN_CERTAIN,
             case.train, classifier,
         )  # fmt: skip
@@ -47,7 +43,7 @@ def find(case: Case) -> list[Finding]:
 
 
 def _part_findings(
-    case: Case, path: str, part: Arrays, classifier: KernelClassifier, is_sufficient: Callable[[], bool],
+    case: Case, path: str, classifier: KernelClassifier, is_sufficient: Callable[[], bool],
     other_part: Arrays | None = None, other: KernelClassifier | None = None,
 ) -> list[Finding]:  # fmt: skip
     """Examine the labels of one data set.
@@ -55,8 +51,6 @@ def _part_findings(
     is_sufficient: returns whether the classifier would beat chance if labels depended on the inputs. other_part, other:
     the other data set and the classifier that is fitted to it.
     """
-    if findings := _findings_of_offset(case, path, part, classifier):
-        return findings
     if classifier.leave_one_out.deviations_above_chance < MAX_CHANCE:
         return [_unrelated_labels(path, classifier)] if is_sufficient() and not _is_learned(case) else []
     if other_part is None or other is None:
@@ -98,46 +92,6 @@ def _unrelated_labels(path: str, classifier: KernelClassifier) -> Finding:
     cause = "inputs and labels were sorted, shuffled or filtered separately, so they no longer belong together"
     fix = "read each input and its label from one list, shuffle both in the same order, and look at some of them"
     return Finding(NAME, path, _accuracy_evidence(classifier.leave_one_out), cause, fix)
-
-
-def _findings_of_offset(case: Case, path: str, part: Arrays, classifier: KernelClassifier) -> list[Finding]:
-    """Look for labels that are predicted far better after they are shifted by a few positions in the list.
-
-    In a list sorted by class, some labels are correct for any small shift.
-    """
-    if _is_learned(case):
-        return []
-    best_shift, best_count = 0, classifier.leave_one_out
-    shifts = (*range(1, MAX_ROLL + 1), *range(-1, -MAX_ROLL - 1, -1))
-    shifted_labels = torch.stack([part.y.roll(shift)[classifier.indices] for shift in shifts])
-    for shift, y, predicted in zip(
-        shifts, shifted_labels, classifier.predictions_for_labels(shifted_labels), strict=True
-    ):
-        shifted_count = count_correct(predicted, y)
-        if shifted_count.accuracy > best_count.accuracy:
-            best_shift, best_count = shift, shifted_count
-    if _random_fraction(classifier.leave_one_out, best_count) <= MAX_RANDOM:
-        return []
-
-    def with_labels_moved_back(case: Case) -> Case:
-        part = case.train if path == "train" else case.validation
-        return case if part is None else replace(case, **{path: replace(part, y=part.y.roll(best_shift))})
-
-    evidence = _accuracy_evidence(classifier.leave_one_out)
-    evidence |= {"labels_moved_by": best_shift, "right_then": best_count.accuracy}
-    side = "before" if best_shift < 0 else "after"
-    cause = f"each label belongs to the input {abs(best_shift)} {side} it in the list"
-    fix = "align labels and inputs again, and read both from one list"
-    return [
-        Finding(
-            NAME,
-            path,
-            evidence,
-            cause,
-            fix,
-            Remedy(f"labels moved by {best_shift} places", with_labels_moved_back, f"labels-moved-{best_shift}"),
-        )
-    ]
 
 
 def _accuracy_evidence(count: CorrectCount) -> Evidence:

@@ -1,4 +1,4 @@
-"""Inputs that are too large, too small or of very different scales, and regression targets that are too large."""
+"""Inputs that are too large, too small or of very different scales."""
 
 from dataclasses import replace
 from math import hypot, isfinite
@@ -9,7 +9,6 @@ from pellucid.data.augment.standardise import FeatureStats, scaled
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.inputs import input_statistics
-from pellucid.doctor.predictions import UnansweredError, predictions
 from pellucid.doctor.remedies import rebuilt, with_parts
 from pellucid.layers import LocalResponseNorm
 from pellucid.layers.base import Trait
@@ -20,41 +19,10 @@ from pellucid.task.traits import is_image
 # Root mean square of the inputs. Initializers assume 1 (Glorot 2010, He 2015); it is 0.1 to 0.9 for images from 0 to 1.
 MAX_RMS, MIN_RMS = 3.0, 1 / 30
 MAX_CHANNEL_RATIO = 10.0  # of two channels' root mean squares; the loss's curvature then differs by a factor of 100
-MAX_OFFSET = 10.0  # |mean| in standard deviations; there is a finding only if |mean| is also above 1
-# Standard deviation of the targets divided by the root mean square of the initial model's outputs, or by 1 if that is
-# larger. Above this ratio, steps at usual learning rates are too small.
-MAX_TARGET_RATIO = 100.0
 CHUNK_SIZE = 64  # examples measured at a time
 
 
 def find(case: Case) -> list[Finding]:
-    """Measure a sample of the inputs after preprocessing, then the targets of a regression."""
-    return _input_findings(case) or _target_findings(case)
-
-
-def _target_findings(case: Case) -> list[Finding]:
-    """Compare the targets with the outputs of the initial model; skipped for a trained model."""
-    if not case.compares or case.classifies or case.trained:
-        return []
-    try:
-        first_outputs = predictions(case.initial, case.probe).y.double()
-    except UnansweredError:
-        return []
-    targets = case.sample.y.double()
-    std, output_rms = float(targets.std(correction=0)), float(first_outputs.square().mean().sqrt())
-    if std <= MAX_TARGET_RATIO * max(output_rms, 1.0):
-        return []
-    evidence = {
-        "mean_target": float(targets.mean()),
-        "standard_deviation_of_the_targets": std,
-        "root_mean_square_of_the_first_outputs": output_rms,
-    }
-    cause = "the targets are many times larger than the network's first outputs, so that steps explode or are too small"
-    fix = "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions"
-    return [Finding(NAME, "train", evidence, cause, fix)]
-
-
-def _input_findings(case: Case) -> list[Finding]:
     """Compute statistics of a sample of the inputs, over all values and by channel, and compare them with limits."""
     first_layer = next((outputs.layer for outputs in case.activity.values() if not only_reshapes(outputs.layer)), None)
     if first_layer is not None and Trait.NORM in first_layer.traits and not isinstance(first_layer, LocalResponseNorm):
@@ -73,17 +41,12 @@ def _input_findings(case: Case) -> list[Finding]:
         "root_mean_square": rms,
     }
     has_images, has_several_channels = is_image(x), len(channel_rms) > 1
-    extremes = (channel_rms.min(), channel_rms.median(), channel_rms.max()) if has_several_channels else (0.0,) * 3
-    smallest, median, largest = (float(part) for part in extremes)
+    extremes = (channel_rms.median(), channel_rms.max()) if has_several_channels else (0.0, 0.0)
+    median, largest = (float(part) for part in extremes)
     if rms > MAX_RMS:
         cause = "inputs are much larger than initial weights are made for, so that units saturate or steps overshoot"
     elif rms < MIN_RMS:
         cause = "inputs are so small that the first layer hardly distinguishes them; perhaps they were scaled twice"
-    elif abs(mean) > max(MAX_OFFSET * std, 1.0):
-        cause = "inputs vary little around a value far from 0, so that this value dominates the first layer"
-    elif has_images and has_several_channels and largest > MAX_CHANNEL_RATIO * smallest:
-        evidence |= {"largest_channel": largest, "smallest_channel": smallest}
-        cause = "channels have very different scales, so that the weights of the small ones learn far more slowly"
     elif not has_images and has_several_channels and largest > MAX_RMS * MAX_CHANNEL_RATIO * median:
         evidence |= {"largest_feature": largest, "median_feature": median}
         cause = "features have very different scales, so that the weights of the small ones learn far more slowly"

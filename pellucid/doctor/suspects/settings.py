@@ -13,7 +13,6 @@ import torch
 
 from pellucid.combine.base import map_layers, walk
 from pellucid.data import Augment
-from pellucid.data.dataset import float_images
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import dropout_rate
@@ -31,9 +30,6 @@ NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # argume
 # The accuracy of a simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the
 # class. It does if the accuracy on mirrored images exceeds chance by less than the fraction MAX_MIRRORED of that.
 MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
-# Accuracy on augmented training inputs, and its difference from the accuracy on unchanged inputs. A model that is
-# trained with ordinary random augmentation has as high an accuracy on unchanged inputs.
-MIN_AUGMENTED_ACCURACY, MIN_ACCURACY_GAIN = 0.7, 0.15
 MAX_DROPOUT = 0.7  # dropout rate; higher ones are unusual
 MAX_OPTION_RATIO = 5.0  # of an option of the optimizer to its default; a larger one is unusual
 MIN_FROZEN_GAIN = 0.12  # of the score, without frozen parameters, which often helps a little
@@ -88,11 +84,7 @@ def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
 
 
 def augment_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect for flipping, and one for the augmentation as a whole.
-
-    If the accuracy on augmented inputs is much higher than on unchanged ones, the augmentation acts as preprocessing
-    that is missing in evaluation.
-    """
+    """Yield a suspect for flipping, and one for the augmentation as a whole."""
     augmentation = case.augment
     if augmentation is None:
         return
@@ -104,17 +96,9 @@ def augment_suspects(case: TrainingCase) -> Iterator[Suspect]:
             unusual=isinstance(case, Case) and case.classifies and _mirrored_images_differ(case, augmentation),
             key="no-mirroring", flip=augmentation.flip, vertical_flip=augmentation.vertical_flip,
         )  # fmt: skip
-    is_learned = False
-    if isinstance(case, Case) and case.trained and case.classifies and case.loss < float("inf"):
-        part, rng = case.sample, torch.Generator().manual_seed(case.model.seed)
-        is_correct = case.classes_for(augmentation(float_images(part.x).clone(), rng)) == part.y
-        min_accuracy = max(MIN_AUGMENTED_ACCURACY, case.train_predictions.accuracy + MIN_ACCURACY_GAIN)
-        is_learned = float(is_correct.float().mean()) > min_accuracy
     yield suspect(
-        "preprocessing-mismatch" if is_learned else "augmentation-destroys",
-        "the model learned from augmented inputs, which differ from the inputs in evaluation" if is_learned else
+        "augmentation-destroys",
         "the augmentation changes the training inputs so much that they no longer resemble those in evaluation",
-        "use the same preprocessing function in training, validation and prediction" if is_learned else
         "look at some augmented inputs, reduce the changes, and leave out those that change the class",
         "no augmentation", lambda case: replace(rebuilt(case), augment=None), key="no-augmentation",
         augmentation=getattr(augmentation, "__name__", type(augmentation).__name__),

@@ -38,10 +38,6 @@ MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicate
 MAX_PROBE = 128  # examples of a forward and backward pass
 REHEARSAL_STEPS = 40  # steps of a rehearsal, a short training from the initial weights
 MAX_REHEARSAL_WORK = 8e11  # multiply-adds; two processor cores need about a second for 4e10 of them
-# The last loss is compared with an earlier one, 1 / HISTORY_PARTS of all epochs before it, because the difference of
-# neighbouring epochs is noisy. The loss is still falling if the ratio of the two is below MAX_FALLING_RATIO.
-HISTORY_PARTS = 4
-MAX_FALLING_RATIO = 0.98
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,15 +236,6 @@ class Case:
             return []
         values = [row.get(name) for row in self.history.rows]
         return [float(value) if isinstance(value, int | float) and isfinite(value) else inf for value in values]
-
-    @property
-    def loss_falls(self) -> bool:
-        """Whether the training loss was still falling at the end of the training; True after a single epoch."""
-        losses = self.column("train_loss")
-        n_epochs_back = max(len(losses) // HISTORY_PARTS, 1)
-        return bool(losses) and (
-            len(losses) <= n_epochs_back or losses[-1] < MAX_FALLING_RATIO * losses[-1 - n_epochs_back]
-        )
 
     @property
     def steps_per_epoch(self) -> int:

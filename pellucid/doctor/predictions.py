@@ -66,14 +66,6 @@ def predictions(model: BaseModel, part: Arrays) -> Predictions:
     return Predictions(y, loss, part, boundary(model.objective.net, model.objective.loss))
 
 
-def loss_on(model: BaseModel, part: Arrays) -> float:
-    """Return the mean loss in evaluation mode; infinite if the model's outputs are not finite."""
-    try:
-        return predictions(model, part).loss
-    except UnansweredError:
-        return float("inf")
-
-
 def standard_error(first: float, second: float, n: int) -> float:
     """Return the standard error of the difference of two fractions that are each measured on n examples."""
     return sqrt(max(first * (1 - first) + second * (1 - second), 1 / n) / n)

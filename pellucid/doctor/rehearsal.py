@@ -122,12 +122,6 @@ class Rehearsal:
     model: BaseModel
     stopped: str = ""
 
-    @property
-    def final_loss(self) -> float:
-        """The mean loss of the last quarter of the steps; infinite if `has_failed`."""
-        last_losses = self.losses[-max(len(self.losses) // 4, 1) :]
-        return inf if self.has_failed or not last_losses else sum(last_losses) / len(last_losses)
-
 
 def step_work(model: BaseModel, data: Source, batch_size: int) -> float:
     """Return the multiply-adds of a training step, with twice as many for the backward pass as for the forward pass."""

@@ -8,7 +8,7 @@ from pellucid.combine.base import join, walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.passes import Activity, normalized_moments, with_batch_statistics
-from pellucid.doctor.predictions import loss_on, predictions, significantly_better
+from pellucid.doctor.predictions import predictions, significantly_better
 from pellucid.doctor.remedies import with_initial_model, with_layers
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Layer
@@ -18,15 +18,14 @@ from pellucid.training.model import BaseModel
 
 USUAL_MOMENTUM = 0.1  # of running statistics
 # Limits for the medians over channels of |mean| and |log variance| after normalization; in healthy trainings, both end
-# within 0.02. Above a limit, there is a finding only if the loss or the predictions are worse as well.
+# within 0.02. Above a limit, there is a finding
+# only if the predictions are worse as well.
 MAX_SHIFT = 0.2  # standard deviations: a "small" effect (Cohen 1988)
 MAX_SPREAD = log(1.25)
 # The limits for frozen layers, for which the loss is not checked, because other layers compensate for them in training.
 MAX_FROZEN_SHIFT = 1.0
 MAX_FROZEN_SPREAD = log(4.0)
 MIN_STD = 1e-3  # after normalization; channels with a smaller one are constant, such as at an empty border, and skipped
-MIN_LOSS_RATIO = 1.5  # the loss with running statistics divided by the loss with batch statistics
-MIN_LOSS_DIFFERENCE = 0.05  # of these two losses, needed because the ratio of losses near 0 is unreliable
 HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch has at least the weight of all others together
 
 
@@ -55,14 +54,13 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
         }
         if not is_frozen:
             return _finding_if_harmful(case, path, layer, evidence)
-        cause = "the layer is frozen with running statistics of other data"
-        fix = "unfreeze the layer, or use the input preprocessing that the frozen weights were trained with"
-        if has_lost_statistics := _has_initial_statistics(case.model, path, layer):
-            cause = "the frozen layer has the initial running statistics, mean 0 and variance 1: those that belong to "
-            cause += "its weights were not saved or not loaded"
-            fix = "load the running statistics together with the weights, or unfreeze the batch normalization"
+        if not _has_initial_statistics(case.model, path, layer):
+            return []
+        cause = "the frozen layer has the initial running statistics, mean 0 and variance 1: those that belong to its "
+        cause += "weights were not saved or not loaded"
+        fix = "load the running statistics together with the weights, or unfreeze the batch normalization"
         remedy = Remedy("batch normalization unfrozen", _with_unfrozen_norms, "unfrozen-norms")
-        return [Finding(NAME, path, evidence, cause, fix, remedy, is_fault=has_lost_statistics)]
+        return [Finding(NAME, path, evidence, cause, fix, remedy)]
     return []
 
 
@@ -74,23 +72,14 @@ def _has_initial_statistics(model: BaseModel, path: str, layer: BatchNorm) -> bo
 
 
 def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> list[Finding]:
-    """Return the finding with the cause of wrong running statistics, if they make the loss or the predictions worse."""
-    part, loss = case.watched, case.model.loss
-    batch_value, _ = loss(loss.main_output(with_batch_statistics(case.model, case.inputs(part))), part.y)
-    running_loss, batch_loss = loss_on(case.model, part), batch_value.item()
-    last_batch_only = layer.momentum >= HIGH_MOMENTUM and _is_better_by_batch(case)
-    if not last_batch_only and running_loss <= max(MIN_LOSS_RATIO * batch_loss, batch_loss + MIN_LOSS_DIFFERENCE):
+    """Return the finding if the running statistics are those of the last batch, which makes the predictions worse."""
+    if layer.momentum < HIGH_MOMENTUM or not _is_better_by_batch(case):
         return []
-    evidence |= {"loss_by_running_statistics": running_loss, "loss_by_batch_statistics": batch_loss}
-    usual_momentum = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum), "usual-momentum")
-    remedy = None if layer.momentum == USUAL_MOMENTUM else usual_momentum
-    cause = "the running statistics do not match the data: batches differ, or the weights changed too fast"
-    fix = "use a momentum of 0.1, larger batches, or a lower learning rate at the end of a longer training"
-    if last_batch_only:
-        cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum "
-        cause += "is the weight of the old statistics instead"
-        fix = "use a momentum of 0.1, which is the weight of the new batch here"
-    return [Finding(NAME, path, evidence, cause, fix, remedy, is_fault=last_batch_only)]
+    cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum is "
+    cause += "the weight of the old statistics instead"
+    fix = "use a momentum of 0.1, which is the weight of the new batch here"
+    remedy = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum), "usual-momentum")
+    return [Finding(NAME, path, evidence, cause, fix, remedy)]
 
 
 def _shift_and_spread(model: BaseModel, outputs: Activity) -> tuple[float, float]:
@@ -124,4 +113,7 @@ def _with_unfrozen_norms(case: Case) -> Case:
 
 
 NAME = "batch-norm"
-CHECK = Check(NAME, find, explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions"))
+CHECK = Check(
+    NAME, find, finds_faults=True,
+    explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions"),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Constant inputs: blank examples, channels that never vary, or features that are the same in all examples."""
+"""Constant inputs: blank examples, or examples that are all the same."""
 
 from math import prod
 
@@ -9,11 +9,8 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import ranges
 from pellucid.doctor.remedies import with_examples
-from pellucid.task.traits import is_image
 
 MAX_BLANK = 0.05  # fraction of the examples; every large collection of images contains a few blank images
-MAX_CONSTANT = 0.45  # fraction of the features; in 100 images of MNIST, the constant border is a third of the pixels
-MIN_EXAMPLES = 100  # for the check of constant features
 MIN_VALUES = 8  # features of an input; with fewer, equal inputs are frequent in correct data too
 
 
@@ -30,8 +27,6 @@ def _constant_finding(path: str, x: Tensor) -> Finding | None:
     low, high, is_blank = ranges(x)
     n, n_values, is_constant = len(x), low.numel(), low == high
     n_constant, n_blank = int(is_constant.sum()), int(is_blank.sum())
-    channels = x.shape[1] if is_image(x) else 1
-    n_constant_channels = int(is_constant.flatten(1).all(1).sum()) if channels > 1 else 0
     evidence: Evidence = {"examples": n}
     fix, remedy = "look at some inputs of the network, and correct the code that reads or converts them", None
     if n_constant == n_values:
@@ -48,13 +43,6 @@ def _constant_finding(path: str, x: Tensor) -> Finding | None:
                 lambda case: with_examples(case, nonblank_indices),
                 "without-blank",
             )
-    elif n_constant_channels:
-        evidence |= {"channels": channels, "that_never_vary": n_constant_channels}
-        cause = "a channel was lost when the images were read or converted"
-    elif n >= MIN_EXAMPLES and n_constant / n_values > MAX_CONSTANT:
-        evidence |= {"values_of_an_input": n_values, "that_never_vary": n_constant, "share": n_constant / n_values}
-        cause = "a mask, a crop or an overwritten region left the same values in every input"
-        fix = "look at some inputs, and correct the crop or cut off the constant region"
     else:
         return None
     return Finding(NAME, path, evidence, cause, fix, remedy)

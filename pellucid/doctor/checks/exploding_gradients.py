@@ -4,7 +4,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.passes import gradient_decay
 
-MAX_GRADIENT_RATIO = 100.0  # gradient norm of early layers divided by the gradient norm of late layers; suitable weights keep it constant
+MAX_GRADIENT_RATIO = 100.0  # of early and late layers; suitable weights keep the norm constant (He et al. 2015, 2.2)
 
 
 def find(case: Case) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Predicted probabilities that are far higher, or far lower, than the fraction of correct predictions."""
+"""Predicted probabilities that are far higher than the fraction of correct predictions: overconfidence."""
 
 from pellucid.calibration.confidence import fit_temperature, negative_log_likelihood
 from pellucid.doctor.case import Case
@@ -7,12 +7,10 @@ from pellucid.metrics import calibration_error
 
 MIN_EXAMPLES = 200  # for fewer, the calibration error of 15 bins is biased upwards by several percent
 MIN_DEVIATIONS = 4.0  # standard deviations of the accuracy; with correct probabilities, 1 gap in 16,000 is larger
-# Largest acceptable temperature, and the inverse of the smallest. Guo et al. 2017 report 1 to 3; up to 2 is usual. At
+# Largest acceptable temperature. Guo et al. 2017 report 1 to 3; up to 2 is usual. At
 # 2, logits are twice as large as they should be: a prediction that is correct 9 times in 10 has a probability of 99 %.
 MAX_TEMPERATURE = 2.0
 MIN_GAIN = 1.3  # log loss divided by the log loss at the best temperature, which is fitted to other examples
-# Loss divided by the mean training loss of the last epoch; the ratio is higher only if the model changed afterwards.
-MAX_LOSS_RATIO = 1.5
 
 
 def find(case: Case) -> list[Finding]:
@@ -36,11 +34,8 @@ def find(case: Case) -> list[Finding]:
     gain = negative_log_likelihood(p[score_half], target[score_half]) / max(
         negative_log_likelihood(p[score_half], target[score_half], temperature), 1e-12
     )
-    if abs(gap) <= MIN_DEVIATIONS * std or 1 / MAX_TEMPERATURE <= temperature <= MAX_TEMPERATURE or gain <= MIN_GAIN:
+    if gap <= MIN_DEVIATIONS * std or temperature <= MAX_TEMPERATURE or gain <= MIN_GAIN:
         return []
-    is_short = case.loss_falls and not getattr(case.model.loss, "label_smoothing", 0.0)
-    if gap < 0 and is_short and not _has_changed_since_training(case):
-        return []  # a short training, in which probabilities would still grow
     evidence: Evidence = {
         "mean_probability_of_the_answer": float(confidence.mean()),
         "share_of_right_answers": accuracy,
@@ -52,12 +47,6 @@ def find(case: Case) -> list[Finding]:
         "examples": len(p),
     }
     return [Finding(NAME, "validation", evidence)]
-
-
-def _has_changed_since_training(case: Case) -> bool:
-    """Return whether the model's loss on training examples is worse than it was on average in the last epoch."""
-    losses = case.column("train_loss")
-    return bool(losses) and case.train_predictions.loss > MAX_LOSS_RATIO * losses[-1]
 
 
 NAME = "miscalibration"

@@ -13,8 +13,6 @@ MIN_SLOPE = 0.05
 # Efficient BackProp, 4.6): with standard normal inputs to tanh, 3 % of outputs are at a limit; with He weights, 12 %.
 MAX_INITIAL = 0.5
 MAX_TRAINED = 0.8  # in a working network, training may move half of the outputs to a limit
-MIN_STUCK_FRACTION = 0.95  # a unit is nearly constant if more than this fraction of its outputs is at the same limit
-MAX_STUCK = 0.4  # of a layer's units, as in the check of dead units
 
 
 def find(case: Case) -> list[Finding]:
@@ -25,18 +23,17 @@ def find(case: Case) -> list[Finding]:
     for outputs in activities:
         if outputs.path in output_paths:
             continue
-        fraction, n_stuck = _fraction_at_limit(outputs), int(_stuck_units(outputs).sum())
+        fraction = _fraction_at_limit(outputs)
         initial_outputs = case.initial_activity.get(outputs.path)
         initial_fraction = (
             0.0 if initial_outputs is None or not initial_outputs.finite else _fraction_at_limit(initial_outputs)
         )
         is_early = initial_fraction > MAX_INITIAL and fraction > MAX_INITIAL
-        if not (is_early or fraction > MAX_TRAINED or n_stuck / outputs.units > MAX_STUCK):
+        if not (is_early or fraction > MAX_TRAINED):
             continue
         evidence = {
             "share_of_outputs_at_a_limit": fraction,
             "share_at_a_limit_before_the_first_step": initial_fraction,
-            "stuck_units": n_stuck,
             "units": outputs.units,
             "mean_slope": float(_slope(outputs).mean()),
             "examples": len(outputs.y),
@@ -53,14 +50,6 @@ def _slope(outputs: Activity) -> Tensor:
 def _fraction_at_limit(outputs: Activity) -> float:
     """Return the fraction of outputs at a limit."""
     return float((_slope(outputs) < MIN_SLOPE).float().mean())
-
-
-def _stuck_units(outputs: Activity) -> Tensor:
-    """Return which units are nearly always at the same limit, (U,)."""
-    is_at_limit, middle = _slope(outputs) < MIN_SLOPE, 0.5 if isinstance(outputs.layer, Sigmoid) else 0.0
-    high = (is_at_limit & (outputs.y > middle)).float().mean((0, 2))
-    low = (is_at_limit & (outputs.y < middle)).float().mean((0, 2))
-    return (high > MIN_STUCK_FRACTION) | (low > MIN_STUCK_FRACTION)
 
 
 NAME = "saturated-units"

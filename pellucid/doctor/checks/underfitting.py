@@ -25,14 +25,8 @@ def find(case: Case) -> list[Finding]:
     if evidence is None:
         return []
     epochs = len(case.column("train_loss"))
-    is_interrupted = not epochs and bool(case.resume_command)
-    if is_interrupted:
-        evidence |= {"epochs": 0, "steps": case.steps_made, "steps_of_the_training": case.steps_planned}
-    elif epochs or case.epochs:
+    if epochs or case.epochs:
         evidence["epochs"] = epochs or case.epochs
-    if is_interrupted:
-        cause, fix = "the training was interrupted in its first epoch", f"resume with `{case.resume_command}`"
-        return [Finding(NAME, "train", evidence, cause, fix, is_fault=True)]
     return [Finding(NAME, "train", evidence)]
 
 

@@ -11,8 +11,6 @@ from pellucid.doctor.training_case import TrainingCase
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.objective import Supervised
 
-OWN_LAYER = "own-layer"  # the name of the suspect
-
 
 def own_loss_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for a user-defined loss: that of the library which it is derived from, or one for the targets."""

@@ -18,7 +18,7 @@ from pellucid.doctor.checks import (
     shortcut_pixels,
     shuffled_labels,
 )
-from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION
+from pellucid.doctor.checks.leakage import MAX_CLOSE_FRACTION, MAX_CLOSE_RATIO
 from pellucid.doctor.differences import (
     TraitDifference,
     as_evidence,
@@ -34,7 +34,7 @@ from pellucid.doctor.evaluations import (
     Evaluations,
 )
 from pellucid.doctor.finding import Finding, Suspect, suspect
-from pellucid.doctor.inputs import FAR_RANK, near_copy_fraction
+from pellucid.doctor.inputs import FAR_RANK, closeness
 from pellucid.doctor.judged_examples import JudgedExamples
 from pellucid.doctor.paired import ProvenCause
 from pellucid.doctor.training_case import TrainingCase, validation_of
@@ -201,4 +201,5 @@ def _have_near_copies(first: Source, second: Source, seed: int) -> bool:
     n_groups = len(first.y.unique()) if first.y.dim() == 1 and not first.y.is_floating_point() else 4
     if len(first) < 2 * FAR_RANK * n_groups:
         return False
-    return near_copy_fraction(second.x, first.x, seed) >= MAX_CLOSE_FRACTION
+    *_, far_quotient = closeness(second.x, first.x, seed)
+    return float((far_quotient < MAX_CLOSE_RATIO).double().mean()) >= MAX_CLOSE_FRACTION

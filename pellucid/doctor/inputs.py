@@ -20,8 +20,7 @@ STANDARDISED_OTHERWISE = "standardised-otherwise"
 # The maximum number of images whose nearest neighbours are searched, and of the images among which they are searched.
 MAX_SAMPLED, MAX_NEIGHBOURS = 500, 10_000
 MAX_SHIFT = 1  # pixels by which an image may be shifted
-FAR_RANK = 30  # rank of the neighbour with which the nearest one is compared
-MAX_CLOSE_RATIO = 0.33  # of the two distances, for a near copy
+NEAR_RANK, FAR_RANK = 5, 30  # ranks of the two neighbours with which the nearest one is compared
 RIDGE = 0.1  # relative to the mean squared norm of an example; enough if there are more features than examples
 MIN_SQUARED_NORM = 1e-12  # avoids a ridge of 0 if all inputs are the same
 
@@ -161,27 +160,34 @@ def digests(x: Tensor) -> list[bytes]:
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
 
 
-def near_copy_fraction(x: Tensor, among: Tensor, seed: int) -> float:
-    """Return the fraction of images that are far nearer to one of `among` than to most, for at most MAX_SAMPLED of x.
+def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compare the distance to the nearest neighbour with that to farther ones, for at most MAX_SAMPLED images of x.
 
-    x, among: images (N, C, H, W). The distance to the nearest image of `among` is divided by that to the FAR_RANK-th,
-    which also detects images with many copies; the quotient of a near copy is below MAX_CLOSE_RATIO. Images are
-    compared at reduced size, with brightness and contrast normalized, at all shifts of x by up to MAX_SHIFT pixels.
+    x, among: images (N, C, H, W). Returns the indices of the images in x, the indices of their nearest neighbours in
+    `among`, the quotient of the distances to the nearest and to the NEAR_RANK-th neighbour, and the same quotient for
+    the FAR_RANK-th neighbour, which also detects images with many copies; (n,) each. A quotient is 0 for a copy, and 1
+    if both neighbours are equally far. Images are compared at reduced size, with brightness and contrast normalized, at
+    all shifts of x by up to MAX_SHIFT pixels. is_same_set: whether x is `among`; then an image is not a neighbour of
+    itself.
     """
     rng = generator(seed)
     sampled = torch.randperm(len(x), generator=rng)[:MAX_SAMPLED].sort().values
-    among_indices = torch.randperm(len(among), generator=rng)[:MAX_NEIGHBOURS]
+    among_indices = torch.randperm(len(among), generator=rng)
+    if len(among_indices) > MAX_NEIGHBOURS:
+        among_indices = among_indices[:MAX_NEIGHBOURS].sort().values
     references = _normalized(among[among_indices])
     height, width = x.shape[2:]
     padded = F.pad(float_images(x[sampled]), (MAX_SHIFT,) * 4, mode="replicate")
-    distance = torch.full((len(sampled), len(references)), float("inf"))
+    distance = torch.full((len(sampled), len(among_indices)), float("inf"))
     for top in range(2 * MAX_SHIFT + 1):
         for left in range(2 * MAX_SHIFT + 1):
             shifted = _normalized(padded[:, :, top : top + height, left : left + width])
             distance = torch.minimum(distance, torch.cdist(shifted, references))
-    nearest = distance.topk(min(FAR_RANK, len(references)), largest=False).values
-    quotient = nearest[:, 0] / nearest[:, -1].clamp_min(1e-12)
-    return float((quotient < MAX_CLOSE_RATIO).double().mean())
+    if is_same_set:
+        distance[sampled[:, None] == among_indices] = float("inf")
+    nearest = distance.topk(min(FAR_RANK, len(among_indices)), largest=False)
+    near, far = (nearest.values[:, 0] / nearest.values[:, rank].clamp_min(1e-12) for rank in (NEAR_RANK - 1, -1))
+    return sampled, among_indices[nearest.indices[:, 0]], near, far
 
 
 def _normalized(x: Tensor) -> Tensor:

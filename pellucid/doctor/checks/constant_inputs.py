@@ -1,4 +1,4 @@
-"""Constant inputs: blank examples, or examples that are all the same."""
+"""Constant inputs: blank examples, channels that never vary, or examples that are all the same."""
 
 from math import prod
 
@@ -9,6 +9,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import ranges
 from pellucid.doctor.remedies import with_examples
+from pellucid.task.traits import is_image
 
 MAX_BLANK = 0.05  # fraction of the examples; every large collection of images contains a few blank images
 MIN_VALUES = 8  # features of an input; with fewer, equal inputs are frequent in correct data too
@@ -27,6 +28,8 @@ def _constant_finding(path: str, x: Tensor) -> Finding | None:
     low, high, is_blank = ranges(x)
     n, n_values, is_constant = len(x), low.numel(), low == high
     n_constant, n_blank = int(is_constant.sum()), int(is_blank.sum())
+    channels = x.shape[1] if is_image(x) else 1
+    n_constant_channels = int(is_constant.flatten(1).all(1).sum()) if channels > 1 else 0
     evidence: Evidence = {"examples": n}
     fix, remedy = "look at some inputs of the network, and correct the code that reads or converts them", None
     if n_constant == n_values:
@@ -43,6 +46,9 @@ def _constant_finding(path: str, x: Tensor) -> Finding | None:
                 lambda case: with_examples(case, nonblank_indices),
                 "without-blank",
             )
+    elif n_constant_channels:
+        evidence |= {"channels": channels, "that_never_vary": n_constant_channels}
+        cause = "a channel was lost when the images were read or converted"
     else:
         return None
     return Finding(NAME, path, evidence, cause, fix, remedy)

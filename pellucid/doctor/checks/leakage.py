@@ -9,14 +9,21 @@ from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
-from pellucid.doctor.inputs import digests, near_copy_fraction
+from pellucid.doctor.inputs import NEAR_RANK, closeness, digests
 
 MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more copies, an accuracy of 99 % is meaningless
 MIN_COPIES = 3
-# Of the validation images; for photographs and digits without copies, 5 % of them are so near to one training image.
-MAX_CLOSE_FRACTION = 0.25
+# Near copies have a quotient of distances (see `closeness`) below the NEAR_QUANTILE quantile of the quotients between
+# training examples. MAX_NEAR_FRACTION is the fraction of the validation examples that may be near copies.
+MAX_NEAR_FRACTION = 0.05
+NEAR_QUANTILE = 0.01
+# Training examples may be near copies of one another too, such as frames of a scene. Then more than the fraction
+# MAX_CLOSE_FRACTION of the validation examples have a quotient below MAX_CLOSE_RATIO for the FAR_RANK-th neighbour (see
+# `closeness`). For photographs and digits without copies, 5 % of them do.
+MAX_CLOSE_RATIO, MAX_CLOSE_FRACTION = 0.33, 0.25
+MIN_DEVIATIONS = 4.0  # standard deviations above the expected number of near copies
 MIN_EXAMPLES = 100  # of the training and of the validation data; with fewer, quotients of distances are unreliable
-MIN_MEMBERS = 20  # training examples of a class
+MIN_MEMBERS = 4 * NEAR_RANK  # training examples of a class
 MIN_VALUES = 16  # features of an input; with fewer, equal inputs are frequent in correct data too
 MIN_SIDE = 8  # pixels
 
@@ -42,19 +49,40 @@ def find(case: Case) -> list[Finding]:
 
 
 def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
-    """Look for validation images that are far nearer to one training image than to most others, as frames are."""
+    """Look for validation images whose nearest training image is much nearer than the next ones.
+
+    The training images are compared with each other first, because images of a class are often similar.
+    """
     x = case.train.x
     if x.dim() != 4 or min(x.shape[2:]) < MIN_SIDE or min(len(x), len(validation)) < MIN_EXAMPLES:
         return []
+    seed = case.model.seed
     train_indices, indices = _indices_of_common_classes(case, validation)
     if min(len(train_indices), len(indices)) < MIN_EXAMPLES:
         return []
-    fraction = near_copy_fraction(validation.x[indices], x[train_indices], case.model.seed)
-    if fraction < MAX_CLOSE_FRACTION:
+    _, _, train_quotient, _ = closeness(x[train_indices], x[train_indices], seed, is_same_set=True)
+    sampled, nearest, quotient, far_quotient = closeness(validation.x[indices], x[train_indices], seed)
+    sampled, nearest = indices[sampled], train_indices[nearest]
+    limit = train_quotient.quantile(NEAR_QUANTILE)
+    is_close = quotient < limit
+    n, count = len(is_close), int(is_close.sum())
+    expected = NEAR_QUANTILE * n
+    scene_fraction = float((far_quotient < MAX_CLOSE_RATIO).float().mean())
+    min_excess = MIN_DEVIATIONS * (expected * (1 + n / len(train_quotient))) ** 0.5
+    if scene_fraction < MAX_CLOSE_FRACTION and (count / n < MAX_NEAR_FRACTION or count - expected < min_excess):
         return []
+    closest = int(torch.where(is_close, quotient, torch.inf).argmin())
     evidence: Evidence = {
-        "validation_examples": len(validation), "share_that_is_far_nearer_to_one_than_to_most": fraction,
-    }  # fmt: skip
+        "validation_examples": n,
+        "nearly_training_examples": count,
+        "share": count / n,
+        "share_of_such_among_training_examples": NEAR_QUANTILE,
+        "share_that_is_far_nearer_to_one_than_to_most": scene_fraction,
+        "nearest_distance_over_that_of_a_farther_one_below": float(limit),
+        "which_neighbour_is_the_farther_one": NEAR_RANK,
+        "for_example_validation": int(sampled[closest]),
+        "and_train": int(nearest[closest]),
+    }
     cause = "the data contained near copies (augmented or compressed images, frames of a scene) before they were split"
     fix = "split first, by person, scene or file, and then augment only the training data"
     return [Finding(NAME, "validation", evidence, cause, fix)]

@@ -18,6 +18,7 @@ from pellucid.task.traits import is_image
 
 # Root mean square of the inputs. Initializers assume 1 (Glorot 2010, He 2015); it is 0.1 to 0.9 for images from 0 to 1.
 MAX_RMS, MIN_RMS = 3.0, 1 / 30
+MAX_OFFSET = 10.0  # |mean| in standard deviations; there is a finding only if |mean| is also above 1
 MAX_CHANNEL_RATIO = 10.0  # of two channels' root mean squares; the loss's curvature then differs by a factor of 100
 CHUNK_SIZE = 64  # examples measured at a time
 
@@ -41,12 +42,17 @@ def find(case: Case) -> list[Finding]:
         "root_mean_square": rms,
     }
     has_images, has_several_channels = is_image(x), len(channel_rms) > 1
-    extremes = (channel_rms.median(), channel_rms.max()) if has_several_channels else (0.0, 0.0)
-    median, largest = (float(part) for part in extremes)
+    extremes = (channel_rms.min(), channel_rms.median(), channel_rms.max()) if has_several_channels else (0.0,) * 3
+    smallest, median, largest = (float(part) for part in extremes)
     if rms > MAX_RMS:
         cause = "inputs are much larger than initial weights are made for, so that units saturate or steps overshoot"
     elif rms < MIN_RMS:
         cause = "inputs are so small that the first layer hardly distinguishes them; perhaps they were scaled twice"
+    elif abs(mean) > max(MAX_OFFSET * std, 1.0):
+        cause = "inputs vary little around a value far from 0, so that this value dominates the first layer"
+    elif has_images and has_several_channels and largest > MAX_CHANNEL_RATIO * smallest:
+        evidence |= {"largest_channel": largest, "smallest_channel": smallest}
+        cause = "channels have very different scales, so that the weights of the small ones learn far more slowly"
     elif not has_images and has_several_channels and largest > MAX_RMS * MAX_CHANNEL_RATIO * median:
         evidence |= {"largest_feature": largest, "median_feature": median}
         cause = "features have very different scales, so that the weights of the small ones learn far more slowly"

@@ -17,7 +17,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: one process runs on each core
 
 from benchmarks.doctor import report
-from benchmarks.doctor.plan import faults, plan_jobs, select_faults, synthetic
+from benchmarks.doctor.plan import faults, plan_jobs, select_faults
 from benchmarks.doctor.store import ROOT, Record, Store, commit, fingerprint
 from benchmarks.doctor.tally import by_kind, count_alarms, count_faults
 from benchmarks.doctor.trial import prepare, run_job
@@ -71,7 +71,7 @@ def main() -> int:
     records = store.records_of(job.key for job in jobs)
     docs = args.docs or (ROOT / "docs" if not args.only else args.out)
     report.write(records, docs, command(), machine(args.jobs), code_version)
-    kinds = by_kind(records, synthetic())
+    kinds = by_kind(records)
     faulty, healthy = count_faults(kinds.broken), count_alarms(kinds.healthy)
     print(
         f"{faulty.named} of {faulty.cases} faults named; {healthy.alarmed} of {healthy.cases} healthy ones called ill"

@@ -14,7 +14,6 @@ class Fault:
     name: the check that should report the fault; more than one fault may share a check. about: a short description.
     make: a function that returns the faulty case for a setting, which has the seed. settings: the names of the settings
     that the fault can be injected into, by default all. exclusion_reason: why it is not injected into the others.
-    synthetic: whether only the history is faulty, with invented numbers; such cases are counted separately.
     """
 
     name: str
@@ -22,4 +21,3 @@ class Fault:
     make: Callable[[Setting], Case]
     settings: Sequence[str] = tuple(setting.name for setting in SETTINGS)
     exclusion_reason: str = ""
-    synthetic: bool = False

@@ -33,11 +33,6 @@ def faults() -> tuple[Fault, ...]:
     return tuple(fault for module in modules for fault in module.FAULTS)
 
 
-def synthetic() -> set[tuple[str, str]]:
-    """Return (name, about) of each fault that changes only the history."""
-    return {(fault.name, fault.about) for fault in faults() if fault.synthetic}
-
-
 def plan_jobs(
     all_faults: Sequence[Fault], seeds: int, first_seed: int, healthy: int | None = None, every: int = 1
 ) -> list[Job]:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.doctor.openings import expectation
-from benchmarks.doctor.plan import synthetic
 from benchmarks.doctor.tally import Alarms, Row, by_fault, by_kind, count_alarms, count_faults, wilson
 from pellucid.command.out import plain
 
 Record = dict[str, Any]
-TOTAL_NAME, SYNTHETIC_NAME = "**all**", "**synthetic history**"
+TOTAL_NAME = "**all**"
 LINE_LENGTH = 120
 HEADING = """# The doctor, measured
 """
@@ -35,11 +34,11 @@ trackers](mistakes.md).
 
 def page(records: Sequence[Record], command: str, machine: str, code: str, date: str) -> str:
     """Return the page. code: the version of the measured code. date: of the measurement."""
-    kinds = by_kind(records, synthetic())
+    kinds = by_kind(records)
     broken, healthy = kinds.broken, kinds.healthy
     parts = [HEADING, wrapped(expectation()), OTHERS, METHOD, _summary(count_faults(broken), count_alarms(healthy))]
-    if broken or kinds.synthetic:
-        parts += [_checks_table(broken, kinds.synthetic)]
+    if broken:
+        parts += [_checks_table(broken)]
     if count_alarms(healthy).alarmed:
         parts += ["## False alarms\n", _alarms_table(count_alarms(healthy))]
     if errors := [record for record in records if "error" in record]:
@@ -72,18 +71,12 @@ def _summary(faulty: Row, healthy: Alarms) -> str:
     )
 
 
-def _checks_table(broken: Sequence[Record], synthetic: Sequence[Record]) -> str:
-    """Return a table of the faults by the check that should find them.
-
-    A synthetic history is not a faulty training: invented losses of a generator and a discriminator are written into
-    the history of a healthy one. Such cases are listed below the total, which does not include them.
-    """
+def _checks_table(broken: Sequence[Record]) -> str:
+    """Return a table of the faults by the check that should find them."""
     lines = ["| check | cases | named | as a cause | first |", "|---|---:|---:|---:|---:|"]
-    for records, name in ((broken, TOTAL_NAME), (synthetic, SYNTHETIC_NAME)):
-        for check in dict.fromkeys(record["fault"] for record in records):
-            lines.append(_check_line(count_faults([one for one in records if one["fault"] == check]), check))
-        if records:
-            lines.append(_check_line(count_faults(records), name))
+    for check in dict.fromkeys(record["fault"] for record in broken):
+        lines.append(_check_line(count_faults([one for one in broken if one["fault"] == check]), check))
+    lines.append(_check_line(count_faults(broken), TOTAL_NAME))
     return "\n".join(lines) + "\n"
 
 
@@ -126,7 +119,7 @@ def _rounded_interval(part: int, total: int) -> list[float]:
 
 def to_json(records: Sequence[Record], command: str, machine: str, code: str, date: str) -> dict[str, Any]:
     """Return the results as JSON values."""
-    kinds = by_kind(records, synthetic())
+    kinds = by_kind(records)
     alarm_counts = count_alarms(kinds.healthy)
     return {
         "command": command,
@@ -134,13 +127,8 @@ def to_json(records: Sequence[Record], command: str, machine: str, code: str, da
         "code": code,
         "date": date,
         "faults": _total(kinds.broken),
-        "synthetic_histories": _total(kinds.synthetic),
         "healthy": {**asdict(alarm_counts), "interval": _rounded_interval(alarm_counts.alarmed, alarm_counts.cases)},
-        "by_fault": [
-            {"check": one.fault, "about": one.about, "synthetic": group is kinds.synthetic, **_row_to_json(one)}
-            for group in (kinds.broken, kinds.synthetic)
-            for one in by_fault(group)
-        ],
+        "by_fault": [{"check": one.fault, "about": one.about, **_row_to_json(one)} for one in by_fault(kinds.broken)],
         "cases": [
             {key: value for key, value in record.items() if key not in ("key", "findings")} for record in records
         ],

@@ -1,7 +1,7 @@
 """Counts over records: faults that were named, and healthy trainings with a finding."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -90,17 +90,15 @@ def count_alarms(records: Sequence[Record]) -> Alarms:
 
 @dataclass(frozen=True)
 class RecordsByKind:
-    """Records of faulty trainings (`broken`), of faulty histories only (`synthetic`) and of healthy trainings."""
+    """Records of faulty trainings (`broken`) and of healthy trainings."""
 
     broken: list[Record]
-    synthetic: list[Record]
     healthy: list[Record]
 
 
-def by_kind(records: Iterable[Record], synthetic: Collection[tuple[str, str]]) -> RecordsByKind:
-    """Divide the records by kind; synthetic: (name, about) of each fault that changes only the history."""
-    kinds = RecordsByKind([], [], [])
+def by_kind(records: Iterable[Record]) -> RecordsByKind:
+    """Divide the records by kind."""
+    kinds = RecordsByKind([], [])
     for record in records:
-        is_synthetic = (record["fault"], record["about"]) in synthetic
-        (kinds.synthetic if is_synthetic else kinds.broken if record["fault"] else kinds.healthy).append(record)
+        (kinds.broken if record["fault"] else kinds.healthy).append(record)
     return kinds

@@ -124,12 +124,6 @@ def _blank_some(data: Dataset, rng: torch.Generator) -> Dataset:
     return replace(data, x=x)
 
 
-def _blank_right(x: Tensor) -> Tensor:
-    x = x.clone()
-    x[..., x.shape[-1] // 2 :] = 0
-    return x
-
-
 def _blank_blue(x: Tensor) -> Tensor:
     x = x.clone()
     x[:, 2] = 0
@@ -160,7 +154,6 @@ PARTS = ("train", "validation")
 INPUTS = (
     Fault("constant-inputs", "all inputs black", _train_on(_inputs(torch.zeros_like), *PARTS)),
     Fault("constant-inputs", "three in ten training inputs black", _train_on(_blank_some, "train")),
-    Fault("constant-inputs", "the right half black", _train_on(_inputs(_blank_right), *PARTS)),
     Fault("constant-inputs", "a channel lost", _train_on(_inputs(_blank_blue), *PARTS), *ONLY_SIGNS),
     Fault("duplicated-inputs", "a third of the examples, each three times", _train_on(_triplicate, "train")),
     Fault("duplicated-inputs", "a fifth of the examples twice", _train_on(_append_copies(0.2), "train")),
@@ -200,24 +193,6 @@ def _standardise_apart(change_validation: Callable[[Tensor, FeatureStats], Tenso
     return make
 
 
-def _train_then_serve(change: Callable[[Case, Tensor], Tensor]) -> Make:
-    """Return a function that trains without a fault, and changes the inputs of the case afterwards."""
-
-    def make(setting: Setting) -> Case:
-        case = setting.train()
-        validation = case.validation
-        train = replace(case.train, x=change(case, float_images(case.train.x)).contiguous())
-        if validation is not None:
-            validation = replace(validation, x=change(case, float_images(validation.x)).contiguous())
-        return replace(case, train=train, validation=validation, history=None)
-
-    return make
-
-
-def _standardise(case: Case, x: Tensor) -> Tensor:
-    return x if case.model.stats is None else case.model.stats.apply(x)
-
-
 MISMATCHES = (
     Fault("preprocessing-mismatch", "validation 0 to 255", _train_on(_inputs(lambda x: x * 255), "validation")),
     Fault("preprocessing-mismatch", "validation divided twice", _train_on(_inputs(lambda x: x / 255), "validation")),
@@ -239,9 +214,6 @@ MISMATCHES = (
         "validation on its side",
         _train_on(_inputs(lambda x: x.rot90(1, (2, 3))), "validation"),
     ),
-    Fault("preprocessing-mismatch", "served standardised twice", _train_then_serve(_standardise)),
-    Fault("preprocessing-mismatch", "served 0 to 255", _train_then_serve(lambda case, x: x * 255)),
-    Fault("preprocessing-mismatch", "served inverted", _train_then_serve(lambda case, x: 1 - x)),
 )
 
 

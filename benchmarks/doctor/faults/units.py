@@ -4,7 +4,6 @@ Functions that return a `Make` return a function that trains a setting with the 
 """
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -96,56 +95,6 @@ def zero_last_layer(model: Model) -> None:
     for weight in hidden:
         weight.fill_(0.02)
     last.zero_()
-
-
-def widen_by_copies(noise: float) -> Make:
-    """Start with the second half of each hidden layer's units as copies of the first, and outgoing weights halved."""
-
-    def modify(model: Model) -> None:
-        rng = torch.Generator().manual_seed(model.seed)
-        biases = trainable_tensors(model, "bias")
-        for (weight, next_weight), bias in zip(pairwise(trainable_tensors(model)), biases, strict=False):
-            n_copied = copy_half(weight, bias, noise, rng)
-            columns_by_unit = next_weight.view(
-                len(next_weight), len(weight), -1
-            )  # Flatten keeps the columns of a unit together
-            columns_by_unit[:, n_copied : 2 * n_copied] = columns_by_unit[:, :n_copied]
-            next_weight.div_(2)
-
-    return modify_start(modify)
-
-
-def copy_after_training(noise: float) -> Make:
-    """After training, overwrite the second half of each hidden layer's units with copies of the first."""
-
-    def modify(model: Model) -> None:
-        rng = torch.Generator().manual_seed(model.seed)
-        for weight, bias in list(zip(trainable_tensors(model), trainable_tensors(model, "bias"), strict=True))[:-1]:
-            copy_half(weight, bias, noise, rng)
-
-    return alter_trained(modify)
-
-
-def copy_half(weight: Tensor, bias: Tensor, noise: float, rng: torch.Generator) -> int:
-    """Overwrite the second half of a layer's units with noisy copies of the first, and return their number."""
-    half = len(weight) // 2
-    weight[half : 2 * half] = weight[:half] * (1 + noise * torch.randn(weight[:half].shape, generator=rng))
-    bias[half : 2 * half] = bias[:half]
-    return half
-
-
-def reset_units(share: float) -> Make:
-    """After training, set the weights of the last `share` of each hidden layer's units to 0, as if never loaded."""
-
-    def modify(model: Model) -> None:
-        last = trainable_tensors(model, "bias")[-1]
-        for weight in trainable_tensors(model)[:-1]:
-            weight[int(len(weight) * (1 - share)) :] = 0.0
-        for path, value in model.weights.items():
-            if path.endswith("bias") and value is not last:
-                value[int(len(value) * (1 - share)) :] = 0.5  # alive, and the same for every example
-
-    return alter_trained(modify)
 
 
 def gamma_augment(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -281,12 +230,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "symmetric-init", "hidden weights begin at 0.02, the last at 0", modify_start(zero_last_layer), *WITHOUT_DROPOUT
     ),
-    Fault("duplicate-maps", "widened without noise", widen_by_copies(0.0)),
-    Fault("duplicate-maps", "widened with a thousandth of noise", widen_by_copies(1e-3), *WITHOUT_DROPOUT),
-    Fault("duplicate-maps", "half of the maps loaded twice", copy_after_training(0.0)),
-    Fault("duplicate-maps", "half of the maps nearly alike", copy_after_training(0.05)),
-    Fault("useless-maps", "half of the maps were never loaded", reset_units(0.5)),
-    Fault("useless-maps", "seven tenths of the maps were never loaded", reset_units(0.7)),
     Fault("nan-origin", "a power of negative brightness", train_with(augment=gamma_augment)),
     Fault("nan-origin", "divided by a quarter's deviation", train_with(augment=standardise_patch)),
     Fault("nan-origin", "a layer divides by 0", divide_by_length),

@@ -23,7 +23,6 @@ DENSE_ONLY = (
     ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "signs-norm"),
     "the fault brings a network without convolutions, which would only repeat a case on the same data",
 )
-NORM_ONLY = ("digits-conv", "mnist-norm", "signs-norm"), "the others do not normalise"
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,15 +4,12 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
-from pellucid.tasks.generate.doctor.checkerboard import is_uneven, peak_ratio
-from pellucid.tasks.generate.doctor.vanishing_generator import epoch_norms
 from scipy.spatial.distance import cdist
 
-from pellucid import SGD, Adam, Dense, Flatten, LeakyReLU, Model, ReLU, Sequential
+from pellucid import Adam, Dense, Flatten, LeakyReLU, Model, ReLU, Sequential
 from pellucid.doctor import Diagnosis, case_of, diagnose
 from pellucid.generators import GAN, Generator, vae
-from pellucid.layers import AvgPool2d, BatchNorm, ConvTranspose2d, Layer, Reshape, Tanh
+from pellucid.layers import BatchNorm, ConvTranspose2d, Reshape, Tanh
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.optim import Optimizer
 from pellucid.tasks.generate.doctor import CHECKS
@@ -28,18 +25,18 @@ def make_adam(lr: float) -> Adam:
     return Adam(lr, beta1=0.5)
 
 
-def make_generator(kernel: int = 4) -> Sequential:
-    """Return a generator from 8 latent numbers; a kernel of 3 with a stride of 2 overlaps unevenly (a checkerboard)."""
-    up = {"stride": 2, "padding": 1, "output_padding": kernel % 2}
+def make_generator() -> Sequential:
+    """Return a generator from 8 latent numbers."""
+    up = {"stride": 2, "padding": 1}
     return Sequential(
         reshape=Reshape((-1, 1, 1)), up1=ConvTranspose2d(16, 2), norm1=BatchNorm(), relu1=ReLU(),
-        up2=ConvTranspose2d(8, kernel, **up), norm2=BatchNorm(), relu2=ReLU(),
-        up3=ConvTranspose2d(1, kernel, **up), tanh=Tanh(),
+        up2=ConvTranspose2d(8, 4, **up), norm2=BatchNorm(), relu2=ReLU(),
+        up3=ConvTranspose2d(1, 4, **up), tanh=Tanh(),
     )  # fmt: skip
 
 
-def dense_discriminator(*first_layers: Layer, act: Layer = LEAKY, units: int = 64) -> Sequential:
-    return Sequential(*first_layers, Flatten(), Dense(units), act, Dense(units // 2), act, Dense(1))
+def dense_discriminator() -> Sequential:
+    return Sequential(Flatten(), Dense(64), LEAKY, Dense(32), LEAKY, Dense(1))
 
 
 def trained_case(objective: Generator, optimizer: Optimizer | dict[str, Optimizer], epochs: int) -> GeneratorCase:
@@ -65,13 +62,6 @@ TRAININGS = {
     ),
     "healthy vae": lambda: trained_case(vae(8, 1, 8, 64), Adam(0.01), 25),
     "collapse": lambda: trained_gan(make_generator(), dense_discriminator(), (make_adam(3e-2), make_adam(1e-4))),
-    "won": lambda: trained_gan(make_generator(), dense_discriminator(), (make_adam(1e-5), make_adam(5e-3))),
-    "vanished": lambda: trained_gan(
-        make_generator(), dense_discriminator(act=ReLU(), units=8), (make_adam(2e-3), SGD(3.0))
-    ),
-    "checkerboard": lambda: trained_gan(
-        make_generator(3), dense_discriminator(AvgPool2d(2)), (make_adam(2e-3), make_adam(2e-3))
-    ),
 }
 
 
@@ -85,18 +75,8 @@ def diagnosis(name: str) -> Diagnosis:
     return diagnose(make_case(name), checks=CHECKS)
 
 
-@pytest.mark.parametrize(
-    ("name", "cause"),
-    [
-        ("collapse", "collapsed-samples"),
-        ("won", "discriminator"),
-        ("vanished", "vanishing-generator"),
-        ("checkerboard", "checkerboard"),
-    ],
-)
-def test_the_fault_of_a_training_is_its_only_cause(name: str, cause: str) -> None:
-    assert diagnosis(name).causes == (cause,)
-    assert set(diagnosis(name).names) <= {cause, "checkerboard"}
+def test_a_collapse_is_the_only_cause() -> None:
+    assert diagnosis("collapse").causes == diagnosis("collapse").names == ("collapsed-samples",)
 
 
 @pytest.mark.parametrize("name", [name for name in TRAININGS if name.startswith("healthy")])
@@ -121,37 +101,3 @@ def test_repeated_images_are_a_collapse_too() -> None:
     repeated = DATA.x[:2].repeat(20, 1, 1, 1)
     assert sample_distances(repeated)[1] == 0
     assert sample_distances(repeated)[0] > 0.4 * sample_distances(DATA.x)[0]
-
-
-def test_the_norm_of_an_epoch_is_that_of_all_tensors() -> None:
-    case = make_case("vanished")
-    assert case.history is not None
-    rows = [row for row in case.history.layers if row["epoch"] == 1 and str(row["path"]).startswith("generator.")]
-    expected = np.sqrt(sum(float(row["grad_norm"] or 0) ** 2 for row in rows))
-    assert epoch_norms(case)[0] == pytest.approx(expected)
-    assert len(epoch_norms(case)) == 10
-
-
-def test_a_pattern_is_measured_against_nearby_frequencies() -> None:
-    rng = torch.Generator().manual_seed(0)
-    noise = torch.randn(500, 1, 16, 16, generator=rng)
-    assert peak_ratio(noise) == pytest.approx(1.0, abs=0.15)  # white: equal power at all frequencies
-    rows = torch.tensor([1.0, -1.0]).repeat(8)
-    for board in (rows[:, None].expand(16, 16), rows[None].expand(16, 16), rows[:, None] * rows):
-        # The board has a power of (256 a)² at one frequency, the noise of 256 at each.
-        assert peak_ratio(noise + 0.5 * board) == pytest.approx(1 + 0.25 * 256, rel=0.2)
-    assert peak_ratio(torch.zeros(2, 1, 9, 9)) == 0
-
-
-def test_the_layer_of_a_checkerboard_is_named() -> None:
-    (finding,) = diagnosis("checkerboard").findings
-    assert finding.path == "generator.up2"
-    assert is_uneven(ConvTranspose2d(1, (4, 3), stride=2))
-    assert not is_uneven(ConvTranspose2d(1, 4, stride=2))
-
-
-def test_a_loss_of_another_kind_is_left_out_with_the_reason() -> None:
-    diagnosis = diagnose(
-        trained_case(GAN(make_generator(), 8, dense_discriminator(), loss="hinge"), make_adam(2e-3), 1), checks=CHECKS
-    )
-    assert "the loss 'hinge'" in diagnosis.left_out["discriminator"]

@@ -20,7 +20,6 @@ from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.optim import SGD
 from pellucid.optim.schedules import Cosine, Warmup
-from pellucid.run.history import History
 from pellucid.training.examples import examples
 from tests.doctor.small_cases import conv_net, corners, make_case, make_model
 
@@ -92,7 +91,7 @@ def test_measuring_changes_no_state_and_repeats_exactly(net) -> None:
     assert (gradients.loss, gradients.dy) == (gradients2.loss, gradients2.dy)
     assert torch.equal(predictions.y, predictions2.y)
     assert len(rehearsal.losses) == REHEARSAL_STEPS
-    assert (rehearsal.losses, rehearsal.ratios) == (rehearsal2.losses, rehearsal2.ratios)
+    assert rehearsal.losses == rehearsal2.losses
 
 
 def test_the_rehearsal_has_the_losses_of_the_training() -> None:
@@ -136,7 +135,7 @@ def test_trainings_end_at_the_limit_of_their_work(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("pellucid.doctor.paired.DEFAULT_BUDGET", 0.0)
     diagnosis = diagnose(case)
     assert (diagnosis.causes, diagnosis.kind(0)) == ((), "symptom")
-    assert "not within the rest of the budget" in diagnosis.left_out["the same training once more"]
+    assert "not within the rest of the budget" in diagnosis.left_out["unchanged"]
 
 
 def test_trainings_of_too_few_steps_prove_no_cause() -> None:
@@ -144,7 +143,7 @@ def test_trainings_of_too_few_steps_prove_no_cause() -> None:
     assert diagnosis.causes == ()
     assert "underfitting" in diagnosis.names  # a symptom
     reason = "could not be tried: too few steps (4, at least 10 are needed)"
-    assert diagnosis.left_out["the same training once more"] == reason
+    assert diagnosis.left_out["unchanged"] == reason
 
 
 @pytest.mark.parametrize("attempts", [False, True])
@@ -234,28 +233,6 @@ def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> N
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("losses", "falls"),
-    [
-        ([], False),
-        ([2.0], True),
-        ([2.0, 1.0], True),
-        ([2.0, 2.0], False),
-        ([4.0, 1.0, 1.0, 1.0, 1.0], False),
-        ([4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.99, 0.97], True),  # in the last quarter, not only the last epoch
-        ([4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.99], False),
-        ([1.0, 2.0], False),
-    ],
-)
-def test_the_last_quarter_of_the_epochs_decides_whether_the_loss_falls(losses: list[float], falls: bool) -> None:
-    rows = [{"epoch": k + 1, "train_loss": loss} for k, loss in enumerate(losses)]
-    assert replace(make_case(), history=History(rows)).loss_falls == falls
-
-
-def test_without_a_history_no_loss_falls() -> None:
-    assert not make_case().loss_falls
-
-
 def test_models_are_trained_and_predict_on_the_device_and_return_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     case = replace(make_case(), device=torch.device("meta"))
     used_devices: list[set[torch.device]] = []
@@ -265,7 +242,7 @@ def test_models_are_trained_and_predict_on_the_device_and_return_to_the_cpu(monk
 
     def train(model: Any, *arguments: Any) -> Rehearsal:
         used_devices.append(devices(model))
-        return Rehearsal((1.0,), False, {}, model)
+        return Rehearsal((1.0,), False, model)
 
     def predict(model: Any, part: Any) -> None:
         used_devices.append(devices(model))

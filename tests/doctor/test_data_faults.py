@@ -6,9 +6,9 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.data import Augment, float_images, load
 from pellucid.doctor import Case, case_of, diagnose
-from pellucid.doctor.checks import confused_labels, leakage, shortcut_exposure, tiny_deviation
+from pellucid.doctor.checks import confused_labels, leakage, tiny_deviation
 from pellucid.doctor.suspects import settings
-from pellucid.layers import Dense, Flatten, ReLU
+from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.optim import Adam
 from tests.doctor.test_failing_trainings import make_net, split_digits, trained_case
@@ -52,25 +52,6 @@ def test_wrong_labels_at_random_are_not_confused_classes() -> None:
 
 def with_brightness(x: torch.Tensor, brightness: torch.Tensor) -> torch.Tensor:
     return 0.5 * float_images(x) + 0.5 * brightness[:, None, None, None]
-
-
-def case_of_brightness(by_class: bool) -> Case:
-    """Return a trained case of even and odd digits; odd ones are brighter if `by_class`, otherwise random ones."""
-    rng = torch.Generator().manual_seed(0)
-    parts = []
-    for part in (DATA.train, DATA.test):
-        y = part.y.long() % 2
-        brightness = (y if by_class else torch.randint(0, 2, y.shape, generator=rng)) * 0.3
-        parts.append((with_brightness(part.x, brightness + 0.05 * torch.rand(len(y), generator=rng)), y))
-    model = Model(Sequential(Flatten(), Dense(32), ReLU(), Dense(2)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    model.fit(*parts[0], epochs=6, verbose=False)
-    return case_of(model, *parts[0], validation=parts[1], epochs=6)
-
-
-def test_brightness_that_depends_on_the_class_is_found() -> None:
-    (finding,) = shortcut_exposure.CHECK.find(case_of_brightness(by_class=True))
-    assert float(finding.evidence["answers_that_follow_another_picture's_exposure"]) > 0.5
-    assert not shortcut_exposure.CHECK.find(case_of_brightness(by_class=False))
 
 
 def case_of_standardised_pixels(min_std: float) -> Case:

@@ -12,7 +12,6 @@ from pellucid.data import float_images
 from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.source import Arrays
 from pellucid.doctor.differences import TraitDifference, as_text, differences, traits
-from pellucid.doctor.preprocessing import input_changes
 from pellucid.generators import Regression
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import L1, Coordinates, Quadratic, SoftmaxCrossEntropy
@@ -181,14 +180,6 @@ def test_only_the_targets_at_given_indices_are_changed() -> None:
         arrays(torch.zeros(3, 1), torch.arange(3.0)), lambda target, size: target + 10, frozenset({1})
     )
     assert values.y.tolist() == [0.0, 11.0, 2.0]
-
-
-def test_images_in_colour_are_undone_for_a_model_of_grey_images() -> None:
-    x = images(20, 0)
-    grey = x.mean(1, keepdim=True).expand_as(x)
-    change = input_changes(x, grey, None)["coloured"].undo
-    torch.testing.assert_close(change(x), grey)
-    assert "coloured" not in {*input_changes(x, x, None), *input_changes(grey, x, None)}
 
 
 @pytest.mark.slow

@@ -53,10 +53,9 @@ def test_without_an_experiment_nothing_is_proven_and_nothing_goes_away() -> None
         assert diagnosis.causes == ("fault",)
         for text in (str(diagnosis), diagnosis._repr_html_()):
             assert "goes away" not in text
-            assert "which may follow from fault" in text or "may follow from fault</span>" in text
+            assert "may follow from fault" in text
         findings = diagnosis.to_json()["findings"]
         assert [(finding["proven"], finding["goes_away"]) for finding in findings] == [(False, False)] * 2
-    assert "1 likely cause and 1 consequence" in str(diagnose(make_case(), checks=fake_checks))
 
 
 def test_copies_of_inputs_are_a_likely_cause() -> None:

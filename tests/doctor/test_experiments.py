@@ -16,7 +16,6 @@ from pellucid.doctor.evaluations import Evaluations
 from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Finding, suspect
 from pellucid.doctor.paired import PairedTrainings
-from pellucid.doctor.preprocessing import input_changes
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Mode
 from pellucid.losses import Quadratic
@@ -47,17 +46,6 @@ def diagnosis_after_training(train: Data, validation: Data, **options: Any) -> D
     model = Model(net, optimizer=Adam(0.01), input_shape=(1, 16, 16), **options)
     history = model.fit(*train, epochs=6, batch_size=16, verbose=False)
     return model.doctor(*train, validation=validation, history=history, epochs=6, batch_size=16)
-
-
-def test_letterboxed_validation_images_are_the_cause() -> None:
-    x, y = band_images(120, 1)
-    small_x = F.interpolate(x, (8, 16), mode="bilinear", antialias=True)
-    diagnosis = diagnosis_after_training(band_images(160, 0), (F.pad(small_x, (0, 0, 4, 4)), y))
-    assert diagnosis.causes[0] == "preprocessing-mismatch"
-    assert diagnosis.kind(0) == "cause"
-    assert "letterboxed" in diagnosis.findings[0].cause
-    effect = next(one for one in diagnosis.intervention_effects if one.verdict == "cause")
-    assert effect.after[0] > effect.before[0] + 0.2
 
 
 def test_classes_counted_from_one_in_the_validation_data_are_the_cause() -> None:
@@ -96,22 +84,6 @@ def test_classes_that_only_the_training_data_lack_are_the_cause() -> None:
     diagnosis = diagnosis_after_training((x[is_known], y[is_known]), band_images(120, 1))
     assert (diagnosis.causes[0], diagnosis.kind(0), diagnosis.findings[0].path) == ("class-imbalance", "cause", "train")
     assert "share of class 2: 0 in training, 0.25 in validation" in diagnosis.findings[0].cause
-    assert diagnosis.intervention_effects[0].description == "validation without classes that training lacks"
-    assert "a search for further causes" not in diagnosis.left_out  # without the cause, there is nothing left to find
-
-
-def test_the_score_without_lacking_classes_is_that_of_the_other_classes() -> None:
-    """With 30 examples of classes 0 and 1 each, and 5 or 90 of others, the mean recall is not that of the examples."""
-    x, y = band_images(600, 1)
-    counts = (30, 30, 5, 90)
-    indices = torch.cat([(y == label).nonzero().flatten()[:count] for label, count in enumerate(counts)])
-    train_x, train_y = band_images(320, 0)
-    is_known = train_y < 2
-    diagnosis = diagnosis_after_training((train_x[is_known], train_y[is_known]), (x[indices], y[indices]))
-    effect = diagnosis.intervention_effects[0]
-    assert effect.description == "validation without classes that training lacks"
-    assert effect.before[0] == pytest.approx(0.5, abs=0.02)  # two of four classes
-    assert effect.after[0] == pytest.approx(1.0, abs=0.04)
 
 
 @pytest.mark.slow
@@ -137,7 +109,7 @@ def test_inputs_that_leak_labels_only_in_training_make_the_splits_differ(threads
         torch.set_num_threads(n_threads)
     assert (diagnosis.causes[0], diagnosis.kind(0)) == ("splits-differ", "cause")
     assert "as a leak does" in diagnosis.findings[0].cause
-    assert diagnosis.left_out["a search for further causes"].startswith("needs a budget")
+    assert diagnosis.left_out["further-causes"].startswith("needs a budget")
 
 
 def test_validation_values_in_another_unit_are_the_cause() -> None:
@@ -154,16 +126,6 @@ def test_validation_values_in_another_unit_are_the_cause() -> None:
     assert diagnosis.causes[0] == "other-values"
     assert "multiplied by 0.0" in diagnosis.intervention_effects[0].description
     assert model.doctor(*train, validation=(x, y), **options).causes == ()
-
-
-def test_a_border_is_cropped_only_if_training_images_have_none() -> None:
-    x, _ = band_images(20, 0)
-    letterboxed = F.pad(x[:, :, 4:12], (0, 0, 4, 4))
-    assert "padded" in input_changes(letterboxed, x, None)
-    assert not any(change.moves_pixels for change in input_changes(letterboxed, letterboxed, None).values())
-    restored = input_changes(x, letterboxed, None)["not-padded"].undo(x)
-    assert float(restored[:, :, :4].max()) < 1e-6
-    assert restored.shape == x.shape
 
 
 class ReadSource:
@@ -257,7 +219,7 @@ def test_trainings_of_too_few_steps_or_held_out_examples_are_not_made(epochs: in
     trainings = PairedTrainings(task_of(model), case, lambda line: None)
     change = suspect("momentum", "", "", "without momentum", lambda case: case)
     assert trainings.measure(case, change, {}) is None
-    assert (trainings.effects, trainings.untried) == ([], {"momentum": ("without momentum", reason)})
+    assert (trainings.effects, trainings.untried) == ([], {"momentum": reason})
 
 
 @pytest.mark.parametrize(("gap", "score", "harmless"), [(0.01, 0.9, True), (0.2, 0.9, False), (0.01, 0.2, False)])

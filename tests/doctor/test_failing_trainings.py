@@ -208,8 +208,8 @@ def test_a_finding_that_no_trial_explains_is_a_symptom() -> None:
     findings = json.loads(json.dumps(diagnosis.to_json()))["findings"]
     assert {finding["kind"] for finding in findings} == {"symptom"}
     assert all(finding["cause"] is None and finding["fix"] is None for finding in findings)
-    assert "cause not established" in str(diagnosis)
-    assert "cause not established" in diagnosis._repr_html_()
+    assert "a symptom is underfitting" in str(diagnosis)
+    assert "a symptom is underfitting" in diagnosis._repr_html_()
 
 
 def test_without_settings_of_the_training_there_are_symptoms_only() -> None:
@@ -332,6 +332,6 @@ def test_trainings_are_charged_by_their_own_work(monkeypatch: pytest.MonkeyPatch
     larger = replace(case, batch_size=4 * case.batch_size)
     assert trainings._limit == work * case.steps_planned
     assert not trainings.spend(remedy("larger batches"), (larger, case.steps_planned // 2))
-    assert trainings.untried["larger batches"].reason.startswith("not within the rest of the budget")
+    assert trainings.untried["larger batches"].startswith("not within the rest of the budget")
     assert trainings.spend(remedy("a quarter of the steps"), (larger, case.steps_planned // 4))
     assert not trainings.spend(remedy("once more"), (case, 1))

@@ -88,6 +88,6 @@ def test_the_variance_over_pairs_is_that_of_all_effects_on_a_case() -> None:
 def test_an_effect_is_one_line() -> None:
     effect = effect_of(CHANGE, "mean recall", [(alternating_scores(0.2), alternating_scores(0.7))] * 3, 100)
     assert str(effect) == (
-        "targets doubled: mean recall 0.20 → 0.70 (gain 0.41 to 0.59, 100 held-out examples, 3 pairs of trainings of "
-        "100 steps)"
+        "with targets doubled, the mean recall is 0.70 instead of 0.20; the gain is 0.41 to 0.59 on 100 held-out "
+        "examples, in 3 pairs of trainings of 100 steps"
     )

@@ -32,43 +32,30 @@ DATA = examples(*corners())
 ALL_EXAMPLES = len(DATA)  # one batch, so the order of the examples has no effect
 
 
-def losses_and_ratios_by_torch(
-    model: Model, steps: int, lr: float, kind: str = "SGD"
-) -> tuple[list[float], dict[str, list[float]]]:
-    """Return the losses, and rms(update) / rms(weights) of each parameter, for each step."""
+def losses_by_torch(model: Model, steps: int, lr: float, kind: str = "SGD") -> list[float]:
+    """Return the loss of each step."""
     p = {path: value.clone().requires_grad_() for path, value in model.weights.items()}
     optimizer = getattr(torch.optim, kind)(p.values(), lr=lr)
-    losses, ratios = [], {path: [] for path in p}
+    losses = []
     for _ in range(steps):
-        weights_before = {path: value.detach().clone() for path, value in p.items()}
         hidden = F.relu(F.linear(DATA.x.flatten(1), p["dense1.weight"], p["dense1.bias"]))
         loss = F.cross_entropy(F.linear(hidden, p["dense2.weight"], p["dense2.bias"]), DATA.y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-        for path, value in p.items():
-            ratios[path].append(
-                (value.detach() - weights_before[path]).norm().item() / max(weights_before[path].norm().item(), 1e-30)
-            )
-    return losses, ratios
+    return losses
 
 
 @pytest.mark.parametrize(
     ("kind", "optimizer", "factor"), [("SGD", SGD(0.5), 1.0), ("SGD", SGD(0.05), 10.0), ("Adam", Adam(0.01), 1.0)]
 )
-def test_losses_and_updates_are_those_of_pytorch(kind: str, optimizer: SGD | Adam, factor: float) -> None:
+def test_losses_are_those_of_pytorch(kind: str, optimizer: SGD | Adam, factor: float) -> None:
     model = make_model(optimizer=optimizer)
-    losses, ratios = losses_and_ratios_by_torch(model, 9, optimizer.lr * factor, kind)
-    rehearsal = rehearse(model, DATA, ALL_EXAMPLES, None, RehearsalSettings(9, factor, measures_updates=True))
+    losses = losses_by_torch(model, 9, optimizer.lr * factor, kind)
+    rehearsal = rehearse(model, DATA, ALL_EXAMPLES, None, RehearsalSettings(9, factor))
     assert rehearsal.losses == pytest.approx(losses, rel=1e-4)
     assert not rehearsal.has_failed
-    assert rehearsal.final_loss == pytest.approx(sum(losses[-2:]) / 2, rel=1e-4)
-    for path in ("dense1.weight", "dense2.weight"):  # of steps 0 and 8; the median of two is the higher one
-        assert rehearsal.ratios[path] == pytest.approx(max(ratios[path][0], ratios[path][8]), rel=1e-3)
-    first, last = ratios["dense1.bias"][0], ratios["dense1.bias"][8]
-    assert first > 1e20  # left out: the bias is 0 before step 0
-    assert rehearsal.ratios["dense1.bias"] == pytest.approx(last, rel=1e-3)
 
 
 def test_a_rehearsal_continues_over_epochs_and_with_few_examples() -> None:
@@ -81,7 +68,6 @@ def test_a_rehearsal_ends_at_an_infinite_loss() -> None:
     rehearsal = rehearse(make_model(optimizer=SGD(1e30)), DATA, 16, None, RehearsalSettings(20))
     assert rehearsal.has_failed
     assert len(rehearsal.losses) < 20
-    assert rehearsal.final_loss == float("inf")
 
 
 def test_the_schedule_and_dropout_draws_are_those_of_the_training() -> None:
@@ -161,12 +147,10 @@ def test_a_rehearsal_with_a_frozen_front_has_the_losses_and_weights_of_the_whole
     models = make_model(), make_model()
     for model in models:
         model.freeze("dense1.*")
-    settings = RehearsalSettings(steps, measures_updates=True)
+    settings = RehearsalSettings(steps)
     cached = rehearse(models[0], DATA, size, None, settings)
     whole = rehearse(models[1], DATA, size, lambda x, rng: x, settings)
     assert cached.losses == pytest.approx(whole.losses, rel=1e-6)
-    for path, ratio in whole.ratios.items():
-        assert cached.ratios[path] == (ratio and pytest.approx(ratio, rel=1e-6))
     assert cached.model is models[0]
     torch.testing.assert_close(models[0].weights, models[1].weights, rtol=1e-5, atol=1e-7)
 

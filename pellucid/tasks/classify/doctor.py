@@ -120,4 +120,9 @@ def _suggest_value_changes(predicted: Tensor, y: Tensor) -> list[TargetChange]:
             "are counted from another origin than those that the network learned",
             "subtract the same mean from training and validation targets", lambda target: target + offset,
         )  # fmt: skip
+    if y.dim() == 2 and y.shape[1] == 2:
+        add("exchanged", "both columns exchanged",
+            "have their columns in another order than those that the network learned",
+            "write the columns of training and validation targets in the same order",
+            lambda target: target.flip(0))  # fmt: skip
     return changes

@@ -51,29 +51,8 @@ def test_classes_that_validation_lacks_are_found_unless_it_is_small() -> None:
     assert CHECK.find(make_case(labels(50, 50, 50, 50), labels(0, 2, 3, 2))) == []
 
 
-def test_a_named_class_without_examples_is_found() -> None:
-    (finding,) = CHECK.find(make_case(labels(100, 100, 100), labels(20, 20, 20)))
-    assert (finding.path, finding.evidence["without_examples"], finding.evidence["the_first_of_them"]) == (
-        "train",
-        1,
-        "d",
-    )
-    assert CHECK.find(make_case(labels(100, 100, 100), has_names=False)) == []
-
-
 def test_few_examples_and_regression_targets_are_skipped() -> None:
     assert CHECK.find(make_case(labels(5))) == []
     x, y = corners(40)
     assert CHECK.find(case_of(make_model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
     assert CHECK.find(case_of(make_model(), x[:10], y[:10], validation=(x[:3], y[:3]))) == []
-
-
-def test_labels_of_a_single_class_are_reported_with_the_number_of_classes() -> None:
-    (finding,) = CHECK.find(make_case(labels(40), labels(20), has_names=False))
-    assert (finding.path, finding.evidence["the_only_label"]) == ("train", "0")
-    assert finding.evidence["classes_of_the_network"] == 4
-    assert finding.cause == "all labels are 0; the other 3 classes are missing"
-    (named_finding,) = CHECK.find(make_case(labels(0, 40)))
-    assert named_finding.evidence["the_only_label"] == "b"
-    (validation_finding,) = CHECK.find(make_case(labels(40), labels(20, 20), has_names=False))
-    assert validation_finding.evidence["classes_missing"] == 1  # the validation data have a second class

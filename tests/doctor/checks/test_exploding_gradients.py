@@ -1,7 +1,5 @@
 """Exploding outputs and gradients."""
 
-from itertools import pairwise
-
 import pytest
 import torch
 
@@ -25,21 +23,6 @@ def make_model(layers: int, init: str, norm: bool = False) -> Model:
     return Model(Sequential(*body, Dense(2)), optimizer="sgd", classes=2, input_shape=(16,))
 
 
-def test_standard_normal_weights_make_sums_grow() -> None:
-    model = make_model(3, "normal")
-    findings = CHECK.find(case_of(model, X, Y))
-    h = X.double()
-    sizes = [h.square().mean().sqrt()]
-    for k in range(1, 5):
-        y = h @ model.weights[f"dense{k}.weight"].double().T
-        sizes.append(y.square().mean().sqrt())
-        h = y.relu()
-    assert findings[0].evidence["outputs_over_inputs"] == pytest.approx(float(sizes[-1] / sizes[0]), rel=1e-4)
-    growth = [float(after / before) for before, after in pairwise(sizes)]
-    assert findings[0].path == f"dense{1 + growth.index(max(growth))}"
-    assert findings[0].evidence["growth_in_this_layer"] == pytest.approx(max(growth), rel=1e-4)
-
-
 @pytest.mark.parametrize("layers", [1, 3, 8])
 def test_he_weights_have_no_finding(layers: int) -> None:
     assert not CHECK.find(case_of(make_model(layers, "he"), X, Y))
@@ -55,22 +38,6 @@ def test_a_high_learning_rate_has_no_finding() -> None:
     case = case_of(model, X, Y)
     assert case.rehearsal.has_failed or max(case.rehearsal.losses) > 10 * case.rehearsal.losses[0]
     assert not CHECK.find(case)
-
-
-def test_one_huge_target_is_found_at_any_rate() -> None:
-    target = X[:, :1].clone()
-    target[5] = 1e9
-    model = Model(Sequential(Dense(8), ReLU(), Dense(1)), "quadratic", SGD(lr=0.1), (), input_shape=(16,))
-    findings = CHECK.find(case_of(model, X, target, batch_size=8))
-    assert [finding.path for finding in findings] == ["training"]
-    assert findings[0].remedy is not None
-
-
-def test_the_remedy_draws_he_weights() -> None:
-    case = case_of(make_model(3, "normal"), X, Y)
-    remedy = CHECK.find(case)[0].remedy
-    assert remedy is not None
-    assert not CHECK.find(remedy.apply(case))
 
 
 @pytest.mark.parametrize("rate", [1e3, 1e8, 1e30])

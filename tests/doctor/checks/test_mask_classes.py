@@ -51,19 +51,6 @@ def test_an_ignored_class_is_not_missing() -> None:
     assert CHECK.find(case_of(trained_model(x, y, ignore=0), x, y)) == []
 
 
-def test_a_class_that_is_predicted_nowhere_is_named() -> None:
-    x, y = images_and_masks()
-    model = trained_model(x, y)
-    model.weights["bias"][1] -= 100
-    (finding,) = CHECK.find(case_of(model, x, y))
-    assert (finding.path, finding.evidence["the_first_of_them"], finding.evidence["missing"]) == ("training", "sand", 1)
-    is_labelled = y != 9
-    assert (
-        abs(finding.evidence["share_of_the_pixels"] - ((y == 1) & is_labelled).sum().item() / is_labelled.sum().item())
-        < 0.05
-    )
-
-
 def test_image_labels_have_no_finding() -> None:
     model = make_model()
     assert CHECK.find(case_of(model, *corners(64))) == []

@@ -1,7 +1,6 @@
 """Predicted probabilities compared with the share of correct predictions."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -10,10 +9,8 @@ from pellucid.calibration.confidence import Confidence
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.miscalibration import CHECK
-from pellucid.layers import Dense, Dropout, Sigmoid, Softmax
-from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.layers import Dense, Sigmoid
 from pellucid.model import Model
-from pellucid.optim.regularizers import L2
 from pellucid.run.history import History
 
 
@@ -27,8 +24,8 @@ def case_of_true_logits(factor: float, n: int = 1_000) -> Case:
     return case_of(model, logits, y, validation=(logits, y))
 
 
-@pytest.mark.parametrize("factor", [4.0, 0.2])
-def test_overconfidence_and_underconfidence_are_found(factor: float) -> None:
+def test_overconfidence_is_found() -> None:
+    factor = 4.0
     case = case_of_true_logits(factor)
     (finding,) = CHECK.find(case)
     assert (finding.check, finding.path) == ("miscalibration", "validation")
@@ -37,7 +34,8 @@ def test_overconfidence_and_underconfidence_are_found(factor: float) -> None:
     accuracy = float((p.indices == case.train.y).float().mean())
     assert finding.evidence["mean_probability_of_the_answer"] == pytest.approx(float(p.values.mean()), abs=1e-5)
     assert finding.evidence["share_of_right_answers"] == pytest.approx(accuracy, abs=1e-5)
-    assert (finding.evidence["difference_in_standard_deviations"] > 0) == (factor > 1)
+    assert finding.evidence["difference_in_standard_deviations"] > 0
+    assert not CHECK.find(case_of_true_logits(0.2))
 
 
 def test_true_probabilities_have_no_finding() -> None:
@@ -65,51 +63,3 @@ def test_scores_that_are_no_probabilities_have_no_finding() -> None:
 
 def with_losses(case: Case, *losses: float) -> Case:
     return replace(case, history=History([{"epoch": k + 1, "train_loss": loss} for k, loss in enumerate(losses)]))
-
-
-def test_a_short_training_has_no_finding() -> None:
-    case = case_of_true_logits(0.2)
-    loss = case.train_predictions.loss
-    assert not CHECK.find(with_losses(case, 3 * loss, 2 * loss, 1.1 * loss))
-    assert CHECK.find(with_losses(case, 1.1 * loss, 1.1 * loss, 1.1 * loss))
-
-
-def test_a_model_that_changed_after_training_is_named() -> None:
-    case = case_of_true_logits(0.2)
-    (finding,) = CHECK.find(with_losses(case, case.train_predictions.loss, case.train_predictions.loss / 2))
-    assert "after that" in finding.cause
-
-
-@pytest.mark.parametrize(
-    ("options", "cause"),
-    [
-        ({}, "its outputs are small"),
-        ({"loss": SoftmaxCrossEntropy(0.3)}, "label smoothing of 0.3"),
-        ({"regularizer": L2(1.0)}, "a regularizer"),
-        ({"net": Sequential(dropout=Dropout(0.6), dense=Dense(5))}, "dropout of 0.6"),
-    ],
-)
-def test_only_the_cause_of_underconfidence_is_named(options: dict[str, Any], cause: str) -> None:
-    case = case_of_true_logits(0.2)
-    model = Model(**{"net": Sequential(dense=Dense(5)), "input_shape": (5,), **options})
-    model.weights["dense.weight"].copy_(0.2 * torch.eye(5))
-    (finding,) = CHECK.find(case_of(model, case.train.x, case.train.y, validation=(case.train.x, case.train.y)))
-    named_causes = [word for word in ("smoothing", "regularizer", "dropout") if word in finding.cause + finding.fix]
-    assert cause in finding.cause
-    assert len(named_causes) <= 1
-
-
-def test_wrong_training_labels_are_a_cause_of_underconfidence() -> None:
-    case = case_of_true_logits(0.2)
-    y = case.train.y.clone()
-    y[::4] = (y[::4] + 1) % 5
-    (finding,) = CHECK.find(case_of(case.model, case.train.x, y, validation=(case.train.x, case.train.y)))
-    assert "labels are wrong in the training data" in finding.cause
-
-
-def test_the_fix_divides_the_scores_before_a_softmax() -> None:
-    case = case_of_true_logits(4.0)
-    softmax_model = Model(Sequential(dense=Dense(5), soft=Softmax()), "quadratic", input_shape=(5,))
-    softmax_model.weights["dense.weight"].copy_(4 * torch.eye(5))
-    (finding,) = CHECK.find(case_of(softmax_model, case.train.x, case.train.y, validation=(case.train.x, case.train.y)))
-    assert finding.fix.startswith("divide the scores before soft by a temperature of 4")

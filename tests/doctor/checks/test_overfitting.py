@@ -6,12 +6,10 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
-from pellucid.data import load
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.overfitting import CHECK
 from pellucid.layers import Dense, ReLU
 from pellucid.model import Model
-from pellucid.models import mlp
 from pellucid.optim import Adam
 from tests.doctor.small_cases import corners, make_case
 
@@ -38,17 +36,6 @@ def test_a_gap_is_found_and_measured() -> None:
     losses = case.history["val_loss"]
     assert finding.evidence["epoch_of_the_minimum"] == losses.index(min(losses)) + 1
     assert abs(finding.evidence["validation_loss_over_its_minimum"] - losses[-1] / min(losses)) < 1e-5
-
-
-def test_few_examples_are_the_cause_if_fewer_do_worse() -> None:
-    data = load("digits")
-    x, y, validation = data.train.x[:40], data.train.y[:40], (data.test.x, data.test.y)
-    model = Model(mlp(sizes=(64, 32, 10)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    history = model.fit(x, y, epochs=40, batch_size=8, validation=validation, verbose=False)
-    diagnosis = diagnose(case_of(model, x, y, validation=validation, history=history, epochs=40, batch_size=8))
-    assert "overfitting" in diagnosis.causes
-    assert any("too few" in finding.cause for finding in diagnosis.findings)
-    assert "overfitting" not in diagnose(memorizing_case()).causes  # with random labels, fewer examples do not do worse
 
 
 def test_a_gap_is_found_without_a_history() -> None:

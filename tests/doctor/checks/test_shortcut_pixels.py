@@ -21,25 +21,8 @@ def make_case(x: torch.Tensor, y: torch.Tensor) -> Case:
     return case_of(Model(mlp(sizes=(144, int(y.max()) + 1)), input_shape=(1, 12, 12)), x, y)
 
 
-def test_a_pixel_that_determines_the_label_is_found() -> None:
-    x, y = noisy_images(5)
-    x[:, 0, 0, 7] = y / 5
-    (finding,) = CHECK.find(make_case(x, y))
-    assert finding.evidence["rows_and_columns"] == "0:7"
-    assert finding.evidence["labels_told_by_these_alone"] == 1.0
-
-
 def test_brightness_of_the_whole_image_is_no_shortcut() -> None:
     assert not CHECK.find(make_case(*noisy_images(5)))
-
-
-def test_a_pixel_is_a_shortcut_unless_its_region_is_as_bright() -> None:
-    x, y = noisy_images(2)
-    x[:, 0, 5:8, 5:8] = 2.0 * y[:, None, None] + 0.1 * x[:, 0, 5:8, 5:8]
-    assert not CHECK.find(make_case(x, y))
-    x, y = noisy_images(2)
-    x[:, 0, 6, 6] = 5.0 * y
-    assert CHECK.find(make_case(x, y))
 
 
 @pytest.mark.parametrize("is_marked", [False, True])

@@ -53,16 +53,6 @@ def test_shuffled_validation_labels_are_distinguished_from_training_labels() -> 
     assert (finding.path, finding.evidence["examples"]) == ("validation", 200)
 
 
-def test_labels_with_an_offset_are_moved_back_by_the_remedy() -> None:
-    y = shuffled_corners(600)[1]
-    case = make_case(y.roll(3))
-    (finding,) = CHECK.find(case)
-    assert finding.evidence["labels_moved_by"] == -3
-    assert "3 before" in finding.cause
-    assert finding.remedy is not None
-    assert torch.equal(finding.remedy.apply(case).train.y, y)
-
-
 def test_the_share_of_shuffled_labels_is_measured_by_the_other_part() -> None:
     (finding,) = CHECK.find(make_case(with_shuffled_labels(shuffled_corners(600)[1], 0.5)))
     assert finding.path == "train"
@@ -137,27 +127,3 @@ def test_few_examples_of_other_classes_have_no_finding() -> None:
     assert case.simple_classifier is not None
     assert case.simple_classifier.leave_one_out.deviations_above_chance < 3
     assert CHECK.find(case) == []
-
-
-def test_an_offset_of_labels_in_an_ordered_list_is_found() -> None:
-    x, y = corners(600)  # labels 0, 1, 2, 3, 0, 1, ...; half of the examples are moved below
-    rng = torch.Generator().manual_seed(3)
-    order = torch.arange(600)
-    shuffled_indices = torch.randperm(600, generator=rng)[:300]
-    order[shuffled_indices] = shuffled_indices[torch.randperm(300, generator=rng)]
-    x, y = x[order], y[order]
-    case = case_of(make_model(), x, y.roll(1), validation=(x[:200], y[:200].roll(1)))
-    assert case.simple_classifier is not None
-    assert case.simple_classifier.leave_one_out.deviations_above_chance > 3
-    findings = CHECK.find(case)
-    assert [finding.path for finding in findings] == ["train", "validation"]
-    assert {finding.evidence["labels_moved_by"] for finding in findings} == {-1}
-
-
-def test_other_labels_are_predicted_as_by_a_classifier_fitted_to_them() -> None:
-    case = make_case()
-    classifier = case.simple_classifier
-    assert classifier is not None
-    lists = torch.stack([classifier.y.roll(shift) for shift in (0, 1, -3)])
-    fitted = [replace(classifier, y=labels).leave_one_out_predictions for labels in lists]
-    assert torch.equal(classifier.predictions_for_labels(lists), torch.stack(fitted))

@@ -1,10 +1,10 @@
-"""Anchors that fit no object, and objects without a positive anchor, compared with plain loops."""
+"""Anchors that fit no object, compared with plain loops."""
 
 import pytest
 import torch
 
 from pellucid.ops.image_objects import Objects
-from pellucid.tasks.detect.doctor import CHECKS, no_positives, unfitting_anchors
+from pellucid.tasks.detect.doctor import CHECKS, unfitting_anchors
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.test_fast import small_fast
 from tests.detectors.two_stages import small_faster
@@ -15,7 +15,6 @@ from tests.doctor.detection.small_cases import enlarged_source, make_case, with_
 def test_fitting_anchors_have_no_finding(make):
     case = make_case(detector=make())
     assert unfitting_anchors.find(case) == []
-    assert no_positives.find(case) == []
 
 
 def overlap(a, b):
@@ -54,33 +53,14 @@ def test_anchors_that_miss_a_minority_are_a_symptom_only():
     (few_finding,) = unfitting_anchors.find(make_case(with_changed_objects(with_specks)))
     assert 0.1 < few_finding.evidence["fit_by_no_anchor"] / few_finding.evidence["objects"] < 0.5
     assert not few_finding.is_fault
-    assert not any(found.is_fault for found in no_positives.find(make_case(with_changed_objects(with_specks))))
-    for check in (unfitting_anchors, no_positives):
-        (finding_of_all,) = check.find(make_case(with_changed_objects(corner_pixels)))
-        assert finding_of_all.is_fault
+    (finding_of_all,) = unfitting_anchors.find(make_case(with_changed_objects(corner_pixels)))
+    assert finding_of_all.is_fault
 
 
 def corner_pixels(truth):
     """Return objects of one pixel at the corners of the given ones, between the centres of the anchors."""
     low = truth.boxes[:, :2].div(4).floor() * 4
     return Objects(torch.cat([low, low + 1], 1), truth.labels)
-
-
-def test_objects_without_the_centre_of_an_anchor_are_found():
-    case = make_case(with_changed_objects(corner_pixels))
-    (finding,) = no_positives.find(case)
-    assert finding.evidence["objects"] == finding.evidence["learned_by_no_anchor"] == 27
-    assert finding.evidence["images_without_a_positive_anchor"] == 9
-    assert finding.evidence["median_side_of_these_objects"] == 1
-
-
-def test_objects_that_share_a_cell_are_found_except_for_one():
-    def doubled(truth):
-        return Objects(truth.boxes.repeat(2, 1), truth.labels.repeat(2))
-
-    (finding,) = no_positives.find(make_case(with_changed_objects(doubled), small_yolo1()))
-    assert finding.evidence["learned_by_no_anchor"] == 27
-    assert finding.evidence["images_without_a_positive_anchor"] == 0
 
 
 def test_causes_come_before_their_consequences():

@@ -173,7 +173,8 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
     if kind == "likely cause":
         measured = "It is measured directly; no training has proven it"
         if effect is not None:
-            measured = f"It is likely, not certain: {effect.outcome}, and {effect.certainty}"
+            proof = "but no training has proven it" if effect.verdict == "no effect" else "not certain"
+            measured = f"It is likely, {proof}: {effect.outcome}, and {effect.certainty}"
         return f"Probably at fault {place}: {first.cause}.", f"{_capitalized(first.fix)}. {measured}."
     if effect is None:
         return f"{_capitalized(first.fix)}.", f"It is proven as the cause {place}: {first.cause}."
@@ -198,7 +199,7 @@ def other_lines(diagnosis: Diagnosis) -> list[str]:
         if index:
             places.setdefault((kind, finding.check, text), []).append(finding.path)
     return [
-        f"{'Also: ' if kind in CAUSE_KINDS else ''}{_words(check)} {_listed(paths)}: {text}."
+        f"{f'Also: {_words(check)}' if kind in CAUSE_KINDS else _capitalized(_words(check))} {_listed(paths)}: {text}."
         for (kind, check, text), paths in places.items()
     ]
 

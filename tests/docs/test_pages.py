@@ -73,7 +73,7 @@ COUNTS_IN_PAGES = [
     ("docs/features.md", f"{len({*CHECKS, *OF_GENERATORS})} checks of classifiers, regressions and generators"),
     ("docs/features.md", f"generators and {len(detection.CHECKS)} of detectors"),
     ("docs/features.md", f"{NUMBER_WORDS[len(SCHEDULES)]} schedules"),
-    ("docs/how-to/doctor.md", f"found by {len(CHECKS)} checks"),  # checks of a classifier
+    ("docs/how-to/doctor.md", f"The checks, {len(CHECKS)} for a classifier"),  # checks of a classifier
     (
         "pellucid/tasks/gestures/command/compare.py",
         f"in {NUMBER_WORDS[len(VARIANTS)]} ways, from scratch to fine-tuned",

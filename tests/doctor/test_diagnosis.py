@@ -16,8 +16,8 @@ That is certain, since the gain is 0.62 to 1.12 on 200 held-out examples, in 2 p
 150 steps: the steps are <large>.
 
 Also: duplicates in the training data: a file came twice; remove it.
-dead units at block.relu1, at relu2: goes away with learning rate.
-useless maps at conv: may follow from dead units."""
+Dead units at block.relu1, at relu2: goes away with learning rate.
+Useless maps at conv: may follow from dead units."""
 
 
 def test_the_text_of_a_diagnosis() -> None:
@@ -41,7 +41,7 @@ def test_other_layers_are_counted() -> None:
     diagnosis = Diagnosis(tuple(findings), ("a",), {}, {}, symptoms=frozenset(range(6)))
     assert sentences(diagnosis) == ("No cause was found; a symptom is dead units at relu0.",)
     assert other_lines(diagnosis) == [
-        "dead units at relu1, at relu2, at relu3 and 2 more: a symptom whose cause is not known."
+        "Dead units at relu1, at relu2, at relu3 and 2 more: a symptom whose cause is not known."
     ]
 
 
@@ -115,8 +115,9 @@ def test_the_first_sentence_names_the_place_of_a_likely_cause(verdict: str, othe
     assert diagnosis.kind(0) == "likely cause"
     measured = "It is measured directly; no training has proven it."
     if verdict:
+        proof = "but no training has proven it" if verdict == "no effect" else "not certain"
         measured = (
-            "It is likely, not certain: with no copies, the recall is 0.75 instead of 0.25, and the gain is 0.40 to "
+            f"It is likely, {proof}: with no copies, the recall is 0.75 instead of 0.25, and the gain is 0.40 to "
             "0.60 on 40 held-out examples."
         )
     first, second = sentences(diagnosis)

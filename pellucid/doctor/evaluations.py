@@ -13,7 +13,9 @@ from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
 from pellucid.doctor.checks import preprocessing_mismatch
-from pellucid.doctor.finding import MIN_GAIN, Finding, Suspect, suspect
+from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
+from pellucid.doctor.differences import differences, lacked_text
+from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.doctor.intervention import effect_of
@@ -97,6 +99,8 @@ class Evaluations:
         """
         if self.score_gap < MIN_GAP or len(validation_of(self.case)) < 2 * MIN_HALF_EXAMPLES:
             return None
+        if (proven_cause := self._without_lacking_classes()) is not None:
+            return proven_cause
         choice_half, score_half = self.halves
         base = replace(self.case, validation=score_half)
         scores_before = self.score(base.model, score_half)
@@ -115,6 +119,34 @@ class Evaluations:
             return best
         self.partial_cause = best
         return None
+
+    def _without_lacking_classes(self) -> ProvenCause | None:
+        """Evaluate the present model without the validation examples whose classes a finding says training lacks."""
+        case = self.case
+        finding = next((one for one in self.findings if one.path == "train" and one.kind == LACKED_CLASS), None)
+        if finding is None or not (isinstance(case.train, Arrays) and isinstance(case.validation, Arrays)):
+            return None
+        if case.validation.y.dim() != 1:
+            return None
+        is_kept, scores = torch.isin(case.validation.y, case.train.y), self.validation_scores
+        kept = is_kept[drawn_indices(len(is_kept), len(scores), case.model.seed)].double()
+        if not MIN_HALF_EXAMPLES <= int(kept.sum()) < len(kept):
+            return None
+        remaining = subset(case.validation, is_kept.nonzero().flatten(), False)
+        remedy = Remedy(
+            "validation without classes that training lacks", lambda case: replace(case, validation=remaining),
+            "without-lacking-classes",
+        )  # fmt: skip
+        change = Suspect(replace(finding, remedy=remedy), min_gain=MIN_EXPLAINED * self.score_gap)
+        # The classes that are left out score 0, and the others weigh more, so that the mean is that of the others.
+        kept_scores = scores * kept
+        factor = float(self.score(case.model, remaining).mean()) / max(float(kept_scores.mean()), 1e-12)
+        effect = self.trainings.record(effect_of(change, self.score.name, [(scores, factor * kept_scores)], 0))
+        if effect.verdict != "cause":
+            return None
+        lacked = lacked_text(finding, differences(case.model, case.train, case.validation))
+        named = replace(finding, cause=f"{finding.cause}{lacked}")
+        return ProvenCause(change, effect, change.apply(case)).with_finding(named)
 
     def is_harmless(self, finding: Finding) -> bool:
         """Return whether a finding says that validation inputs differ, which does not lower the model's score."""

@@ -84,6 +84,22 @@ def test_classes_that_only_the_training_data_lack_are_the_cause() -> None:
     diagnosis = diagnosis_after_training((x[is_known], y[is_known]), band_images(120, 1))
     assert (diagnosis.causes[0], diagnosis.kind(0), diagnosis.findings[0].path) == ("class-imbalance", "cause", "train")
     assert "share of class 2: 0 in training, 0.25 in validation" in diagnosis.findings[0].cause
+    assert diagnosis.intervention_effects[0].description == "validation without classes that training lacks"
+    assert "further-causes" not in diagnosis.left_out  # without the cause, there is nothing left to find
+
+
+def test_the_score_without_lacking_classes_is_that_of_the_other_classes() -> None:
+    """With 30 examples of classes 0 and 1 each, and 5 or 90 of others, the mean recall is not that of the examples."""
+    x, y = band_images(600, 1)
+    counts = (30, 30, 5, 90)
+    indices = torch.cat([(y == label).nonzero().flatten()[:count] for label, count in enumerate(counts)])
+    train_x, train_y = band_images(320, 0)
+    is_known = train_y < 2
+    diagnosis = diagnosis_after_training((train_x[is_known], train_y[is_known]), (x[indices], y[indices]))
+    effect = diagnosis.intervention_effects[0]
+    assert effect.description == "validation without classes that training lacks"
+    assert effect.before[0] == pytest.approx(0.5, abs=0.02)  # two of four classes
+    assert effect.after[0] == pytest.approx(1.0, abs=0.04)
 
 
 @pytest.mark.slow

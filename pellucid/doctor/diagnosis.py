@@ -165,9 +165,9 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
         return (f"Nothing wrong was found by {plural(len(diagnosis.checks), 'check')}.",)
     first, kind = diagnosis.findings[0], diagnosis.kind(0)
     place, effect = where(first.path), diagnosis.attempts.get(0)
-    effects = [one for one in diagnosis.intervention_effects if one.name == first.check]
-    if effect is None and effects:
-        effect = effects[0]
+    for one in diagnosis.intervention_effects:
+        if effect is None and one.name == first.check and (one.verdict == "cause" or not first.proven):
+            effect = one
     if kind not in CAUSE_KINDS:
         return (f"No cause was found; a symptom is {_words(first.check)} {place}.",)
     if kind == "likely cause":

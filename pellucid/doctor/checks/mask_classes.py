@@ -13,28 +13,24 @@ def find(case: Case) -> list[Finding]:
     if y.dim() != 3 or y.is_floating_point() or len(outputs) != 3 or outputs[0] < 2:
         return []
     n_classes, ignored = int(outputs[0]), getattr(case.model.loss, "ignore", None)
-    findings: list[Finding] = []
     is_absent = _pixel_counts(y, n_classes, ignored) == 0
     if ignored is not None and 0 <= ignored < n_classes:
         is_absent[ignored] = False  # pixels of this class are not counted
-    if int(is_absent.sum()) and len(y) > 1:
-        evidence = _missing_evidence(case, is_absent, n_classes)
-        cause = "no mask pixel has one of these classes, so the network cannot learn them"
-        fix = "check how the masks are read: shifted class indices, a class read as the ignored index, or missing "
-        fix += "images"
-        findings.append(Finding(NAME, "train", evidence, cause, fix, is_fault=True, kind=LACKED_CLASS))
-    return findings
+    absent = is_absent.nonzero().flatten().tolist()
+    if not absent or len(y) < 2:
+        return []
+    evidence: Evidence = {
+        "classes": n_classes, "missing": len(absent), "the_first_of_them": case.class_name(absent[0]),
+    }  # fmt: skip
+    cause = "no mask pixel has one of these classes, so the network cannot learn them"
+    fix = "check how the masks are read: shifted class indices, a class read as the ignored index, or missing images"
+    return [Finding(NAME, "train", evidence, cause, fix, is_fault=True, kind=LACKED_CLASS)]
 
 
 def _pixel_counts(y: Tensor, n_classes: int, ignored: int | None) -> Tensor:
     """Return the number of pixels of each of `n_classes` classes in masks (N, H, W), without the ignored class."""
     labels = (y.flatten() if ignored is None else y[y != ignored]).long()
     return labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes)
-
-
-def _missing_evidence(case: Case, is_missing: Tensor, n_classes: int) -> Evidence:
-    classes = is_missing.nonzero().flatten().tolist()
-    return {"classes": n_classes, "missing": len(classes), "the_first_of_them": case.class_name(classes[0])}
 
 
 NAME = "mask-classes"

@@ -12,8 +12,7 @@ from pellucid.objective import Supervised
 
 __all__ = ["Suspect", "replaced_parts", "suspects"]
 
-# Checks whose remedies change a single setting.
-SINGLE_SETTING_CHECKS = ("unnormalised-inputs", "batch-norm")
+SINGLE_SETTING_CHECKS = ("unnormalised-inputs",)  # whose remedies change a single setting
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (

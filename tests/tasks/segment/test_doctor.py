@@ -126,17 +126,6 @@ def test_the_score_of_an_image_is_the_mean_iou_of_its_classes() -> None:
     assert scores([output], [mask], 3).values.tolist() == pytest.approx([(4 / 5 + 2 / 3) / 2])
 
 
-def test_averaged_labels_are_replaced_by_those_of_neighbours() -> None:
-    mask = torch.zeros(16, 16, dtype=torch.int64)
-    mask[4:12, 4:12] = 4
-    averaged = mask.clone()
-    averaged[3, 4:12] = averaged[12, 4:12] = averaged[4:12, 3] = averaged[4:12, 12] = 2
-    (change,) = target_changes([torch.zeros(3, 16, 16)] * 3, [averaged] * 3, None, None)
-    assert change.name == "interpolated-masks"
-    assert sorted(change.apply(averaged, (16, 16)).unique().tolist()) == [0, 4]
-    assert target_changes([torch.zeros(3, 16, 16)] * 3, [mask] * 3, None, None) == []
-
-
 def test_ignored_label_is_none_for_a_class_of_the_model() -> None:
     net = Sequential(scores=Conv2d(3, 1))
     for ignore, expected in ((255, 255), (0, None), (None, None)):

@@ -321,7 +321,7 @@ def test_input_size_of_whole_images_follows_their_objects(
 
 
 def test_recipe_states_crops_and_the_input_size(folder: Path) -> None:
-    name, settings = recipe_for(str(folder))
+    name, settings, _ = recipe_for(str(folder))
     objects = [max(entry["bbox"][2:]) for _, entry in entries_of(folder, "train")]
     assert settings["data.size"] == 64
     assert settings["recipe.about"] == (

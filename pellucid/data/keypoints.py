@@ -26,9 +26,9 @@ class KeypointSource:
     """Objects whose key-points (K, 3) are the targets: x and y in pixels, and COCO's visibility.
 
     If an image of the training part has several objects with labelled key-points, each is an example: the square around
-    its box is cropped. Otherwise each image is an example, with one object. crops: replaces this choice. Images without
-    such objects are left out, with a note. If the source resizes its images to a longest side, examples are squares of
-    this side; whole images are padded to squares with the pixels of their borders.
+    its box is cropped. Otherwise each image is an example, with one object, labelled or not. crops: replaces this
+    choice. Images without such objects are left out, with a note. If the source resizes its images to a longest side,
+    examples are squares of this side; whole images are padded to squares with the pixels of their borders.
 
     Raises PellucidError for annotations without key-points and, without crops, for an image with several objects.
     """
@@ -42,7 +42,7 @@ class KeypointSource:
         path = self.source.tree.path
         if not self.source.keypoints:
             raise PellucidError(f"{path}: the annotations have no key-points; give data with key-points")
-        if not self.objects:
+        if not any(is_pointed(self.object_at(k)[1]) for k in range(len(self))):
             raise PellucidError(f"{path}: no object has labelled key-points; label some")
         if n_left_out := len({*range(len(self.source))} - {k for k, _ in self.objects}):
             note_once(f"{path}: {plural(n_left_out, 'image')} without labelled key-points left out")
@@ -64,7 +64,8 @@ class KeypointSource:
                         f"{self.source.tree.where(record.image)} has {len(indices)} objects, but the images to train "
                         "on have one each; crop it, or add training images with several objects"
                     )
-                indices = indices or [*range(len(record.instances))][:1]
+                unlabelled = [j for j, instance in enumerate(record.instances) if not instance.crowd]
+                indices = indices or unlabelled[:1]  # metrics leave it out, and say so
             examples += [(k, j) for j in indices]
         return tuple(examples)
 

@@ -14,7 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
 from pellucid.data.colour_modes import SampleDepth
 from pellucid.data.image_formats import DAMAGE_ERRORS, JPEG, damage_error, decode_array, reader_for
-from pellucid.data.images import PNG_ADVICE, MaskFormatError, attempt_all, decode_mask
+from pellucid.data.images import FULL_16_BITS, PNG_ADVICE, MaskFormatError, attempt_all, decode_mask
 from pellucid.data.mask_agreement import check_agreement
 from pellucid.data.mask_checks import MAX_LISTED_VALUES, RARE_SHARE, VOID
 from pellucid.data.mask_classes import N_VALUES, ClassList, Colour
@@ -93,6 +93,8 @@ def packed_colours(data: bytes, name: str, by_palette: bool = True) -> np.ndarra
     """Return the colours (H, W) of a mask as R << 16 | G << 8 | B; by_palette: those of its palette, or its values."""
 
     def pack(image: Image.Image, depth: SampleDepth) -> Any:
+        if image.mode.startswith("I") and {*np.unique(np.array(image)).tolist()} <= {0, FULL_16_BITS}:
+            return (np.array(image) // 257).astype(np.int32) * _GREY
         if image.mode.startswith("I") or depth.is_colour or image.mode == "F":
             raise MaskFormatError(f"{name} is a mask of 16 bits or floats beside colours; save it with 8 bits")
         if image.mode == "P" and not by_palette:

@@ -22,8 +22,8 @@ CITYSCAPES_ENDINGS = ("_labelIds", "_labelTrainIds")  # of masks; the first that
 _FINE = re.compile("_gt(Fine|Coarse)$")
 # Ends and beginnings of the names of masks and of images, which are left out to find the pairs.
 _MASK_WORDS = "masks?|labels?|segmentation|seg|gt|annot|annotation"
-_MASK_ENDING = re.compile(rf"^(?i:{_MASK_WORDS})[_\-. ]+|[_\-. ]+((?i:{_MASK_WORDS})|L)$")
-_IMAGE_ENDING = re.compile(r"^(?i:sat|image|img)[_\-. ]+|[_\-. ]+(?i:leftImg8bit|sat|image|img)$")
+_MASK_ENDS = (re.compile(rf"[_\-. ]+((?i:{_MASK_WORDS})|L)$"), re.compile(rf"^(?i:{_MASK_WORDS})[_\-. ]+"))
+_IMAGE_ENDS = (re.compile(r"[_\-. ]+(?i:leftImg8bit|sat|image|img)$"), re.compile(r"^(?i:sat|image|img)[_\-. ]+"))
 _DRAWN_ENDINGS = ("_color", "_instanceIds", "_instanceTrainIds")  # of further files beside Cityscapes' masks
 _LISTS = "ImageSets/Segmentation/"  # of Pascal VOC, one for each part
 MIN_PAIRED = 0.5  # of the images beside which there are masks; fewer are images whose names have the same endings
@@ -102,9 +102,8 @@ def mask_layout(tree: Tree, top: str = "") -> dict[str, MaskPairs]:
     if not paired:
         for image, mask in _masks_beside(images, by_key, settings):
             _add_pair(tree, paired, image, mask)
-        ending = settings.mask_ending or _MASK_ENDING
         known = {*paired, *(mask.path for mask in paired.values())}
-        unpaired = [image for image in images if image.shortened(ending) and image.path not in known]
+        unpaired = [image for image in images if image.path not in known and any(_shortened_keys(image, settings))]
         left_out = {image.path for image in unpaired}
         images = [image for image in images if image.path not in left_out]
     if not paired:
@@ -187,14 +186,20 @@ def _named_masks(masks: Sequence[_File]) -> list[_File]:
 
 def _mask_keys(mask: _File, settings: MaskSettings) -> Iterator[str]:
     """Yield the keys of the image that a mask may belong to."""
+    if not settings.mask_ending:
+        yield mask.key
+    yield from _shortened_keys(mask, settings)
     if settings.mask_ending:
-        yield mask.shortened(settings.mask_ending)
         return
-    yield mask.key
-    yield mask.shortened(_MASK_ENDING)
     for ending in CITYSCAPES_ENDINGS:
         if mask.stem.endswith(ending):
             yield _FINE.sub("", mask.key.removesuffix(ending))
+
+
+def _shortened_keys(mask: _File, settings: MaskSettings) -> Iterator[str]:
+    """Yield the keys of a file without the end, or the beginning, of the name of a mask; "" if it has none."""
+    for end in [settings.mask_ending] if settings.mask_ending else _MASK_ENDS:
+        yield mask.shortened(end)
 
 
 def _images_by_key(images: Sequence[_File]) -> dict[str, _File]:
@@ -203,7 +208,7 @@ def _images_by_key(images: Sequence[_File]) -> dict[str, _File]:
     for image in images:
         if image.key not in by_key or image.role:
             by_key[image.key] = image
-    shortened = {image.shortened(_IMAGE_ENDING): image for image in images}
+    shortened = {image.shortened(end): image for end in reversed(_IMAGE_ENDS) for image in images}
     return {key: image for key, image in shortened.items() if key} | by_key
 
 
@@ -222,8 +227,7 @@ def _masks_beside(
     images: Sequence[_File], by_key: Mapping[str, _File], settings: MaskSettings
 ) -> list[tuple[_File, _File]]:
     """Return the pairs of images and masks in the same folder; [] if few images have a mask, or for class folders."""
-    ending = settings.mask_ending or _MASK_ENDING
-    keys = ((mask, mask.shortened(ending)) for mask in images)
+    keys = ((mask, key) for mask in images for key in _shortened_keys(mask, settings))
     pairs = [(by_key[key], mask) for mask, key in keys if key in by_key and by_key[key] is not mask]
     folders = {mask.folders for _, mask in pairs}
     n_images = sum(file.folders in folders for file in images) - len(pairs)

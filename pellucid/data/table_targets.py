@@ -150,10 +150,12 @@ def part_of_cell(cell: Any, column: str) -> str:
 
 def _is_index(table: LabelTable, name: str) -> bool:
     """Return whether a column only numbers the rows, as the first column does that pandas writes."""
-    if not re.fullmatch(r"(unnamed.*|index|(.*[_ ])?id|no|row)?", name.lower()):
-        return False
     cells = [str(cell) for cell in table.column(name)]
-    return len({*cells}) == len(cells) and all(cell.isascii() and cell.isdecimal() for cell in cells)
+    if re.fullmatch(r"(.*[_ ])?id", name.lower()):
+        return len({*cells}) == len(cells) and all(cell.isascii() and cell.isdecimal() for cell in cells)
+    if not re.fullmatch(r"(unnamed.*|index|no|row)?", name.lower()):
+        return False
+    return any(cells == [str(k + first) for k in range(len(cells))] for first in (0, 1))
 
 
 def _recognize_numbers(table: LabelTable, candidates: Sequence[str], format_found: TableFormat) -> TableFormat:
@@ -189,8 +191,8 @@ def _recognize_classes(table: LabelTable, candidates: Sequence[str], format_foun
         if not format_found.columns and {*_label_columns(candidates)} - {*flag_columns}:
             raise _several_columns_error(table, candidates)
         return replace(format_found, kind="labels", columns=tuple(format_found.columns or flag_columns))
-    if format_found.kind == "class" and len(flag_columns) == len(candidates) > 1:
-        return replace(format_found, columns=tuple(candidates), separator="")
+    if format_found.kind == "class" and len(flag_columns) > 1 and not _label_columns(candidates):
+        return replace(format_found, columns=tuple(format_found.columns or flag_columns), separator="")
     column = _label_column(table, candidates)
     if format_found.kind == "class":
         return replace(format_found, columns=(column,), separator="")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.recurrent import Recurrent, Run, Weights, previous, sum_over_steps
+from pellucid.layers.recurrent import DirectionRun, Recurrent, Weights, previous, sum_over_steps
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class GRU(Recurrent):
 
     gates: ClassVar[int] = 3  # reset, update, candidate
 
-    def scan(self, weights: Weights, x: Tensor) -> Run:
+    def scan(self, weights: Weights, x: Tensor) -> DirectionRun:
         """Compute n = tanh(a + r b) and h = (1 - z) n + z h' for each step, with h' of the step before."""
         from_inputs = F.linear(x, weights.inputs, weights.input_bias)
         h = x.new_zeros(len(x), self.units)
@@ -33,10 +33,10 @@ class GRU(Recurrent):
             h = (1 - z) * n + z * h
             gates.append(torch.cat([r, z, n, b_n], 1))
             outputs.append(h)
-        return Run(torch.stack(outputs, 1), x.new_zeros(*x.shape[:2], 0), torch.stack(gates, 1))
+        return DirectionRun(torch.stack(outputs, 1), x.new_zeros(*x.shape[:2], 0), torch.stack(gates, 1))
 
     def scan_back(
-        self, weights: Weights, x: Tensor, run: Run, dh: Tensor, d_memory: Tensor
+        self, weights: Weights, x: Tensor, run: DirectionRun, dh: Tensor, d_memory: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Compute da and db of all gates, the last step first; h also receives what the step after it needs."""
         outputs_before = previous(run.outputs)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.recurrent import Recurrent, Run, Weights, previous, sum_over_steps
+from pellucid.layers.recurrent import DirectionRun, Recurrent, Weights, previous, sum_over_steps
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class LSTM(Recurrent):
     gates: ClassVar[int] = 4  # input, forget, candidate, output
     outputs: ClassVar[tuple[str, ...]] = ("sequence", "state", "cell")
 
-    def scan(self, weights: Weights, x: Tensor) -> Run:
+    def scan(self, weights: Weights, x: Tensor) -> DirectionRun:
         """Compute c = f c' + i g and h = o tanh(c) for each step, with c' and h' of the step before."""
         from_inputs = F.linear(x, weights.inputs, weights.input_bias)
         h = c = x.new_zeros(len(x), self.units)
@@ -37,10 +37,10 @@ class LSTM(Recurrent):
             gates.append(torch.cat([i, f, g, o], 1))
             memories.append(c)
             outputs.append(h)
-        return Run(torch.stack(outputs, 1), torch.stack(memories, 1), torch.stack(gates, 1))
+        return DirectionRun(torch.stack(outputs, 1), torch.stack(memories, 1), torch.stack(gates, 1))
 
     def scan_back(
-        self, weights: Weights, x: Tensor, run: Run, dh: Tensor, d_memory: Tensor
+        self, weights: Weights, x: Tensor, run: DirectionRun, dh: Tensor, d_memory: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Compute dz of all gates, the last step first; h and c also receive what the step after them needs."""
         memories_before = previous(run.memories)

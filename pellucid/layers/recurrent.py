@@ -25,7 +25,7 @@ class Weights(NamedTuple):
     hidden_bias: Tensor | None
 
 
-class Run(NamedTuple):
+class DirectionRun(NamedTuple):
     """What one direction of one level computes in all steps, in the order in which it reads them."""
 
     outputs: Tensor  # (N, T, H)
@@ -93,10 +93,10 @@ class Recurrent(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, RecurrentCache]:
         """Run all levels, one after another, in one or both directions."""
-        runs: list[Run] = []
+        runs: list[DirectionRun] = []
         y = x
         for level in range(self.levels):
-            level_runs: list[Run] = []
+            level_runs: list[DirectionRun] = []
             for direction, suffix in enumerate(self._suffixes(level)):
                 level_runs.append(self.scan(self._weights(params, suffix), y.flip(1) if direction else y))
             y = _joined([run.outputs for run in level_runs])
@@ -123,7 +123,7 @@ class Recurrent(Layer):
                 if self.output == "state":
                     dh[:, -1] += dy[number]
                 d_memory = dy[number] if self.output == "cell" else torch.zeros_like(dh[:, -1])
-                run = Run(cache.outputs[number], cache.memories[number], cache.gates[number])
+                run = DirectionRun(cache.outputs[number], cache.memories[number], cache.gates[number])
                 weights = self._weights(params, suffix)
                 part, gradients = self.scan_back(weights, x.flip(1) if direction else x, run, dh, d_memory)
                 dx += part.flip(1) if direction else part
@@ -133,12 +133,12 @@ class Recurrent(Layer):
         return d_level, dparams
 
     @abstractmethod
-    def scan(self, weights: Weights, x: Tensor) -> Run:
+    def scan(self, weights: Weights, x: Tensor) -> DirectionRun:
         """Return the outputs h, memories and gates of all steps of inputs x (N, T, D)."""
 
     @abstractmethod
     def scan_back(
-        self, weights: Weights, x: Tensor, run: Run, dh: Tensor, d_memory: Tensor
+        self, weights: Weights, x: Tensor, run: DirectionRun, dh: Tensor, d_memory: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return dx, and the gradients in the order of Weights.
 

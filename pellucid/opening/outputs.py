@@ -99,7 +99,8 @@ def loss_for(net: Graph, y: Any) -> str:
         return "quadratic"
     if not isinstance(y, Tensor) or y.dim() < 2 or y.shape[1] == 1:
         if isinstance(y, Tensor):
-            note('open: one number an example, so the default loss is "quadratic"; a logit has "binary_cross_entropy"')
+            place = "a pixel" if y.dim() > 2 else "an example"
+            note(f'open: one number {place}, so the default loss is "quadratic"; a logit has "binary_cross_entropy"')
         return "quadratic"
     return "softmax_cross_entropy"
 

@@ -24,7 +24,7 @@ def recurrent_output(c: Context, index: int, varying_constants: Mapping[str, tup
         raise Unsupported(f"{c.call.op} of an input without a batch axis")
     levels = c["num_layers"]
     if c["dropout"] and levels > 1:
-        raise Unsupported(f"{c.call.op} with dropout={c['dropout']} between its levels")
+        raise Unsupported(f"{c.call.op} with dropout={c['dropout']} between its levels; set it to 0")
     initial = c["hx"] if isinstance(c["hx"], tuple) else (c["hx"],)
     if not all(_is_zero(state.name, c, varying_constants) for state in initial):
         raise Unsupported(f"{c.call.op} with an initial state that is not 0")

@@ -160,7 +160,7 @@ class KeepOutside(TensorLayer):
 class Detach(TensorLayer):
     """Return x as a constant: nothing before it receives a gradient through it, as through torch.Tensor.detach."""
 
-    traits: ClassVar[Trait] = Trait.ANY_AXES
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.ELEMENTWISE
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Return y = x."""

@@ -62,7 +62,7 @@ class Sum(TensorLayer):
 
 
 class ReducedCache(NamedTuple):
-    """Cache of Largest and Length: the input, and the output, whose reduced axes have size 1."""
+    """Cache of Largest, Length and LogSumExp: the input, and the output, whose reduced axes have size 1."""
 
     x: Tensor
     y: Tensor

@@ -41,8 +41,8 @@ class AffineGrid(TensorLayer):
     def pixels(self, like: Tensor) -> Tensor:
         """Return the positions (H W, 3) of the pixels of the output: x, y and 1. like: a tensor of the same type."""
         rows, columns = (self._centres(count, like) for count in self.size)
-        y, x_positions = torch.meshgrid(rows, columns, indexing="ij")
-        return torch.stack([x_positions, y, torch.ones_like(y)], -1).view(-1, 3)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        return torch.stack([x, y, torch.ones_like(y)], -1).view(-1, 3)
 
     def _centres(self, count: int, like: Tensor) -> Tensor:
         centres = torch.linspace(-1, 1, count, dtype=like.dtype, device=like.device)
@@ -52,12 +52,12 @@ class AffineGrid(TensorLayer):
 
 
 class _Corner(NamedTuple):
-    """One of the pixels between which is interpolated: its place (N, P) in the image, and weights (N, P).
+    """One of the pixels between which is interpolated: its index (N, P) in the image, and weights (N, P).
 
     weight: of the pixel. weight_x, weight_y: derivatives of the weight by the position in pixels.
     """
 
-    place: Tensor
+    pixel: Tensor
     weight: Tensor
     weight_x: Tensor
     weight_y: Tensor
@@ -96,7 +96,7 @@ class GridSample(TensorLayer):
         d_x, d_y = torch.zeros_like(grid[..., 0].flatten(1)), torch.zeros_like(grid[..., 0].flatten(1))
         (x, scale_x), (y, scale_y) = (self._pixels(grid[..., k].flatten(1), image.shape[3 - k]) for k in range(2))
         for corner in self._corners(x, y, image.shape[2], image.shape[3]):
-            index = corner.place[:, None].expand_as(gradients)
+            index = corner.pixel[:, None].expand_as(gradients)
             d_image.scatter_add_(2, index, gradients * corner.weight[:, None])
             products = (gradients * values.gather(2, index)).sum(1)
             d_x += products * corner.weight_x

@@ -248,8 +248,10 @@ def fit_head(model: Model, train: Source) -> None:
     out-of-distribution", section 3.4 (LP-FT). Raises PellucidError for a network without HEAD, and for numbers.
     """
     layer = dict(walk(model.net)).get(HEAD)
-    if not isinstance(layer, Dense) or len(model.output_shape) != 1:
+    if not isinstance(layer, Dense):
         raise PellucidError(f"start.linear: the network has no layer {HEAD}; leave it out")
+    if train.classes is None or len(model.output_shape) != 1:
+        raise PellucidError("start.linear: a linear model of scores needs classes, not numbers or maps; leave it out")
     indices = torch.randperm(len(train), generator=generator(0))[:MAX_HEAD_IMAGES]
     inputs, targets = [], []
     for batch in read_batches(Subset(train, indices), None, 64):

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pellucid.layers import BatchNorm, Dense, GroupNorm, InstanceNorm2d, LayerNorm, Multiply, Softmax
 from pellucid.layers.base import Layer, Trait
 from pellucid.operators import (
+    AffineGrid,
     AffineMap,
     Attention,
     Convolve,
     Einsum,
+    GridSample,
     Length,
     LinearMap,
+    LogSumExp,
     MatMul,
     NormalizeChannels,
     NormalizeGroups,
@@ -64,7 +67,7 @@ def _operator_rows(convolution: Rule, dense: Rule, stabilizer: float, constant_w
         ((Over, ParametricReLU), First()),
         (_is_shifted, Norm(stabilizer)),
         (Trait.ELEMENTWISE, Pass()),
-        (Length, Norm(stabilizer)),
+        ((Length, LogSumExp, AffineGrid, GridSample), Norm(stabilizer)),
         (Variance, Norm(stabilizer, degree=2)),
     )
 

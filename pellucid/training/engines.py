@@ -52,8 +52,9 @@ class EnginePredictor:
         if precision is None and calibration is not None:
             raise PellucidError("calibration: images are only used with precision='int8'; leave them out")
         if precision == "int8":
-            if engine == "auto":
-                raise PellucidError("precision='int8' is computed by onnxruntime only; leave out engine='auto'")
+            if engine == "auto" or threads:
+                left_out = f"engine={engine!r}" if engine == "auto" else f"threads={threads!r}"
+                raise PellucidError(f"precision='int8' is computed by onnxruntime only; leave out {left_out}")
             engine = "onnxruntime"
         _check_predictor_threads(model, engine, threads)
         self._model = model

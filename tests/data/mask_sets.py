@@ -95,6 +95,7 @@ LAYOUTS: dict[str, Placing] = {
     "capitals": lambda part, stem, end: (f"images/{part}/Image-{stem}{end}", f"masks/{part}/Mask-{stem}.png"),
     "plain images": lambda part, stem, end: (f"images/{part}/{stem}{end}", f"masks/{part}/seg_{stem}.png"),
     "beside beginnings": lambda part, stem, end: (f"{stem}{end}", f"mask_{stem}.png"),
+    "both ends": lambda part, stem, end: (f"images/{part}/seg_{stem}{end}", f"masks/{part}/seg_{stem}_mask.png"),
     "voc": lambda part, stem, end: (f"JPEGImages/{stem}{end}", f"SegmentationClass/{stem}.png"),
 }  # fmt: skip
 

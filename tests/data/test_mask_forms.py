@@ -35,7 +35,7 @@ def read_all(root: Path, **settings) -> tuple[dict[str, np.ndarray], tuple[str, 
         files = getattr(source, "source", source)
         for k in source.indices.tolist() if hasattr(source, "indices") else range(len(source)):
             stem = Path(files.names[k]).stem.removesuffix("_leftImg8bit").removesuffix("_sat")
-            stem = stem.removeprefix("img_").removeprefix("Image-")
+            stem = stem.removeprefix("img_").removeprefix("Image-").removeprefix("seg_")
             masks[stem], parts[stem] = files.read_pair(k)[1].numpy(), part
             if files.values is not None:
                 masks[stem] = files._class_indices(torch.from_numpy(masks[stem]), "mask").numpy()

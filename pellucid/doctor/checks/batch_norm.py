@@ -56,8 +56,10 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
             return _finding_if_harmful(case, path, layer, evidence)
         if not _has_initial_statistics(case.model, path, layer):
             return []
-        cause = "the frozen layer has the initial running statistics, mean 0 and variance 1: those that belong to its "
-        cause += "weights were not saved or not loaded"
+        cause = (
+            "the frozen layer has the initial running statistics, mean 0 and variance 1: those that belong to its "
+            "weights were not saved or not loaded"
+        )
         fix = "load the running statistics together with the weights, or unfreeze the batch normalization"
         remedy = Remedy("batch normalization unfrozen", _with_unfrozen_norms, "unfrozen-norms")
         return [Finding(NAME, path, evidence, cause, fix, remedy)]
@@ -75,8 +77,10 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
     """Return the finding if the running statistics are those of the last batch, which makes the predictions worse."""
     if layer.momentum < HIGH_MOMENTUM or not _is_better_by_batch(case):
         return []
-    cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum is "
-    cause += "the weight of the old statistics instead"
+    cause = (
+        "with this momentum the running statistics are those of the last batch; in some libraries the momentum is "
+        "the weight of the old statistics instead"
+    )
     fix = "use a momentum of 0.1, which is the weight of the new batch here"
     remedy = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum), "usual-momentum")
     return [Finding(NAME, path, evidence, cause, fix, remedy)]

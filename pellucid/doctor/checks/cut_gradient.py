@@ -62,10 +62,14 @@ def find(case: Case) -> list[Finding]:
     type_name = type(user_layers[path]).__name__
     evidence: Evidence = {"layer": type_name, "gradient_that_it_gets": dy_rms, "gradient_that_it_returns": 0.0}
     evidence |= {"layers_that_never_learn": len(untrained_paths), "for_example": untrained_paths[0]}
-    cause = f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient "
-    cause += "reaches the layers before it"
-    fix = "use a smooth function instead, or let its backward pass return the gradient unchanged (straight-through "
-    fix += "estimator)"
+    cause = (
+        f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient "
+        "reaches the layers before it"
+    )
+    fix = (
+        "use a smooth function instead, or let its backward pass return the gradient unchanged (straight-through "
+        "estimator)"
+    )
 
     def with_straight_through(case: Case) -> Case:
         net = case.model.net

@@ -42,8 +42,10 @@ def find(case: Case) -> list[Finding]:
     if n_copies < MIN_COPIES or n_copies / n <= MAX_EXACT_FRACTION:
         return _near_copies(case, validation)
     evidence: Evidence = {"validation_examples": n, "that_are_training_examples": n_copies, "share": n_copies / n}
-    cause = "the training and validation data overlap, or were split from data with copies, so memorized examples "
-    cause += "count as correct"
+    cause = (
+        "the training and validation data overlap, or were split from data with copies, so memorized examples "
+        "count as correct"
+    )
     fix = "find copies before splitting, and keep all copies of an example in the same part"
     return [Finding(NAME, "validation", evidence, cause, fix)]
 

@@ -43,8 +43,9 @@ def find(case: Case) -> list[Finding]:
         "validation_examples_with_such_values": int(has_huge_values.sum()),
     }
     cause = "features that are nearly constant in training were divided by their standard deviation, which is almost 0"
-    fix = "divide by one standard deviation for all pixels or for each channel, or by at least a tenth of the median "
-    fix += "one"
+    fix = (
+        "divide by one standard deviation for all pixels or for each channel, or by at least a tenth of the median one"
+    )
     remedy = Remedy("such features set to their median", lambda case: with_parts(case, with_median), "median-features")
     return [Finding(NAME, "validation", evidence, cause, fix, remedy)]
 

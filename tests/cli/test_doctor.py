@@ -178,7 +178,7 @@ def test_effects_are_shown_and_written_into_the_run_folder(
 
     monkeypatch.setattr("pellucid.doctor.examined", examined)
     result = cli("doctor", str(folder), "--budget", "12.5")
-    assert result.out.startswith(f"{folder}: Go slower & start lower. Measured: a lower rate: recall 0.25")
-    assert "cause: a lower rate: recall 0.25" in result.err
+    assert result.out.startswith(f"{folder}: Go slower & start lower: with a tenth of the learning rate, ")
+    assert "cause: with a lower rate, the recall is 0.75 instead of 0.25; the gain is 0.40 to 0.60" in result.err
     written = json.loads((folder / "experiments.json").read_text("utf-8"))
     assert [(entry["does"], entry["before"], entry["after"]) for entry in written] == [("a lower rate", [0.25], [0.75])]

@@ -25,6 +25,7 @@ FOREGROUND = 255  # the larger value of masks that have only two, 0 and 255
 NEAR_END = 48  # distance from 0 or 255 of nearly all values of a mask with two values that was compressed
 MIN_NEAR = 0.9  # the share of such values
 PIXELS_PER_STEP = 1 << 20  # compared with all colours at a time
+BACKGROUND_NAMES = ("background", "_background_", "bg", "unlabeled", "unlabelled", "none", "other")
 _GREY = 0x010101  # a grey value times this is its colour
 _STATE = "state the colour of each class in classes.txt, in lines such as `{}: NAME`"
 
@@ -43,6 +44,7 @@ class MaskReader:
     void: int = VOID
     is_nearest: bool = False
     by_palette: bool = True
+    clear_is_black: bool = True  # whether transparent pixels may be read as black
     _sorted: Any = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +64,7 @@ class MaskReader:
             return self._without_ignored(decode_mask(data, name)), 0
         if data.startswith(JPEG) and not self.is_nearest:
             raise MaskFormatError(f"{name} is a JPEG, whose compression changes the colours of a mask; {PNG_ADVICE}")
-        colours = packed_colours(data, name, self.by_palette)
+        colours = packed_colours(data, name, self.by_palette, self.clear_is_black)
         codes, values = self._sorted
         places = np.searchsorted(codes, colours).clip(max=len(codes) - 1)
         is_other = codes[places] != colours
@@ -89,8 +91,11 @@ class MaskReader:
         return table[mask.long()]
 
 
-def packed_colours(data: bytes, name: str, by_palette: bool = True) -> np.ndarray:
-    """Return the colours (H, W) of a mask as R << 16 | G << 8 | B; by_palette: those of its palette, or its values."""
+def packed_colours(data: bytes, name: str, by_palette: bool = True, clear_is_black: bool = True) -> np.ndarray:
+    """Return the colours (H, W) of a mask as R << 16 | G << 8 | B; by_palette: those of its palette, or its values.
+
+    clear_is_black: whether transparent pixels may be black.
+    """
 
     def pack(image: Image.Image, depth: SampleDepth) -> Any:
         if image.mode.startswith("I") and {*np.unique(np.array(image)).tolist()} <= {0, FULL_16_BITS}:
@@ -100,7 +105,7 @@ def packed_colours(data: bytes, name: str, by_palette: bool = True) -> np.ndarra
         if image.mode == "P" and not by_palette:
             return np.array(image).astype(np.int32) * _GREY
         if image.has_transparency_data:
-            _check_transparency(image, name)
+            _check_transparency(image, name, clear_is_black)
         if image.mode in ("L", "1", "LA"):
             return np.array(image.convert("L")).astype(np.int32) * _GREY
         pixels = np.array(image.convert("RGB")).astype(np.int32)
@@ -109,12 +114,14 @@ def packed_colours(data: bytes, name: str, by_palette: bool = True) -> np.ndarra
     return decode_array(data, name, pack)
 
 
-def _check_transparency(image: Image.Image, name: str) -> None:
+def _check_transparency(image: Image.Image, name: str, clear_is_black: bool) -> None:
     """Raise MaskFormatError for transparent pixels, unless they alone are black, as where nothing was painted."""
     *channels, opacity = (np.array(channel) for channel in image.convert("RGBA").split())
     is_clear = opacity == 0
     is_black = np.logical_and.reduce([channel == 0 for channel in channels])
-    if (is_clear.any() and (is_clear != is_black).any()) or ((opacity > 0) & (opacity < 255)).any():
+    if (is_clear.any() and (not clear_is_black or (is_clear != is_black).any())) or (
+        (opacity > 0) & (opacity < 255)
+    ).any():
         raise MaskFormatError(
             f"{name} is a mask with transparent pixels (mode {image.mode}), which may be black or not painted; save it "
             "without"
@@ -167,7 +174,10 @@ def choose_reader(tree: Tree, masks: Sequence[str], classes: ClassList) -> tuple
     if kind != "values" and classes.colours and (kind == "colours" or _has_colours_of(tree, masks, classes)):
         codes = {pack(colour): k for k, colour in enumerate(classes.colours)}
         codes |= dict.fromkeys(map(pack, classes.ignored_colours), VOID)
-        return MaskReader(codes, is_nearest=is_nearest), dict(enumerate(classes.colours.values()))
+        black_class = classes.colours.get((0, 0, 0), BACKGROUND_NAMES[0])
+        clear_is_black = black_class.lower() in BACKGROUND_NAMES
+        reader = MaskReader(codes, is_nearest=is_nearest, clear_is_black=clear_is_black)
+        return reader, dict(enumerate(classes.colours.values()))
     is_unnamed = not classes.values and not is_nearest and kind != "values"
     if is_unnamed and (kind == "colours" or _are_coloured(tree, masks)):
         return _found_colours(tree, masks, classes)

@@ -198,7 +198,7 @@ def test_binary_masks(tmp_path, form):
     check(drawn, tmp_path / "set", names)
 
 
-@pytest.mark.parametrize("clear", ["not painted", "black too", "half painted"])
+@pytest.mark.parametrize("clear", ["not painted", "black too", "half painted", "black is a thing"])
 def test_transparent_pixels_are_black_or_refused(tmp_path, clear):
     """Pixels that nobody painted are transparent and black; beside painted black, what they mean is unknown."""
     drawn = draw_set(11)
@@ -213,7 +213,8 @@ def test_transparent_pixels_are_black_or_refused(tmp_path, clear):
         return np.dstack([drawn.coloured(stem), opacity])
 
     write_layout(tmp_path / "set", drawn, "parts outside", array)
-    lines = [f"{name}:{','.join(map(str, code))}::" for name, code in zip(drawn.names, drawn.colours, strict=True)]
+    names = ("road", *drawn.names[1:]) if clear == "black is a thing" else drawn.names
+    lines = [f"{name}:{','.join(map(str, code))}::" for name, code in zip(names, drawn.colours, strict=True)]
     (tmp_path / "set/labelmap.txt").write_text("\n".join(lines))
     if clear == "not painted":
         check(drawn, tmp_path / "set", drawn.names)

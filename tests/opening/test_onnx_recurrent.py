@@ -38,6 +38,16 @@ def test_outputs_are_onnxruntimes(tmp_path: Path, op: str, direction: str, outpu
     assert_equal_outputs(tmp_path / "net.onnx", nodes, ["N", 6, 5], constants, 14)
 
 
+def test_outputs_that_no_node_reads_may_have_names(tmp_path: Path) -> None:
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        node("LSTM", "twrb", ["s", "h", "c"], hidden_size=3),
+        node("Transpose", "s", "u", perm=[2, 0, 1, 3]),
+        node("Reshape", "uz", "y"),
+    ]
+    assert_equal_outputs(tmp_path / "net.onnx", nodes, ["N", 6, 5], weights("LSTM", 1) | {"z": i64(0, -1)}, 14)
+
+
 def test_the_memory_as_an_output_is_refused(tmp_path: Path) -> None:
     nodes = [
         node("Transpose", "x", "t", perm=[1, 0, 2]),

@@ -86,14 +86,22 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
     return model, opset, constants
 
 
+RECURRENT_OPS = ("LSTM", "GRU")
+
+
 def keep_needed(model: Any, outputs: Iterable[str]) -> None:
-    """Delete all nodes and initializers of a model that these outputs do not need."""
+    """Delete all nodes and initializers of a model that these outputs do not need, and names that none of them reads.
+
+    Such are the last states of recurrent nodes, which PyTorch's export names always.
+    """
     graph = model.graph
     needed_names = set(outputs)
     nodes = list[Any]()
     for node in reversed(graph.node):
         if not needed_names.isdisjoint(node.output):
             nodes.append(node)
+            if node.op_type in RECURRENT_OPS:
+                node.output[:] = [name if name in needed_names else "" for name in node.output]
             needed_names.update(names_read(node))
     if len(nodes) < len(graph.node):
         del graph.node[:]

@@ -42,10 +42,7 @@ def run_in(path: Path, *words: str, **environment: str) -> subprocess.CompletedP
 
 @pytest.mark.parametrize(
     "folder",
-    [
-        pytest.param(one, marks=() if one in ("doctor", "tasks") else (pytest.mark.slow, pytest.mark.heavy))
-        for one in FOLDERS
-    ],
+    [pytest.param(one, marks=() if one == "tasks" else (pytest.mark.slow, pytest.mark.heavy)) for one in FOLDERS],
 )
 def test_the_package_and_its_help_need_no_folder_that_is_plugged_in(folder: str, tmp_path: Path) -> None:
     """The command of the folder, if it has one, says in one line what the installation lacks."""

@@ -24,7 +24,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_colour_folder(tmp_path_factory.mktemp("pictures"), 8)
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", RENAMED)
 def test_a_run_is_not_extended_with_renamed_classes(kind: str, stream: bool, pictures: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(pictures, tmp_path / "data"))
@@ -68,7 +68,7 @@ def sha256s(runs: list[Run]) -> list[str]:
     return [run.metrics["sha256"] for run in runs]
 
 
-@pytest.mark.parametrize("step", [1, 47, *(pytest.param(step, marks=pytest.mark.long) for step in (5, 46, 48))])
+@pytest.mark.parametrize("step", [47, *(pytest.param(step, marks=pytest.mark.long) for step in (1, 5, 46, 48))])
 def test_an_interrupted_extension_of_a_pair_is_resumed(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

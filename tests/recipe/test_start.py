@@ -182,7 +182,13 @@ def test_networks_start_from_the_shipped_backbone_by_name(net: Layer, shape: tup
         assert torch.equal(tensor, shipped.weights[f"features.{backbone_path(path)}"]), path
 
 
-@pytest.mark.parametrize("name", ["bccd-single", "bccd-ssd", "bccd-yolo3", "pennfudan-mask"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bccd-single",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("bccd-ssd", "bccd-yolo3", "pennfudan-mask")),
+    ],
+)
 def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
     objective = load_recipe(name).build("objective")
     result = trained_objective("backbone", objective, (3, 64, 64))

@@ -121,7 +121,7 @@ def test_only_a_training_without_exactness_is_measured_again(tmp_path: Path, mea
     assert (callback.measure is None) == exact
 
 
-@pytest.mark.parametrize("key", ["train.accumulate", "distributed.shards"])
+@pytest.mark.parametrize("key", ["train.accumulate", pytest.param("distributed.shards", marks=pytest.mark.long)])
 def test_the_part_of_a_batch_that_is_computed_at_once_is_measured(
     tmp_path: Path, measured: list[int], key: str
 ) -> None:

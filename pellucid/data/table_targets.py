@@ -262,9 +262,9 @@ def targets_of(table: LabelTable, format_found: TableFormat) -> tuple[Tensor, Ta
         return (
             _flag_targets(table, format_found) if len(format_found.columns) > 1 else _list_targets(table, format_found)
         )
-    if len(format_found.columns) > 1:
+    column, *others = format_found.columns
+    if others:
         return _class_of_flags(table, format_found)
-    column = format_found.columns[0]
     labels = [_text_label(cell, place, column) for cell, place in zip(table.column(column), table.places, strict=True)]
     names = _class_names(table, [[label] for label in labels], format_found)
     if len(names) == len(labels) > 2:

@@ -1,6 +1,7 @@
 """Masks in the forms in which people have them are read as Pillow and NumPy read them."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from pellucid.recipe.material import load_material
 from pellucid.recipe.own import recipe_for
 from tests.data.mask_sets import LAYOUTS, MaskSet, draw_set, save, write_layout, write_voc
 
+IMAGE_WORDS = re.compile("^(img_|Image-|seg_)|(_leftImg8bit|_sat)$")  # in the names of images, not of masks
+
 
 @pytest.fixture(autouse=True)
 def each_note_is_new():
@@ -34,8 +37,7 @@ def read_all(root: Path, **settings) -> tuple[dict[str, np.ndarray], tuple[str, 
     for part, source in (("train", material.train), ("val", material.test)):
         files = getattr(source, "source", source)
         for k in source.indices.tolist() if hasattr(source, "indices") else range(len(source)):
-            stem = Path(files.names[k]).stem.removesuffix("_leftImg8bit").removesuffix("_sat")
-            stem = stem.removeprefix("img_").removeprefix("Image-").removeprefix("seg_")
+            stem = IMAGE_WORDS.sub("", Path(files.names[k]).stem)
             masks[stem], parts[stem] = files.read_pair(k)[1].numpy(), part
             if files.values is not None:
                 masks[stem] = files._class_indices(torch.from_numpy(masks[stem]), "mask").numpy()
@@ -64,11 +66,7 @@ def check(drawn: MaskSet, root: Path, names=None, has_parts: bool = True, **sett
 def test_layouts(tmp_path, layout, seed):
     drawn = draw_set(seed, void=seed % 2 == 1)
     write_layout(tmp_path / "set", drawn, layout)
-    check(
-        drawn,
-        tmp_path / "set",
-        has_parts="val" in LAYOUTS[layout]("val", "a", ".png")[0],
-    )
+    check(drawn, tmp_path / "set", has_parts="val" in LAYOUTS[layout]("val", "a", ".png")[0])
 
 
 def rows(drawn: MaskSet, form: str) -> list[str]:
@@ -224,7 +222,6 @@ def test_transparent_pixels_are_black_or_refused(tmp_path, clear):
 
 
 def test_grey_masks_of_listed_colours_are_not_places_in_the_list(tmp_path):
-    """255 is the colour of the second class, not a value without a class."""
     drawn = draw_set(11, classes=2)
     write_layout(tmp_path / "set", drawn, "no parts", lambda stem: drawn.masks[stem] * np.uint8(255))
     (tmp_path / "set/labelmap.txt").write_text("background:0,0,0::\ncell:255,255,255::\n")

@@ -76,7 +76,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"precision": "int8", "calibration": "images"}, "calibration is 'images', not an array"),
     ({"precision": "int8", "calibration": X, "engine": "auto"}, "is computed by onnxruntime only"),
-    ({"precision": "int8", "calibration": X, "threads": "auto"}, "onnxruntime takes PyTorch's number of threads"),
+    (
+        {"precision": "int8", "calibration": X, "threads": "auto"},
+        "computed by onnxruntime only; leave out threads='auto'",
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ from conformance.case import Case
 from conformance.tally import Row
 from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.layers import LAYERS, Crop, Layer, LocalContrastNorm, RoIPool, SoftArgmax, Trait
+from pellucid.layers import GRU, LAYERS, LSTM, Crop, Layer, LocalContrastNorm, RoIPool, SoftArgmax, Trait
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Coordinates, Dice, Focal, GIoU, HeatMaps, QualityFocal
 from pellucid.metrics import (
     METRICS,
@@ -81,6 +81,7 @@ _STREAMING = ("tests/metrics/test_streaming.py", "test_batches_add_up_to_scikit_
 _CALIBRATION = ("tests/metrics/test_functions.py", "test_reliability_bins_are_those_of_scikit_learn")
 
 # The check of an elementwise layer that no suite reaches.
+_RECURRENT = "tests/layers/test_recurrent.py", "test_outputs_and_gradients_equal_pytorchs"
 VALUE_BY_VALUE = Check(
     "tests/layers/test_contract.py",
     "test_forward_and_backward_equal_the_reference_and_its_autograd",
@@ -97,6 +98,8 @@ INDEPENDENT_CHECKS: dict[Any, Check] = {
         "tests/references.py", "soft_argmax", "centres weighed by a softmax, under PyTorch's automatic differentiation"
     ),
     Crop: Check("tests/references.py", "crop", "narrow along each axis, under PyTorch's automatic differentiation"),
+    GRU: Check(*_RECURRENT, "torch.nn.GRU with every option, under PyTorch's automatic differentiation"),
+    LSTM: Check(*_RECURRENT, "torch.nn.LSTM with every option, under PyTorch's automatic differentiation"),
     Focal: Check(
         "tests/losses/cases.py", "focal", "the formula over the kept positions, under automatic differentiation"
     ),

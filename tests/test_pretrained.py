@@ -324,6 +324,7 @@ def test_the_metrics_of_colorizers_are_those_of_their_cards(name: str) -> None:
     assert measured["psnr"] > measured["psnr_grey"]
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 def test_one_epoch_of_mnist_mlp_learns_most_digits(tmp_path: Path) -> None:
     skip_without_data("mnist")

@@ -12,7 +12,7 @@ from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
-from pellucid.doctor.checks import preprocessing_mismatch
+from pellucid.doctor.checks import preprocessing_mismatch, shifted_labels, shuffled_labels
 from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
@@ -27,6 +27,7 @@ from pellucid.training.examples import subset
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import read_examples
 
+LABEL_FAULTS = (shifted_labels.NAME, shuffled_labels.NAME)
 GOOD_SCORE = 0.97  # from this score on, no parts are replaced
 MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared
 # Other validation inputs do no harm if this gap is below the first, and the score on validation data above the second.
@@ -171,12 +172,18 @@ class Evaluations:
         return self.task.target_changes(model, images, targets, outputs)
 
     def _input_changes(self) -> list[Suspect]:
-        """Return changes of the validation inputs; changes that move pixels only for classes."""
+        """Return changes of the validation inputs.
+
+        Changes that move pixels are only for classes, and not beside labels at fault: a weak model may answer those
+        better for other pixels by chance.
+        """
         train, validation = (self._images(part) for part in (self.case.train, validation_of(self.case)))
         if train is None or validation is None:
             return []
         inputs = "images" if train.dim() == 4 else "inputs"
-        changes = input_changes(validation, train, optional_fields(self.case).classifies is True)
+        labels_at_fault = any(one.is_fault and one.check in LABEL_FAULTS for one in self.findings)
+        moves_pixels = optional_fields(self.case).classifies is True and not labels_at_fault
+        changes = input_changes(validation, train, moves_pixels)
         fix = "use the same preprocessing function in training, validation and prediction"
         return [
             suspect(

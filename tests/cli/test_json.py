@@ -55,6 +55,7 @@ def test_a_recipe_may_name_a_second_one_for_comparison_and_both_are_resumed(cli:
     assert cli("train", "--resume", output["run"], "--json").json["then"]["sha256"] == output["then"]["sha256"]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_demo_reaches_its_accuracy_on_bundled_data(cli: Cli, tmp_path: Path):
     output = cli("demo", "--json").json

@@ -247,6 +247,7 @@ def test_many_pictures_keep_the_plan_of_the_recipe(tmp_path: Path, monkeypatch: 
         assert recipe_for("classify", data, {})[0].network.name == network
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_training_on_photos_starts_at_the_accuracy_of_its_baseline(cli: Cli, tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_every_operator_except_global_lp_pool_has_a_case() -> None:
     assert set(OPERATORS) - operators == {"GlobalLpPool"}
 
 
+@pytest.mark.heavy
 def test_the_checked_class_depends_on_the_attributes_of_a_case() -> None:
     subjects = {case.name: case.subject for case in all_cases()}
     assert subjects["test_basic_conv_with_padding"] is Conv2d

@@ -188,7 +188,7 @@ def test_a_frozen_part_is_examined_as_it_was_loaded() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"epochs": 8}, {"optimizer": SGD(1e4)}])
+@pytest.mark.parametrize("options", [{"epochs": 8}, {"optimizer": SGD(30.0)}])
 def test_findings_are_the_same_with_little_memory(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     case = replace(make_case(conv_net(), **options), epochs=8)  # no trial makes more steps than the training
     names = diagnose(case).names

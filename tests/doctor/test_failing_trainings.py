@@ -82,7 +82,7 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("frozen-too-much", {"network": make_net(4), "frozen": "*weight"}),
     ("clipping-too-tight", {"optimizer": SGD(0.5), "clip": 1e-4}),
     ("augmentation-destroys", {"augment": noise}),
-    ("preprocessing-mismatch", {"augment": inverted}),
+    ("augmentation-destroys", {"augment": inverted}),
     ("class-weights", {"loss": SoftmaxCrossEntropy(class_weights=(1e6, *[1e-6] * 9))}),
     ("momentum-too-high", {"optimizer": Momentum(0.3, 0.999)}),
     ("optimizer-settings", {"optimizer": Adam(0.01, epsilon=1e3)}),

@@ -43,6 +43,7 @@ def test_regression_moves_boxes_nearer_to_the_objects():
     assert sum(values["IoU, boxes moved"]) > sum(values["IoU with each object, boxes as proposed"])
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_shared_features_are_equal_inside_and_differ_at_the_borders():
     values = numbers("sharing")

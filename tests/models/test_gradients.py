@@ -75,6 +75,7 @@ FAMILIES: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_verify_agrees_on_one_network_of_each_family(name: str) -> None:

@@ -134,6 +134,7 @@ def test_a_folder_without_preprocessing_is_noted(
     assert "has no preprocessor_config.json, so that images of 0 to 1 are not standardized" in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_images_above_the_size_limits_are_refused(transformers: Any, tmp_path: Path) -> None:
     config = transformers.ResNetConfig(embedding_size=160, hidden_sizes=[8], depths=[1], layer_type="basic")

@@ -278,6 +278,7 @@ def test_a_second_ctrl_c_stops_immediately(tmp_path):
         train(small_mlp(), tmp_path, callbacks=[SendSignalTwice(3, signal.SIGINT)])
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_training_killed_four_times_is_resumed_exactly(tmp_path):
     """SIGKILL ends four processes, each after more checkpoints than the previous one; the final weights are equal."""

@@ -158,6 +158,7 @@ def test_the_bucket_size_does_not_change_the_weights(one_thread, count):
         )
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, *(pytest.param(count, marks=pytest.mark.long) for count in (3, 4))])
 def test_processes_give_bit_identical_weights_in_every_case(one_thread, count):

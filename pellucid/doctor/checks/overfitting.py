@@ -4,6 +4,7 @@ from math import sqrt
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.predictions import Predictions
 
 MIN_GAP = 0.15  # training accuracy minus validation accuracy; 0.1 is common for small data sets
 MIN_GAP_AFTER_RISE = 0.1  # if the validation loss rose as well
@@ -34,8 +35,20 @@ def find(case: Case) -> list[Finding]:
         is_wide = train >= MIN_TRAIN_ACCURACY and train - validation > min_gap
         evidence = {"train_accuracy": train, "validation_accuracy": validation, "gap": train - validation, **evidence}
     else:
-        is_wide = rise >= MIN_RISE and on_validation.loss > MIN_LOSS_RATIO * on_train.loss
+        loss_of_mean = _loss_of_mean(case, on_validation)
+        evidence["validation_loss_of_the_mean"] = loss_of_mean
+        is_harmful = rise >= MIN_RISE or on_validation.loss > loss_of_mean
+        is_wide = is_harmful and on_validation.loss > MIN_LOSS_RATIO * on_train.loss
     return [Finding(NAME, "validation", evidence)] if is_wide else []
+
+
+def _loss_of_mean(case: Case, on_validation: Predictions) -> float:
+    """Return the validation loss of a constant prediction, the mean training target; infinite if not a regression."""
+    y, target = on_validation.y, on_validation.part.y
+    if not case.compares or y.numel() != target.numel():
+        return float("inf")
+    mean = case.train.y.float().reshape(len(case.train), -1).mean(0).expand(len(y), -1).reshape(y.shape)
+    return case.model.loss(mean, target)[0].item()
 
 
 def _variance(fraction: float, n: int) -> float:

@@ -7,7 +7,7 @@ from pellucid import layers, operators
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Multiple
 from pellucid.opening.pooling_calls import affine_sources
-from pellucid.opening.values import CallLayer, Context, Unsupported, pair
+from pellucid.opening.values import CallLayer, Context, Unsupported, pair, per_axis
 
 Translate = Callable[[Context], CallLayer | str]  # the layer, or the name of the value that the call returns unchanged
 
@@ -25,7 +25,7 @@ def convolution(c: Context) -> CallLayer:
     own_params = c.own_params(weight="weight", bias="bias")
     n_axes = _window_axes(c)
     if own_params is None or n_axes != 2:
-        settings = _per_axis(c["stride"], n_axes), _paddings(c, n_axes), _per_axis(c["dilation"], n_axes), c["groups"]
+        settings = per_axis(c["stride"], n_axes), _paddings(c, n_axes), per_axis(c["dilation"], n_axes), c["groups"]
         return CallLayer(operators.Convolve(*settings), c.sources("input", "weight", "bias"))
     filters, _, *kernel = c.shape("weight")
     padding = {"same": "same", "valid": 0}[c["padding"]] if isinstance(c["padding"], str) else pair(c["padding"])
@@ -39,8 +39,8 @@ def transposed_convolution(c: Context) -> CallLayer:
     own_params = c.own_params(weight="weight", bias="bias")
     n_axes = _window_axes(c)
     if own_params is None or n_axes != 2:
-        stride, padding, dilation = (_per_axis(c[name], n_axes) for name in ("stride", "padding", "dilation"))
-        extra = _per_axis(c["output_padding"], n_axes)
+        stride, padding, dilation = (per_axis(c[name], n_axes) for name in ("stride", "padding", "dilation"))
+        extra = per_axis(c["output_padding"], n_axes)
         return CallLayer(
             operators.Convolve(stride, padding, dilation, c["groups"], transposed=True, output_padding=extra),
             c.sources("input", "weight", "bias"),
@@ -54,18 +54,13 @@ def transposed_convolution(c: Context) -> CallLayer:
     return CallLayer(layer, (c.source("input"),), own_params)
 
 
-def _per_axis(value: Any, n_axes: int) -> tuple[int, ...]:
-    """Return one number for each axis, from a list with one number for all axes or one for each."""
-    return tuple(value) * n_axes if len(value) == 1 else tuple(value)
-
-
 def _paddings(c: Context, n_axes: int) -> tuple[int, ...]:
     """Return the padding of each axis; raises Unsupported if the two sides of an axis differ."""
     if c["padding"] == "valid":
         return (0,) * n_axes
     if c["padding"] != "same":
-        return _per_axis(c["padding"], n_axes)
-    kernel, dilation = c.shape("weight")[2:], _per_axis(c["dilation"], n_axes)
+        return per_axis(c["padding"], n_axes)
+    kernel, dilation = c.shape("weight")[2:], per_axis(c["dilation"], n_axes)
     totals = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
     if any(total % 2 for total in totals):
         raise Unsupported("padding='same' of an even kernel")

@@ -10,9 +10,10 @@ from typing import Any
 from pellucid import layers, operators
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Multiple
-from pellucid.opening.values import CallLayer, Context, Unsupported
+from pellucid.opening.values import CallLayer, Context, Unsupported, per_axis
 
-MakePool = Callable[[Callable[[str], tuple[int, int]]], Layer]  # from the settings of two axes, by name
+AxisSettings = Callable[[str], tuple[int, int]]  # from the name of a setting to its values for height and width
+MakePool = Callable[[Context, AxisSettings], Layer]
 
 
 def pooling(make: MakePool, n_axes: int) -> Callable[[Context], CallLayer]:
@@ -23,46 +24,44 @@ def pooling(make: MakePool, n_axes: int) -> Callable[[Context], CallLayer]:
         if len(shape) != n_axes + 2 or any(isinstance(size, Multiple) for size in shape[1:]):
             raise Unsupported("its input has no batch axis")
         if n_axes == 2:
-            return CallLayer(make(_pair_setting(c)), (c.source("self"),))
+            return CallLayer(make(c, _pair_settings(c)), (c.source("self"),))
         if n_axes == 1:
             image = CallLayer(operators.ToShape((1,), 2, 1), (c.source("self"),))
-            pooled = CallLayer(make(_line_setting(c, horizontal=True)), (image,))
+            pooled = CallLayer(make(c, _line_settings(c, horizontal=True)), (image,))
             return CallLayer(operators.ToShape((), 2, 1), (pooled,))
         images = CallLayer(operators.ToShape((-1,), 1, 2), (c.source("self"),))  # each slice as a channel
-        pooled = CallLayer(make(_pair_setting(c, first=1)), (images,))
+        pooled = CallLayer(make(c, _pair_settings(c, first=1)), (images,))
         volume = CallLayer(operators.ToShape((shape[1], -1), 1, 2), (pooled,))
         lines = CallLayer(operators.ToShape((-1,), 3, 0), (volume,))
-        pooled_lines = CallLayer(make(_line_setting(c, horizontal=False)), (lines,))
+        pooled_lines = CallLayer(make(c, _line_settings(c, horizontal=False)), (lines,))
         return CallLayer(operators.ToShape(c.call.shape[3:], 3, 0), (pooled_lines,))
 
     return translate
 
 
-def _per_axis(c: Context, name: str) -> tuple[int, ...]:
+def _setting(c: Context, name: str) -> tuple[int, ...]:
     """Return a setting of each axis; a stride that is not given is the kernel's size."""
     value = c.fixed_value(name)
     if name == "stride" and not value:
-        return _per_axis(c, "kernel_size")
-    value = (value,) if isinstance(value, int) else tuple(value)
-    n_axes = len(c.shape()) - 2
-    return value * n_axes if len(value) == 1 else value
+        return _setting(c, "kernel_size")
+    return per_axis(value, len(c.shape()) - 2)
 
 
-def _pair_setting(c: Context, first: int = 0) -> Callable[[str], tuple[int, int]]:
-    """Return the function that returns the settings, by name, of two axes from `first`."""
+def _pair_settings(c: Context, first: int = 0) -> AxisSettings:
+    """Return the settings of two axes from `first`."""
 
     def setting(name: str) -> tuple[int, int]:
-        values = _per_axis(c, name)
+        values = _setting(c, name)
         return values[first], values[first + 1]
 
     return setting
 
 
-def _line_setting(c: Context, horizontal: bool) -> Callable[[str], tuple[int, int]]:
+def _line_settings(c: Context, horizontal: bool) -> AxisSettings:
     """Return the settings for windows along the first axis of the input, as a row or a column of an image."""
 
     def setting(name: str) -> tuple[int, int]:
-        size = _per_axis(c, name)[0]
+        size = _setting(c, name)[0]
         if name == "output_size":
             other = 1 if horizontal else c.call.shape[3] * c.call.shape[4]
         else:
@@ -72,44 +71,28 @@ def _line_setting(c: Context, horizontal: bool) -> Callable[[str], tuple[int, in
     return setting
 
 
-def max_pool(n_axes: int) -> Callable[[Context], CallLayer]:
-    """Return the translation of a maximum pooling."""
-
-    def translate(c: Context) -> CallLayer:
-        def make(setting: Callable[[str], tuple[int, int]]) -> Layer:
-            windows = (setting(name) for name in ("kernel_size", "stride", "padding", "dilation"))
-            return layers.MaxPool2d(*windows, ceil_mode=bool(c["ceil_mode"]))
-
-        return pooling(make, n_axes)(c)
-
-    return translate
+def max_pool(c: Context, setting: AxisSettings) -> Layer:
+    """Return MaxPool2d."""
+    windows = (setting(name) for name in ("kernel_size", "stride", "padding", "dilation"))
+    return layers.MaxPool2d(*windows, ceil_mode=bool(c["ceil_mode"]))
 
 
-def avg_pool(n_axes: int) -> Callable[[Context], CallLayer]:
-    """Return the translation of an average pooling."""
-
-    def translate(c: Context) -> CallLayer:
-        if c.call.arguments.get("divisor_override") is not None:
-            raise Unsupported(f"divisor_override={c['divisor_override']}")
-
-        def make(setting: Callable[[str], tuple[int, int]]) -> Layer:
-            kernel, stride, padding = (setting(name) for name in ("kernel_size", "stride", "padding"))
-            return layers.AvgPool2d(
-                kernel,
-                stride=stride,
-                padding=padding,
-                ceil_mode=bool(c["ceil_mode"]),
-                count_include_pad=bool(c["count_include_pad"]),
-            )
-
-        return pooling(make, n_axes)(c)
-
-    return translate
+def avg_pool(c: Context, setting: AxisSettings) -> Layer:
+    """Return AvgPool2d."""
+    if c.call.arguments.get("divisor_override") is not None:
+        raise Unsupported(f"divisor_override={c['divisor_override']}")
+    return layers.AvgPool2d(
+        setting("kernel_size"),
+        stride=setting("stride"),
+        padding=setting("padding"),
+        ceil_mode=bool(c["ceil_mode"]),
+        count_include_pad=bool(c["count_include_pad"]),
+    )
 
 
-def adaptive_avg_pool(n_axes: int) -> Callable[[Context], CallLayer]:
-    """Return the translation of an average pooling to a given size."""
-    return pooling(lambda setting: layers.AdaptiveAvgPool2d(setting("output_size")), n_axes)
+def adaptive_avg_pool(c: Context, setting: AxisSettings) -> Layer:
+    """Return AdaptiveAvgPool2d."""
+    return layers.AdaptiveAvgPool2d(setting("output_size"))
 
 
 def batch_norm(c: Context) -> CallLayer:
@@ -139,8 +122,8 @@ def affine_sources(c: Context) -> tuple[str, ...]:
 
 
 TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
-    **{f"max_pool{n}d": max_pool(n) for n in (1, 2, 3)},
-    **{f"avg_pool{n}d": avg_pool(n) for n in (1, 2, 3)},
-    **{f"adaptive_avg_pool{n}d": adaptive_avg_pool(n) for n in (1, 2, 3)},
+    **{f"max_pool{n}d": pooling(max_pool, n) for n in (1, 2, 3)},
+    **{f"avg_pool{n}d": pooling(avg_pool, n) for n in (1, 2, 3)},
+    **{f"adaptive_avg_pool{n}d": pooling(adaptive_avg_pool, n) for n in (1, 2, 3)},
     "batch_norm": batch_norm,
 }

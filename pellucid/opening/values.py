@@ -120,6 +120,11 @@ def pair(value: Any) -> tuple[int, int]:
     return (value[0], value[0]) if len(value) == 1 else (value[0], value[1])
 
 
+def per_axis(value: Any, n_axes: int) -> tuple[int, ...]:
+    """Return one number for each axis, from a list with one number for all axes or one for each."""
+    return tuple(value) * n_axes if len(value) == 1 else tuple(value)
+
+
 def unused_name(name: str, is_used: Callable[[str], bool], next_suffixes: dict[str, int]) -> str:
     """Return the name, or if it is in use, the name with the first unused suffix of ~2, ~3 ...
 

@@ -20,7 +20,6 @@ from pellucid.data.tables import TABLE_SUFFIXES
 from pellucid.data.tree import open_tree
 from pellucid.losses.regression import RegressionLoss
 from pellucid.objective import Supervised
-from pellucid.recipe.own import training_length
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 
@@ -104,8 +103,8 @@ def planned_parts(data: str, settings: Mapping[str, Any], recipe: str, kind: Tar
     return parts_of(load_table(data, format_of(table, kind)))
 
 
-def table_settings(parts: TableParts, steps: int, batch_size: int, min_epochs: int) -> dict[str, Any]:
-    """Return the settings of a recipe for the parts of a table: the recognized columns, and the length of training."""
+def table_settings(parts: TableParts) -> dict[str, Any]:
+    """Return the settings of a recipe for the parts of a table: the recognized columns, and the validation part."""
     format_found = images_of(parts.train).format_found
     return {
         "data.files": format_found.files,
@@ -113,7 +112,6 @@ def table_settings(parts: TableParts, steps: int, batch_size: int, min_epochs: i
         "data.split": format_found.split,
         "data.separator": format_found.separator,
         "data.validation": 0.0 if parts.validation is not None else VALIDATION_FRACTION,
-        **training_length(steps, len(parts.train), batch_size, min_epochs),
     }
 
 

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid import layers
 from pellucid.opening.onnx.reading import NodeReading, Reader, derived_constant
 from pellucid.opening.onnx.values import Unreadable, Value
+from pellucid.opening.onnx_nodes.layers import GATE_ORDERS
 from pellucid.operators import Permute, Select, Slice, Stack, ToShape
 
-# The place of each gate of PyTorch's order among ONNX's: input, forget, candidate and output gate in iofc; reset gate,
-# update gate and candidate in zrh.
-GATE_ORDERS = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 STATE_INPUTS = (5, 6)  # the initial output, and the initial memory
 OUTPUTS = ("sequence", "state", "cell")
 
@@ -82,8 +81,9 @@ def _reordered(r: NodeReading, value: Value, direction: int, part: int | None = 
 
 
 def _with_gates(rows: Tensor, order: Sequence[int]) -> Tensor:
+    """Return rows in ONNX's order of gates in that of PyTorch."""
     gates = rows.view(len(order), -1, *rows.shape[1:])
-    return gates[list(order)].flatten(0, 1).contiguous()
+    return torch.stack([gates[order.index(gate)] for gate in range(len(order))]).flatten(0, 1)
 
 
 def _is_zero(value: Value) -> bool:

@@ -1,6 +1,6 @@
 """The functions that write layers as ONNX nodes, by type; layers that are not in WRITERS have a method `onnx`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -97,6 +97,10 @@ def layer_norm(layer: layers.LayerNorm, n: Nodes) -> None:
     n.last("LayerNormalization", n.x, n.param("weight"), n.param("bias"), axis=-axes, epsilon=float(layer.epsilon))
 
 
+# PyTorch's gates in the order of ONNX: input, output, forget gate and candidate; update gate, reset gate, candidate.
+GATE_ORDERS: Mapping[str, tuple[int, ...]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
+
+
 def recurrent(layer: layers.LSTM | layers.GRU, n: Nodes) -> None:
     """Write one LSTM or GRU for each level, whose gates are in another order; raises PellucidError for a last state."""
     if layer.output != "sequence":
@@ -121,11 +125,11 @@ def recurrent(layer: layers.LSTM | layers.GRU, n: Nodes) -> None:
 
 def _stacked(layer: layers.LSTM | layers.GRU, n: Nodes, names: tuple[str, ...], suffix: str) -> str:
     """Write the parameters of a direction, one below the other, with a first axis of 1 and ONNX's order of gates."""
-    order = (0, 3, 1, 2) if isinstance(layer, layers.LSTM) else (1, 0, 2)
+    order = GATE_ORDERS[type(layer).__name__]
     gates: list[str] = []
     for name in names:
         parts = n.inners("Split", layer.gates, n.param(f"{name}_{suffix}"), axis=0, num_outputs=layer.gates)
-        gates += [parts[place] for place in order]
+        gates += [parts[gate] for gate in order]
     return n.inner("Unsqueeze", n.inner("Concat", *gates, axis=0), n.integers("first", 0))
 
 

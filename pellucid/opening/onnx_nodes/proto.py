@@ -16,6 +16,7 @@ from pellucid.weights.fault import FileFault, check_count, quoted
 
 OPSET = 21  # operator set of exported files: the first in which GroupNormalization has a scale per channel
 MIN_OPSET = 7  # the first operator set with the current rules for broadcasting
+RECURRENT_OPS = ("LSTM", "GRU")  # whose outputs other than the first have names that nothing may read
 IR_VERSION = 10  # version of exported files: the first in which nodes have metadata
 LAYER_METADATA_KEY = "pellucid.layer"  # metadata key of a node's layer configuration
 
@@ -84,9 +85,6 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
         if node.op_type == "Constant" and not node.domain:
             constants[node.output[0]] = _constant(onnx, node)
     return model, opset, constants
-
-
-RECURRENT_OPS = ("LSTM", "GRU")
 
 
 def keep_needed(model: Any, outputs: Iterable[str]) -> None:

@@ -73,7 +73,7 @@ def table_recipe(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
     """
     parts = planned_parts(data, settings, RECIPE, None)
     images, y = images_of(parts.train), targets_of_part(parts.train)
-    common = table_settings(parts, TRAINING_STEPS, BATCH_SIZE, MIN_EPOCHS)
+    common = table_settings(parts)
     n_classes = len(images.format_found.names)
     if images.format_found.kind == "class":
         of_labels = class_settings(torch.bincount(y, minlength=n_classes).tolist())

@@ -12,6 +12,7 @@ from pellucid.recipe.labelled import (
     table_settings,
     targets_of_part,
 )
+from pellucid.recipe.own import training_length
 from pellucid.task import OwnRecipe
 
 RECIPE = "signs-best"  # starts from the shipped model `cifar`
@@ -40,7 +41,8 @@ def recipe_for(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
         if deviation <= 1e-6 * abs(mean):
             raise PellucidError(f"{data}: {name!r:.40} is {mean:g} in all training rows; leave it out of data.columns")
     return OwnRecipe(RECIPE, {
-        **table_settings(parts, TRAINING_STEPS, BATCH_SIZE, MIN_EPOCHS),
+        **table_settings(parts),
+        **training_length(TRAINING_STEPS, len(parts.train), BATCH_SIZE, MIN_EPOCHS),
         **AUGMENTATION,
         "data.units": list(format_found.units),
         "network.model": "regressor",

@@ -62,18 +62,6 @@ def paired_giou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
     return iou - (hull - union) / hull.clamp_min(_MIN_DIVISOR)
 
 
-def paired_diou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
-    """Return the distance IoU (n,) of each pair of boxes (n, 4): from -1 (far apart) to 1 (equal).
-
-    DIoU = IoU - d^2 / c^2, where d is the distance between the centres and c the diagonal of the smallest box around
-    both.
-    Source: Zheng et al. 2020, equation 7.
-    """
-    iou, _ = _paired_iou(boxes, other_boxes)
-    distance = (centres(boxes) - centres(other_boxes)).square().sum(1)
-    return iou - distance / _hull(boxes, other_boxes).square().sum(1).clamp_min(_MIN_DIVISOR)
-
-
 def _paired_iou(boxes: Tensor, other_boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the IoU and the area of the union of each pair of boxes, (n,) each."""
     common = (boxes[:, 2:].minimum(other_boxes[:, 2:]) - boxes[:, :2].maximum(other_boxes[:, :2])).clamp_min(0).prod(1)

@@ -30,11 +30,6 @@ def run_lengths(mask: Tensor) -> list[int]:
     return [0, *runs.tolist()] if values.size and values[0] else runs.tolist()
 
 
-def from_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> Tensor:
-    """Return the mask (H, W) bool of run lengths; raise PellucidError unless they are counts whose sum is H W."""
-    return fill_spans(run_spans(counts, size), size)
-
-
 def run_spans(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
     """Return the spans of run lengths, see `fill_spans`; raise PellucidError unless the lengths fit `size`."""
     ends = np.cumsum(check_run_lengths(counts, size))
@@ -98,11 +93,6 @@ def encode_rle(mask: Tensor) -> str:
     return compress(run_lengths(mask))
 
 
-def decode_rle(text: str | bytes, size: tuple[int, int]) -> Tensor:
-    """Return the mask (H, W) bool of COCO's compressed RLE; raise PellucidError for invalid text or another size."""
-    return from_run_lengths(decompress(text), size)
-
-
 def fill_spans(spans: np.ndarray, size: tuple[int, int], new_size: tuple[int, int] | None = None) -> Tensor:
     """Return the mask (H, W) bool of spans.
 
@@ -145,17 +135,12 @@ def span_outline(spans: np.ndarray, height: int) -> int:
     return int(2 * n_columns + (span_ends[1::2] - span_ends[::2]).sum())
 
 
-def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
-    """Return the mask (H, W) bool of the pixels in any of the polygons, each (x0, y0, x1, y1, ...) in pixels.
+def polygon_spans(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
+    """Return the spans, see `fill_spans`, of the pixels in any of the polygons, each (x0, y0, x1, y1, ...) in pixels.
 
     The even-odd rule determines the inside of a self-intersecting polygon. Raises PellucidError for polygons of fewer
     than three points.
     """
-    return fill_spans(polygon_spans(polygons, size), size)
-
-
-def polygon_spans(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
-    """Return the spans of polygons, see `fill_spans` and `fill_polygons`."""
     span_parts = [np.zeros((0, 2), np.int64)]
     for polygon in polygons:
         points = np.asarray(polygon, np.float64)

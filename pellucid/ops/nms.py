@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pellucid.ops.boxes import area, box_iou, intersection
+from pellucid.ops.boxes import area, intersection
 
 _BAND_SIZE = 128  # boxes that are compared with their neighbours at a time; temporary tensors fit into the CPU's cache
 _MAX_ROUNDS = 16  # rounds of vectorized suppression, before the remaining boxes are decided one by one
@@ -25,28 +25,6 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float)
     labels: (n,), for example classes, images or pyramid levels. For the other arguments see `nms`.
     """
     return _kept_indices(boxes, scores, threshold, labels)
-
-
-def soft_nms(boxes: Tensor, scores: Tensor, sigma: float = 0.5, minimum: float = 0.001) -> tuple[Tensor, Tensor]:
-    """Return indices and decayed scores of boxes, by descending decayed score (soft non-maximum suppression).
-
-    When a box is chosen, the scores of the boxes not yet chosen are multiplied by exp(-IoU^2 / sigma) of their IoU with
-    it. Boxes whose decayed score is below `minimum` are left out. Source: Bodla et al. 2017, equation 3.
-    """
-    decay = (-box_iou(boxes, boxes).square() / sigma).exp()  # (n, n)
-    remaining = scores.clone()
-    chosen_indices, decayed_scores = [], []
-    for _ in range(len(boxes)):  # not vectorized, because each choice depends on all previous choices
-        best_score, index = remaining.max(0)
-        if best_score < minimum:
-            break
-        chosen_indices.append(index)
-        decayed_scores.append(best_score)
-        remaining = remaining * decay[index]
-        remaining[index] = -torch.inf
-    if not chosen_indices:
-        return scores.new_zeros(0, dtype=torch.long), scores.new_zeros(0)
-    return torch.stack(chosen_indices), torch.stack(decayed_scores)
 
 
 def suppressors(boxes: Tensor, kept_indices: Tensor, threshold: float, labels: Tensor | None = None) -> Tensor:

@@ -8,13 +8,12 @@ from pycocotools import mask as coco
 from pellucid.base.errors import PellucidError
 from pellucid.ops import masks as masks_module
 from pellucid.ops.masks import (
-    decode_rle,
+    decompress,
     encode_rle,
-    fill_polygons,
     fill_spans,
-    from_run_lengths,
     outline_length,
     outline_polygons,
+    polygon_spans,
     run_lengths,
     run_spans,
     span_box,
@@ -22,6 +21,14 @@ from pellucid.ops.masks import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+
+
+def fill_runs(counts: list[int], size: tuple[int, int]) -> torch.Tensor:
+    return fill_spans(run_spans(counts, size), size)
+
+
+def fill_polygons(polygons: list[list[float]], size: tuple[int, int]) -> torch.Tensor:
+    return fill_spans(polygon_spans(polygons, size), size)
 
 
 def random_masks(count: int) -> list[np.ndarray]:
@@ -40,7 +47,7 @@ def test_compressed_run_lengths_equal_pycocotools():
         expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
         text = expected["counts"].decode()
         assert encode_rle(torch.from_numpy(mask)) == text
-        assert np.array_equal(decode_rle(text, mask.shape).numpy(), mask)
+        assert np.array_equal(fill_runs(decompress(text), mask.shape).numpy(), mask)
 
 
 def test_long_runs_equal_pycocotools():
@@ -48,13 +55,13 @@ def test_long_runs_equal_pycocotools():
     mask[3:2000, 7:1700] = True
     text = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     assert encode_rle(torch.from_numpy(mask)) == text
-    assert np.array_equal(decode_rle(text, mask.shape).numpy(), mask)
+    assert np.array_equal(fill_runs(decompress(text), mask.shape).numpy(), mask)
 
 
 def test_run_lengths_are_column_major_and_begin_with_the_background():
     mask = torch.tensor([[True, False], [True, True]])
     assert run_lengths(mask) == [0, 2, 1, 1]
-    assert torch.equal(from_run_lengths([0, 2, 1, 1], (2, 2)), mask)
+    assert torch.equal(fill_runs([0, 2, 1, 1], (2, 2)), mask)
     assert run_lengths(torch.zeros(2, 2, dtype=torch.bool)) == [4]
     for result in random_masks(30):
         run_length_object = coco.frPyObjects(
@@ -83,13 +90,13 @@ def test_a_box_as_polygon_is_its_pixels():
 @pytest.mark.parametrize("text", ["~", "o", "51", "é", "\x00", "0" * 20])
 def test_damaged_run_lengths_are_refused(text):
     with pytest.raises(PellucidError, match="RLE"):
-        decode_rle(text, (3, 5))
+        fill_runs(decompress(text), (3, 5))
 
 
 @pytest.mark.parametrize("counts", [[3], [20, -5], [], [16]])
 def test_run_lengths_of_another_size_are_refused(counts):
     with pytest.raises(PellucidError, match="does not fit a mask of 3x5"):
-        from_run_lengths(counts, (3, 5))
+        fill_runs(counts, (3, 5))
 
 
 @pytest.mark.parametrize("polygon", [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, float("nan")]])

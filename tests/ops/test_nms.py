@@ -1,13 +1,12 @@
 """Non-maximum suppression equals a double loop."""
 
-import math
 from typing import Any
 
 import pytest
 import torch
 
 from pellucid.ops.boxes import box_iou
-from pellucid.ops.nms import batched_nms, nms, soft_nms, suppressors
+from pellucid.ops.nms import batched_nms, nms, suppressors
 from tests.ops.boxes import iou, random_boxes
 
 
@@ -103,18 +102,3 @@ def test_a_suppressor_is_the_first_kept_box_that_overlaps():
     for i in range(200):
         overlapping = [k for k in kept.tolist() if iou(rows[k], rows[i]) > 0.4]
         assert suppressor[i] == (-1 if i in kept.tolist() else overlapping[0])
-
-
-def test_soft_nms_equals_a_loop():
-    boxes, scores = random_boxes(60, size=20.0), torch.rand(60, generator=torch.Generator().manual_seed(2)).double()
-    rows, remaining = boxes.tolist(), dict(enumerate(scores.tolist()))
-    expected = []
-    while remaining and max(remaining.values()) >= 0.05:
-        best = max(remaining, key=remaining.__getitem__)
-        expected.append((best, remaining.pop(best)))
-        remaining = {i: s * math.exp(-(iou(rows[best], rows[i]) ** 2) / 0.3) for i, s in remaining.items()}
-    index, values = soft_nms(boxes, scores, 0.3, 0.05)
-    assert len(expected) < 60
-    assert index.tolist() == [i for i, _ in expected]
-    assert values.tolist() == pytest.approx([s for _, s in expected])
-    assert [part.tolist() for part in soft_nms(boxes[:0], scores[:0])] == [[], []]

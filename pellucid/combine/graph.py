@@ -1,6 +1,6 @@
 """Networks as directed acyclic graphs of named layers.
 
-Fused forms: FusedGraph (fuse/graph.py) in training; ConvertedCombinator (fuse/inference/runs.py) in prediction.
+Fused forms: FusedGraph (fuse/combinators.py) in training; ConvertedCombinator (fuse/inference/runs.py) in prediction.
 """
 
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ from pellucid.ops.image_objects import Detections, Objects
 from pellucid.recipe.job import Run
 from pellucid.report.embedded import embedded
 from pellucid.report.figures.curves import metric_curves
-from pellucid.report.figures.detections import draw_detections
+from pellucid.report.figures.objects import draw_detections
 from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Fragment, ImageRow, Section, TablePart
 from pellucid.run.history import History
 from pellucid.task import task_of

@@ -15,8 +15,8 @@ from pellucid.data.formats import ANNOTATION_FORMATS
 if TYPE_CHECKING:  # functions import what they need, so that `pellucid data list` starts without PyTorch
     from torch import Tensor
 
-    from pellucid.data.colour_modes import ColourMode
     from pellucid.data.dataset import Dataset, Splits
+    from pellucid.data.image_formats import ColourMode
     from pellucid.data.images import OnError
 
 FileProgress = Callable[[str, int, int | None], None]  # (file name, bytes so far, total bytes or None)

@@ -30,10 +30,10 @@ from pellucid.data.annotations.layout import (
     unused_annotations,
 )
 from pellucid.data.augment.targets import Pairs
-from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Splits, split_images
 from pellucid.data.files import ImageFiles, resized_size, split_by_readability
 from pellucid.data.folder import TEST_FRACTION
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import OnError, check_format, check_on_error, decode, resized
 from pellucid.data.parts import TRAIN, parts_among
 from pellucid.data.skipping import note_skipped, skips

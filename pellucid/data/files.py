@@ -16,7 +16,7 @@ from pellucid.base.files import is_picture
 from pellucid.base.settings.arguments import Checked
 from pellucid.base.text import plural, printable
 from pellucid.data.class_folders import class_of, class_parts, files_of, part_classes, root_of
-from pellucid.data.colour_modes import ColourMode
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import (
     MAX_DARK_VALUE,
     MaskFormatError,

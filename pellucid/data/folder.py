@@ -13,9 +13,9 @@ from pellucid.base.limits import MAX_DATA_BYTES
 from pellucid.base.settings.arguments import checked
 from pellucid.base.settings.tensors import as_indices
 from pellucid.data.class_folders import class_of, class_parts, files_of, note_class_folders, part_classes, root_of
-from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import check_bits, refuse_unreadable
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.mask_layouts import mask_layout
 from pellucid.data.masks import MaskFolder

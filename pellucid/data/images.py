@@ -19,16 +19,21 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.limits import LIMITS_HINT, MAX_FULL_SIZE_PIXELS, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, scaled_limit
 from pellucid.base.settings.arguments import checked
 from pellucid.base.text import note_once
-from pellucid.data.colour_modes import ColourMode, SampleDepth, deep_values, depth_of, flatten_mode, unit_floats
 from pellucid.data.image_formats import (
     DAMAGE_ERRORS,
     JPEG,
     LOSSLESS_WEBP,
     ROWS_PER_STRIP,
     WEBP,
+    ColourMode,
+    SampleDepth,
     damage_error,
     decode_array,
+    deep_values,
+    depth_of,
+    flatten_mode,
     reader_for,
+    unit_floats,
 )
 
 K = TypeVar("K")

@@ -14,8 +14,8 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_DATA_BYTES
 from pellucid.base.text import case_variants, note_once, plural
-from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, split_by_readability
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.parts import part_named, parts_among
 from pellucid.data.skipping import check_skipped, skips
 from pellucid.data.source import Subset

@@ -15,8 +15,8 @@ from pellucid.base.files import is_picture
 from pellucid.base.settings.tensors import as_indices
 from pellucid.base.text import note_once, percent, plural
 from pellucid.data.class_folders import root_of
-from pellucid.data.colour_modes import ColourMode
 from pellucid.data.files import ImageFiles, refuse_unreadable, resized_size, split_by_readability
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, resized
 from pellucid.data.mask_checks import check_values, class_shares, described_values, plain_values
 from pellucid.data.mask_classes import CLASSES_FILE, N_VALUES, note_other_lists, read_class_list

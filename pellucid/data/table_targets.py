@@ -22,10 +22,10 @@ from pellucid.data.table_cells import (
     is_gap,
     is_written_list,
     labels_in,
+    name_and_unit,
     number_of,
     unseparated_labels,
 )
-from pellucid.data.table_units import name_and_unit
 from pellucid.data.tables import LabelTable
 
 TargetKind = Literal["class", "labels", "numbers"]

@@ -1,10 +1,9 @@
 """Estimators with scikit-learn's interface: networks, linear models as networks of one layer, nearest neighbours."""
 
 from pellucid.estimators.linear import ElasticNet, Lasso, LinearRegression, Ridge
-from pellucid.estimators.logistic import LogisticRegression, SoftmaxRegression
+from pellucid.estimators.logistic import LogisticRegression, Perceptron, SoftmaxRegression
 from pellucid.estimators.neighbors import KNeighborsClassifier
 from pellucid.estimators.network import NetworkClassifier, NetworkRegressor
-from pellucid.estimators.perceptron import Perceptron
 
 __all__ = [
     "ElasticNet",

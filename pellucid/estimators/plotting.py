@@ -19,7 +19,7 @@ class BoundaryPlot:
 
         Raises ValueError for another number of features.
         """
-        from pellucid.report.figures.regions import decision_regions
+        from pellucid.report.figures.plane import decision_regions
 
         estimator: Any = self
         check_is_fitted(estimator)
@@ -42,7 +42,7 @@ class CoefficientPlot:
 
     def plot_coefficients(self) -> "Figure":
         """Draw the coefficients as bars, one for each feature; for several classes, their norms over the classes."""
-        from pellucid.report.figures.coefficients import coefficients
+        from pellucid.report.figures.regression import coefficients
 
         estimator: Any = self
         check_is_fitted(estimator)
@@ -54,7 +54,7 @@ class PathPlot:
 
     def plot_path(self, X: Any, y: Any, alphas: Sequence[float]) -> "Figure":
         """Draw the coefficients against the penalty: one fit to X (n, n_features) and y (n,) for each of `alphas`."""
-        from pellucid.report.figures.coefficients import coefficient_paths
+        from pellucid.report.figures.regression import coefficient_paths
 
         unfitted: list[Any] = [clone(self) for _ in alphas]
         fits = [model.set_params(alpha=alpha).fit(X, y) for model, alpha in zip(unfitted, sorted(alphas), strict=True)]

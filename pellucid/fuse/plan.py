@@ -19,14 +19,20 @@ from pellucid.fuse.activations import (
     FusedLeakyReLU,
 )
 from pellucid.fuse.attention import FusedAttention
-from pellucid.fuse.combinators import FusedResidual, FusedSequential
+from pellucid.fuse.combinators import (
+    FusedAdd,
+    FusedGraph,
+    FusedResidual,
+    FusedSequential,
+    chains_of,
+    count_readers,
+    unshared_nodes,
+)
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, as_dense_layer
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
-from pellucid.fuse.graph import FusedAdd, FusedGraph, chains_of, count_readers, unshared_nodes
 from pellucid.fuse.kernel_form import KernelForm
 from pellucid.fuse.kernels import BACKWARD_KERNELS
-from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.memory import (
     begins_new_dx,
     ends_new_output,
@@ -41,6 +47,7 @@ from pellucid.fuse.single_layers import (
     FusedConv2d,
     FusedConvTranspose2d,
     FusedDense,
+    FusedMaxPool2d,
     FusedPadChannels,
 )
 from pellucid.fuse.start import EntranceLayer, FrozenEntrance

@@ -1,6 +1,6 @@
 """The sum of two or more inputs, which merges the branches of a residual block.
 
-Fused forms: FusedResidual (fuse/combinators.py) and FusedAdd (fuse/graph.py) in training; Residual and RunSum
+Fused forms: FusedResidual and FusedAdd (fuse/combinators.py) in training; Residual and RunSum
 (fuse/inference/runs.py) in prediction.
 """
 

@@ -1,6 +1,6 @@
 """Max pooling.
 
-Fused forms: FusedMaxPool2d (fuse/max_pool.py) and KernelForm (fuse/kernel_form.py) in training; MaxPoolRun
+Fused forms: FusedMaxPool2d (fuse/single_layers.py) and KernelForm (fuse/kernel_form.py) in training; MaxPoolRun
 (fuse/inference/runs.py) in prediction.
 """
 

@@ -17,8 +17,7 @@ from pellucid.ops.anchors import base_anchors, grid_anchors
 from pellucid.ops.assign import assign_atss, assign_by_iou
 from pellucid.ops.boxes import area, box_iou, intersection, paired_giou
 from pellucid.ops.nms import nms
-from pellucid.report.figures.detections import precision_recall
-from pellucid.report.figures.objects import Marks, sheet_of_objects
+from pellucid.report.figures.objects import Marks, precision_recall, sheet_of_objects
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 
 VGG16 = ", ".join(

@@ -14,7 +14,7 @@ from pellucid.estimators import KNeighborsClassifier, SoftmaxRegression
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.grids import matrix_panels
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.regions import decision_boundaries
+from pellucid.report.figures.plane import decision_boundaries
 from pellucid.report.figures.series import curves
 
 METRICS = ("l1", "l2")

@@ -18,7 +18,7 @@ from pellucid.estimators import ElasticNet, Lasso, LinearRegression, Ridge
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.optim import SGD
 from pellucid.report.figures import regression as figures
-from pellucid.report.figures.coefficients import coefficient_paths
+from pellucid.report.figures.regression import coefficient_paths
 
 DEGREES = (1, 2, 10, 90)
 HISTORY_COLUMNS = {"training": "train_loss", "validation": "val_loss"}

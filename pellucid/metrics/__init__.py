@@ -6,15 +6,17 @@ from pellucid.metrics.classes import (
     Accuracy,
     Confusion,
     MacroF1,
+    MultiLabel,
     Precision,
     Recall,
     TopK,
     class_scores,
     classes_of,
+    label_average_precision,
+    label_counts,
     target_classes,
 )
 from pellucid.metrics.coco import Coco
-from pellucid.metrics.colours import Colours, DeltaE, ab_histogram, colourfulness_lab, colourfulness_rgb, overlap
 from pellucid.metrics.detection import (
     Box,
     BoxScores,
@@ -37,8 +39,17 @@ from pellucid.metrics.functions import (
     top_k,
 )
 from pellucid.metrics.generation import frechet_distance, gaussian_distance, kernel_distance
-from pellucid.metrics.images import PSNR, SSIM, ssim
-from pellucid.metrics.multilabel import MultiLabel, label_average_precision, label_counts
+from pellucid.metrics.images import (
+    PSNR,
+    SSIM,
+    Colours,
+    DeltaE,
+    ab_histogram,
+    colourfulness_lab,
+    colourfulness_rgb,
+    overlap,
+    ssim,
+)
 from pellucid.metrics.objects import NME, AveragePrecision, KeypointAveragePrecision, MaskAveragePrecision
 from pellucid.metrics.regression import MAE, R2, RMSE
 from pellucid.metrics.segmentation import BoundaryF1, MeanIoU, iou, iou_of_areas

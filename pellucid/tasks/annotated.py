@@ -11,9 +11,9 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, plural
 from pellucid.data import CATALOGUE, DetectionFolder, MaskFolder, data_root
 from pellucid.data.annotations.layout import find_format, parts_in_order
-from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import split_images
 from pellucid.data.folder import TEST_FRACTION
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.parts import parts_among
 from pellucid.data.skipping import note_skipped
 from pellucid.data.tree import open_tree

@@ -1,16 +1,26 @@
-"""The files of a sweep's results: sweep.json, and a page with all runs."""
+"""The files of a sweep's results: sweep.json, and a page with all runs and the importance of each setting."""
 
 import json
 import os
 import shlex
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from pellucid.base.files import write_atomically
 from pellucid.base.settings.checks import is_number
 from pellucid.base.text import plural
 from pellucid.recipe.toml import toml_value
-from pellucid.report.figures.compared import Dot, ranking
-from pellucid.report.figures.tuned import EpochValues, SettingAxis, parallel_coordinates, results_by_setting, seed_bands
+from pellucid.report.figures.compared import (
+    Dot,
+    EpochValues,
+    SettingAxis,
+    parallel_coordinates,
+    ranking,
+    results_by_setting,
+    seed_bands,
+)
 from pellucid.report.sections import (
     Bullets,
     CodeBlock,
@@ -23,9 +33,36 @@ from pellucid.report.sections import (
     TablePart,
 )
 from pellucid.task import Merit, tasks
-from pellucid.tuning.importance import importances
 from pellucid.tuning.results import LOSS, TunedRun, TunedTrial, TuningResult, by_epoch
 from pellucid.tuning.space import ValueList, ValueRange
+
+MIN_TRIALS = 8  # the fewest trials for which importances are computed
+N_TREES, N_REPEATS = 100, 10
+
+
+def importances(settings: Sequence[SettingAxis], results: Sequence[float]) -> list[tuple[str, float]]:
+    """Return (key, importance) of each setting, the largest first, with the sum 1; [] for too few trials or settings.
+
+    A random forest is fitted to the results; the importance of a setting is how much of its explained variance is lost
+    when the setting's values are permuted among the trials. Source: Breiman 2001, "Random forests", section 10.
+    """
+    if len(results) < MIN_TRIALS or len(settings) < 2 or len(set(results)) < 2:
+        return []
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    columns = [
+        np.log(setting.values) if setting.log else np.asarray(setting.values, dtype=np.float64) for setting in settings
+    ]
+    x, y = np.stack(columns, 1), np.asarray(results, dtype=np.float64)
+    forest = RandomForestRegressor(N_TREES, random_state=0).fit(x, y)
+    result: Any = permutation_importance(forest, x, y, n_repeats=N_REPEATS, random_state=0)
+    means = result.importances_mean.clip(0)
+    if not means.sum() > 0:
+        return []
+    shares = [(setting.key, float(share)) for setting, share in zip(settings, means / means.sum(), strict=True)]
+    return sorted(shares, key=lambda pair: -pair[1])
+
 
 MAX_COLOURED_CURVES = 5  # trials whose curves are coloured
 MAX_ROWS = 500  # rows of the table of trials

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.command.merge_results import merge
+from pellucid.command.many import merge
 
 
 def test_names_that_are_not_utf_8_are_escaped_in_tables(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import Augment
-from pellucid.data.label_maps import LabelMaps
-from pellucid.data.source import Arrays, Batch
+from pellucid.data.source import Arrays, Batch, LabelMaps
 
 MASKS = torch.tensor([[[0, 1], [2, 7]], [[1, 1], [0, 255]]], dtype=torch.uint8)
 PHOTOS = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 2, 2)

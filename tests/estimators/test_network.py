@@ -23,7 +23,7 @@ from pellucid import (
     Sigmoid,
 )
 from pellucid.estimators import NetworkClassifier, NetworkRegressor
-from pellucid.estimators.weighted import WeightedLoss, with_weights
+from pellucid.estimators.base import WeightedLoss, with_weights
 from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
 from pellucid.optim import regularizers
 from pellucid.training import evaluate

@@ -8,7 +8,7 @@ from sklearn.datasets import load_iris
 
 from pellucid.data.seeds import generator
 from pellucid.estimators import Perceptron
-from pellucid.estimators.perceptron import PerceptronLoss
+from pellucid.estimators.logistic import PerceptronLoss
 
 CORNERS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 IRIS_X, IRIS_Y = load_iris(return_X_y=True)

@@ -7,9 +7,8 @@ from torch import Tensor
 from pellucid.combine import Combinator, Sequential
 from pellucid.fuse.activations import FusedActivation, FusedLeakyReLU
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
-from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.plan import fuse
-from pellucid.fuse.single_layers import FusedConcat, FusedConv2d, FusedDense, FusedPadChannels
+from pellucid.fuse.single_layers import FusedConcat, FusedConv2d, FusedDense, FusedMaxPool2d, FusedPadChannels
 from pellucid.fuse.start import without_dx
 from pellucid.layers import (
     BatchNorm,

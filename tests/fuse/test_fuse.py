@@ -14,9 +14,8 @@ from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.combinators import FusedResidual
 from pellucid.fuse.dense_block import DenseBlock
-from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.recompute import NormActConv
-from pellucid.fuse.single_layers import FusedConv2d, FusedDense
+from pellucid.fuse.single_layers import FusedConv2d, FusedDense, FusedMaxPool2d
 from pellucid.fuse.start import EntranceLayer
 from pellucid.layers import (
     AdaptiveAvgPool2d,

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.combine import Graph, Parallel, Sequential, walk
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.activations import FusedActivation
-from pellucid.fuse.graph import FusedAdd, chains_of
+from pellucid.fuse.combinators import FusedAdd, chains_of
 from pellucid.fuse.recompute import NormActConv
 from pellucid.layers import (
     Add,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pellucid.combine import Sequential
 from pellucid.fuse.inference import inference
-from pellucid.fuse.max_pool import FusedMaxPool2d, PairsCache, is_faster_in_pairs, pool_pairs
+from pellucid.fuse.single_layers import FusedMaxPool2d, PairsCache, is_faster_in_pairs, pool_pairs
 from pellucid.layers import MaxPool2d, Mode
 
 aten = torch.ops.aten

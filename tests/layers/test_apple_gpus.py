@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.fuse.max_pool import FusedMaxPool2d
+from pellucid.fuse.single_layers import FusedMaxPool2d
 from pellucid.layers import MaxPool2d, Mode, Params
 from tests.layers.samples import whole_numbers
 

@@ -12,7 +12,7 @@ from PIL import Image
 import pellucid
 from pellucid.predictor import Predicted
 from pellucid.recipe.previews import Previews, with_prediction
-from pellucid.report.figures.regions import class_colour
+from pellucid.report.figures.plane import class_colour
 from pellucid.run.folder import RunFolder
 
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from pellucid.report.figures.detections import draw_detections, precision_recall
+from pellucid.report.figures.objects import draw_detections, precision_recall
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 
 

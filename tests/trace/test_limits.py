@@ -15,7 +15,7 @@ from pellucid import Model, Sequential
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, GroupNorm, LayerNorm, ReLU
 from pellucid.models import vit
 from pellucid.operators import Attention
-from pellucid.trace.columns.attention import attention
+from pellucid.trace.columns.linear import attention
 
 CHAINS: Any = sys.modules["pellucid.trace.explain"]  # the module, whose name in the package is that of its function
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pellucid.report.figures.tuned import SettingAxis
-from pellucid.tuning.importance import MIN_TRIALS, importances
+from pellucid.report.figures.compared import SettingAxis
+from pellucid.tuning.page import MIN_TRIALS, importances
 
 
 def results_of_random_settings(count=400):

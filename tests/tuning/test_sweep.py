@@ -15,8 +15,8 @@ from pellucid.recipe.job import train
 from pellucid.run.history import History
 from pellucid.tuning.folder import TuningFolder
 from pellucid.tuning.results import TuningResult, read_results
-from pellucid.tuning.search import optuna_study
 from pellucid.tuning.slurm import submit
+from pellucid.tuning.worker import optuna_study
 from tests.cli.conftest import Cli
 from tests.pages import without_script
 from tests.tuning.sweep_processes import NO_REPORT_FILE

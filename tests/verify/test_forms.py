@@ -17,9 +17,8 @@ from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.combinators import FusedResidual
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
 from pellucid.fuse.inference.runs import Affine, Convolution
-from pellucid.fuse.max_pool import FusedMaxPool2d
 from pellucid.fuse.recompute import NormActConv
-from pellucid.fuse.single_layers import FusedConv2d, FusedDense
+from pellucid.fuse.single_layers import FusedConv2d, FusedDense, FusedMaxPool2d
 from pellucid.layers import (
     Add,
     BatchNorm,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pellucid.weights import open_weights
-from pellucid.weights.hdf5text import text_attribute
+from pellucid.weights.kerasfile import text_attribute
 
 
 def write_attributes(path: Path, **texts: object) -> tuple[bytes, int]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import MAX_DATA_BYTES
-from pellucid.data.colour_modes import ColourMode
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import FILES_PER_CHUNK, JPEG_SCALE_MARGIN, attempt_all, decode, luma, resized
 from pellucid.data.quality.duplicates import THUMBNAIL_SIDE
 from pellucid.data.tree import Tree

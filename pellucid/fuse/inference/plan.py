@@ -14,8 +14,8 @@ from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.attention import FusedAttention
+from pellucid.fuse.combinators import chains_of
 from pellucid.fuse.dense_block import as_dense_layer
-from pellucid.fuse.graph import chains_of
 from pellucid.fuse.inference.runs import (
     INPLACE_KERNELS,
     ONEDNN_ACTIVATIONS,

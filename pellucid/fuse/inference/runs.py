@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from pellucid.combine.base import Combinator
 from pellucid.fuse.activations import KERNELS
-from pellucid.fuse.max_pool import is_faster_in_pairs, pool_pairs
-from pellucid.fuse.single_layers import fast_dilation
+from pellucid.fuse.single_layers import fast_dilation, is_faster_in_pairs, pool_pairs
 from pellucid.layers import ELU, GELU, HardSwish, LeakyReLU, ReLU, ReLU6, SiLU
 from pellucid.layers.base import Layer, Mode, Params, memory_format, pair
 from pellucid.layers.batchnorm import BatchNorm

@@ -14,10 +14,10 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note
 from pellucid.data.catalogue import CATALOGUE
 from pellucid.data.class_folders import class_of, class_parts, classes_of, files_of, note_class_folders, root_of
-from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import arrays_checksum
 from pellucid.data.files import check_bits
 from pellucid.data.folder import TEST_FRACTION
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.parts import part_named
 from pellucid.data.quality import (
     DisjointSets,

@@ -13,7 +13,7 @@ from pellucid.ops.image_objects import Objects
 from pellucid.predictor import Predicted
 from pellucid.report.embedded import Embedded, embedded
 from pellucid.report.figures.pictures import palette
-from pellucid.report.figures.regions import class_colour
+from pellucid.report.figures.plane import class_colour
 from pellucid.task.traits import is_image, is_keypoints
 
 SIDE = 200  # pixels of the longer side of a picture on the page

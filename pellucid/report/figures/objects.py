@@ -1,16 +1,38 @@
-"""Objects drawn over their image: boxes, masks and key-points, and sheets of several images."""
+"""Objects drawn over their image: boxes, masks and key-points, and sheets of several images.
 
-from collections.abc import Sequence
+Also the figures of detections: precision-recall curves, score maps, boxes by outcome or by step, and attributions.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from pellucid.report.figures.heat import colour_bar, colour_scale, heat
 from pellucid.report.figures.pictures import palette
-from pellucid.report.figures.regions import class_colour
-from pellucid.report.figures.style import INK, SMALL, Plot, panels, pixels, truncate
+from pellucid.report.figures.plane import class_colour
+from pellucid.report.figures.series import colours
+from pellucid.report.figures.style import (
+    BLUE,
+    FIGURE_WIDTH,
+    GREEN,
+    INK,
+    ORANGE,
+    PALE,
+    SMALL,
+    CurveEnd,
+    Plot,
+    curve_axes,
+    label_ends,
+    panels,
+    pixels,
+    truncate,
+)
 
 SHEET_WIDTH, MAX_COLUMNS = 7.0, 2  # width of a sheet in inches, images per row
 IMAGE_GAP, NAME_HEIGHT = 0.08, 0.2  # inches: space between images, height of a name above an image
@@ -110,4 +132,125 @@ def sheet_of_objects(
         figure.text(
             (k % names_per_row) / names_per_row + 0.01, y, f"■ {truncate(name, 18)}", color=colour, fontsize=SMALL
         )
+    return figure
+
+
+GAP, BAR_WIDTH, MAP_NAME_HEIGHT = (
+    0.08,
+    0.75,
+    0.24,
+)  # inches: space between plots, width of the colour bar, height of a name
+STEP_SIDE = 5.2  # inches of the longer side of an image with the boxes of a step
+OUTCOME_SIDE = 5.6  # inches of the longer side of an image with its hits and errors
+MAX_UNRESAMPLED = 700  # pixels of the longer side up to which images are not resampled
+OUTCOME_COLOURS = {"right": GREEN, "false alarm": ORANGE, "missed": BLUE, "not counted": PALE}
+OUTCOMES = {"hit": "right", "missed": "missed", "ignored": "not counted"}  # all others are false alarms
+GROUP_COLOURS = {"box": ORANGE, "other": BLUE, "source": GREEN, "pale": PALE}
+
+
+def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
+    """Draw the precision of each class at `recalls`, up to its largest recall; None without classes."""
+    if not curves:
+        return None
+    figure, plot = curve_axes("recall", "precision")
+    ends = []
+    for (name, precisions), colour in zip(curves.items(), colours(len(curves)), strict=True):
+        precision = np.asarray(precisions, dtype=np.float64)
+        n_reached = max(int((precision > 0).sum()), 1)
+        reached_recalls = np.asarray(recalls)[:n_reached]
+        (line,) = plot.plot(reached_recalls, precision[:n_reached], color=colour, linewidth=1.7)
+        figure.lines_by_name.append((name, line))
+        text = f"{name}, AP {precision.mean():.2f}"
+        ends.append(CurveEnd(float(reached_recalls[-1]), float(precision[n_reached - 1]), text, to_hex(colour)))
+    plot.set(xlim=(-0.02, 1.02), ylim=(0, 1.03))
+    label_ends(plot, ends)
+    return figure
+
+
+def draw_detections(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequence[str]) -> Plot:
+    """Draw boxes on an image (1 or 3, H, W) with values 0..1: green hits, orange false alarms, blue dashed misses.
+
+    boxes: (n, 4) in pixels. kinds: "hit", "missed", "ignored", or a kind of error, for each. texts: a label for each.
+    """
+    outcomes = [OUTCOMES.get(kind, "false alarm") for kind in kinds]
+    order = sorted(range(len(outcomes)), key=lambda k: outcomes[k] != "right")  # others are drawn over hits
+    rows = [(OUTCOME_COLOURS[outcomes[k]], outcomes[k] == "missed") for k in order]
+    figure, plot = _draw_marked_image(
+        image, np.asarray(boxes)[order], rows, [texts[k] for k in order], OUTCOME_SIDE, 0.3
+    )
+    if max(image.shape[1:]) <= MAX_UNRESAMPLED:
+        plot.images[0].set_interpolation("none")  # the page contains the original pixels
+    x = 0.06
+    for outcome, colour in OUTCOME_COLOURS.items():
+        if outcome in outcomes:
+            symbol = "□" if outcome == "missed" else "■"
+            position = x / figure.get_figwidth(), 0.1 / figure.get_figheight()
+            figure.text(*position, f"{symbol} {outcome}", color=colour, fontsize=SMALL)
+            x += 1.15
+    return figure
+
+
+def draw_box_groups(image: Any, groups: Sequence[tuple[str, Any, bool]], texts: Sequence[Sequence[str]] = ()) -> Plot:
+    """Draw groups of boxes on an image (1 or 3, H, W), the last group on top.
+
+    groups: (key in GROUP_COLOURS, boxes (n, 4), whether they are dashed). texts: labels of each group's boxes, or ().
+    """
+    boxes = np.concatenate([np.asarray(group, dtype=np.float64).reshape(-1, 4) for _, group, _ in groups])
+    rows = [(GROUP_COLOURS[name], dashed) for name, group, dashed in groups for _ in range(len(group))]
+    figure, _ = _draw_marked_image(image, boxes, rows, [text for labels in texts for text in labels], STEP_SIDE)
+    return figure
+
+
+def _draw_marked_image(
+    image: Any, boxes: Any, rows: Sequence[tuple[str, bool]], texts: Sequence[str], side: float, foot: float = 0.0
+) -> tuple[Plot, Axes]:
+    """Draw boxes on an image whose longer side has `side` inches; rows: colour of each, and whether it is dashed."""
+    scale = side / max(image.shape[1:])
+    figure, (plot,) = panels(1, 1, image.shape[2] * scale, image.shape[1] * scale, 0.04, foot=foot)
+    dashes, colours = [dashed for _, dashed in rows], [colour for colour, _ in rows]
+    draw_marks(plot, image, Marks(boxes, np.zeros(len(rows)), dashed=dashes, texts=texts, colours=colours), 1)
+    return figure, plot
+
+
+class Cell(NamedTuple):
+    """A cell of one of several maps; level: index of the map."""
+
+    level: int
+    row: int
+    column: int
+
+
+def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell, box: Any) -> Plot:
+    """Draw an image (1 or 3, H, W) with a box, and maps (h, w) of the scores 0 to 1 of its cells, on one scale.
+
+    cell: the cell to mark by a white square. names: names of the maps.
+    """
+    height, width = image.shape[1:]
+    side = min((FIGURE_WIDTH - BAR_WIDTH - GAP) / (len(maps) + 1) - GAP, STEP_SIDE / 2)
+    plot_height = min(side * height / width, 2 * side)
+    figure, plots = panels(len(maps) + 1, len(maps) + 1, side, plot_height, GAP, MAP_NAME_HEIGHT, right=BAR_WIDTH)
+    draw_marks(plots[0], image, Marks(np.asarray(box)[None], [0], colours=[ORANGE]), 1)
+    plots[0].set_title("input", fontsize=SMALL, color=INK, pad=3)
+    norm, colours = colour_scale(np.concatenate([np.asarray(scores).ravel() for scores in maps]), signed=False)
+    for level, (plot, scores, name) in enumerate(zip(plots[1:], maps, names, strict=True)):
+        map_image = plot.imshow(
+            np.asarray(scores, dtype=np.float64), norm=norm, cmap=colours, interpolation="none", aspect="auto"
+        )
+        plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
+        if level == cell.level:
+            plot.add_patch(
+                Rectangle((cell.column - 0.5, cell.row - 0.5), 1, 1, fill=False, edgecolor="white", linewidth=1.5)
+            )
+        if level == len(maps) - 1:
+            bar_left = (len(maps) + 1) * (side + GAP) + 0.1
+            colour_bar(figure, map_image, (bar_left, GAP, 0.1, plot_height))
+    return figure
+
+
+def attribution(image: Any, map_: Any, box: Any, title: str, signed: bool) -> Figure:
+    """Draw an image, the explanation (H, W) of a box, and both blended, each with the box."""
+    figure = heat(image, map_, title, signed=signed)
+    x0, y0, x1, y1 = (float(value) - 0.5 for value in box)  # imshow's pixel i covers [i - 0.5, i + 0.5)
+    for plot in figure.axes[:3]:
+        plot.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=ORANGE, linewidth=1.2))
     return figure

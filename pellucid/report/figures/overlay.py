@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pellucid.report.figures.objects import MASK_OPACITY
 from pellucid.report.figures.pictures import palette
-from pellucid.report.figures.regions import class_colour
+from pellucid.report.figures.plane import class_colour
 from pellucid.report.figures.style import INK, ORANGE
 
 LINE_WIDTH, FONT_HEIGHT = 0.003, 0.022  # thickness of a box and height of its label, as fractions of the longer side

@@ -15,7 +15,7 @@ from pellucid.explain.ledger import absorbed_text
 from pellucid.explain.methods import METHODS
 from pellucid.explain.verdicts import RULES
 from pellucid.task import Explained
-from pellucid.trace.traced import default_classes
+from pellucid.trace import default_classes
 
 if TYPE_CHECKING:
     from pellucid.explain.examine import Examination

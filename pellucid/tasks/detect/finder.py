@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import printable
-from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import scale_objects
 from pellucid.data.files import resized_size
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import resized
 from pellucid.detectors import Detector
 from pellucid.fuse.inference import inference

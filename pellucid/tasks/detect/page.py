@@ -11,8 +11,8 @@ from pellucid.metrics.coco import RECALL_LEVELS
 from pellucid.metrics.verdicts import HIT, IGNORED, MISSED
 from pellucid.ops.image_objects import Detections, Objects
 from pellucid.report.figures.classes import confusion_matrix
-from pellucid.report.figures.detections import draw_detections, precision_recall
 from pellucid.report.figures.grids import bar_panels
+from pellucid.report.figures.objects import draw_detections, precision_recall
 from pellucid.report.sections import (
     Bullets,
     Facts,

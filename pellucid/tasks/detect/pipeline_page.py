@@ -13,7 +13,7 @@ from pellucid.detectors import FATES, FastRCNN, Fate
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.explain.verdicts import SUM_LOST, ZERO, map_mark, zero_verdict
 from pellucid.ops.boxes import box_iou
-from pellucid.report.figures.detections import Cell, attribution, draw_box_groups, score_maps
+from pellucid.report.figures.objects import Cell, attribution, draw_box_groups, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
 from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedCandidate
 from pellucid.tasks.detect.thresholds import score_of

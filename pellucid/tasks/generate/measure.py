@@ -21,7 +21,7 @@ from pellucid.model import Model
 from pellucid.models import features
 from pellucid.recipe.material import load_material
 from pellucid.recipe.model_data import check_data_exists, data_and_root, table_for
-from pellucid.report.figures.samples import montage
+from pellucid.report.figures.pictures import montage
 from pellucid.tasks.generate.report import images_at, nearest_images, sample
 from pellucid.tasks.outputs import png
 from pellucid.training.distributed import ALONE, Processes

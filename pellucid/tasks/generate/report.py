@@ -13,7 +13,7 @@ from pellucid.data.seeds import generator
 from pellucid.generators import Generator
 from pellucid.model import Model
 from pellucid.objective import seeded
-from pellucid.report.figures.samples import image_rows, sample_sheet
+from pellucid.report.figures.pictures import image_rows, sample_sheet
 from pellucid.report.sections import FigurePart, Section
 from pellucid.run.folder import RunFolder
 from pellucid.task import Reported

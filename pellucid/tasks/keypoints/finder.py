@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
 from pellucid.combine import Sequential
-from pellucid.data.colour_modes import ColourMode
-from pellucid.data.crops import InputFrame, square_around
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import resized
+from pellucid.data.keypoints import InputFrame, square_around
 from pellucid.explain import explain
 from pellucid.layers import SoftArgmax
 from pellucid.layers.base import Layer, Mode, Params

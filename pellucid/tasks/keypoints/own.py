@@ -7,8 +7,7 @@ from typing import Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.data import load
-from pellucid.data.crops import square_around
-from pellucid.data.keypoints import KeypointSource
+from pellucid.data.keypoints import KeypointSource, square_around
 from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import training_length
 from pellucid.task import OwnRecipe

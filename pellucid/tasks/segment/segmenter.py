@@ -14,9 +14,9 @@ from torch.nn.functional import interpolate
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 from pellucid.data import MaskFolder
-from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import has_objects
 from pellucid.data.files import resized_size
+from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import resized, strict_warnings
 from pellucid.data.mask_layouts import MASK_SUFFIX
 from pellucid.data.mask_settings import MaskSettings, mask_settings, reading_masks

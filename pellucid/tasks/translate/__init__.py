@@ -27,7 +27,7 @@ class Translation(Task):
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
         """Return a source whose inputs are the label maps of masks, and whose targets are the photos."""
-        from pellucid.data.label_maps import LabelMaps
+        from pellucid.data.source import LabelMaps
 
         return LabelMaps.from_source(source, name)
 

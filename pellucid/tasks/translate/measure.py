@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.data import MaskFolder
 from pellucid.data.images import strict_warnings
-from pellucid.data.label_maps import label_channels
+from pellucid.data.source import label_channels
 from pellucid.generators import Translator
 from pellucid.metrics import PSNR, SSIM, Metric, frechet_distance
 from pellucid.model import Model

@@ -3,9 +3,8 @@
 from pellucid import layers, operators
 from pellucid.layers.base import Layer, Trait, declares
 from pellucid.trace.columns.activations import dropout, elu, gelu, leaky_relu, own_slope, relu, relu6, sigmoid, tanh
-from pellucid.trace.columns.attention import attention
 from pellucid.trace.columns.base import Explainer, fallback, input_index
-from pellucid.trace.columns.linear import convolution, dense
+from pellucid.trace.columns.linear import attention, convolution, dense
 from pellucid.trace.columns.moves import (
     add,
     concat,

@@ -9,7 +9,7 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pellucid.data.quality.hashing import close_pairs, differing_bits, perceptual_hash
+from pellucid.data.quality.duplicates import close_pairs, differing_bits, perceptual_hash
 from tests.data.quality.photos import COPIES, photo, thumbnail
 
 MAX_CERTAIN_DISTANCE = 11  # bits; up to this distance every pair is found

@@ -16,9 +16,8 @@ from PIL import Image
 from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder
-from pellucid.data.crops import square_around
 from pellucid.data.detection import load_objects
-from pellucid.data.keypoints import KeypointSource
+from pellucid.data.keypoints import KeypointSource, square_around
 from pellucid.data.samples.cells import blood_smear
 from pellucid.losses import HeatMaps
 from pellucid.metrics.overlaps import PERSON_POINTS, PERSON_SIGMAS, sigmas_of

@@ -1,8 +1,8 @@
-"""Images embedded in pages."""
+"""Images as the bytes of files, and embedded in pages."""
 
 import base64
 import io
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 from torch import Tensor
@@ -45,11 +45,16 @@ def embedded_figure(figure: "Figure") -> Embedded:
     return Embedded(_png_uri(data), *Image.open(io.BytesIO(data)).size)
 
 
-def data_uri(picture: Image.Image) -> str:
-    """Return a picture as the data URI of a PNG."""
+def encoded(picture: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
+    """Return a picture as the bytes of a file; options: arguments of Pillow's `save`."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return _png_uri(buffer.getvalue())
+    picture.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def data_uri(picture: Image.Image, **options: Any) -> str:
+    """Return a picture as the data URI of a PNG; options: as for `encoded`."""
+    return _png_uri(encoded(picture, **options))
 
 
 def _png_uri(data: bytes) -> str:

@@ -1,6 +1,5 @@
 """Output files for pictures: overlays, annotations in COCO's format, and a check for files that must be kept."""
 
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pellucid.data.annotations.base import Annotations, ImageRecord, Instance
 from pellucid.data.annotations.coco import document
 from pellucid.ops.image_objects import Detections
 from pellucid.ops.masks import encode_rle
+from pellucid.report.embedded import encoded
 
 VISIBLE = 2.0  # COCO's flag for a key-point that is labelled and visible
 
@@ -152,6 +152,4 @@ def _with_scores(annotations: Annotations, scores: Sequence[float]) -> dict[str,
 
 def png(picture: Image.Image, text_chunks: PngInfo | None = None) -> bytes:
     """Return a picture as the bytes of a PNG file; text_chunks: metadata to write into it."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=text_chunks)
-    return buffer.getvalue()
+    return encoded(picture, pnginfo=text_chunks)

@@ -1,9 +1,7 @@
 """The overview of a trace: a row for each call, and the outputs of each example, as values, text and HTML."""
 
-import base64
-import io
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,6 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.base.text import aligned
 from pellucid.combine.base import join
+from pellucid.report.embedded import Embedded, data_uri
 from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import bar, brief
 
@@ -29,14 +28,6 @@ PALETTE = bytes(
     for value in (POSITIVE_COLOUR if level > 0 else NEGATIVE_COLOUR)
 )
 ALPHAS = bytes(round(255 * math.sqrt(abs(level) / COLOUR_LEVELS)) for level in range(-COLOUR_LEVELS, COLOUR_LEVELS + 1))
-
-
-class PagePicture(NamedTuple):
-    """An image for a page: a data URL, and its size on the page in pixels."""
-
-    src: str
-    width: int
-    height: int
 
 
 def overview(trace: TraceRecord) -> dict[str, Any]:
@@ -182,7 +173,7 @@ def _target_names(trace: TraceRecord) -> str:
     return ", ".join(names) + (", ..." if len(numbers) > MAX_OUTPUTS else "")
 
 
-def picture(tensor: Tensor, max_channels: int) -> PagePicture | None:
+def picture(tensor: Tensor, max_channels: int) -> Embedded | None:
     """Return one example (C, H, W) or (n,) as an image; None if it is empty or not finite.
 
     At most `max_channels` channels are drawn. Positive values are orange, negative values are blue, 0 is transparent.
@@ -194,11 +185,8 @@ def picture(tensor: Tensor, max_channels: int) -> PagePicture | None:
     levels = (grid / (max_abs or 1.0) * COLOUR_LEVELS).round().add(COLOUR_LEVELS).to(torch.uint8)
     image = Image.fromarray(levels.numpy())
     image.putpalette(PALETTE)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", transparency=ALPHAS)
-    data = base64.b64encode(buffer.getvalue()).decode()
     scale = max(1.0, min(12, MAX_WIDTH / grid.shape[1], MAX_HEIGHT / grid.shape[0]))
-    return PagePicture(f"data:image/png;base64,{data}", round(grid.shape[1] * scale), round(grid.shape[0] * scale))
+    return Embedded(data_uri(image, transparency=ALPHAS), round(grid.shape[1] * scale), round(grid.shape[0] * scale))
 
 
 def _arrange_channels(example: Tensor, max_channels: int) -> Tensor:

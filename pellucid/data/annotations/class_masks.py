@@ -1,6 +1,5 @@
 """Annotated objects written as masks of classes: palette images, and the list of their classes."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +15,7 @@ from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.mask_checks import VOID
 from pellucid.data.mask_classes import CLASSES_FILE, VOC_BORDER
 from pellucid.ops.masks import decompress
+from pellucid.report.embedded import encoded
 
 BACKGROUND = "background"
 IMAGES, MASKS = "images", "masks"
@@ -71,9 +71,7 @@ def mask_files(parts: Mapping[str, Annotations], names: Sequence[str]) -> Iterat
         for record in annotations.records:
             image = Image.fromarray(class_mask(record, annotations.classes, names).numpy())
             image.putpalette(palette)
-            buffer = io.BytesIO()
-            image.save(buffer, "PNG")
-            yield part, PurePosixPath(record.image).with_suffix(".png").name, buffer.getvalue()
+            yield part, PurePosixPath(record.image).with_suffix(".png").name, encoded(image)
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:

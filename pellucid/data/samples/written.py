@@ -1,6 +1,5 @@
 """The files of `pellucid samples`: pictures for the shipped models, and folders to train on."""
 
-import io
 import json
 import os
 import shlex
@@ -22,6 +21,7 @@ from pellucid.data.samples.mice import mice
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import CLASSES as STREET
 from pellucid.data.samples.scenes import people, street
+from pellucid.report.embedded import encoded
 
 PART_SIZES = {"train": 24, "val": 8}  # the number of pictures in each part of a folder
 PICTURES_PER_CLASS = 20  # pictures of each class in the folders of classes
@@ -281,14 +281,8 @@ on photographs. The boxes, key-points and classes of the folders are those of th
 
 
 def _png(image: Image.Image) -> bytes:
-    return _encoded(image, "PNG", optimize=True)
+    return encoded(image, "PNG", optimize=True)
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    return _encoded(image, "JPEG", quality=88)
-
-
-def _encoded(image: Image.Image, form: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+    return encoded(image, "JPEG", quality=88)

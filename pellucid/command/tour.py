@@ -15,7 +15,7 @@ from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.written import SAMPLES, command_for, single_pictures
 from pellucid.explain.examine import MethodResult, examine, heat_map
 from pellucid.metrics import colourfulness_rgb
-from pellucid.metrics.verdicts import HIT, MISSED, classify_detections
+from pellucid.metrics.error_split import HIT, MISSED, classify_detections
 from pellucid.model import Model
 from pellucid.ops.image_objects import Detections, Objects
 from pellucid.recipe.job import Run

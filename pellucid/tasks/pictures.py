@@ -147,7 +147,7 @@ def held_out(model: Model, data: str | None) -> Dataset:
     stderr reports how many of the listed files are missing.
     """
     training_data = data_name(model)
-    from pellucid.tasks.labelled import class_dataset
+    from pellucid.tasks.annotated import class_dataset
 
     if (training_data or data) and (labelled := class_dataset(model, data)) is not None:
         return labelled

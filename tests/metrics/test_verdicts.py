@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.base.errors import PellucidError
-from pellucid.metrics.verdicts import DetectionVerdict, classify_detections
+from pellucid.metrics.error_split import DetectionVerdict, classify_detections
 from pellucid.ops.image_objects import Detections, Objects
 from tests.metrics.scene import DETECTIONS, OBJECTS
 

@@ -12,8 +12,14 @@ from pellucid import Dense, Model, shipped_files
 from pellucid.base.errors import PellucidError
 from pellucid.data import Arrays
 from pellucid.generators import Generator
-from pellucid.tasks.generate.measure import evaluate_generator, is_generator, write_samples
-from pellucid.tasks.generate.report import latent_walk, nearest_images, sample
+from pellucid.tasks.generate.measure import (
+    evaluate_generator,
+    is_generator,
+    latent_walk,
+    nearest_images,
+    sample,
+    write_samples,
+)
 from tests.generators.small import FAMILIES, SHAPE, gan
 
 
@@ -61,7 +67,7 @@ def test_copies_of_training_images_are_found_by_their_distance() -> None:
 
 
 def test_the_nearest_image_is_found_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.tasks.generate.report.BATCH_SIZE", 7)
+    monkeypatch.setattr("pellucid.tasks.generate.measure.TRAINING_BATCH_SIZE", 7)
     train, samples = random_images(40, 0), random_images(5, 1)
     result, distances = nearest_images(samples, as_source(train))
     all_distances = np.linalg.norm(samples.flatten(1).numpy()[:, None] - train.flatten(1).numpy()[None], axis=2)

@@ -21,8 +21,8 @@ from pellucid.recipe.labelled import images_of, is_table
 from pellucid.studio.serve.app import application
 from pellucid.studio.view import Library
 from pellucid.task import task_of
-from pellucid.tasks.labelled import held_out_part
-from pellucid.tasks.multilabel.thresholds import best_threshold
+from pellucid.tasks.annotated import held_out_part
+from pellucid.tasks.multilabel.report import best_threshold
 from tests.cli.conftest import Cli, cli
 from tests.studio.talk import Tab
 

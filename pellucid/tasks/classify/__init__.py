@@ -116,7 +116,7 @@ class Classification(Task):
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of the class, which writes no files."""
-        from pellucid.tasks.classify.predictor import ClassPredictor
+        from pellucid.tasks.classify.predict import ClassPredictor
 
         return ClassPredictor(model)
 

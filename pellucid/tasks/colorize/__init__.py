@@ -78,7 +78,7 @@ class Colorization(Task):
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the colour of the pixel given by `--pixel`."""
-        from pellucid.tasks.colorize.explained import explain_file
+        from pellucid.tasks.colorize.why import explain_file
 
         if "pixel" not in options:
             raise PellucidError("the model is a colorizer; give a pixel with --pixel ROW,COLUMN")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pellucid.metrics.verdicts import (
+from pellucid.metrics.error_split import (
     HIT,
     IGNORED,
     MAX_BACKGROUND_IOU,
@@ -19,8 +19,8 @@ from pellucid.ops.image_objects import Detections, Objects
 class DetectionFinding(NamedTuple):
     """A detection or a missed object of an image, with a sentence that gives the reason for its kind.
 
-    kind: "hit", "ignored", "missed", or one of `pellucid.metrics.verdicts.ERRORS`. detection, object_index: indices in
-    `Detections` and `Objects`, -1 for none. iou: of the detection and the object. text: the sentence, in which
+    kind: "hit", "ignored", "missed", or one of `pellucid.metrics.error_split.ERRORS`. detection, object_index: indices
+    in `Detections` and `Objects`, -1 for none. iou: of the detection and the object. text: the sentence, in which
     detections and objects are numbered from 1.
     """
 
@@ -43,7 +43,7 @@ def findings(
     """Return the findings for each detection of at least `score`, by descending score, and then for each missed object.
 
     threshold, background: the IoU of a hit, and the IoU below which a detection lies on the background; see
-    `pellucid.metrics.verdicts.classify_detections`. kind: whether the IoU of "boxes" or of "masks" is computed.
+    `pellucid.metrics.error_split.classify_detections`. kind: whether the IoU of "boxes" or of "masks" is computed.
     Detections below `score` are left out, but may explain a miss. Reasons from the detector (anchor, suppression) can
     be added: `finding._replace(text=...)`.
     """

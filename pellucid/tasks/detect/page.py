@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.metrics.coco import RECALL_LEVELS
-from pellucid.metrics.verdicts import HIT, IGNORED, MISSED
+from pellucid.metrics.error_split import HIT, IGNORED, MISSED
 from pellucid.ops.image_objects import Detections, Objects
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.grids import bar_panels

@@ -21,8 +21,7 @@ from pellucid.ops.nms import suppressors
 from pellucid.rules import Epsilon, ZPlus
 from pellucid.rules.composites import relevance
 from pellucid.tasks.detect.finder import ObjectFinder
-from pellucid.tasks.detect.scorer import Scorer, scorer
-from pellucid.tasks.detect.walk import Walk, walk
+from pellucid.tasks.detect.scorer import Scorer, Walk, scorer, walk
 from pellucid.training.device import CPU, on_device
 
 SIDES = ("x0", "y0", "x1", "y1")

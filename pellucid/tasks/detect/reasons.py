@@ -11,7 +11,7 @@ from pellucid.base.text import plural
 from pellucid.data.detection import scale_objects
 from pellucid.detectors import FATES, Fate, OneStage
 from pellucid.detectors.regions import MIN_POSITIVE_IOU
-from pellucid.metrics.verdicts import ERRORS, MIN_HIT_IOU, MISSED
+from pellucid.metrics.error_split import ERRORS, MIN_HIT_IOU, MISSED
 from pellucid.ops.assign import REASONS, assign_by_iou
 from pellucid.ops.boxes import box_iou
 from pellucid.tasks.detect.findings import format_below

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.data import Source, Subset
 from pellucid.data.seeds import generator
-from pellucid.metrics.verdicts import HIT, IGNORED, classify_detections, crowd_mask
+from pellucid.metrics.error_split import HIT, IGNORED, classify_detections, crowd_mask
 from pellucid.model import Model
 from pellucid.ops.image_objects import Detections, Objects
 

@@ -52,13 +52,13 @@ class Generation(Task):
 
     def samples(self, model: "Model", count: int) -> Any:
         """Return new images; each call returns the same images."""
-        from pellucid.tasks.generate.report import sample
+        from pellucid.tasks.generate.measure import sample
 
         return sample(model, count)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return a section of samples, nothing without training images."""
-        from pellucid.tasks.generate.report import report
+        from pellucid.tasks.generate.measure import report
 
         return Reported() if train is None else report(model, train, folder)
 

@@ -26,8 +26,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the images, and print the name of the file."""
-    from pellucid.tasks.generate.measure import is_generator, write_samples
-    from pellucid.tasks.generate.report import sample
+    from pellucid.tasks.generate.measure import is_generator, sample, write_samples
 
     check(1 <= args.n <= MAX_IMAGES, "--n", f"from 1 to {MAX_IMAGES:,}", args.n)
     model = open_model(args.model, args.device)

@@ -36,7 +36,7 @@ class MultiLabelClassification(Classification):
 
     def matches(self, model: "Model") -> bool:
         """Return whether a model was trained on a table with several labels for each image."""
-        from pellucid.tasks.labelled import has_kind
+        from pellucid.tasks.annotated import has_kind
 
         return has_kind(model, "labels")
 
@@ -49,7 +49,7 @@ class MultiLabelClassification(Classification):
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
         """Choose the threshold of each class on the validation images."""
-        from pellucid.tasks.multilabel.thresholds import choose_thresholds
+        from pellucid.tasks.multilabel.report import choose_thresholds
 
         return choose_thresholds(model, validation)
 
@@ -61,14 +61,14 @@ class MultiLabelClassification(Classification):
 
     def held_out(self, model: "Model", data: str | None) -> Any:
         """Return the images that training held out, or images of the table `data`."""
-        from pellucid.tasks.labelled import held_out_arrays
+        from pellucid.tasks.annotated import held_out_arrays
 
         return held_out_arrays(model, data)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
         """Return an image and the predicted labels; target: the name of a class to add to them."""
         from pellucid.tasks.classify.explained import class_index
-        from pellucid.tasks.multilabel.thresholds import thresholds_of
+        from pellucid.tasks.multilabel.report import thresholds_of
         from pellucid.tasks.pictures import read_picture
 
         classes, x = self.class_names(model), read_picture(model, image)
@@ -92,7 +92,7 @@ class MultiLabelClassification(Classification):
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return mAP, F1, the number of labels of an image, and a row for each class."""
-        from pellucid.tasks.multilabel.evaluate import evaluate
+        from pellucid.tasks.multilabel.report import evaluate
 
         values = evaluate(model, data)
         return Evaluation(values, evaluation_lines(values))

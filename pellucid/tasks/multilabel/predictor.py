@@ -9,8 +9,8 @@ from torch import Tensor
 from pellucid.base.text import percent
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
-from pellucid.tasks.classify.predictor import ClassPredictor
-from pellucid.tasks.multilabel.thresholds import thresholds_of
+from pellucid.tasks.classify.predict import ClassPredictor
+from pellucid.tasks.multilabel.report import thresholds_of
 from pellucid.tasks.pictures import class_names
 
 MAX_SHOWN = 3  # classes without their label in the text of a prediction

@@ -1,20 +1,78 @@
-"""The sections of a multi-label classifier's report: the results of each class, and images with wrong labels."""
+"""The evaluation of multi-label classifiers on the images of a table, and the sections of their report.
+
+The probability of each class from which a picture has its label is chosen on validation images.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.base.text import percent
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note, percent
 from pellucid.data import Source, float_images
 from pellucid.data.seeds import generator
+from pellucid.metrics import MultiLabel, label_average_precision, label_counts
 from pellucid.model import Model
 from pellucid.report.figures.pictures import worst_mistakes
 from pellucid.report.sections import FigurePart, Missing, Section, TablePart
 from pellucid.task import Reported
-from pellucid.tasks.multilabel.evaluate import class_rows
-from pellucid.tasks.multilabel.thresholds import thresholds_of
+from pellucid.tasks.annotated import held_out_part
 from pellucid.tasks.pictures import predict_source
+
+DEFAULT_THRESHOLD = 0.5
+
+
+def thresholds_of(model: Model) -> Tensor:
+    """Return the thresholds (K,) of a model, by default 0.5; raises PellucidError for another number of them."""
+    count = int(model.output_shape[0])
+    thresholds = model.preprocess.get("thresholds") or [DEFAULT_THRESHOLD]
+    if len(thresholds) == 1:  # one for all classes, such as --score
+        thresholds = [*thresholds] * count
+    if len(thresholds) != count:
+        raise PellucidError(f"preprocess: {len(thresholds)} thresholds for {count} classes; train the model again")
+    return torch.tensor(thresholds)
+
+
+def choose_thresholds(model: Model, validation: Source | None) -> bool:
+    """Store the thresholds with the best F1 on validation images in a model; return whether it changed.
+
+    A model that has thresholds is from a finished run, and keeps them.
+    """
+    if "thresholds" in model.preprocess:
+        return False
+    if validation is None:
+        note(f"no validation images: labels are predicted from a probability of {DEFAULT_THRESHOLD:g} on")
+        return False
+    probabilities, targets = predict_source(model, validation)
+    thresholds = [best_threshold(scores, true > 0.5) for scores, true in zip(probabilities.T, targets.T, strict=True)]
+    model.preprocess["thresholds"] = thresholds
+    chosen = MultiLabel(tuple(thresholds))
+    model.metrics = tuple(
+        chosen if metric == "multilabel" or isinstance(metric, MultiLabel) else metric for metric in model.metrics
+    )
+    return True
+
+
+def best_threshold(scores: Tensor, true: Tensor) -> float:
+    """Return the threshold with the best F1 of one class, halfway between two scores; of equal ones, nearest to 0.5.
+
+    scores, true: (N,). Returns 0.5 if all or none of the images have the label.
+    """
+    n_true = int(true.sum())
+    if n_true in (0, len(true)):
+        return DEFAULT_THRESHOLD
+    order = scores.argsort(descending=True, stable=True)
+    ranked, hits = scores[order].double(), true[order].cumsum(0).double()
+    f1 = 2 * hits / (torch.arange(1, len(ranked) + 1) + n_true)
+    next_scores = torch.cat([ranked[1:], -ranked[-1:] - 1])  # below the lowest score, all images have the label
+    is_cut = next_scores < ranked  # images with equal scores are on one side of a threshold
+    middles = ((ranked + next_scores) / 2).clamp_min(0)
+    best = f1[is_cut] >= f1[is_cut].max() - 1e-12
+    candidates = middles[is_cut][best]
+    return round(float(candidates[(candidates - DEFAULT_THRESHOLD).abs().argmin()]), 6)
+
 
 MAX_IMAGES = 24  # images with wrong labels in a report
 EXPLANATION = (
@@ -73,3 +131,42 @@ def _mistakes(
 
 def _names(mask: Tensor, classes: Sequence[str]) -> str:
     return ", ".join(name for name, present in zip(classes, mask.tolist(), strict=True) if present) or "none"
+
+
+def evaluate(model: Model, data: str | None) -> dict[str, Any]:
+    """Evaluate a model on the images of `held_out_part`, with the model's thresholds.
+
+    Returns the results of `MultiLabel` without its lists, the loss, n, the path of the data, and for each class its
+    name, number of images, threshold, ap, f1, precision and recall, each None if its denominator is 0.
+    """
+    part = held_out_part(model, data)
+    outputs, targets = predict_source(model, part)
+    metric = MultiLabel(tuple(thresholds_of(model).tolist()))
+    metric.update(outputs, targets)
+    results = {name: value for name, value in metric.compute().items() if not isinstance(value, list)}
+    return {
+        **results,
+        "loss": float(model.evaluate(part)["loss"]),
+        "n": len(part),
+        "data": str(part.source.tree.path),  # type: ignore[attr-defined]  # of TableImages
+        "classes": class_rows(outputs, targets > 0.5, thresholds_of(model), part.classes or ()),
+    }
+
+
+def class_rows(outputs: Tensor, true: Tensor, thresholds: Tensor, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the results of each class; outputs, true: (N, K)."""
+    counts = label_counts(outputs >= thresholds, true)
+    precisions = label_average_precision(outputs, true)
+    columns = {
+        "n": counts.true.tolist(),
+        "threshold": [round(value, 6) for value in thresholds.tolist()],
+        "ap": _none_if_nan(precisions),
+        "f1": counts.f1.tolist(),
+        "precision": _none_if_nan(counts.hits.double() / counts.predicted),
+        "recall": _none_if_nan(counts.hits.double() / counts.true),
+    }
+    return [{"class": name, **{key: values[k] for key, values in columns.items()}} for k, name in enumerate(classes)]
+
+
+def _none_if_nan(values: Tensor) -> list[float | None]:
+    return [None if not torch.isfinite(value) else float(value) for value in values]

@@ -37,7 +37,7 @@ class NumberRegression(Classification):
 
     def matches(self, model: "Model") -> bool:
         """Return whether a model was trained on the numbers of a table."""
-        from pellucid.tasks.labelled import has_kind
+        from pellucid.tasks.annotated import has_kind
 
         return has_kind(model, "numbers")
 
@@ -65,7 +65,7 @@ class NumberRegression(Classification):
 
     def held_out(self, model: "Model", data: str | None) -> Any:
         """Return the images that training held out, or images of the table `data`."""
-        from pellucid.tasks.labelled import held_out_arrays
+        from pellucid.tasks.annotated import held_out_arrays
 
         return held_out_arrays(model, data)
 

@@ -10,7 +10,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.metrics import MAE, R2, RMSE
 from pellucid.model import Model
 from pellucid.operators import AffineMap
-from pellucid.tasks.labelled import about_table, held_out_part
+from pellucid.tasks.annotated import about_table, held_out_part
 from pellucid.tasks.pictures import predict_source
 
 

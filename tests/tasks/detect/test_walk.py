@@ -9,8 +9,7 @@ from pellucid.detectors.base import join_maps
 from pellucid.detectors.regions import decode_head_outputs, indexed_regions
 from pellucid.explain import explain
 from pellucid.layers import Mode, RoIAlign
-from pellucid.tasks.detect.scorer import scorer, slopes
-from pellucid.tasks.detect.walk import walk
+from pellucid.tasks.detect.scorer import scorer, slopes, walk
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import random_params, small_detector_parts, small_faster
 

@@ -10,6 +10,7 @@ from pellucid.losses.giou import GIoU
 from pellucid.losses.heat_maps import HeatMaps
 from pellucid.losses.hinge import Hinge
 from pellucid.losses.nll import NegativeLogLikelihood
+from pellucid.losses.probability_cross_entropy import ProbabilityCrossEntropy
 from pellucid.losses.quality_focal import QualityFocal
 from pellucid.losses.regression import L1, Huber, Quadratic
 from pellucid.losses.softmax_cross_entropy import SoftmaxCrossEntropy
@@ -19,6 +20,7 @@ LOSSES: dict[str, type[Loss]] = {
     "l1": L1,
     "huber": Huber,
     "binary_cross_entropy": BinaryCrossEntropy,
+    "probability_cross_entropy": ProbabilityCrossEntropy,
     "softmax_cross_entropy": SoftmaxCrossEntropy,
     "auxiliary_cross_entropy": AuxiliaryCrossEntropy,
     "nll": NegativeLogLikelihood,
@@ -45,6 +47,7 @@ __all__ = [
     "Huber",
     "Loss",
     "NegativeLogLikelihood",
+    "ProbabilityCrossEntropy",
     "Quadratic",
     "QualityFocal",
     "SoftmaxCrossEntropy",

@@ -33,20 +33,27 @@ class RegressionLoss(Loss):
 
 @dataclass(frozen=True)
 class Quadratic(RegressionLoss):
-    """Half the squared error: C = 1/2n Σ (y - target)², dy = (y - target) / n.
+    """Half the squared error: C = f/n Σ (y - target)², dy = 2f (y - target) / n, with the `factor` f = 1/2.
 
-    n is the number of examples for the default `reduction`. For shapes and `reduction` see RegressionLoss. Source:
-    Nielsen 2015, equation 6.
+    n is the number of examples for the default `reduction`. For shapes and `reduction` see RegressionLoss. With factor
+    1 and "mean" it is the mean squared error of PyTorch and Keras. Source: Nielsen 2015, equation 6.
     """
 
     reduction: Reduction = "batch"
+    factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown reduction, and for a factor that is not above 0."""
+        check_range(self, open_low=True, factor=self.factor)
+        super().__post_init__()
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         n = divisor(self.reduction, y)
         error = y - target_values(self, y, target)  # (N, ...)
         flat = error.flatten()
-        return flat.dot(flat) * fraction_tensor(0.5, n, y.dtype), error * fraction_tensor(1.0, n, y.dtype)
+        value = flat.dot(flat) * fraction_tensor(self.factor, n, y.dtype)
+        return value, error * fraction_tensor(2 * self.factor, n, y.dtype)
 
 
 @dataclass(frozen=True)

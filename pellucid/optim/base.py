@@ -4,7 +4,7 @@
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -32,6 +32,10 @@ class Optimizer(metaclass=Checked):
     elementwise: ClassVar[bool] = False
 
     lr: float
+
+    def for_paths(self, paths: Sequence[str]) -> "Optimizer":
+        """Return the optimizer for the parameters at these paths, in their order; by default, the same for all."""
+        return self
 
     @abstractmethod
     def init(self, params: list[Tensor]) -> State:

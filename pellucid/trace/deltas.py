@@ -175,9 +175,12 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> LossPieces:
 
 
 def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> LossPieces:
-    """∂C/∂a = (a - t) / n: Nielsen 2015, equation 6."""
-    t, n = target_values(loss, y, target), divisor(loss.reduction, y)
-    words = "the quadratic loss: the output minus the target" + (f", over n = {n}" if n > 1 else "")
+    """∂C/∂a = (a - t) / n: Nielsen 2015, equation 6; for another factor than 1/2, n is divided by twice the factor."""
+    t = target_values(loss, y, target)
+    n = divisor(loss.reduction, y)
+    if loss.factor != 0.5:
+        n = n / (2 * loss.factor)
+    words = "the quadratic loss: the output minus the target" + (f", over n = {n:g}" if n != 1 else "")
     return _mean_pieces(
         {"targets": t, "error": y - t},
         (y - t) ** 2 / 2,
@@ -370,7 +373,7 @@ def _error_factor(name: str, role: str, y: Tensor, t: Tensor, index: int) -> Fac
 
 
 def _mean_pieces(
-    intermediates: dict[str, Tensor], cost: Tensor, n: int, error: Callable[[int], Factor], words: str, formula: str
+    intermediates: dict[str, Tensor], cost: Tensor, n: float, error: Callable[[int], Factor], words: str, formula: str
 ) -> LossPieces:
     """Return the pieces of the mean of `cost` over n examples; factors: `error`, and 1 / n."""
     return LossPieces(intermediates, cost / n, lambda index: (error(index), *averaging_factors(1 / n)), words, formula)

@@ -245,7 +245,8 @@ def step(trace: TraceRecord, optimizer: str | Optimizer | None, lr: float | None
     if settings.clip is not None and grads:
         clip_by_norm(grads, settings.clip)
     if grads:
-        update_groups(groups, optimizer, regularizers, grads, optimizer.init(tensors), learning_rate)
+        own_optimizer = optimizer.for_paths(paths)
+        update_groups(groups, own_optimizer, regularizers, grads, own_optimizer.init(tensors), learning_rate)
     limited_paths = decayed_paths({"": settings.net}, (Dense, Conv2d))
     for limit in max_norms(settings.regularizers):
         limit.after_update([weights[path] for path in paths if path in limited_paths])

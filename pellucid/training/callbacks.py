@@ -17,7 +17,7 @@ from pellucid.base.settings.checks import check_known, integer
 from pellucid.base.text import constructor_repr
 from pellucid.nested import flatten
 from pellucid.objective import Supervised
-from pellucid.optim import Progress
+from pellucid.optim import Progress, State
 from pellucid.run.history import History, Row, csv_lines, write_csv
 from pellucid.training.learner import Learner
 
@@ -47,6 +47,7 @@ class Training:
     pause_at: float = math.inf  # a number of steps after which the training waits and only calls `on_tick`
     measure_at: float = math.inf  # a number of steps after which the next step sets `layers`
     layers: list[Row] = field(default_factory=list[Row])  # rows like those of `History.layers`
+    states: dict[str, State] = field(default_factory=dict[str, State])  # of the optimizers, by network
 
     def add(self, losses: Mapping[str, Any], weight: Any, examples: int) -> None:
         """Add a finished batch: its losses, their weight in the means, and its number of examples."""

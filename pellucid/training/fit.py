@@ -106,6 +106,7 @@ class Loop:
         """Train, and return the state of the training at its end."""
         plan, training = self.plan, self.training
         self._make_step()
+        training.states = self.step.states
         self._restore(plan.folder)
         if self.checkpoint is not None and self.checkpoint.done:
             if plan.folder is not None:

@@ -32,9 +32,9 @@ class Updater:
         state_processes: Processes,
     ) -> None:
         self.prefix = f"{name}:" if name else ""
-        self.optimizer = optimizer
         self.lr_ratio = lr_ratio
         self.all_paths = [path for path in learned_weights if path.startswith(prefix_of(name))]
+        self.optimizer = optimizer = optimizer.for_paths(self.all_paths)
         self._learned_weights = learned_weights
         self._decayed = decayed
         self._factors = factors

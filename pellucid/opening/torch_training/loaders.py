@@ -1,0 +1,88 @@
+"""The DataLoaders of a training in PyTorch, as streams of batches."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import shown
+
+BatchFunction = Callable[[Any], tuple[Tensor, Tensor]]  # an item of a loader -> (inputs, targets)
+END = object()  # after the last item of a loader
+
+
+class LoaderBatches:
+    """The batches of a DataLoader, or of any iterable that can be read again.
+
+    convert: a function from an item of the loader to (inputs, targets), or None. first: the first batch. count: the
+    number of batches of an epoch, None if unknown. Raises PellucidError for items that are not batches, and for inputs
+    that the network cannot take as they are.
+    """
+
+    def __init__(self, loader: Any, convert: BatchFunction | None) -> None:
+        if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
+            raise PellucidError(f"from_torch: a loader must be iterable in every epoch, not {shown(loader)}")
+        self.loader: Any = loader
+        self.convert = convert
+        self.count: int | None = len(self.loader) if hasattr(loader, "__len__") else None
+        restore = random_states([self])
+        self.first = next(self.epoch(), None)
+        restore()
+        if self.first is None:
+            raise PellucidError("from_torch: a loader has no batch; give at least one")
+        x = self.first[0]
+        if not x.is_floating_point():
+            raise PellucidError(
+                f"from_torch: the loader yields inputs of {x.dtype}, which your loop or network converts; give the "
+                "conversion: batch=lambda item: (item[0].float() / 255, item[1])"
+            )
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch.
+
+        The end of the loader is found before its last batch is yielded: whoever takes as many batches as there are
+        would otherwise leave out the random numbers that a sampler draws at its end.
+        """
+        items = iter(self.loader)
+        item = next(items, END)
+        while item is not END:
+            following = next(items, END)
+            yield self._batch(item)
+            item = following
+
+    def _batch(self, item: Any) -> tuple[Tensor, Tensor]:
+        pair: Any = item if self.convert is None else self.convert(item)
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(one, Tensor) for one in pair):
+            raise PellucidError(
+                f"from_torch: the loader yields {shown(pair)}, not (inputs, targets) as tensors; give a function "
+                "that returns them: batch=lambda item: (item['image'], item['label'])"
+            )
+        return pair[0], pair[1]
+
+
+def random_states(loaders: Iterable[LoaderBatches | None]) -> Callable[[], None]:
+    """Return a function that restores the present states of all random generators from which batches are drawn."""
+    generators: dict[int, torch.Generator] = {}
+    for batches in loaders:
+        loader = None if batches is None else batches.loader
+        for part in (loader, getattr(loader, "sampler", None)):
+            generator = getattr(part, "generator", None)
+            if isinstance(generator, torch.Generator):
+                generators[id(generator)] = generator
+    states = [(generator, generator.get_state()) for generator in generators.values()]
+    torch_state = torch.get_rng_state()
+    numpy_state = np.random.get_state()
+    python_state = random.getstate()
+
+    def restore() -> None:
+        for generator, state in states:
+            generator.set_state(state)
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+    return restore

@@ -1,0 +1,174 @@
+"""Losses of PyTorch as losses of this library, with the same value and gradient."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.base.errors import PellucidError
+from pellucid.losses import (
+    L1,
+    BinaryCrossEntropy,
+    Hinge,
+    Huber,
+    Loss,
+    NegativeLogLikelihood,
+    ProbabilityCrossEntropy,
+    Quadratic,
+    SoftmaxCrossEntropy,
+)
+
+OWN_LOSS = (
+    "write its value and its gradient as a pellucid.Loss with one method, compute (docs: your own parts), and give that"
+)
+# Functions that are given in place of the module with the same default arguments.
+MODULES: dict[Callable[..., Any], type[nn.Module]] = {
+    F.cross_entropy: nn.CrossEntropyLoss,
+    F.nll_loss: nn.NLLLoss,
+    F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
+    F.binary_cross_entropy: nn.BCELoss,
+    F.mse_loss: nn.MSELoss,
+    F.l1_loss: nn.L1Loss,
+    F.smooth_l1_loss: nn.SmoothL1Loss,
+    F.huber_loss: nn.HuberLoss,
+    F.multi_margin_loss: nn.MultiMarginLoss,
+    F.multilabel_soft_margin_loss: nn.MultiLabelSoftMarginLoss,
+}
+ELEMENTWISE = (Quadratic, L1, Huber, BinaryCrossEntropy, ProbabilityCrossEntropy)  # of outputs and as many targets
+
+
+def loss_of(criterion: Any) -> Loss:
+    """Return the loss that has the value and the gradient of a criterion of PyTorch, or a Loss unchanged.
+
+    Raises PellucidError for a criterion without a counterpart, and for options that the counterpart lacks.
+    """
+    if isinstance(criterion, Loss):
+        return criterion
+    module = MODULES[criterion]() if criterion in MODULES else criterion
+    name = type(module).__name__
+    convert = CONVERSIONS.get(type(module))
+    if convert is None:
+        shown = name if isinstance(module, nn.Module) else getattr(criterion, "__name__", name)
+        raise PellucidError(f"from_torch: the loss {shown} is not translated; {OWN_LOSS}")
+    if module.reduction not in ("mean", "sum"):
+        raise PellucidError(
+            f"from_torch: {name}(reduction={module.reduction!r}) has no single value; give it with 'mean' or 'sum', as "
+            "your loop reduces it"
+        )
+    return convert(module)
+
+
+def check_shapes(loss: Loss, y: Any, target: Tensor) -> None:
+    """Raise PellucidError where PyTorch would repeat outputs or targets until their shapes are equal."""
+    if not isinstance(loss, ELEMENTWISE) or not isinstance(y, Tensor) or y.shape == target.shape:
+        return
+    raise PellucidError(
+        f"from_torch: outputs of shape {tuple(y.shape)} and targets of shape {tuple(target.shape)}: PyTorch repeats "
+        "both to one shape, so that outputs are compared with the targets of other examples; give targets of the shape "
+        "of the outputs, such as target[:, None]"
+    )
+
+
+def _cross_entropy(module: nn.CrossEntropyLoss) -> Loss:
+    return SoftmaxCrossEntropy(
+        label_smoothing=module.label_smoothing,
+        class_weights=_class_weights(module, module.weight),
+        ignore=module.ignore_index,
+        reduction=_reduction(module),
+    )
+
+
+def _nll(module: nn.NLLLoss) -> Loss:
+    return NegativeLogLikelihood(
+        class_weights=_class_weights(module, module.weight), ignore=module.ignore_index, reduction=_reduction(module)
+    )
+
+
+def _bce_with_logits(module: nn.BCEWithLogitsLoss) -> Loss:
+    pos_weight = _class_weights(module, module.pos_weight, "pos_weight")
+    if pos_weight is not None and len(pos_weight) == 1:
+        pos_weight = pos_weight[0]
+    return BinaryCrossEntropy(
+        pos_weight=1.0 if pos_weight is None else pos_weight,
+        reduction=_reduction(module),
+        class_weights=_class_weights(module, module.weight),
+    )
+
+
+def _bce(module: nn.BCELoss) -> Loss:
+    return ProbabilityCrossEntropy(
+        class_weights=_class_weights(module, module.weight), reduction=_reduction(module)
+    )
+
+
+def _mse(module: nn.MSELoss) -> Loss:
+    return Quadratic(reduction=_reduction(module), factor=1.0)
+
+
+def _l1(module: nn.L1Loss) -> Loss:
+    return L1(reduction=_reduction(module))
+
+
+def _smooth_l1(module: nn.SmoothL1Loss) -> Loss:
+    """Return the Huber loss of (y - target) / s with s² = β: e² / 2β for |e| < β, else |e| - β/2."""
+    if not module.beta:
+        return L1(reduction=_reduction(module))
+    root = math.sqrt(module.beta)
+    return Huber(delta=root, scale=root, reduction=_reduction(module))
+
+
+def _huber(module: nn.HuberLoss) -> Loss:
+    return Huber(delta=module.delta, reduction=_reduction(module))
+
+
+def _multi_margin(module: nn.MultiMarginLoss) -> Loss:
+    if module.p == 2 and module.weight is not None:
+        raise PellucidError(f"from_torch: MultiMarginLoss with p=2 and weight is not translated; {OWN_LOSS}")
+    return Hinge(
+        margin=module.margin,
+        power=module.p,
+        class_weights=_class_weights(module, module.weight),
+        reduction=_reduction(module),
+    )
+
+
+def _multilabel_soft_margin(module: nn.MultiLabelSoftMarginLoss) -> Loss:
+    """Return the binary cross-entropy, whose mean over the outputs of each example this loss is."""
+    if module.reduction == "sum":
+        raise PellucidError(
+            "from_torch: MultiLabelSoftMarginLoss(reduction='sum') is a mean over classes and a sum over examples; "
+            "give it with 'mean'"
+        )
+    return BinaryCrossEntropy(reduction="mean", class_weights=_class_weights(module, module.weight))
+
+
+CONVERSIONS: dict[type[nn.Module], Callable[[Any], Loss]] = {
+    nn.CrossEntropyLoss: _cross_entropy,
+    nn.NLLLoss: _nll,
+    nn.BCEWithLogitsLoss: _bce_with_logits,
+    nn.BCELoss: _bce,
+    nn.MSELoss: _mse,
+    nn.L1Loss: _l1,
+    nn.SmoothL1Loss: _smooth_l1,
+    nn.HuberLoss: _huber,
+    nn.MultiMarginLoss: _multi_margin,
+    nn.MultiLabelSoftMarginLoss: _multilabel_soft_margin,
+}
+
+
+def _reduction(module: Any) -> Any:
+    return module.reduction
+
+
+def _class_weights(module: nn.Module, weights: Tensor | None, name: str = "weight") -> Any:
+    """Return weights of classes as a tuple of numbers; raises PellucidError for weights of single values."""
+    if weights is None:
+        return None
+    if weights.dim() > 1:
+        raise PellucidError(
+            f"from_torch: {type(module).__name__}: {name} of shape {tuple(weights.shape)} is not one number for each "
+            f"class; {OWN_LOSS}"
+        )
+    return tuple(float(weight) for weight in weights.flatten().tolist())

@@ -1,0 +1,176 @@
+"""The objects of a training in PyTorch beside the opened network: what is taken from them, and given back."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.text import note, plural
+from pellucid.combine.nets import all_buffers
+from pellucid.nested import flatten
+from pellucid.opening.custom_backward import TOLERANCE
+from pellucid.opening.exported import evaluating
+from pellucid.opening.model import OpenedModel
+
+from pellucid.opening.torch_training.optimizer import TorchOptimizer, TorchSource, without_parameters
+from pellucid.opening.torch_training.scheduler import TorchSchedule, TorchScheduler
+from pellucid.training.callbacks import Training
+from pellucid.verify.modules import module_gradients
+
+
+class TorchObjects:
+    """A network of PyTorch, its optimizer and its scheduler or None, beside the model of the opened network."""
+
+    def __init__(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, model: OpenedModel
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.still_norms = _still_norms(network)
+        self.paths = {key: model.tied.get(key, key) for key in model.dtypes}  # of the graph, by key of the state_dict
+        self.group_of = self._groups(model)
+        model.frozen = self._frozen(model)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the optimizer has made steps."""
+        return bool(self.optimizer.state)
+
+    def check_gradients(self, model: OpenedModel, inputs: Tensor) -> None:
+        """Raise PellucidError unless the gradients for these inputs equal PyTorch's.
+
+        Parameters on which no output depends have no gradient in PyTorch, so they are not updated.
+        """
+        with evaluating(self.network):
+            dys, _, expected = module_gradients(self.network, (inputs,))
+        gradients = model.gradients(inputs, dys if len(dys) > 1 else dys[0])
+        largest = max((float(gradient.abs().max()) for gradient in expected.values()), default=0.0)
+        for name, gradient in expected.items():
+            path = self.paths[name]
+            if path not in gradients:
+                self.group_of[path] = None
+            other = gradients.get(path, torch.zeros_like(gradient))
+            if not float((gradient - other).abs().max()) <= TOLERANCE[model.dtype] * largest:
+                raise PellucidError(
+                    f"from_torch: the gradient of {name} differs from PyTorch's, since the opened network computes "
+                    "with a constant in its place; write that part of the network without it"
+                )
+
+    def take(self, model: OpenedModel, stepped: Any, clip_value: float | None) -> None:
+        """Set the model's weights, optimizer and schedule to the present ones of PyTorch."""
+        weights = model.weights
+        for key, tensor in self.network.state_dict().items():
+            if self.paths[key] in weights:
+                weights[self.paths[key]].copy_(tensor)
+        parameters = {self.paths[name]: parameter for name, parameter in self.network.named_parameters()}
+        source = TorchSource(self.optimizer, self.group_of, parameters)
+        if self.scheduler is None:
+            rate = source.groups[0]["lr"]
+        else:
+            torch_scheduler = TorchScheduler(self.scheduler, self.optimizer, without_parameters(self.optimizer))
+            rate = torch_scheduler.reference
+            model.schedule = TorchSchedule(torch_scheduler, stepped)
+        if not rate:
+            raise PellucidError("from_torch: the learning rate of the optimizer's first group is 0; give it a rate")
+        model.optimizer = TorchOptimizer(rate, source, clip_value)
+
+    def give_back(self, training: Training) -> None:
+        """Copy weights, statistics and the states of optimizer and scheduler of a training to PyTorch's objects."""
+        model: Any = training.model
+        weights = model.weights
+        excluded = all_buffers(model.objective.nets) | model.frozen
+        optimizer = model.optimizer.for_paths([path for path in flatten(model.params) if path not in excluded])
+        states = optimizer.states(training.states[""])
+        with torch.inference_mode(False), torch.no_grad():
+            for key, tensor in self.network.state_dict().items():
+                if self.paths[key] in weights:
+                    tensor.copy_(weights[self.paths[key]])
+            for name, parameter in self.network.named_parameters():
+                state = states.get(self.paths[name])
+                if state is not None and self.group_of.get(self.paths[name]) is not None:
+                    self.optimizer.state[parameter] = {key: value.clone() for key, value in state.items()}
+            self._count_batches(model, training.step)
+        if isinstance(model.schedule, TorchSchedule):
+            moved, groups = model.schedule.after(training)
+            self.scheduler.load_state_dict(copy.deepcopy(moved.state_dict()))
+            for group, settings in zip(self.optimizer.param_groups, groups.param_groups, strict=True):
+                group.update({name: value for name, value in settings.items() if name != "params"})
+
+    def _groups(self, model: OpenedModel) -> dict[str, int | None]:
+        """Return the number of the group of each parameter, by path; None for those that are not updated."""
+        number_of = {
+            id(parameter): number
+            for number, group in enumerate(self.optimizer.param_groups)
+            for parameter in group["params"]
+        }
+        groups: dict[str, int | None] = {}
+        for name, parameter in self.network.named_parameters():
+            number = number_of.pop(id(parameter), None)
+            groups[self.paths[name]] = number if parameter.requires_grad else None
+        if number_of:
+            raise PellucidError(
+                f"from_torch: {plural(len(number_of), 'parameter')} of the optimizer are not the network's; give the "
+                "optimizer of this network alone, made after its last layer was replaced"
+            )
+        if not any(number is not None for number in groups.values()):
+            raise PellucidError("from_torch: the optimizer updates no parameter that requires a gradient")
+        without_group = [path for path, number in groups.items() if number is None]
+        if model.clip is not None and any(
+            parameter.requires_grad and self.paths[name] in without_group
+            for name, parameter in self.network.named_parameters()
+        ):
+            raise PellucidError(
+                "from_torch: clip_norm: parameters outside of the optimizer's groups take part in PyTorch's norm, and "
+                f"their gradients grow from step to step ({without_group[0]}, ...); set requires_grad=False for them"
+            )
+        if without_group:
+            note(f"from_torch: {plural(len(without_group), 'parameter')} are not trained, such as {without_group[0]}")
+        return groups
+
+    def _frozen(self, model: OpenedModel) -> set[str]:
+        """Return the paths that are frozen here: those that are not trained, but for norms whose statistics change.
+
+        A frozen layer of this library runs in evaluation mode, a norm in PyTorch only if it was set to that.
+        """
+        norms = {path.rpartition(".")[0] for path in all_buffers(model.objective.nets)}
+        frozen = {path for path, number in self.group_of.items() if number is None and path in model.weights}
+        return {path for path in frozen if path.rpartition(".")[0] not in norms - self.still_norms}
+
+    def _count_batches(self, model: OpenedModel, steps: int) -> None:
+        """Add the steps to the counts of batches of norms, which training mode counts at each call."""
+        net: Any = model.net
+        for name, module in self.network.named_modules():
+            is_counting = isinstance(module, _BatchNorm) and module.num_batches_tracked is not None
+            if is_counting and name not in self.still_norms:
+                calls = sum(node == name or node.startswith(f"{name}~") for node in net.nodes)
+                module.num_batches_tracked += steps * calls
+
+
+def _still_norms(network: nn.Module) -> set[str]:
+    """Return the names of batch norms in evaluation mode in a network that trains.
+
+    Raises PellucidError for modes that no training of this library has.
+    """
+    still: set[str] = set()
+    for name, module in network.named_modules():
+        is_norm = isinstance(module, _BatchNorm)
+        if is_norm and module.momentum is None:
+            raise PellucidError(
+                f"from_torch: {name} averages its statistics over all batches (momentum=None), which training here does "
+                "not; give it a momentum"
+            )
+        if not network.training or module.training or not (is_norm or isinstance(module, _DropoutNd)):
+            continue
+        if is_norm and not any(parameter.requires_grad for parameter in module.parameters()):
+            still.add(name)
+        else:
+            raise PellucidError(
+                f"from_torch: {name} ({type(module).__name__}) is in evaluation mode, and the network in training mode; "
+                "call network.train(), or freeze the norm (requires_grad_(False))"
+            )
+    return still

@@ -1,0 +1,195 @@
+"""Optimizers of PyTorch as optimizers of this library: the same class makes the same step on the opened weights."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.opening.torch_training.scheduler import GroupRates, Settings
+from pellucid.optim import Optimizer, clip_by_value
+from pellucid.optim.base import State, tensors_of
+
+TAKEN = "[taken]"  # the entry of the state that is 1 for each parameter with a state of PyTorch, which begins as {}
+# Why an optimizer is refused, by the name of its class.
+REFUSED = {
+    "LBFGS": "it computes the loss several times in a step",
+    "SparseAdam": "it takes sparse gradients, and gradients are dense here",
+}
+TorchState = dict[str, Tensor]  # of one parameter: the optimizer's tensors by name
+
+
+class TorchSource:
+    """An optimizer of PyTorch without its parameters: its class, the settings of its groups, and copies of its state.
+
+    group_of: the number of the group of each parameter, by path; None for parameters that it does not update.
+    states: of the parameters, by path; parameters before their first step are absent.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, group_of: Mapping[str, int | None], names: Mapping[str, Tensor]):
+        self.empty = without_parameters(optimizer)
+        self.groups = [dict(group) for group in self.empty.param_groups]
+        self.group_of = dict(group_of)
+        self.states: dict[str, TorchState] = {}
+        for path, parameter in names.items():
+            state = optimizer.state.get(parameter, {})
+            if state:
+                self.states[path] = {name: _state_tensor(optimizer, name, value) for name, value in state.items()}
+
+    def __repr__(self) -> str:
+        """Return the class and the settings of the groups, which a resumed training must share."""
+        return f"{type(self.empty).__name__}({self.groups})"
+
+    def without_states(self) -> "TorchSource":
+        """Return the optimizer before its first step."""
+        new = copy.copy(self)
+        new.states = {}
+        return new
+
+    def twin(self, groups: Sequence[Settings], params: Sequence[list[Tensor]]) -> torch.optim.Optimizer:
+        """Return an optimizer of the same class without a state; params: the parameters of each group."""
+        optimizer = copy.copy(self.empty)
+        optimizer.param_groups = [
+            {**settings, "params": members} for settings, members in zip(groups, params, strict=True)
+        ]
+        optimizer.state = defaultdict(dict)
+        return optimizer
+
+
+@dataclass(frozen=True)
+class TorchOptimizer(Optimizer):
+    """An optimizer of PyTorch: `update` makes one step of the same class, with the same groups, on other tensors.
+
+    lr: the learning rate of the first group; that of the others is in proportion, or as the scheduler set it.
+    source: the optimizer. clip_value: the limit of `clip_grad_value_`. paths: of the parameters, see `for_paths`.
+    """
+
+    source: TorchSource
+    clip_value: float | None = None
+    paths: tuple[str, ...] = ()
+
+    def for_paths(self, paths: Sequence[str]) -> "TorchOptimizer":
+        """Return the optimizer of the parameters at these paths; unknown ones are in the first group."""
+        return replace(self, paths=tuple(paths))
+
+    def without_states(self) -> "TorchOptimizer":
+        """Return the optimizer before its first step."""
+        return replace(self, source=self.source.without_states())
+
+    def init(self, params: list[Tensor]) -> State:
+        """Return the state: tensors of PyTorch's names, zeros where it has none yet, and which parameters have one."""
+        zeros = [torch.zeros_like(param) for param in params]
+        scratch = self._twin(zeros, [torch.zeros_like(param) for param in params], self.source.groups)
+        scratch.step()
+        # in PyTorch's order, so that what is given back is equal to a state of PyTorch in every respect
+        names = [*dict.fromkeys(name for param in zeros for name in scratch.state[param])]
+        state: State = {name: [] for name in names}
+        taken: list[Tensor] = []
+        for index, param in enumerate(zeros):
+            own = self.source.states.get(self.paths[index], {}) if self.paths else {}
+            for name in names:
+                value = own.get(name)
+                if value is None:
+                    value = torch.zeros_like(scratch.state[param].get(name, torch.zeros(())))
+                tensors_of(state, name).append(value.clone())
+            taken.append(torch.tensor(float(bool(own))))
+        return {**state, TAKEN: taken}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take one step of PyTorch's optimizer."""
+        if self.clip_value is not None:
+            clip_by_value(grads, self.clip_value)
+        optimizer = self._twin(params, grads, self._settings(lr))
+        names = [name for name in state if name != TAKEN]
+        taken = tensors_of(state, TAKEN)
+        for index, param in enumerate(params):
+            if taken[index]:
+                optimizer.state[param] = {name: tensors_of(state, name)[index] for name in names}
+        optimizer.step()
+        for index, param in enumerate(params):
+            own = optimizer.state.get(param, {})
+            param.grad = None
+            if own:
+                taken[index] = torch.ones_like(taken[index])
+            for name in names:
+                if name in own:
+                    tensors_of(state, name)[index] = own[name]
+
+    def states(self, state: State) -> dict[str, TorchState]:
+        """Return PyTorch's state of each parameter by path, for parameters that have one."""
+        names = [name for name in state if name != TAKEN]
+        return {
+            path: {name: tensors_of(state, name)[index] for name in names}
+            for index, path in enumerate(self.paths)
+            if tensors_of(state, TAKEN)[index]
+        }
+
+    def _settings(self, lr: float) -> list[Settings]:
+        """Return the settings of the groups for a step with this learning rate of the first group."""
+        if isinstance(lr, GroupRates):
+            groups = lr.groups
+            factor = lr.scale / lr.reference
+        else:
+            groups = self.source.groups
+            factor = lr / groups[0]["lr"] if groups[0]["lr"] else 1.0
+        return [{**group, "lr": group["lr"] * factor} for group in groups]
+
+    def _twin(self, params: list[Tensor], grads: list[Tensor], groups: Sequence[Settings]) -> torch.optim.Optimizer:
+        """Return an optimizer of PyTorch over these tensors, with their gradients."""
+        if self.paths and len(params) != len(self.paths):
+            raise PellucidError(
+                "scale_rate: a training of PyTorch has its rates in the groups of its optimizer; set them there, and "
+                "call from_torch again"
+            )
+        members: list[list[Tensor]] = [[] for _ in groups]
+        for index, (param, grad) in enumerate(zip(params, grads, strict=True)):
+            number = self.source.group_of.get(self.paths[index], 0) if self.paths else 0
+            if number is not None:
+                param.grad = grad
+                members[number].append(param)
+        return self.source.twin(groups, members)
+
+
+def without_parameters(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return an optimizer of the same class and settings, without parameters and state."""
+    empty = copy.copy(optimizer)
+    empty.param_groups = [_settings_of(group) for group in optimizer.param_groups]
+    empty.state = defaultdict(dict)
+    return empty
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise PellucidError unless the settings and the state of an optimizer determine its steps."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise PellucidError(f"from_torch: optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
+    kind = type(optimizer)
+    if kind.__name__ in REFUSED:
+        raise PellucidError(
+            f"from_torch: {kind.__name__} is not taken, since {REFUSED[kind.__name__]}; take another optimizer, such "
+            "as AdamW"
+        )
+    if not kind.__module__.startswith("torch.optim"):
+        raise PellucidError(
+            f"from_torch: {kind.__name__} is not an optimizer of torch.optim, so it may keep values that its "
+            "state_dict lacks; write it as a pellucid.Optimizer (docs: your own parts), and train with "
+            "pellucid.open(network, example, optimizer=...)"
+        )
+
+
+def _settings_of(group: Mapping[str, Any]) -> Settings:
+    """Return the settings of a group with its learning rate as a number, without parameters."""
+    settings = {name: value for name, value in group.items() if name not in ("params", "param_names")}
+    return {**settings, "lr": float(group["lr"]), "params": []}
+
+
+def _state_tensor(optimizer: torch.optim.Optimizer, name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise PellucidError(
+            f"from_torch: the state {name!r} of {type(optimizer).__name__} is {type(value).__name__}, not a tensor; "
+            "give an optimizer of this version of PyTorch"
+        )
+    return value.detach().clone()

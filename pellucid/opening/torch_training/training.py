@@ -1,0 +1,203 @@
+"""`pellucid.from_torch`: a training written in PyTorch, trained, diagnosed and given back by this library."""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
+from pellucid.explain.attributions import Attributions
+from pellucid.model import Model
+from pellucid.nested import map_tree
+from pellucid.opening.model import OpenedModel
+from pellucid.opening.open_network import open
+from pellucid.opening.torch_training.loaders import BatchFunction, LoaderBatches, random_states
+from pellucid.opening.torch_training.losses import check_shapes, loss_of
+from pellucid.opening.torch_training.objects import TorchObjects
+from pellucid.opening.torch_training.optimizer import TorchOptimizer, check_optimizer
+from pellucid.opening.torch_training.scheduler import STEPPED_BY_BATCH, check_scheduler
+from pellucid.run.history import History
+from pellucid.trace import Trace
+from pellucid.training.arguments import checked_limit
+from pellucid.training.callbacks import Callback, Training
+from pellucid.verify.table import GradientTable
+
+if TYPE_CHECKING:
+    from pellucid.doctor import Diagnosis
+
+EXAMPLES = 8  # of the first batch that `verify`, `trace` and `explain` take
+
+
+def from_torch(
+    network: nn.Module,
+    *,
+    loss: Any,
+    optimizer: torch.optim.Optimizer,
+    train: Any,
+    validation: Any = None,
+    scheduler: Any = None,
+    scheduler_step: Literal["auto", "batch", "epoch"] = "auto",
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    scaler: Any = None,
+    batch: BatchFunction | None = None,
+    **options: Any,
+) -> "TorchTraining":
+    """Return a training that was written in PyTorch, as it stands: `fit`, `doctor`, `verify`, `trace`, `explain`.
+
+    loss: a criterion such as nn.CrossEntropyLoss(weight=...), or its function. optimizer: of torch.optim, with its
+    groups and its state. train, validation: DataLoaders. scheduler: of torch.optim.lr_scheduler, stepped after every
+    epoch, or after every batch for OneCycleLR and CyclicLR, unless scheduler_step says otherwise; ReduceLROnPlateau is
+    given the mean validation loss. clip_norm, clip_value: the limits that the loop gives clip_grad_norm_ and
+    clip_grad_value_. scaler: the loop's GradScaler, which must not be enabled. batch: a function from an item of a
+    DataLoader to (inputs, targets), if the loop changes it, as in `lambda item: (item[0].flatten(1), item[1])`.
+    options: those of `pellucid.open`, such as `classes`.
+
+    The gradients are those of the layers' own backward passes; the step is that of the optimizer's own class, and the
+    learning rates are those of a copy of the scheduler. After `fit`, weights, statistics, the optimizer's state and the
+    scheduler are given back, so that the loop in PyTorch continues as if it had never stopped.
+
+    Raises PellucidError, by name, for what is not equal here: losses without a counterpart, optimizers that are not of
+    torch.optim, float16 with a GradScaler, layers whose modes differ; and if gradients differ from PyTorch's.
+    """
+    check_optimizer(optimizer)
+    if scheduler is not None:
+        check_scheduler(scheduler, optimizer)
+    check(scheduler_step in ("auto", "batch", "epoch"), "from_torch: scheduler_step", "batch or epoch", scheduler_step)
+    checked_limit(clip_value, "clip_value")
+    if scaler is not None and scaler.is_enabled():
+        raise PellucidError(
+            "from_torch: float16 with a GradScaler is not translated, since its scale decides which steps are left out;"
+            " give the training without it (float32), or with precision='bf16', whose rounding differs from autocast"
+        )
+    training_loss = loss_of(loss)
+    loader = LoaderBatches(train, batch)
+    inputs, targets = loader.first
+    device = next(network.parameters()).device
+    inputs = inputs.to(device)
+    model = open(network, inputs, **{"loss": training_loss, "clip": clip_norm, "device": str(device), **options})
+    check_shapes(training_loss, model(inputs[:2]), targets[:2])
+    objects = TorchObjects(network, optimizer, scheduler, model)
+    objects.check_gradients(model, inputs[:2])
+    by_batch = type(scheduler).__name__ in STEPPED_BY_BATCH if scheduler_step == "auto" else scheduler_step == "batch"
+    stepped = "step" if by_batch else "epoch"
+    held_out = None if validation is None else LoaderBatches(validation, batch)
+    return TorchTraining(model, objects, loader, held_out, stepped, clip_value)
+
+
+class TorchTraining:
+    """A training that was written in PyTorch; see `from_torch`.
+
+    model: the opened network, for all other methods of Model. train, validation: the batches. history: of the last
+    `fit`. The weights and states of PyTorch's objects are taken before each method, and given back by `fit`.
+    """
+
+    def __init__(
+        self,
+        model: OpenedModel,
+        objects: TorchObjects,
+        train: LoaderBatches,
+        validation: LoaderBatches | None,
+        stepped: Literal["step", "epoch"],
+        clip_value: float | None,
+    ) -> None:
+        self.model = model
+        self.train = train
+        self.validation = validation
+        self.history: History | None = None
+        self._objects = objects
+        self._stepped = stepped
+        self._clip_value = clip_value
+        self._take()
+        # the weights before the first step, unless the optimizer has made steps
+        self._initial = None if objects.is_begun else map_tree(torch.clone, model.params)
+
+    def fit(self, epochs: int, *, callbacks: Sequence[Callback] = (), **options: Any) -> History:
+        """Train for some epochs, give weights and states back to PyTorch's objects, and return the history.
+
+        options: those of Model.fit, such as `run`, the run folder to write. If the training is interrupted or fails, the
+        state after the last step is given back.
+        """
+        self._take()
+        give_back = _GiveBack(self._objects, self.train, self.validation)
+        self.history = self.model.fit(
+            self.train.epoch,
+            epochs=epochs,
+            validation=None if self.validation is None else self.validation.epoch,
+            steps_per_epoch=self.train.count,
+            callbacks=[*callbacks, give_back],
+            **options,
+        )
+        return self.history
+
+    def doctor(self, **options: Any) -> "Diagnosis":
+        """Diagnose the training, before its first step or after `fit`; options: those of Model.doctor."""
+        self._take()
+        model = copy.copy(self.model)
+        optimizer = model.optimizer
+        assert isinstance(optimizer, TorchOptimizer)
+        model.optimizer = optimizer.without_states()  # short trainings begin at the first step
+        known = {"batch_size": len(self.train.first[0]), "history": self.history}
+        if self._initial is not None:
+            known["begin"] = self._before_the_first_step
+        if self.validation is not None:
+            known["validation"] = self.validation.epoch
+        return model.doctor(self.train.epoch, **{**known, **options})
+
+    def verify(self, samples: int = 8) -> GradientTable:
+        """Compare all gradients for examples of the first batch with independent ones; see Model.verify."""
+        self._take()
+        x, y = self.train.first
+        return self.model.verify(x[:EXAMPLES], y[:EXAMPLES], samples)
+
+    def trace(self, **options: Any) -> Trace:
+        """Return all tensors of one pass over examples of the first batch; see Model.trace."""
+        self._take()
+        x, y = self.train.first
+        return self.model.trace(x[:EXAMPLES], y[:EXAMPLES], **options)
+
+    def explain(self, method: str = "saliency", target: Any = None, **options: Any) -> Attributions:
+        """Return attributions for examples of the first validation batch, or training batch; see Model.explain."""
+        self._take()
+        loader = self.validation or self.train
+        return self.model.explain(loader.first[0][:EXAMPLES], method, target, **options)
+
+    def __repr__(self) -> str:
+        """Return the classes of network, optimizer and scheduler, and the model in one line."""
+        objects = self._objects
+        parts = (objects.network, objects.optimizer, objects.scheduler)
+        names = ", ".join(type(part).__name__ for part in parts if part is not None)
+        return f"<TorchTraining: {names}; {self.model!r}>"
+
+    def _take(self) -> None:
+        self._objects.take(self.model, self._stepped, self._clip_value)
+
+    def _before_the_first_step(self) -> Model:
+        """Return the model before its first step."""
+        assert self._initial is not None
+        model = copy.copy(self.model)
+        model.params = map_tree(torch.clone, self._initial)
+        return model
+
+
+class _GiveBack(Callback):
+    """Give the state after the last step back to PyTorch's objects, also if the training ends with an error."""
+
+    def __init__(self, objects: TorchObjects, *loaders: LoaderBatches | None) -> None:
+        self.objects = objects
+        self.restore_random_states = random_states(loaders)
+        self.training: Training | None = None
+
+    def on_start(self, training: Training) -> None:
+        """Restore the random states that looking at the first batches has changed."""
+        self.training = training
+        self.restore_random_states()
+
+    def on_close(self) -> None:
+        """Give back."""
+        training = self.training
+        if training is not None:
+            self.objects.give_back(training)

@@ -77,7 +77,7 @@ class TorchObjects:
             model.schedule = TorchSchedule(torch_scheduler, stepped)
         if not rate:
             raise PellucidError("from_torch: the learning rate of the optimizer's first group is 0; give it a rate")
-        model.optimizer = TorchOptimizer(rate, source, clip_value)
+        model.optimizer = TorchOptimizer(rate, source, clip_value, source.weight_decay)
 
     def give_back(self, training: Training) -> None:
         """Copy weights, statistics and the states of optimizer and scheduler of a training to PyTorch's objects."""

@@ -21,6 +21,7 @@ REFUSED = {
     "SparseAdam": "it takes sparse gradients, and gradients are dense here",
 }
 TorchState = dict[str, Tensor]  # of one parameter: the optimizer's tensors by name
+ABSENT = torch.zeros(0)  # in the place of a tensor that PyTorch's state of a parameter lacks, but that of others has
 
 
 class TorchSource:
@@ -33,6 +34,7 @@ class TorchSource:
     def __init__(self, optimizer: torch.optim.Optimizer, group_of: Mapping[str, int | None], names: Mapping[str, Tensor]):
         self.empty = without_parameters(optimizer)
         self.groups = [dict(group) for group in self.empty.param_groups]
+        self.weight_decay = max(float(group.get("weight_decay", 0.0)) for group in self.groups)
         self.group_of = dict(group_of)
         self.states: dict[str, TorchState] = {}
         for path, parameter in names.items():
@@ -65,11 +67,13 @@ class TorchOptimizer(Optimizer):
     """An optimizer of PyTorch: `update` makes one step of the same class, with the same groups, on other tensors.
 
     lr: the learning rate of the first group; that of the others is in proportion, or as the scheduler set it.
-    source: the optimizer. clip_value: the limit of `clip_grad_value_`. paths: of the parameters, see `for_paths`.
+    source: the optimizer. clip_value: the limit of `clip_grad_value_`. weight_decay: the largest of the groups, which
+    the doctor changes: another value replaces that of all groups. paths: of the parameters, see `for_paths`.
     """
 
     source: TorchSource
     clip_value: float | None = None
+    weight_decay: float = 0.0
     paths: tuple[str, ...] = ()
 
     def for_paths(self, paths: Sequence[str]) -> "TorchOptimizer":
@@ -92,10 +96,8 @@ class TorchOptimizer(Optimizer):
         for index, param in enumerate(zeros):
             own = self.source.states.get(self.paths[index], {}) if self.paths else {}
             for name in names:
-                value = own.get(name)
-                if value is None:
-                    value = torch.zeros_like(scratch.state[param].get(name, torch.zeros(())))
-                tensors_of(state, name).append(value.clone())
+                template = scratch.state[param].get(name, ABSENT)
+                tensors_of(state, name).append(own.get(name, torch.zeros_like(template)).clone())
             taken.append(torch.tensor(float(bool(own))))
         return {**state, TAKEN: taken}
 
@@ -104,29 +106,23 @@ class TorchOptimizer(Optimizer):
         if self.clip_value is not None:
             clip_by_value(grads, self.clip_value)
         optimizer = self._twin(params, grads, self._settings(lr))
-        names = [name for name in state if name != TAKEN]
         taken = tensors_of(state, TAKEN)
         for index, param in enumerate(params):
             if taken[index]:
-                optimizer.state[param] = {name: tensors_of(state, name)[index] for name in names}
+                optimizer.state[param] = _state_at(state, index)
         optimizer.step()
         for index, param in enumerate(params):
             own = optimizer.state.get(param, {})
             param.grad = None
             if own:
                 taken[index] = torch.ones_like(taken[index])
-            for name in names:
-                if name in own:
-                    tensors_of(state, name)[index] = own[name]
+            for name, value in own.items():
+                tensors_of(state, name)[index] = value
 
     def states(self, state: State) -> dict[str, TorchState]:
         """Return PyTorch's state of each parameter by path, for parameters that have one."""
-        names = [name for name in state if name != TAKEN]
-        return {
-            path: {name: tensors_of(state, name)[index] for name in names}
-            for index, path in enumerate(self.paths)
-            if tensors_of(state, TAKEN)[index]
-        }
+        taken = tensors_of(state, TAKEN)
+        return {path: _state_at(state, index) for index, path in enumerate(self.paths) if taken[index]}
 
     def _settings(self, lr: float) -> list[Settings]:
         """Return the settings of the groups for a step with this learning rate of the first group."""
@@ -136,7 +132,10 @@ class TorchOptimizer(Optimizer):
         else:
             groups = self.source.groups
             factor = lr / groups[0]["lr"] if groups[0]["lr"] else 1.0
-        return [{**group, "lr": group["lr"] * factor} for group in groups]
+        settings = [{**group, "lr": group["lr"] * factor} for group in groups]
+        if self.weight_decay != self.source.weight_decay:
+            settings = [{**group, "weight_decay": self.weight_decay} for group in settings]
+        return settings
 
     def _twin(self, params: list[Tensor], grads: list[Tensor], groups: Sequence[Settings]) -> torch.optim.Optimizer:
         """Return an optimizer of PyTorch over these tensors, with their gradients."""
@@ -178,6 +177,12 @@ def check_optimizer(optimizer: Any) -> None:
             "state_dict lacks; write it as a pellucid.Optimizer (docs: your own parts), and train with "
             "pellucid.open(network, example, optimizer=...)"
         )
+
+
+def _state_at(state: State, index: int) -> TorchState:
+    """Return PyTorch's state of one parameter."""
+    values = {name: tensors_of(state, name)[index] for name in state if name != TAKEN}
+    return {name: value for name, value in values.items() if value.shape != ABSENT.shape}
 
 
 def _settings_of(group: Mapping[str, Any]) -> Settings:

@@ -74,6 +74,7 @@ def from_torch(
             " give the training without it (float32), or with precision='bf16', whose rounding differs from autocast"
         )
     training_loss = loss_of(loss)
+    restore_random_states = random_states([])
     loader = LoaderBatches(train, batch)
     inputs, targets = loader.first
     device = next(network.parameters()).device
@@ -85,6 +86,7 @@ def from_torch(
     by_batch = type(scheduler).__name__ in STEPPED_BY_BATCH if scheduler_step == "auto" else scheduler_step == "batch"
     stepped = "step" if by_batch else "epoch"
     held_out = None if validation is None else LoaderBatches(validation, batch)
+    restore_random_states()
     return TorchTraining(model, objects, loader, held_out, stepped, clip_value)
 
 

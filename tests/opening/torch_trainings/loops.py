@@ -74,18 +74,19 @@ class Parts:
         tensors = dict(self.network.state_dict())
         description = self.optimizer.state_dict()
         for number, state in description["state"].items():
+            assert all(isinstance(value, Tensor) for value in state.values())
             tensors |= {f"state {number} {name}": value for name, value in state.items()}
         for number, group in enumerate(description["param_groups"]):
-            numbers = {name: value for name, value in group.items() if isinstance(value, float | tuple)}
-            tensors |= {f"group {number} {name}": torch.tensor(value) for name, value in numbers.items()}
+            for name in group.keys() & {"lr", "momentum", "betas", "weight_decay", "max_lr", "initial_lr"}:
+                tensors[f"group {number} {name}"] = torch.tensor(group[name], dtype=torch.float64)
         if self.scheduler is not None:
-            tensors["last epoch"] = torch.tensor(self.scheduler.last_epoch)
+            tensors["last epoch"] = torch.tensor(getattr(self.scheduler, "last_epoch", 0))
         return tensors
 
 
 def assert_equal(actual: Parts, expected: Parts) -> None:
     tensors, references = actual.states(), expected.states()
-    assert list(tensors) == list(references)
+    assert sorted(tensors) == sorted(references)
     for name, tensor in tensors.items():
         reference = references[name].double()
         largest = max(float(reference.abs().max()), 1e-3) if reference.numel() else 1.0

@@ -91,6 +91,7 @@ from pellucid.opening import open as open
 from pellucid.opening import register_op as register_op
 from pellucid.opening.torch_training import TorchTraining as TorchTraining
 from pellucid.opening.torch_training import from_torch as from_torch
+from pellucid.opening.torch_training import watch as watch
 from pellucid.optim import SGD as SGD
 from pellucid.optim import Adagrad as Adagrad
 from pellucid.optim import Adam as Adam

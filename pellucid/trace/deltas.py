@@ -176,10 +176,7 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> LossPieces:
 
 def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂a = (a - t) / n: Nielsen 2015, equation 6; for another factor than 1/2, n is divided by twice the factor."""
-    t = target_values(loss, y, target)
-    n = divisor(loss.reduction, y)
-    if loss.factor != 0.5:
-        n = n / (2 * loss.factor)
+    t, n = target_values(loss, y, target), divisor(loss.reduction, y) / (2 * loss.factor)
     words = "the quadratic loss: the output minus the target" + (f", over n = {n:g}" if n != 1 else "")
     return _mean_pieces(
         {"targets": t, "error": y - t},
@@ -365,7 +362,7 @@ def difference(name: str, first: Factor, second: Factor) -> Factor:
 
 def averaging_factors(value: float) -> tuple[Factor, ...]:
     """Return the factor `value`, which is 1 / n, or 0 for a point without label; () if it is 1."""
-    return () if value == 1 else (Factor(f"1/{round(1 / value)}" if value else "not labelled", value),)
+    return () if value == 1 else (Factor(f"1/{round(1 / value, 3):.15g}" if value else "not labelled", value),)
 
 
 def _error_factor(name: str, role: str, y: Tensor, t: Tensor, index: int) -> Factor:

@@ -13,6 +13,7 @@ from pellucid.losses import (
     Hinge,
     Huber,
     NegativeLogLikelihood,
+    ProbabilityCrossEntropy,
     Quadratic,
     QualityFocal,
     SoftmaxCrossEntropy,
@@ -100,6 +101,7 @@ MASK_SHAPE = (2, 3, 4)
 CASES: dict[str, Case] = {
     **KEYPOINT_CASES,
     "quadratic": (Quadratic(), outputs(7, 4), outputs(7, 4, seed=9), half_squares),
+    "mean squared error": (Quadratic("mean", factor=1.0), outputs(7, 4), outputs(7, 4, seed=9), F.mse_loss),
     "quadratic classes": (Quadratic(), outputs(7, N_CLASSES), classes(7), lambda y, t: half_squares(y, one_hot(t))),
     "quadratic pixels": (
         Quadratic(),
@@ -146,6 +148,13 @@ CASES: dict[str, Case] = {
         outputs(7, 4),
         outputs(7, 4, seed=9),
         lambda y, t: F.huber_loss(y, t, reduction="sum", delta=2.5),
+    ),
+    "probabilities": (ProbabilityCrossEntropy(), fractions(7, 4), fractions(7, 4) ** 2, F.binary_cross_entropy),
+    "weighted probabilities": (
+        ProbabilityCrossEntropy("sum", CLASS_WEIGHTS),
+        fractions(7, N_CLASSES),
+        one_hot(classes(7)),
+        lambda y, t: F.binary_cross_entropy(y, t, weights(), reduction="sum"),
     ),
     "bce": (
         BinaryCrossEntropy(),

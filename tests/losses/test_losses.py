@@ -220,6 +220,7 @@ def test_predictions_are_probabilities_or_values_of_the_outputs() -> None:
 def test_losses_are_registered_by_name() -> None:
     assert {name: type(loss_type()).__name__ for name, loss_type in LOSSES.items()} == {
         "quadratic": "Quadratic",
+        "probability_cross_entropy": "ProbabilityCrossEntropy",
         "l1": "L1",
         "huber": "Huber",
         "binary_cross_entropy": "BinaryCrossEntropy",

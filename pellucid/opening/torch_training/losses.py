@@ -98,9 +98,7 @@ def _bce_with_logits(module: nn.BCEWithLogitsLoss) -> Loss:
 
 
 def _bce(module: nn.BCELoss) -> Loss:
-    return ProbabilityCrossEntropy(
-        class_weights=_class_weights(module, module.weight), reduction=_reduction(module)
-    )
+    return ProbabilityCrossEntropy(class_weights=_class_weights(module, module.weight), reduction=_reduction(module))
 
 
 def _mse(module: nn.MSELoss) -> Loss:

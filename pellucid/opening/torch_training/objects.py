@@ -15,11 +15,10 @@ from pellucid.nested import flatten
 from pellucid.opening.custom_backward import TOLERANCE
 from pellucid.opening.exported import evaluating
 from pellucid.opening.model import OpenedModel
-
 from pellucid.opening.torch_training.optimizer import TorchOptimizer, TorchSource, without_parameters
 from pellucid.opening.torch_training.scheduler import TorchSchedule, TorchScheduler
 from pellucid.training.callbacks import Training
-from pellucid.verify.modules import module_gradients
+from pellucid.verify.modules import frozen_names, module_gradients
 
 
 class TorchObjects:
@@ -109,27 +108,28 @@ class TorchObjects:
             for parameter in group["params"]
         }
         groups: dict[str, int | None] = {}
+        left_out: list[str] = []  # parameters with a gradient in PyTorch that the optimizer does not update
+        frozen = set(frozen_names(self.network))
         for name, parameter in self.network.named_parameters():
             number = number_of.pop(id(parameter), None)
-            groups[self.paths[name]] = number if parameter.requires_grad else None
+            groups[self.paths[name]] = None if name in frozen else number
+            if number is None and name not in frozen:
+                left_out.append(name)
         if number_of:
             raise PellucidError(
                 f"from_torch: {plural(len(number_of), 'parameter')} of the optimizer are not the network's; give the "
                 "optimizer of this network alone, made after its last layer was replaced"
             )
         if not any(number is not None for number in groups.values()):
-            raise PellucidError("from_torch: the optimizer updates no parameter that requires a gradient")
-        without_group = [path for path, number in groups.items() if number is None]
-        if model.clip is not None and any(
-            parameter.requires_grad and self.paths[name] in without_group
-            for name, parameter in self.network.named_parameters()
-        ):
+            raise PellucidError("from_torch: all parameters of the optimizer are frozen; unfreeze some")
+        if model.clip is not None and left_out:
             raise PellucidError(
                 "from_torch: clip_norm: parameters outside of the optimizer's groups take part in PyTorch's norm, and "
-                f"their gradients grow from step to step ({without_group[0]}, ...); set requires_grad=False for them"
+                f"their gradients grow from step to step ({left_out[0]}, ...); freeze them in the network"
             )
-        if without_group:
-            note(f"from_torch: {plural(len(without_group), 'parameter')} are not trained, such as {without_group[0]}")
+        untrained = [path for path, number in groups.items() if number is None]
+        if untrained:
+            note(f"from_torch: {plural(len(untrained), 'parameter')} not trained, such as {untrained[0]}")
         return groups
 
     def _frozen(self, model: OpenedModel) -> set[str]:
@@ -161,16 +161,16 @@ def _still_norms(network: nn.Module) -> set[str]:
         is_norm = isinstance(module, _BatchNorm)
         if is_norm and module.momentum is None:
             raise PellucidError(
-                f"from_torch: {name} averages its statistics over all batches (momentum=None), which training here does "
-                "not; give it a momentum"
+                f"from_torch: {name} averages its statistics over all batches (momentum=None), which training here "
+                "does not; give it a momentum"
             )
         if not network.training or module.training or not (is_norm or isinstance(module, _DropoutNd)):
             continue
-        if is_norm and not any(parameter.requires_grad for parameter in module.parameters()):
+        if is_norm and len(frozen_names(module)) == len([*module.parameters()]):
             still.add(name)
         else:
             raise PellucidError(
-                f"from_torch: {name} ({type(module).__name__}) is in evaluation mode, and the network in training mode; "
-                "call network.train(), or freeze the norm (requires_grad_(False))"
+                f"from_torch: {name} ({type(module).__name__}) is in evaluation mode, the network in training mode; "
+                "call network.train(), or freeze the parameters of the norm, too"
             )
     return still

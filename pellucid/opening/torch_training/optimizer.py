@@ -31,7 +31,9 @@ class TorchSource:
     states: of the parameters, by path; parameters before their first step are absent.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, group_of: Mapping[str, int | None], names: Mapping[str, Tensor]):
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, group_of: Mapping[str, int | None], names: Mapping[str, Tensor]
+    ):
         self.empty = without_parameters(optimizer)
         self.groups = [dict(group) for group in self.empty.param_groups]
         self.weight_decay = max(float(group.get("weight_decay", 0.0)) for group in self.groups)

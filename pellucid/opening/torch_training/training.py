@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -24,9 +24,6 @@ from pellucid.trace import Trace
 from pellucid.training.arguments import checked_limit
 from pellucid.training.callbacks import Callback, Training
 from pellucid.verify.table import GradientTable
-
-if TYPE_CHECKING:
-    from pellucid.doctor import Diagnosis
 
 EXAMPLES = 8  # of the first batch that `verify`, `trace` and `explain` take
 
@@ -120,8 +117,8 @@ class TorchTraining:
     def fit(self, epochs: int, *, callbacks: Sequence[Callback] = (), **options: Any) -> History:
         """Train for some epochs, give weights and states back to PyTorch's objects, and return the history.
 
-        options: those of Model.fit, such as `run`, the run folder to write. If the training is interrupted or fails, the
-        state after the last step is given back.
+        options: those of Model.fit, such as `run`, the run folder to write. If the training is interrupted or fails,
+        the state after the last step is given back.
         """
         self._take()
         give_back = _GiveBack(self._objects, self.train, self.validation)
@@ -135,8 +132,8 @@ class TorchTraining:
         )
         return self.history
 
-    def doctor(self, **options: Any) -> "Diagnosis":
-        """Diagnose the training, before its first step or after `fit`; options: those of Model.doctor."""
+    def doctor(self, **options: Any) -> Any:
+        """Return the Diagnosis of the training, before its first step or after `fit`; options: as for Model.doctor."""
         self._take()
         model = copy.copy(self.model)
         optimizer = model.optimizer

@@ -134,7 +134,9 @@ SCHEDULERS: dict[str, Make | None] = {
     ),
     "CosineAnnealingWarmRestarts": lambda optimizer: lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 3),
     "PolynomialLR": lambda optimizer: lr_scheduler.PolynomialLR(optimizer, 8, 2.0),
-    "ReduceLROnPlateau": lambda optimizer: lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.4, patience=0, min_lr=2e-3),
+    "ReduceLROnPlateau": lambda optimizer: lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.4, patience=0, min_lr=2e-3
+    ),
 }  # fmt: skip
 
 

@@ -1,0 +1,210 @@
+"""`pellucid.watch`: record a training in a loop of somebody else, by hooks that only look."""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import integer
+from pellucid.base.text import note
+from pellucid.opening.open_network import open
+from pellucid.opening.torch_training.loaders import random_states
+from pellucid.run.folder import RunFolder
+from pellucid.run.history import History, Row, write_csv
+from pellucid.training.diagnose import NotFinite, StoppedError
+
+EXAMPLES = 2  # of the first batch, with which the network is opened
+
+
+def watch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    folder: str | os.PathLike[str],
+    loss: nn.Module | None = None,
+    every: int = 50,
+) -> "Watch":
+    """Record a training from one line before its loop, in plain PyTorch, Lightning or any trainer; return the Watch.
+
+    At the first step and every `every` steps the run folder gets a row of metrics.csv (step, learning rate, and with
+    `loss`, the criterion as a module, the mean losses since the last row: train_loss in training mode, val_loss in
+    evaluation mode), of layers.csv (norm of the gradient and size of the update of each parameter) and of
+    activations.csv (mean, standard deviation and share of zeros of each layer's output), and the weights, if the
+    network can be opened. So `pellucid doctor FOLDER --data DATA` and `pellucid studio FOLDER` read it. The first NaN
+    or infinity is written to error.json, with the layer it came from.
+
+    The hooks change nothing: weights, gradients, modes and random numbers of the training are those without them.
+    Raises PellucidError for a folder that has a training already.
+    """
+    if loss is not None and not isinstance(loss, nn.Module):
+        raise PellucidError(
+            "watch: loss must be a module, such as nn.CrossEntropyLoss(), that the loop calls; a function has no hooks"
+        )
+    run = RunFolder(folder)
+    if run.metrics.exists() or run.has_checkpoint:
+        raise PellucidError(f"watch: {run.path} has a training already; give another folder")
+    return Watch(network, optimizer, run, loss, integer(every, "watch: every", 1))
+
+
+class Watch:
+    """The record of a training; see `watch`. history: its rows so far. `close` removes the hooks."""
+
+    def __init__(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, run: RunFolder, loss: nn.Module | None, every: int
+    ) -> None:
+        self.history = History()
+        self.fault: StoppedError | None = None
+        self._network = network
+        self._optimizer = optimizer
+        self._run = run
+        self._every = every
+        self._step = 0  # finished steps
+        self._examples = 0  # seen in training mode since the last row
+        self._since = time.perf_counter()
+        self._losses: dict[str, list[float]] = {"train_loss": [], "val_loss": []}
+        self._outputs: dict[str, Row] = {}
+        self._activations: list[Row] = []
+        self._before: dict[str, Tensor] = {}  # the parameters before the step that is recorded
+        self._example: Any = None
+        # hooks are not copied into the network that is opened
+        self._copy: nn.Module | None = copy.deepcopy(network).cpu()
+        (run.path / "weights").mkdir(parents=True, exist_ok=True)
+        self._handles: list[Any] = [
+            network.register_forward_pre_hook(self._look_at_input),
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        for path, module in network.named_modules():
+            if not any(True for _ in module.children()):
+                self._handles.append(module.register_forward_hook(self._hook_for(path)))
+        if loss is not None:
+            self._handles.append(loss.register_forward_hook(self._look_at_loss))
+
+    def close(self) -> None:
+        """Remove the hooks; the files stay."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    @property
+    def _is_recorded(self) -> bool:
+        """Whether the present step has a row."""
+        return self._step % self._every == 0
+
+    def _look_at_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if module.training and inputs and isinstance(inputs[0], Tensor):
+            self._examples += len(inputs[0])
+            if self._example is None:
+                self._example = inputs[0][:EXAMPLES].detach().cpu().clone()
+
+    def _hook_for(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def look_at_output(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not self._network.training or not isinstance(output, Tensor) or not output.is_floating_point():
+                return
+            y = output.detach()
+            self._check(y, "output", path, module)
+            if self._is_recorded:
+                values = {"mean": y.mean(), "std": y.std(correction=0), "zeros": (y == 0).double().mean()}
+                self._outputs[path] = {name: _number(value) for name, value in values.items()}
+
+        return look_at_output
+
+    def _look_at_loss(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if output.numel() != 1:
+            return
+        value = output.detach()
+        self._losses["train_loss" if self._network.training else "val_loss"].append(float(value))
+        if self._network.training:
+            self._check(value, "loss", "", module)
+
+    def _before_step(self, *_: Any) -> None:
+        """Check the gradients, and copy the parameters if the step is recorded."""
+        parameters = dict(self._network.named_parameters())
+        # the backward pass goes from the last layer to the first, so the last NaN is where it began
+        for path, parameter in reversed(parameters.items()):
+            if parameter.grad is not None:
+                self._check(parameter.grad, "gradient", path, None)
+        if self._is_recorded:
+            self._before = {path: parameter.detach().clone() for path, parameter in parameters.items()}
+
+    def _after_step(self, *_: Any) -> None:
+        self._step += 1
+        if self._before:
+            self._add_row()
+            self._before = {}
+
+    def _add_row(self) -> None:
+        """Write the files, with the rows of the step that has just been made."""
+        now = time.perf_counter()
+        number = len(self.history.rows) + 1
+        means = {name: sum(values) / len(values) for name, values in self._losses.items() if values}
+        seconds = now - self._since
+        row = {
+            "epoch": number,
+            "step": self._step,
+            "lr": float(self._optimizer.param_groups[0]["lr"]),
+            "train_loss": None,
+            **{name: value if math.isfinite(value) else None for name, value in means.items()},
+            "seconds": round(seconds, 6),
+            "images_per_second": round(self._examples / max(seconds, 1e-9), 1),
+        }
+        self.history.add(row)
+        for path, parameter in self._network.named_parameters():
+            if parameter.grad is not None:
+                before = self._before[path]
+                size = _number(before.norm())
+                update = _number((parameter.detach() - before).norm())
+                ratio = update / size if size and update is not None else None
+                norm = _number(parameter.grad.norm())
+                self.history.layers.append({"epoch": number, "path": path, "grad_norm": norm, "update_ratio": ratio})
+        self._activations += [{"epoch": number, "path": path, **values} for path, values in self._outputs.items()]
+        write_csv(self._run.metrics, self.history.rows)
+        write_csv(self._run.layers, self.history.layers)
+        write_csv(self._run.path / "activations.csv", self._activations)
+        self._write_weights()
+        self._losses = {name: [] for name in self._losses}
+        self._outputs = {}
+        self._examples = 0
+        self._since = time.perf_counter()  # writing does not count
+
+    def _write_weights(self) -> None:
+        """Write the weights as a model of this library, until the network turns out not to be opened."""
+        if self._copy is None or self._example is None:
+            return
+        restore_random_states = random_states([])
+        try:
+            self._copy.load_state_dict(self._network.state_dict())
+            open(self._copy, self._example).save(self._run.last)
+        except PellucidError as error:
+            note(f"watch: {self._run.path} gets no weights, since the network cannot be opened: {error}")
+            self._copy = None
+        finally:
+            restore_random_states()
+
+    def _check(self, value: Tensor, kind: Any, path: str, module: nn.Module | None) -> None:
+        """Write the first tensor that is not finite to error.json, and say it; the training goes on."""
+        if self.fault is not None or bool(value.isfinite().all()):
+            return
+        layer = "" if module is None else type(module).__name__
+        tensor = {"output": "the output y", "loss": "the loss", "gradient": "the gradient"}[kind]
+        fault = NotFinite.of(value, kind, tensor, path, layer)
+        weights = {} if module is None else dict(module.named_parameters())
+        for name, weight in weights.items():
+            own = NotFinite.of(weight.detach(), "weight", name, path, layer)
+            fault = own or fault  # a weight that is not finite came before the output
+        if fault is not None:
+            self.fault = StoppedError(f"watch: step {self._step + 1}: {fault}", self._step + 1, fault)
+            self.fault.write(self._run.error)
+            note(str(self.fault))
+
+
+def _number(value: Tensor) -> float | None:
+    """Return a value as a number, None if it is not finite."""
+    number = float(value)
+    return number if math.isfinite(number) else None

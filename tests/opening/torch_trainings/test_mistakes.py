@@ -1,0 +1,107 @@
+"""Mistakes in trainings of PyTorch that the doctor names, or that from_torch refuses by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import pellucid
+from pellucid.base.errors import PellucidError
+
+N_TRAIN = 1400
+
+
+@dataclass
+class Script:
+    """The parts of a training of digits that a mistake changes."""
+
+    lr: float = 0.05
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    shuffle: bool = True
+    class_weights: Tensor | None = None
+    ending: list[nn.Module] = field(default_factory=list)
+    change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda x, y: (x, y)
+
+
+def training_of(script: Script) -> Any:
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    torch.manual_seed(0)
+    x = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
+    y = torch.tensor(digits.target)
+    network = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(), nn.Linear(128, 10), *script.ending,
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(network.parameters(), lr=script.lr, momentum=0.9, weight_decay=script.weight_decay)
+    train = TensorDataset(*script.change(x[:N_TRAIN], y[:N_TRAIN]))
+    return pellucid.from_torch(
+        network,
+        loss=nn.CrossEntropyLoss(weight=script.class_weights),
+        optimizer=optimizer,
+        clip_norm=script.clip_norm,
+        train=DataLoader(train, batch_size=32, shuffle=script.shuffle),
+        validation=DataLoader(TensorDataset(x[N_TRAIN:], y[N_TRAIN:]), batch_size=64),
+    )
+
+
+def shuffled_labels(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return x, y[torch.randperm(len(y), generator=torch.Generator().manual_seed(1))]
+
+
+def by_class(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return x[y.argsort()], y.sort().values
+
+
+MISTAKES = {
+    "learning-rate-too-high": Script(lr=5.0),
+    "shuffled-labels": Script(change=shuffled_labels),
+    "examples-in-order": Script(change=by_class, shuffle=False),
+    "wrong-output": Script(ending=[nn.Sigmoid()]),
+    "class-weights": Script(class_weights=torch.tensor([1000.0] + [1.0] * 9)),
+    "clipping-too-tight": Script(clip_norm=1e-4),
+    "optimizer-settings": Script(weight_decay=0.5),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", MISTAKES)
+def test_the_doctor_names_the_mistake_first(name: str) -> None:
+    training = training_of(MISTAKES[name])
+    training.fit(4, verbose=False)
+    diagnosis = training.doctor()
+    assert diagnosis.names[0] == name
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+def test_no_mistake_is_found_in_the_training_without_one() -> None:
+    training = training_of(Script())
+    training.fit(4, verbose=False)
+    assert training.doctor().healthy
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+def test_inputs_up_to_255_are_a_finding_before_the_first_step() -> None:
+    training = training_of(Script(change=lambda x, y: (x * 255, y)))
+    assert "unnormalised-inputs" in training.doctor(epochs=4).names
+
+
+def test_a_softmax_before_the_loss_is_refused_by_name() -> None:
+    with pytest.raises(PellucidError, match="Softmax is followed by SoftmaxCrossEntropy"):
+        training_of(Script(ending=[nn.Softmax(1)]))
+
+
+def test_targets_that_pytorch_would_repeat_are_refused() -> None:
+    network = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    loader = DataLoader(TensorDataset(torch.rand(8, 3), torch.rand(8)), batch_size=4)
+    with pytest.raises(PellucidError, match=r"\(2, 1\) and targets of shape \(2,\)"):
+        pellucid.from_torch(network, loss=nn.MSELoss(), optimizer=optimizer, train=loader)

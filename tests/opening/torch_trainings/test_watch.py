@@ -1,0 +1,158 @@
+"""pellucid.watch records a loop without changing it, and its folder is read by the doctor and as a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pellucid
+from pellucid.base.errors import PellucidError
+from pellucid.cli.main import main
+from pellucid.data import load
+from pellucid.run.history import History, read_csv
+
+N_STEPS = 7
+
+
+class Net(nn.Module):
+    def __init__(self, ending: nn.Module | None = None):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.3)
+        self.fc = nn.Linear(144, 10)
+        self.ending = ending or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ending(self.fc(self.drop(torch.relu(self.norm(self.conv(x)))).flatten(1)))
+
+
+def parts(**options: Any) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    network = Net(**options)
+    return network, nn.CrossEntropyLoss(), torch.optim.AdamW(network.parameters(), lr=0.01)
+
+
+def train(network: nn.Module, criterion: nn.Module, optimizer: torch.optim.Optimizer, record: Any = None) -> None:
+    """Train, and validate once after the fourth step."""
+    digits = load("digits").train
+    for step in range(N_STEPS):
+        x, y = digits.x[step * 16 : step * 16 + 16], digits.y[step * 16 : step * 16 + 16]
+        optimizer.zero_grad()
+        loss = criterion(network(x), y)
+        loss.backward()
+        before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+        optimizer.step()
+        if record is not None:
+            record(step, loss.item(), before)
+        if step == 3:
+            network.eval()
+            with torch.no_grad():
+                criterion(network(digits.x[500:600]), digits.y[500:600])
+            network.train()
+
+
+def test_a_watched_training_is_bitwise_the_training(tmp_path: Path) -> None:
+    network, criterion, optimizer = parts()
+    train(network, criterion, optimizer)
+    state = torch.get_rng_state()
+    watched, criterion, optimizer = parts()
+    pellucid.watch(watched, optimizer, loss=criterion, folder=tmp_path, every=3)
+    train(watched, criterion, optimizer)
+    assert torch.equal(torch.get_rng_state(), state)
+    for (name, tensor), other in zip(network.state_dict().items(), watched.state_dict().values(), strict=True):
+        assert torch.equal(tensor, other), name
+
+
+def test_rows_are_what_the_loop_computes(tmp_path: Path) -> None:
+    network, criterion, optimizer = parts()
+    watch = pellucid.watch(network, optimizer, loss=criterion, folder=tmp_path, every=3)
+    losses: list[float] = []
+    norms: list[dict[str, float]] = []
+    ratios: list[dict[str, float]] = []
+
+    def record(step: int, loss: float, before: dict[str, Tensor]) -> None:
+        losses.append(loss)
+        parameters = dict(network.named_parameters())
+        norms.append({name: float(parameter.grad.norm()) for name, parameter in parameters.items()})
+        updates = {name: parameter.detach() - before[name] for name, parameter in parameters.items()}
+        ratios.append({name: float(update.norm() / before[name].norm()) for name, update in updates.items()})
+
+    with torch.no_grad():
+        network.norm.bias.fill_(0.5)  # a size of 0 has no ratio
+    train(network, criterion, optimizer, record)
+    history = History.read(tmp_path)
+    assert history["step"] == [1, 4, 7]
+    expected = [losses[0], sum(losses[1:4]) / 3, sum(losses[4:7]) / 3]
+    assert history["train_loss"] == pytest.approx(expected)
+    assert history["val_loss"][:2] == [None, None]
+    assert history["val_loss"][2] is not None
+    for number, step in ((1, 0), (2, 3), (3, 6)):
+        rows = {row["path"]: row for row in history.layers if row["epoch"] == number}
+        assert rows.keys() == norms[step].keys()
+        for path, row in rows.items():
+            assert row["grad_norm"] == pytest.approx(norms[step][path], rel=1e-4)
+            assert row["update_ratio"] == pytest.approx(ratios[step][path], rel=1e-4)
+    activations = read_csv(tmp_path / "activations.csv")
+    assert {row["path"] for row in activations} == {"conv", "norm", "drop", "fc", "ending"}
+    assert watch.fault is None
+    assert not (tmp_path / "error.json").exists()
+
+
+class Logarithm(nn.Module):
+    """A layer that returns NaN from its fourth call in training on."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += self.training
+        return x - 1000 if self.calls < 4 else (x - 1000).log()
+
+
+def test_the_first_nan_is_named_with_its_layer_and_step(tmp_path: Path) -> None:
+    network, criterion, optimizer = parts(ending=Logarithm())
+    watch = pellucid.watch(network, optimizer, loss=criterion, folder=tmp_path)
+    train(network, criterion, optimizer)
+    error = json.loads((tmp_path / "error.json").read_text())
+    assert error["step"] == 4
+    assert error["fault"]["path"] == "ending"
+    assert error["fault"]["kind"] == "output"
+    assert watch.fault is not None
+
+
+def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    watch = pellucid.watch(network, optimizer, folder=tmp_path)
+    x = torch.ones(3, 2)
+    loss = (network(x) * 0).abs().sqrt().sum()  # the slope of the square root at 0 is infinite
+    loss.backward()
+    optimizer.step()
+    assert watch.fault is not None
+    assert watch.fault.fault.kind == "gradient"
+    assert watch.fault.fault.path == "1.bias"
+
+
+def test_the_folder_is_a_model_that_the_doctor_reads(tmp_path: Path, capsys: Any) -> None:
+    network, criterion, optimizer = parts()
+    watch = pellucid.watch(network, optimizer, loss=criterion, folder=tmp_path, every=6)
+    train(network, criterion, optimizer)
+    watch.close()
+    x = load("digits").test.x[:5]
+    with torch.no_grad():
+        torch.testing.assert_close(pellucid.Model.load(tmp_path)(x), network.eval()(x))
+    assert main(["doctor", str(tmp_path), "--data", "digits", "--json"]) == 0
+    assert "findings" in json.loads(capsys.readouterr().out)
+
+
+def test_a_folder_with_a_training_and_a_loss_function_are_refused(tmp_path: Path) -> None:
+    network, criterion, optimizer = parts()
+    with pytest.raises(PellucidError, match="loss must be a module"):
+        pellucid.watch(network, optimizer, loss=nn.functional.cross_entropy, folder=tmp_path)  # type: ignore[arg-type]
+    pellucid.watch(network, optimizer, loss=criterion, folder=tmp_path)
+    train(network, criterion, optimizer)
+    with pytest.raises(PellucidError, match="has a training already"):
+        pellucid.watch(network, optimizer, folder=tmp_path)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
 from pellucid.layers import Dense, Identity
-from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Loss, ProbabilityCrossEntropy, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.trace import PassSettings, Trace
 from pellucid.trace.deltas import PIECES_BY_LOSS

@@ -56,5 +56,16 @@ def module_gradients(
     return dys, gradients[: len(xs)], dict(zip(parameters, gradients[len(xs) :], strict=True))
 
 
+def names_without_gradient(module: nn.Module, inputs: tuple[Tensor, ...]) -> set[str]:
+    """Return the names of the parameters to which PyTorch gives no gradient, since no output depends on them."""
+    parameters = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    with torch.inference_mode(False), torch.enable_grad():
+        value = torch.cat([y.flatten() for y in _tensors(module(*inputs))]).sum()
+        if not parameters or not value.requires_grad:
+            return set(parameters)
+        gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    return {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+
+
 def _tensors(outputs: Any) -> list[Tensor]:
     return [y for y in tree_flatten(outputs)[0] if isinstance(y, Tensor)]

@@ -1,5 +1,6 @@
 """The DataLoaders of a training in PyTorch, as streams of batches."""
 
+import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -29,12 +30,12 @@ class LoaderBatches:
         self.loader: Any = loader
         self.convert = convert
         self.count: int | None = len(self.loader) if hasattr(loader, "__len__") else None
-        restore = random_states([self])
-        self.first = next(self.epoch(), None)
-        restore()
-        if self.first is None:
+        with kept_random_states([self]):
+            first = next(self.epoch(), None)
+        if first is None:
             raise PellucidError("from_torch: a loader has no batch; give at least one")
-        x = self.first[0]
+        self.first = first
+        x = first[0]
         if not x.is_floating_point():
             raise PellucidError(
                 f"from_torch: the loader yields inputs of {x.dtype}, which your loop or network converts; give the "
@@ -62,6 +63,16 @@ class LoaderBatches:
                 "that returns them: batch=lambda item: (item['image'], item['label'])"
             )
         return pair[0], pair[1]
+
+
+@contextlib.contextmanager
+def kept_random_states(loaders: Iterable[LoaderBatches | None] = ()) -> Iterator[None]:
+    """Restore, after a block, the states of all random generators from which batches are drawn."""
+    restore = random_states(loaders)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def random_states(loaders: Iterable[LoaderBatches | None]) -> Callable[[], None]:

@@ -18,7 +18,7 @@ from pellucid.opening.model import OpenedModel
 from pellucid.opening.torch_training.optimizer import TorchOptimizer, TorchSource, without_parameters
 from pellucid.opening.torch_training.scheduler import TorchSchedule, TorchScheduler
 from pellucid.training.callbacks import Training
-from pellucid.verify.modules import frozen_names, module_gradients
+from pellucid.verify.modules import frozen_names, module_gradients, names_without_gradient
 
 
 class TorchObjects:
@@ -47,13 +47,12 @@ class TorchObjects:
         """
         with evaluating(self.network):
             dys, _, expected = module_gradients(self.network, (inputs,))
+            for name in names_without_gradient(self.network, (inputs,)):
+                self.group_of[self.paths[name]] = None
         gradients = model.gradients(inputs, dys if len(dys) > 1 else dys[0])
         largest = max((float(gradient.abs().max()) for gradient in expected.values()), default=0.0)
         for name, gradient in expected.items():
-            path = self.paths[name]
-            if path not in gradients:
-                self.group_of[path] = None
-            other = gradients.get(path, torch.zeros_like(gradient))
+            other = gradients.get(self.paths[name], torch.zeros_like(gradient))
             if not float((gradient - other).abs().max()) <= TOLERANCE[model.dtype] * largest:
                 raise PellucidError(
                     f"from_torch: the gradient of {name} differs from PyTorch's, since the opened network computes "

@@ -14,7 +14,7 @@ from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.open_network import open
-from pellucid.opening.torch_training.loaders import BatchFunction, LoaderBatches, random_states
+from pellucid.opening.torch_training.loaders import BatchFunction, LoaderBatches, kept_random_states, random_states
 from pellucid.opening.torch_training.losses import check_shapes, loss_of
 from pellucid.opening.torch_training.objects import TorchObjects
 from pellucid.opening.torch_training.optimizer import TorchOptimizer, check_optimizer
@@ -71,19 +71,18 @@ def from_torch(
             " give the training without it (float32), or with precision='bf16', whose rounding differs from autocast"
         )
     training_loss = loss_of(loss)
-    restore_random_states = random_states([])
     loader = LoaderBatches(train, batch)
     inputs, targets = loader.first
     device = next(network.parameters()).device
     inputs = inputs.to(device)
-    model = open(network, inputs, **{"loss": training_loss, "clip": clip_norm, "device": str(device), **options})
-    check_shapes(training_loss, model(inputs[:2]), targets[:2])
-    objects = TorchObjects(network, optimizer, scheduler, model)
-    objects.check_gradients(model, inputs[:2])
+    with kept_random_states():
+        model = open(network, inputs, **{"loss": training_loss, "clip": clip_norm, "device": str(device), **options})
+        check_shapes(training_loss, model(inputs[:2]), targets[:2])
+        objects = TorchObjects(network, optimizer, scheduler, model)
+        objects.check_gradients(model, inputs[:2])
     by_batch = type(scheduler).__name__ in STEPPED_BY_BATCH if scheduler_step == "auto" else scheduler_step == "batch"
     stepped = "step" if by_batch else "epoch"
     held_out = None if validation is None else LoaderBatches(validation, batch)
-    restore_random_states()
     return TorchTraining(model, objects, loader, held_out, stepped, clip_value)
 
 
@@ -144,13 +143,15 @@ class TorchTraining:
             known["begin"] = self._before_the_first_step
         if self.validation is not None:
             known["validation"] = self.validation.epoch
-        return model.doctor(self.train.epoch, **{**known, **options})
+        with kept_random_states([self.train, self.validation]):
+            return model.doctor(self.train.epoch, **{**known, **options})
 
     def verify(self, samples: int = 8) -> GradientTable:
         """Compare all gradients for examples of the first batch with independent ones; see Model.verify."""
         self._take()
         x, y = self.train.first
-        return self.model.verify(x[:EXAMPLES], y[:EXAMPLES], samples)
+        with kept_random_states():
+            return self.model.verify(x[:EXAMPLES], y[:EXAMPLES], samples)
 
     def trace(self, **options: Any) -> Trace:
         """Return all tensors of one pass over examples of the first batch; see Model.trace."""

@@ -14,7 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.base.text import note
 from pellucid.opening.open_network import open
-from pellucid.opening.torch_training.loaders import random_states
+from pellucid.opening.torch_training.loaders import kept_random_states
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, Row, write_csv
 from pellucid.training.diagnose import NotFinite, StoppedError
@@ -177,15 +177,13 @@ class Watch:
         """Write the weights as a model of this library, until the network turns out not to be opened."""
         if self._copy is None or self._example is None:
             return
-        restore_random_states = random_states([])
         try:
-            self._copy.load_state_dict(self._network.state_dict())
-            open(self._copy, self._example).save(self._run.last)
+            with kept_random_states():
+                self._copy.load_state_dict(self._network.state_dict())
+                open(self._copy, self._example).save(self._run.last)
         except PellucidError as error:
             note(f"watch: {self._run.path} gets no weights, since the network cannot be opened: {error}")
             self._copy = None
-        finally:
-            restore_random_states()
 
     def _check(self, value: Tensor, kind: Any, path: str, module: nn.Module | None) -> None:
         """Write the first tensor that is not finite to error.json, and say it; the training goes on."""

@@ -1,0 +1,204 @@
+"""What from_torch refuses, and the state of PyTorch's objects after interrupted, failed and resumed trainings."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader, TensorDataset
+
+import pellucid
+from pellucid import Callback
+from pellucid.base.errors import PellucidError
+from tests.opening.torch_trainings.loops import Parts, assert_equal
+
+
+def loader(**options: Any) -> DataLoader[Any]:
+    x = torch.rand(24, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    y = torch.randint(0, 4, (24,), generator=torch.Generator().manual_seed(2))
+    return DataLoader(TensorDataset(x, y), batch_size=6, **options)
+
+
+def parts() -> Parts:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.Tanh(), nn.Flatten(), nn.Linear(48, 4)]
+    network = nn.Sequential(*layers).double()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    return Parts(network, nn.CrossEntropyLoss(), optimizer, lr_scheduler.StepLR(optimizer, 1, 0.5))
+
+
+class Interrupt(Callback):
+    """Raise an error after a number of steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, training: Any) -> None:
+        if training.step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_after_an_interruption_the_last_step_is_given_back() -> None:
+    ours, theirs = parts(), parts()
+    with pytest.raises(KeyboardInterrupt):
+        ours.taken(loader()).fit(3, callbacks=[Interrupt(6)], verbose=False)
+    theirs.loop(loader(), 1)
+    scheduler, theirs.scheduler = theirs.scheduler, None
+    theirs.loop([*loader()][:2], 1)
+    theirs.scheduler = scheduler
+    assert_equal(ours, theirs)
+
+
+def test_fit_continues_what_pytorch_began_and_the_other_way_round() -> None:
+    ours, theirs = parts(), parts()
+    ours.loop(loader(), 1)
+    training = ours.taken(loader())
+    training.fit(1, verbose=False)
+    ours.loop(loader(), 1)
+    training.fit(2, verbose=False)
+    theirs.loop(loader(), 5)
+    assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.Adafactor, lambda p, lr: torch.optim.SGD(p, lr, 0.9)])
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, make: Any) -> None:
+    def made() -> Parts:
+        result = parts()
+        result.optimizer = make(result.network.parameters(), lr=0.01)
+        result.scheduler = lr_scheduler.ExponentialLR(result.optimizer, 0.7)
+        return result
+
+    with pytest.raises(KeyboardInterrupt):
+        made().taken(loader()).fit(3, callbacks=[Interrupt(6)], run=tmp_path, checkpoint_seconds=0, verbose=False)
+    ours, theirs = made(), made()
+    ours.taken(loader()).fit(3, run=tmp_path, resume=True, verbose=False)
+    theirs.loop(loader(), 3)
+    assert_equal(ours, theirs)
+
+
+def test_doctor_verify_trace_and_steps_change_no_object() -> None:
+    ours, theirs = parts(), parts()
+    ours.loop(loader(), 1)
+    theirs.loop(loader(), 1)
+    state = torch.get_rng_state()
+    training = ours.taken(loader(shuffle=True))
+    training.doctor(epochs=2)
+    assert training.verify(2).ok
+    training.trace().step()
+    training.explain()
+    assert_equal(ours, theirs)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_step_of_a_trace_is_the_next_step_of_pytorch() -> None:
+    ours = parts()
+    ours.scheduler = None
+    stepped = ours.taken(loader()).trace().step()
+    x, y = next(iter(loader()))
+    ours.network.eval()  # a trace is of evaluation mode
+    ours.criterion(ours.network(x), y).backward()
+    ours.optimizer.step()
+    for name, parameter in ours.network.named_parameters():
+        torch.testing.assert_close(stepped[name], parameter.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_a_norm_in_evaluation_mode_keeps_its_statistics() -> None:
+    def frozen() -> Parts:
+        result = parts()
+        result.network[1].requires_grad_(False)
+        result.network.train()
+        result.network[1].eval()
+        result.optimizer = torch.optim.SGD([p for p in result.network.parameters() if p.requires_grad], lr=0.1)
+        result.scheduler = None
+        return result
+
+    ours, theirs = frozen(), frozen()
+    ours.taken(loader()).fit(2, verbose=False)
+    for x, y in [*loader(), *loader()]:
+        theirs.optimizer.zero_grad()
+        theirs.criterion(theirs.network(x), y).backward()
+        theirs.optimizer.step()
+    assert_equal(ours, theirs)
+
+
+class Unused(nn.Module):
+    """A network with a parameter on which no output depends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.Linear(4, 3)
+        self.unused = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x) + self.unused(x).detach()
+
+
+def test_parameters_without_a_gradient_are_not_decayed() -> None:
+    torch.manual_seed(0)
+    network = Unused()
+    before = copy.deepcopy(network.unused.weight)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=0.5)
+    batches = DataLoader(TensorDataset(torch.rand(8, 4), torch.randint(3, (8,))), batch_size=4)
+    pellucid.from_torch(network, loss=nn.CrossEntropyLoss(), optimizer=optimizer, train=batches).fit(2, verbose=False)
+    assert torch.equal(network.unused.weight, before)
+    assert network.unused.weight not in optimizer.state
+
+
+def other_parameters(made: Parts) -> None:
+    made.optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "LBFGS": (lambda made: setattr(made, "optimizer", torch.optim.LBFGS(made.network.parameters())), "LBFGS"),
+    "own optimizer": (
+        lambda made: setattr(made, "optimizer", type("Lion", (torch.optim.SGD,), {})(made.network.parameters(), lr=1)),
+        "Lion is not an optimizer of torch.optim",
+    ),
+    "no optimizer": (lambda made: setattr(made, "optimizer", "adam"), "must be a torch.optim.Optimizer, not str"),
+    "other parameters": (other_parameters, "2 parameters of the optimizer are not the network's"),
+    "reduction": (lambda made: setattr(made, "criterion", nn.CrossEntropyLoss(reduction="none")), "'none'"),
+    "loss": (lambda made: setattr(made, "criterion", nn.CTCLoss()), "the loss CTCLoss is not translated"),
+    "function": (lambda made: setattr(made, "criterion", lambda y, t: y.mean()), "the loss <lambda> is not translated"),
+    "scheduler of another": (
+        lambda made: setattr(made, "scheduler", lr_scheduler.StepLR(parts().optimizer, 1)), "changes another optimizer",
+    ),
+    "maximum": (
+        lambda made: setattr(made, "scheduler", lr_scheduler.ReduceLROnPlateau(made.optimizer, mode="max")),
+        "mode='max' watches a metric",
+    ),
+    "momentum": (lambda made: setattr(made.network[1], "momentum", None), "1 averages its statistics"),
+    "evaluation mode": (lambda made: made.network[1].eval(), "BatchNorm2d. is in evaluation mode"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name: str) -> None:
+    change, message = REFUSED[name]
+    made = parts()
+    made.scheduler = None
+    change(made)
+    with pytest.raises(PellucidError, match=message):
+        made.taken(loader())
+
+
+def test_an_enabled_scaler_and_odd_batches_are_refused() -> None:
+    scaler = torch.amp.GradScaler("cpu", enabled=True)
+    with pytest.raises(PellucidError, match="float16 with a GradScaler"):
+        parts().taken(loader(), scaler=scaler)
+    with pytest.raises(PellucidError, match=r"not \(inputs, targets\) as tensors; give a function"):
+        parts().taken([{"image": torch.rand(2, 1, 6, 6)}])
+    with pytest.raises(PellucidError, match="give the conversion"):
+        parts().taken([(torch.zeros(2, 1, 6, 6, dtype=torch.uint8), torch.zeros(2).long())])
+    with pytest.raises(PellucidError, match="iterable in every epoch"):
+        parts().taken(iter([]))
+
+
+def test_a_schedule_that_ends_too_early_is_said() -> None:
+    made = parts()
+    made.scheduler = lr_scheduler.OneCycleLR(made.optimizer, max_lr=0.1, total_steps=6)
+    made.by_batch = True
+    with pytest.raises(PellucidError, match="OneCycleLR ends after 6 steps"):
+        made.taken(loader()).fit(2, verbose=False)

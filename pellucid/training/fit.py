@@ -106,7 +106,6 @@ class Loop:
         """Train, and return the state of the training at its end."""
         plan, training = self.plan, self.training
         self._make_step()
-        training.states = self.step.states
         self._restore(plan.folder)
         if self.checkpoint is not None and self.checkpoint.done:
             if plan.folder is not None:
@@ -151,6 +150,7 @@ class Loop:
         batch_parts = BatchParts(self.processes.gather) if shards > 1 and options.batch_norm == "sync" else None
         state_processes = self.processes if options.shard_optimizer else ALONE
         self.step = TrainingStep.of(self.model, len(self.data), shards == 1, batch_parts, state_processes)
+        self.training.states = self.step.states
         self.batch_step: WholeBatchStep | ShardedStep
         if shards == 1:
             self.batch_step = WholeBatchStep(self.model, self.step, self.rng, self.signals)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import shown
 
 BatchFunction = Callable[[Any], tuple[Tensor, Tensor]]  # an item of a loader -> (inputs, targets)
+DRAWING = (DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)  # may have a random generator
 END = object()  # after the last item of a loader
 
 
@@ -81,9 +83,8 @@ def random_states(loaders: Iterable[LoaderBatches | None]) -> Callable[[], None]
     for batches in loaders:
         loader = None if batches is None else batches.loader
         for part in (loader, getattr(loader, "sampler", None)):
-            generator = getattr(part, "generator", None)
-            if isinstance(generator, torch.Generator):
-                generators[id(generator)] = generator
+            if isinstance(part, DRAWING) and isinstance(part.generator, torch.Generator):
+                generators[id(part.generator)] = part.generator
     states = [(generator, generator.get_state()) for generator in generators.values()]
     torch_state = torch.get_rng_state()
     numpy_state = np.random.get_state()

@@ -124,9 +124,10 @@ def _huber(module: nn.HuberLoss) -> Loss:
 def _multi_margin(module: nn.MultiMarginLoss) -> Loss:
     if module.p == 2 and module.weight is not None:
         raise PellucidError(f"from_torch: MultiMarginLoss with p=2 and weight is not translated; {OWN_LOSS}")
+    power: Any = module.p  # 1 or 2
     return Hinge(
         margin=module.margin,
-        power=module.p,
+        power=power,
         class_weights=_class_weights(module, module.weight),
         reduction=_reduction(module),
     )

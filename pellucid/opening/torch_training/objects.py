@@ -49,7 +49,8 @@ class TorchObjects:
             dys, _, expected = module_gradients(self.network, (inputs,))
             for name in names_without_gradient(self.network, (inputs,)):
                 self.group_of[self.paths[name]] = None
-        gradients = model.gradients(inputs, dys if len(dys) > 1 else dys[0])
+        output_gradients: Any = dys if len(dys) > 1 else dys[-1]
+        gradients = model.gradients(inputs, output_gradients)
         largest = max((float(gradient.abs().max()) for gradient in expected.values()), default=0.0)
         for name, gradient in expected.items():
             other = gradients.get(self.paths[name], torch.zeros_like(gradient))
@@ -144,10 +145,10 @@ class TorchObjects:
         """Add the steps to the counts of batches of norms, which training mode counts at each call."""
         net: Any = model.net
         for name, module in self.network.named_modules():
-            is_counting = isinstance(module, _BatchNorm) and module.num_batches_tracked is not None
-            if is_counting and name not in self.still_norms:
+            count = module.num_batches_tracked if isinstance(module, _BatchNorm) else None
+            if isinstance(count, Tensor) and name not in self.still_norms:
                 calls = sum(node == name or node.startswith(f"{name}~") for node in net.nodes)
-                module.num_batches_tracked += steps * calls
+                count += steps * calls
 
 
 def _still_norms(network: nn.Module) -> set[str]:

@@ -62,10 +62,7 @@ class TorchObjects:
 
     def take(self, model: OpenedModel, stepped: Any, clip_value: float | None) -> None:
         """Set the model's weights, optimizer and schedule to the present ones of PyTorch."""
-        weights = model.weights
-        for key, tensor in self.network.state_dict().items():
-            if self.paths[key] in weights:
-                weights[self.paths[key]].copy_(tensor)
+        take_weights(self.network, model)
         parameters = {self.paths[name]: parameter for name, parameter in self.network.named_parameters()}
         source = TorchSource(self.optimizer, self.group_of, parameters)
         if self.scheduler is None:
@@ -149,6 +146,15 @@ class TorchObjects:
             if isinstance(count, Tensor) and name not in self.still_norms:
                 calls = sum(node == name or node.startswith(f"{name}~") for node in net.nodes)
                 count += steps * calls
+
+
+def take_weights(network: nn.Module, model: OpenedModel) -> None:
+    """Copy the present weights and statistics of a network into the model that it was opened as."""
+    weights = model.weights
+    for key, tensor in network.state_dict().items():
+        path = model.tied.get(key, key)
+        if path in weights:
+            weights[path].copy_(tensor)
 
 
 def _still_norms(network: nn.Module) -> set[str]:

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.base.text import note
+from pellucid.opening.model import OpenedModel
 from pellucid.opening.open_network import open
 from pellucid.opening.torch_training.loaders import kept_random_states
+from pellucid.opening.torch_training.objects import take_weights
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, Row, write_csv
 from pellucid.training.diagnose import NotFinite, StoppedError
@@ -36,8 +38,8 @@ def watch(
     `loss`, the criterion as a module, the mean losses since the last row: train_loss in training mode, val_loss in
     evaluation mode), of layers.csv (norm of the gradient and size of the update of each parameter) and of
     activations.csv (mean, standard deviation and share of zeros of each layer's output), and the weights, if the
-    network can be opened. So `pellucid doctor FOLDER --data DATA` and `pellucid studio FOLDER` read it. The first NaN
-    or infinity is written to error.json, with the layer it came from.
+    network can be opened: `pellucid doctor FOLDER --data DATA` and `pellucid studio FOLDER` read them, and
+    `History.read(FOLDER).plot()` draws the rows. The first NaN or infinity is written to error.json, with its layer.
 
     The hooks change nothing: weights, gradients, modes and random numbers of the training are those without them.
     Raises PellucidError for a folder that has a training already.
@@ -74,6 +76,7 @@ class Watch:
         self._example: Any = None
         # hooks are not copied into the network that is opened
         self._copy: nn.Module | None = copy.deepcopy(network).cpu()
+        self._model: OpenedModel | None = None
         (run.path / "weights").mkdir(parents=True, exist_ok=True)
         self._handles: list[Any] = [
             network.register_forward_pre_hook(self._look_at_input),
@@ -174,16 +177,17 @@ class Watch:
         self._since = time.perf_counter()  # writing does not count
 
     def _write_weights(self) -> None:
-        """Write the weights as a model of this library, until the network turns out not to be opened."""
-        if self._copy is None or self._example is None:
-            return
-        try:
-            with kept_random_states():
-                self._copy.load_state_dict(self._network.state_dict())
-                open(self._copy, self._example).save(self._run.last)
-        except PellucidError as error:
-            note(f"watch: {self._run.path} gets no weights, since the network cannot be opened: {error}")
+        """Write the weights as a model of this library, if the network can be opened."""
+        if self._copy is not None and self._example is not None:
+            try:
+                with kept_random_states():
+                    self._model = open(self._copy, self._example)
+            except PellucidError as error:
+                note(f"watch: {self._run.path} gets no weights, since the network cannot be opened: {error}")
             self._copy = None
+        if self._model is not None:
+            take_weights(self._network, self._model)
+            self._model.save(self._run.last)
 
     def _check(self, value: Tensor, kind: Any, path: str, module: nn.Module | None) -> None:
         """Write the first tensor that is not finite to error.json, and say it; the training goes on."""

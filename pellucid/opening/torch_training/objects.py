@@ -37,8 +37,8 @@ class TorchObjects:
 
     @property
     def is_begun(self) -> bool:
-        """Whether the optimizer has made steps."""
-        return bool(self.optimizer.state)
+        """Whether the optimizer has made steps; some constructors make a state, with a count of 0."""
+        return any(float(state.get("step", 1)) > 0 for state in self.optimizer.state.values())
 
     def check_gradients(self, model: OpenedModel, inputs: Tensor) -> None:
         """Raise PellucidError unless the gradients for these inputs equal PyTorch's.

@@ -32,14 +32,14 @@ class TorchSource:
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, group_of: Mapping[str, int | None], names: Mapping[str, Tensor]
-    ):
+        self, optimizer: torch.optim.Optimizer, group_of: Mapping[str, int | None], parameters: Mapping[str, Tensor]
+    ) -> None:
         self.empty = without_parameters(optimizer)
         self.groups = [dict(group) for group in self.empty.param_groups]
         self.weight_decay = max(float(group.get("weight_decay", 0.0)) for group in self.groups)
         self.group_of = dict(group_of)
         self.states: dict[str, TorchState] = {}
-        for path, parameter in names.items():
+        for path, parameter in parameters.items():
             state = optimizer.state.get(parameter, {})
             if state:
                 self.states[path] = {name: _state_tensor(optimizer, name, value) for name, value in state.items()}

@@ -1,6 +1,5 @@
 """A training in PyTorch and the same training taken by from_torch, side by side."""
 
-import copy
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -118,7 +117,3 @@ def check_equal(
         run(theirs, loader, 1, validation)
         assert_equal(ours, theirs)
     return training
-
-
-def copied(loader: Any) -> Any:
-    return copy.deepcopy(loader)

@@ -49,7 +49,7 @@ class TorchObjects:
             dys, _, expected = module_gradients(self.network, (inputs,))
             for name in names_without_gradient(self.network, (inputs,)):
                 self.group_of[self.paths[name]] = None
-        output_gradients: Any = dys if len(dys) > 1 else dys[-1]
+        output_gradients: Any = dys if len(dys) > 1 else next(iter(dys))
         gradients = model.gradients(inputs, output_gradients)
         largest = max((float(gradient.abs().max()) for gradient in expected.values()), default=0.0)
         for name, gradient in expected.items():

@@ -83,7 +83,7 @@ def test_initial_weights_are_computed_with_the_measured_number(
         numbers.append(torch.get_num_threads())
         whiten(*arguments)
 
-    monkeypatch.setattr("pellucid.recipe.job.whiten", recorded_whiten)
+    monkeypatch.setattr("pellucid.recipe.build.whiten", recorded_whiten)
     run = train("digits", out=tmp_path, progress=False, **WHITENED)
     assert numbers[-1] == 2
     fixed = train("digits", out=tmp_path, progress=False, **{**WHITENED, "recipe.threads": 2})

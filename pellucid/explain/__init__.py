@@ -12,7 +12,8 @@ from pellucid.explain.methods import METHODS, explain
 from pellucid.explain.occlusion import Occluded, occlude, occlusion
 from pellucid.explain.rollout import rollout
 from pellucid.explain.sweeps import scores
-from pellucid.explain.target import Aim, Target, aim, upto
+from pellucid.explain.parts import upto
+from pellucid.explain.target import Aim, Region, Target, aim
 from pellucid.explain.top_patches import TopPatches, top_patches
 
 __all__ = [

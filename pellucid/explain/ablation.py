@@ -102,14 +102,12 @@ def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str
         return y
 
     y = forward_with_edits(selection.net, params, x, {path: count_maps})
-    mask = selection.mask(y)
     fill = as_tensor(by, "map_effects: by").to(x).expand(counts[0])
-    score = (y * mask).flatten(1).sum(1)
+    score = selection.score(y)
     decreases: list[Tensor] = []
     for k in range(counts[0]):
         y_without = forward_with_edits(selection.net, params, x, {path: _ablation_edit(Removal(path, (k,)), fill)})
-        mask_without = selection.mask(y_without) if selection.classes is None else mask
-        decreases.append(score - (y_without * mask_without).flatten(1).sum(1))
+        decreases.append(score - selection.score(y_without))
     return torch.stack(decreases, 1)
 
 

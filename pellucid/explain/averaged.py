@@ -10,7 +10,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_choice, check_range, integer
 from pellucid.base.settings.tensors import as_tensor
 from pellucid.explain.sweeps import fix_target, forward_to
-from pellucid.explain.target import Region, Target, target_classes
+from pellucid.explain.target import Target, repeated_target
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import seeded
 
@@ -22,12 +22,7 @@ def repeat_examples(x: Tensor, count: int) -> Tensor:
 
 def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
     """Return ∂ score / ∂ x for variants (N count, ...); `count` consecutive variants have the target of one example."""
-    if isinstance(target, Region):
-        target = target.repeat(count)
-    elif not isinstance(target, str) and target is not None:
-        classes = target_classes(target, len(variants) // count)
-        target = repeat_examples(classes, count) if classes.numel() > 1 else classes
-    return forward_to(net, params, variants, target).propagate_back()
+    return forward_to(net, params, variants, repeated_target(target, count)).propagate_back()
 
 
 def variants_at_once(method: str, batch: int, x: Tensor) -> int:

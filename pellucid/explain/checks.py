@@ -12,7 +12,7 @@ from pellucid.base.settings.checks import integer
 from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine.base import Combinator, prefix_of, walk
 from pellucid.explain.occlusion import FillValue, OutputFunction
-from pellucid.explain.sweeps import fix_target, scores
+from pellucid.explain.sweeps import fix_target, relevance_to_distribute, scores
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.nested import flatten, nest
@@ -82,7 +82,7 @@ def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: 
     Biases and stabilizers absorb relevance, so a gap is not an error in networks or rules that have them.
     Source: Bach et al. 2015, equation 2.
     """
-    return SumCheck(relevance.flatten(1).sum(1), scores(net, params, x, target))
+    return SumCheck(_sums(relevance), relevance_to_distribute(net, params, x, target))
 
 
 def completeness(
@@ -95,7 +95,12 @@ def completeness(
     target = fix_target(net, params, x, target)
     baseline_x = x.new_zeros(()).add(baseline).expand(x.shape)
     expected = scores(net, params, x, target) - scores(net, params, baseline_x, target)
-    return SumCheck(attribution.flatten(1).sum(1), expected)
+    return SumCheck(_sums(attribution), expected)
+
+
+def _sums(map_: Tensor) -> Tensor:
+    """Return the sum of the map of each example, (N,)."""
+    return map_.flatten(1).sum(1)
 
 
 SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
@@ -257,10 +262,9 @@ def _score_curve(
     rank = importance.argsort(dim=1, descending=True, stable=True).argsort(1)  # (N, H W), 0 for the most important
     rank = rank.view(len(before), 1, *before.shape[2:])
     counts = torch.linspace(0, importance.shape[1], steps + 1).round().long()
-    selection = aim(net, target, len(before))
+    selection = aim(net, target, len(before), keep_probabilities=read is not None)
     curve_scores: list[Tensor] = []
     for count in counts.tolist():
         y, _ = forward(selection.net, params, torch.where(rank < count, after, before), Mode(keep=False))
-        values = y if read is None or selection.index is not None else read(y)
-        curve_scores.append((values * selection.mask(values)).flatten(1).sum(1))
+        curve_scores.append(selection.score(selection.read(read, y)))
     return Curve(counts.to(before) / importance.shape[1], torch.stack(curve_scores, 1))

@@ -1,7 +1,7 @@
 """One image explained by several methods, tests of each explanation, and files with the results."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
@@ -22,8 +22,8 @@ from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomi
 from pellucid.explain.ledger import absorbed_text, ledger
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.explain.occlusion import grey, occlude
-from pellucid.explain.sweeps import fix_target, scores
-from pellucid.explain.target import Region, aim
+from pellucid.explain.sweeps import scores
+from pellucid.explain.target import Region, Target, aim
 from pellucid.explain.verdicts import (
     ORDERS,
     RULES,
@@ -36,6 +36,7 @@ from pellucid.explain.verdicts import (
     weights_verdict,
     zero_verdict,
 )
+from pellucid.layers.base import Mode
 from pellucid.report.figures.heat import heat, occlusion_maps, overview
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, TablePart
 from pellucid.report.write import write_picture
@@ -45,7 +46,6 @@ MAX_SHUFFLED_LAYERS = 4  # maximum number of explanations with shuffled weights,
 CURVE_BATCH = 10  # number of maps whose curves are computed in one batch
 OVERVIEW_NAME, BY_CLASS_NAME = "all", "occlusion-classes"  # names of files
 Areas = tuple[list[float], list[float]]  # areas under the deletion and insertion curves, one of each for each map
-SingleTarget = int | str | Region  # a target for one image
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class MethodResult:
 class Examination:
     """All results for one image."""
 
-    target: SingleTarget  # a class, the path of a unit, or a region
+    target: Target  # see `aim`
     score: float  # the target's score
     results: list[MethodResult]  # one for each method
     skipped: dict[str, str]  # by method, why it does not apply
@@ -107,7 +107,7 @@ class Examination:
         return [result.method for result in self.results if all(verdict.passed for verdict in result.verdicts.values())]
 
 
-def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleTarget | None = None) -> Examination:
+def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: Target = None) -> Examination:
     """Explain one image x (C, H, W), as returned by `read_picture`, by several methods, and test the explanations.
 
     target: a class, None for the predicted class, a Region, or a path such as "features.conv2[3]"; see `aim`. Curves
@@ -117,8 +117,7 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
     for method in methods:
         check_known("no method", method, METHODS)
     batch = model.scaled(x[None])
-    fixed_target: Any = fix_target(model.net, model.params, batch, target)
-    single_target: SingleTarget = fixed_target if isinstance(fixed_target, (str, Region)) else int(fixed_target)
+    single_target = _predicted_class(model, batch) if target is None else target
     orders = torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0)).to(batch.device)
     random = _curve_areas(model, batch, single_target, orders)
     results: list[MethodResult] = []
@@ -140,7 +139,7 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
     )
 
 
-def _examine_method(model: BaseModel, batch: Tensor, method: str, target: SingleTarget, random: Areas) -> MethodResult:
+def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Target, random: Areas) -> MethodResult:
     options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
     run = partial(explain, model.net, x=batch, method=method, target=target, **options)
     map_ = run(params=model.params)
@@ -169,7 +168,13 @@ def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Single
     )
 
 
-def _curve_areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) -> Areas:
+def _predicted_class(model: BaseModel, batch: Tensor) -> int | None:
+    """Return the class with the largest score of one image; None for a network with other outputs."""
+    y, _ = model.net.forward(model.params, batch, Mode(keep=False))
+    return int(y.argmax(1)) if isinstance(y, Tensor) and y.dim() == 2 else None
+
+
+def _curve_areas(model: BaseModel, batch: Tensor, target: Target, maps: Tensor) -> Areas:
     """Return the areas under the deletion and the insertion curve of one image, for each of the maps."""
     areas: Areas = [], []
     for chunk in maps.split(CURVE_BATCH):
@@ -223,11 +228,25 @@ def heat_map(x: Tensor, result: MethodResult, examination: Examination, lines: t
     return heat(x, result.plane, result.label, lines, result.method not in MAGNITUDES, outline)
 
 
-def title(target: SingleTarget, classes: Sequence[str]) -> str:
+def title(target: Target, classes: Sequence[str]) -> str:
     """Return a target as text: the name of a class, followed by the pixels for a region, or a path."""
     if isinstance(target, Region):
         return f"{classes[int(target.classes[0])]} {target.where}".rstrip()
-    return classes[target] if isinstance(target, int) else target
+    if isinstance(target, Mapping):
+        return difference_text(target, classes)
+    return classes[target] if isinstance(target, int) else str(target or "the output")
+
+
+def difference_text(target: Mapping[Any, float], classes: Sequence[str]) -> str:
+    """Return a weighted sum of classes as text, such as "cat - dog"."""
+    parts: list[str] = []
+    for index, weight in target.items():
+        name = title(index, classes)
+        size = abs(weight)
+        term = name if size == 1 else f"{size:g} {name}"
+        sign = "-" if weight < 0 else "+"
+        parts.append(f"{sign} {term}")
+    return " ".join(parts).removeprefix("+ ")
 
 
 def _page(target_name: str, x: Tensor, examination: Examination) -> Page:

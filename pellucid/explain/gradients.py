@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pellucid import rules
 from pellucid.explain.layout import check_has_rules
-from pellucid.explain.sweeps import backward_by_composite, forward_to, ones_at_target, values_at_target
+from pellucid.explain.sweeps import backward_by_composite, forward_to, gradient_of_score, values_in_score
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 
@@ -49,5 +49,5 @@ def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activat
     """
     composite = rules.deconvnet()
     check_has_rules(net, "deconvnet", composite(rules.Entrance(x)))
-    initial_gradient = values_at_target if activation and isinstance(target, str) else ones_at_target
+    initial_gradient = values_in_score if activation and isinstance(target, str) else gradient_of_score
     return backward_by_composite(net, params, x, target, composite, initial_gradient)

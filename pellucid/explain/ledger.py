@@ -11,7 +11,7 @@ from pellucid.base.brief import screen_repr
 from pellucid.base.text import plural
 from pellucid.combine.base import uses_flow
 from pellucid.explain.lrp import lrp
-from pellucid.explain.sweeps import scores
+from pellucid.explain.sweeps import relevance_to_distribute, scores
 from pellucid.explain.target import Target
 from pellucid.layers import Softmax
 from pellucid.layers.base import Layer, Params, Trait
@@ -109,6 +109,9 @@ def ledger(
 
     map_ = lrp(net, params, x, target, watch=record, **options)
     score = float(scores(net, params, x, target).double().sum())
+    distributed = float(relevance_to_distribute(net, params, x, target).double().sum())
+    if score != distributed:  # a function of the outputs that is not linear
+        absorbed.insert(0, Absorbed("target", "Function", CONSTANT, score - distributed))
     return Ledger(map_, score, _nested_sum(map_), tuple(absorbed))
 
 

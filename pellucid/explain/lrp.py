@@ -7,7 +7,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
 from pellucid.explain.layout import check_has_rules
-from pellucid.explain.sweeps import backward_by_composite, values_at_target
+from pellucid.explain.sweeps import backward_by_composite, values_in_score
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import COMPOSITES, Composite, Entrance, Table, fold
@@ -62,4 +62,4 @@ def lrp(
     check_has_rules(net, "lrp", composite_function(Entrance(x)))
     if folded:
         net, params = fold(net, params)
-    return backward_by_composite(net, params, x, target, composite_function, values_at_target, watch)
+    return backward_by_composite(net, params, x, target, composite_function, values_in_score, watch)

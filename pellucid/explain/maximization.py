@@ -74,7 +74,7 @@ def maximize(
         shift_y, shift_x = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
         forward_pass = forward_to(net, params, x.roll((shift_y, shift_x), (2, 3)).to(device), target)
         if not jitter:
-            history.append(float((forward_pass.y * forward_pass.mask).sum()))
+            history.append(float(forward_pass.score))
         else:
             history.append(float(scores(net, params, x.to(device), target)))
         dx = forward_pass.propagate_back().cpu().roll((-shift_y, -shift_x), (2, 3))

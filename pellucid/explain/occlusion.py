@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from pellucid.base.settings.checks import integer
 from pellucid.base.settings.tensors import as_tensor
 from pellucid.explain.incremental import IncrementalNetwork
 from pellucid.explain.sweeps import fix_target
-from pellucid.explain.target import Target, aim
+from pellucid.explain.target import Target, aim, example_target
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
@@ -109,13 +110,11 @@ def occlude(
         )
     if step > side:
         raise PellucidError(f"occlusion: a stride of {step} leaves pixels that no square of {side} hides; reduce it")
-    selection = aim(net, fix_target(net, params, x, target), len(x))
-    if selection.index is not None:
-        read = None
-    y, _ = forward(selection.net, params, x, Mode(keep=False))
-    y = y if read is None else read(y)
-    mask = selection.mask(y)
-    is_class = selection.index is None and selection.region is None
+    target = fix_target(net, params, x, target)
+    selection = aim(net, target, len(x), keep_probabilities=read is not None)
+    y = selection.read(read, forward(selection.net, params, x, Mode(keep=False))[0])
+    baseline = selection.score(y)
+    has_classes = not selection.is_unit and isinstance(y, Tensor) and y.dim() == 2
     corners = squares(x.shape[2], x.shape[3], side, step)
     filled = as_tensor(fill, "occlusion: fill").to(x).expand(x.shape)
     variants = [
@@ -125,20 +124,19 @@ def occlude(
     scores: list[list[Tensor]] = [[] for _ in x]
     classes: list[list[Tensor]] = [[] for _ in x]
     with keeping_freed_memory():
-        for corner_batch in corners.flatten(0, 1).split(batch * VECTOR_BATCHES if is_class else batch):
+        for corner_batch in corners.flatten(0, 1).split(batch * VECTOR_BATCHES if has_classes else batch):
             for n in range(len(x)):
-                outputs = variants[n].run(corner_batch, side, batch)
-                outputs = outputs if read is None else read(outputs)
+                outputs = selection.read(read, variants[n].run(corner_batch, side, batch))
                 # The unit with a map's largest value may differ between squares; a class and a region are fixed.
-                weights = mask[n].expand(outputs.shape) if selection.index is None else selection.mask(outputs)
-                scores[n].append((outputs * weights).flatten(1).sum(1))
-                if is_class:
+                fixed = replace(selection, target=example_target(selection.target, n, len(corner_batch)))
+                scores[n].append(fixed.score(outputs))
+                if has_classes:
                     classes[n].append(outputs.argmax(1))
     shape = corners.shape[:2]
     return Occluded(
         torch.stack([torch.cat(chunks).view(shape) for chunks in scores]),
-        (y * mask).flatten(1).sum(1),
-        torch.stack([torch.cat(chunks).view(shape) for chunks in classes]) if is_class else None,
+        baseline,
+        torch.stack([torch.cat(chunks).view(shape) for chunks in classes]) if has_classes else None,
         corners,
     )
 

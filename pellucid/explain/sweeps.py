@@ -7,25 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.explain.target import Aim, Region, Target, aim, predicted_region
+from pellucid.explain.functions import mapped
+from pellucid.explain.target import Aim, Target, aim, weighted_sum
 from pellucid.fuse import by_kernel
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules import Composite, Entrance, Guided, Origins, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 
-# Function of the outputs and the mask (see ForwardPass) that returns the gradient or relevance of the outputs, with
-# which the backward pass starts.
-InitialGradient = Callable[[Tensor, Tensor], Tensor]
+# Function of the outputs and the gradient of the score (see ForwardPass) that returns the gradient or relevance of the
+# outputs, with which the backward pass starts.
+InitialGradient = Callable[[Any, Any], Any]
 
 
-def ones_at_target(y: Tensor, mask: Tensor) -> Tensor:
+def gradient_of_score(y: Any, gradient: Any) -> Any:
     """Return 1 (or the weight) for the explained outputs; the backward pass then computes gradients."""
-    return mask
+    return gradient
 
 
-def values_at_target(y: Tensor, mask: Tensor) -> Tensor:
-    """Return the values of the explained outputs; the backward pass then distributes them as relevance."""
-    return y * mask
+def values_in_score(y: Any, gradient: Any) -> Any:
+    """Return the parts of the explained outputs in the score; the backward pass then distributes them as relevance."""
+    return mapped(torch.mul, y, gradient)
 
 
 def gradient_rules(path: str, layer: Layer) -> Rule:
@@ -47,24 +48,27 @@ def rules_with_kernels(rules: Rules) -> Rules:
 class ForwardPass:
     """A forward pass up to a target, for backward passes."""
 
-    net: Layer
+    aim: Aim
     params: Params
-    y: Tensor
-    mask: Tensor  # 1 or a weight for each explained output, else 0
+    y: Any
     cache: Cache
+
+    @property
+    def score(self) -> Tensor:
+        """The score of each example, (N,)."""
+        return self.aim.score(self.y)
 
     @torch.no_grad()
     def propagate_back(
         self,
         rules: Rules = gradient_rules,
-        initial_gradient: InitialGradient = ones_at_target,
+        initial_gradient: InitialGradient = gradient_of_score,
         watch: BackwardWatch | None = None,
         consume: bool = True,
     ) -> Any:
         """Return the gradient or relevance of the input by `rules`; consume: release the caches during the pass."""
-
-        dy = initial_gradient(self.y, self.mask)
-        return backward(self.net, self.params, self.cache, dy, rules_with_kernels(rules), watch, consume=consume)[0]
+        dy = initial_gradient(self.y, self.aim.gradient(self.y))
+        return backward(self.aim.net, self.params, self.cache, dy, rules_with_kernels(rules), watch, consume=consume)[0]
 
 
 @torch.no_grad()
@@ -72,34 +76,42 @@ def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: Forwar
     """Run `net` on x in evaluation mode up to the target; raise PellucidError if the target does not fit."""
     selection = aim(net, target, n_examples(x))
     y, cache = forward(selection.net, params, x, Mode(), watch)
-    return ForwardPass(selection.net, params, y, selection.mask(y), cache)
+    return ForwardPass(selection, params, y, cache)
 
 
 @torch.no_grad()
 def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
-    """Return the target's score (N,), which relevance propagation distributes over the input."""
+    """Return the target's score (N,)."""
     selection = aim(net, target, n_examples(x))
     y, _ = forward(selection.net, params, x, Mode(keep=False))
-    return (y * selection.mask(y)).flatten(1).sum(1)
+    return selection.score(y)
+
+
+@torch.no_grad()
+def relevance_to_distribute(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
+    """Return the sum of the outputs, each times its gradient (N,): the score, unless it is a function of the outputs."""
+    selection = aim(net, target, n_examples(x))
+    y, _ = forward(selection.net, params, x, Mode(keep=False))
+    return weighted_sum(y, selection.gradient(y))
 
 
 @torch.no_grad()
 def fix_target(net: Layer, params: Params, x: Any, target: Target) -> Target:
-    """Return the target to use for variants of x: None becomes the class with the largest score of each example of x.
+    """Return the target to use for variants of x: the weights of the outputs in the score of x.
 
-    For scores of each pixel, a class becomes the Region of the pixels of x that are predicted as this class.
+    So the class with the largest score, and the pixels that are predicted as a class, are those of x. Units and
+    functions of the outputs are returned unchanged.
     """
-    if isinstance(target, (str, Region)):
+    selection = aim(net, target, n_examples(x))
+    if not selection.may_be_fixed:
         return target
-    y, _ = forward(net, params, x, Mode(keep=False))
-    if target is None:
-        return Aim(net).mask(y).argmax(1)
-    return predicted_region(y, target) if isinstance(y, Tensor) and y.dim() == 4 else target
+    y, _ = forward(selection.net, params, x, Mode(keep=False))
+    return selection.gradient(y)
 
 
 def backward_by_composite(
     net: Layer, params: Params, x: Any, target: Target, composite: Composite,
-    initial_gradient: InitialGradient = ones_at_target, backward_watch: BackwardWatch | None = None,
+    initial_gradient: InitialGradient = gradient_of_score, backward_watch: BackwardWatch | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the gradient or relevance of x, propagated back by the rules of a composite.
 

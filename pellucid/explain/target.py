@@ -1,154 +1,211 @@
-"""Targets of explanations: the score of a class, or a unit or feature map anywhere in a network."""
+"""Targets of explanations: which score of a network is explained, and its gradient with respect to the outputs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid.base.brief import brief_repr
-from pellucid.base.errors import PellucidError, nearest
-from pellucid.base.settings.tensors import as_targets
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.tensors import as_targets, as_tensor
 from pellucid.base.text import plural, value_range
-from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.combine.base import first_name
+from pellucid.explain.functions import Function, is_function, mapped
+from pellucid.explain.parts import before_probabilities, upto
 from pellucid.layers.base import Layer
-
-
-def upto(net: Layer, path: str) -> Layer:
-    """Return the part of `net` up to the layer or node at `path`; parameters and paths are the same as for `net`.
-
-    A Shared layer outputs a tuple with one value for each use. A node of a Graph that reuses the layer of another node
-    has its own name. Raises PellucidError for an unknown path.
-    """
-    return _up_to(net, path, path)
-
-
-def _up_to(layer: Layer, relative_path: str, path: str) -> Layer:
-    """Return the part of a layer up to its descendant at `relative_path`; path: the complete path, for messages."""
-    if not relative_path:
-        return layer
-    if not isinstance(layer, Combinator):
-        raise PellucidError(
-            f"no layer {path!r}: a {type(layer).__name__} has no part {relative_path.partition('.')[0]!r}"
-        )
-    layers = layer.nodes if isinstance(layer, Graph) else layer.layers
-    name = first_name(relative_path, layers)
-    inner_path = relative_path.removeprefix(name).removeprefix(".")
-    if name not in layers:
-        raise PellucidError(f"no layer {path!r}: {name!r} is none of {', '.join(layers)}{nearest(name, layers)}")
-    # Types are compared exactly, because a subclass may run its layers in another way.
-    if type(layer) is Graph:
-        return _graph_up_to(layer, name, inner_path, path)
-    if type(layer) is Shared:
-        return Shared(_up_to(layer.layer, inner_path, path))
-    if type(layer) is Parallel and name == "merge":
-        return Parallel(layer.branches, _up_to(layer.merge, inner_path, path))
-    preceding: dict[str, Layer] = {}
-    if type(layer) is Sequential:
-        children = list(layer.children)
-        preceding = {child: layer.children[child] for child in children[: children.index(name)]}
-    elif type(layer) not in (Parallel, Fork):
-        raise PellucidError(
-            f"{path!r}: a layer inside a {type(layer).__name__} cannot be a target; give a layer outside of it"
-        )
-    return Sequential(**preceding, **{name: _up_to(layer.layers[name], inner_path, path)})
-
-
-def _graph_up_to(graph: Graph, name: str, inner_path: str, path: str) -> Layer:
-    """Return the graph of the node `name` and the nodes that it needs, cut at `inner_path` in it unless that is ""."""
-    if inner_path and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
-        raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")
-    needed_nodes = set[str]()
-    pending = [name]
-    while pending:
-        current = pending.pop()
-        if current in needed_nodes or current in graph.inputs:
-            continue
-        needed_nodes.add(current)
-        layer, *sources = graph.nodes[current]
-        pending += [*sources, *([layer] if isinstance(layer, str) else [])]
-    nodes = {current: node for current, node in graph.nodes.items() if current in needed_nodes}
-    if inner_path:
-        nodes[name] = (_up_to(graph.nodes[name][0], inner_path, path), *graph.nodes[name][1:])
-    return Graph(nodes, (name,), graph.inputs)
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A target for scores at each pixel (N, C, H, W): the weighted sum of the scores of one class over the pixels."""
+    """A target for scores at each pixel (N, C, ...): the weighted sum of the scores of one class over the pixels."""
 
     classes: Tensor  # (N,) or (1,)
-    weights: Tensor  # weights of the pixels, (N, H, W) or (1, H, W)
+    weights: Tensor  # weights of the pixels, (N, ...) or (1, ...)
     where: str = ""  # a description of the pixels, for titles
 
     def __str__(self) -> str:
         """Return the classes and the pixels as text."""
         return f"{', '.join(map(str, self.classes.tolist()))} {self.where}".rstrip()
 
-    def repeat(self, count: int) -> "Region":
-        """Return the target for a batch with each example repeated `count` times in a row."""
-        classes, weights = (
-            tensor.repeat_interleave(count, 0) if len(tensor) > 1 else tensor for tensor in (self.classes, self.weights)
-        )
-        return Region(classes, weights, self.where)
 
-
-Target = int | Sequence[int] | Tensor | str | Region | None
+# See `aim`.
+Target = int | str | Sequence[Any] | Mapping[Any, float] | Tensor | Region | Function | Layer | None
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 UNIT_PATTERN = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")  # PATH[INDEX]
 
 
 @dataclass(frozen=True, eq=False)
 class Aim:
-    """The part of a network that a target needs, and the outputs that it selects.
+    """What an explanation explains: the part of a network that a target needs, and a score of each example.
 
-    Without index, classes and region, the class with the largest score is the target. For scores of each pixel (N, C,
-    H, W), a class selects its scores at the pixels where it has the largest score, and `region` selects scores at the
-    given pixels.
-    index: indices and slices after the batch axis.
-    classes: one class for each example, or one for all.
+    target: see `aim`; for a path, the index in the outputs of `net`.
+    is_unit: whether the target is inside the network, given by its path.
     """
 
     net: Layer
-    index: tuple[int | slice, ...] | None = None
-    classes: Tensor | None = None
-    region: Region | None = None
+    target: Any
+    is_unit: bool = False
     __repr__ = brief_repr
 
-    def mask(self, y: Any) -> Tensor:
-        """Return 1, or the weight in the sum, for the explained outputs, and 0 for the others, in the shape of y.
+    @property
+    def is_function(self) -> bool:
+        """Whether the score is a function of the outputs instead of a weighted sum."""
+        return isinstance(self.target, Function)
 
-        Raises PellucidError if the target does not fit the network's output.
+    @property
+    def may_be_fixed(self) -> bool:
+        """Whether the outputs for one input decide for its variants what is explained, such as the predicted class."""
+        return not (self.is_unit or self.is_function or (isinstance(self.target, tuple) and not _is_weights(self.target)))
+
+    def gradient(self, y: Any) -> Any:
+        """Return ∂ score / ∂ y in the shape of the outputs y, for which the backward pass starts.
+
+        Raises PellucidError if the target does not fit the outputs.
         """
-        if not isinstance(y, Tensor):
+        if isinstance(self.target, Function):
+            return self.target.gradient_at(y)
+        return output_weights(y, self.target)
+
+    def score(self, y: Any) -> Tensor:
+        """Return the score of each example, (N,)."""
+        return self.target.value_at(y) if isinstance(self.target, Function) else weighted_sum(y, self.gradient(y))
+
+    def read(self, function: Callable[[Any], Any] | None, y: Any) -> Any:
+        """Return a function of the network's outputs, such as probabilities; units and functions take y itself."""
+        return y if function is None or self.is_unit or self.is_function else function(y)
+
+
+def aim(net: Layer, target: Target, examples: int, keep_probabilities: bool = False) -> Aim:
+    """Return the part of `net` and the score that a target selects, for a batch of `examples`.
+
+    target: one of the following. None is the class with the largest score of each example, or the only output.
+    - a class, or a list with one for each example; for scores of each pixel (N, C, H, W), the sum of its scores where
+      it has the largest one. A list may contain any of the following, too, but no paths and functions.
+    - a tuple of indices and slices in an output of an example: (3, 10, 20), or (3,) for the largest value of map 3. For
+      a network with several outputs, the first is the number of the output, as in (0, 3).
+    - weights of the outputs, floats in their shape with or without the batch axis: the score is the weighted sum. A
+      tuple of them for several outputs.
+    - a dict of weights by target: {3: 1.0, 5: -1.0} is the difference of two classes.
+    - a Region.
+    - a path with an index: "head.scores[3]" for unit 3, "features.conv5[12, 4, 7]" for one unit of map 12,
+      "features.conv5[12]" for the unit of map 12 with the largest value in each image, "features.conv5[12, :, :]" for
+      the sum of the map, "head.conv[3, 10:20, 30:50]" for the sum of a region. Negative indices count from the end.
+    - a function of the outputs with one number for each example: a model, a layer without weights, or a pair (value,
+      gradient) of Python functions of the outputs, (N,) and in the shape of the outputs.
+    A softmax or sigmoid at the end of the network is left out, except for paths and functions, or with
+    `keep_probabilities`: the scores before it do not saturate.
+    Raises PellucidError for other targets.
+    """
+    if isinstance(target, str):
+        unit = UNIT_PATTERN.fullmatch(target.replace(" ", ""))
+        if unit is None:
             raise PellucidError(
-                f"the network has {len(y)} outputs; give the target as a path, such as 'head.scores[3]', to one of them"
+                f"target {target!r} is not a unit; write a path and an index, such as 'features.conv5[12]', or a "
+                "class index"
             )
-        if self.index is not None:
-            return _unit_mask(y, self.index)
-        if self.region is not None or (y.dim() == 4 and self.classes is not None):
-            region = self.region or predicted_region(y, self.classes)
-            return _region_weights(y, region)
-        if y.dim() != 2:
-            raise PellucidError(
-                f"outputs of shape {tuple(y.shape[1:])} are not scores of classes; give the target as a path, such as "
-                "'head.conv[3]' for the largest value of map 3, 'head.conv[3, :, :]' for the whole map, or "
-                "'head.conv[3, 10:20, 30:50]' for a region"
-            )
-        classes = y.argmax(1) if self.classes is None else _expanded_classes(self.classes, y)
-        return torch.zeros_like(y).scatter_(1, classes[:, None], 1.0)
+        index = tuple(_parse_index(text, target) for text in unit["index"].split(","))
+        return Aim(upto(net, unit["path"]), index, is_unit=True)
+    if is_function(target):
+        return Aim(net, target if isinstance(target, Function) else Function.of(target))
+    if isinstance(target, list) and _has_parts(target) and len(target) != examples:
+        raise PellucidError(f"target is a list of {len(target)}; give one for each of {plural(examples, 'example')}")
+    if not isinstance(target, list | tuple | Mapping | Region | None):
+        target = _values(target, examples)
+    return Aim(net if keep_probabilities else before_probabilities(net), target)
+
+
+def example_target(target: Any, index: int, count: int = 1) -> Any:
+    """Return a target fixed by `sweeps.fix_target` for `count` variants of one example."""
+    if isinstance(target, Tensor):
+        return target[index % len(target)][None].expand(count, *target.shape[1:])
+    return tuple(example_target(part, index, count) for part in target) if _is_weights(target) else target
+
+
+def repeated_target(target: Any, count: int) -> Any:
+    """Return a target fixed by `sweeps.fix_target` for a batch with each example repeated `count` times in a row."""
+    return mapped(lambda part: part.repeat_interleave(count, 0), target) if _is_weights(target) else target
+
+
+def weighted_sum(y: Any, weights: Any) -> Tensor:
+    """Return the sum of all outputs, weighted, of each example (N,)."""
+    if isinstance(y, tuple):
+        return torch.stack([*map(weighted_sum, cast("tuple[Tensor, ...]", y), weights)]).sum(0)
+    return (y * weights).reshape(len(y), -1).sum(1)
+
+
+def output_weights(y: Any, target: Any) -> Any:
+    """Return the weights of the outputs in the score of a target, in the shape of y: a tensor, or a tuple of them."""
+    if isinstance(target, Mapping):
+        return _weights_of_sum(y, target)
+    if isinstance(target, list) and _has_parts(target):
+        examples = [output_weights(mapped(lambda part, n=n: part[n : n + 1], y), part) for n, part in enumerate(target)]
+        return mapped(lambda *parts: torch.cat(parts), *examples)
+    if isinstance(y, tuple):
+        return _weights_of_outputs(cast("tuple[Tensor, ...]", y), target)
+    if isinstance(target, tuple):
+        return _unit_mask(y, target)
+    if isinstance(target, Region):
+        return _region_weights(y, target)
+    if isinstance(target, Tensor) and (target.is_floating_point() or target.dtype is torch.bool):
+        return _given_weights(y, target)
+    return _class_mask(y, target)
+
+
+def _weights_of_sum(y: Any, target: Mapping[Any, float]) -> Any:
+    """Return the sum of the weights of several targets."""
+    total = mapped(torch.zeros_like, y)
+    for part, weight in target.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise PellucidError(f"target: {part!r} has the weight {weight!r}; give a number, as in {{3: 1.0, 5: -1.0}}")
+        total = mapped(lambda old, new, factor=weight: old + factor * new, total, output_weights(y, part))
+    return total
+
+
+def _weights_of_outputs(y: tuple[Tensor, ...], target: Any) -> tuple[Tensor, ...]:
+    """Return the weights of each of several outputs."""
+    if _is_weights(target) and len(target) == len(y):
+        return tuple(map(_given_weights, y, target))
+    number = target[0] if isinstance(target, tuple) and target else None
+    if not isinstance(number, int) or not -len(y) <= number < len(y):
+        raise PellucidError(
+            f"the network has {len(y)} outputs; give the target as a path, such as 'head.scores[3]', or begin it with "
+            "the number or name of one of them: (0, 3)"
+        )
+    rest = target[1:]
+    is_single = len(rest) == 1 and not isinstance(rest[0], slice)
+    weights = [torch.zeros_like(output) for output in y]
+    weights[number] = output_weights(y[number], rest[0] if is_single else rest or None)
+    return tuple(weights)
+
+
+def _class_mask(y: Tensor, target: Any) -> Tensor:
+    """Return 1 for the score of a class of each example, None for the largest, or for the scores of its pixels."""
+    if y.dim() == 1 or (target is None and y.dim() > 2 and y.shape[1] == 1):
+        if target is not None:
+            _expanded_classes(target_classes(target, len(y)), y[:, None])  # 0 is the only class
+        return torch.ones_like(y)
+    if y.dim() >= 4 and target is not None:
+        return _region_weights(y, predicted_region(y, target))
+    if y.dim() != 2:
+        raise PellucidError(
+            f"outputs of shape {tuple(y.shape[1:])} are not scores of classes; give the target as an index, such as "
+            "(3, 10, 20), as weights in their shape, or as a path, such as 'head.conv[3]' for the largest value of map "
+            "3, 'head.conv[3, :, :]' for the whole map, or 'head.conv[3, 10:20, 30:50]' for a region"
+        )
+    classes = y.argmax(1) if target is None else _expanded_classes(target_classes(target, len(y)), y)
+    return torch.zeros_like(y).scatter_(1, classes[:, None], 1.0)
 
 
 def predicted_region(y: Tensor, classes: Any) -> Region:
-    """Return the region of the pixels whose largest score in y (N, C, H, W) is that of the given class of each image.
+    """Return the region of the pixels whose largest score in y (N, C, ...) is that of the given class of each image.
 
     Raises PellucidError for an image without such a pixel.
     """
     image_classes = _expanded_classes(target_classes(classes, len(y)), y)
-    pixels = y.argmax(1) == image_classes[:, None, None]  # (N, H, W)
+    pixels = y.argmax(1) == image_classes.view(-1, *(1,) * (y.dim() - 2))  # (N, ...)
     empty = (~pixels.flatten(1).any(1)).nonzero()
     if len(empty):
         raise PellucidError(
@@ -159,52 +216,70 @@ def predicted_region(y: Tensor, classes: Any) -> Region:
 
 
 def _region_weights(y: Tensor, region: Region) -> Tensor:
-    """Return the weights of a region in the shape of scores y (N, C, H, W); raises PellucidError if it does not fit."""
-    if y.dim() != 4 or y.shape[2:] != region.weights.shape[1:]:
+    """Return the weights of a region in the shape of scores y (N, C, ...); raises PellucidError if it does not fit."""
+    if y.dim() < 4 or y.shape[2:] != region.weights.shape[1:]:
         raise PellucidError(
             f"target: a region of {tuple(region.weights.shape[1:])} pixels does not fit outputs of shape "
             f"{tuple(y.shape[1:])}"
         )
-    index = _expanded_classes(region.classes, y)[:, None, None, None].expand(-1, 1, *y.shape[2:])
-    weights = region.weights.to(y)[:, None].expand(len(y), -1, -1, -1)
+    classes = _expanded_classes(region.classes, y)
+    index = classes.view(-1, *(1,) * (y.dim() - 1)).expand(-1, 1, *y.shape[2:])
+    weights = region.weights.to(y)[:, None].expand(len(y), -1, *y.shape[2:])
     return torch.zeros_like(y).scatter_(1, index, weights)
 
 
-def aim(net: Layer, target: Target, examples: int) -> Aim:
-    """Return the part of `net` and the outputs that a target selects, for a batch of `examples`.
-
-    target: a class, or one for each example; None for each example's class with the largest score; a Region; or a path
-    with an index: "head.scores[3]" for unit 3, "features.conv5[12, 4, 7]" for one unit of map 12, "features.conv5[12]"
-    for the unit of map 12 with the largest value in each image, "features.conv5[12, :, :]" for the sum of the map,
-    "head.conv[3, 10:20, 30:50]" for the sum of a region. Negative indices count from the end.
-    Raises PellucidError for other targets.
-    """
-    if target is None:
-        return Aim(net)
-    if isinstance(target, Region):
-        return Aim(net, region=target)
-    if isinstance(target, str):
-        unit = UNIT_PATTERN.fullmatch(target.replace(" ", ""))
-        if unit is None:
-            raise PellucidError(
-                f"target {target!r} is not a unit; write a path and an index, such as 'features.conv5[12]', or a "
-                "class index"
-            )
-        return Aim(upto(net, unit["path"]), tuple(_parse_index(text, target) for text in unit["index"].split(",")))
-    return Aim(net, classes=target_classes(target, examples))
+def _given_weights(y: Tensor, weights: Tensor) -> Tensor:
+    """Return weights in the shape of the outputs y, from weights with or without a batch axis."""
+    if weights.shape == y.shape[1:]:
+        weights = weights[None]
+    if weights.shape not in (y.shape, (1, *y.shape[1:])):
+        raise PellucidError(
+            f"target: weights of shape {tuple(weights.shape)} do not fit outputs of shape {tuple(y.shape)}; give one "
+            "for each output of an example, or of each example"
+        )
+    if not bool(weights.isfinite().all()):
+        raise PellucidError("target: the weights must be finite; they contain NaN or infinity")
+    return weights.to(y).expand(y.shape)
 
 
 def target_classes(target: Any, examples: int) -> Tensor:
     """Return the classes, one for all `examples` or one for each; raises PellucidError for other values."""
-    try:
-        classes = as_targets(target, "target", torch.float32)
-    except PellucidError:
-        classes = torch.zeros(())  # not integers: raises below
-    if classes.dtype not in INTEGER_DTYPES or classes.numel() not in (1, examples):
-        raise PellucidError(
-            f"target must be a class, one for each of {plural(examples, 'example')}, or a path, not {target!r}"
-        )
+    classes = _values(target, examples)
+    if classes.dtype not in INTEGER_DTYPES:
+        raise _not_a_target(target, examples)
     return classes.reshape(-1).long()
+
+
+def _values(target: Any, examples: int) -> Tensor:
+    """Return numbers that are classes, or weights of outputs; raises PellucidError for other values."""
+    is_array = isinstance(target, Tensor | np.ndarray)
+    try:
+        values = as_tensor(target, "target") if is_array else as_targets(target, "target", torch.float32)
+    except PellucidError as error:
+        raise _not_a_target(target, examples) from error
+    is_class = values.dtype in INTEGER_DTYPES and values.numel() in (1, examples)
+    if not is_class and not (is_array and (values.is_floating_point() or values.dtype is torch.bool)):
+        raise _not_a_target(target, examples)
+    return values
+
+
+def _not_a_target(target: Any, examples: int) -> PellucidError:
+    return PellucidError(
+        f"target must be a class, one for each of {plural(examples, 'example')}, a tuple of indices, weights of the "
+        f"outputs, or a path, not {target!r}"
+    )
+
+
+def _has_parts(target: list[Any]) -> bool:
+    """Return whether a list contains targets other than the numbers of classes."""
+    return any(isinstance(part, tuple | list | dict | Region | Tensor) or part is None for part in target)
+
+
+def _is_weights(target: Any) -> bool:
+    """Return whether a target is weights of the outputs: a float tensor, or a tuple of them."""
+    if isinstance(target, tuple):
+        return bool(target) and all(isinstance(part, Tensor) for part in target)
+    return isinstance(target, Tensor) and target.is_floating_point()
 
 
 def _expanded_classes(classes: Tensor, y: Tensor) -> Tensor:

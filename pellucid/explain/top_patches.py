@@ -14,8 +14,8 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.data.dataset import float_images
 from pellucid.explain.receptive_field import receptive_fields
-from pellucid.explain.sweeps import forward_to, values_at_target
-from pellucid.explain.target import upto
+from pellucid.explain.sweeps import forward_to, values_in_score
+from pellucid.explain.parts import upto
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.rules import Entrance
 from pellucid.sweep import forward
@@ -79,7 +79,7 @@ def top_patches(
         entrance = Entrance(x)
         run = forward_to(net, params, x, f"{path}[{index}]", entrance)
         corners = receptive_fields(run)
-        deconvolution = run.propagate_back(rules.deconvnet()(entrance), values_at_target).cpu()
+        deconvolution = run.propagate_back(rules.deconvnet()(entrance), values_in_score).cpu()
         patches.append(TopPatches(path, index, order, strongest[order, index], corners, deconvolution))
     return patches
 

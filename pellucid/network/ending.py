@@ -11,6 +11,7 @@ from pellucid.data.dataset import check_channels_first
 from pellucid.layers import LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer, Trait, pair
 from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy
+from pellucid.operators import Permute, ToShape
 
 # The activations that these losses contain.
 CONTAINED_ACTIVATIONS: dict[type[Loss], tuple[type[Layer], ...]] = {
@@ -60,6 +61,11 @@ def check_axes(nets: Iterable[Layer], shape: Sequence[int], inputs_name: str, is
 def only_reshapes(layer: Layer) -> bool:
     """Return whether a layer only changes the shape of its input."""
     return Trait.RESHAPE in layer.traits
+
+
+def only_moves(layer: Layer) -> bool:
+    """Return whether a layer only changes the shape of its input, or the order of its axes."""
+    return only_reshapes(layer) or isinstance(layer, Permute | ToShape)
 
 
 def last_layers(net: Layer, is_skipped: Callable[[Layer], bool] = only_reshapes, path: str = "") -> dict[str, Layer]:

@@ -7,7 +7,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.explain import scores
 from pellucid.explain.maximization import maximize, variation_gradient
-from pellucid.explain.target import upto
+from pellucid.explain.parts import upto
 from pellucid.layers import Conv2d, Dense, Flatten, Mode
 from pellucid.model import Model
 from pellucid.run.folder import weights_file

@@ -1,0 +1,128 @@
+"""Functions of a network's outputs as targets of explanations, with their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.combine.base import shape_of
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.nested import leaves, map_tree
+from pellucid.sweep import backward, forward
+from pellucid.training.model import BaseModel
+
+MAX_ERROR = 0.05  # relative difference of a given gradient from finite differences
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A target: one number for each example, computed from the network's outputs y.
+
+    value: returns the numbers, (N,) or (N, 1).
+    gradient: returns their gradient with respect to y, in its shape.
+    name: its type, for messages.
+    """
+
+    value: Callable[[Any], Tensor]
+    gradient: Callable[[Any], Any]
+    name: str
+
+    @staticmethod
+    def of(target: Any) -> Function:
+        """Return the function of a model, a layer without weights, or a pair of Python functions.
+
+        Raises PellucidError for a layer with weights, and for a model that standardizes its input.
+        """
+        if isinstance(target, tuple):
+            value, gradient = cast("tuple[Any, Any]", target)
+            return Function(value, gradient, "function")
+        if isinstance(target, Layer):
+            return _network_function(target, None)
+        if target.stats is not None:
+            raise PellucidError("target: the model of the score has a mean and std, but outputs are not standardized")
+        return _network_function(target.net, target.params)
+
+    def value_at(self, y: Any) -> Tensor:
+        """Return the number of each example (N,); raises PellucidError for another number of values."""
+        values = self.value(y)
+        count = len(y[0] if isinstance(y, tuple) else y)
+        if not isinstance(values, Tensor) or values.numel() != count or not len(values) == count:
+            shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise PellucidError(f"target: the {self.name} must return one number for each example, ({count},): {shape}")
+        return values.detach().reshape(count)
+
+    def gradient_at(self, y: Any) -> Any:
+        """Return the gradient in the shape of y; raises PellucidError if it is not that of the values."""
+        gradient = self.gradient(y)
+        if shape_of(gradient) != shape_of(y):
+            raise PellucidError(
+                f"target: the gradient of the {self.name} has the shape {shape_of(gradient)}; the outputs have "
+                f"{shape_of(y)}"
+            )
+        self._check_gradient(y, mapped(lambda part: part.detach(), gradient))
+        return gradient
+
+    def _check_gradient(self, y: Any, gradient: Any) -> None:
+        """Compare the change of the values along the gradient with the prediction of the gradient."""
+        tensors = gradient if isinstance(gradient, tuple) else (gradient,)
+        largest = max(float(part.abs().max()) if part.numel() else 0.0 for part in tensors)
+        if not largest:
+            return
+        eps = torch.finfo(tensors[0].dtype).eps
+        outputs = y if isinstance(y, tuple) else (y,)
+        scale = max(float(part.abs().max()) for part in outputs if part.numel()) or 1.0
+        step = eps ** (1 / 3) * scale / largest
+        above, below = (
+            self.value_at(mapped(lambda part, slope, shift=shift: part + shift * slope, y, gradient)).double()
+            for shift in (step, -step)
+        )
+        expected = sum(float(part.double().square().sum()) for part in tensors)
+        measured = float((above - below).sum()) / (2 * step)
+        rounding = 16 * eps * float(above.abs().sum()) / step
+        if not abs(measured - expected) <= MAX_ERROR * expected + rounding:
+            raise PellucidError(
+                f"target: the gradient of the {self.name} is not that of its values: along it they change by "
+                f"{measured:.4g}, and its squared length is {expected:.4g}"
+            )
+
+
+def is_function(target: Any) -> bool:
+    """Return whether a target is a function of the outputs."""
+    if isinstance(target, tuple):
+        return len(target) == 2 and all(callable(part) and not isinstance(part, Tensor | Layer) for part in target)
+    return isinstance(target, Function | Layer | BaseModel)
+
+
+def mapped(function: Callable[..., Any], *values: Any) -> Any:
+    """Return the function of tensors, or of each of several outputs, as a tuple."""
+    if isinstance(values[0], tuple):
+        return tuple(map(function, *values))
+    return function(*values)
+
+
+def _network_function(net: Layer, params: Params | None) -> Function:
+    """Return the function that a network computes, with its explicit backward pass."""
+
+    def run(y: Any) -> tuple[Any, Any, Params]:
+        tensor = y[0] if isinstance(y, tuple) else y
+        weights = params
+        if weights is None:
+            weights, _ = net.init(shape_of(y), torch.Generator())
+            if leaves(weights):
+                raise PellucidError(f"target: the {type(net).__name__} has weights; give a pellucid.Model of it")
+        weights = map_tree(lambda weight: weight.to(tensor) if weight.is_floating_point() else weight, weights)
+        return *forward(net, weights, y, Mode()), weights
+
+    def value(y: Any) -> Tensor:
+        return run(y)[0]
+
+    def gradient(y: Any) -> Any:
+        values, cache, weights = run(y)
+        return backward(net, weights, cache, torch.ones_like(values))[0]
+
+    return Function(value, gradient, type(net).__name__)

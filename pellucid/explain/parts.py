@@ -1,0 +1,94 @@
+"""Parts of networks that explanations run: up to a layer, and without a last softmax or sigmoid."""
+
+from pellucid.base.errors import PellucidError, nearest
+from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
+from pellucid.combine.base import first_name, replace_layer
+from pellucid.layers import Identity, LogSoftmax, Sigmoid, Softmax
+from pellucid.layers.base import Layer
+from pellucid.network.ending import last_layers, only_moves
+
+
+def before_probabilities(net: Layer) -> Layer:
+    """Return the network without a softmax or sigmoid before its outputs; paths and parameters are the same.
+
+    Its outputs are the scores, which do not saturate. Layers that only move values may follow the softmax.
+    """
+    for path, last in last_layers(net, only_moves).items():
+        if isinstance(last, Softmax | LogSoftmax | Sigmoid) and not _computes_further(net, path):
+            net = replace_layer(net, path, lambda _: Identity())
+    return net
+
+
+def _computes_further(net: Layer, path: str) -> bool:
+    """Return whether a graph computes with the output of its node at `path`, or runs the node's layer again."""
+    if not isinstance(net, Graph):
+        return False
+    moved = {path}  # the nodes with the same values
+    for name, (layer, *sources) in net.nodes.items():
+        if layer == path:
+            return True
+        if moved.isdisjoint(sources):
+            continue
+        if isinstance(layer, str) or not only_moves(layer):
+            return True
+        moved.add(name)
+    return False
+
+
+def upto(net: Layer, path: str) -> Layer:
+    """Return the part of `net` up to the layer or node at `path`; parameters and paths are the same as for `net`.
+
+    A Shared layer outputs a tuple with one value for each use. A node of a Graph that reuses the layer of another node
+    has its own name. Raises PellucidError for an unknown path.
+    """
+    return _up_to(net, path, path)
+
+
+def _up_to(layer: Layer, relative_path: str, path: str) -> Layer:
+    """Return the part of a layer up to its descendant at `relative_path`; path: the complete path, for messages."""
+    if not relative_path:
+        return layer
+    if not isinstance(layer, Combinator):
+        raise PellucidError(
+            f"no layer {path!r}: a {type(layer).__name__} has no part {relative_path.partition('.')[0]!r}"
+        )
+    layers = layer.nodes if isinstance(layer, Graph) else layer.layers
+    name = first_name(relative_path, layers)
+    inner_path = relative_path.removeprefix(name).removeprefix(".")
+    if name not in layers:
+        raise PellucidError(f"no layer {path!r}: {name!r} is none of {', '.join(layers)}{nearest(name, layers)}")
+    # Types are compared exactly, because a subclass may run its layers in another way.
+    if type(layer) is Graph:
+        return _graph_up_to(layer, name, inner_path, path)
+    if type(layer) is Shared:
+        return Shared(_up_to(layer.layer, inner_path, path))
+    if type(layer) is Parallel and name == "merge":
+        return Parallel(layer.branches, _up_to(layer.merge, inner_path, path))
+    preceding: dict[str, Layer] = {}
+    if type(layer) is Sequential:
+        children = list(layer.children)
+        preceding = {child: layer.children[child] for child in children[: children.index(name)]}
+    elif type(layer) not in (Parallel, Fork):
+        raise PellucidError(
+            f"{path!r}: a layer inside a {type(layer).__name__} cannot be a target; give a layer outside of it"
+        )
+    return Sequential(**preceding, **{name: _up_to(layer.layers[name], inner_path, path)})
+
+
+def _graph_up_to(graph: Graph, name: str, inner_path: str, path: str) -> Layer:
+    """Return the graph of the node `name` and the nodes that it needs, cut at `inner_path` in it unless that is ""."""
+    if inner_path and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
+        raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")
+    needed_nodes = set[str]()
+    pending = [name]
+    while pending:
+        current = pending.pop()
+        if current in needed_nodes or current in graph.inputs:
+            continue
+        needed_nodes.add(current)
+        layer, *sources = graph.nodes[current]
+        pending += [*sources, *([layer] if isinstance(layer, str) else [])]
+    nodes = {current: node for current, node in graph.nodes.items() if current in needed_nodes}
+    if inner_path:
+        nodes[name] = (_up_to(graph.nodes[name][0], inner_path, path), *graph.nodes[name][1:])
+    return Graph(nodes, (name,), graph.inputs)

@@ -5,17 +5,19 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.arguments import checked
 from pellucid.data.dataset import float_images
 from pellucid.explain import Ledger, explain, ledger
 from pellucid.explain.attributions import Attributions, attributions_of
+from pellucid.explain.functions import mapped
+from pellucid.explain.names import target_by_index
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
 from pellucid.run.loaded import params_of_file
 from pellucid.task import task_of
-from pellucid.task.asked import index_of
 from pellucid.task.given_pictures import are_pictures, inputs_of_pictures, predict_pictures
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
@@ -109,17 +111,25 @@ class Model(BaseModel):
 
     @checked
     def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Attributions:
-        """Return attributions of the outputs to the inputs (N, ...), by a method in pellucid.explain.METHODS.
+        """Return attributions of a score of the outputs to the inputs (N, ...), by a method in pellucid.explain.METHODS.
 
-        x may also be pictures, as for `predict`. target: a class or its name, or one for each input; None for the class
-        with the highest score; or the path of a unit or map, such as "head.conv[0, :, :]" for the sum of map 0; see
-        pellucid.explain.aim. The result is a tensor with the methods `figure` and `save` for images.
+        x may also be pictures, as for `predict`. target: None for the class with the highest score, or the only output;
+        a class or its name; a list with one for each input; the difference of two classes, "cat - dog" or {"cat": 1,
+        "dog": -1}; a tuple of indices in an output, weights of the outputs, or a function of the outputs; or the path
+        of a unit or map, such as "head.conv[0, :, :]" for the sum of map 0: see pellucid.explain.aim. The score is the
+        one before a softmax or sigmoid at the end. The result is a tensor with the methods `figure` and `save` for
+        images; for several inputs, a tuple of them.
         """
-        inputs = as_inputs(self._without_pictures(x), dtype=self.dtype)
-        self._check_input(inputs, "x")
-        indices = self._without_names(target)
-        maps = on_device(explain(self.net, self.params, self.scaled(inputs), method, indices, **options), CPU)
-        return attributions_of(maps, float_images(inputs).cpu(), method)
+        inputs = self._given_inputs(self._without_pictures(x))
+        explained = explain(
+            self.net, self.params, mapped(self.scaled, inputs), method, self._without_names(target), **options
+        )
+
+        def attributions(maps: Any, images: Tensor) -> Attributions | None:
+            # Grad-CAM has no map for an input that its layer does not depend on.
+            return None if maps is None else attributions_of(on_device(maps, CPU), float_images(images).cpu(), method)
+
+        return mapped(attributions, explained, inputs)
 
     @checked
     def ledger(self, x: Any, target: Any = None, **options: Any) -> Ledger:
@@ -127,22 +137,23 @@ class Model(BaseModel):
 
         target: see `explain`; options: see pellucid.explain.lrp, such as `composite`.
         """
-        inputs = as_inputs(self._without_pictures(x), dtype=self.dtype)
+        inputs = mapped(self.scaled, self._given_inputs(self._without_pictures(x)))
+        account = ledger(self.net, self.params, inputs, self._without_names(target), **options)
+        return replace(account, map=mapped(lambda map_: on_device(map_, CPU), account.map))
+
+    def _given_inputs(self, x: Any) -> Any:
+        """Return inputs (N, ...) as a tensor, after checks of their shape and values."""
+        inputs = as_inputs(x, dtype=self.dtype)
         self._check_input(inputs, "x")
-        account = ledger(self.net, self.params, self.scaled(inputs), self._without_names(target), **options)
-        return replace(account, map=on_device(account.map, CPU))
+        return inputs
 
     def _without_pictures(self, x: Any) -> Any:
         """Return pictures, see `are_pictures`, as inputs (N, C, H, W), and other inputs unchanged."""
         return inputs_of_pictures(self, task_of(self), x) if are_pictures(x) else x
 
     def _without_names(self, target: Any) -> Any:
-        """Return names of classes as their indices, and other targets of an explanation unchanged."""
-        names = [target] if isinstance(target, str) else target
-        has_names = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
-        if self.classes is None or not has_names or (isinstance(target, str) and "[" in target):
-            return target
-        return [index_of(name, self.classes) for name in names]
+        """Return the target of an explanation with indices instead of the names of classes and outputs."""
+        return target_by_index(target, self.classes)
 
     @checked
     def doctor(

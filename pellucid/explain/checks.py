@@ -1,7 +1,7 @@
 """Tests of explanations: conservation, completeness, weight randomization, deletion and insertion."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine.base import Combinator, prefix_of, walk
+from pellucid.explain.layout import has_channels_last, with_channels_first
 from pellucid.explain.occlusion import FillValue, OutputFunction
 from pellucid.explain.sweeps import fix_target, relevance_to_distribute, scores
 from pellucid.explain.target import Target, aim
@@ -98,9 +99,10 @@ def completeness(
     return SumCheck(_sums(attribution), expected)
 
 
-def _sums(map_: Tensor) -> Tensor:
-    """Return the sum of the map of each example, (N,)."""
-    return map_.flatten(1).sum(1)
+def _sums(map_: Any) -> Tensor:
+    """Return the sum of the map of each example, (N,), over all inputs."""
+    parts = cast("tuple[Tensor, ...]", map_) if isinstance(map_, tuple) else (map_,)
+    return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
 
 
 SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
@@ -233,7 +235,11 @@ def insertion(
     start: the initial image, by default x strongly blurred, so it has no edges that the network could take for objects.
     The other arguments are the same as for `deletion`.
     """
-    baseline = gaussian_blur(x, BLUR_DEVIATION * min(x.shape[2:])) if start is None else start.expand(x.shape)
+    if start is None:
+        images = with_channels_first(net, params, x)[2]
+        blurred = gaussian_blur(images, BLUR_DEVIATION * min(images.shape[2:]))
+        start = blurred.movedim(1, -1) if has_channels_last(net, x) else blurred
+    baseline = start.expand(x.shape)
     return _score_curve(net, params, baseline, x, fix_target(net, params, x, target), map_, steps, read)
 
 
@@ -256,6 +262,10 @@ def _score_curve(
 ) -> Curve:  # fmt: skip
     """Return the scores while pixels of `before` are replaced by pixels of `after`, the most important first."""
     integer(steps, "deletion and insertion: steps", 1)
+    if has_channels_last(net, before):
+        net, params, before = with_channels_first(net, params, before)
+        after = after.movedim(-1, 1)
+        map_ = map_.movedim(-1, 1)
     importance = channel_sum(map_).flatten(1)  # (N, H W)
     if importance.shape[1] != before.shape[2] * before.shape[3] or len(importance) != len(before):
         raise PellucidError(f"a map of shape {tuple(map_.shape)} does not rank the pixels of {tuple(before.shape)}")

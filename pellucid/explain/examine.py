@@ -1,7 +1,7 @@
 """One image explained by several methods, tests of each explanation, and files with the results."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
@@ -21,6 +21,7 @@ from pellucid.base.settings.checks import check_known
 from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomize_weights
 from pellucid.explain.ledger import absorbed_text, ledger
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
+from pellucid.explain.names import target_text
 from pellucid.explain.occlusion import grey, occlude
 from pellucid.explain.sweeps import scores
 from pellucid.explain.target import Region, Target, aim
@@ -203,7 +204,7 @@ def write_examination(
     each channel. Returns the written files in order. Raises PellucidError if they cannot be written.
     """
     make_folder(folder)
-    target_name = title(examination.target, classes)
+    target_name = target_text(examination.target, classes)
     paths: list[Path] = []
     for result in examination.results:
         figure = heat_map(x, result, examination, result_lines(result, examination))
@@ -226,27 +227,6 @@ def heat_map(x: Tensor, result: MethodResult, examination: Examination, lines: t
     """Draw an image (C, H, W) and the map of one method; lines: the lines of text below them."""
     outline = examination.target.weights[0] > 0 if isinstance(examination.target, Region) else None
     return heat(x, result.plane, result.label, lines, result.method not in MAGNITUDES, outline)
-
-
-def title(target: Target, classes: Sequence[str]) -> str:
-    """Return a target as text: the name of a class, followed by the pixels for a region, or a path."""
-    if isinstance(target, Region):
-        return f"{classes[int(target.classes[0])]} {target.where}".rstrip()
-    if isinstance(target, Mapping):
-        return difference_text(target, classes)
-    return classes[target] if isinstance(target, int) else str(target or "the output")
-
-
-def difference_text(target: Mapping[Any, float], classes: Sequence[str]) -> str:
-    """Return a weighted sum of classes as text, such as "cat - dog"."""
-    parts: list[str] = []
-    for index, weight in target.items():
-        name = title(index, classes)
-        size = abs(weight)
-        term = name if size == 1 else f"{size:g} {name}"
-        sign = "-" if weight < 0 else "+"
-        parts.append(f"{sign} {term}")
-    return " ".join(parts).removeprefix("+ ")
 
 
 def _page(target_name: str, x: Tensor, examination: Examination) -> Page:

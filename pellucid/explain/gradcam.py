@@ -1,6 +1,6 @@
 """Class activation mapping: Grad-CAM, Grad-CAM++ and Guided Grad-CAM."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine.base import Combinator, walk
-from pellucid.explain.layout import ImageOutputs, check_has_rules
+from pellucid.explain.functions import mapped
+from pellucid.explain.layout import ImageOutputs, check_has_rules, has_channels_last, used_inputs
 from pellucid.explain.sweeps import ForwardPass, forward_to
 from pellucid.explain.target import Target
 from pellucid.explain.tokens import PartLabels, Tokens
@@ -16,15 +17,22 @@ from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d
 from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.rules import Entrance, guided_backprop
 
+INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}  # by the number of the axes of positions
 POOLING_LAYERS = (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, LpPool2d)
 
 
 class LayerMaps(NamedTuple):
-    """A layer's output a (N, C, H, W), the gradient da of the target's score, and the forward pass."""
+    """A layer's output a (N, C, H, W), the gradient da of the target's score, the forward pass, and the layer's path."""
 
     a: Tensor
     da: Tensor
     run: ForwardPass
+    path: str
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The axes of the positions in a map."""
+        return tuple(range(2, self.a.dim()))
 
 
 class _LayerReached(Exception):  # noqa: N818 - not an error
@@ -72,9 +80,9 @@ def maps_of_layer(net: Layer, params: Params, x: Any, target: Target, layer: str
     values = outputs.get(path, [])
     if len(values) > 1:
         raise PellucidError(f"the layer {path!r} runs more than once, so it has several outputs; give another")
-    if values and not (isinstance(values[0], Tensor) and values[0].dim() == 4):
+    if values and not (isinstance(values[0], Tensor) and values[0].dim() > 2):
         raise PellucidError(f"the layer {path!r} outputs no feature maps (N, C, H, W); give another")
-    return LayerMaps(values[0], _output_gradient(run, path), run) if values else _raise_no_effect(path)
+    return LayerMaps(values[0], _output_gradient(run, path), run, path) if values else _raise_no_effect(path)
 
 
 def _token_candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -> dict[str, tuple[Tensor, PartLabels]]:
@@ -100,22 +108,38 @@ def _token_maps(run: ForwardPass, candidates: dict[str, tuple[Tensor, PartLabels
         run.propagate_back(watch=watch, consume=False)
     except _LayerReached as reached:
         y, part_labels = candidates[reached.path]
-        return LayerMaps(part_labels.maps(y), reached.dy, run)
+        return LayerMaps(part_labels.maps(y), reached.dy, run, reached.path)
     return _raise_no_effect(list(candidates)[-1])
 
 
-def resized_map(map_: Tensor, x: Any, upsample: bool) -> Tensor:
-    """Return maps (N, 1, h, w), resized bilinearly to the images x if `upsample`."""
-    if not upsample:
-        return map_
-    image = x[0] if isinstance(x, tuple) else x
-    return F.interpolate(map_, image.shape[2:], mode="bilinear")
+def resized_map(map_: Tensor, x: Any, upsample: bool, net: Layer, path: str) -> Any:
+    """Return maps (N, 1, h, w) of the layer at `path`, resized linearly to the images x if `upsample`.
+
+    Those of images (N, H, W, C) are (N, H, W, 1). For several inputs, the result is a tuple: the maps for each input
+    that the layer depends on, and None for the others.
+    """
+    if isinstance(x, tuple):
+        used = used_inputs(net, path, len(x))
+        return tuple(
+            resized_map(map_, image, upsample, net, path) if is_used else None
+            for image, is_used in zip(cast("tuple[Tensor, ...]", x), used, strict=True)
+        )
+    is_last = has_channels_last(net, x)
+    size = x.shape[1:-1] if is_last else x.shape[2:]
+    if upsample:
+        if len(size) != map_.dim() - 2:
+            raise PellucidError(
+                f"the maps {tuple(map_.shape[2:])} of {path!r} have other axes than the input {tuple(x.shape[1:])}; "
+                "give upsample=False"
+            )
+        map_ = F.interpolate(map_, size, mode=INTERPOLATION[len(size)])
+    return map_.movedim(1, -1) if is_last else map_
 
 
 def _has_maps(layer: Layer, y: Any) -> bool:
     if isinstance(layer, (Combinator, *POOLING_LAYERS)) or not isinstance(y, Tensor):
         return False
-    return y.dim() == 4 and y.shape[2] * y.shape[3] > 1
+    return y.shape[2:].numel() > 1
 
 
 def _output_gradient(run: ForwardPass, path: str) -> Tensor:
@@ -155,12 +179,13 @@ def gradcam(
     """
     layer_maps = maps_of_layer(net, params, x, target, layer)
     weighted = (layer_maps.da * layer_maps.a).sum(1, keepdim=True) if local else weighted_maps(layer_maps)
-    return resized_map(weighted if signed else weighted.clamp_min(0), x, upsample)
+    map_ = weighted if signed else weighted.clamp_min(0)
+    return resized_map(map_, x, upsample, net, layer_maps.path)
 
 
 def weighted_maps(maps: LayerMaps) -> Tensor:
     """Return Σ_k w_k A_k, (N, 1, h, w)."""
-    return (maps.da.mean((2, 3), keepdim=True) * maps.a).sum(1, keepdim=True)
+    return (maps.da.mean(maps.positions, keepdim=True) * maps.a).sum(1, keepdim=True)
 
 
 def gradcam_plus_plus(
@@ -173,11 +198,13 @@ def gradcam_plus_plus(
     target: see `aim`. Raises PellucidError for a layer that has no maps or runs twice.
     Source: Chattopadhyay et al. 2018, equations 5, 10 and 19.
     """
-    a, da, _ = maps_of_layer(net, params, x, target, layer)
-    denominator = 2 * da**2 + da**3 * a.sum((2, 3), keepdim=True)
+    layer_maps = maps_of_layer(net, params, x, target, layer)
+    a = layer_maps.a
+    da = layer_maps.da
+    denominator = 2 * da**2 + da**3 * a.sum(layer_maps.positions, keepdim=True)
     alpha = torch.where(denominator == 0, 0, da**2 / denominator)
-    weights = (alpha * da.clamp_min(0)).sum((2, 3), keepdim=True)  # (N, C, 1, 1)
-    return resized_map((weights * a).sum(1, keepdim=True).clamp_min(0), x, upsample)
+    weights = (alpha * da.clamp_min(0)).sum(layer_maps.positions, keepdim=True)  # (N, C, 1, 1)
+    return resized_map((weights * a).sum(1, keepdim=True).clamp_min(0), x, upsample, net, layer_maps.path)
 
 
 def guided_gradcam(net: Layer, params: Params, x: Any, target: Target = None, layer: str | None = None) -> Tensor:
@@ -190,5 +217,7 @@ def guided_gradcam(net: Layer, params: Params, x: Any, target: Target = None, la
     rules = guided_backprop()(Entrance(x))
     check_has_rules(net, "guided_gradcam", rules)
     layer_maps = maps_of_layer(net, params, x, target, layer)
-    upsampled = resized_map(weighted_maps(layer_maps).clamp_min(0), x, upsample=True)
-    return layer_maps.run.propagate_back(rules) * upsampled
+    upsampled = resized_map(weighted_maps(layer_maps).clamp_min(0), x, True, net, layer_maps.path)
+    return mapped(
+        lambda guided, map_: None if map_ is None else guided * map_, layer_maps.run.propagate_back(rules), upsampled
+    )

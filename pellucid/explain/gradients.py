@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid import rules
+from pellucid.explain.functions import mapped
 from pellucid.explain.layout import check_has_rules
 from pellucid.explain.sweeps import backward_by_composite, forward_to, gradient_of_score, values_in_score
 from pellucid.explain.target import Target
@@ -17,7 +19,7 @@ def saliency(net: Layer, params: Params, x: Any, target: Target = None, signed: 
     target: see `aim`. Source: Simonyan, Vedaldi and Zisserman 2014, section 3.1 (there the maximum over channels).
     """
     dx = forward_to(net, params, x, target).propagate_back()
-    return dx if signed else dx.abs()
+    return dx if signed else mapped(torch.abs, dx)
 
 
 def input_x_gradient(net: Layer, params: Params, x: Any, target: Target = None) -> Tensor:
@@ -25,7 +27,7 @@ def input_x_gradient(net: Layer, params: Params, x: Any, target: Target = None) 
 
     For ReLU networks without biases the sum equals the score. target: see `aim`. Source: Shrikumar et al. 2016.
     """
-    return x * forward_to(net, params, x, target).propagate_back()
+    return mapped(torch.mul, x, forward_to(net, params, x, target).propagate_back())
 
 
 def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -> Tensor:

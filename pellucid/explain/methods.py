@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from pellucid.base.settings.checks import check_known
 from pellucid.explain.averaged import integrated_gradients, smoothgrad
 from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam
 from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
+from pellucid.explain.inputs import explain_joined
 from pellucid.explain.lrp import lrp
 from pellucid.explain.occlusion import occlusion
 from pellucid.explain.rollout import rollout
@@ -37,13 +38,17 @@ MAGNITUDES = frozenset(
 )  # methods with non-negative maps by default
 
 
+CHANGING_INPUTS = frozenset({"smoothgrad", "integrated_gradients"})  # methods that explain variants of the input
+
+
 def explain(
     net: Layer, params: Params, x: Any, method: str = "saliency", target: Target = None, **options: Any
-) -> Tensor:
+) -> Any:
     """Return the explanation of a batch x by a method of METHODS: a tensor of x's shape, or maps (N, 1, H, W).
 
-    x: the network's input, standardised as in training. target: a class, one class for each example, None for the
-    predicted class of each example, or a path such as "features.conv5[12]"; see `aim`. options: see the method.
+    x: the network's input, standardised as in training; for several inputs, a tuple, and the result is one, too. target:
+    a class, one class for each example, None for the predicted class of each example, or a path such as
+    "features.conv5[12]"; for all others see `aim`. options: see the method.
     Raises PellucidError for unknown methods and options, and for methods that do not fit the network.
     """
     check_known("no method", method, METHODS)
@@ -53,4 +58,6 @@ def explain(
         for name in options:
             check_known(f"{method} has no option", name, option_names)
     with torch.no_grad():
+        if isinstance(x, tuple) and method in CHANGING_INPUTS:
+            return explain_joined(METHODS[method], net, params, cast("tuple[Tensor, ...]", x), target, options)
         return METHODS[method](net, params, x, target, **options)

@@ -14,6 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.base.settings.tensors import as_tensor
 from pellucid.explain.incremental import IncrementalNetwork
+from pellucid.explain.layout import has_channels_last, with_channels_first
 from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target, aim, example_target
 from pellucid.layers.base import Layer, Mode, Params
@@ -71,7 +72,10 @@ def occlusion(
 
     For the options see `occlude`. Source: Zeiler and Fergus 2014, section 4.2.
     """
-    return occlude(net, params, x, target, square, stride, fill, batch).effect(x.shape[2], x.shape[3])
+    occluded = occlude(net, params, x, target, square, stride, fill, batch)
+    if has_channels_last(net, x):
+        return occluded.effect(x.shape[1], x.shape[2]).movedim(1, -1)
+    return occluded.effect(x.shape[2], x.shape[3])
 
 
 @torch.no_grad()
@@ -100,6 +104,10 @@ def occlude(
     """
     if not isinstance(x, Tensor) or x.dim() != 4:
         raise PellucidError("occlusion needs images (N, C, H, W) as the network's input")
+    filled = as_tensor(fill, "occlusion: fill").to(x).expand(x.shape)
+    if has_channels_last(net, x):
+        filled = filled.movedim(-1, 1)
+    net, params, x = with_channels_first(net, params, x)
     side = max(1, min(x.shape[2:]) // 4) if square is None else square
     step = max(1, side // 4) if stride is None else stride
     for name, value in {"square": side, "stride": step, "batch": batch}.items():
@@ -116,7 +124,6 @@ def occlude(
     baseline = selection.score(y)
     has_classes = not selection.is_unit and isinstance(y, Tensor) and y.dim() == 2
     corners = squares(x.shape[2], x.shape[3], side, step)
-    filled = as_tensor(fill, "occlusion: fill").to(x).expand(x.shape)
     variants = [
         IncrementalNetwork(selection.net, params, image, fill_image)
         for image, fill_image in zip(x, filled, strict=True)

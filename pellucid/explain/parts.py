@@ -2,7 +2,7 @@
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.combine.base import first_name, replace_layer
+from pellucid.combine.base import first_name, replace_layer, walk
 from pellucid.layers import Identity, LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.network.ending import last_layers, only_moves
@@ -20,11 +20,14 @@ def before_probabilities(net: Layer) -> Layer:
 
 
 def _computes_further(net: Layer, path: str) -> bool:
-    """Return whether a graph computes with the output of its node at `path`, or runs the node's layer again."""
-    if not isinstance(net, Graph):
-        return False
+    """Return whether a graph computes with the output of the layer at `path` in it, or runs the layer again."""
+    graphs = [(f"{prefix}." if prefix else "", graph) for prefix, graph in walk(net) if isinstance(graph, Graph)]
+    return any(path.startswith(prefix) and _is_used(graph, path.removeprefix(prefix)) for prefix, graph in graphs)
+
+
+def _is_used(graph: Graph, path: str) -> bool:
     moved = {path}  # the nodes with the same values
-    for name, (layer, *sources) in net.nodes.items():
+    for name, (layer, *sources) in graph.nodes.items():
         if layer == path:
             return True
         if moved.isdisjoint(sources):

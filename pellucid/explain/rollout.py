@@ -60,6 +60,7 @@ def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample:
             f"{plural(len(unsupported) or len(weights), 'layer')} of this network attend to windows, to fewer keys, "
             "or to tokens whose place is unknown; use gradcam or lrp"
         )
+    path = next(path for path, output in reversed(tokens.outputs.items()) if output is not None)
     _, y, part_labels = token_outputs[-1]
     rollout_matrix = torch.eye(n_tokens, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
     for attention in weights:
@@ -69,4 +70,4 @@ def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample:
         rollout_matrix = mean_attention @ rollout_matrix
     class_tokens = (part_labels.labels[0, ..., 0].flatten() == 0).nonzero().flatten()
     token_weights = rollout_matrix[:, class_tokens[0]] if len(class_tokens) else rollout_matrix.mean(1)  # (N, T)
-    return resized_map(part_labels.maps(token_weights[..., None]), x, upsample)
+    return resized_map(part_labels.maps(token_weights[..., None]), x, upsample, net, path)

@@ -304,6 +304,8 @@ def _parse_index(text: str, target: str) -> int | slice:
 
 def _unit_mask(y: Tensor, index: tuple[int | slice, ...]) -> Tensor:
     """Return the mask of a unit, of the unit with a map's largest value, or of a region or whole map."""
+    if y.dim() == 1:
+        return _unit_mask(y[:, None], index)[:, 0]  # one number for each example
     sizes = y.shape[1:]
     if len(index) not in (1, len(sizes)) or any(
         not range(size)[position] if isinstance(position, slice) else not -size <= position < size

@@ -73,6 +73,8 @@ class Tokens:
 
     def _output_labels(self, layer: Layer, x: Any, y: Tensor) -> PartLabels | None:
         if self._images.includes(y):
+            if y.dim() != 4:
+                return None  # tokens are followed in pictures only
             size = (y.shape[2], y.shape[3])
             return PartLabels(torch.arange(1, size[0] * size[1] + 1, device=y.device).view(size).expand(y.shape), size)
         inputs = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)

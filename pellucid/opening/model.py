@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check_known
 from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine.base import copy_cache
+from pellucid.explain.functions import mapped
+from pellucid.explain.names import target_by_index
 from pellucid.fuse import kernel_gradient
 from pellucid.layers.base import Mode
 from pellucid.model import Model
@@ -31,12 +34,19 @@ class OpenedModel(Model):
     tied: dict[str, str]  # by key of the state_dict, the path in the graph or the first key of the same tensor
     cut: tuple[str, ...] = ()  # the omitted operators of an ONNX file
 
+    output_names: tuple[str, ...] = ()  # the keys of a network that returns a dict, or the names in an ONNX file
+
     def __call__(self, x: Any) -> Any:
-        """Return the network's outputs in evaluation mode; for a network with several inputs, x is a tuple of them."""
+        """Return the network's outputs in evaluation mode; for a network with several inputs, x is a tuple of them.
+
+        Several outputs are a tuple; those with names, such as the entries of a dict, are also found by name: y["aux"].
+        """
         if not self._has_several_inputs:
-            return super().__call__(x)
-        with torch.no_grad():
-            return self.net.forward(self.params, self._inputs(x), Mode(keep=False))[0]
+            y = super().__call__(x)
+        else:
+            with torch.no_grad():
+                y = self.net.forward(self.params, self._inputs(x), Mode(keep=False))[0]
+        return NamedOutputs(self.output_names, y) if isinstance(y, tuple) and self.output_names else y
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write network and weights atomically to one safetensors file; see Model."""
@@ -87,17 +97,23 @@ class OpenedModel(Model):
 
     def _inputs(self, x: Any) -> Any:
         """Return the network's input, or the tuple of its inputs, after preprocessing with `scaled`."""
+        return mapped(self.scaled, self._given_inputs(x))
+
+    def _given_inputs(self, x: Any) -> Any:
+        """Return the network's input, or the tuple of its inputs, after checks of their shapes and values."""
         if not self._has_several_inputs:
-            inputs = as_inputs(x, dtype=self.dtype)
-            self._check_input(inputs, "x")
-            return self.scaled(inputs)
+            return super()._given_inputs(x)
         shapes: Any = self.input_shape
         if not isinstance(x, tuple) or len(x) != len(shapes):
             raise PellucidError(f"x must be a tuple of {len(shapes)} inputs (N, ...)")
         tensors = tuple(as_inputs(value, f"x[{index}]", self.dtype) for index, value in enumerate(x))
         for index, (tensor, shape) in enumerate(zip(tensors, shapes, strict=True)):
             check_inputs(tensor.shape, shape, f"x[{index}]")
-        return tuple(map(self.scaled, tensors))
+        return tensors
+
+    def _without_names(self, target: Any) -> Any:
+        """Return the target of an explanation with indices instead of the names of classes and outputs."""
+        return target_by_index(target, self.classes, self.output_names)
 
     def _keep_state(self, state: Mapping[str, Tensor], graph_tensors: Mapping[str, Tensor]) -> None:
         """Store the keys and dtypes of the network's state_dict, and copies of its entries outside of the graph.
@@ -112,6 +128,25 @@ class OpenedModel(Model):
         self.dtypes = {key: tensor.dtype for key, tensor in state.items()}
         unused_keys = (key for key in state if key not in graph_tensors and self.tied.get(key, key) == key)
         self.unused = {key: state[key].detach().clone() for key in unused_keys}
+
+
+class NamedOutputs(tuple[Any, ...]):
+    """A tuple of a network's outputs that are also found by name."""
+
+    names: tuple[str, ...]
+
+    def __new__(cls, names: tuple[str, ...], outputs: tuple[Any, ...]) -> "NamedOutputs":
+        """Return the outputs as a tuple with names."""
+        self = super().__new__(cls, outputs)
+        self.names = names
+        return self
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return an output by its name, or outputs by index; raises PellucidError for an unknown name."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        check_known("no output", key, self.names)
+        return self[self.names.index(key)]
 
 
 def memory_key(tensor: Tensor) -> tuple[Any, ...]:

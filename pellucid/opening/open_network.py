@@ -62,7 +62,7 @@ def open(
     examples, and images of another height and width if the layers compute the network's outputs for another size too.
     ONNX files and programs need an example only if they leave sizes free; names and folders need none. weights: the
     file with the weights of a timm network, of which only tensors are read; None for random weights. options: arguments
-    of Model, such as `loss`, `optimizer` and `classes`.
+    of Model, such as `loss` (by default chosen by the outputs), `optimizer` and `classes`.
 
     The network is a Graph with one node for each call of an operator, named by the path of its module such as
     `layer3.0.conv1`. A functional call has the path of the calling module and the name of the operator, `layer3.0.add`,
@@ -86,6 +86,8 @@ def open(
         raise PellucidError(
             "open takes an example instead of input_shape: pellucid.open(network, torch.rand(1, *input_shape))"
         )
+    if options.get("loss", "") is None:
+        del options["loss"]  # the default
     if isinstance(network, (str, os.PathLike)):
         return _open_named(str(network), example, weights, options)
     if weights is not None:
@@ -116,7 +118,7 @@ def _open_module(
     x = inputs if isinstance(example, tuple) else inputs[0]
     _check_weights(network, examples)
     try:
-        net, params, y, functions = _checked_graph(network, example, x, from_file)
+        net, params, y, functions, names = _checked_graph(network, example, x, from_file)
     except PellucidError:
         _check_batch_axis(network, examples)
         raise
@@ -128,6 +130,7 @@ def _open_module(
     model._set_params(map_tree(torch.clone, params), *free_shapes(network, net, params, x, y))
     model._keep_state(network.state_dict(), flatten(params))
     model.example_shape = shape_of(x)
+    model.output_names = names
     if functions:
         check_custom_backward(network, model, inputs, functions)
     _freeze(model, network)
@@ -174,8 +177,8 @@ def _freeze(model: OpenedModel, network: nn.Module) -> None:
 
 def _checked_graph(
     network: nn.Module, example: Tensor | tuple[Tensor, ...], x: Any, from_file: bool
-) -> tuple[Graph, Params, Any, set[str]]:
-    """Return the graph of a module, its parameters by the graph's paths, its outputs for x, and its custom functions.
+) -> tuple[Graph, Params, Any, set[str], tuple[str, ...]]:
+    """Return the graph of a module, its parameters by path, its outputs for x, its custom functions, and output names.
 
     The outputs equal the module's. The custom functions have a backward pass of their own. After a PellucidError, the
     module is exported with another number of examples, since a number in the network may be a multiple of the first.
@@ -190,11 +193,11 @@ def _checked_graph(
             params = map_tree(torch.detach, params)  # shares the network's memory, by which tied weights are found
             y = outputs_of(net, params, x)
             inputs = x if isinstance(x, tuple) else (x,)
-            functions = check_outputs(network, inputs, y, difference_hint(exported, inputs[0].dtype))
+            functions, names = check_outputs(network, inputs, y, difference_hint(exported, inputs[0].dtype))
         except PellucidError as error:
             first_error = first_error or error
         else:
-            return net, params, y, functions
+            return net, params, y, functions, names
     assert first_error is not None
     raise first_error
 

@@ -1,7 +1,7 @@
 """Comparison of an opened model's outputs with the network's: for the example, and for images of other sizes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,11 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, plural
 from pellucid.combine.base import shape_of
 from pellucid.combine.graph import Graph
-from pellucid.layers import Flatten, Identity, LogSoftmax, Sigmoid, Softmax
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers import LogSoftmax, Sigmoid, Softmax
+from pellucid.layers.base import Mode, Params
+from pellucid.network.ending import last_layers, only_moves
 from pellucid.network.inputs import common_sizes
 from pellucid.opening.exported import ExportedNetwork, evaluating
-from pellucid.operators import Permute, ToShape
 from pellucid.verify.modules import recorded_functions
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # difference of outputs, relative to the largest value
@@ -30,28 +30,37 @@ SMALLER_SIZES = ((-97, -131), (-96, -128))  # the same for large examples, since
 LARGE_SIDE = 224  # minimal height and width of large examples
 
 
-def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: str = "") -> set[str]:
+def check_outputs(
+    network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: str = ""
+) -> tuple[set[str], tuple[str, ...]]:
     """Raise PellucidError unless y equals the network's outputs, up to rounding errors; hint: the end of the message.
 
-    Returns the names of the functions with a custom backward pass that the network has called.
+    Returns the names of the functions with a custom backward pass that the network has called, and the names of the
+    outputs if the network returns a dict of tensors.
     """
     with recorded_functions() as functions:
-        expected = _network_outputs(network, inputs)
-    check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's", hint)
-    return functions
+        outputs = _network_outputs(network, inputs)
+    check_equal("open", y if isinstance(y, tuple) else (y,), _tensors(outputs), "the network's", hint)
+    named = cast("Mapping[Any, Any]", outputs) if isinstance(outputs, Mapping) else {}
+    names = [str(name) for name, value in named.items() if value is not None]
+    return functions, tuple(names) if len(names) == len(_tensors(outputs)) else ()
 
 
-def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Return the output tensors of a PyTorch network in evaluation mode."""
+def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    """Return the outputs of a PyTorch network in evaluation mode, as it returns them."""
     with evaluating(network), torch.no_grad():
-        outputs, _ = tree_flatten(network(*(x.clone() for x in inputs)))  # the network may change them
-    return [output.detach() for output in outputs if isinstance(output, Tensor)]
+        return network(*(x.clone() for x in inputs))  # the network may change them
+
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    """Return the tensors in a network's outputs."""
+    return [output.detach() for output in tree_flatten(outputs)[0] if isinstance(output, Tensor)]
 
 
 def outputs_if_accepted(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | None:
     """Return the output tensors of a PyTorch network, None if it raises an error for inputs of these shapes."""
     try:
-        return _network_outputs(network, inputs)
+        return _tensors(_network_outputs(network, inputs))
     except Exception:  # the module's own code may raise any error
         return None
 
@@ -88,7 +97,9 @@ def loss_for(net: Graph, y: Any) -> str:
     log-likelihood. Everything else has squared error: probabilities, one number for each example or pixel, and several
     outputs. A note says so if that is no plain end of a classifier.
     """
-    last_layer = _last_computation(net) if isinstance(y, Tensor) else None
+    if not isinstance(y, Tensor):
+        return "quadratic"
+    last_layer = next(iter(last_layers(net, only_moves).values()), None)
     if isinstance(last_layer, LogSoftmax) and net.nodes[net.outputs[0]][0] is last_layer:
         return "nll"
     if isinstance(last_layer, Softmax | LogSoftmax | Sigmoid):
@@ -97,25 +108,11 @@ def loss_for(net: Graph, y: Any) -> str:
             "without that layer to train classes by cross-entropy"
         )
         return "quadratic"
-    if not isinstance(y, Tensor) or y.dim() < 2 or y.shape[1] == 1:
-        if isinstance(y, Tensor):
-            place = "a pixel" if y.dim() > 2 else "an example"
-            note(f'open: one number {place}, so the default loss is "quadratic"; a logit has "binary_cross_entropy"')
+    if y.dim() < 2 or y.shape[1] == 1:
+        place = "a pixel" if y.dim() > 2 else "an example"
+        note(f'open: one number {place}, so the default loss is "quadratic"; a logit has "binary_cross_entropy"')
         return "quadratic"
     return "softmax_cross_entropy"
-
-
-def _last_computation(net: Graph) -> Layer | None:
-    """Return the layer whose values are the output, before layers that only change its shape; None for an input."""
-    name = net.outputs[0]
-    while name in net.nodes:
-        layer, *sources = net.nodes[name]
-        if isinstance(layer, str):
-            layer = net.nodes[layer][0]
-        if not isinstance(layer, Identity | ToShape | Permute | Flatten):
-            return layer
-        name = sources[0]
-    return None
 
 
 def check_equal(label: str, outputs: Sequence[Tensor], expected: Sequence[Tensor], owner: str, hint: str = "") -> None:

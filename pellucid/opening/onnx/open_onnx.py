@@ -42,6 +42,7 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
     model._set_params(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
     model._keep_state(flatten(params), flatten(params))
     model.cut = network.cut
+    model.output_names = tuple(network.outputs)
     if network.cut:
         note(
             f"open: {path} is opened up to {network.cut[0]}; it and {plural(len(network.cut) - 1, 'node')} after it "

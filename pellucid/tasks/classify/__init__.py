@@ -144,6 +144,7 @@ class Classification(Task):
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the score of a class, or a unit, by the requested method, by default by all."""
+        from pellucid.explain.names import MINUS, target_by_index
         from pellucid.tasks.classify.explained import UNIT_HINT, class_index, explain_scores
         from pellucid.tasks.pictures import read_picture
 
@@ -151,7 +152,8 @@ class Classification(Task):
         x = read_picture(model, request.source, request.image)
         target: Any = request.target
         if target is not None and "[" not in target:  # not a unit
-            target = class_index(target, classes, UNIT_HINT)
+            is_difference = target not in classes and MINUS in target
+            target = target_by_index(target, classes) if is_difference else class_index(target, classes, UNIT_HINT)
         return explain_scores(model, request, x, target, classes)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:

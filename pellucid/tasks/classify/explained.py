@@ -10,16 +10,17 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import table
-from pellucid.explain.examine import examine, folder_for, title, write_examination
+from pellucid.explain.examine import examine, folder_for, write_examination
 from pellucid.explain.ledger import absorbed_text
 from pellucid.explain.methods import METHODS
+from pellucid.explain.names import target_text
 from pellucid.explain.verdicts import RULES
 from pellucid.task import Explained
 from pellucid.trace import default_classes
 
 if TYPE_CHECKING:
     from pellucid.explain.examine import Examination
-    from pellucid.explain.target import Region
+    from pellucid.explain.target import Target
     from pellucid.model import Model
     from pellucid.task import Request
 
@@ -57,14 +58,14 @@ def folder_class(image: str, classes: Sequence[str]) -> str | None:
 
 
 def explain_scores(
-    model: Model, request: Request, x: Tensor, target: int | str | Region | None, classes: Sequence[str]
+    model: Model, request: Request, x: Tensor, target: Target, classes: Sequence[str]
 ) -> Explained:
-    """Explain a class, a unit or a region for an image x (C, H, W) by the requested method, by default by all."""
+    """Explain a target, see `pellucid.explain.aim`, for an image x (C, H, W) by the requested method, by default by all."""
     methods = list(METHODS) if request.method is None else [request.method]
     examination = examine(model, x, methods, target)
     folder = folder_for(request.default, x, examination) if request.out is None else request.folder()
     files = write_examination(folder, model, x, examination, classes)
-    label = title(examination.target, classes)
+    label = target_text(examination.target, classes)
     chosen_by = "predicted" if isinstance(examination.target, int) else "the class with the most pixels"
     folder_label = folder_class(request.image, classes) if isinstance(examination.target, int) else None
     if folder_label is not None:

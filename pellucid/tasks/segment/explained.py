@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
-from pellucid.explain.examine import title
+from pellucid.explain.names import target_text
 from pellucid.explain.target import Region
 from pellucid.layers.base import Mode
 from pellucid.model import Model
@@ -68,7 +68,7 @@ def example(model: Model, x: Tensor, target: str | None) -> Example:
     pixels = None if target is None else named_region(model, x, target)
     if target is not None and pixels is None:
         class_index(target.partition("[")[0], classes_of(model))  # raises PellucidError
-    label = "of each pixel" if pixels is None else title(pixels, classes_of(model))
+    label = "of each pixel" if pixels is None else target_text(pixels, classes_of(model))
     new_model, targets = restrict_loss(model, x, pixels)
     return Example(new_model, x, targets, label)
 
@@ -109,7 +109,7 @@ def ask_pixels(model: Model, x: Tensor, of: str | None, area: Area | None) -> As
     scores = (y * target.weights.cpu()).sum((1, 2))
     label = int(target.classes[0])
     return Asked(
-        title(target, classes), model.net, model.params, inputs, target, classes, scores, label, area,
+        target_text(target, classes), model.net, model.params, inputs, target, classes, scores, label, area,
         read=model.loss.predict,
     )  # fmt: skip
 

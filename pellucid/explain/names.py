@@ -1,0 +1,62 @@
+"""Names of classes and outputs in the targets of explanations, and targets as text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pellucid.base.settings.checks import check_known
+from pellucid.explain.target import Region
+
+MINUS = " - "  # between two classes, for their difference
+
+
+def target_by_index(target: Any, classes: Sequence[str] | None, outputs: Sequence[str] = ()) -> Any:
+    """Return the target of an explanation, see `aim`, with indices instead of the names of classes and outputs.
+
+    "cat - dog" is the difference of two classes. Raises PellucidError for an unknown name.
+    """
+    if isinstance(target, str):
+        return _named(target, classes)
+    if isinstance(target, list):
+        return [target_by_index(part, classes, outputs) for part in target]
+    if isinstance(target, Mapping):
+        return {target_by_index(part, classes, outputs): weight for part, weight in target.items()}
+    if isinstance(target, tuple):
+        first, *rest = target or (None,)
+        if isinstance(first, str):
+            check_known("no output", first, outputs)
+            first = outputs.index(first)
+        return (first, *(target_by_index(part, classes, outputs) for part in rest)) if target else target
+    return target
+
+
+def _named(target: str, classes: Sequence[str] | None) -> Any:
+    if classes is not None and target in classes:
+        return classes.index(target)
+    if "[" in target:
+        return target  # the path of a unit
+    if target.isdecimal() and (classes is None or int(target) < len(classes)):
+        return int(target)
+    if MINUS in target:
+        first, _, second = target.partition(MINUS)
+        return {_named(first.strip(), classes): 1.0, _named(second.strip(), classes): -1.0}
+    if classes is not None:
+        check_known("no", target, classes)
+    return target
+
+
+def target_text(target: Any, classes: Sequence[str]) -> str:
+    """Return a target as text: the name of a class, with the pixels of a region, a difference, or a path."""
+    if isinstance(target, Region):
+        return f"{classes[int(target.classes[0])]} {target.where}".rstrip()
+    if isinstance(target, Mapping):
+        terms = [_term_text(target_text(part, classes), weight) for part, weight in target.items()]
+        return " ".join(terms).removeprefix("+ ")
+    if isinstance(target, int):
+        return classes[target]
+    return "the output" if target is None else str(target)
+
+
+def _term_text(name: str, weight: float) -> str:
+    sign = "-" if weight < 0 else "+"
+    size = abs(weight)
+    return f"{sign} {name}" if size == 1 else f"{sign} {size:g} {name}"

@@ -111,7 +111,7 @@ class Model(BaseModel):
 
     @checked
     def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Attributions:
-        """Return attributions of a score of the outputs to the inputs (N, ...), by a method in pellucid.explain.METHODS.
+        """Return attributions of a score to the inputs (N, ...), by a method in pellucid.explain.METHODS.
 
         x may also be pictures, as for `predict`. target: None for the class with the highest score, or the only output;
         a class or its name; a list with one for each input; the difference of two classes, "cat - dog" or {"cat": 1,

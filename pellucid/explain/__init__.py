@@ -10,9 +10,9 @@ from pellucid.explain.maximization import Maximum, maximize
 from pellucid.explain.measured import MeasuredComposite, MeasuredComposites, measure_composites
 from pellucid.explain.methods import METHODS, explain
 from pellucid.explain.occlusion import Occluded, occlude, occlusion
+from pellucid.explain.parts import upto
 from pellucid.explain.rollout import rollout
 from pellucid.explain.sweeps import scores
-from pellucid.explain.parts import upto
 from pellucid.explain.target import Aim, Region, Target, aim
 from pellucid.explain.top_patches import TopPatches, top_patches
 
@@ -26,6 +26,7 @@ __all__ = [
     "MeasuredComposite",
     "MeasuredComposites",
     "Occluded",
+    "Region",
     "Removal",
     "Target",
     "TopPatches",

@@ -51,7 +51,7 @@ class Function:
         """Return the number of each example (N,); raises PellucidError for another number of values."""
         values = self.value(y)
         count = len(y[0] if isinstance(y, tuple) else y)
-        if not isinstance(values, Tensor) or values.numel() != count or not len(values) == count:
+        if not isinstance(values, Tensor) or values.numel() != count or len(values) != count:
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise PellucidError(f"target: the {self.name} must return one number for each example, ({count},): {shape}")
         return values.detach().reshape(count)

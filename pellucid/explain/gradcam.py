@@ -22,7 +22,7 @@ POOLING_LAYERS = (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, LpPool2d)
 
 
 class LayerMaps(NamedTuple):
-    """A layer's output a (N, C, H, W), the gradient da of the target's score, the forward pass, and the layer's path."""
+    """A layer's output a (N, C, H, W), the gradient da of the target's score, the forward pass and the layer's path."""
 
     a: Tensor
     da: Tensor

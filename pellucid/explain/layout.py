@@ -119,7 +119,9 @@ class ImageOutputs:
             return False
         inputs = x if isinstance(x, tuple) else (x,)
         takes_images = is_convolution or bool(layer.traits & IMAGE_LAYERS) or isinstance(layer, BatchNorm | GroupNorm)
-        if y.dim() not in self._ranks or not (takes_images or any(tensor is output for tensor in inputs for output in self._images)):
+        if y.dim() not in self._ranks or not (
+            takes_images or any(tensor is output for tensor in inputs for output in self._images)
+        ):
             return False
         self._images.append(y)
         self.mixing_path = ""

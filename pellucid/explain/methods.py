@@ -41,14 +41,12 @@ MAGNITUDES = frozenset(
 CHANGING_INPUTS = frozenset({"smoothgrad", "integrated_gradients"})  # methods that explain variants of the input
 
 
-def explain(
-    net: Layer, params: Params, x: Any, method: str = "saliency", target: Target = None, **options: Any
-) -> Any:
+def explain(net: Layer, params: Params, x: Any, method: str = "saliency", target: Target = None, **options: Any) -> Any:
     """Return the explanation of a batch x by a method of METHODS: a tensor of x's shape, or maps (N, 1, H, W).
 
-    x: the network's input, standardised as in training; for several inputs, a tuple, and the result is one, too. target:
-    a class, one class for each example, None for the predicted class of each example, or a path such as
-    "features.conv5[12]"; for all others see `aim`. options: see the method.
+    x: the network's input, standardised as in training; for several inputs, a tuple, and the result is one, too; then
+    noise is a fraction of the range of all inputs. target: a class, one class for each example, None for the predicted
+    class of each example, or a path such as "features.conv5[12]"; for all others see `aim`. options: see the method.
     Raises PellucidError for unknown methods and options, and for methods that do not fit the network.
     """
     check_known("no method", method, METHODS)

@@ -19,7 +19,11 @@ def target_by_index(target: Any, classes: Sequence[str] | None, outputs: Sequenc
     if isinstance(target, list):
         return [target_by_index(part, classes, outputs) for part in target]
     if isinstance(target, Mapping):
-        return {target_by_index(part, classes, outputs): weight for part, weight in target.items()}
+        weights: dict[Any, float] = {}
+        for part, weight in target.items():
+            index = target_by_index(part, classes, outputs)
+            weights[index] = weights[index] + weight if index in weights else weight
+        return weights
     if isinstance(target, tuple):
         first, *rest = target or (None,)
         if isinstance(first, str):

@@ -15,8 +15,8 @@ from pellucid.explain.ablation import AblationRow, ablation_table
 from pellucid.explain.gradients import deconvnet
 from pellucid.explain.maximization import Maximum, maximize
 from pellucid.explain.occlusion import GREY, Occluded, grey, occlude
-from pellucid.explain.retrained import Retraining
 from pellucid.explain.parts import upto
+from pellucid.explain.retrained import Retraining
 from pellucid.explain.top_patches import Evolution, TopPatches, activations, evolution, top_patches
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Mode, Params, Trait

@@ -89,7 +89,7 @@ def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
 
 @torch.no_grad()
 def relevance_to_distribute(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
-    """Return the sum of the outputs, each times its gradient (N,): the score, unless it is a function of the outputs."""
+    """Return the sum of the outputs, each times its gradient (N,): the score, unless that is a function of them."""
     selection = aim(net, target, n_examples(x))
     y, _ = forward(selection.net, params, x, Mode(keep=False))
     return weighted_sum(y, selection.gradient(y))

@@ -58,7 +58,9 @@ class Aim:
     @property
     def may_be_fixed(self) -> bool:
         """Whether the outputs for one input decide for its variants what is explained, such as the predicted class."""
-        return not (self.is_unit or self.is_function or (isinstance(self.target, tuple) and not _is_weights(self.target)))
+        return not (
+            self.is_unit or self.is_function or (isinstance(self.target, tuple) and not _is_weights(self.target))
+        )
 
     def gradient(self, y: Any) -> Any:
         """Return ∂ score / ∂ y in the shape of the outputs y, for which the backward pass starts.
@@ -145,6 +147,10 @@ def output_weights(y: Any, target: Any) -> Any:
         return mapped(lambda *parts: torch.cat(parts), *examples)
     if isinstance(y, tuple):
         return _weights_of_outputs(cast("tuple[Tensor, ...]", y), target)
+    return _weights_of_output(y, target)
+
+
+def _weights_of_output(y: Tensor, target: Any) -> Tensor:
     if isinstance(target, tuple):
         return _unit_mask(y, target)
     if isinstance(target, Region):

@@ -13,9 +13,9 @@ from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import integer
 from pellucid.data.dataset import float_images
+from pellucid.explain.parts import upto
 from pellucid.explain.receptive_field import receptive_fields
 from pellucid.explain.sweeps import forward_to, values_in_score
-from pellucid.explain.parts import upto
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.rules import Entrance
 from pellucid.sweep import forward

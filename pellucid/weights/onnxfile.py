@@ -14,9 +14,13 @@ from pellucid.weights.fault import FileFault, file_errors, quoted
 _INSIDE_ADVICE = "save the model with its weights inside, as one file"
 _EXTERNAL = 1  # TensorProto.DataLocation
 
-# Field numbers in onnx.proto: ModelProto.graph, GraphProto.initializer, TensorProto.float_data, raw_data, double_data.
+# Field numbers in onnx.proto: ModelProto.graph, GraphProto.node and initializer, NodeProto.attribute, AttributeProto.t,
+# TensorProto.float_data, raw_data, double_data.
 _GRAPH = 7
+_NODE = 1
 _INITIALIZER = 5
+_ATTRIBUTE = 5
+_TENSOR = 5
 _VALUES = (4, 9, 10)
 _FIXED_SIZES = {1: 8, 5: 4}  # bytes of a field, by its wire type
 _VARINT, _BYTES = 0, 2  # wire types
@@ -100,16 +104,23 @@ def tensor_of(proto: Any) -> Tensor:
 
 
 def _count_value_bytes(data: memoryview) -> int:
-    """Return the number of bytes in a file that are values of initializers."""
+    """Return the number of bytes in a file that are values of initializers, or of the tensors in Constant nodes."""
     field_budget = iter(range(MAX_ONNX_FIELDS))
     graphs = list(_find_fields(data, 0, len(data), field_budget, (_GRAPH,)))
     if len(graphs) != 1:
         raise FileFault(f"contains {'several graphs' if graphs else 'no graph'}, where an ONNX model contains one")
-    return sum(
-        end - start
-        for tensor in _find_fields(data, *graphs[0], field_budget, (_INITIALIZER,))
-        for start, end in _find_fields(data, *tensor, field_budget, _VALUES)
-    )
+
+    def count(*path: int) -> int:
+        """Return the bytes of values in the tensors at a path of fields."""
+        messages = graphs
+        for number in path:
+            messages = [field for part in messages for field in _find_fields(data, *part, field_budget, (number,))]
+        return sum(end - start for part in messages for start, end in _find_fields(data, *part, field_budget, _VALUES))
+
+    n_bytes = count(_INITIALIZER)
+    if len(data) - n_bytes > MAX_ONNX_STRUCTURE_BYTES:
+        n_bytes += count(_NODE, _ATTRIBUTE, _TENSOR)
+    return n_bytes
 
 
 def _find_fields(

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from pellucid.combine import Graph, Parallel, Sequential
+from pellucid.explain.parts import upto
 from pellucid.explain.receptive_field import receptive_fields
 from pellucid.explain.sweeps import forward_to
-from pellucid.explain.parts import upto
 from pellucid.layers import (
     GELU,
     AdaptiveAvgPool2d,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import plural
@@ -18,13 +19,24 @@ from pellucid.network.inputs import NOMINAL_SIDE, OTHER_SIDE, nominal_shape
 from pellucid.opening.onnx.folding import HALF_DTYPES, to_float32
 from pellucid.opening.onnx.network import OnnxGraph, cut_at_suppression
 from pellucid.opening.onnx.patterns import Patterns
+from pellucid.opening.onnx.quantized import without_quantization
 from pellucid.opening.onnx_nodes.proto import import_optional, read_proto
+from pellucid.operators import AffineMap
 from pellucid.run.weights import nest_like
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
 FLOAT16 = 10  # TensorProto.FLOAT16
-# Dtypes of inputs, by TensorProto.DataType: 16-bit floats are converted to float32, integers are indices.
-DTYPES = {1: torch.float32, FLOAT16: torch.float32, 7: torch.int64}
+UINT8 = 2  # TensorProto.UINT8
+MAX_BYTE = 255.0
+# Dtypes of inputs, by TensorProto.DataType: 16-bit floats and pixels are converted to float32, integers are indices.
+DTYPES = {1: torch.float32, FLOAT16: torch.float32, UINT8: torch.float32, 7: torch.int64}
+MOVING_OPS = (
+    "Identity",
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+)  # they compute the same with uint8 as with floats
 _DAMAGE_ERRORS = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
 
@@ -44,6 +56,8 @@ class OnnxNetwork:
     # whether the file computes with 16-bit weights, which limits the precision of onnxruntime's outputs; weights that
     # it casts to float32 first do not count
     in_halves: bool
+    takes_bytes: bool  # whether the file's inputs are uint8, and the network's 0 to 1
+    n_quantized: int  # quantized weights and values that are floats here
     proto: Any = field(repr=False)  # the file's model
 
 
@@ -62,6 +76,7 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
     onnx_errors = (onnx.checker.ValidationError, import_optional("google.protobuf.message").DecodeError)
     with file_errors(path, "ONNX model", (*onnx_errors, *_DAMAGE_ERRORS)):
         model, opset, stored_constants = read_proto(onnx, path)
+        n_quantized = without_quantization(onnx, model, opset, stored_constants)
         constants = {name: to_float32(tensor) for name, tensor in stored_constants.items()}
         declared_shapes = _input_shapes(model.graph)
         batch = _declared_batch(declared_shapes)
@@ -82,12 +97,16 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         half_names = {name for name, tensor in stored_constants.items() if tensor.dtype in HALF_DTYPES}
         in_halves = any(not half_names.isdisjoint(node.input) for node in model.graph.node if node.op_type != "Cast")
         initializers = [initializer.name for initializer in model.graph.initializer]
+        if not any(_is_weight(stored_constants[name]) for name in initializers):
+            initializers = list(stored_constants)  # some exporters write weights as Constant nodes
+        takes_bytes = _takes_bytes(model.graph)
 
         def build_network(side: int) -> tuple[Graph, Params]:
             sizes = {name: nominal_shape(shape, side) for name, shape in zip(names, shapes, strict=True)}
             network = OnnxGraph(onnx, opset, constants, initializers, sizes, dtypes, batch)
             network.read(nodes)
-            return network.graph(outputs)
+            net, params = network.graph(outputs)
+            return _from_fractions(net, params) if takes_bytes else (net, params)
 
         net, params_by_node = build_network(NOMINAL_SIDE)
         if has_free_sizes and not _is_same_network((net, params_by_node), build_network(OTHER_SIDE)):
@@ -104,7 +123,48 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
     params = nest_like(path, structure, flatten(params_by_node))
-    return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut_ops), batch, in_halves, model)
+    return OnnxNetwork(
+        net,
+        params,
+        shape,
+        tuple(names),
+        tuple(outputs),
+        tuple(cut_ops),
+        batch,
+        in_halves,
+        takes_bytes,
+        n_quantized,
+        model,
+    )
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.numel() > 1
+
+
+def _takes_bytes(graph: Any) -> bool:
+    """Return whether the inputs are uint8; raises FileFault unless the file converts them before it computes."""
+    bytes_values = {value.name for value in graph.input if value.type.tensor_type.elem_type == UINT8}
+    if not bytes_values:
+        return False
+    if any(value.type.tensor_type.elem_type != UINT8 for value in graph.input):
+        raise FileFault("has inputs of uint8 and of other types", "export it for float32 inputs")
+    for node in graph.node:
+        if bytes_values.isdisjoint(node.input) or node.op_type == "Cast":
+            continue
+        if node.op_type not in MOVING_OPS:
+            raise FileFault(f"computes with uint8 in {quoted(node.name)}", "export it for float32 inputs")
+        bytes_values.update(node.output)
+    return True
+
+
+def _from_fractions(net: Graph, params: Params) -> tuple[Graph, Params]:
+    """Return a network for images of 0 to 1, as all networks of pellucid take them, from one for 0 to 255."""
+    scaled = {name: f"{name}.bytes" for name in net.inputs}
+    nodes: dict[str, tuple[Any, ...]] = {scaled[name]: (AffineMap(MAX_BYTE), name) for name in net.inputs}
+    for name, (layer, *sources) in net.nodes.items():
+        nodes[name] = (layer, *(scaled.get(source, source) for source in sources))
+    return Graph(nodes, net.outputs, net.inputs), {**{name: {} for name in scaled.values()}, **params}
 
 
 def _input_shapes(graph: Any) -> dict[str, tuple[int | None, ...]]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pellucid.base.text import note, plural
+from pellucid.data.dataset import float_images
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.network.inputs import FreeShape, free_output_shape, nominal_shape
@@ -21,6 +23,9 @@ from pellucid.weights.fault import naming_file
 FREE_SIDE = 64  # pixels for a free height or width in the comparison
 
 
+COARSE_SIDE = 4  # a smooth image is interpolated between so many random values in a row
+
+
 def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
     """Return the model of an ONNX file; see pellucid.open.
 
@@ -30,12 +35,17 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
     with naming_file(path, "ONNX model", DAMAGE_ERRORS):
         network = read_onnx(path, None if examples is None else [tuple(x.shape) for x in examples])
         shapes = (network.input_shape,) if len(network.inputs) == 1 else network.input_shape
-        xs = _random_inputs(network, shapes) if examples is None else [x.float() for x in examples]
+        xs = _random_inputs(network, shapes) if examples is None else list(map(_as_floats, examples))
         with torch.no_grad():
             y, _ = network.net.forward(network.params, tuple(xs) if len(xs) > 1 else xs[0], Mode(keep=False))
         outputs = y if isinstance(y, tuple) else (y,)
         _check_outputs(path, network, xs, outputs)
-    defaults = {} if "loss" in options else {"loss": loss_for(network.net, y)}
+    defaults: dict[str, Any] = {} if "loss" in options else {"loss": loss_for(network.net, y)}
+    if network.n_quantized:
+        note(
+            f"open: {path} is quantized; {plural(network.n_quantized, 'quantized tensor')} are opened as floats, which "
+            "are clipped to the same range and not rounded"
+        )
     model = OpenedModel(network.net, **{**defaults, **options})
     params = map_tree(torch.clone, network.params)
     out = tuple(tuple(output.shape[1:]) for output in outputs)
@@ -61,10 +71,21 @@ def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:
 
 
 def _random_inputs(network: OnnxNetwork, shapes: Any) -> list[Tensor]:
-    """Return random inputs, one more than the file's batch size."""
+    """Return random inputs, one more than the file's batch size: noise, and for images, every other one smooth."""
     rng = torch.Generator().manual_seed(0)
     count = (network.batch or 1) + 1
-    return [torch.rand(count, *nominal_shape(shape, FREE_SIDE), generator=rng) for shape in shapes]
+    inputs = [torch.rand(count, *nominal_shape(shape, FREE_SIDE), generator=rng) for shape in shapes]
+    for x in inputs:
+        if x.dim() == 4:
+            coarse = torch.rand(count, x.shape[1], COARSE_SIDE, COARSE_SIDE, generator=rng)
+            x[::2] = F.interpolate(coarse, x.shape[2:], mode="bilinear")[::2]
+    # The values of pixels, so that a file for uint8 computes with the same numbers.
+    return [(x * 255).round() / 255 for x in inputs]
+
+
+def _as_floats(x: Tensor) -> Tensor:
+    """Return an example as float32, uint8 as 0 to 1."""
+    return float_images(x) if x.dtype is torch.uint8 else x.float()
 
 
 def _check_outputs(path: Path, network: OnnxNetwork, xs: list[Tensor], outputs: tuple[Tensor, ...]) -> None:

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.limits import LIMITS_HINT, MAX_ONNX_MEMORY, MAX_ONNX_SECONDS, scaled_limit
-from pellucid.opening.onnx.file import FLOAT16, OnnxNetwork
+from pellucid.opening.onnx.file import FLOAT16, MAX_BYTE, UINT8, OnnxNetwork
 from pellucid.opening.onnx_nodes.proto import import_optional, keep_needed
 from pellucid.opening.outputs import batch_rows
 from pellucid.weights.fault import quoted
 
 MODEL_COPIES = 6  # the file, its tensors, and the weights in the layouts of the kernels
+RUNTIME_DTYPES = {FLOAT16: torch.float16, UINT8: torch.uint8}  # of inputs that the network takes as float32
 OUT_OF_MEMORY = 3  # exit code of the script
 MAX_THREADS = 8  # each reserves address space
 SCRIPT = Path(__file__).with_name("runtime_script.py")
@@ -33,18 +34,17 @@ def runtime_outputs(path: Path, network: OnnxNetwork, inputs: Sequence[Tensor]) 
     onnx = import_optional("onnx")
     model = onnx.ModelProto()
     model.CopyFrom(network.proto)
-    if network.cut:
-        del model.graph.output[:]
-        model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
+    del model.graph.output[:]  # its shapes are not needed, and may be wrong
+    model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
     keep_needed(model, network.outputs)
-    half_inputs = {
-        graph_input.name for graph_input in model.graph.input if graph_input.type.tensor_type.elem_type == FLOAT16
-    }
+    dtypes = {value.name: RUNTIME_DTYPES.get(value.type.tensor_type.elem_type) for value in model.graph.input}
     count = len(inputs[0])
     rows = batch_rows(count, network.batch or count)
     batches: list[Tensor] = []
     for name, x in zip(network.inputs, inputs, strict=True):
-        values = x.half() if name in half_inputs else x
+        dtype = dtypes[name]
+        values = (x * MAX_BYTE).round() if dtype is torch.uint8 else x
+        values = values if dtype is None else values.to(dtype)
         batches.append(values[rows])
     outputs = [
         torch.cat(batch_outputs)[:count]

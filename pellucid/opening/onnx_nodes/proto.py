@@ -17,6 +17,7 @@ from pellucid.weights.fault import FileFault, check_count, quoted
 OPSET = 21  # operator set of exported files: the first in which GroupNormalization has a scale per channel
 MIN_OPSET = 7  # the first operator set with the current rules for broadcasting
 RECURRENT_OPS = ("LSTM", "GRU")  # whose outputs other than the first have names that nothing may read
+FLOAT = 1  # TensorProto.FLOAT
 IR_VERSION = 10  # version of exported files: the first in which nodes have metadata
 LAYER_METADATA_KEY = "pellucid.layer"  # metadata key of a node's layer configuration
 
@@ -79,12 +80,22 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
         node.metadata_props for node in model.graph.node
     ):  # layers in metadata are compared with all their nodes
         keep_needed(model, [output.name for output in model.graph.output])
+    declare_outputs(model)
     onnx.checker.check_model(model)
     constants = {initializer.name: onnxfile.tensor_of(initializer) for initializer in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and not node.domain:
             constants[node.output[0]] = _constant(onnx, node)
     return model, opset, constants
+
+
+def declare_outputs(model: Any) -> None:
+    """Give outputs without a type or shape an empty one, which the checker of the onnx package requires."""
+    for output in model.graph.output:
+        if not output.type.WhichOneof("value"):
+            output.type.tensor_type.elem_type = FLOAT
+        if output.type.WhichOneof("value") == "tensor_type":
+            output.type.tensor_type.shape.SetInParent()
 
 
 def keep_needed(model: Any, outputs: Iterable[str]) -> None:

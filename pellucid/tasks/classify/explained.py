@@ -57,10 +57,8 @@ def folder_class(image: str, classes: Sequence[str]) -> str | None:
     return folder if folder in classes else None
 
 
-def explain_scores(
-    model: Model, request: Request, x: Tensor, target: Target, classes: Sequence[str]
-) -> Explained:
-    """Explain a target, see `pellucid.explain.aim`, for an image x (C, H, W) by the requested method, by default by all."""
+def explain_scores(model: Model, request: Request, x: Tensor, target: Target, classes: Sequence[str]) -> Explained:
+    """Explain a target, see `pellucid.explain.aim`, of x (C, H, W) by the requested method, by default by all."""
     methods = list(METHODS) if request.method is None else [request.method]
     examination = examine(model, x, methods, target)
     folder = folder_for(request.default, x, examination) if request.out is None else request.folder()

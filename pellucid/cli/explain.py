@@ -11,7 +11,7 @@ from pellucid.base.files import make_folder, write_atomically
 from pellucid.base.text import percent
 from pellucid.command.args import Parser
 from pellucid.command.files import check_output_path
-from pellucid.command.models import open_model
+from pellucid.command.models import open_model, open_network
 from pellucid.command.options import add_options, given_options, options_of
 from pellucid.command.out import print_result, print_result_with_files
 from pellucid.command.pictures import MANY_HELP
@@ -100,7 +100,7 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(
             "give an IMAGE to explain, without --data and --retrain, or --page DIR for the whole network"
         )
-    model = open_model(args.model, args.device)
+    model = open_network(args.model, args.device)
     task = task_of(model)
     options = given_options(args, "explain", task)
     if args.html is not None:

@@ -30,10 +30,10 @@ def open_model(model: str, device: str | None = None, score: float | None = None
     return loaded
 
 
-def open_network(model: str) -> "Model":
+def open_network(model: str, device: str | None = None) -> "Model":
     """Load what `open_model` loads, an ONNX file, or an exported program of PyTorch."""
     if not model.endswith(FOREIGN_SUFFIXES):
-        return open_model(model)
+        return open_model(model, device)
     import pellucid
 
-    return pellucid.open(model)
+    return pellucid.open(model, device=device or "cpu")

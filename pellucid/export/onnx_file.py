@@ -23,6 +23,7 @@ from pellucid.nested import flatten, map_tree
 from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.objective import Supervised
 from pellucid.opening.onnx import READERS
+from pellucid.opening.onnx.open_onnx import PRODUCER
 from pellucid.opening.onnx_nodes import Node, custom_layers, unwritable, write
 from pellucid.opening.onnx_nodes.proto import IR_VERSION, OPSET, import_optional, node_proto, run_file
 from pellucid.task import task_of
@@ -224,7 +225,7 @@ def graph_bytes(
         graph,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
-        producer_name="pellucid",
+        producer_name=PRODUCER,
         producer_version=__version__,
     )
     onnx.helper.set_model_props(model, dict(metadata))

@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 import pellucid
 from pellucid import PellucidError
+from pellucid.export import to_onnx
 from tests.opening.onnxfiles import f32, node, write
 
 SHAPE = ("N", 3, 8, 8)
@@ -152,3 +155,43 @@ def test_a_quantized_file_is_opened_as_floats_within_the_range_of_its_integers(
     torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
     unrounded = np.abs(model(x).numpy() - runtime(path, x.numpy())).max()
     assert 0 < unrounded < 0.05 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("stats", [{}, {"mean": [0.2, 0.5, 0.4], "std": [0.3, 0.2, 0.5]}])
+def test_an_exported_file_carries_its_preprocessing(stats: dict[str, Any], tmp_path: Path) -> None:
+    """The picture is resized to the size in the metadata; the mean and std are part of the file's network."""
+    from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten
+
+    net = pellucid.Sequential(conv=Conv2d(4, 3), mean=AdaptiveAvgPool2d(1), flat=Flatten(), scores=Dense(3))
+    preprocess = {"size": [20, 24], "data": "pets", **stats}
+    model = pellucid.Model(net, input_shape=(3, 20, 24), classes=["ant", "bee", "cow"], preprocess=preprocess)
+    picture = np.random.default_rng(0).integers(0, 256, (50, 31, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    to_onnx(model, tmp_path / "model.onnx")
+    opened = pellucid.open(tmp_path / "model.onnx")
+    assert opened.classes == model.classes
+    assert opened.preprocess == {"size": [20, 24], "data": "pets"}
+    expected = model.predict(tmp_path / "picture.png")[0].scores
+    ours = opened.predict(tmp_path / "picture.png")[0].scores
+    assert ours == pytest.approx(expected, abs=1e-6)
+    assert pellucid.open(tmp_path / "model.onnx", preprocess={}, classes=3).preprocess == {}
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"preprocess": '{"fold": 1}'}, "preprocess: 'fold' is unknown"),
+        ({"preprocess": "[1]"}, "preprocess must be an object"),
+        ({"preprocess": '{"size": 100000}'}, "preprocess: size 100000 is 10,000,000,000 pixels"),
+        ({"preprocess": "{"}, "is a damaged ONNX model"),
+        ({"classes": "[1, 2, 3, 4]"}, "classes must be"),
+    ],
+)
+def test_damaged_metadata_are_refused(entries: dict[str, str], message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "model.onnx", [CONV], ["N", 3, "h", "w"], {"w": f32(4, 3, 3, 3)})
+    model = onnx.load(path)
+    model.producer_name = "pellucid"
+    helper.set_model_props(model, entries)
+    onnx.save(model, path)
+    with pytest.raises(PellucidError, match=message):
+        pellucid.open(path)

@@ -1,6 +1,7 @@
 """Opening of an ONNX file as a model, and comparison of its outputs with onnxruntime's."""
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from pellucid.opening.onnx.file import OnnxNetwork, read_onnx
 from pellucid.opening.onnx.runtime import runtime_outputs
 from pellucid.opening.outputs import check_equal, loss_for
 from pellucid.opening.programfile import DAMAGE_ERRORS
+from pellucid.run.described import check_size_within_bounds, check_strings, check_type
 from pellucid.weights.fault import naming_file
 
+PRODUCER = "pellucid"  # the producer's name in files that `pellucid.export` writes
 FREE_SIDE = 64  # pixels for a free height or width in the comparison
 
 
@@ -40,7 +43,9 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
             y, _ = network.net.forward(network.params, tuple(xs) if len(xs) > 1 else xs[0], Mode(keep=False))
         outputs = y if isinstance(y, tuple) else (y,)
         _check_outputs(path, network, xs, outputs)
-    defaults: dict[str, Any] = {} if "loss" in options else {"loss": loss_for(network.net, y)}
+        defaults = _exported_options(network)
+    if "loss" not in options:
+        defaults["loss"] = loss_for(network.net, y)
     if network.n_quantized:
         note(
             f"open: {path} is quantized; {plural(network.n_quantized, 'quantized tensor')} are opened as floats, which "
@@ -51,6 +56,7 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
     out = tuple(tuple(output.shape[1:]) for output in outputs)
     model._set_params(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
     model._keep_state(flatten(params), flatten(params))
+    check_size_within_bounds(model.objective, model.input_shape, model.preprocess)
     model.cut = network.cut
     model.output_names = tuple(network.outputs)
     if network.cut:
@@ -59,6 +65,21 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
             f"are left out, and the outputs are {', '.join(network.outputs)}"
         )
     return model
+
+
+def _exported_options(network: OnnxNetwork) -> dict[str, Any]:
+    """Return the preprocessing and the classes of a file that Pellucid exported; {} for other files.
+
+    The mean and std are nodes of the file. A file for uint8 pictures (N, H, W, C) has no preprocessing outside of it.
+    """
+    metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
+    if network.proto.producer_name != PRODUCER or network.takes_bytes:
+        return {}
+    preprocess = check_type(json.loads(metadata.get("preprocess", "{}")), dict, "preprocess must be an object")
+    preprocess = {name: value for name, value in preprocess.items() if name not in ("mean", "std")}
+    if "classes" not in metadata:
+        return {"preprocess": preprocess}
+    return {"preprocess": preprocess, "classes": check_strings(json.loads(metadata["classes"]))}
 
 
 def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:

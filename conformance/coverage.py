@@ -9,7 +9,7 @@ from conformance.case import Case
 from conformance.tally import Row
 from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.layers import GRU, LAYERS, LSTM, Crop, Layer, LocalContrastNorm, RoIPool, SoftArgmax, Trait
+from pellucid.layers import GRU, LAYERS, LSTM, RNN, Crop, Layer, LocalContrastNorm, RoIPool, SoftArgmax, Trait
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Coordinates, Dice, Focal, GIoU, HeatMaps, QualityFocal
 from pellucid.metrics import (
     METRICS,
@@ -99,6 +99,7 @@ INDEPENDENT_CHECKS: dict[Any, Check] = {
     ),
     Crop: Check("tests/references.py", "crop", "narrow along each axis, under PyTorch's automatic differentiation"),
     GRU: Check(*_RECURRENT, "torch.nn.GRU with every option, under PyTorch's automatic differentiation"),
+    RNN: Check(*_RECURRENT, "torch.nn.RNN with every option, under PyTorch's automatic differentiation"),
     LSTM: Check(*_RECURRENT, "torch.nn.LSTM with every option, under PyTorch's automatic differentiation"),
     Focal: Check(
         "tests/losses/cases.py", "focal", "the formula over the kept positions, under automatic differentiation"

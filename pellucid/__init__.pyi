@@ -21,6 +21,7 @@ from pellucid.layers import GRU as GRU
 from pellucid.layers import INITIALIZERS as INITIALIZERS
 from pellucid.layers import LAYERS as LAYERS
 from pellucid.layers import LSTM as LSTM
+from pellucid.layers import RNN as RNN
 from pellucid.layers import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from pellucid.layers import Add as Add
 from pellucid.layers import AvgPool2d as AvgPool2d

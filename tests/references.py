@@ -191,9 +191,11 @@ def layer_norm(layer: layers.LayerNorm, params: Any, x: Tensor, mode: Mode) -> T
     return F.layer_norm(x, shape, params["weight"], params["bias"], layer.epsilon)
 
 
-def recurrent(layer: layers.LSTM | layers.GRU, params: Any, x: Tensor, mode: Mode) -> Tensor:
-    module_type = torch.nn.LSTM if isinstance(layer, layers.LSTM) else torch.nn.GRU
+def recurrent(layer: layers.LSTM | layers.GRU | layers.RNN, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    module_type = getattr(torch.nn, type(layer).__name__)
     options = {"bias": layer.bias, "bidirectional": layer.bidirectional, "batch_first": True}
+    if isinstance(layer, layers.RNN):
+        options["nonlinearity"] = layer.nonlinearity
     module = module_type(x.shape[2], layer.units, layer.levels, **options, device="meta")
     return torch.func.functional_call(module, params, (x,))[0]
 
@@ -328,6 +330,7 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.LayerNorm: layer_norm,
     layers.LSTM: recurrent,
     layers.GRU: recurrent,
+    layers.RNN: recurrent,
     layers.LocalResponseNorm: local_response_norm,
     layers.LocalContrastNorm: local_contrast_norm,
     layers.Add: lambda layer, params, x, mode: torch.stack(x).sum(0),

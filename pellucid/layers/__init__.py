@@ -39,6 +39,7 @@ from pellucid.layers.padchannels import PadChannels
 from pellucid.layers.relu import ReLU
 from pellucid.layers.relu6 import ReLU6
 from pellucid.layers.reshape import Reshape
+from pellucid.layers.rnn import RNN
 from pellucid.layers.roialign import RoIAlign
 from pellucid.layers.roipool import RoIPool
 from pellucid.layers.sigmoid import Sigmoid
@@ -55,6 +56,7 @@ __all__ = [
     "INITIALIZERS",
     "LAYERS",
     "LSTM",
+    "RNN",
     "AdaptiveAvgPool2d",
     "Add",
     "AvgPool2d",

@@ -49,7 +49,7 @@ class Recurrent(Layer):
     x is (N, T, D). With output="sequence", y is (N, T, H) for H `units`, the outputs of all steps of the last level, or
     (N, T, 2 H) if `bidirectional`, forward ones first. With output="state", y is (levels * directions, N, H), the last
     output of each, as PyTorch's h_n. All states begin at 0. levels: each reads the outputs of the one before.
-    The parameters have the names and the shapes of torch.nn.LSTM and GRU: `weight_ih_l0` and so on.
+    The parameters have the names and the shapes of torch.nn.LSTM, GRU and RNN: `weight_ih_l0` and so on.
     """
 
     traits: ClassVar[Trait] = Trait.LEARNS | Trait.NEW_DX

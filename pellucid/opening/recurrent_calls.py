@@ -1,17 +1,24 @@
-"""Translation of PyTorch's recurrent operators to LSTM and GRU."""
+"""Translation of PyTorch's recurrent operators to LSTM, GRU and RNN."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pellucid import operators
-from pellucid.layers import GRU, LSTM
+from pellucid.layers import GRU, LSTM, RNN
+from pellucid.layers.base import Layer
 from pellucid.opening.exported import Ref
 from pellucid.opening.values import CallLayer, Context, Unsupported
 
-RECURRENT_LAYERS = {"lstm": LSTM, "gru": GRU}
+RECURRENT_LAYERS: dict[str, Callable[..., Layer]] = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "rnn_tanh": RNN,
+    "rnn_relu": partial(RNN, nonlinearity="relu"),
+}
 
 
 def recurrent_output(c: Context, index: int, varying_constants: Mapping[str, tuple[Any, Any]]) -> CallLayer:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from pellucid.layers import (
     GRU,
     LSTM,
+    RNN,
     AdaptiveAvgPool2d,
     Add,
     AvgPool2d,
@@ -316,6 +317,8 @@ NORMS = [
     Sample(LSTM(2, levels=2, bidirectional=True, bias=False), (2, 1)),
     Sample(GRU(2), (3, 2)),
     Sample(GRU(2, levels=2, bidirectional=True), (2, 1)),
+    Sample(RNN(2), (3, 2)),
+    Sample(RNN(2, 2, bidirectional=True, nonlinearity="relu"), (2, 1)),
     Sample(LocalResponseNorm(5), (7, 3, 4)),
     Sample(LocalResponseNorm(4, alpha=0.5, beta=0.6, k=2.0), (6, 3, 4)),
     Sample(LocalResponseNorm(3, alpha=1.0, beta=1.0), (2, 3, 3)),

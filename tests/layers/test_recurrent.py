@@ -1,6 +1,7 @@
-"""LSTM and GRU against PyTorch's modules: outputs, all gradients, and opened networks that contain them."""
+"""LSTM, GRU and RNN against PyTorch's modules: outputs, all gradients, and opened networks that contain them."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,11 +10,11 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.base.errors import PellucidError
-from pellucid.layers import GRU, LSTM, Mode
+from pellucid.layers import GRU, LSTM, RNN, Mode
 from pellucid.layers.recurrent import Recurrent
 from tests.opening.test_opened import assert_equal_gradients, autograd_gradients
 
-MODULES = {LSTM: nn.LSTM, GRU: nn.GRU}
+MODULES = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
 OPTIONS = [
     (layer_type, levels, bidirectional, bias, output)
     for layer_type in MODULES
@@ -50,10 +51,29 @@ def test_outputs_and_gradients_equal_pytorchs(
     assert set(layer.decayed) == {name for name in params if name.startswith("weight")}
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_plain_layer_with_relu_equals_pytorchs(bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"nonlinearity": "relu", "bidirectional": bidirectional}
+    module = nn.RNN(5, 4, 2, batch_first=True, **options).double()
+    layer = RNN(4, 2, **options)
+    params = {name: value.detach().clone() for name, value in module.named_parameters()}
+    x = torch.randn(3, 7, 5, dtype=torch.float64, requires_grad=True)
+    expected, _ = module(x)
+    y, cache = layer.forward(params, x.detach(), Mode())
+    dy = torch.randn_like(expected)
+    dx, dparams = layer.backward(params, cache, dy)
+    torch.testing.assert_close(y, expected.detach(), rtol=1e-12, atol=1e-12)
+    expected_dx, *gradients = torch.autograd.grad(expected, [x, *module.parameters()], dy)
+    torch.testing.assert_close(dx, expected_dx, rtol=1e-11, atol=1e-12)
+    for name, gradient in zip(params, gradients, strict=True):
+        torch.testing.assert_close(dparams[name], gradient, rtol=1e-11, atol=1e-12)
+
+
 class Reader(nn.Module):
     """A network that reads the columns of an image."""
 
-    def __init__(self, module: type[nn.Module], use: str, **options: Any) -> None:
+    def __init__(self, module: Any, use: str, **options: Any) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3)
         self.read = module(4 * 6, 5, **options)
@@ -75,12 +95,12 @@ class Reader(nn.Module):
         return self.head(value)
 
 
-@pytest.mark.parametrize("module", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("module", [nn.LSTM, nn.GRU, nn.RNN, partial(nn.RNN, nonlinearity="relu")])
 @pytest.mark.parametrize("use", ["sequence", "mean", "state", "cell"])
 @pytest.mark.parametrize("options", [
     {}, {"batch_first": True, "bidirectional": True}, {"num_layers": 2, "bidirectional": True, "bias": False},
 ], ids=str)  # fmt: skip
-def test_opened_networks_equal_pytorchs(module: type[nn.Module], use: str, options: dict[str, Any]) -> None:
+def test_opened_networks_equal_pytorchs(module: Any, use: str, options: dict[str, Any]) -> None:
     torch.manual_seed(1)
     network = Reader(module, use, **options).double().eval()
     x = torch.rand(2, 3, 8, 9, dtype=torch.float64)

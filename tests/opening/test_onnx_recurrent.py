@@ -1,4 +1,4 @@
-"""LSTM and GRU of ONNX files that PyTorch writes, and of files written by hand, against onnxruntime."""
+"""LSTM, GRU and RNN of ONNX files that PyTorch writes, and of files written by hand, against onnxruntime."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from tests.opening.onnxfiles import f32, node, write
 from tests.opening.test_onnx import assert_equal_outputs, i64, refusal_message
 
-GATES = {"LSTM": 4, "GRU": 3}
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def weights(op: str, directions: int, units: int = 3, inputs: int = 5) -> dict[str, Any]:
@@ -68,3 +68,16 @@ def test_other_forms_are_refused(tmp_path: Path, options: dict[str, Any], more: 
     nodes = [node("Transpose", "x", "t", perm=[1, 0, 2]), node("LSTM", sources, ["y"], hidden_size=3, **options)]
     constants = weights("LSTM", 1) | {name: value for name, value in more.items() if value is not None}
     assert message in refusal_message(write(tmp_path / "net.onnx", nodes, [2, 6, 5], constants, opset=14))
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_a_plain_layer_with_relu_is_onnxruntimes(tmp_path: Path, direction: str) -> None:
+    directions = 1 if direction == "forward" else 2
+    options = {"hidden_size": 3, "direction": direction, "activations": ["Relu"] * directions}
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        node("RNN", "twrb", "s", name="read", **options),
+        node("Transpose", "s", "u", perm=[2, 0, 1, 3]),
+        node("Reshape", "uz", "y"),
+    ]
+    assert_equal_outputs(tmp_path / "net.onnx", nodes, ["N", 6, 5], weights("RNN", directions) | {"z": i64(0, -1)}, 14)

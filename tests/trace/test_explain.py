@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pellucid.layers import GRU, LAYERS, LSTM, SoftArgmax
+from pellucid.layers import GRU, LAYERS, LSTM, RNN, SoftArgmax
 from pellucid.trace.columns import explainer
 from pellucid.trace.columns.base import fallback
 from tests.cases import each_sample
@@ -103,7 +103,7 @@ def test_every_layer_has_an_explanation() -> None:
     # Each output of these depends on a full map or on all steps before it, so that a few factors explain no more than
     # the derivative.
     unexplained = {kind for kind, layer in layers.items() if explainer(layer) is fallback}
-    assert unexplained == {GRU, LSTM, SoftArgmax}
+    assert unexplained == {GRU, LSTM, RNN, SoftArgmax}
 
 
 def test_a_gradient_of_one_product_equals_it_to_the_last_bit() -> None:

@@ -7,6 +7,7 @@ from pellucid import layers
 from pellucid.export.torch_code import operators
 from pellucid.export.torch_code.calls import call, call_without_options
 from pellucid.layers.base import Layer, pair
+from pellucid.layers.recurrent import Recurrent
 from pellucid.network.traced import TracedLayer
 
 BATCH_NORM_MODULES = {1: "nn.BatchNorm1d", 3: "nn.BatchNorm2d"}  # by the number of axes without the batch axis
@@ -126,12 +127,15 @@ def group_norm(layer: layers.GroupNorm, step: TracedLayer) -> str:
     return call("nn.GroupNorm", layer.groups, step.inputs[0].shape[0], eps=layer.epsilon, defaults={"eps": 1e-5})
 
 
-def recurrent(layer: layers.LSTM | layers.GRU, step: TracedLayer) -> str:
-    """Return LSTM or GRU, whose output is one tensor."""
+def recurrent(layer: Recurrent, step: TracedLayer) -> str:
+    """Return LSTM, GRU or RNN, whose output is one tensor."""
     name = type(layer).__name__
     sizes = step.inputs[0].shape[1], layer.units, layer.levels
     options = {"bias": layer.bias, "bidirectional": layer.bidirectional, "output": layer.output}
-    return call(name, *sizes, **options, defaults={"bias": True, "bidirectional": False, "output": "sequence"})
+    defaults = {"bias": True, "bidirectional": False, "output": "sequence", "nonlinearity": "tanh"}
+    if isinstance(layer, layers.RNN):
+        options["nonlinearity"] = layer.nonlinearity
+    return call(name, *sizes, **options, defaults=defaults)
 
 
 def layer_norm(layer: layers.LayerNorm, step: TracedLayer) -> str:
@@ -161,6 +165,7 @@ CODERS: dict[type[Layer], Callable[[Any, TracedLayer], str]] = {
     layers.LayerNorm: layer_norm,
     layers.LSTM: recurrent,
     layers.GRU: recurrent,
+    layers.RNN: recurrent,
     layers.LocalResponseNorm: lambda layer, step: call(
         "nn.LocalResponseNorm", layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
     ),

@@ -267,6 +267,18 @@ class GRU(nn.GRU):
         return y if self.output == "sequence" else state
 
 
+class RNN(nn.RNN):
+    """Return the outputs of all steps, or the last ones."""
+
+    def __init__(self, *sizes: int, output: str = "sequence", **options: Any) -> None:
+        super().__init__(*sizes, batch_first=True, **options)
+        self.output = output
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y, state = super().__call__(x)
+        return y if self.output == "sequence" else state
+
+
 class LocalContrastNorm(nn.Module):
     """Subtract the local mean, then divide by the local standard deviation or its image mean, whichever is larger."""
 

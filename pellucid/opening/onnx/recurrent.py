@@ -1,4 +1,4 @@
-"""Conversion of ONNX's recurrent operators to LSTM and GRU."""
+"""Conversion of ONNX's recurrent operators to LSTM, GRU and RNN."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,11 @@ from pellucid.operators import Permute, Select, Slice, Stack, ToShape
 
 STATE_INPUTS = (5, 6)  # the initial output, and the initial memory
 OUTPUTS = ("sequence", "state", "cell")
+ACTIVATIONS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}  # the defaults
 
 
 def recurrent(r: NodeReading) -> tuple[Value, ...]:
-    """Read LSTM or GRU, whose sequences are (steps, N, values), with outputs (steps, directions, N, values)."""
+    """Read LSTM, GRU or RNN, whose sequences are (steps, N, values), with outputs (steps, directions, N, values)."""
     direction = r.attribute("direction", "forward")
     if direction not in ("forward", "bidirectional"):
         raise Unreadable(f"has direction={direction!r}")
@@ -25,8 +26,12 @@ def recurrent(r: NodeReading) -> tuple[Value, ...]:
     if r.node.op == "GRU":
         r.check_attributes(linear_before_reset=1)
     n_directions = 2 if direction == "bidirectional" else 1
-    default = ["Sigmoid", "Tanh", "Tanh"] if r.node.op == "LSTM" else ["Sigmoid", "Tanh"]
-    r.check_attributes(activations=default * n_directions)
+    activations = r.attribute("activations", ACTIVATIONS[r.node.op] * n_directions)
+    options: dict[str, Any] = {}
+    if r.node.op == "RNN" and activations == ["Relu"] * n_directions:
+        options["nonlinearity"] = "relu"
+    elif activations != ACTIVATIONS[r.node.op] * n_directions:
+        raise Unreadable(f"has activations={activations!r}")
     if r.has_input(4) or r.has_input(7):
         raise Unreadable("has lengths of the sequences, or peepholes")
     for index in STATE_INPUTS:
@@ -39,7 +44,7 @@ def recurrent(r: NodeReading) -> tuple[Value, ...]:
     if "cell" in used:
         raise Unreadable("has the memory after the last step as an output")
     layer_type: Any = getattr(layers, r.node.op)
-    y = r.inner("units", layer_type(units, 1, n_directions == 2, r.has_input(3)), x, **params)
+    y = r.inner("units", layer_type(units, 1, n_directions == 2, r.has_input(3), **options), x, **params)
     results: list[Value] = []
     if "sequence" in used:
         parts = r.inner("directions", ToShape((n_directions, units), 2, 0), y)
@@ -61,7 +66,7 @@ def _last_steps(r: NodeReading, y: Value, units: int, n_directions: int) -> Valu
 
 
 def _params(r: NodeReading, n_directions: int) -> dict[str, Value]:
-    """Return the parameters of LSTM or GRU by name, with their gates in PyTorch's order."""
+    """Return the parameters of a recurrent node by name, with their gates in PyTorch's order."""
     params: dict[str, Value] = {}
     for direction, suffix in enumerate(("l0", "l0_reverse")[:n_directions]):
         for name, index in (("weight_ih", 1), ("weight_hh", 2)):
@@ -91,4 +96,4 @@ def _is_zero(value: Value) -> bool:
     return value.is_known and not any(bool(tensor.any()) for tensor in value.tensors)
 
 
-READERS: dict[str, Reader] = {"LSTM": recurrent, "GRU": recurrent}
+READERS: dict[str, Reader] = dict.fromkeys(ACTIVATIONS, recurrent)

@@ -10,6 +10,7 @@ from pellucid import layers
 from pellucid.base.errors import PellucidError
 from pellucid.extend.registry import is_ours
 from pellucid.layers.base import Layer, pair
+from pellucid.layers.recurrent import Recurrent
 from pellucid.network.traced import TracedLayer
 from pellucid.opening.onnx_nodes import operators, pooling, resizing
 from pellucid.opening.onnx_nodes.node import Nodes
@@ -98,11 +99,11 @@ def layer_norm(layer: layers.LayerNorm, n: Nodes) -> None:
 
 
 # PyTorch's gates in the order of ONNX: input, output, forget gate and candidate; update gate, reset gate, candidate.
-GATE_ORDERS: Mapping[str, tuple[int, ...]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
+GATE_ORDERS: Mapping[str, tuple[int, ...]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
-def recurrent(layer: layers.LSTM | layers.GRU, n: Nodes) -> None:
-    """Write one LSTM or GRU for each level, whose gates are in another order; raises PellucidError for a last state."""
+def recurrent(layer: Recurrent, n: Nodes) -> None:
+    """Write one node for each level, whose gates are in another order; raises PellucidError for a last state."""
     if layer.output != "sequence":
         raise PellucidError(f"{n.step.name}: {type(layer).__name__} with output={layer.output!r} has no form in ONNX")
     op = type(layer).__name__
@@ -111,6 +112,8 @@ def recurrent(layer: layers.LSTM | layers.GRU, n: Nodes) -> None:
         options["linear_before_reset"] = 1
     if layer.bidirectional:
         options["direction"] = "bidirectional"
+    if isinstance(layer, layers.RNN) and layer.nonlinearity == "relu":
+        options["activations"] = ["Relu"] * (2 if layer.bidirectional else 1)
     x = n.inner("Transpose", n.x, perm=[1, 0, 2])
     for level in range(layer.levels):
         suffixes = (f"l{level}", f"l{level}_reverse") if layer.bidirectional else (f"l{level}",)
@@ -123,7 +126,7 @@ def recurrent(layer: layers.LSTM | layers.GRU, n: Nodes) -> None:
     n.last("Transpose", x, perm=[1, 0, 2])
 
 
-def _stacked(layer: layers.LSTM | layers.GRU, n: Nodes, names: tuple[str, ...], suffix: str) -> str:
+def _stacked(layer: Recurrent, n: Nodes, names: tuple[str, ...], suffix: str) -> str:
     """Write the parameters of a direction, one below the other, with a first axis of 1 and ONNX's order of gates."""
     order = GATE_ORDERS[type(layer).__name__]
     gates: list[str] = []
@@ -277,6 +280,7 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
     layers.LayerNorm: layer_norm,
     layers.LSTM: recurrent,
     layers.GRU: recurrent,
+    layers.RNN: recurrent,
     layers.LocalResponseNorm: local_response_norm,
     layers.LocalContrastNorm: local_contrast_norm,
     layers.Add: add,

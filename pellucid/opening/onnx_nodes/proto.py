@@ -16,7 +16,7 @@ from pellucid.weights.fault import FileFault, check_count, quoted
 
 OPSET = 21  # operator set of exported files: the first in which GroupNormalization has a scale per channel
 MIN_OPSET = 7  # the first operator set with the current rules for broadcasting
-RECURRENT_OPS = ("LSTM", "GRU")  # whose outputs other than the first have names that nothing may read
+RECURRENT_OPS = ("LSTM", "GRU", "RNN")  # whose outputs other than the first have names that nothing may read
 FLOAT = 1  # TensorProto.FLOAT
 IR_VERSION = 10  # version of exported files: the first in which nodes have metadata
 LAYER_METADATA_KEY = "pellucid.layer"  # metadata key of a node's layer configuration
@@ -47,7 +47,7 @@ def _plain_value(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     is_message = hasattr(value, "DESCRIPTOR")  # a tensor or a graph
-    return value if isinstance(value, str | int | float) or is_message else list(value)
+    return value if isinstance(value, str | int | float) or is_message else list(map(_plain_value, value))
 
 
 def node_of(onnx: Any, proto: Any) -> Node:

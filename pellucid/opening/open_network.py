@@ -105,6 +105,13 @@ def open(
 
 def _check_example(example: Any) -> None:
     examples = example if isinstance(example, tuple) else (example,)
+    for x in examples:
+        if isinstance(x, Tensor) and x.dtype in (torch.int64, torch.int32):
+            kind = str(x.dtype).removeprefix("torch.")
+            raise PellucidError(
+                f"open: the example is {kind}, and indices have neither gradients nor maps; open the part after the "
+                "embedding, with an example of the embedding's output"
+            )
     if not all(isinstance(x, Tensor) and x.dim() and len(x) and x.is_floating_point() for x in examples):
         raise PellucidError("open: the example must be a tensor (N, ...) of floats, or a tuple of them")
 

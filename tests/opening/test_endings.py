@@ -159,3 +159,14 @@ def test_outputs_keep_their_names() -> None:
     assert torch.equal(y["maps"], y[1])
     with pytest.raises(PellucidError, match="no output 'map'; did you mean 'maps'"):
         y["map"]
+
+
+def test_indices_are_refused_with_the_way_around() -> None:
+    rest = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    embedding = nn.Embedding(10, 4)
+    indices = torch.tensor([[1, 2], [3, 4]])
+    with pytest.raises(PellucidError, match=r"the example is int64, .*open the part after the embedding"):
+        pellucid.open(nn.Sequential(embedding, rest), indices)
+    values = embedding(indices).detach()
+    map_ = pellucid.open(rest, values).explain(values, "input_x_gradient", (1, 2))
+    assert map_.shape == (2, 2, 4)

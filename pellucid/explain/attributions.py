@@ -17,6 +17,8 @@ from pellucid.network.summary import shape_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CHANNELS = (1, 3)  # numbers of channels that are drawn
+
 
 class Attributions(Tensor):
     """Attributions (N, C, H, W) or (N, 1, H, W) with their inputs; the results of operations are plain tensors.
@@ -33,15 +35,23 @@ class Attributions(Tensor):
     @property
     def is_drawable(self) -> bool:
         """Whether there are maps (H, W) of grey or colour images."""
-        return self.inputs.dim() == self.dim() == 4 and self.inputs.shape[1] in (1, 3) and self.numel() > 0
+        has_images = self.inputs.dim() == self.dim() == 4 and self.numel() > 0
+        return has_images and not {self.inputs.shape[1], self.inputs.shape[3]}.isdisjoint(CHANNELS)
 
     def figure(self, index: int = 0) -> Figure:
         """Draw an image, its map summed over the channels, and both; index: of the image."""
         from pellucid.report.figures.heat import heat
 
         if not self.is_drawable:
-            raise PellucidError(f"only images (N, 1 or 3, H, W) are drawn, not inputs {tuple(self.inputs.shape)}")
-        return heat(self.inputs[index], self[index].sum(0), self.method, signed=self.method not in MAGNITUDES)
+            raise PellucidError(
+                f"only images (N, 1 or 3, H, W) or (N, H, W, 1 or 3) are drawn, not inputs {tuple(self.inputs.shape)}"
+            )
+        image = self.inputs[index]
+        map_ = self[index]
+        if image.shape[0] not in CHANNELS:  # channels last
+            image = image.movedim(-1, 0)
+            map_ = map_.movedim(-1, 0)
+        return heat(image, map_.sum(0), self.method, signed=self.method not in MAGNITUDES)
 
     def save(self, file: str | PathLike[str], index: int = 0) -> None:
         """Write the figure of an image as a PNG file; raises PellucidError for another suffix."""

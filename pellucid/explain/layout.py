@@ -9,8 +9,8 @@ from pellucid.base.text import plural
 from pellucid.combine.base import Combinator, walk
 from pellucid.combine.graph import Graph
 from pellucid.layers import BatchNorm, GroupNorm
-from pellucid.layers.base import Layer, Params, Trait
-from pellucid.operators import AffineMap, Convolve, Fixed, Learned, Permute
+from pellucid.layers.base import Layer, Mode, Params, Trait
+from pellucid.operators import AffineMap, Convolve, Fixed, Learned, Permute, ToShape
 from pellucid.rules import Rules, own
 
 IMAGE_LAYERS = Trait.CONVOLUTION | Trait.RESAMPLE  # layers with inputs and outputs (N, C, H, W)
@@ -28,6 +28,9 @@ def has_channels_last(net: Layer, x: Any) -> bool:
             continue
         if isinstance(layer, str | Permute | Convolve) or Trait.WEIGHTED in layer.traits:
             return isinstance(layer, Permute) and layer.axes == to_first
+        if isinstance(layer, ToShape):  # TensorFlow's converter moves a single channel so
+            shape = layer.forward({}, x, Mode(keep=False))[0].shape
+            return x.shape[-1] == 1 and shape == (len(x), 1, *x.shape[1:-1])
         names.add(name)
     return False
 

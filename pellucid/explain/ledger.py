@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.base.brief import screen_repr
 from pellucid.base.text import plural
 from pellucid.combine.base import uses_flow
+from pellucid.explain.functions import is_function
 from pellucid.explain.lrp import lrp
 from pellucid.explain.sweeps import relevance_to_distribute, scores
 from pellucid.explain.target import Target
@@ -109,8 +110,8 @@ def ledger(
 
     map_ = lrp(net, params, x, target, watch=record, **options)
     score = float(scores(net, params, x, target).double().sum())
-    distributed = float(relevance_to_distribute(net, params, x, target).double().sum())
-    if score != distributed:  # a function of the outputs that is not linear
+    if is_function(target):  # LRP distributes the part that is linear in the outputs
+        distributed = float(relevance_to_distribute(net, params, x, target).double().sum())
         absorbed.insert(0, Absorbed("target", "Function", CONSTANT, score - distributed))
     return Ledger(map_, score, _nested_sum(map_), tuple(absorbed))
 

@@ -1,5 +1,6 @@
 """Explanations of inputs other than one batch of images (N, C, H, W): channels last, sequences, volumes, several."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,3 +185,33 @@ def test_a_baseline_for_each_input_is_taken() -> None:
     ours = model.explain(inputs, "integrated_gradients", 1, steps=10, baseline=baselines)
     for map_, reference in zip(ours, expected, strict=True):
         assert_close(map_.as_subclass(Tensor), reference, 1e-9)
+
+
+def test_a_single_channel_that_is_moved_by_reshape_counts_as_last() -> None:
+    """As TensorFlow's converter to ONNX writes the transpose of (N, H, W, 1)."""
+
+    class Grey(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = nn.Conv2d(1, 4, 3, padding=1, stride=2)
+            self.scores = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scores(self.conv(x.reshape(-1, 1, 8, 12)).relu().mean((2, 3)))
+
+    network = Grey().double()
+    x = torch.rand(2, 8, 12, 1, generator=torch.Generator().manual_seed(1)).double()
+    model = pellucid.open(network, x)
+    first = pellucid.open(network, x.movedim(-1, 1))
+    for method in ("gradcam", "occlusion"):
+        expected = first.explain(x.movedim(-1, 1), method, 1).as_subclass(Tensor)
+        assert_close(model.explain(x, method, 1).as_subclass(Tensor).movedim(-1, 1), expected, 1e-12)
+
+
+def test_a_map_of_channels_last_is_drawn(tmp_path: Path) -> None:
+    images_last = images(2).movedim(1, -1).contiguous()
+    map_ = pellucid.open(Network(2, last=True).double(), images_last).explain(images_last, "gradcam", 1)
+    map_.save(tmp_path / "map.png")
+    assert (tmp_path / "map.png").exists()
+    assert map_.is_drawable

@@ -141,6 +141,10 @@ class NamedOutputs(tuple[Any, ...]):
         self.names = names
         return self
 
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """Return the arguments of a copy."""
+        return self.names, tuple(self)
+
     def __getitem__(self, key: Any) -> Any:
         """Return an output by its name, or outputs by index; raises PellucidError for an unknown name."""
         if not isinstance(key, str):

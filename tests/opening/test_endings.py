@@ -1,5 +1,6 @@
 """Endings of networks: variants of the last operators, opened from PyTorch and from ONNX, with every kind of loss."""
 
+import copy
 import io
 import warnings
 from pathlib import Path
@@ -157,6 +158,7 @@ def test_outputs_keep_their_names() -> None:
     y = model(example())
     assert model.output_names == ("scores", "maps")
     assert torch.equal(y["maps"], y[1])
+    assert torch.equal(copy.deepcopy(y)["maps"], y[1])
     with pytest.raises(PellucidError, match="no output 'map'; did you mean 'maps'"):
         y["map"]
 

@@ -1,7 +1,7 @@
 """An ONNX file as a network with an explicit backward pass."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,8 @@ UINT8 = 2  # TensorProto.UINT8
 MAX_BYTE = 255.0
 # Dtypes of inputs, by TensorProto.DataType: 16-bit floats and pixels are converted to float32, integers are indices.
 DTYPES = {1: torch.float32, FLOAT16: torch.float32, UINT8: torch.float32, 7: torch.int64}
-MOVING_OPS = (
-    "Identity",
-    "Reshape",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-)  # they compute the same with uint8 as with floats
+# Operators with the same results for uint8 as for floats.
+MOVING_OPS = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 _DAMAGE_ERRORS = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
 
@@ -99,7 +94,7 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         initializers = [initializer.name for initializer in model.graph.initializer]
         if not any(_is_weight(stored_constants[name]) for name in initializers):
             initializers = list(stored_constants)  # some exporters write weights as Constant nodes
-        takes_bytes = _takes_bytes(model.graph)
+        takes_bytes = _takes_bytes(model.graph.node, graph_inputs)
 
         def build_network(side: int) -> tuple[Graph, Params]:
             sizes = {name: nominal_shape(shape, side) for name, shape in zip(names, shapes, strict=True)}
@@ -142,14 +137,14 @@ def _is_weight(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.numel() > 1
 
 
-def _takes_bytes(graph: Any) -> bool:
+def _takes_bytes(nodes: Iterable[Any], inputs: Sequence[Any]) -> bool:
     """Return whether the inputs are uint8; raises FileFault unless the file converts them before it computes."""
-    bytes_values = {value.name for value in graph.input if value.type.tensor_type.elem_type == UINT8}
+    bytes_values = {value.name for value in inputs if value.type.tensor_type.elem_type == UINT8}
     if not bytes_values:
         return False
-    if any(value.type.tensor_type.elem_type != UINT8 for value in graph.input):
+    if len(bytes_values) < len(inputs):
         raise FileFault("has inputs of uint8 and of other types", "export it for float32 inputs")
-    for node in graph.node:
+    for node in nodes:
         if bytes_values.isdisjoint(node.input) or node.op_type == "Cast":
             continue
         if node.op_type not in MOVING_OPS:

@@ -43,7 +43,7 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
             y, _ = network.net.forward(network.params, tuple(xs) if len(xs) > 1 else xs[0], Mode(keep=False))
         outputs = y if isinstance(y, tuple) else (y,)
         _check_outputs(path, network, xs, outputs)
-        defaults = _exported_options(network)
+        defaults = _exported_options(network, y)
     if "loss" not in options:
         defaults["loss"] = loss_for(network.net, y)
     if network.n_quantized:
@@ -67,19 +67,21 @@ def open_onnx(path: Path, examples: tuple[Tensor, ...] | None, options: dict[str
     return model
 
 
-def _exported_options(network: OnnxNetwork) -> dict[str, Any]:
+def _exported_options(network: OnnxNetwork, y: Any) -> dict[str, Any]:
     """Return the preprocessing and the classes of a file that Pellucid exported; {} for other files.
 
-    The mean and std are nodes of the file. A file for uint8 pictures (N, H, W, C) has no preprocessing outside of it.
+    y: the outputs, which are scores of the classes if there are as many. The mean and std are nodes of the file. A file
+    for uint8 pictures (N, H, W, C) has no preprocessing outside of it.
     """
     metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
     if network.proto.producer_name != PRODUCER or network.takes_bytes:
         return {}
     preprocess = check_type(json.loads(metadata.get("preprocess", "{}")), dict, "preprocess must be an object")
     preprocess = {name: value for name, value in preprocess.items() if name not in ("mean", "std")}
-    if "classes" not in metadata:
-        return {"preprocess": preprocess}
-    return {"preprocess": preprocess, "classes": check_strings(json.loads(metadata["classes"]))}
+    classes = check_strings(json.loads(metadata.get("classes", "[]")))
+    n_outputs = y.shape[1] if isinstance(y, Tensor) and y.dim() > 1 else 0
+    has_classes = classes and (n_outputs == len(classes) or (n_outputs, len(classes)) == (1, 2))
+    return {"preprocess": preprocess} | ({"classes": classes} if has_classes else {})
 
 
 def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:

@@ -77,7 +77,8 @@ def _float_values(node: Any, constants: Mapping[str, Tensor]) -> Tensor:
 def _bounds(quantizer: Any, node: Any, constants: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
     """Return the least and the largest value of quantized values; None unless both nodes have the same constants."""
     known = [set(each.input[1:]) <= constants.keys() for each in (quantizer, node)]
-    if not all(known):
+    attributes = {attribute.name for attribute in quantizer.attribute if attribute.i}
+    if not all(known) or attributes & {"output_dtype", "block_size"}:
         return None
     _, scale, zero = _quantization(quantizer, constants)
     _, other_scale, other_zero = _quantization(node, constants)

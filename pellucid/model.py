@@ -49,6 +49,9 @@ class Model(BaseModel):
     classes.
     """
 
+    # Of an opened network: the keys of the dict that it returns, or the names in an ONNX file.
+    output_names: tuple[str, ...] = ()
+
     @checked
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Return the predictions, such as probabilities, for inputs (N, ...) or data as for `fit`, on the CPU.
@@ -153,7 +156,7 @@ class Model(BaseModel):
 
     def _without_names(self, target: Any) -> Any:
         """Return the target of an explanation with indices instead of the names of classes and outputs."""
-        return target_by_index(target, self.classes)
+        return target_by_index(target, self.classes, self.output_names)
 
     @checked
     def doctor(

@@ -20,7 +20,7 @@ MAX_ERROR = 0.05  # relative difference of a given gradient from finite differen
 
 
 @dataclass(frozen=True, eq=False)
-class Function:
+class OutputScore:
     """A target: one number for each example, computed from the network's outputs y.
 
     value: returns the numbers, (N,) or (N, 1).
@@ -33,14 +33,14 @@ class Function:
     name: str
 
     @staticmethod
-    def of(target: Any) -> Function:
+    def of(target: Any) -> OutputScore:
         """Return the function of a model, a layer without weights, or a pair of Python functions.
 
         Raises PellucidError for a layer with weights, and for a model that standardizes its input.
         """
         if isinstance(target, tuple):
             value, gradient = cast("tuple[Any, Any]", target)
-            return Function(value, gradient, "function")
+            return OutputScore(value, gradient, "function")
         if isinstance(target, Layer):
             return _network_function(target, None)
         if target.stats is not None:
@@ -95,7 +95,7 @@ def is_function(target: Any) -> bool:
     """Return whether a target is a function of the outputs."""
     if isinstance(target, tuple):
         return len(target) == 2 and all(callable(part) and not isinstance(part, Tensor | Layer) for part in target)
-    return isinstance(target, Function | Layer | BaseModel)
+    return isinstance(target, OutputScore | Layer | BaseModel)
 
 
 def mapped(function: Callable[..., Any], *values: Any) -> Any:
@@ -105,7 +105,7 @@ def mapped(function: Callable[..., Any], *values: Any) -> Any:
     return function(*values)
 
 
-def _network_function(net: Layer, params: Params | None) -> Function:
+def _network_function(net: Layer, params: Params | None) -> OutputScore:
     """Return the function that a network computes, with its explicit backward pass."""
 
     def run(y: Any) -> tuple[Any, Any, Params]:
@@ -125,4 +125,4 @@ def _network_function(net: Layer, params: Params | None) -> Function:
         values, cache, weights = run(y)
         return backward(net, weights, cache, torch.ones_like(values))[0]
 
-    return Function(value, gradient, type(net).__name__)
+    return OutputScore(value, gradient, type(net).__name__)

@@ -112,7 +112,7 @@ def ledger(
     score = float(scores(net, params, x, target).double().sum())
     if is_function(target):  # LRP distributes the part that is linear in the outputs
         distributed = float(relevance_to_distribute(net, params, x, target).double().sum())
-        absorbed.insert(0, Absorbed("target", "Function", CONSTANT, score - distributed))
+        absorbed.insert(0, Absorbed("target", "OutputScore", CONSTANT, score - distributed))
     return Ledger(map_, score, _nested_sum(map_), tuple(absorbed))
 
 

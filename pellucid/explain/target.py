@@ -13,7 +13,7 @@ from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.tensors import as_targets, as_tensor
 from pellucid.base.text import plural, value_range
-from pellucid.explain.functions import Function, is_function, mapped
+from pellucid.explain.functions import OutputScore, is_function, mapped
 from pellucid.explain.parts import before_probabilities, upto
 from pellucid.layers.base import Layer
 
@@ -32,7 +32,7 @@ class Region:
 
 
 # See `aim`.
-Target = int | str | Sequence[Any] | Mapping[Any, float] | Tensor | Region | Function | Layer | None
+Target = int | str | Sequence[Any] | Mapping[Any, float] | Tensor | Region | OutputScore | Layer | None
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 UNIT_PATTERN = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")  # PATH[INDEX]
 
@@ -53,7 +53,7 @@ class Aim:
     @property
     def is_function(self) -> bool:
         """Whether the score is a function of the outputs instead of a weighted sum."""
-        return isinstance(self.target, Function)
+        return isinstance(self.target, OutputScore)
 
     @property
     def may_be_fixed(self) -> bool:
@@ -67,13 +67,13 @@ class Aim:
 
         Raises PellucidError if the target does not fit the outputs.
         """
-        if isinstance(self.target, Function):
+        if isinstance(self.target, OutputScore):
             return self.target.gradient_at(y)
         return output_weights(y, self.target)
 
     def score(self, y: Any) -> Tensor:
         """Return the score of each example, (N,)."""
-        return self.target.value_at(y) if isinstance(self.target, Function) else weighted_sum(y, self.gradient(y))
+        return self.target.value_at(y) if isinstance(self.target, OutputScore) else weighted_sum(y, self.gradient(y))
 
     def read(self, function: Callable[[Any], Any] | None, y: Any) -> Any:
         """Return a function of the network's outputs, such as probabilities; units and functions take y itself."""
@@ -111,7 +111,7 @@ def aim(net: Layer, target: Target, examples: int, keep_probabilities: bool = Fa
         index = tuple(_parse_index(text, target) for text in unit["index"].split(","))
         return Aim(upto(net, unit["path"]), index, is_unit=True)
     if is_function(target):
-        return Aim(net, target if isinstance(target, Function) else Function.of(target))
+        return Aim(net, target if isinstance(target, OutputScore) else OutputScore.of(target))
     if isinstance(target, list) and _has_parts(target) and len(target) != examples:
         raise PellucidError(f"target is a list of {len(target)}; give one for each of {plural(examples, 'example')}")
     if not isinstance(target, list | tuple | Mapping | Region | None):

@@ -12,7 +12,6 @@ from pellucid.base.settings.checks import check_known
 from pellucid.base.settings.tensors import as_tensor
 from pellucid.combine.base import copy_cache
 from pellucid.explain.functions import mapped
-from pellucid.explain.names import target_by_index
 from pellucid.fuse import kernel_gradient
 from pellucid.layers.base import Mode
 from pellucid.model import Model
@@ -33,8 +32,6 @@ class OpenedModel(Model):
     unused: dict[str, Tensor]  # entries of the state_dict that are not part of the graph
     tied: dict[str, str]  # by key of the state_dict, the path in the graph or the first key of the same tensor
     cut: tuple[str, ...] = ()  # the omitted operators of an ONNX file
-
-    output_names: tuple[str, ...] = ()  # the keys of a network that returns a dict, or the names in an ONNX file
 
     def __call__(self, x: Any) -> Any:
         """Return the network's outputs in evaluation mode; for a network with several inputs, x is a tuple of them.
@@ -110,10 +107,6 @@ class OpenedModel(Model):
         for index, (tensor, shape) in enumerate(zip(tensors, shapes, strict=True)):
             check_inputs(tensor.shape, shape, f"x[{index}]")
         return tensors
-
-    def _without_names(self, target: Any) -> Any:
-        """Return the target of an explanation with indices instead of the names of classes and outputs."""
-        return target_by_index(target, self.classes, self.output_names)
 
     def _keep_state(self, state: Mapping[str, Tensor], graph_tensors: Mapping[str, Tensor]) -> None:
         """Store the keys and dtypes of the network's state_dict, and copies of its entries outside of the graph.

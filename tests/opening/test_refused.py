@@ -169,7 +169,7 @@ class Pretending(nn.Module):
     [
         ((3, images(2)), "not int"),
         (("model.pt", images(2)), "model.pt is neither an ONNX file"),
-        ((ResNet(), images(2).long()), "tensor .* of floats"),
+        ((ResNet(), images(2).long()), "the example is int64, and indices have neither gradients nor maps"),
         ((ResNet(), torch.zeros(0, 3, 16, 16)), "tensor .* of floats"),
         ((ResNet(), None), "ResNet needs an example of its input"),
     ],

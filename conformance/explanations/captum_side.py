@@ -30,6 +30,7 @@ GRADCAM_PATHS = {
     "GoogLeNet-like": "last_relu",
     "DenseNet-like": "last_relu",
 }
+MAX_POOLED = ("VGG-like", "ResNet-like", "GoogLeNet-like")  # families with max pooling after rectifiers
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,19 @@ def methods() -> list[Method]:
         )
         for captum_name, kind in (("smoothgrad", "mean"), ("smoothgrad_sq", "square"), ("vargrad", "variance"))
     ]
+    result.append(
+        Method(
+            "DeepLift",
+            explain.deeplift,
+            by_pellucid(explain.deeplift, baseline=0.2),
+            by_captum(attr.DeepLift, baselines=0.2),
+            unsupported={
+                MOBILENET.name: "Captum has a rule for nn.ReLU, not for nn.ReLU6",
+                # by Captum's own convergence_delta
+                **dict.fromkeys(MAX_POOLED, "Captum's does not add up beside max pooling and nn.ReLU"),
+            },
+        )
+    )
     for signed in (True, False):
         result.append(
             Method(

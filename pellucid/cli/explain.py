@@ -45,8 +45,9 @@ def parser() -> Parser:
         "--method",
         metavar="NAME",
         default=ALL_METHODS,
-        help="saliency, input_x_gradient, smoothgrad, integrated_gradients, guided_backprop, deconvnet, gradcam, "
-        "gradcam_plus_plus, guided_gradcam, lrp, rollout (of attention), occlusion, or all that apply (the default)",
+        help="saliency, input_x_gradient, smoothgrad, integrated_gradients, deeplift, guided_backprop, deconvnet, "
+        "gradcam, gradcam_plus_plus, layercam, scorecam, guided_gradcam, lrp, rollout (of attention), occlusion, or "
+        "all that apply (the default)",
     )
     parser.add_argument(
         "--target",

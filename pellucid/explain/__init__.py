@@ -2,7 +2,8 @@
 
 from pellucid.explain.ablation import Removal, ablation_table, map_effects
 from pellucid.explain.averaged import QUADRATURES, integrated_gradients, smoothgrad
-from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam
+from pellucid.explain.deeplift import deeplift
+from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam, layercam
 from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
 from pellucid.explain.ledger import Absorbed, Ledger, ledger
 from pellucid.explain.lrp import lrp
@@ -12,6 +13,7 @@ from pellucid.explain.methods import METHODS, explain
 from pellucid.explain.occlusion import Occluded, occlude, occlusion
 from pellucid.explain.parts import upto
 from pellucid.explain.rollout import rollout
+from pellucid.explain.scorecam import scorecam
 from pellucid.explain.sweeps import scores
 from pellucid.explain.target import Aim, Region, Target, aim
 from pellucid.explain.top_patches import TopPatches, top_patches
@@ -33,6 +35,7 @@ __all__ = [
     "ablation_table",
     "aim",
     "deconvnet",
+    "deeplift",
     "explain",
     "gradcam",
     "gradcam_plus_plus",
@@ -40,6 +43,7 @@ __all__ = [
     "guided_gradcam",
     "input_x_gradient",
     "integrated_gradients",
+    "layercam",
     "ledger",
     "lrp",
     "map_effects",
@@ -49,6 +53,7 @@ __all__ = [
     "occlusion",
     "rollout",
     "saliency",
+    "scorecam",
     "scores",
     "smoothgrad",
     "top_patches",

@@ -1,6 +1,7 @@
-"""Gradients averaged over variants of each input: SmoothGrad and integrated gradients."""
+"""Maps averaged over variants of each input: with noise (SmoothGrad), and on a path (integrated gradients)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,9 @@ def repeat_examples(x: Tensor, count: int) -> Tensor:
     return x.repeat_interleave(count, 0)
 
 
-def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
-    """Return ∂ score / ∂ x for variants (N count, ...); `count` consecutive variants have the target of one example."""
-    return forward_to(net, params, variants, repeated_target(target, count)).propagate_back()
+def gradient(net: Layer, params: Params, x: Tensor, target: Target = None) -> Tensor:
+    """Return ∂ score / ∂ x in x's shape: the method that SmoothGrad and integrated gradients average."""
+    return forward_to(net, params, x, target).propagate_back()
 
 
 def variants_at_once(method: str, batch: int, x: Tensor) -> int:
@@ -32,6 +33,7 @@ def variants_at_once(method: str, batch: int, x: Tensor) -> int:
     return max(1, batch // len(x))
 
 
+Method = Callable[..., Tensor]  # (net, params, x, target) -> the maps of a batch
 SMOOTHGRAD_KINDS = ("mean", "square", "variance")
 
 
@@ -45,12 +47,14 @@ def smoothgrad(
     kind: str = "mean",
     seed: int = 0,
     batch: int = 32,
+    of: Method = gradient,
 ) -> Tensor:
     """Return the mean of ∂ score / ∂ x over `samples` copies of x with Gaussian noise, in x's shape.
 
-    noise: standard deviation of the noise, as a fraction of each image's range of values. kind: "square" for the mean
-    of the squares (Hooker et al. 2019), "variance" for the gradients' variance (Adebayo et al. 2018, VarGrad). batch:
-    the number of images per forward pass. target: see `aim`; None is the class of x with the largest score.
+    of: another method, whose maps are averaged instead of gradients: its function, or for `explain` its name. noise:
+    standard deviation of the noise, as a fraction of each image's range of values. kind: "square" for the mean of the
+    squares (Hooker et al. 2019), "variance" for the gradients' variance (Adebayo et al. 2018, VarGrad). batch: the
+    number of images per forward pass. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for invalid options. Source: Smilkov et al. 2017, section 3.
     """
     check_choice("smoothgrad", SMOOTHGRAD_KINDS, kind=kind)
@@ -61,16 +65,17 @@ def smoothgrad(
     target = fix_target(net, params, x, target)
     flat = x.flatten(1)
     deviation = (noise * (flat.amax(1) - flat.amin(1))).view(-1, *(1,) * (x.dim() - 1))  # (N, 1, ...)
-    mean, square = torch.zeros_like(x), torch.zeros_like(x)
+    mean: Any = 0.0
+    square: Any = 0.0
     remaining = samples
     while remaining:
         count = min(remaining, at_once)
         shape = (len(x) * count, *x.shape[1:])
         normal = torch.randn(shape, generator=rng, device=rng.device).to(x)  # drawn in float32 for every dtype
         noisy = repeat_examples(x, count) + normal * repeat_examples(deviation, count)
-        gradients = batch_gradients(net, params, noisy, target, count).unflatten(0, (len(x), count))
-        mean += gradients.sum(1) / samples
-        square += (gradients * gradients).sum(1) / samples
+        maps = of(net, params, noisy, repeated_target(target, count)).unflatten(0, (len(x), count))
+        mean = mean + maps.sum(1) / samples
+        square = square + (maps * maps).sum(1) / samples
         remaining -= count
     return {"mean": mean, "square": square, "variance": square - mean * mean}[kind]
 
@@ -123,7 +128,7 @@ def integrated_gradients(
     steps = integer(steps, "integrated_gradients: steps", 2 if quadrature == "trapezoid" else 1)
     batch = integer(batch, "integrated_gradients: batch", 1)
     count = variants_at_once("integrated_gradients", batch, x)
-    baseline_x = _baseline_like(baseline, x)
+    baseline_x = baseline_like("integrated_gradients", baseline, x)
     positions, weights = (torch.from_numpy(values).to(x) for values in QUADRATURES[quadrature](steps))
     target = fix_target(net, params, x, target)
     mean = torch.zeros_like(x)
@@ -133,20 +138,21 @@ def integrated_gradients(
         path_points = torch.lerp(
             repeat_examples(baseline_x, len(position)), repeat_examples(x, len(position)), factors[0]
         )
-        gradients = batch_gradients(net, params, path_points, target, len(position)) * factors[1]
+        gradients = gradient(net, params, path_points, repeated_target(target, len(position))) * factors[1]
         mean += gradients.unflatten(0, (len(x), len(position))).sum(1)
     return mean * (x - baseline_x)
 
 
-def _baseline_like(baseline: float | Tensor, x: Tensor) -> Tensor:
+def baseline_like(method: str, baseline: float | Tensor, x: Tensor) -> Tensor:
+    """Return the baseline in x's shape and dtype; raises PellucidError for one that does not fit or is not finite."""
     try:
         values = as_tensor(baseline, "baseline")
         baseline_x = values.to(x).expand(x.shape)
     except (RuntimeError, PellucidError) as error:
         description = f"a tensor {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
         raise PellucidError(
-            f"integrated_gradients: baseline must be a number or broadcast to {tuple(x.shape)}, not {description}"
+            f"{method}: baseline must be a number or broadcast to {tuple(x.shape)}, not {description}"
         ) from error
     if not bool(values.isfinite().all()):
-        raise PellucidError("integrated_gradients: baseline must be finite; it contains NaN or infinity")
+        raise PellucidError(f"{method}: baseline must be finite; it contains NaN or infinity")
     return baseline_x

@@ -105,7 +105,8 @@ def _sums(map_: Any) -> Tensor:
     return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
 
 
-SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
+# methods whose maps have a known sum
+SUMS = {"lrp": conservation, "integrated_gradients": completeness, "deeplift": completeness}
 
 
 class Agreement(NamedTuple):

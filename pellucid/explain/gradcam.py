@@ -1,4 +1,4 @@
-"""Class activation mapping: Grad-CAM, Grad-CAM++ and Guided Grad-CAM."""
+"""Class activation mapping by gradients: Grad-CAM, Grad-CAM++, Layer-CAM and Guided Grad-CAM."""
 
 from typing import Any, NamedTuple, cast
 
@@ -205,6 +205,20 @@ def gradcam_plus_plus(
     alpha = torch.where(denominator == 0, 0, da**2 / denominator)
     weights = (alpha * da.clamp_min(0)).sum(layer_maps.positions, keepdim=True)  # (N, C, 1, 1)
     return resized_map((weights * a).sum(1, keepdim=True).clamp_min(0), x, upsample, net, layer_maps.path)
+
+
+def layercam(
+    net: Layer, params: Params, x: Any, target: Target = None, layer: str | None = None, upsample: bool = True
+) -> Tensor:
+    """Return max(Σ_k max(g_k, 0) A_k, 0), (N, 1, H, W): each value of the maps A weighted by its own gradient g.
+
+    Unlike the mean gradients of Grad-CAM, these weights keep their positions, so that maps of early layers, given by
+    `layer`, are fine and still about the target. layer, upsample: see `gradcam`. target: see `aim`.
+    Raises PellucidError for a layer that has no maps or runs twice. Source: Jiang et al. 2021, equations 5 to 7.
+    """
+    maps = maps_of_layer(net, params, x, target, layer)
+    weighted = (maps.da.clamp_min(0) * maps.a).sum(1, keepdim=True)
+    return resized_map(weighted.clamp_min(0), x, upsample, net, maps.path)
 
 
 def guided_gradcam(net: Layer, params: Params, x: Any, target: Target = None, layer: str | None = None) -> Tensor:

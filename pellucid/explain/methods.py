@@ -9,12 +9,14 @@ from torch import Tensor
 
 from pellucid.base.settings.checks import check_known
 from pellucid.explain.averaged import integrated_gradients, smoothgrad
-from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam
+from pellucid.explain.deeplift import deeplift
+from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam, layercam
 from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
 from pellucid.explain.inputs import explain_joined
 from pellucid.explain.lrp import lrp
 from pellucid.explain.occlusion import occlusion
 from pellucid.explain.rollout import rollout
+from pellucid.explain.scorecam import scorecam
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 
@@ -23,10 +25,13 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "input_x_gradient": input_x_gradient,
     "smoothgrad": smoothgrad,
     "integrated_gradients": integrated_gradients,
+    "deeplift": deeplift,
     "guided_backprop": guided_backprop,
     "deconvnet": deconvnet,
     "gradcam": gradcam,
     "gradcam_plus_plus": gradcam_plus_plus,
+    "layercam": layercam,
+    "scorecam": scorecam,
     "guided_gradcam": guided_gradcam,
     "lrp": lrp,
     "rollout": rollout,
@@ -34,11 +39,11 @@ METHODS: dict[str, Callable[..., Tensor]] = {
 }
 
 MAGNITUDES = frozenset(
-    {"saliency", "gradcam", "gradcam_plus_plus", "rollout"}
+    {"saliency", "gradcam", "gradcam_plus_plus", "layercam", "scorecam", "rollout"}
 )  # methods with non-negative maps by default
 
 
-CHANGING_INPUTS = frozenset({"smoothgrad", "integrated_gradients"})  # methods that explain variants of the input
+CHANGING_INPUTS = frozenset({"smoothgrad", "integrated_gradients", "deeplift"})  # methods that explain variants of the input
 
 
 def explain(net: Layer, params: Params, x: Any, method: str = "saliency", target: Target = None, **options: Any) -> Any:
@@ -55,6 +60,9 @@ def explain(net: Layer, params: Params, x: Any, method: str = "saliency", target
         option_names = [name for name in parameters if name not in ("net", "params", "x", "target")]
         for name in options:
             check_known(f"{method} has no option", name, option_names)
+    if isinstance(options.get("of"), str):
+        check_known(f"{method}: no method", options["of"], METHODS)
+        options["of"] = METHODS[options["of"]]
     with torch.no_grad():
         if isinstance(x, tuple) and method in CHANGING_INPUTS:
             return explain_joined(METHODS[method], net, params, cast("tuple[Tensor, ...]", x), target, options)

@@ -22,6 +22,7 @@ from pellucid.rules.operators import AsWeighted, Attend, FixedScale, Product, Sh
 from pellucid.rules.origins import Origin, Origins, Use, UseRule
 from pellucid.rules.outputs import OutputRule, Outputs
 from pellucid.rules.relevance import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, Zero, ZPlus
+from pellucid.rules.rescale import Rescale
 from pellucid.rules.table import Table, composite
 from pellucid.rules.without_weights import Deconv, First, Guided, Norm, Pass, own
 from pellucid.sweep import Rule, Rules, gradient
@@ -47,6 +48,7 @@ __all__ = [
     "Outputs",
     "Pass",
     "Product",
+    "Rescale",
     "Rule",
     "Rules",
     "Share",

@@ -1,4 +1,4 @@
-"""Grad-CAM, Grad-CAM++ and guided Grad-CAM against first and higher derivatives computed by PyTorch."""
+"""Class activation mapping against derivatives computed by PyTorch, and scores of masked images."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.explain import gradcam, gradcam_plus_plus, guided_gradcam, upto
+from pellucid.explain import gradcam, gradcam_plus_plus, guided_gradcam, layercam, scorecam, upto
 from pellucid.layers import Dense, Flatten, Layer, Mode, ReLU, ReLU6
 from tests.explain.networks import CLASSES, SHAPE, network_and_batch
 from tests.oracle import assert_close, normal, randomized
@@ -88,6 +88,34 @@ def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
             weights[k] += alpha * max(float(first[n, k, i, j].detach()), 0.0)
         expected = torch.relu(torch.einsum("c,chw->hw", weights, a.detach()[n])) / exp_score.detach()
         assert_close(actual[n, 0], expected, 1e-9)
+
+
+@pytest.mark.parametrize(("name", "layer", "path"), LAYERS)
+def test_layer_cam_weighs_each_value_by_its_own_positive_gradient(name: str, layer: str | None, path: str) -> None:
+    classes = torch.tensor([1, 2])
+    net, params, x, a, score = maps_and_scores(name, path, classes)
+    (da,) = torch.autograd.grad(score.sum(), a)
+    expected = torch.relu(torch.einsum("nchw,nchw->nhw", torch.relu(da), a.detach()))[:, None]
+    assert_close(layercam(net, params, x, classes, layer, upsample=False), expected, 1e-11)
+
+
+@pytest.mark.parametrize(("name", "layer", "path"), LAYERS)
+@pytest.mark.parametrize("batch", [1, 4, 100])
+def test_score_cam_weighs_by_the_scores_of_masked_images(name: str, layer: str | None, path: str, batch: int) -> None:
+    """Wang et al. 2020, equations 5 to 8, one masked image at a time."""
+    classes = [1, 2]
+    net, params, x, a, _ = maps_and_scores(name, path, torch.tensor(classes))
+    for n, class_ in enumerate(classes):
+        maps = a[n].detach()
+        masked_scores: list[Tensor] = []
+        for map_ in F.interpolate(maps[:, None], SHAPE[1:], mode="bilinear")[:, 0]:
+            extent = float(map_.max() - map_.min())
+            mask = (map_ - map_.min()) / extent if extent else torch.zeros_like(map_)
+            masked_scores.append(reference_forward(net, params, (x[n] * mask)[None], Mode())[0, class_])
+        weights = torch.stack(masked_scores).exp() / torch.stack(masked_scores).exp().sum()
+        expected = torch.relu((weights[:, None, None] * maps).sum(0))
+        actual = scorecam(net, params, x, torch.tensor(classes), layer, upsample=False, batch=batch)
+        assert_close(actual[n, 0], expected, 1e-11)
 
 
 def test_the_default_layer_has_the_last_feature_maps() -> None:

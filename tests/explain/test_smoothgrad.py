@@ -7,7 +7,7 @@ import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Parallel, Sequential
-from pellucid.explain import saliency, smoothgrad
+from pellucid.explain import explain, saliency, smoothgrad
 from pellucid.layers import Dense, Flatten, Identity, Multiply
 from tests.explain.networks import network_and_batch
 from tests.oracle import assert_close
@@ -40,6 +40,26 @@ def test_the_standard_deviation_of_the_noise_is_relative_to_each_images_range() 
         assert float(variance[n].mean()) == pytest.approx(expected, rel=0.02)
         assert float(mean[n].sub(2 * x[n]).var()) == pytest.approx(expected / 400, rel=0.3)
     assert_close(square, variance + mean**2, 1e-12)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "guided_backprop", "lrp", "occlusion"])
+def test_the_maps_of_any_method_are_averaged(method: str) -> None:
+    """The same noise, drawn here, one noisy copy explained at a time."""
+    net, params, x = network_and_batch("vgg")
+    target = torch.tensor([1, 2])
+    rng = torch.Generator().manual_seed(7)
+    deviations = [0.1 * float(image.max() - image.min()) for image in x]
+    normal = torch.randn((2 * 3, *x.shape[1:]), generator=rng).double().view(2, 3, *x.shape[1:])
+    maps = [
+        [explain(net, params, x[n : n + 1] + deviations[n] * noise, method, target[n : n + 1]) for noise in normal[n]]
+        for n in range(2)
+    ]
+    expected = torch.cat([torch.stack(image_maps).mean(0) for image_maps in maps])
+    actual = explain(net, params, x, "smoothgrad", target, of=method, samples=3, noise=0.1, seed=7)
+    assert_close(actual, expected, 1e-11)
+    squares = torch.cat([torch.stack(image_maps).square().mean(0) for image_maps in maps])
+    actual = explain(net, params, x, "smoothgrad", target, of=method, samples=3, noise=0.1, seed=7, kind="square")
+    assert_close(actual, squares, 1e-11)
 
 
 def test_a_seed_gives_the_same_noise_in_every_dtype() -> None:

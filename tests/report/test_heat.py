@@ -50,7 +50,7 @@ def test_the_method_decides_whether_0_is_in_the_middle() -> None:
     for name, plot in zip(METHODS, figure.axes[1:], strict=True):
         (map_image,) = plot.get_images()
         # methods that take |.| or max(., 0), or multiply attention weights, give magnitudes
-        signed = name not in ("saliency", "gradcam", "gradcam_plus_plus", "rollout")
+        signed = name not in ("saliency", "gradcam", "gradcam_plus_plus", "layercam", "scorecam", "rollout")
         assert map_image.get_clim() == ((-2, 2) if signed else (0, 2))
         assert map_image.get_cmap() is (DIVERGING if signed else SEQUENTIAL)
         assert plot.get_title() == (f"{name} ±" if signed else name)

@@ -26,7 +26,8 @@ from pellucid.training.device import CPU, on_device
 
 SIDES = ("x0", "y0", "x1", "y1")
 METHODS = ("saliency", "gradcam", "lrp")  # gradients, Grad-CAM and relevance
-LAYER_METHODS = ("gradcam", "gradcam_plus_plus", "guided_gradcam")  # methods with an option `layer`
+# methods with an option `layer`
+LAYER_METHODS = ("gradcam", "gradcam_plus_plus", "layercam", "scorecam", "guided_gradcam")
 
 # Relevance rules without biases; see `Pipeline.explain`.
 WITHOUT_BIAS = relevance(ZPlus(bias=False), Epsilon(bias=False))

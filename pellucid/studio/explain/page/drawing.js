@@ -2,7 +2,7 @@
 import { $, argmax, count, fill, html, maxAbs, num, percent, signed, tone } from "/core/dom.js";
 import { colour, heat, paintScales, scaleBar } from "/core/paint.js";
 
-const TITLES = { input_x_gradient: "Gradient × input", gradcam: "Grad-CAM", gradcam_plus_plus: "Grad-CAM++", guided_gradcam: "Guided Grad-CAM", lrp: "LRP", smoothgrad: "SmoothGrad", deconvnet: "DeconvNet", guided_backprop: "Guided backprop", rollout: "Attention rollout" };
+const TITLES = { input_x_gradient: "Gradient × input", gradcam: "Grad-CAM", gradcam_plus_plus: "Grad-CAM++", layercam: "Layer-CAM", scorecam: "Score-CAM", guided_gradcam: "Guided Grad-CAM", deeplift: "DeepLIFT", lrp: "LRP", smoothgrad: "SmoothGrad", deconvnet: "DeconvNet", guided_backprop: "Guided backprop", rollout: "Attention rollout" };
 const CHIPS = 12; // choices that are shown at once
 const LARGE = 4000; // pixels of a map, from which a few may exceed the scale
 const BOXES = 24; // of a picture that have a button

@@ -1,0 +1,135 @@
+"""DeepLIFT: sums, numbers computed by hand, max pooling by loops, and Captum (conformance/explanations)."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pellucid.base.errors import PellucidError
+from pellucid.combine import Sequential
+from pellucid.explain import deeplift, explain, scores
+from pellucid.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Flatten,
+    Identity,
+    Layer,
+    LayerNorm,
+    MaxPool2d,
+    Mode,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from tests.explain.networks import NETWORKS, network_and_batch
+from tests.oracle import assert_close, normal, randomized
+
+WITHOUT_PRODUCTS = [name for name in NETWORKS if name != "gated"]
+
+
+@pytest.mark.parametrize("name", WITHOUT_PRODUCTS)
+@pytest.mark.parametrize("target", [None, 1, torch.tensor([2, 0])], ids=str)
+def test_the_map_adds_up_to_the_increase_of_the_score(name: str, target: Any) -> None:
+    net, params, x = network_and_batch(name)
+    baseline = 0.1 * torch.ones_like(x)
+    classes = net.forward(params, x, Mode())[0].argmax(1) if target is None else target
+    increase = scores(net, params, x, classes) - scores(net, params, baseline, classes)
+    assert_close(deeplift(net, params, x, target, baseline).flatten(1).sum(1), increase, 1e-11)
+
+
+def test_slopes_are_those_of_the_secants() -> None:
+    """y = w tanh(v x + b): the map is w (tanh(v x + b) - tanh(v x0 + b)) for one input."""
+    net = Sequential(inner=Dense(1), tanh=Tanh(), outer=Dense(1, bias=False))
+    params = {
+        "inner": {"weight": torch.tensor([[1.5]]).double(), "bias": torch.tensor([-0.2], dtype=torch.float64)},
+        "tanh": {},
+        "outer": {"weight": torch.tensor([[-2.0]]).double()},
+    }
+    x = torch.tensor([[0.7], [-1.1], [0.4]], dtype=torch.float64)
+    expected = -2 * (np.tanh(1.5 * x.numpy() - 0.2) - np.tanh(1.5 * 0.4 - 0.2))
+    assert_close(deeplift(net, params, x, 0, 0.4), torch.from_numpy(expected), 1e-12)
+    # where an input equals its baseline, the slope is the gradient, and the map 0
+    assert float(deeplift(net, params, x, 0, 0.4)[2]) == 0
+
+
+def pooled_contributions(x: np.ndarray, x0: np.ndarray, size: int, weights: np.ndarray) -> np.ndarray:
+    """Return the contributions of the pixels (H, W) to Σ weights · max pooling, by loops over the windows."""
+    result = np.zeros_like(x)
+    for row in range(weights.shape[0]):
+        for column in range(weights.shape[1]):
+            window = np.s_[size * row : size * row + size, size * column : size * column + size]
+            patch, patch0 = x[window], x0[window]
+            here, there = (np.unravel_index(values.argmax(), values.shape) for values in (patch, patch0))
+            larger = max(patch.max(), patch0.max())
+            result[window][here] += weights[row, column] * (larger - patch0.max())
+            result[window][there] += weights[row, column] * (patch.max() - larger)
+    return result
+
+
+def test_max_pooling_shares_the_change_between_the_two_maxima() -> None:
+    rng = torch.Generator().manual_seed(3)
+    net = Sequential(pool=MaxPool2d(2), flat=Flatten(), scores=Dense(1, bias=False))
+    params = randomized(net.init((1, 6, 6), rng)[0], rng)
+    x, baseline = normal((3, 1, 6, 6), rng), normal((3, 1, 6, 6), rng)
+    weights = params["scores"]["weight"].view(3, 3).numpy()
+    expected = np.stack([pooled_contributions(x[n, 0].numpy(), baseline[n, 0].numpy(), 2, weights) for n in range(3)])
+    assert_close(deeplift(net, params, x, 0, baseline)[:, 0], torch.from_numpy(expected), 1e-12)
+
+
+@pytest.mark.skipif(find_spec("captum") is None, reason="Captum is not installed: pip install captum")
+@pytest.mark.filterwarnings("ignore")  # Captum warns about its hooks
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ((AvgPool2d(2), Tanh()), (nn.AvgPool2d(2), nn.Tanh())),
+        ((AvgPool2d(2), Sigmoid()), (nn.AvgPool2d(2), nn.Sigmoid())),
+        ((AvgPool2d(2), ReLU()), (nn.AvgPool2d(2), nn.ReLU())),
+        # Captum's map does not add up where max pooling has a nonlinearity before or after it.
+        ((MaxPool2d(2), Identity()), (nn.MaxPool2d(2), nn.Identity())),
+    ],
+    ids=str,
+)
+def test_captum_gives_the_same_map(ours: tuple[Layer, Layer], theirs: tuple[nn.Module, nn.Module]) -> None:
+    from captum.attr import DeepLift
+
+    rng = torch.Generator().manual_seed(0)
+    net = Sequential(conv=Conv2d(4, 3), pool=ours[0], act=ours[1], flat=Flatten(), scores=Dense(3))
+    params = randomized(net.init((2, 8, 8), rng)[0], rng)
+    module = nn.Sequential(nn.Conv2d(2, 4, 3), *theirs, nn.Flatten(), nn.Linear(36, 3)).double()
+    module[0].load_state_dict(params["conv"])
+    module[4].load_state_dict(params["scores"])
+    x, baseline = normal((3, 2, 8, 8), rng), normal((3, 2, 8, 8), rng)
+    target = torch.tensor([0, 2, 1])
+    expected = DeepLift(module).attribute(x.clone(), baselines=baseline, target=target).detach()
+    assert_close(deeplift(net, params, x, target, baseline), expected, 1e-9)
+
+
+@pytest.mark.parametrize("layer", [LayerNorm(), Softmax()], ids=lambda layer: type(layer).__name__)
+def test_layers_without_a_rule_are_refused_by_name(layer: Layer) -> None:
+    net = Sequential(flat=Flatten(), hidden=Dense(4), extra=layer, scores=Dense(3))
+    params, _ = net.init((2, 4, 4), torch.Generator().manual_seed(0))
+    with pytest.raises(PellucidError, match=f"deeplift has no rule for extra .{type(layer).__name__}."):
+        deeplift(net, params, torch.rand(2, 2, 4, 4), 0)
+
+
+def test_products_and_wrong_baselines_are_refused() -> None:
+    net, params, x = network_and_batch("gated")
+    with pytest.raises(PellucidError, match=r"no rule for gate.merge \(Multiply\)"):
+        explain(net, params, x, "deeplift", 0)
+    net, params, x = network_and_batch("vgg")
+    baseline: Any
+    for baseline in (torch.zeros(5), float("nan"), "grey"):
+        with pytest.raises(PellucidError, match="deeplift: baseline must be"):
+            deeplift(net, params, x, 0, baseline)
+
+
+def test_layers_after_the_target_need_no_rule() -> None:
+    net, params, x = network_and_batch("vgg")
+    whole = Sequential(body=net, probabilities=Softmax())
+    map_: Tensor = deeplift(whole, {"body": params, "probabilities": {}}, x, "body.scores[1]")
+    assert_close(map_, deeplift(net, params, x, 1), 1e-12)

@@ -65,11 +65,11 @@ VERDICTS_TEXT = """
 `pellucid explain` prints a verdict beside each test, in text, JSON and its page; `pellucid.explain.verdicts` holds the
 rules.
 
-- Deletion and insertion: the area under the curve against those of 19 random orders of the same picture's pixels (a
-  Monte Carlo test: Barnard 1963). Below all of them, above for insertion, is "better than random order": a random map
-  gets there with probability 1/20. Among them is "no better", beyond all on the wrong side "worse". With twelve methods
-  and two curves each, one such success among random maps is to be expected. The random orders cost 798 further passes
-  forward, once for each picture.
+- Deletion, insertion and ROAD: the area under the curve against those of 19 random orders of the same picture's pixels
+  (a Monte Carlo test: Barnard 1963). Below all of them, above for insertion, is "better than random order": a random
+  map gets there with probability 1/20. Among them is "no better", beyond all on the wrong side "worse". With 15 methods
+  and three curves each, two such successes among random maps are to be expected. The random orders cost 912 further
+  passes forward, once for each picture.
 - Sum: a map that promises to add up (integrated gradients, LRP) "adds up" within 5 % of what it should; for LRP biases
   and stabilizers take their shares, so that a failure there is no fault of the explanation. Its ledger
   (`model.ledger`) names each share, and closes: input and ledger add up to the score, up to rounding errors.

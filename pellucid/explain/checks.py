@@ -210,8 +210,8 @@ class Curve(NamedTuple):
 
     @property
     def area(self) -> Tensor:
-        """The area under each curve, (N,): the mean score."""
-        return torch.trapezoid(self.scores, self.fractions, dim=1)
+        """The area under each curve divided by its width, (N,): the mean score."""
+        return torch.trapezoid(self.scores, self.fractions, dim=1) / (self.fractions[-1] - self.fractions[0])
 
 
 def deletion(
@@ -256,6 +256,27 @@ def gaussian_blur(x: Tensor, deviation: float) -> Tensor:
     return x
 
 
+def with_map_channels_first(
+    net: Layer, params: Params, x: Tensor, map_: Tensor
+) -> tuple[Layer, Params, Tensor, Tensor]:
+    """Return a network for images (N, C, H, W), its parameters, x and a map of x, both with the channels in axis 1."""
+    if has_channels_last(net, x):
+        return *with_channels_first(net, params, x), map_.movedim(-1, 1)
+    return net, params, x, map_
+
+
+def pixel_ranks(map_: Tensor, x: Tensor) -> Tensor:
+    """Return the rank of each pixel of x (N, C, H, W) by a map, (N, 1, H, W), 0 for the most important.
+
+    Raises PellucidError for a map of another size.
+    """
+    importance = channel_sum(map_).flatten(1)  # (N, H W)
+    if importance.shape[1] != x.shape[2] * x.shape[3] or len(importance) != len(x):
+        raise PellucidError(f"a map of shape {tuple(map_.shape)} does not rank the pixels of {tuple(x.shape)}")
+    rank = importance.argsort(dim=1, descending=True, stable=True).argsort(1)
+    return rank.view(len(x), 1, *x.shape[2:])
+
+
 @torch.no_grad()
 def _score_curve(
     net: Layer, params: Params, before: Tensor, after: Tensor, target: Target, map_: Tensor, steps: int,
@@ -264,18 +285,14 @@ def _score_curve(
     """Return the scores while pixels of `before` are replaced by pixels of `after`, the most important first."""
     integer(steps, "deletion and insertion: steps", 1)
     if has_channels_last(net, before):
-        net, params, before = with_channels_first(net, params, before)
         after = after.movedim(-1, 1)
-        map_ = map_.movedim(-1, 1)
-    importance = channel_sum(map_).flatten(1)  # (N, H W)
-    if importance.shape[1] != before.shape[2] * before.shape[3] or len(importance) != len(before):
-        raise PellucidError(f"a map of shape {tuple(map_.shape)} does not rank the pixels of {tuple(before.shape)}")
-    rank = importance.argsort(dim=1, descending=True, stable=True).argsort(1)  # (N, H W), 0 for the most important
-    rank = rank.view(len(before), 1, *before.shape[2:])
-    counts = torch.linspace(0, importance.shape[1], steps + 1).round().long()
+    net, params, before, map_ = with_map_channels_first(net, params, before, map_)
+    rank = pixel_ranks(map_, before)
+    pixels = before.shape[2] * before.shape[3]
+    counts = torch.linspace(0, pixels, steps + 1).round().long()
     selection = aim(net, target, len(before), keep_probabilities=read is not None)
     curve_scores: list[Tensor] = []
     for count in counts.tolist():
         y, _ = forward(selection.net, params, torch.where(rank < count, after, before), Mode(keep=False))
         curve_scores.append(selection.score(selection.read(read, y)))
-    return Curve(counts.to(before) / importance.shape[1], torch.stack(curve_scores, 1))
+    return Curve(counts.to(before) / pixels, torch.stack(curve_scores, 1))

@@ -19,10 +19,12 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder, write_atomically
 from pellucid.base.settings.checks import check_known
 from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomize_weights
+from pellucid.explain.infidelity import infidelity, sensitivity
 from pellucid.explain.ledger import absorbed_text, ledger
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.explain.names import target_text
 from pellucid.explain.occlusion import grey, occlude
+from pellucid.explain.road import road
 from pellucid.explain.sweeps import scores
 from pellucid.explain.target import Region, Target, aim
 from pellucid.explain.verdicts import (
@@ -46,7 +48,8 @@ from pellucid.training.model import BaseModel
 MAX_SHUFFLED_LAYERS = 4  # maximum number of explanations with shuffled weights, each of more layers
 CURVE_BATCH = 10  # number of maps whose curves are computed in one batch
 OVERVIEW_NAME, BY_CLASS_NAME = "all", "occlusion-classes"  # names of files
-Areas = tuple[list[float], list[float]]  # areas under the deletion and insertion curves, one of each for each map
+CURVES = {"deletion": deletion, "insertion": insertion, "road": road}  # tests by curves of the score
+Areas = dict[str, list[float]]  # by test, the areas under its curves, one for each map
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,12 @@ class MethodResult:
     deletion: float
     # the mean score while pixels are added, the most important first; higher than `Examination.random` is good
     insertion: float
+    # the mean score while pixels are imputed from their neighbours, the most important first; lower is better
+    road: float
+    infidelity: tuple[
+        float, float, float
+    ]  # the share of changes not predicted, and its 95 % interval; see `infidelity`
+    sensitivity: float | None  # the largest relative change under small changes of the image, None for a map of zeros
     verdicts: dict[str, TestVerdict]  # results of these tests, by name
     # for LRP, the relevance that did not reach the input, by cause (see `Ledger`); otherwise empty
     absorbed: dict[str, float]
@@ -98,7 +107,7 @@ class Examination:
     score: float  # the target's score
     results: list[MethodResult]  # one for each method
     skipped: dict[str, str]  # by method, why it does not apply
-    random: tuple[float, float]  # the mean areas (deletion, insertion) for random orders of the pixels
+    random: dict[str, float]  # by test, the mean area for random orders of the pixels
     # 1 minus the rank correlation of the maps of each pair of methods, None if one map is constant
     distances: list[list[float | None]]
 
@@ -135,7 +144,7 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: Target 
         float(scores(model.net, model.params, batch, single_target)),
         results,
         skipped,
-        (fmean(random[0]), fmean(random[1])),
+        {test: fmean(areas) for test, areas in random.items()},
         [[_distance(first, second) for second in results] for first in results],
     )
 
@@ -151,7 +160,9 @@ def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Target
         net, model.params, lambda params: run(params=params), max_explanations=MAX_SHUFFLED_LAYERS
     )
     likeness = {randomization.path: _none_if_nan(randomization.likeness) for randomization in randomizations}
-    (deletion_area,), (insertion_area,) = _curve_areas(model, batch, target, map_)
+    areas = {test: values[0] for test, values in _curve_areas(model, batch, target, map_).items()}
+    unpredicted = infidelity(model.net, model.params, batch, target, map_)
+    largest_change = sensitivity(lambda x: run(params=model.params, x=x), batch)
     total = float(map_.sum())
     expected_sum = None
     verdicts = dict[str, TestVerdict]()
@@ -160,12 +171,23 @@ def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Target
         verdicts["sum"] = sum_verdict(total, expected_sum, relative_gap(total, expected_sum))
     if map_mark(map_, expected_sum) == ZERO:
         verdicts["map"] = zero_verdict()
-    verdicts["deletion"] = curve_verdict(deletion_area, random[0], low_is_good=True)
-    verdicts["insertion"] = curve_verdict(insertion_area, random[1], low_is_good=False)
+    for test, area in areas.items():
+        verdicts[test] = curve_verdict(area, random[test], low_is_good=test != "insertion")
     verdicts["weights"] = weights_verdict(likeness)
     absorbed = ledger(model.net, model.params, batch, target).by_cause() if method == "lrp" else {}
     return MethodResult(
-        method, map_[0], total, expected_sum, likeness, deletion_area, insertion_area, verdicts, absorbed
+        method,
+        map_[0],
+        total,
+        expected_sum,
+        likeness,
+        areas["deletion"],
+        areas["insertion"],
+        areas["road"],
+        (float(unpredicted.value), float(unpredicted.low), float(unpredicted.high)),
+        _none_if_nan(largest_change),
+        verdicts,
+        absorbed,
     )
 
 
@@ -176,12 +198,12 @@ def _predicted_class(model: BaseModel, batch: Tensor) -> int | None:
 
 
 def _curve_areas(model: BaseModel, batch: Tensor, target: Target, maps: Tensor) -> Areas:
-    """Return the areas under the deletion and the insertion curve of one image, for each of the maps."""
-    areas: Areas = [], []
+    """Return the areas under the curves of one image, for each of the maps."""
+    areas: Areas = {test: [] for test in CURVES}
     for chunk in maps.split(CURVE_BATCH):
         x = batch.expand(len(chunk), *batch.shape[1:])
-        for curve, area in zip((deletion, insertion), areas, strict=True):
-            area.extend(curve(model.net, model.params, x, target, chunk, read=model.loss.predict).area.tolist())
+        for test, curve in CURVES.items():
+            areas[test].extend(curve(model.net, model.params, x, target, chunk, read=model.loss.predict).area.tolist())
     return areas
 
 
@@ -287,11 +309,24 @@ def result_lines(result: MethodResult, examination: Examination) -> tuple[str, .
         sums.append(f"absorbed: {absorbed_text(result.absorbed)}")
     return (
         *sums,
-        f"deletion {result.deletion:.3f} (random {examination.random[0]:.3f}; lower is better), "
-        f"insertion {result.insertion:.3f} (random {examination.random[1]:.3f}; higher is better)",
+        f"deletion {result.deletion:.3f} (random {examination.random['deletion']:.3f}; lower is better), "
+        f"insertion {result.insertion:.3f} (random {examination.random['insertion']:.3f}; higher is better), "
+        f"ROAD {result.road:.3f} (random {examination.random['road']:.3f}; lower is better)",
+        f"infidelity {interval_text(result.infidelity)}, sensitivity {sensitivity_text(result.sensitivity)}",
         f"likeness with weights shuffled from the top down to: {likeness or 'no layer with weights'}",
         *(f"{test}: {verdict.text}" for test, verdict in result.verdicts.items()),
     )
+
+
+def interval_text(interval: tuple[float, float, float]) -> str:
+    """Return a value and the bounds of its interval as text."""
+    value, low, high = interval
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def sensitivity_text(value: float | None) -> str:
+    """Return a sensitivity as text, "-" for a map of zeros."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _npz_values(result: MethodResult, x: Tensor, examination: Examination) -> dict[str, Any]:
@@ -304,6 +339,9 @@ def _npz_values(result: MethodResult, x: Tensor, examination: Examination) -> di
         "wanted": math.nan if result.expected_sum is None else result.expected_sum,
         "deletion": result.deletion,
         "insertion": result.insertion,
+        "road": result.road,
+        "infidelity": result.infidelity,
+        "sensitivity": math.nan if result.sensitivity is None else result.sensitivity,
         "lost_down_to": list(result.likeness) or [""],
         "likeness": [math.nan if value is None else value for value in result.likeness.values()] or [math.nan],
         "verdicts": [f"{test}: {verdict.text}" for test, verdict in result.verdicts.items()],

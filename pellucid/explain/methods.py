@@ -43,7 +43,9 @@ MAGNITUDES = frozenset(
 )  # methods with non-negative maps by default
 
 
-CHANGING_INPUTS = frozenset({"smoothgrad", "integrated_gradients", "deeplift"})  # methods that explain variants of the input
+CHANGING_INPUTS = frozenset(
+    {"smoothgrad", "integrated_gradients", "deeplift"}
+)  # methods that explain variants of the input
 
 
 def explain(net: Layer, params: Params, x: Any, method: str = "saliency", target: Target = None, **options: Any) -> Any:

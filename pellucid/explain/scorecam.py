@@ -28,7 +28,8 @@ def scorecam(
     The mask of a map is the map resized to x and scaled to the range from 0 to 1; a constant map has the mask 0. No
     gradient is used: each map costs a forward pass of each image. batch: the number of images per forward pass. layer,
     upsample: see `gradcam`. target: see `aim`; None is the class of x with the largest score.
-    Raises PellucidError for a layer that has no maps or runs twice, and for several inputs. Source: Wang et al. 2020, equations 5 to 8.
+    Raises PellucidError for a layer that has no maps or runs twice, and for several inputs.
+    Source: Wang et al. 2020, equations 5 to 8.
     """
     if not isinstance(x, Tensor):
         raise PellucidError("scorecam needs one image as the network's input; use gradcam")

@@ -1,6 +1,6 @@
 """Verdicts of the tests of an explanation, and the rules for them.
 
-- Deletion and insertion: the area under the curve is compared with the areas for ORDERS random orders of the same
+- Deletion, insertion and ROAD: the area under the curve is compared with the areas for ORDERS random orders of the same
   image's pixels (a Monte Carlo test: Barnard 1963; Besag and Diggle 1977). A random map is better than all of them with
   probability 1 / (ORDERS + 1) = 5 %, the significance level. A map that is not better than all random orders is "no
   better than random order", or "worse than random order" if all random orders are better.
@@ -21,7 +21,7 @@ MAX_GAP = 0.05
 MAX_LIKENESS = 0.5**0.5
 SUM_LOST, ZERO = "sum lost", "0 everywhere"  # marks of a map, wherever it is shown
 RULES = (
-    f"Deletion and insertion are compared with {ORDERS} random orders of the pixels: a random map passes with "
+    f"Deletion, insertion and ROAD are compared with {ORDERS} random orders of the pixels: a random map passes with "
     f"probability {100 / (ORDERS + 1):.0f} % (significance level)."
 )
 BETTER = "better than random order"

@@ -57,9 +57,11 @@ class Rescale:
         variable = [k for k, value in enumerate(inputs) if id(value) not in self._constants]
         if isinstance(layer, Learned | Fixed) or not variable:
             self._constants[id(y)] = y
-        elif isinstance(layer, MaxPool2d) or (
-            Trait.ELEMENTWISE in layer.traits and not _is_affine(layer, variable)
-        ) or (isinstance(layer, ParametricReLU) and variable == [0]):
+        elif (
+            isinstance(layer, MaxPool2d)
+            or (Trait.ELEMENTWISE in layer.traits and not _is_affine(layer, variable))
+            or (isinstance(layer, ParametricReLU) and variable == [0])
+        ):
             self._nonlinear_uses[id(cache)] = cache, inputs[0], y
         elif not _is_affine(layer, variable):
             raise PellucidError(
@@ -74,14 +76,15 @@ class Rescale:
 
     def _slope(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
         """Return dy Δy / Δx, in the example's place and in the baseline's."""
-        dx = layer.pull(params, cache, dy)
+        dx: Any = layer.pull(params, cache, dy)
         if id(cache) not in self._nonlinear_uses:
             return dx, {}
         _, x, y = self._nonlinear_uses[id(cache)]
         change = self._change(x)
         quotient = self._pairs(dy)[:, 0] * self._change(y) / change
         if isinstance(dx, tuple):  # the slopes of ParametricReLU are an input
-            return (self._where_changed(change, quotient, dx[0]), *dx[1:]), {}
+            first, *others = cast("tuple[Any, ...]", dx)
+            return (self._where_changed(change, quotient, first), *others), {}
         return self._where_changed(change, quotient, dx), {}
 
     def _max_pool(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:

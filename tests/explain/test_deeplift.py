@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import pellucid
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.explain import deeplift, explain, scores
@@ -133,3 +134,49 @@ def test_layers_after_the_target_need_no_rule() -> None:
     whole = Sequential(body=net, probabilities=Softmax())
     map_: Tensor = deeplift(whole, {"body": params, "probabilities": {}}, x, "body.scores[1]")
     assert_close(map_, deeplift(net, params, x, 1), 1e-12)
+
+
+class Opened(nn.Module):
+    """A network of operators: weights that are inputs of a convolution, a learned scale, PReLU, a 1-D convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(2, 4, 3)
+        self.scale = nn.Parameter(torch.tensor([[1.5], [-0.5], [2.0], [0.7]]))
+        self.act = nn.PReLU(4)
+        self.scores = nn.Linear(24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scores."""
+        return self.scores(self.act(self.conv(x) * self.scale / 1.3).sigmoid().flatten(1))
+
+
+def test_operators_with_constant_factors_are_affine() -> None:
+    torch.manual_seed(0)
+    module = Opened().double()
+    model = pellucid.open(module, torch.rand(2, 2, 8).double())
+    x, baseline = normal((3, 2, 8), torch.Generator().manual_seed(1)), 0.25
+    map_ = deeplift(model.net, model.params, x, 2, baseline)
+    with torch.no_grad():
+        increase = module(x)[:, 2] - module(torch.full_like(x, baseline))[:, 2]
+    assert_close(map_.flatten(1).sum(1), increase, 1e-12)
+
+
+def test_several_inputs_have_a_map_each() -> None:
+    class TwoInputs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right, self.scores = nn.Linear(5, 6), nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.scores(torch.tanh(self.left(a) + self.right(b)))
+
+    torch.manual_seed(0)
+    module = TwoInputs().double()
+    xs = (torch.randn(2, 5).double(), torch.randn(2, 4).double())
+    model = pellucid.open(module, xs)
+    maps = explain(model.net, model.params, xs, "deeplift", 1)
+    with torch.no_grad():
+        increase = module(*xs)[:, 1] - module(*map(torch.zeros_like, xs))[:, 1]
+    assert [map_.shape for map_ in maps] == [x.shape for x in xs]
+    assert_close(sum(map_.sum(1) for map_ in maps), increase, 1e-12)

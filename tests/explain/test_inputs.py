@@ -12,6 +12,8 @@ import pellucid
 from pellucid import PellucidError
 from pellucid.explain import METHODS
 from pellucid.explain.checks import deletion, insertion
+from pellucid.explain.infidelity import infidelity
+from pellucid.explain.road import road
 from tests.oracle import assert_close
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -98,10 +100,12 @@ def test_curves_and_filled_squares_of_channels_last_are_those_of_channels_first(
     images_last = x.movedim(1, -1).contiguous()
     first, last = pellucid.open(Network(2).double(), x), pellucid.open(Network(2, last=True).double(), images_last)
     map_ = first.explain(x, "lrp", 1)
-    for curve in (deletion, insertion):
+    for curve in (deletion, insertion, road):
         expected = curve(first.net, first.params, x, 1, map_).scores
         ours = curve(last.net, last.params, images_last, 1, map_.movedim(1, -1)).scores
         assert_close(ours, expected, 1e-12)
+    expected = infidelity(first.net, first.params, x, 1, map_).value
+    assert_close(infidelity(last.net, last.params, images_last, 1, map_.movedim(1, -1)).value, expected, 1e-12)
     fill = torch.tensor([0.1, 0.5, 0.9]).double()
     expected = first.explain(x, "occlusion", 1, fill=fill[:, None, None]).as_subclass(Tensor)
     assert_close(

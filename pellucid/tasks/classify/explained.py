@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import table
-from pellucid.explain.examine import examine, folder_for, write_examination
+from pellucid.explain.examine import examine, folder_for, interval_text, sensitivity_text, write_examination
 from pellucid.explain.ledger import absorbed_text
 from pellucid.explain.methods import METHODS
 from pellucid.explain.names import target_text
@@ -81,7 +81,17 @@ def explain_scores(model: Model, request: Request, x: Tensor, target: Target, cl
 
 
 def _result_lines(examination: Examination) -> list[str]:
-    header = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
+    header = (
+        "method",
+        "adds up to",
+        "should be",
+        "deletion",
+        "insertion",
+        "ROAD",
+        "infidelity",
+        "sensitivity",
+        "likeness",
+    )
     rows = [
         (
             result.label,
@@ -89,17 +99,22 @@ def _result_lines(examination: Examination) -> list[str]:
             f"{result.expected_sum:.4g}" if result.expected_sum is not None else "",
             f"{result.deletion:.3f}",
             f"{result.insertion:.3f}",
+            f"{result.road:.3f}",
+            interval_text(result.infidelity),
+            sensitivity_text(result.sensitivity),
             ", ".join("-" if value is None else f"{value:.2f}" for value in result.likeness.values()),
         )
         for result in examination.results
     ]
-    random_row = ("random order", "", "", f"{examination.random[0]:.3f}", f"{examination.random[1]:.3f}", "")
+    random_row = ("random order", "", "", *(f"{area:.3f}" for area in examination.random.values()), "", "", "")
     layer_names = ", ".join(examination.results[0].likeness) if examination.results else ""
     notes = [
         "adds up to, should be: the sum of the map, and the sum that the method guarantees, such as the score (lrp) or "
         "its difference from the score of the baseline (integrated_gradients); empty for methods without a guarantee",
         "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
-        "the most important first",
+        "the most important first; ROAD: while they are imputed from their neighbours (lower is better)",
+        "infidelity: the share of the score's changes under random squares that the map does not predict, and its 95 % "
+        "interval; sensitivity: the largest relative change of the map when each pixel changes by up to 2 %",
         "likeness: rank correlation with the map of a network whose weights are shuffled "
         f"from the top down to {layer_names}; near 1 means that the map depends on the image, not on the weights",
         *RULES.split("\n"),
@@ -114,7 +129,7 @@ def _result_lines(examination: Examination) -> list[str]:
         for result in examination.results
         if result.absorbed
     ]
-    result_table = table([header, *rows, random_row], right=range(1, 5))
+    result_table = table([header, *rows, random_row], right=range(1, 8))
     verdicts = table([("method", "test", "verdict"), *verdict_rows])
     trusted = f"passed all tests: {', '.join(examination.trusted) or 'none of the maps, so believe none of them'}"
     return [*result_table, *absorbed, *notes, "", *verdicts, "", trusted]
@@ -130,6 +145,9 @@ def _to_json(label: str, examination: Examination) -> dict[str, Any]:
             "likeness": result.likeness,
             "deletion": result.deletion,
             "insertion": result.insertion,
+            "road": result.road,
+            "infidelity": result.infidelity,
+            "sensitivity": result.sensitivity,
             "absorbed": result.absorbed,
             "verdicts": {test: verdict.to_json() for test, verdict in result.verdicts.items()},
         }
@@ -139,7 +157,7 @@ def _to_json(label: str, examination: Examination) -> dict[str, Any]:
         "target": label,
         "score": examination.score,
         "methods": methods,
-        "random": {"deletion": examination.random[0], "insertion": examination.random[1]},
+        "random": examination.random,
         "distances": {
             result.method: dict(zip(methods, row, strict=True))
             for result, row in zip(examination.results, examination.distances, strict=True)

@@ -47,13 +47,19 @@ class _LayerReached(Exception):  # noqa: N818 - not an error
 def maps_of_layer(net: Layer, params: Params, x: Any, target: Target, layer: str | None) -> LayerMaps:
     """Return the maps of the layer at path `layer`, by default the last layer with maps that is not a pooling layer.
 
+    The path may be that of a module of an opened network.
+
     In a network that mixes positions after its last maps, such as a transformer, the tokens are used as maps: by
     default the tokens of the last norm or sum whose tokens, other than class tokens, affect the score.
     Raises PellucidError for a layer that outputs no maps, runs twice, or has no effect on the target.
     """
     outputs: dict[str, list[Any]] = {}
-    if layer is not None and layer not in (paths := [path for path, _ in walk(net)]):
-        raise PellucidError(f"no layer {layer!r}{nearest(layer, paths)}")
+    paths = [path for path, _ in walk(net)]
+    if layer is not None and layer not in paths:
+        inside = [path for path in paths if path.startswith(f"{layer}.")]
+        if not inside:
+            raise PellucidError(f"no layer {layer!r}{nearest(layer, paths)}")
+        layer = inside[-1]  # a module of an opened network: its output is that of its last operator
 
     images = ImageOutputs(net, x)
     tokens = Tokens(images)

@@ -10,6 +10,7 @@ from pellucid.combine.base import Combinator, walk
 from pellucid.combine.graph import Graph
 from pellucid.layers import BatchNorm, GroupNorm
 from pellucid.layers.base import Layer, Mode, Params, Trait
+from pellucid.layers.recurrent import Recurrent
 from pellucid.operators import AffineMap, Convolve, Fixed, Learned, Permute, ToShape
 from pellucid.rules import Rules, own
 
@@ -73,7 +74,7 @@ def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
     missing = {
         path: type(layer).__name__
         for path, layer in walk(net)
-        if Trait.ANY_AXES in layer.traits
+        if (Trait.ANY_AXES in layer.traits or (method == "lrp" and isinstance(layer, Recurrent)))
         and not layer.traits & (Trait.COPIES_VALUES | Trait.ADDITIVE)
         and not isinstance(layer, without_rule)
         and rules(path, layer) is own

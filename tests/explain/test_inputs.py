@@ -219,3 +219,15 @@ def test_a_map_of_channels_last_is_drawn(tmp_path: Path) -> None:
     map_.save(tmp_path / "map.png")
     assert (tmp_path / "map.png").exists()
     assert map_.is_drawable
+
+
+def test_a_module_of_an_opened_network_names_the_output_of_its_last_operator() -> None:
+    module = nn.Sequential(nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU()), nn.Flatten(), nn.Linear(24, 3)).double()
+    x = torch.rand(2, 3, 8).double()
+    model = pellucid.open(module, x)
+    maps = model.explain(x, "gradcam", 1, layer="0", signed=True, upsample=False).as_subclass(Tensor)
+    a = module[0](x).detach().requires_grad_()
+    (da,) = torch.autograd.grad(module[2](module[1](a))[:, 1].sum(), a)
+    assert_close(maps, (da.mean(2, keepdim=True) * a).sum(1, keepdim=True).detach(), 1e-12)
+    with pytest.raises(PellucidError, match="no layer '1x'"):
+        model.explain(x, "gradcam", 1, layer="1x")

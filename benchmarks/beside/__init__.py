@@ -1,0 +1,1 @@
+"""What Pellucid and other libraries explain of the same networks."""

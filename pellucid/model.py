@@ -41,10 +41,11 @@ class Model(BaseModel):
     error for regression losses, and both for a regression loss with class targets. input_shape: without the batch axis;
     the weights are drawn with `seed` as soon as it is known, from this argument or from the first data. classes: their
     number or names. regularizer: one or a list. schedule: the learning rate schedule, by default constant. clip: the
-    maximum norm of the gradient of all parameters. average: the decay of a moving average of the weights, which
-    replaces them in evaluation, in the run's best weights and at the end of `fit`. precision: "float32", "bf16" or
-    "float64". preprocess: JSON values that describe the preprocessing of images; the model itself applies only "mean"
-    and "std", per channel. device: "cpu", "cuda", "mps", or "auto" for the fastest.
+    maximum norm of the gradient of all parameters. average: the decay of a moving average of the weights, or "start"
+    for their mean with the initial ones; it replaces them in evaluation, in the run's best weights and at the end of
+    `fit`. precision: "float32", "bf16" or "float64". preprocess: JSON values that describe the preprocessing of images;
+    the model itself applies only "mean" and "std", per channel. device: "cpu", "cuda", "mps", or "auto" for the
+    fastest.
     Raises PellucidError for unknown names and other types, and for a network whose outputs do not fit the loss or the
     classes.
     """

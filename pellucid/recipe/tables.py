@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pellucid.base.settings.checks import check, check_known
 from pellucid.data.mask_settings import MaskSettings
+from pellucid.training.averaging import WeightAverage
 from pellucid.training.device import check_device
 from pellucid.training.options import BATCH_NORMS
 from pellucid.training.threads import Threads, check_threads
@@ -120,18 +121,18 @@ class Train:
     """[train]: length and settings of the training.
 
     minutes: the time that the training may take: the number of epochs that fits is measured on this machine, and
-    replaces `epochs` in the recipe of the run; 0 for `epochs`. clip: the maximum global norm of the gradients, 0
-    for no limit. average: the decay of the moving average of the weights, which is used in every evaluation and
-    saved as the result; 0 for none. early_stopping: the number of epochs without a better value of `monitor` after
-    which training ends, 0 for never. monitor: the value that chooses the best weights of a run with
-    data.validation; "auto" for the accuracy, or the loss if there is no accuracy. checkpoint_seconds: the time
-    between two checkpoints within an epoch. metrics: names of METRICS to report with the loss; "none" for the
-    default of the loss: the accuracy for classes, the mean absolute error for regression. frozen: patterns of
-    parameter paths that are not updated, such as "features.*". rates: "pattern=factor", a factor of the learning
-    rate for the paths that match; the last match counts. keep: epochs after which the weights are kept in separate
-    files; 0 for the initial weights. accumulate: the number of parts of a batch that a process computes one after
-    another, which takes less memory; batch norm takes the statistics of each part. log: trackers that also receive
-    the curves and the settings: "tensorboard", "mlflow", "wandb"; the extras of these names install them.
+    replaces `epochs` in the recipe of the run; 0 for `epochs`. clip: the maximum global norm of the gradients, 0 for no
+    limit. average: the decay of the moving average of the weights, which is used in every evaluation and saved as the
+    result; 0 for none; "start" for the mean of the initial and the trained weights. early_stopping: the number of
+    epochs without a better value of `monitor` after which training ends, 0 for never. monitor: the value that chooses
+    the best weights of a run with data.validation; "auto" for the accuracy, or the loss if there is no accuracy.
+    checkpoint_seconds: the time between two checkpoints within an epoch. metrics: names of METRICS to report with the
+    loss; "none" for the default of the loss: the accuracy for classes, the mean absolute error for regression. frozen:
+    patterns of parameter paths that are not updated, such as "features.*". rates: "pattern=factor", a factor of the
+    learning rate for the paths that match; the last match counts. keep: epochs after which the weights are kept in
+    separate files; 0 for the initial weights. accumulate: the number of parts of a batch that a process computes one
+    after another, which takes less memory; batch norm takes the statistics of each part. log: trackers that also
+    receive the curves and the settings: "tensorboard", "mlflow", "wandb"; the extras of these names install them.
     """
 
     epochs: int = 10
@@ -139,7 +140,7 @@ class Train:
     batch_size: int = 32
     precision: Literal["float32", "bf16"] = "float32"
     clip: float = 0.0
-    average: float = 0.0
+    average: WeightAverage = 0.0
     early_stopping: int = 0
     monitor: Literal["auto", "val_loss", "val_accuracy", "val_miou", "val_ap"] = "auto"
     checkpoint_seconds: float = 60.0
@@ -156,7 +157,8 @@ class Train:
         check(0 <= self.minutes <= 10**5, "train.minutes", "from 0 (off) to 100,000", self.minutes)
         check(1 <= self.batch_size <= 10**6, "train.batch_size", "from 1 to 1,000,000", self.batch_size)
         check(self.clip >= 0, "train.clip", "0 (off) or more", self.clip)
-        check(0 <= self.average < 1, "train.average", "from 0 (off) to less than 1", self.average)
+        is_average = self.average == "start" or 0 <= float(self.average) < 1
+        check(is_average, "train.average", "'start', or from 0 (off) to less than 1", self.average)
         check(self.early_stopping >= 0, "train.early_stopping", "0 (off) or more epochs", self.early_stopping)
         check(self.accumulate >= 1, "train.accumulate", "1 (off) or more", self.accumulate)
         seconds = self.checkpoint_seconds

@@ -15,6 +15,7 @@ from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer
+from pellucid.training.averaging import WeightAverage
 from pellucid.training.step import optimizers_of
 
 DEFAULT_LOSS = "softmax_cross_entropy"
@@ -26,10 +27,10 @@ def checked_limit(value: Any, name: str) -> float | None:
     return value
 
 
-def checked_decay(value: Any, name: str) -> float | None:
-    """Return `value` if it is None or a number above 0 and below 1; raises PellucidError for anything else."""
-    valid = value is None or (is_number(value) and 0 < value < 1)
-    check(valid, name, "a number between 0 and 1, such as 0.998, or None", value)
+def checked_average(value: Any, name: str) -> WeightAverage | None:
+    """Return `value` if it is None, "start" or a number above 0 and below 1; raises PellucidError otherwise."""
+    valid = value is None or value == "start" or (is_number(value) and 0 < value < 1)
+    check(valid, name, "a number between 0 and 1, such as 0.998, 'start' or None", value)
     return value
 
 

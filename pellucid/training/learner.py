@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pellucid.metrics import MetricLike
     from pellucid.objective import Objective
     from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
+    from pellucid.training.averaging import WeightAverage
 
 
 class Learner(Protocol):
@@ -29,7 +30,7 @@ class Learner(Protocol):
     metrics: tuple[MetricLike, ...]
     classes: tuple[str, ...] | None  # names, None if targets are not classes
     clip: float | None  # the largest norm of the gradients, None for no limit
-    average: float | None  # the decay of the averaged weights, None without averaging
+    average: WeightAverage | None  # None without averaging
     precision: str  # one of PRECISIONS, such as "float32"
     seed: int
     frozen: set[str]  # paths of parameters that are not updated

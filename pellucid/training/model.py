@@ -35,7 +35,7 @@ from pellucid.shipped_files import is_shipped
 from pellucid.training.arguments import (
     DEFAULT_LOSS,
     check_weights_suffix,
-    checked_decay,
+    checked_average,
     checked_limit,
     checked_optimizers,
     checked_regularizers,
@@ -43,6 +43,7 @@ from pellucid.training.arguments import (
     objective_of,
     output_path,
 )
+from pellucid.training.averaging import WeightAverage
 from pellucid.training.callbacks import Callback
 from pellucid.training.device import CPU, on_device, usable_device, usable_precision
 from pellucid.training.evaluate import batch_within_memory, evaluate
@@ -76,7 +77,7 @@ class BaseModel(Trainable, Predicting):
         regularizer: Regularizer | MaxNorm | Sequence[Regularizer | MaxNorm] | None = None,
         schedule: Schedule | None = None,
         clip: float | None = None,
-        average: float | None = None,
+        average: WeightAverage | None = None,
         precision: str = "float32",
         preprocess: Mapping[str, Any] | None = None,
         device: str = "cpu",
@@ -87,7 +88,7 @@ class BaseModel(Trainable, Predicting):
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
         self.regularizers = checked_regularizers(regularizer)
         self.clip = checked_limit(clip, "clip")
-        self.average = checked_decay(average, "average")
+        self.average = checked_average(average, "average")
         usable_precision(precision, self.device)
         self.precision = precision
         self.seed = integer(seed, "seed", 0)

@@ -19,7 +19,7 @@ from pellucid.nested import flatten, leaves
 from pellucid.objective import Gradients, Objective, Supervised, mean_losses
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm
 from pellucid.optim.regularizers import L2, in_order
-from pellucid.training.averaging import AVERAGE_PREFIX, Average
+from pellucid.training.averaging import AVERAGE_PREFIX, WeightAverage, average_of
 from pellucid.training.device import CPU, HalfCopy, to_float32, usable_precision
 from pellucid.training.distributed import ALONE, Processes
 from pellucid.training.learner import Learner
@@ -51,7 +51,7 @@ class TrainingStep:
     layer, with `examples` as their n; `clip` limits the joint norm of all gradients of a turn. The order is: add the
     gradients of the cost terms, clip, shrink the weights by decoupled terms, update by the optimizer, apply MaxNorm.
     frozen: paths of parameters that are not updated; layers whose parameters are all frozen run in evaluation mode.
-    rates: factors of the learning rate by path, by default 1. average: the decay of an `Average` of the weights.
+    rates: factors of the learning rate by path, by default 1. average: see `WeightAverage`.
 
     optimizer: one for all networks, with a separate state for each, or a dict of one for each network; `lr` is then the
     learning rate of the first, and those of the others are scaled in proportion. Networks for which an objective
@@ -81,7 +81,7 @@ class TrainingStep:
         precision: str = "float32",
         frozen: Collection[str] = (),
         rates: Mapping[str, float] | None = None,
-        average: float | None = None,
+        average: WeightAverage | None = None,
         in_sweep: bool = True,
         batch_parts: BatchParts | None = None,
         state_processes: Processes = ALONE,
@@ -96,7 +96,7 @@ class TrainingStep:
         self.excluded_paths = all_buffers(nets) | self.frozen  # paths of tensors that the optimizers do not update
         self.paths = [path for path in flat if path not in self.excluded_paths]
         self.weights = [flat[path] for path in self.paths]
-        self.average = None if average is None else Average(self.paths, self.weights, average)
+        self.average = average_of(self.paths, self.weights, average)
         self._learned = dict(zip(self.paths, self.weights, strict=True))
         self._examples = examples
         self._clip = clip

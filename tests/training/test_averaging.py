@@ -66,6 +66,23 @@ def test_a_resumed_training_has_the_same_average(tmp_path, step):
             train(small_conv(average=average), tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("step", [2, 8])
+def test_the_mean_with_the_initial_weights_is_used_and_resumed(tmp_path, step):
+    recorder, plain_recorder, model = WeightRecorder(), WeightRecorder(), small_conv(average="start")
+    train(model, tmp_path / "whole", callbacks=[recorder])
+    train(small_conv(), callbacks=[plain_recorder])
+    assert all(map(torch.equal, recorder.weights_by_step, plain_recorder.weights_by_step))
+    for actual, number in zip(recorder.weights_by_epoch, (3, 6, 9), strict=True):
+        expected = (recorder.initial_weight + recorder.weights_by_step[number - 1]) / 2
+        assert torch.allclose(actual, expected, atol=1e-6)
+    assert torch.equal(model.weights[WEIGHT].double(), recorder.weights_by_epoch[-1])
+    with pytest.raises(Stopped):
+        train(small_conv(average="start"), tmp_path / "run", [StopAt(step)], checkpoint_seconds=0.0)
+    resumed = small_conv(average="start")
+    train(resumed, tmp_path / "run", resume=True)
+    assert resumed.sha256() == model.sha256() == Model.load(tmp_path / "run/weights/best.safetensors").sha256()
+
+
 def test_layers_updated_in_the_backward_pass_are_averaged():
     model = Model(small_conv().net, optimizer=SGD(0.1), average=0.5)
     recorder = WeightRecorder()
@@ -75,5 +92,5 @@ def test_layers_updated_in_the_backward_pass_are_averaged():
 
 @pytest.mark.parametrize("average", [0.0, 1.0, "much"])
 def test_averages_outside_of_0_to_1_are_refused(average):
-    with pytest.raises(PellucidError, match=r"average must be a number between 0 and 1, such as 0\.998, or None"):
+    with pytest.raises(PellucidError, match=r"average must be a number between 0 and 1, such as 0\.998, 'start' or N"):
         small_conv(average=average)

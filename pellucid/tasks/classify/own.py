@@ -40,6 +40,7 @@ PHOTO_SETTINGS = {
     "optimizer.lr": 0.0003,
     "train.frozen": ["features.*norm*"],
     "train.rates": [],
+    "train.average": "start",  # a short training may end below the linear model, and seldom does its mean with it
 }
 PHOTO_STEPS = 250  # about five minutes on two cores
 MIN_PHOTO_EPOCHS = 8

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from pellucid.base.errors import PellucidError
@@ -91,14 +91,9 @@ def mask_layout(tree: Tree, top: str = "") -> dict[str, MaskPairs]:
     masks = _named_masks([file for file in files if file.role == "mask"])
     images = [file for file in files if file.role != "mask"]
     by_key = _images_by_key(images)
-    paired: dict[str, _File] = {}  # masks by the path of their image
-    unpaired: list[_File] = []
-    for mask in masks:
-        image = next((by_key[key] for key in _mask_keys(mask, settings) if key in by_key), None)
-        if image is None:
-            unpaired.append(mask)
-        else:
-            _add_pair(tree, paired, image, mask)
+    paired, unpaired = _pairs_by_key(tree, masks, by_key, settings)
+    if not paired and masks:
+        paired, unpaired = _pairs_by_key(tree, *_without_parts(masks, images), settings)
     if not paired:
         for image, mask in _masks_beside(images, by_key, settings):
             _add_pair(tree, paired, image, mask)
@@ -111,6 +106,36 @@ def mask_layout(tree: Tree, top: str = "") -> dict[str, MaskPairs]:
     _check_suffixes(tree, images, paired)
     used_masks = {mask.path for mask in paired.values()}
     return _by_part(tree, top, [file for file in images if file.path not in used_masks], paired, unpaired)
+
+
+def _pairs_by_key(
+    tree: Tree, masks: Sequence[_File], by_key: Mapping[str, _File], settings: MaskSettings
+) -> tuple[dict[str, _File], list[_File]]:
+    """Return masks by the path of their image, and the masks without an image. by_key: the images."""
+    paired: dict[str, _File] = {}
+    unpaired: list[_File] = []
+    for mask in masks:
+        image = next((by_key[key] for key in _mask_keys(mask, settings) if key in by_key), None)
+        if image is None:
+            unpaired.append(mask)
+        else:
+            _add_pair(tree, paired, image, mask)
+    return paired, unpaired
+
+
+def _without_parts(masks: Sequence[_File], images: Sequence[_File]) -> tuple[list[_File], dict[str, _File]]:
+    """Return masks and images, by key, as if no folder named a part, except images whose keys are then equal.
+
+    So that Training_Images/1.jpg is the image of Ground_Truth/1.png.
+    """
+    counts = Counter(_without_part(image).key for image in images)
+    unique_images = [image for image in images if counts[_without_part(image).key] == 1]
+    by_key = _images_by_key([_without_part(image) for image in unique_images])
+    return [_without_part(mask) for mask in masks], by_key
+
+
+def _without_part(file: _File) -> _File:
+    return replace(file, folders=tuple(folder for folder in file.folders if not part_named(folder)))
 
 
 def unpaired_folders(tree: Tree, top: str) -> str:
@@ -269,7 +294,7 @@ def _by_part(
             continue
         mask = paired[image.path]
         used[image.part, image.role, image.folders[0] if image.folders else ""] += 1
-        for name in part_of(image):
+        for name in part_of(image if image.part else replace(image, part=mask.part)):
             pairs = pairs_of(image, name)
             pairs.mask_place = pairs.mask_place or mask.place or pairs.image_place
             pairs.images[image.key] = image.path

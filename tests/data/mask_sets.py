@@ -96,6 +96,8 @@ LAYOUTS: dict[str, Placing] = {
     "plain images": lambda part, stem, end: (f"images/{part}/{stem}{end}", f"masks/{part}/seg_{stem}.png"),
     "beside beginnings": lambda part, stem, end: (f"{stem}{end}", f"mask_{stem}.png"),
     "both ends": lambda part, stem, end: (f"images/{part}/seg_{stem}{end}", f"masks/{part}/seg_{stem}_mask.png"),
+    "masks without parts": lambda part, stem, end: (f"{part}_images/{stem}{end}", f"Ground_Truth/{stem}.png"),
+    "images without parts": lambda part, stem, end: (f"photos/{stem}{end}", f"{part}_masks/{stem}_mask.png"),
     "voc": lambda part, stem, end: (f"JPEGImages/{stem}{end}", f"SegmentationClass/{stem}.png"),
 }  # fmt: skip
 

@@ -27,14 +27,26 @@ from pellucid.data.annotations.images import ImageIndex, group_by_part
 from pellucid.data.annotations.readings import CORNER_AND_SIZE, BoxReadings
 from pellucid.data.tree import Tree
 
+ROBOFLOW_FILE = "_annotations.coco.json"
 MAX_ID_DIGITS = 18  # of an id that is written as text
 _LIST_KEYS = ("images", "annotations", "categories")
 
 
 def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the annotation files of a tree by part; {} if there are none."""
-    files = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
-    return group_by_part(name for name in files if is_coco(tree.document(name)))
+    names = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
+    parts = group_by_part(name for name in names if is_coco(tree.document(name)))
+    return {part: _exported_file(tree, files) for part, files in parts.items()}
+
+
+def _exported_file(tree: Tree, files: tuple[str, ...]) -> tuple[str, ...]:
+    """Return Roboflow's file alone, with a note, if others of the same part are beside it, such as a changed copy."""
+    exported = tuple(file for file in files if PurePosixPath(file).name == ROBOFLOW_FILE)
+    if len(exported) != 1 or len(files) == 1:
+        return files
+    others = [file for file in files if file not in exported]
+    note_once(f"{tree.path}: {exported[0]} is read, and not {join_names(others)} of the same part")
+    return exported
 
 
 def is_coco(data: bytes) -> bool:
@@ -49,7 +61,9 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     PellucidError for several files, and for a file that is not in COCO's format.
     """
     if len(files) > 1:
-        raise PellucidError(f"{tree.path} has several annotation files for one part, {', '.join(files):.200}; name one")
+        raise PellucidError(
+            f"{tree.path} has several annotation files for one part, {', '.join(files):.200}; leave one of them there"
+        )
     return _CocoReader(tree, files[0], classes).annotations()
 
 

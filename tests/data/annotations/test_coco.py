@@ -7,6 +7,7 @@ import pytest
 from pycocotools import mask as pack
 from pycocotools.coco import COCO
 
+from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import read_annotations
 from pellucid.data.annotations.coco import document
@@ -32,6 +33,22 @@ def test_ids_with_gaps_in_any_order_are_read(write_tree):
         (1, False, (2, 4, 12, 14)), (0, True, (2, 4, 12, 14))
     ]  # fmt: skip
     assert read(write_tree("set", {}), classes=("dog", "cat")).records[0].instances[0].label == 0
+
+
+@pytest.mark.parametrize("copy", ["train/_train_anno.json", "train/a copy.coco.json", "train/sub/old.json"])
+def test_roboflows_file_is_read_and_not_a_copy_beside_it(write_tree, capsys, copy):
+    image = picture_bytes((255, 0, 0), (30, 20))
+    files = {
+        "train/a.png": image,
+        "train/_annotations.coco.json": coco([IMAGE], [annotation(), annotation(id=2)]),
+        copy: coco([IMAGE], [annotation()]),
+    }
+    loaded = read(write_tree("set", files))
+    assert len(loaded.records[0].instances) == 2
+    assert f"train/_annotations.coco.json is read, and not {copy} of the same part" in capsys.readouterr().err
+    files["train/more.json"] = files.pop("train/_annotations.coco.json")
+    with pytest.raises(PellucidError, match="several annotation files for one part, .*; leave one of them there"):
+        read(write_tree("other", files))
 
 
 def test_areas_of_the_file_are_kept(write_tree):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder, write_atomically
@@ -247,7 +248,9 @@ def write_examination(
 
 def heat_map(x: Tensor, result: MethodResult, examination: Examination, lines: tuple[str, ...] = ()) -> Figure:
     """Draw an image (C, H, W) and the map of one method; lines: the lines of text below them."""
-    outline = examination.target.weights[0] > 0 if isinstance(examination.target, Region) else None
+    outline = None
+    if isinstance(examination.target, Region):  # its pixels may be cells of smaller maps
+        outline = interpolate(examination.target.weights[:1, None], x.shape[1:])[0, 0] > 0
     return heat(x, result.plane, result.label, lines, result.method not in MAGNITUDES, outline)
 
 

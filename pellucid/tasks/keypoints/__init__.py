@@ -11,10 +11,12 @@ from pellucid.task import (
     Baseline,
     Command,
     Evaluation,
+    Explained,
     HeldOutScores,
     Merit,
     OwnRecipe,
     Reported,
+    Request,
     TargetChange,
     Task,
 )
@@ -106,6 +108,12 @@ class Keypoints(Task):
 
         _, height, width = model.nominal_shape
         return resized_to((height, width), pad_and_resize(image, (height, width))[0])
+
+    def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
+        """Explain the heat map of a key-point, by default the first, or a unit, by the requested method or by all."""
+        from pellucid.tasks.keypoints.explained import explain_heat_map
+
+        return explain_heat_map(model, request)
 
     def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the x or the y coordinate of the key-point nearest to an area, by default of the first key-point."""

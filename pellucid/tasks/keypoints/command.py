@@ -2,7 +2,6 @@
 
 import argparse
 
-from pellucid.base.text import note
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.pictures import add_source, predict_pictures
@@ -36,8 +35,5 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.keypoints.predictor import KeypointPredictor
 
     model = open_model(args.model, args.device)
-    finder = KeypointFinder(model)
-    boxes = open_boxes(args.boxes, finder.kind, args.device) if args.boxes else None
-    if boxes is None and finder.is_of_crops:
-        note(f"{args.model} was trained on crops of objects; without --boxes, each image is taken as one object")
+    boxes = open_boxes(args.boxes, KeypointFinder(model).kind, args.device) if args.boxes else None
     return predict_pictures(args, lambda out: KeypointPredictor(model, out, boxes))

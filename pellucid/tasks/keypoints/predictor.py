@@ -9,7 +9,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.text import percent, plural
+from pellucid.base.text import note_once, percent, plural
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.report.figures.overlay import keypoint_overlay, object_overlay
@@ -29,6 +29,11 @@ class KeypointPredictor(Predictor):
         self.finder = KeypointFinder(model)
         self.mode = self.finder.mode
         self.boxes = boxes
+        if boxes is None and self.finder.is_of_crops:
+            note_once(
+                "the model was trained on crops of objects, so each image is taken as one object that fills it; "
+                "`pellucid keypoints MODEL IMAGES --boxes BOXES` finds those of several objects"
+            )
         self.outputs = None if out is None else OutputFiles(out, "keypoints")
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:

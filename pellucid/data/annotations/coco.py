@@ -67,6 +67,14 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     return _CocoReader(tree, files[0], classes).annotations()
 
 
+def read_without_images(tree: Tree, file: str) -> Annotations:
+    """Return the annotations of one file, whose images may be anywhere: their paths are the names in the file.
+
+    Raises PellucidError for a file that is not in COCO's format; an image without a size is refused.
+    """
+    return _CocoReader(tree, file, None, has_images=False).annotations()
+
+
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
     """Write one JSON file for each part, with boxes, masks and key-points."""
     make_folder(out)
@@ -121,9 +129,10 @@ def _annotation_entry(record: ImageRecord, instance: Instance, category: int) ->
 
 
 class _CocoReader:
-    """Reader of one annotation file."""
+    """Reader of one annotation file; has_images: whether its images are in the tree."""
 
-    def __init__(self, tree: Tree, name: str, classes: Sequence[str] | None) -> None:
+    def __init__(self, tree: Tree, name: str, classes: Sequence[str] | None, has_images: bool = True) -> None:
+        self.has_images = has_images
         self.tree, self.name, self.where, self.faults = tree, name, tree.where(name), Faults()
         content = load_json(tree.document(name), self.where)
         for key in _LIST_KEYS:
@@ -234,7 +243,7 @@ class _CocoReader:
                 self._refuse("image", entry, "needs a unique integer id and a file_name")
                 continue
             try:
-                file = image_index.find_by_name(name, self.name)
+                file = image_index.find_by_name(name, self.name) if self.has_images else name
                 images[image_id] = file, stated_size(entry.get("height"), entry.get("width")) or image_index.size(file)
             except PellucidError as error:
                 self.faults.refuse(f"{self.where}, {_entry_name('image', entry)}", None, error)

@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.command.models import open_model
 from pellucid.data.annotations.base import check_faults, join_names, size_fault
+from pellucid.data.annotations.coco import read_without_images
 from pellucid.data.annotations.layout import find_format, read_annotations, training_part_first
 from pellucid.data.image_formats import ColourMode
 from pellucid.data.images import luma
@@ -42,19 +43,20 @@ def open_boxes(source: str, kind: str, device: str | None) -> BoxFinder:
     several classes without `kind`.
     """
     path = Path(source)
-    folder = path.parent if path.suffix.lower() == ".json" and path.is_file() else path
-    if folder.exists() and (folder != path or path.is_dir() or path.suffix.lower() == ".zip"):
-        with open_tree(folder) as tree:
+    if path.suffix.lower() == ".json" and path.is_file():
+        return AnnotatedBoxes(path.parent, path.name, kind)
+    if path.is_dir() or (path.suffix.lower() == ".zip" and path.exists()):
+        with open_tree(path) as tree:
             has_annotations = bool(find_format(tree)[0])
         if has_annotations:
-            return AnnotatedBoxes(folder, path.name if folder != path else None, kind)
+            return AnnotatedBoxes(path, None, kind)
     return DetectedBoxes(source, kind, device)
 
 
 class AnnotatedBoxes(BoxFinder):
     """The annotated boxes of pictures, which are known by their file names; crowds are left out.
 
-    file: one annotation file in the folder or .zip, None for all.
+    file: one COCO file in the folder, whose images may be in any other; None for all annotations of the folder or .zip.
     """
 
     def __init__(self, path: Path, file: str | None, kind: str) -> None:
@@ -62,8 +64,11 @@ class AnnotatedBoxes(BoxFinder):
         self.records = {}
         self.repeated: set[str] = set()  # file names in several folders
         with open_tree(path) as tree:
-            for part in [file] if file else training_part_first(find_format(tree)[1]):
-                annotations = read_annotations(tree, part)
+            if file:
+                parts = [read_without_images(tree, file)]
+            else:
+                parts = [read_annotations(tree, part) for part in training_part_first(find_format(tree)[1])]
+            for annotations in parts:
                 check_faults(annotations.faults)
                 labels = _labels_of(kind, annotations.classes, str(path))
                 for record in annotations.records:

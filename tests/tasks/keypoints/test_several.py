@@ -273,6 +273,23 @@ def test_command_finds_points_in_annotated_boxes(
     assert len(lines) == 1 + 6 + 1  # one picture has no object
 
 
+def test_boxes_of_a_coco_file_are_found_for_images_in_another_folder(folder: Path, tmp_path: Path) -> None:
+    beside = open_boxes(str(folder / "val.json"), "object", None)
+    (tmp_path / "annotations").mkdir()
+    shutil.copy(folder / "val.json", tmp_path / "annotations" / "boxes of val.json")
+    elsewhere = open_boxes(str(tmp_path / "annotations" / "boxes of val.json"), "object", None)
+    truth = json.loads((folder / "val.json").read_text())
+    for entry in truth["images"]:
+        pixels = torch.from_numpy(np.asarray(Image.open(folder / "val" / entry["file_name"])).copy()).permute(2, 0, 1)
+        file = folder / "val" / entry["file_name"]
+        picture = Picture(file.name, str(file), file.read_bytes)
+        boxes = elsewhere(picture, pixels).boxes
+        assert torch.equal(boxes, beside(picture, pixels).boxes)
+        expected = [one["bbox"] for one in truth["annotations"] if one["image_id"] == entry["id"]]
+        corners = [[x, y, x + w, y + h] for x, y, w, h in expected]
+        np.testing.assert_allclose(boxes.numpy(), np.array(corners).reshape(-1, 4), rtol=1e-5)
+
+
 @pytest.mark.parametrize("command", ["keypoints", "predict", "serve"])
 def test_commands_without_boxes_say_once_what_the_model_was_trained_on(
     model: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str

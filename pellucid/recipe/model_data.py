@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from pellucid.data.folder import MaskDataset
 from pellucid.model import Model
 from pellucid.recipe.material import SHAPES, mask_parts_of
 from pellucid.recipe.tables import Data
+from pellucid.run.folder import RunFolder
 
 
 def data_name(model: Model) -> str:
@@ -22,7 +24,7 @@ def data_name(model: Model) -> str:
 
 
 def check_data_in_run_folder(name: str, file: Path | None) -> None:
-    """Raise PellucidError if `file` names its data by a path outside its own run folder.
+    """Raise PellucidError if `file` names its data by a path outside its own run folder, unless it was trained on them.
 
     file: a weights file or a recipe of any origin; None for a model that was made in this process, whose paths the user
     gave. The run folder is RUN for RUN/recipe.toml, and for RUN/weights/FILE if RUN/manifest.json exists. Training with
@@ -31,11 +33,34 @@ def check_data_in_run_folder(name: str, file: Path | None) -> None:
     if file is None or not name or name in CATALOGUE or name in SHAPES:
         return
     run = run_folder_of(file.resolve())
-    if run is None or not Path(name).resolve().is_relative_to(run):
+    if run is None or not (Path(name).resolve().is_relative_to(run) or _has_checksums_of_run(name, run)):
         raise PellucidError(
             f"{file} names its training data by a path outside its run folder, which is not opened, since a file of "
             f"somebody else could name any path; if it is yours, add --data {shlex.quote(name):.200}"
         )
+
+
+@cache
+def _has_checksums_of_run(name: str, run: Path) -> bool:
+    """Return whether the data that a run names have the checksums in its manifest: nobody else can write these there.
+
+    Raises PellucidError for data that are gone, and for data that have changed since.
+    """
+    from pellucid.recipe.job import load_data  # which imports the tasks of models
+    from pellucid.recipe.recipe import recipe_of_run
+
+    folder = RunFolder(run)
+    recorded = folder.read_manifest().get("data") if folder.manifest.is_file() else None
+    if not isinstance(recorded, dict) or (recipe := recipe_of_run(run)).data.name != name:
+        return False
+    if not Path(name).exists():
+        raise PellucidError(f"{run} was trained on {name}, which is gone; give its new place with --data")
+    if load_data(recipe, decode_all=False).checksums != recorded:
+        raise PellucidError(
+            f"{name} is not what {run} was trained on: the checksums differ; if that is intended, add --data "
+            f"{shlex.quote(name):.200}"
+        )
+    return True
 
 
 def run_folder_of(file: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """Evaluation of classifiers on folders of class folders: the pictures that are used, refused files, metrics."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,14 @@ from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 
 from pellucid.base.errors import PellucidError
 from pellucid.calibration.confidence import Confidence
+from pellucid.cli.main import main
 from pellucid.combine import Sequential
 from pellucid.data import load_folder, load_splits
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
+from pellucid.recipe import model_data
+from pellucid.recipe.job import train
+from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.classify.predict import evaluate
 from pellucid.tasks.pictures import held_out
 from tests.tasks.gestures.colours import BLUE, GREEN, GREY, RED, SIDE, colour_model, picture
@@ -58,6 +63,30 @@ def test_the_folder_that_a_weights_file_names_is_read_only_inside_its_run_folder
     with pytest.raises(PellucidError, match=r"outside its run folder, which is not opened"):
         held_out(loaded, None)
     assert len(held_out(loaded, str(folder))) == 2
+
+
+@pytest.mark.usefixtures("no_report")
+def test_data_outside_a_run_folder_are_read_if_they_are_those_of_its_training(tmp_path, capsys):
+    folder = write_collection(tmp_path / "pictures", 6)
+    settings = {"data.size": 8, "network.model": "mlp", "network.sizes": [192, 4, 3], "train.epochs": 1}
+    run = train(load_recipe("digits", {**settings, "data.name": str(folder)}), out=tmp_path, progress=False).path
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    without_path = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", str(run), "--data", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == without_path
+    assert main(["doctor", str(run), "--json"]) == 0
+    picture(folder / "red" / "0.png", (1, 2, 3), (9, 9))
+    model_data._has_checksums_of_run.cache_clear()  # as in another process
+    for command in ("evaluate", "doctor"):
+        assert main([command, str(run)]) == 2
+        assert f"{folder} is not what {run} was trained on: the checksums differ" in capsys.readouterr().err
+    folder.rename(tmp_path / "moved")
+    for command in ("evaluate", "doctor"):
+        assert main([command, str(run)]) == 2
+        assert f"{run} was trained on {folder}, which is gone; give its new place with --data" in (
+            capsys.readouterr().err
+        )
 
 
 @pytest.mark.parametrize("weights_path", ["model.safetensors", "models/model.safetensors", "weights/model.safetensors"])

@@ -240,6 +240,15 @@ def test_the_start_and_the_size_are_planned_from_the_pictures(
     assert recipe.recipe.about.endswith(f"features at {expected[3]})") == is_of_photos
 
 
+@pytest.mark.parametrize("name", ["one_cycle", "constant", "warmup"])
+def test_a_schedule_of_the_user_replaces_the_planned_one(tmp_path: Path, name: str) -> None:
+    own_settings: dict[str, Any] = {"schedule.name": name} | ({"schedule.steps": 7} if name == "warmup" else {})
+    recipe, _ = recipe_for("classify", str(write_colour_folder(tmp_path, size=48)), own_settings)
+    assert recipe.schedule.name == name
+    assert recipe.schedule.arguments.get("steps", 7) == 7
+    assert recipe.train.average == "start"
+
+
 def test_many_pictures_keep_the_plan_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = str(write_colour_folder(tmp_path, size=48))
     for limit, network in ((60, "mobilenet_v2"), (59, "airbench96")):

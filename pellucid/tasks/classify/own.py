@@ -38,10 +38,13 @@ PHOTO_SETTINGS = {
     "start.linear": True,
     "optimizer.name": "adamw",
     "optimizer.lr": 0.0003,
+    "regularizer.name": "none",  # AdamW has its own; the gradient of L2 exceeds those of a fitted head
     "train.frozen": ["features.*norm*"],
     "train.rates": [],
     "train.average": "start",  # a short training may end below the linear model, and seldom does its mean with it
 }
+# The first steps at the full rate change features most; in a shorter training, the rate does not rise to it.
+PHOTO_SCHEDULE = {"schedule.name": "warmup", "schedule.steps": 100, "schedule.then": "cosine"}
 PHOTO_STEPS = 250  # about five minutes on two cores
 MIN_PHOTO_EPOCHS = 8
 PHOTO_SECONDS = {128: 0.05, 96: 0.03}  # for a training picture on one core, by data.size
@@ -101,10 +104,13 @@ def _planned(images: ImageFiles, count: int, settings: Mapping[str, Any], others
         return OwnRecipe(RECIPE, {**others, **training_length(TRAINING_STEPS, count, BATCH_SIZE, MIN_EPOCHS)})
     planned_size = _photo_size(count, _number(settings, "train.minutes", 0))
     size = settings.get("data.size", planned_size)
+    photo_settings = {**PHOTO_SETTINGS}
+    if "schedule.name" not in settings:  # another schedule has other arguments
+        photo_settings |= PHOTO_SCHEDULE
     pictures = f"{count} photos of about {side} pixels"
     return OwnRecipe(RECIPE, {
         **others,
-        **PHOTO_SETTINGS,
+        **photo_settings,
         "data.size": size,
         **training_length(PHOTO_STEPS, count, BATCH_SIZE, MIN_PHOTO_EPOCHS),
     }, f"{pictures}, so from the linear model of the backbone's features at {size}")  # fmt: skip

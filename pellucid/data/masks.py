@@ -26,6 +26,7 @@ from pellucid.data.parts import PartUse, parts_among, spelled
 from pellucid.data.skipping import ADVICE, skips
 from pellucid.data.tree import Tree, tree_at
 
+MAX_MARGIN_DIFFERENCE = 2  # pixels between the margins at the sides and those above and below a crop
 BINARY_CLASSES = ("0", "255")  # names of the classes of masks with only these values, of which each may be an object
 
 
@@ -43,7 +44,7 @@ class MaskFolder(ImageFiles):
     which one is missing or unreadable, whose names are in `skipped`.
     Raises PellucidError, naming the file, for an image without a mask, a mask without an image, and a class of
     classes.txt that is not in `classes`; and, when `example` or `batch` is called, for an unreadable file, a mask of
-    another size, or a value that no class has.
+    another size (except of its image's proportions, if that is no square), or a value that no class has.
     """
 
     def __init__(
@@ -114,12 +115,18 @@ class MaskFolder(ImageFiles):
         name, mask_name = self.names[k], self.others[k]
         image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
         mask = self.read_mask(k)
-        if mask.shape != image.shape[1:]:
+        size, mask_size = (image.shape[1], image.shape[2]), (mask.shape[0], mask.shape[1])
+        if mask_size == size:
+            return image, mask
+        if not _is_scaled(mask_size, size):
             raise PellucidError(
-                f"{self.tree.where(mask_name)} is {mask.shape[0]}x{mask.shape[1]} but its image is "
-                f"{image.shape[1]}x{image.shape[2]}; make them the same size"
+                f"{self.tree.where(mask_name)} is {mask_size[0]}x{mask_size[1]} but its image is {size[0]}x{size[1]}; "
+                f"make them the same size ({ADVICE})"
             )
-        return image, mask
+        note_once(
+            f"{self.tree.path}: masks that have the proportions of their image, and another size, are resized to it"
+        )
+        return image, resized(mask[None], size, smooth=False)[0]
 
     def read_mask(self, k: int) -> Tensor:
         """Return the values (H, W) of mask k, in the size of its file."""
@@ -249,6 +256,16 @@ def mask_split(path: str | os.PathLike[str]) -> PartUse:
 def has_masks(path: str | os.PathLike[str]) -> bool:
     """Return whether a folder or .zip contains images with masks of classes."""
     return bool(mask_parts(path))
+
+
+def _is_scaled(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Return whether a mask (H, W) has the proportions of its image, up to one pixel, and not those of a crop of it.
+
+    Of a square, a smaller copy and the middle have the same proportions, so neither is accepted.
+    """
+    proportional_height = image[0] * mask[1] / image[1]
+    margins = [abs(whole - part) for whole, part in zip(image, mask, strict=True)]
+    return abs(mask[0] - proportional_height) <= 1 and abs(margins[0] - margins[1]) > MAX_MARGIN_DIFFERENCE
 
 
 def _unpaired(tree: Tree, pairs: MaskPairs) -> dict[str, str]:

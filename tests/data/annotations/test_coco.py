@@ -47,7 +47,7 @@ def test_roboflows_file_is_read_and_not_a_copy_beside_it(write_tree, capsys, cop
     assert len(loaded.records[0].instances) == 2
     assert f"train/_annotations.coco.json is read, and not {copy} of the same part" in capsys.readouterr().err
     files["train/more.json"] = files.pop("train/_annotations.coco.json")
-    with pytest.raises(PellucidError, match="several annotation files for one part, .*; leave one of them there"):
+    with pytest.raises(PellucidError, match=r"several annotation files for one part, .*; leave one of them there"):
         read(write_tree("other", files))
 
 

@@ -1,5 +1,6 @@
 """Averages of the weights: the exponential moving average, and the mean of the initial and the trained weights."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -9,30 +10,29 @@ from torch import Tensor
 from pellucid.optim import foreach, pack, unpack
 from pellucid.optim.base import State
 
-WeightAverage = float | Literal["start"]  # the decay of an `Average`, or "start" for a `StartAverage`
+WeightAverage = float | Literal["start"]  # the decay of a `MovingAverage`, or "start" for a `StartAverage`
 AVERAGE_PREFIX = "[average]."  # prefix of names in a checkpoint; no path of a weight contains "[", so all names differ
 
 
-class Average:
-    """The exponential moving average a of the weights w over the updates: a ← d a + (1 - d) w.
+class Average(ABC):
+    """An average of the weights, which replaces them in evaluations and at the end of a training.
 
-    d is the smaller of `decay` and (1 + n) / (10 + n) in the n-th update, which quickly reduces the share of the
-    initial weights. paths, weights: the learned parameters, in the same order.
-    Source: Polyak and Juditsky 1992; TensorFlow's ExponentialMovingAverage for the bound (its num_updates).
+    paths, weights: the learned parameters, in the same order.
     """
 
-    def __init__(self, paths: Sequence[str], weights: Sequence[Tensor], decay: float) -> None:
+    def __init__(self, paths: Sequence[str], weights: Sequence[Tensor]) -> None:
         self.paths = [*paths]
         self.weights = [*weights]
-        self.decay = decay
         self.averages = [weight.clone() for weight in weights]
         self.state: State = {"weights": self.averages, "updates": 0}
 
+    @abstractmethod
     def update(self) -> None:
         """Update the average; call it after each update of the weights."""
-        update_count = int(self.state["updates"]) + 1  # pyright: ignore[reportArgumentType]
-        self.state["updates"] = update_count
-        foreach.lerp_(self.averages, self.weights, 1 - min(self.decay, (1 + update_count) / (10 + update_count)))
+
+    @abstractmethod
+    def replace_weights(self) -> None:
+        """Replace the weights by their averages permanently."""
 
     @contextmanager
     def replacing_weights(self) -> Generator[None, None, None]:
@@ -43,10 +43,6 @@ class Average:
             yield
         finally:
             foreach.copy_(self.weights, trained_weights)
-
-    def replace_weights(self) -> None:
-        """Replace the weights by their averages permanently."""
-        foreach.copy_(self.weights, self.averages)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averages and the number of updates, as tensors by name."""
@@ -62,6 +58,29 @@ class Average:
         )
 
 
+class MovingAverage(Average):
+    """The exponential moving average a of the weights w over the updates: a ← d a + (1 - d) w.
+
+    d is the smaller of `decay` and (1 + n) / (10 + n) in the n-th update, which quickly reduces the share of the
+    initial weights.
+    Source: Polyak and Juditsky 1992; TensorFlow's ExponentialMovingAverage for the bound (its num_updates).
+    """
+
+    def __init__(self, paths: Sequence[str], weights: Sequence[Tensor], decay: float) -> None:
+        super().__init__(paths, weights)
+        self.decay = decay
+
+    def update(self) -> None:
+        """Update the average."""
+        update_count = int(self.state["updates"]) + 1  # pyright: ignore[reportArgumentType]
+        self.state["updates"] = update_count
+        foreach.lerp_(self.averages, self.weights, 1 - min(self.decay, (1 + update_count) / (10 + update_count)))
+
+    def replace_weights(self) -> None:
+        """Replace the weights by their averages."""
+        foreach.copy_(self.weights, self.averages)
+
+
 class StartAverage(Average):
     """The mean of the initial weights, which the state keeps, and the current weights.
 
@@ -71,14 +90,11 @@ class StartAverage(Average):
     without validation data.
     """
 
-    def __init__(self, paths: Sequence[str], weights: Sequence[Tensor]) -> None:
-        super().__init__(paths, weights, decay=1.0)
-
     def update(self) -> None:
         """Do nothing, since the initial weights do not change."""
 
     def replace_weights(self) -> None:
-        """Replace the weights by the means permanently."""
+        """Replace the weights by the means."""
         foreach.lerp_(self.weights, self.averages, 0.5)
 
 
@@ -88,4 +104,4 @@ def average_of(paths: Sequence[str], weights: Sequence[Tensor], average: WeightA
         return None
     if average == "start":
         return StartAverage(paths, weights)
-    return Average(paths, weights, average)
+    return MovingAverage(paths, weights, average)

@@ -11,20 +11,12 @@ from pellucid.data.dataset import float_images
 from pellucid.data.images import read_full_size
 from pellucid.explain.target import Region
 from pellucid.layers.base import Mode
-from pellucid.losses import HeatMaps
+from pellucid.losses import HeatMaps, Quadratic
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.task import Explained, Request
 from pellucid.tasks.classify.explained import UNIT_HINT, explain_scores
 from pellucid.tasks.keypoints.finder import KeypointFinder, pad_and_resize
-
-
-class _CellProbabilities(HeatMaps):
-    """Heat maps whose prediction is the probability of each cell (N, K, H, W), which tests of explanations read."""
-
-    def predict(self, y: Tensor) -> Tensor:
-        """Return the softmax over the cells of each map."""
-        return y.flatten(2).softmax(2).view_as(y)
 
 
 def explain_heat_map(model: Model, request: Request) -> Explained:
@@ -46,7 +38,7 @@ def explain_heat_map(model: Model, request: Request) -> Explained:
     is_unit = "[" in target and target not in finder.point_names
     heat_map = target if is_unit else _peak_of(model, x, _point_index(target, finder.point_names))
     scored_model = copy(model)
-    scored_model.objective = Supervised(model.net, _CellProbabilities())
+    scored_model.objective = Supervised(model.net, Quadratic())  # predicts the maps, not the points, for the tests
     return explain_scores(scored_model, request._replace(target=target), x, heat_map, finder.point_names)
 
 

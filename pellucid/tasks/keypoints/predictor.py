@@ -29,7 +29,8 @@ class KeypointPredictor(Predictor):
         self.finder = KeypointFinder(model)
         self.mode = self.finder.mode
         self.boxes = boxes
-        if boxes is None and self.finder.is_of_crops:
+        # A model that is being trained here is asked for previews.
+        if boxes is None and self.finder.is_of_crops and model.source is not None:
             note_once(
                 "the model was trained on crops of objects, so each image is taken as one object that fills it; "
                 "`pellucid keypoints MODEL IMAGES --boxes BOXES` finds those of several objects"

@@ -298,10 +298,13 @@ def test_commands_without_boxes_say_once_what_the_model_was_trained_on(
     model.save(tmp_path / "m.safetensors")
     for _ in range(2):
         if command == "serve":
-            application("m", model, None)
+            application("m", Model.load(tmp_path / "m.safetensors"), None)
         else:
             assert main([command, str(tmp_path / "m.safetensors"), str(folder / "val/b_00.png")]) == 0
     assert capsys.readouterr().err.count("each image is taken as one object that fills it") == 1
+    note_first_time.cache_clear()
+    Keypoints().predictor(model)  # as for the previews of a training
+    assert capsys.readouterr().err == ""
 
 
 def test_the_heat_map_of_a_named_point_is_explained(

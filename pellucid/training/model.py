@@ -88,7 +88,7 @@ class BaseModel(Trainable, Predicting):
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
         self.regularizers = checked_regularizers(regularizer)
         self.clip = checked_limit(clip, "clip")
-        self.average = checked_average(average, "average")
+        self.average: WeightAverage | None = checked_average(average, "average")
         usable_precision(precision, self.device)
         self.precision = precision
         self.seed = integer(seed, "seed", 0)

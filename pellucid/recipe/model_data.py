@@ -51,7 +51,10 @@ def _has_checksums_of_run(name: str, run: Path) -> bool:
 
     folder = RunFolder(run)
     recorded = folder.read_manifest().get("data") if folder.manifest.is_file() else None
-    if not isinstance(recorded, dict) or (recipe := recipe_of_run(run)).data.name != name:
+    if not isinstance(recorded, dict):
+        return False
+    recipe = recipe_of_run(run)
+    if recipe.data.name != name:
         return False
     if not Path(name).exists():
         raise PellucidError(f"{run} was trained on {name}, which is gone; give its new place with --data")

@@ -31,12 +31,15 @@ def handle(args: argparse.Namespace) -> int:
 
     Under torchrun, the processes share the images if the task supports it, and the first process prints.
     """
+    from pellucid.data.skipping import skipping
+    from pellucid.recipe.model_data import skips_images
     from pellucid.task import task_of
     from pellucid.training.distributed import processes
 
     model = open_model(args.model, args.device)
     task = task_of(model)
-    evaluation = task.evaluate(model, args.model, args.data, **given_options(args, "evaluate", task))
+    with skipping(args.data is None and skips_images(model.source)):
+        evaluation = task.evaluate(model, args.model, args.data, **given_options(args, "evaluate", task))
     if processes().is_first:
         print_result(args, {"model": args.model, "engine": ENGINE, **evaluation.values}, *evaluation.lines)
     return 0

@@ -13,6 +13,7 @@ from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.data.folder import MaskDataset
 from pellucid.model import Model
 from pellucid.recipe.material import SHAPES, mask_parts_of
+from pellucid.recipe.recipe import recipe_of_run
 from pellucid.recipe.tables import Data
 from pellucid.run.folder import RunFolder
 
@@ -47,7 +48,6 @@ def _has_checksums_of_run(name: str, run: Path) -> bool:
     Raises PellucidError for data that are gone, and for data that have changed since.
     """
     from pellucid.recipe.job import load_data  # which imports the tasks of models
-    from pellucid.recipe.recipe import recipe_of_run
 
     folder = RunFolder(run)
     recorded = folder.read_manifest().get("data") if folder.manifest.is_file() else None
@@ -64,6 +64,12 @@ def _has_checksums_of_run(name: str, run: Path) -> bool:
             f"{shlex.quote(name):.200}"
         )
     return True
+
+
+def skips_images(file: Path | None) -> bool:
+    """Return whether the run of a weights file left out unreadable images, by data.skip in its recipe."""
+    run = None if file is None else run_folder_of(file.resolve())
+    return run is not None and RunFolder(run).recipe.is_file() and recipe_of_run(run).data.skip
 
 
 def run_folder_of(file: Path) -> Path | None:

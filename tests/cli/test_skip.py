@@ -209,6 +209,7 @@ def test_a_run_keeps_the_setting_and_is_resumed_and_evaluated_with_it(cli: Cli, 
     assert cli("train", "--resume", str(run), "train.epochs=2").code == 0
     output = cli("evaluate", str(run), "--data", str(path), "data.skip=true", "--json").json
     assert output["n"] == 4, "a fifth of each class, as in the training"
+    assert cli("evaluate", str(run), "--json").json == output, "its own data are read as in the training"
 
 
 @pytest.mark.parametrize("words", [["recipes"], ["data", "list"], ["calc", "params", "mlp"]])

@@ -94,8 +94,8 @@ def templates(setting: Setting) -> Result:
     """Templates of a linear classifier.
 
     Softmax regression has ten rows of weights, one for each digit, that are as large as an image. A class's score is
-    the dot product of its row with the pixels, so the row is a template: orange pixels increase the score of the digit,
-    blue ones decrease it. Ten templates replace 1,438 stored images, and a prediction takes ten dot products.
+    the dot product of its row with the pixels, so the row is a template: blue pixels increase the score of the digit,
+    ochre ones decrease it. Ten templates replace 1,438 stored images, and a prediction takes ten dot products.
     """
     digits = load("digits")
     x, y = flat_images(digits.train)

@@ -9,6 +9,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+# The colours of values in all figures and pages, sRGB from 0 to 255; those of the studio's light pages, in OKLCH, are in
+# pellucid/studio/web/core/paint.js. The ends of the signs are equally dark and differ for colour-blind readers.
+POSITIVE_RGB = (21, 93, 162)  # blue: raises the score, falls into the class
+NEGATIVE_RGB = (140, 76, 14)  # ochre
+STRENGTH_RGB = ((243, 246, 242), (123, 177, 166), (0, 77, 84))  # green, of values without a sign, from 0 to the largest
+
 # From linear RGB to XYZ. The sum of each row is the white point D65, so greys have a = b = 0.
 _SRGB_TO_XYZ = torch.tensor(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],

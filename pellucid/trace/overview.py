@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.base.text import aligned
 from pellucid.combine.base import join
+from pellucid.ops.colour import NEGATIVE_RGB, POSITIVE_RGB
 from pellucid.report.embedded import Embedded, data_uri
 from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import bar, brief
@@ -19,13 +20,12 @@ OUTPUT_COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of t
 MAX_MAPS, MAX_MAPS_DEEP = 16, 8  # channels shown per layer in HTML; the second for more than MAX_LAYERS layers
 MAX_LAYERS = 40  # layers with MAX_MAPS channels each
 MAX_SIDE = 32  # pixels per side of one channel; larger channels are average-pooled
-POSITIVE_COLOUR, NEGATIVE_COLOUR = (234, 88, 12), (37, 99, 235)  # distinguishable for colour-blind readers
 MAX_WIDTH, MAX_HEIGHT = 250, 96  # approximate maximum size of an image on the page, in pixels
 COLOUR_LEVELS = 31  # levels of each colour; the palette's index COLOUR_LEVELS is the value 0
 PALETTE = bytes(
     value
     for level in range(-COLOUR_LEVELS, COLOUR_LEVELS + 1)
-    for value in (POSITIVE_COLOUR if level > 0 else NEGATIVE_COLOUR)
+    for value in (POSITIVE_RGB if level > 0 else NEGATIVE_RGB)
 )
 ALPHAS = bytes(round(255 * math.sqrt(abs(level) / COLOUR_LEVELS)) for level in range(-COLOUR_LEVELS, COLOUR_LEVELS + 1))
 
@@ -176,7 +176,7 @@ def _target_names(trace: TraceRecord) -> str:
 def picture(tensor: Tensor, max_channels: int) -> Embedded | None:
     """Return one example (C, H, W) or (n,) as an image; None if it is empty or not finite.
 
-    At most `max_channels` channels are drawn. Positive values are orange, negative values are blue, 0 is transparent.
+    At most `max_channels` channels are drawn. Positive values are blue, negative values are ochre, 0 is transparent.
     """
     grid = _arrange_channels(tensor.double(), max_channels)
     max_abs = float(grid.abs().max()) if grid.numel() else 0.0

@@ -1,10 +1,17 @@
 """Colour maps: uniform perceptual steps, 0 in the middle of the diverging map, and safe for colour-blind readers."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.colors import Colormap
 
 from pellucid.report.figures.heat import DIVERGING, SEQUENTIAL, colour_scale
+
+
+PAINT = Path(__file__).parents[2] / "pellucid/studio/web/core/paint.js"
 
 
 def srgb_to_lab(rgb: np.ndarray) -> np.ndarray:
@@ -55,8 +62,31 @@ def test_negative_and_positive_colours_differ_for_colour_blind_readers(cones: li
     assert (np.diff(differences[: DIVERGING.N // 2 + 1]) < 0.5).all(), "the nearer to 0 the more alike"
 
 
-def test_larger_magnitudes_have_lighter_colours() -> None:
-    assert (np.diff(srgb_to_lab(rgb_table(SEQUENTIAL))[:, 0]) > 0).all()
+def test_larger_magnitudes_have_darker_colours() -> None:
+    assert (np.diff(srgb_to_lab(rgb_table(SEQUENTIAL))[:, 0]) < 0).all()
+
+
+def oklch_to_srgb(lightness: float, chroma: float, hue: float) -> np.ndarray:
+    """Return sRGB from 0 to 1 by the formulae of Ottosson 2020, which browsers use."""
+    a, b = chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))
+    to_cones = [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+    to_linear = [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+    linear = (np.array(to_linear) @ (np.array(to_cones) @ [lightness, a, b]) ** 3).clip(0)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize(("name", "map_"), [("div", DIVERGING), ("seq", SEQUENTIAL)])
+def test_figures_have_the_colours_of_the_studio(name: str, map_: Colormap) -> None:
+    entry = re.search(rf"{name}: {{\s*light: (\[\[.*?\]\])", PAINT.read_text(encoding="utf-8"))
+    assert entry
+    stops = [oklch_to_srgb(*stop) for stop in json.loads(entry[1])]
+    table = rgb_table(map_)
+    assert np.allclose(table[0], stops[0], atol=0.5 / 255 + 1e-3)
+    assert np.allclose(table[-1], stops[-1], atol=0.5 / 255 + 1e-3)
 
 
 def test_signed_values_have_0_in_the_middle_and_magnitudes_at_the_dark_end() -> None:

@@ -134,7 +134,7 @@ def _weights_section(data: ReportData) -> Section:
     caption = (
         f"{f'The first {MAX_FILTERS} of' if count > MAX_FILTERS else 'All'} {count} filters of {data.first_path}"
         f"{'' if channels in (1, 3) else f', of the first of {channels} channels'}; "
-        f"{'colours relative to grey, which is zero' if channels == 3 else 'blue negative, orange positive'}."
+        f"{'colours relative to grey, which is zero' if channels == 3 else 'ochre negative, blue positive'}."
     )
     alt = f"Weights of the first layer as {min(count, MAX_FILTERS)} images"
     otherwise = "The first layer's weights are not finite, or too few to show."

@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from pellucid.base.errors import PellucidError
-from pellucid.ops.colour import lab_to_rgb
+from pellucid.ops.colour import NEGATIVE_RGB, POSITIVE_RGB, STRENGTH_RGB, lab_to_rgb, rgb_to_lab
 from pellucid.report.figures.style import INK, SMALL, TEXT, Plot, panels, picture_axes, pixels, show_image
 
-N_HALF_COLOURS = 129  # colours from either end of the diverging colour map to its middle, inclusive
-# CIELAB: dark blue, near white, dark orange
-DIVERGING_COLOURS = ((36.0, 7.0, -43.0), (97.0, 0.0, 0.0), (36.0, 28.0, 33.4))
+N_HALF_COLOURS = 129  # colours from either end of a colour map to its middle, inclusive
+PAPER_RGB = (246, 246, 246)  # of 0 in the diverging colour map
 IMAGE_WIDTH = 1.9  # inches of the width of an image
 # Inches: space between images, width of the colour bar, height of the headings and of a line of text.
 GAP, BAR_WIDTH, HEADING_HEIGHT, LINE_HEIGHT = 0.15, 0.85, 0.35, 0.17
@@ -29,17 +28,19 @@ MAX_CLASSES = 8  # in a legend
 MAX_LINE_LENGTH = 130  # characters of a line of text below the images
 
 
-def _diverging() -> Colormap:
-    """Return the colour map through the three colours of DIVERGING_COLOURS."""
-    low, middle, high = (np.array(end) for end in DIVERGING_COLOURS)
+def _through(colours: Sequence[tuple[int, int, int]], name: str) -> Colormap:
+    """Return the colour map through three colours (sRGB, 0 to 255), linear in CIELAB."""
+    stops = torch.tensor(colours, dtype=torch.float64).T / 255
+    low, middle, high = rgb_to_lab(stops[..., None])[..., 0].T.numpy()
     fractions = np.linspace(0, 1, N_HALF_COLOURS)[:, None]
     lab = np.concatenate([low + (middle - low) * fractions, (middle + (high - middle) * fractions)[1:]])
     rgb = lab_to_rgb(torch.from_numpy(lab.T)[..., None]).clamp(0, 1)  # (3, levels, 1)
-    return ListedColormap(rgb[..., 0].T.tolist(), "blue_white_orange")
+    return ListedColormap(rgb[..., 0].T.tolist(), name)
 
 
-DIVERGING = _diverging()  # linear in CIELAB: perceptually uniform, with ends of equal lightness
-SEQUENTIAL: Colormap = colormaps["viridis"]
+DIVERGING = _through((NEGATIVE_RGB, PAPER_RGB, POSITIVE_RGB), "ochre_white_blue")  # ends of equal lightness
+SEQUENTIAL = _through(STRENGTH_RGB, "green")
+CLASS_COLOURS: Colormap = colormaps["viridis"]
 
 
 def colour_scale(values: Any, signed: bool) -> tuple[Normalize, Colormap]:
@@ -177,7 +178,7 @@ def occlusion_maps(score: Any, predicted: Any, classes: Sequence[str], title: st
     colour_bar(figure, image, (IMAGE_WIDTH + GAP + 0.06, GAP, 0.1, height))
     present, counts = np.unique(labels, return_counts=True)
     frequent = sorted(present[np.argsort(-counts, kind="stable")][:MAX_CLASSES].tolist())
-    colours = [SEQUENTIAL(k / max(len(frequent) - 1, 1)) for k in range(len(frequent))] + [(0.6, 0.6, 0.6, 1.0)]
+    colours = [CLASS_COLOURS(k / max(len(frequent) - 1, 1)) for k in range(len(frequent))] + [(0.6, 0.6, 0.6, 1.0)]
     rank = {label: k for k, label in enumerate(frequent)}
     indices = np.vectorize(lambda label: rank.get(label, len(frequent)), otypes=[int])(labels)
     plots[1].imshow(indices, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(frequent) + 0.5, interpolation="none")

@@ -152,7 +152,7 @@ def worst_mistakes(
 
 
 def first_weights(weights: Any, max_filters: int = 64) -> Figure | None:
-    """Draw the first `max_filters` filters as images: blue is negative, orange positive, all on one scale.
+    """Draw the first `max_filters` filters as images: ochre is negative, blue positive, all on one scale.
 
     weights: (n, C, H, W). With C = 3, each filter is shown as a colour image with its own scale, in which grey is 0;
     for other C, only the first channel is shown. None without filters, for filters of fewer than four elements per

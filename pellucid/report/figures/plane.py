@@ -31,7 +31,7 @@ from pellucid.report.figures.style import (
 GRID_SIDE = 121  # grid points along each axis
 FINE_GRID_SIDE = 160  # grid points along each axis for regions of classifiers and contour lines
 REGION_STRENGTH = 0.22  # fraction of the class colour in a region; the rest is white
-PALE_CLASSES = ListedColormap(["#cfe3f3", "#f7dcc8"])  # lighter BLUE and ORANGE
+PALE_CLASSES = ListedColormap(["#f7dcc8", "#cfe3f3"])  # lighter ORANGE and BLUE
 
 Limits = tuple[float, float, float, float]  # left, right, bottom, top
 PlaneFunction = Callable[[Any], Any]  # function of points (N, 2) that returns values (N,)
@@ -58,7 +58,7 @@ def pale_colours(colours: Iterable[Any], strength: float) -> ListedColormap:
 
 
 def half_planes(plot: Axes, function: PlaneFunction, limits: Limits, threshold: float = 0.0) -> None:
-    """Fill the region where a function is above the threshold in orange, the rest in blue, and draw the boundary."""
+    """Fill the region where a function is above the threshold in blue, the rest in orange, and draw the boundary."""
     x, y, values = grid_values(function, limits)
     above = values > threshold
     plot.pcolormesh(x, y, above, cmap=PALE_CLASSES, vmin=0, vmax=1, shading="nearest", rasterized=True)
@@ -69,9 +69,9 @@ def half_planes(plot: Axes, function: PlaneFunction, limits: Limits, threshold: 
 
 
 def labelled_points(plot: Axes, points: Any, labels: Any) -> None:
-    """Draw points (N, 2) with their class: blue circles for class 0, orange squares for class 1."""
+    """Draw points (N, 2) with their class: orange circles for class 0, blue squares for class 1."""
     for (x, y), label in zip(np.asarray(points), np.asarray(labels), strict=True):
-        marker, colour = ("s", ORANGE) if label else ("o", BLUE)
+        marker, colour = ("s", BLUE) if label else ("o", ORANGE)
         plot.plot([x], [y], marker=marker, color=colour, markersize=8, markeredgecolor="white", clip_on=False)
         plot.annotate(f"{label:.0f}", (x, y), (7, 5), textcoords="offset points", color=INK, fontsize=SMALL)
 

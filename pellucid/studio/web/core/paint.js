@@ -2,12 +2,13 @@
 import { html } from "./dom.js";
 
 const STEPS = 256;
-// OKLCH stops [lightness, chroma, hue], of a light and of a dark page; both arms of `div` have the same lightness.
+// OKLCH stops [lightness, chroma, hue], of a light and of a dark page; both arms of `div` have the same lightness. The
+// ends of the light `div` are NEGATIVE_RGB and POSITIVE_RGB of pellucid/ops/colour.py: a sign has one colour everywhere.
 const MAPS = {
   ink: { light: [[0.988, 0.002, 205], [0.25, 0.014, 215]], dark: [[0.205, 0.008, 215], [0.94, 0.006, 205]] },
   seq: { light: [[0.97, 0.006, 140], [0.72, 0.06, 180], [0.38, 0.07, 205]], dark: [[0.235, 0.012, 215], [0.52, 0.07, 190], [0.9, 0.07, 170]] },
   div: {
-    light: [[0.5, 0.115, 58], [0.78, 0.06, 62], [0.97, 0.003, 205], [0.78, 0.06, 252], [0.5, 0.13, 252]],
+    light: [[0.485, 0.11, 58], [0.78, 0.06, 62], [0.97, 0.003, 205], [0.78, 0.06, 252], [0.475, 0.13, 252]],
     dark: [[0.78, 0.11, 62], [0.5, 0.07, 60], [0.235, 0.01, 215], [0.5, 0.08, 252], [0.78, 0.1, 252]],
   },
 };
@@ -65,6 +66,19 @@ export function heat(canvas, values, width, map, scale) {
   for (let k = 0; k < values.length; k++) pixels[k] = colours[place(map, scale ? values[k] / scale : 0)];
   context.putImageData(image, 0, 0);
   return canvas;
+}
+
+/** Draw a picture in colours on a canvas: values (3, H, W) from their smallest to their largest. */
+export function paintColours(canvas, values, width) {
+  const size = values.length / 3, low = Math.min(...values), high = Math.max(...values);
+  canvas.width = width;
+  canvas.height = size / width;
+  const context = canvas.getContext("2d"), image = context.createImageData(width, canvas.height);
+  for (let k = 0; k < size; k++) {
+    for (let c = 0; c < 3; c++) image.data[4 * k + c] = (255 * (values[c * size + k] - low)) / (high - low || 1);
+    image.data[4 * k + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
 }
 
 /** A small legend of a map with its two ends. */

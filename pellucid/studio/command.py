@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LOCALHOST = "127.0.0.1"
 DEFAULT_PORT = 8010
 RUNS_FOLDER = "runs"  # default folder of runs, which the first training creates
-DEFAULT_MODELS = ("mnist-mlp-100", "mnist-lenet")  # offered in addition to the model that is given
+DEFAULT_MODELS = ("mnist-lenet", "mnist-mlp-100")  # offered in addition to the given model; the first reads digits best
 
 
 def parser() -> Parser:

@@ -32,7 +32,8 @@ class Session:
     """One tab of the browser: the sessions of its views, each created by its first request or given in `sessions`."""
 
     def __init__(self, library: Library, sessions: Mapping[str, Any] | None = None) -> None:
-        self.library, self.sessions = library, dict(sessions or {})
+        self.library = library.for_tab()
+        self.sessions = dict(sessions or {})
 
     def answer(self, message: bytes) -> bytes:
         """Return the answer to a message: the reply to its request, or an error."""

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import shown
@@ -16,6 +17,13 @@ from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import Uploads
 from pellucid.studio.runs import Runs, has_weights
 from pellucid.trace import prepared
+
+
+class Made(NamedTuple):
+    """A model that a view has made, and an input (1, ...) for it."""
+
+    model: Model
+    x: Tensor
 
 
 class Library:
@@ -28,7 +36,14 @@ class Library:
     def __init__(self, names: tuple[str, ...], load: Callable[[str], Model], runs: Runs | None = None) -> None:
         self.names, self.load, self.runs = names, cache(load), Runs() if runs is None else runs
         self.uploads = Uploads()
+        self.made = dict[str, Made]()
         self._has_runs = runs is not None
+
+    def for_tab(self) -> "Library":
+        """Return the same library, with `made` of its own: models that views of one tab make for its other views."""
+        library = copy.copy(self)
+        library.made = {}
+        return library
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -41,6 +56,8 @@ class Library:
 
     def open(self, name: str) -> Model:
         """Return a model, or the model of an offered run, read each time because training changes its weights."""
+        if name in self.made:
+            return self.made[name].model
         if name in self.names:
             return self.load(name)
         runs = self.runs.names() if self._has_runs else []

@@ -10,7 +10,6 @@ from matplotlib.colors import Colormap
 
 from pellucid.report.figures.heat import DIVERGING, SEQUENTIAL, colour_scale
 
-
 PAINT = Path(__file__).parents[2] / "pellucid/studio/web/core/paint.js"
 
 

@@ -48,5 +48,5 @@ class Tab:
         return {**header, "tensors": result}
 
     def draw(self, digit: int = 3, n: int = 0, **fields: Any) -> Any:
-        picture = self.ask("draw.sample", digit=digit, n=n)["tensors"]["picture"]
+        picture = self.ask("draw.sample", name=str(digit), n=n)["tensors"]["picture"]
         return self.ask("draw.run", {"picture": picture}, **fields)

@@ -4,8 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pellucid.data import load
 from pellucid.model import Model
 from pellucid.nested import flatten
+from pellucid.studio.command import DEFAULT_MODELS
 from pellucid.studio.messages import pack
 from pellucid.studio.session import Session
 from pellucid.studio.view import Library
@@ -75,9 +77,43 @@ def test_tabs_do_not_share_weights() -> None:
     assert Tab().draw(label=5)["cost"] == cost
 
 
-def test_without_a_label_the_predicted_class_is_the_label() -> None:
-    result = Tab().draw(0)
-    assert result["label"] == result["read"] == 0
+def test_a_drawing_without_a_label_is_read_and_has_no_cost() -> None:
+    tab = Tab()
+    result = tab.draw(0)
+    assert (result["read"], result["label"], result["cost"]) == (0, None, None)
+    assert not [name for name in result["tensors"] if name.startswith("∂")]
+    for kind, fields in (("draw.explain", {"what": "head.scores.weight[0, 0]"}), ("draw.step", {"rate": 0.1})):
+        assert "no label yet" in tab.ask(kind, **fields)["message"]
+
+
+def test_the_label_of_a_sample_is_that_of_the_data() -> None:
+    x, y = load("digits").test.x, load("digits").test.y
+    tab = Tab()
+    for digit in range(10):
+        answer = tab.ask("draw.sample", name=str(digit), n=2)
+        assert answer["label"] == digit
+        source = x[torch.nonzero(y == digit).flatten()[2], 0]  # (8, 8)
+        small = F.adaptive_avg_pool2d(answer["tensors"]["picture"].double()[None, None], 12)[0, 0, 2:10, 2:10]
+        assert float(torch.corrcoef(torch.stack([small.flatten(), source.flatten().double()]))[0, 1]) > 0.98
+
+
+def test_the_first_model_reads_the_samples_of_the_page() -> None:
+    tab = Tab(Library(DEFAULT_MODELS, Model.load))
+    assert [tab.draw(digit)["read"] for digit in range(10)] == [*range(10)]
+
+
+def test_a_network_of_photographs_offers_no_digits() -> None:
+    tab = Tab(Library(("signs", "cifar"), Model.load))
+    for name, kind, label in (("signs", "hand", "5"), ("cifar", "photo", None)):
+        opened = tab.ask("draw.open", model=name)
+        assert {sample.partition(" ")[0] for sample in opened["samples"]} == {kind}
+        taken = tab.ask("draw.sample", name=f"{kind} 1")
+        assert taken["label"] == (None if label is None else opened["classes"].index(label))
+        result = tab.ask("draw.run", {"picture": taken["tensors"]["picture"]})
+        assert taken["tensors"]["x"].shape == tuple(opened["input"])
+        expected = torch.as_tensor(Model.load(name).predict(taken["tensors"]["x"][None]))[0]
+        assert result["probabilities"] == pytest.approx(expected.tolist(), abs=1e-5)
+        assert "no sample '3'" in tab.ask("draw.sample", name="3")["message"]
 
 
 def test_a_huge_step_is_reported_and_can_be_undone() -> None:
@@ -101,7 +137,7 @@ def test_a_residual_network_for_colours_runs_and_explains_too() -> None:
         return parsed(session.answer(pack(kind, 1, fields, tensors)))[0]
 
     described = ask("draw.open")
-    assert ask("draw.run")["kind"] == "draw.run"
+    assert ask("draw.run", label=3)["kind"] == "draw.run"
     layers = described["layers"]
     assert isinstance(layers, list)
     what = next(f"{layer['path']}.weight[1, 2, 1, 0]" for layer in layers if layer["weight"] and layer["weight"][1] > 3)
@@ -155,5 +191,6 @@ def test_a_network_with_a_layer_without_input_is_drawn() -> None:
     tab = Tab(Library(("vit-tiny",), Model.load))
     layers = {row["path"]: row for row in tab.ask("draw.open", model="vit-tiny")["layers"]}
     assert (layers["features.embed.positions"]["x"], layers["features.embed.positions"]["grid"]) == ("", [])
-    answer = tab.draw(3)
+    picture = tab.ask("draw.sample", name="photo 0")["tensors"]["picture"]
+    answer = tab.ask("draw.run", {"picture": picture}, label=3)
     assert answer["tensors"][layers["head.scores"]["y"]].shape == (10,)

@@ -94,7 +94,7 @@ def test_a_view_is_accessible_and_fits_its_screen(name: str, width: int, scheme:
 @pytest.mark.parametrize(
     ("name", "action", "after"),
     [
-        ("draw", "[data-digit='6']", "document.querySelector('#read').textContent === '6'"),
+        ("draw", "[data-take='6']", "document.querySelector('#read').textContent === '6'"),
         ("train, a finished run", "[data-cell='3,3']", "document.querySelectorAll('.images canvas').length"),
         ("explain", "[data-of='5']", "document.querySelector('#explain-h').textContent === 'Why 5?'"),
         ("inspect", "[data-kind=verify]", "document.querySelector('#inspect-verdict')?.dataset.ok === 'true'"),

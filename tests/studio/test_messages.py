@@ -50,7 +50,7 @@ VALUES: list[Any] = [
 @pytest.fixture(scope="module")
 def tab() -> Tab:
     tab = Tab()
-    tab.draw()
+    tab.draw(label=3)
     tab.ask("explain.open")
     tab.ask("explain.picture", sample="digit 3")
     tab.ask("explain.aim")
@@ -103,11 +103,12 @@ def test_wrong_values_of_every_kind_of_field_are_refused(tab: Tab) -> None:
                 cases += 1
     assert cases > 200
     tab.ask("draw.open")
-    tab.draw()
+    tab.draw(label=3)
     assert still_alive(tab)
 
 
 def test_a_value_of_another_type_is_named(tab: Tab) -> None:
+    tab.draw(label=3)
     for kind, fields, message in [
         ("draw.run", {"label": "3"}, "draw.run: label must be a whole number or 'null', not '3'"),
         ("draw.run", {"label": 10}, "label must be from 0 to 9, not 10"),
@@ -117,7 +118,7 @@ def test_a_value_of_another_type_is_named(tab: Tab) -> None:
         ("draw.weights", {"path": "head.scores"}, "either row or col"),
         ("draw.weights", {"path": "head.scores", "row": 10}, "0 to 9"),
         ("draw.step", {"rate": 0}, "rate must be a number above 0"),
-        ("draw.sample", {"digit": 11}, "digit must be from 0 to 9"),
+        ("draw.sample", {"name": "11"}, "no sample '11'"),
         ("draw.nothing", {}, "no kind of message 'draw.nothing'"),
     ]:
         header, _ = tab.send(pack(kind, 1, fields, {}))

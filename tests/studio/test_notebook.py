@@ -99,11 +99,11 @@ def test_a_file_shows_the_recorded_answers(browser: Any, tmp_path: Path) -> None
     library = Library(("mnist-lenet",), Model.load)
     session = Session(library, {"draw": DrawSession(library, stroke().double())})
     subject = "features.conv1.weight[0, 0, 2, 2]"
-    requests = [("draw.open", {}), ("draw.run", {}), ("draw.explain", {"what": subject})]
+    requests = [("draw.open", {}), ("draw.run", {"label": 3}), ("draw.explain", {"what": subject})]
     requests += [("draw.check", {"what": subject, "eps": 1e-4}), ("draw.weights", {"path": "features.conv1", "row": 0})]
     answers = recorded(session, requests)
     page = tmp_path / "draw.html"
-    page.write_text(document(DRAW, {"fixed": "1", "what": subject}, answers), encoding="utf-8")
+    page.write_text(document(DRAW, {"fixed": "1", "label": "3", "what": subject}, answers), encoding="utf-8")
     tab = browser.new_page()
     faults: list[str] = []
     tab.on("pageerror", lambda error: faults.append(str(error)))

@@ -49,8 +49,8 @@ def answers() -> dict[str, dict[str, Any]]:
 
     ask("studio.open")
     ask("draw.open", model="mnist-lenet")
-    ask("draw.sample", digit=3)
-    found["draw.run"] = tab.draw()
+    ask("draw.sample", name="3")
+    found["draw.run"] = tab.draw(label=3)
     what = "head.scores.weight[3, 5]"
     for kind, fields in {
         "draw.weights": {"path": "head.scores", "row": 3},
@@ -85,7 +85,10 @@ def test_the_fields_of_the_answers_are_those_of_the_page(answers: dict[str, dict
         own = answer.keys() - HEADER - slots(REQUESTS[kind]).keys()
         assert own <= written, (kind, own - written)
         tensors = {name for name in answer["tensors"] if name.isidentifier() and not re.search(r"\d$", name)}
-        if kind not in ("draw.run", "inspect.histograms"):  # their fields are named by layers and parameters
+        if kind not in (
+            "draw.run",
+            "inspect.histograms",
+                ):  # their fields are named by layers and parameters
             assert tensors <= written, (kind, tensors - written)
 
 

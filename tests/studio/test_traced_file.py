@@ -64,8 +64,8 @@ def test_the_explanations_of_the_page_equal_the_gradients(cli: Cli, stroke: Path
         best = int((first[unit] * x).abs().argmax())
         explained = answers[f'draw.explain [["what","features.dense1.weight[{unit}, {best}]"]]']
         assert explained["gradient"] == pytest.approx(float(first.grad[unit, best]), rel=1e-6, abs=1e-12)
-        column = answers[f'draw.weights [["col",{unit}],["path","head.scores"]]']["tensors"]["gradient"]
-        torch.testing.assert_close(column, last.grad[:, unit].float())
+        column = answers[f'draw.weights [["col",{unit}],["path","head.scores"]]']["tensors"]["weight"]
+        torch.testing.assert_close(column, last[:, unit].detach().float())
 
 
 def test_tables_are_written_where_the_view_cannot_show_it(cli: Cli, stroke: Path) -> None:  # noqa: F811

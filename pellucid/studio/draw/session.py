@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, check_known
+from pellucid.data.images import resized
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import Layer, Params, Trait, pair
 from pellucid.model import Model
@@ -19,6 +20,7 @@ from pellucid.optim import SGD
 from pellucid.predictor import Predictor
 from pellucid.studio.draw.nonsense import nonsense
 from pellucid.studio.messages import Reply
+from pellucid.studio.pictures import family_for, sample, sample_names
 from pellucid.studio.view import Library
 from pellucid.task import task_of
 from pellucid.trace import Trace
@@ -28,8 +30,10 @@ from pellucid.trace.record import resolve
 MAX_STEPS = 50  # steps that can be undone
 MAX_VALUES = 200_000  # values of one layer's output; the page does not show larger outputs
 MAX_PRODUCTS = 1000  # products of a sum that an explanation lists
+DIGITS = tuple("0123456789")  # names of the samples of a network for digits
 SIDES = (8, 1000)  # smallest and largest side of a drawing, in pixels
-SAMPLE_SIDE = 112  # side of a sample on the canvas, in pixels
+SAMPLE_SIDE = 112  # side of a digit on the canvas, and the largest of another sample, in pixels
+HAND_CLASS = "5"  # class of all bundled pictures of hands
 MARGIN = 2  # pixels around the 8 x 8 pixels of a sample
 
 
@@ -42,7 +46,10 @@ class OpenModel:
 
 @dataclass(frozen=True)
 class RunDrawing:
-    """draw.run: picture: (H, W) uint8, ink 255, None for the last; label: class index, None for the predicted one."""
+    """draw.run: picture: ink (H, W) or a photograph (3, H, W), uint8; None for the last; label: class index.
+
+    Without a label there is no cost: the network only reads the picture.
+    """
 
     picture: Tensor | None = None
     label: int | None = None
@@ -88,9 +95,9 @@ class UndoStep:
 
 @dataclass(frozen=True)
 class ReadSample:
-    """draw.sample: a picture of the bundled digits; n: its index in the class, modulo their number."""
+    """draw.sample: name: one of the answer's `samples` to draw.open; n: index of a digit, modulo their number."""
 
-    digit: int
+    name: str
     n: int = 0
 
 
@@ -113,6 +120,7 @@ class DrawSession:
 
     def __init__(self, library: Library, x: Tensor | None = None) -> None:
         self.library, self.given = library, x
+        self._shown = x
         self.names = tuple(name for name in library.names if x is not None or can_draw(library.load(name)))
         if not self.names:
             raise PellucidError("none of the models is a classifier of pictures, which a drawing needs")
@@ -120,6 +128,7 @@ class DrawSession:
 
     def _open(self, name: str) -> None:
         model = self.library.copy(name)
+        self.given = self.library.made[name].x if name in self.library.made else self._shown
         if self.given is None and not can_draw(model):
             raise PellucidError(f"{name} is no classifier of pictures, which a drawing needs")
         self.classes: tuple[str, ...] = task_of(model).class_names(model)
@@ -127,7 +136,7 @@ class DrawSession:
         self.predictor: Predictor = task_of(model).predictor(model)
         self.x = self.given
         self.trace: Trace | None = None
-        self.label = 0
+        self.label: int | None = None
         self.undone: deque[Params] = deque(maxlen=MAX_STEPS)
 
     @property
@@ -137,16 +146,33 @@ class DrawSession:
             raise PellucidError("there is no drawing yet; send draw.run with a picture first")
         return self.trace
 
+    @property
+    def judged(self) -> Trace:
+        """The passes of the last drawing, whose cost is that of its label; raises PellucidError without a label."""
+        trace = self.traced
+        if self.label is None:
+            raise PellucidError("the drawing has no label yet; choose what it is, since the cost compares with that")
+        return trace
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The names of the bundled pictures for this model: digits, or pictures like those of its data."""
+        family = family_for(self.name, self.model.nominal_shape[0])
+        return DIGITS if family == "digit" else sample_names()[family]
+
     def open(self, request: OpenModel) -> Reply:
         """Open a model, and describe it: classes, layers in forward order, and the number of parameters."""
         name = self.names[0] if request.model is None else request.model
         self._open(name)
         names = self.names if name in self.names else (*self.names, name)
+        if name in self.library.made:  # the others have no picture here
+            names = (name,)
         shape = self.model.nominal_shape
         blank = self.model.trace(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
         layers = [layer_to_json(blank, call) for call in blank.calls]
         n_parameters = sum(weight.numel() for path, weight in blank.params.items() if path not in blank.buffers)
         fields = {"model": name, "models": names, "classes": self.classes, "input": list(shape)}
+        fields["samples"] = () if self.given is not None else self.samples
         return Reply({**fields, "layers": layers, "parameters": n_parameters, "loss": repr(self.model.loss)}, {})
 
     def run(self, request: RunDrawing) -> Reply:
@@ -158,34 +184,40 @@ class DrawSession:
             self.x = self._laid_out(request.picture)
         if self.x is None:
             raise PellucidError("there is no drawing yet; send draw.run with a picture first")
-        trace = self._run(self.label if request.label is None else request.label)
-        predicted = int(probabilities(trace).argmax())
-        if request.label is None and predicted != self.label:
-            trace = self._run(predicted)
-        tensors = {"x": trace["x"][0].float()}
+        trace = self._run(request.label)
+        x = trace["x"][0]
+        tensors = {"x": x if x.dim() == 3 else x.flatten()[None, None]}  # (C, H, W)
         for call in trace.calls:
             for value, dy in zip(call.outputs, call.dys or [None] * len(call.outputs), strict=True):
-                if value.tensor.numel() <= MAX_VALUES:
-                    name = trace.name_of(value)
-                    tensors[name] = value.tensor[0]
+                if value.tensor.numel() > MAX_VALUES:
+                    continue
+                name = trace.name_of(value)
+                tensors[name] = value.tensor[0]
+                if self.label is not None:
                     tensors[f"∂{name}"] = torch.zeros_like(value.tensor[0]) if dy is None else dy[0]
-        fields = {"read": predicted, "label": self.label, "cost": trace.cost, "steps": len(self.undone)}
-        return Reply({**fields, "probabilities": probabilities(trace).tolist()}, tensors)
+        scores = probabilities(trace)
+        cost = None if self.label is None else trace.cost
+        fields = {"read": int(scores.argmax()), "label": self.label, "cost": cost, "steps": len(self.undone)}
+        return Reply({**fields, "probabilities": scores.tolist()}, tensors)
 
     def _laid_out(self, picture: Tensor) -> Tensor:
-        """Return a drawing as an input of the model (1, C, H, W)."""
+        """Return a drawing or a photograph as an input of the model (1, C, H, W)."""
         low, high = SIDES
-        fits = picture.ndim == 2 and picture.dtype == torch.uint8 and all(low <= side <= high for side in picture.shape)
-        check(fits, "picture", f"uint8 of the shape (H, W), sides from {low} to {high}", tuple(picture.shape))
+        is_picture = picture.ndim == 2 or (picture.ndim == 3 and len(picture) == 3)
+        fits = is_picture and picture.dtype == torch.uint8 and all(low <= side <= high for side in picture.shape[-2:])
+        expected = f"uint8 of the shape (H, W) or (3, H, W), sides from {low} to {high}"
+        check(fits, "picture", expected, tuple(picture.shape))
         return self.predictor.frame(picture.expand(3, -1, -1))[:1]
 
-    def _run(self, label: int) -> Trace:
+    def _run(self, label: int | None) -> Trace:
+        """Trace the last drawing; without a label only the outputs are used, so any target will do."""
         assert self.x is not None
-        self.label, self.trace = label, self.model.trace(self.x, torch.tensor([label]))
+        self.label = label
+        self.trace = self.model.trace(self.x, torch.tensor([label or 0]))
         return self.trace
 
     def weights(self, request: ReadWeights) -> Reply:
-        """Return a row or a column of a layer's weights, and its gradient for the last drawing."""
+        """Return a row or a column of a layer's weights, with the bias of a row."""
         trace = self.traced
         layers = [call.path for call in trace.calls if Trait.WEIGHTED in call.layer.traits]
         check_known("no layer with weights", request.path, layers)
@@ -196,29 +228,29 @@ class DrawSession:
         assert index is not None
         if not 0 <= index < weight.shape[axis]:
             raise PellucidError(f"{request.path} has weights 0 to {weight.shape[axis] - 1} there, not {index}")
-        gradient = trace.gradients.get(f"{request.path}.weight", torch.zeros_like(weight))
         bias = trace.params.get(f"{request.path}.bias")
         fields = {"path": request.path, "row": request.row, "col": request.col}
         if bias is not None and axis == 0:
             fields["bias"] = float(bias[index])
-        return Reply(fields, {"weight": weight.select(axis, index), "gradient": gradient.select(axis, index)})
+        return Reply(fields, {"weight": weight.select(axis, index)})
 
     def explain(self, request: ExplainNumber) -> Reply:
         """Return the derivative of the cost with respect to one number, as sums of products up to the loss."""
         check(0 < request.top <= MAX_PRODUCTS, "top", f"a number from 1 to {MAX_PRODUCTS}", request.top)
-        return Reply(self.traced.explain(request.what, request.top).to_json(), {})
+        return Reply(self.judged.explain(request.what, request.top).to_json(), {})
 
     def check(self, request: CheckNumber) -> Reply:
         """Return the central difference of the cost for one number, and the gradient."""
         check(1e-9 <= request.eps <= 1, "eps", "a number from 1e-9 to 1", request.eps)
-        up, down = (self.traced.nudge(request.what, sign * request.eps) for sign in (1, -1))
+        up, down = (self.judged.nudge(request.what, sign * request.eps) for sign in (1, -1))
         numeric = (up.after - down.after) / (2 * request.eps)
         return Reply({"name": up.name, "eps": request.eps, "gradient": up.gradient, "numeric": numeric}, {})
 
     def step(self, request: ApplyStep) -> Reply:
         """Take one step against the gradient of the last drawing; return the cost before and after it."""
         check(0 < request.rate <= 1000, "rate", "a number above 0, at most 1000", request.rate)
-        trace, before = self.traced, self.model.params
+        trace = self.judged
+        before = self.model.params
         if request.what is None:
             stepped = trace.step(SGD(request.rate))
             changed, predicted = stepped.weights, stepped.predicted
@@ -236,19 +268,29 @@ class DrawSession:
         if not self.undone:
             raise PellucidError("there is no step to undo")
         self.model.params = self.undone.pop()
-        return Reply({"cost": self._run(self.label).cost, "steps": len(self.undone)}, {})
+        cost = self._run(self.label).cost if self.label is not None else None
+        return Reply({"cost": cost, "steps": len(self.undone)}, {})
 
     def sample(self, request: ReadSample) -> Reply:
-        """Return a picture of the bundled digits for the canvas, and the model's input for it."""
-        x, y = digits()
-        indices = torch.nonzero(y == request.digit).flatten()
-        check(len(indices) > 0, "digit", "from 0 to 9", request.digit)
+        """Return a bundled picture for the canvas, its class if that is known, and the model's input for it."""
+        check_known("no sample", request.name, self.samples)
         check(request.n >= 0, "n", "at least 0", request.n)
-        padded = torch.nn.functional.pad(x[indices[request.n % len(indices)]][None], (MARGIN,) * 4)
-        enlarged = torch.nn.functional.interpolate(padded, (SAMPLE_SIDE, SAMPLE_SIDE), mode="bicubic").clamp(0, 1)
-        picture = (enlarged[0, 0] * 255).round().to(torch.uint8)
+        count = 1
+        if request.name in DIGITS:
+            x, y = digits()
+            indices = torch.nonzero(y == int(request.name)).flatten()
+            count = len(indices)
+            padded = torch.nn.functional.pad(x[indices[request.n % count]][None], (MARGIN,) * 4)
+            enlarged = torch.nn.functional.interpolate(padded, (SAMPLE_SIDE, SAMPLE_SIDE), mode="bicubic").clamp(0, 1)
+            picture = (enlarged[0, 0] * 255).round().to(torch.uint8)
+        else:
+            photograph = sample(request.name)
+            scale = SAMPLE_SIDE / max(photograph.shape)
+            picture = resized(photograph, (int(photograph.shape[1] * scale), int(photograph.shape[2] * scale)))
+        class_name = HAND_CLASS if request.name.startswith("hand ") else request.name
+        label = self.classes.index(class_name) if class_name in self.classes else None
         tensors = {"picture": picture, "x": self._laid_out(picture)[0]}
-        return Reply({"digit": request.digit, "n": request.n % len(indices), "count": len(indices)}, tensors)
+        return Reply({"name": request.name, "n": request.n % count, "count": count, "label": label}, tensors)
 
     def nonsense(self, request: ReadNonsense) -> Reply:
         """Return a picture without a digit for the canvas, the model's predicted class, and its confidence."""

@@ -147,7 +147,7 @@ class InspectSession:
             model.objective.watched(watch).predict(model.params, x)
         fields = {
             "model": name,
-            "models": (*self.library.names, *self.library.trained),
+            "models": (*self.library.names, *self.library.trained, *self.library.made),
             "task": task_of(model).name,
             "picture": picture,
             "upload": request.upload,
@@ -165,6 +165,8 @@ class InspectSession:
 
     def _input(self, name: str, model: Any, upload: str | None) -> tuple[str | None, Tensor]:
         """Return a picture's name and the model's input for it; None and zeros for a task without pictures."""
+        if name in self.library.made:
+            return None, self.library.made[name].x
         task = task_of(model)
         try:
             predictor = task.predictor(model)

@@ -10,6 +10,7 @@ const THEMES = ["auto", "light", "dark"];
 function showLink(text) {
   $("#link").hidden = !text;
   $("#link").textContent = text;
+  if (!text) $("#lost").hidden = true;
 }
 
 if (new URLSearchParams(location.search).has("token")) history.replaceState(null, "", `/${location.hash}`);

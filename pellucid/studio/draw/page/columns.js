@@ -4,6 +4,7 @@ import { colour, heat, scaleBar, textOn } from "/core/paint.js";
 import { element } from "./model.js";
 
 const EDGES = [14, 12]; // drawn from pixels, from hidden neurons
+export const LAST_FORWARD = 3; // of the passes: those after it need a label
 export const PASSES = ["Pixels", "Hidden", "Output", "Cost", "Output error", "Hidden error", "Weights"];
 
 /** The sentence of a step through the two passes. */
@@ -41,14 +42,14 @@ export function columns(S, highlighted) {
   const g = layout(first.layer.weight[0]);
   const width = first.layer.grid.at(-1);
   g.q = (28 / width) * g.q;
-  const a = run.tensors[first.y].data, dz1 = run.tensors[`∂${first.layer.y}`].data, z1 = run.tensors[first.layer.y].data;
-  const dz2 = run.tensors[`∂${second.layer.y}`].data, x = run.tensors.x.data, p = run.probabilities;
+  const a = run.tensors[first.y].data, dz1 = run.tensors[`∂${first.layer.y}`]?.data ?? [], z1 = run.tensors[first.layer.y].data;
+  const dz2 = run.tensors[`∂${second.layer.y}`]?.data ?? [], x = run.tensors.x.data, p = run.probabilities;
   const back = pass >= 5, n = p.length, amax = Math.max(1, maxAbs(a));
   const into = weights.hid?.weight.data ?? [], outOf = weights.out?.weight.data ?? [], column = weights.col?.weight.data ?? [];
-  const picture = Array.from(x, (v) => dz1[hid] * v);
+  const picture = Array.from(x, (v) => (dz1[hid] ?? 0) * v);
   const v1 = pass === 7 ? picture : Array.from(into, (w, k) => w * x[k]);
   const v2 = Array.from(outOf, (w, j) => (pass === 7 ? dz2[out] * a[j] : w * a[j]));
-  const vb = Array.from(column, (w, i) => w * dz2[i]);
+  const vb = Array.from(column, (w, i) => w * (dz2[i] ?? 0));
   const px = (k) => [g.ix + ((k % width) + 0.5) * g.q, g.iy + (Math.floor(k / width) + 0.5) * g.q];
   const curve = (s, t) => narrow ? `M${s}C${s[0]},${(s[1] + t[1]) / 2} ${t[0]},${(s[1] + t[1]) / 2} ${t}` : `M${s}C${(s[0] + t[0]) / 2},${s[1]} ${(s[0] + t[0]) / 2},${t[1]} ${t}`;
   const strongest = (values, count, path, row) => {
@@ -86,7 +87,7 @@ export function columns(S, highlighted) {
     ${edges.map((e) => html`<g class="edge ${e.on ? "on" : ""}" data-e="${e.name}" data-tip="${model.where(e.name)}: ${meaning} ${signed(e.value)}"><path class="hit" d="${e.d}"/>${e.on && html`<path class="halo" d="${e.d}" stroke-width="${e.width + 4}"/>`}<path d="${e.d}" stroke="${colour("div", e.value < 0 ? -0.85 : 0.85)}" stroke-width="${e.width}"/></g>`)}
     ${pixel && html`<rect class="pick ${highlighted.has(`x:${S.selected.col}`) ? "lit" : ""}" x="${pixel[0] - g.q / 2 - 2}" y="${pixel[1] - g.q / 2 - 2}" width="${g.q + 4}" height="${g.q + 4}"/>`}
     ${Array.from(a, (v, j) => neuron(`h${j}`, `${first.layer.path}:${j}`, g.hid(j), g.r, back && pass > 5 ? colour("div", dz1[j] / dmax) : pass < 2 ? blank : colour("seq", v / amax), j === hid, back && pass > 5 ? `Hidden ${j}, error ${signed(dz1[j])}` : `Hidden ${j}: ${first.activation?.type ?? "z"}(${num(z1[j])}) = ${num(v)}`))}
-    ${Array.from(p, (v, i) => neuron(`o${i}`, `${second.layer.path}:${i}`, g.out(i, n), g.R, colour(...shade(v, i)), i === out, `Output ${model.classes[i]}, probability ${percent(v)}, error ${signed(dz2[i])}`, html`<text class="dig ${textOn(...shade(v, i))}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${short(model.classes[i], 3)}</text>`))}
+    ${Array.from(p, (v, i) => neuron(`o${i}`, `${second.layer.path}:${i}`, g.out(i, n), g.R, colour(...shade(v, i)), i === out, `Output ${model.classes[i]}, probability ${percent(v)}${back ? `, error ${signed(dz2[i])}` : ""}`, html`<text class="dig ${textOn(...shade(v, i))}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${short(model.classes[i], 3)}</text>`))}
     ${pass >= 3 && Array.from(p, (_, i) => bar(i))}</svg>
     <p class="legend"><span>${scaleBar(pass > 4 ? "div" : "seq", pass > 4 ? "−" : "0", pass > 4 ? "+" : num(amax, 2))} ${pass > 4 ? "error" : "activation"}</span><span>${scaleBar("div", "−", "+")} ${meaning} on edges</span></p>`;
 }

@@ -5,20 +5,22 @@ import { why } from "./why.js";
 
 /** Listen to the events of the view; S: its state, actions: what the view does. */
 export function listen(root, S, actions) {
-  const { clear, fool, open, pick, pickUnit, render, run, sample, stepOnce, undo } = actions;
+  const { clear, erase, open, pick, pickUnit, render, run, sample, stepOnce, undo, unstroke } = actions;
 
   root.addEventListener("click", (event) => {
     const of = (selector) => event.target.closest?.(selector)?.dataset;
     const at = event.target.closest?.("[data-weights]");
     let found;
-    if ((found = of("[data-digit]"))) return sample(Number(found.digit));
-    if ((found = of("[data-nonsense]"))) return fool(found.nonsense);
+    if ((found = of("[data-take], [data-nonsense]"))) return sample(found.take ?? found.nonsense);
     if (event.target.id === "clear") return clear();
+    if (event.target.id === "eraser") return erase(event.target);
+    if (event.target.id === "unstroke") return unstroke();
     if ((found = of("[data-model]"))) {
       if (found.model !== S.model?.model) open(found.model);
       return;
     }
     if (!S.run) return;
+    if ((found = of("[data-label]"))) return name(found.label);
     if ((found = of("[data-pass]"))) {
       S.pass = Number(found.pass);
       return render();
@@ -59,6 +61,12 @@ export function listen(root, S, actions) {
     }
   });
 
+  /** Name what is drawn. */
+  function name(label) {
+    S.label = label === "" ? null : Number(label);
+    run(true);
+  }
+
   const neuron = (key) => {
     const [first, second] = S.model.weighted;
     return key[0] === "h" ? pickUnit(first.layer.path, Number(key.slice(1))) : pickUnit(second.layer.path, Number(key.slice(1)));
@@ -67,7 +75,7 @@ export function listen(root, S, actions) {
   root.addEventListener("keydown", (event) => {
     const key = event.target.dataset?.k ?? "", cells = event.target.dataset?.cells;
     const way = { ArrowUp: -1, ArrowDown: 1, ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (/^[0-9]$/.test(event.key) && event.target.id === "pad") return sample(Number(event.key));
+    if (/^[0-9]$/.test(event.key) && event.target.id === "pad") return sample(event.key);
     if (cells && way) {
       event.preventDefault();
       const row = S.at?.path === cells ? S.at.row + way : 0, units = Number(event.target.dataset.units);
@@ -97,10 +105,7 @@ export function listen(root, S, actions) {
       S.rate = 10 ** Number(event.target.value);
       event.target.previousElementSibling.textContent = num(S.rate, 2);
     }
-    if (event.target.id === "label") {
-      S.label = event.target.value === "" ? null : Number(event.target.value);
-      run(true);
-    }
+    if (event.target.id === "label") name(event.target.value);
   });
   root.addEventListener("change", (event) => {
     if (event.target.id === "rate") why(S, $("#why"));

@@ -50,7 +50,8 @@ function shown(S, k) {
   const { stage, back } = passOf(S);
   const at = S.model.stages[k];
   if (back && k >= stage) return { ...S.run.tensors[`∂${at.y}`], map: "div", what: "gradient" };
-  return back || k <= stage ? { ...S.run.tensors[at.y], map: "seq", what: "activation" } : null;
+  const values = S.run.tensors[at.y];
+  return back || k <= stage ? { ...values, map: values?.data.some((one) => one < 0) ? "div" : "seq", what: "activation" } : null;
 }
 
 function strip(S, k, highlighted, paints) {

@@ -7,54 +7,53 @@ import * as columnView from "./columns.js";
 import { listen } from "./events.js";
 import { Described, element, parse } from "./model.js";
 import { Pad } from "/core/pad.js";
+import { NONSENSE, Samples, kindOf, paintInput } from "./samples.js";
 import * as stripView from "./strips.js";
 import { chain, highlighted, why } from "./why.js";
 
-const DIGITS = [...Array(10).keys()];
 const EPS = 1e-4; // of the finite difference
-const MANY = 1000; // pictures of each kind of nonsense
-const NONSENSE = ["noise", "stripes", "scribble"];
+const SURE = 0.6; // the probability from which an answer is given without a second one
 const MAPS_EVERY = 150; // milliseconds between two paintings of all feature maps while a person draws
 
 const FRAME = html`<div class="panes draw-panes">
   <section class="pane ink" aria-labelledby="ink-h"><h2 id="ink-h">Ink</h2>
-    <canvas id="pad" width="448" height="448" tabindex="0" role="img" aria-label="Drawing area. Draw a digit with mouse, pen or finger. Keys 0 to 9 show a sample; with Shift, the arrow keys draw."></canvas>
-    <div class="row"><button class="btn" id="clear" type="button">Clear</button><label class="field inline">Label <select id="label"></select></label></div>
-    <div class="samples" role="group" aria-label="Samples of the bundled digits, as the network sees them">${DIGITS.map((d) => html`<button class="tile" data-digit="${d}" aria-label="Sample ${d}" data-tip="Sample ${d}; click again for the next"><canvas class="px" data-sample="${d}"></canvas></button>`)}</div>
+    <canvas id="pad" width="448" height="448" tabindex="0" role="img" aria-label="Drawing area. Draw with mouse, pen or finger. Keys 0 to 9 show a sample; with Shift, the arrow keys draw."></canvas>
+    <div class="row"><p class="near" id="near" aria-hidden="true"></p><label class="field inline">It is <select id="label"></select></label>
+      <span class="row tight"><button class="btn" id="eraser" type="button" aria-pressed="false">Eraser</button><button class="btn" id="unstroke" type="button" aria-label="Undo the last stroke" disabled>Undo</button><button class="btn" id="clear" type="button">Clear</button></span></div>
+    <div class="samples" id="samples" role="group" aria-label="Samples, as the network sees them"></div>
     <div class="nonsense"><h3 id="fool-h">Fool it</h3><div role="group" aria-labelledby="fool-h">${NONSENSE.map((what) => html`<button class="tile" data-nonsense="${what}" data-tip="No digit; click again for other ${what}"><canvas class="px" data-fool="${what}"></canvas><span></span></button>`)}</div></div>
     <div class="pre"><canvas id="seen" class="px" role="img" aria-label="What the network sees"></canvas><canvas id="beside" class="px" role="img" hidden></canvas><p class="cap" id="seen-cap">Draw a digit, or take a sample.</p></div>
     <div id="field"></div></section>
   <section class="pane net" aria-labelledby="net-h"><div class="head"><h2 id="net-h">Network</h2><div class="seg" role="radiogroup" aria-label="Network" id="models"></div><p class="read" id="cost" aria-live="off"></p></div>
-    <p class="notice" id="problem" role="alert" hidden></p><div id="stage"></div><div class="stepper" id="stepper"></div></section>
+    <p class="notice" id="problem" role="alert" hidden></p><div id="stage"><p class="cap">Loading the network…</p></div><div class="stepper" id="stepper"></div></section>
   <aside class="pane why" aria-labelledby="why-h" id="why"></aside></div><div id="card" role="tooltip" hidden></div>`;
-
-/** Paint the first channel of a picture (C, H, W). */
-const mono = (canvas, { data, shape: [, height, width] }) => heat(canvas, data.slice(0, height * width), width, "ink", maxAbs(data) || 1);
 
 /** Start the view in an element; returns what the frame of the page calls. With `fixed` in the state, it shows the picture that the server holds, and nothing can be drawn; with `recorded` too, nothing can be changed. */
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
   if (address.has("fixed")) {
-    for (const one of $$("#pad, #clear, .samples, .nonsense", root)) one.hidden = true;
+    for (const one of $$("#pad, #clear, #eraser, #unstroke, .samples, .nonsense", root)) one.hidden = true;
     $("#ink-h").textContent = "Picture";
   }
   $("#label").disabled = address.has("recorded"); // the answers are about one label
   const S = {
     model: null, run: null, label: address.has("label") ? Number(address.get("label")) : null, pass: Number(address.get("pass")) || 0,
-    subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
+    subject: address.get("what"), chosen: address.has("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
     fixed: address.has("fixed"), recorded: address.has("recorded"), version: 0 /* of the weights: it changes with each step */, hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
   };
   /** @type {"" | "fresh" | "live"} Whether to run again, and how. */
   let again = "";
   let busy = false, drawn = false /* what to send: true for what is on the pad, or a picture */, began = 0, painted = 0;
+  let original = ""; // the sample on which strokes were drawn
   const pad = new Pad($("#pad"), (ended) => {
+    if (S.sample) [original, S.label] = [S.sample, null]; // what it was is not what it becomes
     S.sample = "";
     drawn = true;
     began ||= performance.now();
     run(ended);
   });
 
-  const remember = () => put({ model: S.model?.model, sample: S.sample, what: S.subject, label: S.label, pass: S.pass });
+  const remember = () => put({ model: S.model?.model, sample: S.sample, what: S.chosen ? S.subject : "", label: S.label, pass: S.pass });
 
   /** Show an error of the server; a lost connection is shown elsewhere. */
   function problem(error) {
@@ -71,80 +70,32 @@ export function start(root, server, { state: address, remember: put }) {
     S.model = new Described(answer);
     S.version += 1;
     Object.assign(S, { explained: null, checked: null, stepped: null, weights: {}, at: null, factor: 0, trail: [], run: null });
-    if (isNew && S.model.model !== S.wanted) S.subject = null;
+    if (isNew && S.model.model !== S.wanted) Object.assign(S, { subject: null, chosen: false });
     S.wanted = null;
     const known = S.model.columns ? columnView.PASSES.length : stripView.passes(S.model).length;
     if (!S.pass || S.pass > known || isNew) S.pass = S.pass && S.pass <= known && address.has("pass") ? S.pass : S.model.columns ? 4 : S.model.stages.length + 1;
     address.delete("pass");
     fill($("#models"), html`${answer.models.map((one) => html`<button type="button" role="radio" data-model="${one}" data-k="${one}" aria-checked="${one === answer.model}" tabindex="${one === answer.model ? 0 : -1}">${one}</button>`)}`);
-    fill($("#label"), html`<option value="">as read</option>${answer.classes.map((one, k) => html`<option value="${k}">${one}</option>`)}`);
+    fill($("#label"), html`<option value="">choose</option>${answer.classes.map((one, k) => html`<option value="${k}">${one}</option>`)}`);
     if (S.label !== null && S.label >= answer.classes.length) S.label = null;
     if (S.fixed) return run(true);
+    samples.begin();
     drawn = !pad.empty;
-    if (S.sample) await take(S.sample);
+    if (S.sample && !samples.offers(S.sample)) Object.assign(S, { sample: `${answer.samples[0]}.0`, label: null });
+    if (S.sample) await take(S.sample, S.label);
     else await run(true);
-    await thumbnails();
+    await samples.load();
+    render();
     if (refused) problem(refused);
   });
 
-  async function thumbnails() {
-    for (const digit of DIGITS) tile(digit, await server.ask("draw.sample", { digit, n: nextOf(digit) }));
-    await nonsenseTiles();
-    render();
-  }
-  async function nonsenseTiles() {
-    for (const what of NONSENSE) nonsenseTile(await server.ask("draw.nonsense", { what, n: fooling.get(what) ?? 0 }));
-  }
-  const seen = new Map(); // which sample of a digit comes next
-  const fooling = new Map(); // which nonsense of a kind is in its tile
-  const tiles = new Map(); // the picture in the tile of a digit
-  const nextOf = (name) => seen.get(name) ?? 0;
-
-  function tile(digit, { tensors: { x } }) {
-    tiles.set(String(digit), x);
-    mono($(`[data-sample="${digit}"]`), x);
-  }
-
-  /** Show nonsense with what is read in it. */
-  function nonsenseTile({ what, n, read, confidence, tensors: { x } }) {
-    fooling.set(what, n);
-    const button = $(`[data-nonsense="${what}"]`), name = S.model.classes[read];
-    mono($("canvas", button), x);
-    fill($("span", button), html`<b>${name}</b> ${percent(confidence)}`);
-    button.setAttribute("aria-label", `${what}, read as ${name} at ${percent(confidence)}`);
-  }
-
-  const sample = attempt(async (digit, n) => {
-    const answer = await server.ask("draw.sample", { digit, n });
-    tile(digit, answer);
-    seen.set(digit, (answer.n + 1) % answer.count);
-    await ink(`${digit}.${answer.n}`, answer);
-  });
-
-  const fool = attempt(async (what, n) => {
-    const answer = await server.ask("draw.nonsense", { what, n });
-    nonsenseTile(answer);
-    await ink(`${what}.${n}`, answer);
-  });
-
-  /** The nonsense that a click takes: that of the tile, or the one after it if the pad has that. */
-  function next(what) {
-    const n = fooling.get(what) ?? 0;
-    return S.sample === `${what}.${n}` ? (n + 1) % MANY : n;
-  }
-
-  /** Take a sample or nonsense by its name in the address, such as 3.1 or noise.0. */
-  function take(name) {
-    const [what, n] = name.split(".");
-    return NONSENSE.includes(what) ? fool(what, Number(n)) : sample(Number(what), Number(n));
-  }
-
-  function ink(name, { tensors: { picture } }) {
-    pad.show(picture.data, picture.shape[1]);
-    S.sample = name;
+  const samples = new Samples(S, server, (name, picture, label) => {
+    pad.show(picture);
+    Object.assign(S, { sample: name, label });
     drawn = picture; // the pad would smooth it
     return run(true);
-  }
+  });
+  const take = attempt((name, label) => samples.take(name, label));
 
   /** Run the drawing; `fresh`: also ask for weights and the derivative, otherwise only what changes while drawing. */
   const run = attempt(async (fresh) => {
@@ -161,7 +112,7 @@ export function start(root, server, { state: address, remember: put }) {
       if (fresh) {
         S.stepped = null;
         await choose();
-        say(`Reads ${S.model.classes[S.run.read]}, ${percent(S.run.probabilities[S.run.read])}`);
+        say($("#near").textContent);
       }
     } finally {
       busy = false;
@@ -179,10 +130,19 @@ export function start(root, server, { state: address, remember: put }) {
     }
   });
 
+  /** What is read, with the second answer where the first is not sure. */
+  function answer(isMain) {
+    const p = S.run.probabilities, { read } = S.run, { classes } = S.model;
+    const name = isMain ? html`<b id="read">${classes[read]}</b>` : html`<b>${classes[read]}</b>`;
+    if (p[read] >= SURE) return html`Reads ${name} at ${percent(p[read])}`;
+    const second = argmax(p.map((one, k) => (k === read ? -Infinity : one)));
+    return html`Unsure: ${name} or ${classes[second]}, at ${percent(p[read])} and ${percent(p[second])}`;
+  }
+
   /** Choose what is looked at, unless a person has: the strongest weight into the class that is read. */
   async function choose() {
     const { model } = S;
-    if (S.subject) {
+    if (S.chosen) {
       try {
         return await load();
       } catch (error) {
@@ -231,18 +191,21 @@ export function start(root, server, { state: address, remember: put }) {
       need("out", second.layer.path, { row: S.out });
       need("col", second.layer.path, { col: S.hid });
     } else if (S.at) need("unit", S.at.path, { row: S.at.row });
-    let explained, checked;
-    asked.push(server.ask("draw.explain", { what: subject }).then((found) => (explained = found)));
-    asked.push(server.ask("draw.check", { what: subject, eps: EPS }).then((found) => (checked = found)));
+    let explained = null, checked = null;
+    if (S.run.label !== null) {
+      asked.push(server.ask("draw.explain", { what: subject }).then((found) => (explained = found)));
+      asked.push(server.ask("draw.check", { what: subject, eps: EPS }).then((found) => (checked = found)));
+    }
     await Promise.all(asked);
     if (S.subject !== subject) return;
     Object.assign(S, { weights, explained, checked });
-    const factors = chain(explained);
+    const factors = explained && chain(explained);
     if (factors && S.factor >= factors.length) S.factor = 0;
   }
 
   const pick = attempt(async (name, keepTrail = false) => {
     if (!keepTrail) S.trail = [];
+    S.chosen = true;
     await look(name);
     render();
   });
@@ -265,15 +228,13 @@ export function start(root, server, { state: address, remember: put }) {
 
   const stepOnce = attempt(async () => {
     const what = S.scope === "one" ? { what: S.subject } : {};
-    const label = S.run.label;
-    const found = await server.ask("draw.step", { rate: S.rate, ...what });
+    const found = await server.ask("draw.step", { rate: S.rate, ...what }), was = S.explained.value;
     S.version += 1;
-    S.run = await server.ask("draw.run", { label });
-    S.label = label; // as read would follow the step
+    S.run = await server.ask("draw.run", { label: S.run.label });
     await load();
-    S.stepped = found;
+    S.stepped = { ...found, was, now: S.explained.value };
     render();
-    await nonsenseTiles();
+    await samples.loadNonsense();
     say(`Cost ${num(found.before)} to ${num(found.after)}`);
   });
 
@@ -284,7 +245,7 @@ export function start(root, server, { state: address, remember: put }) {
     await load();
     S.stepped = null;
     render();
-    await nonsenseTiles();
+    await samples.loadNonsense();
     say(`Step undone. Cost ${num(S.run.cost)}`);
   });
 
@@ -295,24 +256,29 @@ export function start(root, server, { state: address, remember: put }) {
     if (!live) hideCard();
     if (!live) pad.recolour();
     $("#label").value = S.label ?? "";
-    for (const one of $$("[data-digit], [data-nonsense]", root)) one.setAttribute("aria-pressed", S.sample.split(".")[0] === (one.dataset.digit ?? one.dataset.nonsense));
+    for (const one of $$("[data-take], [data-nonsense]", root)) one.setAttribute("aria-pressed", kindOf(S.sample) === (one.dataset.take ?? one.dataset.nonsense));
+    $("#unstroke").disabled = !pad.strokes.length;
     if (!S.run) {
       fill($("#stage"), html`<p class="cap">${count(S.model.parameters)} parameters wait for a drawing.</p>`);
       fill($("#cost"), html``);
+      fill($("#near"), html``);
       fill($("#field"), html``);
       fill($("#stepper"), html``);
       why(S, $("#why"));
       return;
     }
-    const { run, model } = S, x = run.tensors.x, size = x.shape.slice(1), name = model.classes[run.read], like = S.fixed ? null : tiles.get(name);
-    mono($("#seen"), x);
+    const { run, model } = S, x = run.tensors.x, size = x.shape.slice(1), name = model.classes[run.read], like = S.fixed ? null : samples.pictures.get(name);
+    const lastForward = model.columns ? columnView.LAST_FORWARD : model.stages.length;
+    if (run.label === null) S.pass = Math.min(S.pass, lastForward); // the passes after it need a cost
+    paintInput($("#seen"), x);
     $("#beside").hidden = !like;
     if (like) {
-      mono($("#beside"), like);
+      paintInput($("#beside"), like);
       $("#beside").setAttribute("aria-label", `A sample of ${name}`);
     }
     $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `What the network sees, ${size.join("×")}. ${like ? `Beside it a sample of ${name}, as which it is read.` : ""}`;
-    fill($("#cost"), html`Reads <b id="read">${model.classes[run.read]}</b> at ${percent(run.probabilities[run.read])} <span>C</span> <b id="cost-value">${num(run.cost)}</b>`);
+    fill($("#near"), answer(false));
+    fill($("#cost"), html`${answer(true)} ${run.label !== null && html`<span>C</span> <b id="cost-value">${num(run.cost)}</b>`}`);
     if (model.columns) {
       fill($("#stage"), columnView.columns(S, highlighted(S)));
       if (!live) field();
@@ -348,17 +314,33 @@ export function start(root, server, { state: address, remember: put }) {
     const names = S.model.columns ? columnView.PASSES : stripView.passes(S.model);
     const middle = S.model.columns ? 4 : S.model.stages.length + 1;
     const text = (S.model.columns ? columnView : stripView).explainPass(S);
-    fill($("#stepper"), html`<div class="steps" role="radiogroup" aria-label="Forward and backward, step by step">${names.map((name, k) => html`${k === 0 ? html`<i>Forward</i>` : k === middle ? html`<i>Backward</i>` : ""}<button type="button" role="radio" data-pass="${k + 1}" data-k="p${k}" aria-checked="${S.pass === k + 1}" tabindex="${S.pass === k + 1 ? 0 : -1}">${name}</button>`)}</div><p>${text}</p>`);
+    fill($("#stepper"), html`<div class="steps" role="radiogroup" aria-label="Forward and backward, step by step">${names.map((name, k) => html`${k === 0 ? html`<i>Forward</i>` : k === middle ? html`<i>Backward</i>` : ""}<button type="button" role="radio" data-pass="${k + 1}" data-k="p${k}" aria-checked="${S.pass === k + 1}" tabindex="${S.pass === k + 1 ? 0 : -1}" ${S.run.label === null && k >= middle - 1 ? "disabled" : ""}>${name}</button>`)}</div><p>${text}</p>`);
   }
 
   function clear() {
     pad.clear();
-    Object.assign(S, { run: null, sample: "", explained: null, checked: null, stepped: null, trail: [] });
+    original = "";
+    Object.assign(S, { run: null, sample: "", label: null, subject: null, chosen: false, explained: null, checked: null, stepped: null, trail: [] });
     remember();
     render();
   }
 
-  listen(root, S, { clear, open, pick, pickUnit, render, run, sample: (digit) => sample(digit, nextOf(digit)), fool: (what) => fool(what, next(what)), stepOnce, undo });
+  /** Take back the last stroke: what is drawn then has no label, unless it is the sample again. */
+  function unstroke() {
+    pad.undo();
+    if (!pad.strokes.length && original) return take(original);
+    if (pad.empty) return clear();
+    S.label = null;
+    drawn = true;
+    return run(true);
+  }
+
+  function erase(button) {
+    pad.erasing = !pad.erasing;
+    button.setAttribute("aria-pressed", pad.erasing);
+  }
+
+  listen(root, S, { clear, erase, open, pick, pickUnit, render, run, unstroke, sample: (kind) => samples.offers(kind) && take(samples.ofTile(kind)), stepOnce, undo });
   /** The connection is there, for the first time or again. */
   async function opened(reconnected) {
     again = "";

@@ -1,9 +1,10 @@
 // Why: one derivative as a chain of factors, each a button; the finite difference beside it; and one step.
-import { $, count, fill, html, maxAbs, num, signed, tone } from "/core/dom.js";
+import { $, count, exact, fill, html, maxAbs, num, signed, tone } from "/core/dom.js";
 import { heat } from "/core/paint.js";
 import { frac, parse } from "./model.js";
 import { inputIndex } from "./unit.js";
 
+const MAX_NAMES = 20; // classes that are offered as buttons
 const CAPTIONS = { delta: "gradient", activation: "activation", slope: "slope", weight: "weight", error: "error" };
 
 /** The first link as factors: a gradient that is a single product itself is replaced by its factors. */
@@ -91,7 +92,10 @@ function trio(S) {
 export function why(S, root) {
   const { explained, checked, model } = S;
   if (!S.run || !explained) {
-    fill(root, html`<h2 id="why-h">Why</h2><p class="cap">Draw a digit, or take a sample. Then click a neuron, an edge or a weight.</p>`);
+    const names = S.run && model.classes.length <= MAX_NAMES ? model.classes : [];
+    fill(root, html`<h2 id="why-h">Why</h2>${S.run
+      ? html`<p class="lede">What is it?</p><p>The cost compares the answer with what you say it is, and each weight is asked how it changes that cost.</p><div class="row tight" role="group" aria-label="What is it?">${names.map((name, k) => html`<button class="btn small" data-label="${k}" data-k="l${k}">${name}</button>`)}</div>`
+      : html`<p class="cap">Draw, or take a sample. Then click a neuron, an edge or a weight.</p>`}`);
     return;
   }
   const factors = chain(explained), link = explained.links[0], g = link.gradient, isWeight = /\.(weight|bias)\[/.test(explained.name);
@@ -113,16 +117,23 @@ export function why(S, root) {
   }
 }
 
+/** A number before and after a change, with as many digits as show the change. */
+function change(before, after) {
+  const ratio = Math.abs(before) / Math.abs(after - before), digits = Number.isFinite(ratio) ? Math.ceil(Math.log10(ratio || 1)) + 3 : 4;
+  return [before, after].map((one) => exact(one, Math.min(15, Math.max(4, digits))));
+}
+
 function apply(S, g) {
   const { explained, stepped: H, rate } = S;
-  const one = S.scope === "one", w = explained.value;
+  const one = S.scope === "one", w = explained.value, [now, next] = change(w, w - rate * g);
   const costs = H ? [["Cost before", num(H.before, 4)], ["after", num(H.after, 4)], ["the slope said", signed(H.predicted)], ["it got", signed(H.after - H.before)]] : [["Cost now", num(S.run.cost, 4)], ...(one ? [["Next step, by the slope", signed(-rate * g * g)]] : [])];
   return html`<form class="apply" aria-label="Apply one step"><h3>Apply one step</h3>
-    ${one ? html`<p class="math">${S.model.symbol(explained.name)} ← ${num(w)} − ${num(rate, 2)} · (${num(g)}) = <b>${num(w - rate * g)}</b></p>` : html`<p class="math">every weight ← weight − ${num(rate, 2)} · its own derivative</p>`}
+    ${one ? html`<p class="math">${S.model.symbol(explained.name)} ← ${now} − ${num(rate, 2)} · (${num(g)}) = <b>${next}</b></p>` : html`<p class="math">every weight ← weight − ${num(rate, 2)} · its own derivative</p>`}
     <label class="field">Step size η <output>${num(rate, 2)}</output><input type="range" id="rate" data-k="rate" min="-3" max="2" step="0.1" value="${Math.log10(rate).toFixed(1)}"></label>
     <div class="seg" role="radiogroup" aria-label="Which weights">${[["one", "This weight"], ["all", `All ${count(S.model.parameters)}`]].map(([id, text]) => html`<button type="button" role="radio" data-scope="${id}" data-k="c${id}" aria-checked="${S.scope === id}" tabindex="${S.scope === id ? 0 : -1}">${text}</button>`)}</div>
     <div class="row"><button class="btn primary" data-k="go">Apply step</button><button class="btn" type="button" id="undo" data-k="undo" ${S.run.steps ? "" : "disabled"}>Undo${S.run.steps ? ` (${S.run.steps})` : ""}</button></div>
     <dl class="costs">${costs.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>
+    ${H && html`<p class="math" id="changed">${S.model.symbol(explained.name)} ${change(H.was, H.now).join(" → ")}</p>`}
     ${H && Math.abs(H.predicted) > 0 && (H.after - H.before) / H.predicted < 0.5 && html`<p class="cap">The step went past where the slope holds. Undo, and try a smaller η.</p>`}</form>`;
 }
 

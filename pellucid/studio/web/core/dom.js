@@ -1,4 +1,5 @@
 // Elements, text that is escaped, and numbers as a person reads them.
+import { LostError } from "./server.js";
 
 /** @type {(selector: string, root?: ParentNode) => any} The first element below `root`. */
 export const $ = (selector, root = document) => root.querySelector(selector);
@@ -38,13 +39,34 @@ export function say(text) {
   $("#live").textContent = text;
 }
 
+const PATIENCE = 250; // milliseconds after which an action shows that it works
+/** @type {any} The control that was used last: what it does shows there that it works, or that the connection is lost. */
+let used = null;
+for (const type of ["pointerdown", "keydown", "change"]) addEventListener(type, ({ target }) => (used = target), true);
+
+/** Say at the control that was used that its action was not done. */
+function showLost(control) {
+  const note = $("#lost");
+  if (!note || !control?.getBoundingClientRect) return;
+  const box = control.getBoundingClientRect();
+  note.hidden = false;
+  note.style.left = `${Math.max(4, Math.min(box.left, innerWidth - note.offsetWidth - 4))}px`;
+  note.style.top = `${Math.max(4, Math.min(box.bottom + 6, innerHeight - note.offsetHeight - 4))}px`;
+}
+
 /** How a view runs its actions: `problem` shows the error of an action that fails, and is cleared before each. */
 export const attempts = (problem) => (action) => async (...given) => {
+  const control = used?.closest?.("button, select, input, canvas, a") ?? null;
+  const slow = setTimeout(() => control?.setAttribute("aria-busy", "true"), PATIENCE);
   try {
     problem(null);
     return await action(...given);
   } catch (error) {
+    if (error instanceof LostError) showLost(control);
     problem(error);
+  } finally {
+    clearTimeout(slow);
+    control?.removeAttribute("aria-busy");
   }
 };
 
@@ -58,6 +80,8 @@ export function num(x, digits = 3) {
   if (size < 1e-4 || size >= 1e6) return minus(x.toExponential(digits - 1)).replace("e-", "e−").replace("e+", "e");
   return minus(String(+x.toPrecision(digits)));
 }
+/** A number with exactly `digits` significant digits. */
+export const exact = (x, digits) => minus(x.toPrecision(digits));
 export const signed = (x, digits = 3) => (x > 0 ? `+${num(x, digits)}` : num(x, digits));
 /** A signed number with three decimals, for columns of numbers. */
 export const fixed = (x) => (Math.abs(x) < 0.0005 ? "0.000" : `${x > 0 ? "+" : ""}${minus(x.toFixed(3))}`);

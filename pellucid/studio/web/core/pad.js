@@ -4,6 +4,7 @@ import { colour } from "./paint.js";
 const SIDE = 448; // pixels of the canvas
 const SENT = 112; // pixels of the side that is sent
 const PEN = 36;
+const MAX_STROKES = 20; // that can be undone, of 0.8 MB each
 const STEP = 14; // of the pen that the arrow keys move
 
 export class Pad {
@@ -15,10 +16,15 @@ export class Pad {
     this.small = new OffscreenCanvas(SENT, SENT).getContext("2d", { willReadFrequently: true });
     this.empty = true;
     this.last = null;
+    this.erasing = false;
+    this.isPhoto = false; // what is shown cannot be drawn on
+    /** @type {ImageData[]} What was on the pad before each stroke, the oldest first. */
+    this.strokes = [];
     this.keys = [SIDE / 2, SIDE / 4];
     canvas.onpointerdown = (event) => {
       if (event.button) return;
       canvas.setPointerCapture(event.pointerId);
+      this.begin();
       this.last = this.at(event);
       this.line(this.last);
     };
@@ -39,13 +45,30 @@ export class Pad {
     return [((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE];
   }
 
-  /** Draw from the last point to another. */
+  /** Begin a stroke, which can be undone. */
+  begin() {
+    if (this.isPhoto) this.clear();
+    this.strokes.push(this.context.getImageData(0, 0, SIDE, SIDE));
+    if (this.strokes.length > MAX_STROKES) this.strokes.shift();
+  }
+
+  /** Return to what was there before the last stroke. */
+  undo() {
+    const before = this.strokes.pop();
+    this.context.putImageData(before, 0, 0);
+    this.recolour();
+    this.empty = !before.data.some((value, k) => k % 4 === 3 && value);
+  }
+
+  /** Draw, or erase, from the last point to another. */
   line(to) {
+    this.context.globalCompositeOperation = this.erasing ? "destination-out" : "source-over";
     Object.assign(this.context, { strokeStyle: colour("ink", 1), lineWidth: PEN, lineCap: "round", lineJoin: "round" });
     this.context.beginPath();
     this.context.moveTo(...this.last);
     this.context.lineTo(to[0] + 0.1, to[1]);
     this.context.stroke();
+    this.context.globalCompositeOperation = "source-over";
     this.last = to;
     this.empty = false;
     this.changed(false);
@@ -59,6 +82,7 @@ export class Pad {
     const from = this.keys;
     this.keys = from.map((v, k) => Math.min(SIDE - PEN, Math.max(PEN, v + STEP * way[k])));
     if (!event.shiftKey) return;
+    this.begin();
     this.last = from;
     this.line(this.keys);
     this.last = null;
@@ -68,22 +92,31 @@ export class Pad {
   clear() {
     this.context.clearRect(0, 0, SIDE, SIDE);
     this.empty = true;
+    this.isPhoto = false;
+    this.strokes = [];
   }
 
-  /** Show a picture: values 0 to 255, `side` in a row. */
-  show(values, side) {
-    const image = new ImageData(side, side);
-    values.forEach((v, k) => (image.data[4 * k + 3] = v));
-    const source = new OffscreenCanvas(side, side);
-    source.getContext("2d").putImageData(image, 0, 0);
+  /** Show a picture of values 0 to 255: ink (H, W), or a photograph (3, H, W). */
+  show({ data, shape }) {
+    const [height, width] = shape.slice(-2), size = height * width;
+    const image = new ImageData(width, height);
     this.clear();
-    this.context.drawImage(source, 0, 0, SIDE, SIDE);
+    this.isPhoto = shape.length === 3;
+    for (let k = 0; k < size; k++) {
+      if (this.isPhoto) image.data.set([data[k], data[size + k], data[2 * size + k], 255], 4 * k);
+      else image.data[4 * k + 3] = data[k];
+    }
+    const source = new OffscreenCanvas(width, height);
+    source.getContext("2d").putImageData(image, 0, 0);
+    const scale = SIDE / Math.max(width, height);
+    this.context.drawImage(source, (SIDE - width * scale) / 2, (SIDE - height * scale) / 2, width * scale, height * scale);
     this.recolour();
     this.empty = false;
   }
 
   /** Give the ink the colour of the theme. */
   recolour() {
+    if (this.isPhoto) return;
     this.context.globalCompositeOperation = "source-in";
     this.context.fillStyle = colour("ink", 1);
     this.context.fillRect(0, 0, SIDE, SIDE);

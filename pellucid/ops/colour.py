@@ -9,8 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# The colours of values in all figures and pages, sRGB from 0 to 255; those of the studio's light pages, in OKLCH, are in
-# pellucid/studio/web/core/paint.js. The ends of the signs are equally dark and differ for colour-blind readers.
+# The colours of values in all figures and pages, sRGB from 0 to 255; those of the studio's light pages, in OKLCH, are
+# in pellucid/studio/web/core/paint.js. The ends of the signs are equally dark and differ for colour-blind readers.
 POSITIVE_RGB = (21, 93, 162)  # blue: raises the score, falls into the class
 NEGATIVE_RGB = (140, 76, 14)  # ochre
 STRENGTH_RGB = ((243, 246, 242), (123, 177, 166), (0, 77, 84))  # green, of values without a sign, from 0 to the largest

@@ -13,6 +13,7 @@ from pellucid.studio.draw.session import can_draw
 from pellucid.studio.explain import EXPLAIN
 from pellucid.studio.inspect import INSPECT
 from pellucid.studio.messages import MessageError, Reply, pack, read
+from pellucid.studio.play import PLAY
 from pellucid.studio.train import TRAIN
 from pellucid.studio.view import Library
 
@@ -22,7 +23,7 @@ class OpenStudio:
     """studio.open: read the views and models that the page can show."""
 
 
-VIEWS = {view.name: view for view in (DRAW, DATA, TRAIN, EXPLAIN, INSPECT)}
+VIEWS = {view.name: view for view in (DRAW, PLAY, DATA, TRAIN, EXPLAIN, INSPECT)}
 REQUESTS = {"studio.open": OpenStudio} | {
     kind: fields for view in VIEWS.values() for kind, (fields, _) in view.kinds.items()
 }

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.real
 STATES = {  # (state in the address, selector of an element of the complete view)
     "draw": ("draw?model=mnist-mlp-100&sample=3.1&label=3", ".check:not([data-numeric=''])"),
     "draw, convolutions": ("draw?model=mnist-lenet&sample=3.1&label=5&pass=10", ".check:not([data-numeric=''])"),
+    "play": ("play?", "#play-chart svg"),
+    "play, why": ("play?hidden=3&problem=hills", "#play-chart svg"),
     "train, a form": ("train?", "#train-main input"),
     "train, a finished run": ("train?run=digits-1", ".conf [data-cell]"),
     "explain": ("explain?model=mnist-lenet&sample=digit+3", "#explain-relevance tr, #explain-relevance li"),
@@ -95,6 +97,7 @@ def test_a_view_is_accessible_and_fits_its_screen(name: str, width: int, scheme:
     ("name", "action", "after"),
     [
         ("draw", "[data-take='6']", "document.querySelector('#read').textContent === '6'"),
+        ("play", "#play-epoch-go", "document.querySelector('#play-epoch').textContent === '1'"),
         ("train, a finished run", "[data-cell='3,3']", "document.querySelectorAll('.images canvas').length"),
         ("explain", "[data-of='5']", "document.querySelector('#explain-h').textContent === 'Why 5?'"),
         ("inspect", "[data-kind=verify]", "document.querySelector('#inspect-verdict')?.dataset.ok === 'true'"),

@@ -59,6 +59,11 @@ def answers() -> dict[str, dict[str, Any]]:
         "draw.step": {"rate": 0.1},
         "draw.undo": {},
         "draw.nonsense": {"what": "noise"},
+        "play.open": {},
+        "play.learn": {"steps": 1},
+        "play.explain": {"what": "head.scores.weight[0, 1]"},
+        "play.surface": {},
+        "play.code": {},
         "explain.open": {"model": "mnist-lenet"},
         "explain.picture": {"sample": "digit 3"},
         "explain.aim": {},
@@ -88,7 +93,9 @@ def test_the_fields_of_the_answers_are_those_of_the_page(answers: dict[str, dict
         if kind not in (
             "draw.run",
             "inspect.histograms",
-                ):  # their fields are named by layers and parameters
+            "play.open",
+            "play.learn",
+        ):  # their fields are named by layers and parameters
             assert tensors <= written, (kind, tensors - written)
 
 

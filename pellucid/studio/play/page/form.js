@@ -1,0 +1,59 @@
+// The settings of the playground: their defaults, their controls, and how they stand in the address.
+import { html } from "/core/dom.js";
+
+export const DEFAULTS = {
+  problem: "circles", noise: 0.1, count: 200, seed: 0, inputs: ["x1", "x2"], hidden: [4, 2], activation: "tanh", init: "xavier", loss: null,
+  optimizer: "sgd", rate: 0.1, batch: 10, l1: 0, l2: 0,
+};
+const RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10];
+const STRENGTHS = [0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10];
+const BATCHES = [1, 5, 10, 20, 50, 100];
+const COUNTS = [20, 50, 100, 200, 400];
+const NOISES = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1];
+
+/** Situations in which learning fails: what is set, and the question to answer before it is started. */
+export const BREAKS = [
+  { name: "No hidden layer", set: { problem: "circles", hidden: [], inputs: ["x1", "x2"] }, ask: "One line must part the inner from the outer points. What will the loss do?" },
+  { name: "All weights equal", set: { problem: "xor", hidden: [4], init: "zeros", inputs: ["x1", "x2"] }, ask: "All neurons begin with the same weights. Can they become different?" },
+  { name: "Rate too high", set: { problem: "moons", hidden: [4, 2], rate: 10, optimizer: "sgd", activation: "tanh" }, ask: "Each step is a hundred times as long as usual. Where will the loss end?" },
+  { name: "Dead ReLU", set: { problem: "circles", hidden: [4], activation: "relu", rate: 3, optimizer: "sgd" }, ask: "A ReLU gives 0, with slope 0, where its sum is below 0. Which neurons will go blank, and can they come back?" },
+  { name: "Overfit", set: { problem: "moons", noise: 0.7, count: 50, hidden: [8, 8], optimizer: "adam", rate: 0.03, l2: 0 }, ask: "25 noisy points and 114 weights. What will the loss of the test points do while that of the others falls? Then stop it with L2." },
+];
+
+/** The settings in an address; what is not there, or not read, is the default. */
+export function fromAddress(address) {
+  const settings = { ...DEFAULTS };
+  for (const [key, value] of Object.entries(DEFAULTS)) {
+    const text = address.get(key);
+    if (text === null) continue;
+    if (Array.isArray(value)) settings[key] = text.split("~").filter(Boolean).map((one) => (key === "hidden" ? Number(one) : one));
+    else settings[key] = typeof value === "number" ? Number(text) : text;
+  }
+  return settings;
+}
+
+/** The settings that differ from the defaults, as the address has them. */
+export function toAddress(settings) {
+  const text = (value) => (Array.isArray(value) ? value.join("~") || "~" : value);
+  const given = Object.entries(settings).filter(([key, value]) => key in DEFAULTS && text(value) !== text(DEFAULTS[key]));
+  return Object.fromEntries(given.map(([key, value]) => [key, text(value)]));
+}
+
+function choice(key, label, value, values) {
+  const all = values.map(String).includes(String(value)) ? values : [...values, value];
+  return html`<label class="field">${label}<select data-set="${key}" data-k="set-${key}">${all.map((one) => html`<option value="${one}" ${String(one) === String(value) ? "selected" : ""}>${String(one).replaceAll("_", " ")}</option>`)}</select></label>`;
+}
+
+/** The controls of the data. */
+export function dataForm(S) {
+  const { settings: s, choices } = S, isOwn = s.problem.startsWith("own");
+  return html`${choice("problem", "Problem", s.problem, choices.problems.filter((one) => !one.startsWith("own") || one === s.problem))}
+    ${!isOwn && choice("noise", "Noise", s.noise, NOISES)}${!isOwn && choice("count", "Points, half of them to test", s.count, COUNTS)}
+    <fieldset class="inputs"><legend class="field">Inputs</legend>${choices.inputs.map((one) => html`<label><input type="checkbox" data-input="${one}" data-k="in-${one}" ${s.inputs.includes(one) ? "checked" : ""}>${one}</label>`)}</fieldset>`;
+}
+
+/** The controls of the network and of how it learns. */
+export function hoodForm(S) {
+  const { settings: s, choices } = S;
+  return html`${choice("activation", "Activation", s.activation, choices.activations)}${choice("loss", "Loss", S.lossName, choices.losses)}${choice("optimizer", "Optimizer", s.optimizer, choices.optimizers)}${choice("rate", "Rate", s.rate, RATES)}${choice("batch", "Batch", s.batch, BATCHES)}${choice("l2", "L2", s.l2, STRENGTHS)}${choice("l1", "L1", s.l1, STRENGTHS)}${choice("init", "First weights", s.init, choices.inits)}`;
+}

@@ -1,0 +1,410 @@
+// The playground: a small network on points in the plane. The server computes; the page asks for steps, and paints.
+import { chart } from "/core/chart.js";
+import { $, $$, attempts, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
+import { heat, paintScales, scaleBar } from "/core/paint.js";
+import { LostError } from "/core/server.js";
+import { Described } from "/draw/model.js";
+import { why } from "/draw/why.js";
+import { BREAKS, dataForm, fromAddress, hoodForm, toAddress } from "./form.js";
+import { incoming, layOut, paint, pathsOf, valueOf } from "./network.js";
+import { boundary, nearest, paintPlane, pointMarks } from "./plane.js";
+
+const NEAR = 0.2; // from a point, in units of the plane, a click means that point
+const CURSOR_STEP = 0.1;
+const PALER = 1.4; // than the colour of its value, so that points are seen on it
+const CHART_EVERY = 250; // milliseconds between two drawings of the curves, or of the derivative, while it learns
+const FLOOR = 1e-3; // added to losses before their logarithm
+const BUDGET = 8; // milliseconds of painting in one frame
+const MOST_STEPS = 500; // of a request
+/** Steps of a request, and milliseconds before the next. */
+const SPEEDS = {
+  slow: [() => 1, 300],
+  medium: [() => 1, 0],
+  fast: [(state) => Math.min(MOST_STEPS, state.batches), 0],
+};
+const CLICKS = [["ask", "ask why"], ["1", "add blue"], ["0", "add ochre"]];
+
+const FRAME = html`<div class="play"><section class="pane playbar" aria-label="Learning">
+    <div class="row"><button class="btn primary" id="play-go" type="button" data-k="go">Start</button><button class="btn" id="play-step" type="button">Step</button><button class="btn" id="play-epoch-go" type="button">Epoch</button><button class="btn" id="play-fresh" type="button">New weights</button>
+      <div class="seg" role="radiogroup" aria-label="Speed">${Object.keys(SPEEDS).map((one) => html`<button type="button" role="radio" data-speed="${one}">${one}</button>`)}</div>
+      <p class="numbers-line"><span>epoch <b id="play-epoch"></b></span><span>loss: train <b id="play-train"></b></span><span>test <b id="play-test"></b></span></p></div>
+    <p class="notice" id="play-problem" role="alert" hidden></p><p class="ask" id="play-ask" role="status" hidden></p></section>
+  <div class="panes play-panes">
+    <section class="pane" aria-labelledby="play-data-h"><h2 id="play-data-h">Data</h2><div id="play-data"></div>
+      <p class="cap">Blue is positive, ochre negative. Rings are points for testing: the network does not learn from them.</p><h3 id="play-break-h">Break it</h3><div class="row tight" role="group" aria-labelledby="play-break-h">${BREAKS.map((one, k) => html`<button class="btn small" type="button" data-break="${k}">${one.name}</button>`)}</div></section>
+    <section class="pane" aria-labelledby="play-net-h"><div class="head"><h2 id="play-net-h">Network</h2><span class="row tight"><button class="btn small" id="play-less" type="button" aria-label="One hidden layer less">− layer</button><button class="btn small" id="play-more" type="button" aria-label="One hidden layer more">+ layer</button></span></div>
+      <div class="columns" id="play-net"><p class="cap">Loading the playground…</p></div>
+      <p class="legend"><span>${scaleBar("div", "−", "+")} output of a neuron, weight of a link</span></p>
+      <form class="hood" id="play-hood" aria-label="Under the hood"></form></section>
+    <section class="pane out" aria-labelledby="play-out-h"><h2 id="play-out-h">What it has learned</h2>
+      <div class="plane" id="play-plane" tabindex="0" role="img"><canvas></canvas><svg viewBox="0 0 100 100" aria-hidden="true"><g id="play-marks"></g><path id="play-boundary"/><path id="play-cursor" hidden/></svg></div>
+      <div class="row"><div class="seg" role="radiogroup" aria-label="A click in the plane">${CLICKS.map(([id, text]) => html`<button type="button" role="radio" data-click="${id}">${text}</button>`)}</div></div>
+      <div id="play-chart"></div>
+      <details id="play-surface"><summary>Loss surface</summary><div class="plane"><canvas role="img" aria-label="The loss around the present weights"></canvas><svg viewBox="-1 -1 2 2" aria-hidden="true"><path/><circle r="0.03"/></svg></div><p class="cap"></p></details></section>
+    <aside class="pane whypane" aria-label="Why"><div><div id="play-unit"></div><p class="row" id="play-links"></p><details id="play-code"><summary>As Python</summary><pre class="scroll" tabindex="0"></pre></details></div><div id="play-why"></div></aside></div></div>`;
+
+/** Start the view in an element; returns what the frame of the page calls. */
+export function start(root, server, { state: address, remember }) {
+  fill(root, FRAME);
+  const S = {
+    settings: fromAddress(address), points: null, state: null, sizes: [], choices: null, lossName: "", hasClasses: true, isProbability: true, classes: ["ochre", "blue"], side: 0, extent: 1, train: 0,
+    history: [], speed: "medium", click: "ask", running: false, unit: "", cursor: null,
+    // of Why, as in the view Draw
+    subject: null, point: null, run: null, explained: null, checked: null, model: null, factor: 0, trail: [], recorded: true,
+  };
+  let busy = false, surveying = false, charted = 0, isStale = false;
+  /** @type {Generator | null} What is being painted. */
+  let work = null;
+
+  function problem(error) {
+    if (error) S.running = false;
+    if (error instanceof LostError || !root.isConnected) return nameButtons();
+    $("#play-problem").hidden = !error;
+    $("#play-problem").textContent = error?.message ?? "";
+    if (error) nameButtons();
+  }
+  const attempt = attempts(problem);
+
+  /** Apply settings; points: those of a person, which make the problem one of own points. */
+  const open = attempt(async (changes = {}, fresh = false) => {
+    const settings = { ...S.settings, ...changes }, shown = S.settings.problem;
+    const { points, ...fields } = settings;
+    const tensors = settings.problem.startsWith("own") && points ? { points } : {};
+    if (settings.problem.startsWith("own") && !points) fields.problem = "circles"; // an address cannot hold points
+    const answer = await server.ask("play.open", { ...fields, fresh }, tensors);
+    Object.assign(S, {
+      settings: { ...settings, problem: fields.problem }, choices: answer.choices, lossName: answer.loss_name, sizes: answer.sizes, hasClasses: answer.has_classes,
+      side: answer.side, extent: answer.extent, train: answer.train, points: answer.tensors.points,
+    });
+    S.isProbability = S.hasClasses && /cross_entropy/.test(S.lossName);
+    if (answer.step === 0 || S.settings.problem !== shown) S.history = [];
+    S.point = S.point !== null && S.point < S.points.shape[0] && !fresh && !("problem" in changes) ? S.point : null;
+    take(answer);
+    if (S.subject && valueOf(S, S.subject) === null) Object.assign(S, { subject: null, explained: null, trail: [] });
+    if (S.unit && !$(`[data-unit="${S.unit}"]`, root)) S.unit = "";
+    draw();
+    remember(toAddress(S.settings));
+    await explain();
+    await survey();
+    if ($("#play-code", root).open) await code();
+  });
+
+  function take(answer) {
+    S.state = answer;
+    const last = S.history.at(-1);
+    if (!last || last.step !== answer.step) S.history.push({ step: answer.step, epoch: answer.step / answer.batches, ...answer.loss });
+  }
+
+  /** Take steps, one request after the other while it runs. */
+  const learn = attempt(async (steps) => {
+    if (busy) return;
+    busy = true;
+    try {
+      take(await server.ask("play.learn", { steps }));
+    } finally {
+      busy = false;
+    }
+    show();
+    if (!S.running) await Promise.all([explain(), survey()]);
+    else if (S.subject && performance.now() - charted > CHART_EVERY) await explain();
+  });
+
+  async function loop() {
+    while (S.running && root.isConnected && !root.hidden) {
+      const [steps, wait] = SPEEDS[S.speed];
+      await learn(steps(S.state));
+      await new Promise((resolve) => (wait ? setTimeout(resolve, wait) : requestAnimationFrame(resolve)));
+    }
+    if (!S.running) return;
+    S.running = false; // another view is shown
+    nameButtons();
+  }
+
+  function toggle() {
+    S.running = !S.running;
+    $("#play-ask").hidden = true;
+    nameButtons();
+    if (S.running) loop();
+    else {
+      explain();
+      survey();
+      say(`Paused at epoch ${S.state.epoch}. Loss ${num(S.state.loss.train)}`);
+    }
+  }
+
+  /** Ask why for the chosen weight. */
+  const explain = attempt(async () => {
+    if (S.subject) {
+      const what = S.subject, answer = await server.ask("play.explain", { what, point: S.point });
+      if (what !== S.subject) return;
+      S.model = named(new Described(answer));
+      S.explained = answer.explained;
+      S.checked = { numeric: answer.numeric, eps: answer.eps };
+      S.run = { label: answer.label ?? 0, cost: answer.cost, steps: 0, tensors: {} };
+      S.point = answer.point;
+    }
+    showWhy();
+  });
+
+  /** Name the inputs of a described network as the page does. */
+  function named(model) {
+    const symbol = model.symbol.bind(model), where = model.where.bind(model), { inputs } = S.settings;
+    const inputOf = (name) => /^features\.flatten\.y\[0, (\d+)\]$/.exec(name)?.[1];
+    model.symbol = (name) => (inputOf(name) ? html`<span class="v"><i>${inputs[inputOf(name)]}</i></span>` : symbol(name));
+    model.where = (name) => (name.startsWith(`${pathsOf(S.sizes)[0]}.weight`) ? where(name).replace(/input (\d+)/, (_, k) => inputs[k]) : where(name));
+    return model;
+  }
+
+  /** Show the loss around the present weights, if that is unfolded. */
+  const survey = attempt(async () => {
+    const place = $("#play-surface", root);
+    if (!place.open || surveying) return;
+    surveying = true;
+    try {
+      const { reach, share, tensors: { losses, path } } = await server.ask("play.surface");
+      const low = Math.min(...losses.data), logs = Array.from(losses.data, (one) => Math.log10(one + FLOOR) - Math.log10(low + FLOOR));
+      heat($("canvas", place), logs, Math.sqrt(losses.data.length), "seq", maxAbs(logs) || 1);
+      const ends = Array.from({ length: path.shape[0] }, (_, k) => `${(path.data[2 * k] / reach).toFixed(3)},${(path.data[2 * k + 1] / reach).toFixed(3)}`);
+      $("path", place).setAttribute("d", `M${ends.join("L")}`);
+      const most = Math.max(...losses.data);
+      fill($(".cap", place), html`The loss of the points for training, by powers of ten ${scaleBar("seq", num(low), num(most))}, along the two directions in which the weights have moved most, up to ±${num(reach, 2)}. The line is their path, the dot where they are.${share !== null && ` These directions hold ${percent(share)} of it.`}`);
+      paintScales(place);
+    } finally {
+      surveying = false;
+    }
+  });
+
+  const code = attempt(async () => {
+    $("#play-code pre", root).textContent = (await server.ask("play.code")).text;
+  });
+
+  /** Paint soon, a few milliseconds in each frame of the screen, so that the page answers while it learns. */
+  function show() {
+    if (work) isStale = true;
+    else {
+      work = refresh();
+      requestAnimationFrame(advance);
+    }
+  }
+  function advance() {
+    const end = performance.now() + BUDGET;
+    while (work && performance.now() < end) {
+      if (!work.next().done) continue;
+      work = null;
+      if (isStale) {
+        isStale = false;
+        show();
+      }
+      return;
+    }
+    if (work && root.isConnected) requestAnimationFrame(advance);
+  }
+
+  /** Draw all anew. */
+  function draw() {
+    fill($("#play-data", root), dataForm(S));
+    fill($("#play-hood", root), hoodForm(S));
+    layOut(S, $("#play-net", root));
+    charted = 0;
+    work = null; // it was for other columns
+    show();
+    showWhy();
+  }
+
+  /** Show the present numbers. */
+  function* refresh() {
+    const { loss, score, epoch, tensors } = S.state;
+    const named = { "play-epoch": [epoch, String(epoch)], "play-train": [loss.train, measured(loss.train, score.train)], "play-test": [loss.test, measured(loss.test, score.test)] };
+    for (const [id, [value, text]] of Object.entries(named)) {
+      const place = $(`#${id}`, root);
+      place.textContent = text;
+      place.dataset.value = value ?? "";
+    }
+    nameButtons();
+    if (S.subject) $("#play-now", root)?.replaceChildren(num(valueOf(S, S.subject), 6));
+    yield;
+    const scale = S.isProbability || !S.hasClasses ? PALER : 2 * PALER;
+    paintPlane($("#play-plane canvas", root), tensors.plane.data, S.side, { scale });
+    const cell = 100 / S.side;
+    $("#play-boundary", root).setAttribute("d", boundary(tensors.plane.data, S.side));
+    $("#play-boundary", root).setAttribute("transform", `translate(${cell / 2} ${cell / 2}) scale(${cell})`);
+    yield;
+    yield* paint(S, $("#play-net", root));
+    if (performance.now() - charted < CHART_EVERY && S.running) return;
+    charted = performance.now();
+    if (S.unit) fill($("#play-unit", root), incoming(S));
+    yield;
+    const lines = [{ name: "train", style: "bold", points: S.history.map((one) => [one.epoch, one.train]) }, { name: "test", style: "", points: S.history.map((one) => [one.epoch, one.test]) }];
+    fill($("#play-chart", root), html`<h3>Loss by epoch</h3>${chart({ lines, xmax: S.history.at(-1).epoch, label: `Loss of the points for training, ${num(loss.train)}, and for testing, ${num(loss.test)}` })}`);
+  }
+
+  /** A loss with the accuracy, of classes. */
+  function measured(loss, score) {
+    if (loss === null) return "none";
+    return score === null ? num(loss) : `${num(loss)} (${percent(score)})`;
+  }
+
+  let marked = null; // the points that are drawn, and which of them is chosen
+  function showPoints() {
+    if (marked?.points === S.points && marked.point === S.point) return;
+    marked = { points: S.points, point: S.point };
+    fill($("#play-marks", root), pointMarks(S.points, { count: S.train, hasClasses: S.hasClasses }, S.extent, S.point));
+    const test = S.points.shape[0] - S.train;
+    $("#play-plane", root).setAttribute("aria-label", `The plane, ${S.train} points to train and ${test} to test. Arrow keys move a cursor, Enter uses it.`);
+  }
+
+  function showWhy() {
+    if (S.unit) fill($("#play-unit", root), incoming(S));
+    else fill($("#play-unit", root), html`<h2>Why</h2><p class="cap">Click a link, or a neuron and one of its weights.</p>`);
+    showPoints();
+    const place = $("#play-why", root);
+    if (!S.subject || !S.explained) fill(place, html``);
+    else {
+      why(S, place);
+      const [x1, x2, target] = S.points.data.slice(3 * S.point, 3 * S.point + 3), isTest = S.point >= S.train;
+      const is = S.hasClasses ? S.classes[target] : num(target);
+      const said = html`. Now <b id="play-now">${num(valueOf(S, S.subject), 6)}</b>. The cost is that of the point (${num(x1, 2)}, ${num(x2, 2)}), which is ${is}${isTest && ", for testing"}.`;
+      $("#subject", place)?.insertAdjacentHTML("beforeend", said.text);
+    }
+    const label = S.hasClasses && S.point !== null ? S.points.data[3 * S.point + 2] : 1;
+    const state = new URLSearchParams({ model: "playground", fixed: "1", label: String(label), ...(S.subject && { what: S.subject }) });
+    fill($("#play-links", root), html`${S.hasClasses && html`<a class="btn" href="#draw?${state}">Open in Draw</a>`}<a class="btn" href="#inspect?model=playground">Open in Inspect</a>`);
+    paintScales(root);
+  }
+
+  function nameButtons() {
+    const go = $("#play-go", root);
+    go.textContent = S.running ? "Pause" : "Start";
+    for (const one of $$("#play-step, #play-epoch-go", root)) one.disabled = S.running;
+    $("#play-less", root).disabled = !S.settings.hidden.length;
+    for (const one of $$("[data-speed]", root)) mark(one, one.dataset.speed === S.speed);
+    for (const one of $$("[data-click]", root)) mark(one, one.dataset.click === S.click);
+  }
+  function mark(button, isChosen) {
+    button.setAttribute("aria-checked", isChosen);
+    button.tabIndex = isChosen ? 0 : -1;
+  }
+
+  /** Use a place of the plane: choose the point there, or add one. */
+  function use([x1, x2]) {
+    const [index, distance] = nearest(S.points, [x1, x2]);
+    if (S.click === "ask") {
+      if (distance > NEAR) return;
+      S.point = index;
+      return explain();
+    }
+    const { data, shape } = S.points, value = S.hasClasses ? Number(S.click) : 2 * Number(S.click) - 1;
+    const count = S.settings.points ? shape[0] : S.train; // of a problem, the points for training become one's own
+    const points = { dtype: "float32", shape: [count + 1, 3], data: Float32Array.from([...data.slice(0, 3 * count), x1, x2, value].map((one) => Math.min(S.extent, Math.max(-S.extent, one)))) };
+    return open({ points, problem: S.hasClasses ? "own" : "own values" });
+  }
+
+  function ask(what, keepsTrail = false) {
+    if (!keepsTrail) S.trail = [];
+    S.subject = what;
+    S.factor = 0;
+    show();
+    return explain();
+  }
+
+  function resize(hidden) {
+    return open({ hidden });
+  }
+
+  root.addEventListener("click", (event) => {
+    const { target } = event;
+    const of = (selector) => target.closest?.(selector)?.dataset;
+    const { hidden } = S.settings;
+    let found;
+    if (!S.state) return;
+    if (target.id === "play-go") return toggle();
+    if (target.id === "play-step") return learn(1);
+    if (target.id === "play-epoch-go") return learn(S.state.batches - S.state.position);
+    if (target.id === "play-fresh") return open({}, true);
+    if (target.id === "play-less") return resize(hidden.slice(0, -1));
+    if (target.id === "play-more") return resize([...hidden, hidden.at(-1) ?? 4]);
+    if (target.id === "back") return ask(S.trail.pop(), true);
+    if ((found = of("[data-less]"))) return resize(hidden.map((one, k) => (k === Number(found.less) ? one - 1 : one)));
+    if ((found = of("[data-more]"))) return resize(hidden.map((one, k) => (k === Number(found.more) ? one + 1 : one)));
+    if ((found = of("[data-speed]"))) return choose({ speed: found.speed });
+    if ((found = of("[data-click]"))) return choose({ click: found.click });
+    if ((found = of("[data-break]"))) return spoil(BREAKS[Number(found.break)]);
+    if ((found = of("[data-factor]"))) {
+      S.factor = Number(found.factor);
+      return showWhy();
+    }
+    if ((found = of("#play-why [data-what]"))) {
+      S.trail.push(S.subject);
+      return ask(found.what, true);
+    }
+    if ((found = of("[data-what]"))) return ask(found.what);
+    if ((found = of("[data-unit]"))) {
+      S.unit = S.unit === found.unit ? "" : found.unit;
+      showWhy();
+      return show();
+    }
+    if (target.closest?.("#play-plane")) {
+      const box = $("#play-plane", root).getBoundingClientRect();
+      return use([((event.clientX - box.left) / box.width) * 2 * S.extent - S.extent, S.extent - ((event.clientY - box.top) / box.height) * 2 * S.extent]);
+    }
+  });
+
+  function choose(values) {
+    Object.assign(S, values);
+    nameButtons();
+  }
+
+  /** Set a situation in which learning fails, and ask what will happen. */
+  async function spoil({ set, ask: question }) {
+    S.running = false;
+    await open({ ...fromAddress(new URLSearchParams()), points: null, ...set }, true);
+    $("#play-ask").hidden = false;
+    $("#play-ask").textContent = `${question} Then press Start.`;
+  }
+
+  root.addEventListener("pointerover", ({ target }) => {
+    const link = target.closest?.(".synapse");
+    if (link && S.state) link.dataset.tip = `${link.dataset.what}: ${num(valueOf(S, link.dataset.what))}`;
+  });
+
+  root.addEventListener("change", ({ target }) => {
+    if (target.dataset.set) {
+      const key = target.dataset.set, value = ["problem", "activation", "loss", "optimizer", "init"].includes(key) ? target.value : Number(target.value);
+      const isNewProblem = key === "problem";
+      return open({ [key]: value, ...(isNewProblem && { points: null, loss: null }) }, key === "init");
+    }
+    if (target.dataset.input) {
+      const names = S.choices.inputs.filter((one) => (one === target.dataset.input ? target.checked : S.settings.inputs.includes(one)));
+      if (names.length) return open({ inputs: names });
+      target.checked = true; // the last input stays
+    }
+  });
+  $("#play-hood", root).addEventListener("submit", (event) => event.preventDefault());
+  $("#play-surface", root).addEventListener("toggle", () => S.state && survey());
+  $("#play-code", root).addEventListener("toggle", () => $("#play-code", root).open && S.state && code());
+
+  $("#play-plane", root).addEventListener("keydown", (event) => {
+    const way = { ArrowUp: [0, 1], ArrowDown: [0, -1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
+    if (!way && event.key !== "Enter") return;
+    event.preventDefault();
+    S.cursor ??= [0, 0];
+    if (!way) return use(S.cursor);
+    S.cursor = S.cursor.map((one, k) => Math.min(S.extent, Math.max(-S.extent, one + way[k] * CURSOR_STEP)));
+    const [x, y] = [50 + (50 * S.cursor[0]) / S.extent, 50 - (50 * S.cursor[1]) / S.extent], cursor = $("#play-cursor", root);
+    cursor.removeAttribute("hidden");
+    cursor.setAttribute("d", `M${x - 3} ${y}h6M${x} ${y - 3}v6`);
+    say(`${num(S.cursor[0], 2)}, ${num(S.cursor[1], 2)}`);
+  });
+
+  nameButtons();
+  return {
+    render: () => S.state && draw(),
+    /** The connection is there, for the first time or again. */
+    async opened(reconnected) {
+      S.running = false;
+      busy = false;
+      await open({}, true);
+      if (reconnected) say("Connected again. The network begins anew.");
+    },
+  };
+}

@@ -1,0 +1,164 @@
+"""The settings of the playground: a problem, a network and how it learns, each within limits."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check, check_known
+from pellucid.losses import LOSSES
+from pellucid.model import Model
+from pellucid.models import mlp
+from pellucid.models.mlp import ACTIVATIONS
+from pellucid.optim import OPTIMIZERS
+from pellucid.optim.regularizers import L1, L2
+from pellucid.studio.play.problems import CLASSES, EXTENT, INPUTS, MAX_POINTS, VALUES, inputs, problem
+
+OWN = {"own": "own points", "own values": "own points with values"}  # problems whose points a person gives
+CLASS_NAMES = ("ochre", "blue")  # the colours of the two classes: blue is positive
+MAX_LAYERS = 6  # hidden layers
+MAX_NEURONS = 8  # of a hidden layer
+CLASS_LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "quadratic", "hinge")
+VALUE_LOSSES = ("quadratic", "l1", "huber")
+INITS = ("xavier", "he", "scaled", "normal", "zeros")
+MIN_OWN_POINTS = 2
+
+
+@dataclass(frozen=True)
+class OpenPlayground:
+    """play.open: all settings; the weights are kept where shapes allow, unless `fresh` or the seed changes them."""
+
+    problem: str = "circles"
+    noise: float = 0.1  # 0 to 1
+    count: int = 200  # points, half of them for testing
+    seed: int = 0  # of the points and of the first weights
+    inputs: tuple[str, ...] = ("x1", "x2")
+    hidden: tuple[int, ...] = (4, 2)  # neurons of each hidden layer
+    activation: str = "tanh"
+    init: str = "xavier"
+    loss: str | None = None  # None for the first loss for the problem
+    optimizer: str = "sgd"
+    rate: float = 0.1
+    batch: int = 10
+    l1: float = 0.0  # strengths of the regularizers
+    l2: float = 0.0
+    points: Tensor | None = None  # (N, 3): coordinates, and class or value, of the problems in OWN
+    fresh: bool = False  # whether to draw new weights
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the targets are classes, not values."""
+        return self.problem in (*CLASSES, "own")
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The losses for this problem."""
+        return CLASS_LOSSES if self.has_classes else VALUE_LOSSES
+
+    @property
+    def loss_name(self) -> str:
+        """The loss that is used: the given one if it fits the problem."""
+        return self.losses[0] if self.loss is None or self.loss not in self.losses else self.loss
+
+    def check(self) -> None:
+        """Raise PellucidError for a setting that is unknown or outside its limits."""
+        check_known("no problem", self.problem, [*CLASSES, *VALUES, *OWN])
+        check(0 < len(self.inputs) <= len(INPUTS), "inputs", f"1 to {len(INPUTS)} names", len(self.inputs))
+        for name in self.inputs:
+            check_known("no input", name, INPUTS)
+        check(len(set(self.inputs)) == len(self.inputs), "inputs", "different names", ", ".join(self.inputs))
+        check(len(self.hidden) <= MAX_LAYERS, "hidden", f"at most {MAX_LAYERS} layers", len(self.hidden))
+        for neurons in self.hidden:
+            check(1 <= neurons <= MAX_NEURONS, "hidden", f"layers of 1 to {MAX_NEURONS} neurons", neurons)
+        check_known("no activation", self.activation, ACTIVATIONS)
+        check_known("no initialization", self.init, INITS)
+        if self.loss is not None:
+            check_known("no loss", self.loss, {*CLASS_LOSSES, *VALUE_LOSSES})
+        check_known("no optimizer", self.optimizer, OPTIMIZERS)
+        check(0 < self.rate <= 100, "rate", "above 0, at most 100", self.rate)
+        check(1 <= self.batch <= MAX_POINTS, "batch", f"from 1 to {MAX_POINTS}", self.batch)
+        for name, strength in (("l1", self.l1), ("l2", self.l2)):
+            check(0 <= strength <= 100, name, "from 0 to 100", strength)
+        if self.problem in OWN:
+            self._check_points()
+
+    def _check_points(self) -> None:
+        """Raise PellucidError unless `points` are within the plane, and their classes 0 or 1."""
+        if self.points is None:
+            raise PellucidError(f"the problem {OWN[self.problem]!r} needs points; click into the plane")
+        fits = self.points.ndim == 2 and self.points.shape[1] == 3 and MIN_OWN_POINTS <= len(self.points) <= MAX_POINTS
+        check(fits, "points", f"(N, 3), {MIN_OWN_POINTS} to {MAX_POINTS} of them", tuple(self.points.shape))
+        largest = float(self.points.abs().max())
+        check(largest <= EXTENT, "points", f"numbers from -{EXTENT:g} to {EXTENT:g}", largest)
+        targets = self.points[:, 2]
+        if self.has_classes and not bool(((targets == 0) | (targets == 1)).all()):
+            raise PellucidError("points: the third number is a class, 0 or 1")
+
+    def data(self) -> tuple[Tensor, Tensor, int]:
+        """Return the points, their targets, and how many of them, the first, are for training."""
+        if self.problem not in OWN:
+            points, target = problem(self.problem, self.count, self.noise, self.seed)
+            return points, target, self.count // 2
+        assert self.points is not None
+        points, target = self.points[:, :2].double(), self.points[:, 2:].double()
+        return points, target[:, 0].long() if self.has_classes else target, len(points)
+
+    def model(self) -> Model:
+        """Return the network with new weights."""
+        outputs = len(CLASS_NAMES) if self.has_classes else 1
+        return Model(
+            mlp([len(self.inputs), *self.hidden, outputs], self.activation, init_weight=self.init),
+            LOSSES[self.loss_name](),
+            OPTIMIZERS[self.optimizer](self.rate),
+            input_shape=(len(self.inputs),),
+            classes=CLASS_NAMES if self.has_classes else None,
+            seed=self.seed,
+            regularizer=[kind(lam) for kind, lam in ((L1, self.l1), (L2, self.l2)) if lam],
+            precision="float64",
+        )
+
+    def network_inputs(self, points: Tensor) -> Tensor:
+        """Return the network's inputs for points (N, 2)."""
+        return inputs(points.double(), self.inputs)
+
+    def code(self, epochs: int) -> str:
+        """Return Python text that trains the same network, from new weights, with the same numbers."""
+        if self.problem in OWN:
+            assert self.points is not None
+            rows = [[round(value, 4) for value in row] for row in self.points.tolist()]
+            target = "rows[:, 2].long()" if self.has_classes else "rows[:, 2:]"
+            data = f"rows = torch.tensor({rows}, dtype=torch.float64)\npoints, target = rows[:, :2], {target}"
+        else:
+            data = f'points, target = problem("{self.problem}", {self.count}, {self.noise}, {self.seed})'
+        train = "" if self.problem in OWN else f"[:{self.count // 2}]"
+        outputs = len(CLASS_NAMES) if self.has_classes else 1
+        sizes = [len(self.inputs), *self.hidden, outputs]
+        loss, optimizer = LOSSES[self.loss_name].__name__, OPTIMIZERS[self.optimizer].__name__
+        kinds = [f"{kind}({lam})" for kind, lam in (("L1", self.l1), ("L2", self.l2)) if lam]
+        classes = f", classes={CLASS_NAMES}" if self.has_classes else ""
+        return f"""import torch
+from pellucid import Model
+from pellucid.losses import {loss}
+from pellucid.models import mlp
+from pellucid.optim import {optimizer}
+from pellucid.optim.regularizers import L1, L2
+from pellucid.studio.play.problems import inputs, problem
+
+{data}
+x = inputs(points, {self.inputs})
+net = mlp({sizes}, "{self.activation}", init_weight="{self.init}")
+model = Model(
+    net, {loss}(), {optimizer}({self.rate}), input_shape=({len(self.inputs)},){classes},
+    seed={self.seed}, regularizer=[{", ".join(kinds)}], precision="float64",
+)
+model.fit(x{train}, target{train}, epochs={max(epochs, 1)}, batch_size={self.batch})
+print(float(model.loss(model(x{train}), target{train})[0]))
+"""
+
+
+def grid(side: int) -> Tensor:
+    """Return the points (side², 2) of a grid over the plane, row by row from the top left."""
+    axis = torch.linspace(-EXTENT, EXTENT, side, dtype=torch.float64)
+    rows, columns = torch.meshgrid(-axis, axis, indexing="ij")
+    return torch.stack([columns.flatten(), rows.flatten()], 1)

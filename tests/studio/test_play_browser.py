@@ -1,0 +1,214 @@
+"""The playground in a browser: what a student does with it, and that its numbers are those of Python."""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.report.test_browser import browser  # noqa: F401  (a fixture)
+from tests.studio.test_browser import MINUS, WAIT, cookies, press_until, served, until  # noqa: F401  (fixtures)
+
+pytestmark = pytest.mark.real
+ADD_BLUE, ADD_OCHRE = '[data-click="1"]', '[data-click="0"]'
+
+
+@pytest.fixture
+def opened(browser: Any, served: Any, cookies: list[Any]) -> Iterator[Any]:  # noqa: F811
+    contexts: list[Any] = []
+    faults: list[str] = []
+
+    def new(state: str = "", **options: Any) -> Any:
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
+        contexts[-1].add_cookies(cookies)
+        tab = contexts[-1].new_page()
+        tab.on("console", lambda one: faults.append(one.text) if one.type in ("error", "warning") else None)
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.goto(f"http://{served.host}/#play?{state}")
+        tab.wait_for_selector("#play-chart svg", timeout=WAIT)
+        return tab
+
+    yield new
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def shown(tab: Any, name: str) -> float:
+    """Return the exact number that the page shows as text."""
+    return float(tab.get_attribute(f"#play-{name}", "data-value"))
+
+
+def step(tab: Any, button: str = "#play-step") -> None:
+    """Click a button that learns, and wait until the page shows other numbers."""
+    before = tab.get_attribute("#play-train", "data-value")
+    tab.click(button)
+    until(tab, f"document.querySelector('#play-train').dataset.value !== '{before}'")
+
+
+def learn_until(tab: Any, condition: str) -> None:
+    """Start, wait for a condition, and pause."""
+    tab.click("[data-speed=fast]")
+    tab.click("#play-go")
+    until(tab, condition)
+    tab.click("#play-go")
+    until(tab, "document.querySelector('#play-go').textContent === 'Start'")
+
+
+def printed_by(text: str) -> float:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(text, {})
+    return float(output.getvalue().split()[-1])
+
+
+def test_it_starts_paused_and_its_numbers_are_those_of_its_python_text(opened: Any) -> None:
+    tab = opened("problem=moons&hidden=5&rate=0.3")
+    tab.wait_for_timeout(600)
+    assert (shown(tab, "epoch"), tab.inner_text("#play-go")) == (0, "Start")
+    first = shown(tab, "train")
+    step(tab)
+    assert shown(tab, "train") != first
+    assert shown(tab, "epoch") == 0
+    step(tab, "#play-epoch-go")  # to the end of the epoch
+    step(tab, "#play-epoch-go")
+    assert shown(tab, "epoch") == 2
+    tab.click("#play-code summary")
+    until(tab, "document.querySelector('#play-code pre').textContent.includes('epochs=2')")
+    assert printed_by(tab.text_content("#play-code pre")) == pytest.approx(shown(tab, "train"), rel=1e-9)
+
+
+def test_a_student_solves_xor_and_asks_why(opened: Any) -> None:
+    tab = opened("hidden=~")
+    tab.select_option("[data-set=problem]", "xor")
+    learn_until(tab, "Number(document.querySelector('#play-epoch').dataset.value) > 20")
+    assert shown(tab, "train") > 0.4  # one line cannot part the classes
+    tab.click("#play-more")
+    tab.wait_for_selector('[data-unit="1:3"]')
+    tab.select_option("[data-set=optimizer]", "adam")
+    tab.select_option("[data-set=rate]", "0.03")
+    learn_until(tab, "Number(document.querySelector('#play-train').dataset.value) < 0.2")
+    assert len(tab.get_attribute("#play-boundary", "d")) > 100
+    tab.click('[data-unit="1:2"]')
+    tab.click("#play-unit [data-what] >> nth=1")
+    until(tab, "document.querySelector('#play-why .check')?.dataset.numeric")
+    gradient = float(tab.get_attribute("#play-why [data-gradient]", "data-gradient"))
+    assert gradient == pytest.approx(float(tab.get_attribute("#play-why .check", "data-numeric")), rel=1e-3, abs=1e-7)
+    factors = [float(text.replace(MINUS, "-")) for text in tab.locator("#play-why .fac b").all_inner_texts()]
+    product = 1.0
+    for factor in factors:
+        product *= factor
+    assert product == pytest.approx(gradient, rel=0.02, abs=1e-6)
+    assert "x2" in tab.inner_text("#play-why .eq")
+    cost = tab.evaluate("location.hash")
+    tab.click("#play-links a >> nth=0")
+    until(
+        tab, "document.querySelector('#read') && document.querySelector('.view:not([hidden]) .check')?.dataset.numeric"
+    )
+    in_draw = float(tab.get_attribute(".view:not([hidden]) [data-gradient]", "data-gradient"))
+    assert in_draw == pytest.approx(gradient, rel=1e-9)
+    tab.go_back()
+    until(tab, f"location.hash === {cost!r}")
+    tab.click("#play-links a >> nth=1")
+    until(tab, "document.querySelector('#inspect-name')?.textContent.includes('dense1')")
+
+
+def test_a_link_that_is_clicked_becomes_the_subject_of_why(opened: Any) -> None:
+    tab = opened("hidden=1")
+    place = tab.evaluate("""(() => {
+        const link = document.querySelector('[data-what="head.scores.weight[1, 0]"] .drawn');
+        const at = link.getPointAtLength(link.getTotalLength() / 2).matrixTransform(link.getScreenCTM());
+        return [at.x, at.y];
+    })()""")
+    tab.mouse.click(*place)
+    until(tab, "document.querySelector('#play-why .check')?.dataset.numeric")
+    assert "head.scores.weight[1, 0]" in tab.inner_text("#subject")
+    value = float(tab.inner_text("#play-now").replace(MINUS, "-"))
+    step(tab)
+    until(tab, f"Number(document.querySelector('#play-now').textContent.replace('{MINUS}', '-')) !== {value}")
+
+
+def test_points_are_added_by_click_and_by_keys(opened: Any) -> None:
+    tab = opened("count=20")
+    tab.click(ADD_BLUE)
+    box = tab.locator("#play-plane").bounding_box()
+    count = "document.querySelectorAll('#play-marks circle').length"
+    tab.mouse.click(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
+    until(tab, f"{count} === 11")  # the 10 points for training become one's own, and one more
+    tab.click(ADD_OCHRE)
+    tab.focus("#play-plane")
+    for _ in range(5):
+        tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Enter")
+    until(tab, f"{count} === 12")
+    tab.click("#play-code summary")
+    until(tab, "document.querySelector('#play-code pre').textContent.includes('[0.5, 0.0, 0.0]')")
+    text = tab.text_content("#play-code pre")
+    assert "[-1.5, 1.5, 1.0]" in text
+    step(tab, "#play-epoch-go")
+    assert tab.inner_text("#play-test") == "none"
+
+
+def test_settings_change_while_it_learns(opened: Any) -> None:
+    tab = opened()
+    tab.click("#play-go")
+    until(tab, "Number(document.querySelector('#play-epoch').dataset.value) > 0")
+    for key, value in (
+        ("activation", "relu"),
+        ("optimizer", "adam"),
+        ("l2", "0.1"),
+        ("noise", "0.3"),
+        ("loss", "hinge"),
+    ):
+        tab.select_option(f"[data-set={key}]", value)
+        before = shown(tab, "epoch")
+        until(tab, f"Number(document.querySelector('#play-epoch').dataset.value) > {before}")
+    tab.click('[data-more="1"]')
+    tab.wait_for_selector('[data-unit="2:2"]')
+    assert tab.inner_text("#play-go") == "Pause"
+    assert "activation=relu" in tab.url
+    tab.click("#play-go")
+    again = opened(tab.url.split("?")[1])
+    assert again.input_value("[data-set=loss]") == "hinge"
+    assert again.locator("[data-unit]").count() == tab.locator("[data-unit]").count()
+
+
+@pytest.mark.parametrize("k", range(5))
+def test_what_goes_wrong_is_asked_before_it_is_started(k: int, opened: Any) -> None:
+    tab = opened()
+    tab.click(f'[data-break="{k}"]')
+    tab.wait_for_selector("#play-ask:not([hidden])")
+    assert "?" in tab.inner_text("#play-ask")
+    assert shown(tab, "epoch") == 0
+    learn_until(tab, "Number(document.querySelector('#play-epoch').dataset.value) >= 5")
+    if k == 1:  # all weights equal: with the symmetric targets, nothing is learned
+        assert shown(tab, "train") == pytest.approx(0.693, abs=0.02)
+
+
+def test_the_playground_is_used_by_keys_alone(opened: Any) -> None:
+    tab = opened()
+    press_until(tab, "#play-step")
+    before = shown(tab, "train")
+    tab.keyboard.press("Enter")
+    until(tab, f"document.querySelector('#play-train').dataset.value !== '{before}'")
+    press_until(tab, '[data-unit="1:0"]')
+    tab.keyboard.press("Enter")
+    press_until(tab, "#play-unit [data-what]")
+    tab.keyboard.press("Enter")
+    until(tab, "document.querySelector('#play-why .check')?.dataset.numeric")
+    press_until(tab, "#play-why .fac")
+    tab.keyboard.press("Enter")
+    assert tab.locator("#play-why .fac[aria-pressed=true]").count() == 1
+
+
+def test_the_loss_surface_follows_the_path(opened: Any) -> None:
+    tab = opened()
+    tab.click("#play-surface summary")
+    until(tab, "document.querySelector('#play-surface .cap').textContent.includes('loss')")
+    assert "L" not in tab.get_attribute("#play-surface path", "d")
+    step(tab, "#play-epoch-go")
+    until(tab, "document.querySelector('#play-surface path').getAttribute('d').includes('L')")
+    assert tab.get_attribute("#play-surface path", "d").endswith("L0.000,0.000") or tab.get_attribute(
+        "#play-surface path", "d"
+    ).endswith("L-0.000,0.000")

@@ -19,7 +19,7 @@ from pellucid.studio.runs import Runs, has_weights
 from pellucid.trace import prepared
 
 
-class Made(NamedTuple):
+class MadeModel(NamedTuple):
     """A model that a view has made, and an input (1, ...) for it."""
 
     model: Model
@@ -36,7 +36,7 @@ class Library:
     def __init__(self, names: tuple[str, ...], load: Callable[[str], Model], runs: Runs | None = None) -> None:
         self.names, self.load, self.runs = names, cache(load), Runs() if runs is None else runs
         self.uploads = Uploads()
-        self.made = dict[str, Made]()
+        self.made = dict[str, MadeModel]()
         self._has_runs = runs is not None
 
     def for_tab(self) -> "Library":

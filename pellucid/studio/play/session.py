@@ -21,7 +21,7 @@ from pellucid.studio.messages import Reply
 from pellucid.studio.play.problems import CLASSES, EXTENT, INPUTS, VALUES
 from pellucid.studio.play.settings import ACTIVATIONS, INITS, OWN, OpenPlayground, grid
 from pellucid.studio.play.surface import extended, surface
-from pellucid.studio.view import Library, Made
+from pellucid.studio.view import Library, MadeModel
 from pellucid.sweep import run
 from pellucid.trace import Trace
 from pellucid.training.step import NotFiniteError, TrainingStep
@@ -84,7 +84,7 @@ class PlaySession:
         model.params = nest(model.params, flatten(model.params) if is_new else self._kept(model))
         points, target, count = request.data()
         step = TrainingStep.of(model, count)
-        if not is_new and request.optimizer == old.optimizer and self._has_shapes_of(model):
+        if old is not None and not is_new and request.optimizer == old.optimizer and self._has_shapes_of(model):
             step.load_state_dict(self.step.state_dict())
         x = request.network_inputs(points)
         loader = Loader(Arrays(x[:count], target[:count]), min(request.batch, count), request.seed, dtype=torch.float64)
@@ -102,7 +102,7 @@ class PlaySession:
         self.batches = [*loader.epoch(self.epoch)]
         self.position = 0
         self.path = [_flat(model)]
-        self.library.made[NAME] = Made(model, x[:1])
+        self.library.made[NAME] = MadeModel(model, x[:1])
         shown_target = target if request.has_classes else target[:, 0]
         tensors = {"points": torch.cat([points, shown_target[:, None].double()], 1)}
         state = self._state()
@@ -183,7 +183,7 @@ class PlaySession:
         return Reply(fields, {**tensors, **flatten(model.params)})
 
     def _measured(self, part: slice) -> tuple[float | None, float | None]:
-        """Return the loss of a part of the points, without penalties, and the accuracy of classes; None without points."""
+        """Return the loss of some points, without penalties, and the accuracy of classes; None without points."""
         x = self.x[part]
         target = self.target[part]
         if not len(x):
@@ -202,7 +202,7 @@ class PlaySession:
         check(0 <= point < len(self.x), "point", f"from 0 to {len(self.x) - 1}", point)
         x = self.x[point : point + 1]
         target = self.target[point : point + 1]
-        self.library.made[NAME] = Made(self.model, x)
+        self.library.made[NAME] = MadeModel(self.model, x)
         trace: Trace = self.model.trace(x, target)
         up, down = (trace.nudge(request.what, sign * EPS) for sign in (1, -1))
         fields = {

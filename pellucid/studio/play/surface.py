@@ -12,7 +12,7 @@ MIN_REACH = 0.5  # the smallest half side, before the first steps
 MAX_PATH = 400  # weights that are kept: of more, every second
 
 
-class Surface(NamedTuple):
+class LossSurface(NamedTuple):
     """A square of losses around the present weights.
 
     losses: (SIDE²,), row by row; the first direction from left to right, the second from top to bottom. path: (K, 2),
@@ -32,7 +32,7 @@ def extended(path: list[Tensor], weights: Tensor) -> list[Tensor]:
     return path if len(path) <= MAX_PATH else [*path[:-1:2], weights]
 
 
-def surface(path: list[Tensor], loss: Callable[[Tensor], float]) -> Surface:
+def surface(path: list[Tensor], loss: Callable[[Tensor], float]) -> LossSurface:
     """Return the loss around the last weights of a path, along the principal directions of the path.
 
     loss: function of weights (P,). The directions are the first right singular vectors of the path's differences from
@@ -50,4 +50,4 @@ def surface(path: list[Tensor], loss: Callable[[Tensor], float]) -> Surface:
     losses = [loss(centre + a * directions[0] + b * directions[1]) for b in steps for a in steps]
     total = float(differences.square().sum())
     share = float(coordinates.square().sum()) / total if total else None
-    return Surface(torch.tensor(losses, dtype=torch.float64), coordinates, reach, share)
+    return LossSurface(torch.tensor(losses, dtype=torch.float64), coordinates, reach, share)

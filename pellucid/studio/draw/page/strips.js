@@ -143,7 +143,7 @@ function neuron(S, stage, paints) {
   return html`<h3>${layer.path} neuron ${row} <small>its ${count(own.data.length)} incoming weights ${scaleBar("div", num(-most, 2), num(most, 2))}</small></h3><div class="row tight">${pictures}</div>${formula(S, stage, row, Array.from(own.data), S.weights.unit.bias ?? 0)}<p class="cap">The strongest here, weight × input:</p>${strongest(S, stage, row)}`;
 }
 
-/** The drawing of the network, and the function that paints its canvases; highlighted: as for `columns`. */
+/** The drawing of the network, and the generator that paints its canvases; highlighted: as for `columns`. */
 export function strips(S, highlighted) {
   const paints = [], stage = S.at && S.model.stage(S.at.path);
   const input = S.run.tensors.x, [channels, height, width] = input.shape;
@@ -153,10 +153,16 @@ export function strips(S, highlighted) {
     <div class="unit">${stage && (stage.layer.shape.length === 3 ? convolution(S, stage, paints) : neuron(S, stage, paints))}</div>`;
   return {
     markup,
-    paint(root) {
-      const found = new Map($$("[data-h]", root).map((one) => [one.dataset.h, one]));
-      for (const [id, paint] of paints) if (found.has(id)) paint(found.get(id));
+    /** Paint the canvases below an element, those that are seen first: a generator, which pauses after each. */
+    *paint(root) {
       for (const one of $$("[data-fill]", root)) one.style.background = one.dataset.fill;
+      const found = new Map($$("[data-h]", root).map((one) => [one.dataset.h, one]));
+      const isSeen = ({ top, bottom }) => bottom > 0 && top < innerHeight;
+      const known = paints.filter(([id]) => found.has(id)).map(([id, paint]) => ({ canvas: found.get(id), paint, seen: isSeen(found.get(id).getBoundingClientRect()) }));
+      for (const { canvas, paint } of known.sort((a, b) => b.seen - a.seen)) {
+        paint(canvas);
+        yield;
+      }
     },
   };
 }

@@ -1,6 +1,6 @@
 // The view Draw: what is chosen, what the server says of it, and what follows when a person draws, clicks or types.
 import { $, $$, argmax, attempts, count, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
-import { heat, paintScales, scaleBar } from "/core/paint.js";
+import { heat, inSlices, paintScales, scaleBar } from "/core/paint.js";
 import { LostError, openOrDefault } from "/core/server.js";
 import { cards, formula } from "./card.js";
 import * as columnView from "./columns.js";
@@ -21,8 +21,8 @@ const FRAME = html`<div class="panes draw-panes">
     <div class="row"><p class="near" id="near" aria-hidden="true"></p><label class="field inline">It is <select id="label"></select></label>
       <span class="row tight"><button class="btn" id="eraser" type="button" aria-pressed="false">Eraser</button><button class="btn" id="unstroke" type="button" aria-label="Undo the last stroke" disabled>Undo</button><button class="btn" id="clear" type="button">Clear</button></span></div>
     <div class="samples" id="samples" role="group" aria-label="Samples, as the network sees them"></div>
-    <div class="nonsense"><h3 id="fool-h">Fool it</h3><div role="group" aria-labelledby="fool-h">${NONSENSE.map((what) => html`<button class="tile" data-nonsense="${what}" data-tip="No digit; click again for other ${what}"><canvas class="px" data-fool="${what}"></canvas><span></span></button>`)}</div></div>
-    <div class="pre"><canvas id="seen" class="px" role="img" aria-label="What the network sees"></canvas><canvas id="beside" class="px" role="img" hidden></canvas><p class="cap" id="seen-cap">Draw a digit, or take a sample.</p></div>
+    <div class="nonsense"><h3 id="fool-h">Fool it</h3><div role="group" aria-labelledby="fool-h">${NONSENSE.map((what) => html`<button class="tile" data-nonsense="${what}" data-tip="Nothing that the network knows; click again for other ${what}"><canvas class="px" data-fool="${what}"></canvas><span></span></button>`)}</div></div>
+    <div class="pre"><canvas id="seen" class="px" role="img" aria-label="What the network sees"></canvas><canvas id="beside" class="px" role="img" hidden></canvas><p class="cap" id="seen-cap">Draw, or take a sample.</p></div>
     <div id="field"></div></section>
   <section class="pane net" aria-labelledby="net-h"><div class="head"><h2 id="net-h">Network</h2><div class="seg" role="radiogroup" aria-label="Network" id="models"></div><p class="read" id="cost" aria-live="off"></p></div>
     <p class="notice" id="problem" role="alert" hidden></p><div id="stage"><p class="cap">Loading the network…</p></div><div class="stepper" id="stepper"></div></section>
@@ -44,6 +44,7 @@ export function start(root, server, { state: address, remember: put }) {
   /** @type {"" | "fresh" | "live"} Whether to run again, and how. */
   let again = "";
   let busy = false, drawn = false /* what to send: true for what is on the pad, or a picture */, began = 0, painted = 0;
+  let stopPainting = () => {};
   let original = ""; // the sample on which strokes were drawn
   const pad = new Pad($("#pad"), (ended) => {
     if (S.sample) [original, S.label] = [S.sample, null]; // what it was is not what it becomes
@@ -112,12 +113,12 @@ export function start(root, server, { state: address, remember: put }) {
       if (fresh) {
         S.stepped = null;
         await choose();
-        say($("#near").textContent);
       }
     } finally {
       busy = false;
     }
     render(!fresh);
+    if (fresh) say($("#near").textContent);
     if (began) {
       const took = performance.now() - began;
       began = 0;
@@ -288,7 +289,8 @@ export function start(root, server, { state: address, remember: put }) {
       if (!bars || performance.now() - painted > MAPS_EVERY) {
         const { markup, paint } = stripView.strips(S, highlighted(S));
         if (!bars) fill($("#stage"), markup);
-        paint($("#stage"));
+        stopPainting();
+        stopPainting = inSlices(paint($("#stage")));
         painted = performance.now();
       }
       fill($("#field"), html``);

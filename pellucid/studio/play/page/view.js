@@ -1,7 +1,7 @@
 // The playground: a small network on points in the plane. The server computes; the page asks for steps, and paints.
 import { chart } from "/core/chart.js";
 import { $, $$, attempts, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
-import { heat, paintScales, scaleBar } from "/core/paint.js";
+import { heat, inSlices, paintScales, scaleBar } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import { Described } from "/draw/model.js";
 import { why } from "/draw/why.js";
@@ -14,7 +14,6 @@ const CURSOR_STEP = 0.1;
 const PALER = 1.4; // than the colour of its value, so that points are seen on it
 const CHART_EVERY = 250; // milliseconds between two drawings of the curves, or of the derivative, while it learns
 const FLOOR = 1e-3; // added to losses before their logarithm
-const BUDGET = 8; // milliseconds of painting in one frame
 const MOST_STEPS = 500; // of a request
 /** Steps of a request, and milliseconds before the next. */
 const SPEEDS = {
@@ -52,9 +51,7 @@ export function start(root, server, { state: address, remember }) {
     // of Why, as in the view Draw
     subject: null, point: null, run: null, explained: null, checked: null, model: null, factor: 0, trail: [], recorded: true,
   };
-  let busy = false, surveying = false, charted = 0, isStale = false;
-  /** @type {Generator | null} What is being painted. */
-  let work = null;
+  let busy = false, surveying = false, charted = 0, isPainting = false, isStale = false, stopPainting = () => {};
 
   function problem(error) {
     if (error) S.running = false;
@@ -178,26 +175,17 @@ export function start(root, server, { state: address, remember }) {
     $("#play-code pre", root).textContent = (await server.ask("play.code")).text;
   });
 
-  /** Paint soon, a few milliseconds in each frame of the screen, so that the page answers while it learns. */
+  /** Paint in slices, and again if the numbers have changed in the meantime. */
   function show() {
-    if (work) isStale = true;
+    if (isPainting) isStale = true;
     else {
-      work = refresh();
-      requestAnimationFrame(advance);
-    }
-  }
-  function advance() {
-    const end = performance.now() + BUDGET;
-    while (work && performance.now() < end) {
-      if (!work.next().done) continue;
-      work = null;
-      if (isStale) {
+      isPainting = true;
+      stopPainting = inSlices(refresh(), () => {
+        isPainting = false;
+        if (isStale) requestAnimationFrame(show);
         isStale = false;
-        show();
-      }
-      return;
+      });
     }
-    if (work && root.isConnected) requestAnimationFrame(advance);
   }
 
   /** Draw all anew. */
@@ -206,7 +194,8 @@ export function start(root, server, { state: address, remember }) {
     fill($("#play-hood", root), hoodForm(S));
     layOut(S, $("#play-net", root));
     charted = 0;
-    work = null; // it was for other columns
+    stopPainting(); // of other columns
+    isPainting = false;
     show();
     showWhy();
   }

@@ -81,6 +81,27 @@ export function paintColours(canvas, values, width) {
   context.putImageData(image, 0, 0);
 }
 
+const BUDGET = 8; // milliseconds of painting in one frame of the screen
+
+/**
+ * Do work a few milliseconds in each frame, so that the page answers in between; returns a function that ends it.
+ * @type {(work: Generator, done?: () => any) => () => void} work: a generator that pauses after each part.
+ */
+export function inSlices(work, done = () => {}) {
+  let isOver = false;
+  function slice() {
+    const end = performance.now() + BUDGET;
+    while (!isOver && performance.now() < end) {
+      if (!work.next().done) continue;
+      isOver = true;
+      done();
+    }
+    if (!isOver) requestAnimationFrame(slice);
+  }
+  slice();
+  return () => (isOver = true);
+}
+
 /** A small legend of a map with its two ends. */
 export const scaleBar = (map, low, high) =>
   html`<span class="scale"><i>${low}</i><canvas class="bar" data-scale="${map}" aria-hidden="true"></canvas><i>${high}</i></span>`;

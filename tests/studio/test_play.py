@@ -237,8 +237,7 @@ def test_settings_beyond_the_limits_are_refused(settings: dict[str, Any], messag
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        (torch.zeros(1, 3), "2 to 500 of them"),
-        (torch.zeros(501, 3), "2 to 500 of them"),
+        (torch.zeros(501, 3), "1 to 500 of them"),
         (torch.zeros(4, 2), "(N, 3)"),
         (torch.full((4, 3), 4.0), "from -3 to 3"),
         (torch.full((4, 3), 0.5), "a class, 0 or 1"),

@@ -150,6 +150,20 @@ def test_points_are_added_by_click_and_by_keys(opened: Any) -> None:
     assert tab.inner_text("#play-test") == "none"
 
 
+def test_all_points_can_be_ones_own(opened: Any) -> None:
+    tab = opened("hidden=2&rate=1")
+    tab.click("#play-none")
+    assert tab.locator("#play-marks circle").count() == 0
+    assert tab.is_disabled("#play-go")
+    box = tab.locator("#play-plane").bounding_box()
+    for k, (x, button) in enumerate([(0.2, ADD_BLUE), (0.8, ADD_OCHRE)], start=1):
+        tab.click(button)
+        tab.mouse.click(box["x"] + x * box["width"], box["y"] + box["height"] / 2)
+        until(tab, f"document.querySelectorAll('#play-marks circle').length === {k}")
+    learn_until(tab, "Number(document.querySelector('#play-train').dataset.value) < 0.1")
+    assert float(tab.locator("#play-marks .blue").get_attribute("cx")) == pytest.approx(20, abs=1)  # whole pixels
+
+
 def test_settings_change_while_it_learns(opened: Any) -> None:
     tab = opened()
     tab.click("#play-go")

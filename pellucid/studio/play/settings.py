@@ -22,7 +22,6 @@ MAX_NEURONS = 8  # of a hidden layer
 CLASS_LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "quadratic", "hinge")
 VALUE_LOSSES = ("quadratic", "l1", "huber")
 INITS = ("xavier", "he", "scaled", "normal", "zeros")
-MIN_OWN_POINTS = 2
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,8 @@ class OpenPlayground:
         """Raise PellucidError unless `points` are within the plane, and their classes 0 or 1."""
         if self.points is None:
             raise PellucidError(f"the problem {OWN[self.problem]!r} needs points; click into the plane")
-        fits = self.points.ndim == 2 and self.points.shape[1] == 3 and MIN_OWN_POINTS <= len(self.points) <= MAX_POINTS
-        check(fits, "points", f"(N, 3), {MIN_OWN_POINTS} to {MAX_POINTS} of them", tuple(self.points.shape))
+        fits = self.points.ndim == 2 and self.points.shape[1] == 3 and 1 <= len(self.points) <= MAX_POINTS
+        check(fits, "points", f"(N, 3), 1 to {MAX_POINTS} of them", tuple(self.points.shape))
         largest = float(self.points.abs().max())
         check(largest <= EXTENT, "points", f"numbers from -{EXTENT:g} to {EXTENT:g}", largest)
         targets = self.points[:, 2]

@@ -11,14 +11,19 @@ export function paintInput(canvas, { data, shape: [channels, height, width] }) {
   return heat(canvas, data.slice(0, height * width), width, "ink", maxAbs(data) || 1);
 }
 
-/** A sample's name in the address, such as "3.1", as the name of its tile and its number. */
+/**
+ * A sample's name in the address, such as "3.1", as the name of its tile and its number.
+ * @type {(name: string) => [string, number]}
+ */
 const parts = (name) => [name.split(".")[0], Number(name.split(".")[1])];
 export const kindOf = (name) => parts(name)[0];
 
 export class Samples {
   /** S: the state of the view. show: function of a sample's name, its picture and its label, which puts it on the pad. */
   constructor(S, server, show) {
-    Object.assign(this, { S, server, show });
+    this.S = S;
+    this.server = server;
+    this.show = show;
     this.next = new Map(); // number of a name's next sample
     this.nonsense = new Map(); // number of the nonsense in a tile
     /** @type {Map<string, any>} The pictures in the tiles of samples. */

@@ -159,7 +159,7 @@ export function strips(S, highlighted) {
       const found = new Map($$("[data-h]", root).map((one) => [one.dataset.h, one]));
       const isSeen = ({ top, bottom }) => bottom > 0 && top < innerHeight;
       const known = paints.filter(([id]) => found.has(id)).map(([id, paint]) => ({ canvas: found.get(id), paint, seen: isSeen(found.get(id).getBoundingClientRect()) }));
-      for (const { canvas, paint } of known.sort((a, b) => b.seen - a.seen)) {
+      for (const { canvas, paint } of known.sort((a, b) => Number(b.seen) - Number(a.seen))) {
         paint(canvas);
         yield;
       }

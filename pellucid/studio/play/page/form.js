@@ -22,6 +22,7 @@ export const BREAKS = [
 
 /** The settings in an address; what is not there, or not read, is the default. */
 export function fromAddress(address) {
+  /** @type {any} */
   const settings = { ...DEFAULTS };
   for (const [key, value] of Object.entries(DEFAULTS)) {
     const text = address.get(key);

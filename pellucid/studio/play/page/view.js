@@ -1,19 +1,20 @@
 // The playground: a small network on points in the plane. The server computes; the page asks for steps, and paints.
 import { chart } from "/core/chart.js";
-import { $, $$, attempts, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
-import { heat, inSlices, paintScales, scaleBar } from "/core/paint.js";
+import { $, $$, attempts, fill, html, num, percent, say } from "/core/dom.js";
+import { inSlices, paintScales } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import { Described } from "/draw/model.js";
 import { why } from "/draw/why.js";
 import { BREAKS, dataForm, fromAddress, hoodForm, toAddress } from "./form.js";
+import { FRAME } from "./frame.js";
 import { incoming, layOut, paint, pathsOf, valueOf } from "./network.js";
 import { boundary, nearest, paintPlane, pointMarks } from "./plane.js";
+import { surveys } from "./surface.js";
 
 const NEAR = 0.2; // from a point, in units of the plane, a click means that point
 const CURSOR_STEP = 0.1;
 const PALER = 1.4; // than the colour of its value, so that points are seen on it
 const CHART_EVERY = 250; // milliseconds between two drawings of the curves, or of the derivative, while it learns
-const FLOOR = 1e-3; // added to losses before their logarithm
 const MOST_STEPS = 500; // of a request
 /** Steps of a request, and milliseconds before the next. */
 const SPEEDS = {
@@ -21,26 +22,6 @@ const SPEEDS = {
   medium: [() => 1, 0],
   fast: [(state) => Math.min(MOST_STEPS, state.batches), 0],
 };
-const CLICKS = [["ask", "ask why"], ["1", "add blue"], ["0", "add ochre"]];
-
-const FRAME = html`<div class="play"><section class="pane playbar" aria-label="Learning">
-    <div class="row"><button class="btn primary" id="play-go" type="button" data-k="go">Start</button><button class="btn" id="play-step" type="button">Step</button><button class="btn" id="play-epoch-go" type="button">Epoch</button><button class="btn" id="play-fresh" type="button">New weights</button>
-      <div class="seg" role="radiogroup" aria-label="Speed">${Object.keys(SPEEDS).map((one) => html`<button type="button" role="radio" data-speed="${one}">${one}</button>`)}</div>
-      <p class="numbers-line"><span>epoch <b id="play-epoch"></b></span><span>loss: train <b id="play-train"></b></span><span>test <b id="play-test"></b></span></p></div>
-    <p class="notice" id="play-problem" role="alert" hidden></p><p class="ask" id="play-ask" role="status" hidden></p></section>
-  <div class="panes play-panes">
-    <section class="pane" aria-labelledby="play-data-h"><h2 id="play-data-h">Data</h2><div id="play-data"></div>
-      <p class="cap">Blue is positive, ochre negative. Rings are points for testing: the network does not learn from them.</p><h3 id="play-break-h">Break it</h3><div class="row tight" role="group" aria-labelledby="play-break-h">${BREAKS.map((one, k) => html`<button class="btn small" type="button" data-break="${k}">${one.name}</button>`)}</div></section>
-    <section class="pane" aria-labelledby="play-net-h"><div class="head"><h2 id="play-net-h">Network</h2><span class="row tight"><button class="btn small" id="play-less" type="button" aria-label="One hidden layer less">− layer</button><button class="btn small" id="play-more" type="button" aria-label="One hidden layer more">+ layer</button></span></div>
-      <div class="columns" id="play-net"><p class="cap">Loading the playground…</p></div>
-      <p class="legend"><span>${scaleBar("div", "−", "+")} output of a neuron, weight of a link</span></p>
-      <form class="hood" id="play-hood" aria-label="Under the hood"></form></section>
-    <section class="pane out" aria-labelledby="play-out-h"><h2 id="play-out-h">What it has learned</h2>
-      <div class="plane" id="play-plane" tabindex="0" role="img"><canvas></canvas><svg viewBox="0 0 100 100" aria-hidden="true"><g id="play-marks"></g><path id="play-boundary"/><path id="play-cursor" hidden/></svg></div>
-      <div class="row"><div class="seg" role="radiogroup" aria-label="A click in the plane">${CLICKS.map(([id, text]) => html`<button type="button" role="radio" data-click="${id}">${text}</button>`)}</div></div>
-      <div id="play-chart"></div>
-      <details id="play-surface"><summary>Loss surface</summary><div class="plane"><canvas role="img" aria-label="The loss around the present weights"></canvas><svg viewBox="-1 -1 2 2" aria-hidden="true"><path/><circle r="0.03"/></svg></div><p class="cap"></p></details></section>
-    <aside class="pane whypane" aria-label="Why"><div><div id="play-unit"></div><p class="row" id="play-links"></p><details id="play-code"><summary>As Python</summary><pre class="scroll" tabindex="0"></pre></details></div><div id="play-why"></div></aside></div></div>`;
 
 /** Start the view in an element; returns what the frame of the page calls. */
 export function start(root, server, { state: address, remember }) {
@@ -51,7 +32,7 @@ export function start(root, server, { state: address, remember }) {
     // of Why, as in the view Draw
     subject: null, point: null, run: null, explained: null, checked: null, model: null, factor: 0, trail: [], recorded: true,
   };
-  let busy = false, surveying = false, charted = 0, isPainting = false, isStale = false, stopPainting = () => {};
+  let busy = false, opening = 0 /* settings that are not yet answered */, charted = 0, isPainting = false, isStale = false, stopPainting = () => {};
 
   function problem(error) {
     if (error) S.running = false;
@@ -68,7 +49,8 @@ export function start(root, server, { state: address, remember }) {
     const { points, ...fields } = settings;
     const tensors = settings.problem.startsWith("own") && points ? { points } : {};
     if (settings.problem.startsWith("own") && !points) fields.problem = "circles"; // an address cannot hold points
-    const answer = await server.ask("play.open", { ...fields, fresh }, tensors);
+    opening += 1;
+    const answer = await server.ask("play.open", { ...fields, fresh }, tensors).finally(() => (opening -= 1));
     Object.assign(S, {
       settings: { ...settings, problem: fields.problem }, choices: answer.choices, lossName: answer.loss_name, sizes: answer.sizes, hasClasses: answer.has_classes,
       side: answer.side, extent: answer.extent, train: answer.train, points: answer.tensors.points,
@@ -131,7 +113,7 @@ export function start(root, server, { state: address, remember }) {
 
   /** Ask why for the chosen weight. */
   const explain = attempt(async () => {
-    if (S.subject) {
+    if (S.subject && !opening) {
       const what = S.subject, answer = await server.ask("play.explain", { what, point: S.point });
       if (what !== S.subject) return;
       S.model = named(new Described(answer));
@@ -152,24 +134,7 @@ export function start(root, server, { state: address, remember }) {
     return model;
   }
 
-  /** Show the loss around the present weights, if that is unfolded. */
-  const survey = attempt(async () => {
-    const place = $("#play-surface", root);
-    if (!place.open || surveying) return;
-    surveying = true;
-    try {
-      const { reach, share, tensors: { losses, path } } = await server.ask("play.surface");
-      const low = Math.min(...losses.data), logs = Array.from(losses.data, (one) => Math.log10(one + FLOOR) - Math.log10(low + FLOOR));
-      heat($("canvas", place), logs, Math.sqrt(losses.data.length), "seq", maxAbs(logs) || 1);
-      const ends = Array.from({ length: path.shape[0] }, (_, k) => `${(path.data[2 * k] / reach).toFixed(3)},${(path.data[2 * k + 1] / reach).toFixed(3)}`);
-      $("path", place).setAttribute("d", `M${ends.join("L")}`);
-      const most = Math.max(...losses.data);
-      fill($(".cap", place), html`The loss of the points for training, by powers of ten ${scaleBar("seq", num(low), num(most))}, along the two directions in which the weights have moved most, up to ±${num(reach, 2)}. The line is their path, the dot where they are.${share !== null && ` These directions hold ${percent(share)} of it.`}`);
-      paintScales(place);
-    } finally {
-      surveying = false;
-    }
-  });
+  const survey = attempt(surveys($("#play-surface", root), server));
 
   const code = attempt(async () => {
     $("#play-code pre", root).textContent = (await server.ask("play.code")).text;
@@ -264,7 +229,9 @@ export function start(root, server, { state: address, remember }) {
   function nameButtons() {
     const go = $("#play-go", root);
     go.textContent = S.running ? "Pause" : "Start";
-    for (const one of $$("#play-step, #play-epoch-go", root)) one.disabled = S.running;
+    const hasPoints = S.points?.shape[0] > 0;
+    go.disabled = !hasPoints;
+    for (const one of $$("#play-step, #play-epoch-go", root)) one.disabled = S.running || !hasPoints;
     $("#play-less", root).disabled = !S.settings.hidden.length;
     for (const one of $$("[data-speed]", root)) mark(one, one.dataset.speed === S.speed);
     for (const one of $$("[data-click]", root)) mark(one, one.dataset.click === S.click);
@@ -286,6 +253,14 @@ export function start(root, server, { state: address, remember }) {
     const count = S.settings.points ? shape[0] : S.train; // of a problem, the points for training become one's own
     const points = { dtype: "float32", shape: [count + 1, 3], data: Float32Array.from([...data.slice(0, 3 * count), x1, x2, value].map((one) => Math.min(S.extent, Math.max(-S.extent, one)))) };
     return open({ points, problem: S.hasClasses ? "own" : "own values" });
+  }
+
+  /** Begin with no points: the next clicks add one's own. */
+  function removePoints() {
+    Object.assign(S, { points: { data: new Float32Array(), shape: [0, 3] }, train: 0, point: null, subject: null, running: false, click: S.click === "ask" ? "1" : S.click });
+    nameButtons();
+    showWhy();
+    say("No points. Click into the plane to add your own.");
   }
 
   function ask(what, keepsTrail = false) {
@@ -312,6 +287,7 @@ export function start(root, server, { state: address, remember }) {
     if (target.id === "play-fresh") return open({}, true);
     if (target.id === "play-less") return resize(hidden.slice(0, -1));
     if (target.id === "play-more") return resize([...hidden, hidden.at(-1) ?? 4]);
+    if (target.id === "play-none") return removePoints();
     if (target.id === "back") return ask(S.trail.pop(), true);
     if ((found = of("[data-less]"))) return resize(hidden.map((one, k) => (k === Number(found.less) ? one - 1 : one)));
     if ((found = of("[data-more]"))) return resize(hidden.map((one, k) => (k === Number(found.more) ? one + 1 : one)));

@@ -111,7 +111,7 @@ def _preload(library: "Library") -> None:
     """
     import gc
 
-    from pellucid.studio.draw.session import digits
+    from pellucid.studio.draw.samples import digits
 
     digits()
     for name in library.names:

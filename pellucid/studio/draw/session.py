@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, check_known
-from pellucid.data.images import resized
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import Layer, Params, Trait, pair
 from pellucid.model import Model
@@ -19,8 +17,8 @@ from pellucid.nested import flatten, nest
 from pellucid.optim import SGD
 from pellucid.predictor import Predictor
 from pellucid.studio.draw.nonsense import nonsense
+from pellucid.studio.draw.samples import SAMPLE_SIDE, class_of, names_for, picture_of
 from pellucid.studio.messages import Reply
-from pellucid.studio.pictures import family_for, sample, sample_names
 from pellucid.studio.view import Library
 from pellucid.task import task_of
 from pellucid.trace import Trace
@@ -30,11 +28,7 @@ from pellucid.trace.record import resolve
 MAX_STEPS = 50  # steps that can be undone
 MAX_VALUES = 200_000  # values of one layer's output; the page does not show larger outputs
 MAX_PRODUCTS = 1000  # products of a sum that an explanation lists
-DIGITS = tuple("0123456789")  # names of the samples of a network for digits
 SIDES = (8, 1000)  # smallest and largest side of a drawing, in pixels
-SAMPLE_SIDE = 112  # side of a digit on the canvas, and the largest of another sample, in pixels
-HAND_CLASS = "5"  # class of all bundled pictures of hands
-MARGIN = 2  # pixels around the 8 x 8 pixels of a sample
 
 
 @dataclass(frozen=True)
@@ -157,8 +151,7 @@ class DrawSession:
     @property
     def samples(self) -> tuple[str, ...]:
         """The names of the bundled pictures for this model: digits, or pictures like those of its data."""
-        family = family_for(self.name, self.model.nominal_shape[0])
-        return DIGITS if family == "digit" else sample_names()[family]
+        return names_for(self.name, self.model.nominal_shape[0])
 
     def open(self, request: OpenModel) -> Reply:
         """Open a model, and describe it: classes, layers in forward order, and the number of parameters."""
@@ -275,19 +268,8 @@ class DrawSession:
         """Return a bundled picture for the canvas, its class if that is known, and the model's input for it."""
         check_known("no sample", request.name, self.samples)
         check(request.n >= 0, "n", "at least 0", request.n)
-        count = 1
-        if request.name in DIGITS:
-            x, y = digits()
-            indices = torch.nonzero(y == int(request.name)).flatten()
-            count = len(indices)
-            padded = torch.nn.functional.pad(x[indices[request.n % count]][None], (MARGIN,) * 4)
-            enlarged = torch.nn.functional.interpolate(padded, (SAMPLE_SIDE, SAMPLE_SIDE), mode="bicubic").clamp(0, 1)
-            picture = (enlarged[0, 0] * 255).round().to(torch.uint8)
-        else:
-            photograph = sample(request.name)
-            scale = SAMPLE_SIDE / max(photograph.shape)
-            picture = resized(photograph, (int(photograph.shape[1] * scale), int(photograph.shape[2] * scale)))
-        class_name = HAND_CLASS if request.name.startswith("hand ") else request.name
+        picture, count = picture_of(request.name, request.n)
+        class_name = class_of(request.name)
         label = self.classes.index(class_name) if class_name in self.classes else None
         tensors = {"picture": picture, "x": self._laid_out(picture)[0]}
         return Reply({"name": request.name, "n": request.n % count, "count": count, "label": label}, tensors)
@@ -313,15 +295,6 @@ HANDLERS: dict[str, tuple[type, Callable[[DrawSession, Any], Reply]]] = {
     "draw.sample": (ReadSample, DrawSession.sample),
     "draw.nonsense": (ReadNonsense, DrawSession.nonsense),
 }
-
-
-@cache
-def digits() -> tuple[Tensor, Tensor]:
-    """Return the test pictures of the bundled digits (N, 1, 8, 8), 0..1, and their classes (N,)."""
-    from pellucid.data import load
-
-    test = load("digits").test
-    return test.x, test.y
 
 
 def can_draw(model: Model) -> bool:

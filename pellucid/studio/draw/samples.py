@@ -1,0 +1,51 @@
+"""Bundled pictures for the canvas: digits for a network that reads them, else pictures like those of its data."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data.images import resized
+from pellucid.studio.pictures import family_for, sample, sample_names
+
+DIGITS = tuple("0123456789")  # names of the samples of a network for digits
+HAND_CLASS = "5"  # class of all bundled pictures of hands
+SAMPLE_SIDE = 112  # side of a digit on the canvas, and the largest of another sample, in pixels
+MARGIN = 2  # pixels around the 8 x 8 pixels of a digit
+
+
+@cache
+def digits() -> tuple[Tensor, Tensor]:
+    """Return the test pictures of the bundled digits (N, 1, 8, 8), 0..1, and their classes (N,)."""
+    from pellucid.data import load
+
+    test = load("digits").test
+    return test.x, test.y
+
+
+def names_for(model: str, channels: Any) -> tuple[str, ...]:
+    """Return the names of the samples for a model."""
+    family = family_for(model, channels)
+    return DIGITS if family == "digit" else sample_names()[family]
+
+
+def class_of(name: str) -> str:
+    """Return the class of a sample, which is no class of any model if it is unknown."""
+    return HAND_CLASS if name.startswith("hand ") else name
+
+
+def picture_of(name: str, n: int) -> tuple[Tensor, int]:
+    """Return a sample, ink (H, W) or a photograph (3, H, W), uint8, and the number of samples of this name.
+
+    n: the index of a digit, modulo their number.
+    """
+    if name not in DIGITS:
+        photograph = sample(name)
+        scale = SAMPLE_SIDE / max(photograph.shape)
+        return resized(photograph, (int(photograph.shape[1] * scale), int(photograph.shape[2] * scale))), 1
+    x, y = digits()
+    indices = torch.nonzero(y == int(name)).flatten()
+    padded = torch.nn.functional.pad(x[indices[n % len(indices)]][None], (MARGIN,) * 4)
+    enlarged = torch.nn.functional.interpolate(padded, (SAMPLE_SIDE, SAMPLE_SIDE), mode="bicubic").clamp(0, 1)
+    return (enlarged[0, 0] * 255).round().to(torch.uint8), len(indices)

@@ -55,8 +55,8 @@ def parser() -> Parser:
         help="the class to explain (default: the predicted class), the difference of two, 'CLASS - CLASS', or a unit: "
         "'features.conv2[3]' is channel 3 at its largest activation, 'features.conv2[3, :, :]' the whole channel. For "
         "segmentation: a class where it is predicted (default: the class with the most pixels), at one pixel, "
-        "'CLASS[ROW, COLUMN]', or over a region, 'CLASS[90:100, 120:200]'. For key-points: the name or the number of one "
-        "(default: the first)",
+        "'CLASS[ROW, COLUMN]', or over a region, 'CLASS[90:100, 120:200]'. For key-points: the name or the number of "
+        "one (default: the first)",
     )
     add_options(parser, "explain")
     parser.add_argument(

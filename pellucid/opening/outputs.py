@@ -96,14 +96,17 @@ def loss_for(net: Graph, y: Any) -> str:
     """Return the default loss of an opened network with outputs y: for scores of classes, for numbers or probabilities.
 
     Scores (N, C, ...) of several classes have softmax cross-entropy, their logarithms of probabilities the negative
-    log-likelihood. Everything else has squared error: probabilities, one number for each example or pixel, and several
-    outputs. A note says so if that is no plain end of a classifier.
+    log-likelihood, and probabilities (N, K) by sigmoid, of several labels, their cross-entropy. Everything else has
+    squared error: other probabilities, one number for each example or pixel, and several outputs. A note says so if
+    that is no plain end of a classifier.
     """
     if not isinstance(y, Tensor):
         return "quadratic"
     last_layer = next(iter(last_layers(net, only_moves).values()), None)
     if isinstance(last_layer, LogSoftmax) and net.nodes[net.outputs[0]][0] is last_layer:
         return "nll"
+    if isinstance(last_layer, Sigmoid) and y.dim() == 2 and y.shape[1] > 1:
+        return "probability_cross_entropy"
     if isinstance(last_layer, Softmax | LogSoftmax | Sigmoid):
         note(
             f"open: the network ends in {type(last_layer).__name__}, so the default loss is that of numbers; open it "

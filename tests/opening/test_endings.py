@@ -46,7 +46,7 @@ ENDINGS: dict[str, tuple[Any, str]] = {
     "softmax, reshape": (lambda net, maps, y: y.softmax(1).reshape(-1, CLASSES), "Quadratic"),
     "softmax of pixels, flattened": (lambda net, maps, y: y[:, :, None, None].softmax(1).flatten(1), "Quadratic"),
     "log softmax": (lambda net, maps, y: y.log_softmax(1), "NegativeLogLikelihood"),
-    "sigmoid": (lambda net, maps, y: y.sigmoid(), "Quadratic"),
+    "sigmoid": (lambda net, maps, y: y.sigmoid(), "ProbabilityCrossEntropy"),
     "column": (lambda net, maps, y: net.number(y), "Quadratic"),
     "column, sigmoid": (lambda net, maps, y: net.number(y).sigmoid(), "Quadratic"),
     "number": (lambda net, maps, y: net.number(y)[:, 0], "Quadratic"),

@@ -65,6 +65,8 @@ def test_links_between_files_lead_to_existing_files(page: Path):
 
 NOT_LISTED = {
     "decisions.md",
+    "mutants.md",
+    "profile.md",
     "reference/studio.md",
     "style.md",
 }  # pages for contributors, which the navigation leaves out

@@ -1,6 +1,6 @@
 """A case for the doctor: a model, its data, and the settings and history of its training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite
@@ -20,10 +20,8 @@ from pellucid.doctor.rehearsal import (
     RehearsalSettings,
     model_on,
     rehearse,
-    reinitialized,
 )
 from pellucid.doctor.simple_classifier import KernelClassifier, fit_simple_classifier
-from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.metrics import classes_of
 from pellucid.nested import flatten
@@ -148,36 +146,6 @@ class Case:
     def initial_activity(self) -> dict[str, Activity]:
         """The outputs of each layer of the model before its first step, in training mode, for `probe`."""
         return activity(self.initial, self.inputs(self.probe), train=True)
-
-    def units_of(self, kinds: tuple[type[Layer], ...], units: int) -> list[Activity]:
-        """Return the finite outputs of the layers of these types with at least `units` units, in forward order."""
-        activities = (outputs for outputs in self.activity.values() if isinstance(outputs.layer, kinds))
-        return [outputs for outputs in activities if outputs.units >= units and outputs.finite]
-
-    def faulty_layers(
-        self, kinds: tuple[type[Layer], ...], units: int, count: Callable[[Activity], int], share: float
-    ) -> Iterator[tuple[Activity, int, int]]:  # fmt: skip
-        """Yield (outputs, count, count with newly drawn weights) for each layer with many units that have one fault.
-
-        kinds, units: see `units_of`. count: counts the faulty units of a layer, such as dead units. With few or similar
-        examples, a layer can have such units for any weights. So the first count must exceed the second by more than
-        the fraction `share` of the layer's units.
-        """
-        for outputs in self.units_of(kinds, units):
-            if (current_count := count(outputs)) > share * outputs.units:
-                redrawn = self._redrawn_activity.get(outputs.path)
-                redrawn_count = count(redrawn) if redrawn is not None and redrawn.finite else 0
-                if current_count - redrawn_count > share * outputs.units:
-                    yield outputs, current_count, redrawn_count
-
-    @cached_property
-    def _redrawn_activity(self) -> dict[str, Activity]:
-        return activity(reinitialized(self.model), self.inputs(self.watched))
-
-    @cached_property
-    def gradients(self) -> MeasuredGradients:
-        """The gradients at the model's present weights, for `probe`."""
-        return gradients(self.model, self.inputs(self.probe), self.probe.y)
 
     @cached_property
     def initial_gradients(self) -> MeasuredGradients:

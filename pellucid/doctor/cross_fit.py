@@ -72,7 +72,7 @@ def train_on_validation_data(evaluations: Evaluations) -> ProvenCause | None:
     if len(first_half) < MIN_HALF_EXAMPLES:
         untried[CROSS_FIT_KEY] = f"needs {2 * MIN_HALF_EXAMPLES} validation examples"
         return None
-    if _have_near_copies(first_half, second_half, case.model.seed):
+    if have_near_copies(first_half, second_half, case.model.seed):
         untried[CROSS_FIT_KEY] = (
             "needs validation examples that are no near copies of each other, as frames of a scene or "
             "images of a patient are: half of them would be learned by heart from the other half"
@@ -192,7 +192,7 @@ def _exchange_of_direction(base: TrainingCase) -> Suspect | None:
     )  # fmt: skip
 
 
-def _have_near_copies(first: Source, second: Source, seed: int) -> bool:
+def have_near_copies(first: Source, second: Source, seed: int) -> bool:
     """Return whether many images of one half of the data are far nearer to some images of the other half than to most.
 
     False if a class has too few images: images of one class may be similar without being copies.

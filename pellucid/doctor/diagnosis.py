@@ -15,6 +15,13 @@ from pellucid.doctor.finding import EvidenceValue, Finding
 from pellucid.doctor.intervention import MeasuredEffect
 
 CAUSE_KINDS = ("cause", "likely cause")
+# The names of the findings that say in which part of a training the fault is, and the parts as text.
+FAULTY_DATA, FAULTY_SETTINGS, FAULTY_NETWORK = "faulty-data", "faulty-settings", "faulty-network"
+PARTS = {
+    FAULTY_DATA: "training or the validation data",
+    FAULTY_SETTINGS: "settings of the training",
+    FAULTY_NETWORK: "network or its first weights",
+}
 WIDTH = 100  # maximum number of characters in a line of text
 MAX_LISTED = 3  # layers of one check in a line
 PLACES = {  # the paths of findings that are no layers
@@ -66,14 +73,20 @@ class Diagnosis:
         return tuple(dict.fromkeys(names))
 
     def kind(self, index: int) -> str:
-        """Return the kind of a finding: "cause", "likely cause", "symptom" (no cause is known) or "consequence"."""
+        """Return the kind of a finding: "cause", "likely cause", "part", "symptom" or "consequence".
+
+        "part": an experiment has shown the part of the training with the cause. "symptom": no cause is known.
+        """
         if index in self.cause_by_consequence or index in self.symptoms:
             return "consequence" if index in self.cause_by_consequence else "symptom"
+        if self.findings[index].check in PARTS:
+            return "part"
         return "cause" if self.findings[index].proven else "likely cause"
 
     def to_json(self) -> dict[str, Any]:
         """Return the diagnosis as JSON values; `cause` and `fix` are None for symptoms and consequences."""
         hidden = dict.fromkeys(("cause", "fix", "can_try"))
+        shown_kinds = (*CAUSE_KINDS, "part")
         return {
             "summary": " ".join(sentences(self)),
             "healthy": self.healthy,
@@ -83,7 +96,7 @@ class Diagnosis:
                 {
                     **finding.to_json(),
                     "kind": self.kind(index),
-                    **({} if self.kind(index) in CAUSE_KINDS else hidden),
+                    **({} if self.kind(index) in shown_kinds else hidden),
                     "follows_from": self.cause_by_consequence.get(index),
                     "goes_away": index in self.resolved,
                     "tried": self.attempts[index].to_json() if index in self.attempts else None,
@@ -168,6 +181,9 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
     for one in diagnosis.intervention_effects:
         if effect is None and one.name == first.check and (one.verdict == "cause" or not first.proven):
             effect = one
+    if kind == "part" and effect is not None:
+        certain = f"That is certain, since {effect.certainty}. To find the place, {first.fix}."
+        return f"The fault is in the {PARTS[first.check]}: {effect.outcome}.", certain
     if kind not in CAUSE_KINDS:
         return (f"No cause was found; a symptom is {_words(first.check)} {place}.",)
     if kind == "likely cause":
@@ -187,7 +203,7 @@ def other_lines(diagnosis: Diagnosis) -> list[str]:
     places: dict[tuple[str, ...], list[str]] = {}
     for index, finding in enumerate(diagnosis.findings):
         kind = diagnosis.kind(index)
-        if kind in CAUSE_KINDS:
+        if kind in (*CAUSE_KINDS, "part"):
             text = f"{finding.cause}; {finding.fix}"
         elif kind == "symptom":
             text = "a symptom whose cause is not known"

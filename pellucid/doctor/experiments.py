@@ -18,9 +18,10 @@ from pellucid.doctor.cross_fit import (
     compare_targets,
     train_on_validation_data,
 )
-from pellucid.doctor.diagnosis import Diagnosis, sorted_by_kind, with_order, without_refuted_causes
+from pellucid.doctor.diagnosis import PARTS, Diagnosis, sorted_by_kind, with_order, without_refuted_causes
 from pellucid.doctor.evaluations import GOOD_SCORE, MIN_GAP, Evaluations, with_changed_targets
 from pellucid.doctor.examination import examine
+from pellucid.doctor.exchanged_parts import find_faulty_part
 from pellucid.doctor.finding import Check, Finding, Suspect, suspect
 from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.doctor.judged_examples import judge_training_targets
@@ -128,7 +129,7 @@ def _most_promising(trainings: PairedTrainings) -> ProvenCause | None:
     """
     promising = [
         one for one in trainings.unclear
-        if not one.change.general and one.change.finding.check != SPLITS_DIFFER
+        if not one.change.general and one.change.finding.check not in (SPLITS_DIFFER, *PARTS)
         and fmean(one.effect.gains) >= max(MIN_PROMISING_GAIN, MIN_PROMISING_FRACTION * one.change.min_gain)
         and one.effect.examples >= MIN_PROMISING_EXAMPLES
     ]  # fmt: skip
@@ -167,7 +168,7 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             (CROSS_FIT_KEY, train_on_validation_data),
             ("other-parts", lambda _: parts().train(lambda part: not is_before_data(part))),
         ]
-    experiments.append(("compared-targets", compare_targets))
+    experiments += [("faulty-part", find_faulty_part), ("compared-targets", compare_targets)]
     for key, experiment in experiments:
         try:
             proven_cause = experiment(evaluations)

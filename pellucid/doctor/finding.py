@@ -87,7 +87,7 @@ class Finding:
 class Check(Generic[C]):
     """One check of a case.
 
-    name: its name in reports, such as `dead-units`. find: returns its findings for a case. explains: the names of
+    name: its name in reports, such as `leakage`. find: returns its findings for a case. explains: the names of
     checks whose findings may follow from this check's causes. examples, validation_examples: the minimum numbers of
     training and validation examples. trained: whether it needs a trained model. finds_faults: whether all of its
     findings are faults, see `Finding.is_fault`. runs_trial: without effect, since experiments make all trainings.

@@ -23,6 +23,7 @@ from pellucid.training.model import BaseModel
 SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within the limits below
 MIN_SHORT_STEPS, MAX_STEPS = 100, 400
 DEFAULT_BUDGET = 6.0  # multiply-adds of all trainings together divided by those of the case's training
+PART_BUDGET = 3.0  # added to the default to find the part at fault if no intervention has named a cause
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds of all trainings together, unless a budget is given
 STEP_OVERHEAD = 1e7  # multiply-adds that take about as long as everything else in a step, of networks of any size
 MIN_PROOF_STEPS = 10  # of a training; the first steps differ by chance and by warmup
@@ -85,6 +86,7 @@ class PairedTrainings:
     ) -> None:  # fmt: skip
         self.task, self.case, self.first_case, self.show, self.budget = task, case, case, show, budget
         self.score, self._spent = HeldOutScorer(task, case), 0.0
+        self._default_budget = DEFAULT_BUDGET
         self.effects: list[MeasuredEffect] = []
         self.unclear: list[ProvenCause] = []
         self.untried: dict[str, str] = {}
@@ -114,13 +116,17 @@ class PairedTrainings:
             return self._first_work
         return STEP_OVERHEAD + step_work(case.model, case.train, case.batch_size)
 
-    @cached_property
+    @property
     def _limit(self) -> float:
         """The limit for the multiply-adds of all trainings together."""
         work = self._first_work * self._first_steps
         if not work:
             return MAX_TOTAL_WORK * (1 if self.budget is None else self.budget / DEFAULT_BUDGET)
-        return min(DEFAULT_BUDGET * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
+        return min(self._default_budget * work, MAX_TOTAL_WORK) if self.budget is None else self.budget * work
+
+    def allow_parts(self) -> None:
+        """Raise the limit for the exchange of parts, which comes last; not that of a budget of the user's."""
+        self._default_budget = DEFAULT_BUDGET + PART_BUDGET
 
     def proves_nothing(self, base: TrainingCase, remedy: Remedy, steps: int) -> bool:
         """Return whether there are too few steps or held-out examples, and add this reason to `untried`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import isabstract
-from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -272,40 +271,3 @@ def gradients(
         value, dy = model.loss(y, target)
         _, dparams = backward(model.net, params, cache, dy, kernel_gradient, watch)
     return MeasuredGradients(value.item(), dys, flatten(dparams))
-
-
-@dataclass(frozen=True)
-class GradientDecay:
-    """The largest norm of the gradient with respect to a layer's output, among the early and among the late layers.
-
-    He et al. 2015, section 2.2: suitable initial weights keep this norm constant from layer to layer, for layers of any
-    size.
-    """
-
-    early_path: str
-    early: float
-    late_path: str
-    late: float
-
-    @property
-    def ratio(self) -> float:
-        """The early norm divided by the late norm."""
-        return self.early / self.late
-
-
-def gradient_decay(
-    model: BaseModel, measured: MeasuredGradients, outputs: Mapping[str, Activity]
-) -> GradientDecay | None:
-    """Compare the gradient norms of early and late layers.
-
-    Returns None for fewer than two trainable layers, if a gradient is not finite, or if the gradients of all late
-    layers are 0. outputs: the outputs of the layers of the same network, by path; their sizes convert root mean squares
-    to norms.
-    """
-    paths = [path for path, _ in trainable_layers(model) if path in measured.dy and path in outputs]
-    norms = [(measured.dy[path] * sqrt(outputs[path].size), path) for path in paths]
-    if len(norms) < 2 or not all(isfinite(norm) for norm, _ in norms):
-        return None
-    group_size = max(len(norms) // LAYER_GROUPS, 1)
-    early, late = (max(part, key=lambda pair: pair[0]) for part in (norms[:group_size], norms[-group_size:]))
-    return GradientDecay(early[1], early[0], late[1], late[0]) if late[0] > 0 else None

@@ -156,7 +156,7 @@ def small_network(case: Case) -> Case:
         case = with_standardised_targets(case)
     shape = tuple(case.train.x.shape[1:])
     loss: Any = SoftmaxCrossEntropy() if case.classifies else Quadratic()
-    net = Sequential(*_hidden_layers(shape), Dense(_n_outputs(case)))
+    net = Sequential(*hidden_layers(shape), Dense(_n_outputs(case)))
 
     def begin() -> BaseModel:
         return BaseModel(
@@ -176,7 +176,8 @@ def _n_outputs(case: Case) -> int:
     return max(int(case.train.y.max()) + 1, *(out for out in case.model.output_shape[:1] if isinstance(out, int)), 2)
 
 
-def _hidden_layers(shape: tuple[int, ...]) -> list[Layer]:
+def hidden_layers(shape: tuple[int, ...]) -> list[Layer]:
+    """Return the layers of the small network before its output, for inputs of a shape (without the batch axis)."""
     if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return [Flatten(), BatchNorm(), Dense(64), ReLU(), Dense(64), ReLU()]
     stride = max(min(shape[1:]) // MAX_SIDE, 1)

@@ -83,12 +83,12 @@ def test_json_is_the_diagnosis(cli: Cli, faulty_run: Path, tmp_path: Path) -> No
     assert (output["model"], output["healthy"]) == (str(faulty_run), False)
     assert set(output["checks"]) == CHECK_NAMES
     assert {*output["left_out"]} == {"further-causes"}
-    (dead,) = [finding for finding in output["findings"] if finding["check"] == "dead-units"]
-    assert dead["path"] == "features.relu1"
-    assert dead["evidence"]["dead"] > 0.4 * dead["evidence"]["units"]
+    (collapsed,) = [finding for finding in output["findings"] if finding["check"] == "collapsed-predictions"]
+    assert collapsed["path"] == "train"
+    assert collapsed["evidence"]["accuracy"] < 0.5
     page = (tmp_path / "page.html").read_text("utf-8")
     assert page.startswith("<!doctype html>")
-    assert "dead-units" in page
+    assert "collapsed-predictions" in page
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_training_checks_are_skipped_for_a_model_without_a_run(cli: Cli, run_fol
     weights = str(run_folder / "weights/last.safetensors")
     output = cli("doctor", weights, "--json").json
     assert set(output["checks"]) | set(output["left_out"]) == CHECK_NAMES
-    assert "dead-units" in output["checks"]
+    assert "wrong-gradient" in output["checks"]
     assert "run folder" in cli("doctor", weights, "--try").error_line
 
 
@@ -123,7 +123,7 @@ def test_the_training_of_a_folder_of_pictures_is_found(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs of `pellucid gestures` skip unreadable pictures, as their recipe says."""
-    quick = [check for check in CHECKS if check.name in ("class-imbalance", "dead-units")]
+    quick = [check for check in CHECKS if check.name in ("class-imbalance", "wrong-gradient")]
     monkeypatch.setattr("pellucid.doctor.diagnose", lambda case, attempts: diagnose(case, attempts, quick))
     for c, name in enumerate("ab"):
         (tmp_path / "hands" / name).mkdir(parents=True)

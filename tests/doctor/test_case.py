@@ -203,7 +203,7 @@ def test_without_training_settings_a_rehearsal_raises() -> None:
     case = replace(make_case(), trainable=False)
     with pytest.raises(UnansweredError, match="give the run folder"):
         _ = case.rehearsal
-    assert case.gradients.loss > 0
+    assert case.initial_gradients.loss > 0
 
 
 def test_data_that_do_not_fit_are_refused() -> None:

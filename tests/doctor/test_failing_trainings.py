@@ -93,7 +93,6 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
         {"network": net_with_norm(), "batch_size": 1, "epochs": 1, "optimizer": Momentum(0.05)},
     ),
     ("learning-rate-too-low", {"optimizer": Adam(1e-5)}),
-    ("network-too-small", {"network": make_net(1)}),
 ]
 
 

@@ -157,7 +157,7 @@ def test_examining_changes_no_state_and_repeats_exactly(make_odd_case: Callable[
 def test_integer_targets_are_no_classes(make_odd_case: Callable[[], Case]) -> None:
     case = make_odd_case()
     assert not case.classifies
-    assert not {"class-imbalance", "shifted-labels", "shuffled-labels", "miscalibration"} & set(diagnose(case).names)
+    assert not {"class-imbalance", "shifted-labels", "shuffled-labels"} & set(diagnose(case).names)
 
 
 def test_a_last_batch_of_one_example_has_no_finding() -> None:

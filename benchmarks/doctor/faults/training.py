@@ -14,11 +14,9 @@ from benchmarks.doctor.faults.drawing import AlwaysDropout, AlwaysNoise
 from benchmarks.doctor.faults.ways import (
     DENSE_ONLY,
     Make,
-    alter_trained,
     layers_of,
     scale_rate,
     train_with,
-    trainable_tensors,
 )
 from benchmarks.doctor.settings import Setting
 from pellucid.combine import Sequential
@@ -50,10 +48,6 @@ CONV_ONLY = (
 RELU_MLP_ONLY = (
     ("digits-relu", "mnist-relu"),
     "the fault brings two layers of ReLUs, which are trained as these two are",
-)
-ERRING_ONLY = (
-    ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "mnist-norm", "signs-norm"),
-    "digits-conv errs in one or two of 100 examples, too few to tell how sure it should be",
 )
 LARGE_DIGITS_ONLY = (
     ("mnist-tanh", "mnist-relu", "mnist-conv", "signs-norm"),
@@ -163,16 +157,6 @@ def random_layer(layer: Layer) -> Make:
     return make
 
 
-def scale_outputs(factor: float) -> Make:
-    """Multiply the outputs by `factor` after training, like a forgotten temperature."""
-
-    def modify(model: Model) -> None:
-        for name in ("weight", "bias"):
-            trainable_tensors(model, name)[-1].mul_(factor)
-
-    return alter_trained(modify)
-
-
 FAULTS: tuple[Fault, ...] = (
     Fault("learning-rate-too-high", "30 times", scale_rate(30), *WITHOUT_ADAM),
     Fault("learning-rate-too-high", "100 times", scale_rate(100)),
@@ -198,5 +182,4 @@ FAULTS: tuple[Fault, ...] = (
     Fault("batch-norm-tiny-batches", "batches of 2", train_with(net=normed_mlp, batch_size=2), *DENSE_ONLY),
     Fault("dropout-at-inference", "dropout in every mode", random_layer(AlwaysDropout(0.3))),
     Fault("dropout-at-inference", "noise in every mode", random_layer(AlwaysNoise(0.2))),
-    Fault("miscalibration", "outputs 6 times too large", scale_outputs(6.0), *ERRING_ONLY),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 Functions that return a `Make` return a function that trains a setting with the described fault, and returns the case.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -11,72 +11,20 @@ from torch import Tensor
 
 from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.faults.ways import (
-    DENSE_ONLY,
     Make,
     alter_trained,
     layers_of,
     modify_start,
-    replace_layers,
-    scale_rate,
     train_with,
     trainable_tensors,
 )
 from benchmarks.doctor.settings import Setting
 from pellucid.combine import Sequential
 from pellucid.doctor import Case
-from pellucid.layers import Conv2d, Dense, Flatten, ReLU, Sigmoid, Tanh
+from pellucid.layers import Dense, ReLU
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import Loss
 from pellucid.model import Model
-from pellucid.optim import Momentum
-
-
-def low_biases(amount: float) -> Make:
-    """Start with the biases of hidden layers at -amount."""
-
-    def modify(model: Model) -> None:
-        for bias in trainable_tensors(model, "bias")[:-1]:
-            bias.fill_(-amount)
-
-    return modify_start(modify)
-
-
-def with_act(layer: Layer, act: type[Layer] | None) -> Layer:
-    """Return `act()` instead of an activation, if `act` is given, and other layers unchanged."""
-    return act() if act is not None and isinstance(layer, ReLU | Sigmoid | Tanh) else layer
-
-
-def normal_weights(act: type[Layer] | None) -> Make:
-    """Draw the weights from N(0, 1); act: replaces all activations, if given."""
-
-    def change(layer: Layer) -> Layer:
-        return replace(layer, init_weight="normal") if isinstance(layer, Dense | Conv2d) else with_act(layer, act)
-
-    return lambda setting: replace_layers(setting, change).train()
-
-
-def scale_weights(factor: float, act: type[Layer] | None = None) -> Make:
-    """Start with hidden weights `factor` times too large; act: replaces all activations, if given."""
-
-    def modify(model: Model) -> None:
-        for weight in trainable_tensors(model)[:-1]:
-            weight.mul_(factor)
-
-    return lambda setting: modify_start(modify)(replace_layers(setting, lambda layer: with_act(layer, act)))
-
-
-def deep_mlp(layers: int, act: type[Layer], init: str, factor: float = 1.0) -> Make:
-    """Train a network of `layers` hidden layers with 32 units each and initial weights multiplied by `factor`."""
-
-    def net(classes: int) -> Layer:
-        body = [part for _ in range(layers) for part in (Dense(32, init_weight=init), act())]
-        return Sequential(Flatten(), *body, Dense(classes, init_weight=init))
-
-    def modify(model: Model) -> None:
-        for weight in trainable_tensors(model):
-            weight.mul_(factor)
-
-    return modify_start(modify, net=net, optimizer=Momentum(0.02))
 
 
 def constant_weights(value: float) -> Make:
@@ -175,22 +123,6 @@ def lose_unit(model: Model) -> None:
     trainable_tensors(model)[-2][7].fill_(float("nan"))
 
 
-WITH_RELU = (
-    ("digits-relu", "mnist-relu", "mnist-conv", "digits-conv", "mnist-norm", "signs-norm"),
-    "the others have no ReLU",
-)
-RELU_WITHOUT_NORM = (
-    ("digits-relu", "mnist-relu", "mnist-conv"),
-    "the others have no ReLU, or a norm before it that holds it alive",
-)
-WITHOUT_NORM = (
-    ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv"),
-    "a norm before an activation keeps it from saturating",
-)
-DENSE_WITHOUT_NORM = (
-    WITHOUT_NORM[0][:-1],
-    f"{WITHOUT_NORM[1]}, and filters of mnist-conv have too few inputs for it",
-)
 WITHOUT_DROPOUT = (
     ("digits-sigmoid", "digits-relu", "digits-conv", "mnist-tanh", "mnist-conv", "mnist-norm", "signs-norm"),
     "dropout after each layer of mnist-relu makes the units different again",
@@ -199,32 +131,8 @@ LARGE_SCORES = (
     ("digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "digits-conv", "mnist-norm", "signs-norm"),
     "digits-sigmoid keeps its scores too small for it",
 )
-HARMED_RELU = (
-    ("digits-relu", "mnist-relu", "mnist-conv", "mnist-norm", "signs-norm"),
-    "the others have no ReLU, but for digits-conv, which learns all the same",
-)
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("dead-units", "hidden biases begin at -8", low_biases(8.0), *RELU_WITHOUT_NORM),
-    Fault("dead-units", "hidden biases begin at -5", low_biases(5.0), *RELU_WITHOUT_NORM),
-    Fault("dead-units", "learning rate 30 times too high", scale_rate(30.0), *WITH_RELU),
-    Fault("saturated-units", "weights from N(0, 1), sigmoid", normal_weights(Sigmoid), *DENSE_WITHOUT_NORM),
-    Fault("saturated-units", "weights from N(0, 1), tanh", normal_weights(Tanh), *WITHOUT_NORM),
-    Fault("saturated-units", "weights 6 times too large, tanh", scale_weights(6.0, Tanh), *WITHOUT_NORM),
-    Fault("vanishing-gradients", "6 layers of sigmoids", deep_mlp(6, Sigmoid, "xavier"), *DENSE_ONLY),
-    Fault("vanishing-gradients", "4 layers of sigmoids", deep_mlp(4, Sigmoid, "scaled"), *DENSE_ONLY),
-    Fault(
-        "vanishing-gradients", "5 ReLU layers, weights 10 times too small", deep_mlp(5, ReLU, "he", 0.1), *DENSE_ONLY
-    ),
-    Fault(
-        "vanishing-gradients",
-        "4 tanh layers, weights 20 times too small",
-        deep_mlp(4, Tanh, "xavier", 0.05),
-        *DENSE_ONLY,
-    ),
-    Fault("exploding-gradients", "weights from N(0, 1), ReLU", normal_weights(None), *HARMED_RELU),
-    Fault("exploding-gradients", "8 ReLU layers, weights twice too large", deep_mlp(8, ReLU, "he", 2.0), *DENSE_ONLY),
-    Fault("exploding-gradients", "4 ReLU layers, weights 5 times too large", deep_mlp(4, ReLU, "he", 5.0), *DENSE_ONLY),
     Fault("symmetric-init", "all weights begin at 0", constant_weights(0.0)),
     Fault("symmetric-init", "all weights of a layer begin at one value", constant_weights(1.0)),
     Fault(

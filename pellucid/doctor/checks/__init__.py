@@ -7,20 +7,16 @@ from pellucid.doctor.checks import (
     confused_labels,
     constant_inputs,
     cut_gradient,
-    dead_units,
     dropout_at_inference,
     duplicated_inputs,
-    exploding_gradients,
     label_noise,
     leakage,
     mask_classes,
-    miscalibration,
     mixed_examples,
     nan_origin,
     overfitting,
     preprocessing_mismatch,
     replaced_weights,
-    saturated_units,
     shifted_labels,
     shortcut_pixels,
     shuffled_labels,
@@ -29,7 +25,6 @@ from pellucid.doctor.checks import (
     tiny_deviation,
     underfitting,
     unnormalised_inputs,
-    vanishing_gradients,
     wrong_gradient,
     wrong_output,
 )
@@ -44,9 +39,8 @@ CHECKS: tuple[Check, ...] = tuple(
         # of the network
         wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
         # of the training
-        exploding_gradients, nan_origin, batch_norm, saturated_units, dead_units, vanishing_gradients,
-        replaced_weights,
+        nan_origin, batch_norm, replaced_weights,
         # of its result
-        collapsed_predictions, underfitting, overfitting, miscalibration,
+        collapsed_predictions, underfitting, overfitting,
     )
 )  # fmt: skip

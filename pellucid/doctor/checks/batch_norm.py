@@ -119,5 +119,5 @@ def _with_unfrozen_norms(case: Case) -> Case:
 NAME = "batch-norm"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions"),
+    explains=("overfitting", "underfitting", "collapsed-predictions"),
 )  # fmt: skip

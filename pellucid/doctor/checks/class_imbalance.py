@@ -82,4 +82,4 @@ def _first_class_name(case: Case, mask: Tensor) -> str:
 
 
 NAME = "class-imbalance"
-CHECK = Check(NAME, find, explains=("collapsed-predictions", "overfitting", "miscalibration"), finds_faults=True)
+CHECK = Check(NAME, find, explains=("collapsed-predictions", "overfitting"), finds_faults=True)

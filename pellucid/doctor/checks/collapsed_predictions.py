@@ -48,5 +48,5 @@ def _n_covering_classes(y: Tensor) -> int:
 NAME = "collapsed-predictions"
 CHECK = Check(
     NAME, find, examples=MIN_EXAMPLES, trained=True,
-    explains=("underfitting", "miscalibration"),
+    explains=("underfitting",),
 )  # fmt: skip

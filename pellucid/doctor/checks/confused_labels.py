@@ -71,5 +71,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "confused-labels"
 CHECK = Check(
     NAME, find, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, finds_faults=True,
-    explains=("label-noise", "miscalibration"),
+    explains=("label-noise",),
 )  # fmt: skip

@@ -58,7 +58,5 @@ NAME = "constant-inputs"
 CHECK = Check(
     NAME, find, examples=2, finds_faults=True,
     explains=("duplicated-inputs", "shuffled-labels", "label-noise", "shortcut-pixels", "preprocessing-mismatch",
-              "unnormalised-inputs", "leakage", "collapsed-predictions", "underfitting",
-              "vanishing-gradients", "dead-units", "overfitting",
-              "miscalibration"),
+              "unnormalised-inputs", "leakage", "collapsed-predictions", "underfitting", "overfitting"),
 )  # fmt: skip

@@ -86,6 +86,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "cut-gradient"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("vanishing-gradients", "dead-units", "collapsed-predictions",
-              "underfitting", "overfitting", "miscalibration"),
+    explains=("collapsed-predictions", "underfitting", "overfitting"),
 )  # fmt: skip

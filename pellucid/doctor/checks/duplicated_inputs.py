@@ -51,5 +51,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "duplicated-inputs"
 CHECK = Check(
     NAME, find, examples=2, finds_faults=True,
-    explains=("shuffled-labels", "label-noise", "overfitting", "underfitting", "miscalibration"),
+    explains=("shuffled-labels", "label-noise", "overfitting", "underfitting"),
 )  # fmt: skip

@@ -155,4 +155,4 @@ def _network_disagreements(case: Case) -> _Disagreements:
 
 
 NAME, INDISTINCT = "label-noise", "indistinct-classes"
-CHECK = Check(NAME, find, explains=("overfitting", "miscalibration"), examples=MIN_EXAMPLES, finds_faults=True)
+CHECK = Check(NAME, find, explains=("overfitting",), examples=MIN_EXAMPLES, finds_faults=True)

@@ -45,6 +45,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "mixed-examples"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions", "dead-units",
-              "vanishing-gradients", "exploding-gradients"),
+    explains=("batch-norm", "overfitting", "underfitting", "collapsed-predictions"),
 )  # fmt: skip

@@ -81,6 +81,6 @@ def _trait_distance(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Ten
 NAME = "preprocessing-mismatch"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "miscalibration",
-              "collapsed-predictions", "batch-norm", "dead-units", "saturated-units"),
+    explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "collapsed-predictions",
+              "batch-norm"),
 )  # fmt: skip

@@ -157,5 +157,5 @@ def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str
 NAME = "shifted-labels"
 CHECK = Check(
     NAME, find, examples=MIN_MEMBERS, finds_faults=True,
-    explains=("confused-labels", "overfitting", "underfitting", "miscalibration", "class-imbalance"),
+    explains=("confused-labels", "overfitting", "underfitting", "class-imbalance"),
 )  # fmt: skip

@@ -67,5 +67,5 @@ def _accuracy_without(case: Case, pixels: list[int]) -> dict[str, float]:
 NAME = "shortcut-pixels"
 CHECK = Check(
     NAME, find, examples=MIN_EXAMPLES, finds_faults=True,
-    explains=("overfitting", "miscalibration", "shuffled-labels"),
+    explains=("overfitting", "shuffled-labels"),
 )  # fmt: skip

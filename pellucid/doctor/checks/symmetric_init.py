@@ -79,6 +79,5 @@ def _twins(weights: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
 NAME = "symmetric-init"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("dead-units", "vanishing-gradients", "collapsed-predictions",
-              "underfitting"),
+    explains=("collapsed-predictions", "underfitting"),
 )  # fmt: skip

@@ -53,5 +53,5 @@ def find(case: Case) -> list[Finding]:
 NAME = "tiny-deviation"
 CHECK = Check(
     NAME, find, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, finds_faults=True,
-    explains=("preprocessing-mismatch", "unnormalised-inputs", "overfitting", "miscalibration", "underfitting"),
+    explains=("preprocessing-mismatch", "unnormalised-inputs", "overfitting", "underfitting"),
 )  # fmt: skip

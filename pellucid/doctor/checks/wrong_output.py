@@ -135,6 +135,5 @@ def _removal(net: Layer, path: str) -> Remedy | None:
 NAME = "wrong-output"
 CHECK = Check(
     NAME, find, finds_faults=True,
-    explains=("underfitting", "dead-units", "saturated-units", "vanishing-gradients", "collapsed-predictions",
-              "miscalibration"),
+    explains=("underfitting", "collapsed-predictions"),
 )  # fmt: skip

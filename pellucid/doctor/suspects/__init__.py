@@ -65,11 +65,7 @@ def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     findings: of the checks. Those with remedies are suspects too, faults as the first.
     """
     particular = [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
-    general = [
-        replace(candidate, general=True)
-        for source in (settings.rate_suspects, architecture.size_suspects)
-        for candidate in source(case)
-    ]
+    general = [replace(candidate, general=True) for candidate in settings.rate_suspects(case)]
     faults, symptoms = found_suspects(findings)
     return [*faults, *particular, *symptoms, *general]
 

@@ -12,13 +12,10 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves, output_layers, trainable_layers
 from pellucid.doctor.remedies import rebuilt, with_replaced_layers
-from pellucid.doctor.suspects.parts import initialization_suspects
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import AvgPool2d, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Trait
 
-MIN_UNITS = 16  # of a layer; a layer with fewer units is a suspect
-WIDE_UNITS = 64  # number of units that is tried instead
 STRIDING = (Conv2d, MaxPool2d, AvgPool2d, LpPool2d)
 MIN_SIDE = 8  # pixels; smaller images are skipped
 MIN_REDUCTION = 16  # positions of the input divided by positions of the second convolution's input
@@ -122,28 +119,3 @@ def layer_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
 
 def _is_near(value: float, default: Any, max_ratio: float) -> bool:
     return value == default or (value * default > 0 and 1 / max_ratio <= value / default <= max_ratio)
-
-
-def size_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if a layer has few units."""
-    if any(initialization_suspects(case)):
-        return  # newly drawn weights may be the remedy, so a wider network, which receives them, proves nothing
-    layers = dict(walk(case.model.net))
-    narrow_units = {path: units for path in _inner_paths(case) if (units := _units(layers[path])) < MIN_UNITS}
-    if narrow_units:
-        yield suspect(
-            "network-too-small", "a layer has too few units for the network to fit the data",
-            "give it more units", f"{WIDE_UNITS} units in each layer of fewer than {MIN_UNITS}",
-            lambda case: _with_changed_layers(case, list(narrow_units), _with_more_units),
-            units_of_the_narrowest_layer=min(narrow_units.values()),
-        )  # fmt: skip
-
-
-def _units(layer: Layer) -> int:
-    return layer.units if isinstance(layer, Dense) else layer.filters if isinstance(layer, Conv2d) else 0
-
-
-def _with_more_units(layer: Layer) -> Layer:
-    if isinstance(layer, Dense):
-        return replace(layer, units=WIDE_UNITS)
-    return replace(layer, filters=WIDE_UNITS)  # pyright: ignore

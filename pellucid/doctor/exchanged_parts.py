@@ -1,0 +1,143 @@
+"""Parts of a training, exchanged for those of a reference one after another, where no intervention names a cause.
+
+The reference is a small network with plain settings on the user's own data, and examples held out of the training data.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pellucid.base.errors import PellucidError
+from pellucid.combine import Sequential
+from pellucid.combine.base import join
+from pellucid.doctor.checks import preprocessing_mismatch
+from pellucid.doctor.cross_fit import have_near_copies
+from pellucid.doctor.diagnosis import FAULTY_DATA, FAULTY_NETWORK, FAULTY_SETTINGS
+from pellucid.doctor.differences import as_text, differences
+from pellucid.doctor.evaluations import GOOD_SCORE, Evaluations
+from pellucid.doctor.finding import Remedy, Suspect, suspect
+from pellucid.doctor.intervention import effect_of
+from pellucid.doctor.paired import ProvenCause
+from pellucid.doctor.remedies import BATCH_SIZE, LEARNING_RATE, hidden_layers, rebuilt, with_initial_model, with_trained
+from pellucid.doctor.replaced_parts import with_held_out_part
+from pellucid.doctor.training_case import TrainingCase, validation_of
+from pellucid.layers import BatchNorm, Conv2d, Dense, ReLU, Tanh
+from pellucid.layers.base import Layer
+from pellucid.models.unet import unet
+from pellucid.optim import Adam
+from pellucid.optim.schedules import Cosine
+from pellucid.training.model import BaseModel
+
+# Minimum gains of the score: other examples, settings (from which many trainings gain a little), another network.
+MIN_DATA_GAIN, MIN_SETTINGS_GAIN, MIN_NETWORK_GAIN = 0.06, 0.1, 0.08
+WIDTH = 12  # channels of the first level of the reference for maps
+PREDICTING_NETWORK = "generator"  # of objectives with several networks
+
+
+def find_faulty_part(evaluations: Evaluations) -> ProvenCause | None:
+    """Exchange the data, the settings and the network, until an exchange proves that the fault is in this part.
+
+    Only if no other fault is measured. Inputs with other statistics are no such fault: those of sound data differ too.
+    """
+    faults = [one for one in evaluations.findings if one.is_fault and one.check != preprocessing_mismatch.NAME]
+    if faults or evaluations.likely or evaluations.partial_cause is not None:
+        return None
+    if not (evaluations.is_scored and evaluations.has_targets):
+        return None  # for generators, no reference is known to be sound
+    if float(evaluations.validation_scores.mean()) >= GOOD_SCORE:
+        return None
+    evaluations.trainings.allow_parts()
+    if (cause := _unlike_data(evaluations)) is not None:
+        return cause
+    trainings, case = evaluations.trainings, evaluations.case
+    steps = trainings.max_steps
+    scores_by_pair = evaluations.base_scores.setdefault(steps, {})
+    for exchange in _exchanges(case):
+        try:
+            cause = trainings.measure(case, exchange, scores_by_pair, steps)
+        except PellucidError as error:  # the part does not fit the others
+            evaluations.untried[exchange.remedy.key] = str(error)
+            continue
+        if cause is not None:
+            return cause
+    return None
+
+
+def _unlike_data(evaluations: Evaluations) -> ProvenCause | None:
+    """Exchange the validation examples for examples held out of the training data, with the same trained model."""
+    trainings, case = evaluations.trainings, evaluations.case
+    base = with_held_out_part(case)
+    if base is None or have_near_copies(base.train, validation_of(base), case.model.seed):
+        return None  # examples near to those of the training are easy in any case
+    steps = trainings.max_steps
+    held_out = Remedy("examples held out of the training data instead", lambda case: base, FAULTY_DATA)
+    if trainings.proves_nothing(base, held_out, steps) or not trainings.spend(held_out, (base, steps)):
+        return None
+    trained = trainings.train(base, 0, steps)
+    scores = evaluations.score(trained.model, validation_of(case))
+    count = min(len(scores), len(trained.scores))
+    unlike = as_text(differences(case.model, case.train, validation_of(case)))
+    exchange = suspect(
+        FAULTY_DATA, f"a network predicts examples held out of its training data better than the validation data"
+        f"{unlike}", f"answer for both{unlike}: were they selected in the same way, are they read and prepared by the "
+        "same code, and do their targets mean the same? Compare a few examples of each", held_out.description,
+        held_out.apply, "validation", min_gain=MIN_DATA_GAIN,
+    )  # fmt: skip
+    effect = effect_of(exchange, evaluations.score.name, [(scores[:count], trained.scores[:count])], 0)
+    trainings.record(effect)
+    return ProvenCause(exchange, effect, with_trained(base, trained.model)) if effect.verdict == "cause" else None
+
+
+def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
+    """Yield the exchange of the settings, then that of the network."""
+    if not getattr(case.model, "optimizers", None):
+        yield suspect(
+            FAULTY_SETTINGS, "the network learns more with other settings of the optimizer",
+            "take over one of these at a time: its optimizer with its learning rate, then its schedule, then its batch "
+            f"size ({BATCH_SIZE}); the first that raises the score is at fault",
+            f"Adam at {LEARNING_RATE:g} that falls to 0, without clipping or regularizer", _with_plain_settings,
+            min_gain=MIN_SETTINGS_GAIN,
+        )  # fmt: skip
+    model = case.model
+    nets = model.objective.nets
+    name = PREDICTING_NETWORK if PREDICTING_NETWORK in nets else next(iter(nets), "")
+    net = _reference_network(model, ends_in_tanh=name == PREDICTING_NETWORK)
+    if net is not None and (len(nets) == 1 or name == PREDICTING_NETWORK):
+        yield suspect(
+            FAULTY_NETWORK, "a small plain network learns more from the same data, with the same loss and settings",
+            "change one of these at a time: newly drawn weights if yours are loaded, then plain layers (ReLU, batch "
+            "normalization) for unusual ones, then fewer strides; the first that raises the score is at fault",
+            "a small network instead", lambda case: _with_network(case, name, net), join(name, ""),
+            min_gain=MIN_NETWORK_GAIN,
+        )  # fmt: skip
+
+
+def _with_plain_settings(case: TrainingCase) -> TrainingCase:
+    """Return the case with Adam, a falling rate, one rate for all layers, and a usual batch size."""
+    plain = rebuilt(case, optimizer=Adam(LEARNING_RATE), schedule=Cosine(), clip=None, regularizer=())
+    plain = with_initial_model(plain, lambda model: model.rates.clear())
+    return replace(plain, batch_size=min(BATCH_SIZE, len(case.train)))
+
+
+def _with_network(case: TrainingCase, name: str, net: Layer) -> TrainingCase:
+    """Return the case with another network, none of which is frozen."""
+
+    def thaw(model: BaseModel) -> None:
+        model.frozen.clear()
+        model.rates.clear()
+
+    return with_initial_model(rebuilt(case, nets={**case.model.objective.nets, name: net}), thaw)
+
+
+def _reference_network(model: BaseModel, ends_in_tanh: bool) -> Layer | None:
+    """Return a small network for the same inputs and outputs; None for outputs that are neither values nor maps."""
+    shape, outputs = model.nominal_shape, model.output_shape
+    if not all(isinstance(size, int) for size in (*shape, *outputs)):
+        return None
+    if len(outputs) == 1:
+        return Sequential(*hidden_layers(tuple(shape)), Dense(outputs[0]))
+    if len(outputs) != 3 or len(shape) != 3:
+        return None
+    stem: list[Layer] = [BatchNorm()]
+    for _ in range(round(shape[2] / outputs[2]).bit_length() - 1):
+        stem += [Conv2d(WIDTH, 3, stride=2, padding=1), BatchNorm(), ReLU()]
+    return Sequential(*stem, unet(outputs[0], WIDTH, norm=True), *([Tanh()] if ends_in_tanh else []))

@@ -1,0 +1,110 @@
+"""The part of a training with the fault, found by exchanging it for that of a small reference."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.doctor import Diagnosis, Finding, case_of, exchanged_parts
+from pellucid.doctor.diagnosis import PARTS, other_lines, sentences
+from pellucid.doctor.intervention import MeasuredEffect
+from pellucid.layers import Conv2d, Dense, Flatten, ReLU
+from pellucid.losses import HeatMaps, Quadratic, SoftmaxCrossEntropy
+from pellucid.model import Model
+from pellucid.optim import SGD, Adam
+from pellucid.optim.regularizers import L2
+from tests.doctor.small_cases import corners, dense_net, make_case
+
+
+def diagnosis_of(net: Sequential, held_out: int = 200, shift: float = 0.0) -> Diagnosis:
+    """Return the diagnosis of a regression; held_out: the number of validation examples, shift: of their targets."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(400 + held_out, 4, generator=rng)
+    y = x[:, :1] * x[:, 1:2] + x[:, 2:3] + 0.1 * torch.randn(400 + held_out, 1, generator=rng)
+    y[400:] += shift
+    model = Model(net, Quadratic(), Adam(0.01), input_shape=(4,), metrics=())
+    history = model.fit(x[:400], y[:400], epochs=20, batch_size=32, verbose=False)
+    return model.doctor(x[:400], y[:400], validation=(x[400:], y[400:]), history=history, epochs=20, batch_size=32)
+
+
+def sound_net() -> Sequential:
+    return Sequential(one=Dense(48), act=ReLU(), two=Dense(48), act2=ReLU(), out=Dense(1))
+
+
+@pytest.mark.slow
+def test_a_sound_training_has_no_part_at_fault() -> None:
+    assert "part" not in {one["kind"] for one in diagnosis_of(sound_net()).to_json()["findings"]}
+
+
+@pytest.mark.slow
+def test_validation_data_unlike_those_of_the_training_are_the_part() -> None:
+    diagnosis = diagnosis_of(sound_net(), 30, shift=4.0)  # too few for trainings on them
+    assert (diagnosis.findings[0].check, diagnosis.kind(0), diagnosis.causes) == ("faulty-data", "part", ())
+    effect = diagnosis.attempts[0]
+    assert effect.after[0] > 0.7
+    assert effect.before[0] < 0.4
+    assert sentences(diagnosis)[0].startswith("The fault is in the training or the validation data: with ")
+
+
+@pytest.mark.slow
+def test_a_network_that_is_too_small_is_the_part() -> None:
+    diagnosis = diagnosis_of(Sequential(one=Dense(1), act=ReLU(), out=Dense(1)))
+    assert (diagnosis.findings[0].check, diagnosis.kind(0)) == ("faulty-network", "part")
+    (first, *_) = diagnosis.to_json()["findings"]
+    assert (first["kind"], bool(first["cause"]), bool(first["fix"])) == ("part", True, True)
+
+
+def test_settings_are_exchanged_and_first_weights_kept() -> None:
+    x, y = corners(64)
+    model = Model(dense_net(), optimizer=SGD(0.5), clip=1.0, regularizer=L2(0.1), input_shape=(1, 4, 4))
+    model.scale_rate("dense1.*", 0.1)
+    case = case_of(model, x, y, batch_size=16, epochs=3)
+    plain = exchanged_parts._with_plain_settings(case)
+    assert (plain.model.optimizer, plain.model.clip, plain.model.regularizers) == (Adam(2e-3), None, ())
+    assert (plain.batch_size, plain.model.rates, case.model.rates != {}) == (32, {}, True)
+    for path, value in case.begin().weights.items():
+        assert torch.equal(value, plain.begin().weights[path])
+
+
+NETS: list[tuple[Any, Any, tuple[int, ...]]] = [
+    (Sequential(Flatten(), Dense(3)), SoftmaxCrossEntropy(), (1, 8, 8)),
+    (Sequential(Dense(2)), Quadratic(), (5,)),
+    (Sequential(Conv2d(4, 3, padding=1)), SoftmaxCrossEntropy(), (3, 20, 28)),
+    (Sequential(Conv2d(4, 2, stride=2), Conv2d(7, 2, stride=2)), HeatMaps(stride=4), (3, 48, 48)),
+]
+
+
+@pytest.mark.parametrize(("net", "loss", "shape"), NETS)
+def test_the_reference_has_the_outputs_of_the_network(net: Any, loss: Any, shape: tuple[int, ...]) -> None:
+    model = Model(net, loss, Adam(), input_shape=shape, metrics=())
+    reference = exchanged_parts._reference_network(model, ends_in_tanh=False)
+    assert reference is not None
+    assert Model(reference, loss, Adam(), input_shape=shape, metrics=()).output_shape == model.output_shape
+
+
+def test_nothing_is_exchanged_beside_a_measured_fault_or_at_a_good_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid.doctor.evaluations import Evaluations
+    from pellucid.doctor.paired import PairedTrainings
+    from pellucid.task import task_of
+
+    case = make_case(epochs=1)
+    trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
+    fault = Finding("leakage", "validation", {}, is_fault=True)
+    monkeypatch.setattr(PairedTrainings, "train", lambda *values: pytest.fail("a training was made"))
+    assert exchanged_parts.find_faulty_part(Evaluations(trainings, [fault], False)) is None
+    monkeypatch.setattr(exchanged_parts, "GOOD_SCORE", 0.0)
+    assert exchanged_parts.find_faulty_part(Evaluations(trainings, [], False)) is None
+
+
+@pytest.mark.parametrize("check", PARTS)
+def test_a_part_is_told_with_its_gain_and_what_decides(check: str) -> None:
+    finding = Finding(check, "training", {}, "why", "look here", proven=True)
+    effect = MeasuredEffect(check, "another one", "recall", (0.5,), (0.75,), 0.2, 0.3, "cause", 40, 100)
+    diagnosis = Diagnosis((finding,), ("a",), {}, {0: effect})
+    first, second = sentences(diagnosis)
+    assert first == f"The fault is in the {PARTS[check]}: with another one, the recall is 0.75 instead of 0.50."
+    assert second.endswith("To find the place, look here.")
+    other = replace(finding, check="leakage")
+    assert "look here" in other_lines(Diagnosis((other, finding), ("a",), {}, {}))[0]

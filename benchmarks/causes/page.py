@@ -1,6 +1,6 @@
 """Write docs/causes.md and docs/causes.json: `python -m benchmarks.causes.page`.
 
-From the diagnoses, and what a reader judged of them.
+From new diagnoses, what a reader judged of them, and the diagnoses that docs/causes.json has of all other trainings.
 """
 
 import argparse
@@ -19,17 +19,20 @@ from benchmarks.causes.listed import HERE, LATER_LISTS, later_mistakes, listed_m
 from benchmarks.doctor.openings import expectation, openings_table
 from benchmarks.doctor.report import interval, share, wrapped
 from pellucid.base.files import write_atomically
+from pellucid.base.text import plural
 from pellucid.command.out import plain
 from pellucid.doctor.paired import DEFAULT_BUDGET
 
-JUDGEMENTS = ("named", "general", "wrong", "symptom", "silent", "refused", "not examined")
+JUDGEMENTS = ("named", "part", "general", "wrong", "symptom", "silent", "refused", "not examined")
 HEADING = """# Mistakes of all tasks
 """
 OPENED = """## When each list was opened
 
 The lists were written by someone who had not seen the doctor, and each was opened once. A reader judged the first thing
 that the doctor says: *named*, the listed cause or what to change is said; *general*, it is true, but the user must
-still look for the place; *wrong*, something else is called a cause; *symptom*, no cause is called.
+still look for the place; *wrong*, something else is called a cause; *symptom*, no cause is called. Since 2026-11-29,
+also *part*: an exchange for a reference has shown the part of the training with the fault (its data, its settings or
+its network), and that is the right one.
 """
 LATER = """\
 What is missing is neither certainty nor budget, but changes that would remove these mistakes: with ten times the
@@ -59,7 +62,10 @@ def main() -> int:
     records = [json.loads(path.read_text("utf-8")) for path in sorted(args.results.glob("*.json"))]
     judged = judgements_by_id()
     date = time.strftime("%Y-%m-%d")
-    summaries = [summary(record, date, judged) for record in records]
+    earlier = {one["id"]: one for one in json.loads((args.docs / "causes.json").read_text("utf-8"))}
+    new = {record["id"]: summary(record, date, judged) for record in records}
+    rejudged = {id: summary(record, record["measured"], judged) for id, record in earlier.items()}
+    summaries = [one for _, one in sorted((rejudged | new).items())]
     write_atomically(args.docs / "causes.json", (json.dumps(summaries, indent=1) + "\n").encode())
     write_atomically(args.docs / "causes.md", page(summaries, read_judgements()).encode())
     return 0
@@ -107,7 +113,10 @@ def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]
     ]
     default_records = [record for record in records if "-budget-" not in record["id"]]
     healthy_records = [record for id, record in records_by_id.items() if id.startswith("healthy-")]
-    false_alarms = [record["id"] for record in healthy_records if record["verdict"] in ("cause", "likely cause")]
+    accusations = ("cause", "likely cause", "part")
+    false_alarms = [record["id"] for record in healthy_records if record["verdict"] in accusations]
+    dates = Counter(record["measured"] for record in records)
+    date_texts = [f"{plural(dates[date], 'training')} on {date}" for date in sorted(dates)]
     return "\n".join((
         HEADING, wrapped(expectation()), OPENED, openings_table(), LATER, *map(markdown_row, half_rows), "",
         *pair_texts, "",
@@ -116,7 +125,7 @@ def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]
         f"Over all of these the doctor needs {time_ratio_summary(default_records)} times the training's own seconds, "
         "with the default budget.", "",
         RAW,
-        f"Measured on {' and '.join(sorted({record['measured'] for record in records}))}.", "",
+        f"Measured with the doctor of each day: {', '.join(date_texts)}.", "",
     ))  # fmt: skip
 
 

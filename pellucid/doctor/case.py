@@ -143,11 +143,6 @@ class Case:
         return activity(self.model, self.inputs(self.watched))
 
     @cached_property
-    def initial_activity(self) -> dict[str, Activity]:
-        """The outputs of each layer of the model before its first step, in training mode, for `probe`."""
-        return activity(self.initial, self.inputs(self.probe), train=True)
-
-    @cached_property
     def initial_gradients(self) -> MeasuredGradients:
         """The gradients before the first step, for `probe`."""
         return gradients(self.initial, self.inputs(self.probe), self.probe.y)

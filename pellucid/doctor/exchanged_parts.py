@@ -23,6 +23,7 @@ from pellucid.doctor.training_case import TrainingCase, validation_of
 from pellucid.layers import BatchNorm, Conv2d, Dense, ReLU, Tanh
 from pellucid.layers.base import Layer
 from pellucid.models.unet import unet
+from pellucid.objective import Supervised
 from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
 from pellucid.training.model import BaseModel
@@ -89,7 +90,7 @@ def _unlike_data(evaluations: Evaluations) -> ProvenCause | None:
 
 def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
     """Yield the exchange of the settings, then that of the network."""
-    if not getattr(case.model, "optimizers", None):
+    if isinstance(case.model.objective, Supervised):  # others need rates of their own
         yield suspect(
             FAULTY_SETTINGS, "the network learns more with other settings of the optimizer",
             "take over one of these at a time: its optimizer with its learning rate, then its schedule, then its batch "

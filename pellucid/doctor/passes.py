@@ -27,7 +27,6 @@ MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 
 MIN_BATCH = 2  # examples; batch normalization needs more than one
 MAX_ACTIVITY_BYTES = 512 << 20  # of the outputs that `activity` returns, for all layers together
 MIN_SCALE = 1e-3  # of batch normalization; channels with a smaller scale are practically constant
-LAYER_GROUPS = 4  # the early layers are the first quarter of the trainable layers, the late ones the last quarter
 
 
 def rms(x: Tensor) -> float:
@@ -176,12 +175,11 @@ class Activity:
         return bool(torch.isfinite(self.y).all())
 
 
-def activity(model: BaseModel, x: Tensor, train: bool = False) -> dict[str, Activity]:
+def activity(model: BaseModel, x: Tensor) -> dict[str, Activity]:
     """Return the outputs of each layer that is not a combinator for inputs (N, ...), by path, in forward order.
 
     Outputs other than (N, U, ...) tensors are skipped; for a layer that is used more than once, the outputs of its last
-    use are returned. train: whether to run in training mode, on a copy of the weights; inputs that do not fit into
-    memory are then split into batches, each with its own batch statistics.
+    use are returned.
     """
     outputs_by_path: dict[str, list[Tensor]] = {}
     layers: dict[str, tuple[Layer, int]] = {}
@@ -196,11 +194,10 @@ def activity(model: BaseModel, x: Tensor, train: bool = False) -> dict[str, Acti
             layers[path] = layer, y[0].numel()
 
     with torch.inference_mode():
-        params = map_tree(torch.clone, model.params) if train else model.params
         rng = torch.Generator().manual_seed(model.seed)
         for part in in_batches(model, x):
             batch_outputs.clear()
-            forward(model.net, params, part, Mode(train, rng, keep=False), watch_leaves(record))
+            forward(model.net, model.params, part, Mode(False, rng, keep=False), watch_leaves(record))
             for path, y in batch_outputs.items():
                 outputs_by_path.setdefault(path, []).append(y)
         return {
@@ -234,12 +231,10 @@ def normalized_moments(model: BaseModel, activity: Activity) -> tuple[Tensor, Te
 class MeasuredGradients:
     """The result of a forward and backward pass in training mode.
 
-    loss: the batch loss. dy: the root mean square of the gradient with respect to each layer's output, by path, the
-    last layer first. weights: the gradients with respect to the parameters, by path.
+    loss: the batch loss. weights: the gradients with respect to the parameters, by path.
     """
 
     loss: float
-    dy: Mapping[str, float]
     weights: Mapping[str, Tensor]
 
 
@@ -255,13 +250,10 @@ def gradients(
     after_forward: a watch of the forward pass. after_backward: a watch of the backward pass, called for layers that are
     not combinators and whose dy is a tensor.
     """
-    dys: dict[str, float] = {}
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
-        if not isinstance(layer, Combinator) and isinstance(dy, Tensor):
-            dys[path] = rms(dy)
-            if after_backward is not None:
-                after_backward(path, layer, dy, dx, dparams)
+        if after_backward is not None and not isinstance(layer, Combinator) and isinstance(dy, Tensor):
+            after_backward(path, layer, dy, dx, dparams)
 
     count = max_batch(model, x)
     x, target = x[:count], target[:count]
@@ -270,4 +262,4 @@ def gradients(
         y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), after_forward)
         value, dy = model.loss(y, target)
         _, dparams = backward(model.net, params, cache, dy, kernel_gradient, watch)
-    return MeasuredGradients(value.item(), dys, flatten(dparams))
+    return MeasuredGradients(value.item(), flatten(dparams))

@@ -23,22 +23,19 @@ def test_outputs_of_every_layer_are_returned_in_order() -> None:
     torch.testing.assert_close(outputs["relu"].std, hidden.std(0, correction=0))
 
 
-def test_maps_keep_positions_and_norms_follow_the_mode() -> None:
+def test_maps_keep_positions_and_norms_use_their_statistics() -> None:
     model = make_model(Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), flatten=Flatten(), dense=Dense(4)))
     x, _ = corners()
     maps = F.conv2d(x, model.weights["conv.weight"], model.weights["conv.bias"])
-    evaluated, trained = activity(model, x), activity(model, x, train=True)
+    evaluated = activity(model, x)
     torch.testing.assert_close(evaluated["conv"].y, maps.flatten(2))
     torch.testing.assert_close(evaluated["norm"].y, (maps / (1 + 1e-5) ** 0.5).flatten(2))  # by initial statistics
-    torch.testing.assert_close(
-        trained["norm"].y, F.batch_norm(maps, None, None, training=True).flatten(2), rtol=1e-4, atol=1e-5
-    )
 
 
 def test_running_statistics_are_unchanged() -> None:
     model = make_model(Sequential(norm=BatchNorm(), flatten=Flatten(), dense=Dense(4)))
     weights_before = {path: value.clone() for path, value in model.weights.items()}
-    activity(model, corners()[0], train=True)
+    activity(model, corners()[0])
     assert all(torch.equal(weights_before[path], value) for path, value in model.weights.items())
 
 
@@ -101,15 +98,9 @@ def test_loss_and_gradients_are_those_of_autograd() -> None:
     maps = F.conv2d(x, p["conv.weight"], p["conv.bias"])
     hidden = F.relu(maps)
     scores = F.linear(hidden.flatten(1), p["out.weight"], p["out.bias"])
-    for value in (maps, hidden, scores):
-        value.retain_grad()
     loss = F.cross_entropy(scores, y)
     loss.backward()
     assert measured.loss == pytest.approx(loss.item(), rel=1e-6)
-    assert list(measured.dy) == ["out", "flatten", "relu", "conv"]  # from the last layer to the first
-    for path, value in (("conv", maps), ("relu", hidden), ("out", scores)):
-        assert value.grad is not None
-        assert measured.dy[path] == pytest.approx(value.grad.square().mean().sqrt().item(), rel=1e-5)
     assert set(measured.weights) == set(p)
     for path, value in p.items():
         torch.testing.assert_close(measured.weights[path], value.grad, rtol=1e-4, atol=1e-7)
@@ -122,7 +113,7 @@ def test_the_model_and_the_random_state_are_unchanged() -> None:
     first, second = gradients(model, x, y), gradients(model, x, y)
     assert all(torch.equal(weights_before[path], value) for path, value in model.weights.items())
     assert torch.equal(rng_state, torch.get_rng_state())
-    assert (first.loss, first.dy) == (second.loss, second.dy)  # dropout is seeded
+    assert first.loss == second.loss  # dropout is seeded
 
 
 def test_statistics_of_norms_have_no_gradient() -> None:

@@ -50,14 +50,16 @@ def right_names(kind: str) -> frozenset[str]:
 def read_diagnosis(diagnosis: Mapping[str, Any]) -> NamedChecks:
     """Return the checks with findings in `Diagnosis.to_json()`.
 
-    A finding is a cause unless it follows from another finding, or is a symptom whose cause is not established.
+    A finding is a cause unless it follows from another finding, names only the part with the fault, or is a symptom
+    whose cause is not established.
     """
     causes: list[str] = []
     others: list[str] = []
     for finding in diagnosis["findings"]:
         is_symptom = finding.get("symptom") or finding.get("established") is False or finding.get("status") == "symptom"
         is_consequence = finding.get("follows_from") is not None or not finding.get("cause")
-        (others if is_symptom or is_consequence else causes).append(finding["check"])
+        is_part = finding.get("kind") == "part"
+        (others if is_symptom or is_consequence or is_part else causes).append(finding["check"])
     unique_causes = tuple(dict.fromkeys(causes))
     return NamedChecks(unique_causes, tuple(dict.fromkeys(name for name in others if name not in unique_causes)))
 

@@ -25,8 +25,8 @@ material, with their sources. It was frozen before its author read the doctor's 
 were named as a cause; the doctor was improved with it afterwards. Each mistake is made as a user would make it, in a
 training that is healthy without it; its strength was chosen by its harm alone. *Named*: the right name is among the
 causes. *Refused*: the library raises an error before the training begins. *Wrong cause*: another cause is reported, and
-the right one is not. *Symptom only*: no finding is a cause other than a symptom. *Nothing or error*: there is no
-finding, or the case raised an error. Intervals are Wilson's, 95 %. What was found in each case, and the scores with and
+the right one is not. *Symptom only*: the findings are symptoms, or say only in which part the fault is. *Nothing or
+error*: there is no finding, or the case raised an error. Intervals are Wilson's, 95 %. What was found in each case, and the scores with and
 without the mistake, are in [mistakes.json](mistakes.json).
 """
 

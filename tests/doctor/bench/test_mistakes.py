@@ -88,11 +88,12 @@ def test_consequences_and_symptoms_are_no_causes() -> None:
                 finding("overfitting", follows_from="leakage", cause=None),
                 finding("dead-units", symptom=True),
                 finding("useless-maps", established=False),
+                finding("faulty-network", kind="part"),
                 finding("leakage"),
             ]
         }
     )
-    assert names == NamedChecks(("leakage",), ("overfitting", "dead-units", "useless-maps"))
+    assert names == NamedChecks(("leakage",), ("overfitting", "dead-units", "useless-maps", "faulty-network"))
 
 
 CORRECT_LAYERS = [

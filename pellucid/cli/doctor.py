@@ -42,7 +42,8 @@ def parser() -> Parser:
         type=float,
         metavar="TIMES",
         help="limit for the short trainings that test causes, as a multiple of the computations of the whole training; "
-        "with it, further causes are looked for after the first (default: 6, and only the first cause)",
+        "with it, further causes are looked for after the first (default: 6, 3 more to find the part with the fault, "
+        "and only the first cause)",
     )
     return parser.device_option().html_option().json_flag()
 

@@ -5,7 +5,7 @@ import { chart, spark } from "/core/chart.js";
 
 const MANY = 20; // classes, beyond which the frequent mistakes are listed
 const FRACTIONS = /accuracy|precision|recall|f1|iou|^ap|pck/; // metrics that are shown in per cent
-const KINDS = { cause: "✕ Cause", "likely cause": "✕ Likely cause", symptom: "▲ Symptom", consequence: "↳ Consequence" };
+const KINDS = { cause: "✕ Cause", "likely cause": "✕ Likely cause", part: "✕ Part with the fault", symptom: "▲ Symptom", consequence: "↳ Consequence" };
 
 const words = (key) => key.replace(/^(train|val)_/, "").replaceAll("_", " ");
 const column = (rows, key) => rows.map((row) => [row.epoch, row[key] ?? NaN]);

@@ -167,8 +167,9 @@ def _first_cause(evaluations: Evaluations) -> ProvenCause | None:
             ("judged-examples", judge_training_targets),
             (CROSS_FIT_KEY, train_on_validation_data),
             ("other-parts", lambda _: parts().train(lambda part: not is_before_data(part))),
+            ("faulty-part", find_faulty_part),
         ]
-    experiments += [("faulty-part", find_faulty_part), ("compared-targets", compare_targets)]
+    experiments.append(("compared-targets", compare_targets))
     for key, experiment in experiments:
         try:
             proven_cause = experiment(evaluations)

@@ -26,7 +26,7 @@ CHECK_NAMES = {check.name for check in CHECKS}
 
 @pytest.fixture(scope="module")
 def faulty_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose learning rate is so high that its ReLU units die."""
+    """A run whose learning rate is so high that it hardly learns."""
     from pellucid.recipe.job import train
 
     out = tmp_path_factory.mktemp("ill")
@@ -53,7 +53,7 @@ def test_doctor_reports_the_faults_of_a_run(cli: Cli, faulty_run: Path) -> None:
     assert result.code == 0
     assert result.out.startswith(f"{faulty_run}: Lower the learning rate")
     assert "That is certain, since the gain is " in result.out  # a cause only after its fix was tried
-    assert "Dead units at features.relu1: goes away with learning rate too high." in result.out
+    assert "Underfitting in the training data: goes away with learning rate too high." in result.out
     assert "--json" in result.out  # which has the measurements
     assert "--try" not in result.out
 
@@ -83,12 +83,13 @@ def test_json_is_the_diagnosis(cli: Cli, faulty_run: Path, tmp_path: Path) -> No
     assert (output["model"], output["healthy"]) == (str(faulty_run), False)
     assert set(output["checks"]) == CHECK_NAMES
     assert {*output["left_out"]} == {"further-causes"}
-    (collapsed,) = [finding for finding in output["findings"] if finding["check"] == "collapsed-predictions"]
-    assert collapsed["path"] == "train"
-    assert collapsed["evidence"]["accuracy"] < 0.5
+    (underfitting,) = [finding for finding in output["findings"] if finding["check"] == "underfitting"]
+    assert underfitting["path"] == "train"
+    evidence = underfitting["evidence"]
+    assert evidence["train_accuracy"] < evidence["accuracy_of_a_simple_classifier_on_new_examples"]
     page = (tmp_path / "page.html").read_text("utf-8")
     assert page.startswith("<!doctype html>")
-    assert "collapsed-predictions" in page
+    assert "underfitting" in page
 
 
 @pytest.mark.slow

@@ -26,8 +26,8 @@ were named as a cause; the doctor was improved with it afterwards. Each mistake 
 training that is healthy without it; its strength was chosen by its harm alone. *Named*: the right name is among the
 causes. *Refused*: the library raises an error before the training begins. *Wrong cause*: another cause is reported, and
 the right one is not. *Symptom only*: the findings are symptoms, or say only in which part the fault is. *Nothing or
-error*: there is no finding, or the case raised an error. Intervals are Wilson's, 95 %. What was found in each case, and the scores with and
-without the mistake, are in [mistakes.json](mistakes.json).
+error*: there is no finding, or the case raised an error. Intervals are Wilson's, 95 %. What was found in each case, and
+the scores with and without the mistake, are in [mistakes.json](mistakes.json).
 """
 
 

@@ -15,12 +15,12 @@ from pellucid.doctor.finding import EvidenceValue, Finding
 from pellucid.doctor.intervention import MeasuredEffect
 
 CAUSE_KINDS = ("cause", "likely cause")
-# The names of the findings that say in which part of a training the fault is, and the parts as text.
+# The names of the findings that say in which part of a training the fault is, and that as text.
 FAULTY_DATA, FAULTY_SETTINGS, FAULTY_NETWORK = "faulty-data", "faulty-settings", "faulty-network"
 PARTS = {
-    FAULTY_DATA: "training or the validation data",
-    FAULTY_SETTINGS: "settings of the training",
-    FAULTY_NETWORK: "network or its first weights",
+    FAULTY_DATA: "The training and the validation data differ",
+    FAULTY_SETTINGS: "The fault is in the settings of the training",
+    FAULTY_NETWORK: "The fault is in the network or its first weights",
 }
 WIDTH = 100  # maximum number of characters in a line of text
 MAX_LISTED = 3  # layers of one check in a line
@@ -183,7 +183,7 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
             effect = one
     if kind == "part" and effect is not None:
         certain = f"That is certain, since {effect.certainty}. To find the place, {first.fix}."
-        return f"The fault is in the {PARTS[first.check]}: {effect.outcome}.", certain
+        return f"{PARTS[first.check]}: {effect.outcome}.", certain
     if kind not in CAUSE_KINDS:
         return (f"No cause was found; a symptom is {_words(first.check)} {place}.",)
     if kind == "likely cause":

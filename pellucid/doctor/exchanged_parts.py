@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
-from pellucid.combine.base import join
 from pellucid.doctor.checks import preprocessing_mismatch
 from pellucid.doctor.cross_fit import have_near_copies
 from pellucid.doctor.diagnosis import FAULTY_DATA, FAULTY_NETWORK, FAULTY_SETTINGS
@@ -80,8 +79,8 @@ def _unlike_data(evaluations: Evaluations) -> ProvenCause | None:
     exchange = suspect(
         FAULTY_DATA, f"a network predicts examples held out of its training data better than the validation data"
         f"{unlike}", f"answer for both{unlike}: were they selected in the same way, are they read and prepared by the "
-        "same code, and do their targets mean the same? Compare a few examples of each", held_out.description,
-        held_out.apply, "validation", min_gain=MIN_DATA_GAIN,
+        "same code, and do their targets mean the same? Data of other persons, places or devices are no fault, but "
+        "show what to expect of new ones", held_out.description, held_out.apply, "validation", min_gain=MIN_DATA_GAIN,
     )  # fmt: skip
     effect = effect_of(exchange, evaluations.score.name, [(scores[:count], trained.scores[:count])], 0)
     trainings.record(effect)
@@ -107,8 +106,7 @@ def _exchanges(case: TrainingCase) -> Iterator[Suspect]:
             FAULTY_NETWORK, "a small plain network learns more from the same data, with the same loss and settings",
             "change one of these at a time: newly drawn weights if yours are loaded, then plain layers (ReLU, batch "
             "normalization) for unusual ones, then fewer strides; the first that raises the score is at fault",
-            "a small network instead", lambda case: _with_network(case, name, net), join(name, ""),
-            min_gain=MIN_NETWORK_GAIN,
+            "a small network instead", lambda case: _with_network(case, name, net), min_gain=MIN_NETWORK_GAIN,
         )  # fmt: skip
 
 
@@ -120,7 +118,7 @@ def _with_plain_settings(case: TrainingCase) -> TrainingCase:
 
 
 def _with_network(case: TrainingCase, name: str, net: Layer) -> TrainingCase:
-    """Return the case with another network, none of which is frozen."""
+    """Return the case with another network, of which nothing is frozen."""
 
     def thaw(model: BaseModel) -> None:
         model.frozen.clear()

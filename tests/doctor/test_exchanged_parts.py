@@ -45,7 +45,7 @@ def test_validation_data_unlike_those_of_the_training_are_the_part() -> None:
     effect = diagnosis.attempts[0]
     assert effect.after[0] > 0.7
     assert effect.before[0] < 0.4
-    assert sentences(diagnosis)[0].startswith("The fault is in the training or the validation data: with ")
+    assert sentences(diagnosis)[0].startswith("The training and the validation data differ: with ")
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_a_part_is_told_with_its_gain_and_what_decides(check: str) -> None:
     effect = MeasuredEffect(check, "another one", "recall", (0.5,), (0.75,), 0.2, 0.3, "cause", 40, 100)
     diagnosis = Diagnosis((finding,), ("a",), {}, {0: effect})
     first, second = sentences(diagnosis)
-    assert first == f"The fault is in the {PARTS[check]}: with another one, the recall is 0.75 instead of 0.50."
+    assert first == f"{PARTS[check]}: with another one, the recall is 0.75 instead of 0.50."
     assert second.endswith("To find the place, look here.")
     other = replace(finding, check="leakage")
     assert "look here" in other_lines(Diagnosis((other, finding), ("a",), {}, {}))[0]

@@ -17,7 +17,7 @@ SuspectSource = Callable[[Case], Iterator[Suspect]]
 TaskSuspectSource = Callable[[TrainingCase], Iterator[Suspect]]
 PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     parts.coupled_loss_suspects, parts.mode_suspects, parts.target_suspects,
-    parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects, settings.layer_rate_suspects,
+    parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
     settings.augment_suspects, losses.loss_option_suspects,
     settings.clipping_suspects, settings.optimizer_suspects,
     settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
@@ -32,7 +32,7 @@ SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
 ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
-    settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, settings.dropout_suspects,
+    settings.frozen_suspects, settings.augment_suspects, settings.dropout_suspects,
     objectives.image_range_suspects, objectives.own_objective_suspects, objectives.ending_suspects,
     objectives.stride_suspects, losses.loss_option_suspects,
     losses.default_option_suspects, losses.class_balance_suspects, objectives.loss_weight_suspects,

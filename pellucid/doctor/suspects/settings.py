@@ -83,18 +83,6 @@ def frozen_suspects(case: TrainingCase) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def layer_rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield a suspect if some parameters have their own factor of the learning rate."""
-    rates = case.model.rates
-    if any(rate != 1 for rate in rates.values()):
-        yield suspect(
-            "layer-rates", "some parameters learn at a rate that does not suit them",
-            "give all parameters the same learning rate", "one learning rate for all",
-            lambda case: with_initial_model(case, lambda model: model.rates.clear()),
-            lowest_factor=min(rates.values()), highest_factor=max(rates.values()),
-        )  # fmt: skip
-
-
 def augment_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for flipping, and one for the augmentation as a whole."""
     augmentation = case.augment

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
+from pellucid.data.source import Arrays, Source
 from pellucid.doctor.checks import preprocessing_mismatch
 from pellucid.doctor.cross_fit import have_near_copies
 from pellucid.doctor.diagnosis import FAULTY_DATA, FAULTY_NETWORK, FAULTY_SETTINGS
@@ -29,6 +30,7 @@ from pellucid.training.model import BaseModel
 
 # Minimum gains of the score: other examples, settings (from which many trainings gain a little), another network.
 MIN_DATA_GAIN, MIN_SETTINGS_GAIN, MIN_NETWORK_GAIN = 0.06, 0.1, 0.08
+MAX_UNSCORED = 0.02  # difference of the shares of targets that the loss ignores, such as an unlabelled border
 WIDTH = 12  # channels of the first level of the reference for maps
 PREDICTING_NETWORK = "generator"  # of objectives with several networks
 
@@ -68,6 +70,9 @@ def _unlike_data(evaluations: Evaluations) -> ProvenCause | None:
     base = with_held_out_part(case)
     if base is None or have_near_copies(base.train, validation_of(base), case.model.seed):
         return None  # examples near to those of the training are easy in any case
+    shares = [_scored_share(case.model, part) for part in (case.train, validation_of(case))]
+    if abs(shares[0] - shares[1]) > MAX_UNSCORED:
+        return None  # scores without a border, for example, are others
     steps = trainings.max_steps
     held_out = Remedy("examples held out of the training data instead", lambda case: base, FAULTY_DATA)
     if trainings.proves_nothing(base, held_out, steps) or not trainings.spend(held_out, (base, steps)):
@@ -85,6 +90,14 @@ def _unlike_data(evaluations: Evaluations) -> ProvenCause | None:
     effect = effect_of(exchange, evaluations.score.name, [(scores[:count], trained.scores[:count])], 0)
     trainings.record(effect)
     return ProvenCause(exchange, effect, with_trained(base, trained.model)) if effect.verdict == "cause" else None
+
+
+def _scored_share(model: BaseModel, part: Source) -> float:
+    """Return the share of the targets, such as pixels, that the loss does not ignore."""
+    ignored = getattr(getattr(model.objective, "loss", None), "ignore", None)
+    if ignored is None or not isinstance(part, Arrays):
+        return 1.0
+    return float((part.y != ignored).double().mean())
 
 
 def _exchanges(case: TrainingCase) -> Iterator[Suspect]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
+from pellucid.data.source import Arrays
 from pellucid.doctor import Diagnosis, Finding, case_of, exchanged_parts
 from pellucid.doctor.diagnosis import PARTS, other_lines, sentences
 from pellucid.doctor.intervention import MeasuredEffect
@@ -82,6 +83,15 @@ def test_the_reference_has_the_outputs_of_the_network(net: Any, loss: Any, shape
     reference = exchanged_parts._reference_network(model, ends_in_tanh=False)
     assert reference is not None
     assert Model(reference, loss, Adam(), input_shape=shape, metrics=()).output_shape == model.output_shape
+
+
+def test_the_share_of_scored_targets_leaves_out_ignored_ones() -> None:
+    y = torch.zeros(2, 4, 4, dtype=torch.int64)
+    y[:, 0] = 255
+    part = Arrays(torch.rand(2, 1, 4, 4), y)
+    for loss, share in ((SoftmaxCrossEntropy(ignore=255), 0.75), (SoftmaxCrossEntropy(), 1.0)):
+        model = Model(Sequential(Conv2d(3, 1)), loss, Adam(), input_shape=(1, 4, 4), metrics=())
+        assert exchanged_parts._scored_share(model, part) == share
 
 
 def test_nothing_is_exchanged_beside_a_measured_fault_or_at_a_good_score(monkeypatch: pytest.MonkeyPatch) -> None:

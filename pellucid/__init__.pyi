@@ -78,6 +78,7 @@ from pellucid.losses import Hinge as Hinge
 from pellucid.losses import Huber as Huber
 from pellucid.losses import Loss as Loss
 from pellucid.losses import NegativeLogLikelihood as NegativeLogLikelihood
+from pellucid.losses import ProbabilityCrossEntropy as ProbabilityCrossEntropy
 from pellucid.losses import Quadratic as Quadratic
 from pellucid.losses import QualityFocal as QualityFocal
 from pellucid.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy

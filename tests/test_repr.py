@@ -91,6 +91,10 @@ def examples_of_training(model: Model) -> Iterator[object]:
     yield findings[0]
     yield Diagnosis(tuple(findings), tuple(f"check-{k}" for k in range(90)), {}, {})
     yield Check("name", lambda case: [])
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    batches = [(torch.rand(4, 1, 8, 8), torch.arange(4) % 3)]
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    yield pellucid.from_torch(module, loss=torch.nn.CrossEntropyLoss(), optimizer=optimizer, train=batches)
     yield Remedy("a description", lambda case: case)
     yield pellucid.load_recipe("digits")
     yield pellucid.Run(
@@ -107,6 +111,7 @@ def examples_of_training(model: Model) -> Iterator[object]:
 
 
 def examples_of_explanations(model: Model) -> Iterator[object]:
+    yield pellucid.explain.Region(torch.zeros(300, dtype=torch.long), torch.rand(300, 40, 40), "everywhere")
     digits = data.load("digits")
     x, y = digits.test.x[:3], digits.test.y[:3]
     net, params = model.net, model.params

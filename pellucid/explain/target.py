@@ -25,6 +25,7 @@ class Region:
     classes: Tensor  # (N,) or (1,)
     weights: Tensor  # weights of the pixels, (N, ...) or (1, ...)
     where: str = ""  # a description of the pixels, for titles
+    __repr__ = brief_repr
 
     def __str__(self) -> str:
         """Return the classes and the pixels as text."""

@@ -310,7 +310,7 @@ ENDINGS = {
         "ends in Softmax",
     ),
     "logarithms": ([nn.LogSoftmax(1)], "nll", ""),
-    "independent probabilities": ([nn.Sigmoid()], "quadratic", "ends in Sigmoid"),
+    "independent probabilities": ([nn.Sigmoid()], "probability_cross_entropy", ""),
     "one number": ([nn.Linear(5, 1)], "quadratic", "one number an example"),
     "one number without an axis": ([nn.Linear(5, 1), nn.Flatten(0)], "quadratic", "one number an example"),
 }

@@ -16,6 +16,7 @@ from pellucid.doctor.run_case import case_of_model, case_of_run, splits_for
 from pellucid.model import Model
 from pellucid.optim import Adam
 from pellucid.recipe.job import train
+from pellucid.recipe.model_data import _has_checksums_of_run
 from pellucid.recipe.resume import resume
 from pellucid.training.diagnose import StoppedError
 from tests.doctor.detection.test_objects import write_voc
@@ -102,13 +103,17 @@ def test_a_run_stopped_in_its_first_epoch_has_the_steps_of_its_checkpoint(run: P
 
 
 @pytest.mark.usefixtures("no_report")
-def test_data_outside_the_run_folder_are_not_read_and_the_option_data_is_named(
+def test_data_outside_the_run_folder_are_read_only_if_the_run_was_trained_on_them(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = {"data.name": "pictures", "data.size": 8, "data.mode": "L", "train.epochs": 1, "network.sizes": [64, 2]}
     run = train("digits", out=tmp_path / "runs", progress=False, **settings).path
-    with pytest.raises(PellucidError, match=r"names its training data by a path .* add --data pictures"):
+    assert case_of_run(run).train.checksum == case_of_run(run, "pictures").train.checksum
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    (run / "manifest.json").write_text(json.dumps({**manifest, "data": {}}), encoding="utf-8")
+    _has_checksums_of_run.cache_clear()
+    with pytest.raises(PellucidError, match=r"is not what .* was trained on: .* add --data pictures"):
         case_of_run(run)
     assert case_of_run(run, "pictures").validation.checksum == case_of_run(run, str(pictures)).validation.checksum
     assert len(case_of_run(run, str(pictures)).train) == len(load(str(pictures), size=(8, 8), mode="L").train)

@@ -153,7 +153,7 @@ LARGE_STRUCTURES = {
     "varints one by one": (field(5, b"\x10\x07" + b"\x38\1" * (N_BYTES // 2)), "more than 200000 fields"),
     "sizes": (field(5, b"\x10\x01" + field(1, b"\1" * N_BYTES)), "bytes besides its weights"),
     "nodes": (b"\x0a\0" * (N_BYTES // 2), "more than 200000 fields"),
-    "attributes": (field(1, b"\x2a\0" * (N_BYTES // 2)), "bytes besides its weights"),
+    "attributes": (field(1, b"\x2a\0" * (N_BYTES // 2)), "more than 200000 fields"),
     "initialisers": (b"\x2a\0" * (N_BYTES // 2), "more than 200000 fields"),
     "places in other files": (field(5, b"\x6a\0" * (N_BYTES // 2)), "more than 200000 fields"),
     "texts": (field(5, b"\x10\x08" + b"\x32\0" * (N_BYTES // 2)), "more than 200000 fields"),

@@ -10,7 +10,17 @@ from conformance.tally import Row
 from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import GRU, LAYERS, LSTM, RNN, Crop, Layer, LocalContrastNorm, RoIPool, SoftArgmax, Trait
-from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Coordinates, Dice, Focal, GIoU, HeatMaps, QualityFocal
+from pellucid.losses import (
+    LOSSES,
+    AuxiliaryCrossEntropy,
+    Coordinates,
+    Dice,
+    Focal,
+    GIoU,
+    HeatMaps,
+    ProbabilityCrossEntropy,
+    QualityFocal,
+)
 from pellucid.metrics import (
     METRICS,
     NME,
@@ -108,6 +118,11 @@ INDEPENDENT_CHECKS: dict[Any, Check] = {
     QualityFocal: Check(
         "tests/losses/cases.py", "quality_focal", "the formula with PyTorch's cross-entropy, under its differentiation"
     ),
+    ProbabilityCrossEntropy: Check(
+        "tests/opening/torch_trainings/test_generated.py",
+        "test_20_steps_equal_pytorch",
+        "torch.nn.BCELoss in trainings of 20 steps",
+    ),
     GIoU: Check(
         "tests/losses/cases.py", "giou", "areas of boxes by minima and maxima, under automatic differentiation"
     ),
@@ -191,6 +206,9 @@ INDEPENDENT_CHECKS: dict[Any, Check] = {
         _OPERATORS,
         "test_a_product_of_matrices_shares_by_contributions",
         "its factors times their gradients, by autograd",
+    ),
+    rules.Rescale: Check(
+        "tests/explain/test_deeplift.py", "test_captum_gives_the_same_map", "Captum's maps, and max pooling by loops"
     ),
     rules.First: Check(_GIVEN, "test_the_first_input_takes_all_relevance", "the relevance as it was"),
     rules.AsWeighted: Check(

@@ -179,4 +179,5 @@ def relevance() -> list[Example]:
 
 
 def _cam(net: Net, x: Any, layer: str) -> Tensor:
-    return explain.gradcam(*net, x, 0, layer, signed=True, upsample=False)
+    maps = explain.gradcam(*net, x, 0, layer, signed=True, upsample=False)
+    return maps[0] if isinstance(maps, tuple) else maps  # the same map for each of several inputs

@@ -56,7 +56,7 @@ def used_inputs(net: Layer, path: str, count: int) -> tuple[bool, ...]:
     """Return for each of `count` inputs of a network whether the output of the layer at `path` depends on it."""
     if not isinstance(net, Graph):
         return (True,) * count
-    needed = {path}
+    needed = {name for name in net.nodes if path == name or path.startswith(f"{name}.")}
     for name, (_, *sources) in reversed(net.nodes.items()):
         if name in needed:
             needed.update(sources)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid import PellucidError
-from pellucid.explain import METHODS
+from pellucid.explain import METHODS, explain
 from pellucid.explain.checks import deletion, insertion
 from pellucid.explain.infidelity import infidelity
 from pellucid.explain.road import road
@@ -231,3 +231,20 @@ def test_a_module_of_an_opened_network_names_the_output_of_its_last_operator() -
     assert_close(maps, (da.mean(2, keepdim=True) * a).sum(1, keepdim=True).detach(), 1e-12)
     with pytest.raises(PellucidError, match="no layer '1x'"):
         model.explain(x, "gradcam", 1, layer="1x")
+
+
+def test_gradcam_of_a_layer_inside_a_node_explains_the_inputs_of_the_node() -> None:
+    """Networks by hand may have nodes with layers of their own, whose paths begin with the node's name."""
+    body = pellucid.Sequential(conv=pellucid.Conv2d(4, 3), relu=pellucid.ReLU())
+    nodes = {
+        "body": (body, "a"), "flat": (pellucid.Flatten(), "body"), "left": (pellucid.Dense(3), "flat"),
+        "right": (pellucid.Dense(3), "b"), "sum": (pellucid.Add(), "left", "right"),
+    }  # fmt: skip
+    net = pellucid.Graph(nodes, ("sum",), ("a", "b"))
+    params, _ = net.init(((2, 6, 6), (5,)), torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(1)
+    maps = explain(
+        net, params, (torch.rand(2, 2, 6, 6, generator=rng), torch.rand(2, 5)), "gradcam", 1, layer="body.conv"
+    )
+    assert maps[0].shape == (2, 1, 6, 6)
+    assert maps[1] is None

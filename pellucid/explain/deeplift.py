@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from pellucid.explain.averaged import baseline_like
+from pellucid.base.errors import PellucidError
+from pellucid.explain.averaged import baseline_like, variants_at_once
 from pellucid.explain.sweeps import fix_target, forward_to
 from pellucid.explain.target import Target, repeated_target
 from pellucid.layers.base import Layer, Params
@@ -17,13 +18,23 @@ def deeplift(net: Layer, params: Params, x: Tensor, target: Target = None, basel
     The result adds up to the score of x minus the score of the baseline, in one pass of both, where integrated
     gradients need about 50. baseline: a number, or a tensor that broadcasts to x. target: see `aim`; None is the class
     of x with the largest score.
-    Raises PellucidError for an invalid baseline, and for networks with products of computed values, norms or attention,
-    for which there is no rule. Source: Shrikumar, Greenside and Kundaje 2017, section 3.5.1.
+    Raises PellucidError for an invalid baseline, for scores that are no weighted sum of the outputs, and for networks
+    with products of computed values, norms or attention, for which there is no rule.
+    Source: Shrikumar, Greenside and Kundaje 2017, section 3.5.1.
     """
+    variants_at_once("deeplift", 1, x)
     baseline_x = baseline_like("deeplift", baseline, x)
     target = fix_target(net, params, x, target)
     rescale = Rescale(len(x))
     pairs = torch.stack([x, baseline_x], 1).flatten(0, 1)
     run = forward_to(net, params, pairs, repeated_target(target, 2), rescale)
+    weights = run.aim.gradient(run.y)
+    if run.aim.is_function or not all(
+        torch.equal(part[::2], part[1::2]) for part in (weights if isinstance(weights, tuple) else (weights,))
+    ):
+        raise PellucidError(
+            "deeplift needs a score that is the same weighted sum of outputs for x and the baseline; give a class, one "
+            "unit such as 'conv[3, 4, 7]', or a whole map, 'conv[3, :, :]', or use integrated_gradients"
+        )
     multipliers = run.propagate_back(rescale.rule_for)
     return (x - baseline_x) * multipliers[::2]

@@ -322,8 +322,10 @@ def result_lines(result: MethodResult, examination: Examination) -> tuple[str, .
 
 
 def interval_text(interval: tuple[float, float, float]) -> str:
-    """Return a value and the bounds of its interval as text."""
+    """Return a value and the bounds of its interval as text, "-" for a score that never changes."""
     value, low, high = interval
+    if math.isnan(value):
+        return "-"
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 

@@ -51,7 +51,7 @@ class OutputScore:
         """Return the number of each example (N,); raises PellucidError for another number of values."""
         values = self.value(y)
         count = len(y[0] if isinstance(y, tuple) else y)
-        if not isinstance(values, Tensor) or values.numel() != count or len(values) != count:
+        if not isinstance(values, Tensor) or not values.dim() or values.numel() != count or len(values) != count:
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise PellucidError(f"target: the {self.name} must return one number for each example, ({count},): {shape}")
         return values.detach().reshape(count)
@@ -59,35 +59,45 @@ class OutputScore:
     def gradient_at(self, y: Any) -> Any:
         """Return the gradient in the shape of y; raises PellucidError if it is not that of the values."""
         gradient = self.gradient(y)
+        if not all(isinstance(part, Tensor) for part in (gradient if isinstance(gradient, tuple) else (gradient,))):
+            raise PellucidError(
+                f"target: the gradient of the {self.name} must be a tensor in the shape of the outputs, not "
+                f"{type(gradient).__name__}"
+            )
         if shape_of(gradient) != shape_of(y):
             raise PellucidError(
                 f"target: the gradient of the {self.name} has the shape {shape_of(gradient)}; the outputs have "
                 f"{shape_of(y)}"
             )
-        self._check_gradient(y, mapped(lambda part: part.detach(), gradient))
+        gradient = mapped(lambda slope, part: slope.detach().to(part), gradient, y)
+        generator = torch.Generator().manual_seed(0)
+        random = mapped(lambda part: torch.randn(part.shape, generator=generator).to(part), y)
+        self._check_gradient(y, gradient, gradient)
+        self._check_gradient(y, gradient, random)
         return gradient
 
-    def _check_gradient(self, y: Any, gradient: Any) -> None:
-        """Compare the change of the values along the gradient with the prediction of the gradient."""
-        tensors = gradient if isinstance(gradient, tuple) else (gradient,)
-        largest = max(float(part.abs().max()) if part.numel() else 0.0 for part in tensors)
+    def _check_gradient(self, y: Any, gradient: Any, direction: Any) -> None:
+        """Compare the change of the values along a direction with the prediction of the gradient."""
+        outputs, slopes, ways = (part if isinstance(part, tuple) else (part,) for part in (y, gradient, direction))
+        largest = max(float(way.abs().max()) if way.numel() else 0.0 for way in ways)
         if not largest:
             return
-        eps = torch.finfo(tensors[0].dtype).eps
-        outputs = y if isinstance(y, tuple) else (y,)
+        eps = torch.finfo(ways[0].dtype).eps
         scale = max(float(part.abs().max()) for part in outputs if part.numel()) or 1.0
         step = eps ** (1 / 3) * scale / largest
         above, below = (
-            self.value_at(mapped(lambda part, slope, shift=shift: part + shift * slope, y, gradient)).double()
+            self.value_at(mapped(lambda part, way, shift=shift: part + shift * way, y, direction)).double()
             for shift in (step, -step)
         )
-        expected = sum(float(part.double().square().sum()) for part in tensors)
+        products = [(slope.double() * way.double()).flatten() for slope, way in zip(slopes, ways, strict=True)]
+        expected = float(torch.cat(products).sum())
         measured = float((above - below).sum()) / (2 * step)
         rounding = 16 * eps * float(above.abs().sum()) / step
-        if not abs(measured - expected) <= MAX_ERROR * expected + rounding:
+        typical = float(torch.cat(products).norm())  # of such a sum, if its terms have random signs
+        if not abs(measured - expected) <= MAX_ERROR * max(abs(expected), typical) + rounding:
             raise PellucidError(
-                f"target: the gradient of the {self.name} is not that of its values: along it they change by "
-                f"{measured:.4g}, and its squared length is {expected:.4g}"
+                f"target: the gradient of the {self.name} is not that of its values: in one direction they change by "
+                f"{measured:.4g}, and by the gradient they should change by {expected:.4g}"
             )
 
 

@@ -10,7 +10,6 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_range, integer
 from pellucid.explain.averaged import repeat_examples, variants_at_once
 from pellucid.explain.checks import channel_sum, with_map_channels_first
-from pellucid.explain.occlusion import FillValue
 from pellucid.explain.sweeps import fix_target, scores
 from pellucid.explain.target import Target, repeated_target
 from pellucid.layers.base import Layer, Params
@@ -35,7 +34,7 @@ def infidelity(
     x: Tensor,
     target: Target,
     map_: Tensor,
-    fill: FillValue = 0.0,
+    fill: float = 0.0,
     samples: int = 100,
     seed: int = 0,
     batch: int = 32,
@@ -62,7 +61,7 @@ def infidelity(
     decreases: list[Tensor] = []
     for part in squares.split(at_once):
         hidden = part.repeat(len(x), 1, 1)[:, None]
-        variants = torch.lerp(repeat_examples(x, len(part)), torch.as_tensor(fill).to(x), hidden)
+        variants = torch.lerp(repeat_examples(x, len(part)), x.new_tensor(fill), hidden)
         variant_scores = scores(net, params, variants, repeated_target(target, len(part)))
         decreases.append(score[:, None] - variant_scores.view(len(x), len(part)))
     a = torch.einsum("nhw,shw->ns", summed_map, squares).double()
@@ -71,7 +70,7 @@ def infidelity(
     draws = torch.randint(samples, (RESAMPLES, samples), generator=rng).to(x.device)
     resampled = _unpredicted(a[:, draws], d[:, draws])  # (N, RESAMPLES)
     bounds = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64, device=x.device)
-    low, high = resampled.quantile(bounds, 1)
+    low, high = resampled.nanquantile(bounds, 1)  # NaN for draws of squares that change nothing
     return Infidelity(_unpredicted(a, d), low, high)
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential
+from pellucid.explain.averaged import baseline_like
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.operators.base import TensorLayer
@@ -40,7 +41,7 @@ class SplitInputs(TensorLayer):
 
 def join(values: tuple[Tensor, ...]) -> Tensor:
     """Return several inputs (N, ...) as one, (N, D)."""
-    return torch.cat([part.flatten(1) for part in values], 1)
+    return torch.cat([part.reshape(len(part), -1) for part in values], 1)
 
 
 def explain_joined(
@@ -49,11 +50,17 @@ def explain_joined(
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Return the map of each of several inputs by a method for one: all inputs change together.
 
-    options: of the method; those that are a tuple have one tensor for each input, such as `baseline`.
+    options: of the method; those that are a tuple have one number or tensor for each input, such as `baseline`.
     """
     split = SplitInputs(tuple(tuple(part.shape[1:]) for part in x))
     one_input = Sequential(split=split, net=net)
-    joined_options = {name: join(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    joined_options = dict(options)
+    for name, value in options.items():
+        if isinstance(value, tuple):
+            values = cast("tuple[Any, ...]", value)
+            joined_options[name] = join(
+                tuple(baseline_like(name, one, part) for one, part in zip(values, x, strict=True))
+            )
     path_or_target = f"net.{target}" if isinstance(target, str) else target
     map_ = method(one_input, {"split": {}, "net": params}, join(x), path_or_target, **joined_options)
     return split.forward({}, map_, Mode())[0]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
 from pellucid.explain.target import Region
 
@@ -41,8 +42,13 @@ def _named(target: str, classes: Sequence[str] | None) -> Any:
     if target.isdecimal() and (classes is None or int(target) < len(classes)):
         return int(target)
     if MINUS in target:
-        first, _, second = target.partition(MINUS)
-        return {_named(first.strip(), classes): 1.0, _named(second.strip(), classes): -1.0}
+        terms = [_named(term.strip(), classes) for term in target.split(MINUS)]
+        if len(terms) != 2 or terms[0] == terms[1]:
+            raise PellucidError(
+                f"target {target!r}: a difference has two different classes; give other sums as a dict of weights, "
+                "such as {3: 1.0, 5: -0.5, 7: -0.5}"
+            )
+        return {terms[0]: 1.0, terms[1]: -1.0}
     if classes is not None:
         check_known("no", target, classes)
     return target

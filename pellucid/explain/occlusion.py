@@ -104,6 +104,8 @@ def occlude(
     """
     if not isinstance(x, Tensor) or x.dim() != 4:
         raise PellucidError("occlusion needs images (N, C, H, W) as the network's input")
+    if not len(x):
+        raise PellucidError("occlusion: the batch is empty; give at least one example")
     filled = as_tensor(fill, "occlusion: fill").to(x).expand(x.shape)
     if has_channels_last(net, x):
         filled = filled.movedim(-1, 1)

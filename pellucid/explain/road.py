@@ -41,7 +41,7 @@ def road(
     pixels = x.shape[2] * x.shape[3]
     curve_scores: list[Tensor] = []
     for fraction in FRACTIONS:
-        removed = rank < round(fraction * pixels)  # (N, 1, H, W)
+        removed = rank < min(round(fraction * pixels), pixels - 1)  # (N, 1, H, W); one pixel is always left
         y, _ = forward(selection.net, params, imputed(x, removed) + noise * removed, Mode(keep=False))
         curve_scores.append(selection.score(selection.read(read, y)))
     return Curve(x.new_tensor(FRACTIONS), torch.stack(curve_scores, 1))

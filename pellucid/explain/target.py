@@ -165,7 +165,7 @@ def _weights_of_sum(y: Any, target: Mapping[Any, float]) -> Any:
     """Return the sum of the weights of several targets."""
     total = mapped(torch.zeros_like, y)
     for part, weight in target.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
+        if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):
             raise PellucidError(f"target: {part!r} has the weight {weight!r}; give a number, as in {{3: 1.0, 5: -1.0}}")
         total = mapped(lambda old, new, factor=weight: old + factor * new, total, output_weights(y, part))
     return total
@@ -176,7 +176,7 @@ def _weights_of_outputs(y: tuple[Tensor, ...], target: Any) -> tuple[Tensor, ...
     if _is_weights(target) and len(target) == len(y):
         return tuple(map(_given_weights, y, target))
     number = target[0] if isinstance(target, tuple) and target else None
-    if not isinstance(number, int) or not -len(y) <= number < len(y):
+    if not isinstance(number, int | np.integer) or not -len(y) <= number < len(y):
         raise PellucidError(
             f"the network has {len(y)} outputs; give the target as a path, such as 'head.scores[3]', or begin it with "
             "the number or name of one of them: (0, 3)"

@@ -11,7 +11,6 @@ from pellucid.layers import BatchNorm, Dropout, MaxPool2d, Multiply
 from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.operators import (
     Convolve,
-    Detach,
     Einsum,
     Expand,
     Fixed,
@@ -28,7 +27,7 @@ from pellucid.sweep import Rule
 
 SMALLEST_DIFFERENCE = 1e-10  # below it the slope is the layer's gradient
 # Without the trait LINEAR, and yet an affine function of the input in evaluation mode: their gradient is exact.
-AFFINE_LAYERS = (BatchNorm, Detach, Dropout, Expand, Index)
+AFFINE_LAYERS = (BatchNorm, Dropout, Expand, Index)
 PRODUCTS = (Convolve, Einsum, LinearMap, MatMul, Multiply, Times)  # linear in each of their inputs
 
 

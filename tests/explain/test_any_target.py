@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from pellucid import Model, PellucidError
 from pellucid.explain import METHODS, ledger, scores
 from pellucid.explain.names import target_by_index, target_text
 from tests.explain.networks import network_and_batch
-from tests.oracle import assert_close
+from tests.oracle import assert_close, cast
 
 CLASSES = 4
 SIZE = (5, 6)
@@ -186,7 +187,7 @@ def test_a_network_of_ours_as_target_has_its_gradient_by_our_operators() -> None
         ("classes", torch.full((4,), torch.nan), "must be finite"),
         ("classes", (1, 2), r"no index \[1, 2\] in outputs of shape \(4,\)"),
         ("classes", [0, None, 1], "list of 3; give one for each of 2 examples"),
-        ("classes", (energy, lambda y: y), "is not that of its values: along it they change by"),
+        ("classes", (energy, lambda y: y), "is not that of its values: in one direction they change"),
         ("classes", (energy, lambda y: y[:, :2]), r"gradient of the function has the shape \(2,\)"),
         ("classes", (lambda y: y, lambda y: y), "must return one number for each example"),
         ("maps", None, r"not scores of classes; give the target as an index, such as \(3, 10, 20\)"),
@@ -225,3 +226,32 @@ def test_targets_as_text() -> None:
     assert target_text({2: 0.5, 3: 0.5, 0: -1.0}, NAMES) == "0.5 cow + 0.5 dog - ant"
     assert target_by_index("a - b", ["a - b", "b"]) == 0  # a class with that name comes first
     assert target_by_index("1 - 0", None) == {1: 1.0, 0: -1.0}
+
+
+@pytest.mark.parametrize("text", ["0 - 1 - 2", "1 - 1"])
+def test_a_difference_of_other_than_two_classes_is_refused(text: str) -> None:
+    with pytest.raises(PellucidError, match="a difference has two different classes"):
+        target_by_index(text, None)
+
+
+@pytest.mark.parametrize("gradient", ["zero", "first only", "twice", "numpy", "None"])
+def test_a_function_with_a_wrong_gradient_is_refused(gradient: str) -> None:
+    net, params, x = network_and_batch("vgg")
+    gradients: dict[str, Callable[[Tensor], Any]] = {
+        "zero": torch.zeros_like,
+        "first only": torch.eye(3).double()[:1].expand_as,
+        "twice": lambda y: 2 * torch.ones_like(y),
+        "numpy": lambda y: np.ones(y.shape),
+        "None": lambda y: None,
+    }
+    with pytest.raises(PellucidError, match="target: the gradient of the function"):
+        pellucid.explain.saliency(net, params, x, (lambda y: y.sum(1), gradients[gradient]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_of_another_dtype_are_converted(dtype: torch.dtype) -> None:
+    net, params, x = network_and_batch("vgg")
+    other = torch.float64 if dtype is torch.float32 else torch.float32
+    target = (lambda y: y.square().sum(1), lambda y: 2 * y.to(other))
+    map_ = pellucid.explain.saliency(net, cast(params, dtype), x.to(dtype), target)
+    assert map_.dtype is dtype

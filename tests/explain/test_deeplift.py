@@ -180,3 +180,42 @@ def test_several_inputs_have_a_map_each() -> None:
         increase = module(*xs)[:, 1] - module(*map(torch.zeros_like, xs))[:, 1]
     assert [map_.shape for map_ in maps] == [x.shape for x in xs]
     assert_close(sum(map_.sum(1) for map_ in maps), increase, 1e-12)
+
+
+@pytest.mark.parametrize(
+    "target", ["conv2[1]", (lambda y: y.square().sum(1), lambda y: 2 * y)], ids=["unit", "function"]
+)
+def test_scores_that_are_other_sums_for_the_baseline_are_refused(target: Any) -> None:
+    net, params, x = network_and_batch("vgg")
+    baseline = normal(x.shape, torch.Generator().manual_seed(5))
+    with pytest.raises(PellucidError, match="the same weighted sum of outputs for x and the baseline"):
+        deeplift(net, params, x, target, baseline)
+    whole = deeplift(net, params, x, "conv2[1, :, :]", baseline)
+    increase = scores(net, params, x, "conv2[1, :, :]") - scores(net, params, baseline, "conv2[1, :, :]")
+    assert_close(whole.flatten(1).sum(1), increase, 1e-11)
+
+
+def test_detached_values_count_by_their_difference() -> None:
+    class Detached(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.scores = nn.Linear(5, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.hidden(x)
+            return self.scores(torch.relu(h) + h.detach())
+
+    torch.manual_seed(0)
+    module = Detached().double()
+    x = torch.randn(3, 5).double()
+    model = pellucid.open(module, x)
+    with torch.no_grad():
+        increase = module(x)[:, 1] - module(torch.zeros_like(x))[:, 1]
+    assert_close(deeplift(model.net, model.params, x, 1).sum(1), increase, 1e-12)
+
+
+@pytest.mark.parametrize("method", ["deeplift", "occlusion", "integrated_gradients", "scorecam"])
+def test_an_empty_batch_is_refused(method: str) -> None:
+    net, params, x = network_and_batch("vgg")
+    with pytest.raises(PellucidError, match="the batch is empty; give at least one example"):
+        explain(net, params, x[:0], method, 1)

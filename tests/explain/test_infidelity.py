@@ -120,3 +120,12 @@ def test_maps_of_another_size_and_wrong_options_are_refused() -> None:
         infidelity(net, params, x, 1, torch.zeros_like(x), samples=1)
     with pytest.raises(PellucidError, match="radius"):
         sensitivity(torch.ones_like, x, radius=-1.0)
+
+
+def test_the_interval_of_a_score_that_few_squares_change_has_bounds() -> None:
+    net, params, x = linear_network()
+    corner = torch.zeros(3, 2, 8, 8).double()
+    corner[:, 0, 0, 0] = 1  # the score depends on this pixel only
+    params = {"flat": {}, "scores": {"weight": corner.flatten(1), "bias": params["scores"]["bias"]}}
+    result = infidelity(net, params, x, 1, normal((2, 1, 8, 8), torch.Generator().manual_seed(1)))
+    assert all(bool(values.isfinite().all()) for values in result)

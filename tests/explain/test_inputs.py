@@ -248,3 +248,18 @@ def test_gradcam_of_a_layer_inside_a_node_explains_the_inputs_of_the_node() -> N
     )
     assert maps[0].shape == (2, 1, 6, 6)
     assert maps[1] is None
+
+
+@pytest.mark.parametrize("method", ["deeplift", "smoothgrad", "integrated_gradients"])
+def test_inputs_of_one_number_and_baselines_by_number_are_explained(method: str) -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor, z: Tensor) -> Tensor:
+            return torch.stack([x.mean((1, 2, 3)) + 2 * z, torch.tanh(z) - x[:, 0, 0, 0]], 1)
+
+    x, z = torch.rand(2, 1, 4, 4).double(), torch.rand(2).double()
+    model = pellucid.open(Scaled(), (x, z))
+    options = {} if method == "smoothgrad" else {"baseline": (0.5, torch.ones(()).double())}
+    maps = model.explain((x, z), method, 0, **options)
+    assert [map_.shape for map_ in maps] == [x.shape, z.shape]
+    slope = maps[1].as_subclass(Tensor) / (1 if method == "smoothgrad" else z - 1)
+    assert_close(slope, torch.full_like(z, 2.0), 1e-9)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
+from pellucid.combine import Sequential
 from pellucid.explain.road import FRACTIONS, imputed, road
-from pellucid.layers import Mode
+from pellucid.layers import Dense, Flatten, Mode
 from tests.explain.networks import network_and_batch
 from tests.oracle import assert_close, normal
 from tests.references import reference_forward
@@ -84,3 +85,10 @@ def test_the_curve_has_the_scores_of_imputed_images() -> None:
     width = FRACTIONS[-1] - FRACTIONS[0]
     assert_close(curve.area, torch.trapezoid(curve.scores, curve.fractions, dim=1) / width, 1e-12)
     assert_close(road(net, params, x, 1, map_).scores, curve.scores, 0.0)
+
+
+def test_one_pixel_of_a_tiny_image_is_always_left() -> None:
+    net = Sequential(flat=Flatten(), scores=Dense(3))
+    params, _ = net.init((1, 2, 2), torch.Generator().manual_seed(0))
+    x = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    assert bool(road(net, params, x, 1, x).scores.isfinite().all())

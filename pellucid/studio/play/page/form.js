@@ -29,6 +29,7 @@ export function fromAddress(address) {
     if (text === null) continue;
     if (Array.isArray(value)) settings[key] = text.split("~").filter(Boolean).map((one) => (key === "hidden" ? Number(one) : one));
     else settings[key] = typeof value === "number" ? Number(text) : text;
+    if ([settings[key]].flat().some((one) => typeof one === "number" && !Number.isFinite(one))) settings[key] = value;
   }
   return settings;
 }

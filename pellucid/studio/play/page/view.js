@@ -369,6 +369,12 @@ export function start(root, server, { state: address, remember }) {
       S.running = false;
       busy = false;
       await open({}, true);
+      const refusal = $("#play-problem", root).textContent;
+      if (!S.state && refusal) { // the address asks for what is refused
+        S.settings = fromAddress(new URLSearchParams());
+        await open({}, true);
+        problem({ message: `${refusal}. The playground opened with its own settings` });
+      }
       if (reconnected) say("Connected again. The network begins anew.");
     },
   };

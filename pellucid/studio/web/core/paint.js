@@ -70,7 +70,12 @@ export function heat(canvas, values, width, map, scale) {
 
 /** Draw a picture in colours on a canvas: values (3, H, W) from their smallest to their largest. */
 export function paintColours(canvas, values, width) {
-  const size = values.length / 3, low = Math.min(...values), high = Math.max(...values);
+  const size = values.length / 3;
+  let low = Infinity, high = -Infinity;
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
   canvas.width = width;
   canvas.height = size / width;
   const context = canvas.getContext("2d"), image = context.createImageData(width, canvas.height);

@@ -62,7 +62,7 @@ def target_text(target: Any, classes: Sequence[str]) -> str:
         terms = [_term_text(target_text(part, classes), weight) for part, weight in target.items()]
         return " ".join(terms).removeprefix("+ ")
     if isinstance(target, int):
-        return classes[target]
+        return classes[target] if len(classes) > 1 else "the output"
     return "the output" if target is None else str(target)
 
 

@@ -163,6 +163,8 @@ def _weights_of_output(y: Tensor, target: Any) -> Tensor:
 
 def _weights_of_sum(y: Any, target: Mapping[Any, float]) -> Any:
     """Return the sum of the weights of several targets."""
+    if not target:
+        raise PellucidError("target: the dict of weights is empty; give at least one output, as in {3: 1.0, 5: -1.0}")
     total = mapped(torch.zeros_like, y)
     for part, weight in target.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):

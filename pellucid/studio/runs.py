@@ -162,7 +162,10 @@ class Runs:
             stopped = StoppedError.read(folder.error)
             message = str(stopped) if stopped else last_line(path / LOG)
             status = "stopped" if folder.has_checkpoint and stopped is None else "failed" if message else "stopped"
-        if not epochs:
+        if not _is_regular(path / "recipe.toml"):
+            epochs = finished_epochs  # of another loop, whose end nobody knows
+            status = "failed" if message else "finished"
+        elif not epochs:
             message = f"{path / 'recipe.toml'} cannot be read, or names no number of epochs"
         elif process is None:
             message = self._unreadable.get(path, message)
@@ -205,9 +208,13 @@ def process_of(path: Path) -> Process | None:
 
 
 def _is_run(path: Path) -> bool:
-    """Return whether a folder contains a recipe that may be read."""
+    """Return whether a folder contains a recipe, or the curves of a loop that `pellucid.watch` recorded."""
+    return _is_regular(path / "recipe.toml") or _is_regular(path / "metrics.csv")
+
+
+def _is_regular(file: Path) -> bool:
     try:
-        return stat.S_ISREG(os.lstat(path / "recipe.toml").st_mode)
+        return stat.S_ISREG(os.lstat(file).st_mode)
     except OSError:  # there is none, or the folder may not be searched
         return False
 

@@ -137,3 +137,14 @@ def test_a_training_ends_with_the_studio_beside_strange_runs(run: Path, tmp_path
     assert (tmp_path / name / "weights/last.safetensors").is_file()
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+def test_a_loop_of_somebody_else_is_listed_with_its_curves_and_without_a_recipe(tmp_path: Path) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    (folder / "metrics.csv").write_text("epoch,step,lr,train_loss\n1,1,0.1,2.5\n2,6,0.1,2.0\n", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    runs = Runs(tmp_path)
+    assert runs.names() == ["watched"]
+    assert runs.history(folder)["train_loss"] == [2.5, 2.0]
+    assert runs.state(folder) == {"status": "finished", "message": "", "epochs": 2, "live": None}

@@ -68,7 +68,7 @@ def explain_scores(model: Model, request: Request, x: Tensor, target: Target, cl
     folder_label = folder_class(request.image, classes) if isinstance(examination.target, int) else None
     if folder_label is not None:
         chosen_by += ", as its folder says" if folder_label == label else f"; its folder says {folder_label}"
-    suffix = "" if request.target else f" ({chosen_by})"
+    suffix = "" if request.target or len(classes) == 1 else f" ({chosen_by})"
     lines = [
         f"{request.model} on {request.image}: {label}{suffix}, score {examination.score:.4g}",
         "",
@@ -111,7 +111,8 @@ def _result_lines(examination: Examination) -> list[str]:
     notes = [
         "adds up to, should be: the sum of the map, and the sum that the method guarantees, such as the score (lrp) or "
         "its difference from the score of the baseline (integrated_gradients); empty for methods without a guarantee",
-        "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
+        "deletion, insertion: the mean score, for classes their probability, while pixels are removed (lower is "
+        "better) and added (higher is better), "
         "the most important first; ROAD: while they are imputed from their neighbours (lower is better)",
         "infidelity: the share of the score's changes under random squares that the map does not predict, and its 95 % "
         "interval; sensitivity: the largest relative change of the map when each pixel changes by up to 2 %",

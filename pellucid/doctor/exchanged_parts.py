@@ -28,8 +28,10 @@ from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
 from pellucid.training.model import BaseModel
 
-# Minimum gains of the score: other examples, settings (from which many trainings gain a little), another network.
-MIN_DATA_GAIN, MIN_SETTINGS_GAIN, MIN_NETWORK_GAIN = 0.06, 0.1, 0.08
+# Minimum gains of the score by an exchange.
+MIN_DATA_GAIN = 0.06
+MIN_SETTINGS_GAIN = 0.1  # higher, since many sound trainings gain a little by other settings
+MIN_NETWORK_GAIN = 0.08
 MAX_UNSCORED = 0.02  # difference of the shares of targets that the loss ignores, such as an unlabelled border
 WIDTH = 12  # channels of the first level of the reference for maps
 PREDICTING_NETWORK = "generator"  # of objectives with several networks

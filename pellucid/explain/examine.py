@@ -29,6 +29,7 @@ from pellucid.explain.road import road
 from pellucid.explain.sweeps import scores
 from pellucid.explain.target import Region, Target, aim
 from pellucid.explain.verdicts import (
+    MEANINGS,
     ORDERS,
     RULES,
     ZERO,
@@ -42,12 +43,13 @@ from pellucid.explain.verdicts import (
 )
 from pellucid.layers.base import Mode
 from pellucid.report.figures.heat import heat, occlusion_maps, overview
-from pellucid.report.sections import FigurePart, FigureRow, Page, Section, TablePart
+from pellucid.report.sections import Facts, FigurePart, FigureRow, Page, Section, TablePart
 from pellucid.report.write import write_picture
 from pellucid.training.model import BaseModel
 
 MAX_SHUFFLED_LAYERS = 4  # maximum number of explanations with shuffled weights, each of more layers
 CURVE_BATCH = 10  # number of maps whose curves are computed in one batch
+COLOURS = ("colours", "blue for the score, ochre against it; green is the strength of maps without a sign")
 OVERVIEW_NAME, BY_CLASS_NAME = "all", "occlusion-classes"  # names of files
 CURVES = {"deletion": deletion, "insertion": insertion, "road": road}  # tests by curves of the score
 Areas = dict[str, list[float]]  # by test, the areas under its curves, one for each map
@@ -266,15 +268,22 @@ def _page(target_name: str, x: Tensor, examination: Examination) -> Page:
             result.method,
             heat_map(x, result, examination),
             result.label,
-            "; ".join(result_lines(result, examination)),
+            "; ".join(measure_lines(result, examination)),
         )
         for result in examination.results
     ]
     sections = [
         Section("tests", "What the tests say", [TablePart("", ("method", *tests), rows, ())], wide=True),
         Section("maps", "Maps", [FigureRow(maps)], wide=True),
+        Section("meaning", "What the numbers and colours mean", [Facts([*MEANINGS.items(), COLOURS])], wide=True),
     ]
-    return Page(f"What {target_name} comes from", sections, f"Score {examination.score:.4g}. {RULES}")
+    text = f"Score {examination.score:.4g}. {trusted_text(examination).capitalize()}. {RULES}"
+    return Page(f"What {target_name} comes from", sections, text)
+
+
+def trusted_text(examination: Examination) -> str:
+    """Return which maps passed all tests, as text."""
+    return f"passed all tests: {', '.join(examination.trusted) or 'none of the maps, so believe none of them'}"
 
 
 def folder_for(folder: Path, x: Tensor, examination: Examination) -> Path:
@@ -300,6 +309,12 @@ def _has_identity(file: Path, identity: dict[str, Any]) -> bool:
 
 def result_lines(result: MethodResult, examination: Examination) -> tuple[str, ...]:
     """Return the test results and verdicts of one method as lines of text."""
+    verdicts = [f"{test}: {verdict.text}" for test, verdict in result.verdicts.items()]
+    return (*measure_lines(result, examination), *verdicts)
+
+
+def measure_lines(result: MethodResult, examination: Examination) -> tuple[str, ...]:
+    """Return the test results of one method as lines of text."""
     likeness = ", ".join(
         f"{path} {'-' if value is None else f'{value:.2f}'}" for path, value in result.likeness.items()
     )
@@ -317,7 +332,6 @@ def result_lines(result: MethodResult, examination: Examination) -> tuple[str, .
         f"ROAD {result.road:.3f} (random {examination.random['road']:.3f}; lower is better)",
         f"infidelity {interval_text(result.infidelity)}, sensitivity {sensitivity_text(result.sensitivity)}",
         f"likeness with weights shuffled from the top down to: {likeness or 'no layer with weights'}",
-        *(f"{test}: {verdict.text}" for test, verdict in result.verdicts.items()),
     )
 
 

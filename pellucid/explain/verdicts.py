@@ -24,6 +24,21 @@ RULES = (
     f"Deletion, insertion and ROAD are compared with {ORDERS} random orders of the pixels: a random map passes with "
     f"probability {100 / (ORDERS + 1):.0f} % (significance level)."
 )
+# What the numbers mean, by name, in the table of the command and on the page.
+MEANINGS = {
+    "score": "the network's output for the target, before a softmax or sigmoid at its end",
+    "adds up to, should be": "the sum of the map, and the sum that the method guarantees: the score (lrp), or its "
+    "difference from the score of a baseline of zeros (integrated_gradients, deeplift); empty without a guarantee",
+    "absorbed": "the part of the score that biases, stabilizers and other causes took on the way to the input (lrp)",
+    "deletion, insertion": "the mean score, for classes their probability, while pixels are removed (lower is better) "
+    "and added (higher is better), the most important first",
+    "ROAD": "the same while pixels are imputed from their neighbours, which leaves no outline (lower is better)",
+    "infidelity": "the share of the score's changes under random squares that the map does not predict, from 0 to 1, "
+    "and its 95 % interval (lower is better)",
+    "sensitivity": "the largest relative change of the map when each pixel changes by up to 2 % (lower is better)",
+    "likeness": "rank correlation with the map of a network whose weights are shuffled from the top down to a layer; "
+    "near 1 means that the map depends on the image, not on the weights",
+}
 BETTER = "better than random order"
 NO_BETTER = "no better than random order"
 WORSE = "worse than random order"

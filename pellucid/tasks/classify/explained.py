@@ -10,11 +10,18 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import table
-from pellucid.explain.examine import examine, folder_for, interval_text, sensitivity_text, write_examination
+from pellucid.explain.examine import (
+    examine,
+    folder_for,
+    interval_text,
+    sensitivity_text,
+    trusted_text,
+    write_examination,
+)
 from pellucid.explain.ledger import absorbed_text
 from pellucid.explain.methods import METHODS
 from pellucid.explain.names import target_text
-from pellucid.explain.verdicts import RULES
+from pellucid.explain.verdicts import MEANINGS, RULES
 from pellucid.task import Explained
 from pellucid.trace import default_classes
 
@@ -108,18 +115,8 @@ def _result_lines(examination: Examination) -> list[str]:
     ]
     random_row = ("random order", "", "", *(f"{area:.3f}" for area in examination.random.values()), "", "", "")
     layer_names = ", ".join(examination.results[0].likeness) if examination.results else ""
-    notes = [
-        "adds up to, should be: the sum of the map, and the sum that the method guarantees, such as the score (lrp) or "
-        "its difference from the score of the baseline (integrated_gradients); empty for methods without a guarantee",
-        "deletion, insertion: the mean score, for classes their probability, while pixels are removed (lower is "
-        "better) and added (higher is better), "
-        "the most important first; ROAD: while they are imputed from their neighbours (lower is better)",
-        "infidelity: the share of the score's changes under random squares that the map does not predict, and its 95 % "
-        "interval; sensitivity: the largest relative change of the map when each pixel changes by up to 2 %",
-        "likeness: rank correlation with the map of a network whose weights are shuffled "
-        f"from the top down to {layer_names}; near 1 means that the map depends on the image, not on the weights",
-        *RULES.split("\n"),
-    ]
+    notes = [f"{name}: {text}" for name, text in MEANINGS.items()]
+    notes += [f"layers of likeness: {layer_names}", *RULES.split("\n")]
     verdict_rows = [
         (result.method, test, verdict.text)
         for result in examination.results
@@ -132,8 +129,7 @@ def _result_lines(examination: Examination) -> list[str]:
     ]
     result_table = table([header, *rows, random_row], right=range(1, 8))
     verdicts = table([("method", "test", "verdict"), *verdict_rows])
-    trusted = f"passed all tests: {', '.join(examination.trusted) or 'none of the maps, so believe none of them'}"
-    return [*result_table, *absorbed, *notes, "", *verdicts, "", trusted]
+    return [*result_table, *absorbed, *notes, "", *verdicts, "", trusted_text(examination)]
 
 
 def _to_json(label: str, examination: Examination) -> dict[str, Any]:

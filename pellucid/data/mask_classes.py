@@ -10,7 +10,6 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import decode_text
 from pellucid.base.limits import MAX_CLASS_LIST_BYTES
 from pellucid.base.text import note_once
-from pellucid.data.annotations.labelme import IGNORE
 from pellucid.data.mask_settings import mask_settings
 from pellucid.data.tree import Tree
 
@@ -20,6 +19,7 @@ N_VALUES = 256  # number of values of a uint8 mask
 # Usual names of lists of classes, in lower case, which are not read.
 OTHER_LISTS = ("labels.txt", "labelmap.txt", "label_map.txt", "names.txt", "class_names.txt", "classes.csv",
                "labels.csv", CLASSES_FILE)  # fmt: skip
+IGNORE = "__ignore__"  # labelme's label of pixels without a class
 VOID_NAMES = ("void", "ignore", IGNORE)  # of colours for pixels without a class, in lower case
 VOC_BORDER = (224, 224, 192)  # the colour of pixels without a class in Pascal VOC, at the edges of objects
 _COMMENT = "#"

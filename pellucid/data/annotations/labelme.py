@@ -35,10 +35,10 @@ from pellucid.data.annotations.format import ALL_KINDS, AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part
 from pellucid.data.annotations.point_boxes import POINTS_CLASS, box_around
 from pellucid.data.annotations.readings import CORNERS, BoxReadings
+from pellucid.data.mask_classes import IGNORE
 from pellucid.data.tree import Tree
 
 _VERSION = "5.2.1"  # of labelme's format
-IGNORE = "__ignore__"  # labelme's label of pixels without a class
 CIRCLE_VERTICES = 64  # of the polygon for a circle
 _Shapes = list[tuple[int, dict[str, Any]]]  # shapes with their indices in the file
 

@@ -243,7 +243,7 @@ class _CocoReader:
                 self._refuse("image", entry, "needs a unique integer id and a file_name")
                 continue
             try:
-                file = image_index.find_by_name(name, self.name) if self.has_images else name
+                file = image_index.find_by_name(name, self.name) if self.has_images else name.replace("\\", "/")
                 images[image_id] = file, stated_size(entry.get("height"), entry.get("width")) or image_index.size(file)
             except PellucidError as error:
                 self.faults.refuse(f"{self.where}, {_entry_name('image', entry)}", None, error)

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import read_annotations
-from pellucid.data.annotations.coco import document
+from pellucid.data.annotations.coco import document, read_without_images
 from pellucid.data.tree import open_tree
 from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set
 from tests.data.pictures import picture_bytes
@@ -49,6 +49,12 @@ def test_roboflows_file_is_read_and_not_a_copy_beside_it(write_tree, capsys, cop
     files["train/more.json"] = files.pop("train/_annotations.coco.json")
     with pytest.raises(PellucidError, match=r"several annotation files for one part, .*; leave one of them there"):
         read(write_tree("other", files))
+
+
+def test_names_with_backslashes_are_paths_also_without_the_images(write_tree):
+    file = {"a.json": coco([{**IMAGE, "file_name": "train\\a.png"}], [annotation()])}
+    with open_tree(write_tree("set", file)) as tree:
+        assert read_without_images(tree, "a.json").records[0].image == "train/a.png"
 
 
 def test_areas_of_the_file_are_kept(write_tree):

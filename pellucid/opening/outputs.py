@@ -38,14 +38,15 @@ def check_outputs(
     """Raise PellucidError unless y equals the network's outputs, up to rounding errors; hint: the end of the message.
 
     Returns the names of the functions with a custom backward pass that the network has called, and the names of the
-    outputs if the network returns a dict of tensors.
+    outputs if the network returns a dict of tensors, () if one of its values is something else, such as a list.
     """
     with recorded_functions() as functions:
         outputs = _network_outputs(network, inputs)
     check_equal("open", y if isinstance(y, tuple) else (y,), _tensors(outputs), "the network's", hint)
     named = cast("Mapping[Any, Any]", outputs) if isinstance(outputs, Mapping) else {}
     names = [str(name) for name, value in named.items() if value is not None]
-    return functions, tuple(names) if len(names) == len(_tensors(outputs)) else ()
+    has_only_tensors = all(value is None or isinstance(value, Tensor) for value in named.values())
+    return functions, tuple(names) if has_only_tensors else ()
 
 
 def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:

@@ -163,6 +163,16 @@ def test_outputs_keep_their_names() -> None:
         y["map"]
 
 
+def test_entries_with_several_outputs_give_no_names() -> None:
+    class Listed(Ending):
+        def forward(self, x: Tensor) -> Any:
+            return {"both": list(self.before(x)), "number": 3}
+
+    model = pellucid.open(Listed("dict").eval(), example())
+    assert model.output_names == ()
+    assert len(model(example())) == 2
+
+
 def test_indices_are_refused_with_the_way_around() -> None:
     rest = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
     embedding = nn.Embedding(10, 4)

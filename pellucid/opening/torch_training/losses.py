@@ -46,7 +46,10 @@ def loss_of(criterion: Any) -> Loss:
     """
     if isinstance(criterion, Loss):
         return criterion
-    module = MODULES[criterion]() if criterion in MODULES else criterion
+    module = criterion
+    for function, module_class in MODULES.items():  # compared, since a criterion may have no hash
+        if criterion is function:
+            module = module_class()
     name = type(module).__name__
     convert = CONVERSIONS.get(type(module))
     if convert is None:
@@ -61,7 +64,17 @@ def loss_of(criterion: Any) -> Loss:
 
 
 def check_shapes(loss: Loss, y: Any, target: Tensor) -> None:
-    """Raise PellucidError where PyTorch would repeat outputs or targets until their shapes are equal."""
+    """Raise PellucidError where PyTorch would repeat outputs or targets until their shapes are equal.
+
+    Also for weights of classes unless outputs are (N, C): elsewhere PyTorch's belong to the last axis, ours to axis 1.
+    """
+    if isinstance(loss, BinaryCrossEntropy | ProbabilityCrossEntropy) and isinstance(y, Tensor) and y.dim() != 2:
+        pos_weight = loss.pos_weight if isinstance(loss, BinaryCrossEntropy) else 1.0
+        if any(isinstance(weights, tuple) and len(weights) > 1 for weights in (loss.class_weights, pos_weight)):
+            raise PellucidError(
+                f"from_torch: outputs of shape {tuple(y.shape)}: PyTorch gives weights to the last axis, not to the "
+                f"classes on axis 1; {OWN_LOSS}"
+            )
     if not isinstance(loss, ELEMENTWISE) or not isinstance(y, Tensor) or y.shape == target.shape:
         return
     raise PellucidError(
@@ -124,6 +137,8 @@ def _huber(module: nn.HuberLoss) -> Loss:
 def _multi_margin(module: nn.MultiMarginLoss) -> Loss:
     if module.p == 2 and module.weight is not None:
         raise PellucidError(f"from_torch: MultiMarginLoss with p=2 and weight is not translated; {OWN_LOSS}")
+    if module.reduction == "sum":
+        raise _mean_over_classes("MultiMarginLoss")
     power: Any = module.p  # 1 or 2
     return Hinge(
         margin=module.margin,
@@ -136,10 +151,7 @@ def _multi_margin(module: nn.MultiMarginLoss) -> Loss:
 def _multilabel_soft_margin(module: nn.MultiLabelSoftMarginLoss) -> Loss:
     """Return the binary cross-entropy, whose mean over the outputs of each example this loss is."""
     if module.reduction == "sum":
-        raise PellucidError(
-            "from_torch: MultiLabelSoftMarginLoss(reduction='sum') is a mean over classes and a sum over examples; "
-            "give it with 'mean'"
-        )
+        raise _mean_over_classes("MultiLabelSoftMarginLoss")
     return BinaryCrossEntropy(reduction="mean", class_weights=_class_weights(module, module.weight))
 
 
@@ -155,6 +167,12 @@ CONVERSIONS: dict[type[nn.Module], Callable[[Any], Loss]] = {
     nn.MultiMarginLoss: _multi_margin,
     nn.MultiLabelSoftMarginLoss: _multilabel_soft_margin,
 }
+
+
+def _mean_over_classes(name: str) -> PellucidError:
+    return PellucidError(
+        f"from_torch: {name}(reduction='sum') is a mean over classes and a sum over examples; give it with 'mean'"
+    )
 
 
 def _reduction(module: Any) -> Any:

@@ -73,7 +73,10 @@ def from_torch(
     training_loss = loss_of(loss)
     loader = LoaderBatches(train, batch)
     inputs, targets = loader.first
-    device = next(network.parameters()).device
+    parameter = next(network.parameters(), None)
+    if parameter is None:
+        raise PellucidError("from_torch: the network has no parameters, so there is nothing to train")
+    device = parameter.device
     inputs = inputs.to(device)
     with kept_random_states():
         model = open(network, inputs, **{"loss": training_loss, "clip": clip_norm, "device": str(device), **options})

@@ -161,6 +161,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "other parameters": (other_parameters, "2 parameters of the optimizer are not the network's"),
     "reduction": (lambda made: setattr(made, "criterion", nn.CrossEntropyLoss(reduction="none")), "'none'"),
     "loss": (lambda made: setattr(made, "criterion", nn.CTCLoss()), "the loss CTCLoss is not translated"),
+    "sum": (lambda made: setattr(made, "criterion", nn.MultiMarginLoss(reduction="sum")), "a sum over examples"),
+    "no loss": (lambda made: setattr(made, "criterion", []), "the loss list is not translated"),
+    "no parameters": (lambda made: setattr(made, "network", nn.Flatten()), "has no parameters"),
     "function": (lambda made: setattr(made, "criterion", lambda y, t: y.mean()), "the loss <lambda> is not translated"),
     "scheduler of another": (
         lambda made: setattr(made, "scheduler", lr_scheduler.StepLR(parts().optimizer, 1)), "changes another optimizer",

@@ -105,3 +105,22 @@ def test_targets_that_pytorch_would_repeat_are_refused() -> None:
     loader = DataLoader(TensorDataset(torch.rand(8, 3), torch.rand(8)), batch_size=4)
     with pytest.raises(PellucidError, match=r"\(2, 1\) and targets of shape \(2,\)"):
         pellucid.from_torch(network, loss=nn.MSELoss(), optimizer=optimizer, train=loader)
+
+
+WEIGHTED = {
+    "pos_weight": lambda weight: nn.BCEWithLogitsLoss(pos_weight=weight),
+    "weight": lambda weight: nn.BCEWithLogitsLoss(weight=weight),
+    "probabilities": lambda weight: nn.BCELoss(weight=weight),
+    "labels": lambda weight: nn.MultiLabelSoftMarginLoss(weight=weight),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_weights_on_the_last_axis_of_maps_are_refused(name: str) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 3, 1), *([nn.Sigmoid()] if name == "probabilities" else []))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    batches = [(torch.rand(4, 1, 3, 3), torch.ones(4, 3, 3, 3))]
+    with pytest.raises(PellucidError, match=r"\(2, 3, 3, 3\): PyTorch gives weights to the last axis"):
+        pellucid.from_torch(
+            network, loss=WEIGHTED[name](torch.tensor([1.0, 2.0, 3.0])), optimizer=optimizer, train=batches
+        )

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import shown
 
 BatchFunction = Callable[[Any], tuple[Tensor, Tensor]]  # an item of a loader -> (inputs, targets)
-DRAWING = (DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)  # may have a random generator
 END = object()  # after the last item of a loader
 
 
@@ -59,6 +57,11 @@ class LoaderBatches:
 
     def _batch(self, item: Any) -> tuple[Tensor, Tensor]:
         pair: Any = item if self.convert is None else self.convert(item)
+        if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], tuple | list | dict):
+            raise PellucidError(
+                f"from_torch: the loader yields {len(pair[0])} inputs at once, and several inputs are not supported; "
+                "give a network of one tensor, and batch=lambda item: (inputs, targets) that makes it"
+            )
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(one, Tensor) for one in pair):
             raise PellucidError(
                 f"from_torch: the loader yields {shown(pair)}, not (inputs, targets) as tensors; give a function "
@@ -81,10 +84,10 @@ def random_states(loaders: Iterable[LoaderBatches | None]) -> Callable[[], None]
     """Return a function that restores the present states of all random generators from which batches are drawn."""
     generators: dict[int, torch.Generator] = {}
     for batches in loaders:
-        loader = None if batches is None else batches.loader
-        for part in (loader, getattr(loader, "sampler", None)):
-            if isinstance(part, DRAWING) and isinstance(part.generator, torch.Generator):
-                generators[id(part.generator)] = part.generator
+        for part in () if batches is None else _loader_and_samplers(batches.loader):
+            generator = getattr(part, "generator", None)
+            if isinstance(generator, torch.Generator):
+                generators[id(generator)] = generator
     states = [(generator, generator.get_state()) for generator in generators.values()]
     torch_state = torch.get_rng_state()
     numpy_state = np.random.get_state()
@@ -98,3 +101,13 @@ def random_states(loaders: Iterable[LoaderBatches | None]) -> Callable[[], None]
         random.setstate(python_state)
 
     return restore
+
+
+def _loader_and_samplers(loader: Any) -> list[Any]:
+    """Return a loader, its samplers, and theirs, such as the RandomSampler in a BatchSampler."""
+    parts = [loader]
+    for part in parts:  # grows meanwhile
+        for sampler in (getattr(part, "sampler", None), getattr(part, "batch_sampler", None)):
+            if sampler is not None and all(sampler is not known for known in parts):
+                parts.append(sampler)
+    return parts

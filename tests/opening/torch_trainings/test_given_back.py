@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 import pellucid
 from pellucid import Callback
 from pellucid.base.errors import PellucidError
-from tests.opening.torch_trainings.loops import Parts, assert_equal
+from tests.opening.torch_trainings.loops import Parts, assert_equal, check_equal
 
 
 def loader(**options: Any) -> DataLoader[Any]:
@@ -77,6 +77,26 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, make: Any) -> No
     ours.taken(loader()).fit(3, run=tmp_path, resume=True, verbose=False)
     theirs.loop(loader(), 3)
     assert_equal(ours, theirs)
+
+
+def random_sampler() -> RandomSampler:
+    return RandomSampler(range(24), generator=torch.Generator().manual_seed(5))
+
+
+SAMPLERS: dict[str, Any] = {
+    "sampler": lambda: loader(sampler=random_sampler()),
+    "batch sampler": lambda: DataLoader(
+        loader().dataset, batch_sampler=BatchSampler(random_sampler(), 6, drop_last=False)
+    ),
+    "batches by a sampler": lambda: DataLoader(
+        loader().dataset, sampler=BatchSampler(random_sampler(), 6, drop_last=False), batch_size=None
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_with_its_own_generator_draws_the_same_batches(name: str) -> None:
+    check_equal(parts, lambda: (SAMPLERS[name](), None), 2, lambda made, batches, epochs, _: made.loop(batches, epochs))
 
 
 def test_doctor_verify_trace_and_steps_change_no_object() -> None:
@@ -193,6 +213,8 @@ def test_an_enabled_scaler_and_odd_batches_are_refused() -> None:
         parts().taken(loader(), scaler=scaler)
     with pytest.raises(PellucidError, match=r"not \(inputs, targets\) as tensors; give a function"):
         parts().taken([{"image": torch.rand(2, 1, 6, 6)}])
+    with pytest.raises(PellucidError, match="yields 2 inputs at once, and several inputs are not supported"):
+        parts().taken([((torch.rand(2, 1, 6, 6), torch.rand(2)), torch.zeros(2).long())])
     with pytest.raises(PellucidError, match="give the conversion"):
         parts().taken([(torch.zeros(2, 1, 6, 6, dtype=torch.uint8), torch.zeros(2).long())])
     with pytest.raises(PellucidError, match="iterable in every epoch"):

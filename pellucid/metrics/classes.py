@@ -38,7 +38,9 @@ class Accuracy(Metric):
         check(self.multilabel in (True, False, None), "Accuracy: multilabel", "True, False or None", self.multilabel)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count the batch: outputs (n, classes), or (n, 1) for two classes."""
+        """Count the batch: outputs (n, classes), or (n, 1) or (n,) for two classes."""
+        if outputs.dim() == 1:
+            outputs = outputs[:, None]
         if self.multilabel and targets.shape == outputs.shape and outputs.dim() == 2:
             _check_fractions(targets)
             is_correct = (outputs >= self.boundary) == (targets >= 0.5)

@@ -99,6 +99,23 @@ def test_a_sampler_with_its_own_generator_draws_the_same_batches(name: str) -> N
     check_equal(parts, lambda: (SAMPLERS[name](), None), 2, lambda made, batches, epochs, _: made.loop(batches, epochs))
 
 
+@pytest.mark.parametrize("criterion", [nn.BCEWithLogitsLoss, nn.MSELoss])
+def test_one_number_for_each_example_without_an_axis(criterion: Any) -> None:
+    def made() -> Parts:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(36, 1), nn.Flatten(0)).double()
+        return Parts(network, criterion(), torch.optim.SGD(network.parameters(), lr=0.1))
+
+    x, labels = loader().dataset[:]
+    y = (labels > 1).double()
+    batches = DataLoader(TensorDataset(x, y), batch_size=6)
+    check_equal(made, lambda: (batches, batches), 2)
+    trained = made()
+    history = trained.taken(batches, batches).fit(2, verbose=False)
+    if criterion is nn.BCEWithLogitsLoss:
+        is_correct = (trained.network(x) >= 0) == (y == 1)
+        assert history["val_accuracy"][-1] == pytest.approx(float(is_correct.double().mean()))
+
+
 def test_doctor_verify_trace_and_steps_change_no_object() -> None:
     ours, theirs = parts(), parts()
     ours.loop(loader(), 1)

@@ -1,6 +1,7 @@
 """`pellucid.watch`: record a training in a loop of somebody else, by hooks that only look."""
 
 import copy
+import inspect
 import math
 import os
 import time
@@ -41,7 +42,9 @@ def watch(
     network can be opened: `pellucid doctor FOLDER --data DATA` and `pellucid studio FOLDER` read them, and
     `History.read(FOLDER).plot()` draws the rows. The first NaN or infinity is written to error.json, with its layer.
 
-    The hooks change nothing: weights, gradients, modes and random numbers of the training are those without them.
+    The hooks change nothing: weights, gradients, modes and random numbers of the training are those without them. But
+    they cost time in every step, whatever `every` is: each layer's output and each gradient is read once more for NaN,
+    and on a GPU the answer is awaited. `close` the Watch after the loop to write what came after the last row.
     Raises PellucidError for a folder that has a training already.
     """
     if loss is not None and not isinstance(loss, nn.Module):
@@ -55,7 +58,7 @@ def watch(
 
 
 class Watch:
-    """The record of a training; see `watch`. history: its rows so far. `close` removes the hooks."""
+    """The record of a training; see `watch`. history: its rows so far. `close` writes the rest, and removes hooks."""
 
     def __init__(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, run: RunFolder, loss: nn.Module | None, every: int
@@ -74,40 +77,65 @@ class Watch:
         self._activations: list[Row] = []
         self._before: dict[str, Tensor] = {}  # the parameters before the step that is recorded
         self._example: Any = None
-        # hooks are not copied into the network that is opened
-        self._copy: nn.Module | None = copy.deepcopy(network).cpu()
+        self._copy = self._copy_of(network)  # without the hooks
         self._model: OpenedModel | None = None
         (run.path / "weights").mkdir(parents=True, exist_ok=True)
         self._handles: list[Any] = [
-            network.register_forward_pre_hook(self._look_at_input),
+            network.register_forward_pre_hook(self._look_at_input, with_kwargs=True),
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
         ]
         for path, module in network.named_modules():
             if not any(True for _ in module.children()):
-                self._handles.append(module.register_forward_hook(self._hook_for(path)))
+                self._handles.append(module.register_forward_hook(self._hook_for(path, module)))
         if loss is not None:
             self._handles.append(loss.register_forward_hook(self._look_at_loss))
 
     def close(self) -> None:
-        """Remove the hooks; the files stay."""
+        """Remove the hooks, and write the steps and losses since the last row; the files stay."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        rows = self.history.rows
+        if rows and self._step > rows[-1]["step"]:
+            self._add_row()
+        elif rows and self._losses["val_loss"]:  # of the validation after the last step
+            self.history.add({**rows.pop(), "val_loss": self._mean_losses()["val_loss"]})
+            write_csv(self._run.metrics, rows)
+            self._losses["val_loss"] = []
+
+    def __deepcopy__(self, memo: Any) -> "Watch":
+        """Return the same record: copies of the network, which have its hooks, are not recorded."""
+        return self
+
+    def _copy_of(self, network: nn.Module) -> nn.Module | None:
+        """Return a copy of the network, to be opened; None, with a note, if it cannot be copied."""
+        try:
+            return copy.deepcopy(network).cpu()
+        except Exception as error:  # such as of a weight that weight_norm has computed
+            reason = " ".join(str(error).split())
+            note(f"watch: {self._run.path} gets no weights, since the network cannot be copied: {reason}")
+            return None
 
     @property
     def _is_recorded(self) -> bool:
         """Whether the present step has a row."""
         return self._step % self._every == 0
 
-    def _look_at_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if module.training and inputs and isinstance(inputs[0], Tensor):
+    def _look_at_input(self, module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if module is not self._network or not module.training:
+            return
+        if keywords:  # inputs by name, in the order of the network's arguments
+            inputs = inspect.signature(module.forward).bind(*inputs, **keywords).args
+        if inputs and isinstance(inputs[0], Tensor):
             self._examples += len(inputs[0])
             if self._example is None:
                 self._example = inputs[0][:EXAMPLES].detach().cpu().clone()
 
-    def _hook_for(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
+    def _hook_for(self, path: str, watched: nn.Module) -> Callable[[nn.Module, Any, Any], None]:
         def look_at_output(module: nn.Module, inputs: Any, output: Any) -> None:
+            if module is not watched:  # a copy
+                return
             if not self._network.training or not isinstance(output, Tensor) or not output.is_floating_point():
                 return
             y = output.detach()
@@ -126,40 +154,49 @@ class Watch:
         if self._network.training:
             self._check(value, "loss", "", module)
 
-    def _before_step(self, *_: Any) -> None:
+    def _before_step(self, optimizer: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         """Check the gradients, and copy the parameters if the step is recorded."""
-        parameters = dict(self._network.named_parameters())
-        # the backward pass goes from the last layer to the first, so the last NaN is where it began
-        for path, parameter in reversed(parameters.items()):
-            if parameter.grad is not None:
-                self._check(parameter.grad, "gradient", path, None)
+        if not _has_closure(inputs, keywords):
+            self._check_gradients()
         if self._is_recorded:
-            self._before = {path: parameter.detach().clone() for path, parameter in parameters.items()}
+            self._before = {path: parameter.detach().clone() for path, parameter in self._network.named_parameters()}
 
-    def _after_step(self, *_: Any) -> None:
+    def _after_step(self, optimizer: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if _has_closure(inputs, keywords):
+            self._check_gradients()
         self._step += 1
         if self._before:
             self._add_row()
             self._before = {}
 
+    def _check_gradients(self) -> None:
+        # the backward pass goes from the last layer to the first, so the last NaN is where it began
+        for path, parameter in reversed(dict(self._network.named_parameters()).items()):
+            if parameter.grad is not None:
+                self._check(parameter.grad, "gradient", path, None)
+
+    def _mean_losses(self) -> Row:
+        """Return the means of the losses since the last row, None where one is not finite."""
+        means = {name: sum(values) / len(values) for name, values in self._losses.items() if values}
+        return {name: value if math.isfinite(value) else None for name, value in means.items()}
+
     def _add_row(self) -> None:
         """Write the files, with the rows of the step that has just been made."""
         now = time.perf_counter()
         number = len(self.history.rows) + 1
-        means = {name: sum(values) / len(values) for name, values in self._losses.items() if values}
         seconds = now - self._since
         row = {
             "epoch": number,
             "step": self._step,
             "lr": float(self._optimizer.param_groups[0]["lr"]),
             "train_loss": None,
-            **{name: value if math.isfinite(value) else None for name, value in means.items()},
+            **self._mean_losses(),
             "seconds": round(seconds, 6),
             "images_per_second": round(self._examples / max(seconds, 1e-9), 1),
         }
         self.history.add(row)
         for path, parameter in self._network.named_parameters():
-            if parameter.grad is not None:
+            if parameter.grad is not None and path in self._before:
                 before = self._before[path]
                 size = _number(before.norm())
                 update = _number((parameter.detach() - before).norm())
@@ -178,7 +215,10 @@ class Watch:
 
     def _write_weights(self) -> None:
         """Write the weights as a model of this library, if the network can be opened."""
-        if self._copy is not None and self._example is not None:
+        if self._copy is not None and self._example is None:
+            note(f"watch: {self._run.path} gets no weights, since the network's first argument was never a tensor")
+            self._copy = None
+        if self._copy is not None:
             try:
                 with kept_random_states():
                     self._model = open(self._copy, self._example)
@@ -204,6 +244,11 @@ class Watch:
             self.fault = StoppedError(f"watch: step {self._step + 1}: {fault}", self._step + 1, fault)
             self.fault.write(self._run.error)
             note(str(self.fault))
+
+
+def _has_closure(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+    """Return whether `optimizer.step` computes the gradients itself, by a function."""
+    return any(callable(value) for value in (*inputs, *keywords.values()))
 
 
 def _number(value: Tensor) -> float | None:

@@ -1,5 +1,6 @@
 """pellucid.watch records a loop without changing it, and its folder is read by the doctor and as a model."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,110 @@ def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path) -> None:
     assert watch.fault is not None
     assert watch.fault.fault.kind == "gradient"
     assert watch.fault.fault.path == "1.bias"
+
+
+@pytest.mark.parametrize("given", ["inputs", "keywords"])
+def test_a_gradient_of_a_closure_is_checked_after_the_step(tmp_path: Path, given: str) -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    watch = pellucid.watch(network, optimizer, folder=tmp_path)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = (network(torch.ones(3, 2)) * 0).abs().sqrt().sum()
+        loss.backward()
+        return loss.item()
+
+    if given == "inputs":
+        optimizer.step(closure)
+    else:
+        optimizer.step(closure=closure)
+    assert watch.fault is not None
+    assert (watch.fault.fault.kind, watch.fault.step) == ("gradient", 1)
+
+
+def test_closing_writes_what_came_after_the_last_row(tmp_path: Path) -> None:
+    network, criterion, optimizer = parts()
+    watch = pellucid.watch(network, optimizer, loss=criterion, folder=tmp_path, every=5)
+    losses: list[float] = []
+    train(network, criterion, optimizer, lambda step, loss, before: losses.append(loss))
+    watch.close()
+    watch.close()  # again has nothing to write
+    history = History.read(tmp_path)
+    assert history["step"] == [1, 6, N_STEPS]
+    assert history["train_loss"][-1] == pytest.approx(losses[-1])
+    x = load("digits").test.x[:5]
+    with torch.no_grad():
+        torch.testing.assert_close(pellucid.Model.load(tmp_path)(x), network.eval()(x))
+
+
+def test_closing_writes_the_loss_of_a_validation_after_the_last_row(tmp_path: Path) -> None:
+    network, criterion, optimizer = parts()
+    watch = pellucid.watch(network, optimizer, loss=criterion, folder=tmp_path, every=N_STEPS - 1)
+    train(network, criterion, optimizer)
+    digits = load("digits").test
+    network.eval()
+    with torch.no_grad():
+        loss = float(criterion(network(digits.x), digits.y))
+    watch.close()
+    history = History.read(tmp_path)
+    assert history["step"] == [1, N_STEPS]
+    assert history["val_loss"][-1] == pytest.approx(loss)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+def test_a_network_that_cannot_be_copied_has_no_weights(tmp_path: Path, capsys: Any) -> None:
+    network = Net()
+    network.fc = nn.utils.weight_norm(network.fc)
+    network(torch.rand(2, 1, 8, 8))  # computes the weight, which is then no leaf
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    pellucid.watch(network, optimizer, folder=tmp_path)
+    train(network, nn.CrossEntropyLoss(), optimizer)
+    assert "gets no weights, since the network cannot be copied" in capsys.readouterr().err
+    assert History.read(tmp_path)["step"] == [1]
+
+
+def test_inputs_by_name_are_seen(tmp_path: Path) -> None:
+    network, criterion, optimizer = parts()
+    pellucid.watch(network, optimizer, folder=tmp_path)
+    digits = load("digits").train
+    criterion(network(x=digits.x[:16]), digits.y[:16]).backward()
+    optimizer.step()
+    with torch.no_grad():
+        expected = network.eval()(digits.x[:5])
+    torch.testing.assert_close(pellucid.Model.load(tmp_path)(digits.x[:5]), expected)
+
+
+def test_a_network_without_a_tensor_as_input_is_noted(tmp_path: Path, capsys: Any) -> None:
+    class Batched(Net):
+        def forward(self, x: Any) -> Tensor:
+            return super().forward(x["x"])
+
+    network = Batched()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    pellucid.watch(network, optimizer, folder=tmp_path)
+    network({"x": torch.rand(2, 1, 8, 8)}).sum().backward()
+    optimizer.step()
+    assert "gets no weights, since the network's first argument was never a tensor" in capsys.readouterr().err
+
+
+def test_a_network_watched_twice_has_two_records_and_its_copy_none(tmp_path: Path) -> None:
+    network, criterion, optimizer = parts()
+    for name in ("first", "second"):
+        pellucid.watch(network, optimizer, loss=criterion, folder=tmp_path / name, every=3)
+    averaged = copy.deepcopy(network)
+    averaged.train()
+    averaged(torch.full((2, 1, 8, 8), torch.nan))
+    train(network, criterion, optimizer)
+    x = load("digits").test.x[:5]
+    saved = [pellucid.Model.load(tmp_path / name)(x) for name in ("first", "second")]
+    with torch.no_grad():
+        expected = network.eval()(x)
+    for outputs in saved:
+        torch.testing.assert_close(outputs, expected)
+    texts = [(tmp_path / name / "activations.csv").read_text() for name in ("first", "second")]
+    assert texts[0] == texts[1]
+    assert not (tmp_path / "first" / "error.json").exists()
 
 
 def test_the_folder_is_a_model_that_the_doctor_reads(tmp_path: Path, capsys: Any) -> None:

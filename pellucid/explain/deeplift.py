@@ -28,10 +28,9 @@ def deeplift(net: Layer, params: Params, x: Tensor, target: Target = None, basel
     rescale = Rescale(len(x))
     pairs = torch.stack([x, baseline_x], 1).flatten(0, 1)
     run = forward_to(net, params, pairs, repeated_target(target, 2), rescale)
-    weights = run.aim.gradient(run.y)
-    if run.aim.is_function or not all(
-        torch.equal(part[::2], part[1::2]) for part in (weights if isinstance(weights, tuple) else (weights,))
-    ):
+    index = run.aim.target
+    is_largest = isinstance(index, tuple) and len(index) == 1 and isinstance(run.y, Tensor) and run.y.dim() > 2
+    if run.aim.is_function or is_largest:
         raise PellucidError(
             "deeplift needs a score that is the same weighted sum of outputs for x and the baseline; give a class, one "
             "unit such as 'conv[3, 4, 7]', or a whole map, 'conv[3, :, :]', or use integrated_gradients"

@@ -29,13 +29,18 @@ class LoaderBatches:
             raise PellucidError(f"from_torch: a loader must be iterable in every epoch, not {shown(loader)}")
         self.loader: Any = loader
         self.convert = convert
-        self.count: int | None = len(self.loader) if hasattr(loader, "__len__") else None
+        try:
+            self.count: int | None = len(self.loader)
+        except TypeError:  # of an iterable, or of a DataLoader of one
+            self.count = None
         with kept_random_states([self]):
             first = next(self.epoch(), None)
         if first is None:
             raise PellucidError("from_torch: a loader has no batch; give at least one")
         self.first = first
         x = first[0]
+        if x.is_floating_point() and not bool(x.isfinite().all()):
+            raise PellucidError("from_torch: the first inputs of a loader contain NaN or infinity; find their origin")
         if not x.is_floating_point():
             raise PellucidError(
                 f"from_torch: the loader yields inputs of {x.dtype}, which your loop or network converts; give the "

@@ -119,16 +119,17 @@ class TorchTraining:
     def fit(self, epochs: int, *, callbacks: Sequence[Callback] = (), **options: Any) -> History:
         """Train for some epochs, give weights and states back to PyTorch's objects, and return the history.
 
-        options: those of Model.fit, such as `run`, the run folder to write. If the training is interrupted or fails,
+        options: those of Model.fit, such as `run`, the run folder to write; `steps_per_epoch` is needed for a loader of
+        unknown length. If the training is interrupted or fails,
         the state after the last step is given back.
         """
         self._take()
+        options.setdefault("steps_per_epoch", self.train.count)
         give_back = _GiveBack(self._objects, self.train, self.validation)
         self.history = self.model.fit(
             self.train.epoch,
             epochs=epochs,
             validation=None if self.validation is None else self.validation.epoch,
-            steps_per_epoch=self.train.count,
             callbacks=[*callbacks, give_back],
             **options,
         )

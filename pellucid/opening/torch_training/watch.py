@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from pellucid.base.text import note
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.open_network import open
 from pellucid.opening.torch_training.loaders import kept_random_states
+from pellucid.opening.torch_training.losses import loss_of
 from pellucid.opening.torch_training.objects import take_weights
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, Row, write_csv
@@ -47,6 +49,8 @@ def watch(
     and on a GPU the answer is awaited. `close` the Watch after the loop to write what came after the last row.
     Raises PellucidError for a folder that has a training already.
     """
+    if not isinstance(network, nn.Module) or not isinstance(optimizer, torch.optim.Optimizer):
+        raise PellucidError("watch: give the network, an nn.Module, and its optimizer, of torch.optim")
     if loss is not None and not isinstance(loss, nn.Module):
         raise PellucidError(
             "watch: loss must be a module, such as nn.CrossEntropyLoss(), that the loop calls; a function has no hooks"
@@ -66,6 +70,7 @@ class Watch:
         self.history = History()
         self.fault: StoppedError | None = None
         self._network = network
+        self._criterion = loss
         self._optimizer = optimizer
         self._run = run
         self._every = every
@@ -219,13 +224,16 @@ class Watch:
             note(f"watch: {self._run.path} gets no weights, since the network's first argument was never a tensor")
             self._copy = None
         if self._copy is not None:
+            options: dict[str, Any] = {}  # the default loss follows from the network's end
+            with suppress(PellucidError):  # of a criterion without a counterpart
+                options = {} if self._criterion is None else {"loss": loss_of(self._criterion)}
             try:
                 with kept_random_states():
-                    self._model = open(self._copy, self._example)
+                    self._model = open(self._copy, self._example, **options)
             except PellucidError as error:
                 note(f"watch: {self._run.path} gets no weights, since the network cannot be opened: {error}")
             self._copy = None
-        if self._model is not None:
+        if self._model is not None and self.fault is None:  # the last weights before a NaN stay
             take_weights(self._network, self._model)
             self._model.save(self._run.last)
 

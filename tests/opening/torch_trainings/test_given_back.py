@@ -1,6 +1,8 @@
 """What from_torch refuses, and the state of PyTorch's objects after interrupted, failed and resumed trainings."""
 
 import copy
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +246,26 @@ def test_a_schedule_that_ends_too_early_is_said() -> None:
     made.by_batch = True
     with pytest.raises(PellucidError, match="OneCycleLR ends after 6 steps"):
         made.taken(loader()).fit(2, verbose=False)
+
+
+class Stream(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
+    """Examples without a known number, as of a file that is read on."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        rng = torch.Generator().manual_seed(0)
+        return iter([(torch.rand(4, generator=rng), torch.tensor(k % 3)) for k in range(20)])
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_a_loader_of_a_stream_is_taken_and_inputs_that_are_not_finite_are_refused(value: float) -> None:
+    torch.manual_seed(0)
+    network = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    batches = DataLoader(Stream(), 8)
+    arguments: dict[str, Any] = {"loss": nn.CrossEntropyLoss(), "optimizer": optimizer}
+    if math.isfinite(value):
+        history = pellucid.from_torch(network, train=batches, **arguments).fit(2, steps_per_epoch=3, verbose=False)
+        assert len(history.rows) == 2
+        return
+    with pytest.raises(PellucidError, match="the first inputs of a loader contain NaN or infinity"):
+        pellucid.from_torch(network, train=[(x + value, y) for x, y in batches], **arguments)

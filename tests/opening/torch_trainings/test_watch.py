@@ -13,6 +13,7 @@ import pellucid
 from pellucid.base.errors import PellucidError
 from pellucid.cli.main import main
 from pellucid.data import load
+from pellucid.model import Model
 from pellucid.run.history import History, read_csv
 
 N_STEPS = 7
@@ -261,3 +262,28 @@ def test_a_folder_with_a_training_and_a_loss_function_are_refused(tmp_path: Path
     train(network, criterion, optimizer)
     with pytest.raises(PellucidError, match="has a training already"):
         pellucid.watch(network, optimizer, folder=tmp_path)
+
+
+def test_the_weights_before_a_nan_and_the_loss_of_the_loop_are_kept(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    criterion = nn.CrossEntropyLoss(weight=torch.linspace(1, 2, 10))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    pellucid.watch(network, optimizer, loss=criterion, folder=tmp_path, every=1)
+    digits = load("digits").train
+    for step in range(6):
+        optimizer.zero_grad()
+        criterion(network(digits.x[:16] * (torch.nan if step == 4 else 1)), digits.y[:16]).backward()
+        optimizer.step()
+    model = Model.load(tmp_path / "weights/last.safetensors")
+    assert all(bool(weight.isfinite().all()) for weight in model.weights.values())
+    assert model.loss.class_weights == pytest.approx(torch.linspace(1, 2, 10).tolist())
+    assert (tmp_path / "error.json").exists()
+
+
+@pytest.mark.parametrize("wrong", ["network", "optimizer"])
+def test_other_objects_are_refused(wrong: str, tmp_path: Path) -> None:
+    network, _, optimizer = parts()
+    given: dict[str, Any] = {"network": network, "optimizer": optimizer, wrong: None}
+    with pytest.raises(PellucidError, match=r"give the network, an nn\.Module, and its optimizer"):
+        pellucid.watch(given["network"], given["optimizer"], folder=tmp_path)

@@ -90,7 +90,7 @@ def random_states(loaders: Iterable[LoaderBatches | None]) -> Callable[[], None]
     generators: dict[int, torch.Generator] = {}
     for batches in loaders:
         for part in () if batches is None else _loader_and_samplers(batches.loader):
-            generator = getattr(part, "generator", None)
+            generator = getattr(part, "__dict__", {}).get("generator")  # as PyTorch's loaders and samplers keep it
             if isinstance(generator, torch.Generator):
                 generators[id(generator)] = generator
     states = [(generator, generator.get_state()) for generator in generators.values()]

@@ -52,6 +52,12 @@ def leaves(tree: Params, into: list[Tensor] | None = None) -> list[Tensor]:
     return into
 
 
+def shared_paths(first: Params, second: Params) -> list[str]:
+    """Return the paths of the tensors that two nested dicts have with the same shape, in the order of the second."""
+    shapes = {path: tensor.shape for path, tensor in flatten(first).items()}
+    return [path for path, tensor in flatten(second).items() if shapes.get(path) == tensor.shape]
+
+
 def dtype_of(params: Params) -> torch.dtype:
     """Return the dtype for a network's inputs: float64 if one of its parameters is, otherwise float32."""
     return torch.float64 if any(tensor.dtype is torch.float64 for tensor in leaves(params)) else torch.float32

@@ -11,7 +11,7 @@ import torch
 from pellucid.base.errors import PellucidError
 from pellucid.combine.base import buffer_paths
 from pellucid.data.source import Source
-from pellucid.nested import flatten, map_tree
+from pellucid.nested import flatten, map_tree, shared_paths
 from pellucid.network.work import objective_work
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
@@ -50,12 +50,10 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
         changes["net"] = changes.pop("nets")[""]
     new = BaseModel(**{**settings, "regularizer": model.regularizers, **changes})
     old_params, new_params = flatten(model.params), flatten(new.params)
-    shared_paths = {
-        path for path, value in new_params.items() if path in old_params and value.shape == old_params[path].shape
-    }
-    new.frozen = model.frozen & shared_paths
-    new.rates = {path: rate for path, rate in model.rates.items() if path in shared_paths}
-    for path in _fixed_paths(model) & shared_paths:
+    shared = {*shared_paths(model.params, new.params)}
+    new.frozen = model.frozen & shared
+    new.rates = {path: rate for path, rate in model.rates.items() if path in shared}
+    for path in _fixed_paths(model) & shared:
         new_params[path].copy_(old_params[path])
     return new
 

@@ -18,7 +18,7 @@ from pellucid.doctor.training_case import T, optional_fields
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
-from pellucid.nested import flatten
+from pellucid.nested import flatten, shared_paths
 from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
 from pellucid.training.model import BaseModel
@@ -46,10 +46,9 @@ def rebuilt(case: T, keep_weights: bool = False, **changes: Any) -> T:
         except (RuntimeError, TypeError, ValueError) as error:  # of PyTorch, and of layers of one's own
             raise PellucidError(f"doctor: the layers of the changed network do not fit: {error}") from error
         if keep_weights or not {"net", "nets"} & {*changes}:
-            weights = flatten(old.params)
-            for path, value in flatten(new.params).items():
-                if path in weights and weights[path].shape == value.shape:
-                    value.copy_(weights[path])
+            old_weights, new_weights = flatten(old.params), flatten(new.params)
+            for path in shared_paths(old.params, new.params):
+                new_weights[path].copy_(old_weights[path])
         return new
 
     values = {"model": begin(), "begin": begin, "history": None, "stopped": "", "steps": 0}

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_choice, check_range, integer
 from pellucid.base.settings.tensors import as_tensor
-from pellucid.explain.sweeps import fix_target, forward_to
+from pellucid.explain.sweeps import check_not_empty, fix_target, forward_to
 from pellucid.explain.target import Target, repeated_target
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import seeded
@@ -28,8 +28,7 @@ def gradient(net: Layer, params: Params, x: Tensor, target: Target = None) -> Te
 
 def variants_at_once(method: str, batch: int, x: Tensor) -> int:
     """Return the number of variants of each example per forward pass: about `batch` in total, at least 1 each."""
-    if not len(x):
-        raise PellucidError(f"{method}: the batch is empty; give at least one example")
+    check_not_empty(method, x)
     return max(1, batch // len(x))
 
 

@@ -1,6 +1,6 @@
 """Tests of explanations: conservation, completeness, weight randomization, deletion and insertion."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -14,7 +14,7 @@ from pellucid.combine.base import Combinator, prefix_of, walk
 from pellucid.explain.layout import has_channels_last, with_channels_first
 from pellucid.explain.occlusion import FillValue, OutputFunction
 from pellucid.explain.sweeps import fix_target, relevance_to_distribute, scores
-from pellucid.explain.target import Target, aim
+from pellucid.explain.target import Aim, Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.nested import flatten, nest
 from pellucid.sweep import forward
@@ -290,9 +290,17 @@ def _score_curve(
     rank = pixel_ranks(map_, before)
     pixels = before.shape[2] * before.shape[3]
     counts = torch.linspace(0, pixels, steps + 1).round().long()
+    images = (torch.where(rank < count, after, before) for count in counts.tolist())
     selection = aim(net, target, len(before), keep_probabilities=read is not None)
-    curve_scores: list[Tensor] = []
-    for count in counts.tolist():
-        y, _ = forward(selection.net, params, torch.where(rank < count, after, before), Mode(keep=False))
-        curve_scores.append(selection.score(selection.read(read, y)))
-    return Curve(counts.to(before) / pixels, torch.stack(curve_scores, 1))
+    return Curve(counts.to(before) / pixels, scores_of_variants(selection, params, images, read))
+
+
+def scores_of_variants(
+    selection: Aim, params: Params, variants: Iterable[Tensor], read: OutputFunction | None
+) -> Tensor:
+    """Return the score of each variant of a batch, (N, variants); read: see `occlude`."""
+    variant_scores: list[Tensor] = []
+    for x in variants:
+        y, _ = forward(selection.net, params, x, Mode(keep=False))
+        variant_scores.append(selection.score(selection.read(read, y)))
+    return torch.stack(variant_scores, 1)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from pellucid.base.errors import PellucidError
-from pellucid.explain.averaged import baseline_like, variants_at_once
-from pellucid.explain.sweeps import fix_target, forward_to
+from pellucid.explain.averaged import baseline_like
+from pellucid.explain.sweeps import check_not_empty, fix_target, forward_to
 from pellucid.explain.target import Target, repeated_target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import Rescale
@@ -22,7 +22,7 @@ def deeplift(net: Layer, params: Params, x: Tensor, target: Target = None, basel
     with products of computed values, norms or attention, for which there is no rule.
     Source: Shrikumar, Greenside and Kundaje 2017, section 3.5.1.
     """
-    variants_at_once("deeplift", 1, x)
+    check_not_empty("deeplift", x)
     baseline_x = baseline_like("deeplift", baseline, x)
     target = fix_target(net, params, x, target)
     rescale = Rescale(len(x))

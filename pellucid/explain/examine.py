@@ -20,7 +20,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder, write_atomically
 from pellucid.base.settings.checks import check_known
 from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomize_weights
-from pellucid.explain.infidelity import infidelity, sensitivity
+from pellucid.explain.infidelity import ScoreChanges, score_changes, sensitivity
 from pellucid.explain.ledger import absorbed_text, ledger
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.explain.names import target_text
@@ -133,11 +133,12 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: Target 
     single_target = _predicted_class(model, batch) if target is None else target
     orders = torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0)).to(batch.device)
     random = _curve_areas(model, batch, single_target, orders)
+    changes = score_changes(model.net, model.params, batch, single_target)
     results: list[MethodResult] = []
     skipped: dict[str, str] = {}
     for method in methods:
         try:
-            results.append(_examine_method(model, batch, method, single_target, random))
+            results.append(_examine_method(model, batch, method, single_target, random, changes))
         except PellucidError as error:
             if len(methods) == 1:
                 raise
@@ -152,7 +153,9 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: Target 
     )
 
 
-def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Target, random: Areas) -> MethodResult:
+def _examine_method(
+    model: BaseModel, batch: Tensor, method: str, target: Target, random: Areas, changes: ScoreChanges
+) -> MethodResult:
     options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
     run = partial(explain, model.net, x=batch, method=method, target=target, **options)
     map_ = run(params=model.params)
@@ -164,7 +167,7 @@ def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Target
     )
     likeness = {randomization.path: _none_if_nan(randomization.likeness) for randomization in randomizations}
     areas = {test: values[0] for test, values in _curve_areas(model, batch, target, map_).items()}
-    unpredicted = infidelity(model.net, model.params, batch, target, map_)
+    unpredicted = changes.infidelity(map_)
     largest_change = sensitivity(lambda x: run(params=model.params, x=x), batch)
     total = float(map_.sum())
     expected_sum = None

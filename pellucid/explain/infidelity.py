@@ -10,6 +10,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_range, integer
 from pellucid.explain.averaged import repeat_examples, variants_at_once
 from pellucid.explain.checks import channel_sum, with_map_channels_first
+from pellucid.explain.layout import with_channels_first
 from pellucid.explain.sweeps import fix_target, scores
 from pellucid.explain.target import Target, repeated_target
 from pellucid.layers.base import Layer, Params
@@ -25,6 +26,55 @@ class Infidelity(NamedTuple):
     value: Tensor
     low: Tensor
     high: Tensor
+
+
+class ScoreChanges(NamedTuple):
+    """How much random squares decrease the score of each image: what maps of these images should predict.
+
+    shape: of the images, (N, C, H, W). squares: (S, H, W), 1 inside of each square. decreases: (N, S), float64. seed:
+    of the squares and of the bootstrap.
+    """
+
+    shape: tuple[int, ...]
+    squares: Tensor
+    decreases: Tensor
+    seed: int
+
+    def infidelity(self, map_: Tensor) -> Infidelity:
+        """Return the infidelity of a map (N, C or 1, H, W) of the same images; see the function `infidelity`."""
+        summed_map = channel_sum(map_)
+        if summed_map.shape != (self.shape[0], *self.shape[2:]):
+            raise PellucidError(f"a map of shape {tuple(map_.shape)} does not fit images {self.shape}")
+        a = torch.einsum("nhw,shw->ns", summed_map, self.squares).double()
+        d = self.decreases
+        samples = len(self.squares)
+        rng = torch.Generator().manual_seed(self.seed)
+        draws = torch.randint(samples, (RESAMPLES, samples), generator=rng).to(d.device)
+        resampled = _unpredicted(a[:, draws], d[:, draws])  # (N, RESAMPLES)
+        bounds = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64, device=d.device)
+        low, high = resampled.nanquantile(bounds, 1)  # NaN for draws of squares that change nothing
+        return Infidelity(_unpredicted(a, d), low, high)
+
+
+@torch.no_grad()
+def score_changes(
+    net: Layer, params: Params, x: Tensor, target: Target, fill: float = 0.0, samples: int = 100, seed: int = 0,
+    batch: int = 32,
+) -> ScoreChanges:  # fmt: skip
+    """Return how much the score of images x decreases in random squares; for the arguments see `infidelity`."""
+    net, params, x = with_channels_first(net, params, x)
+    samples = integer(samples, "infidelity: samples", 2)
+    at_once = variants_at_once("infidelity", integer(batch, "infidelity: batch", 1), x)
+    target = fix_target(net, params, x, target)
+    squares = random_squares(samples, x.shape[2], x.shape[3], seed).to(x)
+    score = scores(net, params, x, target)
+    decreases: list[Tensor] = []
+    for part in squares.split(at_once):
+        hidden = part.repeat(len(x), 1, 1)[:, None]
+        variants = torch.lerp(repeat_examples(x, len(part)), x.new_tensor(fill), hidden)
+        variant_scores = scores(net, params, variants, repeated_target(target, len(part)))
+        decreases.append(score[:, None] - variant_scores.view(len(x), len(part)))
+    return ScoreChanges(tuple(x.shape), squares, torch.cat(decreases, 1).double(), seed)
 
 
 @torch.no_grad()
@@ -45,33 +95,13 @@ def infidelity(
     The sum a of the map (N, C or 1, H, W) in a square, times one factor for the whole map, should be the decrease d of
     the score. The result is min over the factor of Σ (factor a - d)² / Σ d², 1 for a map that is 0 everywhere, NaN if
     the score never changes. The interval is over the draw of the squares (percentile bootstrap).
-    batch: the number of images per forward pass. target: see `aim`; None is the class of x with the largest score.
+    batch: the number of images per forward pass. target: see `aim`; None is the class of x with the largest score. For
+    several maps of the same images, `score_changes` computes what they have in common once.
     Raises PellucidError for a map of another size. Source: Yeh et al. 2019, definition 2.1 with square removal, for
     maps of contributions, with the optimal scaling of their section 2.3.
     """
     net, params, x, map_ = with_map_channels_first(net, params, x, map_)
-    summed_map = channel_sum(map_)
-    if summed_map.shape != (len(x), *x.shape[2:]):
-        raise PellucidError(f"a map of shape {tuple(map_.shape)} does not fit images {tuple(x.shape)}")
-    samples = integer(samples, "infidelity: samples", 2)
-    at_once = variants_at_once("infidelity", integer(batch, "infidelity: batch", 1), x)
-    target = fix_target(net, params, x, target)
-    squares = random_squares(samples, x.shape[2], x.shape[3], seed).to(x)  # (samples, H, W)
-    score = scores(net, params, x, target)
-    decreases: list[Tensor] = []
-    for part in squares.split(at_once):
-        hidden = part.repeat(len(x), 1, 1)[:, None]
-        variants = torch.lerp(repeat_examples(x, len(part)), x.new_tensor(fill), hidden)
-        variant_scores = scores(net, params, variants, repeated_target(target, len(part)))
-        decreases.append(score[:, None] - variant_scores.view(len(x), len(part)))
-    a = torch.einsum("nhw,shw->ns", summed_map, squares).double()
-    d = torch.cat(decreases, 1).double()
-    rng = torch.Generator().manual_seed(seed)
-    draws = torch.randint(samples, (RESAMPLES, samples), generator=rng).to(x.device)
-    resampled = _unpredicted(a[:, draws], d[:, draws])  # (N, RESAMPLES)
-    bounds = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64, device=x.device)
-    low, high = resampled.nanquantile(bounds, 1)  # NaN for draws of squares that change nothing
-    return Infidelity(_unpredicted(a, d), low, high)
+    return score_changes(net, params, x, target, fill, samples, seed, batch).infidelity(map_)
 
 
 def _unpredicted(a: Tensor, d: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from pellucid.base.settings.checks import integer
 from pellucid.base.settings.tensors import as_tensor
 from pellucid.explain.incremental import IncrementalNetwork
 from pellucid.explain.layout import has_channels_last, with_channels_first
-from pellucid.explain.sweeps import fix_target
+from pellucid.explain.sweeps import check_not_empty, fix_target
 from pellucid.explain.target import Target, aim, example_target
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
@@ -104,8 +104,7 @@ def occlude(
     """
     if not isinstance(x, Tensor) or x.dim() != 4:
         raise PellucidError("occlusion needs images (N, C, H, W) as the network's input")
-    if not len(x):
-        raise PellucidError("occlusion: the batch is empty; give at least one example")
+    check_not_empty("occlusion", x)
     filled = as_tensor(fill, "occlusion: fill").to(x).expand(x.shape)
     if has_channels_last(net, x):
         filled = filled.movedim(-1, 1)

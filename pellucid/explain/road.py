@@ -5,13 +5,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
-from pellucid.explain.checks import Curve, pixel_ranks, with_map_channels_first
+from pellucid.explain.checks import Curve, pixel_ranks, scores_of_variants, with_map_channels_first
 from pellucid.explain.occlusion import OutputFunction
 from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target, aim
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Layer, Params
 from pellucid.objective import seeded
-from pellucid.sweep import forward
 
 FRACTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # of the pixels, removed in turn
 NOISE = 0.01  # standard deviation of the noise on imputed pixels, which keeps them from being recognized as such
@@ -37,14 +36,12 @@ def road(
     rank = pixel_ranks(map_, x)
     rng = seeded(x.device, seed)
     noise = NOISE * torch.randn(x.shape, generator=rng, device=rng.device).to(x)
-    selection = aim(net, target, len(x), keep_probabilities=read is not None)
     pixels = x.shape[2] * x.shape[3]
-    curve_scores: list[Tensor] = []
-    for fraction in FRACTIONS:
-        removed = rank < min(round(fraction * pixels), pixels - 1)  # (N, 1, H, W); one pixel is always left
-        y, _ = forward(selection.net, params, imputed(x, removed) + noise * removed, Mode(keep=False))
-        curve_scores.append(selection.score(selection.read(read, y)))
-    return Curve(x.new_tensor(FRACTIONS), torch.stack(curve_scores, 1))
+    counts = [min(round(fraction * pixels), pixels - 1) for fraction in FRACTIONS]  # one pixel is always left
+    removals = (rank < count for count in counts)  # (N, 1, H, W) each
+    images = (imputed(x, removed) + noise * removed for removed in removals)
+    selection = aim(net, target, len(x), keep_probabilities=read is not None)
+    return Curve(x.new_tensor(FRACTIONS), scores_of_variants(selection, params, images, read))
 
 
 def imputed(x: Tensor, removed: Tensor) -> Tensor:

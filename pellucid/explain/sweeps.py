@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.base.errors import PellucidError
 from pellucid.explain.functions import mapped
 from pellucid.explain.target import Aim, Target, aim, weighted_sum
 from pellucid.fuse import by_kernel
@@ -132,6 +133,12 @@ def backward_by_composite(
     run = forward_to(net, params, x, target, watch)
     rules = outputs.inform(origins.inform(rules_with_kernels(composite(entrance))))
     return run.propagate_back(rules, initial_gradient, backward_watch)
+
+
+def check_not_empty(method: str, x: Any) -> None:
+    """Raise PellucidError for a batch without examples."""
+    if not n_examples(x):
+        raise PellucidError(f"{method}: the batch is empty; give at least one example")
 
 
 def n_examples(x: Any) -> int:

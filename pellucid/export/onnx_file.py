@@ -23,9 +23,8 @@ from pellucid.nested import flatten, map_tree
 from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.objective import Supervised
 from pellucid.opening.onnx import READERS
-from pellucid.opening.onnx.open_onnx import PRODUCER
 from pellucid.opening.onnx_nodes import Node, custom_layers, unwritable, write
-from pellucid.opening.onnx_nodes.proto import IR_VERSION, OPSET, import_optional, node_proto, run_file
+from pellucid.opening.onnx_nodes.proto import IR_VERSION, OPSET, PRODUCER, import_optional, node_proto, run_file
 from pellucid.task import task_of
 
 BATCH_AXIS = "N"

@@ -6,7 +6,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_flatten
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note, plural
@@ -17,7 +16,7 @@ from pellucid.layers.base import Mode, Params
 from pellucid.network.ending import last_layers, only_moves
 from pellucid.network.inputs import common_sizes
 from pellucid.opening.exported import ExportedNetwork, evaluating
-from pellucid.verify.modules import recorded_functions
+from pellucid.verify.modules import output_tensors, recorded_functions
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # difference of outputs, relative to the largest value
 # The scale of smaller outputs, such as improbable probabilities: onnxruntime's sigmoid of -16 is off by its own value.
@@ -42,7 +41,8 @@ def check_outputs(
     """
     with recorded_functions() as functions:
         outputs = _network_outputs(network, inputs)
-    check_equal("open", y if isinstance(y, tuple) else (y,), _tensors(outputs), "the network's", hint)
+    expected = [output.detach() for output in output_tensors(outputs)]
+    check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's", hint)
     named = cast("Mapping[Any, Any]", outputs) if isinstance(outputs, Mapping) else {}
     names = [str(name) for name, value in named.items() if value is not None]
     has_only_tensors = all(value is None or isinstance(value, Tensor) for value in named.values())
@@ -55,15 +55,10 @@ def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         return network(*(x.clone() for x in inputs))  # the network may change them
 
 
-def _tensors(outputs: Any) -> list[Tensor]:
-    """Return the tensors in a network's outputs."""
-    return [output.detach() for output in tree_flatten(outputs)[0] if isinstance(output, Tensor)]
-
-
 def outputs_if_accepted(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | None:
     """Return the output tensors of a PyTorch network, None if it raises an error for inputs of these shapes."""
     try:
-        return _tensors(_network_outputs(network, inputs))
+        return [output.detach() for output in output_tensors(_network_outputs(network, inputs))]
     except Exception:  # the module's own code may raise any error
         return None
 

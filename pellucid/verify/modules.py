@@ -42,13 +42,13 @@ def module_gradients(
     The gradients are those of sum(outputs * dy); the gradients of the parameters are by name.
     """
     with torch.no_grad():
-        shapes = [y.shape for y in _tensors(module(*inputs))]
+        shapes = [y.shape for y in output_tensors(module(*inputs))]
     parameters = dict(module.named_parameters())
     dy = torch.linspace(0.5, 1.5, sum(shape.numel() for shape in shapes)).to(inputs[0])
     xs = tuple(x.detach().clone() for x in inputs)
 
     def outputs() -> Tensor:
-        return torch.cat([y.flatten() for y in _tensors(module(*xs))])
+        return torch.cat([y.flatten() for y in output_tensors(module(*xs))])
 
     gradients = pull_back(outputs, (*xs, *parameters.values()), dy)
     flat_gradients = dy.split([shape.numel() for shape in shapes])
@@ -60,12 +60,13 @@ def names_without_gradient(module: nn.Module, inputs: tuple[Tensor, ...]) -> set
     """Return the names of the parameters to which PyTorch gives no gradient, since no output depends on them."""
     parameters = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     with torch.inference_mode(False), torch.enable_grad():
-        value = torch.cat([y.flatten() for y in _tensors(module(*inputs))]).sum()
+        value = torch.cat([y.flatten() for y in output_tensors(module(*inputs))]).sum()
         if not parameters or not value.requires_grad:
             return set(parameters)
         gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
     return {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
 
 
-def _tensors(outputs: Any) -> list[Tensor]:
+def output_tensors(outputs: Any) -> list[Tensor]:
+    """Return the tensors among a network's outputs, at any depth of lists, tuples and dicts."""
     return [y for y in tree_flatten(outputs)[0] if isinstance(y, Tensor)]

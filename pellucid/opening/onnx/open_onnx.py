@@ -17,15 +17,13 @@ from pellucid.network.inputs import FreeShape, free_output_shape, nominal_shape
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.file import OnnxNetwork, read_onnx
 from pellucid.opening.onnx.runtime import runtime_outputs
+from pellucid.opening.onnx_nodes.proto import PRODUCER
 from pellucid.opening.outputs import check_equal, loss_for
 from pellucid.opening.programfile import DAMAGE_ERRORS
 from pellucid.run.described import check_size_within_bounds, check_strings, check_type
 from pellucid.weights.fault import naming_file
 
-PRODUCER = "pellucid"  # the producer's name in files that `pellucid.export` writes
 FREE_SIDE = 64  # pixels for a free height or width in the comparison
-
-
 COARSE_SIDE = 4  # a smooth image is interpolated between so many random values in a row
 
 

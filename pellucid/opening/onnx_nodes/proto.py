@@ -18,6 +18,7 @@ OPSET = 21  # operator set of exported files: the first in which GroupNormalizat
 MIN_OPSET = 7  # the first operator set with the current rules for broadcasting
 RECURRENT_OPS = ("LSTM", "GRU", "RNN")  # whose outputs other than the first have names that nothing may read
 FLOAT = 1  # TensorProto.FLOAT
+PRODUCER = "pellucid"  # the producer's name in exported files
 IR_VERSION = 10  # version of exported files: the first in which nodes have metadata
 LAYER_METADATA_KEY = "pellucid.layer"  # metadata key of a node's layer configuration
 

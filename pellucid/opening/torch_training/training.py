@@ -120,8 +120,7 @@ class TorchTraining:
         """Train for some epochs, give weights and states back to PyTorch's objects, and return the history.
 
         options: those of Model.fit, such as `run`, the run folder to write; `steps_per_epoch` is needed for a loader of
-        unknown length. If the training is interrupted or fails,
-        the state after the last step is given back.
+        unknown length. If the training is interrupted or fails, the state after the last step is given back.
         """
         self._take()
         options.setdefault("steps_per_epoch", self.train.count)

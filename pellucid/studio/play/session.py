@@ -14,7 +14,7 @@ from pellucid.data import Arrays, Loader
 from pellucid.data.source import Batch
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.model import Model
-from pellucid.nested import flatten, nest
+from pellucid.nested import flatten, nest, shared_paths
 from pellucid.optim import OPTIMIZERS
 from pellucid.studio.draw.session import layer_to_json
 from pellucid.studio.messages import Reply
@@ -81,7 +81,8 @@ class PlaySession:
         old = self.settings
         is_new = old is None or request.fresh or old.seed != request.seed
         model = request.model()
-        model.params = nest(model.params, flatten(model.params) if is_new else self._kept(model))
+        if not is_new:
+            self._keep_weights(model)
         points, target, count = request.data()
         step = TrainingStep.of(model, count)
         if old is not None and not is_new and request.optimizer == old.optimizer and self._has_shapes_of(model):
@@ -107,18 +108,15 @@ class PlaySession:
         tensors = {"points": torch.cat([points, shown_target[:, None].double()], 1)}
         state = self._state()
         fields = {"choices": {**CHOICES, "losses": request.losses}, "loss_name": request.loss_name}
-        fields |= {"train": count, "sizes": [len(request.inputs), *request.hidden, model.output_shape[0]]}
+        fields |= {"train": count, "sizes": request.sizes}
         fields |= {"has_classes": request.has_classes, "extent": EXTENT, "side": SIDE}
         return Reply({**fields, **state.fields}, {**tensors, **state.tensors})
 
-    def _kept(self, model: Model) -> dict[str, Tensor]:
-        """Return the weights of a new model, with those of the present network where path and shape are the same."""
-        present = flatten(self.model.params)
-        weights = dict[str, Tensor]()
-        for path, weight in flatten(model.params).items():
-            is_same = path in present and present[path].shape == weight.shape
-            weights[path] = present[path].clone() if is_same else weight
-        return weights
+    def _keep_weights(self, model: Model) -> None:
+        """Give a new model the present weights, where path and shape are the same."""
+        present, weights = flatten(self.model.params), flatten(model.params)
+        for path in shared_paths(self.model.params, model.params):
+            weights[path].copy_(present[path])
 
     def _has_shapes_of(self, model: Model) -> bool:
         present = {path: weight.shape for path, weight in flatten(self.model.params).items()}

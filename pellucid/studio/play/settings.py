@@ -60,6 +60,11 @@ class OpenPlayground:
         """The loss that is used: the given one if it fits the problem."""
         return self.losses[0] if self.loss is None or self.loss not in self.losses else self.loss
 
+    @property
+    def sizes(self) -> list[int]:
+        """The numbers of inputs, of neurons of each hidden layer, and of outputs."""
+        return [len(self.inputs), *self.hidden, len(CLASS_NAMES) if self.has_classes else 1]
+
     def check(self) -> None:
         """Raise PellucidError for a setting that is unknown or outside its limits."""
         check_known("no problem", self.problem, [*CLASSES, *VALUES, *OWN])
@@ -105,9 +110,8 @@ class OpenPlayground:
 
     def model(self) -> Model:
         """Return the network with new weights."""
-        outputs = len(CLASS_NAMES) if self.has_classes else 1
         return Model(
-            mlp([len(self.inputs), *self.hidden, outputs], self.activation, init_weight=self.init),
+            mlp(self.sizes, self.activation, init_weight=self.init),
             LOSSES[self.loss_name](),
             OPTIMIZERS[self.optimizer](self.rate),
             input_shape=(len(self.inputs),),
@@ -131,8 +135,6 @@ class OpenPlayground:
         else:
             data = f'points, target = problem("{self.problem}", {self.count}, {self.noise}, {self.seed})'
         train = "" if self.problem in OWN else f"[:{self.count // 2}]"
-        outputs = len(CLASS_NAMES) if self.has_classes else 1
-        sizes = [len(self.inputs), *self.hidden, outputs]
         loss, optimizer = LOSSES[self.loss_name].__name__, OPTIMIZERS[self.optimizer].__name__
         kinds = [f"{kind}({lam})" for kind, lam in (("L1", self.l1), ("L2", self.l2)) if lam]
         classes = f", classes={CLASS_NAMES}" if self.has_classes else ""
@@ -146,7 +148,7 @@ from pellucid.studio.play.problems import inputs, problem
 
 {data}
 x = inputs(points, {self.inputs})
-net = mlp({sizes}, "{self.activation}", init_weight="{self.init}")
+net = mlp({self.sizes}, "{self.activation}", init_weight="{self.init}")
 model = Model(
     net, {loss}(), {optimizer}({self.rate}), input_shape=({len(self.inputs)},){classes},
     seed={self.seed}, regularizer=[{", ".join(kinds)}], precision="float64",

@@ -35,16 +35,22 @@ UNIT_HINT = ", and a unit is written 'layer[3]'"
 
 
 def class_index(target: str, classes: Sequence[str], extra_hint: str = "") -> int:
-    """Return the index of the class with this name or index; raises PellucidError if there is none.
+    """Return the index of the class with this name or index; see `index_of_name`."""
+    return index_of_name(target, classes, ("class", "classes"), extra_hint)
 
-    extra_hint: text appended to the error message.
+
+def index_of_name(target: str, names: Sequence[str], kinds: tuple[str, str], extra_hint: str = "") -> int:
+    """Return the index of a name, or of a number among them; raises PellucidError if there is none.
+
+    kinds: what has these names, in singular and plural. extra_hint: text appended to the error message.
     """
-    if target in classes:
-        return classes.index(target)
-    if target.isdecimal() and int(target) < len(classes):
+    if target in names:
+        return names.index(target)
+    if target.isdecimal() and int(target) < len(names):
         return int(target)
-    hint = ("" if target.isdecimal() else nearest(target, classes)) or f"; its classes are {', '.join(classes):.80}"
-    raise PellucidError(f"--target: the model has no class {target!r}{hint}{extra_hint}")
+    kind, kinds_text = kinds
+    hint = ("" if target.isdecimal() else nearest(target, names)) or f"; its {kinds_text} are {', '.join(names):.80}"
+    raise PellucidError(f"--target: the model has no {kind} {target!r}{hint}{extra_hint}")
 
 
 def default_class(model: Model, x: Tensor, image: str, classes: Sequence[str]) -> tuple[int, str]:

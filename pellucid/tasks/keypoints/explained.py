@@ -5,7 +5,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from pellucid.base.errors import PellucidError, nearest
+from pellucid.base.errors import PellucidError
 from pellucid.data import load_image
 from pellucid.data.dataset import float_images
 from pellucid.data.images import read_full_size
@@ -15,7 +15,7 @@ from pellucid.losses import HeatMaps, Quadratic
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.task import Explained, Request
-from pellucid.tasks.classify.explained import UNIT_HINT, explain_scores
+from pellucid.tasks.classify.explained import UNIT_HINT, explain_scores, index_of_name
 from pellucid.tasks.keypoints.finder import KeypointFinder, pad_and_resize
 
 
@@ -36,20 +36,13 @@ def explain_heat_map(model: Model, request: Request) -> Explained:
     x = float_images(pad_and_resize(image, (model.nominal_shape[1], model.nominal_shape[2]))[0])
     target = finder.point_names[0] if request.target is None else request.target
     is_unit = "[" in target and target not in finder.point_names
-    heat_map = target if is_unit else _peak_of(model, x, _point_index(target, finder.point_names))
+    heat_map: str | Region = target
+    if not is_unit:
+        point = index_of_name(target, finder.point_names, ("key-point", "key-points"), UNIT_HINT)
+        heat_map = _peak_of(model, x, point)
     scored_model = copy(model)
     scored_model.objective = Supervised(model.net, Quadratic())  # predicts the maps, not the points, for the tests
     return explain_scores(scored_model, request._replace(target=target), x, heat_map, finder.point_names)
-
-
-def _point_index(target: str, names: tuple[str, ...]) -> int:
-    """Return the index of the key-point with this name or number; raises PellucidError if there is none."""
-    if target in names:
-        return names.index(target)
-    if target.isdecimal() and int(target) < len(names):
-        return int(target)
-    hint = nearest(target, names) or f"; they are {', '.join(names):.80}"
-    raise PellucidError(f"--target: the model has no key-point {target!r:.60}{hint}{UNIT_HINT}")
 
 
 def _peak_of(model: Model, x: Tensor, point: int) -> Region:

@@ -29,7 +29,7 @@ class KeypointPredictor(Predictor):
         self.finder = KeypointFinder(model)
         self.mode = self.finder.mode
         self.boxes = boxes
-        # A model that is being trained here is asked for previews.
+        # Previews are drawn with a model that is still being trained.
         if boxes is None and self.finder.is_of_crops and model.source is not None:
             note_once(
                 "the model was trained on crops of objects, so each image is taken as one object that fills it; "

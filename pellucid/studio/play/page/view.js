@@ -15,12 +15,11 @@ const NEAR = 0.2; // from a point, in units of the plane, a click means that poi
 const CURSOR_STEP = 0.1;
 const PALER = 1.4; // than the colour of its value, so that points are seen on it
 const CHART_EVERY = 250; // milliseconds between two drawings of the curves, or of the derivative, while it learns
-const MOST_STEPS = 500; // of a request
 /** Steps of a request, and milliseconds before the next. */
 const SPEEDS = {
   slow: [() => 1, 300],
   medium: [() => 1, 0],
-  fast: [(state) => Math.min(MOST_STEPS, state.batches), 0],
+  fast: [(state) => state.batches, 0],
 };
 
 /** Start the view in an element; returns what the frame of the page calls. */

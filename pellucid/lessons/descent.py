@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid import SGD, Callback, Dense, Model, Quadratic
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.plane import contours, paths
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
@@ -18,7 +19,6 @@ from pellucid.report.figures.style import INK, set_log_scale
 from pellucid.training.callbacks import Training
 
 CURVATURES = torch.tensor([3.0, 1.0], dtype=torch.float64)
-RATES = {"too small, 0.02": 0.02, "right, 0.5": 0.5, "too large, 0.7": 0.7}
 STEPS_TAKEN = 20
 
 
@@ -32,7 +32,7 @@ def gradient(point: Tensor) -> Tensor:
     return CURVATURES * point
 
 
-def rates(setting: Setting) -> Result:
+def rates(setting: Setting, rate: float = 0.5, start_x: float = 1.0) -> Result:
     """The learning rate.
 
     On C = 3/2 x² + 1/2 y² the gradient at (1, 1) is (3, 1). A step of rate η multiplies x by 1 - 3η and y by 1 - η:
@@ -41,19 +41,21 @@ def rates(setting: Setting) -> Result:
     - right: η = 2 / (3 + 1) = 0.5 makes the larger of the two factors as small as possible, 1/2;
     - too large: beyond η = 2/3 the factor of x is below -1, and each step leads further away from the minimum.
 
-    The loop is written out because it is the subject of this step; otherwise `Model.fit` runs it.
+    The figure compares the rate that is chosen with one that is too small and one that is too large. The loop is
+    written out because it is the subject of this step; otherwise `Model.fit` runs it.
     """
-    start = torch.ones(2, dtype=torch.float64)
+    start = torch.tensor([start_x, 1.0], dtype=torch.float64)
     numbers: dict[str, Any] = {
-        "gradient at (1, 1)": gradient(start).tolist(),
+        "gradient at the start": gradient(start).tolist(),
         "largest rate": 2 / float(CURVATURES.max()),
     }
     figure, (path_plot, cost_plot) = plots_in_rows(["paths on the surface", "cost"], 2, 3.4)
     paths_by_name = {}
-    for (name, rate), colour in zip(RATES.items(), colours(len(RATES)), strict=True):
+    rates_by_name = {"too small, 0.02": 0.02, f"chosen, {rate:g}": rate, "too large, 0.7": 0.7}
+    for (name, learning_rate), colour in zip(rates_by_name.items(), colours(len(rates_by_name)), strict=True):
         path = [start]
         for _ in range(STEPS_TAKEN):
-            path.append(path[-1] - rate * gradient(path[-1]))
+            path.append(path[-1] - learning_rate * gradient(path[-1]))
         paths_by_name[name] = torch.stack(path)
         numbers[name] = {"end": path[-1].tolist(), "cost": float(quadratic_cost(paths_by_name[name])[-1])}
         cost_plot.plot(quadratic_cost(paths_by_name[name]), color=colour, linewidth=1.7)
@@ -89,19 +91,19 @@ def line_data(seed: int) -> tuple[Tensor, Tensor]:
     return x, 5 + 7 * x + torch.randn(100, 1, generator=rng)
 
 
-def fit_line(x: Tensor, y: Tensor, batch_size: int, epochs: int, seed: int) -> Tensor:
-    """Return the path of (bias, weight) from (0, 0) with a learning rate of 0.1: (steps + 1, 2)."""
-    model = Model(Dense(1), Quadratic(), SGD(0.1), metrics=(), input_shape=(1,), seed=seed)
+def fit_line(x: Tensor, y: Tensor, batch_size: int, epochs: int, seed: int, rate: float = 0.1) -> Tensor:
+    """Return the path of (bias, weight) from (0, 0): (steps + 1, 2)."""
+    model = Model(Dense(1), Quadratic(), SGD(rate), metrics=(), input_shape=(1,), seed=seed)
     model.params["weight"].zero_()
     path = ParameterPath()
     model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[path], verbose=False)
     return torch.tensor(path.params_by_step, dtype=torch.float64)
 
 
-def batches(setting: Setting) -> Result:
+def batches(setting: Setting, rate: float = 0.1, batch_size: int = 10) -> Result:
     """Batch, mini-batch and stochastic descent.
 
-    A line is fitted to 100 points of y = 5 + 7 x + noise three times, each time for ten epochs with a rate of 0.1. A
+    A line is fitted to 100 points of y = 5 + 7 x + noise three times, each time for ten epochs with the same rate. A
     step computed from all 100 points follows the exact gradient: the path is smooth, but ten epochs are only ten steps.
     With mini-batches of 10 there are 100 steps, and with single examples 1,000. These steps are noisy: the stochastic
     path soon comes close to the minimum but does not converge; it moves around the minimum as long as the rate is
@@ -112,8 +114,8 @@ def batches(setting: Setting) -> Result:
     minimum = torch.linalg.lstsq(columns, y).solution[:, 0].double()
     numbers: dict[str, Any] = {"minimum": minimum.tolist()}
     paths_by_name = {}
-    for name, size in (("stochastic", 1), ("mini-batch of 10", 10), ("batch", len(x))):
-        paths_by_name[name] = path = fit_line(x, y, size, 10, setting.seed)
+    for name, size in (("stochastic", 1), (f"mini-batch of {batch_size}", batch_size), ("batch", len(x))):
+        paths_by_name[name] = path = fit_line(x, y, size, 10, setting.seed, rate)
         distance = torch.linalg.vector_norm(path - minimum, dim=1)
         step_lengths = torch.linalg.vector_norm(path[1:] - path[:-1], dim=1)
         last_epoch = slice(-max(len(step_lengths) // 10, 1), None)
@@ -140,3 +142,91 @@ def batches(setting: Setting) -> Result:
 
 
 STEPS = (rates, batches)
+GUIDE = Guide(
+    question="Downhill is clear, but how far should one step go, and how much data does it need?",
+    minutes=15,
+    needs=("neuron",),
+    guesses={
+        "rates": Guess(
+            "The ball is at x = 1, where the slope in x is 3, and the rate is 0.5. Where is x after one step?",
+            ("at -0.5, on the other side", "at 0.5, half way", "at 0, in the minimum"),
+            0,
+            "x - η · slope = 1 - 0.5 · 3 = -0.5: the step goes beyond the minimum, and yet ends nearer to it.",
+        ),
+        "batches": Guess(
+            "All three paths see the data ten times. Which one takes the most steps?",
+            ("the one of single examples", "the one of all 100 points", "all take the same number"),
+            0,
+            "One step for each example makes 1,000 steps; one step for all 100 points together makes 10.",
+        ),
+    },
+    sliders={
+        "rates": (
+            Slider(
+                "rate",
+                "learning rate η",
+                (0.1, 0.2, 0.33, 0.5, 0.6, 0.66, 0.68),
+                {
+                    0.5: "Both factors are 1/2 in size: no rate is faster here.",
+                    0.66: "Just below the limit 2/3: x jumps from side to side and hardly gets smaller.",
+                    0.68: "Above the limit 2/3: every step leads further away.",
+                },
+            ),
+            Slider(
+                "start_x",
+                "start: x (y is 1)",
+                (0.0, 0.5, 1.0),
+                {0.0: "Without x the limit of the rate is that of y: 2."},
+            ),
+        ),
+        "batches": (
+            Slider("rate", "learning rate η", (0.02, 0.05, 0.1, 0.2)),
+            Slider("batch_size", "examples in a mini-batch", (5, 10, 25, 50)),
+        ),
+    },
+    notices={
+        "rates": (
+            "The path does not point at the minimum: it crosses the lines of equal cost at right angles, and the "
+            "valley is three times as steep in x as in y. Where the surface is a long valley, the steep direction sets "
+            "the largest rate and the flat one needs the time.",
+            "The cost is drawn on a logarithmic scale, where a straight line means that every step multiplies the cost "
+            "by the same factor. Move the rate across 2/3 and see the line turn from falling to rising.",
+        ),
+        "batches": (
+            "The smooth path is computed from all points, and ends far from the star because ten steps are few. The "
+            "ragged path of single examples is near the star early, and then wanders around it.",
+            "Take a smaller rate: the ragged path becomes calmer near the star, but all paths need more steps. This is "
+            "why rates are often lowered towards the end of a training.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "On C = 5/2 x², from which learning rate on does gradient descent no longer converge?",
+            0.4,
+            0.005,
+            "The slope is 5x, so a step multiplies x by 1 - 5η. This factor is -1 at η = 2/5 = 0.4.",
+            {
+                0.2: "At 0.2 the factor 1 - 5η is 0: a single step ends in the minimum. Ask where it reaches -1.",
+                0.667: "2/3 is the limit of the surface in the figure, whose curvature is 3. Here it is 5.",
+            },
+        ),
+        Exercise(
+            "1,200 examples are seen 5 times in mini-batches of 40. How many steps are taken?",
+            150,
+            0.5,
+            "One epoch has 1,200 / 40 = 30 steps, and five epochs have 150.",
+            {30: "That is one epoch; the examples are seen 5 times.", 6000: "That would be one step for each example."},
+        ),
+    ),
+    functions={
+        "step": FunctionExercise(
+            "step(w, x, y, rate): the weights w (D,) after one step on the mean of (x · w - y)² / 2 over the rows of x "
+            "(N, D), with targets y (N,).",
+            lambda w, x, y, rate: w - rate * x.T @ (x @ w - y) / len(x),
+            lambda random: (random.normal(size=3), random.normal(size=(8, 3)), random.normal(size=8), 0.1),
+            "def step(w, x, y, rate):\n    return w - rate * x.T @ (x @ w - y) / len(x)",
+        )
+    },
+    later="Every training in this library takes such steps; optimizers differ in what they do with the gradient.",
+    studio="#play",
+)

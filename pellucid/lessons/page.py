@@ -32,7 +32,7 @@ def markdown(name: str, small: bool = False) -> str:
             call = f"result = {node.name}({setting})\nprint(result)\nresult.figure"
             parts += _code_block(f"{_without_docstring(node, lines)}\n\n\n{call}")
             code = ""
-        elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "STEPS"):
+        elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("STEPS", "GUIDE")):
             code += f"{text}\n"
     return "\n\n".join([*parts, *_code_block(code)]) + "\n"
 

@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 
 from pellucid.lessons import Setting
-from pellucid.lessons.descent import RATES, STEPS_TAKEN, batches, fit_line, line_data, rates
+from pellucid.lessons.descent import STEPS_TAKEN, batches, fit_line, line_data, rates
 
 
 def test_the_paths_on_the_surface_are_those_of_the_closed_form():
-    numbers = rates(Setting()).numbers
-    assert numbers["gradient at (1, 1)"] == [3, 1]
+    numbers = rates(Setting(), rate=0.6).numbers
+    assert numbers["gradient at the start"] == [3, 1]
     assert numbers["largest rate"] == pytest.approx(2 / 3)
-    for name, rate in RATES.items():
+    rates_by_name = {"too small, 0.02": 0.02, "chosen, 0.6": 0.6, "too large, 0.7": 0.7}
+    for name, rate in rates_by_name.items():
         x, y = (1 - 3 * rate) ** STEPS_TAKEN, (1 - rate) ** STEPS_TAKEN
         assert numbers[name]["end"] == pytest.approx([x, y], rel=1e-9)
         assert numbers[name]["cost"] == pytest.approx(1.5 * x**2 + 0.5 * y**2, rel=1e-9)
-    costs = [numbers[name]["cost"] for name in RATES]
+    costs = [numbers[name]["cost"] for name in rates_by_name]
     assert costs[1] < costs[0] < 2 < costs[2]  # the initial cost is 2
 
 

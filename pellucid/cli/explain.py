@@ -84,7 +84,7 @@ def parser() -> Parser:
         "--html",
         metavar="FILE",
         help="instead of a folder of maps, write the studio's view Explain of IMAGE as one interactive page: all "
-        "methods for the predicted class, box or colour, or for --target",
+        "methods for the predicted class, box or colour, or for --target, --box or --pixel",
     )
     parser.data_option("with --page, a data set, an image folder, or the folder that contains the data sets")
     return parser.device_option().json_flag()
@@ -128,17 +128,11 @@ def _write_view(args: argparse.Namespace, model: "Model", options: Mapping[str, 
     """Write the studio's view Explain of the image as one page."""
     from pellucid.studio.explain.file import explained_file
 
-    conflicting_options = [
-        *options,
-        *(["method"] if args.method != ALL_METHODS else []),
-        *(["out"] if args.out is not None else []),
-    ]
-    if conflicting_options:
-        raise PellucidError(
-            f"--html shows all methods for what is predicted; give it without --{conflicting_options[0]}"
-        )
+    if args.method != ALL_METHODS or args.out is not None:
+        raise PellucidError("--html writes one page with all methods; give it without --method and --out")
     page_path = check_output_path(args.html, "--html")
-    write_atomically(page_path, explained_file(model, args.model, args.image, args.target).encode())
+    page = explained_file(model, args.model, args.image, args.target, options)
+    write_atomically(page_path, page.encode())
     print_result(args, {"model": args.model, "image": args.image, "page": str(page_path)}, f"wrote {page_path}")
     return 0
 

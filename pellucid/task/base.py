@@ -219,6 +219,13 @@ class Task(ABC):
             raise self.refusal(model)
         return score
 
+    def area_to_explain(self, model: Any, image: "Tensor", **options: Any) -> Area | None:
+        """Return the area of the network's input that options of `pellucid explain` point at; None for all of it.
+
+        image: as `Predictor.read` returns it. By default, there are no such options.
+        """
+        return None
+
     def case(self, model: Any, x: Any, y: Any, options: Mapping[str, Any]) -> Any:
         """Return the doctor's case of a model and its data; None, the default, for a pellucid.doctor.Case.
 

@@ -1,6 +1,6 @@
 """The view Explain as one HTML file: all requests about one score of one picture, with their answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +12,43 @@ from pellucid.studio.explain.session import RANDOM, ExplainSession
 from pellucid.studio.session import Session
 from pellucid.studio.view import Library
 from pellucid.task import task_of
+from pellucid.task.asked import Area
 
 
-def explained_file(model: Model, name: str, image: str | Path, of: str | None = None) -> str:
+def explained_file(
+    model: Model, name: str, image: str | Path, of: str | None = None, options: Mapping[str, Any] | None = None
+) -> str:
     """Return an HTML document that explains one score for an image file by all methods, and needs no other file.
 
-    name: name of the model. of: the score, as for `pellucid.task.asked.Asked`; None for the most confident one. Raises
-    PellucidError for an image that cannot be read, and for a score that the model does not have.
+    name: name of the model. of: the score, as for `pellucid.task.asked.Asked`; None for the most confident one.
+    options: the task's options of `pellucid explain`, such as the number of a box. Raises PellucidError for an image
+    that cannot be read, and for a score that the model does not have.
     """
     task, file = task_of(model), Path(image)
     library = Library((name,), lambda _: model)
-    seen = task.resize_to_input(model, task.predictor(model).read(file))
+    picture = task.predictor(model).read(file)
+    seen = task.resize_to_input(model, picture)
+    place = task.area_to_explain(model, picture, **(options or {}))
     session = ExplainSession(library, {file.name: seen}, is_recorded=True)
     session.open(OpenExplain())
     session.picture(ShowPicture(file.name))
-    session.aim(AimAt(of))  # an invalid `of` raises PellucidError before the slow requests
-    answers = recorded(Session(library, {EXPLAIN.name: session}), _requests(session, file.name, of))
-    return document(EXPLAIN, {"fixed": "1", **({"of": of} if of else {})}, answers)
+    session.aim(AimAt(of, place))  # an invalid `of` raises PellucidError before the slow requests
+    answers = recorded(Session(library, {EXPLAIN.name: session}), _requests(session, file.name, of, place))
+    state = {"fixed": "1"}
+    if of is not None:
+        state["of"] = of
+    if place is not None:
+        state["place"] = ".".join(map(str, place))
+    return document(EXPLAIN, state, answers)
 
 
-def _requests(session: ExplainSession, picture: str, of: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _requests(
+    session: ExplainSession, picture: str, of: str | None, place: Area | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the requests of the page, each after the previous one has been answered."""
     yield "explain.open", {}
     yield "explain.picture", {"sample": picture}
-    yield "explain.aim", {"of": of}
+    yield "explain.aim", {"of": of, "place": place}
     for method in session.methods:
         yield "explain.run", {"method": method}
     for method in (RANDOM, *session.maps):

@@ -92,6 +92,12 @@ class Colorization(Task):
 
         return Colorizer(model).as_input(image[:3])
 
+    def area_to_explain(self, model: "Model", image: "Tensor", **options: Any) -> Area | None:
+        """Return the area of the pixel given by `--pixel`."""
+        from pellucid.tasks.colorize.why import area_of_pixel
+
+        return area_of_pixel(model, image, options["pixel"]) if "pixel" in options else None
+
     def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the score "a" or "b" (a colour channel) of the pixel at the centre of an area, or of the picture."""
         from pellucid.tasks.colorize.why import ask_pixel

@@ -160,6 +160,14 @@ def _generator_layers(objective: Translator) -> Sequential:
 METHODS = ("lrp", "saliency")
 
 
+def area_of_pixel(model: Model, image: Tensor, pixel: str) -> Area:
+    """Return the area, one pixel large, of the network's input at the position of a pixel "ROW,COLUMN" of an image."""
+    row, column = _parse_pixel(pixel, image.shape[1:])
+    height, width = Colorizer(model).as_input(image).shape[1:]
+    row, column = row * height // image.shape[1], column * width // image.shape[2]
+    return row, column, row + 1, column + 1
+
+
 def explain_file(model: Model, request: Request, pixel: str) -> Explained:
     """Write a map of each channel and method; return the colour and, for pix2pix, the discriminator's lowest score.
 
@@ -168,11 +176,9 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
     out = request.folder(f"pixel{pixel.replace(',', '-')}")
     methods = METHODS if request.method is None else (request.method,)
     image = load_image(read_full_size(request.source, request.image), request.image)
-    row, column = _parse_pixel(pixel, image.shape[1:])
+    row, column, _, _ = area_of_pixel(model, image, pixel)
     resized = Colorizer(model).as_input(image)
     size = resized.shape[1:]
-    # The same position in the network's input.
-    row, column = row * size[0] // image.shape[1], column * size[1] // image.shape[2]
     with torch.inference_mode():
         ab = model.objective.predict(model.params, model.scaled(resized[None]))[0].float().cpu()
     colours = recolour(rgb_to_lab(resized)[:1], ab)

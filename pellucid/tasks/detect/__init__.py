@@ -115,6 +115,12 @@ class Detection(Task):
 
         return resized_to(ObjectFinder(model).input_size(image), image)
 
+    def area_to_explain(self, model: "Model", image: "Tensor", **options: Any) -> Area | None:
+        """Return the area of the box with a number of `pellucid detect`."""
+        from pellucid.tasks.detect.explained import area_of_box
+
+        return area_of_box(model, image, options["box"], score_of(model)) if "box" in options else None
+
     def score_to_explain(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the logit of a class, or a coordinate, of the box in an area, by default of the highest score."""
         from pellucid.tasks.detect.explained import ask_box

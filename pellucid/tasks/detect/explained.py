@@ -46,6 +46,32 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
     return Explained(box_page.to_json(), lines, out, files)
 
 
+def area_of_box(model: Model, image: Tensor, box: int, score: float) -> Area:
+    """Return the area of detection number `box` in the resized picture, for which `ask_box` finds this box.
+
+    image: (C, H, W) uint8. score: the minimum score of a box. Raises PellucidError if there is no such box with this
+    score, and if another is at the same place.
+    """
+    found = pipeline(model, image)
+    index = found.index_of(box)
+    boxes = found.decision.detections.boxes
+    scores = found.decision.detections.scores
+    if scores[index] < score:
+        raise PellucidError(f"box {box} has a score below {score:g}; explain it without --html")
+    x0, y0, x1, y1 = boxes[index].round().long().tolist()
+    area = y0, x0, max(y1, y0 + 1), max(x1, x0 + 1)
+    nearest = int(_overlaps(area, boxes[scores >= score]).argmax())
+    if nearest != index:
+        raise PellucidError(f"box {box} lies where box {nearest + 1} is; explain it without --html")
+    return area
+
+
+def _overlaps(area: Area, boxes: Tensor) -> Tensor:
+    """Return the IoU of an area with each of N boxes, (N,)."""
+    top, left, bottom, right = area
+    return box_iou(torch.tensor([[left, top, right, bottom]], dtype=boxes.dtype), boxes)[0]
+
+
 def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: float) -> Asked:
     """Return the logit of a class for one box, by default of its own class, or a coordinate of it.
 
@@ -61,8 +87,7 @@ def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: f
         raise PellucidError(f"no object with a score of at least {score:g} is found in the picture")
     index = 0
     if area is not None:
-        top, left, bottom, right = area
-        overlaps = box_iou(torch.tensor([[left, top, right, bottom]], dtype=boxes.dtype), boxes)[0]
+        overlaps = _overlaps(area, boxes)
         index = int(overlaps.argmax())  # if several boxes contain a click, the smallest
         if not overlaps[index]:
             raise PellucidError("there is no box at that place; point at one of the boxes")

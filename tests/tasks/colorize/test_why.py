@@ -9,6 +9,7 @@ from pellucid.generators import l1, pix2pix, zhang
 from pellucid.generators.translation import CHROMA_SCALE
 from pellucid.generators.zhang import colour_table
 from pellucid.layers import Mode
+from pellucid.tasks.colorize import Colorization
 from pellucid.tasks.colorize.why import explain_pixel, judge_patches
 from tests.generators.test_translation import smooth_images
 from tests.references import reference_forward
@@ -73,6 +74,20 @@ def test_the_patch_with_the_lowest_discriminator_score_is_found_with_its_pixels(
     top, left, bottom, right = result.patch
     rows, columns = ((result.map > 0).any(axis).nonzero().flatten().tolist() for axis in (1, 0))
     assert (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) == (top, left, bottom, right)
+
+
+def test_a_pixel_of_a_larger_picture_is_one_pixel_of_the_input():
+    colorizer, task = build_model(l1(width=2, levels=2)), Colorization()
+    picture = (255 * torch.rand(3, 96, 64)).byte()
+    height, width = task.resize_to_input(colorizer, picture).shape[1:]
+    for row, column in ((0, 0), (95, 63), (50, 21)):
+        area = task.area_to_explain(colorizer, picture, pixel=f"{row},{column}")
+        assert area is not None
+        top, left = area[:2]
+        assert area[2:] == (top + 1, left + 1)
+        assert (top, left) == (int(row / 96 * height), int(column / 64 * width))
+    with pytest.raises(PellucidError, match="96,0 is outside the image of 96x64"):
+        task.area_to_explain(colorizer, picture, pixel="96,0")
 
 
 def test_invalid_arguments_are_refused_with_a_remedy():

@@ -17,9 +17,11 @@ from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.nested import leaves
 from pellucid.ops.image_objects import Detections
+from pellucid.tasks.detect import Detection
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.pipeline import WITHOUT_BIAS, Pipeline, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage
+from pellucid.tasks.detect.thresholds import score_of
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1
 from tests.detectors.two_stages import small_faster
 from tests.pages import without_script
@@ -166,6 +168,31 @@ def test_unknown_boxes_and_targets_are_refused() -> None:
     assert isinstance(pipeline(model, IMAGE).detections, Detections)
 
 
+def test_the_area_of_each_box_leads_to_the_same_box() -> None:
+    model, task = random_model(small_single_stage()), Detection()
+    (found,) = ObjectFinder(model).find([IMAGE])
+    seen = task.resize_to_input(model, IMAGE)
+    scale = torch.tensor([IMAGE.shape[2] / seen.shape[2], IMAGE.shape[1] / seen.shape[1]]).repeat(2)
+    n_areas = 0
+    for number, box in enumerate(found.boxes, 1):
+        if found.scores[number - 1] < score_of(model):
+            with pytest.raises(PellucidError, match=f"box {number} has a score below"):
+                task.area_to_explain(model, IMAGE, box=number)
+            continue
+        if any(torch.equal(box, other) for other in found.boxes[: number - 1]):  # another class at the same place
+            with pytest.raises(PellucidError, match=f"box {number} lies where box"):
+                task.area_to_explain(model, IMAGE, box=number)
+            continue
+        area = task.area_to_explain(model, IMAGE, box=number)
+        n_areas += 1
+        assert area is not None
+        top, left, bottom, right = area
+        assert torch.allclose(torch.tensor([left, top, right, bottom]) * scale, box, rtol=0, atol=float(scale.max()))
+        assert task.score_to_explain(model, seen, None, area).label.endswith(f"of box {number}")
+    assert n_areas > 1
+    assert task.area_to_explain(model, IMAGE) is None
+
+
 @pytest.mark.slow
 def test_command_writes_page_and_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     random_model(small_single_stage()).save(tmp_path / "m.safetensors")
@@ -177,10 +204,16 @@ def test_command_writes_page_and_maps(tmp_path: Path, capsys: pytest.CaptureFixt
     assert names == ["gradcam.npz", "gradcam.png", "lrp.npz", "lrp.png", "page.html", "saliency.npz", "saliency.png"]
     assert all(Path(file).is_file() for file in output["files"])
     assert "The pixels that the coordinate y1 of box 1" in output["steps"]["depends"][0]
+    view = tmp_path / "view.html"
+    assert main([*arguments, "--box", "2", "--html", str(view), "--json"]) == 0
+    assert '"place": "' in view.read_text(encoding="utf-8")
+    capsys.readouterr()
     Model(Sequential(Flatten(), Dense(2)), input_shape=(3, 60, 80)).save(tmp_path / "c.safetensors")
     for wrong, message in (
         (arguments, "with --box N"),
         ([*arguments, "--box", "999"], "box 999"),
+        ([*arguments, "--box", "999", "--html", str(view)], "box 999"),
+        ([*arguments, "--box", "1", "--method", "lrp", "--html", str(view)], "without --method and --out"),
         ([*arguments, "--box", "1", "--pixel", "3,4"], "is not a colorizer; leave --pixel out"),
         (
             [arguments[0], str(tmp_path / "c.safetensors"), arguments[2], "--box", "1"],

@@ -137,15 +137,28 @@ export function readout(element, { picture, maps, px, hidden }, square) {
   fill(element, html`<span>Row ${row}, column ${column}</span>${values.map(([name, v]) => html`<span>${name} <b class="${tone(v)}">${signed(v)}</b></span>`)}${square !== null && hidden && html`<span>Square there: score <b>${num(hidden.scores[square])}</b></span>`}`);
 }
 
+/** What takes relevance on the way to the input, in words, by the causes of the ledger. */
+const ABSORBERS = {
+  bias: "the biases", parameter: "the network's own inputs, such as position embeddings", constant: "constants, such as padding", softmax: "the softmax of attention",
+  stabilizer: "the small numbers that the rule adds to denominators", rule: "neurons whose share the rule drops",
+};
+
+/** One sentence: how much of the score reaches the picture, and what took the rest. */
+function whereItWent(score, input, absorbed) {
+  const taken = Object.entries(absorbed).filter(([, value]) => Math.abs(value) >= 0.005 * Math.abs(score)).sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
+  const rest = taken.map(([cause, value]) => `${signed(value)} by ${ABSORBERS[cause] ?? cause}`).join(", ");
+  return `Of the score ${num(score)}, ${num(input)} reaches the picture; ${taken.length ? `taken on the way: ${rest}` : "nothing is taken on the way"}.`;
+}
+
 /** The relevance at each layer, as bars around zero, with its sum beside the score, and what was absorbed. */
 export function relevance(element, { layers, score, input, absorbed }) {
   const rows = [...layers, { path: "input", type: "", n: null, positive: Math.max(0, input), negative: Math.min(0, input), depth: 0 }];
   const most = 1.05 * Math.max(Math.abs(score), ...rows.map((one) => Math.max(one.positive, -one.negative)), 1e-12);
   const x = (value) => 50 + (50 * value) / most;
-  fill(element, html`<table class="rel"><thead><tr><th scope="col">Relevance into</th><th scope="col" class="wide">− and +</th><th scope="col">sum</th><th scope="col">beside ${num(score)}</th></tr></thead><tbody>${rows.map(({ path, type, n, positive, negative, depth }) => {
+  fill(element, html`<p class="cap">${whereItWent(score, input, absorbed)}</p><table class="rel"><thead><tr><th scope="col">Relevance into</th><th scope="col" class="wide">− and +</th><th scope="col">sum</th><th scope="col">beside ${num(score)}</th></tr></thead><tbody>${rows.map(({ path, type, n, positive, negative, depth }) => {
     const sum = positive + negative, off = sum - score;
     return html`<tr><th scope="row"><b>${path}</b> ${type} ${n && html`<small>${count(n)} values</small>`}</th><td class="wide"><svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="ground" width="100" height="10"/><rect fill="${colour("div", -0.6)}" x="${x(negative)}" y="1" width="${50 - x(negative)}" height="8"/><rect fill="${colour("div", 0.6)}" x="50" y="1" width="${x(positive) - 50}" height="8"/><path class="target" d="M${x(score)},0V10"/><path class="total" d="M${x(sum)},0V10"/></svg></td><td>${signed(sum)}</td><td class="${depth === 0 ? (Math.abs(off) > 0.05 * Math.abs(score) ? "off" : "") : "part"}">${depth === 0 ? (Math.abs(off) < 0.005 * Math.abs(score) ? "=" : signed(off, 2)) : "a branch"}</td></tr>`;
-  })}</tbody></table><p class="cap">The line in the colour of the text is the score, ${num(score)}. What is missing was absorbed: ${Object.entries(absorbed).map(([cause, value]) => `${cause} ${signed(value)}`).join(", ") || "nothing"}. A branch carries only a part.</p>`);
+  })}</tbody></table><p class="cap">The line in the colour of the text is the score, ${num(score)}. A branch carries only a part.</p>`);
 }
 
 /** The feature maps of a layer, as buttons. */

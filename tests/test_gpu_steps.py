@@ -19,6 +19,7 @@ def test_no_step_waits_for_the_host():
     assert len(reasons) > len(CLASSIFIERS) + 15
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_steps_that_wait_are_found():
     code, (reads, draws, copies) = run_forked(host_wait_reasons_of_mistakes)

@@ -199,6 +199,7 @@ def test_training_and_evaluation_name_the_size_at_which_masks_are_measured(cli: 
     assert f"on 2 images of {data}, in the size of the files\n" in cli("evaluate", str(run), "--data", data).out
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_training_on_a_users_key_points(cli: Cli, tmp_path: Path) -> None:
@@ -267,6 +268,7 @@ def test_a_training_on_photos_starts_at_the_accuracy_of_its_baseline(cli: Cli, t
     assert found["accuracy"] == found["baseline"]["accuracy"]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_training_on_a_users_photos(cli: Cli, tmp_path: Path) -> None:

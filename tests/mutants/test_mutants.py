@@ -117,6 +117,7 @@ def test_a_caught_mutant_and_a_survivor_are_distinguished(tmp_path: Path) -> Non
     assert (tmp_path / "pellucid/layers/helpers.py").read_text() == HELPERS.lstrip(), "the tree itself was changed"
 
 
+@pytest.mark.heavy
 def test_code_that_fails_its_tests_without_mutants_is_refused(tmp_path: Path) -> None:
     path = write_tree(tmp_path) / "pellucid/layers/helpers.py"
     path.write_text(path.read_text().replace("2 * x", "4 * x"))

@@ -23,6 +23,7 @@ def export_program(kind: type[nn.Module]) -> tuple[nn.Module, torch.export.Expor
     return network, torch.export.export(network, (images(2),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [ResNet, ConvNeXt, ViT])
 def test_opened_files_have_the_modules_outputs_and_gradients(kind: type[nn.Module], tmp_path: Path) -> None:

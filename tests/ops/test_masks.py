@@ -145,6 +145,7 @@ def test_spans_have_the_box_outline_and_pixels_of_their_mask():
             assert np.array_equal(fill_spans(spans, mask.shape, new_size).numpy(), mask[np.ix_(rows, columns)])
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_polygons_drawn_in_parts_equal_pycocotools(monkeypatch):
     monkeypatch.setattr(masks_module, "_MAX_POINTS", 7)

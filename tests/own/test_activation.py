@@ -114,6 +114,7 @@ def test_a_trace_contains_the_derivative_of_the_activation(model):
     assert term.factors[1].value == pytest.approx(1 / (1 + math.exp(-trace["dense.y"][0, 3].item())), rel=1e-12)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_exported_files_agree_with_pytorch(model, tmp_path):
     x = digits(300, 310).x

@@ -40,6 +40,7 @@ def test_the_map_of_an_example_sums_to_its_count_and_depends_only_on_the_index()
     assert torch.equal(single.targets[0], batch.targets[17])
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_user_defined_task_learns_to_count(trained):
     result = trained.evaluate(HELD_OUT)

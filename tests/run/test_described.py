@@ -42,6 +42,7 @@ def train_with_old_names(out, units=64, stop_step=None, net=None):
         return train("digits", out=out, progress=False, **TRAIN_SETTINGS)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_an_interrupted_run_with_other_layer_names_is_resumed_exactly(tmp_path, monkeypatch):
@@ -78,6 +79,7 @@ def test_layer_names_inside_combinators_are_ignored_and_other_differences_are_re
     assert unnamed_structure(Shared(ReLU())) != unnamed_structure(ReLU())
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_run_with_renamed_layers_in_parallel_and_graph_is_resumed_exactly(tmp_path, monkeypatch):

@@ -159,6 +159,7 @@ def test_invalid_uploads_are_refused_and_the_server_continues(mnist_server: Runn
     assert mnist_server.predict(valid_png)[0] == 200
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_command_prints_its_address_and_ends_with_ctrl_c() -> None:
     command = [sys.executable, "-m", "pellucid", "serve", "mnist-lenet", "--port", "0"]

@@ -21,7 +21,7 @@ from tests.cli.conftest import Cli
 from tests.pages import without_script
 from tests.tuning.sweep_processes import NO_REPORT_FILE
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_report")]
+pytestmark = [pytest.mark.slow, pytest.mark.heavy, pytest.mark.usefixtures("no_report")]
 BASE: dict[str, Any] = {"data.validation": 0.2, "data.limit": 200, "train.epochs": 4}
 
 

@@ -90,6 +90,7 @@ def test_unknown_detector_or_data_without_boxes_is_refused(tmp_path):
         compare_detectors("digits")
 
 
+@pytest.mark.heavy
 @pytest.mark.real
 def test_linear_classifiers_on_trained_features_detect_rectangles(tmp_path):
     from pellucid.tasks.detect.linear import LinearDetector

@@ -31,7 +31,7 @@ from pellucid.tasks.pictures import held_out
 from tests.data.quality.photos import file_of, photo
 from tests.pages import without_script
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 CLASSES = ("fist", "palm", "thumb")
 RECIPE = """
 [recipe]
@@ -109,7 +109,6 @@ def read_json(out: Path) -> dict[str, Any]:
     return json.loads((out / "comparison.json").read_text(), parse_constant=pytest.fail)
 
 
-@pytest.mark.slow
 def test_metrics_of_the_saved_weights_equal_scikit_learns(bench: Bench, two_seeds: tuple[Path, Comparison]) -> None:
     images = load_splits(bench.data, size=(16, 16)).test
     values = read_json(two_seeds[0])
@@ -142,7 +141,6 @@ def test_metrics_of_the_saved_weights_equal_scikit_learns(bench: Bench, two_seed
     assert values["complete"] is True
 
 
-@pytest.mark.slow
 def test_variants_differ_in_initial_weights_and_trained_parameters(
     bench: Bench, two_seeds: tuple[Path, Comparison]
 ) -> None:
@@ -185,7 +183,6 @@ class ParsedPage(HTMLParser):
         self.words.append(" ".join(data.split()))
 
 
-@pytest.mark.slow
 def test_page_shows_all_variants_and_loads_no_external_files(two_seeds: tuple[Path, Comparison]) -> None:
     text = (two_seeds[0] / "comparison.html").read_text(encoding="utf-8")
     page = ParsedPage(without_script(text))
@@ -237,7 +234,6 @@ def test_finished_runs_are_not_trained_again(bench: Bench, two_seeds: tuple[Path
     assert len([path for path in out.iterdir() if (path / "recipe.toml").is_file()]) == 4
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_page")
 def test_interrupted_run_is_resumed_unless_its_data_have_changed(bench: Bench, tmp_path: Path) -> None:
     data = tmp_path / "hands"
@@ -262,8 +258,6 @@ def test_small_data_sets_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     assert comparison.rows[0].values["trials"][0]["epochs"] == MIN_STEPS / steps_per_epoch
 
 
-@pytest.mark.heavy
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_ctrl_c_keeps_finished_runs_and_the_same_command_resumes(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -340,8 +334,6 @@ def unsplit(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return root, root.parent / "out", comparison
 
 
-@pytest.mark.heavy
-@pytest.mark.slow
 def test_near_duplicates_are_not_split_between_training_and_test(unsplit: tuple[Path, Path, Comparison]) -> None:
     root, _, result = unsplit
     collection = read_collection(root, 16)
@@ -353,7 +345,6 @@ def test_near_duplicates_are_not_split_between_training_and_test(unsplit: tuple[
     assert {True} <= has_copies[0] ^ has_copies[1], "the eleven pictures of one photo are on one side"
 
 
-@pytest.mark.slow
 def test_damaged_files_of_a_folder_are_listed(unsplit: tuple[Path, Path, Comparison]) -> None:
     root, out, _ = unsplit
     lines = (root.parent / "lines").read_text().splitlines()
@@ -364,7 +355,6 @@ def test_damaged_files_of_a_folder_are_listed(unsplit: tuple[Path, Path, Compari
     assert "1 file cannot be read and is left out." in (out / "comparison.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_uneven_classes_of_a_folder_are_weighted(unsplit: tuple[Path, Path, Comparison]) -> None:
     counts = read_collection(unsplit[0], 16).train.counts()
     assert counts[0] > 3 * counts[1]

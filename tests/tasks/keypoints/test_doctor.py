@@ -44,6 +44,7 @@ def test_changed_validation_points_are_the_cause(change: str) -> None:
     assert diagnosis.findings[0].evidence["score_without_it"] > 0.8
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_points_for_images_of_twice_the_size_are_the_cause() -> None:
     def doubled(data: Any) -> Any:

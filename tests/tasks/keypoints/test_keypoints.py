@@ -338,6 +338,7 @@ def test_key_point_model_is_saved_verified_traced_and_exported(model: Model, fol
     np.testing.assert_allclose((result.reshape(2, 3, 2) + 0.5) * 24, model.predict(batch.images)[..., :2], atol=1e-3)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_recipe_trains_on_a_folder_of_coco_and_reports_the_worst_pictures(
     model: Model, folder: Path, tmp_path: Path

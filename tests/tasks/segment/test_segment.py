@@ -296,6 +296,7 @@ def test_images_of_several_sizes_are_refused_by_load_masks(folder: Path, tmp_pat
         load_masks(tmp_path, "train", CLASSES, IGNORED)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_fcn_recipe_trains_on_frozen_features_of_cifar(folder: Path, tmp_path: Path, monkeypatch) -> None:
     """The recipe names a data set of the catalogue, so the entry of CamVid is replaced by the drawn shapes."""

@@ -10,6 +10,7 @@ them. Each figure shows an identity, and the numbers include the differences bet
 import numpy as np
 from sklearn.datasets import load_digits
 
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import arrow, closed_curve, scatter
@@ -46,16 +47,16 @@ def norms(setting: Setting) -> Result:
     )
 
 
-def eigenvectors(setting: Setting) -> Result:
+def eigenvectors(setting: Setting, off_diagonal: float = 1.0) -> Result:
     """Eigenvectors.
 
     A matrix turns most vectors, but only stretches its eigenvectors: A v = λ v. A symmetric matrix has orthogonal
     eigenvectors, A = Q Λ Qᵀ, and maps the unit circle to an ellipse whose axes are λ v. The eigenvalues sum to the
     trace, and their product is the determinant.
     """
-    a = np.array([[2.0, 1.0], [1.0, 1.5]])
+    a = np.array([[2.0, off_diagonal], [off_diagonal, 1.5]])
     values, vectors = np.linalg.eigh(a)
-    vectors = vectors * np.sign(vectors[1])  # pointing upwards, since the sign is arbitrary
+    vectors = vectors * np.where(vectors[1] < 0, -1, 1)  # pointing upwards, since the sign is arbitrary
     figure, (plot,) = plots_in_rows(["the circle, and its image under A"], 1, 4.0, square=True)
     closed_curve(plot, CIRCLE)
     closed_curve(plot, CIRCLE @ a.T, COLOURS[0])
@@ -72,7 +73,7 @@ def eigenvectors(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def decomposition(setting: Setting) -> Result:
+def decomposition(setting: Setting, first_entry: float = 1.5) -> Result:
     """Singular values.
 
     Every matrix is a rotation, a stretching along the axes and another rotation, each rotation perhaps with a
@@ -80,7 +81,7 @@ def decomposition(setting: Setting) -> Result:
     singular value is the spectral norm, the largest length of A x for unit vectors x. The Frobenius norm, the root of
     the sum of squares of all entries, is √Σ σ². The squares σ² are the eigenvalues of AᵀA.
     """
-    a = np.array([[1.5, 1.0], [-0.5, 1.2]])
+    a = np.array([[first_entry, 1.0], [-0.5, 1.2]])
     u, sigma, vt = np.linalg.svd(a)
     titles = ["unit circle", "after Vᵀ", "after Σ: stretched", "after U: A x"]
     figure, plots = plots_in_rows(titles, 4, 2.3, square=True)
@@ -154,3 +155,91 @@ def digits(setting: Setting) -> Result:
 
 
 STEPS = (norms, eigenvectors, decomposition, pseudoinverse, digits)
+GUIDE = Guide(
+    question="What does a matrix do to an arrow, and which arrows does it leave in their direction?",
+    minutes=20,
+    needs=("regression",),
+    guesses={
+        "norms": Guess(
+            "Which of the three shapes is a square that stands on a corner?",
+            ("the vectors of L1 norm 1", "the vectors of L2 norm 1", "the vectors of L∞ norm 1"),
+            0,
+            "|x| + |y| = 1 are four straight lines between the points at distance 1 on the axes.",
+        ),
+        "eigenvectors": Guess(
+            "A maps the circle to an ellipse. Where do the eigenvectors of this symmetric matrix point?",
+            ("along the axes of the ellipse", "along the axes of the plane", "in the same direction, both"),
+            0,
+            "An eigenvector keeps its direction, and the longest and the shortest radius of the ellipse are such.",
+        ),
+    },
+    sliders={
+        "eigenvectors": (
+            Slider(
+                "off_diagonal",
+                "the two equal entries of A beside the diagonal",
+                (-1.0, 0.0, 0.5, 1.0, 1.7, 2.0),
+                {
+                    0.0: "A is diagonal: the eigenvectors are the axes, and the eigenvalues 1.5 and 2.",
+                    1.7: "The determinant 3 - 1.7² is nearly 0: the ellipse is almost flat.",
+                    2.0: "One eigenvalue is negative: its eigenvector is turned round.",
+                },
+            ),
+        ),
+        "decomposition": (
+            Slider(
+                "first_entry",
+                "the entry of A in the first row and column",
+                (-1.0, -0.4, 0.5, 1.5, 3.0),
+                {-0.4: "Near -5/12 the determinant is 0, and A presses the circle almost into a line."},
+            ),
+        ),
+    },
+    notices={
+        "norms": (
+            "The corners of the inner shape lie on the axes, where one coordinate is 0. This is why a penalty on the "
+            "L1 norm of weights makes some of them exactly 0.",
+        ),
+        "eigenvectors": (
+            "The dark arrows have length 1, and the coloured ones are where A sends them: in the same direction, "
+            "longer or shorter. Any other arrow would be turned.",
+        ),
+        "decomposition": (
+            "Follow the two arrows from left to right: the first turn lays them on the axes, the stretching changes "
+            "only their lengths, and the last turn keeps them at a right angle.",
+        ),
+        "pseudoinverse": (
+            "The thin lines are what the line of best fit misses. Some point up and some down: their sum is 0, because "
+            "the residual is orthogonal to the column of ones.",
+        ),
+        "digits": (
+            "The components are no digits but differences between digits, so they have both signs. The first ones vary "
+            "slowly over the picture, the later ones in smaller parts.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "What is the L1 norm of (2, -3, 6)?",
+            11,
+            0.001,
+            "2 + 3 + 6 = 11.",
+            {7: "7 is its L2 norm, √(4 + 9 + 36).", 5: "The norm adds absolute values; a sign does not cancel."},
+        ),
+        Exercise(
+            "A symmetric 2 x 2 matrix has the trace 5 and the determinant 4. What is its larger eigenvalue?",
+            4,
+            0.001,
+            "The eigenvalues sum to 5 and their product is 4, so they are 1 and 4.",
+            {1: "This is the smaller one.", 5: "5 is the sum of both."},
+        ),
+    ),
+    functions={
+        "normal_equation": FunctionExercise(
+            "normal_equation(x, y): the weights w (D,) with the smallest squared error of x @ w for x (N, D), y (N,).",
+            lambda x, y: np.linalg.lstsq(x, y, rcond=None)[0],
+            lambda random: (random.normal(size=(12, 3)), random.normal(size=12)),
+            "def normal_equation(x, y):\n    return np.linalg.solve(x.T @ x, x.T @ y)",
+        )
+    },
+    later="Principal components, least squares and the speed of gradient descent are all read from these numbers.",
+)

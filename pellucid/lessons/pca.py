@@ -15,20 +15,21 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import arrow, name_tags, scatter
 from pellucid.report.figures.series import COLOURS, curves, name_axes, plots_in_rows
 
 
-def directions(setting: Setting) -> Result:
+def directions(setting: Setting, covariance: float = 1.5) -> Result:
     """Directions of a cloud of points.
 
-    300 points are drawn from a Gaussian whose covariance is [[3, 1.5], [1.5, 1]]. The arrows are the components, two
-    standard deviations long: the first points along the cloud, the second is orthogonal to it. After
+    300 points are drawn from a Gaussian whose covariance is [[3, c], [c, 1]], with c = 1.5. The arrows are the
+    components, two standard deviations long: the first points along the cloud, the second is orthogonal to it. After
     rotation to these axes, the two coordinates are uncorrelated.
     """
-    points = np.random.default_rng(setting.seed).multivariate_normal([0, 0], [[3, 1.5], [1.5, 1]], 300)
+    points = np.random.default_rng(setting.seed).multivariate_normal([0, 0], [[3, covariance], [covariance, 1]], 300)
     pca = PCA(2).fit(points)
     rotated = pca.transform(points)
     figure, (left, right) = plots_in_rows(["points and components", "rotated to the components"], 2, 3.0, square=True)
@@ -73,7 +74,7 @@ def plane(setting: Setting) -> Result:
     )
 
 
-def reconstruction(setting: Setting) -> Result:
+def reconstruction(setting: Setting, components: int = 8) -> Result:
     """How many components.
 
     A digit is reconstructed from its first k components and the mean. The mean squared error of all digits is the
@@ -83,7 +84,7 @@ def reconstruction(setting: Setting) -> Result:
     x = load_digits().data / 16
     pca = PCA().fit(x)
     images, titles, errors = [x[:8]], ["64 pixels"] + [""] * 7, {}
-    for k in (2, 8, 16, 32):
+    for k in sorted({2, components, 16, 32}):
         reconstructed = pca.mean_ + pca.transform(x)[:, :k] @ pca.components_[:k]
         errors[k] = float(((x - reconstructed) ** 2).sum(1).mean())
         images.append(reconstructed[:8].clip(0, 1))
@@ -114,3 +115,85 @@ def features(setting: Setting) -> Result:
 
 
 STEPS = (directions, plane, reconstruction, features)
+GUIDE = Guide(
+    question="An image of a digit has 64 numbers. How many are needed to recognize it?",
+    minutes=15,
+    needs=("linear-algebra",),
+    guesses={
+        "directions": Guess(
+            "The cloud is long and narrow. What are its two coordinates after the rotation to the components?",
+            ("uncorrelated", "equal", "as correlated as before"),
+            0,
+            "The components are the axes of the cloud. Along them, knowing one coordinate says nothing linear about "
+            "the other.",
+        ),
+        "features": Guess(
+            "With 20 of 64 components, the classifier loses most of its accuracy?",
+            ("yes, two thirds of the numbers are missing", "no, it is nearly as accurate"),
+            1,
+            "The first 20 components contain almost all of the variance; the others are mostly noise of single pixels.",
+        ),
+    },
+    sliders={
+        "directions": (
+            Slider(
+                "covariance",
+                "covariance c of the two coordinates",
+                (-1.5, 0.0, 0.8, 1.5, 1.7),
+                {
+                    0.0: "The cloud lies along the axes of the plane, up to the chance of 300 draws.",
+                    1.7: "Near the limit √3, at which all points lie on a line.",
+                },
+            ),
+        ),
+        "reconstruction": (
+            Slider(
+                "components",
+                "components of one row of the figure",
+                (1, 4, 8, 12, 24, 64),
+                {64: "All components: the digits are reconstructed exactly."},
+            ),
+        ),
+    },
+    notices={
+        "directions": (
+            "The long arrow points along the cloud and the short one across it. On the right the same points are drawn "
+            "in the coordinates of the arrows: the cloud has not changed its shape, only its direction.",
+        ),
+        "plane": (
+            "Some digits form islands, others overlap. No class was used: what separates them is that images of one "
+            "digit resemble each other.",
+        ),
+        "reconstruction": (
+            "With 2 components all digits look like a few blurred ones. With 16 they can be read, and with 32 they are "
+            "hardly different from the first row.",
+        ),
+        "features": ("The curve rises steeply up to 10 components and is flat beyond 20.",),
+    },
+    exercises=(
+        Exercise(
+            "The variances along three components are 6, 3 and 1. Which share of the variance, in per cent, does the "
+            "first keep?",
+            60,
+            0.01,
+            "6 / (6 + 3 + 1) = 60 %.",
+            {6: "This is the variance itself; divide it by the sum of all."},
+        ),
+        Exercise(
+            "For a covariance of [[3, 0], [0, 1]], what is the variance along the first component?",
+            3,
+            0.001,
+            "The eigenvalues of a diagonal matrix are its entries, and the largest comes first.",
+            {4: "4 is the sum of both variances."},
+        ),
+    ),
+    functions={
+        "first_component_variance": FunctionExercise(
+            "first_component_variance(x): the variance (with n - 1) of the rows of x (N, D) along the first component.",
+            lambda x: np.linalg.svd(x - x.mean(0), compute_uv=False)[0] ** 2 / (len(x) - 1),
+            lambda random: (random.normal(size=(30, 4)) * [3, 1, 1, 0.5],),
+            "def first_component_variance(x):\n    return np.linalg.eigvalsh(np.cov(x.T))[-1]",
+        )
+    },
+    later="Features of a network are looked at in the same way, and colour augmentation moves along such components.",
+)

@@ -15,6 +15,7 @@ from torch import Tensor
 from pellucid import Adam, Dense, Model, ReLU, Sequential
 from pellucid.data import load
 from pellucid.generators import GMMN
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import SMALL, show_image
@@ -36,7 +37,7 @@ def kolmogorov_distance(x: Tensor, cumulative: Any) -> float:
     return float(torch.maximum((expected - steps[:-1]).abs(), (expected - steps[1:]).abs()).max())
 
 
-def exponential(setting: Setting) -> Result:
+def exponential(setting: Setting, rate: float = RATE) -> Result:
     """A distribution whose inverse has a formula.
 
     The exponential distribution with rate λ has
@@ -48,27 +49,28 @@ def exponential(setting: Setting) -> Result:
     falls in proportion to one over the square root of the number of draws.
     """
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
-    x = -torch.log1p(-u) / RATE
+    x = -torch.log1p(-u) / rate
     distances = {
-        f"{count:,} draws": kolmogorov_distance(x[:count], lambda x: -torch.expm1(-RATE * x))
+        f"{count:,} draws": kolmogorov_distance(x[:count], lambda x: -torch.expm1(-rate * x))
         for count in (100, 1_000, 10_000)
     }
     numbers = {
         "mean": float(x.mean()),
-        "1 / λ": 1 / RATE,
+        "1 / λ": 1 / rate,
         "variance": float(x.var()),
-        "1 / λ²": 1 / RATE**2,
+        "1 / λ²": 1 / rate**2,
         "Kolmogorov's distance": distances,
     }
     figure, (curve, histogram) = plots_in_rows(["u = F(x), and 12 draws", "10,000 draws"], 2, 3.0)
-    grid = np.linspace(0, 4, 200)
-    curve.plot(grid, 1 - np.exp(-RATE * grid), color=CURVE_COLOUR, linewidth=1.7)
+    longest = 6 / rate  # exceeded by 0.25 % of the draws
+    grid = np.linspace(0, longest, 200)
+    curve.plot(grid, 1 - np.exp(-rate * grid), color=CURVE_COLOUR, linewidth=1.7)
     for height, position in zip(u[:12].tolist(), x[:12].tolist(), strict=True):
         curve.plot([0, position, position], [height, height, 0], color=SAMPLE_COLOUR, linewidth=0.8)
     curve.set_ylim(0, 1)
     name_axes(curve, "x", "u")
-    histogram.hist(x.numpy(), bins=60, range=(0, 4), density=True, color=SAMPLE_COLOUR, alpha=0.5)
-    histogram.plot(grid, RATE * np.exp(-RATE * grid), color=CURVE_COLOUR, linewidth=1.7, label="λ exp(-λ x)")
+    histogram.hist(x.numpy(), bins=60, range=(0, longest), density=True, color=SAMPLE_COLOUR, alpha=0.5)
+    histogram.plot(grid, rate * np.exp(-rate * grid), color=CURVE_COLOUR, linewidth=1.7, label="λ exp(-λ x)")
     histogram.legend(frameon=False, fontsize=SMALL)
     name_axes(histogram, "x", "density")
     return Result(numbers, figure)
@@ -92,14 +94,14 @@ def inverse_bumps_cdf(u: Tensor, points: int = 2_001) -> Tensor:
     return grid[upper - 1] + fraction * (grid[upper] - grid[upper - 1])
 
 
-def table(setting: Setting) -> Result:
+def table(setting: Setting, points: int = 2_001) -> Result:
     """A distribution whose inverse has no formula.
 
     For a mixture of two Gaussians, F⁻¹ has no formula. A table of F suffices: the x with F(x) = u is found by bisection
     and linear interpolation between two points of the table.
     """
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
-    x = inverse_bumps_cdf(u)
+    x = inverse_bumps_cdf(u, points)
     mean = sum(weight * mean for weight, mean, _ in GAUSSIANS)
     numbers = {
         "mean": float(x.mean()),
@@ -187,3 +189,91 @@ def learned(setting: Setting) -> Result:
 
 
 STEPS = (exponential, table, brightness, learned)
+GUIDE = Guide(
+    question="A computer draws only numbers between 0 and 1. How does it draw waiting times, or pictures?",
+    minutes=15,
+    needs=("neuron",),
+    guesses={
+        "exponential": Guess(
+            "x = F⁻¹(u) for uniform u. Where do most x fall?",
+            ("where the curve F is steep", "where the curve F is flat", "everywhere equally"),
+            0,
+            "A steep part of F takes up much of the height, from which u is drawn, over a short interval of x.",
+        ),
+        "learned": Guess(
+            "The network's curve of x over u will be F⁻¹?",
+            ("yes, the loss compares it with F⁻¹", "not necessarily: another curve may have the same distribution"),
+            1,
+            "The loss sees only the drawn x, not which u gave which x; a mirrored curve is as good.",
+        ),
+    },
+    sliders={
+        "exponential": (
+            Slider(
+                "rate",
+                "rate λ",
+                (0.5, 1.0, 1.5, 3.0),
+                {
+                    0.5: "The mean is 2. The axis of x is longer, and the curve has the same form.",
+                    3.0: "The mean is 1/3.",
+                },
+            ),
+        ),
+        "table": (
+            Slider(
+                "points",
+                "entries of the table",
+                (3, 5, 9, 33, 2001),
+                {
+                    3: "Three entries, two straight pieces: the sample has two flat blocks.",
+                    2001: "The error of the table is far below the chance of the draws.",
+                },
+            ),
+        ),
+    },
+    notices={
+        "exponential": (
+            "Each line goes from a height u, which is equally likely anywhere, to the curve and down to an x. Near 0 "
+            "the curve is steep, so many lines come down there.",
+            "The bars follow the density λ exp(-λ x), up to the chance of 10,000 draws.",
+        ),
+        "table": (
+            "Where the curve on the left is steep there is a bump on the right, and where it is nearly flat there are "
+            "few draws. With few entries the bars form flat blocks, one for each straight piece.",
+        ),
+        "brightness": (
+            "The second picture is made of counted draws alone. It differs from the first by a little noise, which "
+            "falls with the number of draws.",
+        ),
+        "learned": (
+            "The network's curve is made of straight pieces, one for each bend of a ReLU. The sharp parts of the "
+            "distribution are where the pieces fit worst.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "λ = 2 and u = 0.5. What is x = F⁻¹(u)?",
+            0.3466,
+            0.002,
+            "-ln(1 - 0.5) / 2 = 0.6931 / 2 = 0.3466.",
+            {0.6931: "Divide by λ = 2.", 1.386: "Divide by λ instead of multiplying."},
+        ),
+        Exercise(
+            "An image is 28 x 28 pixels, each black or white. A table with one entry for every possible image has 2 to "
+            "the power of how many entries?",
+            784,
+            0.5,
+            "Each of 28 · 28 = 784 pixels doubles the number of images.",
+            {56: "Multiply the sides; do not add them.", 28: "This counts one row of the image."},
+        ),
+    ),
+    functions={
+        "draw": FunctionExercise(
+            "draw(u, rate): exponential draws for uniform numbers u (N,).",
+            lambda u, rate: np.array([-math.log(1 - value) / rate for value in u]),
+            lambda random: (random.random(6), 1.5),
+            "def draw(u, rate):\n    return -np.log1p(-u) / rate",
+        )
+    },
+    later="Generative networks are such functions, learned from pictures.",
+)

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.tree import DecisionTreeClassifier, export_text
 
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import regions, scatter
@@ -26,7 +27,7 @@ def gini_impurity(classes: np.ndarray) -> float:
     return float(1 - ((counts / counts.sum()) ** 2).sum())
 
 
-def rules(setting: Setting) -> Result:
+def rules(setting: Setting, max_depth: int = 3) -> Result:
     """A tree as rules.
 
     150 irises of three kinds are classified by the length and width of their petals in centimetres. Each question is
@@ -35,7 +36,7 @@ def rules(setting: Setting) -> Result:
     """
     iris = load_iris()
     x, y, names = iris.data[:, 2:], iris.target, ["petal length", "petal width"]
-    tree = DecisionTreeClassifier(max_depth=3, random_state=setting.seed).fit(x, y)
+    tree = DecisionTreeClassifier(max_depth=max_depth, random_state=setting.seed).fit(x, y)
     feature, threshold = int(tree.tree_.feature[0]), float(tree.tree_.threshold[0])
     child_classes = [y[x[:, feature] <= threshold], y[x[:, feature] > threshold]]
     figure, (plot,) = plots_in_rows(["three kinds of iris, and the regions of the tree"], 1, 3.4)
@@ -51,14 +52,14 @@ def rules(setting: Setting) -> Result:
     return Result(numbers | {f"rules, line {k}": line for k, line in enumerate(lines, 1)}, figure)
 
 
-def depth(setting: Setting) -> Result:
+def depth(setting: Setting, noise: float = 0.3) -> Result:
     """Deep trees overfit.
 
     The data are two interleaving half circles with noise, 200 training points and 2,000 test points. The deeper the
     tree, the better it fits the training points; the test accuracy peaks, then falls.
     """
-    x, y = make_moons(200, noise=0.3, random_state=setting.seed)
-    test = make_moons(2000, noise=0.3, random_state=setting.seed + 1)
+    x, y = make_moons(200, noise=noise, random_state=setting.seed)
+    test = make_moons(2000, noise=noise, random_state=setting.seed + 1)
     depths = list(range(1, 13))
     trees = [DecisionTreeClassifier(max_depth=k, random_state=setting.seed).fit(x, y) for k in depths]
     scores = {"training": [tree.score(x, y) for tree in trees], "test": [tree.score(*test) for tree in trees]}
@@ -117,3 +118,92 @@ def forest(setting: Setting) -> Result:
 
 
 STEPS = (rules, depth, bagging, forest)
+GUIDE = Guide(
+    question="Can a few yes-or-no questions tell the kinds of a flower apart, and when do more questions do harm?",
+    minutes=15,
+    needs=("overfitting",),
+    guesses={
+        "rules": Guess(
+            "What does the boundary between two classes of a tree look like?",
+            ("horizontal and vertical pieces", "one slanted line", "a smooth curve"),
+            0,
+            "Each question compares one feature with one number, which cuts the plane along an axis.",
+        ),
+        "depth": Guess(
+            "A deep tree reaches 100 % on the training points. What happens to its accuracy on new points?",
+            ("it is lower than that of a tree of medium depth", "it is 100 %, too", "it is that of a coin"),
+            0,
+            "The deep tree encloses single noisy points in regions of their own, where new points are of the other "
+            "class.",
+        ),
+    },
+    sliders={
+        "rules": (
+            Slider(
+                "max_depth",
+                "levels of questions",
+                (1, 2, 3, 4, 5),
+                {
+                    1: "One question separates one kind completely; the other two share a region.",
+                    5: "Some regions exist for one or two flowers only.",
+                },
+            ),
+        ),
+        "depth": (
+            Slider(
+                "noise",
+                "noise of the points",
+                (0.05, 0.15, 0.3, 0.5),
+                {
+                    0.05: "Almost no noise: deeper trees are not worse.",
+                    0.5: "Much noise: the test accuracy peaks at a small depth.",
+                },
+            ),
+        ),
+    },
+    notices={
+        "rules": (
+            "Each rectangle is one path through the rules below. With one level there are two regions, with each "
+            "further level some of them are cut again.",
+        ),
+        "depth": (
+            "The training curve rises to 1. The test curve turns down before: what the tree learns from there on is "
+            "the noise of these 200 points.",
+        ),
+        "bagging": (
+            "The single tree has ragged islands around noisy points. In the vote of 100 trees most islands are gone, "
+            "since few trees have drawn the same noisy point.",
+        ),
+        "forest": (
+            "The pixels at the left and right edge have no importance: they are 0 in almost every digit. Important are "
+            "those where digits differ, such as the hole of a 0.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "A group has 30 points of one class and 10 of another. What is its Gini impurity?",
+            0.375,
+            0.001,
+            "1 - (3/4)² - (1/4)² = 1 - 10/16 = 0.375.",
+            {0.25: "This is the share of the smaller class.", 0.625: "This is the sum of squares; subtract it from 1."},
+        ),
+        Exercise(
+            "A sample of n points is drawn with replacement from n points. Which share of the points, in per cent, "
+            "does it contain on average, for large n?",
+            63.2,
+            0.3,
+            "A point is missed with probability (1 - 1/n)ⁿ, which tends to 1/e = 36.8 %.",
+            {36.8: "This share is missing.", 50: "The share does not tend to one half; compute (1 - 1/n)ⁿ."},
+        ),
+    ),
+    functions={
+        "impurity": FunctionExercise(
+            "impurity(classes): the Gini impurity of an array of class numbers (N,).",
+            lambda classes: np.mean(classes[:, None] != classes[None]),
+            lambda random: (random.integers(0, 4, 20),),
+            "def impurity(classes):\n    counts = np.unique(classes, return_counts=True)[1]\n"
+            "    return 1 - ((counts / counts.sum()) ** 2).sum()",
+        )
+    },
+    later="Votes of several networks, and dropout as a vote of many, use the same idea.",
+)

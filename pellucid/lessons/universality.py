@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pellucid import Dense, Mode, Sequential, Sigmoid
 from pellucid.layers.base import Params
+from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import INK, SMALL
@@ -40,22 +41,22 @@ def outputs(net: Sequential, params: Params, x: Tensor) -> Tensor:
     return net.forward(params, x, Mode())[0][:, 0]
 
 
-def steps_and_bumps(setting: Setting) -> Result:
+def steps_and_bumps(setting: Setting, position: float = 0.4) -> Result:
     """A neuron is a step, and two are a bump.
 
     A sigmoid neuron with a large weight w outputs almost 0 left of s = -b / w and almost 1 right of it: a step. Two
-    steps of opposite heights make a bump. The figure shows a step at 0.4 for three weights, and a bump between 0.4
-    and 0.6. The numbers are the largest difference from an ideal step, over all x at least 0.02 from the step; it is
+    steps of opposite heights make a bump. The figure shows a step at 0.4 for three weights, and a bump from 0.4 to
+    0.6. The numbers are the largest difference from an ideal step, over all x at least 0.02 from the step; it is
     σ(-0.02 w).
     """
     numbers: dict[str, Any] = {}
     figure, (left, right) = plots_in_rows(["one hidden neuron", "two hidden neurons"], 2, 2.8)
     weights = (20.0, 100.0, 500.0)
-    far_points = GRID[((GRID - 0.4).abs() >= 0.02)[:, 0]]  # points at least 0.02 from the step
+    far_points = GRID[((GRID - position).abs() >= 0.02)[:, 0]]  # points at least 0.02 from the step
     for weight, colour in zip(weights, colours(len(weights)), strict=True):
-        step = network(weight, float64(0.4), float64(1.0), 0.0)
-        bump = network(weight, float64(0.4, 0.6), float64(0.8, -0.8), 0.0)
-        ideal = (far_points[:, 0] > 0.4).double()
+        step = network(weight, float64(position), float64(1.0), 0.0)
+        bump = network(weight, float64(position, position + 0.2), float64(0.8, -0.8), 0.0)
+        ideal = (far_points[:, 0] > position).double()
         numbers[f"w = {weight:g}"] = float((outputs(*step, far_points) - ideal).abs().max())
         for plot, net_and_params in ((left, step), (right, bump)):
             plot.plot(GRID, outputs(*net_and_params, GRID), color=colour, linewidth=1.5, label=f"w = {weight:g}")
@@ -81,7 +82,7 @@ def approximate(function: Callable[[Tensor], Tensor], slope_bound: float, error:
     return network(weight, (points[1:] + points[:-1]) / 2, values[1:] - values[:-1], float(values[0]))
 
 
-def built(setting: Setting) -> Result:
+def built(setting: Setting, largest_error: float = 0.3) -> Result:
     """A network for every error.
 
     Let the function have slopes of at most L. The network has N steps of height f(x_k) - f(x_{k-1}), half way between
@@ -94,7 +95,7 @@ def built(setting: Setting) -> Result:
     With N ≥ L / ε and w = 4 ln 2 · L / ε this bound is at most ε. The function is Nielsen's, with L = 8.1. Its measured
     error is smaller, because the bound holds for every function with such slopes.
     """
-    errors = (0.3, 0.1, 0.01)
+    errors = (largest_error, 0.1, 0.01)
     numbers: dict[str, Any] = {}
     figure, plots = plots_in_rows([f"error below {error:g}" for error in errors], 3, 2.8)
     for plot, error in zip(plots, errors, strict=True):
@@ -113,3 +114,61 @@ def built(setting: Setting) -> Result:
 
 
 STEPS = (steps_and_bumps, built)
+GUIDE = Guide(
+    question="How can a sum of simple S-shaped curves follow any curve at all?",
+    minutes=12,
+    needs=("neuron",),
+    guesses={
+        "steps_and_bumps": Guess(
+            "The weight of a sigmoid neuron grows from 20 to 500, and its step stays at 0.4. What does its curve do?",
+            ("its rise gets steeper", "it moves to the right", "it gets higher"),
+            0,
+            "Its output is 1/2 at 0.4 and between 0 and 1 for every weight w; a larger w only makes it change faster.",
+        ),
+        "built": Guess(
+            "The allowed error is divided by ten. How does the number of hidden neurons change?",
+            ("ten times as many", "twice as many", "a hundred times as many"),
+            0,
+            "N ≥ L / ε: the steps must be ten times as low, so there are ten times as many.",
+        ),
+    },
+    sliders={
+        "steps_and_bumps": (Slider("position", "where the neuron steps, s", (0.1, 0.2, 0.4, 0.6, 0.7)),),
+        "built": (
+            Slider(
+                "largest_error",
+                "allowed error ε of the first plot",
+                (2.0, 1.0, 0.5, 0.3, 0.2, 0.05),
+                {2.0: "Five steps: the network misses every bend, and is still within its bound."},
+            ),
+        ),
+    },
+    notices={
+        "steps_and_bumps": (
+            "The bump is the difference of two steps: it begins where the first neuron steps and ends where the second "
+            "does, and its height is the weight of the output. Side by side, bumps make any staircase.",
+        ),
+        "built": (
+            "On the left the stairs can be seen; on the right they are too small. The measured error is below the "
+            "allowed one each time, because most of the curve is flatter than the bound L = 8.1.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "A sigmoid neuron has the weight 50 and the bias -15. At which x is its step?",
+            0.3,
+            0.001,
+            "s = -b / w = 15 / 50 = 0.3.",
+            {-0.3: "The sign: w x + b is 0 at x = -b / w.", 3.33: "Divide the bias by the weight."},
+        ),
+        Exercise(
+            "The slope of a function is at most 6. How many steps are enough for an error of 0.05?",
+            120,
+            0.5,
+            "N ≥ L / ε = 6 / 0.05 = 120.",
+            {0.3: "Divide L by ε instead of multiplying."},
+        ),
+    ),
+    later="Depth is not needed to represent a function, but to represent it with few neurons, and to learn it.",
+    studio="#play",
+)

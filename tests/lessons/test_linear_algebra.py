@@ -9,7 +9,8 @@ import pytest
 from scipy.linalg import svdvals
 from sklearn.datasets import load_digits
 
-from pellucid.lessons import lesson
+from pellucid.lessons import Setting, lesson
+from pellucid.lessons.linear_algebra import GUIDE, decomposition, eigenvectors
 
 
 @cache
@@ -62,3 +63,16 @@ def test_principal_components_of_digits():
     assert has_small_differences(
         "digits", "σ²/(n - 1) - eigenvalues of the covariance", "V Vᵀ - I", "covariance - V Σ² Vᵀ/(n - 1)"
     )
+
+
+def test_exercises_and_sliders_of_linear_algebra():
+    norm, eigenvalue = GUIDE.exercises
+    assert norm.answer == abs(2) + abs(-3) + abs(6)
+    assert eigenvalue.answer == pytest.approx(max(np.roots([1, -5, 4])))
+    for entry in (-1.0, 0.0, 1.7, 2.0):
+        numbers = eigenvectors(Setting(), off_diagonal=entry).numbers
+        root = math.sqrt((2 - 1.5) ** 2 / 4 + entry**2)
+        assert numbers["eigenvalues"] == pytest.approx([1.75 - root, 1.75 + root])
+        assert abs(numbers["Q Λ Qᵀ - A"]) < 1e-12
+    numbers = decomposition(Setting(), first_entry=-0.4).numbers
+    assert numbers["singular values"] == pytest.approx(svdvals([[-0.4, 1.0], [-0.5, 1.2]]).tolist())

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from pellucid.lessons import lesson
+from pellucid.lessons import Setting, lesson
+from pellucid.lessons.pca import GUIDE, directions, reconstruction
 
 
 @cache
@@ -48,3 +49,22 @@ def test_twenty_components_are_nearly_as_good_as_all_pixels():
     assert scores["64 components: test accuracy"] > 0.95
     assert scores["20 components: test accuracy"] > scores["64 components: test accuracy"] - 0.03
     assert scores["1 components: test accuracy"] < 0.5
+
+
+def test_exercises_and_sliders_of_components():
+    share, variance = GUIDE.exercises
+    assert share.answer == pytest.approx(100 * 6 / (6 + 3 + 1))
+    assert variance.answer == pytest.approx(max(np.roots([1, -4, 3])))  # det([[3 - v, 0], [0, 1 - v]])
+    for covariance in (-1.5, 0.0, 1.7):
+        points = np.random.default_rng(0).multivariate_normal([0, 0], [[3, covariance], [covariance, 1]], 300)
+        sigma = np.linalg.svd(points - points.mean(0), compute_uv=False)
+        assert directions(Setting(), covariance=covariance).numbers["variances"] == pytest.approx(sigma**2 / 299)
+
+
+@pytest.mark.slow
+def test_a_chosen_number_of_components_is_shown():
+    x = load_digits().data / 16
+    sigma = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
+    errors = reconstruction(Setting(), components=24).numbers["mean squared error by components"]
+    assert errors[24] == pytest.approx(sigma[24:].sum() / len(x))
+    assert reconstruction(Setting(), components=64).numbers["mean squared error by components"][64] < 1e-20

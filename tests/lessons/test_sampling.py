@@ -11,6 +11,7 @@ from pellucid.data import load
 from pellucid.lessons import Setting
 from pellucid.lessons.sampling import (
     GAUSSIANS,
+    GUIDE,
     RATE,
     brightness,
     bumps_cdf,
@@ -77,3 +78,16 @@ def test_the_network_approximates_the_distribution() -> None:
 def test_kolmogorovs_distance_is_scipys() -> None:
     x = torch.randn(50, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     assert kolmogorov_distance(x, bumps_cdf) == pytest.approx(kstest(x.numpy(), mixture_cdf).statistic, abs=1e-6)
+
+
+def test_exercises_and_sliders_of_sampling() -> None:
+    draw, images = GUIDE.exercises
+    assert draw.answer == pytest.approx(expon(scale=1 / 2).ppf(0.5), abs=draw.tolerance)
+    assert 2 ** int(images.answer) == 2 ** (28 * 28)
+    u = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
+    for rate in (0.5, 3.0):
+        assert exponential(Setting(), rate=rate).numbers["mean"] == pytest.approx(expon(scale=1 / rate).ppf(u).mean())
+    assert 1 - expon().cdf(6) == pytest.approx(0.0025, abs=0.0001)  # the draws beyond the figure
+    coarse, fine = (table(Setting(), points=points).numbers["largest |F(F⁻¹(u)) - u|"] for points in (3, 33))
+    assert coarse > 0.1
+    assert fine < 0.01

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from pellucid.lessons import lesson
+from pellucid.lessons import Setting, lesson
+from pellucid.lessons.trees import GUIDE, depth, rules
 
 
 @cache
@@ -59,3 +60,15 @@ def test_a_forest_is_more_accurate_than_one_tree():
     assert numbers["mean accuracy of the forest's trees"] < numbers["one tree"] < numbers["random forest"]
     assert numbers["logistic regression"] > 0.93
     assert numbers["sum of the importances"] == pytest.approx(1)
+
+
+def test_exercises_and_sliders_of_trees():
+    impurity, share = GUIDE.exercises
+    assert impurity.answer == 1 - (30 / 40) ** 2 - (10 / 40) ** 2
+    assert share.answer == pytest.approx(100 * (1 - (1 - 1e-6) ** 1e6), abs=share.tolerance)
+    flowers = rules(Setting(), max_depth=1).numbers
+    assert flowers["training accuracy"] == pytest.approx(100 / 150)  # one kind is separated, two share a class
+    _, best, last = depth(Setting(), noise=0.05).numbers["test: depth 1, best, depth 12"]
+    assert last > best - 0.02
+    _, best, last = depth(Setting(), noise=0.5).numbers["test: depth 1, best, depth 12"]
+    assert last < best - 0.03

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pellucid.lessons import Setting
-from pellucid.lessons.universality import SLOPE_BOUND, approximate, built, steps_and_bumps, target_function
+from pellucid.lessons.universality import GUIDE, SLOPE_BOUND, approximate, built, steps_and_bumps, target_function
 
 
 def sigmoid(z):
@@ -51,3 +51,14 @@ def test_the_networks_of_the_lesson_have_errors_below_their_bounds():
         error = float(name.removeprefix("error below "))
         assert result["largest error"] < error
         assert result["hidden neurons"] == math.ceil(8.1 / error)
+
+
+def test_exercises_and_sliders_of_universality():
+    step, count = GUIDE.exercises
+    assert 50 * step.answer - 15 == pytest.approx(0)
+    assert count.answer == pytest.approx(6 / 0.05)
+    assert steps_and_bumps(Setting(), position=0.7).numbers["w = 100"] == pytest.approx(sigmoid(-0.02 * 100), rel=1e-6)
+    for error, units in ((2.0, 5), (0.05, 162)):  # 8.1 / error, rounded up
+        numbers = built(Setting(), largest_error=error).numbers[f"error below {error:g}"]
+        assert numbers["hidden neurons"] == units
+        assert numbers["largest error"] < error

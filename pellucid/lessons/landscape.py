@@ -15,6 +15,7 @@ from torch import Tensor
 from pellucid import Adam, Cosine, Dense, Mode, Model, Quadratic, Sequential, Tanh
 from pellucid.data.source import Batch
 from pellucid.layers.base import Params
+from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.objective import Supervised
@@ -98,7 +99,7 @@ def curvature(setting: Setting) -> Result:
     return Result(numbers, matrix(h, weight_names, weight_names))
 
 
-def quadratic(setting: Setting) -> Result:
+def quadratic(setting: Setting, reach: float = 1.0) -> Result:
     """The local quadratic approximation.
 
     Near a point w the cost is almost
@@ -120,7 +121,7 @@ def quadratic(setting: Setting) -> Result:
         return surface.cost(point) + float(move @ gradient + move @ h @ move / 2)
 
     figure, plots = plots_in_rows(["steepest direction", "flattest direction"], 2, 3.0)
-    for plot, k, max_distance in zip(plots, (-1, 0), (1.0, 3.0), strict=True):
+    for plot, k, max_distance in zip(plots, (-1, 0), (reach, 3 * reach), strict=True):
         positions = torch.linspace(-max_distance, max_distance, 81, dtype=torch.float64)
         for name, function, colour in (
             ("cost", lambda move: surface.cost(point + move), colours(2)[0]),
@@ -176,7 +177,7 @@ def symmetries(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def noise(setting: Setting) -> Result:
+def noise(setting: Setting, deviations: int = 1) -> Result:
     """Estimating the noise from the minimum.
 
     If targets are the network's outputs plus noise of precision β (one over the variance), the likelihood of N targets
@@ -191,9 +192,11 @@ def noise(setting: Setting) -> Result:
     outputs = surface.outputs(surface.point)[:, 0]
     precision = 1 / (2 * surface.cost(surface.point))
     numbers = {"precision": precision, "standard deviation": precision**-0.5, "true standard deviation": NOISE}
-    figure, (plot,) = plots_in_rows(["output ± one standard deviation of the noise"], 1, 3.2)
+    width = deviations * precision**-0.5
+    numbers["share of the points in the band"] = float(((surface.y[:, 0] - outputs).abs() <= width).double().mean())
+    figure, (plot,) = plots_in_rows([f"output ± {deviations} x the standard deviation of the noise"], 1, 3.2)
     x, y = surface.x[:, 0], surface.y[:, 0]
-    plot.fill_between(x, outputs - precision**-0.5, outputs + precision**-0.5, color=BLUE, alpha=0.2, linewidth=0)
+    plot.fill_between(x, outputs - width, outputs + width, color=BLUE, alpha=0.2, linewidth=0)
     plot.plot(x, outputs, color=BLUE, linewidth=1.7)
     plot.plot(x, y, "o", color=INK, markersize=3)
     name_axes(plot, "x", "y")
@@ -201,3 +204,78 @@ def noise(setting: Setting) -> Result:
 
 
 STEPS = (curvature, quadratic, symmetries, noise)
+GUIDE = Guide(
+    question="What does the surface look like on which a network walks downhill?",
+    minutes=20,
+    needs=("descent", "backprop"),
+    guesses={
+        "symmetries": Guess(
+            "Two hidden neurons exchange all their weights. What happens to the network's outputs?",
+            ("nothing", "they change sign", "they become worse"),
+            0,
+            "The output is a sum over the hidden neurons, and a sum does not depend on the order of its terms.",
+        ),
+        "quadratic": Guess(
+            "At half the distance from the minimum, how large is the error of the quadratic approximation?",
+            ("about an eighth", "about a half", "the same"),
+            0,
+            "The first term that the approximation leaves out has the third power of the distance: (1/2)³ = 1/8.",
+        ),
+    },
+    sliders={
+        "quadratic": (
+            Slider(
+                "reach",
+                "how far the left plot goes; the right one goes three times as far",
+                (0.1, 0.3, 1.0, 2.0),
+                {0.1: "So near to the minimum, the two curves on the left cannot be told apart."},
+            ),
+        ),
+        "noise": (
+            Slider(
+                "deviations",
+                "width of the band, in standard deviations",
+                (1, 2, 3),
+                {2: "About 95 % of normally distributed noise lies within two.", 3: "About 99.7 % lie within three."},
+            ),
+        ),
+    },
+    notices={
+        "curvature": (
+            "The matrix is symmetric. Its largest entries belong to few weights: along them the cost is steep, along "
+            "most others it is nearly flat.",
+        ),
+        "quadratic": (
+            "Compare the scales of the axes: in the flat direction one can walk three times as far for a much smaller "
+            "rise. Far from the minimum the true cost leaves the parabola.",
+        ),
+        "symmetries": (
+            "All curves begin and end at the same cost: both ends are minima of equal depth. Between them is a hill.",
+        ),
+        "noise": (
+            "With one standard deviation about two thirds of the points lie in the band, if the estimate is right. "
+            "The network cannot predict where in the band a point lies.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "How many different entries does the Hessian of a network with 20 weights have?",
+            210,
+            0.5,
+            "20 · 21 / 2 = 210: it is symmetric.",
+            {400: "These are all entries; the ones above the diagonal equal those below."},
+        ),
+        Exercise(
+            "In how many arrangements does each minimum of a tanh network with 4 hidden neurons exist?",
+            384,
+            0.5,
+            "4! · 2⁴ = 24 · 16 = 384.",
+            {
+                24: "These are the orders; four signs can also be changed.",
+                16: "These are the signs; the neurons can also change places.",
+            },
+        ),
+    ),
+    later="The largest eigenvalue limits the learning rate, and is why rates are warmed up and normalization helps.",
+    studio="#play",
+)

@@ -15,6 +15,7 @@ from pellucid import SGD, Dense, Mode, Model, PellucidError, Quadratic, Sequenti
 from pellucid.data import load
 from pellucid.data.source import Batch
 from pellucid.layers.base import Params
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.nested import flatten
 from pellucid.report.figures.series import name_axes, plots_in_rows
@@ -183,7 +184,7 @@ def mean_squared_error_derivative(a: Any, target: Any) -> Any:
     return 2 * (a - target) / a.size
 
 
-def sixty_lines(setting: Setting) -> Result:
+def sixty_lines(setting: Setting, rate: float = 0.1, hidden: int = 3) -> Result:
     """XOR, step by step.
 
     A 2-3-1 tanh network learns XOR in both libraries, from the same initial weights, one example at a time in the same
@@ -192,20 +193,21 @@ def sixty_lines(setting: Setting) -> Result:
     """
     x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [1], [0]])
     rng, network = np.random.default_rng(setting.seed), Network()
-    dense = [FCLayer(2, 3, rng), FCLayer(3, 1, rng)]
+    dense = [FCLayer(2, hidden, rng), FCLayer(hidden, 1, rng)]
     for layer in dense:
         network.add(layer)
         network.add(ActivationLayer(np.tanh, lambda z: 1 - np.tanh(z) ** 2))
     network.set_loss(mean_squared_error, mean_squared_error_derivative)
     pellucid_network = PellucidNetwork(
-        Sequential(Dense(3), Tanh(), Dense(1), Tanh()), [(layer.weight.T, layer.bias) for layer in dense]
+        Sequential(Dense(hidden), Tanh(), Dense(1), Tanh()), [(layer.weight.T, layer.bias) for layer in dense]
     )
     errors = []
     for _ in range(100 if setting.small else 1000):
         errors.append(0.0)
         for k in range(4):
-            errors[-1] += network.fit(x[k : k + 1], y[k : k + 1], 1, 0.1)[0] / 4
-            pellucid_network.step(x[k : k + 1], y[k : k + 1], 0.2, [(layer.weight.T, layer.bias) for layer in dense])
+            errors[-1] += network.fit(x[k : k + 1], y[k : k + 1], 1, rate)[0] / 4
+            weights = [(layer.weight.T, layer.bias) for layer in dense]
+            pellucid_network.step(x[k : k + 1], y[k : k + 1], 2 * rate, weights)
     numbers = {
         "steps": len(pellucid_network.gaps),
         "largest gap": max(pellucid_network.gaps),
@@ -277,3 +279,74 @@ def what_is_missing(setting: Setting) -> Result:
 
 
 STEPS = (sixty_lines, book, what_is_missing)
+GUIDE = Guide(
+    question="Can a network library fit on one page, and what would be missing?",
+    minutes=15,
+    needs=("backprop",),
+    guesses={
+        "sixty_lines": Guess(
+            "Two libraries train the same network from the same weights. How far apart are the weights after 4,000 "
+            "steps?",
+            ("by rounding errors only", "by about 1 %", "they have nothing in common"),
+            0,
+            "Both compute the same formulas; only the order of additions differs, in the 16th digit.",
+        ),
+        "what_is_missing": Guess(
+            "One input is NaN. What does the library of 60 lines do?",
+            ("it trains on, and all weights become NaN", "it stops with an error", "it leaves the input out"),
+            0,
+            "Nothing in 60 lines looks at the values, and every operation with NaN gives NaN.",
+        ),
+    },
+    sliders={
+        "sixty_lines": (
+            Slider("rate", "learning rate of the library in NumPy", (0.03, 0.1, 0.2)),
+            Slider(
+                "hidden",
+                "hidden neurons",
+                (1, 2, 3, 6),
+                {1: "One hidden neuron cannot represent XOR: the error stays high."},
+            ),
+        ),
+    },
+    notices={
+        "sixty_lines": (
+            "The error waits on a plateau, falls within a few epochs, and then slowly. The gap on the right begins as "
+            "a rounding error. Where the error falls fast, small differences grow for a while, most at a high rate.",
+        ),
+        "book": (
+            "The costs of mini-batches jump up and down, since each is measured on ten images. Their mean falls. The "
+            "gap grows slowly, because each step begins with the rounding errors of the previous one.",
+        ),
+        "what_is_missing": (
+            "Compare the two lines of each mistake: the loss says nothing about the cause, and the second mistake "
+            "even looks like a success.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "How many weights and biases has the network 64-30-10?",
+            2260,
+            0.5,
+            "64 · 30 + 30 + 30 · 10 + 10 = 2,260.",
+            {2220: "Each neuron also has a bias: 30 and 10 more."},
+        ),
+        Exercise(
+            "1,000 epochs over four examples, one step for each example. How many steps are taken?",
+            4000,
+            0.5,
+            "1,000 · 4 = 4,000.",
+            {1000: "That would be one step for each epoch."},
+        ),
+    ),
+    functions={
+        "dense_backward": FunctionExercise(
+            "dense_backward(x, w, dy): the gradients with respect to x (N, D), w (D, K) of y = x @ w, given dy (N, K), "
+            "flattened and joined.",
+            lambda x, w, dy: np.append(np.einsum("nk,dk->nd", dy, w), np.einsum("nd,nk->dk", x, dy)),
+            lambda random: (random.normal(size=(5, 3)), random.normal(size=(3, 2)), random.normal(size=(5, 2))),
+            "def dense_backward(x, w, dy):\n    return np.concatenate([(dy @ w.T).ravel(), (x.T @ dy).ravel()])",
+        )
+    },
+    later="Each layer of Pellucid is such a pair of methods; what surrounds them is what the last step misses.",
+)

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.plane import level_lines, regions, rings, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
@@ -55,7 +56,7 @@ def margin(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def soft(setting: Setting) -> Result:
+def soft(setting: Setting, weight: float = 1.0) -> Result:
     """Soft margins.
 
     If classes overlap, no line separates them. The machine minimizes ‖w‖²/2 + C Σ max(0, 1 - t f(x)): C is the weight
@@ -63,7 +64,7 @@ def soft(setting: Setting) -> Result:
     has many support vectors; with a large C, it is narrow.
     """
     x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=1.0, random_state=setting.seed)
-    factors = (0.01, 1.0, 100.0)
+    factors = (0.01, weight, 100.0)
     figure, plots = plots_in_rows([f"C = {factor:g}" for factor in factors], 3, 2.6, square=True)
     numbers: dict[str, object] = {}
     for plot, factor in zip(plots, factors, strict=True):
@@ -75,7 +76,7 @@ def soft(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def kernels(setting: Setting) -> Result:
+def kernels(setting: Setting, gamma: float = 1.0) -> Result:
     """Kernels.
 
     In f(x) = Σ alpha_i t_i k(x_i, x) + b the points occur only in the kernel. With k(u, v) = exp(-gamma ‖u - v‖²) the
@@ -88,7 +89,7 @@ def kernels(setting: Setting) -> Result:
     cases = {
         "circles, linear": (circles, SVC(kernel="linear")),
         "circles, RBF": (circles, SVC(gamma=1.0)),
-        "moons, gamma = 1": (moons, SVC(gamma=1.0)),
+        f"moons, gamma = {gamma:g}": (moons, SVC(gamma=gamma)),
         "moons, gamma = 100": (moons, SVC(gamma=100.0)),
     }
     figure, plots = plots_in_rows(list(cases), 2, 2.9, square=True)
@@ -131,3 +132,89 @@ def digits(setting: Setting) -> Result:
 
 
 STEPS = (margin, soft, kernels, digits)
+GUIDE = Guide(
+    question="Many lines separate two groups of points. Which one is the safest?",
+    minutes=15,
+    needs=("perceptron", "neighbours"),
+    guesses={
+        "margin": Guess(
+            "A point far away from the boundary, on its own side, is removed. What happens to the boundary?",
+            ("nothing", "it moves towards the gap", "it turns"),
+            0,
+            "Only the support vectors, the points nearest to the boundary, determine it.",
+        ),
+        "kernels": Guess(
+            "gamma of a curved boundary is raised to 100. What does the boundary look like?",
+            ("islands around the points", "a straight line", "the same, but thinner"),
+            0,
+            "With a large gamma a point has an effect only very close to itself, so each point has its own island.",
+        ),
+    },
+    sliders={
+        "soft": (
+            Slider(
+                "weight",
+                "C of the second plot, the cost of points on the wrong side",
+                (0.03, 0.1, 1.0, 10.0),
+                {0.03: "Mistakes are cheap: the margin is wide, and many points lie inside it."},
+            ),
+        ),
+        "kernels": (
+            Slider(
+                "gamma",
+                "gamma of the third plot",
+                (0.1, 0.5, 1.0, 5.0, 30.0),
+                {
+                    0.1: "Every point has a wide effect: the boundary is nearly straight.",
+                    30.0: "The boundary follows single points, which is overfitting.",
+                },
+            ),
+        ),
+    },
+    notices={
+        "margin": (
+            "The circled points lie exactly on the thin lines, the edges of the margin. No point lies between the "
+            "lines, and moving any point that is not circled a little changes nothing.",
+        ),
+        "soft": (
+            "From left to right the price of a mistake rises, and the margin gets narrower. The circled points are "
+            "those at the edge of the margin, inside it or on the wrong side, so their number falls.",
+        ),
+        "kernels": (
+            "A line cannot enclose the inner circle; the curved boundary does. In the last plot almost every point is "
+            "a support vector: the machine has memorized the points.",
+        ),
+        "digits": (
+            "The training curve rises to 1 and stays there; the validation curve falls again. gamma is chosen where "
+            "the validation curve is highest.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "f(x) = w x + b with w = (3, 4). How wide is the margin, 2/‖w‖?",
+            0.4,
+            0.001,
+            "‖w‖ = √(9 + 16) = 5, and 2/5 = 0.4.",
+            {
+                0.2: "1/‖w‖ is the distance of one edge from the boundary; the margin has two.",
+                0.2857: "The length is √(3² + 4²) = 5, not 3 + 4.",
+            },
+        ),
+        Exercise(
+            "A point of class 1 (t = 1) has f(x) = 0.3. What is its hinge loss, max(0, 1 - t f(x))?",
+            0.7,
+            0.001,
+            "1 - 0.3 = 0.7: it is on the right side, but inside the margin.",
+            {0: "The loss is 0 only from f(x) = 1 on.", 1.3: "t = 1: subtract 0.3."},
+        ),
+    ),
+    functions={
+        "hinge": FunctionExercise(
+            "hinge(w, b, x, t): the mean hinge loss of points x (N, D) with targets t (N,), 1 or -1.",
+            lambda w, b, x, t: np.mean([max(0.0, 1 - ti * (np.dot(w, xi) + b)) for xi, ti in zip(x, t, strict=True)]),
+            lambda random: (random.normal(size=2), 0.3, random.normal(size=(9, 2)), random.choice([-1, 1], 9)),
+            "def hinge(w, b, x, t):\n    return np.maximum(0, 1 - t * (x @ w + b)).mean()",
+        )
+    },
+    later="The hinge loss trains networks, too, and R-CNN classified its regions by such machines.",
+)

@@ -1,5 +1,7 @@
 """The landscape of a cost: the Hessian by autograd, symmetries and the noise precision by NumPy and SciPy."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from pellucid.lessons import Setting
-from pellucid.lessons.landscape import curvature, hessian, noise, quadratic, symmetries, trained_surface
+from pellucid.lessons.landscape import GUIDE, curvature, hessian, noise, quadratic, symmetries, trained_surface
 
 SMALL = Setting(small=True)
 
@@ -54,3 +56,15 @@ def test_the_precision_maximizes_the_likelihood():
     numbers = noise(SMALL).numbers
     assert numbers["precision"] == pytest.approx(np.exp(optimum.x), rel=1e-5)
     assert numbers["standard deviation"] == pytest.approx(0.2, rel=0.2)
+
+
+def test_exercises_and_sliders_of_landscape() -> None:
+    entries, arrangements = GUIDE.exercises
+    assert entries.answer == len(np.tril_indices(20)[0])
+    assert arrangements.answer == math.factorial(4) * 2**4
+    surface = trained_surface(0, True)
+    residuals = (surface.y - surface.outputs(surface.point)).numpy()
+    for deviations in (1, 2, 3):
+        share = noise(Setting(small=True), deviations=deviations).numbers["share of the points in the band"]
+        assert share == pytest.approx((np.abs(residuals) <= deviations * np.sqrt((residuals**2).mean())).mean())
+    assert quadratic(Setting(small=True), reach=0.1).numbers == quadratic(Setting(small=True)).numbers

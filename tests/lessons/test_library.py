@@ -7,6 +7,7 @@ import torch
 from pellucid import Dense, Sequential, Sigmoid
 from pellucid.lessons import Setting
 from pellucid.lessons.library import (
+    GUIDE,
     ActivationLayer,
     BookNetwork,
     FCLayer,
@@ -76,3 +77,14 @@ def test_pellucid_reports_the_errors_that_the_60_lines_do_not():
     messages = [row["message of Pellucid"] for row in numbers.values()]
     for part, message in zip(("NaN", "targets of shape (1,)", "lower the learning rate"), messages, strict=True):
         assert part in message
+
+
+def test_exercises_and_sliders_of_the_library():
+    parameters, steps = GUIDE.exercises
+    assert parameters.answer == sum(a * b + b for a, b in ((64, 30), (30, 10)))
+    assert steps.answer == 1000 * 4
+    for rate, hidden in ((0.03, 2), (0.2, 3), (0.2, 6)):
+        numbers = sixty_lines(Setting(), rate=rate, hidden=hidden).numbers
+        assert numbers["largest gap"] < 1e-7
+        assert numbers["mean squared error"] < 0.01
+    assert sixty_lines(Setting(), hidden=1).numbers["mean squared error"] > 0.1  # XOR is not separable

@@ -8,7 +8,8 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.datasets import make_blobs
 
-from pellucid.lessons import lesson
+from pellucid.lessons import Setting, lesson
+from pellucid.lessons.svm import GUIDE, kernels, soft
 
 
 @cache
@@ -48,3 +49,22 @@ def test_an_rbf_kernel_separates_circles_unlike_a_linear_kernel():
 def test_the_selected_gamma_classifies_digits():
     assert results()["digits"].numbers["gamma"] in (0.01, 0.1)
     assert results()["digits"].numbers["test accuracy"] > 0.97
+
+
+def test_exercises_and_sliders_of_svm():
+    width, loss = GUIDE.exercises
+    assert width.answer == pytest.approx(2 / np.hypot(3, 4))
+    assert loss.answer == pytest.approx(max(0, 1 - 0.3))
+    x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=1.0, random_state=0)
+    t = 2 * y - 1
+
+    def cost(v):
+        return v[:2] @ v[:2] / 2 + 0.1 * np.maximum(0, 1 - t * (x @ v[:2] + v[2])).sum()
+
+    found = min((minimize(cost, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-8})
+                 for start in ([1.0, 0.5, 0.0], [0.5, 0.5, 0.1])), key=lambda result: result.fun)  # fmt: skip
+    numbers = soft(Setting(), weight=0.1).numbers["C = 0.1"]
+    assert numbers["width"] == pytest.approx(2 / np.linalg.norm(found.x[:2]), rel=0.01)
+    smooth, ragged = (kernels(Setting(), gamma=gamma).numbers[f"moons, gamma = {gamma:g}"] for gamma in (0.1, 30.0))
+    assert ragged["support vectors"] > smooth["support vectors"]
+    assert ragged["training accuracy"] > smooth["training accuracy"]

@@ -94,8 +94,8 @@ def with_causes(
         if cause is None:
             break
         causes.setdefault(cause.finding.check, cause)  # training and validation data may have the same fault
-        if fmean(cause.effect.after) >= GOOD_SCORE:
-            break
+        if fmean(cause.effect.after) >= GOOD_SCORE or cause.finding.check in PARTS:
+            break  # the rest of a training whose part was exchanged is the reference's, not the user's
         if budget is None:
             untried["further-causes"] = FURTHER_SEARCH
             break

@@ -1,7 +1,7 @@
 """Rehearsals: short trainings of a model from its initial weights."""
 
 from copy import copy
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from itertools import count, islice
 from math import inf, isfinite
 from typing import Any
@@ -14,7 +14,7 @@ from pellucid.data.source import Source
 from pellucid.nested import flatten, map_tree, shared_paths
 from pellucid.network.work import objective_work
 from pellucid.objective import Supervised, seeded
-from pellucid.optim import Optimizer, Progress
+from pellucid.optim import Progress
 from pellucid.training.cached import without_frozen_front
 from pellucid.training.device import on_device
 from pellucid.training.examples import first_batch
@@ -82,12 +82,6 @@ def model_on(model: BaseModel, device: torch.device) -> BaseModel:
     new = copy(model)
     new.device, new.params = device, on_device(model.params, device)
     return new
-
-
-def default_rate(optimizer: Optimizer) -> float:
-    """Return the default learning rate of the optimizer's class; infinite if it has none."""
-    default = next(field.default for field in fields(optimizer) if field.name == "lr")
-    return inf if default is MISSING else float(default)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from math import inf
 from typing import ClassVar, cast
 
 import torch
@@ -32,6 +33,12 @@ class Optimizer(metaclass=Checked):
     elementwise: ClassVar[bool] = False
 
     lr: float
+
+    @property
+    def usual_lr(self) -> float:
+        """The default learning rate of the class; infinite if it has none."""
+        default = next(field.default for field in fields(self) if field.name == "lr")
+        return inf if default is MISSING else float(default)
 
     def for_paths(self, paths: Sequence[str]) -> "Optimizer":
         """Return the optimizer for the parameters at these paths, in their order; by default, the same for all."""

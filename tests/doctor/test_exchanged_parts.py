@@ -8,14 +8,19 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
-from pellucid.doctor import Diagnosis, Finding, case_of, exchanged_parts
+from pellucid.doctor import Diagnosis, Finding, case_of, exchanged_parts, experiments
 from pellucid.doctor.diagnosis import PARTS, other_lines, sentences
+from pellucid.doctor.evaluations import Evaluations
+from pellucid.doctor.examination import examine
+from pellucid.doctor.finding import suspect
 from pellucid.doctor.intervention import MeasuredEffect
+from pellucid.doctor.paired import PairedTrainings, ProvenCause
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.losses import HeatMaps, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import SGD, Adam
 from pellucid.optim.regularizers import L2
+from pellucid.task import task_of
 from tests.doctor.small_cases import corners, dense_net, make_case
 
 
@@ -95,10 +100,6 @@ def test_the_share_of_scored_targets_leaves_out_ignored_ones() -> None:
 
 
 def test_nothing_is_exchanged_beside_a_measured_fault_or_at_a_good_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pellucid.doctor.evaluations import Evaluations
-    from pellucid.doctor.paired import PairedTrainings
-    from pellucid.task import task_of
-
     case = make_case(epochs=1)
     trainings = PairedTrainings(task_of(case.model), case, lambda line: None)
     fault = Finding("leakage", "validation", {}, is_fault=True)
@@ -106,6 +107,22 @@ def test_nothing_is_exchanged_beside_a_measured_fault_or_at_a_good_score(monkeyp
     assert exchanged_parts.find_faulty_part(Evaluations(trainings, [fault], False)) is None
     monkeypatch.setattr(exchanged_parts, "GOOD_SCORE", 0.0)
     assert exchanged_parts.find_faulty_part(Evaluations(trainings, [], False)) is None
+
+
+@pytest.mark.parametrize("check", ["faulty-settings", "learning-rate-too-low"])
+def test_the_settings_of_the_reference_are_not_searched_for_causes(check: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = make_case(epochs=1)
+    effect = MeasuredEffect(check, "another one", "recall", (0.5,), (0.75,), 0.2, 0.3, "cause", 40, 100)
+    change = suspect(check, "why", "look here", "another one", lambda case: case)
+    searches = list[str]()
+
+    def first_cause(evaluations: Evaluations) -> ProvenCause | None:
+        searches.append(check)
+        return ProvenCause(change, effect, case) if len(searches) == 1 else None
+
+    monkeypatch.setattr(experiments, "_first_cause", first_cause)
+    experiments.with_causes(examine(case, []), task_of(case.model), case, budget=18)
+    assert len(searches) == (1 if check in PARTS else 2)
 
 
 @pytest.mark.parametrize("check", PARTS)

@@ -11,7 +11,6 @@ from torch import Tensor
 from pellucid.combine import Sequential
 from pellucid.doctor.rehearsal import (
     RehearsalSettings,
-    default_rate,
     rehearse,
     reinitialized,
     step_work,
@@ -220,7 +219,7 @@ class OwnOptimizer(Optimizer):
         pass
 
 
-def test_the_default_rate_does_not_depend_on_the_rate() -> None:
-    assert default_rate(Adam(5.0)) == 0.001  # Kingma and Ba 2015, algorithm 1
-    assert default_rate(SGD(5.0)) == 0.1
-    assert default_rate(OwnOptimizer(5.0)) == float("inf")
+def test_the_usual_rate_does_not_depend_on_the_rate() -> None:
+    assert Adam(5.0).usual_lr == 0.001  # Kingma and Ba 2015, algorithm 1
+    assert SGD(5.0).usual_lr == 0.1
+    assert OwnOptimizer(5.0).usual_lr == float("inf")

@@ -65,8 +65,9 @@ def pretrained_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for the learning rate if initial weights are pretrained and not frozen."""
     if _pretrained_paths(case) - case.model.frozen:
         yield suspect(
-            "learning-rate-too-high", "the learning rate is so high that the pretrained weights lose what they learned",
-            "lower the learning rate, above all of the pretrained layers", "a tenth of the learning rate of training",
+            "learning-rate-too-high",
+            "each step is too large: it overshoots, or pretrained weights lose what they learned",
+            "lower the learning rate, above all of pretrained layers", "a tenth of the learning rate of training",
             partial(with_rate, factor=0.1), unusual=True, key="pretrained-rate",
             learning_rate=case.model.optimizer.lr,
         )  # fmt: skip

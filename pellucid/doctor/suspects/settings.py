@@ -7,6 +7,7 @@ is also tried if the training is only slightly worse than expected.
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import torch
@@ -16,8 +17,7 @@ from pellucid.data import Augment
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import dropout_rate
-from pellucid.doctor.rehearsal import default_rate
-from pellucid.doctor.remedies import rebuilt, with_initial_model, with_rate
+from pellucid.doctor.remedies import rebuilt, with_initial_model
 from pellucid.doctor.training_case import TrainingCase
 from pellucid.layers import BatchNorm, Dropout
 from pellucid.layers.base import Layer
@@ -37,6 +37,9 @@ MIN_WEIGHT_GROWTH = 0.7  # `Case.weight_growth`; it is lower if a regularizer ha
 MIN_SCHEDULE_STEPS = 25  # of a schedule that is examined
 MAX_FACTOR = 1e9  # of the learning rate; larger factors of a schedule are counted as this
 LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
+RATE_FACTORS = (0.1, 10.0, 0.01)  # of the learning rates that are tried
+MAX_RATE_RATIO = 30.0  # of the learning rate and the usual one, or its inverse; above it, the usual one is tried first
+MIN_RATE = 1e-12  # lower learning rates, or negative ones, teach nothing
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
 
 
@@ -201,28 +204,20 @@ def tiny_batch_suspects(
 
 
 def rate_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield suspects for the learning rate: lower and higher ones, and the optimizer's default if it is far away."""
-    rate, usual_rate = case.model.optimizer.lr, default_rate(case.model.optimizer)
-    has_default = 0 < usual_rate < float("inf")
-    if rate <= 0:
-        if has_default:
-            yield suspect(
-                "learning-rate-too-low", f"at the learning rate {rate:g} the weights do not follow the gradient",
-                f"raise the learning rate to about {usual_rate:.2g}", "the optimizer's default learning rate",
-                lambda case: rebuilt(case, optimizer=replace(case.model.optimizer, lr=usual_rate)),
-                key="default-rate", learning_rate=rate,
-            )  # fmt: skip
-        return
-    factors = [0.1, 10.0, 0.01] if has_default else [0.1, 10.0, 0.01, 100.0]
-    if has_default and not 1 / 30 < usual_rate / rate < 30:
-        factors.append(usual_rate / rate)
-    for factor in factors:
-        is_lower = factor < 1
+    """Yield suspects for the learning rate: the usual one of the optimizer if it is far away, lower and higher ones."""
+    optimizer = case.model.optimizer
+    rate, usual_rate = optimizer.lr, optimizer.usual_lr
+    rates = [factor * rate for factor in RATE_FACTORS] if rate > 0 else []
+    if usual_rate == inf:
+        rates.append(rate / RATE_FACTORS[-1])
+    elif not 1 / MAX_RATE_RATIO < usual_rate / max(rate, MIN_RATE) < MAX_RATE_RATIO:
+        rates.insert(0, usual_rate)
+    for text, new_rate in {f"{new_rate:.2g}": new_rate for new_rate in rates}.items():
+        is_lower = new_rate < rate
         yield suspect(
             "learning-rate-too-high" if is_lower else "learning-rate-too-low",
             "each step is too large: it overshoots the minimum" if is_lower else
             "the steps are so small that all of them together do not reach a low loss",
-            f"{'lower' if is_lower else 'raise'} the learning rate to about {rate * factor:.2g}",
-            f"{factor:.3g} times the learning rate", partial(with_rate, factor=factor),
-            key=f"rate-times-{factor:.3g}", learning_rate=rate,
+            f"{'lower' if is_lower else 'raise'} the learning rate to about {text}", f"a learning rate of {text}",
+            partial(rebuilt, optimizer=replace(optimizer, lr=new_rate)), key=f"rate-{text}", learning_rate=rate,
         )  # fmt: skip

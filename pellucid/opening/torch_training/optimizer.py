@@ -1,6 +1,7 @@
 """Optimizers of PyTorch as optimizers of this library: the same class makes the same step on the opened weights."""
 
 import copy
+import inspect
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError
 from pellucid.opening.torch_training.scheduler import GroupRates, Settings
-from pellucid.optim import Optimizer, clip_by_value
+from pellucid.optim import SGD, Momentum, Optimizer, clip_by_value
 from pellucid.optim.base import State, tensors_of
 
 TAKEN = "[taken]"  # the entry of the state that is 1 for each parameter with a state of PyTorch, which begins as {}
@@ -77,6 +78,14 @@ class TorchOptimizer(Optimizer):
     clip_value: float | None = None
     weight_decay: float = 0.0
     paths: tuple[str, ...] = ()
+
+    @property
+    def usual_lr(self) -> float:
+        """The default learning rate of PyTorch's class; for SGD that of this library's, since PyTorch's is nominal."""
+        kind = type(self.source.empty)
+        if kind is torch.optim.SGD:
+            return Momentum(0.9).usual_lr if self.source.groups[0]["momentum"] else SGD().usual_lr
+        return float(inspect.signature(kind).parameters["lr"].default)
 
     def for_paths(self, paths: Sequence[str]) -> "TorchOptimizer":
         """Return the optimizer of the parameters at these paths; unknown ones are in the first group."""

@@ -13,7 +13,7 @@ from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.passes import Activity, MeasuredGradients, activity, gradients, rms, trainable_layers
+from pellucid.doctor.passes import MeasuredGradients, gradients, layer_outputs, rms, trainable_layers
 from pellucid.doctor.predictions import Predictions, UnansweredError, predictions
 from pellucid.doctor.rehearsal import (
     Rehearsal,
@@ -22,6 +22,7 @@ from pellucid.doctor.rehearsal import (
     rehearse,
 )
 from pellucid.doctor.simple_classifier import KernelClassifier, fit_simple_classifier
+from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.metrics import classes_of
 from pellucid.nested import flatten
@@ -91,13 +92,9 @@ class Case:
         """The model before its first step, with newly drawn weights if the initial weights are unknown."""
         return self.begin()
 
-    @property
+    @cached_property
     def trained(self) -> bool:
         """Whether the weights differ from those before the first step."""
-        return self._is_trained
-
-    @cached_property
-    def _is_trained(self) -> bool:
         weights, initial = flatten(self.model.params), flatten(self.initial.params)
         return any(not torch.equal(value, initial[path]) for path, value in weights.items())
 
@@ -123,11 +120,6 @@ class Case:
         """The training examples for one forward and backward pass, at most MAX_PROBE."""
         return subsample(self.train, MAX_PROBE, self.model.seed)
 
-    @cached_property
-    def watched(self) -> Arrays:
-        """The training examples for which layer outputs are measured, at most 2 * MAX_PROBE."""
-        return subsample(self.train, 2 * MAX_PROBE, self.model.seed)
-
     def class_name(self, label: int) -> str:
         """Return the name of a class, or its index if it has no name."""
         class_names = self.train.classes or self.model.classes
@@ -138,9 +130,10 @@ class Case:
         return self.model.scaled(part.x)
 
     @cached_property
-    def activity(self) -> dict[str, Activity]:
-        """The outputs of each layer of the model for `watched` in evaluation mode, by path in forward order."""
-        return activity(self.model, self.inputs(self.watched))
+    def layer_outputs(self) -> dict[str, tuple[Layer, Tensor]]:
+        """Each layer of the model and its output for one training example, by path in forward order."""
+        found = layer_outputs(self.model, self.inputs(self.probe)[:1])
+        return {path: (layer, y) for path, layer, y in found}
 
     @cached_property
     def initial_gradients(self) -> MeasuredGradients:

@@ -15,7 +15,6 @@ from pellucid.doctor.checks import (
     confused_labels,
     label_noise,
     preprocessing_mismatch,
-    shifted_labels,
     shortcut_pixels,
     shuffled_labels,
 )
@@ -45,7 +44,7 @@ from pellucid.training.examples import subset
 
 # Checks whose faults of the training or the validation data explain that a model learns more from the other data.
 DATA_FAULTS = (
-    preprocessing_mismatch.NAME, shifted_labels.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
+    preprocessing_mismatch.NAME, shuffled_labels.NAME, confused_labels.NAME, label_noise.NAME,
     shortcut_pixels.NAME, class_imbalance.NAME,
 )  # fmt: skip
 PREPARED_OTHERWISE = "validation inputs are prepared in another way than training inputs"

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import Combinator, join, walk
-from pellucid.data.seeds import generator
 from pellucid.fuse import kernel_gradient
 from pellucid.layers import BatchNorm, Dropout
 from pellucid.layers.base import Mode
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 at 224 x 224
 MIN_BATCH = 2  # examples; batch normalization needs more than one
-MAX_ACTIVITY_BYTES = 512 << 20  # of the outputs that `activity` returns, for all layers together
-MIN_SCALE = 1e-3  # of batch normalization; channels with a smaller scale are practically constant
 
 
 def rms(x: Tensor) -> float:
@@ -141,90 +138,28 @@ def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
     return _run_in_batches(model, map_tree(torch.clone, model.params), x, leaf)
 
 
-@dataclass(frozen=True, eq=False)
-class Activity:
-    """The outputs of one layer with U units for N examples: features (N, U), or feature maps (N, U, H, W).
+def normalized_moments(model: BaseModel, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return by path the mean and the standard deviation, (C,) each, that each BatchNorm in evaluation mode outputs.
 
-    y: (N, U, positions), with one position for features; to limit the memory, feature maps may contain only some
-    positions, drawn for each example. size: the number of values that the layer outputs for one example.
+    They are those before its scale and shift, for inputs (N, ...) of the network, in float64.
     """
+    inputs: dict[str, tuple[BatchNorm, list[tuple[Tensor, Tensor]]]] = {}
 
-    path: str
-    layer: Layer
-    y: Tensor
-    size: int
-
-    @property
-    def units(self) -> int:
-        """The number of units."""
-        return self.y.shape[1]
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean of each unit, (U,)."""
-        return self.y.mean((0, 2))
-
-    @property
-    def std(self) -> Tensor:
-        """The standard deviation of each unit over examples and positions, (U,)."""
-        return self.y.std((0, 2), correction=0)
-
-    @property
-    def finite(self) -> bool:
-        """Whether all outputs are finite."""
-        return bool(torch.isfinite(self.y).all())
-
-
-def activity(model: BaseModel, x: Tensor) -> dict[str, Activity]:
-    """Return the outputs of each layer that is not a combinator for inputs (N, ...), by path, in forward order.
-
-    Outputs other than (N, U, ...) tensors are skipped; for a layer that is used more than once, the outputs of its last
-    use are returned.
-    """
-    outputs_by_path: dict[str, list[Tensor]] = {}
-    layers: dict[str, tuple[Layer, int]] = {}
-    batch_outputs: dict[str, Tensor] = {}
-    positions = generator(model.seed)
-    max_values = MAX_ACTIVITY_BYTES // (4 * len(x) * max(len(list(leaves(model.net))), 1))
-
-    def record(path: str, layer: Layer, y: Tensor) -> None:
-        if y.dim() >= 2:
-            batch_outputs.pop(path, None)
-            batch_outputs[path] = _thinned(y.reshape(*y.shape[:2], -1), max_values, positions)
-            layers[path] = layer, y[0].numel()
+    def record(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if isinstance(layer, BatchNorm):
+            channels = x.transpose(0, 1).flatten(1).double()
+            inputs.setdefault(path, (layer, []))[1].append((channels.mean(1), channels.square().mean(1)))
 
     with torch.inference_mode():
-        rng = torch.Generator().manual_seed(model.seed)
-        for part in in_batches(model, x):
-            batch_outputs.clear()
-            forward(model.net, model.params, part, Mode(False, rng, keep=False), watch_leaves(record))
-            for path, y in batch_outputs.items():
-                outputs_by_path.setdefault(path, []).append(y)
-        return {
-            path: Activity(path, layers[path][0], torch.cat(ys), layers[path][1])
-            for path, ys in outputs_by_path.items()
-        }
-
-
-def _thinned(y: Tensor, max_values: int, rng: torch.Generator) -> Tensor:
-    """Return a copy of the outputs (N, U, positions) at random positions, about `max_values` values per example."""
-    n, units, positions = y.shape
-    positions_kept = max(max_values // max(units, 1), 1)
-    if positions <= positions_kept:
-        return y.clone()
-    sampled = torch.rand(n, 1, positions, generator=rng).topk(positions_kept).indices.sort().values
-    return y.gather(2, sampled.expand(n, units, positions_kept))
-
-
-def normalized_moments(model: BaseModel, activity: Activity) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation, (K,) each, of a BatchNorm's outputs before its scale and shift.
-
-    Channels that are scaled by almost 0 are left out.
-    """
-    values = flatten(model.params)
-    weight, bias = values[join(activity.path, "weight")], values[join(activity.path, "bias")]
-    is_scaled = weight.abs() > MIN_SCALE
-    return ((activity.mean - bias) / weight)[is_scaled], (activity.std / weight.abs())[is_scaled]
+        for batch in in_batches(model, x):
+            forward(model.net, model.params, batch, Mode(keep=False), record)
+    moments: dict[str, tuple[Tensor, Tensor]] = {}
+    for path, (layer, measured) in inputs.items():
+        mean, square = (torch.stack(values).mean(0) for values in zip(*measured, strict=True))
+        running_mean, running_var = (params_at(model.params, path)[name].double() for name in layer.buffers[:2])
+        scale = (running_var + layer.epsilon).sqrt()
+        moments[path] = (mean - running_mean) / scale, (square - mean.square()).clamp_min(0).sqrt() / scale
+    return moments
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.doctor.case import Case, has_flat_targets
 from pellucid.doctor.checks import preprocessing_mismatch, shuffled_labels
-from pellucid.doctor.evaluations import GOOD_SCORE, LABEL_FAULTS, MIN_HALF_EXAMPLES, Evaluations
+from pellucid.doctor.evaluations import GOOD_SCORE, MIN_HALF_EXAMPLES, Evaluations
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect
 from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import effect_of
@@ -34,7 +34,7 @@ MIN_GENERAL_FRACTION, MIN_FRACTION = 0.5, 0.4  # of the deficit, which a general
 # The small network has as many steps as the training, within these limits.
 MIN_SMALL_STEPS, MAX_SMALL_STEPS, MAX_SMALL_WORK = 150, 400, 3.2e11
 # Faults of the validation data, and the last also of the training data, that keep trainings from showing other causes.
-UNSOUND_DATA = (preprocessing_mismatch.NAME, *LABEL_FAULTS)
+UNSOUND_DATA = (preprocessing_mismatch.NAME, shuffled_labels.NAME)
 DATA_PATHS = ("train", "validation")  # of findings in the data
 UNCHANGED = Remedy("the same training once more", lambda case: case, "unchanged")
 MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are faults, no parts are replaced

@@ -1,13 +1,12 @@
 """Batch normalization with running statistics that differ from the data's."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import exp, log
 
 from pellucid.combine.base import join, walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.passes import Activity, normalized_moments, with_batch_statistics
+from pellucid.doctor.passes import normalized_moments, with_batch_statistics
 from pellucid.doctor.predictions import predictions, significantly_better
 from pellucid.doctor.remedies import with_initial_model, with_layers
 from pellucid.layers import BatchNorm
@@ -30,20 +29,18 @@ HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch has at least the we
 
 
 def find(case: Case) -> list[Finding]:
-    """Compare the moments of normalized outputs with 0 and 1."""
-    layers = walk(case.model.net)
-    norms = {path: layer for path, layer in layers if isinstance(layer, BatchNorm) and path in case.activity}
-    frozen = {path for path in norms if {join(path, "weight"), join(path, "bias")} <= case.model.frozen}
-    return _wrong_statistics(case, norms, frozen) if case.trained else []
-
-
-def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
-    """Find running statistics that differ from the data's; report only the first layer with such statistics."""
-    for path, layer in norms.items():
-        outputs = case.activity[path]
-        if not outputs.finite:
-            return []
-        (shift, spread), is_frozen = _shift_and_spread(case.model, outputs), path in frozen
+    """Compare the moments of normalized outputs with 0 and 1; report only the first layer whose statistics differ."""
+    if not case.trained:
+        return []
+    layers = dict(walk(case.model.net))
+    for path, (mean, std) in normalized_moments(case.model, case.inputs(case.sample)).items():
+        layer = layers[path]
+        varying = std > MIN_STD
+        if not isinstance(layer, BatchNorm) or not bool(varying.any()) or not bool(mean.isfinite().all()):
+            continue
+        shift = float(mean[varying].abs().median())
+        spread = float(std[varying].square().log().abs().median())
+        is_frozen = {join(path, "weight"), join(path, "bias")} <= case.model.frozen
         limits = (MAX_FROZEN_SHIFT, MAX_FROZEN_SPREAD) if is_frozen else (MAX_SHIFT, MAX_SPREAD)
         if shift <= limits[0] and spread <= limits[1]:
             continue
@@ -84,15 +81,6 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
     fix = "use a momentum of 0.1, which is the weight of the new batch here"
     remedy = Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum), "usual-momentum")
     return [Finding(NAME, path, evidence, cause, fix, remedy)]
-
-
-def _shift_and_spread(model: BaseModel, outputs: Activity) -> tuple[float, float]:
-    """Return the medians over channels of |mean| and |log variance| of the normalized outputs; ideally 0 and 0."""
-    mean, std = normalized_moments(model, outputs)
-    varying = std > MIN_STD
-    if not bool(varying.any()):
-        return 0.0, 0.0
-    return mean[varying].abs().median().item(), std[varying].square().log().abs().median().item()
 
 
 def _is_better_by_batch(case: Case) -> bool:

@@ -1,36 +1,14 @@
 """A user-defined layer that returns a gradient of 0, so the layers before it never learn."""
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from pellucid.combine.base import replace_layer
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers, watch_leaves
-from pellucid.doctor.remedies import rebuilt
-from pellucid.layers.base import Cache, Layer, Mode, Params
-
-
-@dataclass(frozen=True)
-class StraightThrough(Layer):
-    """A wrapper that replaces a layer's backward pass by the identity (Bengio, Leonard, Courville 2013, section 4)."""
-
-    layer: Layer
-
-    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize the wrapped layer."""
-        return self.layer.init(shape, rng)
-
-    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        """Run the wrapped layer."""
-        return self.layer.forward(params, x, mode)
-
-    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Return the output gradient unchanged, and no gradients of parameters."""
-        return dy, {}
+from pellucid.doctor.remedies import without_layers
+from pellucid.layers.base import Layer, Params
 
 
 def find(case: Case) -> list[Finding]:
@@ -39,7 +17,7 @@ def find(case: Case) -> list[Finding]:
     user_layers = {path: layer for path, layer in leaves(net) if is_user_defined(layer)}
     if not user_layers:
         return []
-    cut_layers: dict[str, tuple[float, bool]] = {}
+    cut_layers: dict[str, float] = {}
     reached_paths: set[str] = set()
     varying_paths: set[str] = set()
 
@@ -51,17 +29,18 @@ def find(case: Case) -> list[Finding]:
         if rms(dy) > 0:
             reached_paths.add(path)
             if path in varying_paths and isinstance(dx, Tensor) and rms(dx) == 0:
-                cut_layers[path] = rms(dy), dx.shape == dy.shape and not dparams
+                cut_layers[path] = rms(dy)
 
     gradients(model, case.inputs(case.probe), case.probe.y, watch_leaves(record), watch)
     untrained_paths = [path for path, _ in trainable_layers(model) if path not in reached_paths]
     if not cut_layers or not untrained_paths:
         return []
     path = next(iter(cut_layers))  # the last such layer of the network, since backward reaches it first
-    dy_rms, is_straight = cut_layers[path]
     type_name = type(user_layers[path]).__name__
-    evidence: Evidence = {"layer": type_name, "gradient_that_it_gets": dy_rms, "gradient_that_it_returns": 0.0}
-    evidence |= {"layers_that_never_learn": len(untrained_paths), "for_example": untrained_paths[0]}
+    evidence: Evidence = {
+        "layer": type_name, "gradient_that_it_gets": cut_layers[path], "gradient_that_it_returns": 0.0,
+        "layers_that_never_learn": len(untrained_paths), "for_example": untrained_paths[0],
+    }  # fmt: skip
     cause = (
         f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient "
         "reaches the layers before it"
@@ -71,15 +50,8 @@ def find(case: Case) -> list[Finding]:
         "estimator)"
     )
 
-    def with_straight_through(case: Case) -> Case:
-        net = case.model.net
-        for path in cut_layers:
-            net = replace_layer(net, path, StraightThrough)
-        return rebuilt(case, keep_weights=True, net=net)
-
-    remedy = (
-        Remedy("its gradient passed on unchanged", with_straight_through, "straight-through") if is_straight else None
-    )
+    kinds = {type(user_layers[path]) for path in cut_layers}
+    remedy = Remedy(f"the network without {type_name}", lambda case: without_layers(case, kinds), "without-cut-layers")
     return [Finding(NAME, path, evidence, cause, fix, remedy)]
 
 

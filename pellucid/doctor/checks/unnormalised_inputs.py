@@ -25,7 +25,7 @@ CHUNK_SIZE = 64  # examples measured at a time
 
 def find(case: Case) -> list[Finding]:
     """Compute statistics of a sample of the inputs, over all values and by channel, and compare them with limits."""
-    first_layer = next((outputs.layer for outputs in case.activity.values() if not only_reshapes(outputs.layer)), None)
+    first_layer = next((layer for layer, _ in case.layer_outputs.values() if not only_reshapes(layer)), None)
     if first_layer is not None and Trait.NORM in first_layer.traits and not isinstance(first_layer, LocalResponseNorm):
         return []  # a first normalization layer makes the scale of the inputs irrelevant
     x = case.sample.x

@@ -60,12 +60,12 @@ def reduction_suspects(case: Case) -> Iterator[Suspect]:
     shape = case.model.nominal_shape
     if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return
-    outputs = {path: activity for path, activity in case.activity.items() if isinstance(activity.layer, STRIDING)}
-    layers = {path: activity.layer for path, activity in outputs.items()}
+    outputs = {path: pair for path, pair in case.layer_outputs.items() if isinstance(pair[0], STRIDING)}
+    layers = {path: layer for path, (layer, _) in outputs.items()}
     conv_indices = [index for index, layer in enumerate(layers.values()) if isinstance(layer, Conv2d)]
     if not conv_indices:
         return
-    positions = [activity.size // activity.units for activity in outputs.values()]
+    positions = [y[0, 0].numel() for _, y in outputs.values()]
     # The positions of the second convolution's input, or of the last output if there is only one convolution.
     first_positions = positions[conv_indices[1] - 1] if len(conv_indices) > 1 else positions[-1]
     strided_paths = [path for path, layer in layers.items() if _stride(layer) > (1 if isinstance(layer, Conv2d) else 2)]

@@ -15,16 +15,10 @@ from pellucid.layers import (
     BatchNorm,
     Dense,
     Flatten,
-    HardSigmoid,
     Identity,
-    ReLU,
-    Sigmoid,
-    Tanh,
 )
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers
-
-SATURATING = (Sigmoid, HardSigmoid, Tanh)
 
 
 @dataclass(frozen=True)
@@ -68,11 +62,6 @@ def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
 def _replacement(case: TrainingCase, net: Layer, path: str, layer: Layer) -> _Replacement | None:
     """Return what replaces a layer; None if it is plain itself."""
     kind = type(layer).__name__
-    if isinstance(layer, SATURATING):
-        return _Replacement(
-            ReLU(), "saturating-activations", "sigmoid or tanh in inner layers makes the gradient smaller from layer "
-            "to layer", "use ReLU in inner layers",
-        )  # fmt: skip
     if Trait.NORM in layer.traits and not isinstance(layer, BatchNorm):
         return _Replacement(
             Identity(), "norm-layer", f"{kind} removes differences that the layers after it need",

@@ -62,12 +62,13 @@ def suggest_changes(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> lis
 
 def class_changes(matrix: Tensor, name: str) -> list[TargetChange]:
     """Return the exchange of classes that a confusion matrix (true, predicted) suggests; [] if it suggests none."""
-    totals = matrix.sum(1)
-    row_maxima = matrix.max(1)
-    new_classes = {
-        label: int(row_maxima.indices[label]) if row_maxima.values[label] > MIN_AGREEMENT * totals[label] else label
-        for label in range(len(totals)) if totals[label] > 0
-    }  # fmt: skip
+    labels = [label for label, total in enumerate(matrix.sum(1).tolist()) if total > 0]
+    shares = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-12)
+    new_classes = {label: int(shares[label].argmax()) for label in labels if shares[label].max() > MIN_AGREEMENT}
+    for label in labels:
+        free = [other for other in labels if other not in new_classes.values()]
+        if label not in new_classes and free:  # badly predicted: itself, unless another class has its number
+            new_classes[label] = label if label in free else free[0]
     changed_classes = {label: other for label, other in new_classes.items() if label != other}
     if not changed_classes or len(set(new_classes.values())) < len(new_classes):
         return []

@@ -13,9 +13,9 @@ from pellucid.task import Command, Evaluation, HeldOutScores, Reported, Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pellucid.doctor.case import Case
     from pellucid.model import Model
     from pellucid.objective import Objective
-    from pellucid.tasks.generate.doctor.case import GeneratorCase
 
 
 class Generation(Task):
@@ -65,9 +65,9 @@ class Generation(Task):
     def case(self, model: "Model", x: Any, y: Any, options: Mapping[str, Any]) -> Any:
         """Return the case of a generator."""
         from pellucid.doctor import case_with
-        from pellucid.tasks.generate.doctor.case import GeneratorCase
+        from pellucid.tasks.generate.doctor import with_image_targets
 
-        return GeneratorCase.of(case_with(model, x, y, options))
+        return with_image_targets(case_with(model, x, y, options))
 
     def case_of_run(self, run: Path, data: str | None) -> Any:
         """Return the case of a generator with its images."""
@@ -81,7 +81,7 @@ class Generation(Task):
 
         return case_of_model(model, data, history)
 
-    def diagnose(self, case: "GeneratorCase", attempts: bool, device: Any) -> Any:
+    def diagnose(self, case: "Case", attempts: bool, device: Any) -> Any:
         """Run the checks of generators."""
         from pellucid.doctor.examination import examine
         from pellucid.tasks.generate.doctor import CHECKS

@@ -25,17 +25,8 @@ PREDICTING_NETWORK = "generator"  # in objectives such as GANs, the network whos
 
 
 def ending_suspects(case: TrainingCase) -> Iterator[Suspect]:
-    """Yield suspects for the last activations of the networks, and for a normalization before the predicting one's."""
+    """Yield suspects for the last activation of the network that predicts."""
     nets = case.model.objective.nets
-    for name, net in nets.items() if PREDICTING_NETWORK in nets else ():
-        for path, layer in last_layers(net).items():
-            if name != PREDICTING_NETWORK and path and Trait.ACTIVATION in layer.traits:
-                yield suspect(
-                    "wrong-output", f"{type(layer).__name__} limits the outputs of the {name}, which may be any number",
-                    f"end the {name} without an activation", f"the {name} without {path}",
-                    _with_layer(nets, name, path, Identity()), path=join(name, path), unusual=True,
-                    key=f"without-{join(name, path)}", last_layer=type(layer).__name__,
-                )  # fmt: skip
     name = PREDICTING_NETWORK if PREDICTING_NETWORK in nets else next(iter(nets), "")
     if name not in nets or (len(nets) > 1 and name != PREDICTING_NETWORK):
         return

@@ -12,7 +12,6 @@ from pellucid.task import HeldOutScores, TargetChange
 MIN_AGREEMENT = 0.5  # fraction of the examples of a class that are predicted as one other class
 MIN_FACTOR = 1.5  # ratio of predictions to targets, or its inverse, from which another unit is suggested
 MIN_VARIANCE = 1e-12  # of a column of the targets, relative to the largest
-MIN_OFFSET = 0.5  # mean difference of predictions and targets, in standard deviations of the targets
 
 
 def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores | None:
@@ -100,30 +99,21 @@ def class_replacer(classes: Mapping[int, int]) -> Callable[[Tensor, tuple[int, .
 
 
 def _suggest_value_changes(predicted: Tensor, y: Tensor) -> list[TargetChange]:
+    """Return the change of values (N, ...) to the unit of the predictions, and the exchange of two columns."""
     changes: list[TargetChange] = []
-
-    def add(key: str, description: str, cause: str, fix: str, change: Callable[[Tensor], Tensor]) -> None:
-        changes.append(
-            TargetChange("other-values", description, cause, fix, lambda target, size: change(target), key=key)
-        )
-
     factor = float((predicted * y).sum() / y.square().sum().clamp_min(1e-12))
     if factor < 0 or abs(log(max(factor, 1e-12))) > log(MIN_FACTOR):
-        add(
-            f"times-{factor:.4g}", f"values multiplied by {factor:.4g}",
+        changes.append(TargetChange(
+            "other-values", f"values multiplied by {factor:.4g}",
             "are in another unit than those that the network learned",
-            "use the same unit for training and validation targets", lambda target: target * factor,
-        )  # fmt: skip
-    offset = float((predicted - y).mean())
-    if abs(offset) > MIN_OFFSET * float(y.std()):
-        add(
-            f"plus-{offset:.4g}", f"values raised by {offset:.4g}",
-            "are counted from another origin than those that the network learned",
-            "subtract the same mean from training and validation targets", lambda target: target + offset,
-        )  # fmt: skip
+            "use the same unit for training and validation targets", lambda target, size: target * factor,
+            key=f"times-{factor:.4g}",
+        ))  # fmt: skip
     if y.dim() == 2 and y.shape[1] == 2:
-        add("exchanged", "both columns exchanged",
+        changes.append(TargetChange(
+            "other-values", "both columns exchanged",
             "have their columns in another order than those that the network learned",
             "write the columns of training and validation targets in the same order",
-            lambda target: target.flip(0))  # fmt: skip
+            lambda target, size: target.flip(0), key="exchanged",
+        ))  # fmt: skip
     return changes

@@ -13,7 +13,7 @@ from pellucid.base.brief import brief_repr
 from pellucid.base.errors import PellucidError
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.passes import MeasuredGradients, gradients, layer_outputs, rms, trainable_layers
+from pellucid.doctor.passes import layer_outputs, rms, trainable_layers
 from pellucid.doctor.predictions import Predictions, UnansweredError, predictions
 from pellucid.doctor.rehearsal import (
     Rehearsal,
@@ -49,9 +49,8 @@ class Case:
     augmentation in training. epochs: the number of epochs trained or planned, 0 if unknown. trainable: whether
     optimizer, learning rate and batch size are known; a weights file does not contain them, so `rehearse` raises an
     error. notes: sentences to print before the findings. steps: the number of steps made, used if there is no history.
-    resume_command: the command that resumes an interrupted training, or "". device: the device for training and
-    prediction; the models and data of a case are on the CPU, where all other computations run. Measurements are
-    computed once, when a check first needs them.
+    device: the device for training and prediction; the models and data of a case are on the CPU, where all other
+    computations run. Measurements are computed once, when a check first needs them.
     """
 
     model: BaseModel
@@ -66,7 +65,6 @@ class Case:
     trainable: bool = True
     notes: tuple[str, ...] = ()
     steps: int = 0
-    resume_command: str = ""
     device: torch.device = CPU
     __repr__ = brief_repr
 
@@ -134,11 +132,6 @@ class Case:
         """Each layer of the model and its output for one training example, by path in forward order."""
         found = layer_outputs(self.model, self.inputs(self.probe)[:1])
         return {path: (layer, y) for path, layer, y in found}
-
-    @cached_property
-    def initial_gradients(self) -> MeasuredGradients:
-        """The gradients before the first step, for `probe`."""
-        return gradients(self.initial, self.inputs(self.probe), self.probe.y)
 
     @cached_property
     def train_predictions(self) -> Predictions:

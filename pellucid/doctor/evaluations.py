@@ -17,10 +17,9 @@ from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
 from pellucid.doctor.held_out import outputs_for
-from pellucid.doctor.inputs import drawn_indices
+from pellucid.doctor.inputs import drawn_indices, input_changes
 from pellucid.doctor.intervention import effect_of
 from pellucid.doctor.paired import PairedTrainings, ProvenCause
-from pellucid.doctor.preprocessing import input_changes
 from pellucid.doctor.training_case import T, TrainingCase, optional_fields, validation_of
 from pellucid.task import TargetChange
 from pellucid.training.examples import subset

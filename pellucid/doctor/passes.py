@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from inspect import isabstract
 from typing import TYPE_CHECKING, Any
 
@@ -162,25 +162,14 @@ def normalized_moments(model: BaseModel, x: Tensor) -> dict[str, tuple[Tensor, T
     return moments
 
 
-@dataclass(frozen=True, eq=False)
-class MeasuredGradients:
-    """The result of a forward and backward pass in training mode.
-
-    loss: the batch loss. weights: the gradients with respect to the parameters, by path.
-    """
-
-    loss: float
-    weights: Mapping[str, Tensor]
-
-
 def gradients(
     model: BaseModel,
     x: Tensor,
     target: Tensor,
     after_forward: ForwardWatch | None = None,
     after_backward: BackwardWatch | None = None,
-) -> MeasuredGradients:
-    """Return the gradients for a batch, or for as many of its examples as fit into memory.
+) -> dict[str, Tensor]:
+    """Return the gradients of the parameters by path, in training mode, for as much of a batch as fits into memory.
 
     after_forward: a watch of the forward pass. after_backward: a watch of the backward pass, called for layers that are
     not combinators and whose dy is a tensor.
@@ -195,6 +184,6 @@ def gradients(
     with torch.inference_mode():
         params = map_tree(torch.clone, model.params)
         y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), after_forward)
-        value, dy = model.loss(y, target)
+        _, dy = model.loss(y, target)
         _, dparams = backward(model.net, params, cache, dy, kernel_gradient, watch)
-    return MeasuredGradients(value.item(), flatten(dparams))
+    return flatten(dparams)

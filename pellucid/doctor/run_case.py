@@ -72,7 +72,6 @@ def case_of_run(
     except PellucidError as error:
         raise PellucidError(f"{data or recipe.data.name} does not fit the model of {folder.path}: {error}") from error
     history = read_history(folder.path)
-    command = _resume_command(folder, history, recipe.train.epochs)
     return Case(
         model,
         train,
@@ -83,9 +82,8 @@ def case_of_run(
         history,
         StoppedError.read(folder.error) or "",
         augmentation(recipe, material),
-        notes=_interruption_notes(folder, history, recipe.train.epochs, command),
+        notes=_interruption_notes(folder, history, recipe.train.epochs),
         steps=_steps_before_checkpoint(folder) if history is None else 0,
-        resume_command=command,
     )
 
 
@@ -109,19 +107,14 @@ def saved_model(folder: RunFolder) -> Model | None:
     return None if weights is None else Model.load(weights)
 
 
-def _resume_command(folder: RunFolder, history: History | None, epochs: int) -> str:
-    """Return the command that resumes an interrupted run; "" for a run that ended, even early or by an error."""
-    has_ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _epochs_done(history) >= epochs
-    return "" if has_ended else f"pellucid train --resume {quote(str(folder.path))}"
-
-
-def _interruption_notes(folder: RunFolder, history: History | None, epochs: int, command: str) -> tuple[str, ...]:
+def _interruption_notes(folder: RunFolder, history: History | None, epochs: int) -> tuple[str, ...]:
     """Return a note on how to resume an interrupted run, or on missing weights; () if neither applies."""
-    if command:
-        n_finished = _epochs_done(history)
+    n_finished, is_complete = _epochs_done(history), (folder.path / "results.json").is_file()
+    if not (is_complete or folder.error.is_file() or n_finished >= epochs):
         stop_position = f"after epoch {n_finished}" if n_finished else "before the end of epoch 1"
+        command = f"pellucid train --resume {quote(str(folder.path))}"
         return (f"stopped {stop_position} of {epochs}, unless it still runs; resume with `{command}`",)
-    if (folder.path / "results.json").is_file() and not (folder.best.is_file() or folder.last.is_file()):
+    if is_complete and not (folder.best.is_file() or folder.last.is_file()):
         return (f"the run ended, but its weights are missing; put them back into {folder.weights}, or train again",)
     return ()
 

@@ -61,7 +61,6 @@ class OptionalFields(NamedTuple):
     stopped: PellucidError | str = ""
     trainable: bool | None = None
     steps_to_repeat: int | None = None
-    resume_command: str = ""
     epochs: int = 0
     history: History | None = None
     classifies: bool | None = None

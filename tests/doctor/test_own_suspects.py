@@ -10,7 +10,7 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
-from pellucid.doctor.suspects import architecture, losses, objectives, own_parts, parts
+from pellucid.doctor.suspects import layers, losses, objectives, parts
 from pellucid.generators import GAN
 from pellucid.layers import (
     BatchNorm,
@@ -102,10 +102,10 @@ class Rising(Momentum):
 def test_a_user_defined_optimizer_is_replaced_by_that_of_the_library() -> None:
     x, y, _ = split_digits()
     case = case_of(Model(net_with_layers(), optimizer=Rising(0.05, momentum=0.5), input_shape=(1, 8, 8)), x, y)
-    (change,) = own_parts.own_optimizer_suspects(case)
+    (change,) = losses.own_optimizer_suspects(case)
     assert change.finding.evidence["optimizer"] == "Rising"
     assert change.apply(case).model.optimizer == Momentum(0.05, momentum=0.5)
-    assert not list(own_parts.own_optimizer_suspects(change.apply(case)))
+    assert not list(losses.own_optimizer_suspects(change.apply(case)))
 
 
 @dataclass(frozen=True)
@@ -158,20 +158,20 @@ def test_layer_options_far_from_their_defaults_are_replaced() -> None:
     net = Sequential(Conv2d(10, 3, padding=1), BatchNorm(momentum=0.9), ReLU(), LogSoftmax(3))
     masks = y[:, None, None].expand(-1, 8, 8).contiguous()
     case = case_of(Model(net, NegativeLogLikelihood(), input_shape=(1, 8, 8)), x, masks)
-    changes = list(architecture.layer_option_suspects(case))
+    changes = list(layers.layer_option_suspects(case))
     assert [change.remedy.description for change in changes] == [
         "momentum = 0.1 in BatchNorm",
         "axis = 1 in LogSoftmax",
     ]
     for change, other in (changes, reversed(changes)):
-        (remaining,) = architecture.layer_option_suspects(change.apply(case))
+        (remaining,) = layers.layer_option_suspects(change.apply(case))
         assert remaining.remedy.description == other.remedy.description
 
 
 def test_options_without_defaults_are_not_replaced() -> None:
     x, y, _ = split_digits()
     net = Sequential(Conv2d(4, 3, padding=1), ReLU(), Select(axis=2, index=0), Flatten(), Dense(10))
-    assert not list(architecture.layer_option_suspects(case_of(Model(net, input_shape=(1, 8, 8)), x, y)))
+    assert not list(layers.layer_option_suspects(case_of(Model(net, input_shape=(1, 8, 8)), x, y)))
 
 
 def test_the_user_defined_optimizer_of_one_network_is_replaced() -> None:
@@ -179,15 +179,15 @@ def test_the_user_defined_optimizer_of_one_network_is_replaced() -> None:
     gan = GAN(Sequential(Dense(16), Reshape((1, 4, 4))), 4, Sequential(Flatten(), Dense(1)))
     x = torch.rand(32, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     case = case_of(Model(gan, optimizer=optimizers, input_shape=(1, 4, 4)), x, x)
-    (change,) = own_parts.own_optimizer_suspects(case)
+    (change,) = losses.own_optimizer_suspects(case)
     assert change.finding.path == "generator"
     assert change.apply(case).model.optimizers == {**optimizers, "generator": Momentum(0.05, momentum=0.5)}
 
 
 def test_user_defined_parts_are_replaced_by_those_of_the_library() -> None:
-    (change,) = own_parts.own_loss_suspects(regression_case(Squared(broadcast=False), epochs=1))
+    (change,) = losses.own_loss_suspects(regression_case(Squared(broadcast=False), epochs=1))
     assert type(change.apply(regression_case(Squared(broadcast=False), epochs=1)).model.loss) is Quadratic
-    assert list(own_parts.own_loss_suspects(regression_case("quadratic", epochs=1))) == []
+    assert list(losses.own_loss_suspects(regression_case("quadratic", epochs=1))) == []
 
 
 def test_a_weighted_mean_mixes_no_examples() -> None:
@@ -238,11 +238,11 @@ def test_images_reduced_in_the_first_layers_are_a_suspect() -> None:
         Conv2d(4, 5, stride=4, padding=2), ReLU(), MaxPool2d(4), Conv2d(8, 1), ReLU(), Flatten(), Dense(4)
     )  # fmt: skip
     usual_net = Sequential(Conv2d(4, 3, stride=2), ReLU(), Conv2d(8, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(4))
-    (suspect,) = architecture.reduction_suspects(case_of(Model(early_net, input_shape=(1, 28, 28)), x, y))
+    (suspect,) = layers.reduction_suspects(case_of(Model(early_net, input_shape=(1, 28, 28)), x, y))
     assert suspect.finding.evidence["places_after_the_first_layers"] == 1
     finer_case = suspect.apply(case_of(Model(early_net, input_shape=(1, 28, 28)), x, y))
-    assert list(architecture.reduction_suspects(finer_case)) == []
-    assert list(architecture.reduction_suspects(case_of(Model(usual_net, input_shape=(1, 28, 28)), x, y))) == []
+    assert list(layers.reduction_suspects(finer_case)) == []
+    assert list(layers.reduction_suspects(case_of(Model(usual_net, input_shape=(1, 28, 28)), x, y))) == []
 
 
 def test_the_rate_of_pretrained_weights_is_a_suspect() -> None:

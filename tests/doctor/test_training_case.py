@@ -46,11 +46,11 @@ def own_case(cls: type[OwnCase] = OwnCase) -> OwnCase:
 
 
 def test_fields_that_a_case_lacks_have_their_defaults() -> None:
-    assert optional_fields(own_case()) == OptionalFields("", None, None, "", 0, None, None)
+    assert optional_fields(own_case()) == OptionalFields("", None, None, 0, None, None)
     assert optional_fields(own_case(UntrainableCase)).trainable is False
-    case = replace(make_case(epochs=20), stopped="out of memory", resume_command="resume")
+    case = replace(make_case(epochs=20), stopped="out of memory")
     stated = optional_fields(case)
-    assert stated == OptionalFields("out of memory", True, case.steps_to_repeat, "resume", 20, case.history, True)
+    assert stated == OptionalFields("out of memory", True, case.steps_to_repeat, 20, case.history, True)
 
 
 def test_a_case_without_optional_fields_is_examined_and_its_training_repeated() -> None:

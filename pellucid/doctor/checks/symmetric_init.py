@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
-from pellucid.doctor.passes import leaves, trainable_layers
+from pellucid.doctor.passes import gradients, leaves, trainable_layers
 from pellucid.doctor.remedies import DRAWN_AS_HE
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import Layer
@@ -37,7 +37,8 @@ def find(case: Case) -> list[Finding]:
     for path, (first_unit, has_twin) in twins_by_path.items():
         old, new = (_units(layers[path], params[f"{path}.weight"])[0] for params in (initial, current))
         if not bool(torch.isfinite(new).all()):  # training diverged; compare the first gradients instead
-            new, _ = _units(layers[path], case.initial_gradients.weights[f"{path}.weight"])
+            first_gradients = gradients(case.initial, case.inputs(case.probe), case.probe.y)
+            new, _ = _units(layers[path], first_gradients[f"{path}.weight"])
             old = torch.zeros_like(old)
         distance_moved = (new - old).norm(dim=1)
         distance = (new - new[first_unit]).norm(dim=1)

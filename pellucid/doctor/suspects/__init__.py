@@ -6,7 +6,7 @@ from functools import partial
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import architecture, layers, losses, objectives, own_parts, parts, settings
+from pellucid.doctor.suspects import layers, losses, objectives, parts, settings
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.objective import Supervised
 
@@ -20,14 +20,14 @@ PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
     parts.pretrained_suspects, settings.regularizer_suspects, settings.frozen_suspects,
     settings.augment_suspects, losses.loss_option_suspects,
     settings.clipping_suspects, settings.optimizer_suspects,
-    settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
-    layers.layer_suspects, own_parts.own_optimizer_suspects, own_parts.own_loss_suspects,
-    parts.initialization_suspects, architecture.reduction_suspects, losses.loss_suspects,
-    architecture.layer_option_suspects,
+    settings.schedule_suspects, settings.tiny_batch_suspects, settings.dropout_suspects, layers.linear_suspects,
+    layers.layer_suspects, losses.own_optimizer_suspects, losses.own_loss_suspects,
+    parts.initialization_suspects, layers.reduction_suspects, losses.loss_suspects,
+    layers.layer_option_suspects,
 )  # fmt: skip
 # The sources that also work for a Case of one network and one loss with other targets, such as masks.
 SUPERVISED_SOURCES: tuple[SuspectSource, ...] = (
-    parts.coupled_loss_suspects, parts.mode_suspects, settings.regularizer_suspects, architecture.linear_suspects,
+    parts.coupled_loss_suspects, parts.mode_suspects, settings.regularizer_suspects, layers.linear_suspects,
     parts.initialization_suspects,
 )  # fmt: skip
 # The sources that read only the settings, the networks and the data, and so work for a case of any task.
@@ -37,8 +37,8 @@ ANY_TASK_SOURCES: tuple[TaskSuspectSource, ...] = (
     objectives.stride_suspects, losses.loss_option_suspects,
     losses.default_option_suspects, losses.class_balance_suspects, objectives.loss_weight_suspects,
     objectives.network_rate_suspects, settings.clipping_suspects,
-    settings.optimizer_suspects, settings.schedule_suspects, layers.layer_suspects, own_parts.own_optimizer_suspects,
-    own_parts.own_loss_suspects, architecture.layer_option_suspects,
+    settings.optimizer_suspects, settings.schedule_suspects, layers.layer_suspects, losses.own_optimizer_suspects,
+    losses.own_loss_suspects, layers.layer_option_suspects,
     partial(settings.tiny_batch_suspects, usual_size=16),
 )  # fmt: skip
 

@@ -1,24 +1,39 @@
-"""Suspects in kinds of layers: all layers of a kind replaced by a plainer one, or left out."""
+"""Suspects in the layers of the network: kinds of layers, their options, activations, strides and pooling."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from typing import Any
 
+from pellucid.base.settings.checks import is_number
 from pellucid.combine import Sequential
-from pellucid.combine.base import join, walk
+from pellucid.combine.base import join, replace_layer, walk
+from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.passes import is_user_defined, leaves
+from pellucid.doctor.passes import is_user_defined, leaves, output_layers, trainable_layers
 from pellucid.doctor.remedies import rebuilt, with_replaced_layers
 from pellucid.doctor.training_case import TrainingCase, optional_fields
 from pellucid.layers import (
     AdaptiveAvgPool2d,
+    AvgPool2d,
     BatchNorm,
+    Conv2d,
     Dense,
     Flatten,
     Identity,
+    LpPool2d,
+    MaxPool2d,
+    ReLU,
 )
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers
+
+STRIDING = (Conv2d, MaxPool2d, AvgPool2d, LpPool2d)
+MIN_SIDE = 8  # pixels; smaller images are skipped
+MIN_REDUCTION = 16  # positions of the input divided by positions of the second convolution's input
+# Options of layers, and the ratio to the default, or its inverse, from which a value is unusual.
+OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
+MAX_CONVOLUTIONS = 3  # a reduction to a single position by at most this many convolutions is too early
 
 
 @dataclass(frozen=True)
@@ -83,3 +98,100 @@ def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:
     following = list(layers.values())[list(layers).index(name) + 1 :] if name in layers else []
     is_followed_by_vectors = bool(following) and isinstance(following[0], Flatten | Dense)
     return is_followed_by_vectors and None not in shape and optional_fields(case).classifies is False
+
+
+def _inner_paths(case: Case) -> list[str]:
+    """Return the paths of the trainable dense layers and convolutions, without the output layers."""
+    output_paths, layers = output_layers(case.model, case.inputs(case.probe)), dict(walk(case.model.net))
+    paths = (path for path, _ in trainable_layers(case.initial) if path not in output_paths)
+    return [path for path in paths if isinstance(layers[path], Dense | Conv2d)]
+
+
+def _with_changed_layers(
+    case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep_weights: bool = False
+) -> Case:
+    """Return the case with the layers at `paths` changed; raises PellucidError if other layers do not fit them."""
+    net = case.model.net
+    for path in paths:
+        net = replace_layer(net, path, change)
+    return rebuilt(case, keep_weights, net=net)
+
+
+def linear_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if the network has no activations."""
+    inner_paths = _inner_paths(case)
+    if inner_paths and not any(
+        Trait.ACTIVATION in layer.traits or is_user_defined(layer) for _, layer in walk(case.model.net)
+    ):
+        yield suspect(
+            "no-activation", "there is no activation between the layers, so that together they are one linear map",
+            "add a ReLU after each layer but the last", "ReLU after each inner layer",
+            lambda case: _with_changed_layers(case, inner_paths, lambda layer: Sequential(layer, ReLU())),
+            layers=len(inner_paths) + 1,
+        )  # fmt: skip
+
+
+def reduction_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if strides and pooling reduce images to few positions in the first layers."""
+    shape = case.model.nominal_shape
+    if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
+        return
+    outputs = {path: pair for path, pair in case.layer_outputs.items() if isinstance(pair[0], STRIDING)}
+    layers = {path: layer for path, (layer, _) in outputs.items()}
+    conv_indices = [index for index, layer in enumerate(layers.values()) if isinstance(layer, Conv2d)]
+    if not conv_indices:
+        return
+    positions = [y[0, 0].numel() for _, y in outputs.values()]
+    # The positions of the second convolution's input, or of the last output if there is only one convolution.
+    first_positions = positions[conv_indices[1] - 1] if len(conv_indices) > 1 else positions[-1]
+    strided_paths = [path for path, layer in layers.items() if _stride(layer) > (1 if isinstance(layer, Conv2d) else 2)]
+    is_single_position = positions[-1] <= 1 and len(conv_indices) <= MAX_CONVOLUTIONS
+    if strided_paths and (first_positions <= shape[1] * shape[2] / MIN_REDUCTION or is_single_position):
+        yield suspect(
+            "reduced-too-early", "strides and pooling reduce the images to so few positions that the "
+            "differences between classes are lost",
+            "use smaller strides and pooling windows, above all in the first layers",
+            "strides of 1, pooling by 2",
+            lambda case: _with_changed_layers(case, strided_paths, _with_finer_steps, keep_weights=True), unusual=True,
+            places_of_an_input=shape[1] * shape[2], places_after_the_first_layers=first_positions,
+            places_at_the_end=positions[-1],
+        )  # fmt: skip
+
+
+def _stride(layer: Layer) -> int:
+    stride = getattr(layer, "step", getattr(layer, "stride", 1))
+    return max(stride) if isinstance(stride, tuple) else stride
+
+
+def _with_finer_steps(layer: Layer) -> Layer:
+    if isinstance(layer, Conv2d):
+        return replace(layer, stride=1)
+    return replace(layer, kernel=2, stride=None, padding=0)  # pyright: ignore
+
+
+def layer_option_suspects(case: TrainingCase) -> Iterator[Suspect]:
+    """Yield a suspect for each of OPTIONS of a layer that is far from its default."""
+    nets = case.model.objective.nets
+    places: dict[tuple[type[Layer], str, float, Any], list[tuple[str, str]]] = {}
+    for name, net in nets.items():
+        for path, layer in leaves(net):
+            for option in fields(layer) if not is_user_defined(layer) else ():
+                value, default = getattr(layer, option.name), option.default
+                if not (option.name in OPTIONS and is_number(value) and is_number(default)):
+                    continue  # without a default, as for the axis of a selection, no value is unusual
+                if not _is_near(value, default, OPTIONS[option.name]):
+                    places.setdefault((type(layer), option.name, value, default), []).append((name, path))
+    for (kind, option_name, value, default), paths in places.items():
+        changed_nets = with_replaced_layers(
+            nets, paths, lambda layer, option=option_name, value=default: replace(layer, **{option: value})
+        )
+        yield suspect(
+            "layer-settings", f"{option_name} = {value:g} of {kind.__name__} does not suit this network",
+            f"set {option_name} to its default, {default:g}", f"{option_name} = {default:g} in {kind.__name__}",
+            partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*paths[0]), unusual=True,
+            key=f"{kind.__name__}-{option_name}", value=value, default=default,
+        )  # fmt: skip
+
+
+def _is_near(value: float, default: Any, max_ratio: float) -> bool:
+    return value == default or (value * default > 0 and 1 / max_ratio <= value / default <= max_ratio)

@@ -1,7 +1,5 @@
 """The origin of NaN or infinity: the first tensor that contains them."""
 
-from dataclasses import replace
-
 import torch
 
 from pellucid.combine import join
@@ -9,14 +7,9 @@ from pellucid.combine.base import buffer_paths
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.passes import in_batches, is_user_defined
-from pellucid.doctor.rehearsal import RehearsalSettings
-from pellucid.layers.base import Mode
+from pellucid.doctor.rehearsal import DEFAULT_EPOCHS
 from pellucid.nested import flatten
-from pellucid.objective import seeded
-from pellucid.training.device import on_device
-from pellucid.training.diagnose import NotFinite, StoppedError, diagnose, diagnose_output, weights_fault
-from pellucid.training.layer_statistics import seed_step
-from pellucid.training.reading import batch_loader
+from pellucid.training.diagnose import NotFinite, StoppedError, diagnose_output, weights_fault
 
 MAX_TARGET = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38
 
@@ -25,11 +18,11 @@ def find(case: Case) -> list[Finding]:
     """Examine the initial weights, the step in which the training or a rehearsal stopped, and the model's outputs."""
     if fault := weights_fault(flatten(case.initial.params)):
         return [_finding(case, fault, 0)]
-    if isinstance(case.stopped, StoppedError):
-        return [_finding(case, case.stopped.fault, case.stopped.step)]
-    if case.trainable and case.rehearsal.has_failed and not case.rehearsal.stopped:
-        step, fault = _first_fault(case)
-        return [_finding(case, fault, step)]
+    stopped = case.stopped
+    if case.trainable and not isinstance(stopped, StoppedError) and case.rehearsal.has_failed:
+        stopped = case.rehearsal.stopped or _stopped_fit(case)
+    if isinstance(stopped, StoppedError):
+        return [_finding(case, stopped.fault, stopped.step)]
     with torch.inference_mode():
         for batch in in_batches(case.model, case.inputs(case.sample)):
             if fault := diagnose_output(case.model.net, case.model.params, batch):
@@ -37,32 +30,17 @@ def find(case: Case) -> list[Finding]:
     return []
 
 
-def _first_fault(case: Case) -> tuple[int, NotFinite]:
-    """Return the step in which the rehearsal failed, counted from 1, and the first tensor that is not finite.
-
-    The rehearsal is repeated until just before that step, then each tensor of the step is examined. If the weights are
-    already not finite, the step before is examined: the cause is in its gradients, or else in its update.
-    """
-    n_steps = len(case.rehearsal.losses)
-    weight_fault = None
-    for steps in range(n_steps, max(n_steps - 2, -1), -1):
-        model = case.rehearse(RehearsalSettings(steps)).model
-        buffers = buffer_paths(model.net)
-        trainable = {path: value for path, value in flatten(model.params).items() if path not in buffers}
-        if fault := weights_fault(trainable):
-            weight_fault = fault
-            continue
-        loader = batch_loader(case.model, case.train, min(case.batch_size, len(case.train)), case.augment)
-        batch = next(iter(loader.epoch(*divmod(steps, len(loader)))))
-        mode = Mode(True, seed_step(seeded(model.device), model.seed, steps))
-        with torch.inference_mode():
-            fault = diagnose(model.objective, model.params, trainable, on_device(batch, model.device), mode)
-        if fault:
-            return steps + 1, fault
-        if weight_fault:
-            return steps + 1, replace(weight_fault, note="from an update whose gradients are finite")
-    fault = weight_fault or NotFinite("loss", "", "", "its value", "NaN or infinity", 1, ())
-    return n_steps + (not weight_fault), fault
+def _stopped_fit(case: Case) -> StoppedError | None:
+    """Return the error of the training made again, whose first steps are those of the rehearsal; None without one."""
+    model = case.begin()
+    try:
+        model.fit(
+            case.train, epochs=case.epochs or DEFAULT_EPOCHS, batch_size=min(case.batch_size, len(case.train)),
+            augment=case.augment, verbose=False,
+        )  # fmt: skip
+    except StoppedError as error:
+        return error
+    return None
 
 
 def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:

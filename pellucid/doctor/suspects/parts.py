@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,9 +24,8 @@ from pellucid.doctor.remedies import (
     with_layers,
     with_rate,
     with_standardised_targets,
-    without_layers,
 )
-from pellucid.layers.base import Cache, Layer, Mode
+from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.nested import flatten
 from pellucid.sweep import forward
@@ -106,6 +105,25 @@ class PerExample(Loss):
         return self.loss.main_output(y)
 
 
+@dataclass(frozen=True)
+class EvaluationMode(Layer):
+    """A wrapper that always runs a layer in evaluation mode, also in training."""
+
+    layer: Layer
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Initialize the wrapped layer."""
+        return self.layer.init(shape, rng)
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Run the wrapped layer in evaluation mode."""
+        return self.layer.forward(params, x, replace(mode, train=False))
+
+    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+        """Return dx and the parameter gradients of the wrapped layer."""
+        return self.layer.backward(params, cache, dy)
+
+
 def coupled_loss_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if an example's target changes the loss gradients of other examples by more than a factor."""
     loss = case.model.loss
@@ -159,7 +177,10 @@ def mode_suspects(case: Case) -> Iterator[Suspect]:
             "mode-mismatch", "the layer's outputs have another scale in training than in evaluation, so the layers "
             "after it were trained for other inputs, as with dropout that does not divide by 1 - rate",
             "give the layer's outputs the same mean in both modes: in training, divide by the fraction that is kept",
-            "the network without the layer", partial(without_layers, kinds=types),
+            "the layer in evaluation mode",
+            lambda case: with_layers(
+                case, lambda layer: EvaluationMode(layer) if type(layer) in types else layer, keep_weights=True
+            ),
             path=path, unusual=True, layer=type(layers[path]).__name__, outputs_differ_by=large_gaps[path],
         )  # fmt: skip
 

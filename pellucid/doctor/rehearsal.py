@@ -88,13 +88,12 @@ def model_on(model: BaseModel, device: torch.device) -> BaseModel:
 class RehearsalSettings:
     """Settings of a rehearsal.
 
-    steps: the number of steps. factor: multiplies the learning rate. work: the limit in multiply-adds; if `steps` steps
+    steps: the number of steps. work: the limit in multiply-adds; if `steps` steps
     exceed it, fewer are made, but at least one. compressed: whether the schedule is compressed into `steps` steps, or
     the part `fraction` of it.
     """
 
     steps: int
-    factor: float = 1.0
     work: float = inf
     compressed: bool = False
     fraction: float = 1.0
@@ -155,7 +154,7 @@ def rehearse(
         for index, batch in enumerate(islice(stream, steps)):
             scheduled = min(int(index * schedule_stride), steps_planned - 1)  # after its end, the last rate is used
             progress = Progress(scheduled, steps_planned, len(loader))
-            lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, state)
+            lr = model.optimizer.lr * model.schedule.factor(progress, state)
             try:
                 losses_by_name = step(on_device(batch, model.device), lr, seed_step(seeds, model.seed, index))
                 loss = model.objective.total({name: float(value) for name, value in losses_by_name.items()})

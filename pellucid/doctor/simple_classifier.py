@@ -136,22 +136,15 @@ def balanced_indices(y: Tensor, seed: int, among: Tensor | None = None) -> Tenso
 
 
 def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
-    """Return the leave-one-out class scores, (n, largest label + 1).
+    """Return the leave-one-out class scores, (n, largest label + 1), in closed form.
 
-    inverse: as in `KernelClassifier`, (n, n). y: the labels, (n,).
+    inverse: as in `KernelClassifier`, (n, n). y: the labels, (n,). Rasmussen and Williams 2006, equation 5.12.
     """
-    return _leave_one_out(inverse, _centred_one_hot(y))
-
-
-def _leave_one_out(inverse: Tensor, target: Tensor) -> Tensor:
-    """Return the leave-one-out predictions of targets (n, columns), in closed form.
-
-    Rasmussen and Williams 2006, equation 5.12.
-    """
+    target = _centred_one_hot(y)
     return target - inverse @ target / inverse.diagonal()[:, None]
 
 
-def _centred_one_hot(y: Tensor, n_classes: int = -1) -> Tensor:
-    """Return the one-hot labels minus their mean over examples, (n, n_classes), by default largest label + 1."""
-    target = F.one_hot(y, n_classes).float()
+def _centred_one_hot(y: Tensor) -> Tensor:
+    """Return the one-hot labels minus their mean over examples, (n, largest label + 1)."""
+    target = F.one_hot(y).float()
     return target - target.mean(0)

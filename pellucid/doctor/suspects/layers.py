@@ -1,7 +1,7 @@
 """Suspects in the layers of the network: kinds of layers, their options, activations, strides and pooling."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -36,58 +36,32 @@ OPTIONS = {"axis": 1.0, "momentum": 5.0, "epsilon": 1e3}
 MAX_CONVOLUTIONS = 3  # a reduction to a single position by at most this many convolutions is too early
 
 
-@dataclass(frozen=True)
-class _Replacement:
-    """The layer that replaces layers of a kind, and the name, the cause and the fix of the suspect.
-
-    kind: of the replaced layers if they are suspected apart from those of other kinds that the layer replaces.
-    """
-
-    layer: Layer
-    name: str
-    cause: str = field(compare=False)
-    fix: str = field(compare=False)
-    kind: str = ""
-
-
 def layer_suspects(case: TrainingCase) -> Iterator[Suspect]:
     """Yield a suspect for each kind of the library's inner layers that can be replaced by a plainer one."""
     nets = case.model.objective.nets
-    places: dict[_Replacement, list[tuple[str, str]]] = {}
+    places: dict[str, list[tuple[str, str]]] = {}
     for name, net in nets.items():
         ends = last_layers(net)
         for path, layer in leaves(net):
-            if path in ends or is_user_defined(layer):
-                continue
-            replacement = _replacement(case, net, path, layer)
-            if replacement is not None:
-                places.setdefault(replacement, []).append((name, path))
-    layers = {name: dict(leaves(net)) for name, net in nets.items()}
-    for replacement, found in places.items():
-        changed_nets = with_replaced_layers(nets, found, lambda _, layer=replacement.layer: layer)
-        text = "no layer" if isinstance(replacement.layer, Identity) else type(replacement.layer).__name__
-        names = " and ".join(sorted({type(layers[name][path]).__name__ for name, path in found}))
+            is_norm = Trait.NORM in layer.traits and not isinstance(layer, BatchNorm)
+            is_pool = isinstance(layer, AdaptiveAvgPool2d) and layer.size in (1, (1, 1))
+            is_inner = path not in ends and not is_user_defined(layer)
+            if is_inner and (is_norm or (is_pool and _may_need_positions(case, net, path))):
+                places.setdefault(type(layer).__name__, []).append((name, path))
+    for kind, found in places.items():
+        is_pool = kind == AdaptiveAvgPool2d.__name__
+        plain: Layer = Flatten() if is_pool else Identity()
+        text = "Flatten" if is_pool else "no layer"
+        changed_nets = with_replaced_layers(nets, found, lambda _, plain=plain: plain)
         yield suspect(
-            replacement.name, replacement.cause, replacement.fix, f"{text} instead of {names} in inner layers",
-            partial(rebuilt, keep_weights=True, nets=changed_nets), path=join(*found[0]), layers=len(found),
-            key=f"{text}-for-{names}",
+            "pooled-positions" if is_pool else "norm-layer",
+            "the mean over all positions removes where in the image something is, which these targets depend on"
+            if is_pool else f"{kind} removes differences that the layers after it need",
+            "flatten the last maps instead of pooling them, or predict a map"
+            if is_pool else f"leave {kind} out, or use batch normalization",
+            f"{text} instead of {kind} in inner layers", partial(rebuilt, keep_weights=True, nets=changed_nets),
+            path=join(*found[0]), layers=len(found), key=f"{text}-for-{kind}",
         )  # fmt: skip
-
-
-def _replacement(case: TrainingCase, net: Layer, path: str, layer: Layer) -> _Replacement | None:
-    """Return what replaces a layer; None if it is plain itself."""
-    kind = type(layer).__name__
-    if Trait.NORM in layer.traits and not isinstance(layer, BatchNorm):
-        return _Replacement(
-            Identity(), "norm-layer", f"{kind} removes differences that the layers after it need",
-            f"leave {kind} out, or use batch normalization", kind=kind,
-        )  # fmt: skip
-    if isinstance(layer, AdaptiveAvgPool2d) and layer.size in (1, (1, 1)) and _may_need_positions(case, net, path):
-        return _Replacement(
-            Flatten(), "pooled-positions", "the mean over all positions removes where in the image something is, which "
-            "these targets depend on", "flatten the last maps instead of pooling them, or predict a map",
-        )  # fmt: skip
-    return None
 
 
 def _may_need_positions(case: TrainingCase, net: Layer, path: str) -> bool:

@@ -12,7 +12,6 @@ from pellucid.base.errors import PellucidError
 from pellucid.data import DetectionFolder, Objects, Source
 from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, OneStage, ProposalDetector
-from pellucid.detectors.base import Anchors
 from pellucid.doctor.inputs import drawn_indices
 from pellucid.training.device import CPU
 from pellucid.training.model import BaseModel
@@ -69,15 +68,10 @@ class DetectionCase:
         return self.train.classes or self.model.classes or [str(label) for label in range(self.detector.classes)]
 
     @cached_property
-    def sample_indices(self) -> list[int]:
-        """The ascending indices of the sample in the training data."""
-        return drawn_indices(len(self.train), MAX_SAMPLE, self.model.seed).tolist()
-
-    @cached_property
     def sample(self) -> list[ImageWithObjects]:
         """The images of the sample with their objects, without crowds."""
         sample: list[ImageWithObjects] = []
-        for k in self.sample_indices:
+        for k in drawn_indices(len(self.train), MAX_SAMPLE, self.model.seed).tolist():
             images, targets = self.train.batch([k], generator(self.model.seed))
             objects: Objects = targets[0]
             sample.append((images[0], objects if objects.crowd is None else objects.take(~objects.crowd)))
@@ -96,16 +90,11 @@ class DetectionCase:
         """Return the network's input for an image (C, H, W): a preprocessed batch of one."""
         return self.model.scaled(image[None])
 
-    @cached_property
-    def anchors(self) -> list[Anchors | None]:
-        """The anchors for each image of the sample; None for a detector without anchors."""
+    @property
+    def anchor_boxes(self) -> list[Tensor]:
+        """The boxes (A, 4) of the anchors for each image of the sample; [] for a detector without anchors."""
         detector = self.detector
         if not isinstance(detector, OneStage | ProposalDetector):
-            return [None] * len(self.sample)
+            return []
         with torch.inference_mode():
-            return [detector.anchors_of(self.model.params, self.inputs(image)) for image, _ in self.sample]
-
-    @property
-    def anchor_boxes(self) -> list[Tensor | None]:
-        """The boxes (A, 4) of the anchors for each image of the sample; None for a detector without anchors."""
-        return [None if anchors is None else anchors.boxes.cpu() for anchors in self.anchors]
+            return [detector.anchors_of(self.model.params, self.inputs(image)).boxes.cpu() for image, _ in self.sample]

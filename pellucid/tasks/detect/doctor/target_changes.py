@@ -46,9 +46,9 @@ RELATIVE_NAME = "multiplied by the image's width and height"
 SCALE_FACTORS = [2 ** (k / 8) for k in range(-16, 17) if k]  # 1/4 to 4
 
 
-def scale_by(x: float, y: float) -> BoxConversion:
-    """Return the conversion that multiplies the coordinates of boxes by these factors."""
-    return lambda b, size: b * torch.tensor([x, y, x, y])
+def scale_by(factor: float) -> BoxConversion:
+    """Return the conversion that multiplies the coordinates of boxes by a factor."""
+    return lambda b, size: b * factor
 
 
 def shift_by(right: float, down: float) -> BoxConversion:
@@ -58,7 +58,7 @@ def shift_by(right: float, down: float) -> BoxConversion:
 
 def named_conversions() -> dict[str, tuple[str, BoxConversion]]:
     """Return for each name of a conversion the name of the fault that it undoes, and the conversion."""
-    scales = {f"multiplied by {factor:.3g}": scale_by(factor, factor) for factor in SCALE_FACTORS}
+    scales = {f"multiplied by {factor:.3g}": scale_by(factor) for factor in SCALE_FACTORS}
     scales[RELATIVE_NAME] = lambda b, size: b * torch.tensor([size[1], size[0], size[1], size[0]])
     conversions_by_fault = ("box-scale", scales), ("box-format", FORMAT_CONVERSIONS), ("mirrored-boxes", FLIPS)
     return {

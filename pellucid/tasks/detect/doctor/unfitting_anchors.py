@@ -24,9 +24,7 @@ def find(case: DetectionCase) -> list[Finding]:
     if isinstance(case.detector, YOLO1):  # its cells have no anchor boxes
         return []
     best_ious, object_sides, anchor_sides = [], [], []
-    for (_, objects), anchor_boxes in zip(case.sample, case.anchor_boxes, strict=True):
-        if anchor_boxes is None:
-            return []
+    for (_, objects), anchor_boxes in zip(case.sample, case.anchor_boxes, strict=False):
         if len(objects):
             best_ious.append(box_iou(objects.boxes, anchor_boxes).amax(1))
             object_sides.append(area(objects.boxes).sqrt())

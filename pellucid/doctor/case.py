@@ -90,9 +90,13 @@ class Case:
         """The model before its first step, with newly drawn weights if the initial weights are unknown."""
         return self.begin()
 
-    @cached_property
+    @property
     def trained(self) -> bool:
         """Whether the weights differ from those before the first step."""
+        return self._is_trained
+
+    @cached_property
+    def _is_trained(self) -> bool:
         weights, initial = flatten(self.model.params), flatten(self.initial.params)
         return any(not torch.equal(value, initial[path]) for path, value in weights.items())
 

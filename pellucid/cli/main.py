@@ -49,7 +49,6 @@ PLUGGED_IN = {
     "sweep": "pellucid.tuning.command",
     "serve": "pellucid.studio.serve.command",
     "studio": "pellucid.studio.command",
-    "lesson": "pellucid.lessons.command",
 }
 REMOVABLE = ("doctor", "estimators", "lessons", "studio", "tasks", "tuning")  # folders that may be left out
 

@@ -1,10 +1,16 @@
 """The part of a lesson that asks something of its reader: a guess, sliders, what to notice, and exercises."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import is_number
+from pellucid.base.text import shown
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,44 @@ class Slider:
     label: str
     values: tuple[float, ...] | tuple[str, ...]
     remarks: Mapping[float | str, str] = field(default_factory=dict)
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether only the values can be chosen; else they are numbers, and all between them can be chosen too."""
+        return not all(is_number(value) for value in self.values)
+
+    def read(self, text: str) -> float | str:
+        """Return the value that a text names; raises PellucidError if it cannot be chosen.
+
+        Between whole numbers only whole numbers can be chosen.
+        """
+        values_by_text: dict[str, Any] = {str(value): value for value in self.values}
+        if text in values_by_text:
+            return values_by_text[text]
+        if self.is_choice:
+            raise PellucidError(f"{self.name} must be one of {', '.join(values_by_text)}, not {shown(text)}")
+        low, high = min(values_by_text.values()), max(values_by_text.values())
+        is_whole = all(isinstance(value, int) for value in self.values)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or (is_whole and not value.is_integer()):
+            kind = "whole number" if is_whole else "number"
+            raise PellucidError(f"{self.name} must be a {kind} from {low:g} to {high:g}, not {shown(text)}")
+        return int(value) if is_whole else value
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, with each value as the text that `read` takes."""
+        texts = [str(value) for value in self.values]
+        remarks = {str(value): remark for value, remark in self.remarks.items()}
+        return {
+            "name": self.name,
+            "label": self.label,
+            "values": texts,
+            "is_choice": self.is_choice,
+            "remarks": remarks,
+        }
 
 
 @dataclass(frozen=True)
@@ -84,3 +128,25 @@ class Guide:
     later: str
     functions: Mapping[str, FunctionExercise] = field(default_factory=dict)
     studio: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, without the code of function exercises."""
+        return {
+            "question": self.question,
+            "minutes": self.minutes,
+            "needs": list(self.needs),
+            "guesses": {step: asdict(guess) for step, guess in self.guesses.items()},
+            "sliders": {step: [one.to_json() for one in sliders] for step, sliders in self.sliders.items()},
+            "notices": {step: list(notices) for step, notices in self.notices.items()},
+            "exercises": [{**asdict(one), "mistakes": [*one.mistakes.items()]} for one in self.exercises],
+            "functions": [
+                {"name": name, "asks": one.asks, "solution": one.solution} for name, one in self.functions.items()
+            ],
+            "later": self.later,
+            "studio": self.studio,
+        }
+
+
+def guide_of(module: ModuleType) -> Guide | None:
+    """Return the guide of a lesson's module, or None if it has none."""
+    return getattr(module, "GUIDE", None)

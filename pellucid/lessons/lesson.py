@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.base.errors import PellucidError, nearest
-from pellucid.base.text import aligned
+from pellucid.base.text import aligned, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +96,7 @@ def find_lesson(name: str) -> ModuleType:
     """Return the module of a lesson of LESSONS. Raises PellucidError for an unknown name."""
     if name not in LESSONS:
         hint = nearest(name, LESSONS) or f"; there are {', '.join(LESSONS)}"
-        raise PellucidError(f"there is no lesson {name!r}{hint}")
+        raise PellucidError(f"there is no lesson {shown(name)}{hint}")
     return import_module(f"pellucid.lessons.{name.replace('-', '_')}")
 
 

@@ -1,40 +1,140 @@
-"""A lesson as Markdown with its code, as a notebook, and as a script of cells."""
+"""A lesson as it is written, as Markdown with its code, as a notebook, and as a script of cells."""
 
 import ast
+import html
 import inspect
 import re
 import textwrap
-from typing import Any
+from typing import Any, NamedTuple
 
-from pellucid.lessons.lesson import find_lesson
+from pellucid.lessons.guide import Exercise, Guess, Guide, Slider, guide_of
+from pellucid.lessons.lesson import find_lesson, title
 
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+NOT_SHOWN = ("STEPS", "GUIDE")  # assignments of a module that no reader needs
 
 
-def markdown(name: str, small: bool = False) -> str:
-    """Return a lesson as Markdown: each step's docstring as text, then its code as a block that also runs the step.
+class WrittenStep(NamedTuple):
+    """A step of a lesson as its module writes it.
 
-    small: whether the blocks run the small form. Raises PellucidError for an unknown name.
+    name: of its function. title and text: first line and rest of its docstring. before: the code between the previous
+    step and this one. code: its function without the docstring.
     """
+
+    name: str
+    title: str
+    text: str
+    before: str
+    code: str
+
+
+def written_steps(name: str) -> tuple[list[WrittenStep], str]:
+    """Return the steps of a lesson, and the code after the last one; raises PellucidError for an unknown name."""
     module = find_lesson(name)
     source = inspect.getsource(module)
-    lines, steps = source.splitlines(), {step.__name__ for step in module.STEPS}
-    setting = "Setting(small=True)" if small else "Setting()"
-    parts, code = [_docstring_markdown(module.__doc__ or "", "#")], ""
+    lines = source.splitlines()
+    functions = {step.__name__: step for step in module.STEPS}
+    steps: list[WrittenStep] = []
+    code = ""
     module_docstring, *statements = ast.parse(source).body
     end_line = module_docstring.end_lineno or 0
     for node in statements:
         text = "\n".join(lines[end_line : node.end_lineno])  # including the comments above it
         end_line = node.end_lineno or end_line
-        if isinstance(node, ast.FunctionDef) and node.name in steps:
-            parts += _code_block(code)
-            parts.append(_docstring_markdown(ast.get_docstring(node) or "", "##"))
-            call = f"result = {node.name}({setting})\nprint(result)\nresult.figure"
-            parts += _code_block(f"{_without_docstring(node, lines)}\n\n\n{call}")
+        if isinstance(node, ast.FunctionDef) and node.name in functions:
+            function = functions[node.name]
+            own_code = _without_docstring(node, lines)
+            steps.append(WrittenStep(node.name, title(function), body_text(function), _trimmed(code), own_code))
             code = ""
-        elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("STEPS", "GUIDE")):
+        elif not _belongs_to_the_guide(node):
             code += f"{text}\n"
-    return "\n\n".join([*parts, *_code_block(code)]) + "\n"
+    return steps, _trimmed(code)
+
+
+def body_text(documented: object) -> str:
+    """Return the docstring of a lesson or step without its first line."""
+    _, _, text = inspect.cleandoc(documented.__doc__ or "").partition("\n")
+    return text.strip()
+
+
+def markdown(name: str, small: bool = False) -> str:
+    """Return a lesson as Markdown: each step's text, then its code as a block that also runs the step, and its guide.
+
+    small: whether the blocks run the small form. Raises PellucidError for an unknown name.
+    """
+    module = find_lesson(name)
+    guide = guide_of(module)
+    steps, last_code = written_steps(name)
+    setting = "Setting(small=True)" if small else "Setting()"
+    parts = [f"# {title(module)}"]
+    if guide is not None:
+        needs = f" Needs: {', '.join(guide.needs)}." if guide.needs else ""
+        parts.append(f"**{guide.question}** ({guide.minutes} minutes.{needs})")
+    parts.append(body_text(module))
+    for step in steps:
+        parts += _code_block(step.before)
+        parts.append(f"## {step.title}")
+        if guide is not None and step.name in guide.guesses:
+            parts += _guess_markdown(guide.guesses[step.name])
+        call = f"result = {step.name}({setting})\nprint(result)\nresult.figure"
+        parts += [step.text, *_code_block(f"{step.code}\n\n\n{call}")]
+        if guide is not None:
+            parts += _notices_markdown(guide, step.name, setting)
+    parts += _code_block(last_code)
+    if guide is not None:
+        parts += _exercises_markdown(name, guide)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _guess_markdown(guess: Guess) -> list[str]:
+    answers = "\n".join(f"- {answer}" for answer in guess.answers)
+    return [f"**Guess first.** {guess.asks}", answers, _folded("Answer", f"{guess.answers[guess.right]}. {guess.why}")]
+
+
+def _notices_markdown(guide: Guide, step: str, setting: str) -> list[str]:
+    """Return what to notice in a step's figure, and the arguments to change."""
+    notices = "\n".join(f"- {notice}" for notice in guide.notices.get(step, ()))
+    sliders = guide.sliders.get(step, ())
+    parts = [f"**What to notice**\n\n{notices}"] if notices else []
+    if sliders:
+        last_values = ", ".join(f"{slider.name}={slider.values[-1]!r}" for slider in sliders)
+        lists = "\n".join(f"- `{slider.name}`, " + "\n    - ".join(slider_lines(slider)) for slider in sliders)
+        parts.append(f"**Try** other values, such as `{step}({setting}, {last_values})`:\n\n{lists}")
+    return parts
+
+
+def slider_lines(slider: Slider) -> list[str]:
+    """Return what a slider changes with its values, and a line for each remark."""
+    remarks = [f"{value}: {remark}" for value, remark in slider.remarks.items()]
+    return [f"{slider.label}: {', '.join(map(str, slider.values))}", *remarks]
+
+
+def _exercises_markdown(name: str, guide: Guide) -> list[str]:
+    parts = ["## Exercises"]
+    for number, exercise in enumerate(guide.exercises, start=1):
+        parts += [f"**{number}.** {exercise.asks}", _folded("Solution", solution_text(exercise))]
+    for number, (function_name, exercise) in enumerate(guide.functions.items(), start=len(guide.exercises) + 1):
+        line = check_line(name, function_name)
+        parts.append(f"**{number}.** {exercise.asks}")
+        parts += _code_block(f"from pellucid.lessons import check\n\n# Write the function here, and then:\n# {line}")
+        parts.append(_folded("Solution", exercise.solution, "pre"))
+    return [*parts, f"**Later.** {guide.later}"]
+
+
+def solution_text(exercise: Exercise) -> str:
+    """Return the answer of an exercise with how it is found."""
+    return f"{exercise.answer:g}. {exercise.solution}"
+
+
+def check_line(lesson: str, function: str) -> str:
+    """Return the line of Python that checks a function exercise."""
+    return f'check("{lesson}.{function}", {function})'
+
+
+def _folded(summary: str, text: str, tag: str = "p") -> str:
+    """Return a text that a click unfolds, as HTML without empty lines, which Markdown would take for its end."""
+    escaped_text = html.escape(text).replace("\n\n", "\n&#8203;\n")
+    return f"<details><summary>{summary}</summary><{tag}>{escaped_text}</{tag}></details>"
 
 
 def notebook(text: str) -> dict[str, Any]:
@@ -62,15 +162,20 @@ def script(text: str) -> str:
     return "\n".join(cells)
 
 
-def _docstring_markdown(docstring: str, level: str) -> str:
-    """Return a docstring as Markdown, with its first line as a heading; level: "#" or "##"."""
-    heading, *body_lines = inspect.cleandoc(docstring).splitlines()
-    return "\n".join([f"{level} {heading.rstrip('.')}", *body_lines]).strip()
+def _belongs_to_the_guide(node: ast.stmt) -> bool:
+    """Return whether a statement only lists the steps, or defines the guide."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "pellucid.lessons.guide"
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in NOT_SHOWN
+
+
+def _trimmed(code: str) -> str:
+    """Return code without the empty lines around it."""
+    return textwrap.dedent(code).strip("\n")
 
 
 def _code_block(code: str) -> list[str]:
-    """Return code as a list of one Markdown block, without empty lines around the code; [] if there is no code."""
-    code = textwrap.dedent(code).strip("\n")
+    """Return code as a list of one Markdown block; [] if there is no code."""
     return [f"```python\n{code}\n```"] if code else []
 
 

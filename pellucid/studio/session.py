@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from pellucid.base.errors import PellucidError
@@ -24,6 +25,10 @@ class OpenStudio:
 
 
 VIEWS = {view.name: view for view in (DRAW, PLAY, DATA, TRAIN, EXPLAIN, INSPECT)}
+if find_spec("pellucid.lessons") is not None:  # the folder may be left out
+    from pellucid.studio.learn import LEARN
+
+    VIEWS = {LEARN.name: LEARN} | VIEWS
 REQUESTS = {"studio.open": OpenStudio} | {
     kind: fields for view in VIEWS.values() for kind, (fields, _) in view.kinds.items()
 }

@@ -19,8 +19,33 @@ def test_every_lesson_runs_as_a_command(cli: Cli, tmp_path: Path):
     assert "A network for every error" in cli("lesson", "universality", "--small", "--out", str(tmp_path)).out
 
 
+def test_a_lesson_is_printed_with_its_questions_and_the_solutions_at_the_end(cli: Cli, tmp_path: Path):
+    text = cli("lesson", "descent", "--small", "--out", str(tmp_path)).out
+    guide = find_lesson("descent").GUIDE
+    order = ["Guess first. The ball", f"figure: {tmp_path / 'rates.png'}", "The right guess: at -0.5", "Notice:"]
+    order += [
+        "learning rate η: 0.1, 0.2",
+        "Guess first. All three",
+        "Exercises",
+        'check("descent.step", step)',
+        "Later:",
+    ]
+    order += ["Solutions", "1. 0.4. The slope is 5x", "return w - rate"]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert all(notice.split(":")[0][:60] in text for notices in guide.notices.values() for notice in notices)
+    output = cli("lesson", "descent", "--small", "--out", str(tmp_path), "--json").json
+    assert output["guide"]["exercises"][0]["answer"] == 0.4
+    assert output["guide"]["sliders"]["rates"][0]["values"][0] == "0.1"
+    assert output["steps"]["rates"]["largest rate"] == pytest.approx(2 / 3)
+
+
 def test_lessons_are_listed(cli: Cli):
-    assert [row["name"] for row in cli("lesson", "--json").json["lessons"]] == list(LESSONS)
+    rows = cli("lesson", "--json").json["lessons"]
+    assert [row["name"] for row in rows] == list(LESSONS)
+    assert {row["name"]: row["minutes"] for row in rows}["descent"] == 15
+    assert "descent" in cli("lesson").out
+    assert "15 minutes" in cli("lesson").out
 
 
 def test_an_unknown_lesson_is_refused(cli: Cli):

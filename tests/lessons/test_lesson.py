@@ -1,6 +1,7 @@
 """Every lesson is a function and a notebook."""
 
 import inspect
+import re
 
 import pytest
 
@@ -56,3 +57,18 @@ def test_numbers_are_shown_in_six_digits():
 def test_matrices_are_shown_row_by_row_and_mappings_as_tables():
     numbers = {"m": [[1, 10], [2.5, -3]], "by name": {"a": 1, "b": [1, 2]}}
     assert str(Result(numbers)) == "m          1  10\n         2.5  -3\nby name  a  1\n         b  1, 2"
+
+
+def test_a_page_has_the_guide_but_not_its_code():
+    guide, page = find_lesson("descent").GUIDE, markdown("descent")
+    assert "GUIDE" not in page
+    assert "pellucid.lessons.guide" not in page
+    assert guide.question in page
+    assert all(f"**Guess first.** {guess.asks}" in page for guess in guide.guesses.values())
+    assert all(f"- {notice}" in page for notices in guide.notices.values() for notice in notices)
+    folded = re.findall(r"<details><summary>(\w+)</summary>(.*?)</details>", page, re.DOTALL)
+    assert [summary for summary, _ in folded] == ["Answer"] * len(guide.guesses) + ["Solution"] * 3
+    assert all("\n\n" not in text for _, text in folded)  # an empty line would end the HTML
+    cells = [cell["source"] for cell in notebook(page)["cells"] if cell["cell_type"] == "code"]
+    assert '# check("descent.step", step)' in cells[-1]
+    assert "from pellucid.lessons import check" in cells[-1]

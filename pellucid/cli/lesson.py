@@ -1,0 +1,113 @@
+"""`pellucid lesson`: run a lesson, print its text and numbers, and write its figures; or write it as a file."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import make_folder, write_atomically
+from pellucid.base.text import table
+from pellucid.command.args import Parser
+from pellucid.command.files import check_folder, check_output_path
+from pellucid.command.out import print_json, print_result, print_text
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    parser = Parser(
+        "lesson",
+        "Run a lesson: print its text and numbers, and write its figures. Without NAME: list all.",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the lesson")
+    parser.add_argument("--out", metavar="DIR", help="where the figures go (default: lessons/NAME)")
+    parser.seed_option()
+    parser.add_argument("--small", action="store_true", help="use fewer examples and epochs in lessons that take long")
+    parser.add_argument(
+        "--notebook",
+        metavar="FILE",
+        help="write the lesson as a Jupyter notebook (.ipynb) or as a script of cells (.py) instead of running it",
+    )
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="write the lesson in its small form as one page with a figure for each choice, to open without a server",
+    )
+    return parser.data_option().json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Run a lesson or write it as a file; without a name, list all lessons."""
+    from pellucid.lessons.guide import guide_of
+    from pellucid.lessons.lesson import find_lesson, lesson
+    from pellucid.lessons.printed import printed_lesson
+
+    if args.name is None:
+        return _list_lessons(args)
+    module = find_lesson(args.name)
+    if args.notebook is not None and args.html is not None:
+        raise PellucidError("--notebook and --html write different files; give one of them")
+    if args.notebook is not None:
+        return _write_notebook(args)
+    if args.html is not None:
+        return _write_page(args)
+    folder = check_folder(Path(args.out or f"lessons/{args.name}"))
+    lesson_run = lesson(args.name, args.seed, args.small, args.data)
+    make_folder(folder)
+    figures: dict[str, str] = {}
+    for step, result in lesson_run.results.items():
+        if result.figure is not None:
+            from pellucid.report.figures.style import png
+
+            path = folder / f"{step}.png"
+            write_atomically(path, png(result.figure), durable=False)
+            figures[step] = str(path)
+    if not args.json:
+        print_text(printed_lesson(lesson_run, figures))
+        return 0
+    guide = guide_of(module)
+    steps = {name: result.numbers for name, result in lesson_run.results.items()}
+    fields = {"lesson": args.name, "seed": args.seed, "small": args.small, "steps": steps, "figures": figures}
+    print_json({**fields, "guide": None if guide is None else guide.to_json()})
+    return 0
+
+
+def _list_lessons(args: argparse.Namespace) -> int:
+    from pellucid.lessons.guide import guide_of
+    from pellucid.lessons.lesson import LESSONS, find_lesson
+
+    rows: list[dict[str, Any]] = []
+    lines: list[tuple[str, str, str]] = []
+    for name, about in LESSONS.items():
+        guide = guide_of(find_lesson(name))
+        minutes = None if guide is None else guide.minutes
+        rows.append({"name": name, "about": about, "minutes": minutes})
+        lines.append((name, "" if minutes is None else f"{minutes} minutes", about))
+    print_result(args, {"lessons": rows}, *table(lines))
+    return 0
+
+
+def _write_page(args: argparse.Namespace) -> int:
+    """Write the lesson as one page, in its small form, and say which sliders did not fit."""
+    from pellucid.lessons.lesson import Setting
+    from pellucid.studio.learn.file import lesson_file
+
+    path = check_output_path(args.html, "--html", (".html",))
+    page, fixed_steps = lesson_file(args.name, Setting(args.seed, True, args.data))
+    write_atomically(path, page.encode(), durable=False)
+    lines = [f"wrote {path}"]
+    if fixed_steps:
+        lines.append(f"without the sliders of {', '.join(fixed_steps)}: the page would be too large")
+    print_result(args, {"lesson": args.name, "page": str(path), "fixed": fixed_steps}, *lines)
+    return 0
+
+
+def _write_notebook(args: argparse.Namespace) -> int:
+    from pellucid.lessons.page import markdown, notebook, script
+
+    path = check_output_path(args.notebook, "--notebook", (".ipynb", ".py"))
+    text = markdown(args.name, args.small)
+    content = script(text) if path.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
+    write_atomically(path, content.encode(), durable=False)
+    print_result(args, {"lesson": args.name, "notebook": str(path)}, f"wrote {path}")
+    return 0

@@ -1,0 +1,55 @@
+// Texts, numbers and answers of lessons as markup.
+import { html, num } from "/core/dom.js";
+
+const MOST = 24; // numbers of a list that are shown
+
+/** A line with `code` in it. */
+export const line = (text) => text.split("`").map((part, k) => (k % 2 ? html`<code>${part}</code>` : part));
+
+/** The text of a docstring: paragraphs, lists, and what is indented as it stands. */
+export function prose(text) {
+  return text.split(/\n{2,}/).filter((block) => block.trim()).map((block) => {
+    if (/^ {2,}/.test(block)) return html`<pre tabindex="0">${block}</pre>`;
+    const [first, ...items] = block.split(/^- /m);
+    const paragraph = first.trim() && html`<p>${line(first)}</p>`;
+    return items.length ? html`${paragraph}<ul>${items.map((one) => html`<li>${line(one)}</li>`)}</ul>` : paragraph;
+  });
+}
+
+const cell = (value) => {
+  if (typeof value === "number") return html`<b data-value="${value}">${num(value, 6)}</b>`;
+  return value === null ? "not a number" : String(value);
+};
+
+/** A value of a step: a number, a text, a list, or a list of rows. */
+function shown(value) {
+  if (!Array.isArray(value)) return cell(value);
+  if (value.length && value.every(Array.isArray)) return html`<table class="matrix"><tbody>${value.map((row) => html`<tr>${row.map((one) => html`<td>${shown(one)}</td>`)}</tr>`)}</tbody></table>`;
+  const rest = value.length > MOST && html` … (${value.length} values)`;
+  return html`${value.slice(0, MOST).map((one, k) => html`${k > 0 && ", "}${shown(one)}`)}${rest}`;
+}
+
+/** The rows of a table of numbers; `depth`: how far their names are indented. */
+const rows = (pairs, depth) => pairs.map(([name, value]) => {
+  const head = html`<th scope="row" class="depth${Math.min(depth, 3)}">${name}</th>`;
+  return value?.rows ? html`<tr>${head}<td></td></tr>${rows(value.rows, depth + 1)}` : html`<tr>${head}<td>${shown(value)}</td></tr>`;
+});
+
+export const numbersTable = (numbers) => html`<table><tbody>${rows(numbers.rows, 0)}</tbody></table>`;
+
+/** The number that a person wrote: 0.4, −3, 1e-3 or 2/5; or {problem}, why it is none. */
+export function read(text) {
+  const given = text.trim().replace(/[−–]/g, "-");
+  if (given.includes(",")) return { problem: "Write a number without commas, with a point for the decimals: 1200 or 0.4." };
+  const [above, below = "1", more] = given.split("/");
+  const value = above.trim() && below.trim() && more === undefined ? Number(above) / Number(below) : NaN;
+  return Number.isFinite(value) ? { value } : { problem: "Write a number, such as 0.4, −3 or 2/5." };
+}
+
+/** What an answer to an exercise is: {right, text}. */
+export function judged(exercise, value) {
+  const isNear = (number, tolerance) => Math.abs(value - number) <= tolerance * (1 + 1e-9);
+  if (isNear(exercise.answer, exercise.tolerance)) return { right: true, text: "Right." };
+  const mistake = exercise.mistakes.find(([number]) => isNear(number, Math.max(exercise.tolerance, Math.abs(number) / 100)));
+  return { right: false, text: mistake ? `Not yet. ${mistake[1]}` : "Not yet. Try again, or open the solution." };
+}

@@ -1,0 +1,224 @@
+// The view Learn: a lesson asks, shows a figure for the values that the reader chooses, and sets exercises.
+import { $, $$, attempts, fill, html, num, say } from "/core/dom.js";
+import { LostError } from "/core/server.js";
+import { lesson as lessonMarkup, list } from "./frame.js";
+import { mark, marks } from "./progress.js";
+import { judged, line, numbersTable, read } from "./text.js";
+
+const PAUSE = 100; // milliseconds between two questions for a step that is being computed
+
+/** Start the view in an element; returns what the frame of the page calls. */
+export function start(root, server, { state: address, remember }) {
+  fill(root, html`<article class="pane learn"><p class="notice" id="learn-problem" role="alert" hidden></p><div class="learn-column" id="learn-shown"><p class="cap">Reading the lessons …</p></div></article>`);
+  const numbers = (values) => values.map(Number);
+  const S = {
+    name: address.get("lesson"), isFile: address.has("file"), fixed: (address.get("fixed") ?? "").split(","), lesson: null,
+    /** The chosen values, texts by step and slider. */
+    values: {},
+    lowest: (values) => num(Math.min(...numbers(values))),
+    highest: (values) => num(Math.max(...numbers(values))),
+    start: (step, slider) => S.lesson.steps.find((one) => one.name === step).start[slider],
+  };
+  const shown = $("#learn-shown", root);
+  const stepRoot = (step) => $(`[data-step="${step}"]`, shown);
+  const slidersOf = (step) => (S.fixed.includes(step) ? [] : S.lesson.guide?.sliders[step] ?? []);
+
+  function problem(error) {
+    if (error instanceof LostError) return;
+    $("#learn-problem", root).hidden = !error;
+    $("#learn-problem", root).textContent = error?.message ?? "";
+    if (error) say(error.message);
+  }
+  const attempt = attempts(problem);
+
+  const openLesson = attempt(async () => {
+    const answer = await server.ask("learn.lesson", { name: S.name });
+    S.lesson = answer;
+    for (const { name, start: starts } of answer.steps) {
+      S.values[name] = { ...starts };
+      for (const slider of slidersOf(name)) S.values[name][slider.name] = address.get(`${name}.${slider.name}`) ?? starts[slider.name];
+    }
+    fill(shown, lessonMarkup(S));
+    if (!S.isFile) scrollTo(0, 0);
+    nameMark();
+    keep();
+    const guesses = marks("guesses"), solved = marks("solved");
+    for (const { name } of answer.steps) {
+      for (const slider of slidersOf(name)) place(name, slider);
+      const guess = guesses[`${S.name}.${name}`];
+      if (answer.guide?.guesses[name] && guess !== undefined) reveal(name, guess);
+    }
+    for (const one of $$("[data-exercise]", shown)) if (solved[`${S.name}.${one.dataset.exercise}`]) $("form [role=status]", one).textContent = "Solved.";
+    await computeShown();
+  });
+
+  /** Compute the steps whose figures are shown, one after the other. */
+  async function computeShown() {
+    for (const { name } of S.lesson.steps) if (root.isConnected && !$(".learn-try", stepRoot(name)).hidden) await compute(name);
+  }
+
+  const openList = attempt(async () => {
+    fill(shown, list((await server.ask("learn.open")).lessons, marks("read")));
+  });
+
+  /** Put what is shown into the address: only values that are not those of the start. */
+  function keep() {
+    const changed = Object.entries(S.values).flatMap(([step, values]) =>
+      Object.entries(values).filter(([slider, value]) => value !== S.start(step, slider)).map(([slider, value]) => [`${step}.${slider}`, value]));
+    remember({ lesson: S.name, ...Object.fromEntries(changed) });
+  }
+
+  /** Show a slider's value on its controls. */
+  function place(step, { name, values, is_choice: isChoice, remarks }) {
+    const own = $(`[data-slider="${name}"]`, stepRoot(step)), value = S.values[step][name];
+    $("[data-remark]", own).textContent = remarks[value] ?? "";
+    for (const one of $$("[data-value]", own)) one.setAttribute("aria-pressed", one.dataset.value === value);
+    if (isChoice) {
+      $("select", own).value = value;
+      return;
+    }
+    const distances = values.map((one) => Math.abs(Number(one) - Number(value))), range = $("[type=range]", own);
+    range.value = distances.indexOf(Math.min(...distances));
+    range.setAttribute("aria-valuetext", value);
+    $("[data-number]", own).value = value;
+  }
+
+  function choose(step, slider, value) {
+    S.values[step][slider.name] = value;
+    place(step, slider);
+    keep();
+    return compute(step);
+  }
+
+  const computing = new Map(); // by step, whether its values have changed since they were sent
+
+  /** Ask for a step's figure and numbers, again and again while it is computed or its values change. */
+  async function compute(step) {
+    if (computing.has(step)) return computing.set(step, true);
+    const own = stepRoot(step), figure = $(".learn-figure", own), refusal = $(".notice", own);
+    const slow = setTimeout(() => figure.classList.add("slow"), 2 * PAUSE);
+    try {
+      do {
+        computing.set(step, false);
+        const values = slidersOf(step).map((one) => `${one.name}=${S.values[step][one.name]}`);
+        const given = S.fixed.includes(step) ? Object.entries(S.values[step]).map(([name, value]) => `${name}=${value}`) : values;
+        try {
+          const answer = await server.ask("learn.run", { name: S.name, step, values: given });
+          refusal.hidden = true;
+          if (answer.working) {
+            computing.set(step, true);
+            await new Promise((resolve) => setTimeout(resolve, PAUSE));
+          } else if (!computing.get(step)) showResult(step, answer);
+        } catch (error) {
+          if (error instanceof LostError) return;
+          $(".learn-figure .cap", own).hidden = true;
+          refusal.hidden = false;
+          refusal.textContent = error.message;
+        }
+      } while (computing.get(step) && root.isConnected && own.isConnected);
+    } finally {
+      clearTimeout(slow);
+      figure.classList.remove("slow");
+      computing.delete(step);
+    }
+  }
+
+  function showResult(step, { numbers: found, tensors }) {
+    const own = stepRoot(step), image = $("img", own), label = slidersOf(step).map((one) => `${one.label} ${S.values[step][one.name]}`);
+    const title = S.lesson.steps.find((one) => one.name === step).title;
+    $(".learn-figure .cap", own).hidden = true;
+    fill($(".learn-numbers div", own), numbersTable(found));
+    if (tensors.png) {
+      const old = image.src;
+      image.src = URL.createObjectURL(new Blob([tensors.png.data], { type: "image/png" }));
+      image.onload = () => old && URL.revokeObjectURL(old);
+      image.alt = `${title}${label.length > 0 ? `, with ${label.join(", ")}` : ""}. Its numbers are in the table below.`;
+    }
+    image.hidden = !tensors.png;
+    $(".learn-figure", own).hidden = !tensors.png;
+    own.dataset.shown = slidersOf(step).map((one) => `${one.name}=${S.values[step][one.name]}`).join(" ");
+  }
+
+  /** Show whether a guess was right, why, and what was hidden. */
+  function reveal(step, answer) {
+    const guess = S.lesson.guide.guesses[step], own = stepRoot(step);
+    for (const [k, button] of $$("[data-answer]", own).entries()) {
+      button.disabled = true;
+      button.setAttribute("aria-pressed", k === answer);
+      button.classList.toggle("right", k === guess.right);
+    }
+    fill($(".learn-why", own), html`<b>${answer === guess.right ? "Right." : "It is another one."}</b> ${line(guess.why)}`);
+    $(".learn-try", own).hidden = false;
+  }
+
+  function nameMark() {
+    const button = $("#learn-mark", shown);
+    if (!button) return;
+    const isRead = Boolean(marks("read")[S.name]);
+    button.textContent = isRead ? "Read" : "Mark as read";
+    button.setAttribute("aria-pressed", isRead);
+  }
+
+  root.addEventListener("click", ({ target }) => {
+    const of = (selector) => target.closest?.(selector);
+    const step = of("[data-step]")?.dataset.step;
+    let found;
+    if ((found = of("[data-answer]"))) {
+      mark("guesses", `${S.name}.${step}`, Number(found.dataset.answer));
+      reveal(step, Number(found.dataset.answer));
+      compute(step);
+      $(".learn-figure", stepRoot(step)).focus({ preventScroll: true });
+    } else if ((found = of("button[data-value]"))) {
+      choose(step, slidersOf(step).find((one) => one.name === of("[data-slider]").dataset.slider), found.dataset.value);
+    } else if (of("[data-reset]")) {
+      for (const slider of slidersOf(step)) choose(step, slider, S.start(step, slider.name));
+    } else if (of("#learn-mark")) {
+      mark("read", S.name, marks("read")[S.name] ? null : 1);
+      nameMark();
+    }
+  });
+
+  /** The slider of a control, with its step. */
+  function sliderAt(control) {
+    const step = control.closest("[data-step]")?.dataset.step, name = control.closest("[data-slider]")?.dataset.slider;
+    return [step, name && slidersOf(step).find((one) => one.name === name)];
+  }
+
+  root.addEventListener("input", ({ target }) => {
+    const [step, slider] = sliderAt(target);
+    if (slider && target.type === "range") choose(step, slider, slider.values[Number(target.value)]);
+  });
+
+  root.addEventListener("change", ({ target }) => {
+    const [step, slider] = sliderAt(target);
+    if (!slider || target.type === "range") return;
+    if (slider.is_choice) return choose(step, slider, target.value);
+    const given = read(target.value);
+    const refusal = $(".notice", stepRoot(step));
+    refusal.hidden = !given.problem;
+    refusal.textContent = given.problem ?? "";
+    if (!given.problem) return choose(step, slider, slider.values.find((one) => Number(one) === given.value) ?? String(given.value));
+  });
+
+  root.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const own = event.target.closest("[data-exercise]"), exercise = S.lesson.guide.exercises[Number(own.dataset.exercise)];
+    const given = read($("input", own).value);
+    const answer = given.problem ? { right: false, text: given.problem } : judged(exercise, given.value);
+    const place = $("[role=status]", own);
+    place.textContent = answer.text;
+    place.className = answer.right ? "learn-right" : "";
+    if (answer.right) {
+      mark("solved", `${S.name}.${own.dataset.exercise}`, 1);
+      $("details", own).open = true;
+    }
+  });
+
+  return {
+    opened() {
+      if (S.lesson) return computeShown(); // connected again
+      return S.name ? openLesson() : openList();
+    },
+    render() {},
+  };
+}

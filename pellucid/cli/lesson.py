@@ -65,10 +65,9 @@ def handle(args: argparse.Namespace) -> int:
     if not args.json:
         print_text(printed_lesson(lesson_run, figures))
         return 0
-    guide = guide_of(module)
     steps = {name: result.numbers for name, result in lesson_run.results.items()}
     fields = {"lesson": args.name, "seed": args.seed, "small": args.small, "steps": steps, "figures": figures}
-    print_json({**fields, "guide": None if guide is None else guide.to_json()})
+    print_json({**fields, "guide": guide_of(module).to_json()})
     return 0
 
 
@@ -79,10 +78,9 @@ def _list_lessons(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     lines: list[tuple[str, str, str]] = []
     for name, about in LESSONS.items():
-        guide = guide_of(find_lesson(name))
-        minutes = None if guide is None else guide.minutes
+        minutes = guide_of(find_lesson(name)).minutes
         rows.append({"name": name, "about": about, "minutes": minutes})
-        lines.append((name, "" if minutes is None else f"{minutes} minutes", about))
+        lines.append((name, f"{minutes} minutes" if minutes else "", about))
     print_result(args, {"lessons": rows}, *table(lines))
     return 0
 

@@ -60,8 +60,7 @@ def check(name: str, function: Callable[..., Any]) -> CheckedFunction:
 
 def _find(name: str) -> FunctionExercise:
     lesson, _, function_name = str(name).partition(".")
-    guide = guide_of(find_lesson(lesson))
-    functions = {} if guide is None else guide.functions
+    functions = guide_of(find_lesson(lesson)).functions
     if function_name not in functions:
         names = [f"{lesson}.{one}" for one in functions]
         known = f"; there is {', '.join(names)}" if names else f"; the lesson {lesson} has none"

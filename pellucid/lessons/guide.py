@@ -147,6 +147,9 @@ class Guide:
         }
 
 
-def guide_of(module: ModuleType) -> Guide | None:
-    """Return the guide of a lesson's module, or None if it has none."""
-    return getattr(module, "GUIDE", None)
+NO_GUIDE = Guide(question="", minutes=0, needs=(), guesses={}, sliders={}, notices={}, exercises=(), later="")
+
+
+def guide_of(module: ModuleType) -> Guide:
+    """Return the guide of a lesson's module, or an empty one if it has none."""
+    return getattr(module, "GUIDE", NO_GUIDE)

@@ -67,21 +67,20 @@ def markdown(name: str, small: bool = False) -> str:
     steps, last_code = written_steps(name)
     setting = "Setting(small=True)" if small else "Setting()"
     parts = [f"# {title(module)}"]
-    if guide is not None:
+    if guide.question:
         needs = f" Needs: {', '.join(guide.needs)}." if guide.needs else ""
         parts.append(f"**{guide.question}** ({guide.minutes} minutes.{needs})")
     parts.append(body_text(module))
     for step in steps:
         parts += _code_block(step.before)
         parts.append(f"## {step.title}")
-        if guide is not None and step.name in guide.guesses:
+        if step.name in guide.guesses:
             parts += _guess_markdown(guide.guesses[step.name])
         call = f"result = {step.name}({setting})\nprint(result)\nresult.figure"
         parts += [step.text, *_code_block(f"{step.code}\n\n\n{call}")]
-        if guide is not None:
-            parts += _notices_markdown(guide, step.name, setting)
+        parts += _notices_markdown(guide, step.name, setting)
     parts += _code_block(last_code)
-    if guide is not None:
+    if guide.question:
         parts += _exercises_markdown(name, guide)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -133,7 +132,7 @@ def check_line(lesson: str, function: str) -> str:
 
 def _folded(summary: str, text: str, tag: str = "p") -> str:
     """Return a text that a click unfolds, as HTML without empty lines, which Markdown would take for its end."""
-    escaped_text = html.escape(text).replace("\n\n", "\n&#8203;\n")
+    escaped_text = html.escape(text).replace("\n\n", "\n&#32;\n")
     return f"<details><summary>{summary}</summary><{tag}>{escaped_text}</{tag}></details>"
 
 

@@ -18,12 +18,12 @@ def printed_lesson(lesson: Lesson, figures: Mapping[str, str]) -> str:
     module = find_lesson(lesson.name)
     guide = guide_of(module)
     parts = [_heading(lesson.title)]
-    if guide is not None:
+    if guide.question:
         parts += [f"{guide.minutes} minutes, needs: {', '.join(guide.needs) or 'nothing'}", _filled(guide.question)]
     parts.append(body_text(module))
     for step in written_steps(lesson.name)[0]:
         parts.append(_heading(step.title))
-        guess = None if guide is None else guide.guesses.get(step.name)
+        guess = guide.guesses.get(step.name)
         if guess is not None:
             parts += [_filled(f"Guess first. {guess.asks}"), _listed(guess.answers)]
         parts += [step.text, indent(str(lesson.results[step.name]), "  ")]
@@ -31,10 +31,10 @@ def printed_lesson(lesson: Lesson, figures: Mapping[str, str]) -> str:
             parts.append(f"  figure: {figures[step.name]}")
         if guess is not None:
             parts.append(_filled(f"The right guess: {guess.answers[guess.right]}. {guess.why}"))
-        if guide is not None:
-            parts += ["Notice:", _listed(guide.notices.get(step.name, ()))]
-            parts += ["\n    ".join(slider_lines(slider)) for slider in guide.sliders.get(step.name, ())]
-    if guide is not None:
+        if step.name in guide.notices:
+            parts += ["Notice:", _listed(guide.notices[step.name])]
+        parts += ["\n    ".join(slider_lines(slider)) for slider in guide.sliders.get(step.name, ())]
+    if guide.question:
         parts += _exercise_texts(lesson.name, guide)
     return "\n\n".join(part for part in parts if part)
 

@@ -30,7 +30,7 @@ def lesson_file(name: str, setting: Setting) -> tuple[str, list[str]]:
     answers_by_step = {}
     starts = {}  # the key of each step's answer for its start values
     for step in lesson["steps"]:
-        sliders = () if guide is None else guide.sliders.get(step["name"], ())
+        sliders = guide.sliders.get(step["name"], ())
         choices = [[f"{slider.name}={value}" for value in slider.values] for slider in sliders]
         requests = [_request(name, step["name"], values) for values in product(*choices)]
         answers_by_step[step["name"]] = recorded(tab, requests)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
-from pellucid.lessons.guide import Guide, Slider, guide_of
+from pellucid.lessons.guide import Slider, guide_of
 from pellucid.lessons.lesson import LESSONS, Result, Setting, find_lesson, title
 from pellucid.lessons.page import body_text, check_line, written_steps
 from pellucid.studio.learn.runs import StepRuns
@@ -63,8 +63,8 @@ class LearnSession:
         for name, about in LESSONS.items():
             module = find_lesson(name)
             guide = guide_of(module)
-            guided = {} if guide is None else {"minutes": guide.minutes, "needs": guide.needs}
-            rows.append({"name": name, "title": title(module), "about": about, "minutes": None, "needs": (), **guided})
+            row = {"name": name, "title": title(module), "about": about}
+            rows.append({**row, "minutes": guide.minutes, "needs": guide.needs})
         return Reply({"lessons": rows}, {})
 
     def lesson(self, request: OpenLesson) -> Reply:
@@ -72,7 +72,7 @@ class LearnSession:
         module = find_lesson(request.name)
         guide = guide_of(module)
         steps, last_code = written_steps(request.name)
-        starts = {step.__name__: _start_values(step, _sliders(guide, step.__name__)) for step in module.STEPS}
+        starts = {step.__name__: _start_values(step, guide.sliders.get(step.__name__, ())) for step in module.STEPS}
         for future in self._asked.values():  # of a lesson that was left
             future.cancel()
         self._asked.clear()
@@ -85,9 +85,9 @@ class LearnSession:
             "text": body_text(module),
             "steps": [step._asdict() | {"start": starts[step.name]} for step in steps],
             "code": last_code,
-            "guide": None if guide is None else guide.to_json(),
-            "checks": [] if guide is None else [check_line(request.name, one) for one in guide.functions],
-            "needs": _titles(() if guide is None else guide.needs),
+            "guide": guide.to_json(),
+            "checks": [check_line(request.name, one) for one in guide.functions],
+            "needs": _titles(guide.needs),
             "next": _titles(names[number : number + 1]),
         }
         return Reply(fields, {})
@@ -97,7 +97,7 @@ class LearnSession:
         module = find_lesson(request.name)
         functions = {step.__name__: step for step in module.STEPS}
         check_known(f"the lesson {request.name} has no step", request.step, functions)
-        values = _chosen_values(_sliders(guide_of(module), request.step), request.values)
+        values = _chosen_values(guide_of(module).sliders.get(request.step, ()), request.values)
         key = (request.name, request.step, self.setting, *sorted(values.items()))
         future = RUNS.get(key, lambda: _reply(functions[request.step](self.setting, **values)))
         earlier = self._asked.get((request.name, request.step))
@@ -106,16 +106,12 @@ class LearnSession:
         self._asked[request.name, request.step] = future
         try:
             return future.result(None if self.waits else PATIENCE)
-        except TimeoutError:
+        except (TimeoutError, CancelledError):  # cancelled by another tab, which waited for the same
             return Reply({"working": True, "numbers": None}, {})
 
 
 def _titles(names: Any) -> list[dict[str, str]]:
     return [{"name": name, "title": title(find_lesson(name))} for name in names]
-
-
-def _sliders(guide: Guide | None, step: str) -> tuple[Slider, ...]:
-    return () if guide is None else guide.sliders.get(step, ())
 
 
 def _start_values(function: Callable[..., Result], sliders: tuple[Slider, ...]) -> dict[str, str]:

@@ -1,5 +1,5 @@
 // The markup of the view Learn: the list of lessons, and one lesson with its steps and exercises.
-import { html } from "/core/dom.js";
+import { html, num } from "/core/dom.js";
 import { line, prose } from "./text.js";
 
 const address = (name) => html`#learn?lesson=${name}`;
@@ -7,31 +7,31 @@ const links = (lessons, isFile) => lessons.map(({ name, title }, k) => html`${k 
 
 /** All lessons; read: marks by name. */
 export function list(lessons, read) {
-  const hours = Math.round(lessons.reduce((sum, one) => sum + (one.minutes ?? 0), 0) / 60);
+  const hours = Math.round(lessons.reduce((sum, one) => sum + one.minutes, 0) / 60);
   const titles = Object.fromEntries(lessons.map((one) => [one.name, one.title]));
   const unread = lessons.find((one) => !read[one.name]);
   const done = lessons.filter((one) => read[one.name]).length;
   return html`<h2>Lessons</h2>
     <p>${lessons.length} lessons${hours > 1 && html`, about ${hours} hours`}; you have read ${done}. ${unread && html`<a class="btn primary" href="${address(unread.name)}">${done ? "Continue" : "Start"}: ${unread.title}</a>`}</p>
     <ol class="learn-list">${lessons.map((one) => html`<li><a href="${address(one.name)}">${one.title}</a>${read[one.name] && html` <span class="learn-read">read</span>`}
-      <span class="cap">${one.minutes && html`${one.minutes} minutes · `}${one.needs.length > 0 && html`needs: ${one.needs.map((need) => titles[need]).join(", ")} · `}${one.about}</span></li>`)}</ol>`;
+      <span class="cap">${one.minutes > 0 && html`${one.minutes} minutes · `}${one.needs.length > 0 && html`needs: ${one.needs.map((need) => titles[need]).join(", ")} · `}${one.about}</span></li>`)}</ol>`;
 }
 
 /** One lesson; S: the state of the view. */
 export function lesson(S) {
   const { number, count, title, text, guide, steps, code, needs } = S.lesson;
-  return html`<p class="cap">${!S.isFile && html`<a href="#learn?list=all">All lessons</a> · `}${number} of ${count}${guide && html` · ${guide.minutes} minutes · needs: ${needs.length ? links(needs, S.isFile) : "nothing"}`}</p>
-    <h2>${title}</h2>${guide && html`<p class="learn-question">${guide.question}</p>`}${prose(text)}
+  return html`<p class="cap">${!S.isFile && html`<a href="#learn?list=all">All lessons</a> · `}${number} of ${count}${guide.minutes > 0 && html` · ${guide.minutes} minutes · needs: ${needs.length ? links(needs, S.isFile) : "nothing"}`}</p>
+    <h2>${title}</h2>${guide.question && html`<p class="learn-question">${guide.question}</p>`}${prose(text)}
     ${S.isFile && html`<p class="cap">This file needs no server. Its sliders go to the marked values; in <code>pellucid studio</code>, Learn also computes all between them.</p>`}
     ${steps.map((one) => step(S, one))}
     ${code && folded("Code", html`<pre tabindex="0">${code}</pre>`)}
-    ${guide && exercises(S)}${closing(S)}`;
+    ${guide.question && exercises(S)}${closing(S)}`;
 }
 
 const folded = (summary, content) => html`<details><summary>${summary}</summary>${content}</details>`;
 
 function step(S, { name, title, text, before, code }) {
-  const { guide } = S.lesson, guess = guide?.guesses[name], notices = guide?.notices[name] ?? [];
+  const { guide } = S.lesson, guess = guide.guesses[name], notices = guide.notices[name] ?? [];
   return html`<section data-step="${name}" aria-labelledby="learn-${name}"><h3 id="learn-${name}">${title}</h3>${guess && question(name, guess)}
     <div class="learn-try" ${guess && "hidden"}><p class="learn-why" role="status"></p>
       <div class="learn-figure" tabindex="0" role="group" aria-label="Figure: ${title}"><p class="cap" role="status">Computing …</p><img alt="" hidden></div>
@@ -46,7 +46,7 @@ const question = (name, { asks, answers }) => html`<fieldset class="learn-guess"
   ${answers.map((one, k) => html`<button class="btn" type="button" data-answer="${k}" aria-pressed="false">${line(one)}</button>`)}</fieldset>`;
 
 function sliders(S, step) {
-  const all = S.lesson.guide?.sliders[step] ?? [];
+  const all = S.lesson.guide.sliders[step] ?? [];
   if (!all.length) return "";
   if (S.fixed.includes(step)) return html`<p class="cap">In this file the figure stays at the start values: ${all.map((one) => `${one.label} ${S.start(step, one.name)}`).join(", ")}.</p>`;
   return html`<div class="learn-sliders">${all.map((one) => slider(S, step, one))}<button class="btn small" type="button" data-reset="${step}">Reset</button></div>`;
@@ -59,22 +59,21 @@ function slider(S, step, { name, label, values, is_choice: isChoice, remarks }) 
     ? html`<select id="${id}" data-choice>${values.map((one) => html`<option>${one}</option>`)}</select>`
     : html`<div class="learn-range"><input id="${id}" type="range" min="0" max="${values.length - 1}" step="1"><input type="text" inputmode="decimal" size="7" data-number aria-label="${label}: a number from ${S.lowest(values)} to ${S.highest(values)}" ${S.isFile && "readonly"}></div>`;
   return html`<div class="learn-slider" data-slider="${name}"><label class="field" for="${id}">${label}</label>${control}
-    <div class="row tight">${special.map((one) => html`<button class="btn small" type="button" data-value="${one}">${one}</button>`)}<span class="cap" data-remark role="status"></span></div></div>`;
+    ${special.length > 0 && html`<div class="row tight">${special.map((one) => html`<button class="btn small" type="button" data-value="${one}">${one}</button>`)}</div><p class="cap" data-remark role="status"></p>`}</div>`;
 }
 
 function exercises({ lesson: { guide, checks } }) {
   const known = guide.exercises.map((one, k) => html`<li data-exercise="${k}"><p id="learn-asks-${k}">${line(one.asks)}</p>
     <form class="row"><input type="text" inputmode="decimal" size="10" aria-labelledby="learn-asks-${k}"><button class="btn" type="submit">Check</button><span role="status"></span></form>
-    ${folded("Solution", html`<p>${one.answer}. ${line(one.solution)}</p>`)}</li>`);
+    ${folded("Solution", html`<p>${num(one.answer, 6)}. ${line(one.solution)}</p>`)}</li>`);
   const functions = guide.functions.map((one, k) => html`<li><p>${line(one.asks)}</p><p>Write it in a notebook or in Python, and check it there:</p>
     <pre tabindex="0">from pellucid.lessons import check\n${checks[k]}</pre>${folded("Solution", html`<pre tabindex="0">${one.solution}</pre>`)}</li>`);
   return html`<section aria-labelledby="learn-exercises"><h3 id="learn-exercises">Exercises</h3><ol class="learn-exercises">${known}${functions}</ol></section>`;
 }
 
 function closing({ isFile, name, lesson: { guide, next } }) {
-  const studio = guide?.studio;
-  return html`<section aria-labelledby="learn-next"><h3 id="learn-next">And then</h3>${guide && html`<p>${line(guide.later)}</p>`}
-    ${studio && (isFile ? html`<p>The same in the studio: run <code>pellucid studio</code>, and open ${studio}</p>` : html`<p><a href="${studio}">The same in the studio</a></p>`)}
+  return html`<section aria-labelledby="learn-next"><h3 id="learn-next">And then</h3>${guide.later && html`<p>${line(guide.later)}</p>`}
+    ${guide.studio && (isFile ? html`<p>The same in the studio: run <code>pellucid studio</code>, and open ${guide.studio}</p>` : html`<p><a href="${guide.studio}">The same in the studio</a></p>`)}
     ${!isFile && html`<div class="row"><button class="btn" type="button" id="learn-mark"></button>${next.map((one) => html`<a class="btn" href="${address(one.name)}">Next: ${one.title}</a>`)}</div>
     <p class="cap">To take it along: <code>pellucid lesson ${name} --notebook ${name}.ipynb</code>; to hand it out as one file: <code>pellucid lesson ${name} --html ${name}.html</code></p>`}</section>`;
 }

@@ -21,7 +21,7 @@ export function start(root, server, { state: address, remember }) {
   };
   const shown = $("#learn-shown", root);
   const stepRoot = (step) => $(`[data-step="${step}"]`, shown);
-  const slidersOf = (step) => (S.fixed.includes(step) ? [] : S.lesson.guide?.sliders[step] ?? []);
+  const slidersOf = (step) => (S.fixed.includes(step) ? [] : S.lesson.guide.sliders[step] ?? []);
 
   function problem(error) {
     if (error instanceof LostError) return;
@@ -46,7 +46,7 @@ export function start(root, server, { state: address, remember }) {
     for (const { name } of answer.steps) {
       for (const slider of slidersOf(name)) place(name, slider);
       const guess = guesses[`${S.name}.${name}`];
-      if (answer.guide?.guesses[name] && guess !== undefined) reveal(name, guess);
+      if (answer.guide.guesses[name] && guess !== undefined) reveal(name, guess);
     }
     for (const one of $$("[data-exercise]", shown)) if (solved[`${S.name}.${one.dataset.exercise}`]) $("form [role=status]", one).textContent = "Solved.";
     await computeShown();
@@ -71,7 +71,7 @@ export function start(root, server, { state: address, remember }) {
   /** Show a slider's value on its controls. */
   function place(step, { name, values, is_choice: isChoice, remarks }) {
     const own = $(`[data-slider="${name}"]`, stepRoot(step)), value = S.values[step][name];
-    $("[data-remark]", own).textContent = remarks[value] ?? "";
+    for (const one of $$("[data-remark]", own)) one.textContent = remarks[value] ?? "";
     for (const one of $$("[data-value]", own)) one.setAttribute("aria-pressed", one.dataset.value === value);
     if (isChoice) {
       $("select", own).value = value;

@@ -1,6 +1,8 @@
 """The view Learn: the texts of a lesson, and its numbers and figures for chosen values."""
 
 import io
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,19 @@ def test_results_are_computed_once_and_what_nobody_waits_for_is_not_begun() -> N
     assert sorted(begun) == [*range(AT_ONCE), 8]
     assert runs.get(8, computing(9)).result(60).fields == {"number": 8}
     assert runs.get(7, computing(7)).result(60).fields == {"number": 7}  # computed anew
+
+
+def test_a_process_that_ends_waits_only_for_steps_that_have_begun() -> None:
+    code = f"""if True:
+        import time
+        from pellucid.studio.learn.runs import StepRuns
+        runs = StepRuns()
+        for number in range({AT_ONCE} + 2):
+            runs.get(number, lambda: [print("begun"), time.sleep(1), print("done")])
+        time.sleep(0.3)
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ended.stdout.count("begun"), ended.stdout.count("done")) == (AT_ONCE, AT_ONCE)
 
 
 @pytest.mark.slow

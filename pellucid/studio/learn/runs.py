@@ -29,8 +29,7 @@ class StepRuns:
             future = self._futures.pop(key, None)
             if future is None or future.cancelled() or (future.done() and future.exception() is not None):
                 future = Future[Reply]()
-                # A daemon, so that the server can end in the middle of a long step.
-                threading.Thread(target=self._fill, args=(future, compute), daemon=True).start()
+                threading.Thread(target=self._fill, args=(future, compute)).start()
             self._futures[key] = future
             if len(self._futures) > MAX_KEPT:
                 self._futures.popitem(last=False)
@@ -38,11 +37,13 @@ class StepRuns:
 
     def _fill(self, future: Future[Reply], compute: Callable[[], Reply]) -> None:
         with self._places:
-            if not future.set_running_or_notify_cancel():
+            # When the server ends, Python waits for the steps that have begun, since it may crash otherwise.
+            is_ending = not threading.main_thread().is_alive()
+            if is_ending or not future.set_running_or_notify_cancel():
                 return
             try:
                 future.set_result(compute())
             except PellucidError as error:
                 future.set_exception(error)
-            except Exception as error:  # a value between those that were tried
+            except Exception as error:  # of a value between those that were tried
                 future.set_exception(PellucidError(f"the step fails for these values: {type(error).__name__}: {error}"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pellucid.lessons import Setting
-from pellucid.lessons.neuron import derivatives, learning
+from pellucid.lessons.neuron import GUIDE, derivatives, learning
 
 
 @cache
@@ -17,13 +17,13 @@ def learning_numbers() -> Mapping[str, Any]:
     return learning(Setting()).numbers
 
 
-def outputs(weight: float, bias: float, factor) -> list[float]:
-    """Return the outputs of 301 epochs for input 1, target 0 and rate 0.15; the gradient is a * factor(a)."""
+def outputs(weight: float, bias: float, factor, rate: float = 0.15) -> list[float]:
+    """Return the outputs of 301 epochs for input 1 and target 0; the gradient is a * factor(a)."""
     result = []
     for _ in range(301):
         a = 1 / (1 + np.exp(-(weight + bias)))
         result.append(a)
-        weight, bias = weight - 0.15 * a * factor(a), bias - 0.15 * a * factor(a)
+        weight, bias = weight - rate * a * factor(a), bias - rate * a * factor(a)
     return result
 
 
@@ -47,3 +47,27 @@ def test_the_neuron_learns_as_its_equations_say(cost, weight, bias):
 def test_the_outputs_are_those_of_the_book():
     last_outputs = [learning_numbers()[f"quadratic, {start}"]["last"] for start in ("w = 0.6, b = 0.9", "w = 2, b = 2")]
     assert np.round(last_outputs, 2).tolist() == [0.09, 0.2]
+
+
+def test_chosen_starts_and_rates_learn_as_the_equations_say():
+    numbers = learning(Setting(), weight=4.0, rate=2.0).numbers
+    for cost, factor in COSTS.items():
+        expected = outputs(4.0, 2.0, factor, 2.0)
+        assert numbers[f"{cost}, w = 4, b = 2"]["after 150 epochs"] == pytest.approx(expected[150], abs=1e-5)
+
+
+def test_derivatives_for_other_inputs_and_targets_are_those_of_the_equations():
+    numbers = derivatives(Setting(), x=0.5, target=1.0).numbers
+    a = 1 / (1 + np.exp(-(2 * 0.5 + 2)))
+    assert numbers["cross-entropy, w = 2, b = 2"] == pytest.approx((a - 1) * 0.5, rel=1e-5)
+    assert numbers["quadratic, w = 2, b = 2"] == pytest.approx((a - 1) * a * (1 - a) * 0.5, rel=1e-4)
+
+
+def test_the_answers_of_the_exercises():
+    slope, step = GUIDE.exercises
+    a = np.linspace(0, 1, 1001)
+    assert slope.answer == pytest.approx((a * (1 - a)).max())
+    output = 1 / (1 + np.exp(-4))
+    assert step.answer == pytest.approx(2 - 0.15 * output, abs=step.tolerance / 2)
+    quadratic_step = 2 - 0.15 * output**2 * (1 - output)
+    assert [*step.mistakes] == pytest.approx([quadratic_step, 2 + 0.15 * output], abs=1e-3)

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linprog
 
 from pellucid.lessons import Setting
-from pellucid.lessons.perceptron import adder, gates, one_line_fails, xor
+from pellucid.lessons.perceptron import GUIDE, adder, gates, one_line_fails, xor
 
 BITS = list(product((0, 1), repeat=2))
 
@@ -46,6 +46,33 @@ def test_xor_is_not_separable():
     numbers = one_line_fails(Setting()).numbers
     assert numbers["best line"] == 3
     assert numbers["fewest mistakes in an epoch"] > 0
+
+
+@pytest.mark.parametrize("line", [(-2.0, 1.0, 0.0), (-2.0, -2.0, 3.0), (2.0, 2.0, -3.0)])
+def test_a_chosen_line_is_right_for_as_many_inputs_as_by_hand(line):
+    n_right = sum((line[0] * a + line[1] * b + line[2] > 0) == (a != b) for a, b in BITS)
+    assert one_line_fails(Setting(), *line).numbers["your line"] == n_right
+
+
+def test_the_rule_is_that_of_numpy_after_each_epoch():
+    weights = np.zeros(3)  # the bias is the last one
+    for epochs in range(1, 7):
+        for a, b in BITS:
+            weights += ((a and b) - (weights @ [a, b, 1] > 0)) * np.array([a, b, 1])
+        result = gates(Setting(), epochs).numbers["AND"]
+        assert [*result["weights"], result["bias"]] == weights.tolist()
+
+
+def test_one_hidden_neuron_does_not_suffice():
+    assert xor(Setting(small=True), hidden=1).numbers["median"] > 0.1  # best: two inputs with output 1/2, error 1/8
+    assert xor(Setting(small=True), hidden=2).numbers["median"] < 0.001
+
+
+def test_the_answers_of_the_exercises():
+    bias, tables = GUIDE.exercises
+    biases = [b for b in range(-5, 6) if [int(i + j + b > 0) for i, j in BITS] == [i and j for i, j in BITS]]
+    assert biases == [bias.answer]
+    assert tables.answer == sum(is_separable(table) for table in product((0, 1), repeat=4))
 
 
 def test_a_hidden_layer_learns_xor():

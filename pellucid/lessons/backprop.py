@@ -1,21 +1,26 @@
 """Backpropagation.
 
-Four equations give the gradient of the cost with respect to every weight and bias of a network (Nielsen 2015, chapter
-2). This lesson computes them one by one for a network of two inputs, three hidden neurons and two outputs. Each
-derivative is compared with its finite difference, computed from the cost after small changes of one quantity.
+The gradient of a cost is the list of its derivatives: for each weight and bias, how much the cost changes per small
+change of it. Four equations give the gradient of the cost with respect to every weight and bias of a network (Nielsen
+2015, chapter 2). This lesson computes them one by one for a network of two inputs, three hidden neurons and two
+outputs. Each derivative is compared with its finite difference, computed from the cost after small changes of one
+quantity.
 
 z = w a + b are the weighted inputs of a layer, where a are the outputs of the layer below. The outputs of a layer are
-a = σ(z), and δ = ∂C/∂z is called the error of a neuron.
+a = σ(z), with the sigmoid σ, and δ = ∂C/∂z, the derivative of the cost C with respect to a neuron's z, is called the
+error of the neuron.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid import Dense, Mode, Quadratic, Sequential, Sigmoid
 from pellucid.layers.base import Params
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.report.figures.circuit import neurons
@@ -58,7 +63,7 @@ def central_difference(function: Callable[[Mapping[str, Tensor]], Tensor], path:
     return slopes
 
 
-def equations(setting: Setting) -> Result:
+def equations(setting: Setting, first_target: float = 0.01, scale: float = 1.0) -> Result:
     """The four equations.
 
     For one example with the target y, and C = ½ ‖a - y‖²:
@@ -68,9 +73,12 @@ def equations(setting: Setting) -> Result:
     - BP3, the gradient of the biases: ∂C/∂b = δ
     - BP4, the gradient of the weights: ∂C/∂w = δ times the outputs of the layer below
 
-    ⊙ is the elementwise product, and σ'(z) = a (1 - a). The figure shows a and δ in each neuron.
+    ⊙ is the product entry by entry, wᵀ is the matrix of weights with rows and columns exchanged, and σ'(z) = a (1 - a)
+    is the slope of the sigmoid. The figure shows a and δ in each neuron.
     """
-    params, x, y = random_params(setting.seed), X[:1], TARGETS[:1]
+    params = map_tree(lambda leaf: scale * leaf, random_params(setting.seed))
+    x = X[:1]
+    y = torch.tensor([[first_target, TARGETS[0, 1]]], dtype=torch.float64)
     (w1, b1), (w2, b2) = (params[name].values() for name in ("dense1", "dense2"))
     a1 = (x @ w1.T + b1).sigmoid()  # (1, 3)
     a2 = (a1 @ w2.T + b2).sigmoid()  # (1, 2)
@@ -102,7 +110,7 @@ def equations(setting: Setting) -> Result:
     return Result(numbers, neurons(layers, weight_gradients, ("inputs", "hidden layer", "output layer")))
 
 
-def three_ways(setting: Setting) -> Result:
+def three_ways(setting: Setting, first_input: float = 0.05) -> Result:
     """Three ways to raise an output.
 
     The output a = σ(w a' + b) of a neuron rises with its bias, with its weights, and with the outputs a' of the layer
@@ -114,7 +122,8 @@ def three_ways(setting: Setting) -> Result:
     numbers are the derivatives for the first output neuron. Divided by ∂a/∂b, the second and the third are the outputs
     below and the weights.
     """
-    params, x = random_params(setting.seed), X[:1]
+    params = random_params(setting.seed)
+    x = torch.tensor([[first_input, X[0, 1]]], dtype=torch.float64)
     _, cache = forward(NET, params, x, Mode())
     dx_by_layer: dict[str, Tensor] = {}
 
@@ -166,3 +175,121 @@ def averaged(setting: Setting) -> Result:
 
 
 STEPS = (equations, three_ways, averaged)
+GUIDE = Guide(
+    question="A network made an error. How much of it is each single weight to blame for?",
+    minutes=20,
+    needs=("neuron", "descent"),
+    guesses={
+        "equations": Guess(
+            "Two weights lead to the same neuron, one from an input of 0.05, the other from 0.10. Which one has the "
+            "larger derivative?",
+            ("both have the same, that of the neuron", "the one from 0.10, twice the other", "the larger weight"),
+            1,
+            "By BP4 the derivative is the neuron's δ times the value that the weight multiplies.",
+        ),
+        "three_ways": Guess(
+            "The outputs below a neuron are all 0. What can still change its output?",
+            ("only its weights", "its bias, and the outputs below", "nothing"),
+            1,
+            "Weights multiply 0, so their derivatives are 0. The bias is added in any case, and outputs below count "
+            "by w.",
+        ),
+        "averaged": Guess(
+            "For one weight, the derivatives of four examples are 0.3, -0.1, 0.1 and 0.1. What is that of the batch?",
+            ("0.3, the largest", "0.4, the sum", "0.1, the mean"),
+            2,
+            "The cost of the batch is the mean of the costs, and so are its derivatives.",
+        ),
+    },
+    sliders={
+        "equations": (
+            Slider(
+                "first_target",
+                "target of the first output",
+                (0.01, 0.2, 0.6, 0.99),
+                {0.6: "The output is below its target now: its δ is negative, and the links to it change colour."},
+            ),
+            Slider(
+                "scale",
+                "all weights and biases, multiplied by",
+                (0.0, 0.5, 1.0, 3.0, 10.0),
+                {
+                    0.0: "Every z is 0 and every a 1/2. Without weights nothing comes back: the hidden δ are 0.",
+                    10.0: "Large sums saturate the sigmoids: some a are nearly 0 or 1, and their δ nearly 0.",
+                },
+            ),
+        ),
+        "three_ways": (
+            Slider(
+                "first_input",
+                "first input of the network",
+                (0.0, 0.05, 0.5, 1.0),
+                {1.0: "The outputs below have changed, and with them the derivatives of the weights."},
+            ),
+        ),
+    },
+    notices={
+        "equations": (
+            "Read from right to left, as the computation goes: each output neuron has its δ, and the hidden ones "
+            "receive theirs through the links. The sign of δ says whether z is too high (positive) or too low.",
+            "Thick links have large derivatives. The links from the inputs are thin, although nothing is wrong with "
+            "them: the inputs, 0.05 and 0.10, are small factors in BP4, and the hidden δ are small, too.",
+            "In the numbers, each line has the equation beside the finite difference: the change of the cost when this "
+            "one quantity changes by 0.00001. The gap is far below any of the numbers.",
+        ),
+        "three_ways": (
+            'Two of the lines of numbers are quotients. "weights / bias" are the three outputs below, '
+            '"outputs below / bias" are the three weights: the formulas can be read off.',
+            'Change the first input. The outputs below change, but "outputs below / bias" stay, since they are the '
+            "weights of the network.",
+        ),
+        "averaged": (
+            "Look down one column. Blue and brown in the same column are examples that pull this weight in opposite "
+            "directions; in the last row, their mean, they cancel and it is pale.",
+            "Columns of mostly one colour, such as b2, are nearly agreed upon. The batch moves them most.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "An output neuron outputs a = 0.8, and its target is 0. How large is its error δ? (three decimals)",
+            0.128,
+            0.0005,
+            "BP1: (a - y) a (1 - a) = 0.8 · 0.8 · 0.2 = 0.128.",
+            {0.8: "That is a - y. It must be multiplied by the slope a (1 - a).", 0.16: "That is only the slope."},
+        ),
+        Exercise(
+            "A hidden neuron outputs 0.5. Its weights to the two output neurons are 2 and -1, and their errors are 0.1 "
+            "and 0.3. How large is its own error? (three decimals)",
+            -0.025,
+            0.0005,
+            "BP2: (2 · 0.1 - 1 · 0.3) · 0.5 · 0.5 = -0.1 · 0.25 = -0.025.",
+            {-0.1: "That is the sum; multiply by the slope 0.5 · 0.5.", 0.025: "Mind the sign of the second weight."},
+        ),
+    ),
+    functions={
+        "delta": FunctionExercise(
+            "delta(w, next_delta, a): the errors (n,) of a layer with the outputs a (n,), from the errors next_delta "
+            "(m,) of the next layer and its weights w (m, n).",
+            lambda w, next_delta, a: np.einsum("mn,m,n->n", w, next_delta, a - a**2),
+            lambda random: (random.normal(size=(2, 3)), random.normal(size=2), random.random(3)),
+            "def delta(w, next_delta, a):\n    return w.T @ next_delta * a * (1 - a)",
+        ),
+        "first_weights": FunctionExercise(
+            "first_weights(w1, b1, w2, b2, x, y): the derivatives (3, 2) of C = half the sum of (a - y)² with respect "
+            "to w1 (3, 2), in a network of sigmoids with b1 (3,), w2 (2, 3), b2 (2,), input x (2,) and target y "
+            "(2,).",
+            lambda *arguments: torch.func.grad(
+                lambda w1, b1, w2, b2, x, y: (((w1 @ x + b1).sigmoid() @ w2.T + b2).sigmoid() - y).square().sum() / 2
+            )(*map(torch.from_numpy, arguments)).numpy(),
+            lambda random: tuple(random.normal(size=shape) for shape in ((3, 2), (3,), (2, 3), (2,), (2,), (2,))),
+            "def first_weights(w1, b1, w2, b2, x, y):\n"
+            "    a1 = 1 / (1 + np.exp(-(w1 @ x + b1)))\n"
+            "    a2 = 1 / (1 + np.exp(-(w2 @ a1 + b2)))\n"
+            "    delta2 = (a2 - y) * a2 * (1 - a2)\n"
+            "    delta1 = (w2.T @ delta2) * a1 * (1 - a1)\n"
+            "    return np.outer(delta1, x)",
+        ),
+    },
+    later="Every layer of this library has such a backward pass, which receives δ from above and passes it on below.",
+    studio="#draw",
+)

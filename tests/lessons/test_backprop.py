@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pellucid.lessons import Setting
-from pellucid.lessons.backprop import TARGETS, X, averaged, equations, random_params, three_ways
+from pellucid.lessons.backprop import GUIDE, TARGETS, X, averaged, equations, random_params, three_ways
 from pellucid.nested import flatten
 
 
@@ -56,3 +56,35 @@ def test_the_gradient_of_a_batch_is_the_mean():
     gradient = [*expected["dense2.weight"].flatten().tolist(), *expected["dense2.bias"].tolist()]
     for name in ("mean of the gradients", "gradient of the batch"):
         assert numbers[name] == pytest.approx(gradient, abs=1e-14)
+
+
+@pytest.mark.parametrize(("first_target", "scale"), [(0.6, 3.0), (0.01, 0.0), (0.99, 10.0)])
+def test_equations_of_a_chosen_target_and_scale_are_autograds(first_target, scale):
+    numbers = equations(Setting(), first_target, scale).numbers
+    w1, b1, w2, b2 = (scale * leaf for leaf in flatten(random_params(0)).values())
+    z1 = (w1 @ X[0] + b1).requires_grad_()
+    y = torch.tensor([first_target, TARGETS[0, 1]])
+    with torch.enable_grad():
+        cost = ((w2 @ z1.sigmoid() + b2).sigmoid() - y).square().sum() / 2
+        (delta,) = torch.autograd.grad(cost, z1)
+    assert numbers["BP2, dense1"]["equation"] == pytest.approx(delta.tolist(), abs=1e-14)
+    assert numbers["BP2, dense1"]["difference"] == pytest.approx(delta.tolist(), abs=1e-9)
+
+
+def test_quotients_stay_the_weights_for_another_input():
+    weights = flatten(random_params(0))["dense2.weight"][0].tolist()
+    numbers = three_ways(Setting(), 1.0).numbers
+    assert numbers["outputs below / bias"] == pytest.approx(weights)
+    assert numbers["largest gap to differences"] < 1e-9
+
+
+def test_the_answers_of_the_exercises():
+    output_error, hidden_error = GUIDE.exercises
+    with torch.enable_grad():
+        z = torch.tensor(0.8).logit().requires_grad_()
+        (delta,) = torch.autograd.grad(z.sigmoid() ** 2 / 2, z)
+        hidden_z = torch.zeros(1).requires_grad_()
+        next_z = hidden_z.sigmoid() * torch.tensor([2.0, -1.0])
+        (hidden_delta,) = torch.autograd.grad(next_z @ torch.tensor([0.1, 0.3]), hidden_z)
+    assert output_error.answer == pytest.approx(float(delta), abs=1e-6)
+    assert hidden_error.answer == pytest.approx(float(hidden_delta), abs=1e-6)

@@ -12,7 +12,8 @@ from sklearn.model_selection import learning_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from pellucid.lessons import Result, lesson
+from pellucid.lessons import Result, Setting, lesson
+from pellucid.lessons.regression import GUIDE, early_stopping, penalties, polynomials
 from pellucid.report.figures.style import Plot, png
 
 
@@ -25,10 +26,10 @@ def numbers(step: str) -> Mapping[str, Any]:
     return lesson_results()[step].numbers
 
 
-def parabola(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def parabola(seed: int, count: int, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     x = 6 * rng.random((count, 1)) - 3
-    return x, x[:, 0] ** 2 / 2 + x[:, 0] + 2 + rng.normal(size=count)
+    return x, x[:, 0] ** 2 / 2 + x[:, 0] + 2 + noise * rng.normal(size=count)
 
 
 def polynomial(degree: int):
@@ -123,3 +124,32 @@ def test_the_training_stops_at_the_minimum_of_the_validation_error():
 @pytest.mark.slow
 def test_every_step_has_a_figure():
     assert all(isinstance(result.figure, Plot) and png(result.figure) for result in lesson_results().values())
+
+
+def test_chosen_points_and_penalties_are_fitted_as_by_scikit_learn():
+    values = polynomials(Setting(), 40, 0.5).numbers["root mean squared error"]
+    x, y = parabola(0, 40, 0.5)
+    new_x, new_y = parabola(1000, 1000, 0.5)
+    for degree in (1, 2):
+        model = polynomial(degree).fit(x, y)
+        errors = [np.sqrt(np.mean((model.predict(a) - b) ** 2)) for a, b in ((x, y), (new_x, new_y))]
+        assert list(values[f"degree {degree}"].values()) == pytest.approx(errors, rel=1e-6)
+    data: Any = load_diabetes()
+    inputs = StandardScaler().fit_transform(data.data)
+    zeros = penalties(Setting(small=True), 1.0).numbers["weights that are 0 at alpha = 1"]
+    assert zeros["lasso"] == (linear_model.Lasso(1.0).fit(inputs, data.target).coef_ == 0).sum() > 0
+    assert penalties(Setting(small=True), 300.0).numbers["weights that are 0 at alpha = 300"]["lasso"] == 10
+
+
+def test_the_line_of_early_stopping_is_that_of_least_squares():
+    x, y = parabola(0, 100, 0.0)
+    slope, height = np.polyfit(x[:15, 0], y[:15], 1)
+    error = np.mean((height + slope * x[15:, 0] - y[15:]) ** 2) / 2
+    assert early_stopping(Setting(small=True), 1, 0.0).numbers["at the end"] == pytest.approx(error, rel=1e-6)
+
+
+def test_the_answers_of_the_exercises():
+    slope, ridge = GUIDE.exercises
+    assert slope.answer == pytest.approx(np.polyfit([0, 1, 2], [1, 2, 6], 1)[0])
+    model = linear_model.Ridge(4.0, fit_intercept=False).fit([[2.0]], [4.0])  # minimizes twice this cost
+    assert ridge.answer == pytest.approx(model.coef_[0])

@@ -1,5 +1,6 @@
 """The cost function.
 
+The cost is the number that learning makes small: it compares the outputs with the targets, the outputs that are wanted.
 The quadratic cost makes a neuron that is badly wrong learn slowly; the cross-entropy does not (Nielsen 2015, chapter
 3). The first step explains this by the gradient of one neuron. The second shows it in a network for handwritten digits
 whose initial outputs are wrong. The third compares the accuracies that both costs reach from usual initial weights,
@@ -10,6 +11,7 @@ for the cross-entropy. The small form, which the documentation shows, and any fo
 scikit-learn.
 """
 
+import numpy as np
 import torch
 
 from pellucid import Model
@@ -17,36 +19,41 @@ from pellucid.data import Splits
 from pellucid.layers import Sigmoid
 from pellucid.layers.base import Mode
 from pellucid.lessons.digits import handwritten
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.losses import BinaryCrossEntropy, Quadratic
 from pellucid.models import mlp
 from pellucid.optim import SGD
 from pellucid.report.figures.series import curves, histories
+from pellucid.report.figures.style import INK
 
 
-def slowdown(setting: Setting) -> Result:
+def slowdown(setting: Setting, output: float = 0.98, wanted: float = 0.0) -> Result:
     """The gradient of a wrong neuron.
 
-    A sigmoid neuron outputs a, and its target is 0. With the quadratic cost a²/2 the gradient with respect to its
-    weighted input z is a · σ'(z) = a² (1 - a): it is largest, 4/27, at a = 2/3, and vanishes when the neuron is most
-    wrong, at a = 1. With the cross-entropy the derivative σ'(z) cancels, and the gradient is a: the more wrong, the
-    faster the neuron learns.
+    A sigmoid neuron with the weighted input z outputs a = σ(z), between 0 and 1, and its target is 0. With the
+    quadratic cost a²/2 the gradient with respect to its weighted input z is a · σ'(z) = a² (1 - a): it is largest,
+    4/27, at a = 2/3, and vanishes when the neuron is most wrong, at a = 1. With the cross-entropy the derivative σ'(z)
+    cancels, and the gradient is a: the more wrong, the faster the neuron learns.
     """
     a = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
-    z, target = a.logit(), torch.zeros_like(a)
-    output, cache = Sigmoid().forward({}, z, Mode())
-    _, dy = Quadratic("sum").compute(output, target)
+    z, target = a.logit(), torch.full_like(a, wanted)
+    outputs, cache = Sigmoid().forward({}, z, Mode())
+    _, dy = Quadratic("sum").compute(outputs, target)
     quadratic_dz, _ = Sigmoid().backward({}, cache, dy)
     _, cross_entropy_dz = BinaryCrossEntropy(reduction="sum").compute(z, target)
-    largest_index = int(quadratic_dz.argmax())
+    largest_index = int(quadratic_dz.abs().argmax())
+    index = round(1000 * output) - 1  # of the entry of a
     numbers = {
         "largest quadratic gradient": quadratic_dz[largest_index].item(),
         "at the output": a[largest_index].item(),
-        "quadratic gradient at 0.98": quadratic_dz[979].item(),
-        "cross-entropy gradient at 0.98": cross_entropy_dz[979].item(),
+        f"quadratic gradient at {output:g}": quadratic_dz[index].item(),
+        f"cross-entropy gradient at {output:g}": cross_entropy_dz[index].item(),
     }
     gradients = {"quadratic": quadratic_dz, "cross-entropy": cross_entropy_dz}
-    return Result(numbers, curves(gradients, "output a, target 0", "gradient with respect to z", a.tolist()))
+    figure = curves(gradients, f"output a, target {wanted:g}", "gradient with respect to z", a.tolist())
+    figure.axes[0].axvline(output, color=INK, linestyle="--", linewidth=1)
+    return Result(numbers, figure)
 
 
 def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> dict[str, list[dict[str, float]]]:
@@ -66,7 +73,7 @@ def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> 
     return rows_by_cost
 
 
-def saturated(setting: Setting) -> Result:
+def saturated(setting: Setting, bias: float = 8.0) -> Result:
     """Ten outputs that start wrong.
 
     All biases of the output layer start at 8, so every output begins near 1 although nine in ten targets are 0. With
@@ -74,7 +81,7 @@ def saturated(setting: Setting) -> Result:
     cross-entropy, it is large from the first step. The network learns from the first 2,000 images for 20 epochs.
     """
     splits = handwritten(setting, 400 if setting.small else 2000)
-    rows_by_cost = train(splits, setting.seed, 10 if setting.small else 20, bias=8.0)
+    rows_by_cost = train(splits, setting.seed, 10 if setting.small else 20, bias)
     numbers = {"data": splits.train.name} | {
         f"{name}: test accuracy after epochs 1, 5 and the last": [rows[k]["val_accuracy"] for k in (0, 4, -1)]
         for name, rows in rows_by_cost.items()
@@ -100,3 +107,115 @@ def accuracies(setting: Setting) -> Result:
 
 
 STEPS = (slowdown, saturated, accuracies)
+GUIDE = Guide(
+    question="Errors can be measured in different ways. Does the choice change how fast a network learns?",
+    minutes=12,
+    needs=("neuron", "backprop"),
+    guesses={
+        "slowdown": Guess(
+            "The target is 0. At which output does the quadratic cost push a neuron hardest?",
+            ("near 1, where the error is largest", "at 2/3", "at 1/2, where the sigmoid is steepest"),
+            1,
+            "The push is error times slope, a · a (1 - a). The error grows with a, the slope falls to 0; between "
+            "them, at 2/3, the product is largest.",
+        ),
+        "saturated": Guess(
+            "All ten outputs begin near 1. After five epochs, how do the two networks compare?",
+            (
+                "both have recovered",
+                "that with the cross-entropy is far ahead",
+                "that with the quadratic cost is ahead, since its rate is six times as high",
+            ),
+            1,
+            "With the quadratic cost, the flat sigmoids pass on almost no gradient, and a high rate cannot make up "
+            "for it.",
+        ),
+        "accuracies": Guess(
+            "The initial weights are now usual ones. Which cost gives the higher accuracy after ten epochs?",
+            ("the cross-entropy, by far", "they are about equal", "the quadratic cost, by far"),
+            1,
+            "The cost decides how fast a saturated output learns; with usual weights, few outputs are saturated.",
+        ),
+    },
+    sliders={
+        "slowdown": (
+            Slider(
+                "output",
+                "output a at the dashed line",
+                (0.02, 0.3, 0.667, 0.9, 0.98),
+                {
+                    0.667: (
+                        "The quadratic cost pushes hardest here, with 4/27, and still far less than the cross-entropy."
+                    ),
+                    0.02: "Nearly right: both gradients are small, as they should be.",
+                },
+            ),
+            Slider("wanted", "target", (0.0, 0.5, 1.0), {1.0: "The mirror image: now outputs near 0 are badly wrong."}),
+        ),
+        "saturated": (
+            Slider(
+                "bias",
+                "initial bias of the outputs",
+                (0.0, 2.0, 4.0, 8.0),
+                {
+                    0.0: "The outputs begin near 1/2: the two networks come equally far.",
+                    8.0: "The outputs begin at about 0.9997, where the slope of the sigmoid is 0.0003.",
+                },
+            ),
+        ),
+    },
+    notices={
+        "slowdown": (
+            "At the right end the two curves are farthest apart: the cross-entropy is at 1, the quadratic cost at 0. "
+            "This is where a wrong neuron has to learn.",
+            "At the left end both are near 0. The quadratic cost is even flatter there: it forgives small errors "
+            "sooner.",
+        ),
+        "saturated": (
+            "In the right plot, the orange curve climbs after a few epochs while the blue one stays at 10 %, the "
+            "accuracy of guessing, for several more.",
+            "In the left plot both costs fall from the beginning. The blue one falls because outputs leave 1 for all "
+            "classes alike, which says nothing about the digit yet. The two heights cannot be compared.",
+        ),
+        "accuracies": (
+            "In the right plot the curves lie close together after the second epoch. The cross-entropy has its "
+            "advantage in the first one.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "An output is 0.9, its target 0. How large is the gradient of the quadratic cost a²/2 with respect to z?",
+            0.081,
+            0.0005,
+            "a² (1 - a) = 0.81 · 0.1 = 0.081.",
+            {0.9: "That is the gradient of the cross-entropy.", 0.09: "That is the slope a (1 - a); multiply by a."},
+        ),
+        Exercise(
+            "The target is 1 and the output 0.5. How large is the cross-entropy -ln a? (three decimals)",
+            0.693,
+            0.001,
+            "-ln 0.5 = ln 2 = 0.693.",
+            {0.125: "That is the quadratic cost.", 0.301: "That is the logarithm with base 10; ln has the base e."},
+        ),
+    ),
+    functions={
+        "cross_entropy": FunctionExercise(
+            "cross_entropy(z, y): the mean over the rows of the sum of -y ln a - (1 - y) ln(1 - a), where a are the "
+            "sigmoids of z (N, C) and y (N, C) the targets.",
+            lambda z, y: (np.logaddexp(0, z) - y * z).sum(1).mean(),
+            lambda random: (random.normal(size=(5, 3)), random.integers(0, 2, (5, 3)).astype(float)),
+            "def cross_entropy(z, y):\n"
+            "    a = 1 / (1 + np.exp(-z))\n"
+            "    return np.mean(np.sum(-y * np.log(a) - (1 - y) * np.log(1 - a), axis=1))",
+        ),
+        "gradient": FunctionExercise(
+            "gradient(z, y): the derivatives (C,) of the quadratic cost, half the sum of (a - y)², with respect to z "
+            "(C,), where a are the sigmoids of z and y (C,) the targets.",
+            lambda z, y: ((np.tanh(z / 2) + 1) / 2 - y) / (4 * np.cosh(z / 2) ** 2),
+            lambda random: (random.normal(size=4), random.random(4)),
+            "def gradient(z, y):\n    a = 1 / (1 + np.exp(-z))\n    return (a - y) * a * (1 - a)",
+        ),
+    },
+    later="The softmax has a cost that fits it in the same way: slope and cost cancel, and the error remains.",
+    studio="#play",
+)

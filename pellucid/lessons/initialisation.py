@@ -1,8 +1,11 @@
 """Initial weights.
 
-How large should the initial weights be? Weights from N(0, 1) make the weighted sums of a wide layer so large that its
-sigmoid neurons start saturated and learn slowly; weights from N(0, 1/n_in) keep the sums near 0 (Nielsen 2015, chapter
-3). For deep networks of ReLUs the variance has to be 2/n_in (He et al. 2015).
+Before a network learns, its weights are drawn at random from N(0, v): the normal distribution around 0 with the
+variance v, whose typical size, the standard deviation, is √v. n_in is the number of inputs of a neuron. How large
+should the initial weights be? Weights from N(0, 1) make the weighted sums of a wide layer so large that its sigmoid
+neurons start saturated (the sigmoid is flat there) and learn slowly; weights from N(0, 1/n_in) keep the sums near 0
+(Nielsen 2015, chapter 3). A ReLU outputs its weighted sum if that is positive, and 0 otherwise. For deep networks of
+ReLUs the variance has to be 2/n_in (He et al. 2015).
 
 The networks are trained on MNIST. The small form, which the documentation shows, and any form without MNIST use the 8x8
 digits of scikit-learn.
@@ -17,6 +20,7 @@ from pellucid.data import Splits
 from pellucid.layers import Dense, ReLU
 from pellucid.layers.base import Mode
 from pellucid.lessons.digits import handwritten
+from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models import mlp
@@ -25,14 +29,14 @@ from pellucid.optim.regularizers import L2
 from pellucid.report.figures.series import curves, densities, histories
 
 
-def sums(setting: Setting) -> Result:
+def sums(setting: Setting, ones: int = 500) -> Result:
     """The weighted sum of one neuron.
 
-    500 of a neuron's 1,000 inputs are 1, and 500 are 0. With weights and bias from N(0, 1) its weighted sum z has the
-    standard deviation √501 = 22.4: the sigmoid is nearly always saturated. With weights from N(0, 1/1000) the standard
-    deviation is √(500/1000 + 1) = 1.22. This step draws 20,000 such neurons.
+    500 of a neuron's 1,000 inputs are 1, and 500 are 0. Variances of independent numbers add up. With weights and bias
+    from N(0, 1) its weighted sum z has the standard deviation √501 = 22.4: the sigmoid is nearly always saturated. With
+    weights from N(0, 1/1000) the standard deviation is √(500/1000 + 1) = 1.22. This step draws 20,000 such neurons.
     """
-    x = torch.cat([torch.ones(1, 500), torch.zeros(1, 500)], 1)
+    x = torch.cat([torch.ones(1, ones), torch.zeros(1, 1000 - ones)], 1)
     z: dict[str, torch.Tensor] = {}
     for name in ("normal", "scaled"):
         layer = Dense(20_000, init_weight=name, init_bias="normal")
@@ -77,7 +81,7 @@ def first_epochs(setting: Setting) -> Result:
     return Result(numbers, histories(rows_by_weights, ("train_loss", "val_accuracy")))
 
 
-def depth(setting: Setting) -> Result:
+def depth(setting: Setting, activation: str = "relu", width: int = 500) -> Result:
     """Thirty layers of ReLUs.
 
     A weight variance of 1/n_in keeps the mean square of a layer's weighted sums equal to the mean square of its inputs.
@@ -87,13 +91,13 @@ def depth(setting: Setting) -> Result:
     mean_squares: dict[str, list[float]] = {}
     for name in ("scaled", "he"):
         rng = torch.Generator().manual_seed(setting.seed)
-        x = torch.randn(200, 500, generator=rng, dtype=torch.float64)
+        x = torch.randn(200, width, generator=rng, dtype=torch.float64)
         mean_squares[name] = []
         for _ in range(30):
-            layer = Dense(500, init_weight=name)
-            params, _ = layer.init((500,), rng)
+            layer = Dense(width, init_weight=name)
+            params, _ = layer.init((width,), rng)
             z, _ = layer.forward({key: value.double() for key, value in params.items()}, x, Mode())
-            x, _ = ReLU().forward({}, z, Mode())
+            x = ReLU().forward({}, z, Mode())[0] if activation == "relu" else z
             mean_squares[name].append(z.square().mean().item())
     factors = {name: (values[-1] / values[0]) ** (1 / 29) for name, values in mean_squares.items()}
     figure = curves(mean_squares, "layer", "mean square of the weighted sums", log=True)
@@ -101,3 +105,92 @@ def depth(setting: Setting) -> Result:
 
 
 STEPS = (sums, first_epochs, depth)
+GUIDE = Guide(
+    question="The first weights are drawn by chance. Does it matter how large they are?",
+    minutes=12,
+    needs=("cost",),
+    guesses={
+        "sums": Guess(
+            "500 weights and a bias, each about 1 in size and of random sign, are added up. How large is the sum, "
+            "typically?",
+            ("about 0, since they cancel", "about 22", "about 500"),
+            1,
+            "The variances add up to 501, and the typical size is its root, 22.4. They cancel, but not completely.",
+        ),
+        "first_epochs": Guess(
+            "Two networks differ only in the size of their initial weights. After the first epoch, which one is "
+            "better?",
+            ("that with large weights, as it has stronger signals", "that with small weights", "both are equal"),
+            1,
+            "Large weights saturate the hidden neurons, which then pass on hardly any gradient.",
+        ),
+        "depth": Guess(
+            "Each layer halves the mean square of its signals. How much is left after thirty layers?",
+            ("about a thirtieth", "about a thousandth", "about a billionth"),
+            2,
+            "Halving thirty times divides by 2 to the power of 30, which is about a billion.",
+        ),
+    },
+    sliders={
+        "sums": (
+            Slider(
+                "ones",
+                "inputs that are 1 (of 1,000)",
+                (0, 10, 100, 500, 1000),
+                {
+                    0: "Only the bias is left, and both histograms are the same.",
+                    1000: "The wide histogram is wider still; the narrow one has the standard deviation 1.41.",
+                },
+            ),
+        ),
+        "depth": (
+            Slider(
+                "activation",
+                "after each layer",
+                ("relu", "nothing"),
+                {"nothing": "Without ReLUs nothing is lost: now `scaled` is right, and `he` doubles in every layer."},
+            ),
+            Slider(
+                "width",
+                "neurons in each layer",
+                (20, 100, 500),
+                {20: "In narrow layers chance has more weight, and the curves are uneven."},
+            ),
+        ),
+    },
+    notices={
+        "sums": (
+            "The orange histogram is narrow and lies where the sigmoid is steep, between about -4 and 4. The blue one "
+            "is flat and wide: most of its neurons have sums at which the sigmoid is flat.",
+            '"share with |z| > 4" in the numbers counts the neurons beyond these limits.',
+        ),
+        "first_epochs": (
+            "In the right plot, the orange curve of the small weights begins where the blue one arrives several epochs "
+            "later. In the book both meet after 30 epochs: bad initial weights cost time.",
+        ),
+        "depth": (
+            "The vertical axis is logarithmic, so a straight line is a constant factor per layer. The blue line loses "
+            "half in every layer, the orange one stays near its height.",
+            'Change to "nothing" and see both lines turn upwards by one factor of two per layer.',
+        ),
+    },
+    exercises=(
+        Exercise(
+            "100 inputs of a neuron are 1; the weights and the bias are drawn from N(0, 1). What is the standard "
+            "deviation of its weighted sum? (two decimals)",
+            10.05,
+            0.01,
+            "The variance is 100 + 1, its root 10.05.",
+            {101: "That is the variance; take its root.", 10: "Do not forget the bias."},
+        ),
+        Exercise(
+            "A layer of ReLUs has 200 inputs. Which standard deviation should its weights have? (two decimals)",
+            0.1,
+            0.001,
+            "The variance is 2 / 200 = 0.01, its root 0.1.",
+            {0.01: "That is the variance.", 0.0707: "That is the root of 1/200, which is right without ReLUs."},
+        ),
+    ),
+    later="Layers of this library choose such variances by default. The gradient on its way back needs the same care.",
+    studio="#play",
+)

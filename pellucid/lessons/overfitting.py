@@ -1,7 +1,8 @@
 """Overfitting.
 
 A network with more parameters than training examples can memorize the examples: its training cost keeps falling while
-the test accuracy stagnates and the test cost rises (Nielsen 2015, chapter 3). This lesson shows this on 1,000 images,
+the test accuracy, the share of right answers on other images, stagnates and the test cost rises (Nielsen 2015, chapter
+3). This lesson shows this on 1,000 images,
 and then four remedies: more data, L2 regularization, dropout and early stopping.
 
 The network is 784-30-10 with large initial weights, the cross-entropy, rate 0.5 and batches of 10 from MNIST, as in the
@@ -16,6 +17,7 @@ from typing import Any
 from pellucid import Model
 from pellucid.data import Splits
 from pellucid.lessons.digits import handwritten
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models import mlp
@@ -50,7 +52,7 @@ def overfitting_summary(rows: list[dict[str, Any]]) -> Mapping[str, Any]:
     }
 
 
-def memorised(setting: Setting) -> Result:
+def memorised(setting: Setting, hidden: int = 30) -> Result:
     """A thousand memorized images.
 
     The network has 23,860 parameters and is trained on 1,000 images (2,290 and 100 in the small form). After 200 epochs
@@ -59,7 +61,7 @@ def memorised(setting: Setting) -> Result:
     400 epochs and reports a test accuracy of 82.27 %.
     """
     splits = handwritten(setting, 100 if setting.small else 1000)
-    rows = train(network(splits, setting.seed), splits, 200)
+    rows = train(network(splits, setting.seed, hidden), splits, 200)
     numbers = {"data": splits.train.name, **overfitting_summary(rows)}
     columns = ("train_loss", "val_loss", "val_accuracy")
     return Result(numbers, histories({f"{len(splits.train):,} images": rows}, columns, log=["train_loss"]))
@@ -84,7 +86,7 @@ def more_data(setting: Setting) -> Result:
     return Result({"data": splits.train.name, "training images": list(counts), **accuracies}, figure)
 
 
-def regularized(setting: Setting) -> Result:
+def regularized(setting: Setting, strength: float = 0.1) -> Result:
     """L2 regularization and dropout.
 
     L2 regularization adds λ/2n Σ w² to the cost, where n is the number of images: it penalizes large weights. Dropout
@@ -96,7 +98,7 @@ def regularized(setting: Setting) -> Result:
     splits = handwritten(setting, 300 if setting.small else 1000)
     models = {
         "neither": network(splits, setting.seed),
-        "L2, λ = 0.1": network(splits, setting.seed, regularizer=L2(0.1)),
+        f"L2, λ = {strength:g}": network(splits, setting.seed, regularizer=L2(strength)),
         "dropout 0.5, 100 neurons": network(splits, setting.seed, hidden=100, dropout=0.5),
     }
     rows_by_method = {name: train(model, splits, 60 if setting.small else 100) for name, model in models.items()}
@@ -110,7 +112,7 @@ def regularized(setting: Setting) -> Result:
     )
 
 
-def stopped(setting: Setting) -> Result:
+def stopped(setting: Setting, patience: int = 10) -> Result:
     """Early stopping.
 
     A tenth of the 1,000 images (500 in the small form) is held out for validation. When the validation cost has not
@@ -119,7 +121,7 @@ def stopped(setting: Setting) -> Result:
     """
     splits = handwritten(setting, 500 if setting.small else 1000)
     model = network(splits, setting.seed)
-    stopping = EarlyStopping(10, monitor="val_loss")
+    stopping = EarlyStopping(patience, monitor="val_loss")
     rows = model.fit(splits.train, epochs=200, batch_size=10, validation=0.1, callbacks=[stopping], verbose=False).rows
     test_results = model.evaluate(splits.test)
     numbers = {"data": splits.train.name, "stopped after epoch": rows[-1]["epoch"], "best epoch": stopping.best_epoch}
@@ -129,3 +131,119 @@ def stopped(setting: Setting) -> Result:
 
 
 STEPS = (memorised, more_data, regularized, stopped)
+GUIDE = Guide(
+    question="A network answers every question that it has practised. What has it understood?",
+    minutes=15,
+    needs=("regression", "cost"),
+    guesses={
+        "memorised": Guess(
+            "The network answers all training images correctly, and training goes on. What does the cost on other "
+            "images do?",
+            ("it falls to 0, too", "it stays where it is", "it rises again"),
+            2,
+            "The network becomes ever more certain, also in its wrong answers, and these get expensive.",
+        ),
+        "more_data": Guess(
+            "With more training images and equally many steps, what happens to the accuracy on the training images?",
+            ("it falls a little", "it rises", "it stays at 100 %"),
+            0,
+            "More images are harder to memorize. What is lost there is won on other images: the gap closes.",
+        ),
+        "stopped": Guess(
+            "Why is the epoch to stop at not chosen by the test images?",
+            (
+                "the test images are too difficult",
+                "the test accuracy would then be too optimistic",
+                "it takes too long",
+            ),
+            1,
+            "What was chosen because it did well on certain images is no fair measure on the same images.",
+        ),
+    },
+    sliders={
+        "memorised": (
+            Slider(
+                "hidden",
+                "hidden neurons",
+                (3, 10, 30, 100),
+                {
+                    3: "Too few to memorize 100 images, and also too few for other images: it underfits.",
+                    100: "More room to memorize: the test cost turns earlier and rises further.",
+                },
+            ),
+        ),
+        "regularized": (
+            Slider(
+                "strength",
+                "strength of the L2 penalty, λ",
+                (0.1, 0.5, 2.0, 10.0),
+                {
+                    0.5: "The weights are far smaller, and the accuracy is about the same.",
+                    10.0: "Too much: the weights are kept so small that even the training images are not learned.",
+                },
+            ),
+        ),
+        "stopped": (
+            Slider(
+                "patience",
+                "epochs without improvement until it stops",
+                (1, 3, 10),
+                {1: "A single bad epoch ends the training, often by chance, and too early."},
+            ),
+        ),
+    },
+    notices={
+        "memorised": (
+            "Compare the first two plots: the training cost falls to the end (on a logarithmic scale), the test cost "
+            "turns after its minimum and rises slowly.",
+            "In the third plot the accuracy hardly moves after the first quarter. Accuracy alone would not show that "
+            "something goes wrong; the cost does, since it counts how certain wrong answers are.",
+        ),
+        "more_data": (
+            "Look at the distance between the two curves: it is what the network has only memorized. It shrinks from "
+            "left to right, from both sides.",
+        ),
+        "regularized": (
+            "Look at the right end of the plot of test costs, with λ = 0.1: the curve of the network without a remedy "
+            "(blue) is highest. The differences are small in this figure; the numbers show them.",
+            "In the numbers, L2 has the smaller weights. Dropout leaves them large and works in another way: the green "
+            "curve is ragged, because other neurons are missing in every step.",
+        ),
+        "stopped": (
+            "The circle marks the lowest validation loss. The curve to the right of it is the patience: the training "
+            "waits whether it gets better again.",
+            "With the patience 1, the training ends much sooner, and the test accuracy in the numbers is lower.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "How many parameters (weights and biases) does a network 784-100-10 have?",
+            79510,
+            0.5,
+            "784 · 100 + 100 for the hidden layer and 100 · 10 + 10 for the outputs.",
+            {79400: "The biases are missing: 100 + 10."},
+        ),
+        Exercise(
+            "The validation costs of the epochs are 5, 4, 3, 3.5, 3.2, 2.9, 3 and 3.1. After which epoch does early "
+            "stopping with the patience 2 end the training?",
+            5,
+            0.1,
+            "Epoch 3 is the best so far, and epochs 4 and 5 are no better. The 2.9 of epoch 6 is never seen.",
+            {
+                3: "That is the best epoch, whose weights are restored. To know it, two more epochs are needed.",
+                8: "That would be with the patience 3: then 2.9 is reached. Here the two epochs after 3 end it.",
+            },
+        ),
+    ),
+    functions={
+        "step": FunctionExercise(
+            "step(w, gradient, rate, strength, n): the weights after a step of gradient descent on the cost plus "
+            "strength / (2 n) times the sum of w²; gradient is that of the cost alone.",
+            lambda w, gradient, rate, strength, n: (1 - rate * strength / n) * w - rate * gradient,
+            lambda random: (random.normal(size=5), random.normal(size=5), 0.5, 0.1, 1000),
+            "def step(w, gradient, rate, strength, n):\n    return w - rate * (gradient + strength / n * w)",
+        )
+    },
+    later="Every training of this library can hold out validation images, and reports the gap between the two curves.",
+    studio="#play",
+)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from pellucid.lessons import Lesson, Setting, lesson
-from pellucid.lessons.cost import slowdown
+from pellucid.lessons.cost import GUIDE, saturated, slowdown
 
 COSTS = ("quadratic", "cross-entropy")
 
@@ -36,3 +37,30 @@ def test_both_costs_reach_the_accuracies_of_the_book(on_mnist: Callable[[str], L
     assert accuracies["cross-entropy: test accuracy"] == pytest.approx(0.9549, abs=0.01)  # chapter 3
     quadratic, entropy = (saturated[f"{name}: test accuracy after epochs 1, 5 and the last"] for name in COSTS)
     assert entropy[0] - quadratic[0] > 0.4
+
+
+@pytest.mark.parametrize(("output", "wanted"), [(0.02, 1.0), (0.667, 0.5), (0.9, 0.0)])
+def test_gradients_at_a_chosen_output_and_target_are_those_of_the_closed_forms(output, wanted):
+    numbers = slowdown(Setting(), output, wanted).numbers
+    assert numbers[f"quadratic gradient at {output:g}"] == pytest.approx((output - wanted) * output * (1 - output))
+    assert numbers[f"cross-entropy gradient at {output:g}"] == pytest.approx(output - wanted)
+    a = np.arange(1, 1000) / 1000
+    slopes = (a - wanted) * a * (1 - a)
+    assert abs(numbers["largest quadratic gradient"]) == pytest.approx(np.abs(slopes).max())
+
+
+def test_outputs_that_begin_at_one_half_are_learned_with_both_costs():
+    numbers = saturated(Setting(small=True), 0.0).numbers
+    quadratic, entropy = (numbers[f"{name}: test accuracy after epochs 1, 5 and the last"] for name in COSTS)
+    assert abs(quadratic[-1] - entropy[-1]) < 0.05
+
+
+def test_the_answers_of_the_exercises():
+    gradient, entropy = GUIDE.exercises
+
+    def cost(z):
+        return (1 / (1 + np.exp(-z))) ** 2 / 2
+
+    z = np.log(0.9 / 0.1)
+    assert gradient.answer == pytest.approx((cost(z + 1e-5) - cost(z - 1e-5)) / 2e-5, abs=1e-8)
+    assert entropy.answer == pytest.approx(-np.log(0.5), abs=entropy.tolerance / 2)

@@ -11,8 +11,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from pellucid.data import load
-from pellucid.lessons import Result, lesson
-from pellucid.lessons.neighbours import TEST_IMAGE, TRAINING_IMAGE, flat_images
+from pellucid.lessons import Result, Setting, lesson
+from pellucid.lessons.neighbours import (
+    GUIDE,
+    TEST_IMAGE,
+    TRAINING_IMAGE,
+    decisions,
+    distances,
+    flat_images,
+    templates,
+)
 from pellucid.report.figures.style import Plot, png
 
 
@@ -88,3 +96,32 @@ def test_templates_classify_as_scikit_learns_logistic_regression():
 
 def test_every_step_has_a_figure():
     assert all(isinstance(result.figure, Plot) and png(result.figure) for result in lesson_results().values())
+
+
+def test_the_last_pixel_changes_the_distances_by_its_difference():
+    others = np.abs(np.subtract(TEST_IMAGE, TRAINING_IMAGE)).ravel()[:-1]
+    result = distances(Setting(), 0).numbers
+    assert result == {"l1": others.sum() + 112, "l2": pytest.approx(np.sqrt((others**2).sum() + 112**2))}
+
+
+@pytest.mark.parametrize(("k", "spread"), [(75, 0.3), (150, 1.0)])
+def test_boundaries_of_another_k_and_spread_are_those_of_scikit_learn(k, spread):
+    x, y = make_blobs(1150, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], cluster_std=spread, random_state=0)[:2]
+    model = KNeighborsClassifier(k, metric="euclidean").fit(x[:150], y[:150])
+    actual = decisions(Setting(small=True), k, spread).numbers["accuracy"][f"L2, k = {k}"]
+    assert actual["1,000 new points"] == model.score(x[150:], y[150:])
+
+
+def test_templates_of_another_strength_are_scikit_learns():
+    x, y, test_x, test_y = digits()
+    model = LogisticRegression(C=0.001, max_iter=1000, tol=1e-8).fit(x / 16, y)
+    accuracy = templates(Setting(small=True), 0.001).numbers["test accuracy"]
+    assert accuracy == pytest.approx(model.score(test_x / 16, test_y), abs=1e-12)
+
+
+def test_the_answers_of_the_exercises():
+    distance, vote, weights = GUIDE.exercises
+    assert distance.answer == np.linalg.norm([3, 4])
+    model = KNeighborsClassifier(3).fit([[1], [2], [3], [4], [5]], [2, 7, 7, 2, 2])
+    assert vote.answer == model.predict([[0]])[0]
+    assert weights.answer == np.zeros((10, 28, 28)).size

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from pellucid.lessons import Lesson, lesson
+from pellucid.lessons import Lesson, Setting, lesson
+from pellucid.lessons.overfitting import GUIDE, memorised, regularized, stopped
 
 
 @pytest.mark.slow
@@ -42,3 +44,30 @@ def test_on_mnist_the_curves_are_those_of_the_book(on_mnist: Callable[[str], Les
     assert regularized["L2, λ = 0.1"]["test accuracy"] == pytest.approx(0.871, abs=0.02)
     assert regularized["L2, λ = 0.1"]["last test cost"] < 1.02 * regularized["L2, λ = 0.1"]["lowest test cost"]
     assert results["stopped"].numbers["stopped after epoch"] == results["stopped"].numbers["best epoch"] + 10
+
+
+def test_few_neurons_cannot_memorize():
+    assert memorised(Setting(small=True), 3).numbers["training accuracy"] < 0.8
+
+
+@pytest.mark.slow
+def test_a_stronger_penalty_makes_smaller_weights():
+    numbers = regularized(Setting(small=True), 10.0).numbers
+    assert numbers["mean squared weight of the first layer"]["L2, λ = 10"] < 0.02
+    assert numbers["L2, λ = 10"]["training accuracy"] < 0.8
+
+
+def test_the_training_stops_after_the_chosen_patience():
+    numbers = stopped(Setting(small=True), 1).numbers
+    assert numbers["stopped after epoch"] == numbers["best epoch"] + 1
+
+
+def test_the_answers_of_the_exercises():
+    parameters, epoch = GUIDE.exercises
+    shapes = [(784, 100), (100,), (100, 10), (10,)]
+    assert parameters.answer == sum(np.zeros(shape).size for shape in shapes)
+    costs = [5, 4, 3, 3.5, 3.2, 2.9, 3, 3.1]
+    ends = [k + 1 for k in range(2, len(costs)) if min(costs[k - 1 : k + 1]) >= min(costs[: k - 1])]
+    assert epoch.answer == ends[0]
+    ends = [k + 1 for k in range(3, len(costs)) if min(costs[k - 2 : k + 1]) >= min(costs[: k - 2])]
+    assert ends == []  # with the patience 3, the training goes on to the last of these epochs

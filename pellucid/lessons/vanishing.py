@@ -1,8 +1,9 @@
 """Vanishing gradients.
 
-In a deep network of sigmoid neurons the gradient shrinks from layer to layer in the backward pass, so the first layers
-hardly learn; with large weights it can explode instead. It is a product of one factor per layer, and such products
-are unstable (Nielsen 2015, chapter 5).
+A deep network has several hidden layers. The gradient, which says how each weight and bias should change, is computed
+from the last layer back to the first, in the backward pass. In a deep network of sigmoid neurons it shrinks from layer
+to layer, so the first layers hardly learn; with large weights it can explode instead. It is a product of one factor per
+layer, and such products are unstable (Nielsen 2015, chapter 5).
 
 The networks are trained on MNIST. The small form, which the documentation shows, and any form without MNIST use the 8x8
 digits of scikit-learn.
@@ -11,6 +12,7 @@ digits of scikit-learn.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from pellucid import Model
@@ -18,6 +20,7 @@ from pellucid.data import Batch, Splits
 from pellucid.data.dataset import float_images
 from pellucid.layers.base import Mode
 from pellucid.lessons.digits import handwritten
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models import mlp
@@ -36,17 +39,18 @@ def bias_gradients(gradients: Any) -> list[torch.Tensor]:
     return [layers[f"dense{k + 1}"]["bias"] for k in range(sum(name.startswith("dense") for name in layers))]
 
 
-def chain(setting: Setting) -> Result:
+def chain(setting: Setting, weight: float = 100.0, layers: int = 10) -> Result:
     """A chain of neurons.
 
-    Each of ten layers has one sigmoid neuron. The derivative of the last output with respect to the bias of layer k is
-    σ'(z_k) · w σ'(z_k+1) · ... · w σ'(z_10). Since σ' is at most 1/4, the factors w σ' with |w| < 4 are below 1, and
-    the product vanishes. In this step the biases keep every z at 0, where σ' = 1/4: with w = 1 each factor is 1/4; with
-    w = 100 it is 25, and the gradient explodes.
+    Each of ten layers has one sigmoid neuron with the weight w. σ'(z_k), the slope of the sigmoid, is that of layer k.
+    The derivative of the last output with respect to the bias of layer k is σ'(z_k) · w σ'(z_k+1) · ... · w σ'(z_10).
+    Since σ' is at most 1/4, the factors w σ' with |w| < 4 are below 1, and the product vanishes. In this step the
+    biases keep every z at 0, where σ' = 1/4: with w = 1 each factor is 1/4; with w = 100 it is 25, and the gradient
+    explodes.
     """
     factors: dict[str, list[float]] = {}
-    for w in (1.0, 100.0):
-        net = mlp((1,) * 12, output="none")  # eleven layers: the last one copies the output of the tenth
+    for w in (1.0, weight):
+        net = mlp((1,) * (layers + 2), output="none")  # one more layer, which copies the output of the last neuron
         params, _ = net.init((1,), torch.Generator())
         for path, tensor in flatten(params).items():
             tensor.fill_(w if path.endswith("weight") else -w / 2)
@@ -73,7 +77,7 @@ def layer_speeds(model: Learner, splits: Splits) -> list[float]:
     return [bias.norm().item() for bias in bias_gradients(gradients)]
 
 
-def depths(setting: Setting) -> Result:
+def depths(setting: Setting, activation: str = "sigmoid") -> Result:
     """The gradient at the start.
 
     The speed of a layer is the norm of the gradient with respect to its biases, computed from 1,000 images before any
@@ -84,7 +88,9 @@ def depths(setting: Setting) -> Result:
     splits = handwritten(setting, 1000)
     speeds_by_depth: dict[str, list[float]] = {}
     for layers in (2, 3, 4):
-        draws = torch.tensor([layer_speeds(network(splits, layers, setting.seed + k), splits) for k in range(10)])
+        draws = torch.tensor(
+            [layer_speeds(network(splits, layers, setting.seed + k, activation), splits) for k in range(10)]
+        )
         speeds_by_depth[f"{layers} hidden layers"] = draws.median(0).values.tolist()
     max_layers = len(speeds_by_depth["4 hidden layers"])
     padded_speeds = {name: [*[float("nan")] * (max_layers - len(row)), *row] for name, row in speeds_by_depth.items()}
@@ -159,3 +165,107 @@ def accuracies(setting: Setting) -> Result:
 
 
 STEPS = (chain, depths, plateau, accuracies)
+GUIDE = Guide(
+    question="More layers can compute more. Why do they learn less?",
+    minutes=15,
+    needs=("backprop", "initialisation"),
+    guesses={
+        "chain": Guess(
+            "On its way back through a layer, the gradient is multiplied by 1/4. How much of it is left after nine "
+            "layers?",
+            ("about a 36th", "about a 500th", "about a 260,000th"),
+            2,
+            "1/4 to the power of 9 is 1 / 262,144.",
+        ),
+        "depths": Guess(
+            "In which hidden layer of a network of sigmoids do the biases have the largest gradients at the start?",
+            ("in the first, near the input", "in the last, near the output", "about equal in all"),
+            1,
+            "The gradient begins at the output and loses a factor in every layer that it passes.",
+        ),
+        "accuracies": Guess(
+            "After the same few epochs, which network of sigmoids is better?",
+            ("that of four hidden layers, since it can compute more", "that of one hidden layer", "both are equal"),
+            1,
+            "The first layers of the deep network have hardly learned yet; what follows them has little to work with.",
+        ),
+    },
+    sliders={
+        "chain": (
+            Slider(
+                "weight",
+                "weight w of the second chain",
+                (2.0, 4.0, 8.0, 100.0),
+                {
+                    4.0: "The factor is 4 · 1/4 = 1: the gradient passes unchanged.",
+                    8.0: "The factor is 2: the gradient doubles in every layer.",
+                },
+            ),
+            Slider("layers", "layers", (2, 5, 10, 20)),
+        ),
+        "depths": (
+            Slider(
+                "activation",
+                "activation of the hidden layers",
+                ("sigmoid", "relu"),
+                {"relu": "The slope of an active ReLU is 1: the lines are nearly flat."},
+            ),
+        ),
+    },
+    notices={
+        "chain": (
+            "The vertical axis is logarithmic: a straight line is one factor per layer. Read it from right to left, "
+            "as the gradient goes. With w = 1 it falls to about a millionth, with w = 100 it grows beyond all use.",
+            "Only w = 4 keeps it, and only because every z is 0 here: where a sigmoid is flatter, 4 is not enough.",
+        ),
+        "depths": (
+            "The three lines lie on one another: how fast a layer learns depends on its distance from the output, and "
+            "not on the depth of the network.",
+            'A step to the left divides the speed by about five. With "relu" it hardly changes.',
+        ),
+        "plateau": (
+            "Follow the curves from the left: the first hidden layer is at the bottom, each further one higher. The "
+            "cost at the top is flat all the while.",
+            "When the four curves have come together, the cost begins to sink. What looked like the end of the "
+            "training was its beginning.",
+        ),
+        "accuracies": (
+            "In the right plot, four sigmoid layers stay at 10 %, the accuracy of guessing. Four ReLU layers are "
+            "ahead of one sigmoid layer: the depth was not to blame, the sigmoids were.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "A chain of five neurons has w = 1 and every z = 0. What is the derivative of the last output with "
+            "respect to the first bias, in thousandths? (two decimals)",
+            0.98,
+            0.01,
+            "Five factors of 1/4: 1/1024 = 0.00098.",
+            {3.91: "That is 1/4 to the power of 4. The derivative of the first neuron itself counts, too."},
+        ),
+        Exercise(
+            "A sigmoid neuron outputs a = 0.9. How large must its weight be so that the factor w a (1 - a) is 1? "
+            "(one decimal)",
+            11.1,
+            0.05,
+            "a (1 - a) = 0.09, and 1 / 0.09 = 11.1. But a large weight also makes z large, and the slope smaller.",
+            {4: "That is right for a = 0.5, where the slope is 1/4."},
+        ),
+    ),
+    functions={
+        "chain": FunctionExercise(
+            "chain(z, w): the derivative of the last output with respect to the first bias, in a chain of sigmoid "
+            "neurons with the weighted inputs z (L,); w (L - 1,) are the weights from each neuron to the next.",
+            lambda z, w: np.prod(w) / np.prod(2 + np.exp(z) + np.exp(-z)),
+            lambda random: (random.normal(size=4), random.normal(size=3)),
+            "def chain(z, w):\n"
+            "    a = 1 / (1 + np.exp(-z))\n"
+            "    derivative = a[0] * (1 - a[0])\n"
+            "    for k in range(len(w)):\n"
+            "        derivative = derivative * w[k] * a[k + 1] * (1 - a[k + 1])\n"
+            "    return derivative",
+        )
+    },
+    later="ReLUs, initial weights, normalization and shortcuts around layers are there to keep this product near 1.",
+    studio="#play",
+)

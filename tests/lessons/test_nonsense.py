@@ -5,11 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from pellucid.lessons import Lesson, Setting, lesson
-from pellucid.lessons.nonsense import overconfident, temperature, train_and_predict_halves
+from pellucid.lessons.nonsense import GUIDE, nonsense, overconfident, temperature, train_and_predict_halves
 
 
 @pytest.mark.slow
@@ -29,6 +30,33 @@ def test_calibration_is_that_of_numpy_and_scipy():
     assert before["accuracy"] == after["accuracy"] == (q.argmax(1) == t).mean()
     assert after["temperature"] > 1
     assert after["ECE"] < before["ECE"]
+
+
+@pytest.mark.slow
+def test_a_chosen_temperature_gives_the_calibration_of_numpy():
+    _, _, (p, y) = train_and_predict_halves(Setting(small=True))
+    calibrated = softmax(np.log(p.double().numpy()) / 2, 1)
+    numbers = overconfident(Setting(small=True), 2.0).numbers
+    assert numbers["mean confidence"] == pytest.approx(calibrated.max(1).mean(), abs=1e-6)
+    assert numbers["ECE"] == pytest.approx(error(calibrated, y.numpy()), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_confidence_in_dark_nonsense_is_that_of_numpy():
+    model, *_ = train_and_predict_halves(Setting(small=True))
+    black = model.predict(torch.zeros(1, 1, 8, 8)).max().item()
+    numbers = [nonsense(Setting(small=True), brightness).numbers["noise"] for brightness in (0.0, 0.1, 4.0)]
+    confidences = [result["mean confidence"] for result in numbers]
+    assert confidences[0] == pytest.approx(black, abs=1e-6)
+    assert confidences == sorted(confidences)
+
+
+def test_the_answers_of_the_exercises():
+    probability, ece = GUIDE.exercises
+    assert probability.answer == pytest.approx(softmax([1, 0])[0], abs=probability.tolerance / 2)
+    p = np.repeat([[0.9, 0.1], [0.6, 0.4]], [100, 300], 0)
+    y = np.repeat([0, 1, 0, 1], [70, 30, 180, 120])
+    assert ece.answer == pytest.approx(error(p, y))
 
 
 def test_nonsense_gets_high_confidence():

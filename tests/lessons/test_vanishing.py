@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from pellucid.lessons import Lesson, Setting, lesson
-from pellucid.lessons.vanishing import chain
+from pellucid.lessons.vanishing import GUIDE, chain, depths
 
 BOOK = {2: [0.07, 0.31], 3: [0.012, 0.060, 0.283], 4: [0.003, 0.017, 0.070, 0.285]}
 
@@ -56,3 +56,29 @@ def check_speeds(numbers):
         speeds = numbers[f"{layers} hidden layers"]
         assert speeds == sorted(speeds)
         assert np.abs(np.log(np.array(speeds) / book)).max() < np.log(2.5)
+
+
+@pytest.mark.parametrize(("weight", "layers"), [(4.0, 5), (2.0, 20), (100.0, 20)])
+def test_a_chosen_chain_multiplies_its_factors(weight, layers):
+    first, last = chain(Setting(), weight, layers).numbers[f"w = {weight:g}: gradients of the first and the last bias"]
+    assert first == pytest.approx(0.25 * (weight / 4) ** (layers - 1), rel=1e-5)
+    assert last == pytest.approx(0.25)
+
+
+def test_relus_keep_the_speed():
+    speeds = depths(Setting(small=True), "relu").numbers["4 hidden layers"]
+    assert max(speeds) < 3 * min(speeds)
+
+
+def test_the_answers_of_the_exercises():
+    product, weight = GUIDE.exercises
+
+    def output(bias):
+        a = 1 / (1 + np.exp(-bias))
+        for _ in range(4):
+            a = 1 / (1 + np.exp(-(a - 0.5)))  # w = 1; the bias keeps z at 0
+        return a
+
+    slope = (output(1e-4) - output(-1e-4)) / 2e-4
+    assert product.answer == pytest.approx(1000 * slope, abs=product.tolerance / 2)
+    assert weight.answer == pytest.approx(1 / (0.9 * (1 - 0.9)), abs=weight.tolerance / 2)

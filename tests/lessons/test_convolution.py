@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.signal import correlate2d
 from sklearn.datasets import load_sample_image
 
-from pellucid.lessons import Result, lesson
+from pellucid.lessons import Result, Setting, lesson
+from pellucid.lessons.convolution import GUIDE, WAYS, motion, sizes, transposed
 from pellucid.report.figures.style import Plot, png
 
 
@@ -93,6 +95,50 @@ def test_a_transposed_convolution_adds_up_kernels():
     for (row, column), pixel in np.ndenumerate([[1, 2], [3, 4]]):
         expected[2 * row : 2 * row + 3, 2 * column : 2 * column + 3] += pixel * kernel
     assert numbers("transposed") == {"output": expected.tolist(), "equals dx of the convolution": True}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_position_and_way_is_torchs(way: str):
+    is_bright = np.arange(5) > 1
+    picture = torch.tensor(np.where(np.outer(is_bright, is_bright), 8.0, 1.0))
+    kernel = torch.tensor([[-1.0, 0, 1]] * 3, dtype=torch.float64)
+    stride, padding, dilation = WAYS[way]
+    expected = torch.nn.functional.conv2d(
+        picture[None, None], kernel[None, None], stride=stride, padding=padding, dilation=dilation
+    )
+    for position in GUIDE.sliders["motion"][0].values:
+        values = motion(Setting(), position, way).numbers
+        assert values["output"] == expected[0, 0].tolist()
+        assert np.sum(values["products"]) == values["their sum"] == expected.flatten()[position - 1]
+
+
+def windows_in_a_row(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
+    return len([start for start in range(-padding, size + padding, stride) if start + kernel <= size + padding])
+
+
+def test_sizes_and_copies_for_other_values():
+    for kernel in (3, 4, 5):
+        for stride in (1, 2, 3):
+            for padding in (0, 1, 2):
+                first_value, *_ = sizes(Setting(), kernel, stride, padding).numbers["7 pixels"].values()
+                assert first_value == windows_in_a_row(7, kernel, stride, padding)
+    kernel = torch.tensor(np.outer([1.0, 2, 1], [1, 2, 1]))[None, None]
+    image = torch.tensor([[1.0, 2], [3, 0]], dtype=torch.float64)[None, None]
+    expected = torch.nn.functional.conv_transpose2d(image, kernel, stride=3)
+    assert transposed(Setting(), pixels=3, stride=3).numbers["output"] == expected[0, 0].tolist()
+
+
+def test_the_answers_of_the_exercises():
+    layer = torch.nn.Conv2d(3, 16, 3)
+    two_layers = torch.nn.Sequential(torch.nn.Conv1d(1, 1, 3, dilation=2), torch.nn.Conv1d(1, 1, 3, dilation=2))
+    x = torch.zeros(1, 1, 15, requires_grad=True)
+    (dx,) = torch.autograd.grad(two_layers(x)[0, 0, 3], x)
+    first_read, *_, last_read = dx[0, 0].nonzero()[:, 0].tolist()
+    assert [exercise.answer for exercise in GUIDE.exercises] == [
+        windows_in_a_row(32, 5, 2, 2),
+        sum(parameter.numel() for parameter in layer.parameters()),
+        last_read - first_read + 1,
+    ]
 
 
 def test_every_step_has_a_figure():

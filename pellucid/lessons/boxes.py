@@ -1,15 +1,17 @@
 """Boxes: anchors, overlap and average precision.
 
-A detector outputs boxes, each with a class and a score. Three questions arise for every detector: how much do two boxes
-overlap, which anchor is trained on which object, and how good are the results? The answers are arithmetic that can be
-done by hand.
+A detector is a network that finds objects in an image: it outputs boxes, each with a class and a score, which says how
+sure it is. Three questions arise for every detector: how much do two boxes overlap, which anchor (a box of fixed size)
+is trained on which object, and how good are the results? The answers are arithmetic that can be done by hand.
 """
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.metrics.detection import average_precision
 from pellucid.network.counts import read_layers, receptive_field
@@ -37,7 +39,7 @@ def box_marks(boxes: Tensor, colours: list[str], texts: list[str] | None = None)
     return Marks(boxes, torch.zeros(len(boxes)), texts=texts or [], colours=colours)
 
 
-def overlap(setting: Setting) -> Result:
+def overlap(setting: Setting, right: int = 10, down: int = 10) -> Result:
     """Intersection over union.
 
     The intersection over union (IoU) of two boxes is the area of their intersection divided by the area of their union:
@@ -47,8 +49,9 @@ def overlap(setting: Setting) -> Result:
     harder to localize. GIoU also measures the distance between boxes that do not overlap: it subtracts the fraction of
     the smallest enclosing box that neither box covers.
     """
+    moved = f"moved by {right}" if right == down else f"moved by {right} and {down}"
     pairs = {
-        "40 x 40, moved by 10": [[10, 10, 50, 50], [20, 20, 60, 60]],
+        f"40 x 40, {moved}": [[10, 10, 50, 50], [10 + right, 10 + down, 50 + right, 50 + down]],
         "20 x 20, moved by 10": [[20, 20, 40, 40], [30, 30, 50, 50]],
         "inside": [[10, 10, 60, 60], [20, 20, 50, 50]],
         "apart": [[5, 5, 25, 25], [40, 40, 65, 65]],
@@ -71,11 +74,11 @@ def overlap(setting: Setting) -> Result:
 def anchors(setting: Setting) -> Result:
     """Nine anchors.
 
-    A convolutional head outputs the same number of values in each cell of a map. Objects differ in size, so each cell
-    has boxes of fixed sizes, the anchors, and the head outputs offsets from these. Faster R-CNN uses three areas, 128²,
-    256² and 512² pixels, and three shapes, in each cell of 16 x 16 pixels. The reference code prints the first and the
-    last pixel of each anchor, counted from 1 and both included; in this library, a box ends where its last pixel ends.
-    A map of 38 x 50 cells, for an image of 600 x 800 pixels, has 17,100 anchors.
+    The last layers of a detector, its head, output the same number of values in each cell of a map. Objects differ in
+    size, so each cell has boxes of fixed sizes, the anchors, and the head outputs offsets from these. Faster R-CNN uses
+    three areas, 128², 256² and 512² pixels, and three shapes, in each cell of 16 x 16 pixels. The reference code prints
+    the first and the last pixel of each anchor, counted from 1 and both included; in this library, a box ends where its
+    last pixel ends. A map of 38 x 50 cells, for an image of 600 x 800 pixels, has 17,100 anchors.
     """
     cell_anchors = base_anchors()
     printed_anchors = cell_anchors + torch.tensor([1.0, 1.0, 0.0, 0.0])
@@ -149,7 +152,7 @@ def assignment(setting: Setting) -> Result:
     return Result(numbers, sheet_of_objects([white_image(128, 160)] * 3, marks, list(rules), ()))
 
 
-def suppression(setting: Setting) -> Result:
+def suppression(setting: Setting, threshold: float = 0.5) -> Result:
     """Non-maximum suppression.
 
     Several boxes often detect the same object. In descending order of scores, a box is kept unless its IoU with a kept
@@ -159,7 +162,7 @@ def suppression(setting: Setting) -> Result:
     """
     boxes = torch.tensor([[10.0, 20, 50, 60], [15, 20, 55, 60], [30, 20, 70, 60], [38, 20, 78, 60], [56, 20, 96, 60]])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
-    selected = nms(boxes, scores, 0.5)
+    selected = nms(boxes, scores, threshold)
     numbers = {
         "IoU with each other": [[round(value, 2) for value in row] for row in box_iou(boxes, boxes).tolist()],
         "kept": (selected + 1).tolist(),
@@ -201,3 +204,135 @@ def precision(setting: Setting) -> Result:
 
 
 STEPS = (overlap, anchors, fields, assignment, suppression, precision)
+GUIDE = Guide(
+    question=(
+        "A detector draws many boxes. When do two of them mean the same object, and how good are they all together?"
+    ),
+    minutes=25,
+    needs=("convolution",),
+    guesses={
+        "overlap": Guess(
+            "A box of 40 x 40 is moved by a quarter of its side, to the right and down. How much of both boxes "
+            "together do they share?",
+            ("about three quarters", "about half", "about 0.4"),
+            2,
+            "Three quarters remain in each direction, so the common part is 9/16 of a box. Both boxes together cover "
+            "23/16, and 9/23 is 0.39: the IoU falls faster than one thinks.",
+        ),
+        "suppression": Guess(
+            "Five boxes in a row overlap their neighbours. Boxes whose IoU with a kept box is above 0.5 are removed. "
+            "Can the fourth box, which is removed, remove the fifth?",
+            ("no, only kept boxes remove others", "yes, each box removes its worse neighbours"),
+            0,
+            "Boxes are visited from the best score down and compared with the kept boxes only.",
+        ),
+        "precision": Guess(
+            "The scores of all detections are multiplied by 0.1. What happens to the average precision?",
+            ("it falls", "nothing", "it becomes a tenth"),
+            1,
+            "Only the order of the scores matters. A detector that is sure and one that is unsure get the same value.",
+        ),
+    },
+    sliders={
+        "overlap": (
+            Slider(
+                "right",
+                "first pair: pixels to the right",
+                (0, 5, 10, 15, 20),
+                {0: "Moved in one direction only, the box keeps much more of its overlap."},
+            ),
+            Slider("down", "first pair: pixels down", (0, 5, 10, 15, 20)),
+        ),
+        "suppression": (
+            Slider(
+                "threshold",
+                "highest IoU with a kept box",
+                (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+                {
+                    0.1: "Only boxes that hardly touch remain: of two objects side by side, one would be lost.",
+                    0.8: "All five remain: one object would be reported several times.",
+                },
+            ),
+        ),
+    },
+    notices={
+        "overlap": (
+            "The first two pairs are moved by the same 10 pixels, and yet the small boxes share far less: 0.14 "
+            "instead of 0.39. Move the first box and watch its title. An IoU of 0.5 already looks like a good fit.",
+            "The lower pairs show what IoU cannot say: it is 0 for all boxes that are apart, near or far. GIoU, in "
+            "the numbers, is then negative, and lower for a larger distance.",
+        ),
+        "anchors": (
+            "Boxes of one colour have nearly the same area in all three pictures. Only the shape changes, so the wide "
+            "and the tall ones are about 1.4 times as long as the side of the square, and 0.7 times as wide or tall "
+            "in the other direction.",
+        ),
+        "fields": (
+            "Blue is the anchor, orange is what the network sees. At 128 it sees more than the object; at 512 it sees "
+            "a fifth of the anchor's area and has to guess where the object ends.",
+        ),
+        "assignment": (
+            "Orange boxes are objects, blue ones the anchors that learn them. In the first picture the tall object "
+            "has no anchor: no square anchor overlaps it enough. The second rule gives it one, and ATSS gives it two.",
+        ),
+        "suppression": (
+            "Move the threshold from 0.8 down and watch which box goes first: the second, whose IoU with the first is "
+            "0.78. At 0.3 the third box goes too, and then the fourth, which it had removed, comes back.",
+        ),
+        "precision": (
+            "The curve begins at precision 1, since the best detection is right. It ends at a recall of 0.75, since "
+            "the fourth object is never found. The area below the curve is the average precision.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "Two boxes of 10 x 10 pixels; the second is moved by 5 pixels to the right. What is their IoU?",
+            1 / 3,
+            0.005,
+            "The intersection is 5 · 10 = 50, the union 100 + 100 - 50 = 150, and 50/150 = 0.333.",
+            {
+                0.5: "Divide by the area of both boxes together, not by that of one box.",
+                0.25: "Count the common part of the union only once: 200 - 50.",
+            },
+        ),
+        Exercise(
+            "Boxes A, B and C have scores of 0.9, 0.8 and 0.7. The IoU of A and B is 0.6, of B and C 0.6, of A and C "
+            "0.3. How many remain with a threshold of 0.5?",
+            2,
+            0.1,
+            "A is kept and removes B. C is compared only with A, and 0.3 is below the threshold: A and C remain.",
+            {1: "B is removed, so it cannot remove C.", 3: "B overlaps the better box A by 0.6, which is above 0.5."},
+        ),
+        Exercise(
+            "Three detections, the best first, are right, wrong and right; there are two objects. What is the average "
+            "precision, as the area under the curve?",
+            5 / 6,
+            0.005,
+            "Up to a recall of 0.5 the precision is 1, from there to 1 it is 2/3: 0.5 · 1 + 0.5 · 2/3 = 0.833.",
+            {
+                0.667: "That is the precision of all three together.",
+                0.722: "That is the mean over three detections. A wrong detection finds no object and adds no area.",
+            },
+        ),
+    ),
+    functions={
+        "iou": FunctionExercise(
+            "iou(a, b): the intersection over union of two boxes, each an array (4,) of left, top, right and bottom.",
+            lambda a, b: (
+                (common := np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)))
+                / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common)
+            ),
+            lambda random: tuple(random.uniform(1, 4, (2, 2, 2)).cumsum(1).reshape(2, 4)),
+            """def iou(a, b):
+    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
+    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+    common = width * height
+    area_a = (a[2] - a[0]) * (a[3] - a[1])
+    area_b = (b[2] - b[0]) * (b[3] - b[1])
+    return common / (area_a + area_b - common)""",
+        )
+    },
+    later=(
+        "The lesson on detectors uses all of this: anchors, assignment by IoU, suppression, and IoU to judge the boxes."
+    ),
+)

@@ -2,27 +2,61 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
 """k-means.
 
-k-means divides points into k clusters, each around its mean, without using class labels. Lloyd's algorithm alternates
-two steps: every point is assigned to the nearest centre, and every centre moves to the mean of its points. Both steps
-lower the inertia, the sum of squared distances of the points to their centres, so the algorithm ends in a local
-minimum, which depends on the initial centres. `KMeans` is scikit-learn's class.
+k-means divides points into k clusters, groups of points around a centre, without using class labels. Lloyd's algorithm
+alternates two steps: every point is assigned to the nearest centre, and every centre moves to the mean of its points.
+Both steps lower the inertia, the sum of squared distances of the points to their centres, so the algorithm ends in a
+local minimum, which depends on the initial centres. `KMeans` is scikit-learn's class.
 """
 
 import numpy as np
+from scipy.cluster.vq import vq
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.plane import crosses, regions, scatter
+from pellucid.report.figures.plane import arrow, crosses, regions, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
 
 
-def blobs(seed: int, side: int = 2) -> np.ndarray:
-    """Return 300 points around side x side centres, which are 4 apart, (300, 2)."""
+def blobs(seed: int, side: int = 2, spread: float = 0.8) -> np.ndarray:
+    """Return 300 points around side x side centres, which are 4 apart, (300, 2); spread: their standard deviation."""
     centres = 4 * np.stack(np.meshgrid(range(side), range(side)), -1).reshape(-1, 2)
-    return np.asarray(make_blobs(300, centers=centres, cluster_std=0.8, random_state=seed)[0])
+    return np.asarray(make_blobs(300, centers=centres, cluster_std=spread, random_state=seed)[0])
+
+
+def motion(setting: Setting, iteration: int = 1, clusters: int = 4) -> Result:
+    """One iteration at a time.
+
+    300 points lie in four groups. The centres start at the first points, one for each cluster, wherever these lie. The
+    figure shows one iteration: on the left every point takes the colour of its nearest centre, the cross; on the right
+    every centre has moved to the mean of the points of its colour, as the arrows show.
+    """
+    points = blobs(setting.seed)
+    centres = points[:clusters]
+    inertias, nearest, moved = [], np.zeros(len(points), dtype=int), centres
+    for _ in range(iteration):
+        centres = moved
+        nearest = ((points[:, None] - centres) ** 2).sum(-1).argmin(1)  # (300,)
+        moved = np.stack(
+            [points[nearest == k].mean(0) if (nearest == k).any() else centres[k] for k in range(clusters)]
+        )
+        inertias.append(float(((points - moved[nearest]) ** 2).sum()))
+    figure, plots = plots_in_rows(["assign: the nearest centre", "move: the mean"], 2, 3.2, square=True)
+    for plot, positions in zip(plots, (centres, moved), strict=True):
+        scatter(plot, points, nearest, size=10)
+        crosses(plot, positions)
+    for start, move in zip(centres, moved - centres, strict=True):
+        if np.linalg.norm(move) > 0.01:  # a shorter arrow is only a head
+            arrow(plots[1], move, start=start)
+    numbers = {
+        "inertia after each iteration": inertias,
+        "farthest move of a centre": float(np.linalg.norm(moved - centres, axis=1).max()),
+        "points of each cluster": np.bincount(nearest, minlength=clusters).tolist(),
+    }
+    return Result(numbers, figure)
 
 
 def lloyd(setting: Setting) -> Result:
@@ -53,7 +87,7 @@ def lloyd(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def starts(setting: Setting) -> Result:
+def starts(setting: Setting, runs: int = 50) -> Result:
     """Where it starts decides where it ends.
 
     Lloyd's algorithm ends in a local minimum. With nine groups, 50 random starts end in many different minima. The
@@ -62,7 +96,7 @@ def starts(setting: Setting) -> Result:
     is used.
     """
     points = blobs(setting.seed, side=3)
-    fits = [KMeans(9, init="random", n_init=1, random_state=setting.seed + k).fit(points) for k in range(50)]
+    fits = [KMeans(9, init="random", n_init=1, random_state=setting.seed + k).fit(points) for k in range(runs)]
     fits.sort(key=lambda fit: fit.inertia_)
     plus_plus_fit = KMeans(9, n_init=10, random_state=setting.seed).fit(points)
     figure, plots = plots_in_rows([f"inertia {fit.inertia_:.0f}" for fit in (fits[0], fits[-1])], 2, 3.0, square=True)
@@ -77,15 +111,15 @@ def starts(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def count(setting: Setting) -> Result:
+def count(setting: Setting, spread: float = 0.8) -> Result:
     """How many clusters.
 
     The inertia falls with every additional cluster, down to 0 with one cluster for each point, so its minimum cannot
     determine k, but its curve has an elbow at the number of groups. The silhouette compares the distance of each point
-    to its own cluster with the distance to the nearest other cluster. It is largest at the number of groups (Rousseeuw
-    1987).
+    to its own cluster with the distance to the nearest other cluster: it is 1 if clusters are far apart, and 0 if a
+    point is as near to another cluster as to its own. It is largest at the number of groups (Rousseeuw 1987).
     """
-    points = blobs(setting.seed)
+    points = blobs(setting.seed, spread=spread)
     counts = list(range(2, 10))
     fits = {k: KMeans(k, n_init=10, random_state=setting.seed).fit(points) for k in counts}
     silhouettes = [float(silhouette_score(points, fits[k].labels_)) for k in counts]
@@ -96,18 +130,19 @@ def count(setting: Setting) -> Result:
     return Result({"inertia": inertias, "silhouette": silhouettes, "k of the largest silhouette": best_k}, figure)
 
 
-def digits(setting: Setting) -> Result:
+def digits(setting: Setting, clusters: int = 10) -> Result:
     """Digits without labels.
 
-    1,797 digits are divided into ten clusters: each centre is the mean of its images, and looks like a digit. If each
-    cluster is named after the most frequent class among its images, the clusters classify most digits correctly,
-    although no class was used to find them. The text above each centre is its name, and the percentage of its images
-    that have this class.
+    1,797 digits, images of 8 x 8 pixels, are divided into ten clusters: each centre is the mean of its images, and
+    looks like a digit. If each cluster is named after the most frequent class among its images, the clusters classify
+    most digits correctly, although no class was used to find them. The text above each centre is its name, and the
+    percentage of its images that have this class. The adjusted Rand index is 1 if clusters and classes are the same
+    division, and 0 on average for a random one.
     """
     x, y = load_digits(return_X_y=True)
-    kmeans = KMeans(10, n_init=4, random_state=setting.seed).fit(x / 16)
-    cluster_classes = np.array([np.bincount(y[kmeans.labels_ == k], minlength=10).argmax() for k in range(10)])
-    accuracies = [(y[kmeans.labels_ == k] == cluster_classes[k]).mean() for k in range(10)]
+    kmeans = KMeans(clusters, n_init=4, random_state=setting.seed).fit(x / 16)
+    cluster_classes = np.array([np.bincount(y[kmeans.labels_ == k], minlength=10).argmax() for k in range(clusters)])
+    accuracies = [(y[kmeans.labels_ == k] == cluster_classes[k]).mean() for k in range(clusters)]
     order = np.argsort(cluster_classes, kind="stable")
     numbers = {
         "accuracy of the names": float((cluster_classes[kmeans.labels_] == y).mean()),
@@ -120,4 +155,121 @@ def digits(setting: Setting) -> Result:
     )
 
 
-STEPS = (lloyd, starts, count, digits)
+STEPS = (motion, lloyd, starts, count, digits)
+GUIDE = Guide(
+    question="Nobody says which points belong together. How can they be sorted into groups nevertheless?",
+    minutes=20,
+    needs=("neighbours",),
+    guesses={
+        "motion": Guess(
+            "Two of the four centres start in the same group of points. What happens to them?",
+            ("both stay there for ever", "one of them moves away, to a group without a centre", "they become one"),
+            1,
+            "One of them is the nearest centre for some points of a group that has none, so it moves towards them. It "
+            "does not always end so well: see the step on where it starts.",
+        ),
+        "count": Guess(
+            "With which number of clusters is the sum of squared distances to the centres smallest?",
+            ("with the number of groups", "with as many clusters as points", "with one cluster"),
+            1,
+            "If each point is its own centre, all distances are 0. The smallest inertia does not find the groups.",
+        ),
+    },
+    sliders={
+        "motion": (
+            Slider(
+                "iteration",
+                "iteration",
+                (1, 2, 3, 4, 5, 6, 8, 12),
+                {12: "The centres have stopped: no point changes its colour any longer."},
+            ),
+            Slider(
+                "clusters",
+                "number of clusters k",
+                (2, 3, 4, 5),
+                {
+                    2: "One centre has to serve two groups, and ends between them.",
+                    5: "One group is shared by two centres.",
+                },
+            ),
+        ),
+        "starts": (
+            Slider("runs", "random starts", (1, 5, 20, 50), {1: "A single start: the best is also the worst."}),
+        ),
+        "count": (
+            Slider(
+                "spread",
+                "standard deviation of each group",
+                (0.4, 0.8, 1.2, 1.6, 2.0),
+                {2.0: "The groups, 4 apart, overlap so much that neither curve points to four of them."},
+            ),
+        ),
+        "digits": (Slider("clusters", "number of clusters k", (5, 10, 15, 20, 30)),),
+    },
+    notices={
+        "motion": (
+            "In the first iteration the arrows are long. From then on the colours change only at the borders between "
+            "groups, and the arrows become short.",
+            "Read the inertia after each iteration in the numbers: it never rises. Then choose two clusters and see "
+            "where the crosses end.",
+        ),
+        "lloyd": (
+            "Compare the first and the second picture: the crosses jump into the middle of the groups. Between 3 and "
+            "20 iterations one sees no difference: the inertia falls from 375.4 to 374.7 only.",
+        ),
+        "starts": (
+            "On the left each group has one cross. On the right look for a cross between two groups, and for two "
+            "crosses in one group. No single move improves this, so the algorithm stops there.",
+        ),
+        "count": (
+            "The blue curve falls all the way, but bends at k = 4. The orange one has its peak there. Make the groups "
+            "wider: the bend becomes round, and the peak lower.",
+        ),
+        "digits": (
+            "The two clusters named 1 are two ways to write a 1, and no cluster is named 8: many eights are in the "
+            "cluster of straight ones, which is why only 47 % of it are ones. With more clusters the names become "
+            "more accurate.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "The points 0, 2, 3 and 9 lie on a line, and the centres are at 0 and 3. Where is the second centre after "
+            "one iteration?",
+            14 / 3,
+            0.01,
+            "0 belongs to the first centre; 2, 3 and 9 are nearer to 3. Their mean is 14/3 = 4.67.",
+            {
+                6: "2 is nearer to 3 than to 0, so it counts too.",
+                3: "The centre moves to the mean of its points, not to the one in the middle.",
+            },
+        ),
+        Exercise(
+            "The clusters are now {0, 2, 3} and {9}, each with its mean as centre. What is the inertia?",
+            14 / 3,
+            0.01,
+            "The mean of the first is 5/3: (25 + 1 + 16)/9 = 4.67, and the second adds 0.",
+            {
+                1.556: "That is the mean of the squared distances in the first cluster. Inertia is their sum.",
+                3.333: "The distances are squared before they are added.",
+            },
+        ),
+    ),
+    functions={
+        "lloyd": FunctionExercise(
+            "lloyd(points, centres): the centres (k, D) after one iteration, for points (N, D) and centres (k, D). "
+            "Each centre is the nearest one of at least one point.",
+            lambda points, centres: np.stack(
+                [points[vq(points, centres)[0] == k].mean(0) for k in range(len(centres))]
+            ),
+            lambda random: (points := random.normal(size=(12, 2)), points[:3]),
+            """def lloyd(points, centres):
+    distances = ((points[:, None] - centres) ** 2).sum(2)
+    nearest = distances.argmin(1)
+    return np.array([points[nearest == k].mean(0) for k in range(len(centres))])""",
+        )
+    },
+    later=(
+        "Clusters show the structure of images without labels, and find the typical sizes of boxes, the anchors, of "
+        "YOLO."
+    ),
+)

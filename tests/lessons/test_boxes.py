@@ -3,9 +3,12 @@
 from fractions import Fraction
 from functools import cache
 
+import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
-from pellucid.lessons import lesson
+from pellucid.lessons import Setting, lesson
+from pellucid.lessons.boxes import GUIDE, overlap, suppression
 from pellucid.report.figures.style import Plot, png
 
 
@@ -97,6 +100,47 @@ def test_average_precision_in_fractions():
     assert values["average precision"] == pytest.approx(0.625)
     assert values["at 11 recalls"] == pytest.approx(float(mean(11)))
     assert values["at 101 recalls"] == pytest.approx(float(mean(101)), abs=1e-6)
+
+
+def test_other_moves_and_thresholds_are_those_of_a_loop():
+    for right in (0, 5, 20):
+        for down in (0, 15, 20):
+            first_pair, *_ = overlap(Setting(), right, down).numbers.values()
+            expected = iou((10, 10, 50, 50), (10 + right, 10 + down, 50 + right, 50 + down))
+            assert first_pair["IoU"] == pytest.approx(expected, abs=1e-6)
+    boxes = [(low, 20, low + 40, 60) for low in (10, 15, 30, 38, 56)]
+    for threshold in GUIDE.sliders["suppression"][0].values:
+        assert suppression(Setting(), threshold).numbers["kept"] == [k + 1 for k in kept_by_a_loop(boxes, threshold)]
+
+
+def kept_by_a_loop(boxes, threshold):
+    kept = []
+    for k, box in enumerate(boxes):
+        if all(iou(box, boxes[j]) <= threshold for j in kept):
+            kept.append(k)
+    return kept
+
+
+def test_the_answers_of_the_exercises():
+    overlap_answer, kept_answer, precision_answer = (exercise.answer for exercise in GUIDE.exercises)
+    pixels = np.zeros((2, 10, 15), bool)
+    pixels[0, :, :10] = True
+    pixels[1, :, 5:] = True
+    assert overlap_answer == pytest.approx(pixels.all(0).sum() / pixels.any(0).sum())
+    iou_of = {("A", "B"): 0.6, ("B", "C"): 0.6, ("A", "C"): 0.3}
+    kept = []
+    for name in "ABC":
+        if all(iou_of[other, name] <= 0.5 for other in kept):
+            kept.append(name)
+    assert kept_answer == len(kept)
+    assert precision_answer == pytest.approx(average_precision_score([1, 0, 1], [3, 2, 1]))
+
+
+def test_the_function_exercise_has_boxes_that_are_apart():
+    calls = [GUIDE.functions["iou"].arguments(np.random.default_rng(seed)) for seed in range(5)]
+    ious = [GUIDE.functions["iou"].reference(*boxes) for boxes in calls]
+    assert ious == pytest.approx([iou(*boxes) for boxes in calls])
+    assert min(ious) == 0 < max(ious)
 
 
 def test_every_step_has_a_figure():

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import silhouette_score
 
-from pellucid.lessons import lesson
-from pellucid.lessons.kmeans import blobs
+from pellucid.lessons import Setting, lesson
+from pellucid.lessons.kmeans import GUIDE, blobs, count, digits, motion, starts
 
 
 @cache
@@ -44,3 +46,34 @@ def test_the_silhouette_finds_the_four_groups():
 def test_clusters_of_digits_are_mostly_of_one_class():
     assert results()["digits"].numbers["accuracy of the names"] > 0.7
     assert len(load_digits().target) == 1797
+
+
+@pytest.mark.parametrize("clusters", [2, 4, 5])
+def test_the_iterations_in_motion_are_scikit_learns(clusters: int):
+    points = blobs(0)
+    numbers = motion(Setting(), 5, clusters).numbers
+    fits = [KMeans(clusters, init=points[:clusters], n_init=1, max_iter=k, tol=0).fit(points) for k in range(1, 6)]
+    centres = fits[3].cluster_centers_
+    nearest = ((points[:, None] - centres) ** 2).sum(-1).argmin(1)
+    assert numbers["points of each cluster"] == np.bincount(nearest).tolist()
+    assert numbers["inertia after each iteration"] == sorted(numbers["inertia after each iteration"], reverse=True)
+    means = fits[4].cluster_centers_
+    assert numbers["inertia after each iteration"][-1] == pytest.approx(((points - means[nearest]) ** 2).sum())
+    assert numbers["farthest move of a centre"] == pytest.approx(np.linalg.norm(means - centres, axis=1).max())
+
+
+def test_other_values_of_the_sliders():
+    best_inertia, worst_inertia = starts(Setting(), runs=1).numbers["random starts, inertia of the best and the worst"]
+    assert best_inertia == worst_inertia
+    wide_points = make_blobs(300, centers=[[0, 0], [4, 0], [0, 4], [4, 4]], cluster_std=1.2, random_state=0)[0]
+    labels = KMeans(4, n_init=10, random_state=0).fit_predict(wide_points)
+    assert count(Setting(), spread=1.2).numbers["silhouette"][2] == pytest.approx(silhouette_score(wide_points, labels))
+    accuracies = [digits(Setting(), clusters=k).numbers["accuracy of the names"] for k in (5, 10, 20)]
+    assert accuracies == sorted(accuracies)
+
+
+def test_the_answers_of_the_exercises():
+    points = np.array([[0.0], [2], [3], [9]])
+    second_centre = KMeans(2, init=np.array([[0.0], [3]]), n_init=1, max_iter=1).fit(points).cluster_centers_[1, 0]
+    inertia = 3 * np.var([0, 2, 3])
+    assert [exercise.answer for exercise in GUIDE.exercises] == pytest.approx([second_centre, inertia])

@@ -37,6 +37,7 @@ class Library:
         self.names, self.load, self.runs = names, cache(load), Runs() if runs is None else runs
         self.uploads = Uploads()
         self.made = dict[str, MadeModel]()
+        self.kept = dict[str, Any]()  # what views keep for a page that connects again, by a random name
         self._has_runs = runs is not None
 
     def for_tab(self) -> "Library":

@@ -1,0 +1,258 @@
+"""The requests of the view Teach, and its state: collected frames, and the model that was fitted to them."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.settings.checks import check
+from pellucid.explain import explain
+from pellucid.predictor import Picture, Predicted
+from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, MAX_NAME, Frame, Frames, check_picture
+from pellucid.studio.gestures.shortcut import middle_mask
+from pellucid.studio.gestures.taught import Taught, save, teach
+from pellucid.studio.messages import Reply
+from pellucid.studio.view import Library
+from pellucid.task import task_of
+
+METHOD = "gradcam"
+MAX_KEPT = 3  # collections that are kept for pages that connect again
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+@dataclass(frozen=True)
+class OpenGestures:
+    """gestures.open: begin a collection of frames, or continue that of an earlier connection."""
+
+    collection: str | None = None
+
+
+@dataclass(frozen=True)
+class EditClass:
+    """gestures.edit: add a class (name is None), rename it, or remove it (becomes is None)."""
+
+    name: str | None = None
+    becomes: str | None = None
+
+
+@dataclass(frozen=True)
+class CollectFrame:
+    """gestures.collect: add a frame (3, H, W) uint8 to a class; stretch: the number of the hold of the button."""
+
+    name: str
+    stretch: int
+    frame: Tensor
+
+
+@dataclass(frozen=True)
+class DropStretch:
+    """gestures.drop: remove the frames of a stretch from a class."""
+
+    name: str
+    stretch: int
+
+
+@dataclass(frozen=True)
+class FitGestures:
+    """gestures.fit: fit a model to the collected frames."""
+
+
+@dataclass(frozen=True)
+class PredictFrame:
+    """gestures.predict: classify a frame (3, H, W) uint8."""
+
+    frame: Tensor
+
+
+@dataclass(frozen=True)
+class ExplainFrame:
+    """gestures.why: where the evidence for the class of the latest predicted frame lies."""
+
+
+@dataclass(frozen=True)
+class SaveGestures:
+    """gestures.save: write the model as a new run, name-N."""
+
+    name: str = "gestures"
+
+
+class Collected:
+    """What one page has collected, which outlives its connection."""
+
+    def __init__(self) -> None:
+        self.frames = Frames()
+        self.taught: Taught | None = None
+        self.lock = Lock()
+
+
+class GestureSession:
+    """One tab's collection of frames, and the model that was fitted to them."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.own = Collected()
+        self.prepared: Tensor | None = None  # the latest frame that was predicted, as the predictor reads it
+
+    def open(self, request: OpenGestures) -> Reply:
+        """Return the collection of an earlier connection, or a new one."""
+        kept: dict[str, Collected] = self.library.kept
+        name = request.collection
+        if name is None or name not in kept:
+            name = secrets.token_urlsafe(8)
+            kept[name] = self.own
+            while len(kept) > MAX_KEPT:
+                kept.pop(next(iter(kept)))
+        self.own = kept[name]
+        limits = {"classes": MAX_CLASSES, "frames": MAX_FRAMES, "name": MAX_NAME}
+        latest = {
+            f"frame{k}": frames[-1].picture for k, frames in enumerate(self.own.frames.by_class.values()) if frames
+        }
+        fields = {"collection": name, "limits": limits, "is_taught": self.own.taught is not None}
+        return Reply({**fields, "classes": self._classes()}, latest)
+
+    def _classes(self) -> list[dict[str, Any]]:
+        """Return the name, the number of frames, and the newest stretch of each class."""
+        return [
+            {"name": name, "frames": len(frames), "stretch": frames[-1].stretch if frames else None}
+            for name, frames in self.own.frames.by_class.items()
+        ]
+
+    def edit(self, request: EditClass) -> Reply:
+        """Add, rename or remove a class."""
+        frames = self.own.frames
+        if request.name is None and request.becomes is None:
+            raise PellucidError("gestures.edit takes the name of a class, or the name that it gets")
+        if request.name is None:
+            frames.add_class(request.becomes or "")
+        elif request.becomes is None:
+            frames.remove(request.name)
+        else:
+            frames.rename(request.name, request.becomes)
+        return Reply({"classes": self._classes()}, {})
+
+    def collect(self, request: CollectFrame) -> Reply:
+        """Add a frame to a class."""
+        self.own.frames.add(request.name, Frame(request.stretch, request.frame))
+        return Reply({"name": request.name, "count": len(self.own.frames.of(request.name))}, {})
+
+    def drop(self, request: DropStretch) -> Reply:
+        """Remove a stretch from a class."""
+        self.own.frames.remove_stretch(request.name, request.stretch)
+        return Reply({"classes": self._classes()}, {})
+
+    def fit(self, request: FitGestures) -> Reply:
+        """Fit a model; return its results on the held-out frames, remarks, and a map for each shortcut."""
+        began = time.perf_counter()
+        taught = teach(self.own.frames)
+        self.own.taught = taught
+        self.prepared = None
+        parts = taught.collection
+        tensors = dict[str, Tensor]()
+        for k, shortcut in enumerate(taught.shortcuts):
+            label = shortcut.classes[0]
+            picture = parts.train.x[int((parts.train.y == label).nonzero()[0])]
+            tensors[f"picture{k}"] = picture
+            tensors[f"map{k}"] = self._map(taught, picture)[1]
+        confidence = taught.model.confidence
+        fields = {
+            "classes": parts.classes,
+            "counts": taught.counts.tolist(),
+            "accuracy": taught.accuracy,
+            "train": len(parts.train),
+            "threshold": None if confidence is None else confidence.threshold,
+            "knows_unlike": taught.model.familiarity is not None,
+            "remarks": taught.remarks,
+            "shortcuts": [taught.shortcut_of(shortcut.classes[0]) for shortcut in taught.shortcuts],
+            "seconds": time.perf_counter() - began,
+        }
+        return Reply(fields, tensors)
+
+    def _taught(self) -> Taught:
+        if self.own.taught is None:
+            raise PellucidError("no model is fitted yet; collect frames of two classes, and send gestures.fit")
+        return self.own.taught
+
+    def predict(self, request: PredictFrame) -> Reply:
+        """Return the probability of each class for a frame, and whether the answer is unsure or unfamiliar."""
+        model = self._taught().model
+        check_picture(request.frame)
+        predictor = task_of(model).predictor(model)
+        prepared = predictor.frame(request.frame)
+        (output,) = predictor.predict([(Picture("frame", "frame", lambda: prepared), prepared)])
+        if not isinstance(output, Predicted):
+            raise output
+        self.prepared = prepared
+        values, confidence = output.values, model.confidence
+        probability = output.confidence or 0.0
+        fields = {
+            "label": output.label,
+            "probabilities": [*values["probabilities"].values()],
+            "is_unsure": confidence is not None and probability < confidence.threshold,
+            "is_unlike": bool(values["unfamiliar"]),
+            "distance": values["distance"],
+            "limit": values["distance_threshold"],
+        }
+        return Reply(fields, {})
+
+    def why(self, request: ExplainFrame) -> Reply:
+        """Return the map of the latest predicted frame, and the part of it that lies at the edge."""
+        taught = self._taught()
+        if self.prepared is None:
+            raise PellucidError("no frame is predicted yet; send gestures.predict first")
+        label, plane = self._map(taught, self.prepared)
+        total = float(plane.sum())
+        edge = float(plane[~middle_mask(*plane.shape)].sum())
+        index = taught.collection.classes.index(label)
+        fields = {
+            "label": label,
+            "edge": edge / total if total else None,
+            "shortcut": taught.shortcut_of(index),
+        }
+        return Reply(fields, {"map": plane})
+
+    def _map(self, taught: Taught, picture: Tensor) -> tuple[str, Tensor]:
+        """Return the class of a picture, and the map (H, W) of where the evidence for it lies."""
+        task = task_of(taught.model)
+        with torch.no_grad():
+            question = task.score_to_explain(taught.model, task.resize_to_input(taught.model, picture), None, None)
+        map_ = explain(question.net, question.params, question.x, METHOD, question.target)
+        return question.label, map_[0].sum(0).cpu()
+
+    def save(self, request: SaveGestures) -> Reply:
+        """Write the model as a new run folder."""
+        taught = self._taught()
+        check(bool(RUN_NAME.fullmatch(request.name)), "name", "1 to 40 letters, digits, - or _", request.name[:60])
+        path = save(taught, self.library.runs.folder, request.name)
+        return Reply({"run": path.name, "path": str(path)}, {})
+
+
+Handler = Callable[[GestureSession, Any], Reply]
+
+
+def _locked(handler: Handler) -> Handler:
+    """Return a handler that waits for another connection of the same page, which may still be fitting."""
+
+    def answer(session: GestureSession, request: Any) -> Reply:
+        with session.own.lock:
+            return handler(session, request)
+
+    return answer
+
+
+HANDLERS: dict[str, tuple[type, Handler]] = {
+    "gestures.open": (OpenGestures, GestureSession.open),
+    "gestures.edit": (EditClass, _locked(GestureSession.edit)),
+    "gestures.collect": (CollectFrame, _locked(GestureSession.collect)),
+    "gestures.drop": (DropStretch, _locked(GestureSession.drop)),
+    "gestures.fit": (FitGestures, _locked(GestureSession.fit)),
+    "gestures.predict": (PredictFrame, _locked(GestureSession.predict)),
+    "gestures.why": (ExplainFrame, _locked(GestureSession.why)),
+    "gestures.save": (SaveGestures, _locked(GestureSession.save)),
+}

@@ -1,0 +1,88 @@
+"""The shortcut: two classes that a model tells apart by the edges of the pictures, where their backgrounds differ."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+EDGE = 0.2  # the width of the edge on each side, of the picture's height and width
+MAX_SWAPS = 12  # pictures of each class of a pair
+MIN_FOLLOWED = 0.5  # the part of the swapped pictures whose answer is that of the edge
+MIN_DIFFERENCE = 0.05  # of two classes' means of a pixel, 0 to 1, from which their backgrounds differ there
+MIN_DIFFERENT = 0.25  # the part of a side of the edge that differs
+MIN_SIDES = 3  # sides that differ; a hand that reaches into the picture changes one or two
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """Two classes, by index, which the model tells apart by the edges.
+
+    followed: the part of the swapped pictures to which the model gives the class of the edge rather than that of the
+    middle. count: the number of these pictures.
+    """
+
+    classes: tuple[int, int]
+    followed: float
+    count: int
+
+
+def middle_mask(height: int, width: int) -> Tensor:
+    """Return (H, W) bool: whether a pixel is in the middle of a picture, not within EDGE of a side."""
+    rows, columns = (torch.arange(side) for side in (height, width))
+    is_middle_row = (rows >= EDGE * height) & (rows < height - EDGE * height)
+    is_middle_column = (columns >= EDGE * width) & (columns < width - EDGE * width)
+    return is_middle_row[:, None] & is_middle_column
+
+
+def shortcuts(predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> list[Shortcut]:
+    """Return the pairs of classes that are told apart by the edges of pictures, those that follow them most first.
+
+    predict: function of pictures (N, 3, H, W), 0 to 1, that returns the probabilities (N, C). x, y: pictures and their
+    classes, each with at least one. For each pair of classes, the edges of their pictures are exchanged: a model of the objects in the middle
+    keeps its answers. Pairs whose backgrounds do not differ are left out: with their edges, objects near the edge were
+    exchanged. Source: Xiao, Engstrom, Ilyas and Madry 2021, "Noise or signal: the role of image backgrounds in
+    object recognition", section 2 (Mixed-Next).
+    """
+    found = list[Shortcut]()
+    middle = middle_mask(*x.shape[2:])
+    for first, second in combinations(range(int(y.max()) + 1), 2):
+        pictures = [x[y == label] for label in (first, second)]
+        count = min(MAX_SWAPS, *map(len, pictures))
+        a, b = (_evenly(of_class, count) for of_class in pictures)
+        if not _backgrounds_differ(a, b):
+            continue
+        # The first half has the middle of the first class and the edge of the second.
+        probabilities = predict(torch.cat([torch.where(middle, a, b), torch.where(middle, b, a)]))
+        is_second = probabilities[:, second] > probabilities[:, first]
+        follows_edge = torch.cat([is_second[:count], ~is_second[count:]])
+        followed = float(follows_edge.double().mean())
+        if followed > MIN_FOLLOWED:
+            found.append(Shortcut((first, second), followed, 2 * count))
+    return sorted(found, key=lambda shortcut: -shortcut.followed)
+
+
+def _backgrounds_differ(a: Tensor, b: Tensor) -> bool:
+    """Return whether the means of two classes (N, 3, H, W) differ, by more than the classes vary, at MIN_SIDES sides."""
+    difference = (a.mean(0) - b.mean(0)).abs()
+    deviation = ((a.var(0, correction=0) + b.var(0, correction=0)) / 2).sqrt()
+    differs = ((difference > MIN_DIFFERENCE) & (difference > deviation)).any(0).double()  # (H, W)
+    rows, columns = (round(EDGE * side) for side in differs.shape)
+    sides = (differs[:rows], differs[-rows:], differs[:, :columns], differs[:, -columns:])
+    return sum(float(side.mean()) >= MIN_DIFFERENT for side in sides) >= MIN_SIDES
+
+
+def _evenly(pictures: Tensor, count: int) -> Tensor:
+    """Return `count` pictures, evenly spaced."""
+    return pictures[torch.linspace(0, len(pictures) - 1, count).long()]
+
+
+def shortcut_text(shortcut: Shortcut, classes: Sequence[str]) -> str:
+    """Return a shortcut in words, and what to do."""
+    first, second = (classes[label] for label in shortcut.classes)
+    return (
+        f"shortcut: {first} and {second} are told apart by their background: with the edges of their frames exchanged, "
+        f"{round(shortcut.followed * shortcut.count)} of {shortcut.count} answers follow the edge; collect both in "
+        "front of the same backgrounds"
+    )

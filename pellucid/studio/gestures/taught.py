@@ -1,0 +1,160 @@
+"""The model of collected frames: its head fitted to features of the shipped backbone, measured, and saved as a run."""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pellucid.base.errors import PellucidError
+from pellucid.base.files import write_atomically
+from pellucid.base.text import plural
+from pellucid.data import float_images
+from pellucid.metrics import class_scores, confusion_matrix
+from pellucid.recipe.build import build_model
+from pellucid.recipe.checked.findings import data_warnings
+from pellucid.recipe.checked.reading import read_checked
+from pellucid.recipe.own import recipe_for
+from pellucid.run.folder import RunFolder, next_run
+from pellucid.studio.gestures.frames import Frames
+from pellucid.studio.gestures.shortcut import Shortcut, shortcut_text, shortcuts
+from pellucid.task import task_of
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
+    from pellucid.recipe.checked.collection import Collection
+    from pellucid.recipe.recipe import Recipe
+
+VERB = "classify"  # as in `pellucid train classify`
+FRAMES_FOLDER = "frames"  # in the run folder
+MIN_ALIKE = 0.5  # the part of the frames that are near duplicates, from which this is a remark
+MIN_SAME = 0.1  # the part of a class that nearly repeats frames of another class
+MIN_BLURRED = 0.2  # the part of a class that is blurred
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """A classifier of collected frames.
+
+    frames: those that it learned from, and was measured on. counts: (C, C), the held-out frames by class (row) and
+    prediction. remarks: on the frames, without the shortcuts.
+    """
+
+    frames: Frames
+    model: "Model"
+    recipe: "Recipe"
+    collection: "Collection"
+    counts: Tensor
+    remarks: tuple[str, ...]
+    shortcuts: list[Shortcut]
+
+    @property
+    def accuracy(self) -> float:
+        """The part of the held-out frames that is predicted correctly."""
+        return float(self.counts.diagonal().sum() / self.counts.sum())
+
+    def shortcut_of(self, label: int) -> str | None:
+        """Return in words the shortcut by which a class is told apart, None without one."""
+        found = next((shortcut for shortcut in self.shortcuts if label in shortcut.classes), None)
+        return None if found is None else shortcut_text(found, self.collection.classes)
+
+
+def teach(frames: Frames) -> Taught:
+    """Fit a classifier to frames, by the recipe of `pellucid train classify` for a folder of these, without its epochs.
+
+    The head is the linear model of the backbone's features from which that training starts. The thresholds of "unsure"
+    and "unlike anything" are fitted on the held-out frames. Raises PellucidError for fewer than two classes, and for a
+    class with too few frames.
+    """
+    frames = frames.copy()
+    with tempfile.TemporaryDirectory(prefix="pellucid-frames-") as name:
+        folder = Path(name) / FRAMES_FOLDER
+        frames.write(folder)
+        recipe, _ = recipe_for(VERB, str(folder), {"data.check": True})
+        collection = read_checked(recipe)
+        model = build_model(recipe, collection.train)
+    task_of(model).finish(model, collection.train, collection.test, collection.test)
+    test = collection.test
+    predicted = class_scores(model.predict(test)).argmax(1)
+    x = float_images(torch.cat([collection.train.x, test.x]))
+    y = torch.cat([collection.train.y, test.y])
+    return Taught(
+        frames,
+        model,
+        recipe,
+        collection,
+        confusion_matrix(test.y, predicted, len(collection.classes)),
+        _remarks(collection),
+        shortcuts(lambda pictures: class_scores(model.predict(pictures)), x, y),
+    )
+
+
+def _remarks(collection: "Collection") -> tuple[str, ...]:
+    """Return a sentence for each problem of the frames."""
+    class_of_file = {
+        file: part.classes[label]
+        for part in collection.parts().values()
+        for file, label in zip(part.files, part.y.tolist(), strict=True)
+    }
+    sizes = Counter(class_of_file.values())
+    alike = Counter(tuple(sorted(pair.classes)) for pair in collection.duplicates)
+    blurred = Counter(class_of_file[picture.file] for picture in collection.blurry)
+    # Its warnings of near duplicates are about photos of a folder; those of frames follow.
+    remarks = list(data_warnings(replace(collection, duplicates=(), n_leaked=0)))
+    n_test = len(collection.test)
+    if collection.n_leaked >= MIN_ALIKE * n_test:
+        remarks.append(
+            f"{collection.n_leaked} of {n_test} held-out frames nearly repeat a training frame, so the accuracy is too "
+            "optimistic; collect another stretch elsewhere"
+        )
+    for (first, second), count in alike.items():
+        if first != second and count >= MIN_SAME * min(sizes[first], sizes[second]):
+            remarks.append(
+                f"too alike: {plural(count, 'frame')} of {first} and of {second} are nearly the same; fill more of the "
+                "picture with what differs"
+            )
+        elif first == second and count >= MIN_ALIKE * sizes[first]:
+            remarks.append(
+                f"too alike: {count} of {sizes[first]} frames of {first} nearly repeat another one; move and turn "
+                "while you collect"
+            )
+    for name, count in blurred.items():
+        if count >= MIN_BLURRED * sizes[name]:
+            remarks.append(f"{count} of {sizes[name]} frames of {name} are blurred; move slower, or add light")
+    return tuple(remarks)
+
+
+def save(taught: Taught, folder: Path, name: str) -> Path:
+    """Write a model as the new run folder NAME-N in `folder`, with its frames, and return the path.
+
+    The folder is complete when it appears; no other run is changed. Its recipe fine-tunes the model: `pellucid train
+    --resume RUN`. Raises PellucidError if the folder cannot be written.
+    """
+    path = next_run(folder, name)
+    frames_folder = path / FRAMES_FOLDER
+    recipe = replace(
+        taught.recipe,
+        recipe=replace(taught.recipe.recipe, name=name),
+        data=replace(taught.recipe.data, name=str(frames_folder)),
+    )
+    model = taught.model
+    model.preprocess = {**model.preprocess, "data": str(frames_folder)}
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as temporary:
+            run = RunFolder(Path(temporary) / "run")
+            run.weights.mkdir(parents=True)
+            taught.frames.write(run.path / FRAMES_FOLDER)
+            write_atomically(run.recipe, recipe.to_toml().encode())
+            run.write_manifest(recipe.recipe.seed, taught.collection.checksums, {"recipe": name})
+            results = {**model.evaluate(taught.collection.test), "weights": "best", "epochs": 0}
+            write_atomically(run.path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
+            model.save(run.best)
+            os.rename(run.path, path)  # onto the empty folder
+    except OSError as error:
+        raise PellucidError(f"{path} cannot be written ({error.strerror}); check the folder and its space") from error
+    return path

@@ -1,0 +1,55 @@
+// What a fitted model answers: bars of the classes, confusion on the held-out frames, remarks and shortcuts.
+import { $$, fill, html, num, percent } from "/core/dom.js";
+import { heat, textOn } from "/core/paint.js";
+import { paint } from "./source.js";
+
+/** Draw a map (H, W) over a picture, from nothing to its largest value. */
+export function drawMap(canvas, { data, shape }) {
+  heat(canvas, data, shape[1], "seq", Math.max(...data) || 1);
+}
+
+/** The rows of the live bars, before the first answer. */
+export const bars = (classes) => html`${classes.map((name, k) => html`<div class="teach-bar" data-bar="${k}"><span>${name}</span><div class="teach-track"><i></i></div><b></b></div>`)}`;
+
+/** Show an answer in the bars; returns its text: a class, or why there is none. */
+export function showAnswer(element, { probabilities, label, is_unsure, is_unlike, distance, limit }) {
+  for (const row of $$("[data-bar]", element)) {
+    const p = probabilities[row.dataset.bar];
+    row.querySelector("i").style.width = `${100 * p}%`;
+    row.querySelector("b").textContent = percent(p);
+  }
+  if (is_unlike) return [`unlike anything it was trained on`, `distance ${num(distance)} of at most ${num(limit)}`];
+  if (is_unsure) return ["unsure", `the best, ${label}, is below the threshold`];
+  return [label, ""];
+}
+
+/** The confusion on the held-out frames, with the thresholds. */
+export function confusion(element, { classes, counts, accuracy, train, threshold, knows_unlike, seconds }) {
+  const total = counts.flat().reduce((sum, n) => sum + n, 0);
+  const most = counts.map((row) => Math.max(1, row.reduce((sum, n) => sum + n, 0)));
+  fill(element, html`<p><b id="teach-accuracy" data-value="${accuracy}">${percent(accuracy)}</b> of ${total} held-out frames right; learned from ${train} in ${num(seconds, 2)} s.</p>
+    <div class="scroll" tabindex="0" role="region" aria-label="Confusion"><table class="teach-confusion"><caption class="cap">Rows: the class. Columns: the prediction. Held out is the last fifth of each stretch.</caption><thead><tr><td></td>${classes.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+    <tbody>${counts.map((row, i) => html`<tr><th scope="row">${classes[i]}</th>${row.map((n, j) => html`<td data-share="${n / most[i]}" data-count="${i},${j}">${n}</td>`)}</tr>`)}</tbody></table></div>
+    <p class="cap">${threshold === null ? "It is never unsure." : html`Unsure below ${percent(threshold)}, fitted on these frames.`} ${!knows_unlike && "It cannot say “unlike anything”: that takes 20 held-out frames, so 100 in all."}</p>`);
+  for (const cell of $$("[data-share]", element)) {
+    heatCell(cell, Number(cell.dataset.share));
+  }
+}
+
+/** Give a cell the colour of a share, with readable text. */
+function heatCell(cell, share) {
+  const canvas = heat(document.createElement("canvas"), [share], 1, "seq", 1);
+  const [r, g, b] = canvas.getContext("2d").getImageData(0, 0, 1, 1).data;
+  cell.style.background = `rgb(${r} ${g} ${b})`;
+  cell.style.color = textOn("seq", share) === "paper" ? "#fff" : "#000";
+}
+
+/** Remarks on the frames; each shortcut with a frame and its map. */
+export function remarks(element, { remarks: sentences, shortcuts, tensors }) {
+  fill(element, html`${shortcuts.map((text, k) => html`<figure class="teach-shortcut"><div class="teach-shot"><canvas data-picture="${k}" role="img" aria-label="A frame"></canvas><canvas class="over" data-map="${k}" role="img" aria-label="Where the evidence lies"></canvas></div><figcaption>${text}</figcaption></figure>`)}
+    <ul>${sentences.map((text) => html`<li>${text}</li>`)}</ul>${!sentences.length && !shortcuts.length && html`<p class="cap">Nothing to remark.</p>`}`);
+  shortcuts.forEach((_, k) => {
+    paint(element.querySelector(`[data-picture="${k}"]`), tensors[`picture${k}`]);
+    drawMap(element.querySelector(`[data-map="${k}"]`), tensors[`map${k}`]);
+  });
+}

@@ -1,0 +1,95 @@
+// Frames of a camera, of a video or of pictures, as tensors for the server.
+
+const SHORT = 128, LONG = 256; // pixels of a frame's sides: what the backbone needs, and what the server accepts
+const VIDEO_STEP = 0.2; // seconds between two frames of a video file
+const MOST_FILES = 1000;
+const canvas = new OffscreenCanvas(SHORT, SHORT);
+const context = canvas.getContext("2d", { willReadFrequently: true });
+
+/** A picture or the present frame of a video as a tensor (3, H, W), its shorter side reduced to SHORT. */
+export function grab(source) {
+  const width = source.videoWidth ?? source.width, height = source.videoHeight ?? source.height;
+  const scale = Math.min(SHORT / Math.min(width, height), LONG / Math.max(width, height));
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, 0, 0, canvas.width, canvas.height);
+  const size = canvas.width * canvas.height, rgba = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  const data = new Uint8Array(3 * size);
+  for (let k = 0; k < size; k++) for (let c = 0; c < 3; c++) data[c * size + k] = rgba[4 * k + c];
+  return { dtype: "uint8", shape: [3, canvas.height, canvas.width], data };
+}
+
+/** Paint a tensor (3, H, W) on a canvas. */
+export function paint(element, { data, shape }) {
+  const [, height, width] = shape, size = height * width;
+  const image = new ImageData(width, height);
+  for (let k = 0; k < size; k++) image.data.set([data[k], data[size + k], data[2 * size + k], 255], 4 * k);
+  element.width = width;
+  element.height = height;
+  element.getContext("2d").putImageData(image, 0, 0);
+}
+
+/** The files of a drop, also those in its folders, by name. */
+export async function droppedFiles(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  const files = [];
+  while (entries.length && files.length < MOST_FILES) {
+    const entry = entries.shift();
+    if (entry.isFile) files.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+    else {
+      const reader = entry.createReader();
+      for (let some; (some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length; ) entries.push(...some);
+    }
+  }
+  return inOrder(files);
+}
+export const inOrder = (files) => [...files].sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
+
+const isVideo = (file) => file.type.startsWith("video/");
+const event = (target, name) => new Promise((resolve, reject) => {
+  target.addEventListener(name, resolve, { once: true });
+  target.addEventListener("error", () => reject(new Error("no video that this browser can play")), { once: true });
+});
+
+/** The frames of a file, one after another: of a picture one, of a video five a second. */
+export async function* framesOf(file) {
+  if (!isVideo(file)) {
+    const bitmap = await createImageBitmap(file);
+    yield grab(bitmap);
+    bitmap.close();
+    return;
+  }
+  const video = document.createElement("video");
+  video.muted = true;
+  video.src = URL.createObjectURL(file);
+  try {
+    await event(video, "loadeddata");
+    for (let time = 0; time === 0 || time < video.duration; time += VIDEO_STEP) {
+      video.currentTime = time;
+      await event(video, "seeked");
+      yield grab(video);
+    }
+  } finally {
+    URL.revokeObjectURL(video.src);
+  }
+}
+
+/** Show what a camera or a video file shows in an element; ends what was shown before. file: null for the camera. */
+export async function play(video, file) {
+  stop(video);
+  if (file) {
+    video.src = URL.createObjectURL(file);
+    video.loop = true;
+  } else video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } } });
+  await video.play();
+}
+
+export function stop(video) {
+  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  if (video.src) URL.revokeObjectURL(video.src);
+  video.srcObject = null;
+  video.removeAttribute("src");
+  video.load();
+}
+export const isPlaying = (video) => video.readyState >= 2 && !video.paused;

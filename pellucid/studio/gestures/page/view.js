@@ -1,0 +1,278 @@
+// The view Teach: frames of a class while a button is held, a model of them in seconds, and its answers while one watches.
+import { $, $$, attempts, fill, html, percent, say } from "/core/dom.js";
+import { LostError } from "/core/server.js";
+import * as results from "./results.js";
+import { droppedFiles, framesOf, grab, inOrder, isPlaying, paint, play, stop } from "./source.js";
+
+const PACE = 100; // milliseconds between two frames
+const WHY_PACE = 500; // milliseconds between two maps
+const ACCEPTED = "image/png,image/jpeg,image/webp,video/*";
+
+const FRAME = html`<div class="panes teach-panes">
+  <section class="pane" aria-labelledby="teach-h"><div class="head"><h2 id="teach-h">Teach</h2><p class="read" id="teach-total"></p></div>
+    <p class="cap">Frames stay on this machine. Hold a class's button, or drop pictures, videos or a folder on it.</p>
+    <div class="teach-shot" id="teach-shot"><video id="teach-video" muted playsinline aria-label="What is watched"></video><canvas class="still" id="teach-still" role="img" aria-label="The picture that is tried" hidden></canvas><canvas class="over" id="teach-map" role="img" aria-label="Where the evidence for the answer lies" hidden></canvas></div>
+    <div class="row"><button class="btn" id="teach-camera" type="button">Start the camera</button><label class="btn file">Try a file…<input type="file" id="teach-try" accept="${ACCEPTED}"></label></div>
+    <p class="notice" id="teach-problem" role="alert" hidden></p>
+    <div id="teach-classes"></div>
+    <form class="row" id="teach-add"><label class="field inline">New class <input id="teach-name" required autocomplete="off"></label><button class="btn">Add</button></form></section>
+  <section class="pane" aria-labelledby="teach-live-h"><div class="head"><h2 id="teach-live-h">Live</h2><p class="read" id="teach-rate"></p></div>
+    <div class="row"><button class="btn primary" id="teach-fit" type="button">Train</button><label class="check-l"><input type="checkbox" id="teach-why" checked> Why</label></div>
+    <p id="teach-answer" class="teach-answer" aria-live="off"></p><p class="cap" id="teach-reason"></p><div id="teach-bars"></div><p class="cap" id="teach-edge"></p>
+    <h3>Held-out frames</h3><div id="teach-confusion"><p class="cap">Not trained yet.</p></div>
+    <h3>Remarks</h3><div id="teach-remarks"><p class="cap">Not trained yet.</p></div>
+    <form class="row" id="teach-save" hidden><label class="field inline">Save as <input id="teach-run" value="gestures" required autocomplete="off" pattern="[A-Za-z0-9][A-Za-z0-9_\\-]{0,39}"></label><button class="btn">Save</button><span class="cap" id="teach-saved" role="status"></span></form></section></div>`;
+
+/** Start the view in an element; returns what the frame of the page calls. */
+export function start(root, server, { state: address, remember }) {
+  fill(root, FRAME);
+  const element = (id) => $(`#teach-${id}`, root), video = element("video");
+  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, turn: 0, times: [], mapped: 0 };
+
+  function problem(error) {
+    if (error instanceof LostError || !root.isConnected) return;
+    element("problem").hidden = !error;
+    element("problem").textContent = error?.message ?? "";
+    if (error) say(error.message);
+  }
+  const attempt = attempts(problem);
+
+  const open = attempt(async () => {
+    const answer = await server.ask("gestures.open", { collection: S.collection });
+    if (answer.collection !== S.collection) Object.assign(S, { fitted: null, latest: new Map() });
+    Object.assign(S, { collection: answer.collection, limits: answer.limits });
+    remember({ collection: S.collection });
+    answer.classes.forEach(({ name }, k) => answer.tensors[`frame${k}`] && S.latest.set(name, answer.tensors[`frame${k}`]));
+    take(answer.classes);
+    if (answer.is_taught && !S.fitted) await fit();
+    render();
+  });
+
+  function take(classes) {
+    S.classes = classes;
+    S.stretch = Math.max(S.stretch, ...classes.map((one) => one.stretch ?? 0));
+    list();
+  }
+
+  function list() {
+    const total = S.classes.reduce((sum, one) => sum + one.frames, 0);
+    element("total").textContent = `${total} frames of at most ${S.limits?.frames ?? ""}`;
+    fill(element("classes"), html`${S.classes.map(({ name, frames, stretch }) => html`<div class="teach-class" data-class="${name}"><canvas width="64" height="48" role="img" aria-label="The latest frame of ${name}"></canvas>
+      <div><div class="row tight"><input data-rename value="${name}" aria-label="Name of ${name}" autocomplete="off" data-k="rename ${name}"><span class="cap"><b data-frames>${frames}</b> frames</span></div>
+      <div class="row tight"><button class="btn" type="button" data-hold data-k="hold ${name}" aria-label="Hold to collect ${name}">Hold to collect</button><label class="btn file">Files…<input type="file" multiple data-files accept="${ACCEPTED}" aria-label="Files of ${name}"></label><label class="btn file">Folder…<input type="file" multiple webkitdirectory data-files aria-label="Folder of ${name}"></label>
+      <button class="btn quiet" type="button" data-drop ${stretch === null && html`disabled`} data-k="drop ${name}" aria-label="Remove the last stretch of ${name}">Undo</button><button class="btn quiet" type="button" data-remove data-k="remove ${name}" aria-label="Remove ${name}">Remove</button></div></div></div>`)}`);
+    for (const card of $$("[data-class]", root)) if (S.latest.has(card.dataset.class)) paint($("canvas", card), S.latest.get(card.dataset.class));
+    element("fit").disabled = S.busy || S.classes.length < 2;
+  }
+
+  /** Show that a class has a further frame. */
+  function count(name, frame, frames) {
+    const one = S.classes.find((each) => each.name === name);
+    if (!one) return;
+    Object.assign(one, { frames, stretch: S.stretch });
+    S.latest.set(name, frame);
+    const card = $(`[data-class="${CSS.escape(name)}"]`, root);
+    $("[data-frames]", card).textContent = frames;
+    $("[data-drop]", card).disabled = false;
+    paint($("canvas", card), frame);
+    element("total").textContent = `${S.classes.reduce((sum, each) => sum + each.frames, 0)} frames of at most ${S.limits.frames}`;
+  }
+
+  async function send(name, frame) {
+    const answer = await server.ask("gestures.collect", { name, stretch: S.stretch }, { frame });
+    count(name, frame, answer.count);
+  }
+
+  /** Collect frames of a class until its button is released. */
+  const hold = attempt(async (name) => {
+    if (S.held) return;
+    if (!isPlaying(video)) throw new Error("nothing is watched; start the camera, or try a video file");
+    S.held = name;
+    S.stretch++;
+    try {
+      do {
+        const began = performance.now();
+        await send(name, grab(video));
+        await new Promise((resolve) => setTimeout(resolve, Math.max(0, PACE - (performance.now() - began))));
+      } while (S.held === name);
+    } finally {
+      S.held = null;
+    }
+  });
+  const release = () => (S.held = null);
+
+  /** Collect the frames of files as one stretch. */
+  const collect = attempt(async (name, files) => {
+    S.stretch++;
+    const refused = [];
+    for (const file of files) {
+      try {
+        for await (const frame of framesOf(file)) await send(name, frame);
+      } catch (error) {
+        if (!(error instanceof DOMException) && !error.message.startsWith("no video")) throw error;
+        refused.push(file.name);
+      }
+    }
+    if (refused.length) throw new Error(`${refused.length} of ${files.length} files cannot be read, such as ${refused[0]}; the others were collected`);
+    say(`${name}: collected ${files.length} files`);
+  });
+
+  const fit = attempt(async () => {
+    S.busy = true;
+    element("fit").disabled = true;
+    element("fit").textContent = "Training…";
+    try {
+      S.fitted = await server.ask("gestures.fit");
+      fill(element("bars"), results.bars(S.fitted.classes));
+      Object.assign(S, { times: [], answer: null });
+      render();
+      say(`Trained: ${percent(S.fitted.accuracy)} of the held-out frames are right`);
+    } finally {
+      S.busy = false;
+      element("fit").textContent = "Train";
+      element("fit").disabled = S.classes.length < 2;
+    }
+  });
+
+  /** Show the model's answer for a frame, and from time to time why. */
+  async function predict(frame) {
+    const [answer, reason] = results.showAnswer(element("bars"), await server.ask("gestures.predict", {}, { frame }));
+    element("answer").textContent = answer;
+    element("reason").textContent = reason;
+    const now = performance.now();
+    S.times = [...S.times.filter((time) => now - time < 2000), now];
+    if (S.times.length > 2) element("rate").textContent = `${((1000 * (S.times.length - 1)) / (now - S.times[0])).toFixed(1)} a second`;
+    if (!element("why").checked || now - S.mapped < WHY_PACE) return;
+    S.mapped = now;
+    const why = await server.ask("gestures.why");
+    results.drawMap(element("map"), why.tensors.map);
+    element("map").hidden = false;
+    element("edge").textContent = `${why.edge === null ? "No evidence" : `${percent(why.edge)} of the evidence`} for ${why.label} lies at the edge of the frame. ${why.shortcut ? `Beware of the ${why.shortcut}.` : ""}`;
+  }
+
+  /** Predict what is watched, ten times a second, as long as this view is shown. */
+  async function watch() {
+    while (root.isConnected) {
+      const began = performance.now();
+      if (S.fitted && !S.busy && !S.held && !root.hidden && isPlaying(video)) {
+        try {
+          await predict(grab(video));
+        } catch (error) {
+          if (!(error instanceof LostError)) {
+            problem(error);
+            S.fitted = null;
+          }
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, Math.max(10, PACE - (performance.now() - began))));
+    }
+    stop(video);
+  }
+
+  const toggleCamera = attempt(async () => {
+    const isOn = Boolean(video.srcObject);
+    element("still").hidden = true;
+    element("map").hidden = true;
+    if (isOn) stop(video);
+    else {
+      await play(video, null).catch((error) => {
+        throw new Error(`no camera (${error.message}); drop pictures or videos on a class instead`);
+      });
+    }
+    element("camera").textContent = isOn ? "Start the camera" : "Stop the camera";
+  });
+
+  /** Try a file: a video is watched like a camera, a picture is answered once. */
+  const tryFile = attempt(async (file) => {
+    element("camera").textContent = "Start the camera";
+    element("still").hidden = true;
+    element("map").hidden = true;
+    if (file.type.startsWith("video/")) return play(video, file);
+    stop(video);
+    for await (const frame of framesOf(file)) {
+      paint(element("still"), frame);
+      element("still").hidden = false;
+      S.mapped = 0;
+      await predict(frame);
+    }
+  });
+
+  const edit = attempt(async (name, becomes) => {
+    try {
+      const { classes } = await server.ask("gestures.edit", { name, becomes });
+      if (name !== null && becomes !== null && S.latest.has(name)) S.latest.set(becomes, S.latest.get(name));
+      if (name !== null) S.latest.delete(name);
+      take(classes);
+      if (name === null) element("name").value = "";
+    } catch (error) {
+      list(); // the name as it was
+      throw error;
+    }
+  });
+
+  const drop = attempt(async (name) => {
+    const { stretch } = S.classes.find((one) => one.name === name);
+    take((await server.ask("gestures.drop", { name, stretch })).classes);
+  });
+
+  const save = attempt(async () => {
+    const { path } = await server.ask("gestures.save", { name: element("run").value });
+    element("saved").textContent = `Saved as ${path}. No other run was changed.`;
+  });
+
+  function render() {
+    list();
+    element("save").hidden = !S.fitted;
+    if (!S.fitted) return;
+    results.confusion(element("confusion"), S.fitted);
+    results.remarks(element("remarks"), S.fitted);
+  }
+
+  const classOf = (target) => target.closest?.("[data-class]")?.dataset.class;
+  element("add").addEventListener("submit", (event) => {
+    event.preventDefault();
+    edit(null, element("name").value.trim());
+  });
+  element("save").addEventListener("submit", (event) => {
+    event.preventDefault();
+    save();
+  });
+  element("fit").onclick = fit;
+  element("camera").onclick = toggleCamera;
+  element("why").onchange = () => {
+    element("map").hidden = true;
+    element("edge").textContent = "";
+  };
+  root.addEventListener("change", ({ target }) => {
+    if (target === element("try") && target.files.length) tryFile(target.files[0]);
+    if ("files" in target.dataset && target.files.length) collect(classOf(target), inOrder(target.files));
+    if ("rename" in target.dataset && target.value.trim() !== classOf(target)) edit(classOf(target), target.value.trim());
+    if (target.type === "file") target.value = ""; // so that the same file can be chosen again
+  });
+  root.addEventListener("click", ({ target }) => {
+    if ("drop" in target.dataset) drop(classOf(target));
+    if ("remove" in target.dataset) edit(classOf(target), null);
+  });
+  root.addEventListener("pointerdown", (event) => {
+    if (!("hold" in event.target.dataset) || event.button) return;
+    event.target.setPointerCapture(event.pointerId);
+    hold(classOf(event.target));
+  });
+  for (const name of ["pointerup", "pointercancel", "keyup"]) root.addEventListener(name, release);
+  root.addEventListener("focusout", ({ target }) => "hold" in target.dataset && classOf(target) === S.held && release());
+  root.addEventListener("keydown", (event) => {
+    if (!("hold" in event.target.dataset) || ![" ", "Enter"].includes(event.key)) return;
+    event.preventDefault();
+    if (!event.repeat) hold(classOf(event.target));
+  });
+  root.addEventListener("contextmenu", (event) => "hold" in event.target.dataset && event.preventDefault()); // a long touch
+  root.addEventListener("dragover", (event) => event.preventDefault());
+  root.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    const name = classOf(event.target), files = await droppedFiles(event.dataTransfer);
+    if (name) collect(name, files);
+    else if (files.length) tryFile(files[0]);
+  });
+  watch();
+  return { opened: open, render };
+}

@@ -39,7 +39,8 @@ def picture(shape: str, background: int, number: int) -> Image.Image:
     mask = outline(shape).rotate(rng.uniform(-20, 20))
     corner = (54 + rng.randint(-10, 10), 33 + rng.randint(-10, 10))
     image.paste(Image.new("RGB", mask.size, COLOURS[shape]), corner, mask)
-    return image.point(lambda value, light=rng.uniform(0.85, 1.15): min(255, round(value * light)))
+    light = rng.uniform(0.85, 1.15)
+    return image.point(lambda value: min(255, round(value * light)))
 
 
 def frame(shape: str, background: int, number: int) -> Tensor:

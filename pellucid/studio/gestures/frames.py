@@ -24,7 +24,7 @@ FORBIDDEN = '/\\:*?"<>|'  # characters in the names of folders
 
 
 class Frame(NamedTuple):
-    """A frame (3, H, W) uint8, and the number of the stretch, such as one hold of a button, in which it was collected."""
+    """A frame (3, H, W) uint8, and the number of its stretch: the frames of one hold of a button."""
 
     stretch: int
     picture: Tensor

@@ -22,7 +22,10 @@ from pellucid.studio.messages import Reply
 from pellucid.studio.view import Library
 from pellucid.task import task_of
 
-METHOD = "gradcam"
+# With the last layer's maps (4 x 4), evidence lay anywhere; with these (8 x 8), LayerCAM found drawn shapes, and for a
+# shortcut the background.
+METHOD = "layercam"
+LAYER = "features.stage5.block3"
 MAX_KEPT = 3  # collections that are kept for pages that connect again
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
@@ -222,7 +225,7 @@ class GestureSession:
         task = task_of(taught.model)
         with torch.no_grad():
             question = task.score_to_explain(taught.model, task.resize_to_input(taught.model, picture), None, None)
-        map_ = explain(question.net, question.params, question.x, METHOD, question.target)
+        map_ = explain(question.net, question.params, question.x, METHOD, question.target, layer=LAYER)
         return question.label, map_[0].sum(0).cpu()
 
     def save(self, request: SaveGestures) -> Reply:

@@ -30,7 +30,7 @@ class Shortcut:
 
 def middle_mask(height: int, width: int) -> Tensor:
     """Return (H, W) bool: whether a pixel is in the middle of a picture, not within EDGE of a side."""
-    rows, columns = (torch.arange(side) for side in (height, width))
+    rows, columns = (torch.arange(side) + 0.5 for side in (height, width))
     is_middle_row = (rows >= EDGE * height) & (rows < height - EDGE * height)
     is_middle_column = (columns >= EDGE * width) & (columns < width - EDGE * width)
     return is_middle_row[:, None] & is_middle_column
@@ -40,10 +40,10 @@ def shortcuts(predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> list
     """Return the pairs of classes that are told apart by the edges of pictures, those that follow them most first.
 
     predict: function of pictures (N, 3, H, W), 0 to 1, that returns the probabilities (N, C). x, y: pictures and their
-    classes, each with at least one. For each pair of classes, the edges of their pictures are exchanged: a model of the objects in the middle
-    keeps its answers. Pairs whose backgrounds do not differ are left out: with their edges, objects near the edge were
-    exchanged. Source: Xiao, Engstrom, Ilyas and Madry 2021, "Noise or signal: the role of image backgrounds in
-    object recognition", section 2 (Mixed-Next).
+    classes, each with at least one. For each pair of classes, the edges of their pictures are exchanged: a model of the
+    objects in the middle keeps its answers. Pairs whose backgrounds do not differ are left out: with their edges,
+    objects near the edge were exchanged. Source: Xiao, Engstrom, Ilyas and Madry 2021, "Noise or signal: the role of
+    image backgrounds in object recognition", section 2 (Mixed-Next).
     """
     found = list[Shortcut]()
     middle = middle_mask(*x.shape[2:])
@@ -64,7 +64,10 @@ def shortcuts(predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> list
 
 
 def _backgrounds_differ(a: Tensor, b: Tensor) -> bool:
-    """Return whether the means of two classes (N, 3, H, W) differ, by more than the classes vary, at MIN_SIDES sides."""
+    """Return whether the means of two classes differ, by more than the classes vary, at MIN_SIDES sides.
+
+    a, b: pictures (N, 3, H, W).
+    """
     difference = (a.mean(0) - b.mean(0)).abs()
     deviation = ((a.var(0, correction=0) + b.var(0, correction=0)) / 2).sqrt()
     differs = ((difference > MIN_DIFFERENCE) & (difference > deviation)).any(0).double()  # (H, W)

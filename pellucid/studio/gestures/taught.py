@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,4 +158,7 @@ def save(taught: Taught, folder: Path, name: str) -> Path:
             os.rename(run.path, path)  # onto the empty folder
     except OSError as error:
         raise PellucidError(f"{path} cannot be written ({error.strerror}); check the folder and its space") from error
+    finally:
+        with suppress(OSError):
+            path.rmdir()  # only an empty one: the run was not written
     return path

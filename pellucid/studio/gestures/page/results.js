@@ -3,9 +3,13 @@ import { $$, fill, html, num, percent } from "/core/dom.js";
 import { heat, textOn } from "/core/paint.js";
 import { paint } from "./source.js";
 
-/** Draw a map (H, W) over a picture, from nothing to its largest value. */
+/** Draw a map (H, W) over a picture, from nothing, which is transparent, to its largest value. */
 export function drawMap(canvas, { data, shape }) {
-  heat(canvas, data, shape[1], "seq", Math.max(...data) || 1);
+  const largest = Math.max(...data) || 1;
+  const context = heat(canvas, data, shape[1], "seq", largest).getContext("2d");
+  const image = context.getImageData(0, 0, canvas.width, canvas.height);
+  for (let k = 0; k < data.length; k++) image.data[4 * k + 3] = 255 * Math.max(0, data[k] / largest);
+  context.putImageData(image, 0, 0);
 }
 
 /** The rows of the live bars, before the first answer. */
@@ -28,7 +32,7 @@ export function confusion(element, { classes, counts, accuracy, train, threshold
   const total = counts.flat().reduce((sum, n) => sum + n, 0);
   const most = counts.map((row) => Math.max(1, row.reduce((sum, n) => sum + n, 0)));
   fill(element, html`<p><b id="teach-accuracy" data-value="${accuracy}">${percent(accuracy)}</b> of ${total} held-out frames right; learned from ${train} in ${num(seconds, 2)} s.</p>
-    <div class="scroll" tabindex="0" role="region" aria-label="Confusion"><table class="teach-confusion"><caption class="cap">Rows: the class. Columns: the prediction. Held out is the last fifth of each stretch.</caption><thead><tr><td></td>${classes.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+    <p class="cap">Rows: the class. Columns: the prediction. Held out is the last fifth of each stretch.</p><div class="scroll" tabindex="0" role="region" aria-label="Confusion"><table class="teach-confusion"><thead><tr><td></td>${classes.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
     <tbody>${counts.map((row, i) => html`<tr><th scope="row">${classes[i]}</th>${row.map((n, j) => html`<td data-share="${n / most[i]}" data-count="${i},${j}">${n}</td>`)}</tr>`)}</tbody></table></div>
     <p class="cap">${threshold === null ? "It is never unsure." : html`Unsure below ${percent(threshold)}, fitted on these frames.`} ${!knows_unlike && "It cannot say “unlike anything”: that takes 20 held-out frames, so 100 in all."}</p>`);
   for (const cell of $$("[data-share]", element)) {

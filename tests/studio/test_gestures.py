@@ -1,0 +1,308 @@
+"""The view Teach without a browser: collected frames, the model of them, its answers, remarks, and the saved run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.cli.main import main
+from pellucid.explain import explain
+from pellucid.model import Model
+from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, Frames, held_out
+from pellucid.studio.gestures.shortcut import middle_mask, shortcuts
+from pellucid.studio.runs import Runs
+from pellucid.studio.view import Library
+from pellucid.task import task_of
+from tests.studio.collected import frame, picture
+from tests.studio.talk import Tab
+
+COUNT = 25  # frames of a stretch; two stretches of three classes give 30 held-out frames
+
+
+def library_in(folder: Path) -> Library:
+    return Library(("mnist-mlp-100",), Model.load, Runs(folder))
+
+
+def collect(tab: Tab, name: str, frames: Sequence[Tensor], stretch: int = 0) -> None:
+    for one in frames:
+        answer = tab.ask("gestures.collect", {"frame": one}, name=name, stretch=stretch)
+        assert answer["kind"] == "gestures.collect", answer
+
+
+def taught_tab(folder: Path, backgrounds: dict[str, tuple[str, int]], stretches: int = 2) -> tuple[Tab, Any]:
+    """Return a tab that was taught classes, each a shape in front of a street, and the answer to gestures.fit."""
+    tab = Tab(library_in(folder))
+    tab.ask("gestures.open")
+    for name, (shape, background) in backgrounds.items():
+        tab.ask("gestures.edit", name=None, becomes=name)
+        for stretch in range(stretches):
+            numbers = range(stretch * COUNT, stretch * COUNT + COUNT)
+            collect(tab, name, [frame(shape, background, number) for number in numbers], stretch)
+    return tab, tab.ask("gestures.fit")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tab, Any, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    shapes = {name: (name, 1) for name in ("circle", "square", "cross")}
+    tab, answer = taught_tab(folder, shapes)
+    assert answer["kind"] == "gestures.fit", answer
+    return tab, answer, folder
+
+
+def test_the_last_fifth_of_each_stretch_is_held_out() -> None:
+    assert held_out([1] * 5 + [2] * 10) == [False] * 4 + [True] + [False] * 8 + [True] * 2
+    assert held_out([1, 2, 3, 4, 5]) == [False] * 4 + [True]  # five stretches of one frame
+    assert held_out([1, 2, 1, 2, 1, 1, 1]) == [False] * 6 + [True]  # two stretches at the same time
+    assert sum(held_out([3] * 23)) == 4
+
+
+def test_three_classes_are_measured_on_later_frames(taught: tuple[Tab, Any, Path]) -> None:
+    _, answer, _ = taught
+    counts = np.array(answer["counts"])
+    assert answer["classes"] == ["circle", "cross", "square"]
+    assert counts.sum(1).tolist() == [2 * COUNT // 5] * 3
+    assert answer["train"] == 3 * 2 * COUNT * 4 // 5
+    assert answer["accuracy"] == pytest.approx(counts.trace() / counts.sum())
+    assert answer["accuracy"] > 0.9
+    assert 0 < answer["threshold"] < 1
+    assert answer["knows_unlike"]
+    assert answer["shortcuts"] == []
+
+
+def test_a_frame_is_answered_and_explained_as_in_python(taught: tuple[Tab, Any, Path]) -> None:
+    tab, _, _ = taught
+    one = frame("cross", 1, 1000)
+    answer = tab.ask("gestures.predict", {"frame": one})
+    model = tab.session.sessions["gestures"].own.taught.model
+    x = task_of(model).resize_to_input(model, task_of(model).predictor(model).frame(one))
+    outputs = model.confidence.calibrate(model.predict(x[None]))[0]
+    assert answer["label"] == "cross"
+    assert answer["probabilities"] == pytest.approx(outputs.tolist(), abs=1e-6)
+    assert (answer["is_unsure"], answer["is_unlike"]) == (False, False)
+    why = tab.ask("gestures.why")
+    method, layer = "layercam", "features.stage5.block3"
+    map_ = explain(model.net, model.params, model.scaled(x[None]), method, 1, layer=layer)[0].sum(0)
+    torch.testing.assert_close(why["tensors"]["map"], map_, atol=1e-5, rtol=1e-4)
+    height, width = map_.shape
+    rows, columns = range(26, height - 26), range(26, width - 26)  # a fifth of 128 pixels is 25.6
+    middle = sum(float(map_[row, column]) for row in rows for column in columns)
+    assert why["edge"] == pytest.approx(1 - middle / float(map_.sum()), abs=1e-4)
+    assert (why["label"], why["shortcut"]) == ("cross", None)
+
+
+def test_noise_is_unlike_anything_and_half_and_half_is_unsure(taught: tuple[Tab, Any, Path]) -> None:
+    tab, answer, _ = taught
+    noise = torch.randint(0, 256, (3, 128, 171), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    found = tab.ask("gestures.predict", {"frame": noise})
+    assert found["is_unlike"]
+    assert found["distance"] > found["limit"]
+    blends = [(frame("circle", 1, k) * 0.5 + frame("square", 1, k) * 0.5).to(torch.uint8) for k in range(6)]
+    for blend in blends:
+        found = tab.ask("gestures.predict", {"frame": blend})
+        assert found["is_unsure"] == (max(found["probabilities"]) < answer["threshold"])
+
+
+def test_repeated_frames_are_remarked(taught: tuple[Tab, Any, Path], tmp_path: Path) -> None:
+    tab = Tab(library_in(tmp_path))
+    tab.ask("gestures.open")
+    for name in ("circle", "square"):
+        tab.ask("gestures.edit", name=None, becomes=name)
+    collect(tab, "circle", [frame("circle", 1, 1)] * 40)
+    collect(tab, "square", [frame("square", 2, k) for k in range(6)])
+    remarks = tab.ask("gestures.fit")["remarks"]
+    assert any("39 of 40 frames of circle nearly repeat" in one for one in remarks)
+    assert any("few pictures to learn from in class square (5)" in one for one in remarks)
+    assert any("circle has 32 pictures and square 5" in one for one in remarks)
+
+
+def test_classes_that_differ_in_their_background_are_a_shortcut(tmp_path: Path) -> None:
+    """A third class differs in its shape, and is none; the map of the shortcut lies at the edge."""
+    tab, answer = taught_tab(tmp_path, {"a": ("circle", 1), "b": ("circle", 2), "c": ("cross", 1)}, stretches=1)
+    (sentence,) = answer["shortcuts"]
+    assert "shortcut: a and b are told apart by their background" in sentence
+    edge = answer["tensors"]["map0"][~middle_mask(128, 128)].sum() / answer["tensors"]["map0"].sum()
+    assert float(edge) > 0.5
+    assert answer["tensors"]["picture0"].shape == (3, 128, 128)
+    tab.ask("gestures.predict", {"frame": frame("circle", 2, 500)})
+    assert tab.ask("gestures.why")["shortcut"] == sentence
+    tab.ask("gestures.predict", {"frame": frame("cross", 1, 500)})
+    assert tab.ask("gestures.why")["shortcut"] is None
+
+
+def test_shapes_before_different_backgrounds_are_no_shortcut(tmp_path: Path) -> None:
+    _, answer = taught_tab(tmp_path, {"a": ("circle", 1), "b": ("cross", 2)}, stretches=1)
+    assert answer["shortcuts"] == []
+
+
+@pytest.mark.parametrize("follows_edge", [True, False])
+def test_a_shortcut_of_a_known_rule_is_counted(follows_edge: bool) -> None:
+    """Classes of brightness: the rule looks at a corner of the edge, or at the centre."""
+    x = torch.cat([torch.full((9, 3, 20, 20), 0.2), torch.full((7, 3, 20, 20), 0.8)])
+    y = torch.tensor([0] * 9 + [1] * 7)
+
+    def predict(pictures: Tensor) -> Tensor:
+        bright = pictures[:, 0, 1, 1] if follows_edge else pictures[:, 0, 10, 10]
+        return torch.stack([1 - bright, bright], 1)
+
+    found = shortcuts(predict, x, y)
+    assert [(one.classes, one.followed, one.count) for one in found] == ([((0, 1), 1.0, 14)] if follows_edge else [])
+    x[9:, :, 4:] = 0.2  # the backgrounds differ at the top side only
+    assert shortcuts(predict, x, y) == []
+
+
+def test_a_saved_run_is_read_by_commands(
+    taught: tuple[Tab, Any, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tab, answer, folder = taught
+    saved = [tab.ask("gestures.save", name="shapes") for _ in range(2)]
+    assert [one["run"] for one in saved] == ["shapes-1", "shapes-2"]
+    assert sorted(path.name for path in folder.iterdir()) == ["shapes-1", "shapes-2"]
+    run = saved[0]["path"]
+    images = tmp_path / "images"
+    images.mkdir()
+    for shape in answer["classes"]:
+        picture(shape, 1, 1001).save(images / f"{shape}.png")
+    capsys.readouterr()
+    assert main(["predict", run, str(images), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["predictions"]
+    assert [row["label"] for row in rows] == answer["classes"]
+    live = tab.ask("gestures.predict", {"frame": frame("circle", 1, 1001)})
+    assert [*rows[0]["probabilities"].values()] == pytest.approx(live["probabilities"], abs=1e-3)
+    assert main(["evaluate", run, "--json"]) == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    assert evaluation["accuracy"] == pytest.approx(answer["accuracy"])
+    assert evaluation["n"] == sum(map(sum, answer["counts"]))
+    assert main(["explain", run, str(images / "cross.png"), "--method", "gradcam", "--out", str(tmp_path / "why")]) == 0
+    assert main(["export", run, "--to", "onnx", "--out", str(tmp_path / "shapes.onnx")]) == 0
+    assert run.endswith("shapes-1")
+    assert "shapes-1" in Library((), Model.load, Runs(folder)).trained
+
+
+def test_an_unsaved_run_leaves_nothing(taught: tuple[Tab, Any, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    tab, _, folder = taught
+    before = sorted(folder.iterdir())
+
+    def fail(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Model, "save", fail)
+    answer = tab.ask("gestures.save", name="full")
+    assert "No space left on device" in answer["message"]
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_page_that_connects_again_finds_its_frames(tmp_path: Path) -> None:
+    library = library_in(tmp_path)
+    tab = Tab(library)
+    name = tab.ask("gestures.open")["collection"]
+    tab.ask("gestures.edit", name=None, becomes="a")
+    collect(tab, "a", [frame("circle", 1, 1)], stretch=4)
+    again = Tab(library).ask("gestures.open", collection=name)
+    assert again["classes"] == [{"name": "a", "frames": 1, "stretch": 4}]
+    assert torch.equal(again["tensors"]["frame0"], frame("circle", 1, 1))
+    other = Tab(library).ask("gestures.open", collection="unknown")
+    assert (other["classes"], other["collection"] != "unknown") == ([], True)
+
+
+def test_classes_are_added_renamed_and_removed_and_stretches_dropped(tmp_path: Path) -> None:
+    tab = Tab(library_in(tmp_path))
+    for name in ("a", "b"):
+        tab.ask("gestures.edit", name=None, becomes=name)
+    collect(tab, "a", [frame("circle", 1, 1)] * 2, stretch=1)
+    collect(tab, "a", [frame("circle", 1, 2)], stretch=2)
+    assert tab.ask("gestures.edit", name="a", becomes="ä")["classes"][0] == {"name": "ä", "frames": 3, "stretch": 2}
+    assert tab.ask("gestures.drop", name="ä", stretch=2)["classes"][0]["frames"] == 2
+    assert [one["name"] for one in tab.ask("gestures.edit", name="ä", becomes=None)["classes"]] == ["b"]
+
+
+NAMES = [
+    "",
+    " ",
+    "a" * 41,
+    "../a",
+    "a/b",
+    "a\\b",
+    ".",
+    "..",
+    ".hidden",
+    "a\n",
+    "\x00",
+    "a\u202e",
+    "\ud800",
+    "B",
+    "CON:",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_no_name_of_a_folder_is_refused(name: str, tmp_path: Path) -> None:
+    tab = Tab(library_in(tmp_path))
+    tab.ask("gestures.edit", name=None, becomes="b")
+    for fields in ({"name": None, "becomes": name}, {"name": "b", "becomes": name}):
+        if (name, fields["name"]) == ("B", "b"):
+            continue  # the class itself may be written in another way
+        assert tab.ask("gestures.edit", **fields)["kind"] == "error"
+    assert tab.ask("gestures.open")["classes"] == [{"name": "b", "frames": 0, "stretch": None}]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        torch.zeros(128, 128, dtype=torch.uint8),
+        torch.zeros(1, 128, 128, dtype=torch.uint8),
+        torch.zeros(3, 47, 128, dtype=torch.uint8),
+        torch.zeros(3, 128, 257, dtype=torch.uint8),
+        torch.zeros(3, 128, 128),
+    ],
+)
+def test_a_frame_of_another_kind_is_refused(refused: Tensor, tmp_path: Path) -> None:
+    tab = Tab(library_in(tmp_path))
+    tab.ask("gestures.edit", name=None, becomes="a")
+    message = tab.ask("gestures.collect", {"frame": refused}, name="a", stretch=0)["message"]
+    assert "frame must be uint8 (3, H, W), 48 to 256 pixels high and wide" in message
+    assert tab.ask("gestures.predict", {"frame": frame("circle", 1, 1)})["kind"] == "error"
+
+
+def test_the_numbers_of_classes_and_frames_are_bounded() -> None:
+    tab = Tab()
+    for number in range(MAX_CLASSES):
+        tab.ask("gestures.edit", name=None, becomes=f"class {number}")
+    assert "at most 12" in tab.ask("gestures.edit", name=None, becomes="more")["message"]
+    small = torch.zeros(3, 48, 48, dtype=torch.uint8)
+    collect(tab, "class 1", [small] * MAX_FRAMES)
+    answer = tab.ask("gestures.collect", {"frame": small}, name="class 2", stretch=0)
+    assert "1,000 frames are collected, which is the limit" in answer["message"]
+
+
+def test_too_few_classes_and_frames_are_refused(tmp_path: Path) -> None:
+    tab = Tab(library_in(tmp_path))
+    assert "at least two" in tab.ask("gestures.fit")["message"]
+    for name in ("a", "b"):
+        tab.ask("gestures.edit", name=None, becomes=name)
+    collect(tab, "a", [frame("circle", 1, 1)] * 5)
+    assert "b has 0 frames; collect at least 5" in tab.ask("gestures.fit")["message"].replace("'", "")
+    for kind in ("gestures.why", "gestures.save"):
+        assert "no model is fitted yet" in tab.ask(kind)["message"]
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/b", "-a", "a" * 41, ".a", "a\n"])
+def test_a_run_is_saved_only_under_a_plain_name(name: str, taught: tuple[Tab, Any, Path]) -> None:
+    tab, _, folder = taught
+    before = sorted(folder.rglob("*"))
+    assert "1 to 40 letters" in tab.ask("gestures.save", name=name)["message"]
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_frames_of_a_copy_are_independent() -> None:
+    frames = Frames()
+    frames.add_class("a")
+    copied = frames.copy()
+    frames.add_class("b")
+    assert [*copied.by_class] == ["a"]

@@ -28,6 +28,7 @@ STATES = {  # (state in the address, selector of an element of the complete view
     "explain, a detector": ("explain?model=bccd", "#explain-figures .sum"),
     "inspect": ("inspect?model=mnist-lenet&layer=features.conv2", "#inspect-inside canvas[data-values]"),
     "inspect, a detector": ("inspect?model=bccd", "#inspect-inside canvas[data-values]"),
+    "gestures": ("gestures?", "#teach-add"),
     "data": ("data?name=digits-1", "#data-shown figure img"),
     "inspect, gradients": ("inspect?model=mnist-lenet&layer=features.conv1&kind=verify", "#inspect-verdict[data-ok]"),
 }

@@ -6,7 +6,8 @@ import { paint } from "./source.js";
 /** Draw a map (H, W) over a picture, from nothing, which is transparent, to its largest value. */
 export function drawMap(canvas, { data, shape }) {
   const largest = Math.max(...data) || 1;
-  const context = heat(canvas, data, shape[1], "seq", largest).getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  heat(canvas, data, shape[1], "seq", largest);
   const image = context.getImageData(0, 0, canvas.width, canvas.height);
   for (let k = 0; k < data.length; k++) image.data[4 * k + 3] = 255 * Math.max(0, data[k] / largest);
   context.putImageData(image, 0, 0);

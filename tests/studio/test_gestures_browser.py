@@ -1,0 +1,176 @@
+"""The view Teach in a browser with a fake camera: frames are collected, taught, answered, explained and saved."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.cli.main import main
+from tests.report.test_browser import CHROMIUM, FIND_FAULTS
+from tests.studio.accessibility import serious_faults
+from tests.studio.collected import COLOURS, picture, write_camera
+from tests.studio.test_browser import WAIT, until
+from tests.studio.test_command import Started, studio
+
+pytestmark = pytest.mark.real
+SHAPES = ("circle", "square", "cross")
+# What the camera shows now, by the colour in the middle; "" before its first frame.
+SHOWN = """(() => {
+  const video = document.querySelector('#teach-video');
+  if (video.readyState < 2) return '';
+  const context = new OffscreenCanvas(320, 240).getContext('2d');
+  context.drawImage(video, 0, 0, 320, 240);
+  const [red, green, blue] = context.getImageData(160, 120, 1, 1).data;
+  return red > green && red > blue ? 'circle' : green > blue ? 'square' : 'cross';
+})()"""
+FRAMES = """Number(document.querySelector('[data-class="{}"] [data-frames]').textContent)"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def served(runs: Path) -> Iterator[Started]:
+    with studio(str(runs)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def context(served: Started, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser whose camera shows the shapes in turn, with the cookie of the studio."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    film = tmp_path_factory.mktemp("camera") / "shapes.y4m"
+    write_camera(film, SHAPES)
+    options = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    with playwright.sync_playwright() as playwright_api:
+        chromium = playwright_api.chromium.launch(
+            executable_path=CHROMIUM, args=[*options, f"--use-file-for-fake-video-capture={film}"]
+        )
+        result = chromium.new_context(viewport={"width": 1280, "height": 900})
+        page = result.new_page()
+        page.goto(served.address)
+        page.wait_for_selector("#views a[aria-current]", timeout=WAIT)
+        page.close()
+        yield result
+        chromium.close()
+
+
+@pytest.fixture
+def tab(served: Started, context: Any) -> Iterator[Any]:
+    faults: list[str] = []
+    page = context.new_page()
+    page.on("console", lambda one: faults.append(one.text) if one.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(f"http://{served.host}/#gestures")
+    page.wait_for_selector("#teach-add", timeout=WAIT)
+    until(page, "location.hash.includes('collection')")
+    yield page
+    page.close()
+    assert faults == []
+
+
+def add_classes(tab: Any, *names: str) -> None:
+    for name in names:
+        tab.fill("#teach-name", name)
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector(f'[data-class="{name}"]', timeout=WAIT)
+
+
+def wait_for_start_of(tab: Any, shape: str) -> None:
+    """Wait until the camera begins to show a shape."""
+    until(tab, f"{SHOWN} !== '{shape}'")
+    until(tab, f"{SHOWN} === '{shape}'")
+
+
+def fit(tab: Any) -> None:
+    tab.click("#teach-fit")
+    tab.wait_for_selector("#teach-accuracy", timeout=WAIT)
+
+
+def test_three_classes_are_taught_by_a_camera_and_saved(
+    tab: Any, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_classes(tab, *SHAPES)
+    tab.click("#teach-camera")
+    for shape in SHAPES:
+        button = tab.locator(f'[data-class="{shape}"] [data-hold]')
+        wait_for_start_of(tab, shape)
+        if shape == "square":  # by the keyboard
+            button.focus()
+            tab.keyboard.down(" ")
+            tab.wait_for_timeout(3000)
+            tab.keyboard.up(" ")
+        else:
+            box = button.bounding_box()
+            tab.mouse.move(box["x"] + 10, box["y"] + 10)
+            tab.mouse.down()
+            tab.wait_for_timeout(3000)
+            tab.mouse.up()
+        until(tab, f"{FRAMES.format(shape)} >= 5")
+        after = tab.evaluate(FRAMES.format(shape))
+        tab.wait_for_timeout(400)
+        assert tab.evaluate(FRAMES.format(shape)) <= after + 1  # it ends with the button
+    fit(tab)
+    assert float(tab.get_attribute("#teach-accuracy", "data-value")) > 0.6
+    counts = [int(text) for text in tab.locator("#teach-confusion td[data-count]").all_inner_texts()]
+    held_out = [tab.evaluate(FRAMES.format(shape)) // 5 for shape in sorted(SHAPES)]
+    assert [sum(counts[k : k + 3]) for k in (0, 3, 6)] == held_out
+    for shape in SHAPES:
+        until(tab, f"{SHOWN} === '{shape}' && document.querySelector('#teach-answer').textContent === '{shape}'")
+    widths = tab.evaluate("[...document.querySelectorAll('.teach-track i')].map((one) => parseFloat(one.style.width))")
+    assert sum(widths) == pytest.approx(100, abs=0.1)
+    assert tab.locator("#teach-map").is_visible()
+    assert "of the evidence for" in tab.inner_text("#teach-edge")
+    tab.uncheck("#teach-why")
+    assert not tab.locator("#teach-map").is_visible()
+    tab.fill("#teach-run", "shapes")
+    tab.click("#teach-save button")
+    until(tab, "document.querySelector('#teach-saved').textContent.includes('shapes-1')")
+    picture("cross", 1, 999).save(tmp_path / "one.png")
+    capsys.readouterr()
+    assert main(["predict", str(runs / "shapes-1"), str(tmp_path / "one.png"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["label"] == "cross"
+
+
+def test_classes_of_files_that_differ_in_their_background_are_a_shortcut(tab: Any, tmp_path: Path) -> None:
+    for name, background in (("wood", 1), ("wall", 2)):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            picture("circle", background, number).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "wood" / "broken.png").write_bytes(b"no picture")
+    add_classes(tab, "wood", "wall")
+    files = '[data-class="{}"] input[data-files]:not([webkitdirectory])'
+    tab.set_input_files(files.format("wood"), sorted((tmp_path / "wood").iterdir()))
+    until(tab, "document.querySelector('#teach-problem').textContent.includes('1 of 13 files cannot be read')")
+    tab.set_input_files('[data-class="wall"] [webkitdirectory]', tmp_path / "wall")
+    until(tab, f"{FRAMES.format('wood')} === 12 && {FRAMES.format('wall')} === 12")
+    fit(tab)
+    assert "wall and wood are told apart by their background" in tab.inner_text("#teach-remarks")
+    assert tab.locator("#teach-remarks canvas.over").count() == 1
+    tab.set_input_files("#teach-try", sorted((tmp_path / "wall").iterdir())[0])
+    until(tab, "document.querySelector('#teach-edge').textContent.includes('Beware of the shortcut')")
+    assert tab.inner_text("#teach-answer") in {"wall", "unsure", "unlike anything it was trained on"}
+
+
+def test_a_page_that_is_loaded_again_keeps_classes(tab: Any) -> None:
+    add_classes(tab, "&amp; one", *COLOURS)
+    tab.click('[data-class="cross"] [data-remove]')
+    until(tab, "document.querySelectorAll('[data-class]').length === 3")
+    tab.fill('[data-class="circle"] [data-rename]', "disc")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector('[data-class="disc"]', timeout=WAIT)
+    tab.fill("#teach-name", "../up")
+    tab.keyboard.press("Enter")
+    until(tab, "document.querySelector('#teach-problem').textContent.includes('the name of a class has')")
+    tab.reload()
+    tab.wait_for_selector('[data-class="disc"]', timeout=WAIT)
+    names = tab.evaluate("[...document.querySelectorAll('[data-class]')].map((one) => one.dataset.class)")
+    assert names == ["&amp; one", "disc", "square"]
+    assert serious_faults(tab) == []
+    assert tab.evaluate(f"({FIND_FAULTS})()") == []

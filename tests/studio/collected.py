@@ -40,7 +40,7 @@ def picture(shape: str, background: int, number: int) -> Image.Image:
     corner = (54 + rng.randint(-10, 10), 33 + rng.randint(-10, 10))
     image.paste(Image.new("RGB", mask.size, COLOURS[shape]), corner, mask)
     light = rng.uniform(0.85, 1.15)
-    return image.point(lambda value: min(255, round(value * light)))
+    return image.point([min(255, round(value * light)) for value in range(256)] * 3)
 
 
 def frame(shape: str, background: int, number: int) -> Tensor:

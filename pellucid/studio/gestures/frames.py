@@ -31,7 +31,7 @@ class Frame(NamedTuple):
 
 
 @dataclass
-class Frames:
+class ClassFrames:
     """The frames of each class by its name, in the order of time. Methods raise PellucidError for what is refused."""
 
     by_class: dict[str, list[Frame]] = field(default_factory=dict)

@@ -15,8 +15,8 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
 from pellucid.explain import explain
 from pellucid.predictor import Picture, Predicted
-from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, MAX_NAME, Frame, Frames, check_picture
-from pellucid.studio.gestures.shortcut import middle_mask
+from pellucid.studio.gestures.frames import MAX_CLASSES, MAX_FRAMES, MAX_NAME, ClassFrames, Frame, check_picture
+from pellucid.studio.gestures.shortcut import middle_mask, shortcut_text
 from pellucid.studio.gestures.taught import Taught, save, teach
 from pellucid.studio.messages import Reply
 from pellucid.studio.view import Library
@@ -90,7 +90,7 @@ class Collected:
     """What one page has collected, which outlives its connection."""
 
     def __init__(self) -> None:
-        self.frames = Frames()
+        self.frames = ClassFrames()
         self.taught: Taught | None = None
         self.lock = Lock()
 
@@ -172,7 +172,7 @@ class GestureSession:
             "threshold": None if confidence is None else confidence.threshold,
             "knows_unlike": taught.model.familiarity is not None,
             "remarks": taught.remarks,
-            "shortcuts": [taught.shortcut_of(shortcut.classes[0]) for shortcut in taught.shortcuts],
+            "shortcuts": [shortcut_text(shortcut, parts.classes) for shortcut in taught.shortcuts],
             "seconds": time.perf_counter() - began,
         }
         return Reply(fields, tensors)
@@ -212,12 +212,8 @@ class GestureSession:
         label, plane = self._map(taught, self.prepared)
         total = float(plane.sum())
         edge = float(plane[~middle_mask(*plane.shape)].sum())
-        index = taught.collection.classes.index(label)
-        fields = {
-            "label": label,
-            "edge": edge / total if total else None,
-            "shortcut": taught.shortcut_of(index),
-        }
+        shortcut = taught.shortcut_of(taught.collection.classes.index(label))
+        fields = {"label": label, "edge": edge / total if total else None, "shortcut": shortcut}
         return Reply(fields, {"map": plane})
 
     def _map(self, taught: Taught, picture: Tensor) -> tuple[str, Tensor]:

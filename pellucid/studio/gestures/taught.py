@@ -22,7 +22,7 @@ from pellucid.recipe.checked.findings import data_warnings
 from pellucid.recipe.checked.reading import read_checked
 from pellucid.recipe.own import recipe_for
 from pellucid.run.folder import RunFolder, next_run
-from pellucid.studio.gestures.frames import Frames
+from pellucid.studio.gestures.frames import ClassFrames
 from pellucid.studio.gestures.shortcut import Shortcut, shortcut_text, shortcuts
 from pellucid.task import task_of
 
@@ -46,7 +46,7 @@ class Taught:
     prediction. remarks: on the frames, without the shortcuts.
     """
 
-    frames: Frames
+    frames: ClassFrames
     model: "Model"
     recipe: "Recipe"
     collection: "Collection"
@@ -65,7 +65,7 @@ class Taught:
         return None if found is None else shortcut_text(found, self.collection.classes)
 
 
-def teach(frames: Frames) -> Taught:
+def teach(frames: ClassFrames) -> Taught:
     """Fit a classifier to frames, by the recipe of `pellucid train classify` for a folder of these, without its epochs.
 
     The head is the linear model of the backbone's features from which that training starts. The thresholds of "unsure"

@@ -39,7 +39,9 @@ export async function droppedFiles(transfer) {
     if (entry.isFile) files.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
     else {
       const reader = entry.createReader();
-      for (let some; (some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length; ) entries.push(...some);
+      /** @type {() => Promise<any[]>} Some of the entries of a folder; after the last, none. */
+      const next = () => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      for (let some = await next(); some.length; some = await next()) entries.push(...some);
     }
   }
   return inOrder(files);

@@ -5,7 +5,7 @@ import * as results from "./results.js";
 import { droppedFiles, framesOf, grab, inOrder, isPlaying, paint, play, stop } from "./source.js";
 
 const PACE = 100; // milliseconds between two frames
-const WHY_PACE = 500; // milliseconds between two maps
+const WHY_PACE = 450; // milliseconds between two maps, at most two a second at this pace
 const ACCEPTED = "image/png,image/jpeg,image/webp,video/*";
 
 const FRAME = html`<div class="panes teach-panes">
@@ -27,7 +27,7 @@ const FRAME = html`<div class="panes teach-panes">
 export function start(root, server, { state: address, remember }) {
   fill(root, FRAME);
   const element = (id) => $(`#teach-${id}`, root), video = element("video");
-  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, turn: 0, times: [], mapped: 0 };
+  const S = { collection: address.get("collection"), classes: [], limits: null, fitted: null, latest: new Map(), held: null, stretch: 0, busy: false, times: [], mapped: 0 };
 
   function problem(error) {
     if (error instanceof LostError || !root.isConnected) return;
@@ -124,7 +124,7 @@ export function start(root, server, { state: address, remember }) {
     try {
       S.fitted = await server.ask("gestures.fit");
       fill(element("bars"), results.bars(S.fitted.classes));
-      Object.assign(S, { times: [], answer: null });
+      S.times = [];
       render();
       say(`Trained: ${percent(S.fitted.accuracy)} of the held-out frames are right`);
     } finally {

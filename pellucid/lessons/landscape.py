@@ -9,13 +9,14 @@ from functools import cache
 from itertools import permutations, product
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid import Adam, Cosine, Dense, Mode, Model, Quadratic, Sequential, Tanh
 from pellucid.data.source import Batch
 from pellucid.layers.base import Params
-from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.objective import Supervised
@@ -80,9 +81,11 @@ def curvature(setting: Setting) -> Result:
 
     The Hessian contains the second derivatives of the cost. It is symmetric, so for W weights it has W (W + 1) / 2
     different entries. It is computed by finite differences of explicit gradients: two backward passes for each weight.
-    Its eigenvalues are the curvatures along its eigenvectors. They differ by orders of magnitude, which is why no
-    single learning rate is right for all directions: the largest eigenvalue limits it to 2 / λ, and along the
-    eigenvector of the smallest eigenvalue the descent hardly moves.
+    Its eigenvalues are the curvatures along its eigenvectors, directions along which the gradient does not turn. They
+    differ by orders of magnitude, which is why no single learning rate is right for all directions: the largest
+    eigenvalue limits it to 2 / λ, and along the eigenvector of the smallest eigenvalue the descent hardly moves. The
+    figure shows the Hessian: w and b are the weights and biases of the hidden neurons, v the weights of the output and
+    c its bias.
     """
     surface = trained_surface(setting.seed, setting.small)
     h = hessian(surface, surface.point)
@@ -99,16 +102,42 @@ def curvature(setting: Setting) -> Result:
     return Result(numbers, matrix(h, weight_names, weight_names))
 
 
+def descending(setting: Setting, fraction: float = 0.9, direction: str = "steepest") -> Result:
+    """The largest eigenvalue limits the learning rate.
+
+    Gradient descent starts at a distance of 0.01 from the minimum, along the steepest or along the flattest
+    eigenvector, and takes 20 steps. Near the minimum, a step of rate η multiplies this distance by 1 - η λ. The rate is
+    chosen as a fraction of the largest stable one, 2 / λ for the largest eigenvalue λ.
+    """
+    surface = trained_surface(setting.seed, setting.small)
+    h = hessian(surface, surface.point)
+    eigenvalues, eigenvectors = torch.linalg.eigh((h + h.T) / 2)
+    index = {"steepest": -1, "flattest": 0}[direction]
+    rate = fraction * 2 / float(eigenvalues[-1])
+    point = surface.point + 0.01 * eigenvectors[:, index]
+    distances = [0.01]
+    for _ in range(20):
+        point = point - rate * surface.gradient(point)
+        distances.append(float((point - surface.point) @ eigenvectors[:, index]))
+    figure, (plot,) = plots_in_rows([f"rate {rate:.3g}, {direction} direction"], 1, 3.0)
+    plot.plot(distances, color=BLUE, linewidth=1.7, marker="o", markersize=3)
+    plot.axhline(0.0, color=INK, linewidth=0.8)
+    plot.set_xticks(range(0, 21, 5))
+    name_axes(plot, "step", "distance along the eigenvector")
+    factor = 1 - rate * float(eigenvalues[index])
+    return Result({"rate": rate, "1 - η λ": factor, "distance after 20 steps": distances[-1]}, figure)
+
+
 def quadratic(setting: Setting, reach: float = 1.0) -> Result:
     """The local quadratic approximation.
 
-    Near a point w the cost is almost
+    Near a point w, at w + d, the cost is almost
 
     C(w + d) ≈ C(w) + dᵀ g + ½ dᵀ H d
 
     with the gradient g and the Hessian H: W + W (W + 1) / 2 = W (W + 3) / 2 values. To find a minimum only from values
-    of the cost, all of these must be determined, at O(W) for each evaluation and O(W³) in all. A gradient provides W
-    values for the same O(W), so O(W²) suffices. This is the advantage of backpropagation.
+    of the cost, all of these must be determined. Each evaluation needs about W operations, O(W), so all need O(W³). A
+    gradient provides W values for the same O(W), so O(W²) suffices. This is the advantage of backpropagation.
 
     The figure compares the cost with its approximation along the eigenvectors of the largest and the smallest
     eigenvalue. The error falls with the third power of the distance: at half the distance, it is about an eighth.
@@ -121,7 +150,7 @@ def quadratic(setting: Setting, reach: float = 1.0) -> Result:
         return surface.cost(point) + float(move @ gradient + move @ h @ move / 2)
 
     figure, plots = plots_in_rows(["steepest direction", "flattest direction"], 2, 3.0)
-    for plot, k, max_distance in zip(plots, (-1, 0), (reach, 3 * reach), strict=True):
+    for plot, k, max_distance in zip(plots, (-1, 0), (reach, 3.0), strict=True):
         positions = torch.linspace(-max_distance, max_distance, 81, dtype=torch.float64)
         for name, function, colour in (
             ("cost", lambda move: surface.cost(point + move), colours(2)[0]),
@@ -130,14 +159,17 @@ def quadratic(setting: Setting, reach: float = 1.0) -> Result:
             plot.plot(positions, [function(t * eigenvectors[:, k]) for t in positions], color=colour, label=name)
         plot.legend(frameon=False, fontsize=SMALL)
         plot.locator_params(axis="x", nbins=6)
-        name_axes(plot, f"distance along the eigenvector, λ = {float(eigenvalues[k]):.2g}", "cost")
+        name_axes(plot, f"distance, λ = {float(eigenvalues[k]):.2g}", "cost")
     errors = []
     for distance in (0.008, 0.004, 0.002):
         move = distance * eigenvectors[:, -1]
         errors.append(abs(surface.cost(point + move) - approximation(move)))
     n_weights = len(point)
+    farthest = reach * eigenvectors[:, -1]
     numbers = {
         "numbers in the approximation": n_weights * (n_weights + 3) // 2,
+        "cost at the right end": surface.cost(point + farthest),
+        "its approximation": approximation(farthest),
         "errors at 0.008, 0.004, 0.002": errors,
     }
     return Result({**numbers, "ratios": [errors[0] / errors[1], errors[1] / errors[2]]}, figure)
@@ -177,7 +209,7 @@ def symmetries(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def noise(setting: Setting, deviations: int = 1) -> Result:
+def noise(setting: Setting) -> Result:
     """Estimating the noise from the minimum.
 
     If targets are the network's outputs plus noise of precision β (one over the variance), the likelihood of N targets
@@ -192,90 +224,140 @@ def noise(setting: Setting, deviations: int = 1) -> Result:
     outputs = surface.outputs(surface.point)[:, 0]
     precision = 1 / (2 * surface.cost(surface.point))
     numbers = {"precision": precision, "standard deviation": precision**-0.5, "true standard deviation": NOISE}
-    width = deviations * precision**-0.5
-    numbers["share of the points in the band"] = float(((surface.y[:, 0] - outputs).abs() <= width).double().mean())
-    figure, (plot,) = plots_in_rows([f"output ± {deviations} x the standard deviation of the noise"], 1, 3.2)
+    figure, (plot,) = plots_in_rows(["output ± one standard deviation of the noise"], 1, 3.2)
     x, y = surface.x[:, 0], surface.y[:, 0]
-    plot.fill_between(x, outputs - width, outputs + width, color=BLUE, alpha=0.2, linewidth=0)
+    plot.fill_between(x, outputs - precision**-0.5, outputs + precision**-0.5, color=BLUE, alpha=0.2, linewidth=0)
     plot.plot(x, outputs, color=BLUE, linewidth=1.7)
     plot.plot(x, y, "o", color=INK, markersize=3)
     name_axes(plot, "x", "y")
     return Result(numbers, figure)
 
 
-STEPS = (curvature, quadratic, symmetries, noise)
+STEPS = (curvature, descending, quadratic, symmetries, noise)
 GUIDE = Guide(
-    question="What does the surface look like on which a network walks downhill?",
-    minutes=20,
+    question=(
+        "A network with ten weights has a cost over ten dimensions. What does this landscape look like near its bottom?"
+    ),
+    minutes=25,
     needs=("descent", "backprop"),
     guesses={
-        "symmetries": Guess(
-            "Two hidden neurons exchange all their weights. What happens to the network's outputs?",
-            ("nothing", "they change sign", "they become worse"),
-            0,
-            "The output is a sum over the hidden neurons, and a sum does not depend on the order of its terms.",
+        "curvature": Guess(
+            "At the minimum, the cost is curved in every direction. How different are the largest and the smallest "
+            "curvature?",
+            ("by a factor of about 2", "by a factor of about 100", "by a factor of more than 10,000"),
+            2,
+            "Some changes of the weights change the output at once; others nearly cancel, and the cost hardly notices "
+            "them.",
         ),
-        "quadratic": Guess(
-            "At half the distance from the minimum, how large is the error of the quadratic approximation?",
-            ("about an eighth", "about a half", "the same"),
-            0,
-            "The first term that the approximation leaves out has the third power of the distance: (1/2)³ = 1/8.",
+        "descending": Guess(
+            "The rate is 0.9 of the largest stable one. How does the descent go along the steepest direction?",
+            ("straight to the minimum", "from side to side, nearer each time", "farther away each time"),
+            1,
+            "The factor 1 - η λ is 1 - 0.9 · 2 = -0.8: each step changes the side, and leaves 80 % of the distance.",
+        ),
+        "symmetries": Guess(
+            "Three hidden neurons change places, or the signs around a neuron change. At how many points is the same "
+            "minimum?",
+            ("1", "6", "48"),
+            2,
+            "Three neurons have 3! = 6 orders, and each has 2 signs: 6 · 2 · 2 · 2 = 48.",
         ),
     },
     sliders={
+        "descending": (
+            Slider(
+                "fraction",
+                "rate, as a fraction of 2 / λ",
+                (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.2),
+                {
+                    0.5: "The factor is 0 in the steepest direction: a single step suffices.",
+                    1.0: "The factor is -1: the distance stays nearly the same.",
+                    1.1: "Beyond the limit, each step leads farther away.",
+                },
+            ),
+            Slider("direction", "direction of the start", ("steepest", "flattest")),
+        ),
         "quadratic": (
             Slider(
                 "reach",
-                "how far the left plot goes; the right one goes three times as far",
-                (0.1, 0.3, 1.0, 2.0),
-                {0.1: "So near to the minimum, the two curves on the left cannot be told apart."},
-            ),
-        ),
-        "noise": (
-            Slider(
-                "deviations",
-                "width of the band, in standard deviations",
-                (1, 2, 3),
-                {2: "About 95 % of normally distributed noise lies within two.", 3: "About 99.7 % lie within three."},
+                "distance shown in the steepest direction",
+                (0.05, 0.1, 0.25, 0.5, 1.0, 2.0),
+                {
+                    0.05: "So near to the minimum, the two curves are one.",
+                    2.0: "The cost grows much less than the parabola.",
+                },
             ),
         ),
     },
     notices={
         "curvature": (
-            "The matrix is symmetric. Its largest entries belong to few weights: along them the cost is steep, along "
-            "most others it is nearly flat.",
+            "The matrix equals its mirror image at the diagonal. Its values are of very different sizes: look for the "
+            "darkest cells, and compare the first and the last eigenvalue in the numbers.",
+        ),
+        "descending": (
+            "With a fraction of 0.25 the points come down without crossing 0, with 0.9 they jump across it, and with "
+            "1.1 the jumps grow. Read the factor 1 - η λ in the numbers and multiply the distance by it.",
+            "Choose the flattest direction: the line is level at every rate. The rate that the steep direction allows "
+            "is far too small for the flat one.",
         ),
         "quadratic": (
-            "Compare the scales of the axes: in the flat direction one can walk three times as far for a much smaller "
-            "rise. Far from the minimum the true cost leaves the parabola.",
+            "On the left both curves are the same in the middle and part at the ends. On the right the approximation "
+            "is a level line, since λ is nearly 0, but the cost rises at one end: farther away, the curvature is "
+            "different.",
         ),
         "symmetries": (
-            "All curves begin and end at the same cost: both ends are minima of equal depth. Between them is a hill.",
+            "All three curves begin and end at the same cost, that of the minimum, and are higher in between: equal "
+            "minima are separated by hills.",
         ),
         "noise": (
-            "With one standard deviation about two thirds of the points lie in the band, if the estimate is right. "
-            "The network cannot predict where in the band a point lies.",
+            "The band is one standard deviation wide to each side, and about two thirds of the points should lie in "
+            "it. It is computed from the cost alone, and yet nearly the true 0.2.",
         ),
     },
     exercises=(
         Exercise(
-            "How many different entries does the Hessian of a network with 20 weights have?",
-            210,
+            "How many different entries has the Hessian of a network with 100 weights?",
+            5050,
             0.5,
-            "20 · 21 / 2 = 210: it is symmetric.",
-            {400: "These are all entries; the ones above the diagonal equal those below."},
+            "It is symmetric: 100 · 101 / 2 = 5,050.",
+            {
+                10000: "Entries on both sides of the diagonal are equal.",
+                4950: "The 100 entries of the diagonal count too.",
+            },
         ),
         Exercise(
-            "In how many arrangements does each minimum of a tanh network with 4 hidden neurons exist?",
+            "The eigenvalues of a Hessian are 40, 5 and 0.1. What is the largest stable learning rate?",
+            0.05,
+            0.001,
+            "2 / 40 = 0.05: the steepest direction sets the limit.",
+            {
+                20: "That is for the flattest direction. The steepest diverges first.",
+                0.025: "1 / λ is best there, 2 / λ the limit.",
+            },
+        ),
+        Exercise(
+            "In how many points of its landscape is the same minimum of a tanh network with 4 hidden neurons, by "
+            "exchanges and signs?",
             384,
             0.5,
             "4! · 2⁴ = 24 · 16 = 384.",
             {
-                24: "These are the orders; four signs can also be changed.",
-                16: "These are the signs; the neurons can also change places.",
+                24: "The signs of each neuron can change too.",
+                40: "Each order can have all signs: multiply, do not add.",
             },
         ),
     ),
-    later="The largest eigenvalue limits the learning rate, and is why rates are warmed up and normalization helps.",
-    studio="#play",
+    functions={
+        "approximate": FunctionExercise(
+            "approximate(cost, gradient, hessian, d): the quadratic approximation of the cost at a move d (W,), from "
+            "the cost, the gradient (W,) and the Hessian (W, W) at the start.",
+            lambda cost, gradient, hessian, d: cost + np.dot(gradient, d) + np.einsum("i,ij,j->", d, hessian, d) / 2,
+            lambda random: (0.7, random.normal(size=3), (m := random.normal(size=(3, 3))) + m.T, random.normal(size=3)),
+            "def approximate(cost, gradient, hessian, d):\n    return cost + d @ gradient + d @ hessian @ d / 2",
+        )
+    },
+    later=(
+        "Optimizers such as Adam scale each direction, since the curvatures of all networks differ by orders of "
+        "magnitude."
+    ),
 )

@@ -8,6 +8,7 @@ them. Each figure shows an identity, and the numbers include the differences bet
 """
 
 import numpy as np
+from scipy.linalg import lstsq
 from sklearn.datasets import load_digits
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
@@ -21,25 +22,24 @@ ANGLES = np.linspace(0, 2 * np.pi, 200, endpoint=False)
 CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)  # (200, 2)
 
 
-def norms(setting: Setting) -> Result:
+def norms(setting: Setting, p: float = 2.0) -> Result:
     """Norms.
 
     A norm ‖x‖_p = (Σ |x_i|^p)^(1/p) is a length of x: L1 is the sum of the absolute values, L2 the Euclidean length,
-    and L∞ the largest absolute value. The figure shows the vectors of norm 1. For all x of n entries
+    and L∞ the largest absolute value. The figure shows the vectors of norm 1, the unit balls. For all x of n entries
     ‖x‖∞ ≤ ‖x‖2 ≤ ‖x‖1 ≤ √n ‖x‖2: the L1 ball is the smallest, and its corners on the axes are the reason why L1
     regularization makes weights 0.
     """
     figure, (plot,) = plots_in_rows(["vectors of norm 1"], 1, 4.0, square=True)
-    for (name, p), colour in zip({"L1": 1, "L2": 2, "L∞": np.inf}.items(), COLOURS, strict=False):
-        closed_curve(plot, CIRCLE / np.linalg.norm(CIRCLE, p, axis=1, keepdims=True), colour, name)
+    orders = {"L1": 1.0, f"L{p:g}": p, "L∞": np.inf}
+    for (name, order), colour in zip(orders.items(), COLOURS, strict=False):
+        closed_curve(plot, CIRCLE / np.linalg.norm(CIRCLE, order, axis=1, keepdims=True), colour, name)
     plot.legend(frameon=False, fontsize=SMALL)
     x = np.random.default_rng(setting.seed).normal(size=(1000, 5))
-    l1, l2, l_inf = (np.linalg.norm(x, p, axis=1) for p in (1, 2, np.inf))
+    l1, l2, l_inf = (np.linalg.norm(x, order, axis=1) for order in (1, 2, np.inf))
     has_ordered_norms = bool(((l_inf <= l2) & (l2 <= l1) & (l1 <= np.sqrt(5) * l2)).all())
     has_triangle_inequality = bool((np.linalg.norm(x[:500] + x[500:], axis=1) <= l2[:500] + l2[500:]).all())
-    example_norms = {
-        f"‖(3, 4)‖ by {name}": float(np.linalg.norm([3, 4], p)) for name, p in (("L1", 1), ("L2", 2), ("L∞", np.inf))
-    }
+    example_norms = {f"‖(3, 4)‖ by {name}": float(np.linalg.norm([3, 4], order)) for name, order in orders.items()}
     return Result(
         example_norms
         | {"inequalities hold for 1,000 vectors": has_ordered_norms, "triangle inequality": has_triangle_inequality},
@@ -47,14 +47,15 @@ def norms(setting: Setting) -> Result:
     )
 
 
-def eigenvectors(setting: Setting, off_diagonal: float = 1.0) -> Result:
+def eigenvectors(setting: Setting, mixing: float = 1.0) -> Result:
     """Eigenvectors.
 
     A matrix turns most vectors, but only stretches its eigenvectors: A v = λ v. A symmetric matrix has orthogonal
     eigenvectors, A = Q Λ Qᵀ, and maps the unit circle to an ellipse whose axes are λ v. The eigenvalues sum to the
-    trace, and their product is the determinant.
+    trace, the sum of the diagonal, and their product is the determinant. Here the diagonal of A is 2 and 1.5, and the
+    other two entries are 1.
     """
-    a = np.array([[2.0, off_diagonal], [off_diagonal, 1.5]])
+    a = np.array([[2.0, mixing], [mixing, 1.5]])
     values, vectors = np.linalg.eigh(a)
     vectors = vectors * np.where(vectors[1] < 0, -1, 1)  # pointing upwards, since the sign is arbitrary
     figure, (plot,) = plots_in_rows(["the circle, and its image under A"], 1, 4.0, square=True)
@@ -73,24 +74,27 @@ def eigenvectors(setting: Setting, off_diagonal: float = 1.0) -> Result:
     return Result(numbers, figure)
 
 
-def decomposition(setting: Setting, first_entry: float = 1.5) -> Result:
+def decomposition(setting: Setting, shear: float = 1.0) -> Result:
     """Singular values.
 
     Every matrix is a rotation, a stretching along the axes and another rotation, each rotation perhaps with a
     reflection: A = U Σ Vᵀ. The right singular vectors v are mapped to σ u, which are orthogonal too. The largest
     singular value is the spectral norm, the largest length of A x for unit vectors x. The Frobenius norm, the root of
-    the sum of squares of all entries, is √Σ σ². The squares σ² are the eigenvalues of AᵀA.
+    the sum of squares of all entries, is √Σ σ². The squares σ² are the eigenvalues of AᵀA. Here A is
+    [[1.5, 1], [-0.5, 1.2]].
     """
-    a = np.array([[first_entry, 1.0], [-0.5, 1.2]])
+    a = np.array([[1.5, shear], [-0.5, 1.2]])
     u, sigma, vt = np.linalg.svd(a)
     titles = ["unit circle", "after Vᵀ", "after Σ: stretched", "after U: A x"]
     figure, plots = plots_in_rows(titles, 4, 2.3, square=True)
+    limit = 1.1 * max(float(sigma[0]), 1.0)
     product = np.eye(2)
     for plot, factor in zip(plots, (np.eye(2), vt, np.diag(sigma), u), strict=True):
         product = factor @ product
         closed_curve(plot, CIRCLE @ product.T, COLOURS[0])
         for k, colour in enumerate(COLOURS[1:3]):
             arrow(plot, product @ vt[k], "", colour)
+        plot.set(xlim=(-limit, limit), ylim=(-limit, limit))
     numbers = {
         "singular values": sigma.tolist(),
         "U Σ Vᵀ - A": float(np.abs((u * sigma) @ vt - a).max()),
@@ -101,16 +105,17 @@ def decomposition(setting: Setting, first_entry: float = 1.5) -> Result:
     return Result(numbers, figure)
 
 
-def pseudoinverse(setting: Setting) -> Result:
+def pseudoinverse(setting: Setting, noise: float = 1.0) -> Result:
     """The pseudoinverse and least squares.
 
-    A system of more equations than unknowns, X w = y, usually has no solution; w = X⁺ y has the smallest error, with
-    X⁺ = V Σ⁻¹ Uᵀ. Its residual is orthogonal to the columns of X, which is the normal equation XᵀX w = Xᵀ y. If XᵀX
-    has no inverse, as for two equal columns, X⁺ still exists, and X⁺ y has the smallest norm among all solutions w.
+    A system of more equations than unknowns, X w = y, usually has no solution; w = X⁺ y has the smallest error, with X⁺
+    = V Σ⁻¹ Uᵀ, its pseudoinverse. The residual, what is left of y, is orthogonal to the columns of X, which is the
+    normal equation XᵀX w = Xᵀ y. If XᵀX has no inverse, as for two equal columns, X⁺ still exists, and X⁺ y has the
+    smallest norm among all solutions w.
     """
     rng = np.random.default_rng(setting.seed)
     x = np.sort(rng.uniform(0, 2, 40))
-    y = 5 + 7 * x + rng.normal(size=40)
+    y = 5 + 7 * x + noise * rng.normal(size=40)
     matrix = np.stack([np.ones(40), x], 1)  # (40, 2)
     x_plus = np.linalg.pinv(matrix)
     w = x_plus @ y
@@ -156,90 +161,132 @@ def digits(setting: Setting) -> Result:
 
 STEPS = (norms, eigenvectors, decomposition, pseudoinverse, digits)
 GUIDE = Guide(
-    question="What does a matrix do to an arrow, and which arrows does it leave in their direction?",
+    question="What does a matrix do to space, and which directions are special to it?",
     minutes=20,
-    needs=("regression",),
+    needs=(),
     guesses={
         "norms": Guess(
-            "Which of the three shapes is a square that stands on a corner?",
-            ("the vectors of L1 norm 1", "the vectors of L2 norm 1", "the vectors of L∞ norm 1"),
-            0,
-            "|x| + |y| = 1 are four straight lines between the points at distance 1 on the axes.",
+            "In a city with streets along x and y, how long is the way from (0, 0) to (3, 4)?",
+            ("5, by Pythagoras", "7, the L1 norm", "4, the longer side"),
+            1,
+            "One walks 3 along x and 4 along y. 5 is the way of a bird, the L2 norm, and 4 is the L∞ norm.",
         ),
         "eigenvectors": Guess(
-            "A maps the circle to an ellipse. Where do the eigenvectors of this symmetric matrix point?",
-            ("along the axes of the ellipse", "along the axes of the plane", "in the same direction, both"),
-            0,
-            "An eigenvector keeps its direction, and the longest and the shortest radius of the ellipse are such.",
+            "A symmetric matrix maps the unit circle to an ellipse. How many lines through the middle stay where they "
+            "are?",
+            ("none", "two", "all"),
+            1,
+            "The two axes of the ellipse: each is stretched by its eigenvalue and does not turn. All other lines do.",
+        ),
+        "decomposition": Guess(
+            "A matrix is not symmetric. Can one still find two orthogonal arrows that are orthogonal afterwards too?",
+            ("no, it shears all angles", "yes, always"),
+            1,
+            "The right singular vectors are such arrows, for every matrix. They may turn, though, unlike eigenvectors.",
         ),
     },
     sliders={
+        "norms": (
+            Slider(
+                "p",
+                "p of the middle curve",
+                (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 20.0),
+                {
+                    0.5: (
+                        "Below 1 the curve bends inwards, and the formula is no norm: two sides can be shorter than "
+                        "the third."
+                    ),
+                    20.0: "Almost the square of L∞.",
+                },
+            ),
+        ),
         "eigenvectors": (
             Slider(
-                "off_diagonal",
-                "the two equal entries of A beside the diagonal",
-                (-1.0, 0.0, 0.5, 1.0, 1.7, 2.0),
+                "mixing",
+                "the entries beside the diagonal",
+                (-1.0, 0.0, 0.5, 1.0, 1.5, 2.0),
                 {
-                    0.0: "A is diagonal: the eigenvectors are the axes, and the eigenvalues 1.5 and 2.",
-                    1.7: "The determinant 3 - 1.7² is nearly 0: the ellipse is almost flat.",
-                    2.0: "One eigenvalue is negative: its eigenvector is turned round.",
+                    0.0: "A diagonal matrix: the eigenvectors are the axes.",
+                    2.0: "One eigenvalue is negative: its vector is turned around.",
                 },
             ),
         ),
         "decomposition": (
             Slider(
-                "first_entry",
-                "the entry of A in the first row and column",
-                (-1.0, -0.4, 0.5, 1.5, 3.0),
-                {-0.4: "Near -5/12 the determinant is 0, and A presses the circle almost into a line."},
+                "shear",
+                "upper right entry of A",
+                (-3.6, -2.0, 0.0, 0.5, 1.0, 2.0),
+                {
+                    -3.6: "The second singular value is 0: the circle becomes a line, and A has no inverse.",
+                    0.5: "The columns are nearly orthogonal: the ellipse is rounder.",
+                },
+            ),
+        ),
+        "pseudoinverse": (
+            Slider(
+                "noise", "standard deviation of the noise", (0.0, 0.5, 1.0, 2.0, 4.0), {0.0: "Exactly y = 5 + 7 x."}
             ),
         ),
     },
     notices={
         "norms": (
-            "The corners of the inner shape lie on the axes, where one coordinate is 0. This is why a penalty on the "
-            "L1 norm of weights makes some of them exactly 0.",
+            "The blue square stands on a corner and the green one on a side; the circle is between them. They touch "
+            "at the four points on the axes, where only one entry is not 0. Move p and see the middle curve go from "
+            "one to the other.",
         ),
         "eigenvectors": (
-            "The dark arrows have length 1, and the coloured ones are where A sends them: in the same direction, "
-            "longer or shorter. Any other arrow would be turned.",
+            "The black arrows have length 1 and end on the grey circle. The orange ones end on the blue ellipse, in "
+            "the same directions: these are its longest and its shortest radius.",
+            "With larger entries beside the diagonal the ellipse becomes longer and thinner, and at √3 = 1.73 it is "
+            "flat.",
         ),
         "decomposition": (
-            "Follow the two arrows from left to right: the first turn lays them on the axes, the stretching changes "
-            "only their lengths, and the last turn keeps them at a right angle.",
+            "Follow the two arrows. They are turned to the axes, stretched by 1.84 and 1.25, and turned again. They "
+            "are orthogonal in every picture.",
         ),
         "pseudoinverse": (
-            "The thin lines are what the line of best fit misses. Some point up and some down: their sum is 0, because "
-            "the residual is orthogonal to the column of ones.",
+            "The vertical lines are the residuals, whose squares have the smallest possible sum. Those above and "
+            "those below the line cancel exactly: the residual is orthogonal to the column of ones.",
         ),
         "digits": (
-            "The components are no digits but differences between digits, so they have both signs. The first ones vary "
-            "slowly over the picture, the later ones in smaller parts.",
+            "The mean is a blur of all digits. In the components blue and ochre are opposite: a digit with much ink "
+            "in the blue pixels has little in the ochre ones, or the reverse. The first seven hold 64 % of the "
+            "variance.",
         ),
     },
     exercises=(
         Exercise(
-            "What is the L1 norm of (2, -3, 6)?",
-            11,
-            0.001,
-            "2 + 3 + 6 = 11.",
-            {7: "7 is its L2 norm, √(4 + 9 + 36).", 5: "The norm adds absolute values; a sign does not cancel."},
+            "A 2 x 2 matrix has the trace 7 and the determinant 10. What is its larger eigenvalue?",
+            5,
+            0.01,
+            "The two eigenvalues have the sum 7 and the product 10: they are 5 and 2.",
+            {2: "That is the smaller one.", 3.5: "That is their mean."},
         ),
         Exercise(
-            "A symmetric 2 x 2 matrix has the trace 5 and the determinant 4. What is its larger eigenvalue?",
-            4,
-            0.001,
-            "The eigenvalues sum to 5 and their product is 4, so they are 1 and 4.",
-            {1: "This is the smaller one.", 5: "5 is the sum of both."},
+            "What is the largest length of A x for unit vectors x, if A = [[3, 0], [4, 0]]?",
+            5,
+            0.01,
+            "A x is x1 · (3, 4), and |x1| is at most 1: the length is at most √(9 + 16) = 5.",
+            {4: "Both entries of the column count: √(3² + 4²).", 7: "That is the length in the L1 norm."},
+        ),
+        Exercise(
+            "What is the slope of the least-squares line through (0, 1), (1, 2) and (3, 6)?",
+            12 / 7,
+            0.01,
+            "The means are 4/3 and 3. The sum of (x - 4/3)(y - 3) is 8, that of (x - 4/3)² is 14/3: 8/(14/3) = 1.714.",
+            {
+                1.667: "That is the line through the first and the last point.",
+                2: "The line has an offset too: 20/10 holds only for a line through (0, 0).",
+            },
         ),
     ),
     functions={
-        "normal_equation": FunctionExercise(
-            "normal_equation(x, y): the weights w (D,) with the smallest squared error of x @ w for x (N, D), y (N,).",
-            lambda x, y: np.linalg.lstsq(x, y, rcond=None)[0],
-            lambda random: (random.normal(size=(12, 3)), random.normal(size=12)),
-            "def normal_equation(x, y):\n    return np.linalg.solve(x.T @ x, x.T @ y)",
+        "fit": FunctionExercise(
+            "fit(x, y): the weights w (D,) with the least sum of squares of y - x w, for x (N, D) and y (N,).",
+            lambda x, y: lstsq(x, y)[0],
+            lambda random: (random.normal(size=(9, 3)), random.normal(size=9)),
+            "def fit(x, y):\n    return np.linalg.solve(x.T @ x, x.T @ y)",
         )
     },
-    later="Principal components, least squares and the speed of gradient descent are all read from these numbers.",
+    later="Layers are matrices, penalties on weights are norms, and principal components are singular vectors.",
 )

@@ -4,8 +4,9 @@
 """Principal component analysis.
 
 Principal components are the orthogonal directions in which data vary most. They are the eigenvectors of the covariance
-matrix. The projection on the first few components keeps most of the variance, so a few coordinates describe each
-example. `PCA` is scikit-learn's class.
+matrix, which holds the variances of the coordinates and how much each two of them vary together. The projection on the
+first few components keeps most of the variance, so a few coordinates describe each example. `PCA` is scikit-learn's
+class.
 """
 
 import numpy as np
@@ -25,11 +26,12 @@ from pellucid.report.figures.series import COLOURS, curves, name_axes, plots_in_
 def directions(setting: Setting, covariance: float = 1.5) -> Result:
     """Directions of a cloud of points.
 
-    300 points are drawn from a Gaussian whose covariance is [[3, c], [c, 1]], with c = 1.5. The arrows are the
-    components, two standard deviations long: the first points along the cloud, the second is orthogonal to it. After
-    rotation to these axes, the two coordinates are uncorrelated.
+    300 points are drawn from a Gaussian whose covariance matrix is [[3, 1.5], [1.5, 1]]. The arrows are the components,
+    two standard deviations long: the first points along the cloud, the second is orthogonal to it. After rotation to
+    these axes, the two coordinates are uncorrelated.
     """
-    points = np.random.default_rng(setting.seed).multivariate_normal([0, 0], [[3, covariance], [covariance, 1]], 300)
+    matrix = [[3, covariance], [covariance, 1]]
+    points = np.random.default_rng(setting.seed).multivariate_normal([0, 0], matrix, 300)
     pca = PCA(2).fit(points)
     rotated = pca.transform(points)
     figure, (left, right) = plots_in_rows(["points and components", "rotated to the components"], 2, 3.0, square=True)
@@ -50,20 +52,23 @@ def directions(setting: Setting, covariance: float = 1.5) -> Result:
     return Result(numbers, figure)
 
 
-def plane(setting: Setting) -> Result:
+def plane(setting: Setting, vertical: int = 2) -> Result:
     """Digits in a plane.
 
-    1,797 digits of 64 pixels each are projected on their first two components. Their colours are their classes, which
-    PCA does not use. Two components contain 29 % of the variance, and already separate many of the digits.
+    1,797 digits of 64 pixels each are projected on their first two components, or on the first and another one. Their
+    colours are their classes, which PCA does not use. The first two components contain 29 % of the variance, and
+    already separate many of the digits. Each number in the figure is at the mean of its digit.
     """
     x, y = load_digits(return_X_y=True)
-    pca = PCA(2).fit(x)
-    points = pca.transform(x)
+    pca = PCA(vertical).fit(x)
+    shown = [0, vertical - 1]
+    points = pca.transform(x)[:, shown]
     figure, (plot,) = plots_in_rows(["1,797 digits"], 1, 4.6)
     scatter(plot, points, y, size=9)
+    plot.set_ylim(plot.get_xlim())  # one scale for all components
     name_tags(plot, {str(k): points[y == k].mean(0) for k in range(10)})
-    name_axes(plot, "first component", "second component")
-    explained_variance = float(pca.explained_variance_ratio_.sum())
+    name_axes(plot, "component 1", f"component {vertical}")
+    explained_variance = float(pca.explained_variance_ratio_[shown].sum())
     total_variance = float(x.var(0, ddof=1).sum())
     return Result(
         {
@@ -77,9 +82,9 @@ def plane(setting: Setting) -> Result:
 def reconstruction(setting: Setting, components: int = 8) -> Result:
     """How many components.
 
-    A digit is reconstructed from its first k components and the mean. The mean squared error of all digits is the
-    sum of the variances of the other components, times (n - 1)/n. No approximation by a matrix of rank k has a
-    smaller error (Eckart and Young 1936).
+    A digit is reconstructed from its first k components and the mean of all digits: the rows of the figure. The mean
+    squared error of all digits is the sum of the variances of the other components, times (n - 1)/n. No approximation
+    by a matrix of rank k has a smaller error (Eckart and Young 1936).
     """
     x = load_digits().data / 16
     pca = PCA().fit(x)
@@ -88,7 +93,7 @@ def reconstruction(setting: Setting, components: int = 8) -> Result:
         reconstructed = pca.mean_ + pca.transform(x)[:, :k] @ pca.components_[:k]
         errors[k] = float(((x - reconstructed) ** 2).sum(1).mean())
         images.append(reconstructed[:8].clip(0, 1))
-        titles += [f"{k} components"] + [""] * 7
+        titles += [f"k = {k}"] + [""] * 7
     n_components = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), 0.95)) + 1
     omitted_variances = {k: float(pca.explained_variance_[k:].sum()) * (len(x) - 1) / len(x) for k in errors}
     numbers = {
@@ -116,84 +121,115 @@ def features(setting: Setting) -> Result:
 
 STEPS = (directions, plane, reconstruction, features)
 GUIDE = Guide(
-    question="An image of a digit has 64 numbers. How many are needed to recognize it?",
+    question="A digit has 64 pixels. How few numbers describe it, and which ones?",
     minutes=15,
     needs=("linear-algebra",),
     guesses={
         "directions": Guess(
-            "The cloud is long and narrow. What are its two coordinates after the rotation to the components?",
-            ("uncorrelated", "equal", "as correlated as before"),
-            0,
-            "The components are the axes of the cloud. Along them, knowing one coordinate says nothing linear about "
-            "the other.",
-        ),
-        "features": Guess(
-            "With 20 of 64 components, the classifier loses most of its accuracy?",
-            ("yes, two thirds of the numbers are missing", "no, it is nearly as accurate"),
+            "A cloud of points is long and thin and lies obliquely. Which single number keeps most of where a point "
+            "is?",
+            ("its x coordinate", "its position along the cloud", "its distance from the middle"),
             1,
-            "The first 20 components contain almost all of the variance; the others are mostly noise of single pixels.",
+            "Points differ most along the cloud. What is left out, the distance across, is small for all of them.",
+        ),
+        "plane": Guess(
+            "Of 64 directions, two are kept, found without knowing which digit is which. What do the classes look "
+            "like?",
+            ("all mixed", "many of them form groups", "each class is a separate group"),
+            1,
+            "Images of one digit are alike, so they lie near each other even in two dimensions. But different digits "
+            "overlap too.",
+        ),
+        "reconstruction": Guess(
+            "Digits have 64 pixels. How many components are needed for 95 % of the variance?",
+            ("61, which is 95 % of 64", "29", "2"),
+            1,
+            "The first components hold much more variance than the last. Some pixels at the edges hardly vary at all.",
         ),
     },
     sliders={
         "directions": (
             Slider(
                 "covariance",
-                "covariance c of the two coordinates",
-                (-1.5, 0.0, 0.8, 1.5, 1.7),
+                "covariance of x and y",
+                (-1.5, -0.75, 0.0, 0.75, 1.5, 1.7),
                 {
-                    0.0: "The cloud lies along the axes of the plane, up to the chance of 300 draws.",
-                    1.7: "Near the limit √3, at which all points lie on a line.",
+                    0.0: "No correlation: the components are nearly the axes themselves.",
+                    1.7: "Nearly a line: the second component has hardly any variance.",
                 },
+            ),
+        ),
+        "plane": (
+            Slider(
+                "vertical",
+                "component on the vertical axis",
+                (2, 3, 4, 6, 10, 20, 40, 60),
+                {60: "Almost no variance is left: all points lie on a line."},
             ),
         ),
         "reconstruction": (
             Slider(
                 "components",
-                "components of one row of the figure",
-                (1, 4, 8, 12, 24, 64),
-                {64: "All components: the digits are reconstructed exactly."},
+                "k of one of the rows",
+                (1, 4, 8, 12, 24, 48, 64),
+                {
+                    1: "One number for each digit: all of them are blends of two pictures.",
+                    64: "All of them: nothing is lost.",
+                },
             ),
         ),
     },
     notices={
         "directions": (
-            "The long arrow points along the cloud and the short one across it. On the right the same points are drawn "
-            "in the coordinates of the arrows: the cloud has not changed its shape, only its direction.",
+            "The long arrow points along the cloud, and the short one across it at a right angle. In the right "
+            "picture both are the axes: the cloud lies flat, and neither coordinate says anything about the other on "
+            "average.",
+            "Change the sign of the covariance: the cloud leans to the other side, and the arrows turn with it.",
         ),
         "plane": (
-            "Some digits form islands, others overlap. No class was used: what separates them is that images of one "
-            "digit resemble each other.",
+            "0, 4 and 6 have regions of their own at the border. In the middle 1, 5, 8 and others overlap. Take a "
+            "later component for the vertical axis: the cloud becomes flat, and the groups lie on top of each other.",
         ),
         "reconstruction": (
-            "With 2 components all digits look like a few blurred ones. With 16 they can be read, and with 32 they are "
-            "hardly different from the first row.",
+            "Read the columns from the bottom up: with k = 32 one hardly sees a difference, with 16 the digits are "
+            "soft, with 2 most of them are a blur. Each row below the first uses more numbers than the one above it.",
+            "Move k and read the mean squared error in the numbers: each component takes away less than the one "
+            "before.",
         ),
-        "features": ("The curve rises steeply up to 10 components and is flat beyond 20.",),
+        "features": (
+            "The curve rises steeply up to 10 components and is nearly level from 20 on. The axis is logarithmic: "
+            "from 20 to 64 components there are 44 more, and they add less than two percentage points.",
+        ),
     },
     exercises=(
         Exercise(
-            "The variances along three components are 6, 3 and 1. Which share of the variance, in per cent, does the "
-            "first keep?",
-            60,
+            "Points have the covariance matrix [[2, 1], [1, 2]]. What is their variance along the direction (1, "
+            "1)/√2, which is their first component?",
+            3,
             0.01,
-            "6 / (6 + 3 + 1) = 60 %.",
-            {6: "This is the variance itself; divide it by the sum of all."},
+            "The variance along v is vᵀ C v. C (1, 1) = (3, 3), so (1, 1) is an eigenvector with the eigenvalue 3.",
+            {2: "That is the variance of x alone.", 6: "The direction must have length 1: divide (1, 1) by √2."},
         ),
         Exercise(
-            "For a covariance of [[3, 0], [0, 1]], what is the variance along the first component?",
+            "The variances of four components are 6, 3, 0.6 and 0.4. How many components keep 95 % of the variance?",
             3,
-            0.001,
-            "The eigenvalues of a diagonal matrix are its entries, and the largest comes first.",
-            {4: "4 is the sum of both variances."},
+            0.1,
+            "The sum is 10. Two components keep 90 %, three keep 96 %.",
+            {2: "Two components keep (6 + 3)/10 = 90 %.", 4: "Three already keep 96 %."},
         ),
     ),
     functions={
-        "first_component_variance": FunctionExercise(
-            "first_component_variance(x): the variance (with n - 1) of the rows of x (N, D) along the first component.",
-            lambda x: np.linalg.svd(x - x.mean(0), compute_uv=False)[0] ** 2 / (len(x) - 1),
-            lambda random: (random.normal(size=(30, 4)) * [3, 1, 1, 0.5],),
-            "def first_component_variance(x):\n    return np.linalg.eigvalsh(np.cov(x.T))[-1]",
+        "reconstruct": FunctionExercise(
+            "reconstruct(x, k): the rows of x (N, D) reconstructed from their first k principal components and their "
+            "mean (N, D).",
+            lambda x, k: (pca := PCA(k, svd_solver="full").fit(x)).inverse_transform(pca.transform(x)),
+            lambda random: (random.normal(size=(12, 4)) @ random.normal(size=(4, 4)), int(random.integers(1, 4))),
+            """def reconstruct(x, k):
+    mean = x.mean(0)
+    _, _, components = np.linalg.svd(x - mean, full_matrices=False)
+    kept = components[:k]
+    return mean + (x - mean) @ kept.T @ kept""",
         )
     },
-    later="Features of a network are looked at in the same way, and colour augmentation moves along such components.",
+    later="Components compress data, show many dimensions in a plane, and whiten the inputs of a network.",
 )

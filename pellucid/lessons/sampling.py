@@ -1,8 +1,9 @@
 """Inverse transform sampling.
 
-A computer draws numbers u that are uniform between 0 and 1. A function of u can have any distribution: if F is the
-cumulative distribution function of a density, then x = F⁻¹(u) has that density (Devroye 1986, chapter 2). A generative
-network is also a function of random numbers, but it is learned from examples.
+A computer draws numbers u that are uniform between 0 and 1: all of them are equally likely. A function of u can have
+any distribution. A density says how likely the values near x are, and its cumulative distribution function F(x) is the
+probability of a value of at most x. Then x = F⁻¹(u) has that density (Devroye 1986, chapter 2). A generative network is
+also a function of random numbers, but it is learned from examples.
 """
 
 import math
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import expon
 from torch import Tensor
 
 from pellucid import Adam, Dense, Model, ReLU, Sequential
@@ -37,16 +39,17 @@ def kolmogorov_distance(x: Tensor, cumulative: Any) -> float:
     return float(torch.maximum((expected - steps[:-1]).abs(), (expected - steps[1:]).abs()).max())
 
 
-def exponential(setting: Setting, rate: float = RATE) -> Result:
+def exponential(setting: Setting, rate: float = RATE, draws: int = 10_000) -> Result:
     """A distribution whose inverse has a formula.
 
     The exponential distribution with rate λ has
 
     F(x) = 1 - exp(-λ x),  so that  F⁻¹(u) = -ln(1 - u) / λ
 
-    Its mean is 1 / λ and its variance 1 / λ². The curve on the left maps each u to an x. Where F is steep, it maps many
-    values of u to a short interval of x, so the density is high there. Kolmogorov's distance between the sample and F
-    falls in proportion to one over the square root of the number of draws.
+    Its mean is 1 / λ and its variance, the mean squared distance from the mean, 1 / λ². The curve on the left maps each
+    u to an x. Where F is steep, it maps many values of u to a short interval of x, so the density is high there.
+    Kolmogorov's distance between the sample and F falls in proportion to one over the square root of the number of
+    draws.
     """
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     x = -torch.log1p(-u) / rate
@@ -55,21 +58,21 @@ def exponential(setting: Setting, rate: float = RATE) -> Result:
         for count in (100, 1_000, 10_000)
     }
     numbers = {
-        "mean": float(x.mean()),
+        "mean": float(x[:draws].mean()),
         "1 / λ": 1 / rate,
-        "variance": float(x.var()),
+        "variance": float(x[:draws].var()),
         "1 / λ²": 1 / rate**2,
         "Kolmogorov's distance": distances,
     }
-    figure, (curve, histogram) = plots_in_rows(["u = F(x), and 12 draws", "10,000 draws"], 2, 3.0)
-    longest = 6 / rate  # exceeded by 0.25 % of the draws
-    grid = np.linspace(0, longest, 200)
+    figure, (curve, histogram) = plots_in_rows(["u = F(x), and 12 draws", f"{draws:,} draws"], 2, 3.0)
+    end = 6 / rate  # F is 0.998 there
+    grid = np.linspace(0, end, 200)
     curve.plot(grid, 1 - np.exp(-rate * grid), color=CURVE_COLOUR, linewidth=1.7)
     for height, position in zip(u[:12].tolist(), x[:12].tolist(), strict=True):
         curve.plot([0, position, position], [height, height, 0], color=SAMPLE_COLOUR, linewidth=0.8)
     curve.set_ylim(0, 1)
     name_axes(curve, "x", "u")
-    histogram.hist(x.numpy(), bins=60, range=(0, longest), density=True, color=SAMPLE_COLOUR, alpha=0.5)
+    histogram.hist(x[:draws].numpy(), bins=60, range=(0, end), density=True, color=SAMPLE_COLOUR, alpha=0.5)
     histogram.plot(grid, rate * np.exp(-rate * grid), color=CURVE_COLOUR, linewidth=1.7, label="λ exp(-λ x)")
     histogram.legend(frameon=False, fontsize=SMALL)
     name_axes(histogram, "x", "density")
@@ -98,7 +101,7 @@ def table(setting: Setting, points: int = 2_001) -> Result:
     """A distribution whose inverse has no formula.
 
     For a mixture of two Gaussians, F⁻¹ has no formula. A table of F suffices: the x with F(x) = u is found by bisection
-    and linear interpolation between two points of the table.
+    and linear interpolation between two points of the table, that is on the straight line between them.
     """
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     x = inverse_bumps_cdf(u, points)
@@ -111,7 +114,10 @@ def table(setting: Setting, points: int = 2_001) -> Result:
     }
     figure, (curve, histogram) = plots_in_rows(["u = F(x)", "10,000 draws"], 2, 3.0)
     grid = torch.linspace(LOW, HIGH, 300, dtype=torch.float64)
-    curve.plot(grid, bumps_cdf(grid), color=CURVE_COLOUR, linewidth=1.7)
+    table_x = torch.linspace(LOW, HIGH, points, dtype=torch.float64)
+    curve.plot(grid, bumps_cdf(grid), color=CURVE_COLOUR, linewidth=1.7, label="F")
+    curve.plot(table_x, bumps_cdf(table_x), color=SAMPLE_COLOUR, linewidth=1.0, label="table")
+    curve.legend(frameon=False, fontsize=SMALL)
     name_axes(curve, "x", "u")
     histogram.hist(x.numpy(), bins=70, density=True, color=SAMPLE_COLOUR, alpha=0.5)
     histogram.plot(grid[1:], bumps_cdf(grid).diff() / grid.diff(), color=CURVE_COLOUR, linewidth=1.7)
@@ -119,7 +125,7 @@ def table(setting: Setting, points: int = 2_001) -> Result:
     return Result(numbers, figure)
 
 
-def brightness(setting: Setting) -> Result:
+def brightness(setting: Setting, digit: int = 3, draws: int = 20_000) -> Result:
     """Two dimensions, one after the other: an image as a density.
 
     Let the mean of all images of a digit be a density, in which the brightness of a pixel is proportional to its
@@ -130,22 +136,21 @@ def brightness(setting: Setting) -> Result:
     why networks are trained to draw images.
     """
     digits = load("digits").train
-    density = digits.x[digits.y == 3].double().mean(0)[0]  # (8, 8)
+    density = digits.x[digits.y == digit].double().mean(0)[0]  # (8, 8)
     density = density / density.sum()
-    count = 20_000
-    u = torch.rand(2, count, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
+    u = torch.rand(2, draws, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     last_index = len(density) - 1
     row = torch.searchsorted(density.sum(1).cumsum(0), u[0]).clamp(max=last_index)
-    row_cdf = (density / density.sum(1, keepdim=True)).cumsum(1)[row]  # (count, 8), cumulative, given the row
+    row_cdf = (density / density.sum(1, keepdim=True)).cumsum(1)[row]  # (draws, 8), cumulative, given the row
     column = torch.searchsorted(row_cdf, u[1][:, None])[:, 0].clamp(max=last_index)
-    counts = torch.zeros_like(density).index_put((row, column), torch.ones(count, dtype=torch.float64), accumulate=True)
+    counts = torch.zeros_like(density).index_put((row, column), torch.ones(draws, dtype=torch.float64), accumulate=True)
     numbers = {
         "rows' probabilities": density.sum(1).tolist(),
-        "rows' shares of the draws": (counts.sum(1) / count).tolist(),
-        "largest difference of a pixel": float((counts / count - density).abs().max()),
+        "rows' shares of the draws": (counts.sum(1) / draws).tolist(),
+        "largest difference of a pixel": float((counts / draws - density).abs().max()),
     }
-    figure, plots = plots_in_rows(["mean image of a 3", f"{count:,} draws"], 2, 3.0)
-    for plot, image in zip(plots, (density, counts / count), strict=True):
+    figure, plots = plots_in_rows([f"mean image of a {digit}", f"{draws:,} draws"], 2, 3.0)
+    for plot, image in zip(plots, (density, counts / draws), strict=True):
         show_image(plot, (image / density.max()).clamp(max=1).numpy())
         plot.set_axis_off()
     return Result(numbers, figure)
@@ -190,21 +195,31 @@ def learned(setting: Setting) -> Result:
 
 STEPS = (exponential, table, brightness, learned)
 GUIDE = Guide(
-    question="A computer draws only numbers between 0 and 1. How does it draw waiting times, or pictures?",
-    minutes=15,
+    question="A computer draws only numbers between 0 and 1. How can it draw waiting times, heights, or images?",
+    minutes=20,
     needs=("neuron",),
     guesses={
         "exponential": Guess(
-            "x = F⁻¹(u) for uniform u. Where do most x fall?",
-            ("where the curve F is steep", "where the curve F is flat", "everywhere equally"),
+            "Go from u on the vertical axis to the curve F, and down to x. Most of the x land where",
+            ("the curve is steep", "the curve is flat", "the curve is highest"),
             0,
-            "A steep part of F takes up much of the height, from which u is drawn, over a short interval of x.",
+            "Where the curve is steep, a wide range of u leads to a narrow range of x. There the draws are dense.",
+        ),
+        "table": Guess(
+            "F is known at 5 points only, with straight lines between them. What does the histogram of the draws look "
+            "like?",
+            ("like two bumps", "like four flat steps", "like one bump"),
+            1,
+            "On a straight line all x are equally likely, so each of the four pieces has one height. Move the slider "
+            "to 5.",
         ),
         "learned": Guess(
-            "The network's curve of x over u will be F⁻¹?",
-            ("yes, the loss compares it with F⁻¹", "not necessarily: another curve may have the same distribution"),
+            "A network turns u into x, and only the distribution of its draws is compared with the examples. Must its "
+            "curve become F⁻¹?",
+            ("yes, only F⁻¹ has this distribution", "no, other curves have it too"),
             1,
-            "The loss sees only the drawn x, not which u gave which x; a mirrored curve is as good.",
+            "1 - u is as uniform as u, so the mirrored curve has the same distribution. The loss cannot tell them "
+            "apart.",
         ),
     },
     sliders={
@@ -213,67 +228,88 @@ GUIDE = Guide(
                 "rate",
                 "rate λ",
                 (0.5, 1.0, 1.5, 3.0),
-                {
-                    0.5: "The mean is 2. The axis of x is longer, and the curve has the same form.",
-                    3.0: "The mean is 1/3.",
-                },
+                {0.5: "A mean of 2: read the x axis, which is longer now.", 3.0: "Short times: the axis ends at 2."},
+            ),
+            Slider(
+                "draws",
+                "draws",
+                (100, 1_000, 10_000),
+                {100: "Few draws: the bars are ragged, and the mean is a rough one."},
             ),
         ),
         "table": (
             Slider(
                 "points",
-                "entries of the table",
-                (3, 5, 9, 33, 2001),
-                {
-                    3: "Three entries, two straight pieces: the sample has two flat blocks.",
-                    2001: "The error of the table is far below the chance of the draws.",
-                },
+                "points of the table",
+                (5, 9, 21, 101, 2_001),
+                {5: "Four pieces, four heights.", 9: "The bumps appear."},
+            ),
+        ),
+        "brightness": (
+            Slider("digit", "digit", (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)),
+            Slider(
+                "draws",
+                "draws",
+                (100, 2_000, 20_000),
+                {100: "About as many draws as there are pixels: one sees them singly."},
             ),
         ),
     },
     notices={
         "exponential": (
-            "Each line goes from a height u, which is equally likely anywhere, to the curve and down to an x. Near 0 "
-            "the curve is steep, so many lines come down there.",
-            "The bars follow the density λ exp(-λ x), up to the chance of 10,000 draws.",
+            "Follow one orange line: from a height u to the curve, and down to x. The heights are spread evenly, but "
+            "the feet of the lines crowd near 0, where the curve is steep.",
+            "The bars on the right are the draws, and the blue curve is the density that they should have. Change the "
+            "number of draws and compare the mean with 1 / λ in the numbers.",
         ),
         "table": (
-            "Where the curve on the left is steep there is a bump on the right, and where it is nearly flat there are "
-            "few draws. With few entries the bars form flat blocks, one for each straight piece.",
+            "The two steep parts of the curve on the left are at the same x as the two bumps on the right. Take fewer "
+            "points: the orange lines leave the blue curve, and the bumps become steps.",
         ),
         "brightness": (
-            "The second picture is made of counted draws alone. It differs from the first by a little noise, which "
-            "falls with the number of draws.",
+            "Bright pixels are drawn often. With 20,000 draws the right image is hardly different from the left one; "
+            "with 100 draws it is only a rough likeness.",
         ),
         "learned": (
-            "The network's curve is made of straight pieces, one for each bend of a ReLU. The sharp parts of the "
-            "distribution are where the pieces fit worst.",
+            "On the left compare the two curves: the network's may run the other way. On the right its bars follow "
+            "the two bumps, but end too early on both sides: rare values are the hardest to learn.",
         ),
     },
     exercises=(
         Exercise(
-            "λ = 2 and u = 0.5. What is x = F⁻¹(u)?",
-            0.3466,
+            "The rate is λ = 2 and u = 0.5. Which x is drawn from the exponential distribution?",
+            math.log(2) / 2,
             0.002,
-            "-ln(1 - 0.5) / 2 = 0.6931 / 2 = 0.3466.",
-            {0.6931: "Divide by λ = 2.", 1.386: "Divide by λ instead of multiplying."},
+            "x = -ln(1 - 0.5) / 2 = 0.693 / 2 = 0.347.",
+            {0.693: "Divide by the rate.", 0.632: "That is F(0.5). x = F⁻¹(u) is asked."},
         ),
         Exercise(
-            "An image is 28 x 28 pixels, each black or white. A table with one entry for every possible image has 2 to "
-            "the power of how many entries?",
-            784,
-            0.5,
-            "Each of 28 · 28 = 784 pixels doubles the number of images.",
-            {56: "Multiply the sides; do not add them.", 28: "This counts one row of the image."},
+            "F(x) = x² between 0 and 1. Which x is drawn for u = 0.36?",
+            0.6,
+            0.002,
+            "x² = 0.36 gives x = 0.6.",
+            {0.13: "That is F(0.36). Find the x whose F is 0.36.", 0.72: "That is the density 2 x at 0.36."},
+        ),
+        Exercise(
+            "An image has the brightness 1, 3 in its first row and 2, 2 in its second. With u = 0.3 for the row and u "
+            "= 0.3 for the column, what is the brightness of the pixel that is drawn?",
+            3,
+            0.1,
+            "Each row has half of the brightness, so 0.3 means the first row. In it the first pixel ends at 1/4: the "
+            "second.",
+            {
+                1: "The first pixel of the row has the numbers from 0 to 1/4 only.",
+                2: "The first row has the u up to 4/8.",
+            },
         ),
     ),
     functions={
-        "draw": FunctionExercise(
-            "draw(u, rate): exponential draws for uniform numbers u (N,).",
-            lambda u, rate: np.array([-math.log(1 - value) / rate for value in u]),
-            lambda random: (random.random(6), 1.5),
-            "def draw(u, rate):\n    return -np.log1p(-u) / rate",
+        "exponential": FunctionExercise(
+            "exponential(u, rate): the draws (n,) of an exponential distribution from uniform numbers u (n,).",
+            lambda u, rate: expon(scale=1 / rate).ppf(u),
+            lambda random: (random.random(6), float(random.uniform(0.5, 3))),
+            "def exponential(u, rate):\n    return -np.log(1 - u) / rate",
         )
     },
-    later="Generative networks are such functions, learned from pictures.",
+    later="Generative networks draw images in this way: from random numbers, by a function that is learned.",
 )

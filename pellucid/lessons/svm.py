@@ -8,9 +8,12 @@ nearest to this line, the support vectors, determine it (Cortes and Vapnik 1995)
 same method are curved. `SVC` is scikit-learn's class.
 """
 
+import math
+
 import numpy as np
 from matplotlib.axes import Axes
 from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
@@ -32,9 +35,10 @@ def margin(setting: Setting) -> Result:
     """The widest margin.
 
     f(x) = w x + b is 0 on the boundary, and scaled so that it is 1 and -1 at the nearest points of the two classes. The
-    margin between them is 2/‖w‖ wide, so the widest margin has the smallest ‖w‖. The solution has the form
-    w = Σ alpha_i t_i x_i with targets t = 1 or -1. alpha is 0 for all points except the support vectors, which are
-    circled in the figure. Without the other points the boundary would be the same.
+    margin between them is 2/‖w‖ wide, so the widest margin has the smallest ‖w‖. The solution has the form w = Σ
+    alpha_i t_i x_i with targets t = 1 or -1 and a number alpha_i for each point, its influence. alpha is 0 for all
+    points except the support vectors, which are circled in the figure. Without the other points the boundary would be
+    the same.
     """
     x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=setting.seed)
     machine = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x, y)
@@ -56,15 +60,16 @@ def margin(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def soft(setting: Setting, weight: float = 1.0) -> Result:
+def soft(setting: Setting, c: float = 1.0, spread: float = 1.0) -> Result:
     """Soft margins.
 
     If classes overlap, no line separates them. The machine minimizes ‖w‖²/2 + C Σ max(0, 1 - t f(x)): C is the weight
     of the hinge loss, the cost of points inside the margin or on the wrong side. With a small C, the margin is wide and
-    has many support vectors; with a large C, it is narrow.
+    has many support vectors; with a large C, it is narrow. The figure shows the chosen C between a small and a large
+    one.
     """
-    x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=1.0, random_state=setting.seed)
-    factors = (0.01, weight, 100.0)
+    x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=spread, random_state=setting.seed)
+    factors = (0.01, c, 100.0)
     figure, plots = plots_in_rows([f"C = {factor:g}" for factor in factors], 3, 2.6, square=True)
     numbers: dict[str, object] = {}
     for plot, factor in zip(plots, factors, strict=True):
@@ -76,20 +81,21 @@ def soft(setting: Setting, weight: float = 1.0) -> Result:
     return Result(numbers, figure)
 
 
-def kernels(setting: Setting, gamma: float = 1.0) -> Result:
+def kernels(setting: Setting, gamma: float = 1.0, c: float = 1.0) -> Result:
     """Kernels.
 
-    In f(x) = Σ alpha_i t_i k(x_i, x) + b the points occur only in the kernel. With k(u, v) = exp(-gamma ‖u - v‖²) the
-    boundary is linear in a space of infinitely many dimensions and curved in the plane. gamma determines the distance
-    at which a point has an effect: with a small gamma the boundaries are smooth, with a large gamma every point has an
-    island. For two concentric circles, no line is much better than chance.
+    In f(x) = Σ alpha_i t_i k(x_i, x) + b the points occur only in the kernel k, which says how similar two points are.
+    With k(u, v) = exp(-gamma ‖u - v‖²), called RBF for radial basis function, the boundary is linear in a space of
+    infinitely many dimensions and curved in the plane. gamma determines the distance at which a point has an effect:
+    with a small gamma the boundaries are smooth, with a large gamma every point has an island. For two concentric
+    circles, no line is much better than chance.
     """
     circles = make_circles(200, noise=0.08, factor=0.5, random_state=setting.seed)
     moons = make_moons(200, noise=0.2, random_state=setting.seed)
     cases = {
         "circles, linear": (circles, SVC(kernel="linear")),
         "circles, RBF": (circles, SVC(gamma=1.0)),
-        f"moons, gamma = {gamma:g}": (moons, SVC(gamma=gamma)),
+        f"moons, gamma = {gamma:g}": (moons, SVC(C=c, gamma=gamma)),
         "moons, gamma = 100": (moons, SVC(gamma=100.0)),
     }
     figure, plots = plots_in_rows(list(cases), 2, 2.9, square=True)
@@ -133,88 +139,125 @@ def digits(setting: Setting) -> Result:
 
 STEPS = (margin, soft, kernels, digits)
 GUIDE = Guide(
-    question="Many lines separate two groups of points. Which one is the safest?",
-    minutes=15,
-    needs=("perceptron", "neighbours"),
+    question="Many lines separate two groups of points. Which one is the safest, and who decides where it lies?",
+    minutes=20,
+    needs=("perceptron",),
     guesses={
         "margin": Guess(
-            "A point far away from the boundary, on its own side, is removed. What happens to the boundary?",
-            ("nothing", "it moves towards the gap", "it turns"),
-            0,
-            "Only the support vectors, the points nearest to the boundary, determine it.",
+            "The line that is farthest from both classes has been found. Then a point far away from it is removed. "
+            "What does the line do?",
+            ("it moves a little towards the gap", "nothing", "it turns"),
+            1,
+            "Only the nearest points, the support vectors, hold the line. All others have an alpha of 0 in the sum "
+            "for w.",
+        ),
+        "soft": Guess(
+            "C is the price of a point inside the margin. What happens to the margin if the price rises?",
+            ("it becomes wider", "it becomes narrower", "it stays as it is"),
+            1,
+            "A narrow margin has fewer points inside. If they are cheap, a wide margin with many points inside costs "
+            "less.",
         ),
         "kernels": Guess(
-            "gamma of a curved boundary is raised to 100. What does the boundary look like?",
-            ("islands around the points", "a straight line", "the same, but thinner"),
-            0,
-            "With a large gamma a point has an effect only very close to itself, so each point has its own island.",
+            "With gamma = 1 the machine classifies 95 % of the points of the moons rightly, with gamma = 100 even 99 "
+            "%. Which of them is better for new points?",
+            ("gamma = 100, it makes fewer mistakes", "gamma = 1, it draws a smooth boundary", "both are the same"),
+            1,
+            "With gamma = 100 each point has a small island around it. New points beyond the islands all get the same "
+            "class.",
         ),
     },
     sliders={
         "soft": (
             Slider(
-                "weight",
-                "C of the second plot, the cost of points on the wrong side",
-                (0.03, 0.1, 1.0, 10.0),
-                {0.03: "Mistakes are cheap: the margin is wide, and many points lie inside it."},
+                "c",
+                "C of the middle picture",
+                (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+                {30.0: "Hardly different from C = 100 on the right."},
+            ),
+            Slider(
+                "spread",
+                "standard deviation of each class",
+                (0.4, 0.7, 1.0, 1.5),
+                {0.4: "The classes are almost apart: few support vectors, unless C is small."},
             ),
         ),
         "kernels": (
             Slider(
                 "gamma",
-                "gamma of the third plot",
-                (0.1, 0.5, 1.0, 5.0, 30.0),
+                "gamma of the lower left picture",
+                (0.01, 0.1, 1.0, 10.0, 30.0),
                 {
-                    0.1: "Every point has a wide effect: the boundary is nearly straight.",
-                    30.0: "The boundary follows single points, which is overfitting.",
+                    0.01: "Each point has an effect everywhere: the boundary is almost a line.",
+                    30.0: "The boundary follows single points.",
                 },
             ),
+            Slider("c", "C of the lower left picture", (0.1, 1.0, 10.0, 100.0)),
         ),
     },
     notices={
         "margin": (
-            "The circled points lie exactly on the thin lines, the edges of the margin. No point lies between the "
-            "lines, and moving any point that is not circled a little changes nothing.",
+            "Three points have a ring: two of one class and one of the other. They lie exactly on the dashed lines, "
+            "and no point lies between these. The solid boundary is in the middle.",
         ),
         "soft": (
-            "From left to right the price of a mistake rises, and the margin gets narrower. The circled points are "
-            "those at the edge of the margin, inside it or on the wrong side, so their number falls.",
+            "Count the rings roughly, or read the numbers: with C = 0.01 most points are support vectors, since most "
+            "lie between the dashed lines. From left to right the dashed lines come nearer to each other.",
+            "The boundary itself changes less than the margin. Move C in the middle picture from end to end and see "
+            "which of its neighbours it resembles.",
         ),
         "kernels": (
-            "A line cannot enclose the inner circle; the curved boundary does. In the last plot almost every point is "
-            "a support vector: the machine has memorized the points.",
+            "In the first picture a line tries to separate a ring from its middle, and fails: 55.5 % of the points "
+            "are on the right side. The same points with the RBF kernel are separated completely.",
+            "Move gamma of the lower left picture up. The boundary first follows the moons, and then single points. "
+            "The extreme is the picture on the right, where nearly every point has a ring.",
         ),
         "digits": (
-            "The training curve rises to 1 and stays there; the validation curve falls again. gamma is chosen where "
-            "the validation curve is highest.",
+            "The two curves are close together up to gamma = 1. Then the training curve stays at 1, and the "
+            "validation curve falls to about 0.13, little better than guessing one of ten digits. The gap is what "
+            "memorizing looks like.",
         ),
     },
     exercises=(
         Exercise(
-            "f(x) = w x + b with w = (3, 4). How wide is the margin, 2/‖w‖?",
+            "f(x) = w x + b with w = (3, 4) is 1 and -1 at the nearest points of the two classes. How wide is the "
+            "margin?",
             0.4,
-            0.001,
-            "‖w‖ = √(9 + 16) = 5, and 2/5 = 0.4.",
+            0.005,
+            "‖w‖ = √(9 + 16) = 5, and the margin is 2/5 = 0.4.",
             {
-                0.2: "1/‖w‖ is the distance of one edge from the boundary; the margin has two.",
-                0.2857: "The length is √(3² + 4²) = 5, not 3 + 4.",
+                0.2: "That is the distance of the boundary from one class. The margin reaches from class to class.",
+                0.286: "The length of w is √(3² + 4²) = 5, not 3 + 4.",
             },
         ),
         Exercise(
-            "A point of class 1 (t = 1) has f(x) = 0.3. What is its hinge loss, max(0, 1 - t f(x))?",
-            0.7,
-            0.001,
-            "1 - 0.3 = 0.7: it is on the right side, but inside the margin.",
-            {0: "The loss is 0 only from f(x) = 1 on.", 1.3: "t = 1: subtract 0.3."},
+            "A point with the target t = 1 has f(x) = -1. What is its hinge loss, max(0, 1 - t f(x))?",
+            2,
+            0.01,
+            "1 - 1 · (-1) = 2. The point is on the wrong side, as far from the boundary as the margin.",
+            {
+                0: "That would be right for f(x) of 1 or more.",
+                1: "That is the loss of a point on the boundary, f(x) = 0.",
+            },
+        ),
+        Exercise(
+            "At which distance does the kernel exp(-gamma d²) with gamma = 1 fall to one half?",
+            math.sqrt(math.log(2)),
+            0.005,
+            "exp(-d²) = 1/2 gives d² = ln 2 = 0.693, and d = 0.833.",
+            {0.693: "That is d². Take the root.", 0.5: "exp(-0.25) is still 0.78."},
         ),
     ),
     functions={
-        "hinge": FunctionExercise(
-            "hinge(w, b, x, t): the mean hinge loss of points x (N, D) with targets t (N,), 1 or -1.",
-            lambda w, b, x, t: np.mean([max(0.0, 1 - ti * (np.dot(w, xi) + b)) for xi, ti in zip(x, t, strict=True)]),
-            lambda random: (random.normal(size=2), 0.3, random.normal(size=(9, 2)), random.choice([-1, 1], 9)),
-            "def hinge(w, b, x, t):\n    return np.maximum(0, 1 - t * (x @ w + b)).mean()",
+        "decision": FunctionExercise(
+            "decision(x, support, weights, b, gamma): f(x) (N,) of an RBF machine at points x (N, D), with support "
+            "vectors support (S, D), their weights alpha t (S,), and the offset b.",
+            lambda x, support, weights, b, gamma: rbf_kernel(x, support, gamma=gamma) @ weights + b,
+            lambda random: (random.normal(size=(6, 2)), random.normal(size=(4, 2)), random.normal(size=4), 0.3, 0.7),
+            """def decision(x, support, weights, b, gamma):
+    squared_distances = ((x[:, None] - support) ** 2).sum(2)
+    return np.exp(-gamma * squared_distances) @ weights + b""",
         )
     },
-    later="The hinge loss trains networks, too, and R-CNN classified its regions by such machines.",
+    later="R-CNN, one of the first detectors with a network, classified its regions by such machines.",
 )

@@ -27,16 +27,17 @@ def gini_impurity(classes: np.ndarray) -> float:
     return float(1 - ((counts / counts.sum()) ** 2).sum())
 
 
-def rules(setting: Setting, max_depth: int = 3) -> Result:
+def rules(setting: Setting, levels: int = 3) -> Result:
     """A tree as rules.
 
     150 irises of three kinds are classified by the length and width of their petals in centimetres. Each question is
-    chosen such that it lowers the Gini impurity, 1 - Σ f² over the relative frequencies f of the classes, the most.
-    Three levels of questions divide the plane into rectangles, and can be written as rules that anyone can check.
+    chosen such that it lowers the Gini impurity, 1 - Σ f² over the relative frequencies f of the classes, the most. The
+    impurity is 0 if all examples have one class. Three levels of questions divide the plane into rectangles, and can be
+    written as rules that anyone can check.
     """
     iris = load_iris()
     x, y, names = iris.data[:, 2:], iris.target, ["petal length", "petal width"]
-    tree = DecisionTreeClassifier(max_depth=max_depth, random_state=setting.seed).fit(x, y)
+    tree = DecisionTreeClassifier(max_depth=levels, random_state=setting.seed).fit(x, y)
     feature, threshold = int(tree.tree_.feature[0]), float(tree.tree_.threshold[0])
     child_classes = [y[x[:, feature] <= threshold], y[x[:, feature] > threshold]]
     figure, (plot,) = plots_in_rows(["three kinds of iris, and the regions of the tree"], 1, 3.4)
@@ -52,13 +53,14 @@ def rules(setting: Setting, max_depth: int = 3) -> Result:
     return Result(numbers | {f"rules, line {k}": line for k, line in enumerate(lines, 1)}, figure)
 
 
-def depth(setting: Setting, noise: float = 0.3) -> Result:
+def depth(setting: Setting, points: int = 200, noise: float = 0.3) -> Result:
     """Deep trees overfit.
 
-    The data are two interleaving half circles with noise, 200 training points and 2,000 test points. The deeper the
-    tree, the better it fits the training points; the test accuracy peaks, then falls.
+    The data are two interleaving half circles with noise, 200 training points and 2,000 test points. The depth of a
+    tree is the number of questions one after the other. The deeper the tree, the better it fits the training points;
+    the test accuracy peaks, then falls.
     """
-    x, y = make_moons(200, noise=noise, random_state=setting.seed)
+    x, y = make_moons(points, noise=noise, random_state=setting.seed)
     test = make_moons(2000, noise=noise, random_state=setting.seed + 1)
     depths = list(range(1, 13))
     trees = [DecisionTreeClassifier(max_depth=k, random_state=setting.seed).fit(x, y) for k in depths]
@@ -68,7 +70,7 @@ def depth(setting: Setting, noise: float = 0.3) -> Result:
     return Result(titled_rows, curves(scores, "depth", "accuracy", depths))
 
 
-def bagging(setting: Setting) -> Result:
+def bagging(setting: Setting, trees: int = 100, noise: float = 0.3) -> Result:
     """Bagging and random features.
 
     Bagging grows each of 100 deep trees from a different sample of the points, drawn with replacement, which contains
@@ -76,12 +78,16 @@ def bagging(setting: Setting) -> Result:
     differ more. Votes smooth the ragged boundary of a single tree. The points outside of a tree's sample are test data
     for this tree; the accuracy of the forest on such points is its out-of-bag accuracy.
     """
-    x, y = make_moons(200, noise=0.3, random_state=setting.seed)
-    test = make_moons(2000, noise=0.3, random_state=setting.seed + 1)
+    x, y = make_moons(200, noise=noise, random_state=setting.seed)
+    test = make_moons(2000, noise=noise, random_state=setting.seed + 1)
+    bagged = f"{trees} trees, bagged"
+    is_out_of_bag = trees >= 50  # with fewer trees, some points are in the samples of all trees
     models = {
         "one tree": DecisionTreeClassifier(random_state=setting.seed),
-        "100 trees, bagged": BaggingClassifier(DecisionTreeClassifier(), 100, random_state=setting.seed),
-        "random forest": RandomForestClassifier(100, max_features=1, oob_score=True, random_state=setting.seed),
+        bagged: BaggingClassifier(DecisionTreeClassifier(), trees, random_state=setting.seed),
+        "random forest": RandomForestClassifier(
+            trees, max_features=1, oob_score=is_out_of_bag, random_state=setting.seed
+        ),
     }
     figure, plots = plots_in_rows(list(models), 3, 2.6)
     numbers: dict[str, object] = {}
@@ -90,9 +96,10 @@ def bagging(setting: Setting) -> Result:
         regions(plot, model.predict, x, 2)
         scatter(plot, x, y, size=8)
         numbers[f"{name}: test accuracy"] = model.score(*test)
-    fractions = [len(np.unique(rows)) / len(x) for rows in models["100 trees, bagged"].estimators_samples_]
+    fractions = [len(np.unique(rows)) / len(x) for rows in models[bagged].estimators_samples_]
     numbers["share of the points in a sample"] = float(np.mean(fractions))
-    numbers["out-of-bag accuracy of the forest"] = float(models["random forest"].oob_score_)
+    if is_out_of_bag:
+        numbers["out-of-bag accuracy of the forest"] = float(models["random forest"].oob_score_)
     return Result(numbers, figure)
 
 
@@ -119,91 +126,115 @@ def forest(setting: Setting) -> Result:
 
 STEPS = (rules, depth, bagging, forest)
 GUIDE = Guide(
-    question="Can a few yes-or-no questions tell the kinds of a flower apart, and when do more questions do harm?",
-    minutes=15,
-    needs=("overfitting",),
+    question="Yes or no, one question after the other: how far does one get, and why do many trees know more than one?",
+    minutes=20,
+    needs=("neighbours",),
     guesses={
-        "rules": Guess(
-            "What does the boundary between two classes of a tree look like?",
-            ("horizontal and vertical pieces", "one slanted line", "a smooth curve"),
-            0,
-            "Each question compares one feature with one number, which cuts the plane along an axis.",
-        ),
         "depth": Guess(
-            "A deep tree reaches 100 % on the training points. What happens to its accuracy on new points?",
-            ("it is lower than that of a tree of medium depth", "it is 100 %, too", "it is that of a coin"),
-            0,
-            "The deep tree encloses single noisy points in regions of their own, where new points are of the other "
-            "class.",
+            "With each level of questions the tree makes fewer mistakes on the training points. Which tree is best "
+            "for new points?",
+            ("the deepest one", "one of medium depth", "the one with a single question"),
+            1,
+            "The last questions separate single noisy points. They are right for these points and wrong for new ones "
+            "nearby.",
+        ),
+        "bagging": Guess(
+            "From 200 points, 200 are drawn at random, and each is put back. How many different points are among them?",
+            ("all 200", "about 126", "about 100"),
+            1,
+            "A point is missed by one draw with the probability 199/200, and by 200 draws with 0.995 to the power of "
+            "200, which is 0.367. So 63 % of 200 points are drawn.",
         ),
     },
     sliders={
         "rules": (
             Slider(
-                "max_depth",
+                "levels",
                 "levels of questions",
                 (1, 2, 3, 4, 5),
                 {
-                    1: "One question separates one kind completely; the other two share a region.",
-                    5: "Some regions exist for one or two flowers only.",
+                    1: "One question separates one kind, and cannot tell the other two apart.",
+                    5: "Narrow rectangles around single flowers.",
                 },
             ),
         ),
         "depth": (
             Slider(
-                "noise",
-                "noise of the points",
-                (0.05, 0.15, 0.3, 0.5),
-                {
-                    0.05: "Almost no noise: deeper trees are not worse.",
-                    0.5: "Much noise: the test accuracy peaks at a small depth.",
-                },
+                "points",
+                "training points",
+                (50, 100, 200, 500, 2000),
+                {50: "Few points: training and test part early."},
             ),
+            Slider("noise", "noise of the points", (0.1, 0.2, 0.3, 0.4)),
+        ),
+        "bagging": (
+            Slider(
+                "trees",
+                "trees that vote",
+                (3, 10, 25, 100),
+                {3: "Three votes: the boundary is nearly as ragged as one."},
+            ),
+            Slider("noise", "noise of the points", (0.2, 0.3, 0.4)),
         ),
     },
     notices={
         "rules": (
-            "Each rectangle is one path through the rules below. With one level there are two regions, with each "
-            "further level some of them are cut again.",
+            "All borders are horizontal or vertical, since each question compares one feature with one number. The "
+            "first question is the border at a width of 0.8 cm: everything below is one kind.",
+            "Two of the rules in the numbers end in the same class: their question lowers the impurity, but not the "
+            "number of mistakes. In the figure it has no border.",
         ),
         "depth": (
-            "The training curve rises to 1. The test curve turns down before: what the tree learns from there on is "
-            "the noise of these 200 points.",
+            "Up to depth 2 both curves rise together. Then the blue one rises on, and the orange one hardly moves and "
+            "ends lower than its peak. The gap between the curves is what the tree has learned by heart.",
+            "Take less noise: the orange curve goes up, and the gap becomes small. Take more training points: the "
+            "tree needs more levels to learn them by heart.",
         ),
         "bagging": (
-            "The single tree has ragged islands around noisy points. In the vote of 100 trees most islands are gone, "
-            "since few trees have drawn the same noisy point.",
+            "On the left look for thin stripes: each is there for one or two points. The votes of many trees have "
+            "fewer of them, and their borders are stairs that follow the curve between the moons.",
         ),
         "forest": (
-            "The pixels at the left and right edge have no importance: they are 0 in almost every digit. Important are "
-            "those where digits differ, such as the hole of a 0.",
+            "The pixels at the left and right edges are nearly white: they are empty in almost all digits, so no "
+            "question is asked about them. The darkest pixels separate digits best.",
+            "Each tree of the forest is worse than the single tree, and yet their vote is far better: they make "
+            "different mistakes.",
         ),
     },
     exercises=(
         Exercise(
-            "A group has 30 points of one class and 10 of another. What is its Gini impurity?",
+            "A leaf contains 6 points of one class and 2 of another. What is its Gini impurity?",
             0.375,
             0.001,
-            "1 - (3/4)² - (1/4)² = 1 - 10/16 = 0.375.",
-            {0.25: "This is the share of the smaller class.", 0.625: "This is the sum of squares; subtract it from 1."},
+            "1 - (6/8)² - (2/8)² = 1 - 36/64 - 4/64 = 0.375.",
+            {0.25: "That is the share of the smaller class.", 0.625: "Subtract the sum of squares from 1."},
         ),
         Exercise(
-            "A sample of n points is drawn with replacement from n points. Which share of the points, in per cent, "
-            "does it contain on average, for large n?",
-            63.2,
-            0.3,
-            "A point is missed with probability (1 - 1/n)ⁿ, which tends to 1/e = 36.8 %.",
-            {36.8: "This share is missing.", 50: "The share does not tend to one half; compute (1 - 1/n)ⁿ."},
+            "A question divides 5 red and 5 blue points: 4 red ones to the left, 1 red and 5 blue ones to the right. "
+            "What is the impurity afterwards, each side weighted by its share of the points?",
+            1 / 6,
+            0.002,
+            "Left: 0. Right: 1 - (1/6)² - (5/6)² = 10/36. Together 0.4 · 0 + 0.6 · 10/36 = 0.167.",
+            {0.278: "That is the right side alone.", 0.139: "The right side has 6 of 10 points, not half of them."},
+        ),
+        Exercise(
+            "Three trees are right with a probability of 0.8 each, independently of each other. With which "
+            "probability is their vote right?",
+            0.896,
+            0.001,
+            "All three are right with 0.512, exactly two with 3 · 0.64 · 0.2 = 0.384; the sum is 0.896.",
+            {0.512: "Two right trees are enough.", 0.8: "The vote is right more often than one tree."},
         ),
     ),
     functions={
-        "impurity": FunctionExercise(
-            "impurity(classes): the Gini impurity of an array of class numbers (N,).",
-            lambda classes: np.mean(classes[:, None] != classes[None]),
-            lambda random: (random.integers(0, 4, 20),),
-            "def impurity(classes):\n    counts = np.unique(classes, return_counts=True)[1]\n"
-            "    return 1 - ((counts / counts.sum()) ** 2).sum()",
+        "gini": FunctionExercise(
+            "gini(classes): the Gini impurity of the classes (N,) of some points, integers.",
+            lambda classes: np.mean(classes[:, None] != classes),
+            lambda random: (random.integers(0, 4, 15),),
+            """def gini(classes):
+    fractions = np.unique(classes, return_counts=True)[1] / len(classes)
+    return 1 - np.sum(fractions**2)""",
         )
     },
-    later="Votes of several networks, and dropout as a vote of many, use the same idea.",
+    later="Votes of several networks, ensembles, help for the same reason; dropout trains many networks in one.",
 )

@@ -1,6 +1,6 @@
 """The landscape of a cost: the Hessian by autograd, symmetries and the noise precision by NumPy and SciPy."""
 
-import math
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -9,7 +9,16 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from pellucid.lessons import Setting
-from pellucid.lessons.landscape import GUIDE, curvature, hessian, noise, quadratic, symmetries, trained_surface
+from pellucid.lessons.landscape import (
+    GUIDE,
+    curvature,
+    descending,
+    hessian,
+    noise,
+    quadratic,
+    symmetries,
+    trained_surface,
+)
 
 SMALL = Setting(small=True)
 
@@ -58,13 +67,44 @@ def test_the_precision_maximizes_the_likelihood():
     assert numbers["standard deviation"] == pytest.approx(0.2, rel=0.2)
 
 
-def test_exercises_and_sliders_of_landscape() -> None:
-    entries, arrangements = GUIDE.exercises
-    assert entries.answer == len(np.tril_indices(20)[0])
-    assert arrangements.answer == math.factorial(4) * 2**4
+@pytest.mark.parametrize(("fraction", "direction"), [(0.25, "steepest"), (1.1, "steepest"), (0.9, "flattest")])
+def test_the_descent_is_that_of_autograd(fraction: float, direction: str):
     surface = trained_surface(0, True)
-    residuals = (surface.y - surface.outputs(surface.point)).numpy()
-    for deviations in (1, 2, 3):
-        share = noise(Setting(small=True), deviations=deviations).numbers["share of the points in the band"]
-        assert share == pytest.approx((np.abs(residuals) <= deviations * np.sqrt((residuals**2).mean())).mean())
-    assert quadratic(Setting(small=True), reach=0.1).numbers == quadratic(Setting(small=True)).numbers
+    eigenvalues, eigenvectors = np.linalg.eigh(torch.autograd.functional.hessian(cost, surface.point).numpy())
+    axis = eigenvectors[:, -1 if direction == "steepest" else 0]
+    numbers = descending(SMALL, fraction, direction).numbers
+    assert numbers["rate"] == pytest.approx(2 * fraction / eigenvalues[-1], rel=1e-5)
+    point = surface.point + 0.01 * torch.from_numpy(axis)
+    for _ in range(20):
+        point = point - numbers["rate"] * torch.autograd.functional.jacobian(cost, point)
+    distance = float((point - surface.point) @ torch.from_numpy(axis))
+    assert abs(numbers["distance after 20 steps"]) == pytest.approx(abs(distance), rel=1e-3, abs=1e-6)
+
+
+def test_every_rate_has_a_finite_end():
+    for slider_value in GUIDE.sliders["descending"][0].values:
+        assert np.isfinite(descending(SMALL, float(slider_value)).numbers["distance after 20 steps"])
+
+
+def test_the_approximation_at_a_chosen_distance():
+    surface = trained_surface(0, True)
+    expected_hessian = torch.autograd.functional.hessian(cost, surface.point)
+    axis = torch.linalg.eigh(expected_hessian).eigenvectors[:, -1]
+    gradient = torch.autograd.functional.jacobian(cost, surface.point)
+    numbers = quadratic(SMALL, reach=0.25).numbers
+    ends = []  # the sign of an eigenvector is arbitrary
+    for move in (0.25 * axis, -0.25 * axis):
+        approximation = cost(surface.point) + move @ gradient + move @ expected_hessian @ move / 2
+        ends.append((float(cost(surface.point + move)), float(approximation)))
+    actual = (numbers["cost at the right end"], numbers["its approximation"])
+    assert any(actual == pytest.approx(end, rel=1e-4) for end in ends)
+
+
+def test_the_answers_of_the_exercises():
+    entries = len(np.triu_indices(100)[0])
+    rates = np.arange(1, 200) / 1000
+    largest_rate = max(rate for rate in rates if abs(1 - rate * 40) <= 1 + 1e-9)
+    minima = len({(order, signs) for order in permutations(range(4)) for signs in product((1, -1), repeat=4)})
+    assert [exercise.answer for exercise in GUIDE.exercises] == pytest.approx([entries, largest_rate, minima])
+    eigenvalues = curvature(SMALL).numbers["eigenvalues"]
+    assert eigenvalues[-1] > 10_000 * eigenvalues[0] > 0  # as the right guess says

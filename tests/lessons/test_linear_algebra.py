@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.linalg import svdvals
+from scipy.linalg import eigvals, svdvals
 from sklearn.datasets import load_digits
 
 from pellucid.lessons import Setting, lesson
-from pellucid.lessons.linear_algebra import GUIDE, decomposition, eigenvectors
+from pellucid.lessons.linear_algebra import GUIDE, decomposition, eigenvectors, norms, pseudoinverse
 
 
 @cache
@@ -65,14 +65,18 @@ def test_principal_components_of_digits():
     )
 
 
-def test_exercises_and_sliders_of_linear_algebra():
-    norm, eigenvalue = GUIDE.exercises
-    assert norm.answer == abs(2) + abs(-3) + abs(6)
-    assert eigenvalue.answer == pytest.approx(max(np.roots([1, -5, 4])))
-    for entry in (-1.0, 0.0, 1.7, 2.0):
-        numbers = eigenvectors(Setting(), off_diagonal=entry).numbers
-        root = math.sqrt((2 - 1.5) ** 2 / 4 + entry**2)
-        assert numbers["eigenvalues"] == pytest.approx([1.75 - root, 1.75 + root])
-        assert abs(numbers["Q Λ Qᵀ - A"]) < 1e-12
-    numbers = decomposition(Setting(), first_entry=-0.4).numbers
-    assert numbers["singular values"] == pytest.approx(svdvals([[-0.4, 1.0], [-0.5, 1.2]]).tolist())
+def test_other_values_of_the_sliders():
+    assert norms(Setting(), p=3.0).numbers["‖(3, 4)‖ by L3"] == pytest.approx(91 ** (1 / 3))  # 27 + 64
+    for mixing in GUIDE.sliders["eigenvectors"][0].values:
+        numbers = eigenvectors(Setting(), float(mixing)).numbers
+        assert numbers["eigenvalues"] == pytest.approx(sorted(eigvals([[2, mixing], [mixing, 1.5]]).real))
+        assert abs(numbers["A v - λ v"]) < 1e-12
+    singular_values = decomposition(Setting(), shear=-3.6).numbers["singular values"]
+    assert singular_values == pytest.approx([math.sqrt(1.5**2 + 3.6**2 + 0.5**2 + 1.2**2), 0])  # of rank 1
+    assert pseudoinverse(Setting(), noise=0.0).numbers["w"] == pytest.approx([5, 7])
+
+
+def test_the_answers_of_the_exercises():
+    slope = np.polyfit([0, 1, 3], [1, 2, 6], 1)[0]
+    expected = [max(np.roots([1, -7, 10])), svdvals([[3.0, 0], [4, 0]])[0], slope]
+    assert [exercise.answer for exercise in GUIDE.exercises] == pytest.approx(expected)

@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from pellucid.lessons import Setting, lesson
-from pellucid.lessons.pca import GUIDE, directions, reconstruction
+from pellucid.lessons.pca import GUIDE, directions, plane, reconstruction
 
 
 @cache
@@ -51,20 +51,25 @@ def test_twenty_components_are_nearly_as_good_as_all_pixels():
     assert scores["1 components: test accuracy"] < 0.5
 
 
-def test_exercises_and_sliders_of_components():
-    share, variance = GUIDE.exercises
-    assert share.answer == pytest.approx(100 * 6 / (6 + 3 + 1))
-    assert variance.answer == pytest.approx(max(np.roots([1, -4, 3])))  # det([[3 - v, 0], [0, 1 - v]])
-    for covariance in (-1.5, 0.0, 1.7):
-        points = np.random.default_rng(0).multivariate_normal([0, 0], [[3, covariance], [covariance, 1]], 300)
-        sigma = np.linalg.svd(points - points.mean(0), compute_uv=False)
-        assert directions(Setting(), covariance=covariance).numbers["variances"] == pytest.approx(sigma**2 / 299)
-
-
-@pytest.mark.slow
-def test_a_chosen_number_of_components_is_shown():
-    x = load_digits().data / 16
+def test_other_values_of_the_sliders():
+    x = load_digits().data
     sigma = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
-    errors = reconstruction(Setting(), components=24).numbers["mean squared error by components"]
-    assert errors[24] == pytest.approx(sigma[24:].sum() / len(x))
-    assert reconstruction(Setting(), components=64).numbers["mean squared error by components"][64] < 1e-20
+    numbers = plane(Setting(), vertical=20).numbers
+    assert numbers["variance kept"] == pytest.approx((sigma[0] + sigma[19]) / sigma.sum())
+    assert numbers["variance kept, by hand"] == pytest.approx(numbers["variance kept"])
+    for k in (1, 16, 64):
+        errors = reconstruction(Setting(), components=k).numbers["mean squared error by components"]
+        assert list(errors) == sorted({2, k, 16, 32})
+        assert errors[k] == pytest.approx(sigma[k:].sum() / 16**2 / len(x), abs=1e-12)
+    points = np.random.default_rng(0).multivariate_normal([0, 0], [[3, -0.75], [-0.75, 1]], 300)
+    variances = np.linalg.svd(points - points.mean(0), compute_uv=False) ** 2 / 299
+    assert directions(Setting(), covariance=-0.75).numbers["variances"] == pytest.approx(variances)
+
+
+def test_the_answers_of_the_exercises():
+    largest_variance = np.linalg.eigvalsh([[2, 1], [1, 2]])[-1]
+    shares = np.cumsum([6, 3, 0.6, 0.4]) / 10
+    n_components = 1 + np.flatnonzero(shares >= 0.95)[0]
+    assert [exercise.answer for exercise in GUIDE.exercises] == pytest.approx([largest_variance, n_components])
+    right_guess = GUIDE.guesses["reconstruction"].answers[GUIDE.guesses["reconstruction"].right]
+    assert int(right_guess) == results()["reconstruction"].numbers["components for 95 % of the variance"]

@@ -80,14 +80,26 @@ def test_kolmogorovs_distance_is_scipys() -> None:
     assert kolmogorov_distance(x, bumps_cdf) == pytest.approx(kstest(x.numpy(), mixture_cdf).statistic, abs=1e-6)
 
 
-def test_exercises_and_sliders_of_sampling() -> None:
-    draw, images = GUIDE.exercises
-    assert draw.answer == pytest.approx(expon(scale=1 / 2).ppf(0.5), abs=draw.tolerance)
-    assert 2 ** int(images.answer) == 2 ** (28 * 28)
+def test_other_values_of_the_sliders() -> None:
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
-    for rate in (0.5, 3.0):
-        assert exponential(Setting(), rate=rate).numbers["mean"] == pytest.approx(expon(scale=1 / rate).ppf(u).mean())
-    assert 1 - expon().cdf(6) == pytest.approx(0.0025, abs=0.0001)  # the draws beyond the figure
-    coarse, fine = (table(Setting(), points=points).numbers["largest |F(F⁻¹(u)) - u|"] for points in (3, 33))
-    assert coarse > 0.1
-    assert fine < 0.01
+    x = expon(scale=1 / 3).ppf(u)
+    numbers = exponential(Setting(), rate=3.0, draws=100).numbers
+    assert (numbers["mean"], numbers["variance"]) == pytest.approx((x[:100].mean(), x[:100].var(ddof=1)))
+    assert numbers["Kolmogorov's distance"]["1,000 draws"] == pytest.approx(
+        kstest(x[:1000], expon(scale=1 / 3).cdf).statistic, abs=1e-6
+    )
+    table_x = np.linspace(-3.5, 3.5, 9)
+    coarse_x = np.interp(u, mixture_cdf(table_x), table_x)
+    coarse_numbers = table(Setting(), points=9).numbers
+    assert coarse_numbers["mean"] == pytest.approx(coarse_x.mean(), abs=1e-6)
+    assert coarse_numbers["largest |F(F⁻¹(u)) - u|"] == pytest.approx(np.abs(mixture_cdf(coarse_x) - u).max(), abs=1e-6)
+    for digit in range(10):
+        shares = brightness(Setting(), digit, draws=100).numbers["rows' shares of the draws"]
+        assert sum(shares) == pytest.approx(1)
+
+
+def test_the_answers_of_the_exercises() -> None:
+    first_row = np.cumsum([1, 3]) / 4
+    pixel = [1, 3][int(np.searchsorted(first_row, 0.3))]
+    expected = [expon(scale=1 / 2).ppf(0.5), brentq(lambda x: x**2 - 0.36, 0, 1), pixel]
+    assert [exercise.answer for exercise in GUIDE.exercises] == pytest.approx(expected)

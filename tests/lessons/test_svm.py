@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from sklearn.datasets import make_blobs
+from sklearn.datasets import make_blobs, make_moons
+from sklearn.metrics import hinge_loss
+from sklearn.svm import SVC
 
 from pellucid.lessons import Setting, lesson
 from pellucid.lessons.svm import GUIDE, kernels, soft
@@ -51,20 +53,33 @@ def test_the_selected_gamma_classifies_digits():
     assert results()["digits"].numbers["test accuracy"] > 0.97
 
 
-def test_exercises_and_sliders_of_svm():
-    width, loss = GUIDE.exercises
-    assert width.answer == pytest.approx(2 / np.hypot(3, 4))
-    assert loss.answer == pytest.approx(max(0, 1 - 0.3))
-    x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=1.0, random_state=0)
+def test_a_chosen_c_minimizes_the_cost_of_the_soft_margin():
+    x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=1.5, random_state=0)
     t = 2 * y - 1
 
-    def cost(v):
+    def cost(v: np.ndarray) -> float:
         return v[:2] @ v[:2] / 2 + 0.1 * np.maximum(0, 1 - t * (x @ v[:2] + v[2])).sum()
 
-    found = min((minimize(cost, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-8})
-                 for start in ([1.0, 0.5, 0.0], [0.5, 0.5, 0.1])), key=lambda result: result.fun)  # fmt: skip
-    numbers = soft(Setting(), weight=0.1).numbers["C = 0.1"]
-    assert numbers["width"] == pytest.approx(2 / np.linalg.norm(found.x[:2]), rel=0.01)
-    smooth, ragged = (kernels(Setting(), gamma=gamma).numbers[f"moons, gamma = {gamma:g}"] for gamma in (0.1, 30.0))
-    assert ragged["support vectors"] > smooth["support vectors"]
-    assert ragged["training accuracy"] > smooth["training accuracy"]
+    starts = [np.zeros(3), np.array([1.0, 0.5, 0.0])]
+    fits = [minimize(cost, start, method="Nelder-Mead", options={"maxiter": 4000, "xatol": 1e-9}) for start in starts]
+    best_fit = min(fits, key=lambda fit: fit.fun)
+    numbers = soft(Setting(), c=0.1, spread=1.5).numbers
+    assert list(numbers) == ["C = 0.01", "C = 0.1", "C = 100"]
+    assert numbers["C = 0.1"]["width"] == pytest.approx(2 / np.linalg.norm(best_fit.x[:2]), rel=0.01)
+
+
+def test_a_chosen_gamma_and_whether_a_large_one_is_better_for_new_points():
+    x, y = make_moons(200, noise=0.2, random_state=0)
+    new_x, new_y = make_moons(2000, noise=0.2, random_state=1)
+    numbers = kernels(Setting(), gamma=10.0, c=10.0).numbers["moons, gamma = 10"]
+    machine = SVC(C=10.0, gamma=10.0).fit(x, y)
+    assert numbers == {"training accuracy": machine.score(x, y), "support vectors": len(machine.support_)}
+    smooth, islands = (SVC(gamma=gamma).fit(x, y).score(new_x, new_y) for gamma in (1.0, 100.0))
+    assert smooth > islands  # as the right guess says
+
+
+def test_the_answers_of_the_exercises():
+    distance = np.linalg.norm(np.array([0.6, 0.8]) * 2 / 5)  # from f = -1 to f = 1 along w
+    loss = hinge_loss([1, -1], [-1.0, 1.0])  # the same loss for both
+    half = minimize(lambda d: (np.exp(-(d[0] ** 2)) - 0.5) ** 2, [0.7], tol=1e-12).x[0]
+    assert [exercise.answer for exercise in GUIDE.exercises] == pytest.approx([distance, loss, half], abs=1e-4)

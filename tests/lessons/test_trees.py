@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
+from scipy.stats import binom
+from sklearn.datasets import load_iris, make_moons
+from sklearn.tree import DecisionTreeClassifier
 
 from pellucid.lessons import Setting, lesson
-from pellucid.lessons.trees import GUIDE, depth, rules
+from pellucid.lessons.trees import GUIDE, bagging, depth, rules
 
 
 @cache
@@ -62,13 +64,28 @@ def test_a_forest_is_more_accurate_than_one_tree():
     assert numbers["sum of the importances"] == pytest.approx(1)
 
 
-def test_exercises_and_sliders_of_trees():
-    impurity, share = GUIDE.exercises
-    assert impurity.answer == 1 - (30 / 40) ** 2 - (10 / 40) ** 2
-    assert share.answer == pytest.approx(100 * (1 - (1 - 1e-6) ** 1e6), abs=share.tolerance)
-    flowers = rules(Setting(), max_depth=1).numbers
-    assert flowers["training accuracy"] == pytest.approx(100 / 150)  # one kind is separated, two share a class
-    _, best, last = depth(Setting(), noise=0.05).numbers["test: depth 1, best, depth 12"]
-    assert last > best - 0.02
-    _, best, last = depth(Setting(), noise=0.5).numbers["test: depth 1, best, depth 12"]
-    assert last < best - 0.03
+def test_other_values_of_the_sliders():
+    iris = load_iris()
+    accuracies = [rules(Setting(), levels).numbers["training accuracy"] for levels in (1, 2, 5)]
+    assert accuracies == sorted(accuracies)
+    one_question = iris.data[:, 3] <= 0.8  # the rest can be right for one of the two other kinds only
+    assert accuracies[0] == pytest.approx((one_question.sum() + 50) / 150)
+    x, y = make_moons(500, noise=0.2, random_state=0)
+    test = make_moons(2000, noise=0.2, random_state=1)
+    scores = [DecisionTreeClassifier(max_depth=k, random_state=0).fit(x, y).score(*test) for k in range(1, 13)]
+    numbers = depth(Setting(), points=500, noise=0.2).numbers
+    assert numbers["test: depth 1, best, depth 12"] == [scores[0], max(scores), scores[-1]]
+    few_trees = bagging(Setting(), trees=3, noise=0.4).numbers
+    assert "3 trees, bagged: test accuracy" in few_trees
+    assert "out-of-bag accuracy of the forest" not in few_trees
+
+
+def test_the_answers_of_the_exercises():
+    differ = [a != b for a in "rrrrrrbb" for b in "rrrrrrbb"]  # two points drawn at random
+    sides = [list("rrrr"), list("rbbbbb")]
+    differ_by_side = [np.mean([a != b for a in side for b in side]) for side in sides]
+    weighted = sum(len(side) / 10 * value for side, value in zip(sides, differ_by_side, strict=True))
+    vote = binom.sf(1, 3, 0.8)
+    assert [exercise.answer for exercise in GUIDE.exercises] == pytest.approx([np.mean(differ), weighted, vote])
+    expected_draws = 200 * (1 - (1 - 1 / 200) ** 200)
+    assert expected_draws == pytest.approx(126, abs=1)  # as the right guess says

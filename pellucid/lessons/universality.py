@@ -1,7 +1,8 @@
 """Universal approximation.
 
-A network with one hidden layer can approximate every continuous function to any error (Cybenko 1989). Nielsen 2015,
-chapter 4, shows why in pictures. This lesson constructs such a network instead of training it: formulas give its
+A function is continuous if its curve can be drawn in one stroke. A network with one hidden layer of sigmoid neurons,
+σ(z) = 1 / (1 + exp(-z)), can approximate every continuous function on an interval to any error (Cybenko 1989). Nielsen
+2015, chapter 4, shows why in pictures. This lesson constructs such a network instead of training it: formulas give its
 weights.
 """
 
@@ -9,12 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid import Dense, Mode, Sequential, Sigmoid
 from pellucid.layers.base import Params
-from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import INK, SMALL
@@ -41,22 +43,22 @@ def outputs(net: Sequential, params: Params, x: Tensor) -> Tensor:
     return net.forward(params, x, Mode())[0][:, 0]
 
 
-def steps_and_bumps(setting: Setting, position: float = 0.4) -> Result:
+def steps_and_bumps(setting: Setting, start: float = 0.4, width: float = 0.2) -> Result:
     """A neuron is a step, and two are a bump.
 
-    A sigmoid neuron with a large weight w outputs almost 0 left of s = -b / w and almost 1 right of it: a step. Two
-    steps of opposite heights make a bump. The figure shows a step at 0.4 for three weights, and a bump from 0.4 to
-    0.6. The numbers are the largest difference from an ideal step, over all x at least 0.02 from the step; it is
-    σ(-0.02 w).
+    A sigmoid neuron with a large weight w and the bias b outputs almost 0 left of s = -b / w and almost 1 right of it:
+    a step. Two steps of opposite heights make a bump. The figure shows a step at 0.4 for three weights, and a bump
+    between 0.4 and 0.6. The numbers are the largest difference from an ideal step, over all x at least 0.02 from the
+    step; it is σ(-0.02 w).
     """
     numbers: dict[str, Any] = {}
     figure, (left, right) = plots_in_rows(["one hidden neuron", "two hidden neurons"], 2, 2.8)
     weights = (20.0, 100.0, 500.0)
-    far_points = GRID[((GRID - position).abs() >= 0.02)[:, 0]]  # points at least 0.02 from the step
+    far_points = GRID[((GRID - start).abs() >= 0.02)[:, 0]]  # points at least 0.02 from the step
     for weight, colour in zip(weights, colours(len(weights)), strict=True):
-        step = network(weight, float64(position), float64(1.0), 0.0)
-        bump = network(weight, float64(position, position + 0.2), float64(0.8, -0.8), 0.0)
-        ideal = (far_points[:, 0] > position).double()
+        step = network(weight, float64(start), float64(1.0), 0.0)
+        bump = network(weight, float64(start, start + width), float64(0.8, -0.8), 0.0)
+        ideal = (far_points[:, 0] > start).double()
         numbers[f"w = {weight:g}"] = float((outputs(*step, far_points) - ideal).abs().max())
         for plot, net_and_params in ((left, step), (right, bump)):
             plot.plot(GRID, outputs(*net_and_params, GRID), color=colour, linewidth=1.5, label=f"w = {weight:g}")
@@ -82,7 +84,7 @@ def approximate(function: Callable[[Tensor], Tensor], slope_bound: float, error:
     return network(weight, (points[1:] + points[:-1]) / 2, values[1:] - values[:-1], float(values[0]))
 
 
-def built(setting: Setting, largest_error: float = 0.3) -> Result:
+def built(setting: Setting, error: float = 0.3) -> Result:
     """A network for every error.
 
     Let the function have slopes of at most L. The network has N steps of height f(x_k) - f(x_{k-1}), half way between
@@ -95,14 +97,14 @@ def built(setting: Setting, largest_error: float = 0.3) -> Result:
     With N ≥ L / ε and w = 4 ln 2 · L / ε this bound is at most ε. The function is Nielsen's, with L = 8.1. Its measured
     error is smaller, because the bound holds for every function with such slopes.
     """
-    errors = (largest_error, 0.1, 0.01)
+    errors = (error, 0.1, 0.01)
     numbers: dict[str, Any] = {}
-    figure, plots = plots_in_rows([f"error below {error:g}" for error in errors], 3, 2.8)
-    for plot, error in zip(plots, errors, strict=True):
-        net, params = approximate(target_function, SLOPE_BOUND, error)
+    figure, plots = plots_in_rows([f"error below {bound:g}" for bound in errors], 3, 2.8)
+    for plot, bound in zip(plots, errors, strict=True):
+        net, params = approximate(target_function, SLOPE_BOUND, bound)
         approximation, expected = outputs(net, params, GRID), target_function(GRID[:, 0])
         units = params["output"]["weight"].shape[1]
-        numbers[f"error below {error:g}"] = {
+        numbers[f"error below {bound:g}"] = {
             "hidden neurons": units,
             "largest error": float((approximation - expected).abs().max()),
         }
@@ -115,60 +117,87 @@ def built(setting: Setting, largest_error: float = 0.3) -> Result:
 
 STEPS = (steps_and_bumps, built)
 GUIDE = Guide(
-    question="How can a sum of simple S-shaped curves follow any curve at all?",
+    question="Is there anything that a network with a single hidden layer cannot compute?",
     minutes=12,
-    needs=("neuron",),
+    needs=("perceptron", "neuron"),
     guesses={
         "steps_and_bumps": Guess(
-            "The weight of a sigmoid neuron grows from 20 to 500, and its step stays at 0.4. What does its curve do?",
-            ("its rise gets steeper", "it moves to the right", "it gets higher"),
-            0,
-            "Its output is 1/2 at 0.4 and between 0 and 1 for every weight w; a larger w only makes it change faster.",
+            "The bias of a neuron is always -0.4 times its weight. What changes when the weight grows?",
+            ("the step moves to the right", "the step gets steeper at the same place", "the step gets higher"),
+            1,
+            "The step is at s = -b / w = 0.4 in any case. The height of a step is set by the weight behind the neuron.",
         ),
         "built": Guess(
-            "The allowed error is divided by ten. How does the number of hidden neurons change?",
-            ("ten times as many", "twice as many", "a hundred times as many"),
+            "The error shall be ten times smaller. How many more hidden neurons does this construction need?",
+            ("ten times as many", "two or three more", "a hundred times as many"),
             0,
-            "N ≥ L / ε: the steps must be ten times as low, so there are ten times as many.",
+            "Each step must be ten times as low, so ten times as many steps are needed: N = L / ε.",
         ),
     },
     sliders={
-        "steps_and_bumps": (Slider("position", "where the neuron steps, s", (0.1, 0.2, 0.4, 0.6, 0.7)),),
+        "steps_and_bumps": (
+            Slider("start", "position s of the step", (0.1, 0.2, 0.4, 0.6)),
+            Slider(
+                "width",
+                "width of the bump",
+                (0.01, 0.05, 0.2, 0.35),
+                {0.01: "Steps that are less steep than the bump is wide cancel: only w = 500 still draws it."},
+            ),
+        ),
         "built": (
             Slider(
-                "largest_error",
-                "allowed error ε of the first plot",
-                (2.0, 1.0, 0.5, 0.3, 0.2, 0.05),
-                {2.0: "Five steps: the network misses every bend, and is still within its bound."},
+                "error",
+                "largest error of the first network",
+                (0.3, 0.5, 1.0, 2.0),
+                {
+                    1.0: "9 neurons follow the rough shape.",
+                    2.0: "5 neurons are too few for the waves, and yet within the bound.",
+                },
             ),
         ),
     },
     notices={
         "steps_and_bumps": (
-            "The bump is the difference of two steps: it begins where the first neuron steps and ends where the second "
-            "does, and its height is the weight of the output. Side by side, bumps make any staircase.",
+            "On the left all three curves cross at s, at the height 1/2. The larger the weight, the more the curve "
+            "looks like a step.",
+            "On the right the second neuron takes back what the first one has added. With w = 20 it begins before the "
+            "first is done, so the bump does not reach its height of 0.8.",
         ),
         "built": (
-            "On the left the stairs can be seen; on the right they are too small. The measured error is below the "
-            "allowed one each time, because most of the curve is flatter than the bound L = 8.1.",
+            "From left to right the orange curve covers the dark one better and better. On the left, it misses most at "
+            "the peaks and valleys of the small waves.",
+            "In the numbers, each largest error is far below its bound: the bound must hold for the worst function of "
+            "this steepness, and this one is steep only in places.",
         ),
     },
     exercises=(
         Exercise(
-            "A sigmoid neuron has the weight 50 and the bias -15. At which x is its step?",
-            0.3,
+            "A hidden neuron has the weight 100 and the bias -40. At which x is its step?",
+            0.4,
             0.001,
-            "s = -b / w = 15 / 50 = 0.3.",
-            {-0.3: "The sign: w x + b is 0 at x = -b / w.", 3.33: "Divide the bias by the weight."},
+            "s = -b / w = 40 / 100.",
+            {-0.4: "Mind the sign: the step is where w x + b is 0.", 2.5: "That is w / -b; solve w x + b = 0 for x."},
         ),
         Exercise(
-            "The slope of a function is at most 6. How many steps are enough for an error of 0.05?",
-            120,
+            "A function has slopes of at most 5. How many hidden neurons does the construction use for errors below "
+            "0.02?",
+            250,
             0.5,
-            "N ≥ L / ε = 6 / 0.05 = 120.",
-            {0.3: "Divide L by ε instead of multiplying."},
+            "N = L / ε = 5 / 0.02 = 250.",
         ),
     ),
-    later="Depth is not needed to represent a function, but to represent it with few neurons, and to learn it.",
+    functions={
+        "bump": FunctionExercise(
+            "bump(x, start, end, height, w): the values (N,) at x (N,) of two sigmoid neurons with the weight w, "
+            "steps at start and end, and weights height and -height behind them.",
+            lambda x, start, end, height, w: height / 2 * (np.tanh(w * (x - start) / 2) - np.tanh(w * (x - end) / 2)),
+            lambda random: (random.random(6), 0.4, 0.6, float(random.normal()), 20.0),
+            "def bump(x, start, end, height, w):\n"
+            "    up = 1 / (1 + np.exp(-w * (x - start)))\n"
+            "    down = 1 / (1 + np.exp(-w * (x - end)))\n"
+            "    return height * up - height * down",
+        )
+    },
+    later="That suitable weights exist does not mean that training finds them; deep networks need fewer neurons.",
     studio="#play",
 )

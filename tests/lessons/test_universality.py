@@ -53,12 +53,20 @@ def test_the_networks_of_the_lesson_have_errors_below_their_bounds():
         assert result["hidden neurons"] == math.ceil(8.1 / error)
 
 
-def test_exercises_and_sliders_of_universality():
-    step, count = GUIDE.exercises
-    assert 50 * step.answer - 15 == pytest.approx(0)
-    assert count.answer == pytest.approx(6 / 0.05)
-    assert steps_and_bumps(Setting(), position=0.7).numbers["w = 100"] == pytest.approx(sigmoid(-0.02 * 100), rel=1e-6)
-    for error, units in ((2.0, 5), (0.05, 162)):  # 8.1 / error, rounded up
-        numbers = built(Setting(), largest_error=error).numbers[f"error below {error:g}"]
-        assert numbers["hidden neurons"] == units
-        assert numbers["largest error"] < error
+def test_steps_at_other_places_are_as_steep():
+    for name, distance in steps_and_bumps(Setting(), 0.1, 0.05).numbers.items():
+        assert distance == pytest.approx(sigmoid(-0.02 * float(name.removeprefix("w = "))), rel=1e-6)
+
+
+@pytest.mark.parametrize("error", [0.5, 2.0])
+def test_networks_of_larger_errors_have_fewer_neurons(error):
+    result = built(Setting(), error).numbers[f"error below {error:g}"]
+    assert result["hidden neurons"] == math.ceil(8.1 / error)
+    assert 0.05 < result["largest error"] < error
+
+
+def test_the_answers_of_the_exercises():
+    step, neurons = GUIDE.exercises
+    x = np.linspace(0, 1, 1001)
+    assert step.answer == pytest.approx(x[np.argmin(np.abs(sigmoid(100 * x - 40) - 0.5))])
+    assert neurons.answer == len(approximate(torch.abs, 5.0, 0.02)[1]["hidden"]["bias"]) == round(5 / 0.02)

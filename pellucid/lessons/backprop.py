@@ -182,7 +182,7 @@ GUIDE = Guide(
     guesses={
         "equations": Guess(
             "Two weights lead to the same neuron, one from an input of 0.05, the other from 0.10. Which one has the "
-            "larger derivative?",
+            "derivative of larger size?",
             ("both have the same, that of the neuron", "the one from 0.10, twice the other", "the larger weight"),
             1,
             "By BP4 the derivative is the neuron's δ times the value that the weight multiplies.",

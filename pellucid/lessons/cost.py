@@ -43,16 +43,16 @@ def slowdown(setting: Setting, output: float = 0.98, wanted: float = 0.0) -> Res
     quadratic_dz, _ = Sigmoid().backward({}, cache, dy)
     _, cross_entropy_dz = BinaryCrossEntropy(reduction="sum").compute(z, target)
     largest_index = int(quadratic_dz.abs().argmax())
-    index = round(1000 * output) - 1  # of the entry of a
+    index = round(1000 * output) - 1  # of the entry of a that is nearest to the output
     numbers = {
         "largest quadratic gradient": quadratic_dz[largest_index].item(),
         "at the output": a[largest_index].item(),
-        f"quadratic gradient at {output:g}": quadratic_dz[index].item(),
-        f"cross-entropy gradient at {output:g}": cross_entropy_dz[index].item(),
+        f"quadratic gradient at {a[index]:g}": quadratic_dz[index].item(),
+        f"cross-entropy gradient at {a[index]:g}": cross_entropy_dz[index].item(),
     }
     gradients = {"quadratic": quadratic_dz, "cross-entropy": cross_entropy_dz}
     figure = curves(gradients, f"output a, target {wanted:g}", "gradient with respect to z", a.tolist())
-    figure.axes[0].axvline(output, color=INK, linestyle="--", linewidth=1)
+    figure.axes[0].axvline(a[index].item(), color=INK, linestyle="--", linewidth=1)
     return Result(numbers, figure)
 
 

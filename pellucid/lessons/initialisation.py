@@ -171,7 +171,7 @@ GUIDE = Guide(
         "depth": (
             "The vertical axis is logarithmic, so a straight line is a constant factor per layer. The blue line loses "
             "half in every layer, the orange one stays near its height.",
-            'Change to "nothing" and see both lines turn upwards by one factor of two per layer.',
+            'Change to "nothing": now the blue line stays at its height, and the orange one doubles in every layer.',
         ),
     },
     exercises=(

@@ -3,8 +3,8 @@
 A sigmoid neuron has a weight w and a bias b. For an input x it outputs a = σ(z), where z = w x + b is its weighted
 input and σ(z) = 1 / (1 + exp(-z)) is the sigmoid: a smooth step that is 1/2 at z = 0, nearly 0 for very negative z and
 nearly 1 for large z. A cost measures how far the output is from the target y, the output that is wanted. Learning
-changes w and b in small steps that lower the cost; the learning rate η is the length of a step in relation to the
-slope of the cost. In this lesson, the target for the input 1 is 0. How fast the neuron learns this depends on the cost
+changes w and b in small steps that lower the cost; the learning rate η is the length of a step in relation to the slope
+of the cost. In this lesson, the target for the input 1 is 0. How fast the neuron learns this depends on the cost
 (Nielsen 2015, chapter 3).
 """
 
@@ -80,8 +80,8 @@ def derivative(cost: str, weight: float, bias: float, x: float, target: float) -
 def derivatives(setting: Setting, x: float = 1.0, target: float = 0.0) -> Result:
     """Why the saturated neuron learns slowly.
 
-    ∂C/∂w is the slope of the cost C when only the weight w changes; a step changes w by -η ∂C/∂w. σ'(z) is the slope
-    of the sigmoid. The derivative of the quadratic cost C = ½ (a - y)² is
+    ∂C/∂w is the slope of the cost C when only the weight w changes; a step changes w by -η ∂C/∂w. σ'(z) is the slope of
+    the sigmoid. The derivative of the quadratic cost C = ½ (a - y)² is
 
     ∂C/∂w = (a - y) σ'(z) x,  with σ'(z) = a (1 - a)
 

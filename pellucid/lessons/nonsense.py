@@ -1,6 +1,6 @@
 """Confidence in nonsense.
 
-A classifier of digits gives each of the ten digits a probability, and predicts the most probable one, for every input,
+For every input, a classifier of digits gives each of the ten digits a probability, and predicts the most probable one,
 often with a high probability even if the input is no digit. This lesson measures the confidence of a network on noise
 and on shuffled images, before and after calibration. Temperature scaling (Guo et al. 2017) divides the logits, the sums
 before the softmax, by one number, the temperature, chosen such that 80 of 100 predictions with a confidence of 80 % are

@@ -2,8 +2,8 @@
 
 A network with more parameters than training examples can memorize the examples: its training cost keeps falling while
 the test accuracy, the share of right answers on other images, stagnates and the test cost rises (Nielsen 2015, chapter
-3). This lesson shows this on 1,000 images,
-and then four remedies: more data, L2 regularization, dropout and early stopping.
+3). This lesson shows this on 1,000 images, and then four remedies: more data, L2 regularization, dropout and early
+stopping.
 
 The network is 784-30-10 with large initial weights, the cross-entropy, rate 0.5 and batches of 10 from MNIST, as in the
 book. Without MNIST, and in the small form, which the documentation shows, the network is trained on scikit-learn's 8x8

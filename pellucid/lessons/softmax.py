@@ -2,9 +2,8 @@
 
 A network that chooses between classes has one output neuron for each. A softmax layer turns their weighted sums z into
 probabilities p_j = exp(z_j) / Σ exp(z_k), where Σ is the sum over all classes k and exp(z) is e = 2.718... to the power
-of z. With the log-likelihood cost
--ln p_t of the target class t, the gradient is as simple as the gradient of sigmoids with the cross-entropy, and the
-network learns as fast (Nielsen 2015, chapter 3).
+of z. With the log-likelihood cost -ln p_t of the target class t, the gradient is as simple as the gradient of sigmoids
+with the cross-entropy, and the network learns as fast (Nielsen 2015, chapter 3).
 
 The networks are trained on MNIST. The small form, which the documentation shows, and any form without MNIST use the 8x8
 digits of scikit-learn.

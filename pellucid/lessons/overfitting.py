@@ -231,7 +231,7 @@ GUIDE = Guide(
             "Epoch 3 is the best so far, and epochs 4 and 5 are no better. The 2.9 of epoch 6 is never seen.",
             {
                 3: "That is the best epoch, whose weights are restored. To know it, two more epochs are needed.",
-                8: "That would be with the patience 3: then 2.9 is reached. Here the two epochs after 3 end it.",
+                8: "With the patience 3 it would reach 2.9 and go on. Here the two epochs after the third end it.",
             },
         ),
     ),

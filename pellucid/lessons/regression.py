@@ -255,7 +255,7 @@ GUIDE = Guide(
         "line": (
             "On the left, both lines lie on one another: for a prediction, the difference does not matter.",
             "On the right, both axes are logarithmic. The orange curve of stochastic descent is low after a single "
-            "pass, and then gains little. The blue one begins high, and ends with an error of rounding only.",
+            "pass. The blue one of batch descent begins high, and ends far below it, with an error of rounding only.",
         ),
         "polynomials": (
             "From left to right: the line misses the bend, degree 2 follows it, degree 10 adds small waves, and degree "

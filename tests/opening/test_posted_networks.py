@@ -1,0 +1,82 @@
+"""Networks as people post them: outputs and all gradients of the opened network equal PyTorch's.
+
+The list was written before any of them was opened, from what public questions, reports and tutorials contain; half of
+it was opened only after the first half had been mended.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pellucid
+from tests.opening.posted import networks_01_to_10, networks_11_to_20, networks_21_to_30, networks_31_to_40
+from tests.oracle import assert_close
+
+FIRST_HALF = [*networks_01_to_10.NETWORKS, *networks_11_to_20.NETWORKS]
+SECOND_HALF = [*networks_21_to_30.NETWORKS, *networks_31_to_40.NETWORKS]
+POSTED: dict[str, tuple[Any, ...]] = {kind.__name__: (kind, *shapes) for kind, *shapes in FIRST_HALF + SECOND_HALF}
+EQUAL = 1e-10  # largest difference, relative to the largest value of a tensor
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def outputs_of(y: Any) -> list[Tensor]:
+    if isinstance(y, Tensor):
+        return [y]
+    return list(y.values() if isinstance(y, Mapping) else y)
+
+
+def made(kind: Any) -> nn.Module:
+    """Return a network with statistics as after training."""
+    torch.manual_seed(0)
+    network: nn.Module = kind()
+    for name, buffer in network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.copy_(torch.rand_like(buffer) + 0.5)
+    return network
+
+
+@pytest.mark.filterwarnings("ignore")  # of old interfaces of PyTorch, which people use
+@pytest.mark.parametrize("name", POSTED)
+def test_outputs_and_gradients_equal_pytorchs(name: str) -> None:
+    kind, *shapes = POSTED[name]
+    network = made(kind).eval()
+    inputs = [torch.rand(3, *shape) for shape in shapes]
+    if name == "MaskedFrames":
+        inputs[1] = (inputs[1] > 0.4).double()
+    network(*inputs)  # lazy layers get their shapes
+    given: Any = inputs[0] if len(inputs) == 1 else tuple(inputs)
+    model = pellucid.open(network, given)
+
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    expected = outputs_of(network(*(x.clone() for x in leaves)))
+    outputs = outputs_of(model(given))
+    dys = [torch.randn(y.shape).to(y) for y in expected]
+    parameters = dict(network.named_parameters())
+    differentiable = [(y, dy) for y, dy in zip(expected, dys, strict=True) if y.requires_grad]
+    reference = torch.autograd.grad(
+        [y for y, _ in differentiable],
+        [*leaves, *parameters.values()],
+        [dy for _, dy in differentiable],
+        allow_unused=True,
+    )
+    gradients = model.gradients(given, dys[0] if len(dys) == 1 else tuple(dys))
+    dx = gradients.pop("input")
+    ours = [*(dx if isinstance(dx, tuple) else (dx,)), *(gradients.get(key) for key in parameters)]
+
+    for output, y in zip(outputs, expected, strict=True):
+        assert_close(output, y.detach(), EQUAL)
+    for key, gradient, other in zip([*range(len(leaves)), *parameters], ours, reference, strict=True):
+        if other is None:
+            assert gradient is None or not gradient.any(), key
+        else:
+            assert gradient is not None, key
+            assert_close(gradient, other, EQUAL)

@@ -65,17 +65,23 @@ class ExportedNetwork:
     shapes: dict[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
 
 
-def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], count_index: int = 0) -> ExportedNetwork:
+def export(
+    module: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    count_index: int = 0,
+    decomposed: frozenset[Any] = frozenset(),
+) -> ExportedNetwork:
     """Export a module in evaluation mode; the module is unchanged.
 
-    count_index: see `example_count`. The layers leave inputs as they are that the module changes in place. Raises
-    PellucidError for a module that torch.export cannot trace, and for one that changes a buffer.
+    count_index: see `example_count`. decomposed: operators that are replaced by those of which they consist. The layers
+    leave inputs as they are that the module changes in place. Raises PellucidError for a module that torch.export
+    cannot trace, and for one that changes a buffer.
     """
     examples = example if isinstance(example, tuple) else (example,)
     state_tensors = (*module.parameters(), *module.buffers())
     count = example_count([*(x.shape[1:] for x in examples), *(tensor.shape for tensor in state_tensors)], count_index)
     inputs = tuple(torch.empty(count, *x.shape[1:], dtype=x.dtype, device=x.device) for x in examples)  # never read
-    program = _export_program(module, inputs)
+    program = _export_program(module, inputs, decomposed)
     nodes = program.graph_module.graph.nodes
     signature = program.graph_signature
     keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -95,6 +101,26 @@ def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], count_index:
         tensors,
         input_shapes(nodes, count),
     )
+
+
+def used_calls(exported: ExportedNetwork) -> Iterator[Call]:
+    """Yield the calls on which the outputs depend, in order."""
+    needed_names = set(exported.outputs)
+    calls = list[Call]()
+    for call in reversed(exported.calls):
+        if call.name in needed_names:
+            needed_names.update(ref_names(call.arguments))
+            calls.append(call)
+    return reversed(calls)
+
+
+def ref_names(value: Any) -> Iterator[str]:
+    """Yield the names of all values in arguments."""
+    if isinstance(value, Ref):
+        yield value.name
+    elif isinstance(value, (dict, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from ref_names(item)
 
 
 def example_count(shapes: Iterable[Sequence[Any]], count_index: int = 0) -> int:
@@ -118,7 +144,13 @@ def input_shapes(nodes: Iterable[Any], count: int) -> dict[str, tuple[Any, ...]]
     return {name: _with_multiples(tuple(value.shape), count) for name, value in tensors if isinstance(value, Tensor)}
 
 
-def _export_program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
+def parts_of(targets: Iterable[Any]) -> dict[Any, Any]:
+    """Return the functions by which PyTorch composes operators of others, by operator, for those that have one."""
+    compositions = torch.export.default_decompositions()
+    return {target: compositions[target] for target in targets if target in compositions}
+
+
+def _export_program(module: nn.Module, examples: Sequence[Tensor], decomposed: frozenset[Any]) -> Any:
     """Return an exported program in evaluation mode, without operators that write into views."""
     try:
         with evaluating(module):
@@ -126,7 +158,9 @@ def _export_program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
                 program = torch.export.export(module, tuple(examples), strict=False)
             sys.stderr.write(text.getvalue())
             inline_regions(program.graph_module)
-            return program.run_decompositions({}) if writes_a_view(program.graph_module.graph) else program
+            if decomposed or writes_a_view(program.graph_module.graph):
+                return program.run_decompositions(parts_of(decomposed))
+            return program
     except PellucidError:
         raise
     except Exception as error:  # the module's own code may raise any error under torch.export
@@ -143,6 +177,12 @@ def _export_message(error: Exception, module: nn.Module) -> str:
         return (
             f"open: the forward of {name} branches on a tensor's value; choose between two results with "
             f"torch.where(condition, a, b), or branch (an assert, too) outside of the network{location}"
+        )
+    if "fake tensor in the exported program constant's list" in str(error):
+        return (
+            f"open: the forward of {name} replaces a weight or an attribute by a computed tensor, as in "
+            "self.conv.weight.data = ...; do that after each step of the optimizer, or compute the weight and use it "
+            "by a function such as F.conv2d"
         )
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"open: torch.export cannot trace {name}: {type(error).__name__}: {reason:.300}{location}"

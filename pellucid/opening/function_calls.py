@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from pellucid import layers, operators
 from pellucid.base.text import note_once, plural
 from pellucid.layers.base import Layer
@@ -155,6 +157,19 @@ def rms_norm(c: Context) -> CallLayer:
     return y if c["weight"] is None else CallLayer(operators.Times(), (y, c.source("weight")))
 
 
+def step(c: Context) -> CallLayer:
+    """Return Step, a comparison with a number or with another tensor, or a function without derivative."""
+    names = {"ne": "eq", "bitwise_not": "logical_not", "bitwise_and": "logical_and", "bitwise_or": "logical_or"}
+    if (c.call.op.startswith("bitwise") and c.call.dtype is not torch.bool) or c.call.arguments.get("decimals"):
+        raise Unsupported
+    function = names.get(c.call.op, c.call.op)
+    other = c.call.arguments.get("other")
+    number = None if other is None or isinstance(other, Ref) else c.number("other")
+    sources = tuple(value.name for value in c.call.arguments.values() if isinstance(value, Ref))
+    result = CallLayer(operators.Step(function, number), sources)
+    return CallLayer(operators.Step("logical_not"), (result,)) if c.call.op == "ne" else result
+
+
 def masked_fill(c: Context) -> CallLayer:
     """Return MaskedFill."""
     if isinstance(c["value"], Ref):
@@ -168,10 +183,21 @@ def where(c: Context) -> CallLayer:
 
 
 def maximum(c: Context) -> CallLayer:
-    """Return LargestOne, the maximum along one axis; raises Unsupported without an axis."""
+    """Return LargestOne, the maximum along one axis, or Largest of all values; for two tensors, see `larger`."""
+    if "other" in c.call.arguments:
+        return larger(c)
     if "dim" not in c.call.arguments:
-        raise Unsupported("no axis is given")
+        return CallLayer(operators.Largest(tuple(range(len(c.shape())))), (c.source("self"),))
     return CallLayer(operators.LargestOne(c.axis(), bool(c["keepdim"])), (c.source("self"),))
+
+
+def larger(c: Context) -> CallLayer:
+    """Return the larger or the smaller values of two tensors; equal ones share the gradient, as in PyTorch."""
+    a, b = c.source("self"), c.source("other")
+    comparison = "lt" if c.call.op in ("minimum", "min") else "gt"
+    chosen = CallLayer(operators.Where(), (CallLayer(operators.Step(comparison), (a, b)), a, b))
+    mean = CallLayer(operators.AffineMap(0.5), (CallLayer(operators.Plus(), (a, b)),))
+    return CallLayer(operators.Where(), (CallLayer(operators.Step("eq"), (a, b)), mean, chosen))
 
 
 def running_sum(c: Context) -> CallLayer:
@@ -303,7 +329,12 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "rms_norm": rms_norm,
     "masked_fill": masked_fill,
     "where": where,
+    **dict.fromkeys(("sign", "floor", "ceil", "round", "eq", "ne", "gt", "ge", "lt", "le"), step),
+    **dict.fromkeys(("logical_not", "logical_and", "logical_or"), step),
+    **dict.fromkeys(("bitwise_not", "bitwise_and", "bitwise_or"), step),
     "max": maximum,
+    "maximum": larger,
+    "minimum": larger,
     "cumsum": running_sum,
     "repeat": repeat,
     "tile": repeat,

@@ -1,6 +1,5 @@
 """Assembly of the graph of an opened network: nodes, names, parameters and constants."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from pellucid.combine import Graph
 from pellucid.layers.base import Params
 from pellucid.network.bounds import Tally
 from pellucid.opening import function_calls, layer_calls, pooling_calls, tensor_calls
-from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref
+from pellucid.opening.exported import Call, ExportedNetwork, Multiple, Ref, ref_names, used_calls
 from pellucid.opening.missing import REGISTERED, missing_error
 from pellucid.opening.model import memory_key
 from pellucid.opening.output_parts import has_several_outputs, output_part_layer
@@ -54,7 +53,7 @@ class _GraphBuilder:
             path for path, submodule in module.named_modules() if next(submodule.children(), None) is not None
         }
         tied_names = _tied_names(exported)  # the first name of each tied tensor, by its other names
-        self.calls = _without_tied_names(list(_used_calls(exported)), exported, module, tied_names)
+        self.calls = _without_tied_names(list(used_calls(exported)), exported, module, tied_names)
         self.calls_by_name = {call.name: call for call in self.calls}
         self.keys = _unshared_keys(self.calls, exported)
         self.shapes = dict(exported.shapes)
@@ -78,6 +77,8 @@ class _GraphBuilder:
                 self.ops_by_module.setdefault(call.module, set()).add(call.op)
         self.next_suffixes: dict[str, int] = {}
         self.missing_calls: dict[str, list[str]] = {}
+        self.masks = {call.name for call in self.calls if call.dtype is torch.bool}
+        self.missing_targets: set[Any] = set()  # the operators of the calls without a layer
         self.unknown_targets: dict[str, Any] = {}  # operators without a translation, by name
 
     def build(self) -> tuple[Graph, Params]:
@@ -89,7 +90,7 @@ class _GraphBuilder:
                 self._add_call(call)
             self.shapes[call.name] = call.shape
         if self.missing_calls:
-            raise missing_error(self.missing_calls, self.unknown_targets)
+            raise missing_error(self.missing_calls, self.unknown_targets, frozenset(self.missing_targets))
         try:
             outputs = tuple(self._node_name(name) for name in self.exported.outputs)
         except Unsupported as error:
@@ -102,14 +103,14 @@ class _GraphBuilder:
         for call in self.calls:
             is_random = torch.Tag.nondeterministic_seeded in getattr(call.target, "tags", ())
             if call.op in SHAPE_ONLY_OPS or (
-                not is_random and all(name in constants for name in _ref_names(call.arguments))
+                not is_random and all(name in constants for name in ref_names(call.arguments))
             ):
                 constants.add(call.name)
         return constants
 
     def _fold_constant(self, call: Call) -> None:
         """Compute a constant, for both FOLDING_COUNTS if it depends on the number of examples."""
-        if not _has_batch(call) and not any(name in self.varying_constants for name in _ref_names(call.arguments)):
+        if not _has_batch(call) and not any(name in self.varying_constants for name in ref_names(call.arguments)):
             self.constants[call.name] = self._compute(call, self._argument_values(call, 0, 0))
             return
         first, second = (
@@ -127,7 +128,7 @@ class _GraphBuilder:
         An argument that is no constant is an uninitialized tensor, for operators that read its shape.
         """
         values: dict[str, Any] = {}
-        for name in _ref_names(call.arguments):
+        for name in ref_names(call.arguments):
             if name in self.varying_constants:
                 values[name] = self.varying_constants[name][index]
             elif name in self.constants:
@@ -153,6 +154,7 @@ class _GraphBuilder:
                 is_node = translation in self.nodes or translation in self.inputs
                 self.graph_names[call.name] = translation if is_node else self._node_name(translation)
         except (Unsupported, PellucidError) as error:
+            self.missing_targets.add(call.target)
             self.missing_calls.setdefault(f"{call.op} ({error})" if str(error) else call.op, []).append(call.module)
 
     def _translation(self, call: Call) -> CallLayer | str | None:
@@ -160,13 +162,15 @@ class _GraphBuilder:
 
         None for a call with several outputs; each output that is read has a layer, see `output_part_layer`.
         """
-        context = Context(call, self.shapes, self.keys, self.constants)
-        if has_several_outputs(call) or call.op in RECURRENT_LAYERS:
+        context = Context(call, self.shapes, self.keys, self.constants, self.masks)
+        if has_several_outputs(call) or call.op in RECURRENT_LAYERS or call.op in pooling_calls.OUTPUTS:
             return None
         if call.op == "getitem":
             producer = self.calls_by_name[call.arguments["0"].name]
             if producer.op in RECURRENT_LAYERS:
                 return recurrent_output(replace(context, call=producer), call.arguments["1"], self.varying_constants)
+            if producer.op in pooling_calls.OUTPUTS:
+                return pooling_calls.OUTPUTS[producer.op](replace(context, call=producer), call.arguments["1"])
             return output_part_layer(call, self.calls_by_name, self.shapes)
         translate = TRANSLATIONS.get(call.op, REGISTERED.get(call.op))
         if translate is None:
@@ -262,17 +266,6 @@ class _GraphBuilder:
         return self.graph_names[name]
 
 
-def _used_calls(exported: ExportedNetwork) -> Iterator[Call]:
-    """Yield the calls on which the outputs depend, in order."""
-    needed_names = set(exported.outputs)
-    calls = list[Call]()
-    for call in reversed(exported.calls):
-        if call.name in needed_names:
-            needed_names.update(_ref_names(call.arguments))
-            calls.append(call)
-    return reversed(calls)
-
-
 def _without_tied_names(
     calls: list[Call], exported: ExportedNetwork, module: nn.Module, tied_names: dict[str, str]
 ) -> list[Call]:
@@ -298,15 +291,6 @@ def _without_tied_names(
         )
         for call in calls
     ]
-
-
-def _ref_names(value: Any) -> Iterator[str]:
-    """Yield the names of all values in arguments."""
-    if isinstance(value, Ref):
-        yield value.name
-    elif isinstance(value, (dict, tuple)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _ref_names(item)
 
 
 def _has_batch(call: Call) -> bool:
@@ -393,7 +377,7 @@ def _unshared_keys(calls: list[Call], exported: ExportedNetwork) -> dict[str, st
     """
     readers: dict[str, set[tuple[str, str]]] = {name: {("", "output")} for name in exported.outputs}
     for call in calls:
-        for name in _ref_names(call.arguments):
+        for name in ref_names(call.arguments):
             if name in exported.keys:
                 readers.setdefault(name, set()).add((call.module, call.op))
     shared = {name for name, operators in readers.items() if len(operators) > 1}

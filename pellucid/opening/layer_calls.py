@@ -116,23 +116,23 @@ def feature_dropout(c: Context) -> CallLayer | str:
     return CallLayer(layers.Dropout(c.number("p"), channels=True), (c.first_source,)) if c["p"] else c.first_source
 
 
-def softmax(c: Context) -> CallLayer:
-    """Return Softmax; for the first axis of a value without a batch axis, Softmax after adding an axis before it."""
-    axis = c.axis()
-    shape = c.shape()
-    if (axis == 0 and isinstance(shape[0], Multiple)) or c["dtype"] not in (None, c.call.dtype):
-        raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
-    if axis:
-        return CallLayer(layers.Softmax(axis), (c.source("self"),))
-    unsqueezed = CallLayer(operators.ToShape((-1,), 0, len(shape)), (c.source("self"),))
-    return CallLayer(operators.Select(0, 0), (CallLayer(layers.Softmax(1), (unsqueezed,)),))
+def softmax(make: Callable[[int], Layer]) -> Translate:
+    """Return the translation to the layer that `make` returns for an axis.
 
+    For the first axis of a value without a batch axis, an axis is added before it.
+    """
 
-def log_softmax(c: Context) -> CallLayer:
-    """Return LogSoftmax."""
-    if c.axis() != 1 or c["dtype"] not in (None, c.call.dtype):
-        raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
-    return CallLayer(layers.LogSoftmax(), (c.source("self"),))
+    def translate(c: Context) -> CallLayer:
+        axis = c.axis()
+        shape = c.shape()
+        if (axis == 0 and isinstance(shape[0], Multiple)) or c["dtype"] not in (None, c.call.dtype):
+            raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
+        if axis:
+            return CallLayer(make(axis), (c.source("self"),))
+        unsqueezed = CallLayer(operators.ToShape((-1,), 0, len(shape)), (c.source("self"),))
+        return CallLayer(operators.Select(0, 0), (CallLayer(make(1), (unsqueezed,)),))
+
+    return translate
 
 
 def upsample(kind: str) -> Translate:
@@ -180,8 +180,8 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "instance_norm": instance_norm,
     "dropout": dropout,
     "feature_dropout": feature_dropout,
-    "softmax": softmax,
-    "log_softmax": log_softmax,
+    "softmax": softmax(layers.Softmax),
+    "log_softmax": softmax(layers.LogSoftmax),
     "upsample_nearest2d": upsample("nearest"),
     "upsample_bilinear2d": upsample("bilinear"),
     "_upsample_bilinear2d_aa": upsample("bilinear"),

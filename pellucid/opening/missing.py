@@ -11,20 +11,30 @@ from pellucid.base.text import plural
 if TYPE_CHECKING:
     from pellucid.opening.values import CallLayer, Context
 
+
+class MissingLayersError(PellucidError):
+    """The error for operators without a layer. targets: these operators of PyTorch, also those with other options."""
+
+    targets: frozenset[Any] = frozenset()
+
+
 REGISTERED: dict[str, Callable[[Context], CallLayer]] = {}  # translations of operators, by name; see register_op
 
 
-def missing_error(missing: Mapping[str, list[str]], unknown: Mapping[str, Any]) -> PellucidError:
+def missing_error(
+    missing: Mapping[str, list[str]], unknown: Mapping[str, Any], targets: frozenset[Any]
+) -> MissingLayersError:
     """Return the error with every operator that has no layer, and with a note: the class to write for one of them.
 
     missing: the modules of each operator's calls, by operator. unknown: the targets of operators for which a user can
-    register a layer, by operator.
+    register a layer, by operator. targets: all operators of the calls.
     """
     descriptions = [
         f"{operator}, {plural(len(modules), 'call')}, first in {modules[0] or 'the network itself'}"
         for operator, modules in sorted(missing.items(), key=lambda item: -len(item[1]))
     ]
-    error = PellucidError(f"open: no layer for {plural(len(missing), 'operator')}: {'; '.join(descriptions)}")
+    error = MissingLayersError(f"open: no layer for {plural(len(missing), 'operator')}: {'; '.join(descriptions)}")
+    error.targets = targets
     aten_ops = [name for name, target in unknown.items() if str(getattr(target, "namespace", "")) == "aten"]
     if aten_ops:
         error.add_note(

@@ -23,9 +23,10 @@ from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import init_within_bounds
 from pellucid.opening.custom_backward import check_custom_backward
-from pellucid.opening.exported import export
+from pellucid.opening.exported import ExportedNetwork, export, parts_of
 from pellucid.opening.graph import graph_of
 from pellucid.opening.huggingface import folder_network
+from pellucid.opening.missing import MissingLayersError
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.open_onnx import open_onnx
 from pellucid.opening.outputs import (
@@ -192,9 +193,8 @@ def _checked_graph(
     """
     first_error: PellucidError | None = None
     for attempt in range(2):
-        exported = export(network, example, attempt)
         try:
-            net, params = graph_of(exported, network)
+            exported, net, params = _exported_graph(network, example, attempt)
             if from_file:
                 init_within_bounds(net, shape_of(x))
             params = map_tree(torch.detach, params)  # shares the network's memory, by which tied weights are found
@@ -207,6 +207,29 @@ def _checked_graph(
             return net, params, y, functions, names
     assert first_error is not None
     raise first_error
+
+
+def _exported_graph(
+    network: nn.Module, example: Tensor | tuple[Tensor, ...], count_index: int
+) -> tuple[ExportedNetwork, Graph, Params]:
+    """Return the export of a module, its graph and its parameters.
+
+    Operators without a layer are replaced by those of which PyTorch composes them. Raises the error for the operators
+    that the module calls if these have no layer either.
+    """
+    exported = export(network, example, count_index)
+    decomposed: frozenset[Any] = frozenset()
+    first_error: MissingLayersError | None = None
+    while True:
+        try:
+            return exported, *graph_of(exported, network)
+        except MissingLayersError as error:
+            first_error = first_error or error
+            parts = parts_of(error.targets - decomposed)
+            if not parts:
+                raise first_error from None
+            decomposed |= set(parts)
+            exported = export(network, example, count_index, decomposed)
 
 
 def _weights_error(source: str) -> PellucidError:

@@ -99,7 +99,7 @@ def loss_for(net: Graph, y: Any) -> str:
     if not isinstance(y, Tensor):
         return "quadratic"
     last_layer = next(iter(last_layers(net, only_moves).values()), None)
-    if isinstance(last_layer, LogSoftmax) and net.nodes[net.outputs[0]][0] is last_layer:
+    if isinstance(last_layer, LogSoftmax) and last_layer.axis == 1 and net.nodes[net.outputs[0]][0] is last_layer:
         return "nll"
     if isinstance(last_layer, Sigmoid) and y.dim() == 2 and y.shape[1] > 1:
         return "probability_cross_entropy"

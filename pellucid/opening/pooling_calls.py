@@ -10,7 +10,7 @@ from typing import Any
 from pellucid import layers, operators
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Multiple
-from pellucid.opening.values import CallLayer, Context, Unsupported, per_axis
+from pellucid.opening.values import CallLayer, Context, Unsupported, pair, per_axis
 
 AxisSettings = Callable[[str], tuple[int, int]]  # from the name of a setting to its values for height and width
 MakePool = Callable[[Context, AxisSettings], Layer]
@@ -95,13 +95,38 @@ def adaptive_avg_pool(c: Context, setting: AxisSettings) -> Layer:
     return layers.AdaptiveAvgPool2d(setting("output_size"))
 
 
+def adaptive_max_pool(c: Context, index: int) -> CallLayer:
+    """Return AdaptiveMaxPool for the maxima; raises Unsupported for their indices."""
+    n_axes = int(c.call.op[-2])
+    if index or len(c.shape()) != n_axes + 2:
+        raise Unsupported(f"output {index} of {c.call.op} of an input with {len(c.shape())} axes")
+    return CallLayer(operators.AdaptiveMaxPool(per_axis(c.fixed_value("output_size"), n_axes)), (c.source("self"),))
+
+
+def max_pool_output(c: Context, index: int) -> CallLayer:
+    """Return MaxPool2d for the first output of max_pool2d_with_indices, MaxPositions for the second."""
+    pool = pooling(max_pool, 2)(c)
+    if index == 0:
+        return pool
+    setting = _pair_settings(c)
+    windows = (setting(name) for name in ("kernel_size", "stride", "padding", "dilation"))
+    return CallLayer(operators.MaxPositions(*windows, ceil_mode=bool(c["ceil_mode"])), pool.sources)
+
+
+def max_unpool(c: Context) -> CallLayer:
+    """Return MaxUnpool2d."""
+    layer = layers.MaxUnpool2d(1, size=pair(c.fixed_value("output_size")))
+    return CallLayer(layer, c.sources("self", "indices"))
+
+
 def batch_norm(c: Context) -> CallLayer:
     """Return BatchNorm, or NormalizeChannels if the statistics of the input are used in evaluation mode too."""
     own_names = {name: name for name in ("weight", "bias", "running_mean", "running_var")}
     own_params = c.own_params(**own_names)
-    if c["training"] and c["running_mean"] is None:
+    is_training = c.call.arguments.get("training", False)
+    if is_training and c["running_mean"] is None:
         return CallLayer(operators.NormalizeChannels(c.number("eps")), affine_sources(c))
-    if c["training"]:
+    if is_training:
         raise Unsupported("it uses the statistics of the batch in evaluation mode")
     if own_params is None or len(own_params) < len(own_names):
         raise Unsupported("it has no weight, bias or running statistics of its own")
@@ -126,4 +151,11 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     **{f"avg_pool{n}d": pooling(avg_pool, n) for n in (1, 2, 3)},
     **{f"adaptive_avg_pool{n}d": pooling(adaptive_avg_pool, n) for n in (1, 2, 3)},
     "batch_norm": batch_norm,
+    "max_unpool2d": max_unpool,
+}
+# Operators with several outputs; the layer of one of them is that of its index.
+OUTPUTS: dict[str, Callable[[Context, int], CallLayer]] = {
+    "max_pool2d_with_indices": max_pool_output,
+    **{f"adaptive_max_pool{n}d": adaptive_max_pool for n in (1, 2, 3)},
+    "_native_batch_norm_legit_no_training": lambda c, index: batch_norm(c),  # as PyTorch decomposes batch_norm
 }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid import operators
+from pellucid.base.text import note_once
 from pellucid.layers import GRU, LSTM, RNN
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Ref
@@ -25,13 +26,15 @@ def recurrent_output(c: Context, index: int, varying_constants: Mapping[str, tup
     """Return the layers of an output of a recurrent operator: 0 for the sequence, 1 for the state, 2 for the memory.
 
     varying_constants: constants that depend on the number of examples. Raises Unsupported for an initial state other
-    than 0, dropout between levels, projections, and for weights that are shared or computed.
+    than 0, projections, and for weights that are shared or computed.
     """
     if len(c.shape("input")) != 3:
         raise Unsupported(f"{c.call.op} of an input without a batch axis")
     levels = c["num_layers"]
     if c["dropout"] and levels > 1:
-        raise Unsupported(f"{c.call.op} with dropout={c['dropout']} between its levels; set it to 0")
+        note_once(
+            f"open: {c.call.module} has no dropout between its levels in training, where PyTorch has {c['dropout']}"
+        )
     initial = c["hx"] if isinstance(c["hx"], tuple) else (c["hx"],)
     if not all(_is_zero(state.name, c, varying_constants) for state in initial):
         raise Unsupported(f"{c.call.op} with an initial state that is not 0")

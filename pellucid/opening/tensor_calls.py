@@ -1,7 +1,10 @@
 """Translation of PyTorch operators to layers: reshaping, slicing, joining, arithmetic, reductions and attention."""
 
+import math
 from collections.abc import Callable
 from typing import Any
+
+import torch
 
 from pellucid import layers, operators
 from pellucid.opening.exported import Multiple, Ref
@@ -10,10 +13,15 @@ from pellucid.opening.values import END_OF_AXIS, CallLayer, Context, Unsupported
 MATRIX_TRANSPOSES = ("t", "mT")  # exchange the last two axes
 
 
-def unchanged(c: Context) -> str:
-    """Return the name of the input, for operators that return a copy or a view with equal values."""
-    if c.call.dtype is not None and c.call.op in ("to", "_to_copy", "type_as") and not c.call.dtype.is_floating_point:
+def unchanged(c: Context) -> CallLayer | str:
+    """Return the name of the input, for operators that return a copy or a view; Step for numbers from a mask."""
+    is_cast = c.call.dtype is not None and c.call.op in ("to", "_to_copy", "type_as")
+    if not is_cast or (c.call.dtype is torch.bool and c.first_source in c.masks):
+        return c.first_source
+    if not c.call.dtype.is_floating_point:
         raise Unsupported(f"dtype={c.call.dtype}")
+    if c.first_source in c.masks:
+        return CallLayer(operators.Step(str(c.call.dtype).removeprefix("torch.")), (c.first_source,))
     return c.first_source
 
 
@@ -176,6 +184,21 @@ def index(c: Context) -> CallLayer:
     return CallLayer(operators.Index(axis), (c.source("self"), ref.name))
 
 
+def index_select(c: Context) -> CallLayer:
+    """Return Index for constant indices."""
+    if c.source("index") not in c.constants:
+        raise Unsupported("indices are computed")
+    return CallLayer(operators.Index(c.axis()), (c.source("self"), c.source("index")))
+
+
+def windows_of_axis(c: Context) -> CallLayer:
+    """Return the windows of an axis, with their values along a new last axis: one slice of every first value, etc."""
+    axis, size, step = c.axis("dimension"), c["size"], c["step"]
+    stop = (c.call.shape[axis] - 1) * step + 1
+    slices = [CallLayer(operators.Slice(axis, start, start + stop, step), (c.source("self"),)) for start in range(size)]
+    return CallLayer(operators.Stack(len(c.shape())), tuple(slices))
+
+
 def add(c: Context) -> CallLayer:
     """Return Add for tensors with a batch axis and equal shapes, Plus for other tensors, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
@@ -188,6 +211,8 @@ def add(c: Context) -> CallLayer:
 
 def sub(c: Context) -> CallLayer:
     """Return Minus, or AffineMap for a number."""
+    if not isinstance(c["self"], Ref):
+        return CallLayer(operators.AffineMap(-c.number("alpha"), c.number("self")), (c.source("other"),))
     if not isinstance(c["other"], Ref):
         return CallLayer(operators.AffineMap(1.0, -c.number("other") * c.number("alpha")), (c.source("self"),))
     c.check_values(alpha=1)
@@ -221,9 +246,15 @@ def div(c: Context) -> CallLayer:
 
 
 def power(c: Context) -> CallLayer:
-    """Return Power."""
+    """Return Power, ToPower for an exponent that is a tensor, and for a base that is a number exp(log(base) x)."""
+    if isinstance(c["exponent"], Ref) and isinstance(c["self"], Ref):
+        return CallLayer(operators.ToPower(), (c.source("self"), c.source("exponent")))
     if isinstance(c["exponent"], Ref):
-        raise Unsupported("the exponent is a tensor")
+        base = c.number("self")
+        if base <= 0:
+            raise Unsupported(f"the base is {base:g}")
+        scaled = CallLayer(operators.AffineMap(math.log(base)), (c.source("exponent"),))
+        return CallLayer(operators.Exponential(), (scaled,))
     return CallLayer(operators.Power(c.number("exponent")), (c.source("self"),))
 
 
@@ -239,10 +270,16 @@ def reduce(make: Callable[[tuple[int, ...], bool], Any]) -> Callable[[Context], 
 
 
 def clip(c: Context) -> CallLayer:
-    """Return Clip."""
+    """Return Clip, or for limits that are tensors Where, which chooses between the input and each of them."""
     low, high = c.call.arguments.get("min"), c.call.arguments.get("max")
     if isinstance(low, Ref) or isinstance(high, Ref):
-        raise Unsupported("a limit is a tensor")
+        limited: str | CallLayer = c.source("self")
+        for comparison, limit in (("ge", low), ("le", high)):
+            if isinstance(limit, Ref):
+                is_within = CallLayer(operators.Step(comparison), (limited, limit.name))
+                limited = CallLayer(operators.Where(), (is_within, limited, limit.name))
+        assert isinstance(limited, CallLayer)
+        return limited
     limits = (None if limit is None else float(limit) for limit in (low, high))
     return CallLayer(operators.Clip(*limits), (c.source("self"),))
 
@@ -304,11 +341,13 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "roll": roll,
     "stack": stack,
     "index": index,
+    "index_select": index_select,
+    "unfold": windows_of_axis,
     "add": add,
     "sub": sub,
     "rsub": rsub,
     "mul": mul,
-    "div": div,
+    **dict.fromkeys(("div", "true_divide"), div),
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max"), clip),
     "exp": lambda c: CallLayer(operators.Exponential(), (c.source("self"),)),
     "linalg_vector_norm": vector_norm,

@@ -1,6 +1,6 @@
 """Types for the translation of an operator call to a layer: the call with its arguments and shapes, and the layer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ class Context:
     shapes: Mapping[str, tuple[Any, ...]]  # the shapes of all values
     keys: Mapping[str, str]  # the keys of parameters and buffers in the state_dict
     constants: Mapping[str, Tensor]  # the values of folded calls and of buffers
+    masks: Collection[str] = ()  # the values that are booleans
 
     def __getitem__(self, name: str) -> Any:
         """Return an argument by its name in the operator's schema."""

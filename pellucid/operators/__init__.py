@@ -1,9 +1,9 @@
 """Operators: layers without a fixed batch axis, for the graphs of opened PyTorch and ONNX networks."""
 
 from pellucid.layers.base import Layer
-from pellucid.operators.arithmetic import AffineMap, Clip, Exponential, Minus, Over, Plus, Power, Times
+from pellucid.operators.arithmetic import AffineMap, Clip, Exponential, Minus, Over, Plus, Power, Times, ToPower
 from pellucid.operators.base import TensorLayer
-from pellucid.operators.choices import LargestOne, MaskedFill, Where
+from pellucid.operators.choices import AdaptiveMaxPool, LargestOne, MaskedFill, MaxPositions, Where
 from pellucid.operators.convolution import Convolve
 from pellucid.operators.functions import (
     Absolute,
@@ -15,6 +15,7 @@ from pellucid.operators.functions import (
     ParametricReLU,
     SineFunction,
     SoftPlus,
+    Step,
 )
 from pellucid.operators.moves import (
     Expand,
@@ -38,17 +39,19 @@ from pellucid.operators.sampling import AffineGrid, GridSample
 from pellucid.operators.sources import Fixed, Learned, ShiftMask
 
 OPERATORS: tuple[type[Layer], ...] = (
-    Absolute, AffineGrid, AffineMap, Attention, Clip, Convolve, CosineFunction, Detach, Einsum, ErrorFunction,
-    Expand, Exponential, Fixed, Fold, GridSample, Index, Join, KeepOutside, Largest, LargestOne, Learned, Length,
-    LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, Mean, Minus, NormalizeChannels, NormalizeGroups,
+    Absolute, AdaptiveMaxPool, AffineGrid, AffineMap, Attention, Clip, Convolve, CosineFunction, Detach, Einsum,
+    ErrorFunction, Expand, Exponential, Fixed, Fold, GridSample,
+    Index, Join, KeepOutside, Largest, LargestOne, Learned, Length,
+    LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, MaxPositions, Mean, Minus, NormalizeChannels, NormalizeGroups,
     NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power, Repeat, ReplaceSelected, ReplaceSlice,
-    Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus, Stack, Sum, Times, ToShape,
-    Unfold, Variance, Where,
+    Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus, Stack, Step, Sum, Times, ToPower,
+    ToShape, Unfold, Variance, Where,
 )  # fmt: skip
 
 __all__ = [
     "OPERATORS",
     "Absolute",
+    "AdaptiveMaxPool",
     "AffineGrid",
     "AffineMap",
     "Attention",
@@ -75,6 +78,7 @@ __all__ = [
     "Logarithm",
     "MaskedFill",
     "MatMul",
+    "MaxPositions",
     "Mean",
     "Minus",
     "NormalizeChannels",
@@ -98,9 +102,11 @@ __all__ = [
     "Slice",
     "SoftPlus",
     "Stack",
+    "Step",
     "Sum",
     "TensorLayer",
     "Times",
+    "ToPower",
     "ToShape",
     "Unfold",
     "Variance",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from pellucid.layers.base import Mode, Params, Trait
@@ -122,6 +123,24 @@ class Power(TensorLayer):
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = exponent x ** (exponent - 1) dy; the derivative of a constant, exponent 0, is 0."""
         return dy * (self.exponent * cache.x ** (self.exponent - 1) if self.exponent else 0), {}
+
+
+@dataclass(frozen=True)
+class ToPower(TensorLayer):
+    """Raise a positive tensor to the power of another, broadcast to a common shape: y = a ** b."""
+
+    traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
+
+    def forward(self, params: Params, x: _Pair, mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Compute y = a ** b."""
+        return x[0] ** x[1], InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[_Pair, Params]:
+        """Compute da = b a ** (b - 1) dy and db = log(a) a ** b dy, which is 0 for a = 0."""
+        a, b = cache.xs
+        da = b * a ** (b - 1) * dy
+        db = torch.xlogy(a**b, a) * dy
+        return (unbroadcast(da, a), unbroadcast(db, b)), {}
 
 
 @dataclass(frozen=True)

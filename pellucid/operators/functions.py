@@ -1,13 +1,15 @@
 """Elementwise functions of one tensor, such as logarithm, absolute value, sine, softplus and PReLU."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.base.settings.checks import check_known
 from pellucid.layers.base import Mode, Params, Trait
 from pellucid.operators.base import TensorLayer
 from pellucid.operators.moves import InputCache, InputsCache
@@ -169,3 +171,40 @@ class Detach(TensorLayer):
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return dx = 0."""
         return torch.zeros_like(cache.x), {}
+
+
+# Functions whose derivative is 0 wherever they have one, by name; masks of booleans become numbers by a dtype's name.
+STEPS: dict[str, Callable[..., Tensor]] = {
+    **{name: getattr(torch, name) for name in ("sign", "floor", "ceil", "round", "eq", "gt", "ge", "lt", "le")},
+    **{name: getattr(torch, name) for name in ("logical_not", "logical_and", "logical_or")},
+    "float32": Tensor.float,
+    "float64": Tensor.double,
+}
+
+
+@dataclass(frozen=True)
+class Step(TensorLayer):
+    """Compute a function in steps: a sign, a rounding, or a comparison with a number or a second input, a mask.
+
+    function: a name in STEPS. number: the second operand of a comparison, None for another tensor.
+    """
+
+    traits: ClassVar[Trait] = Trait.ANY_AXES
+
+    function: str
+    number: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown function."""
+        check_known("Step: function", self.function, STEPS)
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Compute the function."""
+        inputs = x if isinstance(x, tuple) else (x,)
+        numbers = () if self.number is None else (self.number,)
+        return STEPS[self.function](*inputs, *numbers), InputsCache(inputs)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor | None) -> tuple[Any, Params]:
+        """Return dx = 0, None for masks."""
+        dxs = tuple(torch.zeros_like(x) if x.is_floating_point() else None for x in cache.xs)
+        return dxs[0] if len(dxs) == 1 else dxs, {}

@@ -1,7 +1,7 @@
 """Networks as people post them: outputs and all gradients of the opened network equal PyTorch's.
 
-The list was written before any of them was opened, from what public questions, reports and tutorials contain; half of
-it was opened only after the first half had been mended.
+The list was written before any of them was opened, from what public questions, reports and tutorials contain. Of the
+first 20, 8 opened at the first try; of the second 20, opened once after what the first 20 needed was there, 16.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,13 +12,21 @@ import torch
 from torch import Tensor, nn
 
 import pellucid
+from pellucid import PellucidError
 from tests.opening.posted import networks_01_to_10, networks_11_to_20, networks_21_to_30, networks_31_to_40
 from tests.oracle import assert_close
 
 FIRST_HALF = [*networks_01_to_10.NETWORKS, *networks_11_to_20.NETWORKS]
 SECOND_HALF = [*networks_21_to_30.NETWORKS, *networks_31_to_40.NETWORKS]
 POSTED: dict[str, tuple[Any, ...]] = {kind.__name__: (kind, *shapes) for kind, *shapes in FIRST_HALF + SECOND_HALF}
-EQUAL = 1e-10  # largest difference, relative to the largest value of a tensor
+# The largest difference, relative to the largest value of a tensor; SSDLite has a parameter in float32.
+EQUAL = {torch.float64: 1e-10, torch.float32: 1e-6}
+REFUSED = {
+    "CoordConv": "no layer for 1 operator: atan2, 1 call, first in the network itself",
+    "AgeGenderRace": r"batch_norm \(it has no weight, bias or running statistics of its own\), 1 call, first in shared",
+    "EEGNet": "the forward of EEGNet replaces a weight or an attribute by a computed tensor",
+    "ArcFaceCosine": "no layer for 3 operators: acos, 1 call, first in the network itself; argmax, 1 call",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +53,7 @@ def made(kind: Any) -> nn.Module:
 
 
 @pytest.mark.filterwarnings("ignore")  # of old interfaces of PyTorch, which people use
-@pytest.mark.parametrize("name", POSTED)
+@pytest.mark.parametrize("name", [name for name in POSTED if name not in REFUSED])
 def test_outputs_and_gradients_equal_pytorchs(name: str) -> None:
     kind, *shapes = POSTED[name]
     network = made(kind).eval()
@@ -73,10 +81,22 @@ def test_outputs_and_gradients_equal_pytorchs(name: str) -> None:
     ours = [*(dx if isinstance(dx, tuple) else (dx,)), *(gradients.get(key) for key in parameters)]
 
     for output, y in zip(outputs, expected, strict=True):
-        assert_close(output, y.detach(), EQUAL)
+        assert_close(output, y.detach(), EQUAL[y.dtype])
     for key, gradient, other in zip([*range(len(leaves)), *parameters], ours, reference, strict=True):
         if other is None:
             assert gradient is None or not gradient.any(), key
         else:
             assert gradient is not None, key
-            assert_close(gradient, other, EQUAL)
+            assert_close(gradient, other, EQUAL[other.dtype])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_one_line(name: str) -> None:
+    kind, shape = POSTED[name]
+    network = made(kind).eval()
+    x = torch.rand(3, *shape)
+    network(x)
+    with pytest.raises(PellucidError, match=REFUSED[name]) as caught:
+        pellucid.open(network, x)
+    assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import pellucid
 from pellucid.base.errors import PellucidError
 from tests.opening.networks import ResNet
-from tests.opening.test_opened import images
+from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, images
 
 
 class Unknown(nn.Module):
@@ -149,14 +149,35 @@ class Applied(nn.Module):
         (lambda _, x: (x.sum((1, 2, 3)), torch.arange(len(x)) * 2.0), "an output of the network: it reads a constant"),
         (lambda _, x: x[: len(x) // 2], "has the shape"),
         (lambda _, x: x / len(x) ** 0.5, "the number of examples|differs from the network's"),
-        (lambda _, x: F.pixel_shuffle(x[:, None].repeat(1, 2, 4, 1, 1), 2), "an input of 5 axes"),
-        (lambda self, x: F.linear(x, self.vector), "the weight is a vector"),
     ],
 )
 def test_functions_that_cannot_be_opened_are_refused_in_one_line(function: Any, message: str) -> None:
     with pytest.raises(PellucidError, match=message) as caught:
         pellucid.open(Applied(function).double(), images(2))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda _, x: F.pixel_shuffle(x[:, None].repeat(1, 2, 4, 1, 1), 2),
+        lambda self, x: F.linear(x, self.vector),
+        lambda _, x: F.cosine_similarity(x, x.flip(1) - 1, dim=2),
+        lambda _, x: F.pairwise_distance(x, x.flip(3)),
+        lambda self, x: torch.addcdiv(x, self.vector, x.exp(), value=0.5),
+        lambda _, x: torch.logit(x.sigmoid()),
+        lambda self, x: torch.maximum(x, self.vector) - torch.minimum(x, x.round()),
+        lambda self, x: torch.max(x.relu(), torch.zeros_like(x)) * x.max(),
+        lambda self, x: torch.clamp(x, min=self.vector - 0.5, max=self.vector),
+        lambda self, x: 2.0**x + (x.abs() + 0.5) ** self.vector,
+    ],
+)
+def test_operators_without_a_layer_open_as_the_operators_of_which_pytorch_composes_them(function: Any) -> None:
+    network, x = Applied(function).double(), images(3)
+    model = pellucid.open(network, x)
+    dy = torch.ones_like(network(x))
+    torch.testing.assert_close(model(x), network(x).detach(), rtol=1e-10, atol=1e-12)
+    assert_equal_gradients(model.gradients(x, dy), autograd_gradients(network, x, dy))
 
 
 class Pretending(nn.Module):

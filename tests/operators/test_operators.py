@@ -14,6 +14,7 @@ from pellucid.layers import Layer, Mode
 from pellucid.operators import (
     OPERATORS,
     Absolute,
+    AdaptiveMaxPool,
     AffineGrid,
     AffineMap,
     Attention,
@@ -40,6 +41,7 @@ from pellucid.operators import (
     LogSumExp,
     MaskedFill,
     MatMul,
+    MaxPositions,
     Mean,
     Minus,
     NormalizeChannels,
@@ -63,8 +65,10 @@ from pellucid.operators import (
     Slice,
     SoftPlus,
     Stack,
+    Step,
     Sum,
     Times,
+    ToPower,
     ToShape,
     Unfold,
     Variance,
@@ -173,6 +177,21 @@ CASES = [
     Case(Where(), (KEEP_MASK, (2, 3, 4), (3, 1)), torch.where),
     Case(LargestOne(1), ((2, 3, 4),), lambda x: x.max(1).values),
     Case(LargestOne(1, keep=True), (TIED_MAXIMA,), lambda x: x.max(1, keepdim=True).values),
+    *(
+        Case(AdaptiveMaxPool(sizes), ((2, 3, *image),), pool)
+        for sizes, image, pool in (
+            ((3,), (7,), lambda x: F.adaptive_max_pool1d(x, 3)),
+            ((1, 1), (4, 5), lambda x: F.adaptive_max_pool2d(x, 1)),
+            ((4, 2), (7, 6), lambda x: F.adaptive_max_pool2d(x, (4, 2))),
+            ((5, 5), (3, 4), lambda x: F.adaptive_max_pool2d(x, 5)),
+            ((2, 3, 2), (5, 4, 3), lambda x: F.adaptive_max_pool3d(x, (2, 3, 2))),
+        )
+    ),
+    Case(AdaptiveMaxPool((1,)), (TIED_MAXIMA[None],), lambda x: F.adaptive_max_pool1d(x, 1)),
+    Case(ToPower(), (torch.rand(2, 3, 4, dtype=torch.float64) + 0.1, (3, 1)), torch.pow),
+    Case(ToPower(), (TIED_MAXIMA, torch.tensor([2.5, 1.0, 3.0], dtype=torch.float64)), torch.pow),
+    Case(Step("sign"), ((2, 3),), torch.sign),
+    Case(Step("floor"), ((2, 3),), torch.floor),
     Case(
         Unfold((3, 2), (2, 1), (1, 0), (1, 2)),
         ((2, 3, 7, 6),),
@@ -230,7 +249,7 @@ def draw_inputs(case: Case) -> tuple[Tensor, ...]:
 
 
 def test_every_operator_with_an_input_has_a_case() -> None:
-    assert {type(case.layer) for case in CASES} == set(OPERATORS) - {Learned, Fixed, ShiftMask}
+    assert {type(case.layer) for case in CASES} == set(OPERATORS) - {Learned, Fixed, MaxPositions, ShiftMask}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.layer).replace(" ", ""))
@@ -260,6 +279,28 @@ def test_operator_keeps_float32(case: Case) -> None:
     assert y.dtype is torch.float32
     for x, part in zip(xs, dx if isinstance(dx, tuple) else (dx,), strict=True):
         assert part is None or (part.dtype is torch.float32 and part.shape == x.shape)
+
+
+@pytest.mark.parametrize("name", ["eq", "gt", "ge", "lt", "le"])
+def test_comparisons_with_numbers_and_tensors_have_no_gradient(name: str) -> None:
+    x, other = TIED_MAXIMA, TIED_MAXIMA.flip(0)
+    y, cache = Step(name, 1.0).forward({}, x, Mode())
+    assert torch.equal(y, getattr(torch, name)(x, 1.0))
+    assert torch.equal(Step(name).forward({}, (x, other), Mode())[0], getattr(torch, name)(x, other))
+    assert not Step(name, 1.0).backward({}, cache, None)[0].any()
+    numbers, cache = Step("float64").forward({}, y, Mode())
+    assert torch.equal(numbers, y.double())
+    assert Step("float64").backward({}, cache, numbers) == (None, {})
+    with pytest.raises(PellucidError, match="Step: function 'equal'"):
+        Step("equal")
+
+
+def test_max_positions_are_those_of_max_pooling() -> None:
+    x = torch.rand(2, 3, 7, 6, generator=torch.Generator().manual_seed(0))
+    _, positions = F.max_pool2d(x, 3, 2, 1, return_indices=True)
+    y, cache = MaxPositions((3, 3), (2, 2), (1, 1)).forward({}, x, Mode())
+    assert torch.equal(y, positions)
+    assert MaxPositions((3, 3), (2, 2)).backward({}, cache, None) == (None, {})
 
 
 def test_parameter_returns_itself_and_its_gradient() -> None:

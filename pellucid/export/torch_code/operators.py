@@ -63,6 +63,20 @@ def index(layer: operators.Index, step: TracedLayer) -> str:
     return apply_code("x, positions", f"x[{':, ' * layer.axis}positions]")
 
 
+def max_positions(layer: operators.MaxPositions, step: TracedLayer) -> str:
+    """Return F.max_pool2d_with_indices, whose second output they are."""
+    window = layer.kernel, layer.stride, layer.padding, layer.dilation, layer.ceil_mode
+    return apply_code("x", call("F.max_pool2d_with_indices", Name("x"), *window) + "[1]")
+
+
+def step_function(layer: operators.Step, step: TracedLayer) -> str:
+    """Return the function of PyTorch, or the conversion of a mask to numbers."""
+    if layer.function in ("float32", "float64"):
+        return apply_code("x", f"x.to(torch.{layer.function})")
+    numbers = [] if layer.number is None else [layer.number]
+    return apply_code("*xs", call(f"torch.{layer.function}", Name("*xs"), *numbers))
+
+
 def reduction(name: str) -> Coder:
     """Return the function for reductions over axes, which calls the tensor's method `name`."""
     return lambda layer, step: apply_code("x", call(f"x.{name}", layer.axes, keepdim=layer.keep))
@@ -139,6 +153,7 @@ CODERS: Mapping[type[Layer], Coder] = {
     operators.Over: apply_function("torch.div"),
     operators.AffineMap: lambda layer, step: apply_code("x", f"{_numbers(layer.factor)} * x + {_numbers(layer.shift)}"),
     operators.Power: lambda layer, step: apply_code("x", f"x ** {literal(layer.exponent)}"),
+    operators.ToPower: apply_function("torch.pow"),
     operators.Exponential: apply_function("torch.exp"),
     operators.Clip: lambda layer, step: apply_code("x", call("x.clamp", layer.low, layer.high)),
     operators.Logarithm: apply_function("torch.log"),
@@ -164,6 +179,9 @@ CODERS: Mapping[type[Layer], Coder] = {
         "x", call("torch.linalg.vector_norm", Name("x"), dim=layer.axes, keepdim=layer.keep)
     ),
     operators.LargestOne: lambda layer, step: apply_code("x", call("x.amax", layer.axis, keepdim=layer.keep)),
+    operators.AdaptiveMaxPool: lambda layer, step: call(f"nn.AdaptiveMaxPool{len(layer.sizes)}d", layer.sizes),
+    operators.MaxPositions: max_positions,
+    operators.Step: step_function,
     operators.Variance: lambda layer, step: apply_code(
         "x", call("x.var", layer.axes, correction=layer.correction, keepdim=layer.keep)
     ),

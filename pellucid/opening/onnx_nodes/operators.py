@@ -62,6 +62,51 @@ def largest_one(layer: operators.LargestOne, n: Nodes) -> None:
     n.last("ReduceMax", n.x, n.integers("axes", layer.axis), keepdims=int(layer.keep))
 
 
+def adaptive_max_pool(layer: operators.AdaptiveMaxPool, n: Nodes) -> None:
+    """Write for each axis a Gather of the indices in each window, and ReduceMax; short windows repeat their end."""
+    value = n.x
+    for axis, size in enumerate(layer.sizes, start=2):
+        length = n.size(axis)
+        starts = torch.arange(size) * length // size
+        ends = -(-(torch.arange(1, size + 1) * length) // size)
+        longest = torch.arange(int((ends - starts).max()))
+        positions = torch.minimum(starts[:, None] + longest, ends[:, None] - 1)
+        value = n.inner("Gather", value, n.constant(f"windows{axis}", positions), axis=axis)
+        write = n.last if axis == len(layer.sizes) + 1 else n.inner
+        value = write("ReduceMax", value, n.integers(f"values{axis}", axis + 1), keepdims=0) or ""
+
+
+def max_positions(layer: operators.MaxPositions, n: Nodes) -> None:
+    """Write MaxPool's indices, which count over all images and channels, modulo the number of pixels of an image."""
+    _, positions = n.inners(
+        "MaxPool",
+        2,
+        n.x,
+        kernel_shape=[*layer.kernel],
+        strides=[*layer.stride],
+        pads=[*layer.padding, *layer.padding],
+        dilations=[*layer.dilation],
+        ceil_mode=int(layer.ceil_mode),
+    )
+    n.last("Mod", positions, n.integers("pixels", n.size(2) * n.size(3)))
+
+
+STEP_OPS = {
+    "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "round": "Round", "eq": "Equal", "gt": "Greater",
+    "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual", "logical_not": "Not", "logical_and": "And",
+    "logical_or": "Or",
+}  # fmt: skip
+
+
+def step(layer: operators.Step, n: Nodes) -> None:
+    """Write the operator, or Cast for numbers from a mask."""
+    if layer.function in ("float32", "float64"):
+        n.last("Cast", n.x, to=1)  # float32, as all numbers of the file
+        return
+    numbers = [] if layer.number is None else [n.number("number", layer.number)]
+    n.last(STEP_OPS[layer.function], *n.sources, *numbers)
+
+
 def variance(layer: operators.Variance, n: Nodes) -> None:
     """Write the mean of squared deviations; with a correction, their sum divided by the corrected count."""
     axes = n.integers("axes", *layer.axes)
@@ -204,6 +249,7 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     operators.Over: single_node("Div"),
     operators.AffineMap: affine_map,
     operators.Power: lambda layer, n: n.last("Pow", n.x, n.number("exponent", layer.exponent)),
+    operators.ToPower: single_node("Pow"),
     operators.Exponential: single_node("Exp"),
     operators.Clip: clip,
     operators.Logarithm: single_node("Log"),
@@ -226,6 +272,9 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     operators.Length: reduce("ReduceL2"),
     operators.LargestOne: largest_one,
     operators.Variance: variance,
+    operators.AdaptiveMaxPool: adaptive_max_pool,
+    operators.MaxPositions: max_positions,
+    operators.Step: step,
     operators.RunningSum: lambda layer, n: n.last("CumSum", n.x, n.constant("axis", torch.tensor(layer.axis))),
     operators.MatMul: single_node("MatMul"),
     operators.LinearMap: linear_map,

@@ -30,6 +30,7 @@ class TorchObjects:
         self.network = network
         self.optimizer = optimizer
         self.scheduler = scheduler
+        _check_training_modes(network)
         self.still_norms = _still_norms(network)
         self.paths = {key: model.tied.get(key, key) for key in model.dtypes}  # of the graph, by key of the state_dict
         self.group_of = self._groups(model)
@@ -155,6 +156,20 @@ def take_weights(network: nn.Module, model: OpenedModel) -> None:
         path = model.tied.get(key, key)
         if path in weights:
             weights[path].copy_(tensor)
+
+
+def _check_training_modes(network: nn.Module) -> None:
+    """Raise PellucidError for modules of PyTorch that are opened as in evaluation mode, and differ in training."""
+    for name, module in network.named_modules():
+        is_recurrent = isinstance(module, nn.RNNBase) and module.num_layers > 1
+        if (is_recurrent or isinstance(module, nn.MultiheadAttention)) and module.dropout:
+            raise PellucidError(
+                f"from_torch: {name} ({type(module).__name__}) has dropout={module.dropout} inside, which training "
+                "here does not have; set it to 0"
+            )
+        if isinstance(module, nn.RReLU) or "weight_u" in module._buffers:
+            what = "RReLU draws its slopes" if isinstance(module, nn.RReLU) else "spectral_norm changes its vectors"
+            raise PellucidError(f"from_torch: {name}: {what} in training, which is not done here")
 
 
 def _still_norms(network: nn.Module) -> set[str]:

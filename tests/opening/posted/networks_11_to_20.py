@@ -84,7 +84,7 @@ class ECGNet(nn.Module):
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         identity = x
         out = F.relu(self.bn2(self.conv2(x)))
-        out += identity
+        out = out + identity
         out = torch.cat((self.ap(out), self.mp(out)), dim=1)
         return self.fc(out.view(out.size(0), -1))
 

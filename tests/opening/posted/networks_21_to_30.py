@@ -281,7 +281,8 @@ class CoordConv(nn.Module):
 
 
 NETWORKS = [
-    (ConvNeXtV2, (3, 16, 14)), (NextFrame, (3, 1, 8, 7)), (NetVLAD, (3, 11, 11)), (CapsNet, (1, 12, 12)), (TCN, (12, 3)),
+    (ConvNeXtV2, (3, 16, 14)), (NextFrame, (3, 1, 8, 7)), (NetVLAD, (3, 11, 11)), (CapsNet, (1, 12, 12)),
+    (TCN, (12, 3)),
     (SSDLite, (3, 24, 24)), (PSPNet, (3, 25, 19)), (Pix2Pix, (1, 16, 16)), (EDSR, (3, 10, 8)),
     (CoordConv, (1, 13, 15)),
 ]  # fmt: skip

@@ -190,6 +190,17 @@ def other_parameters(made: Parts) -> None:
     made.optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
 
 
+class Rows(nn.Module):
+    """An LSTM that reads the rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.LSTM(6, 4, 2, dropout=0.5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows(x[:, 0])[0][:, -1]
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "LBFGS": (lambda made: setattr(made, "optimizer", torch.optim.LBFGS(made.network.parameters())), "LBFGS"),
     "own optimizer": (
@@ -212,6 +223,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "mode='max' watches a metric",
     ),
     "momentum": (lambda made: setattr(made.network[1], "momentum", None), "1 averages its statistics"),
+    "dropout between levels": (
+        lambda made: setattr(made, "network", Rows().double()), "rows .LSTM. has dropout=0.5 inside",
+    ),
+    "random slopes": (lambda made: made.network.append(nn.RReLU()), "5: RReLU draws its slopes in training"),
     "evaluation mode": (lambda made: made.network[1].eval(), "BatchNorm2d. is in evaluation mode"),
 }  # fmt: skip
 

@@ -1,13 +1,14 @@
 """PyTorch modules: their gradients, their frozen parameters, and the custom autograd functions that they call."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
+from pellucid.base.errors import PellucidError
 from pellucid.verify.network import pull_back
 
 
@@ -65,6 +66,33 @@ def names_without_gradient(module: nn.Module, inputs: tuple[Tensor, ...]) -> set
             return set(parameters)
         gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
     return {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+
+
+def criterion_gradients(
+    criterion: Callable[[list[Tensor]], Tensor], outputs: Iterable[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the value of a function of outputs by PyTorch, 0-d, and its gradient with respect to each of them.
+
+    Raises PellucidError for a value that is not one number, or that depends on other tensors with a gradient, such as
+    the weights of a network.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        leaves = [y.detach().clone().requires_grad_() for y in outputs]
+        value = criterion(leaves)
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+            raise PellucidError("from_torch: the loss must return one number, a tensor that depends on the outputs")
+        nodes = [value.grad_fn]
+        for node in nodes:  # grows meanwhile
+            variable = getattr(node, "variable", None)
+            if variable is not None and all(variable is not leaf for leaf in leaves):
+                raise PellucidError(
+                    f"from_torch: the loss also depends on a parameter of shape {tuple(variable.shape)}, whose "
+                    "gradient would be missing; give penalties on weights as the optimizer's weight_decay"
+                )
+            nodes += [parent for parent, _ in getattr(node, "next_functions", ()) if parent not in nodes]
+        gradients = torch.autograd.grad(value.reshape(()), leaves, allow_unused=True)
+    pairs = zip(gradients, leaves, strict=True)
+    return value.detach().reshape(()), [torch.zeros_like(y) if dy is None else dy for dy, y in pairs]
 
 
 def output_tensors(outputs: Any) -> list[Tensor]:

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note
 from pellucid.losses import (
     L1,
     BinaryCrossEntropy,
@@ -19,6 +22,7 @@ from pellucid.losses import (
     Quadratic,
     SoftmaxCrossEntropy,
 )
+from pellucid.verify.modules import criterion_gradients
 
 OWN_LOSS = (
     "write its value and its gradient as a pellucid.Loss with one method, compute (docs: your own parts), and give that"
@@ -39,6 +43,74 @@ MODULES: dict[Callable[..., Any], type[nn.Module]] = {
 ELEMENTWISE = (Quadratic, L1, Huber, BinaryCrossEntropy, ProbabilityCrossEntropy)  # of outputs and as many targets
 
 
+@dataclass(frozen=True)
+class TorchCriterion(Loss):
+    """A criterion that PyTorch computes from (outputs, targets), with its gradient with respect to the outputs only.
+
+    names: of the outputs, if the network returns a dict of them.
+    """
+
+    indivisible: ClassVar[str] = "PyTorch computes the loss of a batch"
+
+    criterion: Callable[..., Tensor]
+    names: tuple[str, ...] = ()
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        """Return the value and the gradient of each output; raises PellucidError if the criterion fails."""
+
+        def value_of(leaves: list[Tensor]) -> Tensor:
+            outputs: Any = tuple(leaves) if isinstance(y, tuple) else leaves[0]
+            if self.names:
+                outputs = dict(zip(self.names, leaves, strict=True))
+            try:
+                return self.criterion(outputs, target.clone())  # no tensor of the inference mode
+            except Exception as error:  # the criterion's own code may raise any error
+                reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+                raise PellucidError(
+                    f"from_torch: the loss {_name_of(self.criterion)} raises {type(error).__name__}: {reason:.300}; "
+                    f"outputs: {_shapes(leaves)}, targets: {_shapes([target])}"
+                ) from error
+
+        value, gradients = criterion_gradients(value_of, y if isinstance(y, tuple) else (y,))
+        return value, tuple(gradients) if isinstance(y, tuple) else gradients[0]
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        """Accept all targets that the criterion accepts."""
+
+    def draw(self, count: int, outputs: Any, inputs: Any, rng: torch.Generator) -> None:
+        """Return None: which targets are valid is unknown."""
+
+
+def _name_of(criterion: Any) -> str:
+    return (
+        type(criterion).__name__
+        if isinstance(criterion, nn.Module)
+        else getattr(criterion, "__name__", type(criterion).__name__)
+    )
+
+
+def _shapes(tensors: list[Tensor]) -> str:
+    return ", ".join(f"{tuple(one.shape)} of {str(one.dtype).removeprefix('torch.')}" for one in tensors)
+
+
+def training_loss(criterion: Any, names: tuple[str, ...]) -> Loss:
+    """Return the loss of a criterion, one that PyTorch computes, with a note, for a criterion without a counterpart.
+
+    names: of the network's outputs, if it returns a dict. Raises PellucidError for a criterion with parameters.
+    """
+    is_known = isinstance(criterion, Loss) or type(criterion) in CONVERSIONS or criterion in [*MODULES]
+    if is_known or not callable(criterion):
+        return loss_of(criterion)
+    name = _name_of(criterion)
+    if isinstance(criterion, nn.Module) and next(criterion.parameters(), None) is not None:
+        raise PellucidError(f"from_torch: the loss {name} has parameters, which are not trained here; {OWN_LOSS}")
+    note(
+        f"from_torch: PyTorch computes the loss {name} and its gradient with respect to the outputs; the backward pass "
+        "of the network is that of its layers here"
+    )
+    return TorchCriterion(criterion, names)
+
+
 def loss_of(criterion: Any) -> Loss:
     """Return the loss that has the value and the gradient of a criterion of PyTorch, or a Loss unchanged.
 
@@ -53,8 +125,7 @@ def loss_of(criterion: Any) -> Loss:
     name = type(module).__name__
     convert = CONVERSIONS.get(type(module))
     if convert is None:
-        shown = name if isinstance(module, nn.Module) else getattr(criterion, "__name__", name)
-        raise PellucidError(f"from_torch: the loss {shown} is not translated; {OWN_LOSS}")
+        raise PellucidError(f"from_torch: the loss {_name_of(criterion)} is not translated; {OWN_LOSS}")
     if module.reduction not in ("mean", "sum"):
         raise PellucidError(
             f"from_torch: {name}(reduction={module.reduction!r}) has no single value; give it with 'mean' or 'sum', as "

@@ -149,6 +149,27 @@ class TorchObjects:
                 count += steps * calls
 
 
+def first_outputs(network: nn.Module, inputs: Tensor) -> Any:
+    """Return the network's outputs in evaluation mode; raises PellucidError if it does not take a loader's inputs."""
+    dtype = next(network.parameters()).dtype
+    if inputs.dtype != dtype and inputs.dtype in (torch.float32, torch.float64):
+        name = str(dtype).removeprefix("torch.")
+        raise PellucidError(
+            f"from_torch: the loader yields inputs of {inputs.dtype}, and the network's parameters are {name}; give "
+            f"the conversion: batch=lambda item: (item[0].to(torch.{name}), item[1])"
+        )
+    try:
+        with evaluating(network), torch.no_grad():
+            return network(inputs)
+    except Exception as error:  # the module's own code may raise any error
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise PellucidError(
+            f"from_torch: the network does not take the loader's inputs of shape (N, "
+            f"{', '.join(map(str, inputs.shape[1:]))}): {reason:.200}; give what your loop does to them, as in "
+            "batch=lambda item: (item[0].permute(0, 3, 1, 2), item[1])"
+        ) from error
+
+
 def take_weights(network: nn.Module, model: OpenedModel) -> None:
     """Copy the present weights and statistics of a network into the model that it was opened as."""
     weights = model.weights

@@ -1,7 +1,7 @@
 """`pellucid.from_torch`: a training written in PyTorch, trained, diagnosed and given back by this library."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,8 +15,8 @@ from pellucid.nested import map_tree
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.open_network import open
 from pellucid.opening.torch_training.loaders import BatchFunction, LoaderBatches, kept_random_states, random_states
-from pellucid.opening.torch_training.losses import check_shapes, loss_of
-from pellucid.opening.torch_training.objects import TorchObjects
+from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, training_loss
+from pellucid.opening.torch_training.objects import TorchObjects, first_outputs
 from pellucid.opening.torch_training.optimizer import TorchOptimizer, check_optimizer
 from pellucid.opening.torch_training.scheduler import STEPPED_BY_BATCH, check_scheduler
 from pellucid.run.history import History
@@ -45,7 +45,8 @@ def from_torch(
 ) -> "TorchTraining":
     """Return a training that was written in PyTorch, as it stands: `fit`, `doctor`, `verify`, `trace`, `explain`.
 
-    loss: a criterion such as nn.CrossEntropyLoss(weight=...), or its function. optimizer: of torch.optim, with its
+    loss: a criterion such as nn.CrossEntropyLoss(weight=...), or its function; PyTorch computes others, of (outputs,
+    targets), and their gradient with respect to the outputs, with a note. optimizer: of torch.optim, with its
     groups and its state. train, validation: DataLoaders. scheduler: of torch.optim.lr_scheduler, stepped after every
     epoch, or after every batch for OneCycleLR and CyclicLR, unless scheduler_step says otherwise; ReduceLROnPlateau is
     given the mean validation loss. clip_norm, clip_value: the limits that the loop gives clip_grad_norm_ and
@@ -57,7 +58,7 @@ def from_torch(
     learning rates are those of a copy of the scheduler. After `fit`, weights, statistics, the optimizer's state and the
     scheduler are given back, so that the loop in PyTorch continues as if it had never stopped.
 
-    Raises PellucidError, by name, for what is not equal here: losses without a counterpart, optimizers that are not of
+    Raises PellucidError, by name, for what is not equal here: losses that use weights, optimizers that are not of
     torch.optim, float16 with a GradScaler, layers whose modes differ; and if gradients differ from PyTorch's.
     """
     check_optimizer(optimizer)
@@ -70,7 +71,6 @@ def from_torch(
             "from_torch: float16 with a GradScaler is not translated, since its scale decides which steps are left out;"
             " give the training without it (float32), or with precision='bf16', whose rounding differs from autocast"
         )
-    training_loss = loss_of(loss)
     loader = LoaderBatches(train, batch)
     inputs, targets = loader.first
     parameter = next(network.parameters(), None)
@@ -79,8 +79,13 @@ def from_torch(
     device = parameter.device
     inputs = inputs.to(device)
     with kept_random_states():
-        model = open(network, inputs, **{"loss": training_loss, "clip": clip_norm, "device": str(device), **options})
-        check_shapes(training_loss, model(inputs[:2]), targets[:2])
+        outputs = first_outputs(network, inputs[:2])
+        names = tuple(map(str, outputs)) if isinstance(outputs, Mapping) else ()
+        translated = training_loss(loss, names)
+        model = open(network, inputs, **{"loss": translated, "clip": clip_norm, "device": str(device), **options})
+        check_shapes(translated, model(inputs[:2]), targets[:2])
+        if isinstance(translated, TorchCriterion):
+            translated(model(inputs), targets.to(device))  # raises its errors before the training
         objects = TorchObjects(network, optimizer, scheduler, model)
         objects.check_gradients(model, inputs[:2])
     by_batch = type(scheduler).__name__ in STEPPED_BY_BATCH if scheduler_step == "auto" else scheduler_step == "batch"
@@ -122,6 +127,11 @@ class TorchTraining:
         options: those of Model.fit, such as `run`, the run folder to write; `steps_per_epoch` is needed for a loader of
         unknown length. If the training is interrupted or fails, the state after the last step is given back.
         """
+        if options.get("run") is not None and isinstance(self.model.loss, TorchCriterion):
+            raise PellucidError(
+                "from_torch: no run folder can contain a loss that PyTorch computes; leave out run, or write the loss "
+                "as a pellucid.Loss (docs: your own parts)"
+            )
         self._take()
         options.setdefault("steps_per_epoch", self.train.count)
         give_back = _GiveBack(self._objects, self.train, self.validation)

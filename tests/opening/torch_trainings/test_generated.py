@@ -48,6 +48,20 @@ def weight() -> Tensor:
     return torch.tensor([0.5, 2.0, 1.0, 0.25], dtype=torch.float64)
 
 
+class FocalLoss(nn.Module):
+    """Lin et al. 2017, equation 4, as people write it."""
+
+    def forward(self, y: Tensor, target: Tensor) -> Tensor:
+        cross_entropy = nn.functional.cross_entropy(y, target, reduction="none")
+        return ((1 - torch.exp(-cross_entropy)) ** 2 * cross_entropy).mean()
+
+
+def dice_and_cross_entropy(y: Tensor, target: Tensor) -> Tensor:
+    p = y.sigmoid()
+    dice = 1 - (2 * (p * target).sum(0) + 1) / (p.sum(0) + target.sum(0) + 1)
+    return nn.functional.binary_cross_entropy_with_logits(y, target) + dice.mean()
+
+
 Targets = Callable[[], Tensor]
 LOSSES: dict[str, tuple[Callable[[], Any], Targets, nn.Module | None]] = {
     "cross entropy": (nn.CrossEntropyLoss, labels, None),
@@ -73,6 +87,9 @@ LOSSES: dict[str, tuple[Callable[[], Any], Targets, nn.Module | None]] = {
     "multi margin": (lambda: nn.MultiMarginLoss(margin=0.8), labels, None),
     "multi margin, weights": (lambda: nn.MultiMarginLoss(weight=weight()), labels, None),
     "multi margin, squares": (lambda: nn.MultiMarginLoss(p=2), labels, None),
+    "focal": (FocalLoss, labels, None),
+    "dice and cross-entropy": (lambda: dice_and_cross_entropy, bits, None),
+    "poisson": (nn.PoissonNLLLoss, fractions, None),
     "multilabel soft margin": (lambda: nn.MultiLabelSoftMarginLoss(weight=weight()), bits, None),
 }  # fmt: skip
 
@@ -166,8 +183,8 @@ def pairs() -> list[tuple[str, str, str]]:
     """Return combinations in which every loss, optimizer and scheduler occurs, each with several others."""
     losses, optimizers, schedulers = list(LOSSES), list(OPTIMIZERS), list(SCHEDULERS)
     return [
-        (losses[k % len(losses)], optimizers[(k + k // 22) % len(optimizers)], schedulers[k % len(schedulers)])
-        for k in range(44)
+        (losses[k % len(losses)], optimizers[(k + k // 25) % len(optimizers)], schedulers[k % len(schedulers)])
+        for k in range(50)
     ]
 
 

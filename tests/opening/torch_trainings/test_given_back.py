@@ -210,11 +210,25 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no optimizer": (lambda made: setattr(made, "optimizer", "adam"), "must be a torch.optim.Optimizer, not str"),
     "other parameters": (other_parameters, "2 parameters of the optimizer are not the network's"),
     "reduction": (lambda made: setattr(made, "criterion", nn.CrossEntropyLoss(reduction="none")), "'none'"),
-    "loss": (lambda made: setattr(made, "criterion", nn.CTCLoss()), "the loss CTCLoss is not translated"),
+    "loss": (
+        lambda made: setattr(made, "criterion", nn.CTCLoss()),
+        "the loss CTCLoss raises TypeError: .*outputs: .6, 4. of float64",
+    ),
     "sum": (lambda made: setattr(made, "criterion", nn.MultiMarginLoss(reduction="sum")), "a sum over examples"),
     "no loss": (lambda made: setattr(made, "criterion", []), "the loss list is not translated"),
     "no parameters": (lambda made: setattr(made, "network", nn.Flatten()), "has no parameters"),
-    "function": (lambda made: setattr(made, "criterion", lambda y, t: y.mean()), "the loss <lambda> is not translated"),
+    "loss of weights": (
+        lambda made: setattr(made, "criterion", lambda y, t: y.mean() + made.network[0].weight.pow(2).sum()),
+        r"the loss also depends on a parameter of shape \(3, 1, 3, 3\), whose gradient would be missing",
+    ),
+    "several values": (lambda made: setattr(made, "criterion", lambda y, t: y), "must return one number, a tensor"),
+    "loss with parameters": (
+        lambda made: setattr(made, "criterion", nn.Sequential(nn.Linear(4, 1))), "the loss Sequential has parameters",
+    ),
+    "channels": (lambda made: made.network.insert(0, nn.Conv2d(2, 1, 1).double()), r"inputs of shape \(N, 1, 6, 6\): "),
+    "precision": (
+        lambda made: made.network.float(), "inputs of torch.float64, and the network's parameters are float32",
+    ),
     "scheduler of another": (
         lambda made: setattr(made, "scheduler", lr_scheduler.StepLR(parts().optimizer, 1)), "changes another optimizer",
     ),
@@ -239,6 +253,37 @@ def test_refused_by_name(name: str) -> None:
     change(made)
     with pytest.raises(PellucidError, match=message):
         made.taken(loader())
+
+
+class TwoHeads(nn.Module):
+    """A network that returns a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = parts().network
+        self.aux = nn.Linear(4, 3).double()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.body(x)
+        return {"out": y, "aux": self.aux(y.tanh())}
+
+
+def test_a_criterion_of_a_dict_of_outputs_is_computed_by_pytorch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def criterion(outputs: dict[str, Tensor], target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs["out"], target) + 0.4 * outputs["aux"].pow(2).mean()
+
+    def made() -> Parts:
+        torch.manual_seed(0)
+        network = TwoHeads()
+        return Parts(network, criterion, torch.optim.Adam(network.parameters(), lr=0.01))
+
+    training = check_equal(made, lambda: (loader(), None), 5)
+    assert "PyTorch computes the loss criterion and its gradient" in capsys.readouterr().err
+    assert training.verify(2).ok
+    with pytest.raises(PellucidError, match="no run folder can contain a loss that PyTorch computes"):
+        training.fit(1, run=tmp_path)
 
 
 def test_an_enabled_scaler_and_odd_batches_are_refused() -> None:

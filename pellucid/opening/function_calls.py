@@ -158,7 +158,7 @@ def rms_norm(c: Context) -> CallLayer:
 
 
 def step(c: Context) -> CallLayer:
-    """Return Step, a comparison with a number or with another tensor, or a function without derivative."""
+    """Return StepFunction, a comparison with a number or with another tensor, or a function without derivative."""
     names = {"ne": "eq", "bitwise_not": "logical_not", "bitwise_and": "logical_and", "bitwise_or": "logical_or"}
     if (c.call.op.startswith("bitwise") and c.call.dtype is not torch.bool) or c.call.arguments.get("decimals"):
         raise Unsupported
@@ -166,8 +166,8 @@ def step(c: Context) -> CallLayer:
     other = c.call.arguments.get("other")
     number = None if other is None or isinstance(other, Ref) else c.number("other")
     sources = tuple(value.name for value in c.call.arguments.values() if isinstance(value, Ref))
-    result = CallLayer(operators.Step(function, number), sources)
-    return CallLayer(operators.Step("logical_not"), (result,)) if c.call.op == "ne" else result
+    result = CallLayer(operators.StepFunction(function, number), sources)
+    return CallLayer(operators.StepFunction("logical_not"), (result,)) if c.call.op == "ne" else result
 
 
 def masked_fill(c: Context) -> CallLayer:
@@ -195,9 +195,9 @@ def larger(c: Context) -> CallLayer:
     """Return the larger or the smaller values of two tensors; equal ones share the gradient, as in PyTorch."""
     a, b = c.source("self"), c.source("other")
     comparison = "lt" if c.call.op in ("minimum", "min") else "gt"
-    chosen = CallLayer(operators.Where(), (CallLayer(operators.Step(comparison), (a, b)), a, b))
+    chosen = CallLayer(operators.Where(), (CallLayer(operators.StepFunction(comparison), (a, b)), a, b))
     mean = CallLayer(operators.AffineMap(0.5), (CallLayer(operators.Plus(), (a, b)),))
-    return CallLayer(operators.Where(), (CallLayer(operators.Step("eq"), (a, b)), mean, chosen))
+    return CallLayer(operators.Where(), (CallLayer(operators.StepFunction("eq"), (a, b)), mean, chosen))
 
 
 def running_sum(c: Context) -> CallLayer:

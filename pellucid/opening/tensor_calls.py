@@ -14,15 +14,18 @@ MATRIX_TRANSPOSES = ("t", "mT")  # exchange the last two axes
 
 
 def unchanged(c: Context) -> CallLayer | str:
-    """Return the name of the input, for operators that return a copy or a view; Step for numbers from a mask."""
-    is_cast = c.call.dtype is not None and c.call.op in ("to", "_to_copy", "type_as")
-    if not is_cast or (c.call.dtype is torch.bool and c.first_source in c.masks):
+    """Return the name of the input, for operators that return a copy or a view; StepFunction for numbers from a mask."""
+    dtype = c.call.dtype
+    is_mask = c.first_source in c.masks
+    if dtype is None or c.call.op not in ("to", "_to_copy", "type_as") or (is_mask and dtype is torch.bool):
         return c.first_source
-    if not c.call.dtype.is_floating_point:
-        raise Unsupported(f"dtype={c.call.dtype}")
-    if c.first_source in c.masks:
-        return CallLayer(operators.Step(str(c.call.dtype).removeprefix("torch.")), (c.first_source,))
-    return c.first_source
+    if not dtype.is_floating_point:
+        raise Unsupported(f"dtype={dtype}")
+    return (
+        CallLayer(operators.StepFunction(str(dtype).removeprefix("torch.")), (c.first_source,))
+        if is_mask
+        else c.first_source
+    )
 
 
 def to_shape(c: Context) -> CallLayer | str:
@@ -276,7 +279,7 @@ def clip(c: Context) -> CallLayer:
         limited: str | CallLayer = c.source("self")
         for comparison, limit in (("ge", low), ("le", high)):
             if isinstance(limit, Ref):
-                is_within = CallLayer(operators.Step(comparison), (limited, limit.name))
+                is_within = CallLayer(operators.StepFunction(comparison), (limited, limit.name))
                 limited = CallLayer(operators.Where(), (is_within, limited, limit.name))
         assert isinstance(limited, CallLayer)
         return limited

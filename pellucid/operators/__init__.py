@@ -15,7 +15,7 @@ from pellucid.operators.functions import (
     ParametricReLU,
     SineFunction,
     SoftPlus,
-    Step,
+    StepFunction,
 )
 from pellucid.operators.moves import (
     Expand,
@@ -44,7 +44,7 @@ OPERATORS: tuple[type[Layer], ...] = (
     Index, Join, KeepOutside, Largest, LargestOne, Learned, Length,
     LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, MaxPositions, Mean, Minus, NormalizeChannels, NormalizeGroups,
     NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power, Repeat, ReplaceSelected, ReplaceSlice,
-    Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus, Stack, Step, Sum, Times, ToPower,
+    Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus, Stack, StepFunction, Sum, Times, ToPower,
     ToShape, Unfold, Variance, Where,
 )  # fmt: skip
 
@@ -102,7 +102,7 @@ __all__ = [
     "Slice",
     "SoftPlus",
     "Stack",
-    "Step",
+    "StepFunction",
     "Sum",
     "TensorLayer",
     "Times",

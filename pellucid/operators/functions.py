@@ -183,7 +183,7 @@ STEPS: dict[str, Callable[..., Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Step(TensorLayer):
+class StepFunction(TensorLayer):
     """Compute a function in steps: a sign, a rounding, or a comparison with a number or a second input, a mask.
 
     function: a name in STEPS. number: the second operand of a comparison, None for another tensor.
@@ -196,7 +196,7 @@ class Step(TensorLayer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown function."""
-        check_known("Step: function", self.function, STEPS)
+        check_known("StepFunction: function", self.function, STEPS)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute the function."""

@@ -65,7 +65,7 @@ from pellucid.operators import (
     Slice,
     SoftPlus,
     Stack,
-    Step,
+    StepFunction,
     Sum,
     Times,
     ToPower,
@@ -190,8 +190,8 @@ CASES = [
     Case(AdaptiveMaxPool((1,)), (TIED_MAXIMA[None],), lambda x: F.adaptive_max_pool1d(x, 1)),
     Case(ToPower(), (torch.rand(2, 3, 4, dtype=torch.float64) + 0.1, (3, 1)), torch.pow),
     Case(ToPower(), (TIED_MAXIMA, torch.tensor([2.5, 1.0, 3.0], dtype=torch.float64)), torch.pow),
-    Case(Step("sign"), ((2, 3),), torch.sign),
-    Case(Step("floor"), ((2, 3),), torch.floor),
+    Case(StepFunction("sign"), ((2, 3),), torch.sign),
+    Case(StepFunction("floor"), ((2, 3),), torch.floor),
     Case(
         Unfold((3, 2), (2, 1), (1, 0), (1, 2)),
         ((2, 3, 7, 6),),
@@ -284,15 +284,15 @@ def test_operator_keeps_float32(case: Case) -> None:
 @pytest.mark.parametrize("name", ["eq", "gt", "ge", "lt", "le"])
 def test_comparisons_with_numbers_and_tensors_have_no_gradient(name: str) -> None:
     x, other = TIED_MAXIMA, TIED_MAXIMA.flip(0)
-    y, cache = Step(name, 1.0).forward({}, x, Mode())
+    y, cache = StepFunction(name, 1.0).forward({}, x, Mode())
     assert torch.equal(y, getattr(torch, name)(x, 1.0))
-    assert torch.equal(Step(name).forward({}, (x, other), Mode())[0], getattr(torch, name)(x, other))
-    assert not Step(name, 1.0).backward({}, cache, None)[0].any()
-    numbers, cache = Step("float64").forward({}, y, Mode())
+    assert torch.equal(StepFunction(name).forward({}, (x, other), Mode())[0], getattr(torch, name)(x, other))
+    assert not StepFunction(name, 1.0).backward({}, cache, None)[0].any()
+    numbers, cache = StepFunction("float64").forward({}, y, Mode())
     assert torch.equal(numbers, y.double())
-    assert Step("float64").backward({}, cache, numbers) == (None, {})
-    with pytest.raises(PellucidError, match="Step: function 'equal'"):
-        Step("equal")
+    assert StepFunction("float64").backward({}, cache, numbers) == (None, {})
+    with pytest.raises(PellucidError, match="StepFunction: function 'equal'"):
+        StepFunction("equal")
 
 
 def test_max_positions_are_those_of_max_pooling() -> None:

@@ -69,7 +69,7 @@ def max_positions(layer: operators.MaxPositions, step: TracedLayer) -> str:
     return apply_code("x", call("F.max_pool2d_with_indices", Name("x"), *window) + "[1]")
 
 
-def step_function(layer: operators.Step, step: TracedLayer) -> str:
+def step_function(layer: operators.StepFunction, step: TracedLayer) -> str:
     """Return the function of PyTorch, or the conversion of a mask to numbers."""
     if layer.function in ("float32", "float64"):
         return apply_code("x", f"x.to(torch.{layer.function})")
@@ -181,7 +181,7 @@ CODERS: Mapping[type[Layer], Coder] = {
     operators.LargestOne: lambda layer, step: apply_code("x", call("x.amax", layer.axis, keepdim=layer.keep)),
     operators.AdaptiveMaxPool: lambda layer, step: call(f"nn.AdaptiveMaxPool{len(layer.sizes)}d", layer.sizes),
     operators.MaxPositions: max_positions,
-    operators.Step: step_function,
+    operators.StepFunction: step_function,
     operators.Variance: lambda layer, step: apply_code(
         "x", call("x.var", layer.axes, correction=layer.correction, keepdim=layer.keep)
     ),

@@ -98,7 +98,7 @@ STEP_OPS = {
 }  # fmt: skip
 
 
-def step(layer: operators.Step, n: Nodes) -> None:
+def step(layer: operators.StepFunction, n: Nodes) -> None:
     """Write the operator, or Cast for numbers from a mask."""
     if layer.function in ("float32", "float64"):
         n.last("Cast", n.x, to=1)  # float32, as all numbers of the file
@@ -274,7 +274,7 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     operators.Variance: variance,
     operators.AdaptiveMaxPool: adaptive_max_pool,
     operators.MaxPositions: max_positions,
-    operators.Step: step,
+    operators.StepFunction: step,
     operators.RunningSum: lambda layer, n: n.last("CumSum", n.x, n.constant("axis", torch.tensor(layer.axis))),
     operators.MatMul: single_node("MatMul"),
     operators.LinearMap: linear_map,

@@ -1,18 +1,21 @@
 """The DataLoaders of a training in PyTorch, as streams of batches."""
 
 import contextlib
+import copy
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import shown
+from pellucid.explain.inputs import SplitInputs, join
+from pellucid.layers.base import Mode
 
-BatchFunction = Callable[[Any], tuple[Tensor, Tensor]]  # an item of a loader -> (inputs, targets)
+BatchFunction = Callable[[Any], Any]  # an item of a loader -> (inputs, targets); inputs may be a tuple of tensors
 END = object()  # after the last item of a loader
 
 
@@ -20,8 +23,9 @@ class LoaderBatches:
     """The batches of a DataLoader, or of any iterable that can be read again.
 
     convert: a function from an item of the loader to (inputs, targets), or None. first: the first batch. count: the
-    number of batches of an epoch, None if unknown. Raises PellucidError for items that are not batches, and for inputs
-    that the network cannot take as they are.
+    number of batches of an epoch, None if unknown. shapes: those of several inputs (x1, x2), as items ((x1, x2), y) or
+    (x1, x2, y) have them, which are joined to one, (N, D); None for one input. Raises PellucidError for items that
+    are not batches, and for inputs that the network cannot take as they are.
     """
 
     def __init__(self, loader: Any, convert: BatchFunction | None) -> None:
@@ -29,6 +33,7 @@ class LoaderBatches:
             raise PellucidError(f"from_torch: a loader must be iterable in every epoch, not {shown(loader)}")
         self.loader: Any = loader
         self.convert = convert
+        self.shapes: tuple[tuple[int, ...], ...] | None = None
         try:
             self.count: int | None = len(self.loader)
         except TypeError:  # of an iterable, or of a DataLoader of one
@@ -62,17 +67,42 @@ class LoaderBatches:
 
     def _batch(self, item: Any) -> tuple[Tensor, Tensor]:
         pair: Any = item if self.convert is None else self.convert(item)
-        if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], tuple | list | dict):
-            raise PellucidError(
-                f"from_torch: the loader yields {len(pair[0])} inputs at once, and several inputs are not supported; "
-                "give a network of one tensor, and batch=lambda item: (inputs, targets) that makes it"
-            )
+        if isinstance(pair, tuple | list) and len(pair) > 2:
+            pair = pair[:-1], pair[-1]
+        if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], tuple | list):
+            pair = self._joined(pair[0]), pair[1]
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(one, Tensor) for one in pair):
             raise PellucidError(
                 f"from_torch: the loader yields {shown(pair)}, not (inputs, targets) as tensors; give a function "
                 "that returns them: batch=lambda item: (item['image'], item['label'])"
             )
         return pair[0], pair[1]
+
+    def _joined(self, inputs: Any) -> Any:
+        """Return several inputs as one, (N, D); raises PellucidError unless they are numbers of one dtype."""
+        dtypes = {one.dtype if isinstance(one, Tensor) else type(one) for one in inputs}
+        if len(dtypes) != 1 or not all(isinstance(one, Tensor) and one.is_floating_point() for one in inputs):
+            raise PellucidError(
+                f"from_torch: the loader yields {len(inputs)} inputs of {', '.join(sorted(map(str, dtypes)))}; several "
+                "inputs must be tensors of one dtype of floats: give batch=lambda item: ((item[0], item[1].float()), y)"
+            )
+        shapes = tuple(tuple(one.shape[1:]) for one in inputs)
+        if self.shapes not in (None, shapes):
+            raise PellucidError(f"from_torch: the loader yields inputs of shapes {shapes} after {self.shapes}")
+        self.shapes = shapes
+        return join(tuple(inputs))
+
+
+def joined_network(network: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> nn.Module:
+    """Return a network with the same modules and parameters that takes its several inputs as one, (N, D)."""
+    joined = copy.copy(network)
+    split = SplitInputs(shapes)
+
+    def forward(x: Tensor) -> Any:
+        return type(network).forward(joined, *split.forward({}, x, Mode())[0])
+
+    joined.forward = forward
+    return joined
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ class TorchCriterion(Loss):
 
     indivisible: ClassVar[str] = "PyTorch computes the loss of a batch"
 
-    criterion: Callable[..., Tensor]
+    criterion: Callable[..., Any]  # of outputs and targets; returns the loss as a tensor
     names: tuple[str, ...] = ()
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:

@@ -9,12 +9,19 @@ from torch import nn
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check
+from pellucid.base.text import note
 from pellucid.explain.attributions import Attributions
 from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.open_network import open
-from pellucid.opening.torch_training.loaders import BatchFunction, LoaderBatches, kept_random_states, random_states
+from pellucid.opening.torch_training.loaders import (
+    BatchFunction,
+    LoaderBatches,
+    joined_network,
+    kept_random_states,
+    random_states,
+)
 from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, training_loss
 from pellucid.opening.torch_training.objects import TorchObjects, first_outputs
 from pellucid.opening.torch_training.optimizer import TorchOptimizer, check_optimizer
@@ -51,7 +58,8 @@ def from_torch(
     epoch, or after every batch for OneCycleLR and CyclicLR, unless scheduler_step says otherwise; ReduceLROnPlateau is
     given the mean validation loss. clip_norm, clip_value: the limits that the loop gives clip_grad_norm_ and
     clip_grad_value_. scaler: the loop's GradScaler, which must not be enabled. batch: a function from an item of a
-    DataLoader to (inputs, targets), if the loop changes it, as in `lambda item: (item[0].flatten(1), item[1])`.
+    DataLoader to (inputs, targets), if the loop changes it, as in `lambda item: (item[0].flatten(1), item[1])`. Items
+    ((x1, x2), y) or (x1, x2, y) are of a network with two inputs; `model` takes them as one, (N, D).
     options: those of `pellucid.open`, such as `classes`.
 
     The gradients are those of the layers' own backward passes; the step is that of the optimizer's own class, and the
@@ -76,6 +84,9 @@ def from_torch(
     parameter = next(network.parameters(), None)
     if parameter is None:
         raise PellucidError("from_torch: the network has no parameters, so there is nothing to train")
+    if loader.shapes is not None:
+        note(f"from_torch: the network has {len(loader.shapes)} inputs, which `model` takes as one, (N, D)")
+        network = joined_network(network, loader.shapes)
     device = parameter.device
     inputs = inputs.to(device)
     with kept_random_states():

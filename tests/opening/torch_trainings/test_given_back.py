@@ -286,14 +286,52 @@ def test_a_criterion_of_a_dict_of_outputs_is_computed_by_pytorch(
         training.fit(1, run=tmp_path)
 
 
+class ImageAndValues(nn.Module):
+    """A network with two inputs, and dropout by a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.values = nn.Conv2d(1, 2, 3), nn.Linear(3, 2, bias=False)
+        self.norm = nn.BatchNorm1d(4)
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, image: Tensor, values: Tensor) -> Tensor:
+        both = torch.cat([self.image(image).relu().mean((2, 3)), self.values(values)], 1)
+        return self.head(nn.functional.dropout(self.norm(both).tanh(), 0.0, self.training))
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_network_with_two_inputs(nested: bool) -> None:
+    def made() -> Parts:
+        torch.manual_seed(0)
+        network = ImageAndValues().double()
+        return Parts(network, nn.CrossEntropyLoss(), torch.optim.AdamW(network.parameters(), lr=0.01))
+
+    def items() -> tuple[Any, None]:
+        values = torch.rand(24, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+        pairs = zip(loader(), values.split(6), strict=True)
+        return [((x, v), y) if nested else (x, v, y) for (x, y), v in pairs], None
+
+    def run(made: Parts, batches: Any, epochs: int, _: Any) -> None:
+        for item in [*batches] * epochs:
+            inputs, y = item if nested else (item[:2], item[2])
+            made.optimizer.zero_grad()
+            made.criterion(made.network.train()(*inputs), y).backward()
+            made.optimizer.step()
+
+    training = check_equal(made, items, 5, run)
+    assert training.verify(2).ok
+    assert training.explain(target=0).shape == (6, 39)
+
+
 def test_an_enabled_scaler_and_odd_batches_are_refused() -> None:
     scaler = torch.amp.GradScaler("cpu", enabled=True)
     with pytest.raises(PellucidError, match="float16 with a GradScaler"):
         parts().taken(loader(), scaler=scaler)
     with pytest.raises(PellucidError, match=r"not \(inputs, targets\) as tensors; give a function"):
         parts().taken([{"image": torch.rand(2, 1, 6, 6)}])
-    with pytest.raises(PellucidError, match="yields 2 inputs at once, and several inputs are not supported"):
-        parts().taken([((torch.rand(2, 1, 6, 6), torch.rand(2)), torch.zeros(2).long())])
+    with pytest.raises(PellucidError, match=r"yields 2 inputs of torch.float32, torch.int64; several inputs must be"):
+        parts().taken([((torch.rand(2, 1, 6, 6), torch.arange(2)), torch.zeros(2).long())])
     with pytest.raises(PellucidError, match="give the conversion"):
         parts().taken([(torch.zeros(2, 1, 6, 6, dtype=torch.uint8), torch.zeros(2).long())])
     with pytest.raises(PellucidError, match="iterable in every epoch"):

@@ -14,18 +14,16 @@ MATRIX_TRANSPOSES = ("t", "mT")  # exchange the last two axes
 
 
 def unchanged(c: Context) -> CallLayer | str:
-    """Return the name of the input, for operators that return a copy or a view; StepFunction for numbers from a mask."""
+    """Return the name of the input, for operators that return a copy or a view; StepFunction for numbers of a mask."""
     dtype = c.call.dtype
     is_mask = c.first_source in c.masks
     if dtype is None or c.call.op not in ("to", "_to_copy", "type_as") or (is_mask and dtype is torch.bool):
         return c.first_source
     if not dtype.is_floating_point:
         raise Unsupported(f"dtype={dtype}")
-    return (
-        CallLayer(operators.StepFunction(str(dtype).removeprefix("torch.")), (c.first_source,))
-        if is_mask
-        else c.first_source
-    )
+    if is_mask:
+        return CallLayer(operators.StepFunction(str(dtype).removeprefix("torch.")), (c.first_source,))
+    return c.first_source
 
 
 def to_shape(c: Context) -> CallLayer | str:

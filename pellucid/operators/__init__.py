@@ -40,12 +40,11 @@ from pellucid.operators.sources import Fixed, Learned, ShiftMask
 
 OPERATORS: tuple[type[Layer], ...] = (
     Absolute, AdaptiveMaxPool, AffineGrid, AffineMap, Attention, Clip, Convolve, CosineFunction, Detach, Einsum,
-    ErrorFunction, Expand, Exponential, Fixed, Fold, GridSample,
-    Index, Join, KeepOutside, Largest, LargestOne, Learned, Length,
-    LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, MaxPositions, Mean, Minus, NormalizeChannels, NormalizeGroups,
-    NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power, Repeat, ReplaceSelected, ReplaceSlice,
-    Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus, Stack, StepFunction, Sum, Times, ToPower,
-    ToShape, Unfold, Variance, Where,
+    ErrorFunction, Expand, Exponential, Fixed, Fold, GridSample, Index, Join, KeepOutside, Largest, LargestOne, Learned,
+    Length, LinearMap, LogSumExp, Logarithm, MaskedFill, MatMul, MaxPositions, Mean, Minus, NormalizeChannels,
+    NormalizeGroups, NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power, Repeat, ReplaceSelected,
+    ReplaceSlice, Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus, Stack, StepFunction,
+    Sum, Times, ToPower, ToShape, Unfold, Variance, Where,
 )  # fmt: skip
 
 __all__ = [

@@ -4,7 +4,9 @@ The list was written before any of them was opened, from what public questions, 
 first 20, 8 opened at the first try; of the second 20, opened once after what the first 20 needed was there, 16.
 """
 
+import runpy
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid import PellucidError
+from pellucid.export import to_onnx, to_torch
 from tests.opening.posted import networks_01_to_10, networks_11_to_20, networks_21_to_30, networks_31_to_40
 from tests.oracle import assert_close
 
@@ -100,3 +103,32 @@ def test_refused_in_one_line(name: str) -> None:
     with pytest.raises(PellucidError, match=REFUSED[name]) as caught:
         pellucid.open(network, x)
     assert "\n" not in str(caught.value)
+
+
+class Steps(nn.Module):
+    """Comparisons, signs, roundings, masks as numbers, and larger values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = torch.where(x > 0.5, x, x.round()) * (x != 0.25).float()
+        parts = torch.sign(x - 0.3) + torch.floor(3 * x) + torch.ceil(2 * x)
+        inside = ((x >= 0.2) & (x < 0.8)) | ~(x <= 0.9)
+        return chosen + parts + inside.float() + torch.where(x == x.flip(1), x, -x) + torch.maximum(x, x.flip(2))
+
+
+@pytest.mark.parametrize(
+    "name", ["CBAMClassifier", "GeMRetrieval", "BilinearCNN", "SPPNet", "SegNet", "SoftArgmaxLandmarks", "Steps"]
+)
+def test_exported_files_compute_the_same(name: str, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    kind, shape = (Steps, (3, 4, 5)) if name == "Steps" else POSTED[name]
+    torch.set_default_dtype(torch.float32)
+    network, x = made(kind).eval(), torch.rand(3, *shape)
+    y = network(x).detach()
+    model = pellucid.open(network, x, loss="quadratic")
+    to_onnx(model, tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert_close(torch.from_numpy(output), y, 1e-5)
+    to_torch(model, tmp_path / "net.py")
+    module: Any = runpy.run_path(str(tmp_path / "net.py"))
+    assert_close(module["load"]()(x).detach(), y, 1e-6)

@@ -20,7 +20,9 @@ from pellucid.operators import (
     NormalizeLast,
     Over,
     ParametricReLU,
+    StepFunction,
     Times,
+    ToPower,
     Variance,
 )
 from pellucid.rules.entrance import Entrance, at_entrance
@@ -64,7 +66,7 @@ def _operator_rows(convolution: Rule, dense: Rule, stabilizer: float, constant_w
         (Attention, Attend(constant_weights, stabilizer)),
         (LinearMap, AsWeighted(dense)),
         (Convolve, AsWeighted(convolution)),
-        ((Over, ParametricReLU), First()),
+        ((Over, ParametricReLU, ToPower, StepFunction), First()),
         (_is_shifted, Norm(stabilizer)),
         (Trait.ELEMENTWISE, Pass()),
         ((Length, LogSumExp, AffineGrid, GridSample), Norm(stabilizer)),

@@ -33,7 +33,7 @@ class Pass:
 class First:
     """Return dy for the first of several inputs, summed over broadcast axes, and None for the others, the constants.
 
-    For quotients, whose denominator is treated as constant. Also, in place of Pass, for normalizations whose scale and
+    For quotients and powers, whose denominator or exponent is treated as constant, and for comparisons. Also, in place of Pass, for normalizations whose scale and
     shift are inputs, and for ParametricReLU, whose slope is an input.
     """
 

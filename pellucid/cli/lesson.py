@@ -38,7 +38,6 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Run a lesson or write it as a file; without a name, list all lessons."""
-    from pellucid.lessons.guide import guide_of
     from pellucid.lessons.lesson import find_lesson, lesson
     from pellucid.lessons.printed import printed_lesson
 
@@ -67,18 +66,17 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     steps = {name: result.numbers for name, result in lesson_run.results.items()}
     fields = {"lesson": args.name, "seed": args.seed, "small": args.small, "steps": steps, "figures": figures}
-    print_json({**fields, "guide": guide_of(module).to_json()})
+    print_json({**fields, "guide": module.GUIDE.to_json()})
     return 0
 
 
 def _list_lessons(args: argparse.Namespace) -> int:
-    from pellucid.lessons.guide import guide_of
     from pellucid.lessons.lesson import LESSONS, find_lesson
 
     rows: list[dict[str, Any]] = []
     lines: list[tuple[str, str, str]] = []
     for name, about in LESSONS.items():
-        minutes = guide_of(find_lesson(name)).minutes
+        minutes = find_lesson(name).GUIDE.minutes
         rows.append({"name": name, "about": about, "minutes": minutes})
         lines.append((name, f"{minutes} minutes" if minutes else "", about))
     print_result(args, {"lessons": rows}, *table(lines))

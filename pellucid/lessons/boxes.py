@@ -239,7 +239,7 @@ GUIDE = Guide(
                 "right",
                 "first pair: pixels to the right",
                 (0, 5, 10, 15, 20),
-                {0: "Moved in one direction only, the box keeps much more of its overlap."},
+                {0: "Moved down only, the box keeps more of its overlap."},
             ),
             Slider("down", "first pair: pixels down", (0, 5, 10, 15, 20)),
         ),

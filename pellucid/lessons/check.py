@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.base.text import shortened
-from pellucid.lessons.guide import FunctionExercise, guide_of
+from pellucid.lessons.guide import FunctionExercise
 from pellucid.lessons.lesson import find_lesson
 
 CALLS = 5  # with different arguments
@@ -60,7 +60,7 @@ def check(name: str, function: Callable[..., Any]) -> CheckedFunction:
 
 def _find(name: str) -> FunctionExercise:
     lesson, _, function_name = str(name).partition(".")
-    functions = guide_of(find_lesson(lesson)).functions
+    functions = find_lesson(lesson).GUIDE.functions
     if function_name not in functions:
         names = [f"{lesson}.{one}" for one in functions]
         known = f"; there is {', '.join(names)}" if names else f"; the lesson {lesson} has none"

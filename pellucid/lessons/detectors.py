@@ -5,6 +5,8 @@ fewer windows, compute the features once for all windows, let the network propos
 windows. Each step of this lesson finds the red and green rectangles in the same image.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import windows
 from pellucid.detectors.yolo1 import LOSS_WEIGHTS
 from pellucid.layers import AvgPool2d, Conv2d, GroupNorm, Mode, ReLU, RoIAlign
+from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.model import Model
 from pellucid.models import mobilenet_v2
@@ -144,9 +147,10 @@ def sharing(setting: Setting) -> Result:
     """Fast R-CNN: features of the whole image, once.
 
     Windows overlap, so R-CNN repeats many convolutions. Fast R-CNN runs the network once over the image, and extracts
-    the part of its map under each window with RoIPool, or RoIAlign, which interpolates instead of rounding. The
-    features of the whole image differ from the features of the cropped window near its borders, where they depend on
-    pixels outside of the window. Farther inside, beyond the reach of the receptive field, both are equal.
+    the part of its map under each window, the region of interest (RoI), with RoIPool, or with RoIAlign, which
+    interpolates instead of rounding. The features of the whole image differ from the features of the cropped window
+    near its borders, where they depend on pixels outside of the window. Farther inside, beyond the reach of the
+    receptive field, both are equal.
     """
     net = Sequential(conv1=Conv2d(16, 3, padding=1), relu1=ReLU(), conv2=Conv2d(16, 3, padding=1), relu2=ReLU())
     params, _ = net.init((3, *SIZE), torch.Generator().manual_seed(setting.seed))
@@ -189,7 +193,24 @@ def backbone() -> Graph:
     return Graph(nodes, ("fine", "coarse"))
 
 
-def proposing(setting: Setting) -> Result:
+@cache
+def trained_proposer(setting: Setting) -> tuple[SingleStage, Model]:
+    """Return a detector that finds objects of any class, trained on scenes, and its model."""
+    out = Conv2d(5, 3, padding=1)
+    head = Shared(Sequential(conv=Conv2d(16, 3, padding=1), norm=GroupNorm(4), relu=ReLU(), out=out))
+    detector = SingleStage(1, backbone(), fpn(16, 2, groups=4), head, (4, 8), 3.0, weights={"box": 2.0})
+    return detector, train(detector, Scenes(96, labelled=False), setting)
+
+
+@cache
+def trained_grid(setting: Setting) -> tuple[YOLO1, Model]:
+    """Return a YOLO detector of both classes, trained on scenes, and its model."""
+    neck = Graph({"row": (Conv2d(16, 3, padding=1), "map2")}, ("row",), ("map1", "map2"))
+    detector = YOLO1(2, backbone(), neck, Conv2d(12, 1), stride=8, weights=LOSS_WEIGHTS)
+    return detector, train(detector, Scenes(96), setting)
+
+
+def proposing(setting: Setting, count: int = len(TRUE_OBJECTS)) -> Result:
     """Faster R-CNN: the network proposes.
 
     A second head on the same map outputs, for each cell, the probability that an object lies around it, and the offsets
@@ -197,14 +218,11 @@ def proposing(setting: Setting) -> Result:
     windows. With a score for each class instead of one for all objects, such a head is a complete single-stage
     detector. The figure shows the anchors with the highest scores, and the boxes that the network proposes from them.
     """
-    out = Conv2d(5, 3, padding=1)
-    head = Shared(Sequential(conv=Conv2d(16, 3, padding=1), norm=GroupNorm(4), relu=ReLU(), out=out))
-    detector = SingleStage(1, backbone(), fpn(16, 2, groups=4), head, (4, 8), 3.0, weights={"box": 2.0})
-    model = train(detector, Scenes(96, labelled=False), setting)
+    detector, model = trained_proposer(setting)
     inputs = model.scaled(IMAGE[None])
     (candidates,) = detector.candidates(model.params, inputs)
     all_anchors = detector.anchors_of(model.params, inputs).boxes
-    indices = nms(candidates.boxes, candidates.scores[:, 0], 0.7)[: len(TRUE_OBJECTS)]
+    indices = nms(candidates.boxes, candidates.scores[:, 0], 0.7)[:count]
     numbers = {
         "anchors": len(all_anchors),
         "scores of the proposals": candidates.scores[indices, 0].tolist(),
@@ -222,7 +240,7 @@ def proposing(setting: Setting) -> Result:
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, titles, ()))
 
 
-def grid(setting: Setting) -> Result:
+def grid(setting: Setting, threshold: float = 0.3) -> Result:
     """YOLO: no proposals and no anchors.
 
     YOLO divides the image into cells. The cell that contains the centre of an object outputs its box and its class. All
@@ -230,15 +248,13 @@ def grid(setting: Setting) -> Result:
     objects with centres in the same cell cannot both be found, so later versions use anchors and several maps. The
     figure shows the cells that contain the centres of objects, and the detections.
     """
-    neck = Graph({"row": (Conv2d(16, 3, padding=1), "map2")}, ("row",), ("map1", "map2"))
-    detector = YOLO1(2, backbone(), neck, Conv2d(12, 1), stride=8, weights=LOSS_WEIGHTS)
-    model = train(detector, Scenes(96), setting)
+    detector, model = trained_grid(setting)
     inputs = model.scaled(IMAGE[None])
     anchors = detector.anchors_of(model.params, inputs)
     cells = detector.assign(anchors, TRUE_OBJECTS)
     centre_cells = cells.positive.nonzero()[:, 0]
     (detections,) = detector.predict(model.params, inputs)
-    confident = detections.take(detections.scores >= 0.3)
+    confident = detections.take(detections.scores >= threshold)
     numbers = {
         "cells": len(anchors.boxes),
         "cell of each object": centre_cells[cells.matched[centre_cells].argsort()].tolist(),
@@ -248,8 +264,121 @@ def grid(setting: Setting) -> Result:
     texts = [f"{score:.2f}" for score in confident.scores.tolist()]
     labels = TRUE_OBJECTS.labels[cells.matched[centre_cells]]
     marks = [box_marks(anchors.boxes[centre_cells], labels), box_marks(confident.boxes, confident.labels, texts)]
-    titles = ["cells that learn the objects", "detections with a score of 0.3 or more"]
+    titles = ["cells that learn the objects", f"detections with a score of {threshold:g} or more"]
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, titles, ()))
 
 
 STEPS = (sliding, rcnn, sharing, proposing, grid)
+GUIDE = Guide(
+    question="How does a network find where the objects are, and not only what is in the image?",
+    minutes=25,
+    needs=("convolution", "boxes"),
+    guesses={
+        "sliding": Guess(
+            "An image of 48 x 64 pixels is cut into windows of many sizes and shapes. How many of its 720 windows fit "
+            "an object so well that the IoU is at least 0.5?",
+            ("about half of them", "about 100", "fewer than 20"),
+            2,
+            "16 windows do. All others are background or parts, and the classifier must reject each of them.",
+        ),
+        "sharing": Guess(
+            "720 windows are cut out and each goes through the network, or the whole image goes through it once. What "
+            "is the ratio of the work?",
+            ("about 60", "about 720", "about 2"),
+            0,
+            "The windows, resized to 16 x 16 pixels each, have 60 times as many pixels as the image, since they "
+            "overlap.",
+        ),
+        "grid": Guess(
+            "In YOLO one cell outputs the box of an object. Which one?",
+            (
+                "every cell that the object covers",
+                "the cell that contains its centre",
+                "the cell of its upper left corner",
+            ),
+            1,
+            "Exactly one cell is responsible. All other cells, also those inside the object, output a confidence near "
+            "0.",
+        ),
+    },
+    sliders={
+        "proposing": (
+            Slider(
+                "count",
+                "number of proposals",
+                (1, 2, 3, 6, 12, 24),
+                {
+                    1: "One proposal finds one object.",
+                    3: "As many proposals as objects.",
+                    24: "Still 30 times fewer boxes than the 720 windows.",
+                },
+            ),
+        ),
+        "grid": (
+            Slider(
+                "threshold",
+                "lowest score that is shown",
+                (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+                {0.05: "Unsure detections appear too.", 0.7: "Only what the network is very sure of, if anything."},
+            ),
+        ),
+    },
+    notices={
+        "sliding": (
+            "On the left only every 16th window is drawn, and the image is hardly visible any longer. On the right "
+            "are the three best of all 720, and even these miss parts of the objects.",
+        ),
+        "rcnn": (
+            "Compare the boxes on the left and on the right: the regression moves each a little. Mean colours are "
+            "poor features, so it cannot know much. Later steps learn the features too, and their boxes fit better.",
+        ),
+        "sharing": (
+            "White means that both ways give the same feature. The difference is in a border of two pixels, one for "
+            "each convolution of 3 x 3: there the cropped window has zeros where the image goes on.",
+        ),
+        "proposing": (
+            "The anchors on the left are the fixed boxes, all of one shape, and the network has chosen the ones near "
+            "objects. On the right it has moved them, and they fit the objects much better.",
+            "Take more proposals: they crowd around the objects or lie in the noise. Read the scores, which fall at "
+            "once.",
+        ),
+        "grid": (
+            "On the left each object has one small cell. The box on the right is much larger than its cell: the cell "
+            "predicts it from its receptive field. Yellow is the class red, light blue the class green.",
+            "Move the threshold: a high one loses objects, a low one adds wrong boxes. Average precision, in the "
+            "lesson on boxes, judges all thresholds at once.",
+        ),
+    },
+    exercises=(
+        Exercise(
+            "An image of 600 x 800 pixels has a cell for each 16 x 16 pixels, cells at the border count too, and 15 "
+            "windows for each cell. How many windows are these?",
+            28500,
+            0.5,
+            "600/16 = 37.5, so 38 rows; 800/16 = 50 columns; 38 · 50 · 15 = 28,500.",
+            {28125: "A half row of cells is a row too: 38, not 37.5.", 1900: "Each cell has 15 windows."},
+        ),
+        Exercise(
+            "An image is 64 pixels wide and 48 high, with cells of 8 x 8 pixels, counted row by row from 0. Which "
+            "cell is responsible for an object with its centre at x = 45, y = 20?",
+            21,
+            0.1,
+            "Column 45/8 = 5 and row 20/8 = 2, both rounded down; a row has 8 cells: 2 · 8 + 5 = 21.",
+            {
+                42: "Rows come first: the row is multiplied by 8.",
+                17: "A row has 64/8 = 8 cells. 6 is the number of rows.",
+            },
+        ),
+        Exercise(
+            "R-CNN needs 1 billion multiply-adds for each of 2,000 regions. Fast R-CNN needs 10 billion for the "
+            "image, and 10 million for each region. How many times faster is it?",
+            66.7,
+            0.1,
+            "2,000 billion over 10 + 2,000 · 0.01 = 30 billion is 66.7.",
+            {200: "The 2,000 regions cost 20 billion as well.", 100: "The image is computed once too: 10 billion."},
+        ),
+    ),
+    later=(
+        "The detectors of this library are trained in the same way on photos: Faster R-CNN, RetinaNet, FCOS and YOLO."
+    ),
+)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -145,11 +144,3 @@ class Guide:
             "later": self.later,
             "studio": self.studio,
         }
-
-
-NO_GUIDE = Guide(question="", minutes=0, needs=(), guesses={}, sliders={}, notices={}, exercises=(), later="")
-
-
-def guide_of(module: ModuleType) -> Guide:
-    """Return the guide of a lesson's module, or an empty one if it has none."""
-    return getattr(module, "GUIDE", NO_GUIDE)

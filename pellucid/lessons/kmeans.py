@@ -244,13 +244,13 @@ GUIDE = Guide(
             },
         ),
         Exercise(
-            "The clusters are now {0, 2, 3} and {9}, each with its mean as centre. What is the inertia?",
-            14 / 3,
+            "The clusters are {0, 1, 5} and {9}, each with its mean as centre. What is the inertia?",
+            14,
             0.01,
-            "The mean of the first is 5/3: (25 + 1 + 16)/9 = 4.67, and the second adds 0.",
+            "The mean of the first is 2: 4 + 1 + 9 = 14, and the second adds 0.",
             {
-                1.556: "That is the mean of the squared distances in the first cluster. Inertia is their sum.",
-                3.333: "The distances are squared before they are added.",
+                4.667: "That is the mean of the squared distances in the first cluster. Inertia is their sum.",
+                6: "The distances are squared before they are added.",
             },
         ),
     ),

@@ -187,9 +187,9 @@ def mean_squared_error_derivative(a: Any, target: Any) -> Any:
 def sixty_lines(setting: Setting, rate: float = 0.1, hidden: int = 3) -> Result:
     """XOR, step by step.
 
-    A 2-3-1 tanh network learns XOR in both libraries, from the same initial weights, one example at a time in the same
-    order. The loss in NumPy is the mean squared error; `Quadratic` is half of this, so its learning rate is twice as
-    high.
+    A network of 2 inputs, 3 hidden tanh neurons and 1 output, 2-3-1, learns XOR (1 if exactly one input is 1) in both
+    libraries, from the same initial weights, one example at a time in the same order. The loss in NumPy is the mean
+    squared error; `Quadratic` is half of this, so its learning rate is twice as high.
     """
     x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [1], [0]])
     rng, network = np.random.default_rng(setting.seed), Network()
@@ -206,8 +206,8 @@ def sixty_lines(setting: Setting, rate: float = 0.1, hidden: int = 3) -> Result:
         errors.append(0.0)
         for k in range(4):
             errors[-1] += network.fit(x[k : k + 1], y[k : k + 1], 1, rate)[0] / 4
-            weights = [(layer.weight.T, layer.bias) for layer in dense]
-            pellucid_network.step(x[k : k + 1], y[k : k + 1], 2 * rate, weights)
+            pairs = [(layer.weight.T, layer.bias) for layer in dense]
+            pellucid_network.step(x[k : k + 1], y[k : k + 1], 2 * rate, pairs)
     numbers = {
         "steps": len(pellucid_network.gaps),
         "largest gap": max(pellucid_network.gaps),
@@ -247,30 +247,31 @@ def book(setting: Setting) -> Result:
     return Result(numbers, loss_plot(costs, "step", "cost of the mini-batch", pellucid_network.gaps))
 
 
-def what_is_missing(setting: Setting) -> Result:
+def what_is_missing(setting: Setting, rate: float = 10.0) -> Result:
     """What 60 lines lack.
 
-    The 60 lines compute the same values as long as their user makes no mistake. This step makes three mistakes. The
-    first library trains in spite of them, without a message. It also has no layers for images, no branches, no other
-    optimizers, schedules or regularizers, no gradients of mini-batches, no GPU, no validation, no files, and no check
-    of its gradients: a mistake in `backward` only makes it learn worse, which is hard to notice.
+    The 60 lines compute the same values as long as their user makes no mistake. This step makes three mistakes; one of
+    them is NaN, "not a number", in the data. The first library trains in spite of them, without a message. It also has
+    no layers for images, no branches, no other optimizers, schedules or regularizers, no gradients of mini-batches, no
+    GPU, no validation, no files, and no check of its gradients: a mistake in `backward` only makes it learn worse,
+    which is hard to notice.
     """
     rng = np.random.default_rng(setting.seed)
     x, y = rng.normal(size=(20, 2)), rng.normal(size=(20, 2))
     mistakes = {
         "NaN in an input": (np.where(x == x.max(), np.nan, x), y, 0.1),
         "one target for two outputs": (x, y[:, :1], 0.1),
-        "a rate of 10": (x, y, 10.0),
+        f"a rate of {rate:g}": (x, y, rate),
     }
     numbers: dict[str, Any] = {}
-    for name, (inputs, targets, rate) in mistakes.items():
+    for name, (inputs, targets, step_rate) in mistakes.items():
         network = Network()
         network.add(FCLayer(2, 2, rng))
         network.set_loss(mean_squared_error, mean_squared_error_derivative)
         with np.errstate(all="ignore"):
-            last_loss = network.fit(inputs, targets, 100, rate)[-1]
+            last_loss = network.fit(inputs, targets, 100, step_rate)[-1]
         try:
-            Model(Dense(2), Quadratic(), SGD(rate)).fit(inputs, targets, epochs=100, batch_size=1, verbose=False)
+            Model(Dense(2), Quadratic(), SGD(step_rate)).fit(inputs, targets, epochs=100, batch_size=1, verbose=False)
             message = "none"
         except PellucidError as error:
             message = str(error)
@@ -280,73 +281,89 @@ def what_is_missing(setting: Setting) -> Result:
 
 STEPS = (sixty_lines, book, what_is_missing)
 GUIDE = Guide(
-    question="Can a network library fit on one page, and what would be missing?",
-    minutes=15,
+    question="A neural network library fits into 60 lines. Is it right, and what are all the other lines for?",
+    minutes=20,
     needs=("backprop",),
     guesses={
         "sixty_lines": Guess(
-            "Two libraries train the same network from the same weights. How far apart are the weights after 4,000 "
-            "steps?",
-            ("by rounding errors only", "by about 1 %", "they have nothing in common"),
-            0,
-            "Both compute the same formulas; only the order of additions differs, in the 16th digit.",
+            "Both libraries start from the same weights and take hundreds of equal steps. How different are the "
+            "weights then?",
+            ("not at all: they are equal in every digit", "by less than 0.0000000001", "by about 0.01"),
+            1,
+            "Both add the same numbers, but not always in the same order, and each sum is rounded to about 16 digits.",
         ),
         "what_is_missing": Guess(
-            "One input is NaN. What does the library of 60 lines do?",
-            ("it trains on, and all weights become NaN", "it stops with an error", "it leaves the input out"),
-            0,
-            "Nothing in 60 lines looks at the values, and every operation with NaN gives NaN.",
+            "One input of the 60 lines is NaN, which is not a number. What does the user see?",
+            ("an error message", "a loss that is NaN, and nothing else", "a normal loss"),
+            1,
+            "Every sum with NaN is NaN. After one step all weights are NaN, and no line of the 60 looks for it.",
         ),
     },
     sliders={
         "sixty_lines": (
-            Slider("rate", "learning rate of the library in NumPy", (0.03, 0.1, 0.2)),
+            Slider("rate", "learning rate of the 60 lines", (0.02, 0.05, 0.1)),
+            Slider("hidden", "hidden neurons", (2, 3, 5, 8)),
+        ),
+        "what_is_missing": (
             Slider(
-                "hidden",
-                "hidden neurons",
-                (1, 2, 3, 6),
-                {1: "One hidden neuron cannot represent XOR: the error stays high."},
+                "rate",
+                "learning rate of the third mistake",
+                (0.1, 1.0, 10.0),
+                {0.1: "No mistake: both libraries learn, and neither says anything."},
             ),
         ),
     },
     notices={
         "sixty_lines": (
-            "The error waits on a plateau, falls within a few epochs, and then slowly. The gap on the right begins as "
-            "a rounding error. Where the error falls fast, small differences grow for a while, most at a high rate.",
+            "The left curve is the error of the 60 lines. The right one is the largest difference of a weight from "
+            "this library: read the small number above its axis, such as 1e-13, by which all its values are "
+            "multiplied.",
+            "Change the rate and the number of neurons: the training goes another way, and both libraries go it "
+            "together.",
         ),
         "book": (
-            "The costs of mini-batches jump up and down, since each is measured on ten images. Their mean falls. The "
-            "gap grows slowly, because each step begins with the rounding errors of the previous one.",
+            "The cost of the mini-batches is ragged, since each step sees ten other digits, but it falls. The gap on "
+            "the right stays near 1e-14: one gradient for each example and one pass for all ten give the same sum.",
         ),
         "what_is_missing": (
-            "Compare the two lines of each mistake: the loss says nothing about the cause, and the second mistake "
-            "even looks like a success.",
+            "Compare the two lines of each mistake. At the second one the loss of the 60 lines is a plain number: "
+            "NumPy stretches one target over two outputs. Such a mistake is never seen, since the training seems to "
+            "work.",
         ),
     },
     exercises=(
         Exercise(
-            "How many weights and biases has the network 64-30-10?",
-            2260,
-            0.5,
-            "64 · 30 + 30 + 30 · 10 + 10 = 2,260.",
-            {2220: "Each neuron also has a bias: 30 and 10 more."},
+            "How many parameters has the 2-3-1 network, with all biases?",
+            13,
+            0.1,
+            "2 · 3 + 3 in the first layer and 3 · 1 + 1 in the second: 9 + 4 = 13.",
+            {9: "The biases of both layers are missing.", 12: "The output neuron has a bias too."},
         ),
         Exercise(
-            "1,000 epochs over four examples, one step for each example. How many steps are taken?",
-            4000,
+            "The outputs are (0.5, 1), the targets (0, 1). What is the derivative of the mean squared error with "
+            "respect to the first output?",
             0.5,
-            "1,000 · 4 = 4,000.",
-            {1000: "That would be one step for each epoch."},
+            0.01,
+            "2 (0.5 - 0) / 2 = 0.5, since the mean is over two outputs.",
+            {1: "The mean divides by the number of outputs, 2.", 0.25: "The derivative of a² is 2 a."},
+        ),
+        Exercise(
+            "A loss is replaced by half of it. By which factor must the learning rate change, so that the steps stay "
+            "the same?",
+            2,
+            0.01,
+            "The gradient is halved, and a step is the rate times the gradient.",
+            {0.5: "Then the steps would be a quarter as long."},
         ),
     ),
     functions={
-        "dense_backward": FunctionExercise(
-            "dense_backward(x, w, dy): the gradients with respect to x (N, D), w (D, K) of y = x @ w, given dy (N, K), "
-            "flattened and joined.",
-            lambda x, w, dy: np.append(np.einsum("nk,dk->nd", dy, w), np.einsum("nd,nk->dk", x, dy)),
-            lambda random: (random.normal(size=(5, 3)), random.normal(size=(3, 2)), random.normal(size=(5, 2))),
-            "def dense_backward(x, w, dy):\n    return np.concatenate([(dy @ w.T).ravel(), (x.T @ dy).ravel()])",
+        "weight_gradient": FunctionExercise(
+            "weight_gradient(x, z, dy): the gradient (I, O) of the weights w of a = tanh(z), z = x w + b, for inputs "
+            "x (N, I), z (N, O) and the gradient dy (N, O) with respect to a.",
+            lambda x, z, dy: np.einsum("ni,no->io", x, dy / np.cosh(z) ** 2),
+            lambda random: (random.normal(size=(5, 3)), random.normal(size=(5, 2)), random.normal(size=(5, 2))),
+            "def weight_gradient(x, z, dy):\n    return x.T @ (dy * (1 - np.tanh(z) ** 2))",
         )
     },
-    later="Each layer of Pellucid is such a pair of methods; what surrounds them is what the last step misses.",
+    later="The checks of this library's gradients compare in the same way: two computations, one largest difference.",
 )

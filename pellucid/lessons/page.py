@@ -7,7 +7,7 @@ import re
 import textwrap
 from typing import Any, NamedTuple
 
-from pellucid.lessons.guide import Exercise, Guess, Guide, Slider, guide_of
+from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import find_lesson, title
 
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -63,13 +63,12 @@ def markdown(name: str, small: bool = False) -> str:
     small: whether the blocks run the small form. Raises PellucidError for an unknown name.
     """
     module = find_lesson(name)
-    guide = guide_of(module)
+    guide = module.GUIDE
     steps, last_code = written_steps(name)
     setting = "Setting(small=True)" if small else "Setting()"
     parts = [f"# {title(module)}"]
-    if guide.question:
-        needs = f" Needs: {', '.join(guide.needs)}." if guide.needs else ""
-        parts.append(f"**{guide.question}** ({guide.minutes} minutes.{needs})")
+    needs = f" Needs: {', '.join(guide.needs)}." if guide.needs else ""
+    parts.append(f"**{guide.question}** ({guide.minutes} minutes.{needs})")
     parts.append(body_text(module))
     for step in steps:
         parts += _code_block(step.before)
@@ -80,8 +79,7 @@ def markdown(name: str, small: bool = False) -> str:
         parts += [step.text, *_code_block(f"{step.code}\n\n\n{call}")]
         parts += _notices_markdown(guide, step.name, setting)
     parts += _code_block(last_code)
-    if guide.question:
-        parts += _exercises_markdown(name, guide)
+    parts += _exercises_markdown(name, guide)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill, indent
 
-from pellucid.lessons.guide import Guide, guide_of
+from pellucid.lessons.guide import Guide
 from pellucid.lessons.lesson import Lesson, find_lesson
 from pellucid.lessons.page import body_text, check_line, slider_lines, solution_text, written_steps
 
@@ -16,10 +16,9 @@ def printed_lesson(lesson: Lesson, figures: Mapping[str, str]) -> str:
     figures: the path of each step's figure, by the name of the step.
     """
     module = find_lesson(lesson.name)
-    guide = guide_of(module)
+    guide = module.GUIDE
     parts = [_heading(lesson.title)]
-    if guide.question:
-        parts += [f"{guide.minutes} minutes, needs: {', '.join(guide.needs) or 'nothing'}", _filled(guide.question)]
+    parts += [f"{guide.minutes} minutes, needs: {', '.join(guide.needs) or 'nothing'}", _filled(guide.question)]
     parts.append(body_text(module))
     for step in written_steps(lesson.name)[0]:
         parts.append(_heading(step.title))
@@ -34,8 +33,7 @@ def printed_lesson(lesson: Lesson, figures: Mapping[str, str]) -> str:
         if step.name in guide.notices:
             parts += ["Notice:", _listed(guide.notices[step.name])]
         parts += ["\n    ".join(slider_lines(slider)) for slider in guide.sliders.get(step.name, ())]
-    if guide.question:
-        parts += _exercise_texts(lesson.name, guide)
+    parts += _exercise_texts(lesson.name, guide)
     return "\n\n".join(part for part in parts if part)
 
 

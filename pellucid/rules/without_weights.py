@@ -33,8 +33,8 @@ class Pass:
 class First:
     """Return dy for the first of several inputs, summed over broadcast axes, and None for the others, the constants.
 
-    For quotients and powers, whose denominator or exponent is treated as constant, and for comparisons. Also, in place of Pass, for normalizations whose scale and
-    shift are inputs, and for ParametricReLU, whose slope is an input.
+    For quotients and powers, whose denominator or exponent is treated as constant, and for comparisons. Also, in place
+    of Pass, for normalizations whose scale and shift are inputs, and for ParametricReLU, whose slope is an input.
     """
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:

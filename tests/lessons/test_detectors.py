@@ -4,8 +4,8 @@ from functools import cache
 
 import pytest
 
-from pellucid.lessons import lesson
-from pellucid.lessons.detectors import TRUE_OBJECTS
+from pellucid.lessons import Setting, lesson
+from pellucid.lessons.detectors import GUIDE, TRUE_OBJECTS, grid, proposing
 from pellucid.report.figures.style import Plot, png
 
 
@@ -73,3 +73,31 @@ def test_the_cell_of_an_object_contains_its_centre():
 @pytest.mark.slow
 def test_every_step_has_a_figure():
     assert all(isinstance(result.figure, Plot) and png(result.figure) for result in lesson_results().values())
+
+
+@pytest.mark.slow
+def test_a_threshold_shows_the_detections_above_it():
+    all_scores = grid(Setting(small=True), threshold=0.05).numbers["scores of the detections"]
+    for threshold in GUIDE.sliders["grid"][0].values:
+        scores = grid(Setting(small=True), threshold).numbers["scores of the detections"]
+        assert scores == [score for score in all_scores if score >= threshold]
+
+
+@pytest.mark.slow
+def test_more_proposals_lie_no_farther_from_the_objects():
+    default_scores = proposing(Setting(small=True)).numbers["scores of the proposals"]
+    best_ious = []
+    for count in GUIDE.sliders["proposing"][0].values:
+        values = proposing(Setting(small=True), count).numbers
+        assert len(values["scores of the proposals"]) <= count
+        assert values["scores of the proposals"][:3] == default_scores[:count]
+        best_ious.append(values["IoU of each object with its best proposal"])
+    assert all(list(ious) == sorted(ious) for ious in zip(*best_ious, strict=True))
+
+
+def test_the_answers_of_the_exercises():
+    cells = [(top, left) for top in range(0, 600, 16) for left in range(0, 800, 16)]
+    small_cells = [(top, left) for top in range(0, 48, 8) for left in range(0, 64, 8)]
+    (cell,) = [k for k, (top, left) in enumerate(small_cells) if top <= 20 < top + 8 and left <= 45 < left + 8]
+    ratio = sum([1_000] * 2_000) / (10_000 + sum([10] * 2_000))  # in millions
+    assert [exercise.answer for exercise in GUIDE.exercises] == [15 * len(cells), cell, pytest.approx(ratio, abs=0.05)]

@@ -12,11 +12,10 @@ import pytest
 from pellucid.lessons.guide import Guide
 from pellucid.lessons.lesson import LESSONS, find_lesson
 
-WITH_GUIDE = [name for name in LESSONS if hasattr(find_lesson(name), "GUIDE")]
 MOST_FIGURES = 40  # of one step in a page that is handed out, which holds a figure for each combination of values
 
 
-@pytest.fixture(params=WITH_GUIDE)
+@pytest.fixture(params=LESSONS)
 def name(request: pytest.FixtureRequest) -> str:
     """Return the name of each lesson in turn."""
     return request.param

@@ -79,12 +79,35 @@ def test_pellucid_reports_the_errors_that_the_60_lines_do_not():
         assert part in message
 
 
-def test_exercises_and_sliders_of_the_library():
-    parameters, steps = GUIDE.exercises
-    assert parameters.answer == sum(a * b + b for a, b in ((64, 30), (30, 10)))
-    assert steps.answer == 1000 * 4
-    for rate, hidden in ((0.03, 2), (0.2, 3), (0.2, 6)):
-        numbers = sixty_lines(Setting(), rate=rate, hidden=hidden).numbers
-        assert numbers["largest gap"] < 1e-7
-        assert numbers["mean squared error"] < 0.01
-    assert sixty_lines(Setting(), hidden=1).numbers["mean squared error"] > 0.1  # XOR is not separable
+def test_other_rates_and_sizes_train_both_libraries_alike():
+    for rate, hidden in ((0.02, 2), (0.1, 8)):
+        numbers = sixty_lines(SMALL, rate, hidden).numbers
+        assert numbers["largest gap"] < 1e-9
+        assert np.isfinite(numbers["mean squared error"])
+    values = what_is_missing(SMALL, rate=0.1).numbers["a rate of 0.1"]
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 2)), rng.normal(size=(20, 2))
+    columns = np.column_stack([x, np.ones(20)])
+    least = ((columns @ np.linalg.lstsq(columns, y, rcond=None)[0] - y) ** 2).mean()
+    assert least < float(values["loss of the 60 lines"]) < 1.5 * least
+    assert values["message of Pellucid"] == "none"
+
+
+def test_the_answers_of_the_exercises():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    a = torch.tensor([0.5, 1.0], requires_grad=True)
+    loss = torch.nn.functional.mse_loss(a, torch.tensor([0.0, 1.0]))
+    (derivative,) = torch.autograd.grad(loss, a, retain_graph=True)
+    (half_derivative,) = torch.autograd.grad(loss / 2, a)
+    factor = derivative[0] / half_derivative[0]
+    assert [exercise.answer for exercise in GUIDE.exercises] == [n_parameters, float(derivative[0]), float(factor)]
+
+
+def test_the_function_exercise_is_autograds():
+    exercise = GUIDE.functions["weight_gradient"]
+    x, z, dy = exercise.arguments(np.random.default_rng(0))
+    weight = torch.tensor(np.linalg.pinv(x) @ z, requires_grad=True)
+    offset = torch.from_numpy(z) - torch.from_numpy(x) @ weight.detach()
+    (torch.from_numpy(x) @ weight + offset).tanh().backward(torch.from_numpy(dy))
+    assert np.allclose(exercise.reference(x, z, dy), weight.grad)

@@ -3,7 +3,6 @@
 from itertools import product
 from typing import Any
 
-from pellucid.lessons.guide import guide_of
 from pellucid.lessons.lesson import Setting, find_lesson
 from pellucid.model import Model
 from pellucid.studio.embedded import document, key_of, recorded
@@ -21,7 +20,7 @@ def lesson_file(name: str, setting: Setting) -> tuple[str, list[str]]:
     Sliders are left out, those of the largest figures first, where the document would become too large. Raises
     PellucidError for an unknown name.
     """
-    guide = guide_of(find_lesson(name))
+    guide = find_lesson(name).GUIDE
     library = Library((), Model.load)
     session = LearnSession(library, setting, waits=True)
     tab = Session(library, {LEARN.name: session})

@@ -10,7 +10,7 @@ import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
-from pellucid.lessons.guide import Slider, guide_of
+from pellucid.lessons.guide import Slider
 from pellucid.lessons.lesson import LESSONS, Result, Setting, find_lesson, title
 from pellucid.lessons.page import body_text, check_line, written_steps
 from pellucid.studio.learn.runs import StepRuns
@@ -62,7 +62,7 @@ class LearnSession:
         rows = []
         for name, about in LESSONS.items():
             module = find_lesson(name)
-            guide = guide_of(module)
+            guide = module.GUIDE
             row = {"name": name, "title": title(module), "about": about}
             rows.append({**row, "minutes": guide.minutes, "needs": guide.needs})
         return Reply({"lessons": rows}, {})
@@ -70,7 +70,7 @@ class LearnSession:
     def lesson(self, request: OpenLesson) -> Reply:
         """Return the texts of a lesson, its code and its guide."""
         module = find_lesson(request.name)
-        guide = guide_of(module)
+        guide = module.GUIDE
         steps, last_code = written_steps(request.name)
         starts = {step.__name__: _start_values(step, guide.sliders.get(step.__name__, ())) for step in module.STEPS}
         for future in self._asked.values():  # of a lesson that was left
@@ -97,7 +97,7 @@ class LearnSession:
         module = find_lesson(request.name)
         functions = {step.__name__: step for step in module.STEPS}
         check_known(f"the lesson {request.name} has no step", request.step, functions)
-        values = _chosen_values(guide_of(module).sliders.get(request.step, ()), request.values)
+        values = _chosen_values(module.GUIDE.sliders.get(request.step, ()), request.values)
         key = (request.name, request.step, self.setting, *sorted(values.items()))
         future = RUNS.get(key, lambda: _reply(functions[request.step](self.setting, **values)))
         earlier = self._asked.get((request.name, request.step))

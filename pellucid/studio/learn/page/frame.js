@@ -21,11 +21,11 @@ export function list(lessons, read) {
 export function lesson(S) {
   const { number, count, title, text, guide, steps, code, needs } = S.lesson;
   return html`<p class="cap">${!S.isFile && html`<a href="#learn?list=all">All lessons</a> · `}${number} of ${count}${guide.minutes > 0 && html` · ${guide.minutes} minutes · needs: ${needs.length ? links(needs, S.isFile) : "nothing"}`}</p>
-    <h2>${title}</h2>${guide.question && html`<p class="learn-question">${guide.question}</p>`}${prose(text)}
+    <h2>${title}</h2><p class="learn-question">${guide.question}</p>${prose(text)}
     ${S.isFile && html`<p class="cap">This file needs no server. Its sliders go to the marked values; in <code>pellucid studio</code>, Learn also computes all between them.</p>`}
     ${steps.map((one) => step(S, one))}
     ${code && folded("Code", html`<pre tabindex="0">${code}</pre>`)}
-    ${guide.question && exercises(S)}${closing(S)}`;
+    ${exercises(S)}${closing(S)}`;
 }
 
 const folded = (summary, content) => html`<details><summary>${summary}</summary>${content}</details>`;

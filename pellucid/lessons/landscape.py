@@ -209,7 +209,7 @@ def symmetries(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def noise(setting: Setting) -> Result:
+def noise(setting: Setting, deviations: int = 1) -> Result:
     """Estimating the noise from the minimum.
 
     If targets are the network's outputs plus noise of precision β (one over the variance), the likelihood of N targets
@@ -224,9 +224,11 @@ def noise(setting: Setting) -> Result:
     outputs = surface.outputs(surface.point)[:, 0]
     precision = 1 / (2 * surface.cost(surface.point))
     numbers = {"precision": precision, "standard deviation": precision**-0.5, "true standard deviation": NOISE}
-    figure, (plot,) = plots_in_rows(["output ± one standard deviation of the noise"], 1, 3.2)
     x, y = surface.x[:, 0], surface.y[:, 0]
-    plot.fill_between(x, outputs - precision**-0.5, outputs + precision**-0.5, color=BLUE, alpha=0.2, linewidth=0)
+    width = deviations * precision**-0.5
+    numbers["share of the points in the band"] = float(((y - outputs).abs() <= width).double().mean())
+    figure, (plot,) = plots_in_rows([f"output ± {deviations} x the standard deviation of the noise"], 1, 3.2)
+    plot.fill_between(x, outputs - width, outputs + width, color=BLUE, alpha=0.2, linewidth=0)
     plot.plot(x, outputs, color=BLUE, linewidth=1.7)
     plot.plot(x, y, "o", color=INK, markersize=3)
     name_axes(plot, "x", "y")
@@ -288,6 +290,14 @@ GUIDE = Guide(
                 },
             ),
         ),
+        "noise": (
+            Slider(
+                "deviations",
+                "width of the band, in standard deviations",
+                (1, 2, 3),
+                {2: "About 95 % of normally distributed noise lies within two.", 3: "And 99.7 % within three."},
+            ),
+        ),
     },
     notices={
         "curvature": (
@@ -310,8 +320,8 @@ GUIDE = Guide(
             "minima are separated by hills.",
         ),
         "noise": (
-            "The band is one standard deviation wide to each side, and about two thirds of the points should lie in "
-            "it. It is computed from the cost alone, and yet nearly the true 0.2.",
+            "With one standard deviation to each side, about two thirds of the points should lie in the band. Its "
+            "width is computed from the cost alone, and yet nearly the true 0.2.",
         ),
     },
     exercises=(

@@ -62,6 +62,8 @@ def test_the_precision_maximizes_the_likelihood():
     outputs = np.tanh(surface.x.numpy() * w + b) @ v + c
     residuals = surface.y.numpy()[:, 0] - outputs
     optimum = minimize_scalar(lambda log: -norm.logpdf(residuals, scale=np.exp(-log / 2)).sum())
+    share = (np.abs(residuals) <= 2 * np.sqrt((residuals**2).mean())).mean()
+    assert noise(SMALL, deviations=2).numbers["share of the points in the band"] == pytest.approx(share)
     numbers = noise(SMALL).numbers
     assert numbers["precision"] == pytest.approx(np.exp(optimum.x), rel=1e-5)
     assert numbers["standard deviation"] == pytest.approx(0.2, rel=0.2)

@@ -3,7 +3,6 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import make_folder, write_atomically
@@ -71,15 +70,10 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _list_lessons(args: argparse.Namespace) -> int:
-    from pellucid.lessons.lesson import LESSONS, find_lesson
+    from pellucid.lessons.lesson import LESSONS
 
-    rows: list[dict[str, Any]] = []
-    lines: list[tuple[str, str, str]] = []
-    for name, about in LESSONS.items():
-        minutes = find_lesson(name).GUIDE.minutes
-        rows.append({"name": name, "about": about, "minutes": minutes})
-        lines.append((name, f"{minutes} minutes" if minutes else "", about))
-    print_result(args, {"lessons": rows}, *table(lines))
+    rows = [{"name": name, "about": about} for name, about in LESSONS.items()]
+    print_result(args, {"lessons": rows}, *table([*LESSONS.items()]))
     return 0
 
 

@@ -49,7 +49,7 @@ def check(name: str, function: Callable[..., Any]) -> CheckedFunction:
         try:
             result = function(*copy.deepcopy(arguments))
         except Exception as error:
-            difference = f"it raised {_raised(error)}"
+            difference = f"it raised {_raised(error, function)}"
         else:
             difference = _difference(expected, result)
         if difference:
@@ -68,10 +68,11 @@ def _find(name: str) -> FunctionExercise:
     return functions[function_name]
 
 
-def _raised(error: Exception) -> str:
-    """Return an exception with its line of code, which the traceback ends with, on one line."""
-    last_frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = "" if last_frame.filename == __file__ else f" in line {last_frame.lineno}"  # here: of a wrong call
+def _raised(error: Exception, function: Callable[..., Any]) -> str:
+    """Return an exception on one line, with the number of the last line of the reader's code that it passed."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    place = f" in line {lines[-1]}" if lines else ""
     return f"{type(error).__name__}{place}: {shortened(' '.join(str(error).split()), 200)}"
 
 

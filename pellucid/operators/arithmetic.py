@@ -127,7 +127,7 @@ class Power(TensorLayer):
 
 @dataclass(frozen=True)
 class ToPower(TensorLayer):
-    """Raise a positive tensor to the power of another, broadcast to a common shape: y = a ** b."""
+    """Raise a tensor to the power of another, broadcast to a common shape: y = a ** b, for a of at least 0."""
 
     traits: ClassVar[Trait] = Trait.ANY_AXES | Trait.MULTIPLE_INPUTS
 
@@ -136,10 +136,10 @@ class ToPower(TensorLayer):
         return x[0] ** x[1], InputsCache(x)
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[_Pair, Params]:
-        """Compute da = b a ** (b - 1) dy and db = log(a) a ** b dy, which is 0 for a = 0."""
+        """Compute da = b a ** (b - 1) dy, 0 for b = 0, and db = log(a) a ** b dy, 0 for a = 0 and b of at least 0."""
         a, b = cache.xs
-        da = b * a ** (b - 1) * dy
-        db = torch.xlogy(a**b, a) * dy
+        da = torch.where(b == 0, 0, b * a ** (b - 1)) * dy
+        db = torch.where((a == 0) & (b >= 0), 0, torch.xlogy(a**b, a)) * dy
         return (unbroadcast(da, a), unbroadcast(db, b)), {}
 
 

@@ -77,20 +77,26 @@ def criterion_gradients(
     the weights of a network.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        leaves = [y.detach().clone().requires_grad_() for y in outputs]
+        leaves = [y.detach().clone().requires_grad_(y.is_floating_point()) for y in outputs]
         value = criterion(leaves)
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
             raise PellucidError("from_torch: the loss must return one number, a tensor that depends on the outputs")
-        nodes = [value.grad_fn]
-        for node in nodes:  # grows meanwhile
+        seen = {value.grad_fn}
+        waiting = [value.grad_fn]
+        while waiting:
+            node = waiting.pop()
             variable = getattr(node, "variable", None)
             if variable is not None and all(variable is not leaf for leaf in leaves):
                 raise PellucidError(
                     f"from_torch: the loss also depends on a parameter of shape {tuple(variable.shape)}, whose "
                     "gradient would be missing; give penalties on weights as the optimizer's weight_decay"
                 )
-            nodes += [parent for parent, _ in getattr(node, "next_functions", ()) if parent not in nodes]
-        gradients = torch.autograd.grad(value.reshape(()), leaves, allow_unused=True)
+            parents = {parent for parent, _ in getattr(node, "next_functions", ())} - seen
+            seen |= parents
+            waiting += parents
+        differentiable = [y for y in leaves if y.requires_grad]
+        found = iter(torch.autograd.grad(value.reshape(()), differentiable, allow_unused=True))
+    gradients = [next(found) if y.requires_grad else None for y in leaves]
     pairs = zip(gradients, leaves, strict=True)
     return value.detach().reshape(()), [torch.zeros_like(y) if dy is None else dy for dy, y in pairs]
 

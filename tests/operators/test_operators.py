@@ -190,6 +190,11 @@ CASES = [
     Case(AdaptiveMaxPool((1,)), (TIED_MAXIMA[None],), lambda x: F.adaptive_max_pool1d(x, 1)),
     Case(ToPower(), (torch.rand(2, 3, 4, dtype=torch.float64) + 0.1, (3, 1)), torch.pow),
     Case(ToPower(), (TIED_MAXIMA, torch.tensor([2.5, 1.0, 3.0], dtype=torch.float64)), torch.pow),
+    Case(
+        ToPower(),
+        (torch.tensor([[0.0], [0.5], [2.0]], dtype=torch.float64), torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)),
+        torch.pow,
+    ),
     Case(StepFunction("sign"), ((2, 3),), torch.sign),
     Case(StepFunction("floor"), ((2, 3),), torch.floor),
     Case(

@@ -23,16 +23,18 @@ class LoaderBatches:
     """The batches of a DataLoader, or of any iterable that can be read again.
 
     convert: a function from an item of the loader to (inputs, targets), or None. first: the first batch. count: the
-    number of batches of an epoch, None if unknown. shapes: those of several inputs (x1, x2), as items ((x1, x2), y) or
-    (x1, x2, y) have them, which are joined to one, (N, D); None for one input. Raises PellucidError for items that
-    are not batches, and for inputs that the network cannot take as they are.
+    number of batches of an epoch, None if unknown. n_inputs: how many inputs the network must be given; items
+    (x1, x2, y) are of two inputs only for a network of two. shapes: those of several inputs (x1, x2), as items
+    ((x1, x2), y) or (x1, x2, y) have them, which are joined to one, (N, D); None for one input. Raises PellucidError
+    for items that are not batches, and for inputs that the network cannot take as they are.
     """
 
-    def __init__(self, loader: Any, convert: BatchFunction | None) -> None:
+    def __init__(self, loader: Any, convert: BatchFunction | None, n_inputs: int = 1) -> None:
         if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
             raise PellucidError(f"from_torch: a loader must be iterable in every epoch, not {shown(loader)}")
         self.loader: Any = loader
         self.convert = convert
+        self.n_inputs = n_inputs
         self.shapes: tuple[tuple[int, ...], ...] | None = None
         try:
             self.count: int | None = len(self.loader)
@@ -67,7 +69,7 @@ class LoaderBatches:
 
     def _batch(self, item: Any) -> tuple[Tensor, Tensor]:
         pair: Any = item if self.convert is None else self.convert(item)
-        if isinstance(pair, tuple | list) and len(pair) > 2:
+        if isinstance(pair, tuple | list) and len(pair) == self.n_inputs + 1 > 2:
             pair = pair[:-1], pair[-1]
         if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], tuple | list):
             pair = self._joined(pair[0]), pair[1]

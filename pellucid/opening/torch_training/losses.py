@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note
@@ -47,21 +48,20 @@ ELEMENTWISE = (Quadratic, L1, Huber, BinaryCrossEntropy, ProbabilityCrossEntropy
 class TorchCriterion(Loss):
     """A criterion that PyTorch computes from (outputs, targets), with its gradient with respect to the outputs only.
 
-    names: of the outputs, if the network returns a dict of them.
+    structure: what the network returns, such as a tuple or a dict, with the class Tensor in place of each tensor.
     """
 
     indivisible: ClassVar[str] = "PyTorch computes the loss of a batch"
 
     criterion: Callable[..., Any]  # of outputs and targets; returns the loss as a tensor
-    names: tuple[str, ...] = ()
+    structure: Any = Tensor
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the value and the gradient of each output; raises PellucidError if the criterion fails."""
 
         def value_of(leaves: list[Tensor]) -> Tensor:
-            outputs: Any = tuple(leaves) if isinstance(y, tuple) else leaves[0]
-            if self.names:
-                outputs = dict(zip(self.names, leaves, strict=True))
+            remaining = iter(leaves)
+            outputs = tree_map(lambda leaf: next(remaining) if leaf is Tensor else leaf, self.structure)
             try:
                 return self.criterion(outputs, target.clone())  # no tensor of the inference mode
             except Exception as error:  # the criterion's own code may raise any error
@@ -93,10 +93,15 @@ def _shapes(tensors: list[Tensor]) -> str:
     return ", ".join(f"{tuple(one.shape)} of {str(one.dtype).removeprefix('torch.')}" for one in tensors)
 
 
-def training_loss(criterion: Any, names: tuple[str, ...]) -> Loss:
+def structure_of(outputs: Any) -> Any:
+    """Return the outputs of a network with the class Tensor in place of each tensor."""
+    return tree_map(lambda leaf: Tensor if isinstance(leaf, Tensor) else leaf, outputs)
+
+
+def training_loss(criterion: Any, structure: Any) -> Loss:
     """Return the loss of a criterion, one that PyTorch computes, with a note, for a criterion without a counterpart.
 
-    names: of the network's outputs, if it returns a dict. Raises PellucidError for a criterion with parameters.
+    structure: see `TorchCriterion`. Raises PellucidError for a criterion with parameters.
     """
     is_known = isinstance(criterion, Loss) or type(criterion) in CONVERSIONS or criterion in [*MODULES]
     if is_known or not callable(criterion):
@@ -108,7 +113,7 @@ def training_loss(criterion: Any, names: tuple[str, ...]) -> Loss:
         f"from_torch: PyTorch computes the loss {name} and its gradient with respect to the outputs; the backward pass "
         "of the network is that of its layers here"
     )
-    return TorchCriterion(criterion, names)
+    return TorchCriterion(criterion, structure)
 
 
 def loss_of(criterion: Any) -> Loss:

@@ -188,7 +188,8 @@ def _check_training_modes(network: nn.Module) -> None:
                 f"from_torch: {name} ({type(module).__name__}) has dropout={module.dropout} inside, which training "
                 "here does not have; set it to 0"
             )
-        if isinstance(module, nn.RReLU) or "weight_u" in module._buffers:
+        has_norm = type(module).__name__ == "_SpectralNorm" or any(key.endswith("_u") for key in module._buffers)
+        if isinstance(module, nn.RReLU) or has_norm:
             what = "RReLU draws its slopes" if isinstance(module, nn.RReLU) else "spectral_norm changes its vectors"
             raise PellucidError(f"from_torch: {name}: {what} in training, which is not done here")
 

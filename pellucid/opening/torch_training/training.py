@@ -1,7 +1,8 @@
 """`pellucid.from_torch`: a training written in PyTorch, trained, diagnosed and given back by this library."""
 
 import copy
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -22,7 +23,7 @@ from pellucid.opening.torch_training.loaders import (
     kept_random_states,
     random_states,
 )
-from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, training_loss
+from pellucid.opening.torch_training.losses import TorchCriterion, check_shapes, structure_of, training_loss
 from pellucid.opening.torch_training.objects import TorchObjects, first_outputs
 from pellucid.opening.torch_training.optimizer import TorchOptimizer, check_optimizer
 from pellucid.opening.torch_training.scheduler import STEPPED_BY_BATCH, check_scheduler
@@ -79,7 +80,9 @@ def from_torch(
             "from_torch: float16 with a GradScaler is not translated, since its scale decides which steps are left out;"
             " give the training without it (float32), or with precision='bf16', whose rounding differs from autocast"
         )
-    loader = LoaderBatches(train, batch)
+    arguments = inspect.signature(network.forward).parameters.values()
+    n_inputs = sum(one.kind <= one.POSITIONAL_OR_KEYWORD and one.default is one.empty for one in arguments)
+    loader = LoaderBatches(train, batch, n_inputs)
     inputs, targets = loader.first
     parameter = next(network.parameters(), None)
     if parameter is None:
@@ -91,8 +94,7 @@ def from_torch(
     inputs = inputs.to(device)
     with kept_random_states():
         outputs = first_outputs(network, inputs[:2])
-        names = tuple(map(str, outputs)) if isinstance(outputs, Mapping) else ()
-        translated = training_loss(loss, names)
+        translated = training_loss(loss, structure_of(outputs))
         model = open(network, inputs, **{"loss": translated, "clip": clip_norm, "device": str(device), **options})
         check_shapes(translated, model(inputs[:2]), targets[:2])
         if isinstance(translated, TorchCriterion):
@@ -101,7 +103,7 @@ def from_torch(
         objects.check_gradients(model, inputs[:2])
     by_batch = type(scheduler).__name__ in STEPPED_BY_BATCH if scheduler_step == "auto" else scheduler_step == "batch"
     stepped = "step" if by_batch else "epoch"
-    held_out = None if validation is None else LoaderBatches(validation, batch)
+    held_out = None if validation is None else LoaderBatches(validation, batch, n_inputs)
     return TorchTraining(model, objects, loader, held_out, stepped, clip_value)
 
 

@@ -36,8 +36,10 @@ def lesson_file(name: str, setting: Setting) -> tuple[str, list[str]]:
         start_values = [f"{slider}={value}" for slider, value in step["start"].items()]
         starts[step["name"]] = key_of(*_request(name, step["name"], start_values))
     fixed_steps: list[str] = []
-    while sum(map(_size, answers_by_step.values())) > MAX_BYTES and len(fixed_steps) < len(answers_by_step):
-        adjustable = [step for step in answers_by_step if step not in fixed_steps]
+    while sum(map(_size, answers_by_step.values())) > MAX_BYTES:
+        adjustable = [step for step, answers in answers_by_step.items() if len(answers) > 1]
+        if not adjustable:
+            break
         largest = max(adjustable, key=lambda step: _size(answers_by_step[step]))
         answers_by_step[largest] = {starts[largest]: answers_by_step[largest][starts[largest]]}
         fixed_steps.append(largest)

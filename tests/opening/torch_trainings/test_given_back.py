@@ -240,6 +240,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "dropout between levels": (
         lambda made: setattr(made, "network", Rows().double()), "rows .LSTM. has dropout=0.5 inside",
     ),
+    "spectral norm": (
+        lambda made: nn.utils.parametrizations.spectral_norm(made.network[0]), "spectral_norm changes its vectors",
+    ),
     "random slopes": (lambda made: made.network.append(nn.RReLU()), "5: RReLU draws its slopes in training"),
     "evaluation mode": (lambda made: made.network[1].eval(), "BatchNorm2d. is in evaluation mode"),
 }  # fmt: skip
@@ -324,12 +327,46 @@ def test_a_network_with_two_inputs(nested: bool) -> None:
     assert training.explain(target=0).shape == (6, 39)
 
 
+class InContainers(nn.Module):
+    """A network whose outputs are nested, with None among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(36, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.head(x.flatten(1))
+        return {"out": [y], 1: (y.tanh(), None)}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_criterion_gets_the_outputs_as_the_network_returns_them(alone: bool) -> None:
+    def criterion(outputs: Any, y: Tensor) -> Tensor:
+        if alone:
+            return nn.functional.cross_entropy(outputs[0], y)
+        assert outputs[1][1] is None
+        return nn.functional.cross_entropy(outputs["out"][0], y) + outputs[1][0].square().mean()
+
+    class Alone(nn.Sequential):
+        def forward(self, input: Tensor) -> Any:
+            return [super().forward(input)]
+
+    def made() -> Parts:
+        torch.manual_seed(0)
+        network = (Alone(nn.Flatten(), nn.Linear(36, 4)) if alone else InContainers()).double()
+        return Parts(network, criterion, torch.optim.SGD(network.parameters(), lr=0.1))
+
+    check_equal(made, lambda: ([*loader()], None), 2)
+
+
 def test_an_enabled_scaler_and_odd_batches_are_refused() -> None:
     scaler = torch.amp.GradScaler("cpu", enabled=True)
     with pytest.raises(PellucidError, match="float16 with a GradScaler"):
         parts().taken(loader(), scaler=scaler)
     with pytest.raises(PellucidError, match=r"not \(inputs, targets\) as tensors; give a function"):
         parts().taken([{"image": torch.rand(2, 1, 6, 6)}])
+    with pytest.raises(PellucidError, match=r"not \(inputs, targets\) as tensors; give a function"):
+        parts().taken([(torch.rand(2, 1, 6, 6), torch.zeros(2).long(), torch.arange(2))])  # an index, no second input
     with pytest.raises(PellucidError, match=r"yields 2 inputs of torch.float32, torch.int64; several inputs must be"):
         parts().taken([((torch.rand(2, 1, 6, 6), torch.arange(2)), torch.zeros(2).long())])
     with pytest.raises(PellucidError, match="give the conversion"):

@@ -67,6 +67,7 @@ export async function* framesOf(file) {
   video.src = URL.createObjectURL(file);
   try {
     await event(video, "loadeddata");
+    if (!Number.isFinite(video.duration)) throw new Error("no video of a known length; save it in another format");
     for (let time = 0; time === 0 || time < video.duration; time += VIDEO_STEP) {
       video.currentTime = time;
       await event(video, "seeked");

@@ -66,10 +66,10 @@ export function start(root, server, { state: address, remember }) {
   }
 
   /** Show that a class has a further frame. */
-  function count(name, frame, frames) {
+  function count(name, frame, frames, stretch) {
     const one = S.classes.find((each) => each.name === name);
     if (!one) return;
-    Object.assign(one, { frames, stretch: S.stretch });
+    Object.assign(one, { frames, stretch });
     S.latest.set(name, frame);
     const card = $(`[data-class="${CSS.escape(name)}"]`, root);
     $("[data-frames]", card).textContent = frames;
@@ -78,36 +78,36 @@ export function start(root, server, { state: address, remember }) {
     element("total").textContent = `${S.classes.reduce((sum, each) => sum + each.frames, 0)} frames of at most ${S.limits.frames}`;
   }
 
-  async function send(name, frame) {
-    const answer = await server.ask("gestures.collect", { name, stretch: S.stretch }, { frame });
-    count(name, frame, answer.count);
+  async function send(name, frame, stretch) {
+    const answer = await server.ask("gestures.collect", { name, stretch }, { frame });
+    count(name, frame, answer.count, stretch);
   }
 
   /** Collect frames of a class until its button is released. */
   const hold = attempt(async (name) => {
     if (S.held) return;
     if (!isPlaying(video)) throw new Error("nothing is watched; start the camera, or try a video file");
-    S.held = name;
-    S.stretch++;
+    const held = (S.held = { name }); // of this press alone: another may begin before the last frame is answered
+    const stretch = ++S.stretch;
     try {
       do {
         const began = performance.now();
-        await send(name, grab(video));
+        await send(name, grab(video), stretch);
         await new Promise((resolve) => setTimeout(resolve, Math.max(0, PACE - (performance.now() - began))));
-      } while (S.held === name);
+      } while (S.held === held);
     } finally {
-      S.held = null;
+      if (S.held === held) S.held = null;
     }
   });
   const release = () => (S.held = null);
 
   /** Collect the frames of files as one stretch. */
   const collect = attempt(async (name, files) => {
-    S.stretch++;
+    const stretch = ++S.stretch;
     const refused = [];
     for (const file of files) {
       try {
-        for await (const frame of framesOf(file)) await send(name, frame);
+        for await (const frame of framesOf(file)) await send(name, frame, stretch);
       } catch (error) {
         if (!(error instanceof DOMException) && !error.message.startsWith("no video")) throw error;
         refused.push(file.name);
@@ -259,7 +259,7 @@ export function start(root, server, { state: address, remember }) {
     hold(classOf(event.target));
   });
   for (const name of ["pointerup", "pointercancel", "keyup"]) root.addEventListener(name, release);
-  root.addEventListener("focusout", ({ target }) => "hold" in target.dataset && classOf(target) === S.held && release());
+  root.addEventListener("focusout", ({ target }) => "hold" in target.dataset && classOf(target) === S.held?.name && release());
   root.addEventListener("keydown", (event) => {
     if (!("hold" in event.target.dataset) || ![" ", "Enter"].includes(event.key)) return;
     event.preventDefault();

@@ -6,7 +6,15 @@ command `pellucid lesson`, the studio's view Learn, the page of the documentatio
 from the module.
 """
 
-from pellucid.lessons.check import CheckedFunction, check
+from typing import TYPE_CHECKING
+
+from pellucid.base.lazy import lazy_getattr
 from pellucid.lessons.lesson import LESSONS, Lesson, Result, Setting, lesson
 
+if TYPE_CHECKING:
+    from pellucid.lessons.checked_function import CheckedFunction, check
+
 __all__ = ["LESSONS", "CheckedFunction", "Lesson", "Result", "Setting", "check", "lesson"]
+
+# Imported on first use, so that the list of lessons is printed without PyTorch.
+__getattr__ = lazy_getattr(__name__, __all__, ("pellucid.lessons.checked_function",))

@@ -8,7 +8,7 @@ import torch
 
 from pellucid import PellucidError
 from pellucid.lessons import check
-from pellucid.lessons.check import CALLS, CheckedFunction
+from pellucid.lessons.checked_function import CALLS, CheckedFunction
 from pellucid.lessons.guide import FunctionExercise, Guide
 from pellucid.lessons.lesson import find_lesson
 

@@ -12,7 +12,7 @@ from pellucid.data.changed_source import with_images, with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
-from pellucid.doctor.checks import preprocessing_mismatch, shuffled_labels
+from pellucid.doctor.checks import preprocessing_mismatch, shifted_labels, shuffled_labels
 from pellucid.doctor.checks.class_imbalance import LACKED_CLASS
 from pellucid.doctor.differences import differences, lacked_text
 from pellucid.doctor.finding import MIN_GAIN, Finding, Remedy, Suspect, suspect
@@ -179,7 +179,9 @@ class Evaluations:
         if train is None or validation is None:
             return []
         inputs = "images" if train.dim() == 4 else "inputs"
-        labels_at_fault = any(one.is_fault and one.check == shuffled_labels.NAME for one in self.findings)
+        labels_at_fault = any(
+            one.is_fault and one.check in (shifted_labels.NAME, shuffled_labels.NAME) for one in self.findings
+        )
         moves_pixels = optional_fields(self.case).classifies is True and not labels_at_fault
         changes = input_changes(validation, train, moves_pixels)
         fix = "use the same preprocessing function in training, validation and prediction"

@@ -192,7 +192,6 @@ def test_findings_are_the_same_with_little_memory(monkeypatch: pytest.MonkeyPatc
     names = diagnose(case).names
     assert names
     monkeypatch.setattr("pellucid.doctor.passes.MAX_PASS_BYTES", 4 * 1_000 * 12)
-    monkeypatch.setattr("pellucid.doctor.passes.MAX_ACTIVITY_BYTES", 4 * 64 * 11 * 24)
     assert diagnose(replace(case)).names == names  # a copy without cached measurements
 
 

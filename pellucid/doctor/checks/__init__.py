@@ -17,6 +17,7 @@ from pellucid.doctor.checks import (
     overfitting,
     preprocessing_mismatch,
     replaced_weights,
+    shifted_labels,
     shortcut_pixels,
     shuffled_labels,
     softmax_twice,
@@ -33,7 +34,7 @@ CHECKS: tuple[Check, ...] = tuple(
     module.CHECK for module in (
         # of the data
         constant_inputs, tiny_deviation, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
-        leakage, shuffled_labels, confused_labels, label_noise, unnormalised_inputs, class_imbalance,
+        leakage, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs, class_imbalance,
         mask_classes,
         # of the network
         wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,

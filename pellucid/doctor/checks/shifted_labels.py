@@ -1,0 +1,161 @@
+"""Class indices that differ between training data, validation data and model: off by one, swapped, or permuted."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.predictions import Predictions
+from pellucid.doctor.simple_classifier import balanced_indices, count_correct
+from pellucid.metrics.functions import confusion_matrix
+
+MIN_SHIFTED_FRACTION = 0.5  # fraction of a class's validation examples that are predicted as one other class
+MAX_UNSHIFTED_FRACTION = 0.25  # fraction of these examples that are predicted as their own class
+# Fraction of a class's training examples that must be predicted correctly; at most MIN_SHIFTED_FRACTION / 4 may be
+# predicted as the other class. For training labels shifted by one, also the minimum accuracy and the minimum mean
+# probability of the labels.
+MIN_CORRECT = 0.5
+MIN_MEMBERS = 8  # validation examples of a class
+MIN_ABOVE_CHANCE = 5.0  # standard deviations by which the accuracy on labels shifted by one must exceed chance
+MIN_SHIFTED_CLASSES = 2 / 3  # fraction of the classes that must be shifted by the same number
+
+
+class _Confusions(NamedTuple):
+    """A classifier, and its confusion matrices on training and validation data, labels by predictions, (K, K)."""
+
+    name: str
+    train: Tensor
+    validation: Tensor
+
+
+def find(case: Case) -> list[Finding]:
+    """Compare the confusion matrices on training and validation data, of the model and of a simple classifier.
+
+    If they agree, compare the labels with the model's predictions, because its class indices may be shifted relative to
+    the labels of both.
+    """
+    if not case.classifies or any(int(part.y.min()) < 0 for part in (case.train, case.validation) if part is not None):
+        return []
+    for confusions in _both_confusions(case):
+        shifted_classes = _shifted_classes(confusions)
+        if len(shifted_classes) >= 2 and (kind := _shift_kind(shifted_classes, confusions)):
+            return [_finding(confusions, shifted_classes, kind)]
+    return [] if case.class_predictions is None else _findings_of_shift_by_one(case.class_predictions[0])
+
+
+def _findings_of_shift_by_one(predictions: Predictions) -> list[Finding]:
+    """Compare the predictions with the training labels, unchanged and shifted by one in either direction."""
+    n_classes, y = max(predictions.y.shape[1], 2), predictions.part.y  # a single output distinguishes two classes
+    unshifted_count = count_correct(predictions.classes, y)
+    shifted_counts = {shift: count_correct(predictions.classes, (y - shift) % n_classes) for shift in (1, -1)}
+    shift = max(shifted_counts, key=lambda move: shifted_counts[move].right)
+    shifted_count = shifted_counts[shift]
+    is_certain = shifted_count.accuracy >= MIN_CORRECT and shifted_count.deviations_above_chance >= MIN_ABOVE_CHANCE
+    if unshifted_count.accuracy > MAX_UNSHIFTED_FRACTION or not is_certain:
+        return []
+    p = predictions.y if predictions.y.shape[1] > 1 else torch.cat([1 - predictions.y, predictions.y], 1)
+    if float(p.gather(1, ((y - shift) % n_classes)[:, None]).mean()) < MIN_CORRECT:
+        return []  # a network that has hardly learned predicts such low probabilities
+    evidence: Evidence = {
+        "labels_are": f"off by {shift}",
+        "right_on_train": unshifted_count.accuracy,
+        "right_if_they_are_moved_back": shifted_count.accuracy,
+        "examples": unshifted_count.n,
+    }
+    cause = "the class indices begin at another number than those that the model was trained on, such as 1 instead of 0"
+    fix = "use the model's class indices in all parts of the data"
+    return [Finding(NAME, "train", evidence, cause, fix)]
+
+
+def _both_confusions(case: Case) -> Iterator[_Confusions]:
+    validation = case.validation
+    if validation is None:
+        return
+    on_train, on_validation = case.class_predictions or (None, None)
+    if on_train is not None and on_validation is not None:
+        pairs = ((predicted.part.y, predicted.classes) for predicted in (on_train, on_validation))
+        yield _confusions("the model", *pairs)
+    classifier = case.simple_classifier
+    if classifier is not None and len(indices := balanced_indices(validation.y, case.model.seed, classifier.classes)):
+        pair = validation.y[indices], classifier.predict(validation.x[indices])
+        yield _confusions("a simple classifier", (classifier.y, classifier.leave_one_out_predictions), pair)
+
+
+def _confusions(name: str, *pairs: tuple[Tensor, Tensor]) -> _Confusions:
+    n_classes = 1 + max(int(values.max()) for pair in pairs for values in pair)
+    return _Confusions(name, *(confusion_matrix(y, predicted, n_classes) for y, predicted in pairs))
+
+
+def _shifted_classes(confusions: _Confusions) -> dict[int, int]:
+    """Return, for each class whose validation examples are mostly predicted as one other class, that other class."""
+    shifted_classes: dict[int, int] = {}
+    for label, (row, train_row) in enumerate(zip(confusions.validation, confusions.train, strict=True)):
+        n, n_train, other = int(row.sum()), max(int(train_row.sum()), 1), int(row.argmax())
+        if n < MIN_MEMBERS or other == label:
+            continue
+        is_learned = (
+            float(train_row[label]) >= MIN_CORRECT * n_train
+            and float(train_row[other]) <= MIN_SHIFTED_FRACTION / 4 * n_train
+        )
+        is_shifted = row[other] >= MIN_SHIFTED_FRACTION * n and row[label] <= MAX_UNSHIFTED_FRACTION * n
+        if is_learned and is_shifted:
+            shifted_classes[label] = other
+    return shifted_classes
+
+
+def _shift_kind(shifted_classes: dict[int, int], confusions: _Confusions) -> str:
+    """Return how the labels differ: "swapped", "off by n" or "permuted", or "" if none of these describes it."""
+    if len(set(shifted_classes.values())) < len(shifted_classes):
+        return ""
+    n_classes = len(confusions.validation)
+    n_large = int((confusions.validation.sum(1) >= MIN_MEMBERS).sum())
+    shifts = {(label - other) % n_classes for label, other in shifted_classes.items()}
+    is_permutation = set(shifted_classes) == set(shifted_classes.values())
+    if is_permutation and len(shifted_classes) == 2:
+        return "swapped"
+    if len(shifts) == 1 and len(shifted_classes) >= MIN_SHIFTED_CLASSES * n_large:
+        shift = shifts.pop()
+        return f"off by {shift if shift <= n_classes // 2 else shift - n_classes}"
+    return "permuted" if is_permutation else ""
+
+
+def _finding(confusions: _Confusions, shifted_classes: dict[int, int], kind: str) -> Finding:
+    other_classes = torch.tensor([shifted_classes.get(label, label) for label in range(len(confusions.validation))])
+    total = int(confusions.validation.sum())
+    evidence: Evidence = {
+        "judged_by": confusions.name,
+        "labels_are": kind,
+        "classes_that_moved": len(shifted_classes),
+        "which": ", ".join(f"{label} -> {other}" for label, other in shifted_classes.items()),
+        "right_on_train": float(confusions.train.diagonal().sum()) / int(confusions.train.sum()),
+        "right_on_validation": float(confusions.validation.diagonal().sum()) / total,
+        "right_if_they_are_moved_back": float(confusions.validation[:, other_classes].trace()) / total,
+    }
+    if kind == "swapped":
+        cause = "two classes are swapped in training or validation data, as if their folders had been exchanged"
+    elif kind == "permuted":
+        cause = "training and validation data number their classes in different orders, as if folders were listed "
+        cause += "unsorted"
+    else:
+        cause = "the class indices of the training or the validation data begin at another number, such as 1 instead "
+        cause += "of 0"
+    fix = "use one list of classes for training and validation data, and take the class indices from it"
+
+    def move_back(case: Case) -> Case:
+        part = case.validation
+        return replace(case, validation=part and replace(part, y=other_classes.to(part.y.device)[part.y]))
+
+    return Finding(
+        NAME, "validation", evidence, cause, fix, Remedy("validation labels moved back", move_back, "moved-back")
+    )
+
+
+NAME = "shifted-labels"
+CHECK = Check(
+    NAME, find, examples=MIN_MEMBERS, finds_faults=True,
+    explains=("confused-labels", "overfitting", "underfitting", "class-imbalance"),
+)  # fmt: skip

@@ -71,6 +71,11 @@ def shown(value: object) -> str:
     return shortened(text, 60)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message that is not empty; "" if there is none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+
+
 def shortened(text: str, width: int) -> str:
     """Return a text of at most `width` characters, which ends in "..." if it is cut."""
     return text if len(text) <= width else f"{text[: width - 3]}..."

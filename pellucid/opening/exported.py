@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import first_line
 from pellucid.opening.autocast_regions import inline_regions
 from pellucid.opening.in_place import writes_a_view
 
@@ -184,8 +185,7 @@ def _export_message(error: Exception, module: nn.Module) -> str:
             "self.conv.weight.data = ...; do that after each step of the optimizer, or compute the weight and use it "
             "by a function such as F.conv2d"
         )
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"open: torch.export cannot trace {name}: {type(error).__name__}: {reason:.300}{location}"
+    return f"open: torch.export cannot trace {name}: {type(error).__name__}: {first_line(error):.300}{location}"
 
 
 CALL_CODE = (nn.Module.__call__.__code__, nn.Module._call_impl.__code__)  # with which PyTorch calls a forward

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.text import note
+from pellucid.base.text import first_line, note
 from pellucid.losses import (
     L1,
     BinaryCrossEntropy,
@@ -65,10 +65,9 @@ class TorchCriterion(Loss):
             try:
                 return self.criterion(outputs, target.clone())  # no tensor of the inference mode
             except Exception as error:  # the criterion's own code may raise any error
-                reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
                 raise PellucidError(
-                    f"from_torch: the loss {_name_of(self.criterion)} raises {type(error).__name__}: {reason:.300}; "
-                    f"outputs: {_shapes(leaves)}, targets: {_shapes([target])}"
+                    f"from_torch: the loss {_name_of(self.criterion)} raises {type(error).__name__}: "
+                    f"{first_line(error):.300}; outputs: {_shapes(leaves)}, targets: {_shapes([target])}"
                 ) from error
 
         value, gradients = criterion_gradients(value_of, y if isinstance(y, tuple) else (y,))

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from pellucid.base.errors import PellucidError
-from pellucid.base.text import note, plural
+from pellucid.base.text import first_line, note, plural
 from pellucid.combine.nets import all_buffers
 from pellucid.nested import flatten
 from pellucid.opening.custom_backward import TOLERANCE
@@ -162,11 +162,10 @@ def first_outputs(network: nn.Module, inputs: Tensor) -> Any:
         with evaluating(network), torch.no_grad():
             return network(inputs)
     except Exception as error:  # the module's own code may raise any error
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise PellucidError(
             f"from_torch: the network does not take the loader's inputs of shape (N, "
-            f"{', '.join(map(str, inputs.shape[1:]))}): {reason:.200}; give what your loop does to them, as in "
-            "batch=lambda item: (item[0].permute(0, 3, 1, 2), item[1])"
+            f"{', '.join(map(str, inputs.shape[1:]))}): {first_line(error):.200}; give what your loop does to them, as "
+            "in batch=lambda item: (item[0].permute(0, 3, 1, 2), item[1])"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """The model of collected frames: its head fitted to features of the shipped backbone, measured, and saved as a run."""
 
+import copy
 import json
 import os
 import tempfile
@@ -143,7 +144,7 @@ def save(taught: Taught, folder: Path, name: str) -> Path:
         recipe=replace(taught.recipe.recipe, name=name),
         data=replace(taught.recipe.data, name=str(frames_folder)),
     )
-    model = taught.model
+    model = copy.copy(taught.model)  # which does not learn the path before the run is written
     model.preprocess = {**model.preprocess, "data": str(frames_folder)}
     try:
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as temporary:

@@ -12,15 +12,15 @@ export function list(lessons, read) {
   const unread = lessons.find((one) => !read[one.name]);
   const done = lessons.filter((one) => read[one.name]).length;
   return html`<h2>Lessons</h2>
-    <p>${lessons.length} lessons${hours > 1 && html`, about ${hours} hours`}; you have read ${done}. ${unread && html`<a class="btn primary" href="${address(unread.name)}">${done ? "Continue" : "Start"}: ${unread.title}</a>`}</p>
+    <p>${lessons.length} lessons, about ${hours} hours; you have read ${done}. ${unread && html`<a class="btn primary" href="${address(unread.name)}">${done ? "Continue" : "Start"}: ${unread.title}</a>`}</p>
     <ol class="learn-list">${lessons.map((one) => html`<li><a href="${address(one.name)}">${one.title}</a>${read[one.name] && html` <span class="learn-read">read</span>`}
-      <span class="cap">${one.minutes > 0 && html`${one.minutes} minutes · `}${one.needs.length > 0 && html`needs: ${one.needs.map((need) => titles[need]).join(", ")} · `}${one.about}</span></li>`)}</ol>`;
+      <span class="cap">${one.minutes} minutes · ${one.needs.length > 0 && html`needs: ${one.needs.map((need) => titles[need]).join(", ")} · `}${one.about}</span></li>`)}</ol>`;
 }
 
 /** One lesson; S: the state of the view. */
 export function lesson(S) {
   const { number, count, title, text, guide, steps, code, needs } = S.lesson;
-  return html`<p class="cap">${!S.isFile && html`<a href="#learn?list=all">All lessons</a> · `}${number} of ${count}${guide.minutes > 0 && html` · ${guide.minutes} minutes · needs: ${needs.length ? links(needs, S.isFile) : "nothing"}`}</p>
+  return html`<p class="cap">${!S.isFile && html`<a href="#learn?list=all">All lessons</a> · `}${number} of ${count} · ${guide.minutes} minutes · needs: ${needs.length ? links(needs, S.isFile) : "nothing"}</p>
     <h2>${title}</h2><p class="learn-question">${guide.question}</p>${prose(text)}
     ${S.isFile && html`<p class="cap">This file needs no server. Its sliders go to the marked values; in <code>pellucid studio</code>, Learn also computes all between them.</p>`}
     ${steps.map((one) => step(S, one))}
@@ -72,7 +72,7 @@ function exercises({ lesson: { guide, checks } }) {
 }
 
 function closing({ isFile, name, lesson: { guide, next } }) {
-  return html`<section aria-labelledby="learn-next"><h3 id="learn-next">And then</h3>${guide.later && html`<p>${line(guide.later)}</p>`}
+  return html`<section aria-labelledby="learn-next"><h3 id="learn-next">And then</h3><p>${line(guide.later)}</p>
     ${guide.studio && (isFile ? html`<p>The same in the studio: run <code>pellucid studio</code>, and open ${guide.studio}</p>` : html`<p><a href="${guide.studio}">The same in the studio</a></p>`)}
     ${!isFile && html`<div class="row"><button class="btn" type="button" id="learn-mark"></button>${next.map((one) => html`<a class="btn" href="${address(one.name)}">Next: ${one.title}</a>`)}</div>
     <p class="cap">To take it along: <code>pellucid lesson ${name} --notebook ${name}.ipynb</code>; to hand it out as one file: <code>pellucid lesson ${name} --html ${name}.html</code></p>`}</section>`;

@@ -38,7 +38,6 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Run a lesson or write it as a file; without a name, list all lessons."""
     from pellucid.lessons.lesson import find_lesson, lesson
-    from pellucid.lessons.printed import printed_lesson
 
     if args.name is None:
         return _list_lessons(args)
@@ -61,6 +60,8 @@ def handle(args: argparse.Namespace) -> int:
             write_atomically(path, png(result.figure), durable=False)
             figures[step] = str(path)
     if not args.json:
+        from pellucid.lessons.printed import printed_lesson
+
         print_text(printed_lesson(lesson_run, figures))
         return 0
     steps = {name: result.numbers for name, result in lesson_run.results.items()}

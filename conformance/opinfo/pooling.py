@@ -12,6 +12,7 @@ from conformance.opinfo.operator import Operator
 from conformance.trial import ForwardPass, Trial, layer_trial
 from conformance.views import image_option, image_size, image_view, spatial_view
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, MaxUnpool2d, Mode
+from pellucid.operators import AdaptiveMaxPool
 
 
 def max_pool(
@@ -118,6 +119,15 @@ def adaptive_avg_pool(reference: Callable[[], Tensor], x: Tensor, output_size: A
     return layer_trial(layer, {}, x, reference, view=spatial_view(x, axes))
 
 
+def adaptive_max_pool(
+    reference: Callable[[], Any], x: Tensor, output_size: Any, return_indices: bool = False, *, axes: int
+) -> Trial:
+    """Return the trial of AdaptiveMaxPool on a sample of adaptive_max_pool over one or two `axes`."""
+    layer = AdaptiveMaxPool(image_size(x, output_size, axes))
+    values = (lambda: reference()[0]) if return_indices else reference
+    return layer_trial(layer, {}, x, values, view=spatial_view(x, axes))
+
+
 def _operators_over_axes(name: str, subject: Any, adapt: Callable[..., Trial], *variants: str) -> tuple[Operator, ...]:
     """Return the entries of the 1-D and the 2-D operator, with their variants."""
     return tuple(
@@ -133,4 +143,5 @@ OPERATORS = (
     *_operators_over_axes("max_unpool", MaxUnpool2d, max_unpool, "grad"),
     *_operators_over_axes("avg_pool", AvgPool2d, avg_pool),
     *_operators_over_axes("adaptive_avg_pool", AdaptiveAvgPool2d, adaptive_avg_pool),
+    *_operators_over_axes("adaptive_max_pool", AdaptiveMaxPool, adaptive_max_pool),
 )

@@ -1,7 +1,6 @@
 """A lesson as it is written, as Markdown with its code, as a notebook, and as a script of cells."""
 
 import ast
-import html
 import inspect
 import re
 import textwrap
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
 from pellucid.lessons.lesson import find_lesson, title
+from pellucid.report.page import render
 
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NOT_SHOWN = ("STEPS", "GUIDE")  # assignments of a module that no reader needs
@@ -114,7 +114,7 @@ def _exercises_markdown(name: str, guide: Guide) -> list[str]:
         line = check_line(name, function_name)
         parts.append(f"**{number}.** {exercise.asks}")
         parts += _code_block(f"from pellucid.lessons import check\n\n# Write the function here, and then:\n# {line}")
-        parts.append(_folded("Solution", exercise.solution, "pre"))
+        parts.append(_folded("Solution", exercise.solution, is_code=True))
     return [*parts, f"**Later.** {guide.later}"]
 
 
@@ -128,10 +128,9 @@ def check_line(lesson: str, function: str) -> str:
     return f'check("{lesson}.{function}", {function})'
 
 
-def _folded(summary: str, text: str, tag: str = "p") -> str:
+def _folded(summary: str, text: str, is_code: bool = False) -> str:
     """Return a text that a click unfolds, as HTML without empty lines, which Markdown would take for its end."""
-    escaped_text = html.escape(text).replace("\n\n", "\n&#32;\n")
-    return f"<details><summary>{summary}</summary><{tag}>{escaped_text}</{tag}></details>"
+    return render("folded", summary=summary, lines=text.split("\n"), is_code=is_code)
 
 
 def notebook(text: str) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _preload(library: "Library") -> None:
-    """Load the digits, models and lessons that the page needs first, and prevent garbage collection pauses of 0.3 s.
+    """Load the digits and models that the page needs first, and prevent garbage collection pauses of 0.3 s.
 
     The loaded objects are never freed, so they are excluded from garbage collection. Traces contain reference cycles;
     frequent short collections delay the page less than a few long ones (`python -m benchmarks.studio_clients`).
@@ -112,15 +112,9 @@ def _preload(library: "Library") -> None:
     import gc
 
     from pellucid.studio.draw.samples import digits
-    from pellucid.studio.session import VIEWS
 
     digits()
     for name in library.names:
         library.load(name)
-    if "learn" in VIEWS:
-        from pellucid.lessons.lesson import LESSONS, find_lesson
-
-        for name in LESSONS:
-            find_lesson(name)  # imports it
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], 1)

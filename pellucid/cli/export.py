@@ -42,6 +42,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Write the files and print their names; return 1 and leave no file if the outputs differ."""
     from pellucid.export import TARGETS, TOLERANCE, ParityError, to_onnx
+    from pellucid.export.metadata import takes_any_size, training_size
     from pellucid.model import Model
     from pellucid.run.folder import weights_file
 
@@ -71,11 +72,15 @@ def handle(args: argparse.Namespace) -> int:
     except ParityError as error:
         note(str(error))
         return 1
+    lines = [f"wrote {file} ({file.stat().st_size:,} bytes)" for file in files]
+    if target.name == "onnx" and size is None and takes_any_size(model):
+        height, width = training_size(model)
+        lines.append(f"the file takes pictures of {height}x{width} pixels; --size HxW writes it for others")
     comparison = {"difference": parity.difference, "tolerance": TOLERANCE, "images": parity.images}
     print_result(
         args,
         {"model": args.model, "format": args.to, "files": [str(file) for file in files], **comparison},
-        *(f"wrote {file} ({file.stat().st_size:,} bytes)" for file in files),
+        *lines,
         f"largest difference from the model, on {parity.images} random inputs: {parity.difference:.1e} of the largest "
         f"output (allowed {TOLERANCE:.0e})",
     )

@@ -14,7 +14,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.base.files import write_atomically
 from pellucid.base.limits import MAX_ONNX_BYTES
 from pellucid.data import FeatureStats
-from pellucid.export.metadata import shared_preprocess
+from pellucid.export.metadata import shared_preprocess, takes_any_size, training_size
 from pellucid.export.parity import Parity, batch, compare, outputs, plain_tensor
 from pellucid.export.target import ExportTarget
 from pellucid.layers.base import Layer, Params
@@ -37,9 +37,9 @@ def to_onnx(
 
     The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", the network's
     output before any softmax that the loss contains; it includes the standardisation by the model's mean and std.
-    size: (H, W) of the images that the file accepts, for fully convolutional networks; by default the model's image
-    size. Tensors are named by the paths of the parameters. The metadata contains the classes, the preprocessing, and
-    how `predict` follows from the outputs ("outputs", see `output_meaning`). For models of several networks, see
+    size: (H, W) of the images that the file accepts, for fully convolutional networks; by default the size in training.
+    Tensors are named by the paths of the parameters. The metadata contains the classes, the preprocessing, and how
+    `predict` follows from the outputs ("outputs", see `output_meaning`). For models of several networks, see
     `Task.onnx`. whole: whether the file accepts "images", uint8 pictures (N, H, W, C), and returns "predictions", the
     values of `predict`, or detections; the page NAME.html in the same folder then describes it. No path of this machine
     is written.
@@ -51,6 +51,8 @@ def to_onnx(
     metadata = {"preprocess": json.dumps(shared_preprocess(model))}
     if model.classes is not None:
         metadata["classes"] = json.dumps(list(model.classes))
+    if size is None and takes_any_size(model):
+        size = training_size(model)
     data_and_parity = None if isinstance(model.objective, Supervised) else task_of(model).onnx(model, size, metadata)
     if data_and_parity is None:
         shape = model.nominal_shape if size is None else _resized_shape(model, size)

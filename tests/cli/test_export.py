@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 from pellucid.layers import ReLU
@@ -29,6 +30,15 @@ def test_export_to_torch_writes_a_module_and_a_weights_file(cli: Cli, run_folder
     assert lines[2].startswith("largest difference from the model, on 3 random inputs: ")
     assert lines[2].endswith(" of the largest output (allowed 1e-05)")
     assert {file.name for file in tmp_path.glob("net*")} == {"net.py", "net_weights.safetensors"}
+
+
+def test_the_size_of_a_free_input_is_said(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "bccd.onnx"
+    assert "--size HxW" not in cli("export", "mnist-conv", "--to", "onnx").out
+    line = cli("export", "bccd", "--to", "onnx", "--out", str(path)).out.splitlines()[1]
+    _, channels, height, width = (axis.dim_value for axis in onnx.load(path).graph.input[0].type.tensor_type.shape.dim)
+    assert channels == 3
+    assert line == f"the file takes pictures of {height}x{width} pixels; --size HxW writes it for others"
 
 
 def test_a_file_with_different_outputs_is_not_kept(cli: Cli, monkeypatch, tmp_path: Path):

@@ -13,6 +13,7 @@ from pellucid.base.errors import PellucidError
 from pellucid.combine import Sequential
 from pellucid.detectors import Anchors, Candidates, OneStage
 from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
+from pellucid.export.metadata import training_size
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
 from pellucid.export.parity import Parity, ParityError, batch, compare, plain_tensor
 from pellucid.layers import Identity
@@ -52,7 +53,7 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
             "a single-stage detector"
         )
     params = map_tree(plain_tensor, model.params)
-    height, width = _input_size(model, size)
+    height, width = training_size(model) if size is None else size
     graph = trace(Sequential(**detector.nets), params, (model.nominal_shape[0], height, width))
     sizes = [(value.shape[1], value.shape[2]) for value in graph.outputs]
     anchors = Anchors(detector.anchors(sizes, (height, width)).float(), sizes, (height, width))
@@ -83,15 +84,6 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     parity.require("the ONNX file")
     _check_decision(detector, boxes, scores, selected, (height, width))
     return file_bytes(OUTPUTS), parity
-
-
-def _input_size(model: Model, size: tuple[int, int] | None) -> tuple[int, int]:
-    training_size: Any = model.preprocess.get("size")
-    if size is not None:
-        return size
-    if training_size is None:
-        return model.nominal_shape[1], model.nominal_shape[2]
-    return (training_size, training_size) if isinstance(training_size, int) else (training_size[0], training_size[1])
 
 
 def _write_clipped_candidates(n: Nodes, graph: GraphTrace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:

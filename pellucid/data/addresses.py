@@ -162,7 +162,9 @@ def read_ahead(read: Callable[[int], T], indices: Sequence[int], stop: Event) ->
     finally:
         if futures:
             stop.set()
-        pool.shutdown(cancel_futures=bool(futures))  # after the last index, yielded functions may still be called
+        # After the last index, yielded functions may still be called. Reads are not waited for: this may run in the
+        # garbage collector while another thread starts, where joining a thread never returns.
+        pool.shutdown(wait=False, cancel_futures=bool(futures))
 
 
 @cache

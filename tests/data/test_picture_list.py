@@ -341,6 +341,28 @@ def test_the_number_of_pictures_read_ahead_is_bounded(monkeypatch: Any) -> None:
     assert stop.is_set()
 
 
+def test_an_iterator_dropped_while_a_read_blocks_is_closed_at_once_and_stops_the_reads() -> None:
+    read_ends = threading.Event()
+    begun: list[int] = []
+
+    def read(index: int) -> int:
+        begun.append(index)
+        if index:
+            read_ends.wait(30)
+        return index
+
+    stop = threading.Event()
+    result = read_ahead(read, range(1000), stop)
+    assert next(result)() == 0
+    threading.Timer(5, read_ends.set).start()
+    del result
+    was_closed_before_the_reads_ended = not read_ends.is_set()
+    read_ends.set()
+    assert was_closed_before_the_reads_ended
+    assert stop.is_set()
+    assert len(begun) <= addresses.READER_THREADS + 1
+
+
 def test_no_download_is_retried_after_reading_ahead_has_stopped(monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "RETRY_PAUSE", 1000.0)
     stop = threading.Event()

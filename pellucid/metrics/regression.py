@@ -1,6 +1,7 @@
 """Metrics of regression, computed batch by batch; all sums are in float64."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,9 +13,10 @@ from pellucid.metrics.base import Metric, checked_ratio
 
 
 @dataclass
-class MAE(Metric):
-    """The mean absolute error, over all outputs of all examples."""
+class MeanOfErrors(Metric):
+    """Base class of means over all outputs of all examples of the `size` of an error."""
 
+    size: ClassVar[Callable[[Tensor], Tensor]]
     lower_is_better: ClassVar[bool] = True
     sums: ClassVar[tuple[str, ...]] = ("total", "count")
 
@@ -24,8 +26,15 @@ class MAE(Metric):
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the batch."""
         errors = outputs.double() - target_values(targets, outputs)
-        self.total += errors.abs().sum().item()
+        self.total += type(self).size(errors).sum().item()
         self.count += errors.numel()
+
+
+@dataclass
+class MAE(MeanOfErrors):
+    """The mean absolute error, over all outputs of all examples."""
+
+    size: ClassVar[Callable[[Tensor], Tensor]] = torch.abs
 
     def compute(self) -> dict[str, Any]:
         """Return {"mae": in the targets' unit}."""
@@ -33,20 +42,10 @@ class MAE(Metric):
 
 
 @dataclass
-class RMSE(Metric):
+class RMSE(MeanOfErrors):
     """The root of the mean squared error, over all outputs of all examples."""
 
-    lower_is_better: ClassVar[bool] = True
-    sums: ClassVar[tuple[str, ...]] = ("total", "count")
-
-    total: float = field(default=0.0, init=False)
-    count: int = field(default=0, init=False)
-
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add the batch."""
-        errors = outputs.double() - target_values(targets, outputs)
-        self.total += errors.square().sum().item()
-        self.count += errors.numel()
+    size: ClassVar[Callable[[Tensor], Tensor]] = torch.square
 
     def compute(self) -> dict[str, Any]:
         """Return {"rmse": in the targets' unit}."""

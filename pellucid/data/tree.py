@@ -14,15 +14,17 @@ from pathlib import Path, PurePosixPath
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import is_hidden_picture, is_listed
-from pellucid.base.limits import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_RATIO, MAX_IMAGE_BYTES
+from pellucid.base.limits import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_RATIO, MAX_IMAGE_BYTES, MAX_YAML_BYTES
 from pellucid.data.images import read_file
 
 SAMPLE_BYTES = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
 DOCUMENT_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".csv")  # of annotations and lists
+YAML_SUFFIXES = (".yaml", ".yml")
 MIN_DOCUMENT_BYTES = 256 << 10  # all such files in a zip together may always have this size
 
 _DRIVE = re.compile(r"[A-Za-z]:")
+_PATH_KEY = re.compile(r"^path:[ \t]*(\S.*?)[ \t]*(?:#.*)?$", re.MULTILINE)
 
 # Exceptions of zipfile for damaged members; RuntimeError: unknown compression and encryption.
 _DAMAGE_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
@@ -33,8 +35,10 @@ class Tree(ABC):
 
     names: sorted paths with "/" as separator. empty_folders: sorted paths of the folders that contain none of these
     files, at any depth. hidden_pictures: sorted paths of hidden images. links: sorted paths of links to folders, which
-    are not followed.
+    are not followed. settings: the path of the YAML file by which the tree was named, "" for none.
     """
+
+    settings = ""
 
     def __init__(self, path: Path, files: Iterable[str], folders: Iterable[str], links: Iterable[str] = ()) -> None:
         files = [*files]
@@ -82,10 +86,17 @@ def open_tree(path: str | os.PathLike[str]) -> Iterator[Tree]:
 
 
 def tree_at(path: str | os.PathLike[str]) -> Tree:
-    """Return a folder or a .zip as a tree; raise PellucidError if it is missing or a damaged zip."""
+    """Return a folder or a .zip as a tree, or the folder of a YAML file of YOLO, see `data_folder`.
+
+    Raises PellucidError if it is missing or a damaged zip.
+    """
     path = Path(path)
     if path.is_dir():
         return FolderTree(path)
+    if (folder := data_folder(path)) != path:
+        tree = FolderTree(folder)
+        tree.settings = Path(os.path.relpath(path, folder)).as_posix()
+        return tree
     if path.suffix.lower() != ".zip" and path.is_file() and not zipfile.is_zipfile(path):
         raise PellucidError(f"{path} is neither a folder nor a .zip; give the folder that it is in, or a .zip of it")
     if path.is_file():
@@ -93,6 +104,20 @@ def tree_at(path: str | os.PathLike[str]) -> Tree:
     if path.exists():
         raise PellucidError(f"{path} is not a folder or a file; give a folder of images, or a .zip of such a folder")
     raise PellucidError(f"{path} is missing; give a folder of images, or a .zip of such a folder")
+
+
+def data_folder(path: str | os.PathLike[str]) -> Path:
+    """Return the folder that the key `path` of a YAML file names, if it exists, otherwise the folder of the file.
+
+    Other paths are returned unchanged.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in YAML_SUFFIXES or not path.is_file():
+        return path
+    text = read_file(path, MAX_YAML_BYTES, "a file of settings").decode("utf-8", errors="replace")
+    stated = _PATH_KEY.search(text)
+    folder = path.parent / stated[1].strip("'\"") if stated else path.parent
+    return folder if folder.is_dir() else path.parent
 
 
 class FolderTree(Tree):

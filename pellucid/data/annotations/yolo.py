@@ -25,14 +25,14 @@ from pellucid.data.annotations.readings import CENTRE_AND_SIZE, BoxReadings
 from pellucid.data.annotations.yolo_layout import (
     CLASS_LIST_FILES,
     LABEL_SUFFIX,
+    class_file,
     find_parts,
-    is_class_file,
     label_file,
     missing_labels,
     path_faults,
 )
 from pellucid.data.annotations.yolo_lines import KeypointShape, PolygonLines, parse_line
-from pellucid.data.tree import Tree
+from pellucid.data.tree import YAML_SUFFIXES, Tree
 
 
 def parse_point_names(settings: Mapping[str, Any], count: int, where: str) -> tuple[str, ...]:
@@ -73,7 +73,6 @@ def parse_flips(settings: Mapping[str, Any], count: int, where: str) -> tuple[tu
 
 
 SETTINGS_FILE = "data.yaml"
-_YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -90,9 +89,11 @@ class _YoloReader:
     def __init__(self, tree: Tree, classes: Sequence[str] | None) -> None:
         self.tree = tree
         self.faults = Faults()
-        class_file = next(name for name in tree.names if is_class_file(name))
-        self.class_file = tree.where(class_file)
-        text = _text(tree, class_file)
+        name = class_file(tree)
+        if name is None:
+            raise PellucidError(f"{tree.path} has no class names; list them in {CLASS_LIST_FILES[0]}, one on each line")
+        self.class_file = tree.where(name)
+        text = _text(tree, name)
         self.names, self.shape = _parse_settings(text, self.class_file)
         self.settings = _load_settings(text, self.class_file)
         self.point_names = parse_point_names(self.settings, self.shape.points, self.class_file)
@@ -259,7 +260,7 @@ def _text(tree: Tree, name: str) -> str:
 @lru_cache(maxsize=2)
 def _load_settings(text: str, name: str) -> Mapping[str, Any]:
     """Return the content of a settings file, {} for a list of classes; raise PellucidError for invalid YAML."""
-    if not name.endswith(_YAML_SUFFIXES):
+    if not name.endswith(YAML_SUFFIXES):
         return {}
     if len(text) > MAX_YAML_BYTES:
         raise PellucidError(
@@ -280,7 +281,7 @@ def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], KeypointShap
     From YAML: `names`, a list or a mapping from label to name, and `kpt_shape: [K, 2 or 3]`. From any other file: one
     class name per line, and no key-points. Raises PellucidError for invalid YAML, names and shapes.
     """
-    if not name.endswith(_YAML_SUFFIXES):
+    if not name.endswith(YAML_SUFFIXES):
         return tuple(line.strip() for line in text.splitlines() if line.strip()), KeypointShape()
     settings = _load_settings(text, name)
     names: Any = settings.get("names", [])

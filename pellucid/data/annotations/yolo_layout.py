@@ -1,29 +1,43 @@
 """The files of a YOLO data set: its images and label files by part, and the folders that data.yaml names."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import decode_text
+from pellucid.base.limits import MAX_YAML_BYTES
 from pellucid.base.text import note_once
 from pellucid.data.annotations.images import ImageIndex, group_images_by_part, part_of
 from pellucid.data.annotations.yolo_lines import parse_word
 from pellucid.data.parts import HELD_OUT_PARTS, TRAIN, TRAINVAL, part_named
-from pellucid.data.tree import Tree
+from pellucid.data.tree import YAML_SUFFIXES, Tree
 
 LABELS_FOLDER = "labels"
 LABEL_SUFFIX = ".txt"
 # names of files with one class name per line
 CLASS_LIST_FILES = ("classes.txt", "obj.names", "classes.names")
 _SETTINGS_FILES = ("data.yaml", "data.yml", "dataset.yaml")
+_NAMES_KEY = re.compile(rb"^['\"]?names['\"]?\s*:", re.MULTILINE)  # of the classes, in a settings file of any name
 _NUMBERS_OF_BOX = 5  # of a line: the class and a box
 _PATH_FOLDERS = 2  # at the end of a path in data.yaml that may name its part, as in images/train and train/images
 
 
-def is_class_file(name: str) -> bool:
-    """Return whether a file contains the names of the classes."""
-    return PurePosixPath(name).name in (*CLASS_LIST_FILES, *_SETTINGS_FILES)
+def class_file(tree: Tree) -> str | None:
+    """Return the file with the names of the classes, None without one.
+
+    It is the settings file whose path was given, otherwise a file of a usual name, otherwise the only YAML file with
+    the key `names`.
+    """
+    if tree.settings:
+        return tree.settings
+    for name in tree.names:
+        if PurePosixPath(name).name in (*CLASS_LIST_FILES, *_SETTINGS_FILES):
+            return name
+    candidates = [name for name in tree.names if name.endswith(YAML_SUFFIXES) and tree.size(name) <= MAX_YAML_BYTES]
+    with_names = [name for name in candidates if _NAMES_KEY.search(tree.document(name))]
+    return with_names[0] if len(with_names) == 1 else None
 
 
 def label_file(image: str) -> str:
@@ -41,7 +55,7 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     For a label file with objects but without an image, the path of the label file is returned. The training part is
     returned even if none of its images has a label file, so that its reader can refuse it.
     """
-    if not any(is_class_file(name) for name in tree.names):
+    if class_file(tree) is None:
         return {}
     images, paths = ImageIndex(tree).images, set(tree.names)
     labelled = [name for name in images if label_file(name) in paths]

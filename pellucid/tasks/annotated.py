@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,16 +19,16 @@ from pellucid.data.image_formats import ColourMode
 from pellucid.data.labelled_images import TableImages, load_table, parts_of
 from pellucid.data.parts import parts_among
 from pellucid.data.seeds import generator
-from pellucid.data.skipping import note_skipped
+from pellucid.data.skipping import note_skipped, skipping
 from pellucid.data.source import Subset
 from pellucid.data.table_files import table_columns, table_files
 from pellucid.data.table_targets import TableFormat, TargetKind
 from pellucid.data.tables import TABLE_SUFFIXES
-from pellucid.data.tree import open_tree
+from pellucid.data.tree import data_folder, open_tree
 from pellucid.model import Model
 from pellucid.recipe.labelled import images_of, is_table
 from pellucid.recipe.material import load_material
-from pellucid.recipe.model_data import data_and_root, data_name, run_folder_of
+from pellucid.recipe.model_data import data_and_root, data_name, run_folder_of, skips_images
 from pellucid.recipe.recipe import load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.run.records import read_object
@@ -76,12 +77,27 @@ def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> t
         parts = find_format(tree)[1]
     part = evaluation_part(parts)
     training_part = next(iter(parts_in_order(parts)), "")
-    source = DetectionFolder(path, part, mode=mode_of(model), classes=classes)
-    source = images_held_out(model, source) if part == training_part else source
-    source.refuse_unreadable()
-    note_skipped(path, source)
+    with reading_as_in_training(model, path):
+        source = DetectionFolder(path, part, mode=mode_of(model), classes=classes)
+        note_skipped(path, source)
+        source = images_held_out(model, source) if part == training_part else source
+        source.refuse_unreadable()
     parts_among(parts).note_use(path, parts)
     return source, part
+
+
+def is_folder_of_training(model: Model, path: Path) -> bool:
+    """Return whether a path is that of a user's folder, zip or settings file on which a model was trained."""
+    name = data_name(model)
+    return bool(name) and name not in CATALOGUE and data_folder(name).resolve() == data_folder(path).resolve()
+
+
+def reading_as_in_training(model: Model, path: Path) -> AbstractContextManager[None]:
+    """Return a context in which unreadable images of the training's folder are left out if the training left them out.
+
+    Otherwise the images would be others, and another fifth of them would be held out.
+    """
+    return skipping(is_folder_of_training(model, path) and skips_images(model.source))
 
 
 def images_held_out(model: Model, source: Folder) -> Folder:
@@ -93,7 +109,7 @@ def images_held_out(model: Model, source: Folder) -> Folder:
     name, path, total = data_name(model), source.tree.path, plural(len(source), "image")
     if not name or name in CATALOGUE:
         return source
-    if Path(name).resolve() != Path(path).resolve():
+    if not is_folder_of_training(model, path):
         note(f"{path}: all {total} are measured: the folder is not that of the training ({name})")
         return source
     part = source.subset(split_images(len(source), TEST_FRACTION, 0, str(path))[1])

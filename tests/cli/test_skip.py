@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,13 @@ from PIL import Image
 from pellucid.base.errors import PellucidError
 from pellucid.base.text import note_first_time
 from pellucid.cli.main import main
-from pellucid.data import DetectionFolder, MaskFolder, load, load_splits
+from pellucid.data import DetectionFolder, MaskFolder, Subset, load, load_splits
+from pellucid.model import Model
 from pellucid.recipe.job import load_data
 from pellucid.recipe.own import recipe_of_words
+from pellucid.run.folder import RunFolder
+from pellucid.tasks.annotated import held_out as annotated_images
+from pellucid.tasks.segment.segmenter import mask_folder
 from tests.cli.conftest import Cli
 from tests.data.annotations.sets import voc_xml
 from tests.data.pictures import grey_bytes
@@ -210,6 +215,39 @@ def test_a_run_keeps_the_setting_and_is_resumed_and_evaluated_with_it(cli: Cli, 
     output = cli("evaluate", str(run), "--data", str(path), "data.skip=true", "--json").json
     assert output["n"] == 4, "a fifth of each class, as in the training"
     assert cli("evaluate", str(run), "--json").json == output, "its own data are read as in the training"
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("kind", ["coco", "masks", "yolo"])
+def test_the_same_images_are_held_out_if_the_folder_of_the_training_is_named(
+    cli: Cli, tmp_path: Path, kind: str
+) -> None:
+    """The broken image is not among those held out; without it, another fifth of the images is drawn."""
+    path, task = write(tmp_path, kind, 0), SETS[kind][1]
+    if kind == "masks":
+        (path / "classes.txt").write_text("sky\nroad\n")
+    words = [task, str(path), "data.skip=true"]
+    training = load_data(recipe_of_words(task, words[1:])[0]).train
+    (path / names_of(training)[0]).write_bytes(picture(3)[:600])  # its size can be read
+    expected = load_data(recipe_of_words(task, words[1:])[0]).test
+    run = cli("train", *words, "train.epochs=1", "data.size=32", "recipe.threads=1", "--json").json["run"]
+    model = Model.load(RunFolder(run).last)
+    find = mask_folder if kind == "masks" else evaluated_objects
+    data = (None, str(path), str(path / "data.yaml")) if kind == "yolo" else (None, str(path))
+    for one in data:
+        assert find(model, one, None).names == names_of(expected)
+
+
+def names_of(part: Any) -> tuple[str, ...]:
+    """Return the images of a part of a data set."""
+    return tuple(part.source.names[k] for k in part.indices.tolist()) if isinstance(part, Subset) else part.names
+
+
+def evaluated_objects(model: Model, data: str | None, classes: None) -> Any:
+    """Return the annotated images on which a model is evaluated."""
+    return annotated_images(model, data, classes)[0]
 
 
 @pytest.mark.parametrize("words", [["recipes"], ["data", "list"], ["calc", "params", "mlp"]])

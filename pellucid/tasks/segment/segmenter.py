@@ -29,7 +29,7 @@ from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.recipe.model_data import run_folder_of
 from pellucid.recipe.recipe import load_recipe
-from pellucid.tasks.annotated import check_image, data_path, held_out, images_held_out, mode_of
+from pellucid.tasks.annotated import check_image, data_path, held_out, images_held_out, mode_of, reading_as_in_training
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
@@ -227,10 +227,11 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
         raise PellucidError(f"{path} has no masks beside images, such as val/NAME.jpg and val{MASK_SUFFIX}/NAME.png")
     other_names = (name for name in names if name != parts.train)
     part = parts.held_out or next(other_names, parts.train) or names[0]
-    source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
-    source = images_held_out(model, source) if part == parts.train else source
-    source.refuse_unreadable()
-    source.check_values(training=False)
-    note_skipped(path, source)
+    with reading_as_in_training(model, path):
+        source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
+        note_skipped(path, source)
+        source = images_held_out(model, source) if part == parts.train else source
+        source.refuse_unreadable()
+        source.check_values(training=False)
     parts.note_use(path)
     return source

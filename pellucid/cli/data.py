@@ -104,6 +104,9 @@ def show_parser() -> Parser:
     )
     parser.add_argument("source", metavar="DATA", help="a data set, or a folder, a .zip or a file of your own data")
     parser.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE", help="settings of the recipe, such as data.size=320, see train"
+    )
+    parser.add_argument(
         "--task",
         metavar="TASK",
         help="plan the recipe as `pellucid train TASK DATA` does (default: the first task that fits the data)",
@@ -116,7 +119,7 @@ def show_parser() -> Parser:
 def show_data(args: argparse.Namespace) -> int:
     """Print the numbers and the differences, and write the page of `--html`."""
     from pellucid.base.files import write_atomically
-    from pellucid.recipe.recipe import load_recipe
+    from pellucid.recipe.recipe import load_recipe, parse_overrides
     from pellucid.recipe.shown_data import page_of_recipe, planned_recipe
 
     if args.out is not None:
@@ -124,10 +127,11 @@ def show_data(args: argparse.Namespace) -> int:
     html_path = html_output_path(args)
     if args.recipe is not None and args.task is not None:
         raise PellucidError("--recipe has a task of its own; leave out --task")
+    overrides = parse_overrides(args.settings)
     if args.recipe is None:
-        recipe = planned_recipe(args.source, args.task, args.data)
+        recipe = planned_recipe(args.source, args.task, args.data, overrides)
     else:
-        recipe = load_recipe(args.recipe, {"data.name": args.source})
+        recipe = load_recipe(args.recipe, {**overrides, "data.name": args.source})
     page = page_of_recipe(recipe, args.data)
     if html_path is not None:
         write_atomically(html_path, page.html().encode())

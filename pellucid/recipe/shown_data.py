@@ -1,11 +1,15 @@
 """The page of the data of a recipe, or of data for which a task plans the recipe."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.settings.annotations import slots
 from pellucid.base.settings.checks import check_known
 from pellucid.data import CATALOGUE
+from pellucid.data.mask_settings import MaskSettings
 from pellucid.model import Model
 from pellucid.recipe.build import build_model
 from pellucid.recipe.data_page import DataPage, page_of_parts
@@ -45,20 +49,31 @@ def _on_demand(recipe: Recipe) -> Recipe:
     return replace(recipe, data=replace(table, stream=True)) if can_stream else recipe
 
 
-def planned_recipe(data: str, verb: str | None = None, root: str | os.PathLike[str] | None = None) -> Recipe:
+def planned_recipe(
+    data: str,
+    verb: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Recipe:
     """Return the recipe that `pellucid train TASK DATA` uses; verb: the TASK, by default the first that fits the data.
+
+    overrides: settings of the user.
 
     For a data set that no task takes, it is the first built-in recipe of this data set. root: the folder of the data
     sets. Raises PellucidError, with the error of each task, if none fits.
     """
     errors: list[str] = []
     verbs = [*tasks_by_verb()] if verb is None else [verb]
-    if is_annotated(data) or mask_parts_of(data):  # classification, the first, would take the parts for classes
+    overrides = overrides or {}
+    has_mask_settings = any(f"data.{key}" in overrides for key in slots(MaskSettings))
+    if (
+        has_mask_settings or is_annotated(data) or mask_parts_of(data)
+    ):  # classification, the first, would take the parts for classes
         verbs = verbs[1:] + verbs[:1]
     for name in verbs:
         try:
             check_known("no task", name, [*tasks_by_verb()])
-            return recipe_for(name, data, {}, root)[0]
+            return recipe_for(name, data, overrides, root)[0]
         except PellucidError as error:
             errors.append(f"{name}: {error}")
     if verb is None and (data in CATALOGUE or data in SHAPES):

@@ -62,6 +62,21 @@ def test_show_prints_the_numbers_and_writes_the_page(cli: Cli, folder: Path, tmp
     assert any("(5, 5, 5, 5) has no area" in reason for reason in output["parts"]["training"]["left_out"])
 
 
+def test_show_reads_data_by_settings_and_says_what_is_left_out(cli: Cli, folder: Path, tmp_path: Path):
+    result = cli("data", "show", str(folder), "data.size=32")
+    assert any(line.startswith("left out of training: ") and "has no area" in line for line in result.out.splitlines())
+    other = tmp_path / "other"
+    for k in range(10):
+        for name, value in (("photos", 20 * k), ("regions", k % 2)):
+            (other / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (16, 16), value).save(other / name / f"{k}.png")
+    words = ("data", "show", str(other), "--json")
+    assert cli(*words).json["recipe"].endswith("-classify")
+    output = cli(*words, "data.mask_folders=['photos','regions']").json
+    assert output["recipe"].endswith("-segment")
+    assert "is not a setting" in cli(*words, "photos").error_line
+
+
 def test_a_contact_sheet_is_written_with_a_note_that_it_is_deprecated(cli: Cli, folder: Path, tmp_path: Path):
     result = cli("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json")
     assert "deprecated" in result.err

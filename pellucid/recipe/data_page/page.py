@@ -1,5 +1,6 @@
 """The page of data as a value: text, HTML and JSON."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,9 +35,10 @@ from pellucid.task.split_differences import TEST, SplitDifference
 from pellucid.task.traits import Traits
 from pellucid.task.values import OF_CLASS, DataTrait
 
-MAX_LISTED = 20  # left-out images and copies on the page and in the text
-MAX_STATED = 8  # differences that are not folded
+MAX_LISTED = 20  # left-out images and copies on the page
+MAX_STATED = 8  # differences that are not folded, and left-out images of a part in the text
 MAX_ROWS = 20  # classes in the text
+ROUNDING = 1e-5  # relative difference of values that are equal but for rounding, which have no histogram
 Numbers = dict[str, float]
 
 
@@ -127,6 +129,8 @@ class DataPage:
         lines += table(classes[: MAX_ROWS + 1], range(1, len(self.parts) + 1)) if len(classes) > 1 else []
         if len(classes) > MAX_ROWS + 1:
             lines.append(f"and {len(classes) - MAX_ROWS - 1} more")
+        for part in self.parts:
+            lines += [f"left out of {part.name}: {reason}" for reason in part.left_out[:MAX_STATED]]
         lines += ["", *(f"! {one}" for one in self.faults), *([] if self.faults else [NO_FAULTS])]
         return "\n".join([*lines, *self.notes])
 
@@ -281,7 +285,8 @@ def _size_range(sizes: Sequence[tuple[int, int]]) -> str:
 def _histogram(samples: dict[str, Tensor], label: str) -> Any:
     ends = [(float(one.min()), float(one.max())) for one in samples.values()]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    return densities(samples, label, (low, high)) if low < high else None
+    are_equal = math.isclose(low, high, rel_tol=ROUNDING)
+    return None if are_equal else densities(samples, label, (low, high))
 
 
 def _listed(texts: Sequence[str]) -> Bullets:

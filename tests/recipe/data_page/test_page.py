@@ -11,6 +11,7 @@ import torch
 import pellucid
 from pellucid.data import Arrays
 from pellucid.recipe.data_page import DataPage
+from pellucid.recipe.data_page.page import _histogram
 from tests.pages import without_script
 
 VOID = {"img", "meta", "br", "link", "path", "use", "rect", "line", "image", "circle"}
@@ -83,3 +84,9 @@ def test_inputs_that_are_no_images_have_no_pictures() -> None:
     page = pellucid.data_page(rng.random((50, 5), np.float32), rng.random((50, 1), np.float32))
     assert page.pictures == {"training": []}
     assert "no images" in page.html()
+
+
+def test_objects_whose_sizes_differ_by_rounding_have_no_histogram() -> None:
+    sizes = torch.tensor([24.0, 24.0]).nextafter(torch.tensor([24.0, 25.0]))
+    assert _histogram({"training": sizes}, "size") is None
+    assert _histogram({"training": torch.tensor([24.0, 24.01])}, "size") is not None

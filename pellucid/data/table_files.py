@@ -1,7 +1,7 @@
 """Tables of labels in folders and zips, and the pictures that their rows name."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -76,7 +76,8 @@ class _ListedFiles(FolderTree):
 def table_files(path: Path) -> tuple[Path, list[TableFile]]:
     """Return the folder or zip of the tables that a path names, and its tables: a file, or those of a folder.
 
-    A folder has one table, one for each of its folders train, valid and test, or one named like each part.
+    A folder has one table, also in one of its folders, one for each of its folders train, valid and test, or one named
+    like each part.
     """
     if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
         return path.parent, [TableFile(path.name, "")]
@@ -101,7 +102,24 @@ def table_files(path: Path) -> tuple[Path, list[TableFile]]:
     named_parts = [table for table in named_parts if part_named(table.part)]
     if any(part_named(table.part) == TRAIN for table in named_parts):
         return path, named_parts
-    return path, [TableFile(name, "") for name in _chosen(tables.get("", []))]
+    names = _chosen(tables.get("", [])) or _in_one_subfolder(path, tables)
+    return path, [TableFile(name, "") for name in names]
+
+
+def _in_one_subfolder(path: Path, tables: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the table with a usual name in a folder directly below, if only one of these folders has such a table.
+
+    tables: of the folders of a zip. The folders of a folder are not listed, since they may have many images.
+    """
+    if path.is_file():
+        candidates = [name for names in tables.values() for name in names if "/" in name]
+    else:
+        usual = [f"{stem}{suffix}" for stem in TABLE_STEMS for suffix in TABLE_SUFFIXES]
+        below = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+        candidates = [f"{folder}/{name}" for folder in below for name in usual if (path / folder / name).is_file()]
+    usual_tables = [name for name in candidates if PurePosixPath(name).stem.lower() in TABLE_STEMS]
+    folders = {name.split("/")[0] for name in usual_tables}
+    return _chosen(usual_tables) if len(folders) == 1 else []
 
 
 def _is_table_name(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from pellucid.data import from_table
 from pellucid.data.annotations.lint import lint
 from pellucid.data.labelled_images import TableImages, load_table, parts_of
 from pellucid.data.skipping import skipping
+from pellucid.data.table_files import has_table
 from pellucid.data.table_targets import TableFormat, check_occurrence
 from pellucid.data.tables import read_table
 
@@ -375,3 +377,21 @@ def test_the_column_is_valid_of_fastai_names_the_parts(folder: Path, yes: str, n
         f"p{k}" for k, flag in enumerate(flags) if flag == yes
     ]
     assert len(parts.train) == flags.count(no)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_in_the_only_folder_with_one_is_found(packed: bool, tmp_path: Path) -> None:
+    root = tmp_path / "repository"
+    for folder in ("dataset", "code"):
+        (root / folder).mkdir(parents=True)
+    (root / "README.md").write_text("cars")
+    (root / "code/results.csv").write_text("run,value\n1,2")
+    for k in range(N_PICTURES):
+        Image.new("RGB", (4, 4), (20 * k, 0, 0)).save(root / f"dataset/p{k}.png")
+    lines = [f"p{k}.png,{label}" for k, label in enumerate(ONE_CLASS)]
+    write(root / "dataset", rows("file,label", *lines), "labels.csv")
+    path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", root)) if packed else root
+    assert load_table(path, TableFormat()).y.tolist() == [0, 1, 0, 1, 0, 1]
+    shutil.copytree(root / "dataset", root / "other")
+    assert has_table(str(root / "dataset"))
+    assert not has_table(str(root))  # two folders have one

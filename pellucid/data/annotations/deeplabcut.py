@@ -104,6 +104,7 @@ class _DeepLabCutReader:
     def annotations(self, files: Sequence[str]) -> Annotations:
         """Return the annotations of all tables."""
         tables = [table for name in files if (table := self._read_table(name)) is not None]
+        self._check_one_project(tables)
         if len(self.indices) > MAX_KEYPOINTS:
             raise PellucidError(
                 f"{self.tree.path} names {len(self.indices)} body parts, above the limit of {MAX_KEYPOINTS}; split it"
@@ -118,6 +119,16 @@ class _DeepLabCutReader:
         records = tuple(self.records.values())
         category_ids = tuple(range(1, len(self.classes) + 1))
         return Annotations(self.classes, records, self.faults.entries, tuple(self.indices), category_ids)
+
+    def _check_one_project(self, tables: Sequence[FrameTable]) -> None:
+        """Raise PellucidError for two tables without a common body part, which are of different projects."""
+        parts = [{column.part for column in table.columns} for table in tables]
+        for table, others in zip(tables[1:], parts[1:], strict=True):
+            if parts[0].isdisjoint(others):
+                raise PellucidError(
+                    f"{self.tree.where(tables[0].name)} and {self.tree.where(table.name)} have no body part in common; "
+                    "give the folder of one project"
+                )
 
     def _read_table(self, name: str) -> FrameTable | None:
         """Return a table and enter its body parts, None if it is refused."""

@@ -98,6 +98,23 @@ def test_images_of_deeplabcut_are_found_beside_their_table_and_videos_name_no_pa
     assert read(write_tree("windows", {"CollectedData_me.csv": table(windows), "img.png": IMAGE})).records
 
 
+def test_tables_of_two_projects_are_refused_and_not_joined(write_tree) -> None:
+    def files(parts: list[str]) -> dict[str, bytes]:
+        tables = {"mice": ["nose", "ear"], "others": parts}
+        return {
+            f"{project}/{name}": content
+            for project, names in tables.items()
+            for name, content in {
+                "CollectedData_me.csv": table(deeplabcut_rows([], names, ["img.png"])),
+                "img.png": IMAGE,
+            }.items()
+        }
+
+    with pytest.raises(PellucidError, match=r"mice/Coll.*csv and .*others/Coll.*csv have no body part in common; give"):
+        read(write_tree("set", files(["hand", "joystick"])))
+    assert read(write_tree("one", files(["ear", "tail"]))).keypoints == ("nose", "ear", "tail")
+
+
 def changed(row: int, column: int, text: str) -> bytes:
     rows = deeplabcut_rows([], ["nose", "tail"], ["a.png"])
     rows[3][1:] = ["1", "2", "3", "4"]

@@ -125,7 +125,13 @@ def within_minutes(recipe: Recipe, model: Model, material: Material[Any], augmen
             "is not finite; give train.epochs=N"
         )
     epochs = cost.epochs_within(minutes)
-    note(f"train.minutes={minutes:g}: {plural(epochs, 'epoch')}, {cost.text(epochs)}")
+    text = f"train.minutes={minutes:g}: {plural(epochs, 'epoch')}"
+    if epochs < recipe.train.epochs:
+        text += f" in place of {recipe.train.epochs:,}"
+    text += f", {cost.text(epochs)}"
+    if epochs * cost.epoch_seconds > 60 * minutes:
+        text += "; more than asked for, since an epoch is the shortest training"
+    note(text)
     return replace(recipe, train=replace(recipe.train, epochs=epochs, minutes=0.0))
 
 

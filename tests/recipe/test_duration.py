@@ -48,6 +48,26 @@ def test_a_training_by_minutes_is_the_training_of_its_epochs(tmp_path: Path, mon
     assert again.model.sha256() == by_minutes.model.sha256()
 
 
+@pytest.mark.parametrize(
+    ("epoch_seconds", "text"),
+    [
+        (15.0, "train.minutes=1: 4 epochs, about 60 s and 1.0 GB on this machine\n"),
+        (29.0, "train.minutes=1: 2 epochs in place of 4, about 58 s and 1.0 GB on this machine\n"),
+        (150.0, "1 epoch in place of 4, about 2 min and 1.0 GB on this machine; more than asked for, since an epoch"),
+    ],
+)
+def test_a_shorter_or_longer_training_than_planned_is_noted(
+    epoch_seconds: float,
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(duration, "training_cost", lambda *args: TrainingCost(epoch_seconds, 2**30))
+    train("xor", out=tmp_path, progress=False, **{"train.minutes": 1, "train.epochs": 4})
+    assert text in capsys.readouterr().err
+
+
 def test_an_unknown_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duration, "training_cost", lambda *args: None)
     with pytest.raises(PellucidError, match=r"^train\.minutes: .* give train\.epochs=N$"):

@@ -6,7 +6,8 @@ Beta for the squared correlation, which R² does not exceed, and that of random 
 
 import csv
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from scipy import stats
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, jaccard_score
 
+from pellucid.data.samples.written import write_samples
 from pellucid.model import Model
 from tests.cli.conftest import Cli, cli
+from tests.coco_figures import coco_figures
+from tests.tasks.keypoints.drawn import write as write_points
 
 __all__ = ["cli"]  # the fixture
 pytestmark = [pytest.mark.slow, pytest.mark.heavy, pytest.mark.usefixtures("no_report")]
@@ -118,3 +122,77 @@ def test_mean_iou(order: NDArray[np.int64], cli: Cli, tmp_path: Path) -> None:
     actual = jaccard_score(masks[tested].ravel(), predicted.ravel(), average="macro")
     assert actual == pytest.approx(found["miou"], abs=1e-6)
     assert min(chance) <= actual <= max(chance) if is_permuted(order) else actual > max(chance)
+
+
+def permute_images(file: Path, rng: np.random.Generator) -> None:
+    """Give the objects of each picture of a COCO file to another picture."""
+    content = json.loads(file.read_text())
+    images = [image["id"] for image in content["images"]]
+    other = dict(zip(images, rng.permutation(images).tolist(), strict=True))
+    for entry in content["annotations"]:
+        entry["image_id"] = other[entry["image_id"]]
+    file.write_text(json.dumps(content))
+
+
+def figures_with_chance(data: Path, figure: Callable[[Path], float], tmp_path: Path) -> tuple[float, list[float]]:
+    """Return the figure of held-out objects, and its values with the objects of other pictures."""
+    actual, rng, chance = figure(data / "val.json"), np.random.default_rng(1), []
+    for _ in range(40):
+        shutil.copy(data / "val.json", tmp_path / "chance.json")
+        permute_images(tmp_path / "chance.json", rng)
+        chance.append(figure(tmp_path / "chance.json"))
+    return actual, chance
+
+
+@pytest.mark.parametrize("permuted", [False, True], ids=["true", "permuted"])
+def test_average_precision_of_boxes(permuted: bool, cli: Cli, tmp_path: Path) -> None:
+    write_samples(tmp_path / "samples")
+    data = tmp_path / "samples/cells"
+    if permuted:
+        for part in ("train", "val"):
+            permute_images(data / f"{part}.json", np.random.default_rng(0))
+    run = results(cli, "detect", str(data), "train.epochs=2", "data.size=160")["run"]
+    assert cli("detect", run, str(data / "val"), "--score", "0", "--out", "found").code == 0
+    found = json.loads(Path("found/detections.json").read_text())
+    names = {image["id"]: image["file_name"] for image in found["images"]}
+
+    def average_precision(truth_file: Path) -> float:
+        truth = json.loads(truth_file.read_text())
+        image_ids = {image["file_name"]: image["id"] for image in truth["images"]}
+        entries = [{**entry, "image_id": image_ids[names[entry["image_id"]]]} for entry in found["annotations"]]
+        return coco_figures(truth, entries, "bbox")[1]
+
+    actual, chance = figures_with_chance(data, average_precision, tmp_path)
+    assert min(chance) <= actual <= max(chance) if permuted else actual > max(chance)
+
+
+@pytest.mark.parametrize("permuted", [False, True], ids=["true", "permuted"])
+def test_error_of_points(permuted: bool, cli: Cli, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_points(data, "train", 120, 0, (48, 48), 2.0)
+    write_points(data, "val", 24, 1_000, (48, 48), 2.0)
+    if permuted:
+        for part in ("train", "val"):
+            permute_images(data / f"{part}.json", np.random.default_rng(0))
+    run = results(cli, "keypoints", str(data), "train.epochs=20", "data.size=64")["run"]
+    assert cli("keypoints", run, str(data / "val"), "--out", "found").code == 0
+    found = json.loads(Path("found/keypoints.json").read_text())
+    names = {image["id"]: image["file_name"] for image in found["images"]}
+    predicted = {names[entry["image_id"]]: coordinates(entry) for entry in found["annotations"]}
+
+    def mean_error(truth_file: Path) -> float:
+        truth = json.loads(truth_file.read_text())
+        true_names = {image["id"]: image["file_name"] for image in truth["images"]}
+        errors = [
+            np.linalg.norm(predicted[true_names[entry["image_id"]]] - coordinates(entry), axis=1).mean()
+            for entry in truth["annotations"]
+        ]
+        return float(np.mean(errors))
+
+    actual, chance = figures_with_chance(data, mean_error, tmp_path)
+    assert min(chance) <= actual <= max(chance) if permuted else actual < min(chance)
+
+
+def coordinates(entry: dict[str, Any]) -> NDArray[np.float64]:
+    """Return x and y of the points of an object (n, 2)."""
+    return np.array(entry["keypoints"]).reshape(-1, 3)[:, :2]

@@ -1,8 +1,12 @@
-"""From a table to an evaluated model by one command each, and every command for several labels and numbers."""
+"""From each form of tables to an evaluated model by one command each; figures of several labels and of numbers.
+
+Every command on their models is tested in test_every_command.py.
+"""
 
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +22,10 @@ from pellucid.data.samples.written import write_samples
 from pellucid.metrics import MultiLabel, label_average_precision
 from pellucid.model import Model
 from pellucid.recipe.labelled import images_of, is_table
-from pellucid.studio.serve.app import application
-from pellucid.studio.view import Library
 from pellucid.task import task_of
 from pellucid.tasks.annotated import held_out_part
 from pellucid.tasks.multilabel.report import best_threshold
 from tests.cli.conftest import Cli, cli
-from tests.studio.talk import Tab
 
 __all__ = ["cli"]  # the fixture
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
@@ -117,39 +118,6 @@ def test_metrics_equal_scikit_learns_from_raw_files_and_written_predictions(
     assert {name: results[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-COMMANDS = {
-    "predict": ("predict", "MODEL", "PICTURE"),
-    "evaluate": ("evaluate", "MODEL", "--data", "DATA"),
-    "explain": ("explain", "MODEL", "PICTURE", "--method", "saliency", "--out", "OUT/explained"),
-    "explain page": ("explain", "MODEL", "PICTURE", "--html", "OUT/explained.html"),
-    "trace": ("trace", "MODEL", "PICTURE"),
-    "trace target": ("trace", "MODEL", "PICTURE", "--target", "TARGET", "--html", "OUT/traced.html"),
-    "verify": ("verify", "MODEL", "--batch", "2", "--samples", "2"),
-    "summary": ("summary", "MODEL"),
-    "onnx": ("export", "MODEL", "--to", "onnx", "--out", "OUT/a.onnx"),
-    "whole onnx": ("export", "MODEL", "--to", "onnx", "--whole", "--out", "OUT/b.onnx"),
-    "torch": ("export", "MODEL", "--to", "torch", "--out", "OUT/c.py"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.heavy
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_that_takes_a_model(
-    command: str, task: str, model: str, picture: str, samples: Path, tmp_path: Path, cli: Cli
-) -> None:
-    if "onnx" in command:
-        pytest.importorskip("onnxruntime", reason="the export runs the file")
-    target = "1" if task == "several" else "12.5"
-    values = {"MODEL": model, "PICTURE": picture, "DATA": str(samples / task), "TARGET": target}
-    words = [values.get(word, word.replace("OUT", str(tmp_path))) for word in COMMANDS[command]]
-    result = cli(*words, "--json")
-    assert result.code == 0, result.err
-    assert json.loads(result.out)
-    text = cli(*words)
-    assert text.code == 0, text.err
-
-
 @pytest.mark.slow
 @pytest.mark.heavy
 def test_a_whole_onnx_file_returns_the_values_of_predict(
@@ -167,41 +135,11 @@ def test_a_whole_onnx_file_returns_the_values_of_predict(
 
 @pytest.mark.slow
 @pytest.mark.heavy
-def test_serve_and_the_studio_answer(task: str, model: str, picture: str) -> None:
-    starlette = pytest.importorskip("starlette.testclient", reason="it sends the request")
-    client = starlette.TestClient(application("m", Model.load(model), ("testserver",)), base_url="http://testserver")
-    answered = client.post("/predict", content=Path(picture).read_bytes()).json()
-    assert answered["labels" if task == "several" else "numbers"] is not None
-    assert answered["line"].startswith("picture: ")
-    tab = Tab(Library((model,), Model.load))
-    tab.ask("explain.picture", sample=tab.ask("explain.open", model=model)["sample"])
-    label = tab.ask("explain.aim")["label"]
-    assert label in (("0", "1", "2", "3") if task == "several" else ("temperature",))
-    assert tab.ask("explain.run", method="saliency")["tensors"]["map"].dim() == 2
-
-
-@pytest.mark.slow
-@pytest.mark.heavy
-def test_the_report_and_the_doctor(runs: dict[str, Path], task: str, samples: Path, tmp_path: Path, cli: Cli) -> None:
+def test_the_report(runs: dict[str, Path], task: str) -> None:
     page = (runs[task] / "report.html").read_text(encoding="utf-8")
     words = ("mean average precision", "threshold") if task == "several" else ("R²", "MAE of the mean", "(°C)")
     assert all(word in page for word in words)
     assert "Predicted against true" in page or task == "several"
-    result = cli("doctor", str(runs[task]), "--data", str(samples / task), "--json")
-    assert result.code in (0, 1), result.err
-    assert json.loads(result.out)["findings"] is not None
-
-
-@pytest.mark.slow
-@pytest.mark.heavy
-def test_labels_permuted_give_chance(samples: Path, tmp_path: Path, cli: Cli) -> None:
-    rows = raw_rows(samples, "thermometers")
-    values = np.random.default_rng(0).permutation([*rows.values()])
-    lines = [f"{samples / 'thermometers' / name},{value}" for name, value in zip(rows, values, strict=True)]
-    (tmp_path / "t.csv").write_text("\n".join(["file,x", *lines]), encoding="utf-8")
-    out = str(tmp_path / "runs")
-    result = cli("train", "regress", str(tmp_path / "t.csv"), "data.size=12", "train.epochs=2", "--out", out, "--json")
-    assert result.json["r2"] < 0.2
 
 
 @pytest.mark.slow
@@ -310,3 +248,84 @@ def test_columns_are_set_in_the_recipe(samples: Path, tmp_path: Path, cli: Cli) 
 @pytest.fixture(autouse=True)
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+def one_class(names: list[str]) -> list[str]:
+    return [("dark", "light")[k % 2] for k in range(len(names))]
+
+
+def write_flags(root: Path, names: list[str]) -> Path:
+    """Write Roboflow's export: a part with `_classes.csv`, and spaces after its commas."""
+    for part, of_part in (("train", names[:16]), ("test", names[16:])):
+        lines = [f"{name}, {k % 2}, {int(k % 3 == 0)}" for k, name in enumerate(of_part)]
+        (root / part).mkdir()
+        for name in of_part:
+            (root / name).rename(root / part / name)
+        (root / part / "_classes.csv").write_text("\n".join(["filename, light, striped", *lines]))
+    return root
+
+
+def write_lists(root: Path, names: list[str]) -> Path:
+    lists = [("light", "light, striped", "striped")[k % 3] for k in range(len(names))]
+    lines = [f"{Path(name).stem}\t{labels}" for name, labels in zip(names, lists, strict=True)]
+    (root / "labels.tsv").write_text("\n".join(["image\ttags", *lines]))
+    return root
+
+
+def write_json_lines(root: Path, names: list[str]) -> Path:
+    rows = [{"file_name": name, "label": label} for name, label in zip(names, one_class(names), strict=True)]
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return root / "metadata.jsonl"
+
+
+def write_parquet(root: Path, names: list[str]) -> Path:
+    pyarrow = pytest.importorskip("pyarrow", reason="it writes the table")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"file": names, "label": one_class(names)}), root / "t.parquet")
+    return root / "t.parquet"
+
+
+def write_absolute_paths(root: Path, names: list[str]) -> Path:
+    lines = [f"{root / name},{label}" for name, label in zip(names, one_class(names), strict=True)]
+    table = root.parent / "labels of another folder.csv"
+    table.write_text("\n".join(["path,class", *lines]))
+    return table
+
+
+def write_numbers(root: Path, names: list[str]) -> Path:
+    lines = [f"{name};{k},5;{3 * k}" for k, name in enumerate(names)]
+    (root / "labels.csv").write_text("\n".join(["file;width (mm);weight [kg]", *lines]))
+    return root
+
+
+# Each writes the table of pictures in a folder and returns what is given to the command; the task, and its targets.
+FORMS: dict[str, tuple[Callable[[Path, list[str]], Path], str, list[str]]] = {
+    "_classes.csv": (write_flags, "classify", ["light", "striped"]),
+    "lists in .tsv, names without suffix": (write_lists, "classify", ["light", "striped"]),
+    ".jsonl": (write_json_lines, "classify", ["dark", "light"]),
+    ".parquet": (write_parquet, "classify", ["dark", "light"]),
+    "absolute paths": (write_absolute_paths, "classify", ["dark", "light"]),
+    "numbers with units": (write_numbers, "regress", ["width", "weight"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_of_each_form_is_trained_and_evaluated(form: str, tmp_path: Path, cli: Cli) -> None:
+    write, verb, targets = FORMS[form]
+    root = tmp_path / "set"
+    root.mkdir()
+    names = [f"p{k:02d}.png" for k in range(24)]
+    for k, name in enumerate(names):
+        Image.new("RGB", (16, 16), (10 * k, 90 * (k % 2), 90)).save(root / name)
+    data = str(write(root, names))
+    settings = SETTINGS if verb == "classify" else SETTINGS[:2]
+    trained = cli("train", verb, data, *settings, "recipe.threads=1", "--json").json
+    evaluated = cli("evaluate", trained["run"], "--data", data, "--json").json
+    assert trained["n"] == evaluated["n"] > 0
+    if verb == "regress":
+        assert [(row["name"], row["unit"]) for row in evaluated["numbers"]] == [("width", "mm"), ("weight", "kg")]
+    else:
+        assert [row["class"] for row in evaluated["classes"]] == targets

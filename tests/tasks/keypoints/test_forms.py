@@ -20,7 +20,7 @@ from pellucid.layers import Mode
 from pellucid.model import Model
 from pellucid.run.folder import RunFolder
 from pellucid.tasks.keypoints.finder import explain_point
-from tests.tasks.keypoints.test_several import coco_figures
+from tests.coco_figures import coco_figures
 
 pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 COUNT = 10  # pictures
@@ -168,7 +168,7 @@ def test_the_sample_folder_is_learned_and_its_files_are_those_that_pycocotools_s
     assert main(["keypoints", str(run), "try/mice/val", "--boxes", "try/mice/val.json", "--out", "found"]) == 0
     results = json.loads(Path("found/keypoints.json").read_text())["annotations"]
     keys = ("image_id", "category_id", "keypoints", "score", "bbox")
-    figures = coco_figures(truth, [{key: entry[key] for key in keys} for entry in results], [0.05] * 4)
+    figures = coco_figures(truth, [{key: entry[key] for key in keys} for entry in results], "keypoints", [0.05] * 4)
     assert figures == pytest.approx([evaluated["keypoint_ap"], evaluated["keypoint_ap50"]], abs=1e-3)
     errors = []
     for entry, true in zip(results, truth["annotations"], strict=True):

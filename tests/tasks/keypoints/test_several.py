@@ -1,7 +1,5 @@
 """Key-points of several objects in a picture: crops around boxes, their way back, average precision, commands."""
 
-import contextlib
-import io
 import json
 import math
 import shutil
@@ -31,6 +29,7 @@ from pellucid.tasks.keypoints.boxes import open_boxes
 from pellucid.tasks.keypoints.finder import KeypointFinder
 from pellucid.tasks.keypoints.measure import average_precision, evaluate
 from pellucid.tasks.keypoints.own import input_side, recipe_for
+from tests.coco_figures import coco_figures
 from tests.tasks.keypoints.drawn import POINT_NAMES, write, write_several
 from tests.tasks.keypoints.test_keypoints import NME_METRIC, network
 
@@ -136,23 +135,6 @@ def test_unlabelled_objects_and_crowds_are_no_examples(folder: Path, tmp_path: P
         KeypointSource(DetectionFolder(tmp_path, "val"), crops=True)
 
 
-def coco_figures(truth: dict[str, Any], results: list[dict[str, Any]], sigmas: list[float]) -> list[float]:
-    """Return pycocotools' AP and AP at 0.5 of key-points."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = truth
-        coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(results), "keypoints")
-        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats[:2].tolist()
-
-
 @pytest.mark.parametrize("names", [POINT_NAMES, PERSON_POINTS], ids=["triangle", "person"])
 @pytest.mark.parametrize("seed", range(4))
 def test_average_precision_is_that_of_pycocotools(names: tuple[str, ...], seed: int, tmp_path: Path) -> None:
@@ -194,7 +176,7 @@ def test_average_precision_is_that_of_pycocotools(names: tuple[str, ...], seed: 
         results.append({"image_id": image + 1, "category_id": 1, "keypoints": written, "score": float(scores.mean())})
     found = average_precision(source, torch.from_numpy(np.array(predictions)).float())
     sigmas = [*PERSON_SIGMAS] if len(names) == 17 else [0.05] * 3
-    assert [*found.values()] == pytest.approx(coco_figures(truth, results, sigmas), abs=1e-9)
+    assert [*found.values()] == pytest.approx(coco_figures(truth, results, "keypoints", sigmas), abs=1e-9)
     assert 0 < found["keypoint_ap"] < 1
 
 
@@ -259,7 +241,7 @@ def test_command_finds_points_in_annotated_boxes(
         {key: entry[key] for key in ("image_id", "category_id", "keypoints", "score", "bbox")} for entry in written
     ]
     truth = json.loads((folder / "val.json").read_text())
-    figures = coco_figures(truth, results, [0.05] * 3)
+    figures = coco_figures(truth, results, "keypoints", [0.05] * 3)
     assert figures == pytest.approx([evaluate(model)[name] for name in ("keypoint_ap", "keypoint_ap50")], abs=1e-3)
     assert main([*arguments[:-1], "--out", str(tmp_path / "table.csv"), "--boxes", str(folder / "val.json")]) == 0
     lines = (tmp_path / "table.csv").read_text().splitlines()

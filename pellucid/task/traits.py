@@ -48,7 +48,9 @@ def target_traits(model: Any, examples: Sequence[Batch], classes: Sequence[str] 
     of_task = None if model is None else task_of(model).target_traits(model, targets)
     if of_task is not None:
         return {name: one if isinstance(one, DataTrait) else DataTrait(one) for name, one in of_task.items()}
-    names = classes if model is None else model.classes
+    names = classes
+    if model is not None:
+        names = model.preprocess.get("keypoints", {}).get("names", model.classes)
     result = plain_target_traits(targets, names, ignored_class(model))
     is_pair = [
         isinstance(target, Tensor) and target.is_floating_point() and target.shape == one.images[0].shape
@@ -157,7 +159,7 @@ def _float_traits(targets: Sequence[Tensor], names: Sequence[str]) -> Traits:
     if y.dim() == 4:
         return image_traits(targets, "target images: ")
     if is_keypoints(y[0]):
-        return _keypoint_traits(y)
+        return _keypoint_traits(y, names)
     if _are_labels(y, names):
         return _label_traits(y, names)
     return _value_traits(y.reshape(len(y), -1)) if y.dim() <= 2 else {}
@@ -198,13 +200,13 @@ def _object_traits(targets: Sequence[Objects], class_names: Sequence[str]) -> Tr
     return result
 
 
-def _keypoint_traits(points: Tensor) -> Traits:
+def _keypoint_traits(points: Tensor, names: Sequence[str]) -> Traits:
     """Return the mean position of the labelled points (n, K, 3) of each image, and whether each point is labelled."""
     labelled = points[..., 2] > 0
     position = (points[..., :2] * labelled[..., None]).sum(1) / labelled.sum(1, keepdim=True)  # NaN without points
     result = {"x of the key-points": DataTrait(position[:, 0]), "y of the key-points": DataTrait(position[:, 1])}
     for k in range(points.shape[1]):
-        result[f"share of labels of key-point {k}"] = DataTrait(labelled[:, k].double(), OF_CLASS)
+        result[f"share of labels of key-point {class_text(k, names)}"] = DataTrait(labelled[:, k].double(), OF_CLASS)
     return {**result, "images without key-points": DataTrait(~labelled.any(1))}
 
 

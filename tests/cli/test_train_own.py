@@ -241,6 +241,18 @@ def test_the_start_and_the_size_are_planned_from_the_pictures(
     assert recipe.recipe.about.endswith(f"features at {expected[3]})") == is_of_photos
 
 
+def test_rare_classes_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_colour_folder(tmp_path, size=48)
+    recipe_for("classify", str(data), {})
+    assert "fewer than" not in capsys.readouterr().err
+    for k in range(2):
+        (data / f"rare {k}").mkdir()
+        Image.new("RGB", (48, 48)).save(data / f"rare {k}/a.png")
+    recipe_for("classify", str(data), {})
+    text = f"pellucid: {data}: classes with fewer than 5 training pictures: 'rare 0' 1, 'rare 1' 1; add some, or join"
+    assert text in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["one_cycle", "constant", "warmup"])
 def test_a_schedule_of_the_user_replaces_the_planned_one(tmp_path: Path, name: str) -> None:
     own_settings: dict[str, Any] = {"schedule.name": name} | ({"schedule.steps": 7} if name == "warmup" else {})

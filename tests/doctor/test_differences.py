@@ -106,6 +106,8 @@ def test_traits_of_key_points_are_those_of_the_labelled_ones() -> None:
     assert found["y of the key-points"][:2].tolist() == [2.5, 2.0]
     assert found["share of labels of key-point 1"].tolist() == [1.0, 0.0, 0.0]
     assert found["images without key-points"].tolist() == [False, False, True]
+    model.preprocess["keypoints"] = {"of": "mouse", "names": ["snout", "tail"]}
+    assert "share of labels of key-point 1 (tail)" in found_traits(model, arrays(images(3, 0), y))
 
 
 def test_kinds_are_images_without_colours_and_masks_of_one_class() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pellucid.base.errors import PellucidError
+from pellucid.base.text import note_once
 from pellucid.data import CATALOGUE, ImageFolder, data_root
 from pellucid.data.class_folders import class_parts, root_of
 from pellucid.data.files import ImageFiles
@@ -23,6 +24,9 @@ RECIPE = "signs-best"  # starts from the shipped model `cifar`
 TRAINING_STEPS = 500  # about five minutes on two cores
 BATCH_SIZE = 32
 MIN_EPOCHS = 12
+
+FEW_PICTURES = 5  # of a class; a fifth of them, the test part, is less than one picture
+MAX_RARE = 5  # rare classes that are named
 
 # Photos: the shipped backbone, whose last layer starts as the linear model of its features that is the run's baseline.
 # Batch normalization keeps its statistics, for which that linear model was fitted.
@@ -66,6 +70,7 @@ def recipe_for(data: str, root: Any = None, settings: Mapping[str, Any] = Mappin
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
     if len(counts) < 2:
         raise PellucidError(f"{path} has one class folder, {images.classes[0]!r:.60}; give at least two classes")
+    note_rare_classes(path, images.classes, counts)
     return _planned(images, len(images), settings, class_settings(counts))
 
 
@@ -80,7 +85,9 @@ def table_recipe(data: str, settings: Mapping[str, Any]) -> OwnRecipe:
     common = table_settings(parts)
     n_classes = len(images.format_found.names)
     if images.format_found.kind == "class":
-        of_labels = class_settings(torch.bincount(y, minlength=n_classes).tolist())
+        counts = torch.bincount(y, minlength=n_classes).tolist()
+        note_rare_classes(data, images.format_found.names, counts)
+        of_labels = class_settings(counts)
     else:
         of_labels = {
             "data.labels": "several",
@@ -140,6 +147,14 @@ def median_side(images: ImageFiles) -> int:
         except PellucidError:  # refused, or left out, when the data are read
             continue
     return sorted(sides)[len(sides) // 2] if sides else 0
+
+
+def note_rare_classes(path: str | Path, classes: Sequence[str], counts: Sequence[int]) -> None:
+    """Write a note that names the classes with fewer than FEW_PICTURES training pictures."""
+    rare = [f"{name!r:.60} {count}" for name, count in zip(classes, counts, strict=True) if count < FEW_PICTURES]
+    if rare:
+        names = ", ".join(rare[:MAX_RARE]) + (f" and {len(rare) - MAX_RARE} more" if len(rare) > MAX_RARE else "")
+        note_once(f"{path}: classes with fewer than {FEW_PICTURES} training pictures: {names}; add some, or join them")
 
 
 def class_settings(counts: Sequence[int]) -> dict[str, Any]:

@@ -55,7 +55,13 @@ def baseline_text(merits: Sequence[Merit], results: Mapping[str, Any]) -> str:
     merit = next((merit for merit in merits if merit.name in baseline), None)
     if merit is None:
         return ""
-    own, trivial = results[merit.name], baseline[merit.name]
-    is_above = own < trivial if merit.is_error else own > trivial
+    is_above = is_above_baseline(merit, results)
     warning = "" if is_above else "; the model is NOT BETTER than that: run `pellucid doctor` on it"
-    return f"{merit.label} {merit.text(trivial)} by {baseline['name']}{warning}"
+    return f"{merit.label} {merit.text(baseline[merit.name])} by {baseline['name']}{warning}"
+
+
+def is_above_baseline(merit: Merit, results: Mapping[str, Any]) -> bool:
+    """Return whether a run's figure is better than that of its baseline; results: see `baseline_text`."""
+    own = results[merit.name]
+    trivial = results["baseline"][merit.name]
+    return own < trivial if merit.is_error else own > trivial

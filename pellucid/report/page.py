@@ -57,7 +57,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": _svg_element, "pointer": _tooltip_json, "fragment": Markup}
+    environment.filters |= {
+        "svg": _svg_element,
+        "pointer": _tooltip_json,
+        "has_curves": _has_curves,
+        "fragment": Markup,
+    }
     return environment
 
 
@@ -71,6 +76,11 @@ def _svg_element(figure: "Figure", name: str, alt: str) -> Markup:
 
     label = Markup('<svg role="img" aria-label="{}"').format(printable(alt, "\n\t"))
     return label + Markup(svg(figure, name).removeprefix("<svg"))
+
+
+def _has_curves(figure: "Figure") -> bool:
+    """Return whether a figure has curves with tooltips, whose texts are enlarged on narrow screens."""
+    return bool(getattr(figure, "lines_by_name", ()))
 
 
 def _tooltip_json(figure: "Figure") -> str:

@@ -117,6 +117,7 @@ def test_every_page_fits_all_screen_widths(browser: Any, pages: dict[str, Path])
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colours)
         for name, path in pages.items():
             page.goto(path.as_uri())
+            page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
             if evaluation := page.evaluate(FIND_FAULTS):
                 faults[f"{name} at {width} pixels, {colours}"] = evaluation
         page.close()

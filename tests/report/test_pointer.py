@@ -14,6 +14,7 @@ from pellucid.recipe.run_report.classes import class_sections
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import Dot, accuracy_by_time, ranking, run_curves
 from pellucid.report.figures.curves import loss_curves, metric_curves
+from pellucid.report.figures.grids import bar_panels
 from pellucid.report.figures.style import Plot, curve_axes, svg
 from pellucid.report.page import render
 
@@ -89,9 +90,29 @@ def test_tooltips_of_a_confusion_matrix_have_counts_and_full_names() -> None:
         assert min(math.dist(corner, point) for point in points) < 5e-4
 
 
-def test_a_figure_without_curves_has_no_tooltip_values() -> None:
-    figure = ranking("Accuracy", [Dot("a", 1.0, 1.0, 1.0, "1")])
+def test_tooltips_of_dots_and_bars_are_where_these_are_drawn() -> None:
+    figure = ranking("Accuracy", [Dot("a", 1.0, 0.5, 2.0, "1.00"), Dot("b\x1b", 2.0, 2.0, 2.0, "2.00")])
     assert isinstance(figure, Plot)
+    values = figure.tooltip_values()
+    assert values is not None
+    assert [mark[4] for mark in values["marks"]] == ["a: 1.00, from 0.5 to 2", "b\\x1b: 2.00"]
+    points = [point for path in svg_paths(figure) for point in path]
+    for left, top, right, bottom, _ in values["marks"]:
+        assert any(left < x < right and top < y < bottom for x, y in points)
+
+    bars = bar_panels({"x": (3.0, 10.0), "y": (6.0, 5.0)}, ("weights", "sums"))
+    values = bars.tooltip_values()
+    assert values is not None
+    texts = [mark[4] for mark in values["marks"]]
+    assert texts == ["x: 3 weights", "y: 6 weights", "x: 10 sums", "y: 5 sums"]
+    (x_left, x_top, x_right, x_bottom, _), (y_left, y_top, y_right, _, _), *_ = values["marks"]
+    assert x_left == y_left
+    assert y_right - y_left == pytest.approx(2 * (x_right - x_left), abs=2e-4)
+    assert x_top < x_bottom < y_top
+
+
+def test_a_figure_without_values_has_no_tooltips() -> None:
+    figure, _ = curve_axes("epoch", "loss")
     assert figure.tooltip_values() is None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.base.files import write_atomically
 from pellucid.metrics import METRICS
-from pellucid.recipe.baseline import baseline_text
+from pellucid.recipe.run_report.diagnosis import diagnosis
 from pellucid.report.figures.curves import (
     gradient_norm_curves,
     learning_rate_curve,
@@ -20,7 +20,17 @@ from pellucid.report.figures.curves import (
     update_ratio_curves,
 )
 from pellucid.report.figures.pictures import first_weights
-from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Missing, Page, Section, TablePart
+from pellucid.report.sections import (
+    CodeBlock,
+    FigurePart,
+    FigureRow,
+    Folded,
+    Heading,
+    Missing,
+    Page,
+    Section,
+    TablePart,
+)
 from pellucid.task import Merit
 
 if TYPE_CHECKING:
@@ -48,33 +58,11 @@ def page(data: ReportData) -> Page:
     """Return the report as a page."""
     parameters = data.summary.parameters if data.summary is not None else None
     results = headline(data.metrics, parameters, data.merits)
-    if baseline := baseline_text(data.merits, data.metrics):
-        results.append(("baseline", baseline))
     sections = [
         *data.data,
         _curves_section(data),
         *data.sections,
-        _weights_section(data),
-        Section("learning-rate", "Learning rate", [
-            FigurePart(
-                "learning_rate", learning_rate_curve(data.history), "Learning rate by epoch", "",
-                "No learning rate was recorded.",
-            ),
-        ]),
-        Section("gradients", "Gradients, layer by layer", [
-            FigurePart(
-                "gradients", gradient_norm_curves(data.layers), "Gradient norm of each layer by epoch",
-                GRADIENTS_CAPTION,
-                "No finite gradient was recorded.",
-            ),
-        ]),
-        Section("updates", "Updates against weights", [
-            FigurePart(
-                "updates", update_ratio_curves(data.layers), "Update to weight ratio of each layer by epoch",
-                UPDATES_CAPTION,
-                "No finite update was recorded.",
-            ),
-        ]),
+        _details_section(data),
         _processes_section(data),
         Section("reproduce", "How to reproduce", [REPRODUCE_TEXT, CodeBlock(data.command)]),
         Section("network", "Network", _network_parts(data), wide=True),
@@ -82,12 +70,14 @@ def page(data: ReportData) -> Page:
             CodeBlock(data.recipe_text.strip()) if data.recipe_text else Missing("The recipe was not recorded.")
         ]),
         Section("manifest", "Manifest", [
-            TablePart(MANIFEST_CAPTION, ("what", "value"), dotted_pairs(data.manifest), (), wrap=True)
+            Folded(MANIFEST_CAPTION, [TablePart("", ("what", "value"), dotted_pairs(data.manifest), (), wrap=True)])
             if data.manifest
             else Missing("No manifest was recorded.")
         ]),
     ]  # fmt: skip
-    header = () if results else (Missing("No final results were recorded."),)
+    header = diagnosis(data.metrics, data.merits, data.history, data.val_data)
+    if not results:
+        header.append(Missing("No final results were recorded."))
     return Page(data.recipe, [section for section in sections if not section.is_empty], data.about, results, header)
 
 
@@ -126,10 +116,32 @@ def _processes_section(data: ReportData) -> Section:
     return Section("processes", "Processes", [TablePart("Waits for the slowest process", head, cells, range(4))])
 
 
-def _weights_section(data: ReportData) -> Section:
+def _details_section(data: ReportData) -> Section:
+    """Return the folded section of the learning rate, the gradients, the updates and the first layer's weights."""
+    figures = {
+        "Learning rate": FigurePart("learning_rate", learning_rate_curve(data.history), "Learning rate by epoch"),
+        "Gradients, layer by layer": FigurePart(
+            "gradients",
+            gradient_norm_curves(data.layers),
+            "Gradient norm of each layer by epoch",
+            GRADIENTS_CAPTION,
+        ),
+        "Updates against weights": FigurePart(
+            "updates",
+            update_ratio_curves(data.layers),
+            "Update to weight ratio of each layer by epoch",
+            UPDATES_CAPTION,
+        ),
+        "First layer's weights": _weights_figure(data),
+    }
+    columns = [[Heading(heading), part] for heading, part in figures.items() if part.figure is not None]
+    parts = [Folded("Learning rate, gradients, updates and weights", [FigureRow(columns)])] if columns else []
+    return Section("details", "Training in detail", parts, wide=True)
+
+
+def _weights_figure(data: ReportData) -> FigurePart:
     if data.first_weights is None:
-        missing = Missing("The first layer's weights cannot be shown as images.")
-        return Section("weights", "First layer's weights", [missing])
+        return FigurePart("first_weights", None, "")
     count, channels = data.first_weights.shape[:2]
     caption = (
         f"{f'The first {MAX_FILTERS} of' if count > MAX_FILTERS else 'All'} {count} filters of {data.first_path}"
@@ -137,9 +149,7 @@ def _weights_section(data: ReportData) -> Section:
         f"{'colours relative to grey, which is zero' if channels == 3 else 'ochre negative, blue positive'}."
     )
     alt = f"Weights of the first layer as {min(count, MAX_FILTERS)} images"
-    otherwise = "The first layer's weights are not finite, or too few to show."
-    figure = FigurePart("first_weights", first_weights(data.first_weights), alt, caption, otherwise)
-    return Section("weights", "First layer's weights", [figure])
+    return FigurePart("first_weights", first_weights(data.first_weights), alt, caption)
 
 
 def _network_parts(data: ReportData) -> list[SectionPart]:

@@ -21,13 +21,15 @@ from pellucid.report.figures.style import (
     truncate,
 )
 
+SCALE_MARGIN = 0.85  # inches right of the matrix, for its scale
 MAX_CLASSES_WITH_COUNTS = 26  # classes; with more, numbers in the cells would be too small to read
 
 
 def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = False) -> Figure | None:
     """Draw a confusion matrix counts[true, predicted], (K, K); None if all counts are 0.
 
-    The opacity is the square root of the count's fraction of the true class; correct predictions are blue. normalised:
+    The opacity is the square root of the count's fraction of the true class, which a scale beside the matrix shows;
+    correct predictions are blue. normalised:
     write the fractions, in per cent, instead of counts. Raises PellucidError unless `classes` has K names.
     """
     matrix = np.asarray(counts, dtype=np.int64)
@@ -44,7 +46,8 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
     margin = 0.5 + 0.075 * longest_name * font_size / SMALL
     side = max(cell * n_classes, 1.6)
     bottom_margin = margin if vertical_names else 0.55
-    figure, plot = single_plot(margin + side + 0.25, bottom_margin + side + 0.25, (margin, bottom_margin, 0.25, 0.25))
+    size = (margin + side + SCALE_MARGIN, bottom_margin + side + 0.25)
+    figure, plot = single_plot(*size, (margin, bottom_margin, SCALE_MARGIN, 0.25))
 
     opacity = np.sqrt(matrix / np.maximum(matrix.sum(1, keepdims=True), 1))  # (K, K)
     colours = np.zeros((n_classes, n_classes, 4))
@@ -64,11 +67,38 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
         spine.set_visible(True)
         spine.set_color(PALE)
         spine.set_linewidth(0.6)
+    _draw_scale(figure, margin + side, bottom_margin, side)
     figure.confusion = classes, matrix
     if n_classes <= MAX_CLASSES_WITH_COUNTS:
         percent = [[f"{100 * fraction:.0f}" if fraction >= 0.005 else "<1" for fraction in row] for row in opacity**2]
         _write_counts(plot, percent if normalised else matrix, opacity, cell)
     return figure
+
+
+def _draw_scale(figure: Figure, left: float, bottom: float, height: float) -> None:
+    """Draw the colours by the fraction of the true class, correct and wrong; the position is in inches."""
+    width, total_height = figure.get_size_inches()
+    scale_height = min(height, 1.6)
+    scale = figure.add_axes(
+        (
+            (left + 0.15) / width,
+            (bottom + height - scale_height) / total_height,
+            0.2 / width,
+            scale_height / total_height,
+        )
+    )
+    style_axes(scale)
+    colours = np.zeros((64, 2, 4))  # (levels, correct and wrong, RGBA)
+    colours[:, 0, :3] = to_rgb(BLUE)
+    colours[:, 1, :3] = to_rgb(ORANGE)
+    colours[..., 3] = np.sqrt(np.linspace(0, 1, 64))[:, None]
+    scale.imshow(colours, origin="lower", aspect="auto", extent=(0, 2, 0, 100))
+    scale.set_xticks([])
+    scale.yaxis.tick_right()
+    scale.set_yticks([0, 10, 25, 50, 100], ["0", "10", "25", "50", "100 %"])
+    scale.tick_params(length=0)
+    for spine in scale.spines.values():
+        spine.set_visible(False)
 
 
 def _write_counts(plot: Any, numbers: Any, opacity: Any, cell: float) -> None:
@@ -111,7 +141,7 @@ def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float
         base = 100 * lower[filled]
         gap = np.maximum(100 * upper[filled] - base, 0)
         plot.bar(centres[filled], gap, 0.88 * bin_width, bottom=base, color=colour, alpha=0.4, linewidth=0)
-    plot.bar(
+    accuracy_bars = plot.bar(
         centres[filled],
         100 * np.minimum(accuracies, confidences)[filled],
         0.88 * bin_width,
@@ -135,10 +165,16 @@ def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float
     plot.set_ylabel("accuracy (%)", color=INK, fontsize=TEXT)
     plot.tick_params(labelbottom=False)
 
-    histogram.bar(centres, 100 * counts / counts.sum(), 0.88 * bin_width, color=PALE, linewidth=0)
+    bars = histogram.bar(centres, 100 * counts / counts.sum(), 0.88 * bin_width, color=PALE, linewidth=0)
     histogram.set_ylim(0, 100)
     histogram.set_yticks([0, 50, 100])
     histogram.set_ylabel("images (%)", color=INK, fontsize=SMALL)
     histogram.set_xlabel("probability of the predicted class (%)", color=INK, fontsize=TEXT)
     style_axes(histogram)
+    texts = [
+        f"{number:,.0f} images, mean probability {100 * mean:.1f} %, accuracy {100 * right:.1f} %"
+        for number, mean, right in zip(counts[filled], confidences[filled], accuracies[filled], strict=True)
+    ]
+    filled_bars = [bar for bar, is_filled in zip(bars, filled, strict=True) if is_filled]
+    figure.marks += [*zip(accuracy_bars, texts, strict=True), *zip(filled_bars, texts, strict=True)]
     return figure

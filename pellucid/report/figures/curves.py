@@ -107,7 +107,8 @@ def score_curves(scores: Sequence[float], curves: Mapping[str, Sequence[float]],
         return None
     figure, plot = curve_axes("minimum score", "fraction")
     for (name, values), colour in zip(curves.items(), (BLUE, GREEN, ORANGE), strict=False):
-        plot.step(scores, values, color=colour, label=name, where="post")
+        (line,) = plot.step(scores, values, color=colour, label=name, where="post")
+        figure.lines_by_name.append((name, line))
     plot.axvline(chosen, color=PALE, linestyle=":")
     plot.set_xlim(0, 1)
     plot.set_ylim(0, 1.02)
@@ -143,7 +144,8 @@ def range_test_curve(
     figure, plot = curve_axes("learning rate", "loss")
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
-    plot.plot(rates, losses, color=BLUE, linewidth=1.7)
+    (line,) = plot.plot(rates, losses, color=BLUE, linewidth=1.7)
+    figure.lines_by_name.append(("loss", line))
     labels: list[CurveEnd] = []
     for rate, text, colour in ((suggested_rate, "falls fastest", GREEN), (rate_of_lowest_loss, "lowest", ORANGE)):
         loss = losses[list(rates).index(rate)]
@@ -253,7 +255,7 @@ def _curves_by_path(layer_rows: Rows, key: str, ylabel: str, guide: float | None
     return figure
 
 
-def _shorten(path: str, max_length: int = 26) -> str:
+def _shorten(path: str, max_length: int = 22) -> str:
     """Return the last names of a path that fit into `max_length` characters."""
     path = path.removesuffix(".weight")
     if len(path) <= max_length:

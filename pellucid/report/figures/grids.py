@@ -153,6 +153,8 @@ def bar_panels(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digit
         plot.bar_label(
             bar_artists, [f"{value:,.{decimals}f}" for value in values], fontsize=SMALL, color=INK, padding=3
         )
+        for bar, name, value in zip(bar_artists, names, values, strict=True):
+            figure.marks.append((bar, f"{name}: {value:,.{decimals}f} {title}"))
         plot.set_yticks(range(len(names)), names if k == 0 else [""] * len(names))
         plot.invert_yaxis()
         plot.set_xticks([])

@@ -44,7 +44,9 @@ def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") 
     figure, plot = single_plot(left_margin + 5.4, height + 0.75, (left_margin, 0.55, 0.4, 0.2))
     light_grid(plot)
     positions = np.arange(len(order))
-    plot.barh(positions, magnitudes[order], color=[BLUE if magnitudes[k] >= 0 else ORANGE for k in order], height=0.7)
+    colours = [BLUE if magnitudes[k] >= 0 else ORANGE for k in order]
+    bars = plot.barh(positions, magnitudes[order], color=colours, height=0.7)
+    figure.marks += [(bar, f"{names[k]}: {magnitudes[k]:.4g}") for bar, k in zip(bars, order, strict=True)]
     plot.axvline(0, color=PALE, linewidth=0.8)
     plot.set_yticks(positions, [truncate(names[k], 24) for k in order], fontsize=SMALL)
     plot.set_ylim(len(order) - 0.4, -0.6)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backend_bases import FigureCanvasBase
@@ -45,7 +46,7 @@ class Plot(Figure):
     """A figure that notebooks display without pyplot, with values for tooltips on a page.
 
     lines_by_name: the curves with tooltips. unit: of their y values. confusion: the classes and the (K, K) counts of a
-    confusion matrix.
+    confusion matrix. marks: bars and dots with the texts of their tooltips.
     """
 
     def __init__(self, size: tuple[float, float]) -> None:
@@ -53,6 +54,7 @@ class Plot(Figure):
         self.lines_by_name: list[tuple[str, Line2D]] = []
         self.unit = ""
         self.confusion: tuple[Sequence[str], Any] | None = None
+        self.marks: list[tuple[Artist, str]] = []
 
     def _repr_png_(self) -> bytes:
         return png(self)
@@ -61,8 +63,11 @@ class Plot(Figure):
         """Return the values for tooltips as JSON values; None if the figure has none.
 
         box: the plot area (left, top, right, bottom) in fractions of the figure's width and height. lines: name, colour
-        and points (left, top, x, y) of each curve. names, counts: classes and counts of a confusion matrix.
+        and points (left, top, x, y) of each curve. names, counts: classes and counts of a confusion matrix. marks:
+        left, top, right, bottom and text of each mark.
         """
+        if self.marks:
+            return {"box": [0, 0, 1, 1], "marks": [[*self._extent(mark), printable(text)] for mark, text in self.marks]}
         if not self.lines_by_name and self.confusion is None:
             return None
         plot = self.axes[0]
@@ -83,6 +88,14 @@ class Plot(Figure):
             ]
             values["lines"].append({"name": printable(name), "colour": to_hex(line.get_color()), "points": points})
         return values
+
+    def _extent(self, mark: Artist) -> tuple[float, float, float, float]:
+        """Return the left, top, right and bottom of a bar or dot in fractions of the figure."""
+        if mark.axes is not None:
+            mark.axes.autoscale_view()  # matplotlib delays it until limits are read
+        box = mark.get_window_extent().transformed(self.transFigure.inverted())
+        left, bottom, right, top = (round(float(edge), 4) for edge in box.extents)
+        return left, round(1 - top, 4), right, round(1 - bottom, 4)
 
     def _figure_fractions(self, plot: Axes, x: float, y: float) -> tuple[float, float]:
         """Convert data coordinates to fractions of the figure, from its left and its top."""
@@ -167,11 +180,12 @@ def light_grid(plot: Axes) -> None:
 
 def curve_axes(xlabel: str, ylabel: str, unit: str = "") -> tuple[Plot, Axes]:
     """Return a wide plot with a light grid and room on the right for labels; unit: of the y values."""
-    figure, plot = single_plot(FIGURE_WIDTH, 3.1, (0.85, 0.55, 1.95, 0.2))
+    figure, plot = single_plot(FIGURE_WIDTH, 3.1, (0.92, 0.55, 1.95, 0.2))
     light_grid(plot)
     figure.unit = unit
     plot.set_xlabel(xlabel, color=INK, fontsize=TEXT)
-    plot.set_ylabel(f"{ylabel} ({unit})" if unit else ylabel, color=INK, fontsize=TEXT)
+    # The distance leaves room for tick labels that a page enlarges on a narrow screen.
+    plot.set_ylabel(f"{ylabel} ({unit})" if unit else ylabel, color=INK, fontsize=TEXT, labelpad=10)
     return figure, plot
 
 

@@ -42,6 +42,14 @@ for (const figure of document.querySelectorAll("figure[data-values]")) {
     row(`${counts[guess].toLocaleString("en")} of ${total.toLocaleString("en")}, ${percent.toFixed(1)} %`);
     return null;
   };
+  // marks: [left, top, right, bottom, text] of bars and dots; the nearest one within 0.06 of the figure.
+  const marks = (x, y) => {
+    const beyond = (at, from, to) => Math.max(from - at, at - to, 0);
+    const far = ([left, top, right, bottom]) => Math.hypot(beyond(x, left, right), beyond(y, top, bottom));
+    const [first] = values.marks.filter((mark) => far(mark) < 0.06).sort((a, b) => far(a) - far(b));
+    if (first) row(first[4]);
+    return null;
+  };
 
   const move = (event) => {
     const area = svg.getBoundingClientRect(), outer = figure.getBoundingClientRect();
@@ -49,7 +57,8 @@ for (const figure of document.querySelectorAll("figure[data-values]")) {
     const [left, top, right, bottom] = values.box;
     if (x < left || x > right || y < top || y > bottom) return hide();
     tip.replaceChildren();
-    const at = (values.lines ? lines : cells)(x, y);
+    const at = (values.lines ? lines : values.marks ? marks : cells)(x, y);
+    if (!tip.textContent) return hide();
     const begin = area.left - outer.left + figure.scrollLeft, above = area.top - outer.top;
     guide.hidden = at === null;
     tip.hidden = false;

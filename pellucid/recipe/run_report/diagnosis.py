@@ -1,0 +1,60 @@
+"""The first sentences of a run's report: the figure beside its baseline, and the course of the training."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pellucid.recipe.baseline import baseline_text, is_above_baseline
+from pellucid.report.sections import SectionPart, Warned
+from pellucid.task import Merit
+
+MIN_RISE = 1.05  # of the held-out loss above its lowest value, from which the rise is called overfitting
+DOCTOR_TEXT = (
+    "`pellucid doctor` with this run's folder examines the data, the network and the training, and tests causes."
+)
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def diagnosis(metrics: Mapping[str, Any], merits: Sequence[Merit], history: Rows, val_data: str) -> list[SectionPart]:
+    """Return the sentences that a report begins with; [] without results and without a history.
+
+    metrics, merits, history, val_data: see `ReportData`. Overfitting is stated if the training loss fell after the
+    epoch with the lowest held-out loss while the held-out loss rose by a factor of MIN_RISE or more.
+    """
+    sentences = [*_figure_parts(metrics, merits), *_course_parts(history, val_data)]
+    needs_hint = not any(isinstance(sentence, Warned) for sentence in sentences)
+    return [*sentences, DOCTOR_TEXT] if sentences and needs_hint else sentences
+
+
+def _figure_parts(metrics: Mapping[str, Any], merits: Sequence[Merit]) -> list[SectionPart]:
+    """Return the sentence of the main figure and its baseline, in red if the model is not above it."""
+    comparison = baseline_text(merits, metrics)
+    if not comparison:
+        return []
+    merit = next(merit for merit in merits if merit.name in metrics["baseline"])
+    sentence = f"Test {merit.label} {merit.text(metrics[merit.name])}; baseline: {comparison}."
+    return [sentence if is_above_baseline(merit, metrics) else Warned(sentence)]
+
+
+def _course_parts(history: Rows, val_data: str) -> list[SectionPart]:
+    """Return a sentence about the losses by epoch; [] for fewer than two epochs with finite held-out losses."""
+    for row in history:
+        if row.get("train_loss") is None or not math.isfinite(row["train_loss"]):
+            return [
+                Warned(f"The training loss was not finite in epoch {row['epoch']}: run `pellucid doctor` on the run.")
+            ]
+    rows = [row for row in history if isinstance(row.get("val_loss"), int | float) and math.isfinite(row["val_loss"])]
+    if len(rows) < 2:
+        return []
+    best = min(rows, key=lambda row: row["val_loss"])
+    last = rows[-1]
+    lowest = f"The {val_data} loss was lowest, {best['val_loss']:.4g}, in epoch {best['epoch']} of {last['epoch']}"
+    if best is last:
+        return [f"{lowest}, the last one: more epochs may lower it further."]
+    change = (
+        f"{lowest}, and {last['val_loss']:.4g} in the last one; the training loss went from {best['train_loss']:.4g} "
+        f"to {last['train_loss']:.4g} between them"
+    )
+    overfits = last["val_loss"] > MIN_RISE * best["val_loss"] > 0 and last["train_loss"] < best["train_loss"]
+    return [f"{change}, so the network overfits." if overfits else f"{change}."]

@@ -60,6 +60,15 @@ def baseline_text(merits: Sequence[Merit], results: Mapping[str, Any]) -> str:
     return f"{merit.label} {merit.text(baseline[merit.name])} by {baseline['name']}{warning}"
 
 
+def figure_text(merits: Sequence[Merit], results: Mapping[str, Any]) -> str:
+    """Return a sentence with a run's main figure on test data and that of its baseline; see `baseline_text`."""
+    comparison = baseline_text(merits, results)
+    if not comparison:
+        return ""
+    merit = next(merit for merit in merits if merit.name in results["baseline"])
+    return f"Test {merit.label} {merit.text(results[merit.name])}; baseline: {comparison}."
+
+
 def is_above_baseline(merit: Merit, results: Mapping[str, Any]) -> bool:
     """Return whether a run's figure is better than that of its baseline; results: see `baseline_text`."""
     own = results[merit.name]

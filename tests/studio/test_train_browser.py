@@ -1,5 +1,6 @@
 """The view Train in a browser, and its trainings when the server is stopped or killed."""
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.cli.main import main
 from pellucid.recipe.recipe import load_recipe
 from pellucid.studio.runs import Runs, process_of
 from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
@@ -104,6 +106,34 @@ def test_start_pause_step_resume_and_scrub(folder: Path, browser: Any) -> None: 
         page.tab.wait_for_selector(".images canvas", timeout=WAIT)
         assert page.tab.inner_text("#train-at") == "2"
         assert page.tab.input_value("#train-run") == run
+        assert page.faults == []
+
+
+def test_a_run_opens_with_its_diagnosis_and_gives_its_settings_to_the_form(folder: Path, browser: Any) -> None:  # noqa: F811
+    settings = [
+        "train.epochs=3",
+        "train.keep=[0,3]",
+        "recipe.threads=1",
+        "optimizer.lr=0.001",
+        "network.sizes=[64,9,10]",
+    ]
+    assert main(["train", "digits", *settings, "--out", str(folder)]) == 0
+    results = json.loads((folder / "digits-1" / "results.json").read_text())
+    accuracies = [f"{100 * one['accuracy']:.2f} %" for one in (results, results["baseline"])]
+    counts = json.loads((folder / "digits-1" / "confusion.json").read_text())["counts"]
+    with studio(str(folder)) as served:
+        page = TrainPage(browser, served, "run=digits-1")
+        tab = page.tab
+        tab.wait_for_selector("#train-verdict b", timeout=DOCTOR)
+        assert all(accuracy in tab.inner_text("#train-verdict") for accuracy in accuracies)
+        tab.wait_for_selector(".conf [data-cell]", timeout=WAIT)
+        texts = tab.locator(".conf [data-cell]").all_inner_texts()
+        assert [int(text or 0) for text in texts] == [count for row in counts for count in row]
+        assert "100 % right" in tab.inner_text("#train-conf .legend")
+        tab.click("#train-use")
+        until(tab, "document.querySelector('[name=\"optimizer.lr\"]').value === '0.001'")
+        assert tab.input_value("[name='train.epochs']") == "3"
+        assert tab.input_value("[name='network.sizes']") == "[64, 9, 10]"
         assert page.faults == []
 
 

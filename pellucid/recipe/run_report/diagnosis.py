@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pellucid.recipe.baseline import baseline_text, is_above_baseline
+from pellucid.recipe.baseline import figure_text, is_above_baseline
 from pellucid.report.sections import SectionPart, Warned
 from pellucid.task import Merit
 
@@ -29,11 +29,10 @@ def diagnosis(metrics: Mapping[str, Any], merits: Sequence[Merit], history: Rows
 
 def _figure_parts(metrics: Mapping[str, Any], merits: Sequence[Merit]) -> list[SectionPart]:
     """Return the sentence of the main figure and its baseline, in red if the model is not above it."""
-    comparison = baseline_text(merits, metrics)
-    if not comparison:
+    sentence = figure_text(merits, metrics)
+    if not sentence:
         return []
     merit = next(merit for merit in merits if merit.name in metrics["baseline"])
-    sentence = f"Test {merit.label} {merit.text(metrics[merit.name])}; baseline: {comparison}."
     return [sentence if is_above_baseline(merit, metrics) else Warned(sentence)]
 
 

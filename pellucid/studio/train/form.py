@@ -14,6 +14,7 @@ from pellucid.shipped_files import recipe_names
 
 MAX_SETTINGS, MAX_SETTING = 100, 1000  # overrides of a recipe, and the characters of one
 FILE_KEYS = ("recipe.name", "recipe.then", "start.weights")
+INTERVALS = 8  # parts of a training between which weights are kept, if its recipe names no epochs
 HIDDEN_KEYS = (*FILE_KEYS, "recipe.about")
 
 
@@ -37,6 +38,41 @@ def changed_recipe(name: str, settings: Sequence[str]) -> tuple[Recipe, dict[str
         elif key in FILE_KEYS or any(mark in text for text in _texts(value) for mark in "/\\~"):
             raise PellucidError(f"{key} names a file or a run; set it on the command line: pellucid train")
     return load_recipe(name, overrides), overrides
+
+
+def settings_of(recipe: Recipe) -> list[str]:
+    """Return the settings in which the form of a run's recipe differs from that of the built-in recipe of its name.
+
+    Raises PellucidError if there is no such recipe, or if the run differs in a file, which a page cannot set.
+    """
+    name = recipe.recipe.name
+    check_known("no built-in recipe", name, recipe_names())
+    base = load_recipe(name)
+    if (recipe.start, recipe.recipe.then) != (base.start, base.recipe.then):
+        raise PellucidError(f"this run of {name} begins with weights of its own; repeat it by pellucid train")
+    defaults = {field["key"]: field["value"] for field in form_fields(base)}
+    kept_by_studio = toml_value(epochs_to_keep(recipe.train.epochs))  # `train.start` chooses them again
+    fields = form_fields(recipe)
+    # Another part, such as another optimizer, has other defaults, so that all of its keys are settings.
+    other_parts = {
+        field["key"].partition(".")[0]
+        for field in fields
+        if field["is_part"] and field["value"] != defaults.get(field["key"])
+    }
+    settings = list[str]()
+    for field in fields:
+        key, value = field["key"], field["value"]
+        is_default = value == defaults.get(key) and key.partition(".")[0] not in other_parts
+        if is_default or (key == "train.keep" and value == kept_by_studio):
+            continue
+        settings.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
+    return settings
+
+
+def epochs_to_keep(epochs: int) -> list[int]:
+    """Return the epochs whose weights are kept: 0, those with pictures (powers of two), and evenly spaced ones."""
+    doubled = {2**power for power in range(epochs.bit_length())}
+    return sorted(doubled | {round(part * epochs / INTERVALS) for part in range(INTERVALS + 1)})
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -12,18 +12,19 @@ from torch import Tensor
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check, check_known
 from pellucid.model import Model
-from pellucid.recipe.recipe import load_recipe
+from pellucid.recipe.baseline import figure_text
+from pellucid.recipe.recipe import load_recipe, recipe_of_run
+from pellucid.recipe.watched import read_object_or_empty
 from pellucid.run.folder import RunFolder, read_preview
 from pellucid.shipped_files import recipe_abouts
 from pellucid.studio.messages import Reply
 from pellucid.studio.runs import has_weights
 from pellucid.studio.train.analysis import Tested, as_pictures, filters, held_out, maps, tested, weights_by_epoch
-from pellucid.studio.train.form import changed_recipe, form_fields
+from pellucid.studio.train.form import changed_recipe, epochs_to_keep, form_fields, settings_of
 from pellucid.studio.view import Library
-from pellucid.task import task_of
+from pellucid.task import task_for, task_of
 
 MAX_IMAGES = 24  # of a cell of the confusion matrix
-INTERVALS = 8  # parts of a training between which weights are kept, if its recipe names no epochs
 MAX_COMPARED = 8
 MAX_GENERATED = 48  # samples of a generator
 
@@ -39,6 +40,13 @@ class ReadRecipe:
 
     recipe: str
     settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """train.settings: the settings of a run for the form."""
+
+    run: str
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,11 @@ class TrainSession:
         fields = {"recipe": request.recipe, "about": recipe.recipe.about, "fields": form_fields(recipe)}
         return Reply(fields, {})
 
+    def settings(self, request: ReadSettings) -> Reply:
+        """Return the built-in recipe of a run, and the settings in which the run differs from it."""
+        recipe = recipe_of_run(self.runs.path(request.run))
+        return Reply({"recipe": recipe.recipe.name, "settings": settings_of(recipe)}, {})
+
     def start(self, request: StartTraining) -> Reply:
         """Start a training with a recipe in a new run folder, and return the run's name."""
         recipe, overrides = changed_recipe(request.recipe, request.settings)
@@ -208,8 +221,12 @@ class TrainSession:
         return Reply(fields, tensors)
 
     def findings(self, request: ReadFindings) -> Reply:
-        """Return the latest diagnosis of a run, None before the first; start another examination if it is due."""
-        return Reply({"run": request.run, **self.runs.examine(self.runs.path(request.run), request.again)}, {})
+        """Return the latest diagnosis of a run, None before the first; start another examination if it is due.
+
+        figure: a sentence about the run's result beside its baseline, "" without one.
+        """
+        path = self.runs.path(request.run)
+        return Reply({"run": request.run, "figure": _figure(path), **self.runs.examine(path, request.again)}, {})
 
     def compare(self, request: CompareTrainings) -> Reply:
         """Return the differing keys of the recipes of runs, and their main results; faults: errors of runs left out."""
@@ -256,9 +273,18 @@ class TrainSession:
         return self._tested[1]
 
 
+def _figure(path: Path) -> str:
+    """Return the sentence about a run's figure and its baseline, "" without a recipe or without results."""
+    if not (path / "recipe.toml").is_file():
+        return ""
+    task = task_for(recipe_of_run(path).training_objective())
+    return figure_text(task.merits, read_object_or_empty(path / "results.json"))
+
+
 HANDLERS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {
     "train.open": (OpenTrain, TrainSession.open),
     "train.recipe": (ReadRecipe, TrainSession.recipe),
+    "train.settings": (ReadSettings, TrainSession.settings),
     "train.start": (StartTraining, TrainSession.start),
     "train.state": (ReadState, TrainSession.state),
     "train.control": (ControlTraining, TrainSession.control),
@@ -269,9 +295,3 @@ HANDLERS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {
     "train.findings": (ReadFindings, TrainSession.findings),
     "train.compare": (CompareTrainings, TrainSession.compare),
 }
-
-
-def epochs_to_keep(epochs: int) -> list[int]:
-    """Return the epochs whose weights are kept: 0, those with pictures (powers of two), and evenly spaced ones."""
-    doubled = {2**power for power in range(epochs.bit_length())}
-    return sorted(doubled | {round(part * epochs / INTERVALS) for part in range(INTERVALS + 1)})

@@ -1,6 +1,6 @@
 // What the panes of Train show, from data alone.
 import { $$, fill, html, num, short } from "/core/dom.js";
-import { colour, heat, paintScales, scaleBar } from "/core/paint.js";
+import { colour, heat, paintScales, scaleBar, textOn } from "/core/paint.js";
 import { chart, spark } from "/core/chart.js";
 
 const MANY = 20; // classes, beyond which the frequent mistakes are listed
@@ -60,8 +60,9 @@ export function layers(root, rows, at, now) {
 /** A confusion matrix; cell: [true, predicted], the one that is chosen. */
 export function confusion(root, found, cell) {
   const { classes, counts } = found, spots = counts.flatMap((row, t) => row.map((n, p) => [t, p, n])).filter(([t, p]) => t !== p);
-  const most = Math.max(1, ...spots.map(([, , n]) => n)), total = counts.flat().reduce((a, b) => a + b, 0);
+  const total = counts.flat().reduce((a, b) => a + b, 0);
   const right = counts.reduce((sum, row, k) => sum + row[k], 0);
+  const sums = counts.map((row) => row.reduce((a, b) => a + b, 0));
   const chosen = cell ?? [0, 0];
   const key = ([t, p]) => `${t},${p}`;
   if (classes.length > MANY) {
@@ -69,13 +70,16 @@ export function confusion(root, found, cell) {
     fill(root, html`<p class="cap">${right} of ${total} held-out pictures are read correctly. The most frequent mistakes:</p><div class="row tight">${worst.map(([t, p, n]) => html`<button class="btn small" data-cell="${t},${p}" data-k="c${t},${p}" aria-pressed="${cell !== null && key(cell) === `${t},${p}`}">${classes[t]} read as ${classes[p]}: ${n}</button>`)}</div>`);
     return;
   }
-  fill(root, html`<p class="cap">Rows are the true classes, columns what is read: ${right} of ${total} held-out pictures are right. The diagonal is left blank so that mistakes show.</p>
+  fill(root, html`<p class="cap">Rows are the true classes, columns what is read: ${right} of ${total} held-out pictures are right.</p>
     <div class="wide"><table class="conf" role="grid" aria-label="Confusion matrix"><thead><tr><td></td>${classes.map((name) => html`<th scope="col" data-tip="${name}">${name.slice(0, 3)}</th>`)}</tr></thead>
-    <tbody>${counts.map((row, t) => html`<tr><th scope="row" data-tip="${classes[t]}">${short(classes[t], 6)}</th>${row.map((n, p) => html`<td><button data-cell="${t},${p}" data-n="${n}" data-k="c${t},${p}" tabindex="${key(chosen) === `${t},${p}` ? 0 : -1}" aria-pressed="${cell !== null && key(cell) === `${t},${p}`}" aria-label="${classes[t]} read as ${classes[p]}: ${n}" data-tip="${classes[t]} read as ${classes[p]}: ${n}"></button></td>`)}</tr>`)}</tbody></table></div>`);
+    <tbody>${counts.map((row, t) => html`<tr><th scope="row" data-tip="${classes[t]}">${short(classes[t], 6)}</th>${row.map((n, p) => html`<td><button data-cell="${t},${p}" data-n="${n}" data-k="c${t},${p}" tabindex="${key(chosen) === `${t},${p}` ? 0 : -1}" aria-pressed="${cell !== null && key(cell) === `${t},${p}`}" aria-label="${classes[t]} read as ${classes[p]}: ${n}" data-tip="${classes[t]} read as ${classes[p]}: ${n} of ${sums[t]}">${n > 0 && n}</button></td>`)}</tr>`)}</tbody></table></div>
+    <p class="legend">${scaleBar("div", "100 % wrong", "100 % right")}</p><p class="cap">The share of the true class; the colour is its square root.</p>`);
   for (const button of $$(".conf [data-cell]", root)) {
-    const [t, p] = button.dataset.cell.split(",").map(Number);
-    if (t !== p) button.style.background = colour("seq", button.dataset.n / most);
+    const [t, p] = button.dataset.cell.split(",").map(Number), share = Math.sqrt(button.dataset.n / Math.max(1, sums[t])) * (t === p ? 1 : -1);
+    button.style.background = colour("div", share);
+    button.classList.add(textOn("div", share));
   }
+  paintScales(root);
 }
 
 /** The pictures of a cell: images (n, C, H, W) uint8. */

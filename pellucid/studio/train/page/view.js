@@ -17,6 +17,7 @@ const FRAME = html`<div class="panes train-panes">
     <h2>Run</h2><label class="field">Run <select id="train-run"></select></label>
     <div class="row" role="group" aria-label="Steer the training" id="train-steer"></div>
     <p id="train-status"></p><progress id="train-done" max="1" value="0" aria-label="Epochs done"></progress><p class="cap" id="train-message"></p><p class="cap" id="train-elsewhere"></p>
+    <p id="train-verdict" role="status"></p><button class="btn" type="button" id="train-use" hidden>Use these settings</button>
     <p class="notice" id="train-problem" role="alert" hidden></p>
     <details id="train-with"><summary class="cap">Compare with other runs</summary><div id="train-others" role="group" aria-label="Runs to compare with"></div></details></section>
   <section class="pane" aria-labelledby="train-curves-h"><h2 id="train-curves-h">Curves</h2><div id="train-curves"></div><div id="train-compared"></div><h3>Layers <small>log scale</small></h3><div id="train-layers"></div></section>
@@ -34,7 +35,7 @@ export function start(root, server, { state: address, remember: put }) {
     recipes: [], runs: [], recipe: address.get("recipe") ?? "digits", run: address.get("run"), at: number(address.get("at")),
     others: (address.get("with") ?? "").split(",").filter(Boolean), cell: address.get("cell")?.split(",").map(Number) ?? null,
     known: new Map(), // runs by name: {name, rows, layers, status, epochs, live, message, pictures, weights}
-    confusion: null, diagnosis: undefined, examined: 0, examining: false, stopping: false, told: "", compared: null, missing: "",
+    confusion: null, diagnosis: undefined, examined: 0, examining: false, figure: "", stopping: false, told: "", compared: null, missing: "",
   };
   let timer = 0, round = 0, examination = 0, asked = 0, shown = { weights: "", picture: "", compared: "" }, looking = false;
   /** @type {Set<string>} */
@@ -70,6 +71,16 @@ export function start(root, server, { state: address, remember: put }) {
     say(`${run} is starting`);
   });
 
+  /** Put the recipe and the settings of the chosen run into the form. */
+  const useSettings = attempt(async () => {
+    const { run, recipe, settings } = await server.ask("train.settings", { run: S.run });
+    S.recipe = recipe;
+    await readRecipe(settings);
+    problem(null);
+    say(`The form has the settings of ${run}`);
+    $("#train-recipe").focus();
+  });
+
   // ---- the runs
   async function readRuns() {
     const found = await server.ask("train.open");
@@ -90,12 +101,12 @@ export function start(root, server, { state: address, remember: put }) {
     if (S.others.length) $("#train-with").open = true;
   }
   function choose(name) {
-    Object.assign(S, { run: name, at: null, others: S.others.filter((one) => one !== name), confusion: null, diagnosis: undefined, examined: 0, examining: false, stopping: false, told: "" });
+    Object.assign(S, { run: name, at: null, others: S.others.filter((one) => one !== name), confusion: null, diagnosis: undefined, examined: 0, examining: false, figure: "", stopping: false, told: "" });
     shown = { weights: "", picture: "", compared: shown.compared };
     $("#train-run").value = name;
     $(".times", root).append($("#train-picture"));
     $("#train-picture").hidden = true;
-    for (const id of ["film", "cell"]) fill($(`#train-${id}`), html``);
+    for (const id of ["film", "cell", "verdict"]) fill($(`#train-${id}`), html``);
     fill($("#train-conf"), html`<p class="cap">It begins with the first weights that the run keeps.</p>`);
     $("#train-examine").disabled = false;
     problem(null);
@@ -149,7 +160,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (S.told !== `${name} ${status}`) {
       if (S.told) say(`${name}: ${STATUS[status]}${rows.length ? ` after epoch ${rows.length}` : ""}`);
       S.told = `${name} ${status}`;
-      if (ALIVE.includes(was) && status === "finished") examine(false);
+      if (!ALIVE.includes(status) && (ALIVE.includes(was) || rows.length)) examine(false);
     }
     if (["running", "paused"].includes(status) && rows.length && rows.length >= 2 * S.examined) examine(false);
   }
@@ -235,7 +246,7 @@ export function start(root, server, { state: address, remember: put }) {
         found = await server.ask("train.findings", { run: name, again: asks });
         asks = false;
         if (mine !== examination) return;
-        Object.assign(S, { diagnosis: found.diagnosis, examined: Math.max(1, found.epochs) });
+        Object.assign(S, { diagnosis: found.diagnosis, examined: Math.max(1, found.epochs), figure: found.figure });
         findings(found.working);
         if (found.working) await new Promise((done) => setTimeout(done, 500));
       } while (found.working && mine === examination);
@@ -256,6 +267,7 @@ export function start(root, server, { state: address, remember: put }) {
   });
   function findings(working) {
     panels.findings($("#train-findings"), { diagnosis: S.diagnosis, epochs: S.examined, working, isTrained: isAlive(now()) });
+    fill($("#train-verdict"), html`${S.figure} ${S.diagnosis ? html`<b>Doctor:</b> ${S.diagnosis.summary}` : working && "The doctor is at work…"}`);
   }
 
   const compare = attempt(async () => {
@@ -293,6 +305,7 @@ export function start(root, server, { state: address, remember: put }) {
     fill($("#train-status"), one ? html`<b data-status="${status}">${STATUS[status]}</b>${live ? html` in epoch ${Math.min(live.epoch + 1, live.epochs)} of ${live.epochs}, batch ${live.batch} of ${live.batches}, step <b id="train-step">${live.step}</b>${live.losses.length > 0 && html`, loss <b>${num(live.losses.at(-1)[1])}</b>`}` : html`, ${one.rows.length} of ${one.epochs} epochs`}` : html`No run yet. Choose a recipe and start it; digits takes seconds.`);
     $("#train-done").value = one ? (one.rows.length + (live ? live.batch / live.batches : 0)) / Math.max(1, one.epochs) : 0;
     $("#train-message").textContent = one?.message ?? "";
+    $("#train-use").hidden = !one;
     const link = (view, title) => html`<a href="#${view}?${new URLSearchParams({ model: one.name })}" data-k="to-${view}">${title}</a>`;
     fill($("#train-elsewhere"), html`${one?.trained && html`Its weights in ${link("draw", "Draw")}, ${link("explain", "Explain")} and ${link("inspect", "Inspect")}`}`);
   }
@@ -307,6 +320,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (cell) pick(cell.split(",").map(Number));
     if (event.target.id === "train-examine") examine(S.diagnosis !== undefined);
     if (event.target.id === "train-reset") attempt(readRecipe)();
+    if (event.target.id === "train-use") useSettings();
     if (event.target.id === "train-newest") scrub(null);
   });
   const pick = attempt(async (cell) => {

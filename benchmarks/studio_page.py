@@ -30,7 +30,8 @@ def draw(page: Page) -> None:
     page.mouse.up()
     page.mouse.move(1100, 300, steps=40)
     page.mouse.move(600, 500, steps=40)
-    steps = page.locator("[data-pass]").all()
+    page.wait_for_selector("[data-pass][disabled]")  # the drawing has no label, so no backward pass
+    steps = page.locator("[data-pass]:not([disabled])").all()
     for step in [*steps, *reversed(steps)]:
         step.click()
         page.wait_for_timeout(100)

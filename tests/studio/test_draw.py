@@ -194,3 +194,33 @@ def test_a_network_with_a_layer_without_input_is_drawn() -> None:
     picture = tab.ask("draw.sample", name="photo 0")["tensors"]["picture"]
     answer = tab.ask("draw.run", {"picture": picture}, label=3)
     assert answer["tensors"][layers["head.scores"]["y"]].shape == (10,)
+
+
+@pytest.mark.slow
+def test_values_of_a_large_network_are_sent_when_they_are_asked_for() -> None:
+    tab = Tab(Library(("signs",), Model.load))
+    opened = tab.ask("draw.open")
+    picture = tab.ask("draw.sample", name=opened["samples"][0])["tensors"]["picture"]
+    whole = tab.ask("draw.run", {"picture": picture}, label=2)["tensors"]
+    parts = tab.ask("draw.run", label=2, whole=False)["tensors"]
+    assert {"x", "head.scores.y"} <= parts.keys() < whole.keys()
+    assert sum(tensor.numel() for tensor in parts.values()) < 300_000 < sum(tensor.numel() for tensor in whole.values())
+    names = ["features.stem.conv.y", "∂features.stem.conv.y"]
+    assert not {*names} & parts.keys()
+    values = tab.ask("draw.values", names=[*names, "nothing.y"])["tensors"]
+    assert values.keys() == {*names}
+    assert all(torch.equal(values[name], whole[name]) for name in names)
+    params = flatten(Model.load("signs").params)
+    weight, bias = (params[f"features.stem.conv.{name}"] for name in ("weight", "bias"))
+    expected = F.conv2d(whole["x"][None], weight, bias)[0]
+    assert torch.allclose(values[names[0]], expected, atol=1e-4)
+    assert tab.ask("draw.values", names=["x"] * 9)["kind"] == "error"
+    tab.ask("draw.run")
+    assert not tab.ask("draw.values", names=names[1:])["tensors"]  # without a label there is no gradient
+
+
+def test_a_small_network_is_sent_whole() -> None:
+    tab = Tab()
+    tab.ask("draw.open", model="mnist-lenet")
+    whole = tab.draw(label=3)["tensors"]
+    assert tab.ask("draw.run", label=3, whole=False)["tensors"].keys() == whole.keys()

@@ -27,6 +27,8 @@ from pellucid.trace.record import resolve
 
 MAX_STEPS = 50  # steps that can be undone
 MAX_VALUES = 200_000  # values of one layer's output; the page does not show larger outputs
+# Values of an answer, above which only outputs of at most SMALL_OUTPUT values are sent with it, and names of a request.
+MAX_SENT, SMALL_OUTPUT, MAX_NAMES = 300_000, 4_096, 8
 MAX_PRODUCTS = 1000  # products of a sum that an explanation lists
 SIDES = (8, 1000)  # smallest and largest side of a drawing, in pixels
 
@@ -42,11 +44,20 @@ class OpenModel:
 class RunDrawing:
     """draw.run: picture: ink (H, W) or a photograph (3, H, W), uint8; None for the last; label: class index.
 
-    Without a label there is no cost: the network only reads the picture.
+    Without a label there is no cost: the network only reads the picture. whole: whether the answer has the outputs of
+    all layers; otherwise those of a large network are left out, and `draw.values` returns them.
     """
 
     picture: Tensor | None = None
     label: int | None = None
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class ReadValues:
+    """draw.values: names: of outputs of layers, or of their gradients, such as "∂features.conv1.y"."""
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -179,7 +190,24 @@ class DrawSession:
             raise PellucidError("there is no drawing yet; send draw.run with a picture first")
         trace = self._run(request.label)
         x = trace["x"][0]
-        tensors = {"x": x if x.dim() == 3 else x.flatten()[None, None]}  # (C, H, W)
+        tensors = self._outputs(trace)
+        if not request.whole and sum(tensor.numel() for tensor in tensors.values()) > MAX_SENT:
+            tensors = {name: tensor for name, tensor in tensors.items() if tensor.numel() <= SMALL_OUTPUT}
+        tensors["x"] = x if x.dim() == 3 else x.flatten()[None, None]  # (C, H, W)
+        scores = probabilities(trace)
+        cost = None if self.label is None else trace.cost
+        fields = {"read": int(scores.argmax()), "label": self.label, "cost": cost, "steps": len(self.undone)}
+        return Reply({**fields, "probabilities": scores.tolist()}, tensors)
+
+    def values(self, request: ReadValues) -> Reply:
+        """Return outputs of layers for the last drawing, and their gradients, without those that are too large."""
+        check(len(request.names) <= MAX_NAMES, "names", f"at most {MAX_NAMES}", len(request.names))
+        outputs = self._outputs(self.traced)
+        return Reply({}, {name: outputs[name] for name in request.names if name in outputs})
+
+    def _outputs(self, trace: Trace) -> dict[str, Tensor]:
+        """Return the output of each layer by its name, and with a label its gradient by "∂NAME"."""
+        tensors = dict[str, Tensor]()
         for call in trace.calls:
             for value, dy in zip(call.outputs, call.dys or [None] * len(call.outputs), strict=True):
                 if value.tensor.numel() > MAX_VALUES:
@@ -188,10 +216,7 @@ class DrawSession:
                 tensors[name] = value.tensor[0]
                 if self.label is not None:
                     tensors[f"∂{name}"] = torch.zeros_like(value.tensor[0]) if dy is None else dy[0]
-        scores = probabilities(trace)
-        cost = None if self.label is None else trace.cost
-        fields = {"read": int(scores.argmax()), "label": self.label, "cost": cost, "steps": len(self.undone)}
-        return Reply({**fields, "probabilities": scores.tolist()}, tensors)
+        return tensors
 
     def _laid_out(self, picture: Tensor) -> Tensor:
         """Return a drawing or a photograph as an input of the model (1, C, H, W)."""
@@ -287,6 +312,7 @@ class DrawSession:
 HANDLERS: dict[str, tuple[type, Callable[[DrawSession, Any], Reply]]] = {
     "draw.open": (OpenModel, DrawSession.open),
     "draw.run": (RunDrawing, DrawSession.run),
+    "draw.values": (ReadValues, DrawSession.values),
     "draw.weights": (ReadWeights, DrawSession.weights),
     "draw.explain": (ExplainNumber, DrawSession.explain),
     "draw.check": (CheckNumber, DrawSession.check),

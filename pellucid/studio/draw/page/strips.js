@@ -1,10 +1,11 @@
 // Any network as one strip per layer: feature maps as tiles, neurons as cells; and one unit taken apart.
 import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, short, signed, tone } from "/core/dom.js";
-import { colour, heat, scaleBar, textOn } from "/core/paint.js";
+import { colour, heat, inSlices, scaleBar, textOn } from "/core/paint.js";
 import { formula } from "./card.js";
 import { element } from "./model.js";
 import { products } from "./unit.js";
 
+const MAX_VALUES = 200_000; // of a layer's output; the server sends no larger ones
 const MAX_TILES = 32; // of a layer
 const MANY = 10; // layers; with more of them, the tiles are small
 const MAX_BARS = 20; // classes whose probabilities are drawn
@@ -45,28 +46,35 @@ export function explainPass(S) {
   return back ? `Backward, at ${name}: how C answers to each value, from this layer to the cost. Blue raises it, ochre lowers it.` : `Forward: ${name} gives ${at.layer.shape.join("×")} values.`;
 }
 
-/** What the page shows of a stage's output: its activations, its gradients, or nothing yet. */
+/** The name of what the page shows of a stage's output: its activations, its gradients, or "", nothing yet. */
 function shown(S, k) {
   const { stage, back } = passOf(S);
   const at = S.model.stages[k];
-  if (back && k >= stage) return { ...S.run.tensors[`∂${at.y}`], map: "div", what: "gradient" };
-  const values = S.run.tensors[at.y];
-  return back || k <= stage ? { ...values, map: values?.data.some((one) => one < 0) ? "div" : "seq", what: "activation" } : null;
+  if (back && k >= stage) return `∂${at.y}`;
+  return back || k <= stage ? at.y : "";
 }
 
-function strip(S, k, highlighted, paints) {
-  const { layer, activation } = S.model.stages[k], values = shown(S, k), [units, height, width] = layer.shape;
+/** The map of a stage's values and the value of its end; they are read from all values, so only for what is seen. */
+const shades = (name, data) => [name.startsWith("∂") || data.some((one) => one < 0) ? "div" : "seq", maxAbs(data) || 1];
+
+function strip(S, k, highlighted, paints, across) {
+  const { layer, activation, y } = S.model.stages[k], name = shown(S, k), [units, height, width] = layer.shape;
+  const { tensors } = S.run, isSent = layer.shape.reduce((product, one) => product * one, 1) <= MAX_VALUES;
   const head = html`<p><b>${S.model.names.get(layer.name)}</b>${layer.title}${activation && html` · ${activation.type}`}<span class="size">${layer.shape.join("×")} · ${count(layer.parameters)}${layer.shape.length === 3 && units > MAX_TILES && html`<br>the first ${MAX_TILES}`}</span></p>`;
-  if (!values?.data) return html`<div class="strip off">${head}<div></div></div>`;
-  const scale = maxAbs(values.data) || 1, chosen = S.at?.path === layer.path;
+  if (!name || !isSent) return html`<div class="strip off">${head}<div></div></div>`;
+  const needs = name === y ? y : `${y} ${name}`; // a card also shows the output
+  const chosen = S.at?.path === layer.path;
   if (layer.shape.length === 3) {
     const size = Math.round(Math.min(S.model.stages.length > MANY ? 32 : isNarrow() ? 44 : 72, Math.max(24, width * 2.4))), n = Math.min(units, MAX_TILES);
-    const per = Math.max(1, Math.min(n, Math.floor((room() + GAP) / (size + GAP))));
+    const per = Math.max(1, Math.min(n, Math.floor((across + GAP) / (size + GAP))));
+    const wide = per * (size + GAP) - GAP, high = Math.ceil(n / per) * (size + GAP) - GAP;
     paints.push([`${k}`, (canvas) => {
+      const data = tensors[name]?.data;
+      if (!data) return;
       const place = (m) => [(m % per) * (size + GAP), Math.floor(m / per) * (size + GAP)];
-      const context = fitted(canvas, per * (size + GAP) - GAP, Math.ceil(n / per) * (size + GAP) - GAP);
+      const [map, scale] = shades(name, data), context = fitted(canvas, wide, high);
       for (let m = 0; m < n; m++)
-        context.drawImage(heat(scratch, values.data.subarray(m * height * width, (m + 1) * height * width), width, values.map, scale), ...place(m), size, size);
+        context.drawImage(heat(scratch, data.subarray(m * height * width, (m + 1) * height * width), width, map, scale), ...place(m), size, size);
       const { style } = canvas.nextElementSibling;
       style.gridTemplateColumns = `repeat(${per}, ${size}px)`;
       style.gridAutoRows = `${size}px`;
@@ -76,12 +84,12 @@ function strip(S, k, highlighted, paints) {
       const unit = `${layer.path}:${m}`, lit = highlighted.has(unit) ? "lit" : "";
       return layer.weight ? html`<button class="tile ${lit}" data-unit="${unit}" data-card="${unit}" data-k="u${k}:${m}" aria-pressed="${chosen && S.at.row === m}" aria-label="${name}"></button>` : html`<span class="tile ${lit}" data-tip="${name}"></span>`;
     });
-    return html`<div class="strip">${head}<div class="sheet"><canvas class="px" data-h="${k}" role="img" aria-label="The maps of ${layer.path}"></canvas><div class="tiles">${tiles}</div></div></div>`;
+    return html`<div class="strip" data-needs="${needs}">${head}<div class="sheet"><canvas class="px" width="${wide}" height="${high}" data-h="${k}" role="img" aria-label="The maps of ${layer.path}"></canvas><div class="tiles">${tiles}</div></div></div>`;
   }
-  paints.push([`${k}`, (canvas) => heat(canvas, values.data, layer.shape.at(-1), values.map, scale)]);
-  if (!layer.weight || layer.shape.length !== 1) return html`<div class="strip">${head}<div><span class="cells"><canvas class="px ${layer.shape.length === 1 ? "vec" : "tokens"}" data-h="${k}" role="img" aria-label="Values of ${layer.path}"></canvas></span></div></div>`;
+  paints.push([`${k}`, (canvas) => tensors[name] && heat(canvas, tensors[name].data, layer.shape.at(-1), ...shades(name, tensors[name].data))]);
+  if (!layer.weight || layer.shape.length !== 1) return html`<div class="strip" data-needs="${needs}">${head}<div><span class="cells"><canvas class="px ${layer.shape.length === 1 ? "vec" : "tokens"}" data-h="${k}" role="img" aria-label="Values of ${layer.path}"></canvas></span></div></div>`;
   const row = chosen ? S.at.row : 0, lit = Array.from({ length: units }, (_, unit) => unit).filter((unit) => highlighted.has(`${layer.path}:${unit}`));
-  return html`<div class="strip">${head}<div><span class="cells" role="slider" tabindex="0" data-cells="${layer.path}" data-units="${units}" data-k="v${k}" aria-label="Neurons of ${layer.path}" aria-valuemin="0" aria-valuemax="${units - 1}" aria-valuenow="${row}" aria-valuetext="neuron ${row}: ${values.what} ${num(values.data[row])}"><canvas class="px vec" data-h="${k}"></canvas><svg viewBox="0 0 ${units} 1" preserveAspectRatio="none" aria-hidden="true">${lit.map((unit) => html`<rect class="lit" x="${unit}" width="1" height="1"/>`)}${chosen && html`<rect class="chosen" x="${row}" width="1" height="1"/>`}</svg></span></div></div>`;
+  return html`<div class="strip" data-needs="${needs}">${head}<div><span class="cells" role="slider" tabindex="0" data-cells="${layer.path}" data-units="${units}" data-k="v${k}" aria-label="Neurons of ${layer.path}" aria-valuemin="0" aria-valuemax="${units - 1}" aria-valuenow="${row}" aria-valuetext="neuron ${row}: ${name === y ? "activation" : "gradient"} ${num(tensors[name]?.data[row])}"><canvas class="px vec" data-h="${k}"></canvas><svg viewBox="0 0 ${units} 1" preserveAspectRatio="none" aria-hidden="true">${lit.map((unit) => html`<rect class="lit" x="${unit}" width="1" height="1"/>`)}${chosen && html`<rect class="chosen" x="${row}" width="1" height="1"/>`}</svg></span></div></div>`;
 }
 
 /** The probabilities as vertical bars, one for each class; of many classes, the largest. */
@@ -143,26 +151,39 @@ function neuron(S, stage, paints) {
   return html`<h3>${layer.path} neuron ${row} <small>its ${count(own.data.length)} incoming weights ${scaleBar("div", num(-most, 2), num(most, 2))}</small></h3><div class="row tight">${pictures}</div>${formula(S, stage, row, Array.from(own.data), S.weights.unit.bias ?? 0)}<p class="cap">The strongest here, weight × input:</p>${strongest(S, stage, row)}`;
 }
 
-/** The drawing of the network, and the generator that paints its canvases; highlighted: as for `columns`. */
+/** The drawing of the network, and what paints its canvases; highlighted: as for `columns`. */
 export function strips(S, highlighted) {
-  const paints = [], stage = S.at && S.model.stage(S.at.path);
+  const paints = [], across = room(), stage = S.at && S.model.stage(S.at.path);
   const input = S.run.tensors.x, [channels, height, width] = input.shape;
   for (let k = 0; k < channels; k++) paints.push([`in${k}`, (canvas) => heat(canvas, input.data.slice(k * height * width, (k + 1) * height * width), width, "ink", maxAbs(input.data) || 1)]);
   const markup = html`<div class="strips"><div class="strip"><p><b>Input</b>${input.shape.join("×")}</p><div>${Array.from({ length: channels }, (_, k) => html`<canvas class="px input ${highlighted.has(`x:${k}`) ? "lit" : ""}" data-h="in${k}" role="img" aria-label="Input"></canvas>`)}</div></div>
-    ${S.model.stages.map((_, k) => strip(S, k, highlighted, paints))}<div class="strip"><p><b>Probabilities</b>of ${S.run.probabilities.length} classes${S.run.probabilities.length > MAX_BARS && `, the ${MAX_BARS} largest`}</p><div id="bars">${bars(S)}</div></div></div>
+    ${S.model.stages.map((_, k) => strip(S, k, highlighted, paints, across))}<div class="strip"><p><b>Probabilities</b>of ${S.run.probabilities.length} classes${S.run.probabilities.length > MAX_BARS && `, the ${MAX_BARS} largest`}</p><div id="bars">${bars(S)}</div></div></div>
     <div class="unit">${stage && (stage.layer.shape.length === 3 ? convolution(S, stage, paints) : neuron(S, stage, paints))}</div>`;
   return {
     markup,
-    /** Paint the canvases below an element, those that are seen first: a generator, which pauses after each. */
-    *paint(root) {
+    /** Paint the canvases below an element as soon as they are seen; returns a function that ends it. need: see view.js. */
+    paint(root, need) {
       for (const one of $$("[data-fill]", root)) one.style.background = one.dataset.fill;
-      const found = new Map($$("[data-h]", root).map((one) => [one.dataset.h, one]));
-      const isSeen = ({ top, bottom }) => bottom > 0 && top < innerHeight;
-      const known = paints.filter(([id]) => found.has(id)).map(([id, paint]) => ({ canvas: found.get(id), paint, seen: isSeen(found.get(id).getBoundingClientRect()) }));
-      for (const { canvas, paint } of known.sort((a, b) => Number(b.seen) - Number(a.seen))) {
-        paint(canvas);
-        yield;
+      const ways = new Map(paints), stops = [];
+      function* painted(box) {
+        for (const canvas of $$("[data-h]", box)) {
+          ways.get(canvas.dataset.h)?.(canvas);
+          yield;
+        }
       }
+      const seen = new IntersectionObserver(async (entries) => {
+        for (const { isIntersecting, target } of entries) {
+          if (!isIntersecting) continue;
+          seen.unobserve(target);
+          await need((target.dataset.needs ?? "").split(" "));
+          if (target.isConnected) stops.push(inSlices(painted(target)));
+        }
+      }, { rootMargin: "100px" });
+      for (const box of $$(".strip, .unit", root)) seen.observe(box);
+      return () => {
+        seen.disconnect();
+        for (const stop of stops) stop();
+      };
     },
   };
 }

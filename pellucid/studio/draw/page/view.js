@@ -41,9 +41,10 @@ export function start(root, server, { state: address, remember: put }) {
     subject: address.get("what"), chosen: address.has("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
     fixed: address.has("fixed"), recorded: address.has("recorded"), version: 0 /* of the weights: it changes with each step */, hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
   };
+  const PARTS = S.fixed ? {} : { whole: false }; // a file has one recorded answer
   /** @type {"" | "fresh" | "live"} Whether to run again, and how. */
   let again = "";
-  let busy = false, drawn = false /* what to send: true for what is on the pad, or a picture */, began = 0, painted = 0;
+  let busy = false, asking = false /* for a run, so that the server has another one than is shown */, drawn = false /* what to send: true for what is on the pad, or a picture */, began = 0, painted = 0;
   let stopPainting = () => {};
   let original = ""; // the sample on which strokes were drawn
   const pad = new Pad($("#pad"), (ended) => {
@@ -109,12 +110,15 @@ export function start(root, server, { state: address, remember: put }) {
     try {
       const tensors = drawn ? { picture: drawn === true ? pad.picture() : drawn } : {};
       drawn = false;
-      S.run = await server.ask("draw.run", { label: S.label }, tensors);
+      asking = true;
+      S.run = await server.ask("draw.run", { label: S.label, ...PARTS }, tensors);
+      asking = false;
       if (fresh) {
         S.stepped = null;
         await choose();
       }
     } finally {
+      asking = false;
       busy = false;
     }
     render(!fresh);
@@ -130,6 +134,13 @@ export function start(root, server, { state: address, remember: put }) {
       await run(next);
     }
   });
+
+  /** Ask for outputs of layers that the answer to `draw.run` left out. */
+  async function needValues(names) {
+    const { tensors } = S.run, missing = names.filter((name) => name && !tensors[name]);
+    if (S.fixed || asking || !missing.length) return;
+    Object.assign(tensors, (await server.ask("draw.values", { names: missing })).tensors);
+  }
 
   /** What is read, with the second answer where the first is not sure. */
   function answer(isMain) {
@@ -161,6 +172,7 @@ export function start(root, server, { state: address, remember: put }) {
     }
     const conv = model.weighted.find((one) => one.layer.weight.length === 4);
     if (!conv) return look(element(model.weighted.at(-1).layer.path, [S.run.read, 0]));
+    await needValues([conv.y]);
     const [maps, , height, width] = conv.layer.weight, y = S.run.tensors[conv.y];
     if (!y) return look(element(conv.layer.path, [0, 0, height >> 1, width >> 1])); // too large to be sent
     const size = y.data.length / maps;
@@ -192,6 +204,7 @@ export function start(root, server, { state: address, remember: put }) {
       need("out", second.layer.path, { row: S.out });
       need("col", second.layer.path, { col: S.hid });
     } else if (S.at) need("unit", S.at.path, { row: S.at.row });
+    if (stage && !model.columns) asked.push(needValues([stage.layer.x, stage.layer.y, S.run.label !== null && `∂${stage.layer.y}`]));
     let explained = null, checked = null;
     if (S.run.label !== null) {
       asked.push(server.ask("draw.explain", { what: subject }).then((found) => (explained = found)));
@@ -214,6 +227,7 @@ export function start(root, server, { state: address, remember: put }) {
   /** Choose a neuron or a map: its strongest incoming weight becomes the subject. */
   const pickUnit = attempt(async (path, row) => {
     const stage = S.model.stage(path), { tensors: { weight } } = await server.ask("draw.weights", { path, row });
+    await needValues([stage.layer.x]);
     const x = S.run.tensors[stage.layer.x]?.data, shape = weight.shape;
     const strength = shape.length === 1 && x ? Array.from(weight.data, (w, j) => Math.abs(w * x[j])) : Array.from(weight.data, Math.abs);
     let k = argmax(strength);
@@ -231,7 +245,7 @@ export function start(root, server, { state: address, remember: put }) {
     const what = S.scope === "one" ? { what: S.subject } : {};
     const found = await server.ask("draw.step", { rate: S.rate, ...what }), was = S.explained.value;
     S.version += 1;
-    S.run = await server.ask("draw.run", { label: S.run.label });
+    S.run = await server.ask("draw.run", { label: S.run.label, ...PARTS });
     await load();
     S.stepped = { ...found, was, now: S.explained.value };
     render();
@@ -242,7 +256,7 @@ export function start(root, server, { state: address, remember: put }) {
   const undo = attempt(async () => {
     await server.ask("draw.undo");
     S.version += 1;
-    S.run = await server.ask("draw.run", { label: S.run.label });
+    S.run = await server.ask("draw.run", { label: S.run.label, ...PARTS });
     await load();
     S.stepped = null;
     render();
@@ -290,7 +304,7 @@ export function start(root, server, { state: address, remember: put }) {
         const { markup, paint } = stripView.strips(S, highlighted(S));
         if (!bars) fill($("#stage"), markup);
         stopPainting();
-        stopPainting = inSlices(paint($("#stage")));
+        stopPainting = paint($("#stage"), (names) => needValues(names).catch(problem));
         painted = performance.now();
       }
       fill($("#field"), html``);

@@ -1,19 +1,24 @@
 """Measure the loading time of the studio's page and the long tasks of its main thread.
 
 `python -m benchmarks.studio_page [MODEL ...]`. The loading time is the time from the server's printed address until a
-headless Chromium, already started, shows a network's output. Long tasks are those above 50 ms; they are recorded while
+headless Chromium, already started, shows a network's output; for the pages of VIEWS, that from a click on the address
+of a running server until the page shows the first figure, the first time and again. Long tasks are those above 50 ms; they are recorded while
 the page is loaded, and while a mouse draws, hovers over neurons and steps through the forward and backward passes.
 """
 
 import sys
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.report.test_browser import CHROMIUM
 from tests.studio.test_browser import THREE
 from tests.studio.test_command import studio
 
 ROUNDS = 5
+VIEWS = {  # by name: the state in the address, and an element of the complete page
+    "learn": ("learn?lesson=descent", ".learn-figure img[src]"),
+    "play": ("play?", "#play-chart svg"),
+}
 OBSERVER_SCRIPT = """window.tasks = [];
 new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((one) => one.duration)))
   .observe({ type: "longtask", buffered: true });"""
@@ -38,10 +43,29 @@ def draw(page: Page) -> None:
     page.wait_for_timeout(500)
 
 
+def usable_times(browser: Browser, name: str) -> tuple[float, float]:
+    """Return the seconds until a page of VIEWS is complete, the first time in a server and the second time."""
+    state, selector = VIEWS[name]
+    seconds = []
+    with studio() as started:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(started.address)
+        page.wait_for_selector("#views a")
+        for _ in range(2):
+            page.goto("about:blank")
+            page.goto(f"http://{started.host}/#{state}")
+            page.wait_for_selector(selector)
+            seconds.append(page.evaluate("performance.now()") / 1000)
+    return seconds[0], seconds[1]
+
+
 def main(*models: str) -> None:
     """Print the loading time of the page, and the durations of the long tasks during loading and drawing, by model."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for name in VIEWS:
+            first, second = usable_times(browser, name)
+            print(f"{name}: usable after {first:.2f} s the first time, {second:.2f} s the second")
         for model in models:
             with studio(model) as started:
                 page = browser.new_page(viewport={"width": 1280, "height": 900})

@@ -18,6 +18,7 @@ from pellucid.report.sections import (
     Facts,
     FigurePart,
     FigureRow,
+    Folded,
     Heading,
     Missing,
     Page,
@@ -51,6 +52,7 @@ METRIC_DESCRIPTIONS = {
     "ar_medium": "recall of medium objects",
     "ar_large": "recall of large objects",
 }
+MAX_OPEN_IMAGES = 4  # further ones are folded
 METRICS_CAPTION = "COCO's figures in per cent; the interval is a bootstrap over the images (95 %)."
 CURVES_TEXT = (
     "The highest precision at each recall or above, for boxes with an IoU of at least 0.5; the area below is AP50."
@@ -97,6 +99,7 @@ def detection_page(
         images.append(f"{images_text} with the most errors. {BOXES_TEXT}")
     else:
         images.append(Missing(f"There are no errors among the detections with a score of at least {results.score}."))
+    pictures: list[list[SectionPart]] = []
     for k in worst_indices:
         image_detections, image_findings = (
             (detections[k], all_findings[k]) if findings_with_reasons is None else findings_with_reasons(k)
@@ -105,17 +108,29 @@ def detection_page(
         hit_texts = [finding.text for finding in image_findings if finding.kind == HIT]
         error_texts = [finding.text for finding in image_findings if finding.kind != HIT]
         part = FigurePart(f"image-{k}", figure, f"Detections and missed objects of {file_names[k]}")
-        images += [
-            Heading(file_names[k]),
-            FigureRow([part, Bullets(error_texts, hit_texts, f"{len(hit_texts)} right")]),
-        ]
+        bullets = Bullets(error_texts, hit_texts, f"{len(hit_texts)} right")
+        pictures.append([Heading(file_names[k]), FigureRow([part, bullets])])
+    images += [part for picture in pictures[:MAX_OPEN_IMAGES] for part in picture]
+    if rest := pictures[MAX_OPEN_IMAGES:]:
+        images.append(Folded(f"{len(rest)} more", [part for picture in rest for part in picture]))
     sections = [
         Section("results", "Results", _metric_parts(results)),
         Section("curves", "Precision and recall", _curve_parts(results), wide=True),
         Section("errors", "Kinds of errors", _error_parts(results), wide=True),
         Section("images", "Hits, false alarms and misses", images, wide=True),
     ]
-    return Page(title, sections, results=_tiles(results), command=command)
+    return Page(title, sections, results=_tiles(results), header=_costliest_error(results), command=command)
+
+
+def _costliest_error(results: Results) -> list[SectionPart]:
+    """Return a sentence about the kind of error whose repair would raise AP50 most; [] if none would."""
+    kind, repair = max(results.gains.items(), key=lambda item: item[1].gain)
+    if repair.gain <= 0:
+        return []
+    return [
+        f"The kind of error that costs most is {kind} ({ERROR_DESCRIPTIONS[kind]}): without its {repair.errors:,}, "
+        f"AP50 would be {100 * repair.gain:.1f} points higher than {100 * results.base_ap50:.1f} %."
+    ]
 
 
 def _metric_parts(results: Results) -> list[SectionPart]:

@@ -82,6 +82,19 @@ def test_page_has_all_findings_and_metrics() -> None:
     assert set(METRIC_DESCRIPTIONS) == set(FIGURES)
 
 
+def test_the_page_begins_with_the_costliest_error_and_folds_further_images() -> None:
+    results = measure([DETECTIONS] * 6, [OBJECTS] * 6, CLASSES)
+    best = max(results.to_json()["errors"].values(), key=lambda one: one["gain"])
+    names = [f"{k}.png" for k in range(6)]
+    page = detection_page(results, names, lambda k: IMAGE, [DETECTIONS] * 6, [OBJECTS] * 6, "Six")
+    (sentence,) = page.header
+    assert f"without its {best['errors']:,}, AP50 would be {100 * best['gain']:.1f} points higher" in str(sentence)
+    before, _, folded = without_script(page.html()).partition("<details><summary>2 more</summary>")
+    assert "3.png" in before
+    assert "4.png" not in before
+    assert "5.png" in folded
+
+
 def test_page_without_errors_states_it() -> None:
     detections = DETECTIONS.take(torch.tensor([0]))
     objects = OBJECTS.take(torch.tensor([0]))
@@ -89,6 +102,7 @@ def test_page_without_errors_states_it() -> None:
         measure([detections], [objects], CLASSES), ["a.png"], lambda k: IMAGE, [detections], [objects], "Right"
     )
     assert "There are no errors among the detections" in page.html()
+    assert not page.header
     assert "image-0" not in page.figures
     no_objects = replace(objects, boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), crowd=None)
     no_detections = detections.take(torch.tensor([False]))

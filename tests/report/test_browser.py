@@ -13,6 +13,9 @@ import pytest
 
 from pellucid.cli.main import main
 from pellucid.data.samples import write_samples
+from pellucid.report.figures.classes import confusion_matrix
+from pellucid.report.figures.grids import bar_panels
+from pellucid.report.sections import FigurePart, Page, Section, TablePart
 from tests.cli.test_train_own import coco
 
 pytestmark = pytest.mark.real
@@ -122,3 +125,31 @@ def test_every_page_fits_all_screen_widths(browser: Any, pages: dict[str, Path])
                 faults[f"{name} at {width} pixels, {colours}"] = evaluation
         page.close()
     assert not faults
+
+
+def test_values_are_shown_at_the_pointer_and_tables_unfold(browser: Any, tmp_path: Path) -> None:
+    bars = FigurePart("bars", bar_panels({"x": (3.0,), "y": (6.0,)}, ("weights",)), "Bars")
+    matrix = FigurePart("matrix", confusion_matrix([[5, 2], [0, 7]], ["a", "b"]), "Matrix")
+    table = TablePart("Rows", ("name", "value"), [(f"row {k}", "1") for k in range(30)])
+    path = Page("p", [Section("s", "S", [bars, matrix, table])]).write(tmp_path / "page.html")
+    tab = browser.new_page(viewport={"width": 390, "height": 900})
+    tab.goto(path.as_uri())
+
+    def tip(number: int, x: float, y: float) -> str:
+        """Return the tooltip of a figure at a position in fractions of its picture."""
+        box = tab.locator("figure svg").nth(number).bounding_box()
+        tab.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        found = tab.locator("figure").nth(number).locator(".tip")
+        return found.inner_text() if found.is_visible() else ""
+
+    places = {text: (left, top) for left, top, _, _, text in bars.figure.tooltip_values()["marks"]}
+    for text in ("x: 3 weights", "y: 6 weights"):
+        assert tip(0, places[text][0] + 0.01, places[text][1] + 0.01) == text
+    assert tip(0, 0.01, 0.99) == ""
+    left, top, right, bottom = matrix.figure.tooltip_values()["box"]
+    upper_right = (left + 0.75 * (right - left), top + 0.25 * (bottom - top))
+    assert tip(1, *upper_right) == "true a\npredicted b\n2 of 7, 28.6 %"
+    assert not tab.is_visible("text=row 29")
+    tab.click("summary")
+    assert tab.is_visible("text=row 29")
+    tab.close()

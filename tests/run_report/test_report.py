@@ -273,6 +273,12 @@ def test_a_report_begins_with_the_course_of_the_training(losses: list[tuple[floa
     assert doctor == DOCTOR_TEXT
 
 
+def test_without_losses_nothing_is_said_about_the_course() -> None:
+    merits = (Merit("accuracy", "accuracy"),)
+    assert diagnosis({}, merits, [{"epoch": k, "val_accuracy": 0.5} for k in (1, 2)], "validation") == []
+    assert diagnosis({}, merits, [{"epoch": k, "train_loss": 1.0, "val_loss": None} for k in (1, 2)], "test") == []
+
+
 @pytest.mark.parametrize(("accuracy", "is_above"), [(0.75, True), (0.5, False)])
 def test_a_report_begins_with_the_figure_and_its_baseline(accuracy: float, is_above: bool, tmp_path: Path) -> None:
     metrics = {"accuracy": accuracy, "loss": 0.1, "baseline": BASELINE}

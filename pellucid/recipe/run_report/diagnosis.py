@@ -38,12 +38,13 @@ def _figure_parts(metrics: Mapping[str, Any], merits: Sequence[Merit]) -> list[S
 
 def _course_parts(history: Rows, val_data: str) -> list[SectionPart]:
     """Return a sentence about the losses by epoch; [] for fewer than two epochs with finite held-out losses."""
-    for row in history:
-        if row.get("train_loss") is None or not math.isfinite(row["train_loss"]):
+    with_loss = [row for row in history if "train_loss" in row]
+    for row in with_loss:
+        if not _is_finite(row["train_loss"]):
             return [
                 Warned(f"The training loss was not finite in epoch {row['epoch']}: run `pellucid doctor` on the run.")
             ]
-    rows = [row for row in history if isinstance(row.get("val_loss"), int | float) and math.isfinite(row["val_loss"])]
+    rows = [row for row in with_loss if _is_finite(row.get("val_loss"))]
     if len(rows) < 2:
         return []
     best = min(rows, key=lambda row: row["val_loss"])
@@ -57,3 +58,7 @@ def _course_parts(history: Rows, val_data: str) -> list[SectionPart]:
     )
     overfits = last["val_loss"] > MIN_RISE * best["val_loss"] > 0 and last["train_loss"] < best["train_loss"]
     return [f"{change}, so the network overfits." if overfits else f"{change}."]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
+from pellucid.lessons.lesson import Result, Rows, Setting
 from pellucid.metrics.detection import average_precision
 from pellucid.network.counts import read_layers, receptive_field
 from pellucid.ops.anchors import base_anchors, grid_anchors
@@ -28,6 +28,10 @@ VGG16 = ", ".join(
     for last in [False] * (depth - 1) + [True]
 )  # its 13 convolutions, as in Faster R-CNN; one filter each is enough to compute the receptive field
 
+PAIR = ((5.0, 5.0, 25.0, 25.0), (40.0, 40.0, 65.0, 65.0))
+ROW = ((10.0, 20.0, 50.0, 60.0), (15.0, 20.0, 55.0, 60.0), (30.0, 20.0, 70.0, 60.0), (38.0, 20.0, 78.0, 60.0),
+       (56.0, 20.0, 96.0, 60.0))  # fmt: skip
+
 
 def white_image(height: int, width: int) -> Tensor:
     """Return a white image (3, height, width)."""
@@ -39,7 +43,7 @@ def box_marks(boxes: Tensor, colours: list[str], texts: list[str] | None = None)
     return Marks(boxes, torch.zeros(len(boxes)), texts=texts or [], colours=colours)
 
 
-def overlap(setting: Setting, right: int = 10, down: int = 10) -> Result:
+def overlap(setting: Setting, right: int = 10, down: int = 10, yours: Rows = PAIR) -> Result:
     """Intersection over union.
 
     The intersection over union (IoU) of two boxes is the area of their intersection divided by the area of their union:
@@ -54,7 +58,7 @@ def overlap(setting: Setting, right: int = 10, down: int = 10) -> Result:
         f"40 x 40, {moved}": [[10, 10, 50, 50], [10 + right, 10 + down, 50 + right, 50 + down]],
         "20 x 20, moved by 10": [[20, 20, 40, 40], [30, 30, 50, 50]],
         "inside": [[10, 10, 60, 60], [20, 20, 50, 50]],
-        "apart": [[5, 5, 25, 25], [40, 40, 65, 65]],
+        "your pair": [*yours],
     }
     numbers, marks = {}, []
     for name, pair in pairs.items():
@@ -152,7 +156,7 @@ def assignment(setting: Setting) -> Result:
     return Result(numbers, sheet_of_objects([white_image(128, 160)] * 3, marks, list(rules), ()))
 
 
-def suppression(setting: Setting, threshold: float = 0.5) -> Result:
+def suppression(setting: Setting, threshold: float = 0.5, row: Rows = ROW) -> Result:
     """Non-maximum suppression.
 
     Several boxes often detect the same object. In descending order of scores, a box is kept unless its IoU with a kept
@@ -160,11 +164,11 @@ def suppression(setting: Setting, threshold: float = 0.5) -> Result:
     0.33 with the first and is kept; the fourth is removed because of the third. The fifth overlaps the fourth, which is
     already removed, and is kept.
     """
-    boxes = torch.tensor([[10.0, 20, 50, 60], [15, 20, 55, 60], [30, 20, 70, 60], [38, 20, 78, 60], [56, 20, 96, 60]])
+    boxes = torch.tensor(row, dtype=torch.float32)
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
     selected = nms(boxes, scores, threshold)
     numbers = {
-        "IoU with each other": [[round(value, 2) for value in row] for row in box_iou(boxes, boxes).tolist()],
+        "IoU with each other": [[round(value, 2) for value in values] for values in box_iou(boxes, boxes).tolist()],
         "kept": (selected + 1).tolist(),
     }
     texts = [f"{score:.1f}" for score in scores.tolist()]
@@ -259,8 +263,8 @@ GUIDE = Guide(
         "overlap": (
             "The first two pairs are moved by the same 10 pixels, and yet the small boxes share far less: 0.14 "
             "instead of 0.39. Move the first box and watch its title. An IoU of 0.5 already looks like a good fit.",
-            "The lower pairs show what IoU cannot say: it is 0 for all boxes that are apart, near or far. GIoU, in "
-            "the numbers, is then negative, and lower for a larger distance.",
+            "Drag the boxes of the last pair. IoU is 0 for all boxes that are apart, near or far. GIoU, in the "
+            "numbers, is then negative, and lower for a larger distance. Can you reach an IoU of 0.9?",
         ),
         "anchors": (
             "Boxes of one colour have nearly the same area in all three pictures. Only the shape changes, so the wide "
@@ -315,6 +319,10 @@ GUIDE = Guide(
             },
         ),
     ),
+    handles={
+        "overlap": Handles("yours", "the boxes of the last pair", "boxes", PAIR, 0, 70, 1, plot=3),
+        "suppression": Handles("row", "the boxes on the left", "boxes", ROW, 0, 110, 1),
+    },
     functions={
         "iou": FunctionExercise(
             "iou(a, b): the intersection over union of two boxes, each an array (4,) of left, top, right and bottom.",

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from pellucid.layers import AvgPool2d, Conv2d, ConvTranspose2d, LpPool2d, MaxPool2d
 from pellucid.layers.base import Layer, Mode
-from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
+from pellucid.lessons.lesson import Result, Rows, Setting
 from pellucid.models import alexnet
 from pellucid.network.counts import counts, output_size, read_layers, receptive_field
 from pellucid.report.figures import grids
 
-VERTICAL_EDGES = torch.tensor([[-1.0, 0.0, 1.0]]).expand(3, 3)  # positive where the image gets brighter to the right
+EDGES = ((-1.0, 0.0, 1.0),) * 3
+VERTICAL_EDGES = torch.tensor(EDGES)  # positive where the image gets brighter to the right
 CORNER = torch.ones(5, 5)  # the upper left corner of a bright square
 CORNER[2:, 2:] = 8.0
 WAYS = {"stride 1": (1, 0, 1), "stride 2, padding 1": (2, 1, 1), "dilation 2, padding 1": (1, 1, 2)}  # to slide
@@ -53,7 +54,7 @@ def sliding(setting: Setting) -> Result:
     return Result(numbers, grids.sliding_window(patch, output, 3, (1, 2, 5, 16)))
 
 
-def motion(setting: Setting, position: int = 1, way: str = "stride 1") -> Result:
+def motion(setting: Setting, position: int = 1, way: str = "stride 1", kernel: Rows = EDGES) -> Result:
     """One position at a time.
 
     The picture has 5 x 5 pixels, 1 where it is dark and 8 where it is bright. At each position the nine pixels under
@@ -64,16 +65,17 @@ def motion(setting: Setting, position: int = 1, way: str = "stride 1") -> Result
     - with a stride of 2 it moves by two pixels. The padding, a border of zeros, gives it more positions;
     - with a dilation of 2 it reads every second pixel: nine pixels of a window of 5 x 5.
     """
+    weight = torch.tensor(kernel, dtype=torch.float32)
     stride, padding, dilation = WAYS[way]
     padded = torch.nn.functional.pad(CORNER, (padding, padding, padding, padding))
     layer = Conv2d(1, 3, stride=stride, padding=padding, dilation=dilation, bias=False)
-    output = apply_layer(layer, CORNER, VERTICAL_EDGES)  # (3, 3)
+    output = apply_layer(layer, CORNER, weight)  # (3, 3)
     row, column = divmod(position - 1, 3)
     top, left = stride * row, stride * column
     pixels = padded[top : top + 2 * dilation + 1 : dilation, left : left + 2 * dilation + 1 : dilation]  # (3, 3)
-    products = pixels * VERTICAL_EDGES + 0.0  # -0 becomes 0
+    products = pixels * weight + 0.0  # -0 becomes 0
     so_far = torch.where(torch.arange(9).view(3, 3) < position, output, torch.nan)
-    panels = {"picture": padded, "under the kernel": pixels, "kernel": VERTICAL_EDGES, "products": products}
+    panels = {"picture": padded, "under the kernel": pixels, "kernel": weight, "products": products}
     figure = grids.matrix_panels({**panels, f"sum: {products.sum():g}": so_far})
     for k in range(9):
         pixel_row, pixel_column = divmod(k, 3)
@@ -309,7 +311,7 @@ GUIDE = Guide(
             "and the sum grows by 7 with each row that crosses it. In the last column the kernel sees no change, and "
             "the sum is 0.",
             "Choose the stride of 2: between two positions the outlines move by two cells. With the dilation of 2 the "
-            "nine cells lie apart, and their window is as large as the picture.",
+            "nine cells lie apart, and their window is as large as the picture. Which kernel finds the upper edge?",
         ),
         "filters": (
             "Look at the roof and at the posts. The filter of vertical edges shows the posts, and that of horizontal "
@@ -319,15 +321,14 @@ GUIDE = Guide(
         "sizes": (
             "Every orange bar is one position, and gives one value. A stride of 2 leaves out every second bar; "
             "padding lets bars begin in the white cells outside of the row.",
-            "Two of the cases have 3 positions. Find other values that have 3, and check each with the formula.",
         ),
         "weights": (
             "Compare the two columns of bars. The longest bars of weights belong to the dense layers at the bottom, "
             "the longest bars of multiply-adds to the convolutions above them.",
         ),
         "fields": (
-            "The windows are nested around the same middle. Each pooling more than doubles the side: 6, 16, 36, 76. "
-            "The units of the last map see a large part of the building, although no kernel is larger than 3 x 3.",
+            "Each pooling more than doubles the side: 6, 16, 36, 76. The units of the last map see a large part of the "
+            "building, although no kernel is larger than 3 x 3.",
         ),
         "pooling": (
             "The orange outline is the first window, with 1, 3, 4 and 0. Its maximum is 4 and its mean is 2. If the 4 "
@@ -375,6 +376,7 @@ GUIDE = Guide(
             {5: "That is the field of the first layer alone.", 10: "The second window overlaps the first: it adds 4."},
         ),
     ),
+    handles={"motion": Handles("kernel", "the numbers of the kernel", "cells", EDGES, -9, 9, 1, plot=2)},
     functions={
         "cross_correlation": FunctionExercise(
             "cross_correlation(image, kernel): the output of a kernel (h, w) at all positions inside an image (H, W), "

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import is_number
 from pellucid.base.text import shown
+from pellucid.lessons.lesson import Rows
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,46 @@ class Slider:
 
 
 @dataclass(frozen=True)
+class Handles:
+    """Numbers of a step that the reader drags in its figure.
+
+    name: the keyword argument of the step, whose default is `start`. label: what is dragged. kind: what a row is: of
+    "points" (x, y), of "boxes" (x0, y0, x1, y1), and of "cells" a row of a matrix, whose numbers are changed by
+    dragging up and down. low, high: limits of all numbers. step: the difference of neighbouring numbers. plot: the
+    index of the plot in the figure.
+    """
+
+    name: str
+    label: str
+    kind: Literal["points", "boxes", "cells"]
+    start: Rows
+    low: float
+    high: float
+    step: float
+    plot: int = 0
+
+    def read(self, text: str) -> Rows:
+        """Return the rows of a text such as "0,1;2.5,3"; raises PellucidError if they cannot be chosen."""
+        try:
+            rows = tuple(tuple(map(float, row.split(","))) for row in text.split(";"))
+        except ValueError:
+            rows = ()
+        numbers = [number for row in rows for number in row]
+        has_shape = [*map(len, rows)] == [*map(len, self.start)]
+        if not has_shape or not all(self.low <= number <= self.high for number in numbers):
+            limits = f"{len(self.start[0])} numbers from {self.low:g} to {self.high:g}"
+            raise PellucidError(f"{self.name} must be {len(self.start)} rows of {limits}, not {shown(text)}")
+        if self.kind == "boxes" and not all(left < right and top < bottom for left, top, right, bottom in rows):
+            raise PellucidError(f"{self.name} must be boxes with x0 < x1 and y0 < y1, not {shown(text)}")
+        return rows
+
+    @property
+    def start_text(self) -> str:
+        """The start value as the text that `read` takes."""
+        return ";".join(",".join(f"{number:g}" for number in row) for row in self.start)
+
+
+@dataclass(frozen=True)
 class Guess:
     """A question to answer before the figure is seen.
 
@@ -112,9 +153,9 @@ class Guide:
     """What a lesson asks and shows, beside the text and the code of its steps.
 
     question: the question of the lesson, in words that a beginner knows. minutes: the time that it takes. needs: the
-    lessons that come before it. guesses, sliders and notices belong to steps, by the names of their functions; a notice
-    says what to look for in the figure. exercises and functions: at least two together. later: what the lesson is used
-    for later. studio: the address of the same thing in the studio, such as "#play", or "" if there is none.
+    lessons that come before it. guesses, sliders, notices and handles belong to steps, by the names of their functions;
+    a notice says what to look for in the figure. exercises and functions: at least two together. later: what the lesson
+    is used for later. studio: the address of the same thing in the studio, such as "#play", or "" if there is none.
     """
 
     question: str
@@ -125,8 +166,14 @@ class Guide:
     notices: Mapping[str, tuple[str, ...]]
     exercises: tuple[Exercise, ...]
     later: str
+    handles: Mapping[str, Handles] = field(default_factory=dict)
     functions: Mapping[str, FunctionExercise] = field(default_factory=dict)
     studio: str = ""
+
+    def controls(self, step: str) -> tuple[Slider | Handles, ...]:
+        """Return what the reader changes in a step: its sliders, and then its handles."""
+        handles = (self.handles[step],) if step in self.handles else ()
+        return *self.sliders.get(step, ()), *handles
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, without the code of function exercises."""
@@ -136,6 +183,7 @@ class Guide:
             "needs": list(self.needs),
             "guesses": {step: asdict(guess) for step, guess in self.guesses.items()},
             "sliders": {step: [one.to_json() for one in sliders] for step, sliders in self.sliders.items()},
+            "handles": {step: asdict(handles) for step, handles in self.handles.items()},
             "notices": {step: list(notices) for step, notices in self.notices.items()},
             "exercises": [{**asdict(one), "mistakes": [*one.mistakes.items()]} for one in self.exercises],
             "functions": [

@@ -14,11 +14,14 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
+from pellucid.lessons.lesson import Result, Rows, Setting
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import arrow, crosses, regions, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
+
+STARTS = ((0.8, -0.1), (5.6, 0.3), (-0.3, 2.7), (3.6, 0.0))  # of the centres; two of them are in the same group
+EDGE = (-3.0, 7.0)  # of the plots
 
 
 def blobs(seed: int, side: int = 2, spread: float = 0.8) -> np.ndarray:
@@ -27,33 +30,36 @@ def blobs(seed: int, side: int = 2, spread: float = 0.8) -> np.ndarray:
     return np.asarray(make_blobs(300, centers=centres, cluster_std=spread, random_state=seed)[0])
 
 
-def motion(setting: Setting, iteration: int = 1, clusters: int = 4) -> Result:
+def motion(setting: Setting, iteration: int = 1, centres: Rows = STARTS) -> Result:
     """One iteration at a time.
 
-    300 points lie in four groups. The centres start at the first points, one for each cluster, wherever these lie. The
-    figure shows one iteration: on the left every point takes the colour of its nearest centre, the cross; on the right
-    every centre has moved to the mean of the points of its colour, as the arrows show.
+    300 points lie in four groups. The centres start anywhere. The figure shows one iteration: on the left every point
+    takes the colour of its nearest centre, the cross; on the right every centre has moved to the mean of the points of
+    its colour, as the arrows show.
     """
     points = blobs(setting.seed)
-    centres = points[:clusters]
-    inertias, nearest, moved = [], np.zeros(len(points), dtype=int), centres
+    clusters = len(centres)
+    positions = moved = np.array(centres)
+    inertias, nearest = [], np.zeros(len(points), dtype=int)
     for _ in range(iteration):
-        centres = moved
-        nearest = ((points[:, None] - centres) ** 2).sum(-1).argmin(1)  # (300,)
+        positions = moved
+        nearest = ((points[:, None] - positions) ** 2).sum(-1).argmin(1)  # (300,)
         moved = np.stack(
-            [points[nearest == k].mean(0) if (nearest == k).any() else centres[k] for k in range(clusters)]
+            [points[nearest == k].mean(0) if (nearest == k).any() else positions[k] for k in range(clusters)]
         )
         inertias.append(float(((points - moved[nearest]) ** 2).sum()))
     figure, plots = plots_in_rows(["assign: the nearest centre", "move: the mean"], 2, 3.2, square=True)
-    for plot, positions in zip(plots, (centres, moved), strict=True):
+    for plot, marked in zip(plots, (positions, moved), strict=True):
         scatter(plot, points, nearest, size=10)
-        crosses(plot, positions)
-    for start, move in zip(centres, moved - centres, strict=True):
+        crosses(plot, marked)
+        plot.set_xlim(EDGE)
+        plot.set_ylim(EDGE)
+    for start, move in zip(positions, moved - positions, strict=True):
         if np.linalg.norm(move) > 0.01:  # a shorter arrow is only a head
             arrow(plots[1], move, start=start)
     numbers = {
         "inertia after each iteration": inertias,
-        "farthest move of a centre": float(np.linalg.norm(moved - centres, axis=1).max()),
+        "farthest move of a centre": float(np.linalg.norm(moved - positions, axis=1).max()),
         "points of each cluster": np.bincount(nearest, minlength=clusters).tolist(),
     }
     return Result(numbers, figure)
@@ -183,15 +189,6 @@ GUIDE = Guide(
                 (1, 2, 3, 4, 5, 6, 8, 12),
                 {12: "The centres have stopped: no point changes its colour any longer."},
             ),
-            Slider(
-                "clusters",
-                "number of clusters k",
-                (2, 3, 4, 5),
-                {
-                    2: "One centre has to serve two groups, and ends between them.",
-                    5: "One group is shared by two centres.",
-                },
-            ),
         ),
         "starts": (
             Slider("runs", "random starts", (1, 5, 20, 50), {1: "A single start: the best is also the worst."}),
@@ -210,8 +207,8 @@ GUIDE = Guide(
         "motion": (
             "In the first iteration the arrows are long. From then on the colours change only at the borders between "
             "groups, and the arrows become short.",
-            "Read the inertia after each iteration in the numbers: it never rises. Then choose two clusters and see "
-            "where the crosses end.",
+            "Read the inertia after each iteration in the numbers: it never rises. Then drag all centres into one "
+            "group, far from the others: do they find all four groups?",
         ),
         "lloyd": (
             "Compare the first and the second picture: the crosses jump into the middle of the groups. Between 3 and "
@@ -254,6 +251,7 @@ GUIDE = Guide(
             },
         ),
     ),
+    handles={"motion": Handles("centres", "the rings, where the centres start,", "points", STARTS, *EDGE, 0.1)},
     functions={
         "lloyd": FunctionExercise(
             "lloyd(points, centres): the centres (k, D) after one iteration, for points (N, D) and centres (k, D). "

@@ -12,14 +12,18 @@ from sklearn.datasets import make_blobs
 from pellucid.data import load
 from pellucid.data.dataset import Dataset
 from pellucid.estimators import KNeighborsClassifier, SoftmaxRegression
-from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
+from pellucid.lessons.lesson import Result, Rows, Setting
 from pellucid.report.figures.grids import matrix_panels
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.plane import decision_boundaries
-from pellucid.report.figures.series import curves
+from pellucid.report.figures.plane import crosses, decision_boundaries, regions, rings, scatter
+from pellucid.report.figures.series import curves, plots_in_rows
 
 METRICS = ("l1", "l2")
+CENTRES = ((0, 0), (2.4, 0.4), (1, 2.2))  # of three classes
+COLOURS = ("blue", "orange", "green")  # in which the classes are drawn
+QUERY = ((1.5, 1.0),)
+EDGE = (-3.0, 5.0)  # of the plot around it
 # Grey values of two images of 4 x 4 pixels.
 TEST_IMAGE = [[56, 32, 10, 18], [90, 23, 128, 133], [24, 26, 178, 200], [2, 0, 255, 220]]
 TRAINING_IMAGE = [[10, 20, 24, 17], [8, 10, 89, 100], [12, 16, 178, 170], [4, 32, 233, 112]]
@@ -42,6 +46,33 @@ def distances(setting: Setting, last_pixel: int = TEST_IMAGE[-1][-1]) -> Result:
     return Result(numbers, matrix_panels(images))
 
 
+def voting(setting: Setting, k: int = 5, query: Rows = QUERY) -> Result:
+    """The neighbours of one point vote.
+
+    60 points of three classes are known. A new point, the cross, gets the class of most of its k nearest neighbours,
+    which are circled; distances are L2. The colour of the plane is the class that a new point would get there. Equal
+    numbers of votes are decided for the class that comes first.
+    """
+    x, y = make_blobs(60, centers=CENTRES, cluster_std=0.7, random_state=setting.seed)[:2]
+    classifier = KNeighborsClassifier(k, metric="l2").fit(x, y)
+    distances, nearest = classifier.kneighbors(np.array(query))
+    votes = np.bincount(y[nearest[0]], minlength=3).tolist()
+    predicted = COLOURS[int(classifier.predict(np.array(query))[0])]
+    figure, (plot,) = plots_in_rows([f"the new point becomes {predicted}"], 1, 3.8, square=True)
+    regions(plot, classifier.predict, [*zip(EDGE, EDGE, strict=True)], 3)
+    scatter(plot, x, y)
+    rings(plot, x[nearest[0]])
+    crosses(plot, query)
+    plot.set_xlim(EDGE)
+    plot.set_ylim(EDGE)
+    numbers = {
+        "votes": dict(zip(COLOURS, votes, strict=True)),
+        "distances of the neighbours": distances[0].tolist(),
+        "predicted": predicted,
+    }
+    return Result(numbers, figure)
+
+
 def decisions(setting: Setting, largest_k: int = 15, spread: float = 1.0) -> Result:
     """Decision boundaries.
 
@@ -49,7 +80,7 @@ def decisions(setting: Setting, largest_k: int = 15, spread: float = 1.0) -> Res
     each outlier has its own island: the boundary follows the noise. With larger k the boundary becomes smoother, and
     new points are classified better. For these data, L1 and L2 differ little.
     """
-    x, y = make_blobs(1150, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], cluster_std=spread, random_state=setting.seed)[:2]
+    x, y = make_blobs(1150, centers=CENTRES, cluster_std=spread, random_state=setting.seed)[:2]
     models = {
         f"{metric.upper()}, k = {k}": KNeighborsClassifier(k, metric=metric).fit(x[:150], y[:150])
         for metric in METRICS
@@ -113,7 +144,7 @@ def templates(setting: Setting, strength: float = 0.1) -> Result:
     return Result(numbers, figure)
 
 
-STEPS = (distances, decisions, choosing, templates)
+STEPS = (distances, voting, decisions, choosing, templates)
 GUIDE = Guide(
     question="Can one classify images by nothing but looking up the most similar one?",
     minutes=15,
@@ -150,6 +181,9 @@ GUIDE = Guide(
                 },
             ),
         ),
+        "voting": (
+            Slider("k", "number of neighbours k", (1, 3, 5, 9, 15, 60), {60: "All points vote, and a tie is decided."}),
+        ),
         "decisions": (
             Slider(
                 "largest_k",
@@ -185,6 +219,12 @@ GUIDE = Guide(
         "distances": (
             "The right matrix holds the differences. L1 is their sum; in L2 each is squared first, so that the bright "
             "cells, 108 and 82, contribute more than half of it.",
+        ),
+        "voting": (
+            "Drag the cross slowly over a boundary: the prediction changes at the moment when one neighbour is "
+            "exchanged for another, and the votes with it.",
+            "With k = 1 drag it to a point that lies among those of another class: the plane has an island there. "
+            "With k = 9 the island is gone.",
         ),
         "decisions": (
             "Go along a row: with k = 1 there are islands around single points; with k = 15 the boundaries are calm, "
@@ -226,6 +266,7 @@ GUIDE = Guide(
             {784: "That is a single template."},
         ),
     ),
+    handles={"voting": Handles("query", "the cross, a new point,", "points", QUERY, *EDGE, 0.1)},
     functions={
         "predict": FunctionExercise(
             "predict(x, y, query, k): the most frequent of the classes y (N,) among the k rows of x (N, D) that are "

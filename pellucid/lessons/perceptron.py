@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from pellucid import SGD, Dense, Mode, Model, Quadratic, mlp
-from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
+from pellucid.lessons.lesson import Result, Rows, Setting
 from pellucid.report.figures.circuit import circuit
 from pellucid.report.figures.plane import half_planes, labelled_points
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
@@ -31,6 +31,7 @@ GATES = {
     "NAND": torch.tensor([1.0, 1, 1, 0]),
 }
 XOR = torch.tensor([0.0, 1, 1, 0])
+CORNERS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
 PLOT_LIMITS = (-0.4, 1.4, -0.4, 1.4)
 
 
@@ -129,27 +130,35 @@ def adder(setting: Setting) -> Result:
     return Result(numbers, circuit(positions, labels, bit_strings, wires))
 
 
-def one_line_fails(setting: Setting, w1: float = -2.0, w2: float = 1.0, bias: float = 0.0) -> Result:
+def one_line_fails(
+    setting: Setting,
+    w1: float = -2.0,
+    w2: float = 1.0,
+    bias: float = 0.0,
+    inputs: Rows = CORNERS,
+) -> Result:
     """Why one perceptron cannot learn XOR.
 
     The weighted sum is 0 on a straight line, which separates the inputs with output 1 from those with output 0. XOR
     would need b ≤ 0 for 00, w₁ + b > 0 for 10, w₂ + b > 0 for 01, and w₁ + w₂ + b ≤ 0 for 11. The sum of the second and
     the third is w₁ + w₂ + 2b > 0, the sum of the first and the last is w₁ + w₂ + 2b ≤ 0: a contradiction (Minsky and
     Papert 1969). A line can classify at most three of the four inputs correctly: "best line" is the largest number that
-    any of 4,913 lines reaches. The perceptron rule makes mistakes in every epoch.
+    any of 4,913 lines reaches. The perceptron rule makes mistakes in every epoch. It learns from the four points in the
+    right plot; they are the inputs of XOR until they are moved.
     """
-    _, _, mistakes = train_perceptron(INPUTS, XOR, epochs=100)
+    x = torch.tensor(inputs, dtype=torch.float32)
+    _, _, mistakes = train_perceptron(x, XOR, epochs=100)
     grid = torch.linspace(-2, 2, 17)
     lines = torch.cartesian_prod(grid, grid, grid)  # (4913, 3): w1, w2, b
-    n_correct = ((lines[:, :2] @ INPUTS.T + lines[:, 2:] > 0).float() == XOR).sum(1)  # (4913,)
+    n_correct = ((lines[:, :2] @ x.T + lines[:, 2:] > 0).float() == XOR).sum(1)  # (4913,)
     weights = torch.tensor([w1, w2])
-    n_right = int((perceptron(INPUTS, weights, bias) == XOR).sum())
+    n_right = int((perceptron(x, weights, bias) == XOR).sum())
     figure, (mistake_plot, line_plot) = plots_in_rows(
         ["the perceptron rule", f"your line: {n_right} of 4 are right"], 2, 3.0
     )
     targets_by_gate = {**GATES, "XOR": XOR}
     for (name, target), colour in zip(targets_by_gate.items(), colours(len(targets_by_gate)), strict=True):
-        mistake_counts = train_perceptron(INPUTS, target, epochs=12)[2]
+        mistake_counts = train_perceptron(x if name == "XOR" else INPUTS, target, epochs=12)[2]
         mistake_plot.plot(
             range(1, len(mistake_counts) + 1), mistake_counts, "o-", color=colour, markersize=3, label=name
         )
@@ -160,7 +169,7 @@ def one_line_fails(setting: Setting, w1: float = -2.0, w2: float = 1.0, bias: fl
         lambda x: weighted_sum(torch.tensor(x, dtype=torch.float32), weights, bias),
         PLOT_LIMITS,
     )
-    labelled_points(line_plot, INPUTS, XOR)
+    labelled_points(line_plot, x, XOR)
     name_axes(line_plot, "first input", "second input")
     numbers = {
         "epochs": len(mistakes),
@@ -272,7 +281,7 @@ GUIDE = Guide(
             "In the left plot, three curves reach 0 mistakes; the purple one of XOR climbs to 4 and stays there.",
             "In the right plot, try to get all four points into their own colour: blue squares into the blue region, "
             "orange circles into the orange one. Three can be had in many ways; every line leaves a point on the wrong "
-            "side.",
+            "side. Then drag one point until the purple curve reaches 0: how far has it to go?",
         ),
         "xor": (
             "The right plot shows two boundaries, with 00 and 11 in the strip between them: more than any single "
@@ -303,6 +312,7 @@ GUIDE = Guide(
             },
         ),
     ),
+    handles={"one_line_fails": Handles("inputs", "the four points", "points", CORNERS, -0.4, 1.4, 0.1, plot=1)},
     functions={
         "update": FunctionExercise(
             "update(w, b, x, y): the weights w (D,) and the bias b after the rule has seen the example x (D,) with the "

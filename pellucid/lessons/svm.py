@@ -17,37 +17,49 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
-from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import Result, Setting
+from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
+from pellucid.lessons.lesson import Result, Rows, Setting
 from pellucid.report.figures.plane import level_lines, regions, rings, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
 
+POINTS = ((-2.0, 1.0), (-1.5, -1.5), (-1.0, 0.5), (-2.5, -0.5), (-0.5, -2.0), (-3.0, 2.0),
+          (2.0, 1.5), (1.0, 2.0), (2.5, -0.5), (3.0, 0.5), (1.5, 0.0), (2.5, -2.0))  # fmt: skip
+EDGE = (-4.0, 4.0)  # of the plot of these points
 
-def draw_machine(plot: Axes, machine: SVC, x: np.ndarray, y: np.ndarray) -> None:
-    """Draw the points, and the machine's predicted regions, boundary, margins and support vectors."""
-    regions(plot, machine.predict, x, 2)
-    level_lines(plot, machine.decision_function, x)
+
+def draw_machine(plot: Axes, machine: SVC, x: np.ndarray, y: np.ndarray, corners: object = None) -> None:
+    """Draw the points, and the machine's predicted regions, boundary, margins and support vectors.
+
+    corners: points around which all is drawn, None for the points themselves.
+    """
+    around = x if corners is None else corners
+    regions(plot, machine.predict, around, 2)
+    level_lines(plot, machine.decision_function, around)
     scatter(plot, x, y)
     rings(plot, machine.support_vectors_)
 
 
-def margin(setting: Setting) -> Result:
+def margin(setting: Setting, points: Rows = POINTS) -> Result:
     """The widest margin.
 
     f(x) = w x + b is 0 on the boundary, and scaled so that it is 1 and -1 at the nearest points of the two classes. The
     margin between them is 2/‖w‖ wide, so the widest margin has the smallest ‖w‖. The solution has the form w = Σ
     alpha_i t_i x_i with targets t = 1 or -1 and a number alpha_i for each point, its influence. alpha is 0 for all
     points except the support vectors, which are circled in the figure. Without the other points the boundary would be
-    the same.
+    the same. The first half of the points is one class, the second half the other one. If no line separates them, some
+    have t f(x) below 1.
     """
-    x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=setting.seed)
-    machine = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x, y)
+    x = np.array(points)
+    y = np.arange(len(x)) // (len(x) // 2)
+    machine = SVC(kernel="linear", C=100.0, tol=1e-6).fit(x, y)
     w, b, support = machine.coef_[0], float(machine.intercept_[0]), machine.support_
-    support_machine = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x[support], y[support])
+    support_machine = SVC(kernel="linear", C=100.0, tol=1e-6).fit(x[support], y[support])
     t = 2 * y - 1
     distances = t * (x @ w + b) / np.linalg.norm(w)
     figure, (plot,) = plots_in_rows(["boundary, margins and support vectors"], 1, 3.8, square=True)
-    draw_machine(plot, machine, x, y)
+    draw_machine(plot, machine, x, y, [*zip(EDGE, EDGE, strict=True)])
+    plot.set_xlim(EDGE)
+    plot.set_ylim(EDGE)
     numbers = {
         "support vectors": len(support),
         "width of the margin": float(2 / np.linalg.norm(w)),
@@ -197,8 +209,8 @@ GUIDE = Guide(
     },
     notices={
         "margin": (
-            "Three points have a ring: two of one class and one of the other. They lie exactly on the dashed lines, "
-            "and no point lies between these. The solid boundary is in the middle.",
+            "Three points have a small ring: two of one class and one of the other. They lie exactly on the dashed "
+            "lines, and no point lies between these. The solid boundary is in the middle.",
         ),
         "soft": (
             "Count the rings roughly, or read the numbers: with C = 0.01 most points are support vectors, since most "
@@ -248,6 +260,7 @@ GUIDE = Guide(
             {0.693: "That is d². Take the root.", 0.5: "exp(-0.25) is still 0.78."},
         ),
     ),
+    handles={"margin": Handles("points", "the points", "points", POINTS, *EDGE, 0.1)},
     functions={
         "decision": FunctionExercise(
             "decision(x, support, weights, b, gamma): f(x) (N,) of an RBF machine at points x (N, D), with support "

@@ -27,7 +27,7 @@ def test_overlaps_by_hand():
         "40 x 40, moved by 10": (900, 2300, 900 / 2300 - 200 / 2500),
         "20 x 20, moved by 10": (100, 700, 100 / 700 - 200 / 900),
         "inside": (900, 2500, 900 / 2500),
-        "apart": (0, 1025, -(3600 - 1025) / 3600),
+        "your pair": (0, 1025, -(3600 - 1025) / 3600),
     }
     for name, (common, union, giou) in expected.items():
         assert values[name] == pytest.approx(
@@ -108,9 +108,13 @@ def test_other_moves_and_thresholds_are_those_of_a_loop():
             first_pair, *_ = overlap(Setting(), right, down).numbers.values()
             expected = iou((10, 10, 50, 50), (10 + right, 10 + down, 50 + right, 50 + down))
             assert first_pair["IoU"] == pytest.approx(expected, abs=1e-6)
+    yours = ((3, 4, 33, 50), (8, 10, 70, 44))
+    assert overlap(Setting(), yours=yours).numbers["your pair"]["IoU"] == pytest.approx(iou(*yours), abs=1e-6)
     boxes = [(low, 20, low + 40, 60) for low in (10, 15, 30, 38, 56)]
     for threshold in GUIDE.sliders["suppression"][0].values:
         assert suppression(Setting(), threshold).numbers["kept"] == [k + 1 for k in kept_by_a_loop(boxes, threshold)]
+    row = ((0, 0, 40, 40), (0, 30, 40, 80), (5, 5, 45, 40), (60, 0, 109, 70), (2, 25, 42, 70))
+    assert suppression(Setting(), row=row).numbers["kept"] == [k + 1 for k in kept_by_a_loop(row, 0.5)]
 
 
 def kept_by_a_loop(boxes, threshold):

@@ -101,13 +101,14 @@ def test_a_transposed_convolution_adds_up_kernels():
 def test_each_position_and_way_is_torchs(way: str):
     is_bright = np.arange(5) > 1
     picture = torch.tensor(np.where(np.outer(is_bright, is_bright), 8.0, 1.0))
-    kernel = torch.tensor([[-1.0, 0, 1]] * 3, dtype=torch.float64)
+    rows = ((-2.0, 3.0, 1.0), (0.0, 5.0, -4.0), (1.0, 1.0, 7.0))
+    kernel = torch.tensor(rows, dtype=torch.float64)
     stride, padding, dilation = WAYS[way]
     expected = torch.nn.functional.conv2d(
         picture[None, None], kernel[None, None], stride=stride, padding=padding, dilation=dilation
     )
     for position in GUIDE.sliders["motion"][0].values:
-        values = motion(Setting(), position, way).numbers
+        values = motion(Setting(), position, way, rows).numbers
         assert values["output"] == expected[0, 0].tolist()
         assert np.sum(values["products"]) == values["their sum"] == expected.flatten()[position - 1]
 

@@ -5,12 +5,14 @@ The answers of the exercises are computed anew in the test of each lesson.
 
 import inspect
 import math
+import re
 
 import numpy as np
 import pytest
 
+from pellucid import PellucidError
 from pellucid.lessons.guide import Guide
-from pellucid.lessons.lesson import LESSONS, find_lesson
+from pellucid.lessons.lesson import LESSONS, Setting, find_lesson
 
 MOST_FIGURES = 40  # of one step in a page that is handed out, which holds a figure for each combination of values
 
@@ -41,12 +43,44 @@ def test_sliders_are_arguments_whose_defaults_can_be_chosen(name: str, guide: Gu
     for step in find_lesson(name).STEPS:
         sliders = guide.sliders.get(step.__name__, ())
         defaults = {name: argument.default for name, argument in inspect.signature(step).parameters.items()}
-        assert [slider.name for slider in sliders] == list(defaults)[1:]
+        assert [control.name for control in guide.controls(step.__name__)] == list(defaults)[1:]
         for slider in sliders:
             assert defaults[slider.name] in slider.values
             assert {*slider.remarks} <= {*slider.values}
             assert len({*slider.values}) == len(slider.values) > 1
         assert math.prod(len(slider.values) for slider in sliders) <= MOST_FIGURES
+
+
+def test_handles_lie_in_a_plot_of_their_figure(name: str, guide: Guide):
+    steps = {step.__name__: step for step in find_lesson(name).STEPS}
+    for step_name, handles in guide.handles.items():
+        assert inspect.signature(steps[step_name]).parameters[handles.name].default == handles.start
+        assert handles.read(handles.start_text) == handles.start
+        figure = steps[step_name](Setting(small=True)).figure
+        assert figure is not None
+        plot = figure.axes[handles.plot]
+        if handles.kind == "cells":
+            assert plot.images[0].get_array().shape == np.shape(handles.start)
+        else:
+            corners = np.array(handles.start).reshape(-1, 2)
+            for numbers, limits in zip(corners.T, (plot.get_xlim(), plot.get_ylim()), strict=True):
+                assert min(limits) <= numbers.min() <= numbers.max() <= max(limits)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be 2 rows of 4 numbers from 0 to 70, not ''"),
+        ("1,2,3,4", "must be 2 rows"),
+        ("1,2,3;1,2,3", "must be 2 rows"),
+        ("1,2,3,4;1,2,3,nan", "must be 2 rows"),
+        ("1,2,3,4;1,2,3,71", "must be 2 rows"),
+        ("1,2,3,4;1,2,1,4", "must be boxes with x0 < x1 and y0 < y1, not '1,2,3,4;1,2,1,4'"),
+    ],
+)
+def test_rows_that_cannot_be_dragged_are_refused(text: str, message: str):
+    with pytest.raises(PellucidError, match=re.escape(message)):
+        find_lesson("boxes").GUIDE.handles["overlap"].read(text)
 
 
 def test_a_guess_has_one_right_answer_among_others(guide: Guide):

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import silhouette_score
 
 from pellucid.lessons import Setting, lesson
-from pellucid.lessons.kmeans import GUIDE, blobs, count, digits, motion, starts
+from pellucid.lessons.kmeans import GUIDE, STARTS, blobs, count, digits, motion, starts
 
 
 @cache
@@ -48,11 +48,11 @@ def test_clusters_of_digits_are_mostly_of_one_class():
     assert len(load_digits().target) == 1797
 
 
-@pytest.mark.parametrize("clusters", [2, 4, 5])
-def test_the_iterations_in_motion_are_scikit_learns(clusters: int):
+@pytest.mark.parametrize("starts", [STARTS, ((0, 0), (4, 4)), ((0, 0), (0.5, 0), (0, 0.5), (1, 1))])
+def test_the_iterations_in_motion_are_scikit_learns(starts: tuple[tuple[float, float], ...]):
     points = blobs(0)
-    numbers = motion(Setting(), 5, clusters).numbers
-    fits = [KMeans(clusters, init=points[:clusters], n_init=1, max_iter=k, tol=0).fit(points) for k in range(1, 6)]
+    numbers = motion(Setting(), 5, starts).numbers
+    fits = [KMeans(len(starts), init=starts, n_init=1, max_iter=k, tol=0).fit(points) for k in range(1, 6)]
     centres = fits[3].cluster_centers_
     nearest = ((points[:, None] - centres) ** 2).sum(-1).argmin(1)
     assert numbers["points of each cluster"] == np.bincount(nearest).tolist()

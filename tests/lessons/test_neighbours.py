@@ -14,12 +14,14 @@ from pellucid.data import load
 from pellucid.lessons import Result, Setting, lesson
 from pellucid.lessons.neighbours import (
     GUIDE,
+    QUERY,
     TEST_IMAGE,
     TRAINING_IMAGE,
     decisions,
     distances,
     flat_images,
     templates,
+    voting,
 )
 from pellucid.report.figures.style import Plot, png
 
@@ -110,6 +112,16 @@ def test_boundaries_of_another_k_and_spread_are_those_of_scikit_learn(k, spread)
     model = KNeighborsClassifier(k, metric="euclidean").fit(x[:150], y[:150])
     actual = decisions(Setting(small=True), k, spread).numbers["accuracy"][f"L2, k = {k}"]
     assert actual["1,000 new points"] == model.score(x[150:], y[150:])
+
+
+@pytest.mark.parametrize(("k", "query"), [(5, QUERY[0]), (1, (0.0, 2.9)), (15, (-3.0, 5.0))])
+def test_the_votes_are_those_of_scikit_learn(k, query):
+    x, y = make_blobs(60, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], cluster_std=0.7, random_state=0)[:2]
+    distances, nearest = KNeighborsClassifier(k).fit(x, y).kneighbors([query])
+    numbers = voting(Setting(), k, (query,)).numbers
+    assert numbers["distances of the neighbours"] == pytest.approx(distances[0].tolist())
+    assert [*numbers["votes"].values()] == np.bincount(y[nearest[0]], minlength=3).tolist()
+    assert numbers["predicted"] == max(numbers["votes"], key=numbers["votes"].get)
 
 
 def test_templates_of_another_strength_are_scikit_learns():

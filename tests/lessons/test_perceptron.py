@@ -48,6 +48,21 @@ def test_xor_is_not_separable():
     assert numbers["fewest mistakes in an epoch"] > 0
 
 
+def test_moved_points_of_xor_can_be_separable():
+    inputs = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.25, 0.25))  # exact in binary, so that ties are ties
+    numbers = one_line_fails(Setting(), w1=2.0, w2=2.0, bias=-1.0, inputs=inputs).numbers
+    weights, epochs = np.zeros(3), 0
+    mistakes = 1
+    while mistakes:
+        mistakes = 0
+        for (a, b), target in zip(inputs, (0, 1, 1, 0), strict=True):
+            error = target - (weights @ [a, b, 1] > 0)
+            weights += error * np.array([a, b, 1])
+            mistakes += error != 0
+        epochs += 1
+    assert numbers == {"epochs": epochs, "fewest mistakes in an epoch": 0, "best line": 4, "your line": 4}
+
+
 @pytest.mark.parametrize("line", [(-2.0, 1.0, 0.0), (-2.0, -2.0, 3.0), (2.0, 2.0, -3.0)])
 def test_a_chosen_line_is_right_for_as_many_inputs_as_by_hand(line):
     n_right = sum((line[0] * a + line[1] * b + line[2] > 0) == (a != b) for a, b in BITS)

@@ -11,7 +11,7 @@ from sklearn.metrics import hinge_loss
 from sklearn.svm import SVC
 
 from pellucid.lessons import Setting, lesson
-from pellucid.lessons.svm import GUIDE, kernels, soft
+from pellucid.lessons.svm import GUIDE, POINTS, kernels, margin, soft
 
 
 @cache
@@ -19,13 +19,15 @@ def results() -> dict[str, Any]:
     return lesson("svm").results
 
 
-@pytest.mark.slow
-def test_the_margin_is_the_widest():
-    x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=0)
-    t = 2 * y - 1
+MOVED = ((-1.0, -3.0), *POINTS[1:11], (0.5, -2.0))
+
+
+@pytest.mark.parametrize("points", [POINTS, MOVED])
+def test_the_margin_is_the_widest(points: tuple[tuple[float, float], ...]):
+    x, t = np.array(points), np.repeat([-1, 1], 6)
     inside = {"type": "ineq", "fun": lambda v: t * (x @ v[:2] + v[2]) - 1}
     result = minimize(lambda v: v[:2] @ v[:2] / 2, [1.0, 1.0, 0.0], constraints=inside, method="SLSQP", tol=1e-12)
-    numbers = results()["margin"].numbers
+    numbers = margin(Setting(), points).numbers
     assert numbers["width of the margin"] == pytest.approx(2 / np.linalg.norm(result.x[:2]), rel=1e-4)
     assert numbers["twice the smallest distance"] == pytest.approx(numbers["width of the margin"], rel=1e-4)
     assert numbers["t f(x) of the support vectors"] == pytest.approx([1] * numbers["support vectors"], abs=1e-3)

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
+import numpy as np
 import pytest
 
 from pellucid.cli.main import main
 from pellucid.lessons.lesson import Setting, find_lesson
+from pellucid.report.figures.style import png
 from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import WAIT, cookies, press_until, served, until  # noqa: F401  (fixtures)
@@ -46,9 +49,9 @@ def until_shown(tab: Any, rate: str, start: str = "1.0") -> None:
     until(tab, f"(image => image.complete && image.naturalWidth > 400)(document.querySelector('{RATES} img'))")
 
 
-def numbers(tab: Any) -> list[float]:
-    """Return the exact numbers of the table of the first step, in order."""
-    values = tab.eval_on_selector_all(f"{RATES} .learn-numbers b", "all => all.map(one => one.dataset.value)")
+def numbers(tab: Any, step: str = RATES) -> list[float]:
+    """Return the exact numbers of the table of a step, in order."""
+    values = tab.eval_on_selector_all(f"{step} .learn-numbers b", "all => all.map(one => one.dataset.value)")
     return [float(value) for value in values]
 
 
@@ -141,6 +144,121 @@ def test_what_was_guessed_and_solved_is_there_again(opened: Any) -> None:
     until_shown(tab, "0.5")
     assert "Right." in tab.inner_text(f"{RATES} .learn-why")
     assert tab.inner_text("[data-exercise='1'] [role=status]") == "Solved."
+
+
+DRAGGED = {  # lesson, step: the grip, what it is moved by in pixels of the screen, and other values
+    ("neighbours", "voting"): (0, (60, 40), {}),
+    ("kmeans", "motion"): (1, (-50, -30), {"iteration": 1}),
+    ("svm", "margin"): (8, (-40, 25), {}),
+    ("perceptron", "one_line_fails"): (3, (-45, 30), {"w1": -2.0, "w2": 1.0, "bias": 0.0}),
+    ("boxes", "overlap"): (2, (-30, -45), {"right": 10, "down": 10}),
+    ("boxes", "suppression"): (1, (20, 30), {"threshold": 0.5}),
+    ("convolution", "motion"): (4, (0, -40), {"position": 1, "way": "stride 1"}),
+}
+
+
+def plain(value: Any) -> list[float]:
+    """Return the numbers of a step's result in order."""
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in plain(item)]
+    if isinstance(value, list):
+        return [number for item in value for number in plain(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+@pytest.mark.parametrize(("lesson", "step"), DRAGGED)
+def test_what_is_dragged_is_computed_by_the_library(lesson: str, step: str, opened: Any) -> None:
+    index, way, others = DRAGGED[lesson, step]
+    module = find_lesson(lesson)
+    handles = module.GUIDE.handles[step]
+    function = getattr(module, step)
+    tab = opened(f"lesson={lesson}")
+    section = f"[data-step={step}]"
+    if tab.locator(f"{section} [data-answer='0']").count():
+        tab.click(f"{section} [data-answer='0']")
+    until(tab, f"'shown' in document.querySelector('{section}').dataset")
+    grip = tab.locator(f"{section} [data-grip='{index}']")
+    grip.scroll_into_view_if_needed()
+    until(tab, f"document.querySelector('{section} img').complete")
+
+    # The grip lies where matplotlib draws its number.
+    start = np.array(handles.start)
+    figure = function(Setting(small=True), **others).figure
+    png(figure)
+    plot = figure.axes[handles.plot]
+    if handles.kind == "cells":
+        row, column = divmod(index, len(start[0]))
+        place = (column, row)
+    elif handles.kind == "points":
+        row, column = index, 0
+        place = start[row]
+    else:
+        row, column = index // 2, 2 * (index % 2)
+        place = start[row, 2:] if index % 2 else start[row].reshape(2, 2).mean(0)
+    x, y = figure.transFigure.inverted().transform(plot.transData.transform(place))
+    image, box = tab.locator(f"{section} img").bounding_box(), grip.bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert middle == pytest.approx((image["x"] + x * image["width"], image["y"] + (1 - y) * image["height"]), abs=1.5)
+
+    tab.evaluate(
+        "window.tasks = []; new PerformanceObserver(list => tasks.push(...list.getEntries().map(one => one.duration)))"
+        ".observe({ type: 'longtask' })"
+    )
+    tab.mouse.move(*middle)
+    tab.mouse.down()
+    for k in range(1, 31):
+        tab.mouse.move(middle[0] + way[0] * k / 30, middle[1] + way[1] * k / 30)
+        tab.wait_for_timeout(20)
+    tab.mouse.up()
+    until(tab, f"location.hash.includes('{step}.{handles.name}=')")
+    text = parse_qs(tab.url.split("?")[1])[f"{step}.{handles.name}"][0]
+    until(tab, f"document.querySelector('{section}').dataset.shown.endsWith('{handles.name}={text}')")
+    assert tab.evaluate("tasks") == []
+    rows = handles.read(text)
+    assert numbers(tab, section) == plain(function(Setting(small=True), **others, **{handles.name: rows}).numbers)
+
+    # The number has moved by the way of the pointer.
+    unmoved = np.array(rows)
+    unmoved[row] = start[row]
+    assert (unmoved == start).all()
+    if handles.kind == "cells":
+        assert rows[row][column] == start[row][column] + 3  # 40 pixels up
+    else:
+        area = plot.get_position()
+        spans = [upper - lower for lower, upper in (plot.get_xlim(), plot.get_ylim())]
+        moved = [
+            way[0] / image["width"] / area.width * spans[0],
+            -way[1] / image["height"] / area.height * spans[1],
+        ]
+        expected_row = start[row].copy()
+        expected_row[column : column + 2] += moved
+        if handles.kind == "boxes" and column == 0:
+            expected_row[2:] += moved
+        assert rows[row] == pytest.approx(expected_row, abs=0.51 * handles.step + 1e-6)
+
+    tab.click(f"{section} [data-reset]")
+    until(tab, f"document.querySelector('{section}').dataset.shown.endsWith('{handles.name}={handles.start_text}')")
+    assert handles.name not in tab.url.split("?")[1]
+
+
+def test_points_are_moved_by_keys_and_stay_in_the_plot(opened: Any) -> None:
+    tab = opened("lesson=neighbours&voting.query=4.9,0")
+    press_until(tab, "[data-step=voting] [data-grip='0']")
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp"):
+        tab.keyboard.press(key)
+    until(tab, "document.querySelector('[data-step=voting]').dataset.shown === 'k=5 query=5,0.1'")
+    assert numbers(tab, "[data-step=voting]") == plain(
+        find_lesson("neighbours").voting(Setting(), query=((5.0, 0.1),)).numbers
+    )
+    assert serious_faults(tab) == []
+
+
+def test_the_bare_address_returns_to_the_list(opened: Any) -> None:
+    tab = opened()
+    tab.evaluate("location.hash = '#learn'")
+    until(tab, "document.querySelectorAll('.learn-list > li').length === 24")
+    tab.evaluate("location.hash = '#learn?lesson=descent'")
+    tab.wait_for_selector(RATES, timeout=WAIT)
 
 
 def test_a_lesson_that_does_not_exist_says_so(opened: Any) -> None:

@@ -33,7 +33,7 @@ def lesson_file(name: str, setting: Setting) -> tuple[str, list[str]]:
         choices = [[f"{slider.name}={value}" for value in slider.values] for slider in sliders]
         requests = [_request(name, step["name"], values) for values in product(*choices)]
         answers_by_step[step["name"]] = recorded(tab, requests)
-        start_values = [f"{slider}={value}" for slider, value in step["start"].items()]
+        start_values = [f"{slider.name}={step['start'][slider.name]}" for slider in sliders]
         starts[step["name"]] = key_of(*_request(name, step["name"], start_values))
     fixed_steps: list[str] = []
     while sum(map(_size, answers_by_step.values())) > MAX_BYTES:

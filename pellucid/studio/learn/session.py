@@ -4,18 +4,21 @@ import inspect
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
-from pellucid.lessons.guide import Slider
+from pellucid.lessons.guide import Handles, Slider
 from pellucid.lessons.lesson import LESSONS, Result, Setting, find_lesson, title
 from pellucid.lessons.page import body_text, check_line, written_steps
 from pellucid.studio.learn.runs import StepRuns
 from pellucid.studio.messages import Reply
 from pellucid.studio.view import Library
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 RUNS = StepRuns()  # of all tabs
 SMALL = Setting(small=True)
@@ -38,7 +41,7 @@ class OpenLesson:
 class RunStep:
     """learn.run: compute a step of a lesson.
 
-    step: its function. values: of its sliders, such as "rate=0.6"; the others have their start values.
+    step: its function. values: of its sliders and handles, such as "rate=0.6"; the others have their start values.
     """
 
     name: str
@@ -72,7 +75,7 @@ class LearnSession:
         module = find_lesson(request.name)
         guide = module.GUIDE
         steps, last_code = written_steps(request.name)
-        starts = {step.__name__: _start_values(step, guide.sliders.get(step.__name__, ())) for step in module.STEPS}
+        starts = {step.__name__: _start_values(step, guide.controls(step.__name__)) for step in module.STEPS}
         for future in self._asked.values():  # of a lesson that was left
             future.cancel()
         self._asked.clear()
@@ -97,7 +100,7 @@ class LearnSession:
         module = find_lesson(request.name)
         functions = {step.__name__: step for step in module.STEPS}
         check_known(f"the lesson {request.name} has no step", request.step, functions)
-        values = _chosen_values(module.GUIDE.sliders.get(request.step, ()), request.values)
+        values = _chosen_values(module.GUIDE.controls(request.step), request.values)
         key = (request.name, request.step, self.setting, *sorted(values.items()))
         future = RUNS.get(key, lambda: _reply(functions[request.step](self.setting, **values)))
         earlier = self._asked.get((request.name, request.step))
@@ -114,19 +117,22 @@ def _titles(names: Any) -> list[dict[str, str]]:
     return [{"name": name, "title": title(find_lesson(name))} for name in names]
 
 
-def _start_values(function: Callable[..., Result], sliders: tuple[Slider, ...]) -> dict[str, str]:
-    """Return the text of the start value of each slider."""
+def _start_values(function: Callable[..., Result], controls: tuple[Slider | Handles, ...]) -> dict[str, str]:
+    """Return the text of the start value of each control."""
     arguments = inspect.signature(function).parameters
     starts = dict[str, str]()
-    for slider in sliders:
-        starts[slider.name] = str(slider.values[slider.values.index(arguments[slider.name].default)])
+    for control in controls:
+        if isinstance(control, Handles):
+            starts[control.name] = control.start_text
+        else:
+            starts[control.name] = str(control.values[control.values.index(arguments[control.name].default)])
     return starts
 
 
-def _chosen_values(sliders: tuple[Slider, ...], given: tuple[str, ...]) -> dict[str, Any]:
-    """Return the values of texts such as "rate=0.6", by the names of sliders."""
+def _chosen_values(controls: tuple[Slider | Handles, ...], given: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of texts such as "rate=0.6", by the names of controls."""
     values = dict[str, Any]()
-    by_name = {slider.name: slider for slider in sliders}
+    by_name = {control.name: control for control in controls}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
@@ -142,9 +148,22 @@ def _reply(result: Result) -> Reply:
     from pellucid.report.figures.style import png
 
     tensors = {}
+    plots = []
     if result.figure is not None:
         tensors["png"] = torch.frombuffer(bytearray(png(result.figure)), dtype=torch.uint8)
-    return Reply({"working": False, "numbers": _rows(result.numbers)}, tensors)
+        plots = [_place(plot) for plot in result.figure.axes]
+    return Reply({"working": False, "numbers": _rows(result.numbers), "plots": plots}, tensors)
+
+
+def _place(plot: "Axes") -> dict[str, Any]:
+    """Return where a plot that has been drawn lies.
+
+    box: left, top, right and bottom, in fractions of the figure. x: the numbers at the left and at the right. y: those
+    at the bottom and at the top.
+    """
+    box = plot.get_position()
+    fractions = [box.x0, 1 - box.y1, box.x1, 1 - box.y0]
+    return {"box": fractions, "x": [*map(float, plot.get_xlim())], "y": [*map(float, plot.get_ylim())]}
 
 
 def _rows(value: Any) -> Any:

@@ -64,7 +64,7 @@ async function show() {
   const { start } = await moduleOf(named.name);
   if (mine !== turn) return; // the address has changed while the module was loaded
   let view = started.get(named.name);
-  const isNew = !view || (state && location.hash !== view.hash);
+  const isNew = !view || ((state || view.actions.startsAnew) && location.hash !== view.hash);
   if (isNew) view = begin(named, start, new URLSearchParams(state));
   for (const one of started.values()) one.root.hidden = one !== view;
   shown = view;

@@ -28,13 +28,19 @@ export function lesson(S) {
     ${exercises(S)}${closing(S)}`;
 }
 
+/** How to drag, by the kind of handles. */
+const HINTS = {
+  points: (label) => `Drag ${label} in the figure, or choose one with the Tab key and move it with the arrow keys.`,
+  boxes: (label) => `Drag ${label} in the figure: the ring moves a box, the square changes its size. With keys: Tab, and then the arrow keys.`,
+  cells: (label) => `Drag ${label} in the figure up or down, or choose one with the Tab key and press the arrow keys.`,
+};
 const folded = (summary, content) => html`<details><summary>${summary}</summary>${content}</details>`;
 
 function step(S, { name, title, text, before, code }) {
   const { guide } = S.lesson, guess = guide.guesses[name], notices = guide.notices[name] ?? [];
   return html`<section data-step="${name}" aria-labelledby="learn-${name}"><h3 id="learn-${name}">${title}</h3>${guess && question(name, guess)}
     <div class="learn-try" ${guess && "hidden"}><p class="learn-why" role="status"></p>
-      <div class="learn-figure" tabindex="0" role="group" aria-label="Figure: ${title}"><p class="cap" role="status">Computing …</p><img alt="" hidden></div>
+      <div class="learn-figure" tabindex="0" role="group" aria-label="Figure: ${title}"><p class="cap" role="status">Computing …</p><div class="learn-picture"><img alt="" hidden><div class="learn-handles"></div></div></div>
       <p class="notice" role="alert" hidden></p>${sliders(S, name)}
       ${notices.length > 0 && html`<h4>Notice</h4><ul>${notices.map((one) => html`<li>${line(one)}</li>`)}</ul>`}
       ${prose(text)}
@@ -47,9 +53,11 @@ const question = (name, { asks, answers }) => html`<fieldset class="learn-guess"
 
 function sliders(S, step) {
   const all = S.lesson.guide.sliders[step] ?? [];
-  if (!all.length) return "";
-  if (S.fixed.includes(step)) return html`<p class="cap">In this file the figure stays at the start values: ${all.map((one) => `${one.label} ${S.start(step, one.name)}`).join(", ")}.</p>`;
-  return html`<div class="learn-sliders">${all.map((one) => slider(S, step, one))}<button class="btn small" type="button" data-reset="${step}">Reset</button></div>`;
+  const handles = S.lesson.guide.handles[step];
+  const drag = handles && html`<p class="cap">${S.isFile ? `In the studio, ${handles.label} can be dragged in this figure.` : HINTS[handles.kind](handles.label)}</p>`;
+  if (!all.length && (!drag || S.isFile)) return drag;
+  if (S.fixed.includes(step)) return html`${drag}<p class="cap">In this file the figure stays at the start values: ${all.map((one) => `${one.label} ${S.start(step, one.name)}`).join(", ")}.</p>`;
+  return html`${drag}<div class="learn-sliders">${all.map((one) => slider(S, step, one))}<button class="btn small" type="button" data-reset="${step}">Reset</button></div>`;
 }
 
 function slider(S, step, { name, label, values, is_choice: isChoice, remarks }) {

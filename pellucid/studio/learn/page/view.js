@@ -2,10 +2,13 @@
 import { $, $$, attempts, fill, html, num, say } from "/core/dom.js";
 import { LostError } from "/core/server.js";
 import { lesson as lessonMarkup, list } from "./frame.js";
+import { dragging } from "./handles.js";
 import { mark, marks } from "./progress.js";
 import { judged, line, numbersTable, read } from "./text.js";
 
-const PAUSE = 100; // milliseconds between two questions for a step that is being computed
+const PAUSE = 30; // milliseconds between two questions for a step that is being computed
+const SLOW = 200; // milliseconds after which a figure is dimmed until it is computed
+const MOST_OUTDATED = 1000; // milliseconds that a step is waited for although its values have changed
 
 /** Start the view in an element; returns what the frame of the page calls. */
 export function start(root, server, { state: address, remember }) {
@@ -15,6 +18,8 @@ export function start(root, server, { state: address, remember }) {
     name: address.get("lesson"), isFile: address.has("file"), fixed: (address.get("fixed") ?? "").split(","), lesson: null,
     /** The chosen values, texts by step and slider. */
     values: {},
+    /** Where the plots of the shown figures lie, by step. */
+    plots: {},
     lowest: (values) => num(Math.min(...numbers(values))),
     highest: (values) => num(Math.max(...numbers(values))),
     start: (step, slider) => S.lesson.steps.find((one) => one.name === step).start[slider],
@@ -22,6 +27,8 @@ export function start(root, server, { state: address, remember }) {
   const shown = $("#learn-shown", root);
   const stepRoot = (step) => $(`[data-step="${step}"]`, shown);
   const slidersOf = (step) => (S.fixed.includes(step) ? [] : S.lesson.guide.sliders[step] ?? []);
+  const handlesOf = (step) => (S.isFile ? undefined : S.lesson.guide.handles[step]);
+  const controlsOf = (step) => [...(S.lesson.guide.sliders[step] ?? []), handlesOf(step)].filter(Boolean);
 
   function problem(error) {
     if (error instanceof LostError) return;
@@ -36,7 +43,7 @@ export function start(root, server, { state: address, remember }) {
     S.lesson = answer;
     for (const { name, start: starts } of answer.steps) {
       S.values[name] = { ...starts };
-      for (const slider of slidersOf(name)) S.values[name][slider.name] = address.get(`${name}.${slider.name}`) ?? starts[slider.name];
+      for (const { name: control } of S.fixed.includes(name) ? [] : controlsOf(name)) S.values[name][control] = address.get(`${name}.${control}`) ?? starts[control];
     }
     fill(shown, lessonMarkup(S));
     if (!S.isFile) scrollTo(0, 0);
@@ -59,6 +66,7 @@ export function start(root, server, { state: address, remember }) {
 
   const openList = attempt(async () => {
     fill(shown, list((await server.ask("learn.open")).lessons, marks("read")));
+    remember({ list: "all" });
   });
 
   /** Put what is shown into the address: only values that are not those of the start. */
@@ -96,19 +104,20 @@ export function start(root, server, { state: address, remember }) {
   async function compute(step) {
     if (computing.has(step)) return computing.set(step, true);
     const own = stepRoot(step), figure = $(".learn-figure", own), refusal = $(".notice", own);
-    const slow = setTimeout(() => figure.classList.add("slow"), 2 * PAUSE);
+    const slow = setTimeout(() => figure.classList.add("slow"), SLOW);
     try {
       do {
         computing.set(step, false);
-        const values = slidersOf(step).map((one) => `${one.name}=${S.values[step][one.name]}`);
-        const given = S.fixed.includes(step) ? Object.entries(S.values[step]).map(([name, value]) => `${name}=${value}`) : values;
+        const given = controlsOf(step).map((one) => [one.name, S.values[step][one.name]]);
+        const request = { name: S.name, step, values: given.map((pair) => pair.join("=")) }, asked = performance.now();
         try {
-          const answer = await server.ask("learn.run", { name: S.name, step, values: given });
-          refusal.hidden = true;
-          if (answer.working) {
-            computing.set(step, true);
+          let answer = await server.ask("learn.run", request);
+          while (answer.working && !(computing.get(step) && performance.now() - asked > MOST_OUTDATED)) {
             await new Promise((resolve) => setTimeout(resolve, PAUSE));
-          } else if (!computing.get(step)) showResult(step, answer);
+            answer = await server.ask("learn.run", request);
+          }
+          refusal.hidden = true;
+          if (!answer.working) showResult(step, answer, Object.fromEntries(given));
         } catch (error) {
           if (error instanceof LostError) return;
           $(".learn-figure .cap", own).hidden = true;
@@ -123,8 +132,9 @@ export function start(root, server, { state: address, remember }) {
     }
   }
 
-  function showResult(step, { numbers: found, tensors }) {
-    const own = stepRoot(step), image = $("img", own), label = slidersOf(step).map((one) => `${one.label} ${S.values[step][one.name]}`);
+  /** Show an answer; values: those that it was computed for. */
+  function showResult(step, { numbers: found, plots, tensors }, values) {
+    const own = stepRoot(step), image = $("img", own), label = slidersOf(step).map((one) => `${one.label} ${values[one.name]}`);
     const title = S.lesson.steps.find((one) => one.name === step).title;
     $(".learn-figure .cap", own).hidden = true;
     fill($(".learn-numbers div", own), numbersTable(found));
@@ -136,8 +146,20 @@ export function start(root, server, { state: address, remember }) {
     }
     image.hidden = !tensors.png;
     $(".learn-figure", own).hidden = !tensors.png;
-    own.dataset.shown = slidersOf(step).map((one) => `${one.name}=${S.values[step][one.name]}`).join(" ");
+    S.plots[step] = plots;
+    placeHandles(step);
+    own.dataset.shown = controlsOf(step).map((one) => `${one.name}=${values[one.name]}`).join(" ");
   }
+
+  /** The handles lie in the figure where their numbers are; what is dragged is computed anew. */
+  const placeHandles = dragging({
+    root, stepRoot, handlesOf, S,
+    changed(step, text) {
+      S.values[step][handlesOf(step).name] = text;
+      compute(step);
+    },
+    done: keep,
+  });
 
   /** Show whether a guess was right, why, and what was hidden. */
   function reveal(step, answer) {
@@ -172,6 +194,10 @@ export function start(root, server, { state: address, remember }) {
       choose(step, slidersOf(step).find((one) => one.name === of("[data-slider]").dataset.slider), found.dataset.value);
     } else if (of("[data-reset]")) {
       for (const slider of slidersOf(step)) choose(step, slider, S.start(step, slider.name));
+      const handles = handlesOf(step);
+      if (handles) S.values[step][handles.name] = S.start(step, handles.name);
+      keep();
+      compute(step);
     } else if (of("#learn-mark")) {
       mark("read", S.name, marks("read")[S.name] ? null : 1);
       nameMark();
@@ -215,6 +241,7 @@ export function start(root, server, { state: address, remember }) {
   });
 
   return {
+    startsAnew: true,
     opened() {
       if (S.lesson) return computeShown(); // connected again
       return S.name ? openLesson() : openList();

@@ -288,6 +288,7 @@ GUIDE = Guide(
             "the fourth object is never found. The area below the curve is the average precision.",
         ),
     },
+    notice_plots={"overlap": ((0, 1), (3,)), "fields": ((0, 2),), "suppression": ((1,),)},
     exercises=(
         Exercise(
             "Two boxes of 10 x 10 pixels; the second is moved by 5 pixels to the right. What is their IoU?",

@@ -314,9 +314,8 @@ GUIDE = Guide(
             "nine cells lie apart, and their window is as large as the picture. Which kernel finds the upper edge?",
         ),
         "filters": (
-            "Look at the roof and at the posts. The filter of vertical edges shows the posts, and that of horizontal "
-            "edges shows the lines of the roof. Blue is positive and ochre negative: the two sides of the building "
-            "have opposite signs.",
+            "The filter of vertical edges shows the posts, and that of horizontal edges the lines of the roof. Blue is "
+            "positive and ochre negative: the two sides of the building have opposite signs.",
         ),
         "sizes": (
             "Every orange bar is one position, and gives one value. A stride of 2 leaves out every second bar; "
@@ -344,6 +343,12 @@ GUIDE = Guide(
             "Change the stride: it is now the distance between the stamps, so a larger stride makes the output "
             "larger. In a convolution it makes the output smaller.",
         ),
+    },
+    notice_plots={
+        "sliding": ((0, 1, 4, 5),),
+        "motion": ((0, 4), (0,)),
+        "filters": ((3, 4),),
+        "transposed": ((3,), (3,)),
     },
     exercises=(
         Exercise(

@@ -182,6 +182,7 @@ GUIDE = Guide(
             "advantage in the first one.",
         ),
     },
+    notice_plots={"saturated": ((1,), (0,)), "accuracies": ((1,),)},
     exercises=(
         Exercise(
             "An output is 0.9, its target 0. How large is the gradient of the quadratic cost a²/2 with respect to z?",

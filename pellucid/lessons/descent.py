@@ -199,6 +199,7 @@ GUIDE = Guide(
             "why rates are often lowered towards the end of a training.",
         ),
     },
+    notice_plots={"rates": ((0,), (1,)), "batches": ((0,), (1,))},
     exercises=(
         Exercise(
             "On C = 5/2 x², from which learning rate on does gradient descent no longer converge?",

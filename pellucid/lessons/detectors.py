@@ -349,6 +349,7 @@ GUIDE = Guide(
             "lesson on boxes, judges all thresholds at once.",
         ),
     },
+    notice_plots={"grid": ((), (1,))},
     exercises=(
         Exercise(
             "An image of 600 x 800 pixels has a cell for each 16 x 16 pixels, cells at the border count too, and 15 "

@@ -154,7 +154,8 @@ class Guide:
 
     question: the question of the lesson, in words that a beginner knows. minutes: the time that it takes. needs: the
     lessons that come before it. guesses, sliders, notices and handles belong to steps, by the names of their functions;
-    a notice says what to look for in the figure. exercises and functions: at least two together. later: what the lesson
+    a notice says what to look for in the figure. notice_plots: for steps with several plots, the plots that each notice
+    speaks of. exercises and functions: at least two together. later: what the lesson
     is used for later. studio: the address of the same thing in the studio, such as "#play", or "" if there is none.
     """
 
@@ -166,6 +167,7 @@ class Guide:
     notices: Mapping[str, tuple[str, ...]]
     exercises: tuple[Exercise, ...]
     later: str
+    notice_plots: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     handles: Mapping[str, Handles] = field(default_factory=dict)
     functions: Mapping[str, FunctionExercise] = field(default_factory=dict)
     studio: str = ""
@@ -185,6 +187,7 @@ class Guide:
             "sliders": {step: [one.to_json() for one in sliders] for step, sliders in self.sliders.items()},
             "handles": {step: asdict(handles) for step, handles in self.handles.items()},
             "notices": {step: list(notices) for step, notices in self.notices.items()},
+            "notice_plots": dict(self.notice_plots),
             "exercises": [{**asdict(one), "mistakes": [*one.mistakes.items()]} for one in self.exercises],
             "functions": [
                 {"name": name, "asks": one.asks, "solution": one.solution} for name, one in self.functions.items()

@@ -174,6 +174,7 @@ GUIDE = Guide(
             'Change to "nothing": now the blue line stays at its height, and the orange one doubles in every layer.',
         ),
     },
+    notice_plots={"first_epochs": ((1,),)},
     exercises=(
         Exercise(
             "100 inputs of a neuron are 1; the weights and the bias are drawn from N(0, 1). What is the standard "

@@ -228,6 +228,7 @@ GUIDE = Guide(
             "more accurate.",
         ),
     },
+    notice_plots={"motion": ((1,), (0,))},
     exercises=(
         Exercise(
             "The points 0, 2, 3 and 9 lie on a line, and the centres are at 0 and 3. Where is the second centre after "

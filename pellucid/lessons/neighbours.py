@@ -243,6 +243,7 @@ GUIDE = Guide(
             "The templates are not pictures of digits: they show what tells one digit from the others.",
         ),
     },
+    notice_plots={"distances": ((2,),), "decisions": ((0, 3, 4, 7), ())},
     exercises=(
         Exercise(
             "Two images differ by 3 in one pixel and by 4 in another. What is their L2 distance?",

@@ -198,6 +198,7 @@ GUIDE = Guide(
             "makes a network modest, but does not make it see that there is no digit.",
         ),
     },
+    notice_plots={"overconfident": ((0,), (1,))},
     exercises=(
         Exercise(
             "Two logits are 2 and 0. What is the larger probability at the temperature 2? (two decimals)",

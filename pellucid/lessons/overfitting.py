@@ -215,6 +215,7 @@ GUIDE = Guide(
             "With the patience 1, the training ends much sooner, and the test accuracy in the numbers is lower.",
         ),
     },
+    notice_plots={"memorised": ((0, 1), (2,)), "regularized": ((0,), ())},
     exercises=(
         Exercise(
             "How many parameters (weights and biases) does a network 784-100-10 have?",

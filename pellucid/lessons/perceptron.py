@@ -290,6 +290,7 @@ GUIDE = Guide(
             "one half. Only then do the hidden neurons divide the work, and the error falls.",
         ),
     },
+    notice_plots={"one_line_fails": ((0,), (1,)), "xor": ((1,), (0,))},
     exercises=(
         Exercise(
             "A perceptron has the weights 1 and 1. Which whole number must its bias be for it to compute AND?",

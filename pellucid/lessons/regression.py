@@ -279,6 +279,7 @@ GUIDE = Guide(
             "To the right of it the training error still falls. Whoever sees only that curve believes in progress.",
         ),
     },
+    notice_plots={"line": ((0,), (1,)), "learning_curves": ((0, 2), (1,)), "penalties": ((0, 1), ())},
     exercises=(
         Exercise(
             "Three points: (0, 1), (1, 2), (2, 6). What is the slope of the line with the least squared error?",

@@ -275,6 +275,7 @@ GUIDE = Guide(
             "the two bumps, but end too early on both sides: rare values are the hardest to learn.",
         ),
     },
+    notice_plots={"exponential": ((0,), (1,)), "brightness": ((1,),)},
     exercises=(
         Exercise(
             "The rate is λ = 2 and u = 0.5. Which x is drawn from the exponential distribution?",

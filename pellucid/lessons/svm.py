@@ -230,6 +230,7 @@ GUIDE = Guide(
             "memorizing looks like.",
         ),
     },
+    notice_plots={"soft": ((0,), (1,)), "kernels": ((0, 1), (2, 3))},
     exercises=(
         Exercise(
             "f(x) = w x + b with w = (3, 4) is 1 and -1 at the nearest points of the two classes. How wide is the "

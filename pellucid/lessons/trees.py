@@ -201,6 +201,7 @@ GUIDE = Guide(
             "different mistakes.",
         ),
     },
+    notice_plots={"bagging": ((0,),)},
     exercises=(
         Exercise(
             "A leaf contains 6 points of one class and 2 of another. What is its Gini impurity?",

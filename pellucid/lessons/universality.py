@@ -170,6 +170,7 @@ GUIDE = Guide(
             "this steepness, and this one is steep only in places.",
         ),
     },
+    notice_plots={"steps_and_bumps": ((0,), (1,)), "built": ((0,), ())},
     exercises=(
         Exercise(
             "A hidden neuron has the weight 100 and the bias -40. At which x is its step?",

@@ -234,6 +234,7 @@ GUIDE = Guide(
             "ahead of one sigmoid layer: the depth was not to blame, the sigmoids were.",
         ),
     },
+    notice_plots={"accuracies": ((1,),)},
     exercises=(
         Exercise(
             "A chain of five neurons has w = 1 and every z = 0. What is the derivative of the last output with "

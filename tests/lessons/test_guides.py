@@ -34,6 +34,8 @@ def test_a_guide_belongs_to_the_steps_of_its_lesson(name: str, guide: Guide):
     assert {*guide.guesses, *guide.sliders, *guide.notices} <= steps
     assert {*guide.needs} <= {*list(LESSONS)[: list(LESSONS).index(name)]}
     assert steps == {*guide.notices}
+    for step, plots in guide.notice_plots.items():
+        assert len(plots) == len(guide.notices[step])
     assert guide.guesses
     assert sum(len(sliders) for sliders in guide.sliders.values()) >= 2
     assert len(guide.exercises) + len(guide.functions) >= 2

@@ -253,6 +253,24 @@ def test_points_are_moved_by_keys_and_stay_in_the_plot(opened: Any) -> None:
     assert serious_faults(tab) == []
 
 
+def test_a_notice_frames_the_plot_that_it_speaks_of(opened: Any) -> None:
+    tab = opened()
+    tab.click(RIGHT_GUESS)
+    until_shown(tab, "0.5")
+    figure = find_lesson("descent").rates(Setting()).figure
+    png(figure)
+    tab.hover(f"{RATES} li[data-plots] >> nth=1")
+    frame, image = (tab.locator(f"{RATES} {one}").bounding_box() for one in (".learn-lights div", "img"))
+    place = figure.axes[1].get_position()
+    assert place.x0 > 0.4  # the right plot
+    expected_frame = (place.x0 * image["width"], (1 - place.y1) * image["height"], place.width * image["width"])
+    assert (frame["x"] - image["x"], frame["y"] - image["y"], frame["width"]) == pytest.approx(expected_frame, abs=1.5)
+    tab.hover("h2")
+    assert tab.locator(f"{RATES} .learn-lights div").count() == 0
+    tab.focus(f"{RATES} li[data-plots] >> nth=0")
+    assert tab.locator(f"{RATES} .learn-lights div").count() == 1
+
+
 def test_the_bare_address_returns_to_the_list(opened: Any) -> None:
     tab = opened()
     tab.evaluate("location.hash = '#learn'")

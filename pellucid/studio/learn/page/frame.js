@@ -40,13 +40,15 @@ function step(S, { name, title, text, before, code }) {
   const { guide } = S.lesson, guess = guide.guesses[name], notices = guide.notices[name] ?? [];
   return html`<section data-step="${name}" aria-labelledby="learn-${name}"><h3 id="learn-${name}">${title}</h3>${guess && question(name, guess)}
     <div class="learn-try" ${guess && "hidden"}><p class="learn-why" role="status"></p>
-      <div class="learn-figure" tabindex="0" role="group" aria-label="Figure: ${title}"><p class="cap" role="status">Computing …</p><div class="learn-picture"><img alt="" hidden><div class="learn-handles"></div></div></div>
+      <div class="learn-figure" tabindex="0" role="group" aria-label="Figure: ${title}"><p class="cap" role="status">Computing …</p><div class="learn-picture"><img alt="" hidden><div class="learn-lights"></div><div class="learn-handles"></div></div></div>
       <p class="notice" role="alert" hidden></p>${sliders(S, name)}
-      ${notices.length > 0 && html`<h4>Notice</h4><ul>${notices.map((one) => html`<li>${line(one)}</li>`)}</ul>`}
+      ${notices.length > 0 && html`<h4>Notice</h4><ul>${notices.map((one, k) => notice(one, guide.notice_plots[name]?.[k] ?? []))}</ul>`}
       ${prose(text)}
       <details class="learn-numbers" open><summary>Numbers</summary><div class="scroll" tabindex="0" role="group" aria-label="Numbers: ${title}"></div></details>
       ${folded("Code", html`<pre tabindex="0">${before && html`${before}\n\n\n`}${code}</pre>`)}</div></section>`;
 }
+
+const notice = (text, plots) => (plots.length ? html`<li data-plots="${plots.join(" ")}" tabindex="0">${line(text)}</li>` : html`<li>${line(text)}</li>`);
 
 const question = (name, { asks, answers }) => html`<fieldset class="learn-guess" data-guess="${name}"><legend>Guess first. ${line(asks)}</legend>
   ${answers.map((one, k) => html`<button class="btn" type="button" data-answer="${k}" aria-pressed="false">${line(one)}</button>`)}</fieldset>`;

@@ -226,6 +226,20 @@ export function start(root, server, { state: address, remember }) {
     if (!given.problem) return choose(step, slider, slider.values.find((one) => Number(one) === given.value) ?? String(given.value));
   });
 
+  /** While a notice is pointed at or has the focus, the plots that it speaks of are framed. */
+  function light({ type, target }) {
+    const notice = target.closest?.("[data-plots]");
+    if (!notice) return;
+    const step = notice.closest("[data-step]").dataset.step, layer = $(".learn-lights", stepRoot(step));
+    const plots = /over|in$/.test(type) ? notice.dataset.plots.split(" ").map((k) => S.plots[step]?.[k]).filter(Boolean) : [];
+    layer.replaceChildren(...plots.map(({ box: [left, top, right, bottom] }) => {
+      const frame = document.createElement("div");
+      Object.assign(frame.style, { left: `${100 * left}%`, top: `${100 * top}%`, width: `${100 * (right - left)}%`, height: `${100 * (bottom - top)}%` });
+      return frame;
+    }));
+  }
+  for (const type of ["pointerover", "pointerout", "focusin", "focusout"]) root.addEventListener(type, light);
+
   root.addEventListener("submit", (event) => {
     event.preventDefault();
     const own = event.target.closest("[data-exercise]"), exercise = S.lesson.guide.exercises[Number(own.dataset.exercise)];

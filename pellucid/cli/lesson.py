@@ -25,7 +25,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--notebook",
         metavar="FILE",
-        help="write the lesson as a Jupyter notebook (.ipynb) or as a script of cells (.py) instead of running it",
+        help="write the lesson as a Jupyter notebook with its outputs (.ipynb), or as a script of cells (.py)",
     )
     parser.add_argument(
         "--html",
@@ -94,11 +94,16 @@ def _write_page(args: argparse.Namespace) -> int:
 
 
 def _write_notebook(args: argparse.Namespace) -> int:
-    from pellucid.lessons.page import markdown, notebook, script
+    from pellucid.lessons.lesson import Setting, lesson
+    from pellucid.lessons.page import markdown, notebook_with_outputs, script
 
     path = check_output_path(args.notebook, "--notebook", (".ipynb", ".py"))
-    text = markdown(args.name, args.small)
-    content = script(text) if path.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
+    text = markdown(args.name, Setting(args.seed, args.small, args.data))
+    if path.suffix == ".py":
+        content = script(text)
+    else:
+        lesson_run = lesson(args.name, args.seed, args.small, args.data)
+        content = json.dumps(notebook_with_outputs(text, lesson_run), indent=1) + "\n"
     write_atomically(path, content.encode(), durable=False)
     print_result(args, {"lesson": args.name, "notebook": str(path)}, f"wrote {path}")
     return 0

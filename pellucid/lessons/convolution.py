@@ -142,7 +142,6 @@ def weights(setting: Setting) -> Result:
     784 pixels to 30 units. A second layer of 10 filters has (20 · 25 + 1) · 10 = 5,010 parameters. The number
     (25 + 1) · 10 = 260, which is often stated, ignores that each filter has weights for all 20 input maps. A layer of
     7 x 7 from c to c maps has 49 c² weights; three layers of 3 x 3, whose outputs depend on as many pixels, have 27 c².
-    Two layers of 3 x 3 have 18 c² weights, and their outputs depend on 5 x 5 pixels.
 
     The figure shows AlexNet, and how many multiply-adds, products that are added, each layer computes for an image.
     Convolutions have few of the weights, since they reuse them at every position, but nearly all multiply-adds; the
@@ -344,12 +343,7 @@ GUIDE = Guide(
             "larger. In a convolution it makes the output smaller.",
         ),
     },
-    notice_plots={
-        "sliding": ((0, 1, 4, 5),),
-        "motion": ((0, 4), (0,)),
-        "filters": ((3, 4),),
-        "transposed": ((3,), (3,)),
-    },
+    notice_plots={"motion": ((0, 4), (0,)), "filters": ((3, 4),)},
     exercises=(
         Exercise(
             "A row of 32 pixels, a window of 5, a stride of 2 and 2 zeros at each end. How many values has the output?",

@@ -4,13 +4,17 @@ import ast
 import inspect
 import re
 import textwrap
+from base64 import b64encode
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from pellucid.lessons.guide import Exercise, Guess, Guide, Slider
-from pellucid.lessons.lesson import find_lesson, title
+from pellucid.lessons.lesson import Lesson, Result, Setting, find_lesson, title
 from pellucid.report.page import render
 
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+STEP_CALL = re.compile(r"^result = (\w+)\(Setting\(", re.MULTILINE)  # at the end of a block that runs a step
+DEFAULTS = Setting()
 NOT_SHOWN = ("STEPS", "GUIDE")  # assignments of a module that no reader needs
 
 
@@ -57,15 +61,15 @@ def body_text(documented: object) -> str:
     return text.strip()
 
 
-def markdown(name: str, small: bool = False) -> str:
+def markdown(name: str, setting: Setting = DEFAULTS) -> str:
     """Return a lesson as Markdown: each step's text, then its code as a block that also runs the step, and its guide.
 
-    small: whether the blocks run the small form. Raises PellucidError for an unknown name.
+    setting: of all steps. Raises PellucidError for an unknown name.
     """
     module = find_lesson(name)
     guide = module.GUIDE
     steps, last_code = written_steps(name)
-    setting = "Setting(small=True)" if small else "Setting()"
+    setting_code = _setting_code(setting)
     parts = [f"# {title(module)}"]
     needs = f" Needs: {', '.join(guide.needs)}." if guide.needs else ""
     parts.append(f"**{guide.question}** ({guide.minutes} minutes.{needs})")
@@ -75,12 +79,19 @@ def markdown(name: str, small: bool = False) -> str:
         parts.append(f"## {step.title}")
         if step.name in guide.guesses:
             parts += _guess_markdown(guide.guesses[step.name])
-        call = f"result = {step.name}({setting})\nprint(result)\nresult.figure"
+        call = f"result = {step.name}({setting_code})\nprint(result)\nresult.figure"
         parts += [step.text, *_code_block(f"{step.code}\n\n\n{call}")]
-        parts += _notices_markdown(guide, step.name, setting)
+        parts += _notices_markdown(guide, step.name, setting_code)
     parts += _code_block(last_code)
     parts += _exercises_markdown(name, guide)
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _setting_code(setting: Setting) -> str:
+    """Return the call that makes a setting, without the values that it has by default."""
+    values = {field.name: getattr(setting, field.name) for field in fields(setting)}
+    given = [f"{name}={value!r}" for name, value in values.items() if value != getattr(DEFAULTS, name)]
+    return f"Setting({', '.join(given)})"
 
 
 def _guess_markdown(guess: Guess) -> list[str]:
@@ -144,6 +155,30 @@ def notebook(text: str) -> dict[str, Any]:
         cells.append(cell | (code_fields if index % 2 else {"cell_type": "markdown"}))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+
+
+def notebook_with_outputs(text: str, lesson: Lesson) -> dict[str, Any]:
+    """Return the Markdown of a lesson as a notebook that holds what its cells put out when the lesson was run."""
+    written = notebook(text)
+    code_cells = [cell for cell in written["cells"] if cell["cell_type"] == "code"]
+    for count, cell in enumerate(code_cells, start=1):
+        step = STEP_CALL.search(cell["source"])
+        if step:
+            cell["execution_count"] = count
+            cell["outputs"] = _outputs(lesson.results[step[1]], count)
+    return written
+
+
+def _outputs(result: Result, count: int) -> list[dict[str, Any]]:
+    """Return a result as the outputs of a cell: its numbers, and its figure."""
+    outputs: list[dict[str, Any]] = [{"output_type": "stream", "name": "stdout", "text": f"{result}\n"}]
+    if result.figure is not None:
+        from pellucid.report.figures.style import png
+
+        data = {"image/png": b64encode(png(result.figure)).decode(), "text/plain": "<Figure>"}
+        result_fields = {"output_type": "execute_result", "execution_count": count, "metadata": {}}
+        outputs.append(result_fields | {"data": data})
+    return outputs
 
 
 def script(text: str) -> str:

@@ -1,13 +1,16 @@
 """`pellucid lesson` prints numbers, writes figures and notebooks, and lists the lessons."""
 
+import base64
+import io
 import json
 from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 from pellucid.lessons import LESSONS
-from pellucid.lessons.lesson import find_lesson
+from pellucid.lessons.lesson import Setting, find_lesson
 from tests.cli.conftest import Cli
 
 
@@ -71,6 +74,33 @@ def test_a_notebook_is_written(cli: Cli, tmp_path: Path):
     notebook = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
     nbformat.validate(notebook)
     assert json.loads(file.read_text(encoding="utf-8"))["nbformat"] == 4
+
+
+def test_a_notebook_holds_the_outputs_of_the_lesson_with_its_seed_and_data(cli: Cli, tmp_path: Path):
+    file, data = tmp_path / "lesson.ipynb", str(tmp_path)
+    cli("lesson", "kmeans", "--notebook", str(file), "--seed", "7", "--small", "--data", data)
+    written = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
+    nbformat.validate(written)
+    with_outputs = [cell for cell in written.cells if cell.get("outputs")]
+    steps = find_lesson("kmeans").STEPS
+    assert len(with_outputs) == len(steps)
+    for cell, step in zip(with_outputs, steps, strict=True):
+        assert f"result = {step.__name__}(Setting(seed=7, small=True, data={data!r}))" in cell.source
+        printed, drawn = cell.outputs
+        assert printed.text == f"{step(Setting(7, True, data))}\n"
+        assert Image.open(io.BytesIO(base64.b64decode(drawn.data["image/png"]))).width > 400
+
+
+def test_a_notebook_with_outputs_puts_out_the_same_when_it_is_run(cli: Cli, tmp_path: Path):
+    file = tmp_path / "lesson.ipynb"
+    cli("lesson", "boxes", "--notebook", str(file))
+    written = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
+    names: dict[str, object] = {}
+    for cell in written.cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+            if cell.outputs:
+                assert cell.outputs[0].text == f"{names['result']}\n"
 
 
 def test_a_script_contains_the_code_of_the_lesson(cli: Cli, tmp_path: Path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pellucid.cli.main import main
+from pellucid.lessons.glossary import GLOSSARY
 from pellucid.lessons.lesson import Setting, find_lesson
 from pellucid.report.figures.style import png
 from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
@@ -99,6 +100,8 @@ def test_a_student_guesses_drags_and_solves(opened: Any) -> None:
     tab.click("#learn-mark")
     tab.click("text=All lessons")
     until(tab, "document.querySelectorAll('.learn-read').length === 1")
+    assert tab.evaluate("document.querySelector('progress').value") == 1
+    assert tab.locator("[aria-current=step]").inner_text().startswith("The perceptron")
 
 
 def test_values_between_the_stops_are_computed_and_others_refused(opened: Any) -> None:
@@ -269,6 +272,21 @@ def test_a_notice_frames_the_plot_that_it_speaks_of(opened: Any) -> None:
     assert tab.locator(f"{RATES} .learn-lights div").count() == 0
     tab.focus(f"{RATES} li[data-plots] >> nth=0")
     assert tab.locator(f"{RATES} .learn-lights div").count() == 1
+
+
+def test_a_term_shows_its_meaning_and_leads_to_the_glossary(opened: Any) -> None:
+    tab = opened()
+    term = tab.locator("a.learn-term", has_text="gradient").first
+    term.hover()
+    until(tab, f"document.querySelector('#tip').textContent === {GLOSSARY['gradient'].meaning!r}")
+    words = tab.locator("a.learn-term").all_inner_texts()
+    assert len({word.lower() for word in words}) == len(words)  # the first use only
+    term.click()
+    until(tab, "document.activeElement.id === 'term-gradient'")
+    assert tab.locator(".learn-terms dt").all_inner_texts() == [*GLOSSARY]
+    assert serious_faults(tab) == []
+    tab.click(".learn-terms dd a >> nth=0")
+    tab.wait_for_selector("h2:has-text('Nearest neighbours')", timeout=WAIT)
 
 
 def test_the_bare_address_returns_to_the_list(opened: Any) -> None:

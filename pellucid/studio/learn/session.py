@@ -10,6 +10,7 @@ import torch
 
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import check_known
+from pellucid.lessons.glossary import GLOSSARY, terms_of
 from pellucid.lessons.guide import Handles, Slider
 from pellucid.lessons.lesson import LESSONS, Result, Setting, find_lesson, title
 from pellucid.lessons.page import body_text, check_line, written_steps
@@ -61,14 +62,18 @@ class LearnSession:
         self._asked = dict[tuple[str, str], Future[Reply]]()  # what was asked last of each step
 
     def open(self, request: OpenLearn) -> Reply:
-        """Return all lessons in the order of the course; imports them, which takes seconds the first time."""
+        """Return all lessons in the order of the course, and the glossary.
+
+        Imports the lessons, which takes seconds the first time.
+        """
         rows = []
         for name, about in LESSONS.items():
             module = find_lesson(name)
             guide = module.GUIDE
             row = {"name": name, "title": title(module), "about": about}
             rows.append({**row, "minutes": guide.minutes, "needs": guide.needs})
-        return Reply({"lessons": rows}, {})
+        terms = [{"word": word, **term._asdict()} for word, term in GLOSSARY.items()]
+        return Reply({"lessons": rows, "terms": terms}, {})
 
     def lesson(self, request: OpenLesson) -> Reply:
         """Return the texts of a lesson, its code and its guide."""
@@ -90,6 +95,7 @@ class LearnSession:
             "code": last_code,
             "guide": guide.to_json(),
             "checks": [check_line(request.name, one) for one in guide.functions],
+            "terms": {word: term.meaning for word, term in terms_of(request.name).items()},
             "needs": _titles(guide.needs),
             "next": _titles(names[number : number + 1]),
         }

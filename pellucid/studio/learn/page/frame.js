@@ -11,17 +11,27 @@ export function list(lessons, read) {
   const titles = Object.fromEntries(lessons.map((one) => [one.name, one.title]));
   const unread = lessons.find((one) => !read[one.name]);
   const done = lessons.filter((one) => read[one.name]).length;
+  const left = lessons.reduce((sum, one) => sum + (read[one.name] ? 0 : one.minutes), 0);
   return html`<h2>Lessons</h2>
-    <p>${lessons.length} lessons, about ${hours} hours; you have read ${done}. ${unread && html`<a class="btn primary" href="${address(unread.name)}">${done ? "Continue" : "Start"}: ${unread.title}</a>`}</p>
-    <ol class="learn-list">${lessons.map((one) => html`<li><a href="${address(one.name)}">${one.title}</a>${read[one.name] && html` <span class="learn-read">read</span>`}
+    <p>${lessons.length} lessons, about ${hours} hours; you have read ${done}${done > 0 && left > 0 && html`, and ${left < 90 ? `${left} minutes` : `${Math.round(left / 60)} hours`} are left`}. <a href="#learn?list=terms">Glossary</a></p>
+    <progress max="${lessons.length}" value="${done}" aria-label="Lessons read"></progress>
+    <p>${unread && html`<a class="btn primary" href="${address(unread.name)}">${done ? "Continue" : "Start"}: ${unread.title}</a>`}</p>
+    <ol class="learn-list">${lessons.map((one) => html`<li ${one === unread && "aria-current=step"}><a href="${address(one.name)}">${one.title}</a>${read[one.name] && html` <span class="learn-read">read</span>`}
       <span class="cap">${one.minutes} minutes · ${one.needs.length > 0 && html`needs: ${one.needs.map((need) => titles[need]).join(", ")} · `}${one.about}</span></li>`)}</ol>`;
+}
+
+/** The glossary. */
+export function glossary(terms, lessons) {
+  const titles = Object.fromEntries(lessons.map((one) => [one.name, one.title]));
+  return html`<p class="cap"><a href="#learn?list=all">All lessons</a></p><h2>Glossary</h2>
+    <dl class="learn-terms">${terms.map((one) => html`<dt id="term-${one.word}" tabindex="-1">${one.word}</dt><dd>${one.meaning} <a href="${address(one.lesson)}">${titles[one.lesson]}</a></dd>`)}</dl>`;
 }
 
 /** One lesson; S: the state of the view. */
 export function lesson(S) {
   const { number, count, title, text, guide, steps, code, needs } = S.lesson;
   return html`<p class="cap">${!S.isFile && html`<a href="#learn?list=all">All lessons</a> · `}${number} of ${count} · ${guide.minutes} minutes · needs: ${needs.length ? links(needs, S.isFile) : "nothing"}</p>
-    <h2>${title}</h2><p class="learn-question">${guide.question}</p>${prose(text)}
+    <h2>${title}</h2><p class="learn-question">${guide.question}</p>${prose(text, S.link)}
     ${S.isFile && html`<p class="cap">This file needs no server. Its sliders go to the marked values; in <code>pellucid studio</code>, Learn also computes all between them.</p>`}
     ${steps.map((one) => step(S, one))}
     ${code && folded("Code", html`<pre tabindex="0">${code}</pre>`)}
@@ -42,13 +52,13 @@ function step(S, { name, title, text, before, code }) {
     <div class="learn-try" ${guess && "hidden"}><p class="learn-why" role="status"></p>
       <div class="learn-figure" tabindex="0" role="group" aria-label="Figure: ${title}"><p class="cap" role="status">Computing …</p><div class="learn-picture"><img alt="" hidden><div class="learn-lights"></div><div class="learn-handles"></div></div></div>
       <p class="notice" role="alert" hidden></p>${sliders(S, name)}
-      ${notices.length > 0 && html`<h4>Notice</h4><ul>${notices.map((one, k) => notice(one, guide.notice_plots[name]?.[k] ?? []))}</ul>`}
-      ${prose(text)}
+      ${notices.length > 0 && html`<h4>Notice</h4><ul>${notices.map((one, k) => notice(line(one, S.link), guide.notice_plots[name]?.[k] ?? []))}</ul>`}
+      ${prose(text, S.link)}
       <details class="learn-numbers" open><summary>Numbers</summary><div class="scroll" tabindex="0" role="group" aria-label="Numbers: ${title}"></div></details>
       ${folded("Code", html`<pre tabindex="0">${before && html`${before}\n\n\n`}${code}</pre>`)}</div></section>`;
 }
 
-const notice = (text, plots) => (plots.length ? html`<li data-plots="${plots.join(" ")}" tabindex="0">${line(text)}</li>` : html`<li>${line(text)}</li>`);
+const notice = (text, plots) => (plots.length ? html`<li data-plots="${plots.join(" ")}" tabindex="0">${text}</li>` : html`<li>${text}</li>`);
 
 const question = (name, { asks, answers }) => html`<fieldset class="learn-guess" data-guess="${name}"><legend>Guess first. ${line(asks)}</legend>
   ${answers.map((one, k) => html`<button class="btn" type="button" data-answer="${k}" aria-pressed="false">${line(one)}</button>`)}</fieldset>`;

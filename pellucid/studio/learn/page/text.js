@@ -3,16 +3,29 @@ import { html, num } from "/core/dom.js";
 
 const MOST = 24; // numbers of a list that are shown
 
-/** A line with `code` in it. */
-export const line = (text) => text.split("`").map((part, k) => (k % 2 ? html`<code>${part}</code>` : part));
+/** A line with `code` in it; link: what is done with the text between. */
+export const line = (text, link = (part) => part) => text.split("`").map((part, k) => (k % 2 ? html`<code>${part}</code>` : link(part)));
 
-/** The text of a docstring: paragraphs, lists, and what is indented as it stands. */
-export function prose(text) {
+/** A function of a text that links the first use of each term of the glossary; terms: meanings by word. */
+export function linking(terms) {
+  const words = Object.keys(terms).sort((a, b) => b.length - a.length), byLower = Object.fromEntries(words.map((one) => [one.toLowerCase(), one]));
+  if (!words.length) return (text) => text;
+  const pattern = new RegExp(`\\b(${words.join("|")})(?=s?\\b)`, "i"), linked = new Set();
+  return (text) => text.split(pattern).map((part, k) => {
+    const word = k % 2 ? byLower[part.toLowerCase()] : null;
+    if (!word || linked.has(word)) return part;
+    linked.add(word);
+    return html`<a class="learn-term" href="#learn?term=${encodeURIComponent(word)}" data-tip="${terms[word]}">${part}</a>`;
+  });
+}
+
+/** The text of a docstring: paragraphs, lists, and what is indented as it stands; link: see `linking`. */
+export function prose(text, link) {
   return text.split(/\n{2,}/).filter((block) => block.trim()).map((block) => {
     if (/^ {2,}/.test(block)) return html`<pre tabindex="0">${block}</pre>`;
     const [first, ...items] = block.split(/^- /m);
-    const paragraph = first.trim() && html`<p>${line(first)}</p>`;
-    return items.length ? html`${paragraph}<ul>${items.map((one) => html`<li>${line(one)}</li>`)}</ul>` : paragraph;
+    const paragraph = first.trim() && html`<p>${line(first, link)}</p>`;
+    return items.length ? html`${paragraph}<ul>${items.map((one) => html`<li>${line(one, link)}</li>`)}</ul>` : paragraph;
   });
 }
 

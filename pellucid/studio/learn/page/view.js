@@ -1,10 +1,10 @@
 // The view Learn: a lesson asks, shows a figure for the values that the reader chooses, and sets exercises.
 import { $, $$, attempts, fill, html, num, say } from "/core/dom.js";
 import { LostError } from "/core/server.js";
-import { lesson as lessonMarkup, list } from "./frame.js";
+import { glossary, lesson as lessonMarkup, list } from "./frame.js";
 import { dragging } from "./handles.js";
 import { mark, marks } from "./progress.js";
-import { judged, line, numbersTable, read } from "./text.js";
+import { judged, line, linking, numbersTable, read } from "./text.js";
 
 const PAUSE = 30; // milliseconds between two questions for a step that is being computed
 const SLOW = 200; // milliseconds after which a figure is dimmed until it is computed
@@ -15,7 +15,7 @@ export function start(root, server, { state: address, remember }) {
   fill(root, html`<article class="pane learn"><p class="notice" id="learn-problem" role="alert" hidden></p><div class="learn-column" id="learn-shown"><p class="cap">Reading the lessons …</p></div></article>`);
   const numbers = (values) => values.map(Number);
   const S = {
-    name: address.get("lesson"), isFile: address.has("file"), fixed: (address.get("fixed") ?? "").split(","), lesson: null,
+    name: address.get("lesson"), isFile: address.has("file"), fixed: (address.get("fixed") ?? "").split(","), lesson: null, link: null,
     /** The chosen values, texts by step and slider. */
     values: {},
     /** Where the plots of the shown figures lie, by step. */
@@ -45,6 +45,7 @@ export function start(root, server, { state: address, remember }) {
       S.values[name] = { ...starts };
       for (const { name: control } of S.fixed.includes(name) ? [] : controlsOf(name)) S.values[name][control] = address.get(`${name}.${control}`) ?? starts[control];
     }
+    S.link = linking(S.isFile ? {} : answer.terms);
     fill(shown, lessonMarkup(S));
     if (!S.isFile) scrollTo(0, 0);
     nameMark();
@@ -65,8 +66,14 @@ export function start(root, server, { state: address, remember }) {
   }
 
   const openList = attempt(async () => {
-    fill(shown, list((await server.ask("learn.open")).lessons, marks("read")));
-    remember({ list: "all" });
+    const { lessons, terms } = await server.ask("learn.open"), term = address.get("term");
+    if (term === null && address.get("list") !== "terms") {
+      fill(shown, list(lessons, marks("read")));
+      remember({ list: "all" });
+      return;
+    }
+    fill(shown, glossary(terms, lessons));
+    if (term !== null) document.getElementById(`term-${term}`)?.focus();
   });
 
   /** Put what is shown into the address: only values that are not those of the start. */

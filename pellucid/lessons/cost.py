@@ -218,5 +218,5 @@ GUIDE = Guide(
         ),
     },
     later="The softmax has a cost that fits it in the same way: slope and cost cancel, and the error remains.",
-    studio="#play",
+    studio="#play?problem=xor&activation=sigmoid&loss=quadratic&init=normal",
 )

@@ -229,5 +229,5 @@ GUIDE = Guide(
         )
     },
     later="Every training in this library takes such steps; optimizers differ in what they do with the gradient.",
-    studio="#play",
+    studio="#play?problem=moons&batch=1&rate=0.03",
 )

@@ -155,8 +155,8 @@ class Guide:
     question: the question of the lesson, in words that a beginner knows. minutes: the time that it takes. needs: the
     lessons that come before it. guesses, sliders, notices and handles belong to steps, by the names of their functions;
     a notice says what to look for in the figure. notice_plots: for steps with several plots, the plots that each notice
-    speaks of. exercises and functions: at least two together. later: what the lesson
-    is used for later. studio: the address of the same thing in the studio, such as "#play", or "" if there is none.
+    speaks of. exercises and functions: at least two together. later: what the lesson is used for later. studio: the
+    address of the same thing in the studio, such as "#play?problem=xor", or "" if there is none.
     """
 
     question: str

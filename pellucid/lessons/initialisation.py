@@ -193,5 +193,5 @@ GUIDE = Guide(
         ),
     ),
     later="Layers of this library choose such variances by default. The gradient on its way back needs the same care.",
-    studio="#play",
+    studio="#play?problem=xor&hidden=4&init=zeros",
 )

@@ -201,5 +201,5 @@ GUIDE = Guide(
         )
     },
     later="Classifiers end with the cross-entropy for this reason. In hidden layers, flat sigmoids remain a problem.",
-    studio="#play",
+    studio="#play?problem=clusters&hidden=~&loss=binary_cross_entropy",
 )

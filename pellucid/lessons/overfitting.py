@@ -246,5 +246,5 @@ GUIDE = Guide(
         )
     },
     later="Every training of this library can hold out validation images, and reports the gap between the two curves.",
-    studio="#play",
+    studio="#play?problem=moons&noise=0.7&count=50&hidden=8~8&optimizer=adam&rate=0.03",
 )

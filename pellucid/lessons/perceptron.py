@@ -327,5 +327,5 @@ GUIDE = Guide(
         )
     },
     later="Every neuron of this library computes a weighted sum; what follows it is smoother than a yes or no.",
-    studio="#play",
+    studio="#play?problem=xor&hidden=~",
 )

@@ -308,5 +308,5 @@ GUIDE = Guide(
         )
     },
     later="Networks overfit in the same way; penalties, early stopping and more data help them, too.",
-    studio="#play",
+    studio="#play?problem=slope&noise=0.3&hidden=~",
 )

@@ -274,4 +274,5 @@ GUIDE = Guide(
         )
     },
     later="R-CNN, one of the first detectors with a network, classified its regions by such machines.",
+    studio="#play?problem=moons&hidden=~&loss=hinge&l2=0.01",
 )

@@ -200,5 +200,5 @@ GUIDE = Guide(
         )
     },
     later="That suitable weights exist does not mean that training finds them; deep networks need fewer neurons.",
-    studio="#play",
+    studio="#play?problem=hills&hidden=8",
 )

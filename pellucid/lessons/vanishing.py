@@ -268,5 +268,5 @@ GUIDE = Guide(
         )
     },
     later="ReLUs, initial weights, normalization and shortcuts around layers are there to keep this product near 1.",
-    studio="#play",
+    studio="#play?hidden=8~8~8~8~8~8&activation=sigmoid",
 )

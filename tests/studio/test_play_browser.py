@@ -4,9 +4,12 @@ import contextlib
 import io
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
+from pellucid.lessons.lesson import LESSONS, find_lesson
+from pellucid.studio.play.problems import VALUES
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.test_browser import MINUS, WAIT, cookies, press_until, served, until  # noqa: F401  (fixtures)
 
@@ -148,6 +151,43 @@ def test_points_are_added_by_click_and_by_keys(opened: Any) -> None:
     assert "[-1.5, 1.5, 1.0]" in text
     step(tab, "#play-epoch-go")
     assert tab.inner_text("#play-test") == "none"
+
+
+def test_own_points_open_again_from_their_address(opened: Any) -> None:
+    tab = opened("problem=own&points=-1.5_1.25_1*0.5_-2_0*3_-3_0&hidden=3&seed=5")
+    assert tab.locator("#play-marks circle").count() == 3
+    tab.click(ADD_BLUE)
+    box = tab.locator("#play-plane").bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 5)
+    until(tab, "document.querySelectorAll('#play-marks circle').length === 4")
+    step(tab, "#play-epoch-go")
+    again = opened(tab.url.split("?")[1])
+    assert again.locator("#play-marks circle").count() == 4
+    step(again, "#play-epoch-go")
+    assert shown(again, "train") == shown(tab, "train")
+    again.click("#play-code summary")
+    until(again, "document.querySelector('#play-code pre').textContent.includes('[-1.5, 1.25, 1.0]')")
+    assert printed_by(again.text_content("#play-code pre")) == pytest.approx(shown(again, "train"), rel=1e-5)
+
+
+def test_lessons_open_the_playground_in_their_state(opened: Any) -> None:
+    addresses = [find_lesson(name).GUIDE.studio for name in LESSONS]
+    states = [address.removeprefix("#play?") for address in addresses if address.startswith("#play?")]
+    assert len(states) == 10
+    for state in states:
+        tab = opened(state)
+        settings = {key: value for key, (value,) in parse_qs(state).items()}
+        hidden = [neurons for neurons in settings.pop("hidden", "4~2").split("~") if neurons]
+        for key, value in settings.items():
+            assert tab.input_value(f"[data-set={key}]") == value
+        outputs = 1 if settings.get("problem") in VALUES else 2
+        assert tab.locator("[data-unit^='1:']").count() == int(hidden[0] if hidden else outputs)
+        assert not tab.is_visible("#play-problem")
+
+
+def test_points_of_an_address_that_are_none_are_left_out(opened: Any) -> None:
+    tab = opened("problem=own&points=1_2*x")
+    assert tab.input_value("[data-set=problem]") == "circles"
 
 
 def test_all_points_can_be_ones_own(opened: Any) -> None:

@@ -20,10 +20,26 @@ export const BREAKS = [
   { name: "Overfit", set: { problem: "moons", noise: 0.7, count: 50, hidden: [8, 8], optimizer: "adam", rate: 0.03, l2: 0 }, ask: "25 noisy points and 114 weights. What will the loss of the test points do while that of the others falls? Then stop it with L2." },
 ];
 
+const PLACES = 100; // in which the coordinates of one's own points are rounded, to be the same in the address
+
+/** Points (N, 3), rounded as they stand in the address. */
+export const pointsOf = (numbers) => ({ dtype: "float32", shape: [numbers.length / 3, 3], data: Float32Array.from(numbers, (one) => Math.round(one * PLACES) / PLACES) });
+
+/** The points of a text such as "-1.5_1.5_1*0.5_0_0": two coordinates, and a class or a value; null if it is none. */
+function pointsIn(text) {
+  const rows = text.split("*").map((row) => row.split("_").map(Number));
+  return rows.every((row) => row.length === 3 && row.every(Number.isFinite)) ? pointsOf(rows.flat()) : null;
+}
+
+function textOf({ data, shape }) {
+  const numbers = Array.from(data, (one) => Math.round(one * PLACES) / PLACES);
+  return Array.from({ length: shape[0] }, (_, k) => numbers.slice(3 * k, 3 * k + 3).join("_")).join("*");
+}
+
 /** The settings in an address; what is not there, or not read, is the default. */
 export function fromAddress(address) {
   /** @type {any} */
-  const settings = { ...DEFAULTS };
+  const settings = { ...DEFAULTS, points: pointsIn(address.get("points") ?? "") };
   for (const [key, value] of Object.entries(DEFAULTS)) {
     const text = address.get(key);
     if (text === null) continue;
@@ -38,7 +54,8 @@ export function fromAddress(address) {
 export function toAddress(settings) {
   const text = (value) => (Array.isArray(value) ? value.join("~") || "~" : value);
   const given = Object.entries(settings).filter(([key, value]) => key in DEFAULTS && text(value) !== text(DEFAULTS[key]));
-  return Object.fromEntries(given.map(([key, value]) => [key, text(value)]));
+  const points = settings.problem.startsWith("own") && settings.points ? { points: textOf(settings.points) } : {};
+  return { ...Object.fromEntries(given.map(([key, value]) => [key, text(value)])), ...points };
 }
 
 function choice(key, label, value, values) {

@@ -5,7 +5,7 @@ import { inSlices, paintScales } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import { Described } from "/draw/model.js";
 import { why } from "/draw/why.js";
-import { BREAKS, dataForm, fromAddress, hoodForm, toAddress } from "./form.js";
+import { BREAKS, dataForm, fromAddress, hoodForm, pointsOf, toAddress } from "./form.js";
 import { FRAME } from "./frame.js";
 import { incoming, layOut, paint, pathsOf, valueOf } from "./network.js";
 import { boundary, nearest, paintPlane, pointMarks } from "./plane.js";
@@ -47,7 +47,7 @@ export function start(root, server, { state: address, remember }) {
     const settings = { ...S.settings, ...changes }, shown = S.settings.problem;
     const { points, ...fields } = settings;
     const tensors = settings.problem.startsWith("own") && points ? { points } : {};
-    if (settings.problem.startsWith("own") && !points) fields.problem = "circles"; // an address cannot hold points
+    if (settings.problem.startsWith("own") && !points) fields.problem = "circles"; // the address has none
     opening += 1;
     const answer = await server.ask("play.open", { ...fields, fresh }, tensors).finally(() => (opening -= 1));
     Object.assign(S, {
@@ -250,7 +250,7 @@ export function start(root, server, { state: address, remember }) {
     }
     const { data, shape } = S.points, value = S.hasClasses ? Number(S.click) : 2 * Number(S.click) - 1;
     const count = S.settings.points ? shape[0] : S.train; // of a problem, the points for training become one's own
-    const points = { dtype: "float32", shape: [count + 1, 3], data: Float32Array.from([...data.slice(0, 3 * count), x1, x2, value].map((one) => Math.min(S.extent, Math.max(-S.extent, one)))) };
+    const points = pointsOf([...data.slice(0, 3 * count), x1, x2, value].map((one) => Math.min(S.extent, Math.max(-S.extent, one))));
     return open({ points, problem: S.hasClasses ? "own" : "own values" });
   }
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import Result, Rows, Setting
+from pellucid.lessons.lesson import NumberRows, Result, Setting
 from pellucid.metrics.detection import average_precision
 from pellucid.network.counts import read_layers, receptive_field
 from pellucid.ops.anchors import base_anchors, grid_anchors
@@ -43,7 +43,7 @@ def box_marks(boxes: Tensor, colours: list[str], texts: list[str] | None = None)
     return Marks(boxes, torch.zeros(len(boxes)), texts=texts or [], colours=colours)
 
 
-def overlap(setting: Setting, right: int = 10, down: int = 10, yours: Rows = PAIR) -> Result:
+def overlap(setting: Setting, right: int = 10, down: int = 10, yours: NumberRows = PAIR) -> Result:
     """Intersection over union.
 
     The intersection over union (IoU) of two boxes is the area of their intersection divided by the area of their union:
@@ -156,7 +156,7 @@ def assignment(setting: Setting) -> Result:
     return Result(numbers, sheet_of_objects([white_image(128, 160)] * 3, marks, list(rules), ()))
 
 
-def suppression(setting: Setting, threshold: float = 0.5, row: Rows = ROW) -> Result:
+def suppression(setting: Setting, threshold: float = 0.5, row: NumberRows = ROW) -> Result:
     """Non-maximum suppression.
 
     Several boxes often detect the same object. In descending order of scores, a box is kept unless its IoU with a kept

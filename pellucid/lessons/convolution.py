@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.layers import AvgPool2d, Conv2d, ConvTranspose2d, LpPool2d, MaxPool2d
 from pellucid.layers.base import Layer, Mode
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import Result, Rows, Setting
+from pellucid.lessons.lesson import NumberRows, Result, Setting
 from pellucid.models import alexnet
 from pellucid.network.counts import counts, output_size, read_layers, receptive_field
 from pellucid.report.figures import grids
@@ -54,7 +54,7 @@ def sliding(setting: Setting) -> Result:
     return Result(numbers, grids.sliding_window(patch, output, 3, (1, 2, 5, 16)))
 
 
-def motion(setting: Setting, position: int = 1, way: str = "stride 1", kernel: Rows = EDGES) -> Result:
+def motion(setting: Setting, position: int = 1, way: str = "stride 1", kernel: NumberRows = EDGES) -> Result:
     """One position at a time.
 
     The picture has 5 x 5 pixels, 1 where it is dark and 8 where it is bright. At each position the nine pixels under

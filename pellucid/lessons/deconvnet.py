@@ -16,7 +16,7 @@ from pellucid.data import load
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Mode
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import Result, Rows, Setting
+from pellucid.lessons.lesson import NumberRows, Result, Setting
 from pellucid.report.figures import grids
 from pellucid.rules import Deconv, Guided
 from pellucid.sweep import Rule, backward, forward, own_rule
@@ -27,7 +27,7 @@ WINDOWS = ((1.0, 3.0, 2.0, 0.0), (5.0, 2.0, 1.0, 4.0), (0.0, 1.0, 6.0, 2.0), (2.
 RELU_RULES = {"gradient": own_rule, "DeconvNet": Deconv(), "guided": Guided()}
 
 
-def rules(setting: Setting, signal: Rows = SIGNAL) -> Result:
+def rules(setting: Setting, signal: NumberRows = SIGNAL) -> Result:
     """Three ways back through a ReLU.
 
     On the way forward, the ReLU replaces negative sums by 0. On the way back, three rules decide what remains of the
@@ -49,7 +49,7 @@ def rules(setting: Setting, signal: Rows = SIGNAL) -> Result:
     return Result({name: values.tolist() for name, values in returned.items()}, figure)
 
 
-def switches(setting: Setting, pixels: Rows = WINDOWS) -> Result:
+def switches(setting: Setting, pixels: NumberRows = WINDOWS) -> Result:
     """Back through max pooling.
 
     Max pooling keeps the largest value of each window. On the way back, the signal of a window goes to the place where

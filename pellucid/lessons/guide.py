@@ -10,7 +10,7 @@ import numpy as np
 from pellucid.base.errors import PellucidError
 from pellucid.base.settings.checks import is_number
 from pellucid.base.text import shown
-from pellucid.lessons.lesson import Rows
+from pellucid.lessons.lesson import NumberRows
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Handles:
     name: str
     label: str
     kind: Literal["points", "boxes", "cells"]
-    start: Rows
+    start: NumberRows
     low: float
     high: float
     step: float
     plot: int = 0
 
-    def read(self, text: str) -> Rows:
+    def read(self, text: str) -> NumberRows:
         """Return the rows of a text such as "0,1;2.5,3"; raises PellucidError if they cannot be chosen."""
         try:
             rows = tuple(tuple(map(float, row.split(","))) for row in text.split(";"))

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import Result, Rows, Setting
+from pellucid.lessons.lesson import NumberRows, Result, Setting
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import arrow, crosses, regions, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
@@ -30,7 +30,7 @@ def blobs(seed: int, side: int = 2, spread: float = 0.8) -> np.ndarray:
     return np.asarray(make_blobs(300, centers=centres, cluster_std=spread, random_state=seed)[0])
 
 
-def motion(setting: Setting, iteration: int = 1, centres: Rows = STARTS) -> Result:
+def motion(setting: Setting, iteration: int = 1, centres: NumberRows = STARTS) -> Result:
     """One iteration at a time.
 
     300 points lie in four groups. The centres start anywhere. The figure shows one iteration: on the left every point

@@ -70,7 +70,7 @@ class Result(NamedTuple):
         return "\n".join(_table_lines(self.numbers))
 
 
-Rows = tuple[tuple[float, ...], ...]  # points (x, y), boxes (x0, y0, x1, y1) or the rows of a matrix
+NumberRows = tuple[tuple[float, ...], ...]  # points (x, y), boxes (x0, y0, x1, y1) or the rows of a matrix
 LessonStep = Callable[[Setting], Result]
 
 

@@ -13,7 +13,7 @@ from pellucid.data import load
 from pellucid.data.dataset import Dataset
 from pellucid.estimators import KNeighborsClassifier, SoftmaxRegression
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import Result, Rows, Setting
+from pellucid.lessons.lesson import NumberRows, Result, Setting
 from pellucid.report.figures.grids import matrix_panels
 from pellucid.report.figures.pictures import sheet
 from pellucid.report.figures.plane import crosses, decision_boundaries, regions, rings, scatter
@@ -46,7 +46,7 @@ def distances(setting: Setting, last_pixel: int = TEST_IMAGE[-1][-1]) -> Result:
     return Result(numbers, matrix_panels(images))
 
 
-def voting(setting: Setting, k: int = 5, query: Rows = QUERY) -> Result:
+def voting(setting: Setting, k: int = 5, query: NumberRows = QUERY) -> Result:
     """The neighbours of one point vote.
 
     60 points of three classes are known. A new point, the cross, gets the class of most of its k nearest neighbours,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pellucid import SGD, Dense, Mode, Model, Quadratic, mlp
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import Result, Rows, Setting
+from pellucid.lessons.lesson import NumberRows, Result, Setting
 from pellucid.report.figures.circuit import circuit
 from pellucid.report.figures.plane import half_planes, labelled_points
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
@@ -135,7 +135,7 @@ def one_line_fails(
     w1: float = -2.0,
     w2: float = 1.0,
     bias: float = 0.0,
-    inputs: Rows = CORNERS,
+    inputs: NumberRows = CORNERS,
 ) -> Result:
     """Why one perceptron cannot learn XOR.
 

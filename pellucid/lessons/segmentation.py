@@ -13,7 +13,7 @@ from pellucid.combine import Sequential
 from pellucid.layers import AvgPool2d, Conv2d, ReLU, Upsample
 from pellucid.layers.base import Layer, Mode
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import Result, Rows, Setting
+from pellucid.lessons.lesson import NumberRows, Result, Setting
 from pellucid.report.figures.grids import image_panels
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.figures.style import ORANGE
@@ -37,7 +37,7 @@ def measured(true: Tensor, predicted: Tensor) -> dict[str, float]:
     }
 
 
-def measures(setting: Setting, side: int = 8, predicted: Rows = PREDICTED) -> Result:
+def measures(setting: Setting, side: int = 8, predicted: NumberRows = PREDICTED) -> Result:
     """Why accuracy is not enough.
 
     The object is a square in an image of 24 x 24 pixels; the box is what a network predicts. Pixel accuracy counts the

@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
 from pellucid.lessons.guide import Exercise, FunctionExercise, Guess, Guide, Handles, Slider
-from pellucid.lessons.lesson import Result, Rows, Setting
+from pellucid.lessons.lesson import NumberRows, Result, Setting
 from pellucid.report.figures.plane import level_lines, regions, rings, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
 
@@ -39,7 +39,7 @@ def draw_machine(plot: Axes, machine: SVC, x: np.ndarray, y: np.ndarray, corners
     rings(plot, machine.support_vectors_)
 
 
-def margin(setting: Setting, points: Rows = POINTS) -> Result:
+def margin(setting: Setting, points: NumberRows = POINTS) -> Result:
     """The widest margin.
 
     f(x) = w x + b is 0 on the boundary, and scaled so that it is 1 and -1 at the nearest points of the two classes. The

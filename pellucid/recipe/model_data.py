@@ -11,6 +11,7 @@ import torch
 from pellucid.base.errors import PellucidError, nearest
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.data.folder import MaskDataset
+from pellucid.data.tree import data_folder
 from pellucid.model import Model
 from pellucid.recipe.material import SHAPES, mask_parts_of
 from pellucid.recipe.recipe import recipe_of_run
@@ -64,6 +65,12 @@ def _has_checksums_of_run(name: str, run: Path) -> bool:
             f"{shlex.quote(name):.200}"
         )
     return True
+
+
+def is_folder_of_training(model: Model, path: str | Path) -> bool:
+    """Return whether a path is that of a user's folder, zip or settings file on which a model was trained."""
+    name = data_name(model)
+    return bool(name) and name not in CATALOGUE and data_folder(name).resolve() == data_folder(path).resolve()
 
 
 def skips_images(file: Path | None) -> bool:

@@ -24,11 +24,17 @@ from pellucid.data.source import Subset
 from pellucid.data.table_files import table_columns, table_files
 from pellucid.data.table_targets import TableFormat, TargetKind
 from pellucid.data.tables import TABLE_SUFFIXES
-from pellucid.data.tree import data_folder, open_tree
+from pellucid.data.tree import open_tree
 from pellucid.model import Model
 from pellucid.recipe.labelled import images_of, is_table
 from pellucid.recipe.material import load_material
-from pellucid.recipe.model_data import data_and_root, data_name, run_folder_of, skips_images
+from pellucid.recipe.model_data import (
+    data_and_root,
+    data_name,
+    is_folder_of_training,
+    run_folder_of,
+    skips_images,
+)
 from pellucid.recipe.recipe import load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.run.records import read_object
@@ -84,12 +90,6 @@ def held_out(model: Model, data: str | None, classes: Sequence[str] | None) -> t
         source.refuse_unreadable()
     parts_among(parts).note_use(path, parts)
     return source, part
-
-
-def is_folder_of_training(model: Model, path: Path) -> bool:
-    """Return whether a path is that of a user's folder, zip or settings file on which a model was trained."""
-    name = data_name(model)
-    return bool(name) and name not in CATALOGUE and data_folder(name).resolve() == data_folder(path).resolve()
 
 
 def reading_as_in_training(model: Model, path: Path) -> AbstractContextManager[None]:

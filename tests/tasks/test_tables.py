@@ -326,6 +326,6 @@ def test_a_model_of_each_form_is_trained_and_evaluated(form: str, tmp_path: Path
     evaluated = cli("evaluate", trained["run"], "--data", data, "--json").json
     assert trained["n"] == evaluated["n"] > 0
     if verb == "regress":
-        assert [(row["name"], row["unit"]) for row in evaluated["numbers"]] == [("width", "mm"), ("weight", "kg")]
+        assert [(row["number"], row["unit"]) for row in evaluated["numbers"]] == [("width", "mm"), ("weight", "kg")]
     else:
         assert [row["class"] for row in evaluated["classes"]] == targets

@@ -19,6 +19,11 @@ __all__ = ["cli"]  # the fixture
 pytestmark = [pytest.mark.slow, pytest.mark.heavy, pytest.mark.usefixtures("no_report")]
 
 
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
     write_samples(tmp_path / "samples")

@@ -35,6 +35,11 @@ SETTINGS = ["data.size=64", "train.epochs=6", "augment.flip=false"]
 LABELS = {"even": (0, 2), "large": (2, 3), "hole": (0,)}
 
 
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(params=[False, True], ids=["true", "permuted"])
 def order(request: pytest.FixtureRequest) -> NDArray[np.int64]:
     """The picture whose label each picture gets: its own, or another one's."""
@@ -169,12 +174,12 @@ def test_average_precision_of_boxes(permuted: bool, cli: Cli, tmp_path: Path) ->
 @pytest.mark.parametrize("permuted", [False, True], ids=["true", "permuted"])
 def test_error_of_points(permuted: bool, cli: Cli, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    write_points(data, "train", 120, 0, (48, 48), 2.0)
+    write_points(data, "train", 60, 0, (48, 48), 2.0)
     write_points(data, "val", 24, 1_000, (48, 48), 2.0)
     if permuted:
         for part in ("train", "val"):
             permute_images(data / f"{part}.json", np.random.default_rng(0))
-    run = results(cli, "keypoints", str(data), "train.epochs=20", "data.size=64")["run"]
+    run = results(cli, "keypoints", str(data), "train.epochs=10", "data.size=48")["run"]
     assert cli("keypoints", run, str(data / "val"), "--out", "found").code == 0
     found = json.loads(Path("found/keypoints.json").read_text())
     names = {image["id"]: image["file_name"] for image in found["images"]}

@@ -20,6 +20,11 @@ Objects = list[tuple[str, tuple[int, int, int, int]]]
 Drawn = dict[str, tuple[Image.Image, Objects]]
 
 
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def drawn() -> Drawn:
     note_first_time.cache_clear()

@@ -127,7 +127,7 @@ def ask_point(model: Model, x: Tensor, of: str | None, area: Area | None) -> Ask
     (net, params), inputs, axes = _coordinate_network(model), model.scaled(x[None]), get_args(Axis)
     with torch.no_grad():
         y = net.forward(params, inputs, Mode(keep=False))[0][0].cpu()
-    points = y.view(-1, 2) * torch.tensor([x.shape[2], x.shape[1]])
+    points = (y.view(-1, 2) + 0.5) * torch.tensor([x.shape[2], x.shape[1]])  # y is relative to the centre
     point = 0
     if area is not None:
         area_centre = torch.tensor([area[1] + area[3], area[0] + area[2]]) / 2
